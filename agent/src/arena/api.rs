@@ -1,0 +1,267 @@
+//! The server's addresses: the page, the live game's API, pictures and map tiles.
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::Json;
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Path, Query, State as Shared};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get, post};
+use lru::LruCache;
+use rand::distr::{Alphanumeric, SampleString};
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{RngExt, SeedableRng};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tower_http::services::ServeDir;
+
+use super::game::{self, Game, MAP_SLUG, Pin, Refusal, Rules};
+use super::rounds::Round;
+use super::{ArenaOptions, Dialogs, picture, tiles};
+
+/// Pictures kept in memory, so that a reload does not encode them again.
+const KEPT_PICTURES: NonZeroUsize = NonZeroUsize::new(16).unwrap();
+/// Tiles kept in memory: a few kilobytes each.
+const KEPT_TILES: NonZeroUsize = NonZeroUsize::new(2048).unwrap();
+/// Longest time limit of a round in seconds, as on the live page.
+const MAX_TIME_LIMIT: u32 = 600;
+
+/// What all requests share.
+pub(super) struct State {
+    rounds: Vec<Round>,
+    rounds_per_game: usize,
+    page: PathBuf,
+    first_shows: Dialogs,
+    slow_tiles: Option<Duration>,
+    choice: Mutex<StdRng>,
+    games: Mutex<HashMap<String, Game>>,
+    pictures: Mutex<LruCache<PathBuf, Bytes>>,
+    tiles: Mutex<LruCache<tiles::TileId, Bytes>>,
+}
+
+impl State {
+    /// `rounds` must not be empty.
+    pub(super) fn new(rounds: Vec<Round>, page: PathBuf, options: &ArenaOptions) -> Self {
+        Self {
+            rounds_per_game: options.rounds_per_game.min(rounds.len()),
+            rounds,
+            page,
+            first_shows: options.first_shows,
+            slow_tiles: options.slow_tiles,
+            choice: Mutex::new(StdRng::seed_from_u64(options.seed.unwrap_or_else(|| rand::rng().random()))),
+            games: Mutex::default(),
+            pictures: Mutex::new(LruCache::new(KEPT_PICTURES)),
+            tiles: Mutex::new(LruCache::new(KEPT_TILES)),
+        }
+    }
+}
+
+/// What is behind a lock stays whole when a holder panics: nothing is changed in more than one step.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+type App = Shared<Arc<State>>;
+
+/// The whole site.
+pub(super) fn router(state: Arc<State>) -> Router {
+    let files = ServeDir::new(&state.page);
+    Router::new()
+        .route("/", get(page))
+        .route("/maps/arena", get(page))
+        .route("/game/{token}", get(page))
+        .route("/results/{token}", get(page))
+        .route("/api/v3/games", post(create_game))
+        .route("/api/v3/games/{token}", get(read_game).post(guess))
+        .route("/api/maps/{slug}", get(read_map))
+        .route("/api/{*rest}", any(no_such_call))
+        .route("/pictures/{token}", get(read_picture))
+        .route("/tiles/{z}/{x}/{y}", get(read_tile))
+        .fallback_service(files)
+        .with_state(state)
+}
+
+/// An answer that is not what was asked for: a status and a sentence, as JSON.
+struct Failure(StatusCode, String);
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        (self.0, Json(json!({ "message": self.1 }))).into_response()
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::BadPin(why) => Self(StatusCode::BAD_REQUEST, why),
+            Refusal::TooLate(why) => Self(StatusCode::CONFLICT, why.into()),
+        }
+    }
+}
+
+impl From<JsonRejection> for Failure {
+    fn from(rejection: JsonRejection) -> Self {
+        Self(StatusCode::BAD_REQUEST, rejection.body_text())
+    }
+}
+
+fn not_found(what: impl Into<String>) -> Failure {
+    Failure(StatusCode::NOT_FOUND, what.into())
+}
+
+fn broken(error: &dyn std::fmt::Display) -> Failure {
+    Failure(StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}"))
+}
+
+/// A game's state changes from one request to the next: no browser may keep it.
+fn fresh(json: Value) -> Response {
+    ([(header::CACHE_CONTROL, "no-store")], Json(json)).into_response()
+}
+
+async fn page(Shared(state): App) -> Result<Response, Failure> {
+    let html = tokio::fs::read(state.page.join("arena.html"))
+        .await
+        .map_err(|error| broken(&format!("the arena's page is gone from {}: {error}", state.page.display())))?;
+    let headers = [(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CACHE_CONTROL, "no-store")];
+    Ok((headers, html).into_response())
+}
+
+async fn no_such_call() -> Failure {
+    not_found("the arena has no such call")
+}
+
+/// The map object, with what the page needs to know about this arena.
+async fn read_map(Shared(state): App, Path(slug): Path<String>) -> Result<Response, Failure> {
+    if slug != MAP_SLUG {
+        return Err(not_found(format!("there is no map {slug:?} here, only {MAP_SLUG:?}")));
+    }
+    let mut map = game::map_json();
+    map["arena"] = json!({
+        "places": state.rounds.len(),
+        "roundCount": state.rounds_per_game,
+        "consent": state.first_shows.consent,
+        "interstitial": state.first_shows.interstitial,
+    });
+    Ok(fresh(map))
+}
+
+async fn create_game(Shared(state): App, body: Result<Json<Rules>, JsonRejection>) -> Result<Response, Failure> {
+    let Json(rules) = body?;
+    if rules.map != MAP_SLUG {
+        return Err(not_found(format!("there is no map {:?} here, only {MAP_SLUG:?}", rules.map)));
+    }
+    if rules.kind != "standard" {
+        return Err(Failure(
+            StatusCode::BAD_REQUEST,
+            format!("the arena has no {:?} games, only \"standard\"", rules.kind),
+        ));
+    }
+    if rules.time_limit > MAX_TIME_LIMIT {
+        return Err(Failure(StatusCode::BAD_REQUEST, format!("a round lasts at most {MAX_TIME_LIMIT} seconds")));
+    }
+    // Tokens never come from the seed: they must not tell which round is behind them.
+    let token = |length| Alphanumeric.sample_string(&mut rand::rng(), length);
+    let rounds = state
+        .rounds
+        .sample(&mut *lock(&state.choice), state.rounds_per_game)
+        .map(|round| (round.clone(), token(32)))
+        .collect();
+    let id = token(16);
+    let game = Game::new(id.clone(), rules, rounds);
+    let json = game.json();
+    lock(&state.games).insert(id, game);
+    Ok(fresh(json))
+}
+
+/// Does something with the game named `token` and answers with its state.
+fn with_game(
+    state: &State,
+    token: &str,
+    act: impl FnOnce(&mut Game) -> Result<(), Refusal>,
+) -> Result<Response, Failure> {
+    let mut games = lock(&state.games);
+    let game = games.get_mut(token).ok_or_else(|| not_found(format!("there is no game {token:?}")))?;
+    act(game)?;
+    Ok(fresh(game.json()))
+}
+
+#[derive(Deserialize)]
+struct Client {
+    client: Option<String>,
+}
+
+/// The state of a game. Asked for by the page (`?client=web`) after a guess, it goes on to the next round.
+async fn read_game(
+    Shared(state): App,
+    Path(token): Path<String>,
+    Query(query): Query<Client>,
+) -> Result<Response, Failure> {
+    with_game(&state, &token, |game| {
+        if query.client.as_deref() == Some("web") {
+            game.advance();
+        }
+        Ok(())
+    })
+}
+
+async fn guess(
+    Shared(state): App,
+    Path(token): Path<String>,
+    body: Result<Json<Pin>, JsonRejection>,
+) -> Result<Response, Failure> {
+    let Json(pin) = body?;
+    with_game(&state, &token, |game| game.guess(pin))
+}
+
+async fn read_picture(Shared(state): App, Path(token): Path<String>) -> Result<Response, Failure> {
+    let round = lock(&state.games).values().find_map(|game| game.picture(&token).cloned());
+    let round = round.ok_or_else(|| not_found("there is no such picture"))?;
+    let kept = lock(&state.pictures).get(&round.picture).cloned();
+    let bytes = match kept {
+        Some(bytes) => bytes,
+        None => {
+            let path = round.picture.clone();
+            let served = tokio::task::spawn_blocking(move || picture::served(&round)).await;
+            // The path may name the place, so it goes to the terminal and not to the page.
+            let bytes = served.map_err(anyhow::Error::from).flatten().map_err(|error| {
+                eprintln!("cannot show {}: {error:#}", path.display());
+                broken(&"this round's picture cannot be shown: the arena's terminal says why")
+            })?;
+            let bytes = Bytes::from(bytes);
+            lock(&state.pictures).put(path, bytes.clone());
+            bytes
+        }
+    };
+    let headers = [(header::CONTENT_TYPE, "image/jpeg"), (header::CACHE_CONTROL, "private, max-age=3600")];
+    Ok((headers, bytes).into_response())
+}
+
+async fn read_tile(Shared(state): App, Path((z, x, file)): Path<(u32, i64, String)>) -> Result<Response, Failure> {
+    if let Some(delay) = state.slow_tiles {
+        tokio::time::sleep(delay).await;
+    }
+    let y = file.strip_suffix(".png").and_then(|y| y.parse::<i64>().ok());
+    let tile = y.and_then(|y| tiles::TileId::new(z, x, y)).ok_or_else(|| {
+        not_found(format!("there is no tile {z}/{x}/{file}: zoom is 0 to {}, and y is within the map", tiles::MAX_ZOOM))
+    })?;
+    let kept = lock(&state.tiles).get(&tile).cloned();
+    let bytes = match kept {
+        Some(bytes) => bytes,
+        None => {
+            let drawn = tokio::task::spawn_blocking(move || tiles::draw(tile)).await;
+            let bytes = Bytes::from(drawn.map_err(anyhow::Error::from).flatten().map_err(|error| broken(&error))?);
+            lock(&state.tiles).put(tile, bytes.clone());
+            bytes
+        }
+    };
+    let headers = [(header::CONTENT_TYPE, "image/png"), (header::CACHE_CONTROL, "public, max-age=86400")];
+    Ok((headers, bytes).into_response())
+}

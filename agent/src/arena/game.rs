@@ -1,0 +1,386 @@
+//! One game: its rounds, its guesses, its score, and the JSON of the live game's API.
+
+use std::time::Instant;
+
+use chrono::{DateTime, Utc};
+use landfall_model::LatLng;
+use landfall_model::score::{Bounds, MAX_POINTS, MapScale};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::rounds::{Kind, Round};
+
+/// The arena's only map.
+pub(super) const MAP_SLUG: &str = "arena";
+const MAP_NAME: &str = "Landfall Arena";
+
+/// The corners of the live game's World map, so that points fall with distance as they do there.
+const BOUNDS: Bounds = Bounds {
+    min: LatLng { lat: -54.853378, lng: -159.778792 },
+    max: LatLng { lat: 78.655743, lng: 178.4508514404297 },
+};
+
+const METRES_PER_MILE: f64 = 1609.344;
+
+fn scale() -> MapScale {
+    MapScale::of_map(None, Some(BOUNDS))
+}
+
+/// The map object of the live game's API.
+pub(super) fn map_json() -> Value {
+    json!({
+        "id": MAP_SLUG,
+        "slug": MAP_SLUG,
+        "name": MAP_NAME,
+        "bounds": BOUNDS,
+        "maxErrorDistance": scale().metres() as u64,
+        "customCoordinates": true,
+    })
+}
+
+/// How a game is asked for.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Rules {
+    pub map: String,
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Seconds a round; 0 is no limit.
+    pub time_limit: u32,
+    pub forbid_moving: bool,
+    pub forbid_zooming: bool,
+    pub forbid_rotating: bool,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            map: MAP_SLUG.into(),
+            kind: "standard".into(),
+            time_limit: 0,
+            forbid_moving: false,
+            forbid_zooming: false,
+            forbid_rotating: false,
+        }
+    }
+}
+
+/// What a guess says. Without a pin it must have run out of time.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Pin {
+    pub lat: Option<f64>,
+    pub lng: Option<f64>,
+    pub timed_out: bool,
+    pub steps_count: u32,
+}
+
+/// Why a guess is refused.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Refusal {
+    /// The coordinates are no place on earth, or missing.
+    BadPin(String),
+    /// The round has been guessed, or the game is over.
+    TooLate(&'static str),
+}
+
+struct Guess {
+    pin: Option<LatLng>,
+    timed_out: bool,
+    steps: u32,
+    seconds: u64,
+    distance_m: f64,
+    points: u32,
+}
+
+/// A round of this game: which place, under which name its picture is served, when it began.
+struct Turn {
+    round: Round,
+    picture_token: String,
+    began: Option<(DateTime<Utc>, Instant)>,
+    guess: Option<Guess>,
+}
+
+/// A game from its first round to its last.
+pub(super) struct Game {
+    token: String,
+    rules: Rules,
+    turns: Vec<Turn>,
+    /// Index of the round that is shown.
+    current: usize,
+}
+
+impl Game {
+    /// A game over `rounds`, each with the token under which its picture is served; there must be one at least.
+    pub(super) fn new(token: String, rules: Rules, rounds: Vec<(Round, String)>) -> Self {
+        let turns = rounds
+            .into_iter()
+            .map(|(round, picture_token)| Turn { round, picture_token, began: None, guess: None })
+            .collect();
+        let mut game = Self { token, rules, turns, current: 0 };
+        game.begin_round();
+        game
+    }
+
+    fn begin_round(&mut self) {
+        self.turns[self.current].began = Some((Utc::now(), Instant::now()));
+    }
+
+    /// Goes on to the next round if this one has been guessed and is not the last.
+    pub(super) fn advance(&mut self) {
+        if self.turns[self.current].guess.is_some() && self.current + 1 < self.turns.len() {
+            self.current += 1;
+            self.begin_round();
+        }
+    }
+
+    fn finished(&self) -> bool {
+        self.turns.iter().all(|turn| turn.guess.is_some())
+    }
+
+    /// The picture of a round that has been reached.
+    pub(super) fn picture(&self, token: &str) -> Option<&Round> {
+        self.turns[..=self.current].iter().find(|turn| turn.picture_token == token).map(|turn| &turn.round)
+    }
+
+    /// Scores the current round.
+    pub(super) fn guess(&mut self, pin: Pin) -> Result<(), Refusal> {
+        if self.finished() {
+            return Err(Refusal::TooLate("this game is finished"));
+        }
+        let turn = &mut self.turns[self.current];
+        if turn.guess.is_some() {
+            return Err(Refusal::TooLate("this round has been guessed: go on to the next"));
+        }
+        let place = match (pin.lat, pin.lng) {
+            (Some(lat), Some(lng)) => Some(checked(lat, lng)?),
+            (None, None) if pin.timed_out => None,
+            _ => return Err(Refusal::BadPin("a guess needs \"lat\" and \"lng\" in degrees".into())),
+        };
+        let mut seconds = turn.began.map_or(0, |(_, since)| since.elapsed().as_secs());
+        if self.rules.time_limit > 0 {
+            seconds = seconds.min(self.rules.time_limit.into());
+        }
+        let distance_m = place.map_or(0.0, |place| place.distance_m(turn.round.truth));
+        let points = place.map_or(0, |_| scale().points(distance_m));
+        turn.guess =
+            Some(Guess { pin: place, timed_out: pin.timed_out, steps: pin.steps_count, seconds, distance_m, points });
+        Ok(())
+    }
+
+    /// The game as the live API shows it. The place, the name and the credits of a round come only with its guess.
+    pub(super) fn json(&self) -> Value {
+        let guesses: Vec<&Guess> = self.turns.iter().filter_map(|turn| turn.guess.as_ref()).collect();
+        let points: u32 = guesses.iter().map(|guess| guess.points).sum();
+        let distance_m: f64 = guesses.iter().map(|guess| guess.distance_m).sum();
+        json!({
+            "token": self.token,
+            "type": self.rules.kind,
+            "mode": "standard",
+            "state": if self.finished() { "finished" } else { "started" },
+            "roundCount": self.turns.len(),
+            "timeLimit": self.rules.time_limit,
+            "forbidMoving": self.rules.forbid_moving,
+            "forbidZooming": self.rules.forbid_zooming,
+            "forbidRotating": self.rules.forbid_rotating,
+            "guessMapType": "roadmap",
+            "streakType": "countrystreak",
+            "map": MAP_SLUG,
+            "mapName": MAP_NAME,
+            "panoramaProvider": 0,
+            "bounds": BOUNDS,
+            "round": self.current + 1,
+            "rounds": self.turns[..=self.current].iter().map(Turn::json).collect::<Vec<_>>(),
+            "player": {
+                "totalScore": score_json(points, self.turns.len()),
+                "totalDistance": distance_json(distance_m),
+                "totalDistanceInMeters": distance_m,
+                "totalStepsCount": guesses.iter().map(|guess| guess.steps).sum::<u32>(),
+                "totalTime": guesses.iter().map(|guess| guess.seconds).sum::<u64>(),
+                "totalStreak": 0,
+                "guesses": guesses.iter().map(|guess| guess.json()).collect::<Vec<_>>(),
+            },
+            "progressChange": null,
+        })
+    }
+}
+
+impl Turn {
+    fn json(&self) -> Value {
+        let mut json = json!({
+            "heading": self.round.heading,
+            "pitch": 0,
+            "zoom": 0,
+            "streakLocationCode": null,
+            "startTime": self.began.map(|(at, _)| at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)),
+            "picture": {
+                "url": format!("/pictures/{}", self.picture_token),
+                "kind": if self.round.kind == Kind::Panorama { "panorama" } else { "photo" },
+            },
+        });
+        if self.guess.is_some() {
+            json["lat"] = self.round.truth.lat.into();
+            json["lng"] = self.round.truth.lng.into();
+            json["panoId"] = Value::Null;
+            json["name"] = self.round.name.clone().into();
+            json["credits"] = self.round.credits.clone().into();
+        }
+        json
+    }
+}
+
+impl Guess {
+    fn json(&self) -> Value {
+        json!({
+            "lat": self.pin.map(|pin| pin.lat),
+            "lng": self.pin.map(|pin| pin.lng),
+            "timedOut": self.timed_out && self.pin.is_none(),
+            "timedOutWithGuess": self.timed_out && self.pin.is_some(),
+            "skippedRound": false,
+            "roundScore": score_json(self.points, 1),
+            "roundScoreInPercentage": percentage(self.points, 1),
+            "roundScoreInPoints": self.points,
+            "distance": distance_json(self.distance_m),
+            "distanceInMeters": self.distance_m,
+            "stepsCount": self.steps,
+            "streakLocationCode": null,
+            "time": self.seconds,
+        })
+    }
+}
+
+fn checked(lat: f64, lng: f64) -> Result<LatLng, Refusal> {
+    if !(-180.0..=180.0).contains(&lng) {
+        return Err(Refusal::BadPin(format!("longitude {lng} is not within ±180")));
+    }
+    LatLng::new(lat, lng).map_err(|error| Refusal::BadPin(error.to_string()))
+}
+
+fn percentage(points: u32, rounds: usize) -> f64 {
+    f64::from(points) / (MAX_POINTS * rounds as f64) * 100.0
+}
+
+fn score_json(points: u32, rounds: usize) -> Value {
+    json!({ "amount": points.to_string(), "unit": "points", "percentage": percentage(points, rounds) })
+}
+
+fn distance_json(distance_m: f64) -> Value {
+    let metres = if distance_m < 1000.0 {
+        json!({ "amount": format!("{distance_m:.0}"), "unit": "m" })
+    } else {
+        json!({ "amount": format!("{:.1}", distance_m / 1000.0), "unit": "km" })
+    };
+    json!({
+        "meters": metres,
+        "miles": { "amount": format!("{:.1}", distance_m / METRES_PER_MILE), "unit": "miles" },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use landfall_model::score::WORLD_SCALE_M;
+
+    fn game(truths: &[(f64, f64)]) -> Game {
+        let rounds = truths
+            .iter()
+            .enumerate()
+            .map(|(i, &(lat, lng))| {
+                let round = Round {
+                    truth: LatLng::new(lat, lng).unwrap(),
+                    picture: "secret-name.jpg".into(),
+                    kind: Kind::Panorama,
+                    heading: 0.0,
+                    name: Some("Secret name".into()),
+                    credits: Some("Secret credit".into()),
+                    max_side: 1,
+                };
+                (round, format!("picture{i}"))
+            })
+            .collect();
+        Game::new("token".into(), Rules::default(), rounds)
+    }
+
+    fn pin(lat: f64, lng: f64) -> Pin {
+        Pin { lat: Some(lat), lng: Some(lng), ..Pin::default() }
+    }
+
+    #[test]
+    fn the_map_has_the_scale_of_the_world() {
+        assert_eq!(scale().metres(), WORLD_SCALE_M);
+    }
+
+    #[test]
+    fn a_game_from_its_first_round_to_its_last() {
+        // A round of the live game with the score its server gave.
+        let mut game = game(&[(61.34134292602539, 17.009126663208008), (0.0, 0.0)]);
+        game.guess(pin(62.3582942558564, 24.218661490840926)).unwrap();
+        let json = game.json();
+        assert_eq!(json["round"], 1);
+        assert_eq!(json["player"]["guesses"][0]["roundScoreInPoints"], 3838);
+        assert_eq!(json["player"]["totalScore"]["amount"], "3838");
+        assert_eq!(json["player"]["guesses"][0]["distance"]["meters"], json!({ "amount": "394.5", "unit": "km" }));
+        assert!(matches!(game.guess(pin(1.0, 1.0)), Err(Refusal::TooLate(_))));
+        game.advance();
+        game.advance();
+        assert_eq!(game.json()["round"], 2);
+        game.guess(pin(0.0, 0.0)).unwrap();
+        let json = game.json();
+        assert_eq!((&json["state"], &json["player"]["totalScore"]["amount"]), (&json!("finished"), &json!("8838")));
+        assert_eq!(game.guess(pin(0.0, 0.0)), Err(Refusal::TooLate("this game is finished")));
+    }
+
+    #[test]
+    fn the_place_comes_only_with_the_guess() {
+        let mut game = game(&[(61.341, 17.009), (-12.345, 98.765)]);
+        let secrets = ["61.341", "17.009", "-12.345", "98.765", "ecret", "\"lat\":1", "panoId"];
+        let before = game.json()["rounds"].to_string();
+        assert!(secrets.iter().all(|secret| !before.contains(secret)), "{before}");
+        game.guess(pin(1.0, 2.0)).unwrap();
+        game.advance();
+        let json = game.json();
+        assert_eq!(json["rounds"][0]["lat"], 61.341);
+        assert_eq!(json["rounds"][0]["name"], "Secret name");
+        let current = json["rounds"][1].to_string();
+        assert!(secrets.iter().all(|secret| !current.contains(secret)), "{current}");
+        assert!(json["rounds"].as_array().unwrap().len() == 2);
+    }
+
+    #[test]
+    fn pictures_of_later_rounds_stay_closed() {
+        let mut game = game(&[(1.0, 1.0), (2.0, 2.0)]);
+        assert!(game.picture("picture0").is_some() && game.picture("picture1").is_none());
+        game.advance();
+        assert!(game.picture("picture1").is_none());
+        game.guess(pin(0.0, 0.0)).unwrap();
+        game.advance();
+        assert!(game.picture("picture1").is_some());
+    }
+
+    #[test]
+    fn pins_must_be_places() {
+        let mut game = game(&[(1.0, 1.0)]);
+        for wrong in [
+            pin(90.5, 0.0),
+            pin(0.0, 180.5),
+            pin(f64::NAN, 0.0),
+            Pin::default(),
+            Pin { lat: Some(1.0), ..Pin::default() },
+        ] {
+            assert!(matches!(game.guess(wrong), Err(Refusal::BadPin(_))), "{wrong:?}");
+        }
+        assert!(game.guess(pin(-90.0, 180.0)).is_ok());
+    }
+
+    #[test]
+    fn running_out_of_time() {
+        let mut late = game(&[(1.0, 1.0), (1.0, 1.0)]);
+        late.guess(Pin { timed_out: true, ..Pin::default() }).unwrap();
+        late.advance();
+        late.guess(Pin { timed_out: true, ..pin(1.0, 1.0) }).unwrap();
+        let guesses = late.json()["player"]["guesses"].clone();
+        assert_eq!((&guesses[0]["timedOut"], &guesses[0]["roundScoreInPoints"]), (&json!(true), &json!(0)));
+        assert_eq!((&guesses[1]["timedOut"], &guesses[1]["timedOutWithGuess"]), (&json!(false), &json!(true)));
+        assert_eq!(guesses[1]["roundScoreInPoints"], 5000);
+    }
+}

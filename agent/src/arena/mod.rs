@@ -1,0 +1,184 @@
+//! The arena: a practice game on this computer, with the live game's page structure, JSON and score law.
+//!
+//! It shows pictures from `fixtures/` or the player's own geotagged photos, draws its map tiles itself and needs no
+//! network. The agent reaches it only through a browser, like any other site; people can play it too.
+//!
+//! One difference from the live game is deliberate: the place of a round that has not been guessed yet is in no
+//! answer of the server, so that a test can prove that whoever plays has only seen the picture.
+
+mod api;
+mod game;
+mod photos;
+mod picture;
+mod rounds;
+mod tiles;
+
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// Where the rounds come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RoundSource {
+    /// A folder that holds `rounds/NAME/round.json` with pictures beside it.
+    Fixtures(PathBuf),
+    /// A folder of the player's own photos, searched through, with the place in their EXIF GPS tags.
+    Photos(PathBuf),
+}
+
+/// Dialogs that get in the way, as they do on live pages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dialogs {
+    /// A consent dialog that covers the page on the browser's first visit.
+    pub consent: bool,
+    /// A message before the first round of every game.
+    pub interstitial: bool,
+}
+
+/// How the arena is set up.
+#[derive(Clone, Debug)]
+pub struct ArenaOptions {
+    /// Where the rounds come from.
+    pub rounds: RoundSource,
+    /// Port on 127.0.0.1; 0 takes any free one.
+    pub port: u16,
+    /// Folder of the built page; `None` looks beside the executable and in the workspace.
+    pub page: Option<PathBuf>,
+    /// Rounds a game has, as long as there are that many.
+    pub rounds_per_game: usize,
+    /// Makes the choice of rounds repeat; `None` chooses afresh.
+    pub seed: Option<u64>,
+    /// Dialogs shown first.
+    pub first_shows: Dialogs,
+    /// Time added to every map tile, to see how a player copes with a slow map.
+    pub slow_tiles: Option<Duration>,
+}
+
+impl ArenaOptions {
+    /// Five rounds a game from `rounds` on any free port, without dialogs.
+    pub fn new(rounds: RoundSource) -> Self {
+        Self {
+            rounds,
+            port: 0,
+            page: None,
+            rounds_per_game: 5,
+            seed: None,
+            first_shows: Dialogs::default(),
+            slow_tiles: None,
+        }
+    }
+}
+
+/// A running arena. It ends when it is stopped or dropped.
+#[derive(Debug)]
+pub struct Arena {
+    url: String,
+    notes: Vec<String>,
+    server: JoinHandle<()>,
+    // Dropping the sender ends the server just as sending does.
+    stop: oneshot::Sender<()>,
+}
+
+impl Arena {
+    /// Loads the rounds and serves them on 127.0.0.1.
+    ///
+    /// # Errors
+    /// When a round is broken, when there is none, when the page is not built or when the port is taken.
+    pub async fn start(options: ArenaOptions) -> Result<Self> {
+        if options.rounds_per_game == 0 {
+            bail!("a game needs at least one round: set the number of rounds to 1 or more");
+        }
+        let page = find_page(options.page.as_deref())?;
+        let source = options.rounds.clone();
+        let loaded = tokio::task::spawn_blocking(move || rounds::load(&source)).await??;
+        let mut notes = loaded.notes;
+        if loaded.rounds.len() < options.rounds_per_game {
+            notes.push(format!(
+                "a game has {} instead of {} rounds: there are no more pictures",
+                loaded.rounds.len(),
+                options.rounds_per_game
+            ));
+        }
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port)).await.with_context(|| {
+            format!("cannot serve the arena on port {}: choose another port, or 0 for any", options.port)
+        })?;
+        let url = format!("http://{}/", listener.local_addr()?);
+        let router = api::router(Arc::new(api::State::new(loaded.rounds, page, &options)));
+        let (stop, stopped) = oneshot::channel::<()>();
+        let server = tokio::spawn(async move {
+            let until = async move { drop(stopped.await) };
+            if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(until).await {
+                eprintln!("the arena stopped: {error}");
+            }
+        });
+        Ok(Self { url, notes, server, stop })
+    }
+
+    /// The address of the start page, `http://127.0.0.1:PORT/`.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// What the player should know about the rounds: photos left out, games shorter than asked for.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Ends the server; answers under way get two seconds to finish.
+    pub async fn stop(mut self) {
+        drop(self.stop);
+        if tokio::time::timeout(Duration::from_secs(2), &mut self.server).await.is_err() {
+            self.server.abort();
+        }
+    }
+}
+
+/// The folder with the built `arena.html`: `asked`, beside the executable, or in the source tree.
+///
+/// # Errors
+/// When it is in none of these.
+pub fn find_page(asked: Option<&Path>) -> Result<PathBuf> {
+    let built = |dir: &Path| dir.join("arena.html").is_file();
+    if let Some(dir) = asked {
+        if !built(dir) {
+            bail!("{} holds no arena.html: name the folder of the built page", dir.display());
+        }
+        return Ok(dir.to_owned());
+    }
+    let exe = std::env::current_exe().unwrap_or_default();
+    let cwd = std::env::current_dir().unwrap_or_default();
+    let beside = exe.parent().map(|dir| dir.join("web"));
+    // The workspace is found from where the executable lies in target/, or from the folder one works in.
+    let workspace = exe.ancestors().chain(cwd.ancestors()).map(|dir| dir.join("web-demo/dist"));
+    beside
+        .into_iter()
+        .chain(workspace)
+        .find(|dir| built(dir))
+        .context("the arena's page is not built: run `cargo xtask setup`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_folder_without_the_page_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = find_page(Some(dir.path())).unwrap_err().to_string();
+        assert!(error.contains(&dir.path().display().to_string()), "{error}");
+        std::fs::write(dir.path().join("arena.html"), "").unwrap();
+        assert_eq!(find_page(Some(dir.path())).unwrap(), dir.path());
+    }
+
+    #[tokio::test]
+    async fn a_game_without_rounds_is_refused() {
+        let options = ArenaOptions { rounds_per_game: 0, ..ArenaOptions::new(RoundSource::Fixtures("x".into())) };
+        assert!(Arena::start(options).await.unwrap_err().to_string().contains("at least one round"));
+    }
+}

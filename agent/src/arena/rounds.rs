@@ -1,0 +1,188 @@
+//! Rounds to play: read from `rounds/NAME/round.json`, or made from a folder of geotagged photos.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use landfall_model::LatLng;
+use serde::Deserialize;
+
+use super::RoundSource;
+use super::photos;
+
+/// How the picture of a round is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Equirectangular, 360° × 180°; its centre column faces north.
+    Panorama,
+    /// One photograph, shown whole.
+    Photo,
+}
+
+/// One place to guess.
+#[derive(Clone, Debug)]
+pub(super) struct Round {
+    pub truth: LatLng,
+    pub picture: PathBuf,
+    pub kind: Kind,
+    /// The direction a panorama is first seen in, degrees clockwise from north.
+    pub heading: f64,
+    /// Shown after the guess.
+    pub name: Option<String>,
+    /// Author and licence of the picture, shown after the guess: they often name the place.
+    pub credits: Option<String>,
+    /// Longest side in pixels that is served.
+    pub max_side: u32,
+}
+
+/// What a source holds.
+#[derive(Debug, Default)]
+pub(super) struct Loaded {
+    pub rounds: Vec<Round>,
+    /// Sentences for the player: what was left out and why.
+    pub notes: Vec<String>,
+}
+
+/// Largest texture every WebGL implementation takes.
+const MAX_FIXTURE_SIDE: u32 = 4096;
+
+/// The rounds of a source, in the order of their file names.
+///
+/// # Errors
+/// When a fixture is broken or when there is no round at all.
+pub(super) fn load(source: &RoundSource) -> Result<Loaded> {
+    match source {
+        RoundSource::Fixtures(dir) => load_fixtures(dir),
+        RoundSource::Photos(dir) => photos::load(dir),
+    }
+}
+
+/// The part of `round.json` that a game needs; the agent's records have many more fields.
+#[derive(Deserialize)]
+struct RoundFile {
+    name: Option<String>,
+    truth: Option<Truth>,
+    pano: Option<String>,
+    #[serde(default)]
+    views: Vec<View>,
+}
+
+#[derive(Deserialize)]
+struct Truth {
+    lat: f64,
+    lng: f64,
+}
+
+#[derive(Deserialize)]
+struct View {
+    file: String,
+    #[serde(default)]
+    heading: f64,
+}
+
+fn load_fixtures(dir: &Path) -> Result<Loaded> {
+    let rounds_dir = dir.join("rounds");
+    let entries = std::fs::read_dir(&rounds_dir).with_context(|| {
+        format!("cannot read {}: name a folder that holds rounds/NAME/round.json", rounds_dir.display())
+    })?;
+    let mut files = Vec::new();
+    for entry in entries {
+        let file = entry?.path().join("round.json");
+        if file.is_file() {
+            files.push(file);
+        }
+    }
+    files.sort();
+    if files.is_empty() {
+        bail!("{} holds no NAME/round.json: there is nothing to play", rounds_dir.display());
+    }
+    let rounds = files.iter().map(|file| load_fixture(file)).collect::<Result<_>>()?;
+    Ok(Loaded { rounds, notes: Vec::new() })
+}
+
+fn load_fixture(file: &Path) -> Result<Round> {
+    let shown = file.display();
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {shown}"))?;
+    let round: RoundFile = serde_json::from_str(&text).with_context(|| format!("{shown} is no round"))?;
+    let truth = round.truth.with_context(|| format!("{shown} has no \"truth\": the arena cannot score it"))?;
+    let truth = LatLng::new(truth.lat, truth.lng).with_context(|| format!("{shown} has a wrong \"truth\""))?;
+    let first = round.views.first();
+    let (name, kind) = match (&round.pano, first) {
+        (Some(pano), _) => (pano, Kind::Panorama),
+        (None, Some(view)) => (&view.file, Kind::Photo),
+        (None, None) => bail!("{shown} has neither \"pano\" nor \"views\": there is no picture to show"),
+    };
+    let dir = file.parent().unwrap_or(Path::new("."));
+    let picture = dir.join(name);
+    if !picture.is_file() {
+        bail!("{shown} names the picture {name}, which is not beside it");
+    }
+    Ok(Round {
+        truth,
+        picture,
+        kind,
+        heading: first.map_or(0.0, |view| view.heading.rem_euclid(360.0)),
+        name: round.name,
+        credits: std::fs::read_to_string(dir.join("CREDITS")).ok().map(|text| text.trim().to_owned()),
+        max_side: MAX_FIXTURE_SIDE,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fixture(json: &str) -> (tempfile::TempDir, Result<Loaded>) {
+        let dir = tempfile::tempdir().unwrap();
+        let round = dir.path().join("rounds/one");
+        std::fs::create_dir_all(&round).unwrap();
+        std::fs::write(round.join("round.json"), json).unwrap();
+        std::fs::write(round.join("pano.jpg"), "").unwrap();
+        std::fs::write(round.join("view_090.jpg"), "").unwrap();
+        let loaded = load(&RoundSource::Fixtures(dir.path().to_owned()));
+        (dir, loaded)
+    }
+
+    #[test]
+    fn a_panorama_is_preferred_and_starts_at_the_first_view() {
+        let (_dir, loaded) = fixture(
+            r#"{"name":"Lyon","truth":{"lat":45.75,"lng":4.85},"pano":"pano.jpg","scale_m":1,
+                "views":[{"file":"view_090.jpg","heading":90.0,"logits":"x"}]}"#,
+        );
+        let round = loaded.unwrap().rounds.remove(0);
+        assert_eq!((round.kind, round.heading), (Kind::Panorama, 90.0));
+        assert!(round.picture.ends_with("one/pano.jpg"));
+        assert_eq!(round.name.as_deref(), Some("Lyon"));
+    }
+
+    #[test]
+    fn without_a_panorama_the_first_view_is_the_photograph() {
+        let (_dir, loaded) = fixture(r#"{"truth":{"lat":1,"lng":2},"views":[{"file":"view_090.jpg"}]}"#);
+        let round = loaded.unwrap().rounds.remove(0);
+        assert_eq!((round.kind, round.heading), (Kind::Photo, 0.0));
+        assert!(round.picture.ends_with("one/view_090.jpg"));
+    }
+
+    #[test]
+    fn broken_rounds_are_named() {
+        for (json, why) in [
+            (r#"{"pano":"pano.jpg"}"#, "no \"truth\""),
+            (r#"{"truth":{"lat":91,"lng":0},"pano":"pano.jpg"}"#, "wrong \"truth\""),
+            (r#"{"truth":{"lat":1,"lng":0}}"#, "no picture"),
+            (r#"{"truth":{"lat":1,"lng":0},"pano":"gone.jpg"}"#, "gone.jpg"),
+            ("{", "is no round"),
+        ] {
+            let (_dir, loaded) = fixture(json);
+            let error = loaded.unwrap_err().to_string();
+            assert!(error.contains("one/round.json") && error.contains(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_empty_folder_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let source = RoundSource::Fixtures(dir.path().to_owned());
+        assert!(load(&source).unwrap_err().to_string().contains("rounds"));
+        std::fs::create_dir(dir.path().join("rounds")).unwrap();
+        assert!(load(&source).unwrap_err().to_string().contains("nothing to play"));
+    }
+}

@@ -1,0 +1,61 @@
+//! Failures and their exit codes: 1 the answer is no, 2 the call was wrong, 3 the surroundings failed.
+
+use landfall_model as model;
+
+/// Why a command did not succeed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// A check failed: the answer is no.
+    No = 1,
+    /// The command was called with something it cannot work with.
+    Wrong = 2,
+    /// The browser, a library or the network failed.
+    Surroundings = 3,
+}
+
+/// A failure that knows its exit code.
+#[derive(Debug)]
+pub struct Failure {
+    exit: Exit,
+    message: String,
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// A check failed.
+pub fn no(message: impl Into<String>) -> anyhow::Error {
+    Failure { exit: Exit::No, message: message.into() }.into()
+}
+
+/// The call was wrong.
+pub fn wrong(message: impl Into<String>) -> anyhow::Error {
+    Failure { exit: Exit::Wrong, message: message.into() }.into()
+}
+
+/// The surroundings failed.
+pub fn surroundings(message: impl Into<String>) -> anyhow::Error {
+    Failure { exit: Exit::Surroundings, message: message.into() }.into()
+}
+
+/// The exit code for an error, by the outermost cause that knows one.
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    let known = error.chain().find_map(|cause| {
+        if let Some(failure) = cause.downcast_ref::<Failure>() {
+            return Some(failure.exit);
+        }
+        if cause.is::<thirtyfour::error::WebDriverError>() {
+            return Some(Exit::Surroundings);
+        }
+        cause.downcast_ref::<model::Error>().map(|error| match error {
+            model::Error::Picture { .. } | model::Error::Unknown(_) => Exit::Wrong,
+            model::Error::File { .. } | model::Error::Surroundings(_) => Exit::Surroundings,
+        })
+    });
+    known.unwrap_or(Exit::Wrong) as u8
+}

@@ -1,0 +1,15 @@
+//! Plays GeoGuessr in a real browser from pixels alone: the library behind the `landfall` command.
+
+pub mod arena;
+pub mod browser;
+pub mod decide;
+pub mod doctor;
+pub mod failure;
+pub mod game;
+pub mod hands;
+pub mod locate;
+pub mod look;
+pub mod map;
+pub mod record;
+pub mod replay;
+pub mod site;

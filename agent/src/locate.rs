@@ -1,0 +1,77 @@
+//! `locate`: photographs to places.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use landfall_model::{Classifier, preprocess};
+use serde::Serialize;
+
+use crate::decide::{Answer, Question, TopCell, decide};
+
+/// An answer as `--json` prints it.
+#[derive(Debug, Serialize)]
+pub struct Located {
+    /// The picture; of several views of one place the first.
+    pub image: PathBuf,
+    /// Degrees north.
+    pub lat: f64,
+    /// Degrees east.
+    pub lng: f64,
+    /// Points that the answer promises on the World map.
+    pub expected_score: f64,
+    /// ISO 3166-1 alpha-2 code; `None` at sea.
+    pub country: Option<&'static str>,
+    /// In words.
+    pub place: String,
+    /// Radius around the answer that holds half of the probability, and nine tenths.
+    pub radius_km: RadiusKm,
+    /// The likeliest cells.
+    pub top: Vec<TopCell>,
+    /// Bundle that answered, `name@version`.
+    pub bundle: String,
+}
+
+/// Radii in kilometres.
+#[derive(Debug, Serialize)]
+pub struct RadiusKm {
+    /// Holds half of the probability.
+    pub p50: f64,
+    /// Holds nine tenths.
+    pub p90: f64,
+}
+
+/// Locates one place from its views.
+///
+/// # Errors
+/// When a picture cannot be read; the message names it.
+pub fn locate(classifier: &Classifier, files: &[&Path]) -> Result<Located> {
+    let pictures = files.iter().map(|file| preprocess::open(file)).collect::<Result<Vec<_>, _>>()?;
+    let logits = classifier.logits(&pictures)?;
+    let Answer { pin, place, top, radius_m: [p50, p90] } = decide(&classifier.bundle, &logits, Question::Photo)?;
+    Ok(Located {
+        image: files.first().map(|file| file.to_path_buf()).unwrap_or_default(),
+        lat: pin.at.lat,
+        lng: pin.at.lng,
+        expected_score: pin.expected_score,
+        country: place.country,
+        place: place.description,
+        radius_km: RadiusKm { p50: (p50 / 1000.0).round(), p90: (p90 / 1000.0).round() },
+        top,
+        bundle: classifier.bundle.manifest.id(),
+    })
+}
+
+impl std::fmt::Display for Located {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{}: {} ({:.4}, {:.4}; half of the probability within {:.0} km, nine tenths within {:.0} km)",
+            self.image.display(),
+            self.place,
+            self.lat,
+            self.lng,
+            self.radius_km.p50,
+            self.radius_km.p90
+        )
+    }
+}

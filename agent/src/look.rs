@@ -1,0 +1,146 @@
+//! Looking around: wait until the view stands still, take its picture, turn, again.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use image::codecs::jpeg::JpegEncoder;
+use landfall_model::preprocess;
+use thirtyfour::WebElement;
+
+use crate::failure::surroundings;
+use crate::hands::{self, Pixel};
+use crate::site::page::{PATIENCE, Page};
+
+/// One view as it is recorded and classified: the JPEG, not what it was made from, so that a record repeats.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// Degrees clockwise from where the round began looking.
+    pub heading: f64,
+    /// JPEG file.
+    pub jpeg: Vec<u8>,
+}
+
+/// Headings that are looked at where the view turns, in degrees.
+pub const HEADINGS: [f64; 4] = [0.0, 90.0, 180.0, 270.0];
+
+const JPEG_QUALITY: u8 = 94;
+/// A heading that the page tells may be off by this many degrees before it is corrected.
+const TOLERANCE: f64 = 3.0;
+
+/// Pictures of the view in all directions, or of the one there is.
+///
+/// # Errors
+/// When the view does not come to rest, or the session fails.
+pub async fn around(page: &Page) -> Result<Vec<View>> {
+    let hidden = Hidden::over(page).await?;
+    let views = look(page).await;
+    hidden.restore(page).await?;
+    views
+}
+
+async fn look(page: &Page) -> Result<Vec<View>> {
+    let view = page.find(&page.profile.look.view).await?.ok_or_else(|| surroundings("the page shows no view"))?;
+    let first = still(&view).await?;
+    let mut views = vec![View { heading: HEADINGS[0], jpeg: jpeg(&first)? }];
+    let (start, mut turned) = (shown_heading(page).await?, 0.0);
+    for heading in &HEADINGS[1..] {
+        // A second, smaller turn where the first missed by more than a little.
+        for _ in 0..2 {
+            turn(page, heading - turned).await?;
+            let shown = shown_heading(page).await?;
+            turned = match (start, shown) {
+                (Some(start), Some(shown)) => heading + difference(shown - start - heading),
+                _ => *heading,
+            };
+            if (heading - turned).abs() <= TOLERANCE {
+                break;
+            }
+        }
+        let png = still(&view).await?;
+        if views.len() == 1 && png == first {
+            return Ok(views); // a photograph: it does not turn
+        }
+        views.push(View { heading: turned.rem_euclid(360.0), jpeg: jpeg(&png)? });
+    }
+    Ok(views)
+}
+
+/// A picture of the view once two in a row are the same.
+async fn still(view: &WebElement) -> Result<Vec<u8>> {
+    let start = Instant::now();
+    let mut last = view.screenshot_as_png().await?;
+    loop {
+        hands::pause(50).await;
+        let next = view.screenshot_as_png().await?;
+        if next == last {
+            return Ok(next);
+        }
+        if start.elapsed() > PATIENCE {
+            return Err(surroundings(format!("the view does not come to rest (waited {} s)", PATIENCE.as_secs())));
+        }
+        last = next;
+    }
+}
+
+/// Turns the view clockwise by dragging it. In a rectilinear view of focal length `f` pixels, a drag from `x` to `-x`
+/// about the middle turns by `2·atan(x / f)`.
+async fn turn(page: &Page, degrees: f64) -> Result<()> {
+    let rect = page.rect(&page.profile.look.view, "view").await?;
+    let focal = rect.width / 2.0 / (page.profile.look.hfov / 2.0).to_radians().tan();
+    let drags = (degrees.abs() / 60.0).ceil().max(1.0);
+    let half = focal * (degrees / drags / 2.0).to_radians().tan();
+    // Above the middle: pages put arrows on the road and buttons below.
+    let middle = rect.at(0.5, 0.45);
+    for _ in 0..drags as usize {
+        let (from, to) = (Pixel { x: middle.x + half, ..middle }, Pixel { x: middle.x - half, ..middle });
+        hands::drag(&page.driver, from, to).await?;
+    }
+    // Off the view's middle, where a pointer would be in the picture.
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    Ok(())
+}
+
+async fn shown_heading(page: &Page) -> Result<Option<f64>> {
+    Ok(page.read(&page.profile.look.heading).await?.and_then(|text| text.trim_end_matches('°').parse().ok()))
+}
+
+/// An angle between -180 and 180 degrees.
+fn difference(degrees: f64) -> f64 {
+    (degrees + 180.0).rem_euclid(360.0) - 180.0
+}
+
+fn jpeg(png: &[u8]) -> Result<Vec<u8>> {
+    let picture = preprocess::from_bytes(png).context("the browser's screenshot is no picture")?;
+    let mut bytes = Vec::new();
+    JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY).encode_image(&picture)?;
+    Ok(bytes)
+}
+
+/// What lies over the view, made invisible for as long as pictures are taken.
+struct Hidden;
+
+impl Hidden {
+    async fn over(page: &Page) -> Result<Self> {
+        let script = "const style = document.createElement('style'); style.id = 'landfall-look'; \
+            style.textContent = arguments[0] + '{visibility: hidden !important}'; document.head.append(style)";
+        page.driver.execute(script, vec![page.profile.look.hide.any().into()]).await?;
+        Ok(Self)
+    }
+
+    async fn restore(self, page: &Page) -> Result<()> {
+        page.driver.execute("document.getElementById('landfall-look')?.remove()", vec![]).await?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn differences_go_the_short_way() {
+        for (degrees, short) in [(350.0, -10.0), (-350.0, 10.0), (90.0, 90.0), (-180.0, -180.0), (540.0, -180.0)] {
+            assert_eq!(difference(degrees), short);
+        }
+    }
+}

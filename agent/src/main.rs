@@ -1,0 +1,31 @@
+//! `landfall`: the command line.
+
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("landfall: cannot start: {error}");
+            return ExitCode::from(3);
+        }
+    };
+    let result = runtime.block_on(async {
+        tokio::select! {
+            result = cli::run() => Some(result),
+            _ = tokio::signal::ctrl_c() => None,
+        }
+    });
+    // The driver that a session started is stopped by its guard, which must run before the process ends.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    match result {
+        Some(Ok(())) => ExitCode::SUCCESS,
+        Some(Err(error)) => {
+            eprintln!("landfall: {error:#}");
+            ExitCode::from(landfall_agent::failure::exit_code(&error))
+        }
+        None => ExitCode::from(130),
+    }
+}

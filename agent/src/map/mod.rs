@@ -1,0 +1,135 @@
+//! Placing the pin: from a place to a click on the guess map, and back from the pin to the place.
+
+pub mod tiles;
+
+use anyhow::Result;
+use landfall_model::LatLng;
+use serde::Serialize;
+
+use crate::failure::surroundings;
+use crate::hands::{self, Pixel};
+use crate::site::page::{Page, Rect};
+use tiles::{Projection, Tile};
+
+/// A pin on the page's map.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Placed {
+    /// Where the pin is, read back from the page.
+    pub at: LatLng,
+    /// The pixel that was clicked.
+    pub click: Pixel,
+    /// Metres that a pixel spans there.
+    pub metres_per_pixel: f64,
+}
+
+/// A pixel may span this many metres when the pin is set: well under what a classifier of a thousand cells errs by.
+const FINE_M: f64 = 6_000.0;
+/// A map that zooms no closer is used as it is while a pixel spans no more than this many metres.
+const COARSE_M: f64 = 25_000.0;
+/// The target is brought this far inside the map's box (a fraction of its side) before it is clicked, clear of
+/// buttons at the edges.
+const MARGIN: f64 = 0.22;
+const WHEEL_IN: i32 = -120;
+
+/// Puts the pin on a place: zooms in on it, clicks, and reads back where the pin came to be.
+///
+/// # Errors
+/// When the map shows no tiles, does not zoom, or takes no pin.
+pub async fn place_pin(page: &Page, wanted: LatLng) -> Result<Placed> {
+    let canvas = page.rect(&page.profile.map.canvas, "guess map").await?;
+    hands::hover(&page.driver, canvas.centre()).await?; // the map grows under the mouse
+    let (map, canvas) = approach(page, wanted).await?;
+    let mut worst = String::new();
+    for _ in 0..3 {
+        let target = map.pixel(wanted, canvas.centre());
+        let click = Pixel { x: target.x.round(), y: target.y.round() };
+        hands::click(&page.driver, click).await?;
+        let (map, _) = rest(page).await?;
+        let metres_per_pixel = map.metres_per_pixel(wanted);
+        match marker(page, &map).await? {
+            Some(at) if at.distance_m(wanted) <= 3.0 * metres_per_pixel => {
+                return Ok(Placed { at, click, metres_per_pixel });
+            }
+            // A first click may only give the map the focus; a second one places the pin.
+            Some(at) => worst = format!("it is {:.0} km off", at.distance_m(wanted) / 1000.0),
+            None => "no pin shows".clone_into(&mut worst),
+        }
+    }
+    Err(surroundings(format!("the pin cannot be placed at {wanted}: {worst} after three clicks")))
+}
+
+/// Zooms and pans until the place is well inside the box and a pixel is fine enough.
+async fn approach(page: &Page, wanted: LatLng) -> Result<(Projection, Rect)> {
+    let mut stuck = 0;
+    for _ in 0..40 {
+        let (map, canvas) = rest(page).await?;
+        let target = map.pixel(wanted, canvas.centre());
+        let metres = map.metres_per_pixel(wanted);
+        if !canvas.holds(target, MARGIN) {
+            // Bring it to the middle, as far as one drag goes.
+            let reach = |distance: f64, side: f64| distance.clamp(-0.35 * side, 0.35 * side);
+            let centre = canvas.centre();
+            let (dx, dy) = (reach(target.x - centre.x, canvas.width), reach(target.y - centre.y, canvas.height));
+            let half = |to: f64| Pixel { x: centre.x + to * dx / 2.0, y: centre.y + to * dy / 2.0 };
+            hands::drag(&page.driver, half(1.0), half(-1.0)).await?;
+            let (after, _) = rest(page).await?;
+            if !after.rests_at(&map) {
+                continue;
+            }
+            // Held by the edge of the world: zooming in makes room. A place near a pole stays near the box's edge.
+            if metres <= FINE_M && canvas.holds(target, 0.02) {
+                return Ok((map, canvas));
+            }
+        } else if metres <= FINE_M {
+            return Ok((map, canvas));
+        }
+        let inside = |value: f64, start: f64, side: f64| value.clamp(start + 0.1 * side, start + 0.9 * side);
+        let over = Pixel { x: inside(target.x, canvas.x, canvas.width), y: inside(target.y, canvas.y, canvas.height) };
+        hands::wheel(&page.driver, over, WHEEL_IN).await?;
+        hands::pause(120).await; // maps gather turns of the wheel before they move
+        let (after, _) = rest(page).await?;
+        if after.rests_at(&map) {
+            stuck += 1;
+            if stuck > 3 && metres <= COARSE_M && canvas.holds(target, 0.02) {
+                return Ok((map, canvas));
+            }
+            if stuck > 6 {
+                break;
+            }
+        }
+    }
+    Err(surroundings(format!("the guess map cannot be brought to {wanted}: it does not zoom or pan as expected")))
+}
+
+/// The map's projection and box once both are the same twice in a row.
+async fn rest(page: &Page) -> Result<(Projection, Rect)> {
+    let last = std::cell::Cell::new(None::<(Projection, Rect)>);
+    page.until("the guess map shows no tiles, or does not come to rest", async || {
+        let now = match Projection::of(&shown_tiles(page).await?, &page.profile.map.tile_address) {
+            Some(map) => Some((map, page.rect(&page.profile.map.canvas, "guess map").await?)),
+            None => None,
+        };
+        let before = last.replace(now);
+        Ok(now
+            .zip(before)
+            .filter(|((map, rect), (old_map, old_rect))| map.rests_at(old_map) && rect == old_rect)
+            .map(|(now, _)| now))
+    })
+    .await
+}
+
+async fn shown_tiles(page: &Page) -> Result<Vec<Tile>> {
+    let script = "return [...document.querySelectorAll(arguments[0])].map(tile => { \
+        const r = tile.getBoundingClientRect(); return {src: tile.src, x: r.x, y: r.y, width: r.width} })";
+    Ok(page.driver.execute(script, vec![page.profile.map.tiles.any().into()]).await?.convert()?)
+}
+
+/// Where the pin is, by the point of its picture.
+async fn marker(page: &Page, map: &Projection) -> Result<Option<LatLng>> {
+    if page.find(&page.profile.map.marker).await?.is_none() {
+        return Ok(None);
+    }
+    let rect = page.rect(&page.profile.map.marker, "pin").await?;
+    let [across, down] = page.profile.map.marker_anchor;
+    Ok(Some(map.place(rect.at(across, down))))
+}

@@ -1,0 +1,272 @@
+//! Rounds on disk: `RUN/round_1/{round.json, view_000.jpg, view_000.f32, …}` and `RUN/game.json` above them.
+//!
+//! The same format is a fixture: what a recorder does not know is left out. Logits are little-endian `f32` in the
+//! order of the bundle's cells.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use landfall_model::{LatLng, MapScale};
+use serde::{Deserialize, Serialize};
+
+use crate::decide::TopCell;
+use crate::failure::{surroundings, wrong};
+use crate::hands::Pixel;
+
+/// The format's number; a reader refuses what is newer.
+pub const FORMAT: u32 = 1;
+
+/// The contents of `round.json`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Round {
+    /// Number of the format.
+    pub format: u32,
+    /// A name for people, on fixtures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Country of the truth, ISO 3166-1 alpha-2, on fixtures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub country: Option<String>,
+    /// Number of the round in its game, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub n: Option<u32>,
+    /// Address of the page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Profile that was played with, `name@version`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+    /// The map that is played.
+    pub map: Map,
+    /// The panorama's picture, on fixtures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pano: Option<String>,
+    /// What was seen.
+    pub views: Vec<View>,
+    /// Bundle that made the logits, `name@version`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<String>,
+    /// The likeliest cells.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub top: Vec<TopCell>,
+    /// The answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guess: Option<LatLng>,
+    /// The answer in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
+    /// Points the answer promised.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_score: Option<f64>,
+    /// How the answer was put on the page's map.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pin: Option<Pin>,
+    /// Where it was, once the page has told, or on fixtures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub truth: Option<LatLng>,
+    /// How far the truth may be off, on fixtures whose place is not exact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub truth_within_m: Option<f64>,
+    /// Metres between the placed pin and the truth.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distance_m: Option<f64>,
+    /// Points by our own law.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<u32>,
+    /// Points as the page said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page_score: Option<u32>,
+    /// How long it took.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<Seconds>,
+}
+
+/// The map a round is played on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Map {
+    /// As the page names it.
+    pub name: String,
+    /// How quickly points fall.
+    pub scale_m: MapScale,
+}
+
+/// One picture of the place.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct View {
+    /// The picture, beside `round.json`.
+    pub file: String,
+    /// Degrees clockwise from where the round began looking.
+    pub heading: f64,
+    /// The logits, beside `round.json`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logits: Option<String>,
+}
+
+/// How the answer was put on the page's map.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Pin {
+    /// The answer.
+    pub wanted: LatLng,
+    /// The pin: as the page took it where it says so, else as read back from the map.
+    pub placed: LatLng,
+    /// Metres between the two.
+    pub error_m: f64,
+    /// The pixel that was clicked.
+    pub click: Pixel,
+    /// Metres that a pixel spanned there.
+    pub metres_per_pixel: f64,
+}
+
+/// How long a round took, in seconds.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Seconds {
+    /// Looking around.
+    pub look: f64,
+    /// Classifying and deciding.
+    pub think: f64,
+    /// Putting the pin on the map.
+    pub place: f64,
+    /// From the round's first sight to its result.
+    pub total: f64,
+}
+
+impl Round {
+    /// Reads a `round.json`.
+    ///
+    /// # Errors
+    /// When it cannot be read, is no round, or is of a newer format.
+    pub fn read(file: &Path) -> Result<Self> {
+        let text = fs::read_to_string(file).with_context(|| wrong(format!("cannot read {}", file.display())))?;
+        let round: Self = serde_json::from_str(&text)
+            .map_err(|error| wrong(format!("{}: not a round's record: {error}", file.display())))?;
+        if round.format > FORMAT {
+            let why = format!("{}: format {} is newer than this program's {FORMAT}", file.display(), round.format);
+            return Err(wrong(why));
+        }
+        Ok(round)
+    }
+}
+
+/// A folder that a game is recorded in.
+#[derive(Clone, Debug)]
+pub struct Recorder {
+    /// The folder.
+    pub dir: PathBuf,
+}
+
+impl Recorder {
+    /// A new folder under `runs`, named by time, site and map.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn create(runs: &Path, site: &str, map: &str) -> Result<Self> {
+        let slug: String =
+            map.chars().map(|c| if c.is_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
+        let stem = format!("{}_{site}_{slug}", chrono::Local::now().format("%Y-%m-%dT%H-%M-%S"));
+        let names = std::iter::once(stem.clone()).chain((2..100).map(|n| format!("{stem}_{n}")));
+        let made = |dir: &PathBuf| fs::create_dir_all(runs).and_then(|()| fs::create_dir(dir));
+        for dir in names.map(|name| runs.join(name)) {
+            match made(&dir) {
+                Ok(()) => return Ok(Self { dir }),
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(surroundings(format!("cannot create {}: {error}", dir.display()))),
+            }
+        }
+        Err(surroundings(format!("cannot create a folder for the record in {}", runs.display())))
+    }
+
+    /// Folder of a round, made if need be.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn round_dir(&self, n: u32) -> Result<PathBuf> {
+        let dir = self.dir.join(format!("round_{n}"));
+        fs::create_dir_all(&dir).with_context(|| surroundings(format!("cannot create {}", dir.display())))?;
+        Ok(dir)
+    }
+}
+
+/// File name of a view's picture, by its heading in whole degrees.
+pub fn view_file(heading: f64) -> String {
+    format!("view_{:03}.jpg", heading.round().rem_euclid(360.0) as u32)
+}
+
+/// Writes a file whole or not at all.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write(file: &Path, bytes: &[u8]) -> Result<()> {
+    let failed = || surroundings(format!("cannot write {}", file.display()));
+    let mut part = file.as_os_str().to_owned();
+    part.push(".part");
+    let mut out = fs::File::create(&part).with_context(failed)?;
+    out.write_all(bytes).and_then(|()| out.sync_all()).with_context(failed)?;
+    fs::rename(&part, file).with_context(failed)
+}
+
+/// Writes a value as readable JSON, whole or not at all.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_json(file: &Path, value: &impl Serialize) -> Result<()> {
+    write(file, (serde_json::to_string_pretty(value)? + "\n").as_bytes())
+}
+
+/// Logits as bytes.
+pub fn logits_to_bytes(logits: &[f32]) -> Vec<u8> {
+    logits.iter().flat_map(|x| x.to_le_bytes()).collect()
+}
+
+/// Logits from a file.
+///
+/// # Errors
+/// When it cannot be read or is cut off.
+pub fn read_logits(file: &Path) -> Result<Vec<f32>> {
+    let bytes = fs::read(file).with_context(|| wrong(format!("cannot read the logits {}", file.display())))?;
+    let (numbers, rest) = bytes.as_chunks::<4>();
+    if !rest.is_empty() {
+        return Err(wrong(format!("{}: cut off: {} bytes are no whole number of f32", file.display(), bytes.len())));
+    }
+    Ok(numbers.iter().map(|x| f32::from_le_bytes(*x)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logits_keep_every_bit() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("view_000.f32");
+        let logits = [1.5f32, -0.0, f32::MIN_POSITIVE, 3.402_823e38];
+        write(&file, &logits_to_bytes(&logits)).unwrap();
+        assert_eq!(
+            read_logits(&file).unwrap().iter().map(|x| x.to_bits()).collect::<Vec<_>>(),
+            logits.map(f32::to_bits)
+        );
+        fs::write(&file, [1, 2, 3]).unwrap();
+        assert!(read_logits(&file).unwrap_err().to_string().contains("cut off"));
+    }
+
+    #[test]
+    fn a_fixture_is_a_round_and_coordinates_keep_every_bit() {
+        let text = r#"{"format":1,"name":"A","map":{"name":"World","scale_m":14916862},
+            "truth":{"lat":48.88888888888888,"lng":0.1},"views":[{"file":"view_000.jpg","heading":0.0}]}"#;
+        let round: Round = serde_json::from_str(text).unwrap();
+        let again: Round = serde_json::from_str(&serde_json::to_string(&round).unwrap()).unwrap();
+        assert_eq!(again.truth, round.truth);
+        assert!(!serde_json::to_string(&round).unwrap().contains("page_score"));
+        assert!(serde_json::from_str::<Round>(&text.replace("14916862", "-1")).is_err());
+    }
+
+    #[test]
+    fn two_games_in_one_second_get_two_folders() {
+        let dir = tempfile::tempdir().unwrap();
+        let a = Recorder::create(dir.path(), "arena", "Landfall Arena").unwrap();
+        let b = Recorder::create(dir.path(), "arena", "Landfall Arena").unwrap();
+        assert_ne!(a.dir, b.dir);
+        assert!(a.dir.file_name().unwrap().to_string_lossy().contains("_arena_landfall-arena"));
+    }
+}

@@ -1,0 +1,223 @@
+//! Replay: saved rounds answered again, without a browser, and held against what they must score.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use indicatif::ProgressBar;
+use landfall_model::{Bundle, Classifier, LatLng, preprocess};
+use serde::{Deserialize, Serialize};
+
+use crate::decide::{Question, decide};
+use crate::failure::{no, wrong};
+use crate::record::{self, Round};
+
+/// What the answer is computed from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum From {
+    /// The pictures: the whole path. Repeats to the last bit on one kind of processor.
+    Pictures,
+    /// The recorded logits: fusing and deciding alone. Repeats to the last bit anywhere.
+    Logits,
+}
+
+/// The contents of `expected.json`: for each bundle what the rounds must score.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Expected {
+    /// How many points a round may differ, since int8 kernels differ between processor families; the sum may differ
+    /// by as much for each round.
+    pub tolerance_points: u32,
+    /// By bundle, `name@version`, then by the round's folder.
+    pub bundles: BTreeMap<String, BTreeMap<String, Guess>>,
+}
+
+/// An answer and its points.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Guess {
+    /// The answer.
+    pub guess: LatLng,
+    /// Its points.
+    pub score: u32,
+}
+
+/// A replay's result.
+#[derive(Clone, Debug, Serialize)]
+pub struct Replay {
+    /// Bundle that answered, `name@version`.
+    pub bundle: String,
+    /// The rounds with their new answers.
+    pub rounds: Vec<Replayed>,
+    /// Points of all rounds whose truth is known.
+    pub score: u32,
+    /// Points they must have, if that was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected: Option<u32>,
+    /// What does not agree, a sentence each.
+    pub outside: Vec<String>,
+}
+
+/// One round answered again.
+#[derive(Clone, Debug, Serialize)]
+pub struct Replayed {
+    /// The round's folder, relative to the folder that was replayed.
+    pub dir: String,
+    /// The round, with the new answer.
+    #[serde(flatten)]
+    pub round: Round,
+    /// Whether answer and logits are the recorded ones to the last bit, if the same bundle recorded the round.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repeats: Option<bool>,
+}
+
+/// Answers every round under `dir` again.
+///
+/// # Errors
+/// When there is no round, or one is broken.
+pub fn replay(dir: &Path, bundle: Bundle, from: From) -> Result<Replay> {
+    let files = round_files(dir)?;
+    let id = bundle.manifest.id();
+    let classifier = match from {
+        From::Pictures => Some(Classifier::load(bundle.clone())?),
+        From::Logits => None,
+    };
+    let progress = ProgressBar::new(files.len() as u64);
+    let mut rounds = Vec::new();
+    for file in &files {
+        let folder = file.parent().unwrap_or(dir);
+        let name = folder.strip_prefix(dir).unwrap_or(folder).to_string_lossy().replace('\\', "/");
+        rounds.push(again(folder, name, &bundle, classifier.as_ref()).with_context(|| format!("{}", file.display()))?);
+        progress.inc(1);
+    }
+    progress.finish_and_clear();
+    let score = rounds.iter().filter_map(|replayed| replayed.round.score).sum();
+    Ok(Replay { bundle: id, rounds, score, expected: None, outside: Vec::new() })
+}
+
+fn again(folder: &Path, dir: String, bundle: &Bundle, classifier: Option<&Classifier>) -> Result<Replayed> {
+    let mut round = Round::read(&folder.join("round.json"))?;
+    if round.views.is_empty() {
+        return Err(wrong("the round has no views; play it first to record what is to be seen"));
+    }
+    let same_bundle = round.bundle.as_deref() == Some(bundle.manifest.id().as_str());
+    let recorded: Option<Vec<Vec<f32>>> =
+        match round.views.iter().map(|view| view.logits.as_ref()).collect::<Option<Vec<_>>>() {
+            Some(files) if same_bundle => {
+                Some(files.iter().map(|file| record::read_logits(&folder.join(file))).collect::<Result<_>>()?)
+            }
+            _ => None,
+        };
+    let logits = match classifier {
+        Some(classifier) => {
+            let pictures = round.views.iter().map(|view| preprocess::open(&folder.join(&view.file)));
+            classifier.logits(&pictures.collect::<Result<Vec<_>, _>>()?)?
+        }
+        None => recorded.clone().ok_or_else(|| {
+            wrong(format!("no logits of {} are recorded; replay --from pictures", bundle.manifest.id()))
+        })?,
+    };
+    let answer = decide(bundle, &logits, Question::Round(round.map.scale_m))?;
+    let repeats = recorded.map(|recorded| {
+        let bits = |rows: &[Vec<f32>]| rows.iter().flatten().map(|x| x.to_bits()).collect::<Vec<_>>();
+        bits(&recorded) == bits(&logits) && round.guess == Some(answer.pin.at)
+    });
+    round.guess = Some(answer.pin.at);
+    round.place = Some(answer.place.description);
+    round.expected_score = Some(answer.pin.expected_score);
+    round.top = answer.top;
+    round.bundle = Some(bundle.manifest.id());
+    round.distance_m = round.truth.map(|truth| truth.distance_m(answer.pin.at));
+    round.score = round.distance_m.map(|distance_m| round.map.scale_m.points(distance_m));
+    // What the page said, and where its pin was, belongs to another answer.
+    (round.page_score, round.pin, round.seconds) = (None, None, None);
+    Ok(Replayed { dir, round, repeats })
+}
+
+impl Replay {
+    /// Holds the replay against what is expected: guesses to the last bit from logits, points within the tolerance
+    /// from pictures.
+    ///
+    /// # Errors
+    /// When nothing is expected of this bundle.
+    pub fn hold_against(&mut self, expected: &Expected, from: From) -> Result<()> {
+        let rounds = expected.bundles.get(&self.bundle).ok_or_else(|| {
+            let known: Vec<_> = expected.bundles.keys().cloned().collect();
+            wrong(format!("nothing is expected of bundle {}; there is: {}", self.bundle, known.join(", ")))
+        })?;
+        self.expected = Some(rounds.values().map(|guess| guess.score).sum());
+        let found: BTreeMap<&str, &Round> =
+            self.rounds.iter().map(|replayed| (replayed.dir.as_str(), &replayed.round)).collect();
+        for (dir, expected_guess) in rounds {
+            match found.get(dir.as_str()).and_then(|round| Some((round.guess?, round.score?))) {
+                None => self.outside.push(format!("{dir}: expected, but not replayed")),
+                Some((guess, score)) => {
+                    let off = score.abs_diff(expected_guess.score);
+                    if off > expected.tolerance_points || (from == From::Logits && guess != expected_guess.guess) {
+                        self.outside.push(format!(
+                            "{dir}: {score} points at {guess}, expected {} at {}",
+                            expected_guess.score, expected_guess.guess
+                        ));
+                    }
+                }
+            }
+        }
+        for replayed in self.rounds.iter().filter(|replayed| !rounds.contains_key(&replayed.dir)) {
+            self.outside.push(format!("{}: replayed, but nothing is expected of it", replayed.dir));
+        }
+        Ok(())
+    }
+
+    /// Whether everything agreed.
+    ///
+    /// # Errors
+    /// When something did not; the message lists it.
+    pub fn verdict(&self, from: From) -> Result<()> {
+        let mut outside = self.outside.clone();
+        if from == From::Logits {
+            let changed = self.rounds.iter().filter(|replayed| replayed.repeats == Some(false));
+            outside.extend(changed.map(|replayed| format!("{}: another answer than the recorded one", replayed.dir)));
+        }
+        if outside.is_empty() { Ok(()) } else { Err(no(outside.join("\n"))) }
+    }
+
+    /// What `expected.json` must say for this replay to pass, added to what it says of other bundles.
+    pub fn expect(&self, expected: &mut Expected) {
+        let guess = |round: &Round| Some(Guess { guess: round.guess?, score: round.score? });
+        let rounds = self.rounds.iter().filter_map(|replayed| Some((replayed.dir.clone(), guess(&replayed.round)?)));
+        expected.bundles.insert(self.bundle.clone(), rounds.collect());
+    }
+}
+
+impl Expected {
+    /// Reads `expected.json`.
+    ///
+    /// # Errors
+    /// When it cannot be read or is not of the format.
+    pub fn read(file: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(file).with_context(|| wrong(format!("cannot read {}", file.display())))?;
+        serde_json::from_str(&text)
+            .map_err(|error| wrong(format!("{}: not expectations of a replay: {error}", file.display())))
+    }
+}
+
+/// Every `round.json` under a folder, in the order of their paths.
+fn round_files(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut folders = vec![dir.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let entries = std::fs::read_dir(&folder)
+            .with_context(|| wrong(format!("cannot read the folder {}", folder.display())))?;
+        for entry in entries {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.file_name().is_some_and(|name| name == "round.json") {
+                found.push(path);
+            }
+        }
+    }
+    if found.is_empty() {
+        return Err(wrong(format!("{}: no round.json in this folder or below", dir.display())));
+    }
+    found.sort();
+    Ok(found)
+}

@@ -1,0 +1,96 @@
+//! Fair play: where the agent may play at all.
+//!
+//! Live, ranked and multiplayer pages are refused, everywhere. Sites whose terms concern other people need the user's
+//! word, per run, that the account is theirs. The other half of fair play is in the types: what tells the answer can
+//! only be read with a [`Guessed`](super::page::Guessed), which only the guess button gives.
+
+use anyhow::Result;
+use url::Url;
+
+use super::Profile;
+use crate::failure::wrong;
+
+/// The user's word, given with `--i-own-this-account`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Consent(pub bool);
+
+/// Whether this address may be played with this profile.
+///
+/// # Errors
+/// When it may not; the message says why.
+pub fn check(profile: &Profile, address: &Url, consent: Consent) -> Result<()> {
+    let host = address.host_str().unwrap_or_default();
+    if !["http", "https"].contains(&address.scheme()) || !profile.hosts.iter().any(|ours| ours == host) {
+        return Err(wrong(format!("{address}: the profile `{}` is for {}", profile.name, profile.hosts.join(", "))));
+    }
+    if profile.paths.refuse.iter().any(|pattern| pattern.is_match(address.path())) {
+        return Err(wrong(format!(
+            "{address}: live, ranked, multiplayer and daily pages are other people's games; Landfall does not play there"
+        )));
+    }
+    if !profile.paths.play.iter().any(|pattern| pattern.is_match(address.path())) {
+        return Err(wrong(format!("{address}: not a page that the profile `{}` knows how to play", profile.name)));
+    }
+    if profile.needs_consent && !consent.0 {
+        return Err(wrong(format!(
+            "{host} has terms that may forbid automation: say --i-own-this-account if the account is yours and the game is private"
+        )));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allowed(site: &str, address: &str, consent: bool) -> bool {
+        check(&Profile::find(site).unwrap(), &Url::parse(address).unwrap(), Consent(consent)).is_ok()
+    }
+
+    #[test]
+    fn plays_single_player_pages_with_consent_only() {
+        for path in
+            ["maps/world", "game/AbCdEf0123456789", "challenge/AbCdEf0123456789", "maps/62a44b22040f04bd36e8a914"]
+        {
+            let address = format!("https://www.geoguessr.com/{path}");
+            assert!(allowed("geoguessr", &address, true), "{path}");
+            assert!(!allowed("geoguessr", &address, false), "{path}");
+        }
+    }
+
+    #[test]
+    fn refuses_other_peoples_games() {
+        for path in [
+            "duels/5f0",
+            "team-duels/5f0",
+            "battle-royale/5f0",
+            "live-challenge/5f0",
+            "multiplayer",
+            "party",
+            "play-along/5",
+            "bullseye/5",
+            "tournaments/5",
+            "challenge/rematch/5",
+            "game/AbCdEf0123456789/replay",
+            "daily-challenges",
+            "ranked",
+            "en/duels/5f0",
+            "quickplay",
+            "seterra",
+            "",
+        ] {
+            assert!(!allowed("geoguessr", &format!("https://www.geoguessr.com/{path}"), true), "{path}");
+        }
+    }
+
+    #[test]
+    fn stays_on_its_hosts() {
+        assert!(allowed("arena", "http://127.0.0.1:1234/", false));
+        assert!(allowed("arena", "http://localhost:1234/game/abcdefgh", false));
+        for elsewhere in ["http://127.0.0.1.example.org/", "https://www.geoguessr.com/maps/world", "file:///etc/hosts"]
+        {
+            assert!(!allowed("arena", elsewhere, true), "{elsewhere}");
+        }
+        assert!(!allowed("geoguessr", "https://geoguessr.com.example.org/maps/world", true));
+    }
+}

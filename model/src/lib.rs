@@ -1,0 +1,29 @@
+//! From pixels to a pin: what Landfall's agent, trainer and web page share.
+//!
+//! A picture is [preprocessed](preprocess), an encoder and a head turn it into logits over [S2 cells](cells), the
+//! views of one place are fused into a [posterior], and the [pin] is the point with the highest expected [score] on
+//! the map that is played. A [bundle] holds the files one such path needs.
+
+pub mod bundle;
+pub mod cells;
+#[cfg(feature = "onnx")]
+pub mod classifier;
+pub mod countries;
+pub mod error;
+pub mod latlng;
+pub mod pin;
+pub mod place;
+pub mod posterior;
+pub mod preprocess;
+#[cfg(feature = "onnx")]
+pub mod runtime;
+pub mod score;
+
+pub use bundle::Bundle;
+pub use cells::CellTable;
+#[cfg(feature = "onnx")]
+pub use classifier::Classifier;
+pub use error::{Error, Result};
+pub use latlng::LatLng;
+pub use posterior::Posterior;
+pub use score::MapScale;

@@ -1,0 +1,209 @@
+//! Where to put the pin: the point with the highest expected score, which is a decision and not a mean.
+
+use crate::cells::{CellTable, arc_m};
+use crate::countries;
+use crate::latlng::{EARTH_RADIUS_M, LatLng};
+use crate::posterior::Posterior;
+use crate::score::{MAX_POINTS, MapScale};
+
+/// A point on the map and what it promises.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Pin {
+    /// Where.
+    pub at: LatLng,
+    /// Expected points on the map that the pin was chosen for.
+    pub expected_score: f64,
+}
+
+/// So many of the likeliest cells are tried as pins before the best is refined.
+const CANDIDATES: usize = 64;
+/// A coast of a 1:50m map may be this far off, in metres: a pin so near to land counts as on land.
+const COAST_M: f64 = 10_000.0;
+/// Scale in metres of the score that [`mode`] maximises: a kernel with a length of 200 km, the width of the
+/// likeliest peak rather than of a map.
+const MODE_SCALE_M: f64 = 2_000_000.0;
+
+/// The pin with the highest expected score on a map of this scale.
+///
+/// Candidates are the mean locations of the likeliest cells; the best of them is then moved in ever smaller steps
+/// uphill, off the cell's location. A cell counts as a disc of its spread. The pin lies on land, within 10 km of it, or
+/// where the cell has its places (an island too small for the map of land).
+pub fn best(posterior: &Posterior<'_>, scale: MapScale) -> Pin {
+    let field = Field::new(posterior, scale);
+    let mut candidates: Vec<(f64, LatLng)> = posterior
+        .top(CANDIDATES)
+        .into_iter()
+        .map(|(i, _)| (field.at(posterior.table.vectors()[i]), posterior.table.cells[i].at))
+        .collect();
+    candidates.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let start = candidates[0];
+    let (_, mut at) = field.climb(start, |_| true);
+    if !on_land(at) {
+        at = field.climb(start, on_land).1;
+    }
+    Pin { at, expected_score: expected_score(posterior, at, scale) }
+}
+
+/// The middle of the likeliest peak, the answer for a photograph that no map asks about. Its `expected_score` is for
+/// the World map.
+pub fn mode(posterior: &Posterior<'_>) -> Pin {
+    let scale = MapScale::try_from(MODE_SCALE_M).unwrap_or(MapScale::WORLD);
+    let at = best(posterior, scale).at;
+    Pin { at, expected_score: expected_score(posterior, at, MapScale::WORLD) }
+}
+
+/// Expected points of a pin at `at`: the mean over cells of the points for the distance to the cell, which for a cell
+/// with spread `s` at distance `d` is taken as `√(d² + s²)`.
+pub fn expected_score(posterior: &Posterior<'_>, at: LatLng, scale: MapScale) -> f64 {
+    let v = at.to_unit_vector();
+    let CellTable { cells, .. } = posterior.table;
+    let cells = cells.iter().zip(posterior.table.vectors()).zip(posterior.log_probabilities());
+    cells
+        .map(|((cell, u), log_p)| {
+            let d = arc_m(*u, v);
+            libm::exp(*log_p) * scale.exact_points((d * d + cell.spread_m * cell.spread_m).sqrt())
+        })
+        .sum()
+}
+
+fn on_land(at: LatLng) -> bool {
+    countries::at_or_near(at, COAST_M).is_some()
+}
+
+/// The expected score as a function of place, fast: points are looked up by chord length in a table.
+struct Field {
+    /// Unit vector x, y, z, the square of the spread as a chord, probability.
+    cells: Vec<[f64; 5]>,
+    points: Vec<f64>,
+    steps_per_chord: f64,
+    first_step_m: f64,
+}
+
+impl Field {
+    const STEPS: usize = 4096;
+
+    fn new(posterior: &Posterior<'_>, scale: MapScale) -> Self {
+        // Beyond this arc a cell brings less than a hundred-thousandth of a point.
+        let reach_m = scale.distance_for_m(1e-5).min(std::f64::consts::PI * EARTH_RADIUS_M);
+        let reach_chord = 2.0 * libm::sin(reach_m / EARTH_RADIUS_M / 2.0);
+        let chord_of = |step: usize| reach_chord * step as f64 / Self::STEPS as f64;
+        let arc_of = |chord: f64| 2.0 * EARTH_RADIUS_M * libm::asin((chord / 2.0).min(1.0));
+        let points = (0..=Self::STEPS).map(|step| scale.exact_points(arc_of(chord_of(step)))).collect();
+        let probabilities = posterior.probabilities();
+        let cells = posterior.table.cells.iter().zip(posterior.table.vectors()).zip(probabilities);
+        let cells = cells
+            .filter(|(_, p)| p * MAX_POINTS > 1e-4)
+            .map(|((cell, [x, y, z]), p)| {
+                let spread = cell.spread_m / EARTH_RADIUS_M;
+                [*x, *y, *z, spread * spread, p]
+            })
+            .collect();
+        Self { cells, points, steps_per_chord: Self::STEPS as f64 / reach_chord, first_step_m: scale.metres() / 50.0 }
+    }
+
+    fn at(&self, v: [f64; 3]) -> f64 {
+        let mut sum = 0.0;
+        for [x, y, z, spread_squared, p] in &self.cells {
+            let (dx, dy, dz) = (x - v[0], y - v[1], z - v[2]);
+            let chord = (dx * dx + dy * dy + dz * dz + spread_squared).sqrt();
+            let position = chord * self.steps_per_chord;
+            let step = position as usize; // towards zero
+            if step < Self::STEPS {
+                let (near, far) = (self.points[step], self.points[step + 1]);
+                sum += p * (near + (far - near) * (position - step as f64));
+            }
+        }
+        sum
+    }
+
+    /// Moves uphill from a scored place, in eight directions and ever smaller steps, over places that are `allowed`.
+    fn climb(&self, (mut score, mut at): (f64, LatLng), allowed: impl Fn(LatLng) -> bool) -> (f64, LatLng) {
+        let mut step_m = self.first_step_m;
+        while step_m > self.first_step_m / 300.0 {
+            let around = (0..8).map(|i| at.destination(f64::from(i) * 45.0, step_m));
+            let higher = around
+                .map(|place| (self.at(place.to_unit_vector()), place))
+                .filter(|(s, place)| *s > score && allowed(*place))
+                .max_by(|a, b| a.0.total_cmp(&b.0));
+            match higher {
+                Some(better) => (score, at) = better,
+                None => step_m /= 2.5,
+            }
+        }
+        (score, at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::posterior::tests::table_of;
+    use proptest::prelude::*;
+
+    fn posterior_of<'a>(table: &'a CellTable, p: &[f64]) -> Posterior<'a> {
+        let logits: Vec<f32> = p.iter().map(|p| p.ln() as f32).collect();
+        Posterior::fuse(table, &[logits], 1.0).unwrap()
+    }
+
+    #[test]
+    fn takes_the_likelier_of_two_far_places_and_the_middle_of_two_near_ones() {
+        let table = table_of(&[(48.0, 2.0), (-33.0, 147.0)]);
+        let pin = best(&posterior_of(&table, &[0.6, 0.4]), MapScale::WORLD);
+        assert!(pin.at.distance_m(table.cells[0].at) < 100_000.0);
+
+        let table = table_of(&[(48.0, 2.0), (48.0, 6.0), (51.0, 4.0)]);
+        let near = posterior_of(&table, &[0.34, 0.33, 0.33]);
+        let pin = best(&near, MapScale::WORLD);
+        assert!(table.cells.iter().all(|cell| pin.at.distance_m(cell.at) > 30_000.0), "{}", pin.at);
+    }
+
+    #[test]
+    fn the_map_decides() {
+        // One likely place against two weaker neighbours: a large map hedges, a small one does not.
+        let table = table_of(&[(44.0, 1.0), (50.5, 7.0), (50.8, 9.5), (52.0, 8.0)]);
+        let posterior = posterior_of(&table, &[0.37, 0.21, 0.21, 0.21]);
+        let small = best(&posterior, MapScale::try_from(1_000_000.0).unwrap());
+        let large = best(&posterior, MapScale::WORLD);
+        assert!(small.at.distance_m(table.cells[0].at) < 50_000.0);
+        assert!(large.at.distance_m(table.cells[0].at) > 400_000.0);
+    }
+
+    #[test]
+    fn stays_out_of_the_sea() {
+        // Iceland, Ireland and the Azores: their middle is water.
+        let table = table_of(&[(64.8, -18.5), (53.0, -8.0), (38.5, -28.0)]);
+        let pin = best(&posterior_of(&table, &[0.34, 0.33, 0.33]), MapScale::try_from(4e7).unwrap());
+        assert!(on_land(pin.at), "{}", pin.at);
+        // Around the Gulf of Guinea, whose middle is (0, 0).
+        let table = table_of(&[(6.5, 1.0), (0.5, 10.0), (5.5, -2.0), (-8.9, 13.3)]);
+        let pin = best(&posterior_of(&table, &[0.25; 4]), MapScale::try_from(6e7).unwrap());
+        assert!(on_land(pin.at) && pin.at.distance_m(LatLng { lat: 0.0, lng: 0.0 }) > 300_000.0, "{}", pin.at);
+    }
+
+    #[test]
+    fn a_lone_cell_is_the_answer() {
+        let table = table_of(&[(-16.5, -151.7)]); // Bora Bora, too small for the map of land
+        let pin = best(&posterior_of(&table, &[1.0]), MapScale::WORLD);
+        assert!(pin.at.distance_m(table.cells[0].at) < 1.0);
+        assert!(pin.expected_score > 4800.0 && pin.expected_score < 5000.0);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn no_cell_beats_the_pin(
+            logits in prop::collection::vec(-4.0f32..4.0, 8),
+            scale_m in 500_000.0..2.0e7f64,
+        ) {
+            let table = table_of(&[(48.0, 2.0), (50.0, 7.0), (52.0, 13.0), (40.0, -4.0), (45.0, 9.0), (60.0, 25.0),
+                (38.0, 23.0), (55.0, 37.0)]);
+            let posterior = Posterior::fuse(&table, &[logits], 1.0).unwrap();
+            let scale = MapScale::try_from(scale_m).unwrap();
+            let pin = best(&posterior, scale);
+            for cell in &table.cells {
+                let there = expected_score(&posterior, cell.at, scale);
+                prop_assert!(there <= pin.expected_score + 0.5, "{} > {}", there, pin.expected_score);
+            }
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! The one way from a picture to the encoder's input, for the trainer, the agent and the page.
+//!
+//! The central square of the picture is resized in a single antialiased step and normalised. The resize works in
+//! integers (8-bit pixels, fixed-point Catmull-Rom weights, as Pillow's `BICUBIC` does), so every processor and
+//! WebAssembly give the same bytes; `tests/golden` holds tensors that pin this down.
+
+use std::path::Path;
+
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer, images::Image, images::ImageRef};
+use image::{DynamicImage, ImageDecoder, ImageReader, RgbImage};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// How a bundle's encoder wants its pictures.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Preprocess {
+    /// Side of the square input in pixels.
+    pub size: u32,
+    /// The interpolation.
+    pub resize: Resize,
+    /// Which part of the picture is used.
+    pub crop: Crop,
+    /// Subtracted from each channel (red, green, blue; 0 to 1).
+    pub mean: [f32; 3],
+    /// Each channel is divided by this after the mean is subtracted.
+    pub std: [f32; 3],
+}
+
+/// The interpolation of the resize.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Resize {
+    /// Catmull-Rom (a = -0.5), widened when shrinking.
+    Bicubic,
+    /// Triangle filter, widened when shrinking.
+    Bilinear,
+}
+
+/// Which part of the picture is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Crop {
+    /// The largest square around the centre.
+    Center,
+}
+
+impl Preprocess {
+    /// The encoder's input for one picture: `3 × size × size` numbers, channel by channel, row by row.
+    pub fn tensor(&self, picture: &RgbImage) -> Vec<f32> {
+        let pixels = self.resize(picture);
+        let area = (self.size * self.size) as usize;
+        let mut tensor = vec![0.0; 3 * area];
+        for (channel, plane) in tensor.chunks_exact_mut(area).enumerate() {
+            let (mean, std) = (self.mean[channel], self.std[channel]);
+            let normalised: [f32; 256] = std::array::from_fn(|value| (value as f32 / 255.0 - mean) / std);
+            for (out, pixel) in plane.iter_mut().zip(pixels.chunks_exact(3)) {
+                *out = normalised[usize::from(pixel[channel])];
+            }
+        }
+        tensor
+    }
+
+    /// The central square at `size × size` pixels, as interleaved RGB bytes.
+    pub fn resize(&self, picture: &RgbImage) -> Vec<u8> {
+        let (width, height) = picture.dimensions();
+        let side = width.min(height);
+        let Crop::Center = self.crop;
+        let (left, top) = (f64::from(width - side) / 2.0, f64::from(height - side) / 2.0);
+        let filter = match self.resize {
+            Resize::Bicubic => FilterType::CatmullRom,
+            Resize::Bilinear => FilterType::Bilinear,
+        };
+        let options = ResizeOptions::new()
+            .resize_alg(ResizeAlg::Convolution(filter))
+            .crop(left, top, f64::from(side), f64::from(side))
+            .use_alpha(false);
+        let source = ImageRef::new(width, height, picture, PixelType::U8x3).expect("an RgbImage holds w × h × 3 bytes");
+        let mut resized = Image::new(self.size, self.size, PixelType::U8x3);
+        Resizer::new().resize(&source, &mut resized, &options).expect("the crop lies inside the picture");
+        resized.into_vec()
+    }
+}
+
+/// A picture from a file (JPEG, PNG or WebP, told by its content), upright by its EXIF orientation, without alpha.
+///
+/// # Errors
+/// When the file cannot be read, is no picture or is damaged; the message names it.
+pub fn open(file: &Path) -> Result<RgbImage> {
+    let reader = ImageReader::open(file).and_then(ImageReader::with_guessed_format);
+    decode(reader.map_err(|e| Error::picture(file, format!("cannot be read: {e}")))?)
+        .map_err(|e| Error::picture(file, format!("is no picture that can be read: {e}")))
+}
+
+/// A picture from the bytes of a file, as [`open`] reads it.
+///
+/// # Errors
+/// When the bytes are no picture, or a damaged one.
+pub fn from_bytes(bytes: &[u8]) -> image::ImageResult<RgbImage> {
+    decode(ImageReader::new(std::io::Cursor::new(bytes)).with_guessed_format()?)
+}
+
+fn decode<R: std::io::BufRead + std::io::Seek>(reader: ImageReader<R>) -> image::ImageResult<RgbImage> {
+    let mut decoder = reader.into_decoder()?;
+    let orientation = decoder.orientation()?;
+    let mut picture = DynamicImage::from_decoder(decoder)?;
+    picture.apply_orientation(orientation);
+    Ok(picture.into_rgb8())
+}

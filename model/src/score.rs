@@ -1,0 +1,140 @@
+//! The game's score law: `round(5000 · exp(−10 · distance / scale))`, where the scale is the map's size in metres.
+
+use serde::{Deserialize, Serialize};
+
+use crate::latlng::LatLng;
+
+/// Most points a round can bring.
+pub const MAX_POINTS: f64 = 5000.0;
+
+/// The scale of the World map in metres; papers round its tenth to 1492.7 km.
+pub const WORLD_SCALE_M: f64 = 14_916_862.0;
+
+/// Scale of a map that names neither a maximum error distance nor bounds: half the earth's girth, in metres.
+pub const FALLBACK_SCALE_M: f64 = 20_015_086.0;
+
+/// The corners of a map as the game states them. Some of its maps have them upside down; only their distance matters.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Bounds {
+    /// South-west corner.
+    pub min: LatLng,
+    /// North-east corner.
+    pub max: LatLng,
+}
+
+/// How quickly points fall with distance on one map: a positive number of metres.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "f64", into = "f64")]
+pub struct MapScale(f64);
+
+/// A scale that is not a positive number of metres.
+#[derive(Debug, thiserror::Error, PartialEq)]
+#[error("a map's scale must be a positive number of metres, not {0}")]
+pub struct BadScale(f64);
+
+impl TryFrom<f64> for MapScale {
+    type Error = BadScale;
+    fn try_from(metres: f64) -> Result<Self, BadScale> {
+        if metres.is_finite() && metres > 0.0 { Ok(Self(metres)) } else { Err(BadScale(metres)) }
+    }
+}
+
+impl From<MapScale> for f64 {
+    fn from(scale: MapScale) -> Self {
+        scale.0
+    }
+}
+
+impl MapScale {
+    /// The World map.
+    pub const WORLD: Self = Self(WORLD_SCALE_M);
+
+    /// The scale by the server's rule: the map's maximum error distance where it is known and positive; where it is
+    /// not known, the floor of the distance between the bounds' corners; else (known to be 0, or nothing known, or
+    /// bounds without extent) [`FALLBACK_SCALE_M`].
+    pub fn of_map(max_error_distance_m: Option<f64>, bounds: Option<Bounds>) -> Self {
+        let metres = match (max_error_distance_m, bounds) {
+            (Some(max), _) if max > 0.0 && max.is_finite() => max,
+            (None, Some(bounds)) => bounds.min.distance_m(bounds.max).floor(),
+            _ => FALLBACK_SCALE_M,
+        };
+        Self(if metres > 0.0 { metres } else { FALLBACK_SCALE_M })
+    }
+
+    /// The scale in metres.
+    pub fn metres(self) -> f64 {
+        self.0
+    }
+
+    /// Points for an error of `distance_m` metres, before rounding.
+    pub fn exact_points(self, distance_m: f64) -> f64 {
+        MAX_POINTS * libm::exp(-10.0 * distance_m / self.0)
+    }
+
+    /// Points as the game gives them: a whole number.
+    pub fn points(self, distance_m: f64) -> u32 {
+        // 0 ..= 5000 by construction, so the cast is exact.
+        self.exact_points(distance_m).round() as u32
+    }
+
+    /// The distance in metres at which `points` are scored, before rounding: the inverse of [`Self::exact_points`].
+    pub fn distance_for_m(self, points: f64) -> f64 {
+        self.0 / 10.0 * libm::log(MAX_POINTS / points)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// (scale in m, truth, guess, distance in m, points): rounds of the live game with the score its server gave.
+    #[rustfmt::skip]
+    const SCORED: &[(f64, (f64, f64), (f64, f64), f64, u32)] = &[
+        (14916862.0, (61.34134292602539, 17.009126663208008), (62.3582942558564, 24.218661490840926), 394514.6760254228, 3838),
+        (14916862.0, (7.42719030380249, 4.006810665130615), (6.547905580434091, -1.6173923219513275), 628380.7688099504, 3281),
+        (14916862.0, (49.10322189331055, 105.54902648925781), (46.999378807877925, 107.41439600424212), 271918.7980448512, 4167),
+        (14916862.0, (53.743385314941406, -1.882110357284546), (53.64556121826172, -1.7876739501953125), 12529.0725076288, 4958),
+        (14916862.0, (36.752925872802734, 10.175555229187012), (36.10273273061744, 9.614501211547099), 88014.9282160789, 4714),
+        (14916862.0, (45.937984466552734, 15.485105514526367), (48.9068489074707, 19.34466552734375), 439534.6094331666, 3724),
+        (14916862.0, (50.05168914794922, 23.962556838989258), (43.477867126464844, 23.534225463867188), 731699.8522677997, 3062),
+        (14916862.0, (43.72974395751953, 7.420203685760498), (43.70163345336914, 15.466812133789062), 646453.2861740559, 3242),
+        (18534781.0, (7.147619224426784, 80.36642344242426), (7.292664399419124, 80.63554567596816), 33785.8399889104, 4910),
+        (18534781.0, (52.59697117101643, -8.225429107033793), (53.100348578495044, -7.116415694866505), 93161.0329744556, 4755),
+        (18534781.0, (52.59697117101643, -8.225429107033793), (53.638734834230775, -7.297946511896742), 131335.7715189865, 4658),
+        (18534781.0, (7.147619224426784, 80.36642344242426), (7.162988441917472, 80.23057756833258), 15084.8525123719, 4959),
+        (18534781.0, (47.13261695063441, 9.521705580228776), (47.134320914497685, 9.56003581084289), 2905.6786738691, 4992),
+        (18534781.0, (56.19501893960176, 9.999377949032874), (47.53693749182428, 18.726388286028065), 1132026.9328887062, 2715),
+    ];
+
+    #[test]
+    fn scored_rounds_of_the_live_game_reproduce() {
+        for (scale_m, truth, guess, distance_m, score) in SCORED {
+            let d = LatLng::new(truth.0, truth.1).unwrap().distance_m(LatLng::new(guess.0, guess.1).unwrap());
+            assert!((d - distance_m).abs() < 1e-6, "{d} m, the server says {distance_m} m");
+            assert_eq!(MapScale::try_from(*scale_m).unwrap().points(d), *score, "at {d} m");
+        }
+    }
+
+    #[test]
+    fn scale_follows_the_servers_rule() {
+        let corner = |lat, lng| LatLng::new(lat, lng).unwrap();
+        let world = Bounds { min: corner(-54.853378, -159.778792), max: corner(78.655743, 178.4508514404297) };
+        let flipped = Bounds { min: world.max, max: world.min };
+        let empty = Bounds { min: world.max, max: world.max };
+        assert_eq!(MapScale::of_map(None, Some(world)).metres(), WORLD_SCALE_M);
+        assert_eq!(MapScale::of_map(None, Some(flipped)).metres(), WORLD_SCALE_M);
+        assert_eq!(MapScale::of_map(Some(18_499_075.0), Some(world)).metres(), 18_499_075.0);
+        for (max, bounds) in [(Some(0.0), Some(world)), (None, None), (None, Some(empty))] {
+            assert_eq!(MapScale::of_map(max, bounds).metres(), FALLBACK_SCALE_M);
+        }
+        assert!(MapScale::try_from(0.0).is_err());
+    }
+
+    #[test]
+    fn perfect_zero_and_inverse() {
+        assert_eq!(MapScale::WORLD.points(149.0), 5000);
+        assert_eq!(MapScale::WORLD.points(150.0), 4999);
+        assert_eq!(MapScale::WORLD.points(20_015_000.0), 0);
+        assert!((MapScale::WORLD.exact_points(MapScale::WORLD.distance_for_m(3000.0)) - 3000.0).abs() < 1e-9);
+    }
+}

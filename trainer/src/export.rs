@@ -1,0 +1,173 @@
+//! `export`: a head, its cells and its encoder become a bundle.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use landfall_model::CellTable;
+use landfall_model::bundle::{CellsFile, HeadFile, Manifest, sha256_of};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use crate::embed::EncoderSpec;
+use crate::head::Head;
+use crate::session::HeadSession;
+use crate::{AnswerIsNo, files, index, metrics, onnx, samples};
+
+/// Burn's and ONNX Runtime's logits may differ by so much.
+const TOLERANCE: f32 = 1e-4;
+
+/// Makes a bundle of a head, its cells and its encoder.
+///
+/// The exported head must give the logits that burn gives, to 1e-4, else nothing is written (exit 1).
+#[derive(clap::Args)]
+#[command(
+    after_help = "Example:\n  landfall-train export --head head --encoder encoder.json --cells cells.json --name desktop --version 2026.11.1 --out bundles/desktop"
+)]
+pub struct Args {
+    /// Folder that `fit` wrote
+    #[arg(long)]
+    head: PathBuf,
+    /// Description of the encoder
+    #[arg(long, default_value = "trainer/encoders/clip-vit-b16.json")]
+    encoder: PathBuf,
+    /// Cell table the head was trained for
+    #[arg(long)]
+    cells: PathBuf,
+    /// Name of the bundle
+    #[arg(long)]
+    name: String,
+    /// Version of the bundle, such as 2026.11.1
+    #[arg(long)]
+    version: String,
+    /// One sentence for people
+    #[arg(long, default_value = "Street-level and travel photographs to S2 cells")]
+    description: String,
+    /// Terms of the files
+    #[arg(long, default_value = "MIT OR Apache-2.0")]
+    licence: String,
+    /// Fit the temperatures on these features instead of taking those of the head's cross-validation
+    #[arg(long, requires = "index")]
+    calibrate: Option<PathBuf>,
+    /// Index of the pictures to calibrate with (csv)
+    #[arg(long)]
+    index: Option<PathBuf>,
+    /// Only this split of the index, or these (repeat the option); the head must not have seen it
+    #[arg(long)]
+    split: Vec<String>,
+    /// An evaluation to put into bundle.json, as NAME=FILE with what `evaluate --json` printed (repeat the option)
+    #[arg(long, value_name = "NAME=FILE")]
+    evaluation: Vec<String>,
+    /// Folder of the bundle
+    #[arg(long)]
+    out: PathBuf,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When a file cannot be used, files do not belong together, or the exported head does not agree with burn.
+pub fn run(args: &Args) -> Result<()> {
+    let head = Head::load(&args.head)?;
+    let spec = EncoderSpec::read(&args.encoder)?;
+    if spec != head.description.encoder {
+        bail!("{} is not the encoder whose features the head was trained on", args.encoder.display());
+    }
+    let cells_sha256 = sha256_of(&args.cells).with_context(|| format!("cannot read {}", args.cells.display()))?;
+    if cells_sha256 != head.description.cells_sha256 {
+        bail!("{} are not the cells the head was trained for; fit it again with them", args.cells.display());
+    }
+    let table: CellTable = files::read_json(&args.cells, "a cell table")?;
+    let bytes = onnx::head(&head.description, head.layers()?);
+    let difference = check(&head, &bytes)?;
+    let manifest = Manifest {
+        name: args.name.clone(),
+        version: args.version.clone(),
+        description: args.description.clone(),
+        licence: args.licence.clone(),
+        encoder: spec.encoder,
+        preprocess: spec.preprocess,
+        head: HeadFile { file: "head.onnx".into(), sha256: String::new(), outputs: vec![onnx::OUTPUT.into()] },
+        cells: CellsFile { file: "cells.json".into(), sha256: cells_sha256, count: table.cells.len() },
+        temperature: temperature(args, &head, &table)?,
+        evaluation: evaluation(&args.evaluation)?,
+    };
+    write(&args.out, manifest, &bytes, &args.cells)?;
+    eprintln!("wrote {}; ONNX Runtime and burn differ by {difference:.1e} at most", args.out.display());
+    Ok(())
+}
+
+/// Compares ONNX Runtime with burn on random embeddings; the largest difference of a logit.
+///
+/// # Errors
+/// When it is above 1e-4, or ONNX Runtime cannot be found or refuses the head.
+pub fn check(head: &Head, onnx: &[u8]) -> Result<f32> {
+    let mut random = StdRng::seed_from_u64(7);
+    let dim = head.description.mean.len();
+    // Around the training pictures' mean, a few deviations wide and of any length, as real ones are.
+    let moments = || head.description.mean.iter().zip(&head.description.deviation);
+    let mut embedding = |scale: f32| -> Vec<f32> {
+        moments().map(|(m, s)| scale * (m + s * 4.0 * (random.random::<f32>() - 0.5))).collect()
+    };
+    let mut embeddings: Vec<Vec<f32>> = (0..64).map(|i| embedding(0.5 + i as f32 / 4.0)).collect();
+    embeddings.push(vec![0.0; dim]);
+    let file = std::env::temp_dir().join(format!("landfall-head-{}-{:p}.onnx", std::process::id(), &raw const *onnx));
+    files::write(&file, onnx)?;
+    let compared = HeadSession::load(&file).and_then(|mut session| {
+        embeddings.iter().map(|embedding| session.logits(embedding)).collect::<Result<Vec<_>>>()
+    });
+    let _ = std::fs::remove_file(&file); // a left-over in the temporary folder is no failure
+    let (theirs, ours) = (compared?.concat(), head.logits(&embeddings)?.concat());
+    let difference = ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    // Written so that a NaN fails too.
+    if ours.len() != theirs.len() || !ours.iter().chain(&theirs).all(|x| x.is_finite()) || difference > TOLERANCE {
+        let why =
+            format!("the exported head differs from burn's by {difference:.1e}; at most {TOLERANCE:.0e} is allowed");
+        return Err(AnswerIsNo(why).into());
+    }
+    Ok(difference)
+}
+
+fn temperature(args: &Args, head: &Head, table: &CellTable) -> Result<BTreeMap<usize, f64>> {
+    let (Some(features), Some(index)) = (&args.calibrate, &args.index) else {
+        if head.description.temperature.is_empty() {
+            eprintln!("the head knows no temperature (fit it with --folds, or give --calibrate): 1 is taken");
+        }
+        return Ok(head.description.temperature.clone());
+    };
+    let rows = index::read_splits(index, &args.split)?;
+    let (_, samples) = samples::join(rows, std::slice::from_ref(features))?;
+    let mut fitted = BTreeMap::new();
+    for views in [1, 4] {
+        let mut rounds = Vec::new();
+        for round in samples::rounds(&samples, views).into_iter().filter(|round| round.len() == views) {
+            let embeddings: Vec<Vec<f32>> = round.iter().map(|sample| sample.variants[0].clone()).collect();
+            rounds.extend(
+                round[0].row.at.map(|truth| head.logits(&embeddings).map(|logits| (truth, logits))).transpose()?,
+            );
+        }
+        fitted.extend(metrics::fit_temperature(table, &rounds).map(|t| (views, t)));
+    }
+    if fitted.is_empty() {
+        bail!("{}: no row with coordinates to calibrate with", index.display());
+    }
+    Ok(fitted)
+}
+
+fn evaluation(named: &[String]) -> Result<serde_json::Value> {
+    let mut all = serde_json::Map::new();
+    for pair in named {
+        let (name, file) = pair.split_once('=').with_context(|| format!("--evaluation {pair}: must be NAME=FILE"))?;
+        all.insert(name.to_owned(), files::read_json(Path::new(file), "what `evaluate --json` prints")?);
+    }
+    Ok(all.into())
+}
+
+/// Writes the small files first and bundle.json last, which names their checksums.
+fn write(dir: &Path, mut manifest: Manifest, onnx: &[u8], cells: &Path) -> Result<()> {
+    let head = dir.join(&manifest.head.file);
+    files::write(&head, onnx)?;
+    manifest.head.sha256 = sha256_of(&head)?;
+    files::write(&dir.join(&manifest.cells.file), &std::fs::read(cells)?)?;
+    files::write_json(&dir.join("bundle.json"), &manifest)
+}

@@ -1,0 +1,194 @@
+//! The head: a small network from the encoder's embedding to logits over cells, in burn.
+//!
+//! An embedding is scaled to length 1 and standardised by the training pictures' mean and deviation, then goes through
+//! one linear layer, or two with a ReLU between.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use burn::module::{Module, Param};
+use burn::nn::Linear;
+use burn::tensor::{Device, Tensor, TensorData, activation};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+use crate::embed::EncoderSpec;
+use crate::{files, samples};
+
+/// The trained layers.
+#[derive(Module, Debug)]
+pub struct Network {
+    /// One or two linear layers, weights `[in, out]`.
+    pub layers: Vec<Linear>,
+}
+
+impl Network {
+    /// A network with these layer sizes, input first. The last layer starts at zero (all cells alike), the one before
+    /// with random weights from `seed`.
+    pub fn new(sizes: &[usize], seed: u64, device: &Device) -> Self {
+        let mut random = StdRng::seed_from_u64(seed);
+        let last = sizes.len().saturating_sub(2);
+        let layer = |(i, pair): (usize, &[usize])| {
+            let reach = if i == last { 0.0 } else { (3.0 / pair[0] as f32).sqrt() };
+            let weights = (0..pair[0] * pair[1]).map(|_| (2.0 * random.random::<f32>() - 1.0) * reach).collect();
+            linear(weights, vec![0.0; pair[1]], device)
+        };
+        Self { layers: sizes.windows(2).enumerate().map(layer).collect() }
+    }
+
+    /// Logits `[N, cells]` of standardised embeddings `[N, dim]`. `mask`, one a hidden unit, drops hidden units out.
+    pub fn forward(&self, input: Tensor<2>, mask: Option<Tensor<2>>) -> Tensor<2> {
+        match self.layers.as_slice() {
+            [first, second] => {
+                let hidden = activation::relu(first.forward(input));
+                second.forward(match mask {
+                    Some(mask) => hidden * mask,
+                    None => hidden,
+                })
+            }
+            layers => layers.iter().fold(input, |x, layer| layer.forward(x)),
+        }
+    }
+}
+
+fn linear(weights: Vec<f32>, bias: Vec<f32>, device: &Device) -> Linear {
+    let (outputs, inputs) = (bias.len(), weights.len() / bias.len());
+    Linear {
+        weight: Param::from_tensor(Tensor::from_data(TensorData::new(weights, [inputs, outputs]), device)),
+        bias: Some(Param::from_tensor(Tensor::from_data(TensorData::new(bias, [outputs]), device))),
+    }
+}
+
+/// What a head's folder says about it, in `head.json`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Description {
+    /// Encoder and preprocessing that made the features.
+    pub encoder: EncoderSpec,
+    /// Sizes of the layers: embedding, hidden if any, cells.
+    pub sizes: Vec<usize>,
+    /// Sha256 of the cell table.
+    pub cells_sha256: String,
+    /// Softmax temperature by number of views, fitted on pictures the head had not seen.
+    pub temperature: BTreeMap<usize, f64>,
+    /// How it was trained.
+    pub settings: serde_json::Value,
+    /// What was measured on pictures held out.
+    pub held_out: serde_json::Value,
+    /// Mean of the training pictures' unit embeddings.
+    pub mean: Vec<f32>,
+    /// Their standard deviation.
+    pub deviation: Vec<f32>,
+}
+
+/// A head ready to answer.
+#[derive(Debug)]
+pub struct Head {
+    /// Everything but the weights.
+    pub description: Description,
+    /// The weights.
+    pub network: Network,
+}
+
+/// Mean and standard deviation, by dimension, of unit embeddings.
+pub fn moments<'a>(embeddings: impl Iterator<Item = &'a [f32]> + Clone, dim: usize) -> (Vec<f32>, Vec<f32>) {
+    let n = embeddings.clone().count().max(1) as f64;
+    let mut mean = vec![0.0f64; dim];
+    let mut square = vec![0.0f64; dim];
+    for embedding in embeddings {
+        for (i, x) in samples::unit(embedding).iter().enumerate() {
+            mean[i] += f64::from(*x) / n;
+            square[i] += f64::from(*x) * f64::from(*x) / n;
+        }
+    }
+    // A dimension that never varies says nothing: keep it from blowing up.
+    let deviation = |(square, mean): (&f64, &f64)| (square - mean * mean).max(1e-8).sqrt() as f32;
+    let deviations = square.iter().zip(&mean).map(deviation).collect();
+    (mean.iter().map(|x| *x as f32).collect(), deviations)
+}
+
+/// A unit embedding less the mean, by the deviation.
+pub fn standardise(embedding: &[f32], mean: &[f32], deviation: &[f32]) -> Vec<f32> {
+    samples::unit(embedding).iter().zip(mean.iter().zip(deviation)).map(|(x, (m, s))| (x - m) / s).collect()
+}
+
+/// Logits of standardised embeddings, in blocks that fit in memory.
+///
+/// # Errors
+/// When burn cannot read its own result.
+pub fn logits(network: &Network, inputs: &[Vec<f32>], device: &Device) -> Result<Vec<Vec<f32>>> {
+    let mut rows = Vec::with_capacity(inputs.len());
+    for block in inputs.chunks(1024) {
+        let input = Tensor::from_data(TensorData::new(block.concat(), [block.len(), block[0].len()]), device);
+        let output = network.forward(input, None);
+        let cells = output.dims()[1];
+        let values: Vec<f32> = output.into_data().try_into_vec().map_err(|e| anyhow::anyhow!("burn: {e:?}"))?;
+        rows.extend(values.chunks_exact(cells).map(<[f32]>::to_vec));
+    }
+    Ok(rows)
+}
+
+impl Head {
+    /// Logits over cells for each embedding as the encoder gives it.
+    ///
+    /// # Errors
+    /// When an embedding has another length.
+    pub fn logits(&self, embeddings: &[Vec<f32>]) -> Result<Vec<Vec<f32>>> {
+        let Description { mean, deviation, .. } = &self.description;
+        if let Some(odd) = embeddings.iter().find(|embedding| embedding.len() != mean.len()) {
+            bail!("an embedding has {} numbers, the head wants {}", odd.len(), mean.len());
+        }
+        let inputs: Vec<Vec<f32>> = embeddings.iter().map(|e| standardise(e, mean, deviation)).collect();
+        logits(&self.network, &inputs, &Device::flex())
+    }
+
+    /// Each layer's weights `[in, out]` and bias, on the way out of burn.
+    ///
+    /// # Errors
+    /// When burn cannot read its own numbers.
+    pub fn layers(&self) -> Result<Vec<(Vec<f32>, Vec<f32>)>> {
+        let numbers = |data: TensorData| data.try_into_vec::<f32>().map_err(|e| anyhow::anyhow!("burn: {e:?}"));
+        let layer = |layer: &Linear| {
+            let bias = layer.bias.as_ref().context("a layer has no bias")?;
+            Ok((numbers(layer.weight.val().into_data())?, numbers(bias.val().into_data())?))
+        };
+        self.network.layers.iter().map(layer).collect()
+    }
+
+    /// Writes `head.json` and `weights.f32` (weights and bias of each layer in turn, little-endian).
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn save(&self, dir: &Path) -> Result<()> {
+        let numbers = self.layers()?.into_iter().flat_map(|(weights, bias)| weights.into_iter().chain(bias));
+        let bytes: Vec<u8> = numbers.flat_map(f32::to_le_bytes).collect();
+        files::write(&dir.join("weights.f32"), &bytes)?;
+        files::write_json(&dir.join("head.json"), &self.description)
+    }
+
+    /// Reads what [`Head::save`] wrote.
+    ///
+    /// # Errors
+    /// When a file is missing or cut off.
+    pub fn load(dir: &Path) -> Result<Self> {
+        let description: Description = files::read_json(&dir.join("head.json"), "the description of a head")?;
+        let file = dir.join("weights.f32");
+        let bytes = std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        let numbers: Vec<f32> = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+        let wanted: usize = description.sizes.windows(2).map(|pair| (pair[0] + 1) * pair[1]).sum();
+        if bytes.len() != wanted * 4 || description.sizes.len() < 2 {
+            bail!("{} does not hold the weights that head.json describes; fit the head again", file.display());
+        }
+        let mut rest = numbers.as_slice();
+        let mut take = |n: usize| {
+            let (taken, left) = rest.split_at(n);
+            rest = left;
+            taken.to_vec()
+        };
+        let device = Device::flex();
+        let sizes = description.sizes.windows(2);
+        let layers = sizes.map(|pair| linear(take(pair[0] * pair[1]), take(pair[1]), &device)).collect();
+        Ok(Self { description, network: Network { layers } })
+    }
+}

@@ -1,0 +1,44 @@
+//! `landfall-train`: from geotagged photographs to a bundle.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use landfall_trainer::{embed, evaluate, exit_code, export, fit, partition};
+
+#[derive(Parser)]
+#[command(name = "landfall-train", version, about = "Trains and evaluates Landfall's cell classifiers")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Cut the earth into cells, small where there is much to see
+    Partition(partition::Args),
+    /// Compute the encoder's features of every picture, once
+    Embed(embed::Args),
+    /// Train a head on features
+    Fit(Box<fit::Args>),
+    /// Make a bundle of a head, its cells and its encoder
+    Export(export::Args),
+    /// Measure a bundle on pictures whose place is known
+    Evaluate(evaluate::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Partition(args) => partition::run(&args),
+        Command::Embed(args) => embed::run(&args),
+        Command::Fit(args) => fit::run(&args),
+        Command::Export(args) => export::run(&args),
+        Command::Evaluate(args) => evaluate::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("landfall-train: {error:#}");
+            ExitCode::from(exit_code(&error))
+        }
+    }
+}

@@ -1,0 +1,82 @@
+// The arena's calls: names and shapes of the live game's API.
+
+import type { Place } from "./geometry";
+
+export interface GameMap {
+  slug: string;
+  name: string;
+  arena: { places: number; roundCount: number; consent: boolean; interstitial: boolean };
+}
+
+export interface Rules {
+  timeLimit: number;
+  forbidMoving: boolean;
+  forbidZooming: boolean;
+  forbidRotating: boolean;
+}
+
+export interface Round extends Partial<Place> {
+  heading: number;
+  startTime: string;
+  picture: { url: string; kind: "panorama" | "photo" };
+  name?: string | null;
+  credits?: string | null;
+}
+
+export interface Guess {
+  lat: number | null;
+  lng: number | null;
+  timedOut: boolean;
+  timedOutWithGuess: boolean;
+  roundScoreInPoints: number;
+  distanceInMeters: number;
+}
+
+export interface Game extends Rules {
+  token: string;
+  state: "started" | "finished";
+  mapName: string;
+  roundCount: number;
+  round: number;
+  rounds: Round[];
+  player: { totalScore: { amount: string }; guesses: Guess[] };
+}
+
+/** What the server said instead of an answer: a sentence for the player. */
+export class ApiError extends Error {}
+
+async function call<T>(path: string, body?: unknown): Promise<T> {
+  const request: RequestInit =
+    body === undefined
+      ? { cache: "no-store" }
+      : { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) };
+  let response: Response;
+  try {
+    response = await fetch(path, request);
+  } catch {
+    throw new ApiError("The arena does not answer. Is it still running?");
+  }
+  const answer: unknown = await response.json().catch(() => null);
+  if (!response.ok || answer === null) {
+    const { message } = (answer ?? {}) as { message?: string };
+    throw new ApiError(message ?? `The arena answered ${response.status} ${response.statusText}.`);
+  }
+  return answer as T;
+}
+
+export function readMap(): Promise<GameMap> {
+  return call("/api/maps/arena");
+}
+
+export function createGame(rules: Rules): Promise<Game> {
+  return call("/api/v3/games", { map: "arena", type: "standard", ...rules });
+}
+
+/** The game; after a guess this goes on to the next round. */
+export function readGame(token: string): Promise<Game> {
+  return call(`/api/v3/games/${encodeURIComponent(token)}?client=web`);
+}
+
+export function sendGuess(token: string, pin: Place | null, timedOut: boolean): Promise<Game> {
+  return call(`/api/v3/games/${encodeURIComponent(token)}`, { token, ...pin, timedOut, stepsCount: 0 });
+}

