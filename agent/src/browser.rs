@@ -23,7 +23,7 @@ pub struct BrowserOptions {
 }
 
 /// Square, so that the encoder, which takes a central square, sees all of the view.
-pub const VIEWPORT: (u32, u32) = (1024, 1024);
+pub const VIEWPORT: (u32, u32) = (800, 800);
 
 impl Default for BrowserOptions {
     fn default() -> Self {

@@ -1,6 +1,6 @@
 //! Looking around: wait until the view stands still, take its picture, turn, again.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use image::codecs::jpeg::JpegEncoder;
@@ -44,10 +44,12 @@ async fn look(page: &Page) -> Result<Vec<View>> {
     let mut views = vec![View { heading: HEADINGS[0], jpeg: jpeg(&first)? }];
     let (start, mut turned) = (shown_heading(page).await?, 0.0);
     for heading in &HEADINGS[1..] {
+        let mut png = Vec::new();
         // A second, smaller turn where the first missed by more than a little.
         for _ in 0..2 {
-            turn(page, heading - turned).await?;
-            let shown = shown_heading(page).await?;
+            turn(page, &view, heading - turned).await?;
+            png = still(&view).await?;
+            let shown = shown_heading(page).await?; // once at rest: on the way it says anything
             turned = match (start, shown) {
                 (Some(start), Some(shown)) => heading + difference(shown - start - heading),
                 _ => *heading,
@@ -56,7 +58,6 @@ async fn look(page: &Page) -> Result<Vec<View>> {
                 break;
             }
         }
-        let png = still(&view).await?;
         if views.len() == 1 && png == first {
             return Ok(views); // a photograph: it does not turn
         }
@@ -82,9 +83,17 @@ async fn still(view: &WebElement) -> Result<Vec<u8>> {
     }
 }
 
-/// Turns the view clockwise by dragging it. In a rectilinear view of focal length `f` pixels, a drag from `x` to `-x`
-/// about the middle turns by `2·atan(x / f)`.
-async fn turn(page: &Page, degrees: f64) -> Result<()> {
+/// Turns the view clockwise: by as many strokes of a key as come nearest where the profile knows one, else by dragging.
+async fn turn(page: &Page, view: &WebElement, degrees: f64) -> Result<()> {
+    let Some(key) = &page.profile.look.key else { return drag(page, degrees).await };
+    let strokes = (degrees.abs() / key.degrees).round() as usize;
+    let stroke = if degrees < 0.0 { &key.left } else { &key.right };
+    view.send_keys(stroke.repeat(strokes)).await?;
+    Ok(())
+}
+
+/// In a rectilinear view of focal length `f` pixels, a drag from `x` to `-x` about the middle turns by `2·atan(x / f)`.
+async fn drag(page: &Page, degrees: f64) -> Result<()> {
     let rect = page.rect(&page.profile.look.view, "view").await?;
     let focal = rect.width / 2.0 / (page.profile.look.hfov / 2.0).to_radians().tan();
     let drags = (degrees.abs() / 60.0).ceil().max(1.0);
@@ -95,8 +104,6 @@ async fn turn(page: &Page, degrees: f64) -> Result<()> {
         let (from, to) = (Pixel { x: middle.x + half, ..middle }, Pixel { x: middle.x - half, ..middle });
         hands::drag(&page.driver, from, to).await?;
     }
-    // Off the view's middle, where a pointer would be in the picture.
-    tokio::time::sleep(Duration::from_millis(60)).await;
     Ok(())
 }
 

@@ -97,6 +97,9 @@ impl std::fmt::Display for LatLng {
 
 /// Longitude wrapped to [-180, 180).
 pub fn wrap_lng(lng: f64) -> f64 {
+    if (-180.0..180.0).contains(&lng) {
+        return lng; // to the last bit: the arithmetic below would round
+    }
     let wrapped = (lng + 180.0).rem_euclid(360.0) - 180.0;
     if wrapped >= 180.0 { -180.0 } else { wrapped }
 }
@@ -131,6 +134,7 @@ mod tests {
         assert_eq!(at(10.0, 190.0).lng, -170.0);
         assert_eq!(at(10.0, 180.0).lng, -180.0);
         assert_eq!(at(10.0, -540.0).lng, -180.0);
+        assert_eq!(at(10.0, 4.835659).lng, 4.835659);
     }
 
     #[test]

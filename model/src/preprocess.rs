@@ -1,8 +1,8 @@
 //! The one way from a picture to the encoder's input, for the trainer, the agent and the page.
 //!
 //! The central square of the picture is resized in a single antialiased step and normalised. The resize works in
-//! integers (8-bit pixels, fixed-point Catmull-Rom weights, as Pillow's `BICUBIC` does), so every processor and
-//! WebAssembly give the same bytes; `tests/golden` holds tensors that pin this down.
+//! integers (8-bit pixels, fixed-point Catmull-Rom weights, as Pillow's `BICUBIC` does but for rounding), so that
+//! processors and WebAssembly give the same bytes; `tests/golden` pins this down.
 
 use std::path::Path;
 

@@ -171,3 +171,66 @@ fn write(dir: &Path, mut manifest: Manifest, onnx: &[u8], cells: &Path) -> Resul
     files::write(&dir.join(&manifest.cells.file), &std::fs::read(cells)?)?;
     files::write_json(&dir.join("bundle.json"), &manifest)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::head::{Description, Network};
+    use burn::tensor::Device;
+
+    /// A head with random weights in all its layers and lop-sided moments.
+    fn random_head(sizes: &[usize]) -> Head {
+        let mut random = StdRng::seed_from_u64(11);
+        let mut numbers =
+            |n: usize, scale: f32| -> Vec<f32> { (0..n).map(|_| scale * (random.random::<f32>() - 0.5)).collect() };
+        let mut network = Network::new(sizes, 5, &Device::flex());
+        for (layer, pair) in network.layers.iter_mut().zip(sizes.windows(2)) {
+            *layer = crate::head::linear(numbers(pair[0] * pair[1], 0.5), numbers(pair[1], 0.5), &Device::flex());
+        }
+        let encoder = serde_json::from_str(
+            r#"{"encoder":{"file":"e","sha256":"","bytes":0,"input":"i","output":"o","dim":8},
+                "preprocess":{"size":4,"resize":"bicubic","crop":"center","mean":[0,0,0],"std":[1,1,1]}}"#,
+        )
+        .unwrap();
+        let description = Description {
+            encoder,
+            sizes: sizes.to_vec(),
+            cells_sha256: String::new(),
+            temperature: BTreeMap::new(),
+            settings: serde_json::Value::Null,
+            held_out: serde_json::Value::Null,
+            mean: numbers(sizes[0], 0.4),
+            deviation: numbers(sizes[0], 0.1).into_iter().map(|x| x.abs() + 0.02).collect(),
+        };
+        Head { description, network }
+    }
+
+    #[test]
+    fn onnx_runtime_agrees_with_burn() {
+        for sizes in [&[8, 20][..], &[8, 16, 20]] {
+            let head = random_head(sizes);
+            let bytes = onnx::head(&head.description, head.layers().unwrap());
+            let difference = check(&head, &bytes).unwrap();
+            assert!(difference < TOLERANCE, "{difference}");
+        }
+    }
+
+    #[test]
+    fn a_head_that_differs_is_refused() {
+        let head = random_head(&[8, 20]);
+        let mut layers = head.layers().unwrap();
+        layers[0].0[3] += 0.1;
+        let error = check(&head, &onnx::head(&head.description, layers)).unwrap_err();
+        assert_eq!(crate::exit_code(&error), 1, "{error}");
+    }
+
+    #[test]
+    fn a_head_survives_its_folder() {
+        let (head, dir) = (random_head(&[8, 16, 20]), tempfile::tempdir().unwrap());
+        head.save(dir.path()).unwrap();
+        let again = Head::load(dir.path()).unwrap();
+        assert_eq!(again.layers().unwrap(), head.layers().unwrap());
+        std::fs::write(dir.path().join("weights.f32"), [0; 12]).unwrap();
+        assert!(Head::load(dir.path()).is_err());
+    }
+}

@@ -65,7 +65,7 @@ pub struct Args {
 #[derive(clap::Args, Clone, Debug, Serialize)]
 pub struct Settings {
     /// Passes over the pictures
-    #[arg(long, default_value_t = 30)]
+    #[arg(long, default_value_t = 25)]
     pub epochs: usize,
     /// Pictures a step
     #[arg(long, default_value_t = 256)]
@@ -86,13 +86,13 @@ pub struct Settings {
     #[arg(long, default_value_t = 0)]
     pub hidden: usize,
     /// Length of the soft labels in kilometres
-    #[arg(long, default_value_t = 150.0)]
+    #[arg(long, default_value_t = 250.0)]
     pub tau_km: f64,
     /// Share of each label spread evenly over all cells
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, default_value_t = 0.1)]
     pub smoothing: f32,
     /// Weight of a row that knows only its country; one with a place weighs 1
-    #[arg(long, default_value_t = 0.3)]
+    #[arg(long, default_value_t = 0.5)]
     pub country_weight: f32,
     /// Seed of everything random
     #[arg(long, default_value_t = 1)]

@@ -14,9 +14,9 @@ pub struct Row {
     /// Path of the picture, relative to the images folder.
     pub file: PathBuf,
     #[serde(deserialize_with = "optional_number")]
-    lat: Option<f64>,
+    pub(crate) lat: Option<f64>,
     #[serde(deserialize_with = "optional_number")]
-    lng: Option<f64>,
+    pub(crate) lng: Option<f64>,
     /// ISO 3166-1 alpha-2 code of the country.
     pub iso2: String,
     /// Pictures of one place (or one author) share a group; groups are never split.

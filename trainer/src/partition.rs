@@ -44,7 +44,7 @@ pub struct Args {
 #[derive(clap::Args, Clone, Copy, Debug)]
 pub struct Limits {
     /// A cell with fewer places is kept only where no other is near
-    #[arg(long, default_value_t = 40)]
+    #[arg(long, default_value_t = 20)]
     pub min: usize,
     /// A cell with more places is split
     #[arg(long, default_value_t = 300)]
@@ -53,7 +53,7 @@ pub struct Limits {
     #[arg(long, default_value_t = 2)]
     pub min_level: u64,
     /// Finest level of a cell
-    #[arg(long, default_value_t = 7)]
+    #[arg(long, default_value_t = 6)]
     pub max_level: u64,
     /// Near: so many kilometres from a cell's mean location
     #[arg(long, default_value_t = 200.0)]

@@ -130,6 +130,20 @@ pub struct LookLocators {
     pub heading: Locators,
     /// Horizontal field of view in degrees, which tells how far to drag.
     pub hfov: f64,
+    /// Keys that turn by a known angle, in place of dragging.
+    pub key: Option<TurnKey>,
+}
+
+/// Keys that turn the view once it has the focus.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TurnKey {
+    /// Turns to the left, as a character.
+    pub left: String,
+    /// Turns to the right.
+    pub right: String,
+    /// Degrees that one stroke turns by.
+    pub degrees: f64,
 }
 
 /// The guess map.

@@ -1,0 +1,109 @@
+//! The command line as other programs see it: exit codes, one clear sentence, and nothing lost among good input.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn landfall(args: &[&str], environment: &[(&str, &str)]) -> (Option<i32>, String, String) {
+    let Output { status, stdout, stderr } =
+        Command::new(env!("CARGO_BIN_EXE_landfall")).args(args).envs(environment.iter().copied()).output().unwrap();
+    (status.code(), String::from_utf8_lossy(&stdout).into_owned(), String::from_utf8_lossy(&stderr).into_owned())
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+fn fixture_photo() -> String {
+    root().join("fixtures/rounds/rome-colosseum/view_000.jpg").display().to_string()
+}
+
+#[test]
+fn locate_names_the_broken_and_answers_the_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let broken = dir.path().join("broken.jpg");
+    std::fs::write(&broken, b"\xff\xd8\xff no picture").unwrap();
+    let photo = fixture_photo();
+    let (code, out, err) = landfall(&["locate", "--json", &photo, broken.to_str().unwrap(), &photo], &[]);
+    assert_eq!(code, Some(1), "{err}");
+    let answers: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(answers.len(), 2);
+    assert_eq!(answers[0], answers[1]);
+    assert!(answers[0]["lat"].is_number() && answers[0]["radius_km"]["p90"].is_number());
+    assert!(answers[0]["bundle"].as_str().unwrap().starts_with("desktop@"));
+    assert!(err.contains("broken.jpg"), "{err}");
+}
+
+#[test]
+fn wrong_calls_are_2_and_missing_surroundings_3() {
+    let photo = fixture_photo();
+    let nothing = tempfile::tempdir().unwrap();
+    let nothing = nothing.path().to_str().unwrap();
+    let damaged = tempfile::tempdir().unwrap();
+    for file in ["bundle.json", "cells.json"] {
+        std::fs::copy(root().join("model/bundles/desktop").join(file), damaged.path().join(file)).unwrap();
+    }
+    std::fs::write(damaged.path().join("head.onnx"), b"not a network").unwrap();
+    let damaged = damaged.path().to_str().unwrap();
+    for (args, environment, code, says) in [
+        (vec!["locate", "--bundle", "nonesuch", &photo], vec![], 2, "there is no bundle `nonesuch`; there are:"),
+        (vec!["locate", "--bundle", damaged, &photo], vec![], 3, "head.onnx: is damaged"),
+        (vec!["locate", &photo], vec![("ORT_DYLIB_PATH", "/nowhere/libonnxruntime.so")], 3, "cargo xtask setup"),
+        (vec!["replay", nothing], vec![], 2, "no round.json"),
+        (vec!["replay", "--against", "nonesuch.json", nothing], vec![], 2, "nonesuch.json"),
+        (vec!["play", "https://www.geoguessr.com/duels/5f0"], vec![], 2, "does not play there"),
+        (vec!["play", "https://www.geoguessr.com/maps/world"], vec![], 2, "--i-own-this-account"),
+        (vec!["play", "https://example.org/"], vec![], 2, "no built-in site profile"),
+        (vec!["play", "--scale", "-1"], vec![], 2, "positive number of metres"),
+        (vec!["play", "--fixtures", nothing], vec![], 2, "rounds"),
+        (vec!["play", "--webdriver", "http://127.0.0.1:9"], vec![], 3, "is the server running?"),
+        (vec!["play"], vec![("PATH", "")], 3, "not in the PATH"),
+    ] {
+        let (found, _, err) = landfall(&args, &environment);
+        assert_eq!(found, Some(code), "{args:?}: {err}");
+        assert!(err.contains(says), "{args:?}: {err}");
+        assert!(!err.contains("panicked"), "{args:?}: {err}");
+    }
+}
+
+#[test]
+fn replay_of_the_fixtures_scores_what_it_must_and_notices_what_does_not() {
+    let fixtures = root().join("fixtures").display().to_string();
+    let expected = root().join("fixtures/expected.json").display().to_string();
+    let (code, out, err) = landfall(&["replay", "--json", "--from", "logits", "--against", &expected, &fixtures], &[]);
+    assert_eq!(code, Some(0), "{err}");
+    let replay: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(replay["score"], replay["expected"]);
+    assert!(replay["rounds"].as_array().unwrap().len() >= 12);
+
+    let (code, _, err) = landfall(&["replay", "--json", "--against", &expected, &fixtures], &[]);
+    assert_eq!(code, Some(0), "from pictures: {err}");
+
+    // Another answer for one round, and a round too many.
+    let mut other: Value = serde_json::from_str(&std::fs::read_to_string(&expected).unwrap()).unwrap();
+    let bundle = replay["bundle"].as_str().unwrap();
+    let round = other["bundles"][bundle]["rounds/rome-colosseum"].as_object_mut().unwrap();
+    round["guess"]["lat"] = 1.0.into();
+    other["bundles"][bundle]["rounds/atlantis"] = serde_json::json!({"guess": {"lat": 1.0, "lng": 2.0}, "score": 3});
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("other.json");
+    std::fs::write(&file, other.to_string()).unwrap();
+    let (code, _, err) = landfall(&["replay", "--from", "logits", "--against", file.to_str().unwrap(), &fixtures], &[]);
+    assert_eq!(code, Some(1));
+    assert!(
+        err.contains("rounds/rome-colosseum") && err.contains("rounds/atlantis: expected, but not replayed"),
+        "{err}"
+    );
+}
+
+#[test]
+fn doctor_finds_everything_after_set_up() {
+    let (code, out, err) = landfall(&["doctor", "--json"], &[]);
+    assert_eq!(code, Some(0), "{out}{err}");
+    let findings: Vec<Value> = serde_json::from_str(&out).unwrap();
+    assert!(findings.iter().any(|finding| finding["what"] == "bundle desktop" && finding["ok"] == true));
+    let (code, out, _) = landfall(&["doctor"], &[("ORT_DYLIB_PATH", "/nowhere/libonnxruntime.so")]);
+    assert_eq!(code, Some(1));
+    assert!(out.contains("MISSING  ONNX Runtime"), "{out}");
+}

@@ -1,0 +1,147 @@
+//! Whole games in a real Chromium against the arena, with the real model: what `cargo xtask play` does.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use landfall_agent::arena::{Arena, ArenaOptions, RoundSource};
+use landfall_agent::browser::{self, BrowserOptions};
+use landfall_agent::failure::exit_code;
+use landfall_agent::site::Profile;
+use landfall_agent::site::guard::Consent;
+use landfall_agent::site::page::Page;
+use landfall_agent::{look, map};
+use landfall_model::LatLng;
+use serde_json::Value;
+use url::Url;
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures")
+}
+
+fn landfall(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_landfall")).args(args).output().unwrap()
+}
+
+fn json(output: &Output) -> Value {
+    let problem = String::from_utf8_lossy(&output.stderr);
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {problem}"))
+}
+
+async fn open_arena(seed: u64) -> (Arena, Page) {
+    let options = ArenaOptions { seed: Some(seed), ..ArenaOptions::new(RoundSource::Fixtures(fixtures())) };
+    let arena = Arena::start(options).await.unwrap();
+    let driver = browser::open(&BrowserOptions::default()).await.unwrap();
+    let url = Url::parse(arena.url()).unwrap();
+    let page = Page::open(driver, Profile::find("arena").unwrap(), &url, Consent::default()).await.unwrap();
+    page.await_round().await.unwrap();
+    (arena, page)
+}
+
+#[test]
+fn plays_through_dialogs_and_slow_tiles_and_its_record_repeats() {
+    let runs = tempfile::tempdir().unwrap();
+    let folder = runs.path().to_str().unwrap();
+    let output = landfall(&[
+        "play",
+        "--json",
+        "--seed",
+        "3",
+        "--rounds",
+        "3",
+        "--dialogs",
+        "--slow-tiles",
+        "250",
+        "--runs",
+        folder,
+    ]);
+    let game = json(&output);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(game["map"]["scale_m"], 14_916_862.0);
+    let rounds = game["rounds"].as_array().unwrap();
+    assert_eq!(rounds.len(), 3);
+    let mut sum = 0;
+    for round in rounds {
+        assert_eq!(round["score"], round["page_score"], "{round}");
+        assert!(round["pin"]["error_m"].as_f64().unwrap() < 25_000.0, "{round}");
+        assert!(round["truth"]["lat"].is_number() && round["place"].is_string());
+        sum += round["score"].as_u64().unwrap();
+    }
+    assert_eq!((game["score"].as_u64(), game["page_score"].as_u64()), (Some(sum), Some(sum)));
+    let headings =
+        |round: &Value| round["views"].as_array().unwrap().iter().map(|v| v["heading"].as_f64().unwrap()).collect();
+    assert!(
+        rounds.iter().all(|round| {
+            let headings: Vec<f64> = headings(round);
+            headings == [0.0] || headings == [0.0, 90.0, 180.0, 270.0]
+        }),
+        "{rounds:?}"
+    );
+
+    // The same pictures, and the same logits, give the same answers to the last bit.
+    let record = game["record"].as_str().unwrap();
+    for from in ["pictures", "logits"] {
+        let replay = landfall(&["replay", "--json", "--from", from, record]);
+        assert!(replay.status.success(), "{}", String::from_utf8_lossy(&replay.stderr));
+        for (replayed, played) in json(&replay)["rounds"].as_array().unwrap().iter().zip(rounds) {
+            assert_eq!(replayed["repeats"], true, "from {from}");
+            assert_eq!(replayed["guess"], played["guess"]);
+            assert_eq!(replayed["top"], played["top"]);
+        }
+    }
+    // `locate` on the views of a round sees what the game saw.
+    let views = rounds[0]["views"].as_array().unwrap();
+    let files: Vec<String> =
+        views.iter().map(|view| format!("{record}/round_1/{}", view["file"].as_str().unwrap())).collect();
+    let mut args = vec!["locate", "--json", "--one-place"];
+    args.extend(files.iter().map(String::as_str));
+    assert_eq!(json(&landfall(&args))["top"], rounds[0]["top"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn places_the_pin_anywhere_on_the_map() {
+    let (arena, page) = open_arena(5).await;
+    for (lat, lng) in
+        [(45.76, 4.83), (-54.8, -68.3), (78.2, 15.6), (-17.8, 179.97), (65.5, -179.9), (0.0, 0.0), (-45.9, 170.5)]
+    {
+        let wanted = LatLng::new(lat, lng).unwrap();
+        let placed = map::place_pin(&page, wanted).await.unwrap();
+        let error_m = placed.at.distance_m(wanted);
+        assert!(
+            error_m < 1.5 * placed.metres_per_pixel && placed.metres_per_pixel < 25_000.0,
+            "{wanted}: {error_m} m off"
+        );
+    }
+    // What we read back is what the page sends, to the pixel.
+    let wanted = LatLng::new(-33.9, 18.4).unwrap();
+    let placed = map::place_pin(&page, wanted).await.unwrap();
+    let guessed = page.guess().await.unwrap();
+    let outcome = page.outcome(&guessed).await.unwrap();
+    assert!(outcome.guess.unwrap().distance_m(placed.at) <= placed.metres_per_pixel);
+    page.driver.clone().quit().await.unwrap();
+    arena.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_does_not_hold_the_truth_before_the_guess() {
+    let (arena, page) = open_arena(7).await;
+    let before = page.driver.source().await.unwrap();
+    map::place_pin(&page, LatLng::new(10.0, 10.0).unwrap()).await.unwrap();
+    let pinned = page.driver.source().await.unwrap();
+    let guessed = page.guess().await.unwrap();
+    let truth = page.outcome(&guessed).await.unwrap().truth.unwrap();
+    let after = page.driver.source().await.unwrap();
+    let told = |source: &str| source.contains(&format!("{:.3}", truth.lat)) || source.contains(&truth.lat.to_string());
+    assert!(!told(&before) && !told(&pinned));
+    assert!(told(&after), "the test would not see the truth if it were there");
+    page.driver.clone().quit().await.unwrap();
+    arena.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_session_is_said_and_is_the_surroundings_fault() {
+    let (arena, page) = open_arena(9).await;
+    page.driver.clone().quit().await.unwrap();
+    let error = look::around(&page).await.unwrap_err();
+    assert_eq!(exit_code(&error), 3, "{error:#}");
+    arena.stop().await;
+}
