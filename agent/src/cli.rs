@@ -139,6 +139,9 @@ struct Replay {
     /// Write what the rounds score now into this file, for this bundle
     #[arg(long, value_name = "FILE", conflicts_with = "against")]
     write_expected: Option<PathBuf>,
+    /// Write answers and logits into the rounds' folders, as if they had been recorded so
+    #[arg(long, conflicts_with = "against")]
+    record: bool,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -299,6 +302,9 @@ fn replay(args: &Replay) -> Result<()> {
     let mut result = replay::replay(&args.dir, bundle, args.from)?;
     if let Some(expected) = &expected {
         result.hold_against(expected, args.from)?;
+    }
+    if args.record {
+        result.record(&args.dir)?;
     }
     if let Some(file) = &args.write_expected {
         let mut expected = if file.exists() { Expected::read(file)? } else { Expected::default() };

@@ -59,3 +59,30 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
     });
     known.unwrap_or(Exit::Wrong) as u8
 }
+
+/// The error for people: all its causes, of WebDriver's the first line without the stack trace behind it.
+pub fn sentence(error: &anyhow::Error) -> String {
+    let cause = |cause: &(dyn std::error::Error + 'static)| {
+        let text = cause.to_string();
+        match cause.is::<thirtyfour::error::WebDriverError>() {
+            true => text.lines().next().unwrap_or_default().trim().trim_end_matches(':').to_owned(),
+            false => text,
+        }
+    };
+    error.chain().map(cause).collect::<Vec<_>>().join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context;
+
+    #[test]
+    fn the_outermost_known_cause_decides() {
+        let wrapped = Err::<(), _>(no("differs")).context("round 2").unwrap_err();
+        assert_eq!((exit_code(&wrapped), sentence(&wrapped)), (1, "round 2: differs".to_owned()));
+        let model = anyhow::Error::from(model::Error::Surroundings("no runtime".to_owned()));
+        assert_eq!(exit_code(&model), 3);
+        assert_eq!(exit_code(&anyhow::anyhow!("unknown")), 2);
+    }
+}

@@ -39,6 +39,9 @@ pub async fn around(page: &Page) -> Result<Vec<View>> {
 }
 
 async fn look(page: &Page) -> Result<Vec<View>> {
+    if let Some(photo) = page.find(&page.profile.look.photo).await? {
+        return Ok(vec![View { heading: HEADINGS[0], jpeg: jpeg(&still(&photo).await?)? }]);
+    }
     let view = page.find(&page.profile.look.view).await?.ok_or_else(|| surroundings("the page shows no view"))?;
     let first = still(&view).await?;
     let mut views = vec![View { heading: HEADINGS[0], jpeg: jpeg(&first)? }];
@@ -59,7 +62,7 @@ async fn look(page: &Page) -> Result<Vec<View>> {
             }
         }
         if views.len() == 1 && png == first {
-            return Ok(views); // a photograph: it does not turn
+            return Ok(views); // it does not turn
         }
         views.push(View { heading: turned.rem_euclid(360.0), jpeg: jpeg(&png)? });
     }

@@ -4,6 +4,8 @@ mod cli;
 
 use std::process::ExitCode;
 
+use landfall_agent::failure;
+
 fn main() -> ExitCode {
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
@@ -23,8 +25,8 @@ fn main() -> ExitCode {
     match result {
         Some(Ok(())) => ExitCode::SUCCESS,
         Some(Err(error)) => {
-            eprintln!("landfall: {error:#}");
-            ExitCode::from(landfall_agent::failure::exit_code(&error))
+            eprintln!("landfall: {}", failure::sentence(&error));
+            ExitCode::from(failure::exit_code(&error))
         }
         None => ExitCode::from(130),
     }

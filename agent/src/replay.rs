@@ -67,6 +67,9 @@ pub struct Replayed {
     /// Whether answer and logits are the recorded ones to the last bit, if the same bundle recorded the round.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repeats: Option<bool>,
+    /// One row a view.
+    #[serde(skip)]
+    logits: Vec<Vec<f32>>,
 }
 
 /// Answers every round under `dir` again.
@@ -129,7 +132,7 @@ fn again(folder: &Path, dir: String, bundle: &Bundle, classifier: Option<&Classi
     round.score = round.distance_m.map(|distance_m| round.map.scale_m.points(distance_m));
     // What the page said, and where its pin was, belongs to another answer.
     (round.page_score, round.pin, round.seconds) = (None, None, None);
-    Ok(Replayed { dir, round, repeats })
+    Ok(Replayed { dir, round, repeats, logits })
 }
 
 impl Replay {
@@ -177,6 +180,24 @@ impl Replay {
             outside.extend(changed.map(|replayed| format!("{}: another answer than the recorded one", replayed.dir)));
         }
         if outside.is_empty() { Ok(()) } else { Err(no(outside.join("\n"))) }
+    }
+
+    /// Writes the answers and logits into the rounds' folders under `dir`, as if they had been recorded so.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn record(&self, dir: &Path) -> Result<()> {
+        for replayed in &self.rounds {
+            let folder = dir.join(&replayed.dir);
+            let mut round = replayed.round.clone();
+            for (view, row) in round.views.iter_mut().zip(&replayed.logits) {
+                let file = Path::new(&view.file).with_extension("f32").to_string_lossy().into_owned();
+                record::write(&folder.join(&file), &record::logits_to_bytes(row))?;
+                view.logits = Some(file);
+            }
+            record::write_json(&folder.join("round.json"), &round)?;
+        }
+        Ok(())
     }
 
     /// What `expected.json` must say for this replay to pass, added to what it says of other bundles.

@@ -23,7 +23,6 @@ use crate::session::HeadSession;
 /// of places. Rows without coordinates are left out.
 #[derive(clap::Args)]
 #[command(
-    verbatim_doc_comment,
     after_help = "Example:\n  landfall-train evaluate --json --bundle desktop --index index.csv --images photos --split dev --views 4"
 )]
 pub struct Args {

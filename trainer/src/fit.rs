@@ -86,7 +86,7 @@ pub struct Settings {
     #[arg(long, default_value_t = 0)]
     pub hidden: usize,
     /// Length of the soft labels in kilometres
-    #[arg(long, default_value_t = 250.0)]
+    #[arg(long, default_value_t = 150.0)]
     pub tau_km: f64,
     /// Share of each label spread evenly over all cells
     #[arg(long, default_value_t = 0.1)]

@@ -12,17 +12,13 @@ struct Cli {
     command: Command,
 }
 
+// Each command says what it does where its arguments are.
 #[derive(Subcommand)]
 enum Command {
-    /// Cut the earth into cells, small where there is much to see
     Partition(partition::Args),
-    /// Compute the encoder's features of every picture, once
     Embed(embed::Args),
-    /// Train a head on features
     Fit(Box<fit::Args>),
-    /// Make a bundle of a head, its cells and its encoder
     Export(export::Args),
-    /// Measure a bundle on pictures whose place is known
     Evaluate(evaluate::Args),
 }
 

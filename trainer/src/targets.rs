@@ -1,8 +1,8 @@
 //! Soft labels: what the head should say about a picture, as probabilities over cells.
 
 use anyhow::{Result, bail};
+use landfall_model::LatLng;
 use landfall_model::cells::{CellTable, arc_m};
-use landfall_model::{LatLng, countries};
 use rayon::prelude::*;
 
 /// What is known about where a picture was taken.
@@ -10,7 +10,7 @@ use rayon::prelude::*;
 pub enum Label {
     /// The place.
     Place(LatLng),
-    /// Only the country: an index into [`Targets::countries`].
+    /// Only the country, one of those that have cells, as [`Targets::label`] numbers them.
     Country(usize),
 }
 
@@ -46,11 +46,6 @@ impl<'a> Targets<'a> {
         at.map(Label::Place).or_else(country)
     }
 
-    /// Codes of the countries that have cells, as [`Label::Country`] counts them.
-    pub fn countries(&self) -> impl Iterator<Item = &str> {
-        self.countries.iter().map(|(code, _)| code.as_str())
-    }
-
     /// Writes the labels of a batch, one row of probabilities over cells a picture. Nothing larger than the batch is
     /// ever held.
     pub fn batch(&self, labels: &[Label]) -> Vec<f32> {
@@ -82,11 +77,6 @@ fn spread_over(table: &CellTable, code: &str) -> Vec<f32> {
     };
     let sum: f64 = table.cells.iter().map(mass).sum();
     table.cells.iter().map(|cell| (mass(cell) / sum) as f32).collect()
-}
-
-/// Whether a code is one that ISO 3166-1 knows.
-pub fn is_country(iso2: &str) -> bool {
-    countries::by_code(iso2).is_some()
 }
 
 #[cfg(test)]

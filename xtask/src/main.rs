@@ -8,6 +8,7 @@ mod bench;
 mod browser;
 mod bundles;
 mod command;
+mod fixtures;
 mod page;
 mod runtime;
 mod test;
@@ -27,6 +28,7 @@ usage: cargo xtask COMMAND
   setup           get what is missing: Chromium, ONNX Runtime, the desktop encoder, the arena's page
   play [--] ARGS  set-up, a release build, then `landfall play ARGS`
   test            set-up, format and lint check, every test
+  fixtures        record the fixtures' views and expected.json anew
   bench           our encoder's latency beside Python's onnxruntime on the same file
 
 examples: cargo xtask play
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         Some("setup") if rest.is_empty() => set_up(&root).map(|()| 0),
         Some("play") => set_up(&root).and_then(|()| agent::play(&root, rest)),
         Some("test") if rest.is_empty() => set_up(&root).and_then(|()| test::run(&root)),
+        Some("fixtures") if rest.is_empty() => set_up(&root).and_then(|()| fixtures::record(&root)),
         Some("bench") if rest.is_empty() => set_up(&root).and_then(|()| bench::run(&root)),
         Some("--help" | "-h" | "help") => {
             print!("{USAGE}");

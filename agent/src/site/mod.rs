@@ -124,6 +124,8 @@ pub struct PageLocators {
 pub struct LookLocators {
     /// The view.
     pub view: Locators,
+    /// A single photograph in place of a view that turns.
+    pub photo: Locators,
     /// What lies over the view and is hidden for a picture.
     pub hide: Locators,
     /// Where the heading is shown, in degrees.

@@ -1,0 +1,50 @@
+//! `cargo xtask fixtures`: plays every fixture once, so that panoramas get the views the agent sees, and writes down
+//! what the desktop bundle answers: after a new fixture or a new bundle.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+use crate::agent;
+use crate::command::say;
+
+/// Record views, logits and `expected.json` anew.
+pub(crate) fn record(root: &Path) -> Result<u8> {
+    let agent = agent::build(root)?;
+    let fixtures = root.join("fixtures");
+    let folders: Vec<_> = std::fs::read_dir(fixtures.join("rounds"))?.collect::<Result<Vec<_>, _>>()?;
+    let runs = tempfile::tempdir()?;
+    let mut play = Command::new(&agent);
+    play.args(["play", "--json", "--rounds", &folders.len().to_string(), "--fixtures"]).arg(&fixtures);
+    let output = play.arg("--runs").arg(runs.path()).stderr(Stdio::inherit()).output()?;
+    if !output.status.success() {
+        bail!("playing the fixtures failed with {}", output.status);
+    }
+    let game: Value = serde_json::from_slice(&output.stdout).context("landfall play printed no game")?;
+    for folder in folders.iter().map(std::fs::DirEntry::path) {
+        let file = folder.join("round.json");
+        let mut fixture: Value = serde_json::from_slice(&std::fs::read(&file)?)?;
+        if fixture["pano"].is_null() {
+            continue; // its one view is the photograph itself
+        }
+        let rounds = game["rounds"].as_array().context("landfall play printed no rounds")?;
+        let round = rounds.iter().find(|round| round["truth"] == fixture["truth"]);
+        let round = round.with_context(|| format!("{} was not played", folder.display()))?;
+        let record = Path::new(game["record"].as_str().unwrap_or_default()).join(format!("round_{}", round["n"]));
+        let mut views = Vec::new();
+        for view in round["views"].as_array().into_iter().flatten() {
+            let name = view["file"].as_str().unwrap_or_default();
+            std::fs::copy(record.join(name), folder.join(name))?;
+            views.push(json!({"file": name, "heading": view["heading"]}));
+        }
+        say("views", format!("{} of {}", views.len(), folder.display()));
+        fixture["views"] = views.into();
+        std::fs::write(&file, serde_json::to_string_pretty(&fixture)? + "\n")?;
+    }
+    let mut replay = Command::new(&agent);
+    replay.args(["replay", "--bundle", "desktop", "--record", "--write-expected"]).arg(fixtures.join("expected.json"));
+    let status = replay.arg(&fixtures).status()?;
+    Ok(u8::try_from(status.code().unwrap_or(3)).unwrap_or(3))
+}
