@@ -55,7 +55,7 @@ fn wrong_calls_are_2_and_missing_surroundings_3() {
         (vec!["play", "https://www.geoguessr.com/duels/5f0"], vec![], 2, "does not play there"),
         (vec!["play", "https://www.geoguessr.com/maps/world"], vec![], 2, "--i-own-this-account"),
         (vec!["play", "https://example.org/"], vec![], 2, "no built-in site profile"),
-        (vec!["play", "--scale", "-1"], vec![], 2, "positive number of metres"),
+        (vec!["play", "--scale", "0"], vec![], 2, "positive number of metres"),
         (vec!["play", "--fixtures", nothing], vec![], 2, "rounds"),
         (vec!["play", "--webdriver", "http://127.0.0.1:9"], vec![], 3, "is the server running?"),
         (vec!["play"], vec![("PATH", "")], 3, "not in the PATH"),
