@@ -1,5 +1,7 @@
 //! Whole games in a real Chromium against the arena, with the real model: what `cargo xtask play` does.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests too")]
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
