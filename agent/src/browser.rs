@@ -31,7 +31,7 @@ impl Default for BrowserOptions {
     }
 }
 
-const CHROMIUM: &[&str] = &["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
+const CHROMIUM: &[&str] = &["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"];
 const DRIVER: &[&str] = &["chromedriver"];
 
 /// Chromium's executable, if one is in the PATH.
@@ -79,8 +79,13 @@ pub async fn open(options: &BrowserOptions) -> Result<WebDriver> {
                 .context(surroundings("the browser did not start; `landfall doctor` shows what is missing"))?
         }
     };
-    fit_viewport(&driver, options.viewport).await?;
-    Ok(driver)
+    match fit_viewport(&driver, options.viewport).await {
+        Ok(()) => Ok(driver),
+        Err(error) => {
+            _ = driver.quit().await; // a session on another's server would stay open
+            Err(error)
+        }
+    }
 }
 
 fn missing(what: &str) -> anyhow::Error {

@@ -70,6 +70,7 @@ pub async fn play(
         page_score: None,
         record: recorder.dir.clone(),
     };
+    record::write_json(&recorder.dir.join("game.json"), &game)?;
     let kept = || format!("the rounds played so far are in {}", recorder.dir.display());
     loop {
         let n = u32::try_from(game.rounds.len())? + 1;

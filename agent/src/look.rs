@@ -40,10 +40,10 @@ pub async fn around(page: &Page) -> Result<Vec<View>> {
 
 async fn look(page: &Page) -> Result<Vec<View>> {
     if let Some(photo) = page.find(&page.profile.look.photo).await? {
-        return Ok(vec![View { heading: HEADINGS[0], jpeg: jpeg(&still(&photo).await?)? }]);
+        return Ok(vec![View { heading: HEADINGS[0], jpeg: jpeg(&still(page, &photo).await?)? }]);
     }
     let view = page.find(&page.profile.look.view).await?.ok_or_else(|| surroundings("the page shows no view"))?;
-    let first = still(&view).await?;
+    let first = still(page, &view).await?;
     let mut views = vec![View { heading: HEADINGS[0], jpeg: jpeg(&first)? }];
     let (start, mut turned) = (shown_heading(page).await?, 0.0);
     for heading in &HEADINGS[1..] {
@@ -51,7 +51,7 @@ async fn look(page: &Page) -> Result<Vec<View>> {
         // A second, smaller turn where the first missed by more than a little.
         for _ in 0..2 {
             turn(page, &view, heading - turned).await?;
-            png = still(&view).await?;
+            png = still(page, &view).await?;
             let shown = shown_heading(page).await?; // once at rest: on the way it says anything
             turned = match (start, shown) {
                 (Some(start), Some(shown)) => heading + difference(shown - start - heading),
@@ -64,17 +64,22 @@ async fn look(page: &Page) -> Result<Vec<View>> {
         if views.len() == 1 && png == first {
             return Ok(views); // it does not turn
         }
+        if (heading - turned).abs() > TOLERANCE {
+            return Err(surroundings(format!(
+                "the view does not turn as expected: to {turned:.0}° instead of {heading}°"
+            )));
+        }
         views.push(View { heading: turned.rem_euclid(360.0), jpeg: jpeg(&png)? });
     }
     Ok(views)
 }
 
 /// A picture of the view once two in a row are the same.
-async fn still(view: &WebElement) -> Result<Vec<u8>> {
+async fn still(page: &Page, view: &WebElement) -> Result<Vec<u8>> {
     let start = Instant::now();
     let mut last = view.screenshot_as_png().await?;
     loop {
-        hands::pause(50).await;
+        hands::pause(page.profile.look.still_ms).await;
         let next = view.screenshot_as_png().await?;
         if next == last {
             return Ok(next);
@@ -92,6 +97,16 @@ async fn turn(page: &Page, view: &WebElement, degrees: f64) -> Result<()> {
     let strokes = (degrees.abs() / key.degrees).round() as usize;
     let stroke = if degrees < 0.0 { &key.left } else { &key.right };
     view.send_keys(stroke.repeat(strokes)).await?;
+    // The heading is cheaper to ask for than a picture: pictures can wait until it rests.
+    let mut last = None;
+    for _ in 0..20 {
+        let shown = shown_heading(page).await?;
+        if shown.is_none() || shown == last {
+            break;
+        }
+        last = shown;
+        hands::pause(80).await;
+    }
     Ok(())
 }
 

@@ -28,6 +28,6 @@ fn main() -> ExitCode {
             eprintln!("landfall: {}", failure::sentence(&error));
             ExitCode::from(failure::exit_code(&error))
         }
-        None => ExitCode::from(130),
+        None => ExitCode::from(130), // Ctrl-C; what was recorded until then stays
     }
 }

@@ -63,8 +63,8 @@ pub struct Round {
     /// How the answer was put on the page's map.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pin: Option<Pin>,
-    /// Where it was, once the page has told, or on fixtures.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Where it was, once the page has told, or on fixtures; `null` while it is not known.
+    #[serde(default)]
     pub truth: Option<LatLng>,
     /// How far the truth may be off, on fixtures whose place is not exact.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -75,8 +75,8 @@ pub struct Round {
     /// Points by our own law.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<u32>,
-    /// Points as the page said.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Points as the page said; `null` while it has not.
+    #[serde(default)]
     pub page_score: Option<u32>,
     /// How long it took.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -201,9 +201,11 @@ pub fn write(file: &Path, bytes: &[u8]) -> Result<()> {
     let failed = || surroundings(format!("cannot write {}", file.display()));
     let mut part = file.as_os_str().to_owned();
     part.push(".part");
-    let mut out = fs::File::create(&part).with_context(failed)?;
-    out.write_all(bytes).and_then(|()| out.sync_all()).with_context(failed)?;
-    fs::rename(&part, file).with_context(failed)
+    let whole = fs::File::create(&part).and_then(|mut out| out.write_all(bytes).and_then(|()| out.sync_all()));
+    whole.and_then(|()| fs::rename(&part, file)).with_context(|| {
+        _ = fs::remove_file(&part);
+        failed()
+    })
 }
 
 /// Writes a value as readable JSON, whole or not at all.
@@ -257,7 +259,7 @@ mod tests {
         let round: Round = serde_json::from_str(text).unwrap();
         let again: Round = serde_json::from_str(&serde_json::to_string(&round).unwrap()).unwrap();
         assert_eq!(again.truth, round.truth);
-        assert!(!serde_json::to_string(&round).unwrap().contains("page_score"));
+        assert!(!serde_json::to_string(&round).unwrap().contains("seconds"));
         assert!(serde_json::from_str::<Round>(&text.replace("14916862", "-1")).is_err());
     }
 

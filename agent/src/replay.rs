@@ -189,6 +189,10 @@ impl Replay {
     pub fn record(&self, dir: &Path) -> Result<()> {
         for replayed in &self.rounds {
             let folder = dir.join(&replayed.dir);
+            if Round::read(&folder.join("round.json"))?.pin.is_some() {
+                let why = "is the record of a game; --record is for fixtures and would overwrite what was played";
+                return Err(wrong(format!("{} {why}", folder.display())));
+            }
             let mut round = replayed.round.clone();
             for (view, row) in round.views.iter_mut().zip(&replayed.logits) {
                 let file = Path::new(&view.file).with_extension("f32").to_string_lossy().into_owned();

@@ -48,9 +48,16 @@ fn wrong_calls_are_2_and_missing_surroundings_3() {
     }
     std::fs::write(damaged.path().join("head.onnx"), b"not a network").unwrap();
     let damaged = damaged.path().to_str().unwrap();
+    let impossible = tempfile::tempdir().unwrap();
+    let manifest = std::fs::read_to_string(root().join("model/bundles/desktop/bundle.json")).unwrap();
+    let manifest = manifest.replace("\"cell_logits\"", "");
+    std::fs::write(impossible.path().join("bundle.json"), manifest).unwrap();
+    let impossible = impossible.path().to_str().unwrap();
     for (args, environment, code, says) in [
         (vec!["locate", "--bundle", "nonesuch", &photo], vec![], 2, "there is no bundle `nonesuch`; there are:"),
         (vec!["locate", "--bundle", damaged, &photo], vec![], 3, "head.onnx: is damaged"),
+        (vec!["locate", "--bundle", impossible, &photo], vec![], 3, "names no output of the head"),
+        (vec!["play", "--seed", "1", "http://127.0.0.1:9/"], vec![], 2, "are for the arena"),
         (vec!["locate", &photo], vec![("ORT_DYLIB_PATH", "/nowhere/libonnxruntime.so")], 3, "cargo xtask setup"),
         (vec!["replay", nothing], vec![], 2, "no round.json"),
         (vec!["replay", "--against", "nonesuch.json", nothing], vec![], 2, "nonesuch.json"),

@@ -29,6 +29,14 @@ fn json(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {problem}"))
 }
 
+/// Whether the fixture at this place is a panorama.
+fn is_panorama(truth: &Value) -> bool {
+    let folders = std::fs::read_dir(fixtures().join("rounds")).unwrap();
+    let rounds = folders.map(|folder| std::fs::read(folder.unwrap().path().join("round.json")).unwrap());
+    let mut rounds = rounds.map(|text| serde_json::from_slice::<Value>(&text).unwrap());
+    rounds.any(|round| round["truth"] == *truth && round["pano"].is_string())
+}
+
 async fn open_arena(seed: u64) -> (Arena, Page) {
     let options = ArenaOptions { seed: Some(seed), ..ArenaOptions::new(RoundSource::Fixtures(fixtures())) };
     let arena = Arena::start(options).await.unwrap();
@@ -47,7 +55,7 @@ fn plays_through_dialogs_and_slow_tiles_and_its_record_repeats() {
         "play",
         "--json",
         "--seed",
-        "3",
+        "1",
         "--rounds",
         "3",
         "--dialogs",
@@ -69,22 +77,35 @@ fn plays_through_dialogs_and_slow_tiles_and_its_record_repeats() {
         sum += round["score"].as_u64().unwrap();
     }
     assert_eq!((game["score"].as_u64(), game["page_score"].as_u64()), (Some(sum), Some(sum)));
-    let headings =
-        |round: &Value| round["views"].as_array().unwrap().iter().map(|v| v["heading"].as_f64().unwrap()).collect();
-    assert!(
-        rounds.iter().all(|round| {
-            let headings: Vec<f64> = headings(round);
-            headings == [0.0] || headings == [0.0, 90.0, 180.0, 270.0]
-        }),
-        "{rounds:?}"
-    );
+    // Panoramas are looked at all around, photographs once.
+    let record = PathBuf::from(game["record"].as_str().unwrap());
+    let mut panoramas = 0;
+    for round in rounds {
+        let views = round["views"].as_array().unwrap();
+        let headings: Vec<f64> = views.iter().map(|view| view["heading"].as_f64().unwrap()).collect();
+        if is_panorama(&round["truth"]) {
+            panoramas += 1;
+            assert_eq!(headings, [0.0, 90.0, 180.0, 270.0]);
+            let folder = record.join(format!("round_{}", round["n"]));
+            let mut pictures: Vec<_> =
+                views.iter().map(|view| std::fs::read(folder.join(view["file"].as_str().unwrap())).unwrap()).collect();
+            pictures.sort();
+            pictures.dedup();
+            assert_eq!(pictures.len(), 4, "the view did not turn");
+        } else {
+            assert_eq!(headings, [0.0]);
+        }
+    }
+    assert!((1..3).contains(&panoramas), "choose a seed with both kinds, this one has {panoramas} panoramas");
 
     // The same pictures, and the same logits, give the same answers to the last bit.
-    let record = game["record"].as_str().unwrap();
+    let record = record.to_str().unwrap();
     for from in ["pictures", "logits"] {
         let replay = landfall(&["replay", "--json", "--from", from, record]);
         assert!(replay.status.success(), "{}", String::from_utf8_lossy(&replay.stderr));
-        for (replayed, played) in json(&replay)["rounds"].as_array().unwrap().iter().zip(rounds) {
+        let replay = json(&replay);
+        assert_eq!(replay["rounds"].as_array().unwrap().len(), rounds.len());
+        for (replayed, played) in replay["rounds"].as_array().unwrap().iter().zip(rounds) {
             assert_eq!(replayed["repeats"], true, "from {from}");
             assert_eq!(replayed["guess"], played["guess"]);
             assert_eq!(replayed["top"], played["top"]);
@@ -146,4 +167,17 @@ async fn a_lost_session_is_said_and_is_the_surroundings_fault() {
     let error = look::around(&page).await.unwrap_err();
     assert_eq!(exit_code(&error), 3, "{error:#}");
     arena.stop().await;
+}
+
+#[test]
+fn another_count_than_the_pages_is_a_no_and_the_record_is_kept() {
+    let runs = tempfile::tempdir().unwrap();
+    let folder = runs.path().to_str().unwrap();
+    let output = landfall(&["play", "--json", "--seed", "1", "--rounds", "1", "--scale", "1000000", "--runs", folder]);
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("is the map's scale right?"));
+    let game = json(&output);
+    assert_ne!(game["rounds"][0]["score"], game["rounds"][0]["page_score"]);
+    let record = Path::new(game["record"].as_str().unwrap());
+    assert!(record.join("game.json").is_file() && record.join("round_1/round.json").is_file());
 }

@@ -95,6 +95,23 @@ impl Manifest {
         format!("{}@{}", self.name, self.version)
     }
 
+    fn check(&self) -> std::result::Result<(), &'static str> {
+        let Preprocess { size, mean, std, .. } = &self.preprocess;
+        let finite = |numbers: &[f32]| numbers.iter().all(|x| x.is_finite());
+        if !(1..=4096).contains(size) || !finite(mean) || !finite(std) || std.contains(&0.0) {
+            return Err(
+                "has a preprocessing that cannot be: a size of 1 to 4096 and a deviation other than 0 are wanted",
+            );
+        }
+        if self.head.outputs.is_empty() {
+            return Err("names no output of the head");
+        }
+        if !self.temperature.values().all(|t| t.is_finite() && *t > 0.0) {
+            return Err("has a temperature that is no positive number");
+        }
+        Ok(())
+    }
+
     /// The temperature for this many views: the entry for the largest number of views not above it, else 1.
     pub fn temperature_for(&self, views: usize) -> f64 {
         self.temperature.range(..=views).next_back().map_or(1.0, |(_, t)| *t)
@@ -141,6 +158,7 @@ impl Bundle {
     pub fn open(dir: &Path) -> Result<Self> {
         let file = dir.join("bundle.json");
         let manifest: Manifest = serde_json::from_slice(&read(&file)?).map_err(|e| Error::file(&file, e, SETUP))?;
+        manifest.check().map_err(|why| Error::file(&file, why, SETUP))?;
         let file = checked(&dir.join(&manifest.cells.file), &manifest.cells.sha256)?;
         let cells: CellTable = serde_json::from_slice(&read(&file)?).map_err(|e| Error::file(&file, e, SETUP))?;
         if cells.cells.len() != manifest.cells.count || cells.cells.is_empty() {
@@ -168,6 +186,16 @@ impl Bundle {
 }
 
 impl EncoderFile {
+    /// Whether the file is neither in `dir` nor in the user's cache directory. A damaged file is there.
+    pub fn is_absent(&self, dir: &Path) -> bool {
+        !dir.join(&self.file).exists() && !self.cached().is_some_and(|file| file.exists())
+    }
+
+    fn cached(&self) -> Option<PathBuf> {
+        self.from.as_ref()?;
+        Some(cache_dir()?.join("bundles").join(format!("{}.onnx", self.sha256)))
+    }
+
     /// The file, checked by sha256: in `dir`, or in the user's cache directory.
     ///
     /// # Errors
@@ -177,7 +205,7 @@ impl EncoderFile {
         if beside.exists() || self.from.is_none() {
             return checked(&beside, &self.sha256);
         }
-        match cache_dir().map(|cache| cache.join("bundles").join(format!("{}.onnx", self.sha256))) {
+        match self.cached() {
             Some(cached) if cached.exists() => checked(&cached, &self.sha256),
             _ => Err(Error::file(&beside, "is not there", SETUP)),
         }
@@ -201,7 +229,7 @@ pub fn names() -> Vec<String> {
 
 /// The user's cache directory: `LANDFALL_CACHE`, else the platform's own place for caches.
 pub fn cache_dir() -> Option<PathBuf> {
-    if let Some(dir) = std::env::var_os("LANDFALL_CACHE") {
+    if let Some(dir) = std::env::var_os("LANDFALL_CACHE").filter(|dir| !dir.is_empty()) {
         return Some(dir.into());
     }
     #[cfg(feature = "onnx")]

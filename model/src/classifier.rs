@@ -115,8 +115,14 @@ impl Classifier {
     pub fn with_workers(bundle: Bundle, workers: usize) -> Result<Self> {
         let (file, preprocess) = (bundle.manifest.encoder.clone(), bundle.manifest.preprocess.clone());
         let encoder = Encoder::load(&bundle.encoder_path()?, file, preprocess, workers)?;
-        let head = Mutex::new(session(&bundle.head_path()?)?);
-        Ok(Self { bundle, encoder, head })
+        let path = bundle.head_path()?;
+        let head = session(&path)?;
+        let output = &bundle.manifest.head.outputs[0];
+        if head.inputs().len() != 1 || !head.outputs().iter().any(|outlet| outlet.name() == output) {
+            let why = format!("does not have one input and an output `{output}`");
+            return Err(Error::file(&path, why, "export it again"));
+        }
+        Ok(Self { bundle, encoder, head: Mutex::new(head) })
     }
 
     /// The encoder alone.

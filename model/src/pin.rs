@@ -26,20 +26,19 @@ const MODE_SCALE_M: f64 = 2_000_000.0;
 /// The pin with the highest expected score on a map of this scale.
 ///
 /// Candidates are the mean locations of the likeliest cells; the best of them is then moved in ever smaller steps
-/// uphill, off the cell's location. A cell counts as a disc of its spread. The pin lies on land, within 10 km of it, or
-/// where the cell has its places (an island too small for the map of land).
+/// uphill, off the cell's location. A cell counts as a disc of its spread. The pin lies on land or within 10 km of it,
+/// unless there is none around the best cell: an island too small for the map of land.
 pub fn best(posterior: &Posterior<'_>, scale: MapScale) -> Pin {
     let field = Field::new(posterior, scale);
-    let mut candidates: Vec<(f64, LatLng)> = posterior
-        .top(CANDIDATES)
-        .into_iter()
-        .map(|(i, _)| (field.at(posterior.table.vectors()[i]), posterior.table.cells[i].at))
-        .collect();
-    candidates.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let start = candidates[0];
+    let cells = &posterior.table.cells;
+    let candidates = posterior.top(CANDIDATES).into_iter().map(|(i, _)| (field.at(posterior.table.vectors()[i]), i));
+    // A posterior has at least one cell, so there is a best.
+    let (score, best) = candidates.max_by(|a, b| a.0.total_cmp(&b.0)).unwrap_or_default();
+    let start = (score, cells[best].at);
     let (_, mut at) = field.climb(start, |_| true);
     if !on_land(at) {
-        at = field.climb(start, on_land).1;
+        let dry = if on_land(start.1) { Some(start) } else { field.ashore(start.1, 2.0 * cells[best].spread_m) };
+        at = dry.map_or(start, |dry| field.climb(dry, on_land)).1;
     }
     Pin { at, expected_score: expected_score(posterior, at, scale) }
 }
@@ -141,6 +140,14 @@ impl Field {
         sum
     }
 
+    /// The best place on land around one at sea, within `reach_m` metres or 50 km, whichever is more.
+    fn ashore(&self, sea: LatLng, reach_m: f64) -> Option<(f64, LatLng)> {
+        let rings = (1..=10).map(|ring| reach_m.max(50_000.0) * f64::from(ring) / 10.0);
+        let around = rings.flat_map(|radius_m| (0..16).map(move |i| sea.destination(f64::from(i) * 22.5, radius_m)));
+        let dry = around.filter(|place| countries::at(*place).is_some());
+        dry.map(|place| (self.at(place.to_unit_vector()), place)).max_by(|a, b| a.0.total_cmp(&b.0))
+    }
+
     /// Moves uphill from a scored place, in six directions and ever smaller steps, over places that are `allowed`.
     fn climb(&self, (mut score, mut at): (f64, LatLng), allowed: impl Fn(LatLng) -> bool) -> (f64, LatLng) {
         let mut step_m = self.first_step_m;
@@ -206,6 +213,16 @@ mod tests {
     }
 
     #[test]
+    fn a_cell_whose_middle_is_water_sends_the_pin_ashore() {
+        // Places around the Tyrrhenian Sea, their mean in the middle of it.
+        let mut table = table_of(&[(40.0, 12.0)]);
+        table.cells[0].spread_m = 250_000.0;
+        assert!(!on_land(table.cells[0].at));
+        let pin = best(&posterior_of(&table, &[1.0]), MapScale::WORLD);
+        assert!(on_land(pin.at) && pin.at.distance_m(table.cells[0].at) < 300_000.0, "{}", pin.at);
+    }
+
+    #[test]
     fn a_lone_cell_is_the_answer() {
         let table = table_of(&[(-16.5, -151.7)]); // Bora Bora, too small for the map of land
         let pin = best(&posterior_of(&table, &[1.0]), MapScale::WORLD);
@@ -216,7 +233,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
-        fn no_cell_beats_the_pin(
+        fn no_cell_on_land_beats_the_pin(
             logits in prop::collection::vec(-4.0f32..4.0, 8),
             scale_m in 500_000.0..2.0e7f64,
         ) {
@@ -225,7 +242,7 @@ mod tests {
             let posterior = Posterior::fuse(&table, &[logits], 1.0).unwrap();
             let scale = MapScale::try_from(scale_m).unwrap();
             let pin = best(&posterior, scale);
-            for cell in &table.cells {
+            for cell in table.cells.iter().filter(|cell| on_land(cell.at)) {
                 let there = expected_score(&posterior, cell.at, scale);
                 prop_assert!(there <= pin.expected_score + 0.5, "{} > {}", there, pin.expected_score);
             }

@@ -64,11 +64,7 @@ fn in_python() -> Option<PathBuf> {
     if !output.status.success() {
         return None;
     }
-    let stem = LIBRARY.split('.').next()?;
-    std::fs::read_dir(package.join("capi")).ok()?.flatten().map(|entry| entry.path()).find(|path| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        name.starts_with(stem) && !name.contains("providers") && !name.contains("pybind")
-    })
+    library_in(&package.join("capi"))
 }
 
 fn in_npm() -> Option<PathBuf> {
@@ -79,9 +75,15 @@ fn in_npm() -> Option<PathBuf> {
     };
     let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "x64" };
     let folder = Path::new("node_modules/onnxruntime-node/bin/napi-v6").join(platform).join(arch);
-    std::fs::read_dir(folder)
-        .ok()?
-        .flatten()
-        .map(|entry| entry.path())
-        .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(LIBRARY)))
+    library_in(&folder)
+}
+
+/// The library in a folder of a package, where its name may have a version in it.
+fn library_in(folder: &Path) -> Option<PathBuf> {
+    let stem = LIBRARY.split('.').next()?;
+    std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path()).find(|path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let other = ["providers", "pybind", "binding"].iter().any(|part| name.contains(part));
+        name.starts_with(stem) && !other
+    })
 }

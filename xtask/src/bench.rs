@@ -26,7 +26,7 @@ pub(crate) fn run(root: &Path) -> Result<u8> {
         let mut theirs = python();
         theirs.arg(root.join("xtask/scripts/bench_encoder.py")).arg(&encoder);
         let mut ours = Command::new(&agent);
-        ours.args(["doctor", "--bench", "--json"]);
+        ours.args(["doctor", "--bench", "--bundle", "desktop", "--json"]);
         for (best, command) in best.iter_mut().zip([&mut ours, &mut theirs]) {
             *best = best.min(encoder_ms(&quiet(command)?)?);
         }

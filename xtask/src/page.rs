@@ -27,7 +27,9 @@ pub(crate) fn set_up(root: &Path) -> Result<()> {
         quiet(npm().args(["ci", "--no-audit", "--no-fund"]).current_dir(&folder))?;
     }
     let dist = folder.join("dist");
-    if !is_current(newest(&dist, &[])?, newest(&folder, &MADE)?) {
+    // An interrupted build leaves a folder that is new but not whole.
+    let whole = dist.join("arena.html").is_file();
+    if !whole || !is_current(newest(&dist, &[])?, newest(&folder, &MADE)?) {
         if !checked {
             check_tools()?;
         }

@@ -23,6 +23,8 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::failure::surroundings;
+
 /// Where the rounds come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RoundSource {
@@ -106,7 +108,7 @@ impl Arena {
             ));
         }
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port)).await.with_context(|| {
-            format!("cannot serve the arena on port {}: choose another port, or 0 for any", options.port)
+            surroundings(format!("cannot serve the arena on port {}: choose another port, or 0 for any", options.port))
         })?;
         let url = format!("http://{}/", listener.local_addr()?);
         let router = api::router(Arc::new(api::State::new(loaded.rounds, page, &options)));
@@ -160,7 +162,7 @@ pub fn find_page(asked: Option<&Path>) -> Result<PathBuf> {
         .into_iter()
         .chain(workspace)
         .find(|dir| built(dir))
-        .context("the arena's page is not built: run `cargo xtask setup`")
+        .ok_or_else(|| surroundings("the arena's page is not built: run `cargo xtask setup`"))
 }
 
 #[cfg(test)]

@@ -38,13 +38,16 @@ const WHEEL_IN: i32 = -120;
 pub async fn place_pin(page: &Page, wanted: LatLng) -> Result<Placed> {
     let canvas = page.rect(&page.profile.map.canvas, "guess map").await?;
     hands::hover(&page.driver, canvas.centre()).await?; // the map grows under the mouse
-    let (map, canvas) = approach(page, wanted).await?;
-    let mut worst = String::new();
+    let (mut map, mut canvas) = approach(page, wanted).await?;
+    let mut worst = "the place is not on the part of the map that shows".to_owned();
     for _ in 0..3 {
         let target = map.pixel(wanted, canvas.centre());
         let click = Pixel { x: target.x.round(), y: target.y.round() };
+        if !canvas.holds(click, 0.0) {
+            break; // never click beside the map
+        }
         hands::click(&page.driver, click).await?;
-        let (map, _) = rest(page).await?;
+        (map, canvas) = rest(page).await?;
         let metres_per_pixel = map.metres_per_pixel(wanted);
         match marker(page, &map).await? {
             Some(at) if at.distance_m(wanted) <= 3.0 * metres_per_pixel => {

@@ -7,6 +7,9 @@ use serde::Deserialize;
 
 use crate::hands::Pixel;
 
+/// The map's edge in degrees: Web Mercator is square there.
+const MAX_LAT: f64 = 85.051_128;
+
 /// A tile picture as the page has it: address and rectangle in CSS pixels.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Tile {
@@ -59,7 +62,7 @@ impl Projection {
 
     /// The pixel of a place, of its repeated copies the one nearest to `near`.
     pub fn pixel(&self, place: LatLng, near: Pixel) -> Pixel {
-        let phi = place.lat.clamp(-85.05, 85.05).to_radians();
+        let phi = place.lat.clamp(-MAX_LAT, MAX_LAT).to_radians();
         let down = 0.5 - (phi.tan() + 1.0 / phi.cos()).ln() / std::f64::consts::TAU;
         let x = self.corner.x + (place.lng + 180.0) / 360.0 * self.world;
         let x = x + ((near.x - x) / self.world).round() * self.world;
@@ -76,7 +79,7 @@ impl Projection {
 
     /// Metres that one pixel spans at a place.
     pub fn metres_per_pixel(&self, place: LatLng) -> f64 {
-        std::f64::consts::TAU * EARTH_RADIUS_M * place.lat.to_radians().cos() / self.world
+        std::f64::consts::TAU * EARTH_RADIUS_M * place.lat.clamp(-MAX_LAT, MAX_LAT).to_radians().cos() / self.world
     }
 
     /// Whether the other map shows the same stretch at the same size.

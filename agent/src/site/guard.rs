@@ -1,13 +1,14 @@
 //! Fair play: where the agent may play at all.
 //!
 //! Live, ranked and multiplayer pages are refused, everywhere. Sites whose terms concern other people need the user's
-//! word, per run, that the account is theirs. The other half of fair play is in the types: what tells the answer can
-//! only be read with a [`Guessed`](super::page::Guessed), which only the guess button gives.
+//! word, per run, that the account is theirs. A profile of the user's own cannot loosen what a built-in profile says of
+//! the same host. The other half of fair play is in the types: what tells the answer can only be read with a
+//! [`Guessed`](super::page::Guessed), which only the guess button gives.
 
 use anyhow::Result;
 use url::Url;
 
-use super::Profile;
+use super::{BUILT_IN, Profile};
 use crate::failure::wrong;
 
 /// The user's word, given with `--i-own-this-account`.
@@ -23,7 +24,10 @@ pub fn check(profile: &Profile, address: &Url, consent: Consent) -> Result<()> {
     if !["http", "https"].contains(&address.scheme()) || !profile.hosts.iter().any(|ours| ours == host) {
         return Err(wrong(format!("{address}: the profile `{}` is for {}", profile.name, profile.hosts.join(", "))));
     }
-    if profile.paths.refuse.iter().any(|pattern| pattern.is_match(address.path())) {
+    let names = BUILT_IN.iter().map(|(name, _)| Profile::find(name)).collect::<Result<Vec<_>>>()?;
+    let strict: Vec<&Profile> =
+        names.iter().filter(|built_in| built_in.hosts.iter().any(|theirs| theirs == host)).chain([profile]).collect();
+    if strict.iter().any(|profile| profile.paths.refuse.iter().any(|pattern| pattern.is_match(address.path()))) {
         return Err(wrong(format!(
             "{address}: live, ranked, multiplayer and daily pages are other people's games; Landfall does not play there"
         )));
@@ -31,7 +35,7 @@ pub fn check(profile: &Profile, address: &Url, consent: Consent) -> Result<()> {
     if !profile.paths.play.iter().any(|pattern| pattern.is_match(address.path())) {
         return Err(wrong(format!("{address}: not a page that the profile `{}` knows how to play", profile.name)));
     }
-    if profile.needs_consent && !consent.0 {
+    if strict.iter().any(|profile| profile.needs_consent) && !consent.0 {
         return Err(wrong(format!(
             "{host} has terms that may forbid automation: say --i-own-this-account if the account is yours and the game is private"
         )));
@@ -81,6 +85,21 @@ mod tests {
         ] {
             assert!(!allowed("geoguessr", &format!("https://www.geoguessr.com/{path}"), true), "{path}");
         }
+    }
+
+    #[test]
+    fn a_profile_of_ones_own_cannot_loosen_the_rules() {
+        let text = BUILT_IN[1].1.replace("needs_consent = true", "needs_consent = false");
+        let (start, end) = (text.find("[paths]").unwrap(), text.find("# Maximum error").unwrap());
+        let loose = format!("{}[paths]\nplay = [\".*\"]\nrefuse = []\n{}", &text[..start], &text[end..]);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), loose).unwrap();
+        let mine = Profile::find(file.path().to_str().unwrap()).unwrap();
+        let duel = Url::parse("https://www.geoguessr.com/duels/5f0").unwrap();
+        let map = Url::parse("https://www.geoguessr.com/maps/world").unwrap();
+        assert!(check(&mine, &duel, Consent(true)).is_err());
+        assert!(check(&mine, &map, Consent(false)).is_err());
+        assert!(check(&mine, &map, Consent(true)).is_ok());
     }
 
     #[test]

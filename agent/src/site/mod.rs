@@ -40,8 +40,8 @@ pub struct Profile {
     pub look: LookLocators,
     /// The guess map.
     pub map: MapLocators,
-    /// What the page shows after a guess.
-    pub result: ResultLocators,
+    /// What the page shows after a guess. Only the page driver reads it, and only after a guess.
+    pub(in crate::site) result: ResultLocators,
 }
 
 /// Addresses by regular expressions over their path.
@@ -70,8 +70,11 @@ impl MapSize {
     /// The scale that the map is scored with.
     ///
     /// # Errors
-    /// When a corner is no place on earth.
+    /// When a corner is no place on earth, or the distance no number of metres.
     pub fn scale(&self) -> Result<MapScale> {
+        if self.max_error_distance_m.is_some_and(|metres| !metres.is_finite() || metres < 0.0) {
+            return Err(wrong("max_error_distance_m must be a number of metres, 0 or more"));
+        }
         let corner = |[lat, lng]: [f64; 2]| LatLng::new(lat, lng);
         let bounds =
             self.bounds.map(|[min, max]| anyhow::Ok(Bounds { min: corner(min)?, max: corner(max)? })).transpose();
@@ -112,8 +115,6 @@ pub struct PageLocators {
     pub loading: Locators,
     /// The name of the map.
     pub map_name: Locators,
-    /// Such as "2 / 5".
-    pub round: Locators,
     /// An error that the page shows to people.
     pub problem: Locators,
 }
@@ -130,6 +131,8 @@ pub struct LookLocators {
     pub hide: Locators,
     /// Where the heading is shown, in degrees.
     pub heading: Locators,
+    /// The view rests once two pictures this many milliseconds apart are the same.
+    pub still_ms: u64,
     /// Horizontal field of view in degrees, which tells how far to drag.
     pub hfov: f64,
     /// Keys that turn by a known angle, in place of dragging.
@@ -225,7 +228,7 @@ impl Profile {
         format!("{}@{}", self.name, self.version)
     }
 
-    /// The scale of the map with this name, or in this address; the World map's when neither is listed.
+    /// The scale of the map with this name, or in this address; that of a map of unknown size when neither is listed.
     ///
     /// # Errors
     /// When the listed bounds are no places on earth.
@@ -233,7 +236,7 @@ impl Profile {
         let slug = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
         match self.maps.get(map_name).or_else(|| self.maps.get(slug)) {
             Some(size) => size.scale().with_context(|| wrong(format!("profile {}: map `{map_name}`", self.name))),
-            None => Ok(MapScale::WORLD),
+            None => Ok(MapScale::of_map(None, None)),
         }
     }
 }
@@ -257,12 +260,12 @@ mod tests {
     }
 
     #[test]
-    fn scales_come_by_name_then_slug_then_world() {
+    fn scales_come_by_name_then_slug() {
         let profile = Profile::find("geoguessr").unwrap();
         assert_eq!(profile.scale("A Community World", "/game/x").unwrap().metres(), 18_534_781.0);
         assert_eq!(profile.scale("?", "/maps/famous-places").unwrap().metres(), 20_015_086.0);
         assert_eq!(profile.scale("World", "/maps/world").unwrap().metres(), 14_916_862.0);
-        assert_eq!(profile.scale("Unheard of", "/maps/unheard-of").unwrap(), MapScale::WORLD);
+        assert_eq!(profile.scale("Unheard of", "/maps/unheard-of").unwrap().metres(), 20_015_086.0);
     }
 
     #[test]

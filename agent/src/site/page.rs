@@ -1,7 +1,7 @@
 //! The page driver: one open page, read and clicked through its profile.
 //!
-//! What tells the answer (the truth, the points) is read with a [`Guessed`], which only [`Page::guess`] gives: code
-//! that looks before it has guessed does not compile.
+//! What tells the answer (the truth, the points) is read with a [`Guessed`], which only [`Page::guess`] gives, and the
+//! selectors for it are private to this module and its parent: code that looks before it has guessed does not compile.
 
 use std::time::{Duration, Instant};
 
@@ -108,6 +108,7 @@ impl Page {
         self.until(what, async || {
             self.address().await?;
             self.complain().await?;
+            // While a dialog or an offer to begin shows, there is no round, even if the click did not get through.
             if self.click_any(&self.profile.page.dismiss).await? || self.click_any(&self.profile.page.start).await? {
                 return Ok(None);
             }
@@ -184,6 +185,23 @@ impl Page {
         Ok(None)
     }
 
+    /// Clicks what is found in any of these ways, until a click gets through: one may lie under another. Whether
+    /// anything was found at all.
+    async fn click_any(&self, locators: &Locators) -> Result<bool> {
+        let mut found = false;
+        for (selector, _) in locators.ways() {
+            for element in self.driver.find_all(By::Css(selector)).await? {
+                if element.is_displayed().await.unwrap_or(false) {
+                    found = true;
+                    if element.click().await.is_ok() {
+                        return Ok(true);
+                    }
+                }
+            }
+        }
+        Ok(found)
+    }
+
     /// The text or attribute that is found first and is not empty.
     ///
     /// # Errors
@@ -209,8 +227,8 @@ impl Page {
     /// When it is not there; `what` names it in the message.
     pub async fn rect(&self, locators: &Locators, what: &str) -> Result<Rect> {
         let element = self.find(locators).await?;
-        let element =
-            element.ok_or_else(|| surroundings(format!("the page shows no {what}; `landfall doctor` helps")))?;
+        let element = element
+            .ok_or_else(|| surroundings(format!("the page shows no {what}: is the site's profile up to date?")))?;
         let script =
             "const r = arguments[0].getBoundingClientRect(); return {x: r.x, y: r.y, width: r.width, height: r.height}";
         Ok(self.driver.execute(script, vec![element.to_json()?]).await?.convert()?)
@@ -243,14 +261,6 @@ impl Page {
             hands::pause(BEAT_MS).await;
         }
         Ok(None)
-    }
-
-    async fn click_any(&self, locators: &Locators) -> Result<bool> {
-        match self.find(locators).await? {
-            // Covered by something else, or gone since: another way, or another beat, gets there.
-            Some(element) => Ok(element.click().await.is_ok()),
-            None => Ok(false),
-        }
     }
 
     async fn complain(&self) -> Result<()> {

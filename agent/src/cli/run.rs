@@ -1,0 +1,279 @@
+//! Running the commands, and printing what comes of it.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use landfall_agent::arena::{Arena, ArenaOptions, Dialogs, RoundSource};
+use landfall_agent::browser::{self, BrowserOptions};
+use landfall_agent::failure::{exit_code, no, surroundings, wrong};
+use landfall_agent::game::{self, Game, PlayOptions};
+use landfall_agent::record::{self, Round};
+use landfall_agent::replay::{self, Expected};
+use landfall_agent::site::Profile;
+use landfall_agent::site::guard::{self, Consent};
+use landfall_agent::site::page::Page;
+use landfall_agent::{doctor, locate};
+use landfall_model::{Bundle, Classifier};
+use url::Url;
+
+use super::{ArenaArgs, Cli, Command, Doctor, Locate, Model, Play, Replay, RoundsFrom};
+
+/// Runs the command that was typed.
+pub(crate) async fn run() -> Result<()> {
+    match Cli::parse().command {
+        Command::Play(args) => play(*args).await,
+        // What computes without a pause goes off the thread that listens for Ctrl-C.
+        Command::Locate(args) => tokio::task::spawn_blocking(move || locate(&args)).await?,
+        Command::Replay(args) => tokio::task::spawn_blocking(move || replay(&args)).await?,
+        Command::Arena(args) => arena(args).await,
+        Command::Doctor(args) => tokio::task::spawn_blocking(move || doctor(&args)).await?,
+    }
+}
+
+async fn play(args: Play) -> Result<()> {
+    let consent = Consent(args.i_own_this_account);
+    let profile = Profile::find(&site_of(&args)?)?;
+    if let Some(url) = &args.url {
+        guard::check(&profile, url, consent)?; // before anything is loaded or opened
+        if args.rounds_from.any() {
+            return Err(wrong(
+                "--fixtures, --photos, --seed, --dialogs and --slow-tiles are for the arena, not for an address",
+            ));
+        }
+    }
+    let classifier = Arc::new(args.model.load()?);
+    let (arena, url) = match args.url {
+        Some(url) => (None, url),
+        None => {
+            let arena = Arena::start(args.rounds_from.options(args.rounds as usize, 0)?).await?;
+            arena.notes().iter().for_each(|note| eprintln!("arena: {note}"));
+            let url = Url::parse(arena.url())?;
+            (Some(arena), url)
+        }
+    };
+    if profile.needs_consent {
+        eprintln!("{url}: playing by machine may be against this site's terms; that is between you and the site.");
+    }
+    let options = BrowserOptions { webdriver: args.webdriver, headed: args.headed, ..BrowserOptions::default() };
+    let driver = browser::open(&options).await?;
+    let options = PlayOptions { runs: args.runs, scale: args.scale, rounds: args.rounds };
+    let told = |round: &Round| eprintln!("{}", line(round));
+    let played = match Page::open(driver.clone(), profile, &url, consent).await {
+        Ok(page) => game::play(&page, classifier, &options, told).await,
+        Err(error) => Err(error),
+    };
+    let quit = driver.quit().await;
+    if let Some(arena) = arena {
+        arena.stop().await;
+    }
+    let game = played?;
+    if args.json {
+        print_json(&game)?;
+    } else {
+        print_game(&game)?;
+    }
+    quit.context(surroundings("the browser did not close"))?;
+    match disagreement(&game) {
+        Some(what) => Err(no(what)),
+        None => Ok(()),
+    }
+}
+
+fn site_of(args: &Play) -> Result<String> {
+    if let Some(site) = &args.site {
+        return Ok(site.clone());
+    }
+    let Some(host) = args.url.as_ref().and_then(Url::host_str) else { return Ok("arena".to_owned()) };
+    for (name, _) in landfall_agent::site::BUILT_IN {
+        if Profile::find(name)?.hosts.iter().any(|ours| ours == host) {
+            return Ok((*name).to_owned());
+        }
+    }
+    Err(wrong(format!("no built-in site profile is for {host}; write one and name it with --site FILE")))
+}
+
+/// The page and we must count the same, in each round and in all.
+fn disagreement(game: &Game) -> Option<String> {
+    let name = |round: &Round| format!("round {}", round.n.unwrap_or_default());
+    let rounds = game.rounds.iter().map(|round| (name(round), round.score, round.page_score));
+    rounds.chain([("the game".to_owned(), game.score, game.page_score)]).find_map(|(what, ours, theirs)| {
+        let (ours, theirs) = ours.zip(theirs).filter(|(ours, theirs)| ours != theirs)?;
+        Some(format!("{what}: we count {ours} points, the page {theirs}: is the map's scale right?"))
+    })
+}
+
+fn line(round: &Round) -> String {
+    let points = |points: Option<u32>| points.map_or_else(|| "?".to_owned(), |points| points.to_string());
+    let far = round.distance_m.map_or_else(|| "? km".to_owned(), |metres| format!("{:.0} km", metres / 1000.0));
+    format!(
+        "round {}  {:<44} {:>9} off  ours {:>4}  page {:>4}  {:.1} s",
+        round.n.unwrap_or_default(),
+        round.place.as_deref().unwrap_or("?"),
+        far,
+        points(round.score),
+        points(round.page_score),
+        round.seconds.unwrap_or_default().total
+    )
+}
+
+fn print_game(game: &Game) -> Result<()> {
+    print_line(format!("{} on {}, {}", game.bundle, game.map.name, game.site))?;
+    game.rounds.iter().try_for_each(|round| print_line(line(round)))?;
+    let points = |points: Option<u32>| points.map_or_else(|| "?".to_owned(), |points| points.to_string());
+    let most = 5000 * game.rounds.len();
+    print_line(format!("total: ours {}, page {} of {most}", points(game.score), points(game.page_score)))?;
+    print_line(format!("record: {}", game.record.display()))
+}
+
+fn locate(args: &Locate) -> Result<()> {
+    let classifier = args.model.load()?;
+    let places: Vec<Vec<&Path>> = if args.one_place {
+        vec![args.files.iter().map(PathBuf::as_path).collect()]
+    } else {
+        args.files.iter().map(|file| vec![file.as_path()]).collect()
+    };
+    let mut broken = 0;
+    for files in &places {
+        match locate::locate(&classifier, files) {
+            Ok(located) if args.json => print_line(serde_json::to_string(&located)?)?,
+            Ok(located) => print_line(located)?,
+            Err(error) if exit_code(&error) == 3 => return Err(error), // no picture's fault
+            Err(error) => {
+                broken += 1;
+                eprintln!("landfall: {error:#}");
+            }
+        }
+    }
+    if broken > 0 { Err(no(format!("{broken} of {} could not be located", places.len()))) } else { Ok(()) }
+}
+
+fn replay(args: &Replay) -> Result<()> {
+    let expected = args.against.as_deref().map(Expected::read).transpose()?; // a wrong file is said before the work
+    let bundle = args.model.find()?;
+    let mut result = replay::replay(&args.dir, bundle, args.from)?;
+    if let Some(expected) = &expected {
+        result.hold_against(expected, args.from)?;
+    }
+    if args.record {
+        result.record(&args.dir)?;
+    }
+    if let Some(file) = &args.write_expected {
+        let mut expected = if file.exists() { Expected::read(file)? } else { Expected::default() };
+        result.expect(&mut expected);
+        record::write_json(file, &expected)?;
+    }
+    if args.json {
+        print_json(&result)?;
+    } else {
+        for replayed in &result.rounds {
+            let round = &replayed.round;
+            let far = round.distance_m.map_or_else(|| "?".to_owned(), |metres| format!("{:.0}", metres / 1000.0));
+            let (place, points) = (round.place.as_deref().unwrap_or("?"), round.score.unwrap_or_default());
+            print_line(format!("{:<40} {place:<44} {far:>6} km  {points:>4}", replayed.dir))?;
+        }
+        let expected = result.expected.map_or_else(String::new, |points| format!(", expected {points}"));
+        print_line(format!("total: {}{expected}", result.score))?;
+    }
+    result.verdict(args.from)
+}
+
+async fn arena(args: ArenaArgs) -> Result<()> {
+    let arena = Arena::start(args.rounds_from.options(args.rounds, args.port)?).await?;
+    arena.notes().iter().for_each(|note| eprintln!("arena: {note}"));
+    print_line(arena.url())?;
+    eprintln!("Open it in a browser; Ctrl-C ends it.");
+    std::future::pending().await // until Ctrl-C, which `main` waits for; dropping the arena stops it
+}
+
+fn doctor(args: &Doctor) -> Result<()> {
+    if args.bench {
+        let milliseconds = doctor::encoder_ms(args.model.find()?)?;
+        if args.json {
+            return print_json(&serde_json::json!({"encoder_ms": milliseconds}));
+        }
+        return print_line(format!("{milliseconds:.1} ms a view, one thread"));
+    }
+    let findings = doctor::examine();
+    if args.json {
+        print_json(&findings)?;
+    } else {
+        for finding in &findings {
+            let state = if finding.ok { "ok     " } else { "MISSING" };
+            print_line(format!("{state}  {:<16} {}", finding.what, finding.detail))?;
+        }
+    }
+    let missing = findings.iter().filter(|finding| !finding.ok).count();
+    if missing > 0 { Err(no(format!("{missing} of {} things are missing", findings.len()))) } else { Ok(()) }
+}
+
+impl Model {
+    fn find(&self) -> Result<Bundle> {
+        if let Some(name) = &self.bundle {
+            return Ok(Bundle::find(name)?);
+        }
+        let desktop = Bundle::find("desktop")?;
+        // Absent, not damaged: what is damaged is said when it is loaded.
+        if desktop.manifest.encoder.is_absent(&desktop.dir)
+            && let Ok(pocket) = Bundle::find("pocket")
+        {
+            eprintln!("The desktop bundle's encoder is absent (`cargo xtask setup` gets it): using the pocket bundle.");
+            return Ok(pocket);
+        }
+        Ok(desktop)
+    }
+
+    fn load(&self) -> Result<Classifier> {
+        Ok(Classifier::load(self.find()?)?)
+    }
+}
+
+impl RoundsFrom {
+    fn any(&self) -> bool {
+        let Self { fixtures, photos, seed, dialogs, slow_tiles } = self;
+        fixtures.is_some() || photos.is_some() || seed.is_some() || *dialogs || slow_tiles.is_some()
+    }
+
+    fn options(&self, rounds_per_game: usize, port: u16) -> Result<ArenaOptions> {
+        let rounds = match (&self.fixtures, &self.photos) {
+            (_, Some(dir)) => RoundSource::Photos(dir.clone()),
+            (Some(dir), None) => RoundSource::Fixtures(dir.clone()),
+            (None, None) => RoundSource::Fixtures(fixtures()?),
+        };
+        Ok(ArenaOptions {
+            port,
+            rounds_per_game,
+            seed: self.seed,
+            first_shows: Dialogs { consent: self.dialogs, interstitial: self.dialogs },
+            slow_tiles: self.slow_tiles.map(Duration::from_millis),
+            ..ArenaOptions::new(rounds)
+        })
+    }
+}
+
+/// The rounds that come with Landfall: beside the executable, or in the source tree.
+fn fixtures() -> Result<PathBuf> {
+    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join("fixtures")));
+    let source_tree = Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(|root| root.join("fixtures"));
+    let mut places = beside.into_iter().chain(source_tree);
+    places
+        .find(|dir| dir.join("rounds").is_dir())
+        .ok_or_else(|| wrong("no rounds are found to play; name a folder with --fixtures or --photos"))
+}
+
+fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    print_line(serde_json::to_string_pretty(value)?)
+}
+
+/// A line on standard output. Nobody listening any more, as behind `| head`, is no error.
+fn print_line(line: impl std::fmt::Display) -> Result<()> {
+    match writeln!(std::io::stdout().lock(), "{line}") {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(surroundings(format!("cannot print: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
