@@ -14,7 +14,11 @@ use landfall_agent::site::page::Page;
 use landfall_agent::{look, map};
 use landfall_model::LatLng;
 use serde_json::Value;
+use tokio::sync::Mutex;
 use url::Url;
+
+/// One browser at a time: a software-drawn panorama takes a whole core.
+static BROWSER: Mutex<()> = Mutex::const_new(());
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures")
@@ -49,6 +53,7 @@ async fn open_arena(seed: u64) -> (Arena, Page) {
 
 #[test]
 fn plays_through_dialogs_and_slow_tiles_and_its_record_repeats() {
+    let _browser = BROWSER.blocking_lock();
     let runs = tempfile::tempdir().unwrap();
     let folder = runs.path().to_str().unwrap();
     let output = landfall(&[
@@ -122,6 +127,7 @@ fn plays_through_dialogs_and_slow_tiles_and_its_record_repeats() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn places_the_pin_anywhere_on_the_map() {
+    let _browser = BROWSER.lock().await;
     let (arena, page) = open_arena(5).await;
     for (lat, lng) in
         [(45.76, 4.83), (-54.8, -68.3), (78.2, 15.6), (-17.8, 179.97), (65.5, -179.9), (0.0, 0.0), (-45.9, 170.5)]
@@ -146,6 +152,7 @@ async fn places_the_pin_anywhere_on_the_map() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_does_not_hold_the_truth_before_the_guess() {
+    let _browser = BROWSER.lock().await;
     let (arena, page) = open_arena(7).await;
     let before = page.driver.source().await.unwrap();
     map::place_pin(&page, LatLng::new(10.0, 10.0).unwrap()).await.unwrap();
@@ -162,6 +169,7 @@ async fn the_page_does_not_hold_the_truth_before_the_guess() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_session_is_said_and_is_the_surroundings_fault() {
+    let _browser = BROWSER.lock().await;
     let (arena, page) = open_arena(9).await;
     page.driver.clone().quit().await.unwrap();
     let error = look::around(&page).await.unwrap_err();
@@ -171,6 +179,7 @@ async fn a_lost_session_is_said_and_is_the_surroundings_fault() {
 
 #[test]
 fn another_count_than_the_pages_is_a_no_and_the_record_is_kept() {
+    let _browser = BROWSER.blocking_lock();
     let runs = tempfile::tempdir().unwrap();
     let folder = runs.path().to_str().unwrap();
     let output = landfall(&["play", "--json", "--seed", "1", "--rounds", "1", "--scale", "1000000", "--runs", folder]);

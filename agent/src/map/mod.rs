@@ -4,7 +4,7 @@ pub mod tiles;
 
 use anyhow::Result;
 use landfall_model::LatLng;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::failure::surroundings;
 use crate::hands::{self, Pixel};
@@ -69,6 +69,16 @@ async fn approach(page: &Page, wanted: LatLng) -> Result<(Projection, Rect)> {
         let target = map.pixel(wanted, canvas.centre());
         let metres = map.metres_per_pixel(wanted);
         if !canvas.holds(target, MARGIN) {
+            let far = |distance: f64, side: f64| distance.abs() > 1.2 * side;
+            let middle = canvas.centre();
+            if far(target.x - middle.x, canvas.width) || far(target.y - middle.y, canvas.height) {
+                // As after a first try, or on a map that begins close: dragging there would take long.
+                hands::wheel(&page.driver, middle, -WHEEL_IN).await?;
+                hands::pause(120).await;
+                if !rest(page).await?.0.rests_at(&map) {
+                    continue;
+                }
+            }
             // Bring it to the middle, as far as one drag goes.
             let reach = |distance: f64, side: f64| distance.clamp(-0.35 * side, 0.35 * side);
             let centre = canvas.centre();
@@ -104,27 +114,37 @@ async fn approach(page: &Page, wanted: LatLng) -> Result<(Projection, Rect)> {
     Err(surroundings(format!("the guess map cannot be brought to {wanted}: it does not zoom or pan as expected")))
 }
 
+/// What the page shows of its map: its box, and the tiles in it.
+#[derive(Deserialize)]
+struct Shown {
+    canvas: Option<Rect>,
+    tiles: Vec<Tile>,
+}
+
+/// In one call, since each waits for a frame to be drawn.
+const SHOWN: &str = "const rect = e => { const r = e.getBoundingClientRect(); \
+    return {x: r.x, y: r.y, width: r.width, height: r.height} }; \
+    const all = arguments[0].flatMap(way => [...document.querySelectorAll(way)]); \
+    const canvas = all.find(e => e.getClientRects().length > 0); \
+    const tiles = [...document.querySelectorAll(arguments[1])].map(tile => ({src: tile.src, ...rect(tile)})); \
+    return {canvas: canvas ? rect(canvas) : null, tiles}";
+
 /// The map's projection and box once both are the same twice in a row.
 async fn rest(page: &Page) -> Result<(Projection, Rect)> {
     let last = std::cell::Cell::new(None::<(Projection, Rect)>);
     page.until("the guess map shows no tiles, or does not come to rest", async || {
-        let now = match Projection::of(&shown_tiles(page).await?, &page.profile.map.tile_address) {
-            Some(map) => Some((map, page.rect(&page.profile.map.canvas, "guess map").await?)),
-            None => None,
-        };
+        let locators = &page.profile.map;
+        let ways: Vec<&str> = locators.canvas.ways().map(|(selector, _)| selector).collect();
+        let shown = page.driver.execute(SHOWN, vec![ways.into(), locators.tiles.any().into()]).await?;
+        let Shown { canvas, tiles } = shown.convert()?;
+        let now = Projection::of(&tiles, &locators.tile_address).zip(canvas);
         let before = last.replace(now);
-        Ok(now
-            .zip(before)
-            .filter(|((map, rect), (old_map, old_rect))| map.rests_at(old_map) && rect == old_rect)
-            .map(|(now, _)| now))
+        let same = |((map, rect), (old_map, old_rect)): &((Projection, Rect), (Projection, Rect))| {
+            map.rests_at(old_map) && rect == old_rect
+        };
+        Ok(now.zip(before).filter(same).map(|(now, _)| now))
     })
     .await
-}
-
-async fn shown_tiles(page: &Page) -> Result<Vec<Tile>> {
-    let script = "return [...document.querySelectorAll(arguments[0])].map(tile => { \
-        const r = tile.getBoundingClientRect(); return {src: tile.src, x: r.x, y: r.y, width: r.width} })";
-    Ok(page.driver.execute(script, vec![page.profile.map.tiles.any().into()]).await?.convert()?)
 }
 
 /// Where the pin is, by the point of its picture.

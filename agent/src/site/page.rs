@@ -17,7 +17,7 @@ use crate::failure::surroundings;
 use crate::hands::{self, Pixel};
 
 /// How long the page may take for anything before that is an error.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 /// How long the page is left alone between two looks at it.
 const BEAT_MS: u64 = 60;
 
