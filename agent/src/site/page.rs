@@ -1,7 +1,7 @@
 //! The page driver: one open page, read and clicked through its profile.
 //!
 //! What tells the answer (the truth, the points) is read with a [`Guessed`], which only [`Page::guess`] gives, and the
-//! selectors for it are private to this module and its parent: code that looks before it has guessed does not compile.
+//! selectors for it are private to this module and its parent: no other code can look through them before a guess.
 
 use std::time::{Duration, Instant};
 
