@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::cells::CellTable;
 use crate::error::{Error, Result};
-use crate::preprocess::Preprocess;
+use crate::preprocess::{Preprocess, Square};
 
 /// The contents of `bundle.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -51,11 +51,31 @@ pub struct EncoderFile {
     pub input: String,
     /// Name of the output, `[N, dim]`.
     pub output: String,
-    /// Length of an embedding.
+    /// Length of the output for one square of a picture.
     pub dim: usize,
+    /// How an int8 network's activations are scaled.
+    #[serde(default, skip_serializing_if = "Activations::is_as_written")]
+    pub activations: Activations,
     /// The package that carries the file, when it is not in git.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Package>,
+}
+
+/// How an int8 network's activations are scaled when they are rounded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Activations {
+    /// As the file says it: all of a layer alike.
+    #[default]
+    AsWritten,
+    /// Each token on its own; see [`crate::activations::per_token`].
+    PerToken,
+}
+
+impl Activations {
+    fn is_as_written(&self) -> bool {
+        *self == Self::AsWritten
+    }
 }
 
 /// Where a file that is not in git comes from.
@@ -96,12 +116,15 @@ impl Manifest {
     }
 
     fn check(&self) -> std::result::Result<(), &'static str> {
-        let Preprocess { size, mean, std, .. } = &self.preprocess;
+        let Preprocess { size, mean, std, details, .. } = &self.preprocess;
         let finite = |numbers: &[f32]| numbers.iter().all(|x| x.is_finite());
         if !(1..=4096).contains(size) || !finite(mean) || !finite(std) || std.contains(&0.0) {
             return Err(
                 "has a preprocessing that cannot be: a size of 1 to 4096 and a deviation other than 0 are wanted",
             );
+        }
+        if !details.iter().all(Square::is_inside) {
+            return Err("looks at a square outside of the picture: a side above 0 and shares of at most 1 are wanted");
         }
         if self.head.outputs.is_empty() {
             return Err("names no output of the head");

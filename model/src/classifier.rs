@@ -1,9 +1,9 @@
 //! A bundle's two networks in ONNX Runtime: pictures to embeddings to logits.
 //!
-//! Pictures go through the encoder one at a time. An int8 encoder scales its activations by what is in the batch, so
-//! the embedding of a picture would depend on its neighbours; alone, it depends on nothing else.
+//! Squares of pictures go through the encoder one at a time. An int8 encoder scales its activations by what is in the
+//! batch, so the embedding of a square would depend on its neighbours; alone, it depends on nothing else.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use image::RgbImage;
@@ -11,7 +11,8 @@ use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{OutputSelector, RunOptions, Session};
 use ort::value::TensorRef;
 
-use crate::bundle::{Bundle, EncoderFile};
+use crate::activations;
+use crate::bundle::{Activations, Bundle, EncoderFile};
 use crate::error::{Error, Result};
 use crate::preprocess::Preprocess;
 use crate::runtime;
@@ -31,7 +32,12 @@ impl Encoder {
     /// # Errors
     /// When ONNX Runtime or the file cannot be loaded, or the file lacks the input or output it should have.
     pub fn load(path: &Path, file: EncoderFile, preprocess: Preprocess, workers: usize) -> Result<Self> {
-        let sessions: Vec<_> = (0..workers.max(1)).map(|_| session(path)).collect::<Result<_>>()?;
+        let mend = "fetch it again";
+        let mut network = std::fs::read(path).map_err(|e| Error::file(path, format!("cannot be read: {e}"), mend))?;
+        if file.activations == Activations::PerToken {
+            network = activations::per_token(&network).map_err(|why| Error::file(path, why, mend))?;
+        }
+        let sessions: Vec<_> = (0..workers.max(1)).map(|_| session(path, &network)).collect::<Result<_>>()?;
         let has = |outlets: &[ort::value::Outlet], name: &str| outlets.iter().any(|outlet| outlet.name() == name);
         if !has(sessions[0].inputs(), &file.input) || !has(sessions[0].outputs(), &file.output) {
             let why = format!("has no input `{}` or no output `{}`", file.input, file.output);
@@ -45,15 +51,22 @@ impl Encoder {
         self.sessions.len()
     }
 
-    /// The embedding of one picture, `dim` numbers, computed by session `worker`.
+    /// The embedding of one picture, computed by session `worker`: `dim` numbers of length 1 for each square that is
+    /// looked at, the central one first.
     ///
     /// # Errors
     /// When the network fails.
     pub fn embed(&self, worker: usize, picture: &RgbImage) -> Result<Vec<f32>> {
-        self.embed_tensor(worker, &self.preprocess.tensor(picture))
+        let mut embedding = Vec::with_capacity(self.file.dim * self.preprocess.squares());
+        for tensor in self.preprocess.tensors(picture) {
+            let part = self.embed_tensor(worker, &tensor)?;
+            let length = part.iter().map(|x| x * x).sum::<f32>().sqrt().max(1e-12);
+            embedding.extend(part.iter().map(|x| x / length));
+        }
+        Ok(embedding)
     }
 
-    /// The embedding of one picture that is preprocessed already: `3 × size × size` numbers.
+    /// What the network gives for one square that is preprocessed already, `3 × size × size` numbers: `dim` numbers.
     ///
     /// # Errors
     /// When the network fails.
@@ -90,12 +103,66 @@ impl Encoder {
     }
 }
 
+/// The network from embeddings to logits over cells, in one session: on its own for features that are computed
+/// already, and for checking an exported head.
+pub struct Head {
+    session: Mutex<Session>,
+    file: PathBuf,
+    input: String,
+    output: String,
+    cells: usize,
+}
+
+impl Head {
+    /// The head of a bundle.
+    ///
+    /// # Errors
+    /// When the file is missing or damaged, and as [`Head::load`].
+    pub fn of(bundle: &Bundle) -> Result<Self> {
+        Self::load(&bundle.head_path()?, &bundle.manifest.head.outputs[0], bundle.cells.cells.len())
+    }
+
+    /// Loads the head at `file`, which gives `cells` logits as its `output`.
+    ///
+    /// # Errors
+    /// When ONNX Runtime or the file cannot be loaded, or the file does not have one input and this output.
+    pub fn load(file: &Path, output: &str, cells: usize) -> Result<Self> {
+        let mend = "export it again";
+        let network = std::fs::read(file).map_err(|e| Error::file(file, format!("cannot be read: {e}"), mend))?;
+        let session = session(file, &network)?;
+        let wrong = || {
+            let why = format!("does not have one input and an output `{output}`");
+            Error::file(file, why, "export it again")
+        };
+        let [input] = session.inputs() else { return Err(wrong()) };
+        let input = input.name().to_owned();
+        if !session.outputs().iter().any(|outlet| outlet.name() == output) {
+            return Err(wrong());
+        }
+        Ok(Self { session: Mutex::new(session), file: file.to_owned(), input, output: output.to_owned(), cells })
+    }
+
+    /// Logits over cells for one embedding. One at a time, so that the numbers never depend on their neighbours.
+    ///
+    /// # Errors
+    /// When the network fails, as for an embedding of another length, or does not give one logit a cell.
+    pub fn logits(&self, embedding: &[f32]) -> Result<Vec<f32>> {
+        let mut session = self.session.lock().unwrap_or_else(|e| e.into_inner());
+        let logits = run(&mut session, [1, embedding.len()], embedding, &self.input, &self.output)?;
+        if logits.len() != self.cells {
+            let why = format!("gives {} logits for {} cells", logits.len(), self.cells);
+            return Err(Error::file(&self.file, why, "export it again"));
+        }
+        Ok(logits)
+    }
+}
+
 /// A bundle ready to classify.
 pub struct Classifier {
     /// The bundle's description and cells.
     pub bundle: Bundle,
     encoder: Encoder,
-    head: Mutex<Session>,
+    head: Head,
 }
 
 impl Classifier {
@@ -115,14 +182,8 @@ impl Classifier {
     pub fn with_workers(bundle: Bundle, workers: usize) -> Result<Self> {
         let (file, preprocess) = (bundle.manifest.encoder.clone(), bundle.manifest.preprocess.clone());
         let encoder = Encoder::load(&bundle.encoder_path()?, file, preprocess, workers)?;
-        let path = bundle.head_path()?;
-        let head = session(&path)?;
-        let output = &bundle.manifest.head.outputs[0];
-        if head.inputs().len() != 1 || !head.outputs().iter().any(|outlet| outlet.name() == output) {
-            let why = format!("does not have one input and an output `{output}`");
-            return Err(Error::file(&path, why, "export it again"));
-        }
-        Ok(Self { bundle, encoder, head: Mutex::new(head) })
+        let head = Head::of(&bundle)?;
+        Ok(Self { bundle, encoder, head })
     }
 
     /// The encoder alone.
@@ -141,20 +202,14 @@ impl Classifier {
     /// Logits over the bundle's cells for one embedding.
     ///
     /// # Errors
-    /// When the network fails or does not give one logit a cell.
+    /// As [`Head::logits`].
     pub fn head(&self, embedding: &[f32]) -> Result<Vec<f32>> {
-        let mut head = self.head.lock().unwrap_or_else(|e| e.into_inner());
-        let input = head.inputs()[0].name().to_owned();
-        let logits = run(&mut head, [1, embedding.len()], embedding, &input, &self.bundle.manifest.head.outputs[0])?;
-        if logits.len() != self.bundle.cells.cells.len() {
-            let why = format!("gives {} logits for {} cells", logits.len(), self.bundle.cells.cells.len());
-            return Err(Error::file(&self.bundle.dir.join(&self.bundle.manifest.head.file), why, "export it again"));
-        }
-        Ok(logits)
+        self.head.logits(embedding)
     }
 }
 
-fn session(path: &Path) -> Result<Session> {
+/// A session of the network that was read from `path`.
+fn session(path: &Path, network: &[u8]) -> Result<Session> {
     let environment = runtime::environment()?;
     let failed =
         |e: &dyn std::fmt::Display| Error::file(path, format!("ONNX Runtime cannot load it: {e}"), "fetch it again");
@@ -163,7 +218,7 @@ fn session(path: &Path) -> Result<Session> {
     builder
         .with_optimization_level(GraphOptimizationLevel::All)
         .map_err(|e| failed(&e))?
-        .commit_from_file(path)
+        .commit_from_memory(network)
         .map_err(|e| failed(&e))
 }
 

@@ -4,6 +4,7 @@
 //! views of one place are fused into a [posterior], and the [pin] is the point with the highest expected [score] on
 //! the map that is played. A [bundle] holds the files one such path needs.
 
+pub mod activations;
 pub mod bundle;
 pub mod cells;
 #[cfg(feature = "onnx")]
@@ -11,6 +12,7 @@ pub mod classifier;
 pub mod countries;
 pub mod error;
 pub mod latlng;
+pub mod onnx;
 pub mod pin;
 pub mod place;
 pub mod posterior;

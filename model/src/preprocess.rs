@@ -22,6 +22,9 @@ pub struct Preprocess {
     pub resize: Resize,
     /// Which part of the picture is used.
     pub crop: Crop,
+    /// Smaller squares that are looked at besides.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub details: Vec<Square>,
     /// Subtracted from each channel (red, green, blue; 0 to 1).
     pub mean: [f32; 3],
     /// Each channel is divided by this after the mean is subtracted.
@@ -46,10 +49,43 @@ pub enum Crop {
     Center,
 }
 
+/// A square of a picture.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Square {
+    /// Its side as a share of the picture's shorter one.
+    pub side: f64,
+    /// Where it lies from the left edge (0) to the right edge (1) of the picture.
+    pub x: f64,
+    /// Where it lies from the upper edge (0) to the lower edge (1) of the picture.
+    pub y: f64,
+}
+
+impl Square {
+    /// The largest square around the centre.
+    pub const CENTRAL: Self = Self { side: 1.0, x: 0.5, y: 0.5 };
+
+    /// Whether it lies inside every picture.
+    pub fn is_inside(&self) -> bool {
+        self.side > 0.0 && [self.side, self.x, self.y].iter().all(|share| (0.0..=1.0).contains(share))
+    }
+}
+
 impl Preprocess {
-    /// The encoder's input for one picture: `3 × size × size` numbers, channel by channel, row by row.
-    pub fn tensor(&self, picture: &RgbImage) -> Vec<f32> {
-        let pixels = self.resize(picture);
+    /// Number of squares of a picture that are looked at.
+    pub fn squares(&self) -> usize {
+        1 + self.details.len()
+    }
+
+    /// The encoder's inputs for one picture, the whole crop first, then the details: for each `3 × size × size`
+    /// numbers, channel by channel, row by row.
+    pub fn tensors(&self, picture: &RgbImage) -> impl Iterator<Item = Vec<f32>> {
+        let Crop::Center = self.crop;
+        std::iter::once(Square::CENTRAL).chain(self.details.iter().copied()).map(|square| self.tensor(picture, square))
+    }
+
+    fn tensor(&self, picture: &RgbImage, square: Square) -> Vec<f32> {
+        let pixels = self.resize(picture, square);
         let area = (self.size * self.size) as usize;
         let mut tensor = vec![0.0; 3 * area];
         for (channel, plane) in tensor.chunks_exact_mut(area).enumerate() {
@@ -62,19 +98,18 @@ impl Preprocess {
         tensor
     }
 
-    /// The central square at `size × size` pixels, as interleaved RGB bytes.
-    pub fn resize(&self, picture: &RgbImage) -> Vec<u8> {
+    /// A square of the picture at `size × size` pixels, as interleaved RGB bytes.
+    pub fn resize(&self, picture: &RgbImage, square: Square) -> Vec<u8> {
         let (width, height) = picture.dimensions();
-        let side = width.min(height);
-        let Crop::Center = self.crop;
-        let (left, top) = (f64::from(width - side) / 2.0, f64::from(height - side) / 2.0);
+        let side = square.side * f64::from(width.min(height));
+        let (left, top) = (square.x * (f64::from(width) - side), square.y * (f64::from(height) - side));
         let filter = match self.resize {
             Resize::Bicubic => FilterType::CatmullRom,
             Resize::Bilinear => FilterType::Bilinear,
         };
         let options = ResizeOptions::new()
             .resize_alg(ResizeAlg::Convolution(filter))
-            .crop(left, top, f64::from(side), f64::from(side))
+            .crop(left, top, side, side)
             .use_alpha(false);
         let source = ImageRef::new(width, height, picture, PixelType::U8x3).expect("an RgbImage holds w × h × 3 bytes");
         let mut resized = Image::new(self.size, self.size, PixelType::U8x3);

@@ -3,12 +3,13 @@
 
 use std::path::PathBuf;
 
-use landfall_model::preprocess::{self, Crop, Preprocess, Resize};
+use landfall_model::preprocess::{self, Crop, Preprocess, Resize, Square};
 
 const CLIP: Preprocess = Preprocess {
     size: 224,
     resize: Resize::Bicubic,
     crop: Crop::Center,
+    details: Vec::new(),
     mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
     std: [0.268_629_54, 0.261_302_6, 0.275_777_1],
 };
@@ -27,7 +28,7 @@ const OURS: [(&str, &str); 3] = [
 #[test]
 fn resizes_to_the_same_bytes_everywhere() {
     for (name, expected) in OURS {
-        let bytes = CLIP.resize(&preprocess::open(&golden(&format!("{name}.png"))).unwrap());
+        let bytes = CLIP.resize(&preprocess::open(&golden(&format!("{name}.png"))).unwrap(), Square::CENTRAL);
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), &bytes).unwrap();
         assert_eq!(landfall_model::bundle::sha256_of(file.path()).unwrap(), expected, "{name}");
@@ -37,7 +38,7 @@ fn resizes_to_the_same_bytes_everywhere() {
 #[test]
 fn resizes_as_pillow_does() {
     for (name, _) in OURS {
-        let ours = CLIP.resize(&preprocess::open(&golden(&format!("{name}.png"))).unwrap());
+        let ours = CLIP.resize(&preprocess::open(&golden(&format!("{name}.png"))).unwrap(), Square::CENTRAL);
         let theirs = preprocess::open(&golden(&format!("{name}_224.png"))).unwrap().into_raw();
         let differences = ours.iter().zip(&theirs).map(|(a, b)| a.abs_diff(*b));
         assert!(differences.clone().all(|difference| difference <= 2), "{name}: {:?}", differences.max());
@@ -49,7 +50,7 @@ fn resizes_as_pillow_does() {
 #[test]
 fn a_tensor_is_channel_by_channel_and_normalised() {
     let picture = preprocess::open(&golden("wide.png")).unwrap();
-    let (tensor, pixels) = (CLIP.tensor(&picture), CLIP.resize(&picture));
+    let (tensor, pixels) = (CLIP.tensors(&picture).next().unwrap(), CLIP.resize(&picture, Square::CENTRAL));
     assert_eq!(tensor.len(), 3 * 224 * 224);
     for (channel, row, column) in [(0, 0, 0), (1, 17, 200), (2, 223, 223)] {
         let pixel = f32::from(pixels[(row * 224 + column) * 3 + channel]) / 255.0;

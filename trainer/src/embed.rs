@@ -13,6 +13,7 @@ use std::sync::mpsc;
 
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
+use landfall_model::Bundle;
 use landfall_model::bundle::EncoderFile;
 use landfall_model::classifier::Encoder;
 use landfall_model::preprocess::{self, Preprocess};
@@ -36,6 +37,23 @@ impl EncoderSpec {
     /// When the file cannot be read or lacks a field.
     pub fn read(file: &Path) -> Result<Self> {
         files::read_json(file, "the description of an encoder")
+    }
+
+    /// What a bundle's pictures go through.
+    pub fn of(bundle: &Bundle) -> Self {
+        Self { encoder: bundle.manifest.encoder.clone(), preprocess: bundle.manifest.preprocess.clone() }
+    }
+
+    /// Length of the embedding of a picture.
+    pub fn width(&self) -> usize {
+        self.encoder.dim * self.preprocess.squares()
+    }
+
+    /// Whether both give the same embeddings.
+    pub fn agrees(&self, other: &Self) -> bool {
+        let network =
+            |spec: &Self| (spec.encoder.sha256.clone(), spec.encoder.output.clone(), spec.encoder.activations);
+        network(self) == network(other) && self.preprocess == other.preprocess
     }
 }
 
@@ -169,7 +187,7 @@ impl Folder {
         while reader.read_line(&mut line)? > 0 && line.ends_with('\n') {
             lines.push(std::mem::take(&mut line));
         }
-        let row_bytes = spec.encoder.dim as u64 * 4;
+        let row_bytes = spec.width() as u64 * 4;
         let whole = lines.len().min(usize::try_from(rows.metadata()?.len() / row_bytes)?);
         lines.truncate(whole);
         files.set_len(lines.iter().map(|line| line.len() as u64).sum())?;
@@ -195,11 +213,11 @@ pub fn load(dir: &Path) -> Result<(EncoderSpec, HashMap<PathBuf, Vec<f32>>)> {
     let files =
         fs::read_to_string(dir.join("files.txt")).with_context(|| format!("no features in {}", dir.display()))?;
     let rows = fs::read(dir.join("rows.f32")).with_context(|| format!("no features in {}", dir.display()))?;
-    if rows.len() != files.lines().count() * spec.encoder.dim * 4 {
+    if rows.len() != files.lines().count() * spec.width() * 4 {
         bail!("{}: files.txt and rows.f32 do not match; run `landfall-train embed` again", dir.display());
     }
     let number = |bytes: &[u8]| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-    let rows = rows.chunks_exact(spec.encoder.dim * 4).map(|row| row.chunks_exact(4).map(number).collect());
+    let rows = rows.chunks_exact(spec.width() * 4).map(|row| row.chunks_exact(4).map(number).collect());
     Ok((spec, files.lines().map(PathBuf::from).zip(rows).collect()))
 }
 

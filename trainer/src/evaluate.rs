@@ -1,26 +1,26 @@
 //! `evaluate`: measures a bundle on pictures whose place is known, on the path that the agent takes.
 
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use indicatif::{ProgressBar, ProgressStyle};
-use landfall_model::classifier::Encoder;
-use landfall_model::{Bundle, LatLng};
+use landfall_model::Bundle;
 
-use crate::embed::{self, EncoderSpec};
-use crate::index::{self, Row};
-use crate::metrics::{self, Report};
-use crate::samples::{self, Sample};
-use crate::session::HeadSession;
+use crate::index;
+use crate::metrics::neighbour::Neighbours;
+use crate::metrics::{self, Quality, Report};
+use crate::samples::Sample;
+use crate::source::{self, Source};
 
 /// Measures a bundle on pictures whose place is known.
 ///
 /// All figures are those of the pin that `play` places: the point with the highest expected score on the World map.
 /// Under `mode` stand the same figures of the middle of the likeliest peak, which `locate` answers with. Percentages
 /// run from 0 to 100. `ece` is the calibration error, in percentage points, of the probability that the place lies
-/// within 750 km of the pin. Baselines are the mean points of the best constant pin and of a cell drawn by its number
-/// of places. Rows without coordinates are left out.
+/// within 750 km of the pin; `calibration` has the reliability of that and other promises, and how many truths the
+/// regions of 50 % and 90 % of the probability hold. `cells` is the accuracy of the classifier over its cells; `oracle`
+/// what a classifier that always named the right cell would score. Baselines are the mean points of the best constant
+/// pin, of a cell drawn by its number of places, of the mean of all places, and with --neighbours of the place of the
+/// most similar training picture. Rows without coordinates are left out.
 #[derive(clap::Args)]
 #[command(
     after_help = "Example:\n  landfall-train evaluate --json --bundle desktop --index index.csv --images photos --split dev --views 4"
@@ -29,24 +29,24 @@ pub struct Args {
     /// Name or folder of the bundle
     #[arg(long, default_value = "desktop")]
     bundle: String,
-    /// Index of the pictures (csv)
-    #[arg(long)]
-    index: PathBuf,
+    #[command(flatten)]
+    source: Source,
     /// Folder that the index's file names are relative to
     #[arg(long, required_unless_present = "features")]
     images: Option<PathBuf>,
     /// Feature folder of the bundle's encoder, to be taken instead of the pictures
     #[arg(long, conflicts_with = "images")]
     features: Option<PathBuf>,
-    /// Only this split, or these (repeat the option)
+    /// 1: every picture is a place of its own; 2 or 4: the pictures of a group are views of one place, taken by so
+    /// many. With several numbers, as in `--views 1 2 4`, the answer is an object with a report for each
+    #[arg(long, default_value = "1", num_args = 1.., value_delimiter = ',', value_parser = ["1", "2", "4"])]
+    views: Vec<String>,
+    /// Feature folder of training pictures, for the baseline of the nearest neighbour
     #[arg(long)]
-    split: Vec<String>,
-    /// Only this data set, or these (repeat the option)
-    #[arg(long)]
-    set: Vec<String>,
-    /// 1: every picture is a place of its own; 4: the pictures of a group are views of one place
-    #[arg(long, default_value = "1", value_parser = ["1", "4"])]
-    views: String,
+    neighbours: Option<PathBuf>,
+    /// Split of the index that the training pictures are of, or these (repeat the option)
+    #[arg(long, default_value = "train", requires = "neighbours")]
+    neighbours_split: Vec<String>,
     /// Print the numbers as json
     #[arg(long)]
     json: bool,
@@ -58,21 +58,21 @@ pub struct Args {
 /// When the bundle, the index, a picture or the features cannot be used; missing pictures are named with their lines.
 pub fn run(args: &Args) -> Result<()> {
     let bundle = Bundle::find(&args.bundle)?;
-    let mut rows = index::read_splits(&args.index, &args.split)?;
-    rows.retain(|row| row.at.is_some() && (args.set.is_empty() || args.set.contains(&row.set)));
-    if rows.is_empty() {
-        bail!("{}: no row with coordinates is left to measure; see --set and --split", args.index.display());
+    let neighbours = neighbours(args, &bundle)?;
+    let samples = source::samples(&bundle, args.source.rows()?, args.images.as_deref(), args.features.as_deref())?;
+    let mut reports = serde_json::Map::new();
+    for views in &args.views {
+        let report = measure(&bundle, &samples, views.parse()?, neighbours.as_ref())?;
+        if !args.json {
+            println!("{views} {} a place", if views == "1" { "view" } else { "views" });
+            print(&report);
+        }
+        reports.insert(views.clone(), serde_json::to_value(&report)?);
     }
-    let samples = match (&args.features, &args.images) {
-        (Some(folder), _) => from_features(&bundle, rows, folder)?,
-        (None, Some(images)) => from_pictures(&bundle, rows, images)?,
-        (None, None) => bail!("give --images or --features"),
-    };
-    let report = measure(&bundle, &samples, args.views.parse()?)?;
     if args.json {
-        println!("{}", serde_json::to_string(&report)?);
-    } else {
-        print(&report);
+        // One number of views prints its report as it is.
+        let alone = if reports.len() == 1 { reports.values().next() } else { None };
+        println!("{}", alone.map_or_else(|| serde_json::to_string(&reports), serde_json::to_string)?);
     }
     Ok(())
 }
@@ -80,89 +80,79 @@ pub fn run(args: &Args) -> Result<()> {
 /// Measures a bundle's head on samples with places, `views` of a group at a time.
 ///
 /// # Errors
-/// When the head cannot be loaded or gives no distribution.
-pub fn measure(bundle: &Bundle, samples: &[Sample], views: usize) -> Result<Report> {
-    let mut head = HeadSession::load(&bundle.head_path()?)?;
-    let mut rounds: Vec<(LatLng, Vec<Vec<f32>>)> = Vec::new();
-    for round in samples::rounds(samples, views) {
-        let logits = round.iter().map(|sample| head.logits(&sample.variants[0])).collect::<Result<_>>()?;
-        rounds.extend(round[0].row.at.map(|truth| (truth, logits)));
+/// When the head cannot be loaded or gives no distribution, or a group's pictures are not of one place.
+pub fn measure(bundle: &Bundle, samples: &[Sample], views: usize, neighbours: Option<&Neighbours>) -> Result<Report> {
+    let rounds = source::rounds(samples, views)?;
+    let answers = source::answers(bundle, &rounds)?;
+    let mut report = metrics::report(&bundle.cells, &answers).context("no place was measured")?;
+    if let Some(neighbours) = neighbours {
+        let pairs = neighbours.answers(&rounds).into_iter().zip(&answers);
+        let pairs: Vec<_> = pairs.filter_map(|(place, answer)| Some((answer.truth, place?))).collect();
+        report.baselines.nearest_neighbour = metrics::quality(&pairs);
     }
-    let answers = metrics::answer(&bundle.cells, &rounds, |views| bundle.manifest.temperature_for(views));
-    if answers.len() != rounds.len() {
-        bail!(
-            "{}: the head's output is no distribution over the bundle's cells; export it again",
-            bundle.dir.display()
-        );
-    }
-    metrics::report(&bundle.cells, &answers).context("no place was measured")
+    Ok(report)
 }
 
-fn from_features(bundle: &Bundle, rows: Vec<Row>, folder: &PathBuf) -> Result<Vec<Sample>> {
-    let wanted = rows.len();
-    let (spec, samples) = samples::join(rows, std::slice::from_ref(folder))?;
-    let own = EncoderSpec { encoder: bundle.manifest.encoder.clone(), preprocess: bundle.manifest.preprocess.clone() };
-    if spec.encoder.sha256 != own.encoder.sha256 || spec.preprocess != own.preprocess {
-        bail!("{} holds features of another encoder than the bundle's", folder.display());
+fn neighbours(args: &Args, bundle: &Bundle) -> Result<Option<Neighbours>> {
+    let Some(folder) = &args.neighbours else { return Ok(None) };
+    let rows = index::read_splits(&args.source.index, &args.neighbours_split)?;
+    let rows: Vec<_> = rows.into_iter().filter(|row| row.at.is_some()).collect();
+    if rows.is_empty() {
+        bail!("{}: no row of split {} has a place", args.source.index.display(), args.neighbours_split.join(" or "));
     }
-    if samples.len() < wanted {
-        bail!("{} lacks {} of {wanted} pictures; run `landfall-train embed`", folder.display(), wanted - samples.len());
-    }
-    Ok(samples)
-}
-
-fn from_pictures(bundle: &Bundle, rows: Vec<Row>, images: &Path) -> Result<Vec<Sample>> {
-    let missing: Vec<&Row> = rows.iter().filter(|row| !images.join(&row.file).is_file()).collect();
-    if let Some(first) = missing.first() {
-        bail!(
-            "{} of {} pictures are not in {}; the first is {} (index line {})",
-            missing.len(),
-            rows.len(),
-            images.display(),
-            first.file.display(),
-            first.line
-        );
-    }
-    let workers = std::thread::available_parallelism().map_or(1, usize::from);
-    let manifest = &bundle.manifest;
-    let encoder =
-        Encoder::load(&bundle.encoder_path()?, manifest.encoder.clone(), manifest.preprocess.clone(), workers)?;
-    let files: Vec<PathBuf> = rows.iter().map(|row| row.file.clone()).collect();
-    let progress = ProgressBar::new(files.len() as u64)
-        .with_style(ProgressStyle::with_template("{wide_bar} {pos}/{len} pictures, {per_sec}, {eta} left")?);
-    let mut embeddings = HashMap::new();
-    embed::each_embedding(&encoder, images, &files, |file, embedding| {
-        let line = || rows.iter().find(|row| row.file == file).map_or(0, |row| row.line);
-        let embedding = embedding.with_context(|| format!("index line {}", line()))?;
-        embeddings.insert(file.to_owned(), embedding);
-        progress.inc(1);
-        Ok(())
-    })?;
-    progress.finish_and_clear();
-    let sample = |row: Row| Some(Sample { variants: vec![embeddings.get(&row.file)?.clone()], row });
-    Ok(rows.into_iter().filter_map(sample).collect())
+    let samples = source::samples(bundle, rows, None, Some(folder))?;
+    Ok(Some(Neighbours::new(&samples)?))
 }
 
 fn print(report: &Report) {
-    let quality = &report.quality;
-    println!("{:.0} points on average over {} places", quality.geoscore, report.n);
-    for (km, percent) in &quality.within_km {
-        println!("{percent:6.1} % within {km} km");
-    }
-    println!(
-        "median {:.0} km, mean {:.0} km, right country {:.1} %",
-        quality.median_km, quality.mean_km, quality.country
-    );
-    println!("calibration error {:.1} percentage points", report.ece);
-    println!(
-        "without looking: {:.0} points constant, {:.0} by chance",
-        report.baselines.constant, report.baselines.prior
-    );
+    let line = |q: &Quality| {
+        let within = q.within_km.iter().map(|(km, percent)| format!("{percent:.1} % within {km}"));
+        let within = within.collect::<Vec<_>>().join(", ");
+        format!("{:.0} points, median {:.0} km, mean {:.0} km, {within} km", q.geoscore, q.median_km, q.mean_km)
+    };
+    let Report { n, quality, baselines, cells, calibration, oracle, .. } = report;
+    println!("  {}, right country {:.1} %, n = {n}", line(quality), quality.country);
+    println!("  the likeliest peak instead: {}", line(&report.mode));
     for (continent, part) in &report.by_continent {
         let q = &part.quality;
         println!(
-            "{continent}: {:.0} points, median {:.0} km, country {:.1} %, n = {}",
+            "  {continent}: {:.0} points, median {:.0} km, country {:.1} %, n = {}",
             q.geoscore, q.median_km, q.country, part.n
         );
+    }
+    println!("  calibration error {:.1} percentage points", report.ece);
+    for (percent, regions) in &calibration.regions {
+        println!(
+            "  regions of {percent} %: hold {:.1} % of the truths, {:.0} cells, {:.2} million km2; circles of {:.0} km hold {:.1} %",
+            regions.holds,
+            regions.mean_cells,
+            regions.mean_area_km2 / 1e6,
+            regions.mean_radius_km,
+            regions.circle_holds
+        );
+    }
+    println!(
+        "  right cell {:.1} %, in the first 5 {:.1} %, in 10 {:.1} %; {:.1} % lie in a cell; {:.2} nats",
+        cells.top1, cells.top5, cells.top10, cells.coverage, cells.nll
+    );
+    println!(
+        "  without looking: {:.0} points constant, {:.0} by chance, {:.0} at the mean place",
+        baselines.constant, baselines.prior, baselines.mean_place
+    );
+    if let Some(neighbour) = &baselines.nearest_neighbour {
+        println!("  nearest neighbour: {}", line(neighbour));
+    }
+    for (how, errors) in [
+        ("its centre", oracle.containing_centre.as_ref()),
+        ("its mean place", oracle.containing_mean.as_ref()),
+        ("the nearest mean place", Some(&oracle.nearest_mean)),
+        ("the nearest centre", Some(&oracle.nearest_centre)),
+    ] {
+        if let Some(errors) = errors {
+            println!(
+                "  the right cell, answered with {how}: {:.0} points, median {:.0} km, n = {}",
+                errors.geoscore, errors.median_km, errors.n
+            );
+        }
     }
 }

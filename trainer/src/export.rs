@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use landfall_model::CellTable;
 use landfall_model::bundle::{CellsFile, HeadFile, Manifest, sha256_of};
+use landfall_model::classifier;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::embed::EncoderSpec;
 use crate::head::Head;
-use crate::session::HeadSession;
 use crate::{AnswerIsNo, files, index, metrics, onnx, samples};
 
 /// Burn's and ONNX Runtime's logits may differ by so much.
@@ -113,9 +113,9 @@ pub fn check(head: &Head, onnx: &[u8]) -> Result<f32> {
     embeddings.push(vec![0.0; dim]);
     let file = std::env::temp_dir().join(format!("landfall-head-{}-{:p}.onnx", std::process::id(), &raw const *onnx));
     files::write(&file, onnx)?;
-    let compared = HeadSession::load(&file).and_then(|mut session| {
-        embeddings.iter().map(|embedding| session.logits(embedding)).collect::<Result<Vec<_>>>()
-    });
+    let cells = head.description.sizes.last().copied().unwrap_or(0);
+    let compared = classifier::Head::load(&file, onnx::OUTPUT, cells)
+        .and_then(|theirs| embeddings.iter().map(|embedding| theirs.logits(embedding)).collect::<Result<Vec<_>, _>>());
     let _ = std::fs::remove_file(&file); // a left-over in the temporary folder is no failure
     let (theirs, ours) = (compared?.concat(), head.logits(&embeddings)?.concat());
     let difference = ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
@@ -183,10 +183,8 @@ mod tests {
         let mut random = StdRng::seed_from_u64(11);
         let mut numbers =
             |n: usize, scale: f32| -> Vec<f32> { (0..n).map(|_| scale * (random.random::<f32>() - 0.5)).collect() };
-        let mut network = Network::new(sizes, 5, &Device::flex());
-        for (layer, pair) in network.layers.iter_mut().zip(sizes.windows(2)) {
-            *layer = crate::head::linear(numbers(pair[0] * pair[1], 0.5), numbers(pair[1], 0.5), &Device::flex());
-        }
+        let layers = sizes.windows(2).map(|pair| (numbers(pair[0] * pair[1], 0.5), numbers(pair[1], 0.5))).collect();
+        let network = Network::new(layers, &Device::flex());
         let encoder = serde_json::from_str(
             r#"{"encoder":{"file":"e","sha256":"","bytes":0,"input":"i","output":"o","dim":8},
                 "preprocess":{"size":4,"resize":"bicubic","crop":"center","mean":[0,0,0],"std":[1,1,1]}}"#,

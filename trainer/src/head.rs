@@ -9,13 +9,14 @@ use anyhow::{Context, Result, bail};
 use burn::module::{Module, Param};
 use burn::nn::Linear;
 use burn::tensor::{Device, Tensor, TensorData, activation};
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 use crate::embed::EncoderSpec;
 use crate::{files, samples};
+
+/// Weights `[in, out]`, row by row, and bias of each layer.
+pub type Layers = Vec<(Vec<f32>, Vec<f32>)>;
 
 /// The trained layers.
 #[derive(Module, Debug)]
@@ -25,41 +26,33 @@ pub struct Network {
 }
 
 impl Network {
-    /// A network with these layer sizes, input first. The last layer starts at zero (all cells alike), the one before
-    /// with random weights from `seed`.
-    pub fn new(sizes: &[usize], seed: u64, device: &Device) -> Self {
-        let mut random = StdRng::seed_from_u64(seed);
-        let last = sizes.len().saturating_sub(2);
-        let layer = |(i, pair): (usize, &[usize])| {
-            let reach = if i == last { 0.0 } else { (3.0 / pair[0] as f32).sqrt() };
-            let weights = (0..pair[0] * pair[1]).map(|_| (2.0 * random.random::<f32>() - 1.0) * reach).collect();
-            linear(weights, vec![0.0; pair[1]], device)
-        };
-        Self { layers: sizes.windows(2).enumerate().map(layer).collect() }
+    /// A network of these layers.
+    pub fn new(layers: Layers, device: &Device) -> Self {
+        Self { layers: layers.into_iter().map(|(weights, bias)| linear(weights, bias, device)).collect() }
     }
 
-    /// Logits `[N, cells]` of standardised embeddings `[N, dim]`. `mask`, one a hidden unit, drops hidden units out.
-    pub fn forward(&self, input: Tensor<2>, mask: Option<Tensor<2>>) -> Tensor<2> {
-        match self.layers.as_slice() {
-            [first, second] => {
-                let hidden = activation::relu(first.forward(input));
-                second.forward(match mask {
-                    Some(mask) => hidden * mask,
-                    None => hidden,
-                })
-            }
-            layers => layers.iter().fold(input, |x, layer| layer.forward(x)),
-        }
+    /// Logits `[N, cells]` of standardised embeddings `[N, dim]`.
+    pub fn forward(&self, input: Tensor<2>) -> Tensor<2> {
+        let last = self.layers.len().saturating_sub(1);
+        self.layers.iter().enumerate().fold(input, |x, (i, layer)| {
+            let x = layer.forward(x);
+            if i < last { activation::relu(x) } else { x }
+        })
     }
 }
 
 /// A layer of these weights, `[in, out]` row by row, and bias.
-pub(crate) fn linear(weights: Vec<f32>, bias: Vec<f32>, device: &Device) -> Linear {
+fn linear(weights: Vec<f32>, bias: Vec<f32>, device: &Device) -> Linear {
     let (outputs, inputs) = (bias.len(), weights.len() / bias.len());
     Linear {
         weight: Param::from_tensor(Tensor::from_data(TensorData::new(weights, [inputs, outputs]), device)),
         bias: Some(Param::from_tensor(Tensor::from_data(TensorData::new(bias, [outputs]), device))),
     }
+}
+
+/// A tensor's numbers, on their way out of burn.
+pub(crate) fn numbers(data: TensorData) -> Result<Vec<f32>> {
+    data.try_into_vec().map_err(|e| anyhow::anyhow!("burn cannot read its own numbers: {e:?}"))
 }
 
 /// What a head's folder says about it, in `head.json`.
@@ -92,26 +85,37 @@ pub struct Head {
     pub network: Network,
 }
 
-/// Mean and standard deviation, by dimension, of unit embeddings.
-pub fn moments<'a>(embeddings: impl Iterator<Item = &'a [f32]> + Clone, dim: usize) -> (Vec<f32>, Vec<f32>) {
-    let n = embeddings.clone().count().max(1) as f64;
-    let mut mean = vec![0.0f64; dim];
-    let mut square = vec![0.0f64; dim];
-    for embedding in embeddings {
-        for (i, x) in samples::unit(embedding).iter().enumerate() {
-            mean[i] += f64::from(*x) / n;
-            square[i] += f64::from(*x) * f64::from(*x) / n;
+/// Mean and standard deviation of unit embeddings, by dimension.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Moments {
+    /// Their mean.
+    pub mean: Vec<f32>,
+    /// Their standard deviation, never zero.
+    pub deviation: Vec<f32>,
+}
+
+impl Moments {
+    /// The moments of embeddings of `dim` numbers.
+    pub fn of<'a>(embeddings: impl Iterator<Item = &'a [f32]> + Clone, dim: usize) -> Self {
+        let n = embeddings.clone().count().max(1) as f64;
+        let (mut mean, mut square) = (vec![0.0f64; dim], vec![0.0f64; dim]);
+        for embedding in embeddings {
+            for (i, x) in samples::unit(embedding).iter().enumerate() {
+                mean[i] += f64::from(*x) / n;
+                square[i] += f64::from(*x) * f64::from(*x) / n;
+            }
         }
+        // A dimension that never varies says nothing: keep it from blowing up.
+        let deviation = |(square, mean): (&f64, &f64)| (square - mean * mean).max(1e-8).sqrt() as f32;
+        let deviation = square.iter().zip(&mean).map(deviation).collect();
+        Self { mean: mean.iter().map(|x| *x as f32).collect(), deviation }
     }
-    // A dimension that never varies says nothing: keep it from blowing up.
-    let deviation = |(square, mean): (&f64, &f64)| (square - mean * mean).max(1e-8).sqrt() as f32;
-    let deviations = square.iter().zip(&mean).map(deviation).collect();
-    (mean.iter().map(|x| *x as f32).collect(), deviations)
 }
 
 /// A unit embedding less the mean, by the deviation.
-pub fn standardise(embedding: &[f32], mean: &[f32], deviation: &[f32]) -> Vec<f32> {
-    samples::unit(embedding).iter().zip(mean.iter().zip(deviation)).map(|(x, (m, s))| (x - m) / s).collect()
+pub fn standardise(embedding: &[f32], moments: &Moments) -> Vec<f32> {
+    let moments = moments.mean.iter().zip(&moments.deviation);
+    samples::unit(embedding).iter().zip(moments).map(|(x, (m, s))| (x - m) / s).collect()
 }
 
 /// Logits of standardised embeddings, in blocks that fit in memory.
@@ -122,9 +126,9 @@ pub fn logits(network: &Network, inputs: &[Vec<f32>], device: &Device) -> Result
     let mut rows = Vec::with_capacity(inputs.len());
     for block in inputs.chunks(1024) {
         let input = Tensor::from_data(TensorData::new(block.concat(), [block.len(), block[0].len()]), device);
-        let output = network.forward(input, None);
+        let output = network.forward(input);
         let cells = output.dims()[1];
-        let values: Vec<f32> = output.into_data().try_into_vec().map_err(|e| anyhow::anyhow!("burn: {e:?}"))?;
+        let values = numbers(output.into_data())?;
         rows.extend(values.chunks_exact(cells).map(<[f32]>::to_vec));
     }
     Ok(rows)
@@ -137,10 +141,11 @@ impl Head {
     /// When an embedding has another length.
     pub fn logits(&self, embeddings: &[Vec<f32>]) -> Result<Vec<Vec<f32>>> {
         let Description { mean, deviation, .. } = &self.description;
+        let moments = Moments { mean: mean.clone(), deviation: deviation.clone() };
         if let Some(odd) = embeddings.iter().find(|embedding| embedding.len() != mean.len()) {
             bail!("an embedding has {} numbers, the head wants {}", odd.len(), mean.len());
         }
-        let inputs: Vec<Vec<f32>> = embeddings.iter().map(|e| standardise(e, mean, deviation)).collect();
+        let inputs: Vec<Vec<f32>> = embeddings.iter().map(|e| standardise(e, &moments)).collect();
         logits(&self.network, &inputs, &Device::flex())
     }
 
@@ -148,8 +153,7 @@ impl Head {
     ///
     /// # Errors
     /// When burn cannot read its own numbers.
-    pub fn layers(&self) -> Result<Vec<(Vec<f32>, Vec<f32>)>> {
-        let numbers = |data: TensorData| data.try_into_vec::<f32>().map_err(|e| anyhow::anyhow!("burn: {e:?}"));
+    pub fn layers(&self) -> Result<Layers> {
         let layer = |layer: &Linear| {
             let bias = layer.bias.as_ref().context("a layer has no bias")?;
             Ok((numbers(layer.weight.val().into_data())?, numbers(bias.val().into_data())?))
@@ -187,9 +191,8 @@ impl Head {
             rest = left;
             taken.to_vec()
         };
-        let device = Device::flex();
         let sizes = description.sizes.windows(2);
-        let layers = sizes.map(|pair| linear(take(pair[0] * pair[1]), take(pair[1]), &device)).collect();
-        Ok(Self { description, network: Network { layers } })
+        let layers = sizes.map(|pair| (take(pair[0] * pair[1]), take(pair[1]))).collect();
+        Ok(Self { description, network: Network::new(layers, &Device::flex()) })
     }
 }

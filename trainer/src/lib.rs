@@ -3,19 +3,34 @@
 //! [`partition`] cuts the earth into cells, [`embed`] keeps the encoder's features, [`fit`] learns a head on them,
 //! [`export`] makes the bundle and [`evaluate`] measures it.
 
+pub mod analyse;
+pub mod checkpoint;
+pub mod compare;
 pub mod embed;
 pub mod evaluate;
 pub mod export;
+pub mod feed;
 pub mod files;
 pub mod fit;
 pub mod head;
 pub mod index;
+pub mod live;
+pub mod lr_find;
+pub mod material;
 pub mod metrics;
+pub mod objective;
 pub mod onnx;
+pub mod overfit;
 pub mod partition;
+pub mod prior;
+pub mod recipe;
 pub mod samples;
-pub mod session;
+pub mod schedule;
+pub mod source;
 pub mod targets;
+pub mod train;
+pub mod trainee;
+pub mod validate;
 
 /// A check that was asked for and answered with no, as opposed to a call that was wrong.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use landfall_trainer::{embed, evaluate, exit_code, export, fit, partition};
+use landfall_trainer::{analyse, compare, embed, evaluate, exit_code, export, fit, lr_find, partition};
 
 #[derive(Parser)]
 #[command(name = "landfall-train", version, about = "Trains and evaluates Landfall's cell classifiers")]
@@ -17,18 +17,24 @@ struct Cli {
 enum Command {
     Partition(partition::Args),
     Embed(embed::Args),
+    LrFind(lr_find::Args),
     Fit(Box<fit::Args>),
     Export(export::Args),
     Evaluate(evaluate::Args),
+    Analyse(analyse::Args),
+    Compare(compare::Args),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Partition(args) => partition::run(&args),
         Command::Embed(args) => embed::run(&args),
+        Command::LrFind(args) => lr_find::run(&args),
         Command::Fit(args) => fit::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
+        Command::Analyse(args) => analyse::run(&args),
+        Command::Compare(args) => compare::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,21 +1,25 @@
-//! What an evaluation says: errors, points, countries, calibration, and the baselines they must beat.
+//! What an evaluation says: errors, points, countries, calibration, the cells' own limits, and the baselines to beat.
 
 use std::collections::BTreeMap;
 
 use landfall_model::pin::{self, Pin};
 use landfall_model::posterior::Posterior;
-use landfall_model::{CellTable, LatLng, MapScale, countries};
+use landfall_model::{CellTable, LatLng, MapScale};
 use rayon::prelude::*;
 use serde::Serialize;
 
-/// Radii of the usual thresholds, in kilometres.
-pub const THRESHOLDS_KM: [u32; 5] = [1, 25, 200, 750, 2500];
-/// The calibration error is about the probability of lying within so many metres of the pin.
-const CALIBRATION_M: f64 = 750_000.0;
-/// Bins of the calibration error, of equal numbers of answers.
-const BINS: usize = 15;
-/// A place this far off a coast still counts to the country, in metres.
-const COAST_M: f64 = 50_000.0;
+pub mod calibration;
+pub mod errors;
+pub mod neighbour;
+pub mod oracle;
+pub mod seed;
+mod temperature;
+
+pub use calibration::{Calibration, Region};
+pub use errors::{Quality, THRESHOLDS_KM, country_of, quality};
+pub use oracle::Oracle;
+pub use seed::SeedRuler;
+pub use temperature::fit_temperature;
 
 /// One place and what was answered.
 #[derive(Clone, Debug)]
@@ -28,8 +32,41 @@ pub struct Answer {
     pub mode: LatLng,
     /// Probability that the truth lies within 750 km of the pin.
     pub confidence: f64,
+    /// Probability that the truth lies within 200 km of the pin.
+    pub confidence_200_km: f64,
     /// Expected points of a cell drawn by the numbers of places in the cells.
     pub prior_points: f64,
+    /// The cell the truth counts to.
+    pub cell: TrueCell,
+    /// The likeliest cell and its probability.
+    pub top: (usize, f64),
+    /// The regions that hold the shares of [`calibration::REGIONS`].
+    pub regions: [Region; 2],
+}
+
+/// The cell that contains a place, else the one with the nearest mean location.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TrueCell {
+    /// Index in the table.
+    pub index: usize,
+    /// Whether the cell contains the place.
+    pub contains: bool,
+    /// How many cells are likelier.
+    pub rank: usize,
+    /// Natural logarithm of its probability.
+    pub log_p: f64,
+}
+
+impl Answer {
+    /// Distance of the pin from the truth in kilometres.
+    pub fn error_km(&self) -> f64 {
+        self.truth.distance_m(self.pin.at) / 1000.0
+    }
+
+    /// Points of the pin on the World map, not rounded.
+    pub fn points(&self) -> f64 {
+        MapScale::WORLD.exact_points(self.truth.distance_m(self.pin.at))
+    }
 }
 
 /// Answers for rounds: the logits of one round's views, and its truth.
@@ -41,32 +78,48 @@ pub fn answer(
     temperature: impl Fn(usize) -> f64 + Sync,
 ) -> Vec<Answer> {
     let total: f64 = table.cells.iter().map(|cell| f64::from(cell.count)).sum();
+    let areas_km2 = calibration::areas_km2(table);
     let answer = |(truth, logits): &(LatLng, Vec<Vec<f32>>)| {
         let posterior = Posterior::fuse(table, logits, temperature(logits.len()))?;
         let pin = pin::best(&posterior, MapScale::WORLD);
-        let confidence = posterior.mass_within(pin.at, CALIBRATION_M);
         let points = |cell: &landfall_model::cells::Cell| {
             f64::from(cell.count) / total * MapScale::WORLD.exact_points(cell.at.distance_m(*truth))
         };
-        let prior_points = table.cells.iter().map(points).sum();
-        Some(Answer { truth: *truth, pin, mode: pin::mode(&posterior).at, confidence, prior_points })
+        let cell = true_cell(&posterior, *truth)?;
+        let region = |percent: u32| {
+            let mass = f64::from(percent) / 100.0;
+            let cells = posterior.region(mass);
+            Region {
+                cells: cells.len(),
+                area_km2: cells.iter().map(|i| areas_km2[*i]).sum(),
+                holds: cells.contains(&cell.index),
+                radius_m: posterior.radius_m(pin.at, mass),
+            }
+        };
+        Some(Answer {
+            truth: *truth,
+            pin,
+            mode: pin::mode(&posterior).at,
+            confidence: posterior.mass_within(pin.at, 750e3),
+            confidence_200_km: posterior.mass_within(pin.at, 200e3),
+            prior_points: table.cells.iter().map(points).sum(),
+            cell,
+            top: *posterior.top(1).first()?,
+            regions: calibration::REGIONS.map(region),
+        })
     };
     rounds.par_iter().filter_map(answer).collect()
 }
 
-/// Errors, points and countries of some answers; percentages run from 0 to 100.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Quality {
-    /// Percentage of answers at most so many kilometres off.
-    pub within_km: BTreeMap<u32, f64>,
-    /// Median error in kilometres.
-    pub median_km: f64,
-    /// Mean error in kilometres.
-    pub mean_km: f64,
-    /// Mean points on the World map, not rounded.
-    pub geoscore: f64,
-    /// Percentage of answers in the right country, by its borders.
-    pub country: f64,
+fn true_cell(posterior: &Posterior<'_>, truth: LatLng) -> Option<TrueCell> {
+    let containing = posterior.table.containing(truth);
+    let index = containing.or_else(|| posterior.table.nearest(truth))?;
+    let all = posterior.log_probabilities();
+    let log_p = all[index];
+    // Equals stand in the order of the cells, as in `Posterior::top`.
+    let likelier = |(i, other): (usize, &f64)| *other > log_p || (*other == log_p && i < index);
+    let rank = all.iter().enumerate().filter(|cell| likelier(*cell)).count();
+    Some(TrueCell { index, contains: containing.is_some(), rank, log_p })
 }
 
 /// The quality on one continent.
@@ -79,13 +132,34 @@ pub struct Continent {
     pub quality: Quality,
 }
 
-/// Mean points of answers that do not look at the picture.
+/// Mean points of answers that do not look at the picture, or look without a head.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Baselines {
     /// The best constant pin for the cells' numbers of places.
     pub constant: f64,
     /// A cell drawn by its number of places.
     pub prior: f64,
+    /// The mean location of the cells' places.
+    pub mean_place: f64,
+    /// The place of the most similar training picture, where training pictures were given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nearest_neighbour: Option<Quality>,
+}
+
+/// The classifier as a classifier; percentages run from 0 to 100. A place's cell is the one that contains it, else the
+/// one with the nearest mean location.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CellAccuracy {
+    /// Percentage of places whose cell is the likeliest.
+    pub top1: f64,
+    /// Percentage of places whose cell is among the five likeliest.
+    pub top5: f64,
+    /// Percentage of places whose cell is among the ten likeliest.
+    pub top10: f64,
+    /// Percentage of places that lie in a cell.
+    pub coverage: f64,
+    /// Mean negative log-likelihood of the places' cells, in nats.
+    pub nll: f64,
 }
 
 /// Everything `evaluate` prints.
@@ -101,167 +175,90 @@ pub struct Report {
     pub ece: f64,
     /// By continent of the truth.
     pub by_continent: BTreeMap<String, Continent>,
-    /// Mean points without looking.
+    /// Mean points without the head.
     pub baselines: Baselines,
     /// Of the middle of the likeliest peak, which `locate` answers with.
     pub mode: Quality,
+    /// The classifier as a classifier.
+    pub cells: CellAccuracy,
+    /// How honest the probabilities are.
+    pub calibration: Calibration,
+    /// What a classifier that always named the right cell would score.
+    pub oracle: Oracle,
+    /// The pins' errors by the wrong ruler of the project that Landfall follows.
+    pub seed_ruler: SeedRuler,
 }
 
 /// Sums up answers. `None` when there are none.
 pub fn report(table: &CellTable, answers: &[Answer]) -> Option<Report> {
     let pins: Vec<(LatLng, LatLng)> = answers.iter().map(|a| (a.truth, a.pin.at)).collect();
     let modes: Vec<(LatLng, LatLng)> = answers.iter().map(|a| (a.truth, a.mode)).collect();
+    let truths: Vec<LatLng> = answers.iter().map(|a| a.truth).collect();
     let mut of_continent: BTreeMap<String, Vec<(LatLng, LatLng)>> = BTreeMap::new();
     for pair in &pins {
-        let continent = countries::at_or_near(pair.0, COAST_M).map_or("at sea", |country| country.continent);
+        let continent = country_of(pair.0).map_or("at sea", |country| country.continent);
         of_continent.entry(continent.to_owned()).or_default().push(*pair);
     }
     let continent =
         |(name, pairs): (String, Vec<_>)| Some((name, Continent { n: pairs.len(), quality: quality(&pairs)? }));
-    let prior: Vec<f32> = table.cells.iter().map(|cell| (cell.count.max(1) as f32).ln()).collect();
-    let constant = pin::best(&Posterior::fuse(table, &[prior], 1.0)?, MapScale::WORLD).at;
-    let mean = |points: &dyn Fn(&Answer) -> f64| answers.iter().map(points).sum::<f64>() / answers.len() as f64;
+    let calibration = calibration::calibration(answers);
     Some(Report {
         n: answers.len(),
         quality: quality(&pins)?,
-        ece: calibration_error(
-            answers.iter().map(|a| (a.confidence, a.truth.distance_m(a.pin.at) <= CALIBRATION_M)).collect(),
-        ),
+        ece: calibration.within_750_km.ece,
         by_continent: of_continent.into_iter().filter_map(continent).collect(),
-        baselines: Baselines {
-            constant: mean(&|a| MapScale::WORLD.exact_points(constant.distance_m(a.truth))),
-            prior: mean(&|a| a.prior_points),
-        },
+        baselines: baselines(table, answers)?,
         mode: quality(&modes)?,
+        cells: cell_accuracy(answers),
+        calibration,
+        oracle: oracle::oracle(table, &truths)?,
+        seed_ruler: seed::by_the_ruler(answers.iter().map(Answer::error_km)),
     })
 }
 
-/// The quality of guesses, each given as (truth, guess). `None` when there are none.
-pub fn quality(guesses: &[(LatLng, LatLng)]) -> Option<Quality> {
-    let mut errors_km: Vec<f64> = guesses.iter().map(|(truth, guess)| truth.distance_m(*guess) / 1000.0).collect();
-    errors_km.sort_by(f64::total_cmp);
-    let n = errors_km.len();
-    let middle = [errors_km.get(n.checked_sub(1)? / 2)?, errors_km.get(n / 2)?];
-    let percent = |count: usize| 100.0 * count as f64 / n as f64;
-    let within = |km: u32| (km, percent(errors_km.partition_point(|error| *error <= f64::from(km))));
-    let country = |place: LatLng| countries::at_or_near(place, COAST_M).map(|country| country.iso2);
-    let right = guesses.par_iter().filter(|(truth, guess)| country(*truth).is_some_and(|c| country(*guess) == Some(c)));
-    Some(Quality {
-        within_km: THRESHOLDS_KM.into_iter().map(within).collect(),
-        median_km: (middle[0] + middle[1]) / 2.0,
-        mean_km: errors_km.iter().sum::<f64>() / n as f64,
-        geoscore: errors_km.iter().map(|km| MapScale::WORLD.exact_points(km * 1000.0)).sum::<f64>() / n as f64,
-        country: percent(right.count()),
+fn baselines(table: &CellTable, answers: &[Answer]) -> Option<Baselines> {
+    let prior: Vec<f32> = table.cells.iter().map(|cell| (cell.count.max(1) as f32).ln()).collect();
+    let constant = pin::best(&Posterior::fuse(table, &[prior], 1.0)?, MapScale::WORLD).at;
+    let places = table.cells.iter().map(|cell| (cell.at, f64::from(cell.count)));
+    // Places that cancel out have no mean; any place is as good then.
+    let mean_place = LatLng::mean(places).unwrap_or(constant);
+    let mean = |points: &dyn Fn(&Answer) -> f64| answers.iter().map(points).sum::<f64>() / answers.len() as f64;
+    let of = |pin: LatLng| mean(&|a| MapScale::WORLD.exact_points(pin.distance_m(a.truth)));
+    Some(Baselines {
+        constant: of(constant),
+        prior: mean(&|a| a.prior_points),
+        mean_place: of(mean_place),
+        nearest_neighbour: None,
     })
 }
 
-/// Mean distance, in percentage points, between what was promised and what came true, over bins of equal numbers.
-pub fn calibration_error(mut answers: Vec<(f64, bool)>) -> f64 {
-    answers.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let (n, bins) = (answers.len(), BINS.min(answers.len()));
-    let bin = |i: usize| &answers[n * i / bins..n * (i + 1) / bins];
-    let gap = |bin: &[(f64, bool)]| bin.iter().map(|(p, came)| p - f64::from(u8::from(*came))).sum::<f64>().abs();
-    100.0 * (0..bins).map(|i| gap(bin(i))).sum::<f64>() / n.max(1) as f64
-}
-
-/// The softmax temperature with the least mean negative log-likelihood of the rounds' true cells (the containing cell,
-/// else the nearest), between 0.1 and 10. `None` without rounds.
-pub fn fit_temperature(table: &CellTable, rounds: &[(LatLng, Vec<Vec<f32>>)]) -> Option<f64> {
-    let averaged: Vec<(usize, Vec<f64>)> = rounds
-        .iter()
-        .filter_map(|(truth, views)| {
-            let cell = table.containing(*truth).or_else(|| table.nearest(*truth))?;
-            let mut mean = vec![0.0; table.cells.len()];
-            for view in views {
-                mean.iter_mut().zip(view).for_each(|(m, x)| *m += f64::from(*x) / views.len() as f64);
-            }
-            Some((cell, mean))
-        })
-        .collect();
-    if averaged.is_empty() {
-        return None;
+fn cell_accuracy(answers: &[Answer]) -> CellAccuracy {
+    let n = answers.len().max(1) as f64;
+    let percent = |is: &dyn Fn(&TrueCell) -> bool| 100.0 * answers.iter().filter(|a| is(&a.cell)).count() as f64 / n;
+    CellAccuracy {
+        top1: percent(&|cell| cell.rank < 1),
+        top5: percent(&|cell| cell.rank < 5),
+        top10: percent(&|cell| cell.rank < 10),
+        coverage: percent(&|cell| cell.contains),
+        nll: -answers.iter().map(|a| a.cell.log_p).sum::<f64>() / n,
     }
-    let loss = |log_t: f64| {
-        let t = log_t.exp();
-        let one = |(cell, z): &(usize, Vec<f64>)| {
-            let max = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            z.iter().map(|x| ((x - max) / t).exp()).sum::<f64>().ln() - (z[*cell] - max) / t
-        };
-        // Summed in order, not by rayon: floating-point sums must repeat.
-        averaged.par_iter().map(one).collect::<Vec<f64>>().into_iter().sum::<f64>()
-    };
-    // Golden section: the loss has one valley in ln T.
-    let golden = (5.0f64.sqrt() - 1.0) / 2.0;
-    let (mut low, mut high) = (0.1f64.ln(), 10.0f64.ln());
-    let (mut a, mut b) = (high - golden * (high - low), low + golden * (high - low));
-    let (mut at_a, mut at_b) = (loss(a), loss(b));
-    while high - low > 1e-3 {
-        if at_a < at_b {
-            (high, b, at_b) = (b, a, at_a);
-            a = high - golden * (high - low);
-            at_a = loss(a);
-        } else {
-            (low, a, at_a) = (a, b, at_b);
-            b = low + golden * (high - low);
-            at_b = loss(b);
-        }
-    }
-    Some((((low + high) / 2.0).exp() * 1000.0).round() / 1000.0)
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use landfall_model::cells::{Cell, leaf};
 
-    fn at(lat: f64, lng: f64) -> LatLng {
+    pub(crate) fn at(lat: f64, lng: f64) -> LatLng {
         LatLng::new(lat, lng).unwrap()
     }
 
-    fn table() -> CellTable {
+    pub(crate) fn table() -> CellTable {
         let cell = |at: LatLng| {
             let token = leaf(at).parent(6).to_token();
             Cell { token, level: 6, at, spread_m: 1e4, count: 10, country: None }
         };
         CellTable::new(vec![cell(at(48.5, 2.5)), cell(at(52.5, 13.5))]).unwrap()
-    }
-
-    #[test]
-    fn quality_by_hand() {
-        let paris = at(48.85, 2.35);
-        let guesses = [
-            (paris, paris),                            // 0 km
-            (paris, paris.destination(90.0, 20e3)),    // still France
-            (paris, paris.destination(45.0, 500e3)),   // Germany
-            (paris, paris.destination(180.0, 9000e3)), // South Atlantic
-        ];
-        let quality = quality(&guesses).unwrap();
-        assert_eq!(quality.within_km.values().copied().collect::<Vec<_>>(), [25.0, 50.0, 50.0, 75.0, 75.0]);
-        assert!((quality.median_km - 260.0).abs() < 0.01 && (quality.mean_km - 2380.0).abs() < 0.01);
-        let points = [0.0, 20.0, 500.0, 9000.0].map(|km: f64| 5000.0 * (-10.0 * km / 14_916.862).exp());
-        assert!((quality.geoscore - points.iter().sum::<f64>() / 4.0).abs() < 0.01);
-        assert_eq!(quality.country, 50.0);
-        assert!(super::quality(&[]).is_none());
-    }
-
-    #[test]
-    fn calibration_by_hand() {
-        // Two bins' worth of answers in fifteen bins of one: every gap counts alone.
-        assert!((calibration_error(vec![(0.8, true), (0.6, false)]) - 40.0).abs() < 1e-9);
-        // A thousand answers of 70 % that come true in 70 of 100.
-        let honest = (0..1500).map(|i| (0.7, i % 10 < 7)).collect();
-        assert!(calibration_error(honest) < 1e-9);
-        assert_eq!(calibration_error(vec![(1.0, false); 30]), 100.0);
-    }
-
-    #[test]
-    fn temperature_undoes_overconfidence() {
-        // Right in 3 of 4 cases with logits that promise 1/(1+e^-6): T = 6 / ln 3 makes it 75 %.
-        let table = table();
-        let round = |right: bool| (at(48.5, 2.5), vec![if right { vec![6.0f32, 0.0] } else { vec![0.0, 6.0] }]);
-        let rounds: Vec<_> = (0..40).map(|i| round(i % 4 != 0)).collect();
-        assert!((fit_temperature(&table, &rounds).unwrap() - 6.0 / 3.0f64.ln()).abs() < 0.02);
-        assert_eq!(fit_temperature(&table, &[]), None);
     }
 
     #[test]
@@ -272,6 +269,31 @@ mod tests {
         assert_eq!((report.n, report.quality.country), (2, 100.0));
         assert!(report.quality.geoscore > 4950.0 && report.ece < 0.1);
         assert!(report.baselines.constant < 4500.0 && report.baselines.prior < 4500.0);
+        // Between the two, in the sense of the sphere: 440 km from either.
+        assert!((report.baselines.mean_place - 5000.0 * (-4.4f64 / 14.916862).exp()).abs() < 50.0, "{report:?}");
         assert_eq!(report.by_continent["EU"].n, 2);
+        assert_eq!((report.cells.top1, report.cells.coverage), (100.0, 100.0));
+        assert!(report.cells.nll < 1e-9 && report.oracle.nearest_mean.median_km < 1e-6);
+    }
+
+    #[test]
+    fn cells_and_regions_by_hand() {
+        // Probabilities 3/4 and 1/4; the truth is 400 km north of the second place, in no cell at all.
+        let (table, truth) = (table(), at(52.5, 13.5).destination(0.0, 400e3));
+        let rounds = vec![(truth, vec![vec![3.0f32.ln(), 0.0]])];
+        let answer = &answer(&table, &rounds, |_| 1.0)[0];
+        assert_eq!((answer.cell.index, answer.cell.contains, answer.cell.rank), (1, false, 1));
+        assert!((answer.cell.log_p - 0.25f64.ln()).abs() < 1e-6 && answer.top.0 == 0);
+        assert!((answer.top.1 - 0.75).abs() < 1e-6);
+        // Half of the probability lies in the first cell, nine tenths only in both.
+        assert_eq!(answer.regions.map(|region| (region.cells, region.holds)), [(1, false), (2, true)]);
+        assert!(answer.regions[1].area_km2 > 1.5 * answer.regions[0].area_km2);
+        assert!(answer.regions[1].radius_m > answer.regions[0].radius_m);
+        let report = report(&table, std::slice::from_ref(answer)).unwrap();
+        assert_eq!((report.cells.top1, report.cells.top5, report.cells.coverage), (0.0, 100.0, 0.0));
+        assert!((report.cells.nll - 4.0f64.ln()).abs() < 1e-6);
+        assert_eq!(report.calibration.regions[&50].holds, 0.0);
+        assert_eq!(report.calibration.regions[&90].holds, 100.0);
+        assert_eq!(report.calibration.regions[&90].mean_cells, 2.0);
     }
 }

@@ -178,7 +178,8 @@ fn majority_country(members: &[(CellID, LatLng)]) -> Option<String> {
     votes.into_iter().rev().max_by_key(|(_, votes)| *votes).map(|(code, _)| code.to_owned())
 }
 
-fn read_points(file: &Path) -> Result<Vec<LatLng>> {
+/// Reads a csv of coverage points with the columns lat and lng.
+pub(crate) fn read_points(file: &Path) -> Result<Vec<LatLng>> {
     #[derive(Deserialize)]
     struct Point {
         lat: f64,

@@ -46,14 +46,15 @@ impl<'a> Targets<'a> {
         at.map(Label::Place).or_else(country)
     }
 
-    /// Writes the labels of a batch, one row of probabilities over cells a picture. Nothing larger than the batch is
-    /// ever held.
-    pub fn batch(&self, labels: &[Label]) -> Vec<f32> {
+    /// Writes the labels of a batch, one row of probabilities over cells a picture; zeros where there is no label.
+    /// Nothing larger than the batch is ever held.
+    pub fn batch(&self, labels: &[Option<Label>]) -> Vec<f32> {
         let cells = self.table.cells.len();
         let mut rows = vec![0.0; labels.len() * cells];
         rows.par_chunks_mut(cells).zip(labels).for_each(|(row, label)| match label {
-            Label::Place(at) => self.smooth(*at, row),
-            Label::Country(i) => row.copy_from_slice(&self.countries[*i].1),
+            Some(Label::Place(at)) => self.smooth(*at, row),
+            Some(Label::Country(i)) => row.copy_from_slice(&self.countries[*i].1),
+            None => {}
         });
         rows
     }
@@ -98,7 +99,7 @@ mod tests {
     fn by_hand() {
         let table = table();
         let targets = Targets::new(&table, 111.194_926_6).unwrap();
-        let y = targets.batch(&[Label::Place(LatLng::new(0.0, 10.5).unwrap())]);
+        let y = targets.batch(&[LatLng::new(0.0, 10.5).ok().map(Label::Place)]);
         // 0.5 and 1.5 degrees away: one tau further, so e^-1 of the mass; 19.5 degrees: e^-19.
         let (e1, e19) = ((-1.0f64).exp(), (-19.0f64).exp());
         let sum = 1.0 + e1 + e19;
@@ -113,7 +114,7 @@ mod tests {
         let targets = Targets::new(&table, 200.0).unwrap();
         let far = Label::Place(LatLng::new(-80.0, -170.0).unwrap());
         let labels = [far, Label::Place(table.cells[1].at), Label::Country(0), Label::Country(1)];
-        for row in targets.batch(&labels).chunks(3) {
+        for row in targets.batch(&labels.map(Some)).chunks(3) {
             assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-6, "{row:?}");
         }
     }
@@ -122,8 +123,8 @@ mod tests {
     fn a_country_spreads_over_its_cells_by_their_places() {
         let table = table();
         let targets = Targets::new(&table, 200.0).unwrap();
-        let label = targets.label(None, "GA").unwrap();
-        assert_eq!(targets.batch(&[label]), [0.75, 0.25, 0.0]);
+        let label = targets.label(None, "GA");
+        assert_eq!(targets.batch(&[label, None]), [0.75, 0.25, 0.0, 0.0, 0.0, 0.0]);
         assert_eq!(targets.label(None, "FR"), None);
         assert!(Targets::new(&table, 0.0).is_err());
     }

@@ -52,6 +52,7 @@ fn write_data(dir: &Path) -> Result<()> {
         r#"{{"encoder":{{"file":"e.onnx","sha256":"0","bytes":0,"input":"pixel_values","output":"image_embeds","dim":{DIM}}},
             "preprocess":{{"size":8,"resize":"bicubic","crop":"center","mean":[0,0,0],"std":[1,1,1]}}}}"#
     );
+    fs::write(dir.join("recipe.toml"), RECIPE)?;
     fs::write(dir.join("encoder.json"), &encoder)?;
     fs::write(dir.join("features/encoder.json"), &encoder)?;
     Ok(())
@@ -70,7 +71,18 @@ fn works(dir: &Path, arguments: &str) -> String {
     String::from_utf8(output.stdout).expect("plain text")
 }
 
-const FIT: &str = "fit --features features --index index.csv --split train --cells cells.json --epochs 20 --batch 32";
+const FIT: &str = "fit --recipe recipe.toml";
+const RECIPE: &str = r#"
+[data]
+features = ["features"]
+index = "index.csv"
+split = ["train"]
+cells = "cells.json"
+
+[train]
+epochs = 20
+batch = 32
+"#;
 
 #[test]
 fn from_features_to_a_measured_bundle() -> Result<()> {
@@ -96,7 +108,7 @@ fn from_features_to_a_measured_bundle() -> Result<()> {
     assert!(geoscores[1] >= geoscores[0], "four views see no less than one: {geoscores:?}");
 
     // The same seed gives the same bytes, another seed does not; two hidden layers' worth of code is on the path too.
-    for (out, more) in [("again", ""), ("other", "--seed 2"), ("deep", "--hidden 16")] {
+    for (out, more) in [("again", ""), ("other", "--set train.seed=2"), ("deep", "--set train.hidden=16")] {
         works(dir, &format!("{FIT} {more} --out {out}"));
     }
     let weights = |head: &str| fs::read(dir.join(head).join("weights.f32"));
@@ -118,10 +130,19 @@ fn what_is_wrong_is_said() -> Result<()> {
     works(dir, &format!("{FIT} --out head"));
     works(dir, "export --head head --encoder encoder.json --cells cells.json --name made --version 1 --out made");
     works(dir, "partition --index index.csv --split train --min 2 --max 10 --out finer.json");
+    let index = fs::read_to_string(dir.join("index.csv"))?;
+    fs::write(dir.join("no-country.csv"), index.replacen("made,0_0_0.jpg,,,FR", "made,0_0_0.jpg,,,QQ", 1))?;
+    fs::write(dir.join("no-country.toml"), RECIPE.replace("index.csv", "no-country.csv"))?;
+    fs::write(dir.join("typo.toml"), "[label]\ntau = 3\n")?;
     let export = "export --head head --name x --version 1 --out nothing";
     for (arguments, says) in [
-        (format!("{FIT} --rate 1e30 --out nothing"), "the loss is"),
-        (format!("{FIT} --tau-km 0 --out nothing"), "positive number of kilometres"),
+        (format!("{FIT} --set train.rate=1e30 --out nothing"), "the loss is"),
+        (format!("{FIT} --set label.tau_km=0 --out nothing"), "positive number of kilometres"),
+        (format!("{FIT} --set train.epoch=3 --out nothing"), "unknown field `epoch`"),
+        (format!("{FIT} --features missing --out nothing"), "missing"),
+        (format!("{FIT} --set data.split=[\"trian\"] --out nothing"), "there are: dev, train"),
+        ("fit --recipe no-country.toml --out nothing".into(), "line 2: `QQ` is no country"),
+        ("fit --recipe typo.toml --out nothing".into(), "typo.toml, line 2: unknown field `tau`"),
         (format!("{export} --encoder encoder.json --cells finer.json"), "not the cells the head was trained for"),
         ("evaluate --bundle made --index index.csv --images . --split dev".into(), "0_20_0.jpg (index line 82)"),
         ("evaluate --bundle made --index index.csv --features features --set none".into(), "no row with coordinates"),
@@ -133,5 +154,85 @@ fn what_is_wrong_is_said() -> Result<()> {
         assert!(message.contains(says), "{arguments}: {message}");
         assert!(!dir.join("nothing").exists(), "{arguments} left something half-written");
     }
+    Ok(())
+}
+
+#[test]
+fn a_head_that_can_be_wired_wrongly_is_checked() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let dir = dir.path();
+    write_data(dir)?;
+    works(dir, "partition --index index.csv --split train --min 4 --max 30 --out cells.json");
+    let learned: serde_json::Value =
+        serde_json::from_str(&works(dir, &format!("{FIT} --overfit 1 --set train.rate=0.05 --json")))?;
+    assert_eq!(learned["learned"], learned["pictures"]);
+    let broken = landfall_train(dir, &format!("{FIT} --overfit 5 --set train.rate=1e-12"))?;
+    let message = String::from_utf8_lossy(&broken.stderr).into_owned();
+    assert_eq!(broken.status.code(), Some(1), "{message}");
+    assert!(message.contains("the wiring is broken"), "{message}");
+
+    let found: serde_json::Value =
+        serde_json::from_str(&works(dir, "lr-find --recipe recipe.toml --out lr.svg --steps 100 --json"))?;
+    assert!(found["rate"].as_f64().is_some_and(|rate| (1e-5..1.0).contains(&rate)), "{}", found["rate"]);
+    assert!(fs::read_to_string(dir.join("lr.svg"))?.contains("polyline"));
+    Ok(())
+}
+
+/// Interrupts a run after its first checkpoint, as a person does with Ctrl-C, and lets it go on.
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_goes_on_to_the_same_bytes() -> Result<()> {
+    use std::process::Stdio;
+    use std::time::{Duration, Instant};
+
+    let dir = tempfile::tempdir()?;
+    let dir = dir.path();
+    write_data(dir)?;
+    works(dir, "partition --index index.csv --split train --min 4 --max 30 --out cells.json");
+    let fit = format!("{FIT} --set train.epochs=300 --set train.hidden=16 --set train.mixup=0.2 --set train.heads=2");
+    works(dir, &format!("{fit} --out straight"));
+
+    let mut command = Command::new(env!("CARGO_BIN_EXE_landfall-train"));
+    command.args(format!("{fit} --out broken").split_whitespace()).current_dir(dir).stderr(Stdio::piped());
+    let run = command.spawn()?;
+    let (checkpoint, begun) = (dir.join("broken/checkpoints/training-head-1.checkpoint"), Instant::now());
+    while !checkpoint.exists() && begun.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(Command::new("kill").args(["-INT", &run.id().to_string()]).status()?.success());
+    let output = run.wait_with_output()?;
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(3), "{message}");
+    assert!(message.contains("stopped in training head 1") && message.contains("--resume"), "{message}");
+    assert!(checkpoint.exists() && !dir.join("broken/head.json").exists());
+
+    let other = landfall_train(dir, &format!("{fit} --set train.dropout=0 --out broken --resume"))?;
+    assert!(String::from_utf8_lossy(&other.stderr).contains("of another recipe"), "{other:?}");
+    works(dir, &format!("{fit} --out broken --resume"));
+    for file in ["weights.f32", "head.json"] {
+        assert_eq!(fs::read(dir.join("straight").join(file))?, fs::read(dir.join("broken").join(file))?, "{file}");
+    }
+    assert!(!dir.join("broken/checkpoints").exists(), "nothing is left once it is done");
+    Ok(())
+}
+
+#[test]
+fn a_loss_that_is_no_number_keeps_the_last_good_checkpoint() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let dir = dir.path();
+    write_data(dir)?;
+    works(dir, "partition --index index.csv --split train --min 4 --max 30 --out cells.json");
+    // The rate rises over all epochs: the first ones are sound.
+    let fit = format!("{FIT} --set train.warm_up=0.9 --out head");
+    let output = landfall_train(dir, &format!("{fit} --set train.rate=200"))?;
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    let kept = dir.join("head/checkpoints/training.checkpoint");
+    for says in ["the loss is", "the checkpoint after epoch", "--resume and a lower --set train.rate"] {
+        assert!(message.contains(says), "{message}");
+    }
+    assert!(kept.exists() && !dir.join("head/head.json").exists());
+    works(dir, &format!("{fit} --set train.rate=1e-3 --resume"));
+    assert!(dir.join("head/head.json").exists() && !kept.exists());
     Ok(())
 }

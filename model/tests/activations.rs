@@ -1,0 +1,134 @@
+//! Per-token activations against ONNX Runtime: a small int8 network, written here, with one loud token.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use landfall_model::bundle::{Activations, EncoderFile};
+use landfall_model::classifier::Encoder;
+use landfall_model::onnx::{
+    Dimension, FLOAT, Graph, Model, Node, OperatorSet, Shape, TensorProto, TensorType, Type, ValueInfo, node, tensor,
+};
+use landfall_model::preprocess::{Crop, Preprocess, Resize};
+use prost::Message;
+
+const SIDE: usize = 8;
+const INT8: i32 = 3;
+
+/// A picture's rows are tokens of eight numbers, of each channel; the weights are whole numbers from -3 to 3.
+fn weight(from: usize, to: usize) -> i8 {
+    ((from * 5 + to * 3) % 7) as i8 - 3
+}
+
+/// `output = input W` as dynamic quantisation writes it, W in units of 1/2.
+fn network(opset: i64) -> Vec<u8> {
+    let weights = (0..SIDE * SIDE).map(|i| weight(i / SIDE, i % SIDE) as u8).collect();
+    let weights =
+        TensorProto { dims: vec![SIDE as i64; 2], data_type: INT8, name: "weights".into(), raw_data: weights };
+    let quantise = Node {
+        output: ["integers", "step", "zero"].map(String::from).into(),
+        ..node("DynamicQuantizeLinear", &["input"], "integers", Vec::new())
+    };
+    let cast_to_float = landfall_model::onnx::int("to", FLOAT.into());
+    let nodes = vec![
+        quantise,
+        node("MatMulInteger", &["integers", "weights", "zero"], "sums", Vec::new()),
+        node("Cast", &["sums"], "float_sums", vec![cast_to_float]),
+        node("Mul", &["step", "half"], "unit", Vec::new()),
+        node("Mul", &["float_sums", "unit"], "output", Vec::new()),
+    ];
+    let outlet = |name: &str| {
+        let size = |value: usize| Dimension { value: Some(value as i64), parameter: None };
+        let shape = Shape { dim: [1, 3, SIDE, SIDE].map(size).into() };
+        let tensor = TensorType { element: FLOAT, shape: Some(shape) };
+        ValueInfo { name: name.into(), r#type: Some(Type { tensor: Some(tensor) }) }
+    };
+    let graph = Graph {
+        node: nodes,
+        name: "tokens".into(),
+        initializer: vec![weights, tensor("half", &[1], &[0.5])],
+        input: vec![outlet("input")],
+        output: vec![outlet("output")],
+    };
+    Model {
+        ir_version: 8,
+        producer_name: String::new(),
+        producer_version: String::new(),
+        graph: Some(graph),
+        opset_import: vec![OperatorSet { domain: String::new(), version: opset }],
+    }
+    .encode_to_vec()
+}
+
+/// One loud token, a quiet rest, and a token of zeros.
+fn tokens() -> Vec<f32> {
+    let mut tokens: Vec<f32> = (0..3 * SIDE * SIDE).map(|i| ((i * 37 % 101) as f32 - 50.0) / 50.0).collect();
+    tokens[..SIDE].iter_mut().for_each(|x| *x *= 400.0);
+    tokens[SIDE..2 * SIDE].fill(0.0);
+    tokens
+}
+
+fn exact(tokens: &[f32]) -> Vec<f32> {
+    let product = |token: &[f32], to: usize| (0..SIDE).map(|i| token[i] * f32::from(weight(i, to)) / 2.0).sum::<f32>();
+    tokens.chunks(SIDE).flat_map(|token| (0..SIDE).map(move |to| product(token, to))).collect()
+}
+
+/// Largest error of the quiet tokens and of all.
+fn errors(activations: Activations) -> (f32, f32) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("network.onnx");
+    std::fs::write(&file, network(14)).unwrap();
+    let interface = EncoderFile {
+        file: "network.onnx".into(),
+        sha256: String::new(),
+        bytes: 0,
+        input: "input".into(),
+        output: "output".into(),
+        dim: 3 * SIDE * SIDE,
+        activations,
+        from: None,
+    };
+    let preprocess = Preprocess {
+        size: SIDE as u32,
+        resize: Resize::Bicubic,
+        crop: Crop::Center,
+        details: Vec::new(),
+        mean: [0.0; 3],
+        std: [1.0; 3],
+    };
+    let encoder = Encoder::load(&file, interface, preprocess, 1).unwrap();
+    let got = encoder.embed_tensor(0, &tokens()).unwrap();
+    let errors: Vec<f32> = got.iter().zip(exact(&tokens())).map(|(a, b)| (a - b).abs()).collect();
+    let largest = |errors: &[f32]| errors.iter().fold(0.0, |a: f32, b| a.max(*b));
+    (largest(&errors[SIDE..]), largest(&errors))
+}
+
+#[test]
+fn quiet_tokens_are_heard_beside_a_loud_one() {
+    let (quiet_as_written, _) = errors(Activations::AsWritten);
+    let (quiet, all) = errors(Activations::PerToken);
+    // A step is 2/255 of the largest activation; half of it, eight weights of up to 3/2 each, is the worst case.
+    assert!(quiet_as_written > 1.0, "{quiet_as_written}");
+    assert!(quiet < 0.05, "{quiet}");
+    assert!(all < 400.0 / 255.0 * 12.0, "{all}");
+}
+
+#[test]
+fn what_is_not_known_is_said() {
+    let too_new = landfall_model::activations::per_token(&network(18)).unwrap_err();
+    assert!(too_new.contains("operator set 18"), "{too_new}");
+    let cut = network(14);
+    assert!(landfall_model::activations::per_token(&cut[..cut.len() / 2]).is_err());
+    let mut odd = Model::decode(network(14).as_slice()).unwrap();
+    let graph = odd.graph.as_mut().unwrap();
+    graph.node[2].op_type = "Relu".into();
+    let odd = landfall_model::activations::per_token(&odd.encode_to_vec()).unwrap_err();
+    assert!(odd.contains("make_float_sums"), "{odd}");
+}
+
+#[test]
+fn a_float_network_stays_as_it_is() {
+    let mut float = Model::decode(network(14).as_slice()).unwrap();
+    let graph = float.graph.as_mut().unwrap();
+    graph.node = vec![node("Relu", &["input"], "output", Vec::new())];
+    let float = float.encode_to_vec();
+    assert_eq!(landfall_model::activations::per_token(&float).unwrap(), float);
+}

@@ -1,0 +1,189 @@
+//! Checkpoints: after every epoch a run writes what it needs to go on to the same result, bit by bit.
+//!
+//! A checkpoint is one file: a line of json, then the bytes of the network, of both optimisers, and of the best weights
+//! so far. Random numbers need no place in it, since they follow from the seed and the epoch.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::files;
+use crate::head::{Layers, Moments};
+use crate::recipe::Recipe;
+
+/// Where a command's checkpoints are, and whether to go on from them.
+#[derive(Clone, Debug)]
+pub struct Checkpoints {
+    /// Folder of one file a run.
+    pub dir: PathBuf,
+    /// Whether what is there is gone on from; else it is written over.
+    pub resume: bool,
+}
+
+/// A run as it stood after an epoch.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct State {
+    /// Epochs that are done.
+    pub epoch: usize,
+    /// Network, optimiser of all but A, optimiser of A.
+    pub bytes: [Vec<u8>; 3],
+    /// The epoch with the most points on the part held out, with early stopping.
+    pub best: Option<Best>,
+}
+
+/// The best epoch so far.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Best {
+    /// Its number; the first is 1.
+    pub epoch: usize,
+    /// Points on the part held out.
+    pub points: f64,
+    /// The folded layers.
+    pub layers: Layers,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    fingerprint: String,
+    epoch: usize,
+    lengths: [usize; 3],
+    best: Option<BestHeader>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct BestHeader {
+    epoch: usize,
+    points: f64,
+    /// Numbers of weights and of biases of each layer.
+    sizes: Vec<(usize, usize)>,
+}
+
+impl Checkpoints {
+    /// The file of a run.
+    pub fn file(&self, run: &str) -> PathBuf {
+        self.dir.join(format!("{}.checkpoint", run.replace(' ', "-")))
+    }
+
+    /// What a run goes on from; `None` to begin at the beginning.
+    ///
+    /// # Errors
+    /// When the file is damaged or is of another recipe or other data.
+    pub fn find(&self, run: &str, fingerprint: &str) -> Result<Option<State>> {
+        let file = self.file(run);
+        if self.resume && file.exists() { read(&file, fingerprint).map(Some) } else { Ok(None) }
+    }
+
+    /// Keeps a run's state instead of the one before.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn keep(&self, run: &str, fingerprint: &str, state: &State) -> Result<()> {
+        let best = state.best.as_ref().map(|best| BestHeader {
+            epoch: best.epoch,
+            points: best.points,
+            sizes: best.layers.iter().map(|(weights, bias)| (weights.len(), bias.len())).collect(),
+        });
+        let lengths = state.bytes.each_ref().map(Vec::len);
+        let header = Header { fingerprint: fingerprint.into(), epoch: state.epoch, lengths, best };
+        let mut bytes = serde_json::to_vec(&header)?;
+        bytes.push(b'\n');
+        state.bytes.iter().for_each(|part| bytes.extend(part));
+        let layers = state.best.iter().flat_map(|best| &best.layers);
+        bytes.extend(layers.flat_map(|(weights, bias)| weights.iter().chain(bias)).flat_map(|x| x.to_le_bytes()));
+        files::write(&self.file(run), &bytes)
+    }
+
+    /// Removes the folder, once everything is done.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn remove(&self) -> Result<()> {
+        if self.dir.exists() {
+            std::fs::remove_dir_all(&self.dir).with_context(|| format!("cannot remove {}", self.dir.display()))?;
+        }
+        Ok(())
+    }
+}
+
+fn read(file: &Path, fingerprint: &str) -> Result<State> {
+    let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
+    let header: Option<Header> = serde_json::from_slice(&bytes[..end]).ok();
+    let damaged = || format!("{} is no checkpoint; remove it and begin anew without --resume", file.display());
+    let header = header.with_context(damaged)?;
+    if header.fingerprint != fingerprint {
+        bail!("{} is of another recipe or of other data; begin anew without --resume", file.display());
+    }
+    let mut rest = bytes.get(end + 1..).unwrap_or_default();
+    let mut take = |n: usize| {
+        let (taken, left) = rest.split_at_checked(n)?;
+        rest = left;
+        Some(taken.to_vec())
+    };
+    let mut parts = [Vec::new(), Vec::new(), Vec::new()];
+    for (part, n) in parts.iter_mut().zip(header.lengths) {
+        *part = take(n).with_context(damaged)?;
+    }
+    let mut floats = |n: usize| {
+        let bytes = take(4 * n)?;
+        Some(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect::<Vec<f32>>())
+    };
+    let mut best = None;
+    if let Some(BestHeader { epoch, points, sizes }) = header.best {
+        let layers = sizes.into_iter().map(|(weights, bias)| Some((floats(weights)?, floats(bias)?)));
+        best = Some(Best { epoch, points, layers: layers.collect::<Option<_>>().with_context(damaged)? });
+    }
+    Ok(State { epoch: header.epoch, bytes: parts, best })
+}
+
+/// Tells runs of different recipes and data apart. The learning rate is left out: a run whose loss was no number may go
+/// on from its last good checkpoint with a lower one.
+///
+/// # Errors
+/// Never in practice.
+pub fn fingerprint(recipe: &Recipe, seed: u64, pictures: usize, cells: usize, moments: &Moments) -> Result<String> {
+    let mut recipe = recipe.clone();
+    recipe.train.rate = 1.0;
+    let mut hash = Sha256::new();
+    hash.update(serde_json::to_vec(&(recipe.settings()?, seed, pictures, cells))?);
+    moments.mean.iter().chain(&moments.deviation).for_each(|x| hash.update(x.to_le_bytes()));
+    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_survives_its_file_and_only_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let checkpoints = Checkpoints { dir: dir.path().join("new"), resume: true };
+        let best = Best { epoch: 2, points: 1234.5, layers: vec![(vec![1.0, 2.0], vec![3.0]), (vec![4.0], vec![5.0])] };
+        let state = State { epoch: 3, bytes: [vec![1, 10, 3], vec![], vec![b'\n'; 4]], best: Some(best) };
+        assert_eq!(checkpoints.find("a run", "f").unwrap(), None);
+        checkpoints.keep("a run", "f", &state).unwrap();
+        assert_eq!(checkpoints.find("a run", "f").unwrap(), Some(state));
+        assert!(checkpoints.find("a run", "g").unwrap_err().to_string().contains("another recipe"));
+        let fresh = Checkpoints { resume: false, ..checkpoints.clone() };
+        assert_eq!(fresh.find("a run", "f").unwrap(), None);
+        let file = checkpoints.file("a run");
+        let bytes = std::fs::read(&file).unwrap();
+        std::fs::write(&file, &bytes[..bytes.len() - 3]).unwrap();
+        assert!(checkpoints.find("a run", "f").unwrap_err().to_string().contains("is no checkpoint"));
+        checkpoints.remove().unwrap();
+        assert!(!checkpoints.dir.exists());
+    }
+
+    #[test]
+    fn the_rate_may_change_and_nothing_else() {
+        let moments = Moments { mean: vec![0.0], deviation: vec![1.0] };
+        let of = |recipe: &Recipe| fingerprint(recipe, 1, 10, 5, &moments).unwrap();
+        let (mut slower, mut longer) = (Recipe::default(), Recipe::default());
+        slower.train.rate = 1e-5;
+        longer.train.epochs = 99;
+        assert_eq!(of(&slower), of(&Recipe::default()));
+        assert_ne!(of(&longer), of(&Recipe::default()));
+    }
+}

@@ -1,0 +1,88 @@
+//! What a training run shows while it runs, and how Ctrl-C stops it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result};
+use indicatif::{ProgressBar, ProgressStyle};
+
+static STOPPED: AtomicBool = AtomicBool::new(false);
+
+/// From now on the first Ctrl-C asks runs to stop, the second stops the program at once.
+///
+/// # Errors
+/// When the system refuses a handler.
+pub fn catch_ctrl_c() -> Result<()> {
+    let stop = || {
+        if STOPPED.swap(true, Ordering::Relaxed) {
+            std::process::exit(3);
+        }
+    };
+    ctrlc::set_handler(stop).context("cannot listen for Ctrl-C")
+}
+
+/// Whether Ctrl-C was pressed.
+pub fn is_stopped() -> bool {
+    STOPPED.load(Ordering::Relaxed)
+}
+
+/// The view of one run: a bar for people or a line of json an epoch, on standard error.
+pub struct Live {
+    name: String,
+    epochs: usize,
+    bar: Option<ProgressBar>,
+    points: Option<f64>,
+    loss: Mean,
+}
+
+#[derive(Default)]
+struct Mean {
+    sum: f64,
+    n: usize,
+}
+
+impl Live {
+    /// A view of a run of so many steps, of which `done` are behind it.
+    ///
+    /// # Errors
+    /// Never in practice.
+    pub fn new(name: &str, epochs: usize, (done, steps): (usize, usize), json: bool) -> Result<Self> {
+        let template = "{prefix}: {wide_bar} {msg}, {eta} left";
+        let bar = ProgressBar::new(steps as u64)
+            .with_style(ProgressStyle::with_template(template)?)
+            .with_prefix(name.to_owned())
+            .with_position(done as u64);
+        bar.reset_eta();
+        Ok(Self { name: name.into(), epochs, bar: (!json).then_some(bar), points: None, loss: Mean::default() })
+    }
+
+    /// Shows a step's loss.
+    pub fn step(&mut self, loss: f32) {
+        self.loss.sum += f64::from(loss);
+        self.loss.n += 1;
+        if let Some(bar) = &self.bar {
+            let points = self.points.map(|points| format!(", held out {points:.0} points")).unwrap_or_default();
+            bar.set_message(format!("loss {:.3}{points}", self.loss.sum / self.loss.n as f64));
+            bar.inc(1);
+        }
+    }
+
+    /// Shows the end of an epoch, the first being 1, and the points of the pictures held out, where they were measured.
+    pub fn epoch(&mut self, epoch: usize, points: Option<f64>) {
+        self.points = points.or(self.points);
+        let loss = std::mem::take(&mut self.loss);
+        if self.bar.is_none() {
+            let (run, loss) = (&self.name, loss.sum / loss.n.max(1) as f64);
+            let line =
+                serde_json::json!({ "run": run, "epoch": epoch, "of": self.epochs, "loss": loss, "points": points });
+            eprintln!("{line}");
+        }
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

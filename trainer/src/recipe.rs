@@ -1,0 +1,316 @@
+//! The recipe of a head: one TOML file that holds everything that decides the result.
+//!
+//! Paths in it are relative to the working directory and may be given on the command line instead. Every setting has a
+//! default, each step beyond a plain linear head is off by default, and `--set section.key=value` changes one.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use serde::{Deserialize, Serialize};
+
+mod choice;
+
+pub use choice::Choice;
+
+/// A whole recipe.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Recipe {
+    /// What is learned from.
+    pub data: Data,
+    /// What a picture should be answered with.
+    pub label: Labels,
+    /// How the weights are found.
+    pub train: Training,
+    /// Which pictures an epoch sees.
+    pub sampling: Sampling,
+    /// Several views of a place seen as one.
+    pub multi_view: MultiView,
+    /// Coarser answers learned beside the cells.
+    pub hierarchy: Hierarchy,
+    /// Other partitions learned beside the cells.
+    pub staggered: Staggered,
+    /// Fixed embeddings of the cells, which the output layer may use.
+    pub cell_embeddings: CellEmbeddings,
+    /// A loss in lost points.
+    pub km_loss: KmLoss,
+    /// What is known of where pictures come from.
+    pub prior: Prior,
+    /// Stopping when a part held out is no longer answered better.
+    pub early_stop: EarlyStop,
+}
+
+/// What is learned from.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Data {
+    /// Feature folders; a picture in more than one is seen through one at a time, drawn anew each epoch.
+    pub features: Vec<PathBuf>,
+    /// Index of the pictures (csv).
+    pub index: PathBuf,
+    /// Splits of the index; all when empty.
+    pub split: Vec<String>,
+    /// Cell table, as `partition` writes it.
+    pub cells: PathBuf,
+}
+
+/// What a picture should be answered with.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Labels {
+    /// Length of the soft labels in kilometres: a cell so much further away gets 1/e of the mass.
+    pub tau_km: f64,
+    /// Share of each label spread evenly over all classes.
+    pub smoothing: f32,
+    /// Weight of a row that knows only its country; one with a place weighs 1.
+    pub country_weight: f32,
+}
+
+/// How the weights are found.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Training {
+    /// Seed of everything random.
+    pub seed: u64,
+    /// So many heads, of seeds that follow each other, averaged into one.
+    pub heads: usize,
+    /// Passes over the pictures.
+    pub epochs: usize,
+    /// Pictures a step.
+    pub batch: usize,
+    /// Highest learning rate.
+    pub rate: f64,
+    /// Share of the steps in which the learning rate rises; it then falls as a cosine.
+    pub warm_up: f64,
+    /// Weight decay of AdamW.
+    pub weight_decay: f32,
+    /// Share of the inputs, and of the hidden units, dropped out.
+    pub dropout: f32,
+    /// Units of a hidden layer; 0 for a linear head.
+    pub hidden: usize,
+    /// Alpha of the Beta distribution by which embeddings and labels of two pictures are mixed; 0 for no mixing.
+    pub mixup: f32,
+}
+
+/// Which pictures an epoch sees.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sampling {
+    /// At most so many pictures of one exact coordinate an epoch, drawn anew; 0 for all.
+    pub cap_per_coordinate: usize,
+    /// At most so many pictures of one cell an epoch, drawn anew; 0 for all.
+    pub cap_per_cell: usize,
+    /// Cells are drawn by their number of pictures to this power: 1 as they come, 0 each cell alike.
+    pub balance: f64,
+}
+
+/// Several views of a place seen as one: an example is the mean of their standardised embeddings.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MultiView {
+    /// Share of the examples that are made of several views, where a group has several.
+    pub share: f64,
+    /// Fewest and most views of one, as `[2, 4]`.
+    pub views: [usize; 2],
+}
+
+/// Coarser answers learned beside the cells, each with a cross-entropy of its own.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Hierarchy {
+    /// S2 levels.
+    pub levels: Vec<u64>,
+    /// Whether countries are learned too.
+    pub country: bool,
+    /// Weight of each coarse cross-entropy; that of the cells weighs 1.
+    pub loss: f32,
+    /// A cell's logit gets so many times the log-probability of its coarse cell.
+    pub read_out: f32,
+    /// Coarse probabilities are the sums of the cells', not those of heads of their own; there is nothing to read out.
+    pub sums: bool,
+}
+
+/// Other partitions learned beside the cells; each cell reads the one that its mean location lies in.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Staggered {
+    /// Cell tables.
+    pub cells: Vec<PathBuf>,
+    /// Weight of each cross-entropy.
+    pub loss: f32,
+    /// A cell's logit gets so many times the log-probability of the other partition's cell.
+    pub read_out: f32,
+}
+
+/// Fixed embeddings E of the cells: logits = (x A) E' + x W + b, which is one linear layer once trained.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CellEmbeddings {
+    /// File of little-endian f32, one row a cell in the order of the table; none when empty.
+    pub file: PathBuf,
+    /// Weight decay of A.
+    pub weight_decay: f32,
+    /// Learning rate of A, as a multiple of the others'.
+    pub rate_factor: f64,
+    /// Whether W is learned too.
+    pub free: bool,
+}
+
+/// A loss in lost points: the mean of 1 - exp(-d / length) over the posterior.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct KmLoss {
+    /// Its weight; 0 for none.
+    pub weight: f32,
+    /// The length in kilometres; long ones make it a mean distance, short ones forgive what is far.
+    pub length_km: f64,
+}
+
+/// A bias of the logits: z - less_train log p_train + plus_game log p_game.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Prior {
+    /// How much of the training pictures' own distribution is taken away.
+    pub less_train: f64,
+    /// How much of the game's distribution is added.
+    pub plus_game: f64,
+    /// Csv of coverage points (lat, lng) that stand for the game; the cells' own counts when empty.
+    pub points: PathBuf,
+    /// Both distributions are smoothed by exp(-d / length), in kilometres.
+    pub length_km: f64,
+    /// So many counts are spread evenly over the cells first.
+    pub pseudo_counts: f64,
+}
+
+/// Stopping when a part held out of the training pictures is no longer answered better.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EarlyStop {
+    /// Epochs without more points before it stops and the best epoch is taken; 0 for never.
+    pub patience: usize,
+    /// One in so many parts is held out.
+    pub parts: usize,
+}
+
+impl Default for Labels {
+    fn default() -> Self {
+        Self { tau_km: 150.0, smoothing: 0.1, country_weight: 0.5 }
+    }
+}
+
+impl Default for Training {
+    fn default() -> Self {
+        Self {
+            seed: 1,
+            heads: 1,
+            epochs: 25,
+            batch: 256,
+            rate: 1e-3,
+            warm_up: 0.1,
+            weight_decay: 0.1,
+            dropout: 0.3,
+            hidden: 0,
+            mixup: 0.0,
+        }
+    }
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self { cap_per_coordinate: 0, cap_per_cell: 0, balance: 1.0 }
+    }
+}
+
+impl Default for MultiView {
+    fn default() -> Self {
+        Self { share: 0.0, views: [2, 4] }
+    }
+}
+
+impl Default for Hierarchy {
+    fn default() -> Self {
+        Self { levels: Vec::new(), country: false, loss: 0.5, read_out: 0.5, sums: false }
+    }
+}
+
+impl Default for Staggered {
+    fn default() -> Self {
+        Self { cells: Vec::new(), loss: 0.5, read_out: 0.5 }
+    }
+}
+
+impl Default for CellEmbeddings {
+    fn default() -> Self {
+        Self { file: PathBuf::new(), weight_decay: 0.1, rate_factor: 1.0, free: true }
+    }
+}
+
+impl Default for KmLoss {
+    fn default() -> Self {
+        Self { weight: 0.0, length_km: 1_491.686_2 }
+    }
+}
+
+impl Default for Prior {
+    fn default() -> Self {
+        Self { less_train: 0.0, plus_game: 0.0, points: PathBuf::new(), length_km: 300.0, pseudo_counts: 50.0 }
+    }
+}
+
+impl Default for EarlyStop {
+    fn default() -> Self {
+        Self { patience: 0, parts: 7 }
+    }
+}
+
+impl Recipe {
+    /// Says which setting makes no sense.
+    ///
+    /// # Errors
+    /// When one does not.
+    pub fn check(&self) -> Result<()> {
+        let (label, train, views) = (&self.label, &self.train, &self.multi_view);
+        let share = |x: f64| (0.0..1.0).contains(&x);
+        let weight = |x: f32| x.is_finite() && x >= 0.0;
+        let positive = |x: f64| x.is_finite() && x > 0.0;
+        let wrong = [
+            (!positive(label.tau_km), "label.tau_km must be a positive number of kilometres"),
+            (!share(label.smoothing.into()), "label.smoothing is a share: from 0 to just below 1"),
+            (!share(train.dropout.into()), "train.dropout is a share: from 0 to just below 1"),
+            (!share(train.warm_up), "train.warm_up is a share: from 0 to just below 1"),
+            (!(0.0..=1.0).contains(&views.share), "multi_view.share is a share: from 0 to 1"),
+            (!(1..=views.views[1]).contains(&views.views[0]), "multi_view.views is the fewest and the most, from 1 on"),
+            (!positive(train.rate), "train.rate must be above 0"),
+            (train.epochs == 0 || train.batch == 0 || train.heads == 0, "train.epochs, batch and heads start at 1"),
+            (!weight(label.country_weight), "label.country_weight must not be below 0"),
+            (!weight(train.weight_decay), "train.weight_decay must not be below 0"),
+            (!weight(train.mixup), "train.mixup must not be below 0"),
+            (!weight(self.hierarchy.loss) || !weight(self.staggered.loss), "a loss's weight must not be below 0"),
+            (!weight(self.km_loss.weight), "km_loss.weight must not be below 0"),
+            (!positive(self.km_loss.length_km), "km_loss.length_km must be above 0"),
+            (!positive(self.prior.length_km), "prior.length_km must be above 0"),
+            (!positive(self.prior.pseudo_counts), "prior.pseudo_counts must be above 0"),
+            (!weight(self.cell_embeddings.weight_decay), "cell_embeddings.weight_decay must not be below 0"),
+            (!positive(self.cell_embeddings.rate_factor), "cell_embeddings.rate_factor must be above 0"),
+            (!(self.sampling.balance.is_finite() && self.sampling.balance >= 0.0), "sampling.balance starts at 0"),
+            (self.early_stop.parts < 2, "early_stop.parts starts at 2"),
+            (self.hierarchy.levels.iter().any(|level| *level > 30), "hierarchy.levels lie between 0 and 30"),
+        ];
+        match wrong.into_iter().find(|(is_wrong, _)| *is_wrong) {
+            Some((_, why)) => bail!("{why}"),
+            None => Ok(()),
+        }
+    }
+
+    /// Everything but the paths of the data: what a head says of how it was trained.
+    ///
+    /// # Errors
+    /// Never in practice.
+    pub fn settings(&self) -> Result<serde_json::Value> {
+        let mut value = serde_json::to_value(self)?;
+        if let Some(all) = value.as_object_mut() {
+            all.insert("data".into(), serde_json::json!({ "split": self.data.split }));
+        }
+        Ok(value)
+    }
+}

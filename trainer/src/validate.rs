@@ -1,0 +1,131 @@
+//! Measuring heads on pictures they have not seen: a quick look while one trains, and cross-validation.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Result, bail};
+use burn::tensor::Device;
+use landfall_model::posterior::Posterior;
+use landfall_model::{CellTable, LatLng, MapScale, pin};
+use rayon::prelude::*;
+
+use crate::head::{self, Layers, Moments, Network};
+use crate::material::Material;
+use crate::metrics::{self, Report};
+use crate::objective::Objective;
+use crate::recipe::Recipe;
+use crate::samples::{self, Sample};
+use crate::train::{self, Keeping};
+
+/// While it trains, a head is looked at through at most so many places.
+const LOOK_PLACES: usize = 256;
+/// Numbers of views that are measured.
+const VIEWS: [usize; 2] = [1, 4];
+
+/// Places whose points can be measured again and again.
+pub struct Probe<'a> {
+    table: &'a CellTable,
+    truths: Vec<LatLng>,
+    inputs: Vec<Vec<f32>>,
+}
+
+impl<'a> Probe<'a> {
+    /// A probe of at most `most` of the samples with a place, evenly taken, each through its first variant.
+    pub fn new(table: &'a CellTable, samples: &[&Sample], moments: &Moments, most: usize) -> Self {
+        let places: Vec<(LatLng, &Sample)> = samples.iter().filter_map(|s| s.row.at.map(|at| (at, *s))).collect();
+        let step = places.len().div_ceil(most).max(1);
+        let taken = || places.iter().step_by(step);
+        let inputs = taken().map(|(_, sample)| head::standardise(&sample.variants[0], moments)).collect();
+        Self { table, truths: taken().map(|(at, _)| *at).collect(), inputs }
+    }
+
+    /// Whether there is nothing to measure with.
+    pub fn is_empty(&self) -> bool {
+        self.truths.is_empty()
+    }
+
+    /// Mean points of the best pins on the World map, one view, untempered.
+    ///
+    /// # Errors
+    /// When a logit is no number.
+    pub fn points(&self, layers: &Layers) -> Result<f64> {
+        let device = Device::flex();
+        let logits = head::logits(&Network::new(layers.clone(), &device), &self.inputs, &device)?;
+        let points = |(truth, logits): (&LatLng, Vec<f32>)| {
+            let posterior = Posterior::fuse(self.table, &[logits], 1.0)?;
+            Some(MapScale::WORLD.exact_points(pin::best(&posterior, MapScale::WORLD).at.distance_m(*truth)))
+        };
+        let points: Option<Vec<f64>> = self.truths.par_iter().zip(logits).map(points).collect();
+        match points {
+            Some(points) => Ok(points.iter().sum::<f64>() / points.len() as f64),
+            None => bail!("the head answers with what are no numbers"),
+        }
+    }
+}
+
+/// By number of views: temperature, and quality through each feature folder.
+pub struct Validation {
+    /// Softmax temperature, fitted through the first folder.
+    pub temperature: BTreeMap<usize, f64>,
+    /// Quality through each folder by itself.
+    pub reports: BTreeMap<usize, Vec<Report>>,
+}
+
+/// Logits of rounds that were held out, with their truths.
+type Rounds = Vec<(LatLng, Vec<Vec<f32>>)>;
+
+/// Moments of the unit embeddings of samples, all variants alike.
+pub fn moments(samples: &[&Sample]) -> Moments {
+    let dim = samples.first().map_or(0, |s| s.variants[0].len());
+    Moments::of(samples.iter().flat_map(|s| s.variants.iter().map(Vec::as_slice)), dim)
+}
+
+/// Trains on all parts but one, in turn, and measures the places of the one.
+///
+/// # Errors
+/// When training fails, or no place is in the parts.
+pub fn cross_validate(
+    material: &Material,
+    objective: &Objective<'_>,
+    recipe: &Recipe,
+    folds: usize,
+    first: Option<usize>,
+    keeping: &Keeping,
+) -> Result<Validation> {
+    let table = &material.table;
+    let variants = material.samples.iter().map(|s| s.variants.len()).min().unwrap_or(0);
+    let mut rounds: BTreeMap<usize, Vec<Rounds>> = VIEWS.map(|views| (views, vec![Vec::new(); variants])).into();
+    for fold in 0..first.map_or(folds, |first| folds.min(first)) {
+        let is_out = |s: &&Sample| samples::fold_of(&s.row, folds) == fold;
+        let (out, rest): (Vec<&Sample>, Vec<&Sample>) = material.samples.iter().partition(is_out);
+        let moments = moments(&rest);
+        let look = Probe::new(table, &out, &moments, LOOK_PLACES);
+        let name = format!("fold {} of {folds}", fold + 1);
+        let layers = train::train(&name, &rest, objective, recipe, &moments, Some(&look), keeping)?;
+        let device = Device::flex();
+        let network = Network::new(layers, &device);
+        let out: Vec<Sample> = out.into_iter().filter(|sample| sample.row.at.is_some()).cloned().collect();
+        for variant in 0..variants {
+            let inputs: Vec<Vec<f32>> = out.iter().map(|s| head::standardise(&s.variants[variant], &moments)).collect();
+            let logits = head::logits(&network, &inputs, &device)?;
+            let of_file: BTreeMap<_, _> = out.iter().map(|sample| &sample.row.file).zip(logits).collect();
+            for (views, rounds) in &mut rounds {
+                for round in samples::rounds(&out, *views).into_iter().filter(|round| round.len() == *views) {
+                    let logits = round.iter().map(|sample| of_file[&sample.row.file].clone()).collect();
+                    rounds[variant].extend(round[0].row.at.map(|truth| (truth, logits)));
+                }
+            }
+        }
+    }
+    let mut validation = Validation { temperature: BTreeMap::new(), reports: BTreeMap::new() };
+    for (views, rounds) in rounds {
+        let first = rounds.first().filter(|rounds| !rounds.is_empty());
+        let Some(t) = first.and_then(|rounds| metrics::fit_temperature(table, rounds)) else { continue };
+        let report = |rounds: &Rounds| metrics::report(table, &metrics::answer(table, rounds, |_| t));
+        validation.temperature.insert(views, t);
+        validation.reports.insert(views, rounds.iter().filter_map(report).collect());
+    }
+    if validation.temperature.is_empty() {
+        bail!("no row with coordinates was held out: there is nothing to cross-validate with");
+    }
+    Ok(validation)
+}
