@@ -21,9 +21,9 @@ use crate::{files, index};
     after_help = "Example:\n  landfall-train partition --points coverage.csv --index index.csv --split train --out cells.json"
 )]
 pub struct Args {
-    /// Csv of coverage points with the columns lat and lng
+    /// Csv of coverage points with the columns lat and lng (repeat the option)
     #[arg(long)]
-    points: Option<PathBuf>,
+    points: Vec<PathBuf>,
     /// Index of the pictures (csv); each row with a place counts once, however many share it
     #[arg(long)]
     index: Option<PathBuf>,
@@ -58,6 +58,9 @@ pub struct Limits {
     /// Near: so many kilometres from a cell's mean location
     #[arg(long, default_value_t = 200.0)]
     pub near_km: f64,
+    /// Count a coordinate once, however many places share it
+    #[arg(long)]
+    pub dedupe_coordinates: bool,
 }
 
 /// Runs the command.
@@ -66,7 +69,7 @@ pub struct Limits {
 /// When a file cannot be used or there is no place in them.
 pub fn run(args: &Args) -> Result<()> {
     let mut places = Vec::new();
-    if let Some(file) = &args.points {
+    for file in &args.points {
         places.extend(read_points(file)?);
     }
     if let Some(file) = &args.index {
@@ -98,8 +101,11 @@ pub fn partition(places: &[LatLng], limits: Limits) -> Result<CellTable> {
     if limits.min > limits.max || limits.max == 0 || limits.min_level > limits.max_level || limits.max_level > 30 {
         bail!("min must not be above max, max not 0, and levels lie between 0 and 30");
     }
-    let mut leaves: Vec<(CellID, LatLng)> = places.iter().map(|place| (leaf(*place), *place)).collect();
-    leaves.sort_by_key(|(id, _)| id.0);
+    let mut leaves: Vec<(CellID, LatLng)> = places.par_iter().map(|place| (leaf(*place), *place)).collect();
+    leaves.par_sort_unstable_by_key(|(id, place)| (id.0, place.lat.to_bits(), place.lng.to_bits()));
+    if limits.dedupe_coordinates {
+        leaves.dedup_by_key(|(id, _)| *id);
+    }
     let mut found = Vec::new();
     for face in 0..6 {
         let id = CellID::from_face(face);
@@ -182,7 +188,9 @@ fn majority_country(members: &[(CellID, LatLng)]) -> Option<String> {
 pub(crate) fn read_points(file: &Path) -> Result<Vec<LatLng>> {
     #[derive(Deserialize)]
     struct Point {
+        #[serde(alias = "LAT", alias = "latitude")]
         lat: f64,
+        #[serde(alias = "LON", alias = "lon", alias = "longitude")]
         lng: f64,
     }
     let mut reader = csv::Reader::from_path(file).with_context(|| format!("cannot read {}", file.display()))?;
@@ -198,7 +206,8 @@ pub(crate) fn read_points(file: &Path) -> Result<Vec<LatLng>> {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits { min: 5, max: 20, min_level: 2, max_level: 8, near_km: 200.0 };
+    const LIMITS: Limits =
+        Limits { min: 5, max: 20, min_level: 2, max_level: 8, near_km: 200.0, dedupe_coordinates: false };
 
     fn at(lat: f64, lng: f64) -> LatLng {
         LatLng::new(lat, lng).unwrap()

@@ -32,6 +32,8 @@ pub struct Recipe {
     pub staggered: Staggered,
     /// Fixed embeddings of the cells, which the output layer may use.
     pub cell_embeddings: CellEmbeddings,
+    /// A yes or no for each class.
+    pub sigmoids: Sigmoids,
     /// A loss in lost points.
     pub km_loss: KmLoss,
     /// What is known of where pictures come from.
@@ -156,6 +158,17 @@ pub struct CellEmbeddings {
     pub free: bool,
 }
 
+/// A yes or no for each class instead of one distribution over all: the multi-label way of the project that Landfall
+/// follows. The read-outs of the hierarchy then add up what a cell and all around it say.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sigmoids {
+    /// Whether it is so.
+    pub on: bool,
+    /// What a yes weighs; a no weighs 1.
+    pub positive_weight: f32,
+}
+
 /// A loss in lost points: the mean of 1 - exp(-d / length) over the posterior.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -245,6 +258,12 @@ impl Default for CellEmbeddings {
     }
 }
 
+impl Default for Sigmoids {
+    fn default() -> Self {
+        Self { on: false, positive_weight: 150.0 }
+    }
+}
+
 impl Default for KmLoss {
     fn default() -> Self {
         Self { weight: 0.0, length_km: 1_491.686_2 }
@@ -286,6 +305,8 @@ impl Recipe {
             (!weight(train.weight_decay), "train.weight_decay must not be below 0"),
             (!weight(train.mixup), "train.mixup must not be below 0"),
             (!weight(self.hierarchy.loss) || !weight(self.staggered.loss), "a loss's weight must not be below 0"),
+            (!positive(self.sigmoids.positive_weight.into()), "sigmoids.positive_weight must be above 0"),
+            (self.sigmoids.on && self.hierarchy.sums, "sigmoids have no probabilities to sum: hierarchy.sums must be off"),
             (!weight(self.km_loss.weight), "km_loss.weight must not be below 0"),
             (!positive(self.km_loss.length_km), "km_loss.length_km must be above 0"),
             (!positive(self.prior.length_km), "prior.length_km must be above 0"),

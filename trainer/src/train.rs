@@ -61,9 +61,9 @@ impl<'a> Trainer<'a> {
             Tensor::<2>::from_data(TensorData::new(values, [n, width]), &self.device)
         };
         let (logits, others) = self.network.forward(tensor(x), mask.map(tensor), &self.fixed);
-        let mut loss = (activation::log_softmax(logits.clone(), 1) * tensor(answers.cells)).sum().neg();
-        for ((log_p, y), other) in others.into_iter().zip(answers.others).zip(&self.objective.others) {
-            loss = loss - (log_p * tensor(y)).sum() * other.loss;
+        let mut loss = self.cross_entropy(logits.clone(), tensor(answers.cells));
+        for ((z, y), other) in others.into_iter().zip(answers.others).zip(&self.objective.others) {
+            loss = loss + self.cross_entropy(z, tensor(y)) * other.loss;
         }
         if let Some(risk) = answers.risk {
             loss = loss + (activation::softmax(logits, 1) * tensor(risk)).sum() * self.recipe.km_loss.weight;
@@ -84,6 +84,18 @@ impl<'a> Trainer<'a> {
         Ok(value)
     }
 
+    /// Of logits `[N, classes]` and labels that sum to each row's weight: one distribution a row or, with sigmoids, one
+    /// a class.
+    fn cross_entropy(&self, logits: Tensor<2>, labels: Tensor<2>) -> Tensor<1> {
+        let sigmoids = &self.recipe.sigmoids;
+        if !sigmoids.on {
+            return (activation::log_softmax(logits, 1) * labels).sum().neg();
+        }
+        let others = labels.clone().sum_dim(1) - labels.clone();
+        let yes = activation::log_sigmoid(logits.clone()) * labels * sigmoids.positive_weight;
+        (yes + activation::log_sigmoid(logits.neg()) * others).sum().neg()
+    }
+
     /// The plain layers that answer as the network does.
     ///
     /// # Errors
@@ -92,7 +104,7 @@ impl<'a> Trainer<'a> {
         self.network.fold(self.objective, &self.fixed)
     }
 
-    /// Logits and each other answer's log-probabilities for one standardised embedding, before folding.
+    /// Logits, and those of each other answer, for one standardised embedding, before folding.
     #[cfg(test)]
     pub(crate) fn answer(&self, input: &[f32]) -> Result<(Vec<f32>, Vec<Vec<f32>>)> {
         let input = Tensor::<2>::from_data(TensorData::new(input.to_vec(), [1, input.len()]), &self.device);

@@ -117,7 +117,8 @@ impl Trainee {
         self.bridge.iter().map(|bridge| bridge.id).collect()
     }
 
-    /// Logits `[N, cells]` and the log-probabilities of each other answer, `[N, classes]`, for inputs `[N, dim]`.
+    /// Logits `[N, cells]` and those of each other answer, `[N, classes]`, for inputs `[N, dim]`. Those that are sums
+    /// of the cells' are log-probabilities.
     /// `mask`, one a hidden unit, drops hidden units out.
     pub fn forward(&self, input: Tensor<2>, mask: Option<Tensor<2>>, fixed: &Fixed) -> (Tensor<2>, Vec<Tensor<2>>) {
         let x = match (self.trunk.first(), mask) {
@@ -138,7 +139,7 @@ impl Trainee {
         let mut heads = self.others.iter();
         let answer = |sum: &Option<Tensor<2>>| match (sum, &p) {
             (Some(sum), Some(p)) => Some(p.clone().matmul(sum.clone()).clamp_min(1e-9).log()),
-            _ => heads.next().map(|head| activation::log_softmax(head.forward(x.clone()), 1)),
+            _ => heads.next().map(|head| head.forward(x.clone())),
         };
         let others = fixed.sums.iter().filter_map(answer).collect();
         (logits, others)
@@ -284,7 +285,8 @@ mod tests {
                 let (logits, others) = trainer.answer(&input).unwrap();
                 // As the formula says it: z_child + w log P(parent).
                 let mut expected = logits;
-                for (log_p, other) in others.iter().zip(&objective.others) {
+                for (z, other) in others.iter().zip(&objective.others) {
+                    let log_p: Vec<f32> = softmax(z).into_iter().map(f32::ln).collect();
                     let read = |(z, class): (&mut f32, &usize)| *z += other.read_out * log_p[*class];
                     expected.iter_mut().zip(&other.of_cell).for_each(read);
                 }
