@@ -34,7 +34,14 @@ fn logits_to_pin(bencher: Bencher<'_, '_>) {
 
 #[divan::bench]
 fn preprocess_1024(bencher: Bencher<'_, '_>) {
-    let clip = Preprocess { size: 224, resize: Resize::Bicubic, crop: Crop::Center, mean: [0.5; 3], std: [0.25; 3] };
+    let clip = Preprocess {
+        size: 224,
+        resize: Resize::Bicubic,
+        crop: Crop::Center,
+        mean: [0.5; 3],
+        std: [0.25; 3],
+        details: Vec::new(),
+    };
     let picture = image::RgbImage::from_fn(1024, 1024, |x, y| image::Rgb([x as u8, y as u8, (x ^ y) as u8]));
     bencher.bench_local(|| clip.tensors(black_box(&picture)).next());
 }

@@ -306,7 +306,10 @@ impl Recipe {
             (!weight(train.mixup), "train.mixup must not be below 0"),
             (!weight(self.hierarchy.loss) || !weight(self.staggered.loss), "a loss's weight must not be below 0"),
             (!positive(self.sigmoids.positive_weight.into()), "sigmoids.positive_weight must be above 0"),
-            (self.sigmoids.on && self.hierarchy.sums, "sigmoids have no probabilities to sum: hierarchy.sums must be off"),
+            (
+                self.sigmoids.on && self.hierarchy.sums,
+                "sigmoids have no probabilities to sum: hierarchy.sums must be off",
+            ),
             (!weight(self.km_loss.weight), "km_loss.weight must not be below 0"),
             (!positive(self.km_loss.length_km), "km_loss.length_km must be above 0"),
             (!positive(self.prior.length_km), "prior.length_km must be above 0"),
