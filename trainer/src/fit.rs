@@ -112,10 +112,12 @@ fn tell_overfit(material: &Material, recipe: &Recipe, per_cell: usize, json: boo
 
 fn tell(validation: &Validation, folders: &[PathBuf]) {
     for (views, reports) in &validation.reports {
-        for (report, folder) in reports.iter().zip(folders) {
+        for (i, (report, folder)) in reports.iter().zip(folders).enumerate() {
             let quality = &report.quality;
+            let spread =
+                validation.spread.get(views).filter(|_| i == 0).map_or_else(String::new, |s| format!(" ± {s:.0}"));
             eprintln!(
-                "held out, views {views}, {}: {:.0} points, median {:.0} km, country {:.1} %, n = {}",
+                "held out, views {views}, {}: {:.0}{spread} points, median {:.0} km, country {:.1} %, n = {}",
                 folder.display(),
                 quality.geoscore,
                 quality.median_km,

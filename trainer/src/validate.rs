@@ -68,6 +68,8 @@ pub struct Validation {
     pub temperature: BTreeMap<usize, f64>,
     /// Quality through each folder by itself.
     pub reports: BTreeMap<usize, Vec<Report>>,
+    /// Standard deviation over the parts of their mean points, through the first folder.
+    pub spread: BTreeMap<usize, f64>,
 }
 
 /// Logits of rounds that were held out, with their truths.
@@ -93,6 +95,7 @@ pub fn cross_validate(
 ) -> Result<Validation> {
     let table = &material.table;
     let variants = material.samples.iter().map(|s| s.variants.len()).min().unwrap_or(0);
+    let mut ends: BTreeMap<usize, Vec<usize>> = VIEWS.map(|views| (views, Vec::new())).into();
     let mut rounds: BTreeMap<usize, Vec<Rounds>> = VIEWS.map(|views| (views, vec![Vec::new(); variants])).into();
     for fold in 0..first.map_or(folds, |first| folds.min(first)) {
         let is_out = |s: &&Sample| samples::fold_of(&s.row, folds) == fold;
@@ -115,11 +118,17 @@ pub fn cross_validate(
                 }
             }
         }
+        for (views, ends) in &mut ends {
+            ends.extend(rounds[views].first().map(Vec::len));
+        }
     }
-    let mut validation = Validation { temperature: BTreeMap::new(), reports: BTreeMap::new() };
+    let mut validation = Validation { temperature: BTreeMap::new(), reports: BTreeMap::new(), spread: BTreeMap::new() };
     for (views, rounds) in rounds {
         let first = rounds.first().filter(|rounds| !rounds.is_empty());
         let Some(t) = first.and_then(|rounds| metrics::fit_temperature(table, rounds)) else { continue };
+        let answers = first.map_or_else(Vec::new, |rounds| metrics::answer(table, rounds, |_| t));
+        let points = |answer: &metrics::Answer| MapScale::WORLD.exact_points(answer.pin.at.distance_m(answer.truth));
+        validation.spread.extend(spread(answers.iter().map(points).collect(), &ends[&views]).map(|s| (views, s)));
         let report = |rounds: &Rounds| metrics::report(table, &metrics::answer(table, rounds, |_| t));
         validation.temperature.insert(views, t);
         validation.reports.insert(views, rounds.iter().filter_map(report).collect());
@@ -128,4 +137,25 @@ pub fn cross_validate(
         bail!("no row with coordinates was held out: there is nothing to cross-validate with");
     }
     Ok(validation)
+}
+
+/// Standard deviation of the means of the parts that end at `ends`; nothing for fewer than two parts with a value.
+fn spread(values: Vec<f64>, ends: &[usize]) -> Option<f64> {
+    let starts = std::iter::once(0).chain(ends.iter().copied());
+    let parts: Vec<&[f64]> = starts.zip(ends).map(|(a, b)| &values[a..*b]).filter(|part| !part.is_empty()).collect();
+    let means: Vec<f64> = parts.iter().map(|part| part.iter().sum::<f64>() / part.len() as f64).collect();
+    let mean = means.iter().sum::<f64>() / means.len() as f64;
+    let squares: f64 = means.iter().map(|x| (x - mean).powi(2)).sum();
+    (means.len() > 1).then(|| (squares / (means.len() - 1) as f64).sqrt())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::spread;
+
+    #[test]
+    fn the_spread_is_that_of_the_parts_means() {
+        assert_eq!(spread(vec![1.0, 3.0, 5.0, 7.0], &[2, 4]), Some(8.0_f64.sqrt()));
+        assert_eq!(spread(vec![1.0, 3.0], &[2, 2]), None, "a part without a place has no mean");
+    }
 }
