@@ -172,13 +172,17 @@ fn describe(id: CellID, members: &[(CellID, LatLng)]) -> Cell {
     Cell { token: id.to_token(), level: id.level(), at, spread_m: round(spread_m, 10.0), count, country: None }
 }
 
-/// The country most places are in, by at most 64 of them, evenly taken.
+/// The country most places are in or within 50 km of, by at most 64 of them, evenly taken. Once four are far out at sea,
+/// where to look for the nearest country is slow, the others must be in one.
 fn majority_country(members: &[(CellID, LatLng)]) -> Option<String> {
     let step = members.len().div_ceil(64).max(1);
     let mut votes = std::collections::BTreeMap::new();
+    let mut at_sea = 0;
     for (_, place) in members.iter().step_by(step) {
-        if let Some(country) = countries::at_or_near(*place, 50_000.0) {
-            *votes.entry(country.iso2).or_insert(0) += 1;
+        let country = if at_sea < 4 { countries::at_or_near(*place, 50_000.0) } else { countries::at(*place) };
+        match country {
+            Some(country) => *votes.entry(country.iso2).or_insert(0) += 1,
+            None => at_sea += 1,
         }
     }
     votes.into_iter().rev().max_by_key(|(_, votes)| *votes).map(|(code, _)| code.to_owned())
