@@ -80,8 +80,11 @@ impl Scaling {
     /// What stands in the place of a node; `None` when it stays.
     fn nodes(&mut self, old: &Node) -> Result<Option<Vec<Node>>, String> {
         let scale = old.input.iter().find_map(|input| self.scale_of.get(input)).cloned();
+        let scaled = old.input.iter().filter(|input| self.scale_of.contains_key(*input)).count();
         let strange = || format!("its node `{}` ({}) uses quantised activations unexpectedly", old.name, old.op_type);
         match (old.op_type.as_str(), scale) {
+            // A product of two would have to be multiplied by both scales.
+            (_, Some(_)) if scaled > 1 => Err(strange()),
             ("DynamicQuantizeLinear", None) => {
                 let [x] = old.input.as_slice() else { return Err(strange()) };
                 let [integers, _, _] = old.output.as_slice() else { return Err(strange()) };

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::cells::CellTable;
 use crate::error::{Error, Result};
-use crate::preprocess::{Preprocess, Square};
+use crate::preprocess::Preprocess;
 
 /// The contents of `bundle.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -116,16 +116,7 @@ impl Manifest {
     }
 
     fn check(&self) -> std::result::Result<(), &'static str> {
-        let Preprocess { size, mean, std, details, .. } = &self.preprocess;
-        let finite = |numbers: &[f32]| numbers.iter().all(|x| x.is_finite());
-        if !(1..=4096).contains(size) || !finite(mean) || !finite(std) || std.contains(&0.0) {
-            return Err(
-                "has a preprocessing that cannot be: a size of 1 to 4096 and a deviation other than 0 are wanted",
-            );
-        }
-        if !details.iter().all(Square::is_inside) {
-            return Err("looks at a square outside of the picture: a side above 0 and shares of at most 1 are wanted");
-        }
+        self.preprocess.check()?;
         if self.head.outputs.is_empty() {
             return Err("names no output of the head");
         }

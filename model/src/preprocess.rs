@@ -72,6 +72,23 @@ impl Square {
 }
 
 impl Preprocess {
+    /// Says what cannot be.
+    ///
+    /// # Errors
+    /// When the size or a deviation makes no sense, or a square lies outside of the picture.
+    pub fn check(&self) -> std::result::Result<(), &'static str> {
+        let finite = |numbers: &[f32]| numbers.iter().all(|x| x.is_finite());
+        if !(1..=4096).contains(&self.size) || !finite(&self.mean) || !finite(&self.std) || self.std.contains(&0.0) {
+            return Err(
+                "has a preprocessing that cannot be: a size of 1 to 4096 and a deviation other than 0 are wanted",
+            );
+        }
+        if !self.details.iter().all(Square::is_inside) {
+            return Err("looks at a square outside of the picture: a side above 0 and shares of at most 1 are wanted");
+        }
+        Ok(())
+    }
+
     /// Number of squares of a picture that are looked at.
     pub fn squares(&self) -> usize {
         1 + self.details.len()

@@ -122,6 +122,11 @@ fn what_is_not_known_is_said() {
     graph.node[2].op_type = "Relu".into();
     let odd = landfall_model::activations::per_token(&odd.encode_to_vec()).unwrap_err();
     assert!(odd.contains("make_float_sums"), "{odd}");
+    let mut squared = Model::decode(network(14).as_slice()).unwrap();
+    let product = squared.graph.as_mut().unwrap().node.iter_mut().find(|n| n.op_type == "MatMulInteger").unwrap();
+    product.input[1] = product.input[0].clone();
+    let squared = landfall_model::activations::per_token(&squared.encode_to_vec()).unwrap_err();
+    assert!(squared.contains("MatMulInteger"), "{squared}");
 }
 
 #[test]

@@ -6,12 +6,14 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use landfall_model::CellTable;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::files;
 use crate::head::{Layers, Moments};
 use crate::recipe::Recipe;
+use crate::samples::Sample;
 
 /// Where a command's checkpoints are, and whether to go on from them.
 #[derive(Clone, Debug)]
@@ -95,7 +97,12 @@ impl Checkpoints {
         files::write(&self.file(run), &bytes)
     }
 
-    /// Removes the folder, once everything is done.
+    /// Whether there is one of any run.
+    pub fn any(&self) -> bool {
+        std::fs::read_dir(&self.dir).is_ok_and(|mut files| files.next().is_some())
+    }
+
+    /// Removes the folder: once everything is done, or to begin at the beginning.
     ///
     /// # Errors
     /// When it cannot be removed.
@@ -142,12 +149,25 @@ fn read(file: &Path, fingerprint: &str) -> Result<State> {
 /// on from its last good checkpoint with a lower one.
 ///
 /// # Errors
-/// Never in practice.
-pub fn fingerprint(recipe: &Recipe, seed: u64, pictures: usize, cells: usize, moments: &Moments) -> Result<String> {
+/// When a file that the recipe names cannot be read.
+pub fn fingerprint(
+    recipe: &Recipe,
+    seed: u64,
+    samples: &[&Sample],
+    table: &CellTable,
+    moments: &Moments,
+) -> Result<String> {
     let mut recipe = recipe.clone();
     recipe.train.rate = 1.0;
     let mut hash = Sha256::new();
-    hash.update(serde_json::to_vec(&(recipe.settings()?, seed, pictures, cells))?);
+    hash.update(serde_json::to_vec(&(recipe.settings()?, seed, samples.len(), &table.cells))?);
+    for row in samples.iter().map(|sample| &sample.row) {
+        hash.update(format!("{:?}", (&row.file, &row.at, &row.iso2, &row.group)));
+    }
+    let embeddings = Some(&recipe.cell_embeddings.file).filter(|file| !file.as_os_str().is_empty());
+    for file in recipe.staggered.cells.iter().chain(embeddings) {
+        hash.update(std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?);
+    }
     moments.mean.iter().chain(&moments.deviation).for_each(|x| hash.update(x.to_le_bytes()));
     Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
@@ -155,6 +175,9 @@ pub fn fingerprint(recipe: &Recipe, seed: u64, pictures: usize, cells: usize, mo
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::index::Row;
+    use landfall_model::LatLng;
+    use landfall_model::cells::{Cell, leaf};
 
     #[test]
     fn a_state_survives_its_file_and_only_its_own() {
@@ -179,11 +202,25 @@ mod tests {
     #[test]
     fn the_rate_may_change_and_nothing_else() {
         let moments = Moments { mean: vec![0.0], deviation: vec![1.0] };
-        let of = |recipe: &Recipe| fingerprint(recipe, 1, 10, 5, &moments).unwrap();
+        let table = |lat: f64| {
+            let at = LatLng::new(lat, 2.0).unwrap();
+            let token = leaf(at).parent(6).to_token();
+            CellTable::new(vec![Cell { token, level: 6, at, spread_m: 1.0, count: 1, country: None }]).unwrap()
+        };
+        let sample = |lat: f64| Sample {
+            row: Row { at: LatLng::new(lat, 2.0).ok(), ..Row::default() },
+            variants: vec![vec![0.0]],
+        };
+        let on = |recipe: &Recipe, picture: f64, cell: f64| {
+            fingerprint(recipe, 1, &[&sample(picture)], &table(cell), &moments).unwrap()
+        };
+        let of = |recipe: &Recipe| on(recipe, 48.0, 48.0);
         let (mut slower, mut longer) = (Recipe::default(), Recipe::default());
         slower.train.rate = 1e-5;
         longer.train.epochs = 99;
         assert_eq!(of(&slower), of(&Recipe::default()));
         assert_ne!(of(&longer), of(&Recipe::default()));
+        assert_ne!(on(&slower, 48.1, 48.0), of(&slower), "a picture's place counts");
+        assert_ne!(on(&slower, 48.0, 48.1), of(&slower), "a cell's place counts");
     }
 }

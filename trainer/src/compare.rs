@@ -165,6 +165,9 @@ pub fn compare(rounds: &[Paired], [a, b]: [String; 2]) -> Result<Comparison> {
             *of_group.entry(&round.group).or_insert(next)
         })
         .collect();
+    if of_group.len() < 2 {
+        bail!("all rounds are of one group: an interval needs several; the index's column `group` names them");
+    }
     let (a_km, b_km) = (Sorted::new(rounds, |round| round.a_km), Sorted::new(rounds, |round| round.b_km));
     let exact = |km: f64| MapScale::WORLD.exact_points(km * 1000.0);
     let gains: Vec<f64> = rounds.iter().map(|round| exact(round.b_km) - exact(round.a_km)).collect();
@@ -284,6 +287,12 @@ mod tests {
         assert_eq!(comparison.geoscore, Difference { value: 0.0, low: 0.0, high: 0.0 });
         assert_eq!(comparison.median_km, Difference { value: 0.0, low: 0.0, high: 0.0 });
         assert_eq!(comparison.wins, Wins { a: 0, ties: 80, b: 0 });
+    }
+
+    #[test]
+    fn one_group_has_no_interval() {
+        let error = super::compare(&rounds(&[("a", 1.0, 2.0), ("a", 3.0, 4.0)]), ["a".into(), "b".into()]).unwrap_err();
+        assert!(error.to_string().contains("one group"), "{error}");
     }
 
     #[test]

@@ -34,9 +34,13 @@ impl EncoderSpec {
     /// Reads a description such as `trainer/encoders/clip-vit-b16.json`, or the same fields of a `bundle.json`.
     ///
     /// # Errors
-    /// When the file cannot be read or lacks a field.
+    /// When the file cannot be read, lacks a field, or describes a preprocessing that cannot be.
     pub fn read(file: &Path) -> Result<Self> {
-        files::read_json(file, "the description of an encoder")
+        let spec: Self = files::read_json(file, "the description of an encoder")?;
+        match spec.preprocess.check() {
+            Ok(()) => Ok(spec),
+            Err(what) => bail!("{} {what}", file.display()),
+        }
     }
 
     /// What a bundle's pictures go through.

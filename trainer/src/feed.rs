@@ -15,7 +15,7 @@ use crate::head::{self, Moments};
 use crate::index::Row;
 use crate::objective::{Answers, Objective};
 use crate::recipe::{Recipe, Sampling};
-use crate::samples::Sample;
+use crate::samples::{self, Sample};
 
 /// What one step learns from.
 pub struct Batch {
@@ -116,7 +116,8 @@ impl<'a> Feed<'a> {
             return sum;
         }
         let views = random.random_range(settings.views[0]..=settings.views[1]);
-        let mut others = group.iter().copied().filter(|other| *other != i).sample(random, views - 1);
+        let is_view = |other: usize| other != i && samples::is_one_place(self.rows[i], self.rows[other]);
+        let mut others = group.iter().copied().filter(|other| is_view(*other)).sample(random, views - 1);
         others.sort_unstable();
         for other in &others {
             sum.iter_mut().zip(variant(*other, random)).for_each(|(sum, x)| *sum += x);

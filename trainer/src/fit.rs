@@ -67,6 +67,10 @@ pub fn run(args: &Args) -> Result<()> {
     let objective = Objective::new(&material, &recipe)?;
     let checkpoints = |out: &PathBuf| Checkpoints { dir: out.join("checkpoints"), resume: args.resume };
     let keeping = Keeping { checkpoints: args.out.as_ref().map(checkpoints), json: args.json };
+    if !args.resume {
+        // Those of another run would stand in the way of a later --resume of this one.
+        keeping.checkpoints.iter().try_for_each(Checkpoints::remove)?;
+    }
     let (mut temperature, mut held_out) = (BTreeMap::new(), serde_json::Value::Null);
     if let Some(folds) = args.folds {
         let validation =

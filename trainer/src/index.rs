@@ -7,7 +7,7 @@ use landfall_model::LatLng;
 use serde::{Deserialize, Deserializer};
 
 /// One picture of a data set.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 pub struct Row {
     /// Data set the picture belongs to.
     pub set: String,

@@ -191,7 +191,7 @@ pub struct Prior {
     pub points: PathBuf,
     /// Both distributions are smoothed by exp(-d / length), in kilometres.
     pub length_km: f64,
-    /// So many counts are spread evenly over the cells first.
+    /// So many counts are spread evenly over the cells beside them.
     pub pseudo_counts: f64,
 }
 
@@ -312,6 +312,10 @@ impl Recipe {
             ),
             (!weight(self.km_loss.weight), "km_loss.weight must not be below 0"),
             (!positive(self.km_loss.length_km), "km_loss.length_km must be above 0"),
+            (!self.prior.less_train.is_finite(), "prior.less_train must be a number"),
+            (!self.prior.plus_game.is_finite(), "prior.plus_game must be a number"),
+            (!self.hierarchy.read_out.is_finite(), "hierarchy.read_out must be a number"),
+            (!self.staggered.read_out.is_finite(), "staggered.read_out must be a number"),
             (!positive(self.prior.length_km), "prior.length_km must be above 0"),
             (!positive(self.prior.pseudo_counts), "prior.pseudo_counts must be above 0"),
             (!weight(self.cell_embeddings.weight_decay), "cell_embeddings.weight_decay must not be below 0"),

@@ -1,6 +1,6 @@
 //! Pictures with their features: index rows joined with one or more feature folders.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -24,6 +24,10 @@ pub struct Sample {
 /// # Errors
 /// When a folder is damaged, two folders are of different encoders, a feature is not a number, or no row has any.
 pub fn join(rows: Vec<Row>, folders: &[PathBuf]) -> Result<(EncoderSpec, Vec<Sample>)> {
+    let mut seen = HashSet::new();
+    if let Some(twice) = rows.iter().find(|row| !seen.insert(&row.file)) {
+        bail!("{} stands twice in the index, the second time in line {}", twice.file.display(), twice.line);
+    }
     let mut loaded: Vec<(EncoderSpec, HashMap<PathBuf, Vec<f32>>)> =
         folders.iter().map(|folder| embed::load(folder)).collect::<Result<_>>()?;
     let spec = loaded.first().context("give at least one folder of features")?.0.clone();
@@ -68,14 +72,32 @@ pub fn rounds(samples: &[Sample], views: usize) -> Vec<Vec<&Sample>> {
     rounds
 }
 
+/// How far apart the views of one place may lie, in metres.
+const PLACE_M: f64 = 1000.0;
+
+/// Whether two pictures are of one place: a group may also be an author's.
+pub fn is_one_place(a: &Row, b: &Row) -> bool {
+    a.at.zip(b.at).is_some_and(|(a, b)| a.distance_m(b) <= PLACE_M)
+}
+
 /// S2 level of the blocks that are never parted: about 150 km wide.
 const BLOCK_LEVEL: u64 = 6;
 
 /// Which of `folds` parts a picture belongs to; the same everywhere. Places go by blocks of ground, since pictures of
 /// one town flatter a measurement as much as pictures of one group; pictures without a place go by their group.
 pub fn fold_of(row: &Row, folds: usize) -> usize {
+    part_of(row, folds, "")
+}
+
+/// Whether a picture is in the one of `parts` that early stopping is decided by. These parts have nothing to do with
+/// the folds, or a fold's training pictures could hold none of them.
+pub fn is_held_out(row: &Row, parts: usize) -> bool {
+    part_of(row, parts, "early stop") == 0
+}
+
+fn part_of(row: &Row, folds: usize, salt: &str) -> usize {
     let block = row.at.map(|at| leaf(at).parent(BLOCK_LEVEL).to_token());
-    let hash = Sha256::digest(block.as_deref().unwrap_or(&row.group).as_bytes());
+    let hash = Sha256::digest(format!("{salt}{}", block.as_deref().unwrap_or(&row.group)));
     let number = hash.iter().take(7).fold(0usize, |number, byte| number << 8 | usize::from(*byte));
     number % folds.max(1)
 }
@@ -110,6 +132,25 @@ mod tests {
         assert!(sizes.iter().all(|size| (150..250).contains(size)), "{sizes:?}");
         let (lyon, suburb) = (LatLng::new(45.76, 4.83).unwrap(), LatLng::new(45.77, 4.88).unwrap());
         assert_eq!(fold_of(&row("a", Some(lyon)), 1000), fold_of(&row("b", Some(suburb)), 1000));
+    }
+
+    #[test]
+    fn a_picture_listed_twice_is_named() {
+        let twice = Row { line: 7, ..row("a", None) };
+        let features = tempfile::tempdir().unwrap();
+        std::fs::write(features.path().join("encoder.json"), include_str!("../encoders/clip-vit-b16.json")).unwrap();
+        std::fs::write(features.path().join("files.txt"), "a.jpg\n").unwrap();
+        std::fs::write(features.path().join("rows.f32"), vec![0; 4 * 1536]).unwrap();
+        let error = join(vec![row("a", None), twice], &[features.path().into()]).unwrap_err().to_string();
+        assert!(error.contains("a.jpg stands twice") && error.contains("line 7"), "{error}");
+    }
+
+    #[test]
+    fn early_stopping_has_parts_of_its_own() {
+        let rows: Vec<Row> = (0..200).map(|i| row(&format!("pano:{i}"), None)).collect();
+        let of_first_fold = rows.iter().filter(|row| fold_of(row, 7) == 0);
+        let out = of_first_fold.clone().filter(|row| is_held_out(row, 7)).count();
+        assert!(out > 0 && out < of_first_fold.count() / 2);
     }
 
     #[test]

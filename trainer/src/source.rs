@@ -13,9 +13,6 @@ use crate::index::{self, Row};
 use crate::metrics::{self, Answer};
 use crate::samples::{self, Sample};
 
-/// Views of one place may lie so many metres apart.
-const ONE_PLACE_M: f64 = 1000.0;
-
 /// Which rows of an index are measured on.
 #[derive(clap::Args)]
 pub struct Source {
@@ -82,11 +79,7 @@ pub fn rounds(samples: &[Sample], views: usize) -> Result<Vec<Vec<&Sample>>> {
     }
     let mut rounds = Vec::new();
     for group in samples::rounds(samples, 4) {
-        let places = group.iter().filter_map(|sample| Some((sample.row.at?, sample)));
-        let first = places.clone().next();
-        let astray =
-            |(at, _): &(landfall_model::LatLng, _)| first.is_some_and(|(f, _)| f.distance_m(*at) > ONE_PLACE_M);
-        if let Some((_, sample)) = places.clone().find(astray) {
+        if let Some(sample) = group.iter().find(|sample| !samples::is_one_place(&group[0].row, &sample.row)) {
             bail!(
                 "the pictures of group {} are not views of one place ({}, index line {}, lies more than 1 km from the \
                  first); measure them with --views 1",

@@ -181,7 +181,7 @@ struct Run<'a> {
 impl Run<'_> {
     fn train(&self, samples: &[&Sample]) -> Result<Layers> {
         let (early_stop, train) = (&self.recipe.early_stop, &self.recipe.train);
-        let is_out = |s: &&&Sample| early_stop.patience > 0 && samples::fold_of(&s.row, early_stop.parts) == 0;
+        let is_out = |s: &&&Sample| early_stop.patience > 0 && samples::is_held_out(&s.row, early_stop.parts);
         let (out, rest): (Vec<&Sample>, Vec<&Sample>) = samples.iter().partition(is_out);
         let deciding = Probe::new(self.objective.table, &out, self.moments, DECIDING_PLACES);
         if early_stop.patience > 0 && deciding.is_empty() {
@@ -191,8 +191,8 @@ impl Run<'_> {
         if feed.is_empty() {
             bail!("{}: there is no picture left to train on", self.name);
         }
-        let (dim, cells) = (self.moments.mean.len(), self.objective.table.cells.len());
-        let fingerprint = checkpoint::fingerprint(self.recipe, self.seed, samples.len(), cells, self.moments)?;
+        let dim = self.moments.mean.len();
+        let fingerprint = checkpoint::fingerprint(self.recipe, self.seed, samples, self.objective.table, self.moments)?;
         let checkpoints = self.keeping.checkpoints.as_ref();
         let mut trainer = Trainer::new(self.objective, self.recipe, dim, self.seed)?;
         let mut state = State::default();
@@ -251,7 +251,10 @@ impl Run<'_> {
 
     /// Where a run may go on from, as the end of a sentence.
     fn kept(&self, state: &State) -> Option<String> {
-        let kept = self.keeping.checkpoints.as_ref().filter(|_| state.epoch > 0)?;
+        let kept = self.keeping.checkpoints.as_ref()?;
+        if state.epoch == 0 {
+            return kept.any().then(|| format!("what was finished before it is kept in {}", kept.dir.display()));
+        }
         Some(format!("the checkpoint after epoch {} is kept in {}", state.epoch, kept.file(&self.name).display()))
     }
 

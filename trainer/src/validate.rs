@@ -112,7 +112,10 @@ pub fn cross_validate(
             let logits = head::logits(&network, &inputs, &device)?;
             let of_file: BTreeMap<_, _> = out.iter().map(|sample| &sample.row.file).zip(logits).collect();
             for (views, rounds) in &mut rounds {
-                for round in samples::rounds(&out, *views).into_iter().filter(|round| round.len() == *views) {
+                let whole = |round: &Vec<&Sample>| {
+                    round.len() == *views && round.iter().all(|s| samples::is_one_place(&round[0].row, &s.row))
+                };
+                for round in samples::rounds(&out, *views).into_iter().filter(whole) {
                     let logits = round.iter().map(|sample| of_file[&sample.row.file].clone()).collect();
                     rounds[variant].extend(round[0].row.at.map(|truth| (truth, logits)));
                 }

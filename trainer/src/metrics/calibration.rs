@@ -105,16 +105,24 @@ pub fn calibration(answers: &[Answer]) -> Calibration {
 
 /// What came of promises, each a probability and whether it came true, in bins of equal numbers.
 pub fn reliability(mut promises: Vec<(f64, bool)>) -> Reliability {
-    // Equal promises stand in an order of their own, so that the answers' order does not matter.
-    promises.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    promises.sort_by(|a, b| a.0.total_cmp(&b.0));
+    // Equal promises each come true as often as all of them: neither their order nor a bin's edge amid them matters.
+    let came_true: Vec<f64> = promises
+        .chunk_by(|a, b| a.0 == b.0)
+        .flat_map(|run| {
+            let share = run.iter().filter(|(_, came)| *came).count() as f64 / run.len() as f64;
+            std::iter::repeat_n(share, run.len())
+        })
+        .collect();
     let (n, bins) = (promises.len(), BINS.min(promises.len()));
     let bin = |i: usize| {
-        let bin = &promises[n * i / bins..n * (i + 1) / bins];
+        let range = n * i / bins..n * (i + 1) / bins;
+        let bin = &promises[range.clone()];
         let percent = |sum: f64| 100.0 * sum / bin.len() as f64;
         Bin {
             n: bin.len(),
             promised: percent(bin.iter().map(|(p, _)| p).sum()),
-            came_true: percent(bin.iter().filter(|(_, came)| *came).count() as f64),
+            came_true: percent(came_true[range].iter().sum()),
         }
     };
     let bins: Vec<Bin> = (0..bins).map(bin).collect();
@@ -139,6 +147,7 @@ mod tests {
         // Two promises in fifteen bins of one: every gap counts alone.
         assert!((reliability(vec![(0.8, true), (0.6, false)]).ece - 40.0).abs() < 1e-9);
         assert_eq!(reliability(vec![(1.0, false); 30]).ece, 100.0);
+        assert_eq!(reliability((0..30).map(|i| (0.5, i % 2 == 0)).collect()).ece, 0.0);
         // 30 promises in bins of two: the first bin holds the least sure.
         let promises = (0..30).map(|i| (f64::from(i) / 100.0, i % 2 == 0)).collect();
         let bins = reliability(promises).bins;
