@@ -1,6 +1,6 @@
 //! Checkpoints: after every epoch a run writes what it needs to go on to the same result, bit by bit.
 //!
-//! A checkpoint is one file: a line of json, then the bytes of the network, of both optimisers, and of the best weights
+//! A checkpoint is one file: a line of json, then the bytes of the network, of its optimisers, and of the best weights
 //! so far. Random numbers need no place in it, since they follow from the seed and the epoch.
 
 use std::path::{Path, PathBuf};
@@ -24,13 +24,13 @@ pub struct Checkpoints {
     pub resume: bool,
 }
 
-/// A run as it stood after an epoch.
+/// A run as it stood.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct State {
-    /// Epochs that are done.
+    /// Epochs that are done; for `finetune`, steps.
     pub epoch: usize,
-    /// Network, optimiser of all but A, optimiser of A.
-    pub bytes: [Vec<u8>; 3],
+    /// Network, optimisers, and whatever else a run goes on from.
+    pub bytes: Vec<Vec<u8>>,
     /// The epoch with the most points on the part held out, with early stopping.
     pub best: Option<Best>,
 }
@@ -50,7 +50,7 @@ pub struct Best {
 struct Header {
     fingerprint: String,
     epoch: usize,
-    lengths: [usize; 3],
+    lengths: Vec<usize>,
     best: Option<BestHeader>,
 }
 
@@ -87,7 +87,7 @@ impl Checkpoints {
             points: best.points,
             sizes: best.layers.iter().map(|(weights, bias)| (weights.len(), bias.len())).collect(),
         });
-        let lengths = state.bytes.each_ref().map(Vec::len);
+        let lengths = state.bytes.iter().map(Vec::len).collect();
         let header = Header { fingerprint: fingerprint.into(), epoch: state.epoch, lengths, best };
         let mut bytes = serde_json::to_vec(&header)?;
         bytes.push(b'\n');
@@ -129,10 +129,7 @@ fn read(file: &Path, fingerprint: &str) -> Result<State> {
         rest = left;
         Some(taken.to_vec())
     };
-    let mut parts = [Vec::new(), Vec::new(), Vec::new()];
-    for (part, n) in parts.iter_mut().zip(header.lengths) {
-        *part = take(n).with_context(damaged)?;
-    }
+    let parts = header.lengths.iter().map(|n| take(*n)).collect::<Option<Vec<_>>>().with_context(damaged)?;
     let mut floats = |n: usize| {
         let bytes = take(4 * n)?;
         Some(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect::<Vec<f32>>())
@@ -184,7 +181,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let checkpoints = Checkpoints { dir: dir.path().join("new"), resume: true };
         let best = Best { epoch: 2, points: 1234.5, layers: vec![(vec![1.0, 2.0], vec![3.0]), (vec![4.0], vec![5.0])] };
-        let state = State { epoch: 3, bytes: [vec![1, 10, 3], vec![], vec![b'\n'; 4]], best: Some(best) };
+        let state = State { epoch: 3, bytes: vec![vec![1, 10, 3], vec![], vec![b'\n'; 4]], best: Some(best) };
         assert_eq!(checkpoints.find("a run", "f").unwrap(), None);
         checkpoints.keep("a run", "f", &state).unwrap();
         assert_eq!(checkpoints.find("a run", "f").unwrap(), Some(state));

@@ -12,6 +12,7 @@ use rand::{RngExt, SeedableRng};
 
 use crate::embed::EncoderSpec;
 use crate::head::Head;
+use crate::onnx::Precision;
 use crate::{AnswerIsNo, files, index, metrics, onnx, samples};
 
 /// Burn's and ONNX Runtime's logits may differ by so much.
@@ -58,6 +59,9 @@ pub struct Args {
     /// An evaluation to put into bundle.json, as NAME=FILE with what `evaluate --json` printed (repeat the option)
     #[arg(long, value_name = "NAME=FILE")]
     evaluation: Vec<String>,
+    /// How the head's weights are stored
+    #[arg(long, value_enum, default_value_t)]
+    precision: Precision,
     /// Folder of the bundle
     #[arg(long)]
     out: PathBuf,
@@ -78,7 +82,7 @@ pub fn run(args: &Args) -> Result<()> {
         bail!("{} are not the cells the head was trained for; fit it again with them", args.cells.display());
     }
     let table: CellTable = files::read_json(&args.cells, "a cell table")?;
-    let bytes = onnx::head(&head.description, head.layers()?);
+    let bytes = onnx::head(&head.description, head.layers()?, args.precision);
     let difference = check(&head, &bytes)?;
     let manifest = Manifest {
         name: args.name.clone(),
@@ -87,12 +91,14 @@ pub fn run(args: &Args) -> Result<()> {
         licence: args.licence.clone(),
         encoder: spec.encoder,
         preprocess: spec.preprocess,
-        head: HeadFile { file: "head.onnx".into(), sha256: String::new(), outputs: vec![onnx::OUTPUT.into()] },
+        head: HeadFile { file: "head.onnx".into(), sha256: String::new(), outputs: vec![onnx::LOGITS.into()] },
         cells: CellsFile { file: "cells.json".into(), sha256: cells_sha256, count: table.cells.len() },
         temperature: temperature(args, &head, &table)?,
         evaluation: evaluation(&args.evaluation)?,
     };
-    write(&args.out, manifest, &bytes, &args.cells)?;
+    let beside = args.encoder.parent().unwrap_or(Path::new("."));
+    let own = manifest.encoder.from.is_none().then(|| manifest.encoder.locate(beside)).transpose()?;
+    write(&args.out, manifest, &bytes, &args.cells, own.as_deref())?;
     eprintln!("wrote {}; ONNX Runtime and burn differ by {difference:.1e} at most", args.out.display());
     Ok(())
 }
@@ -114,7 +120,7 @@ pub fn check(head: &Head, onnx: &[u8]) -> Result<f32> {
     let file = std::env::temp_dir().join(format!("landfall-head-{}-{:p}.onnx", std::process::id(), &raw const *onnx));
     files::write(&file, onnx)?;
     let cells = head.description.sizes.last().copied().unwrap_or(0);
-    let compared = classifier::Head::load(&file, onnx::OUTPUT, cells)
+    let compared = classifier::Head::load(&file, onnx::LOGITS, cells)
         .and_then(|theirs| embeddings.iter().map(|embedding| theirs.logits(embedding)).collect::<Result<Vec<_>, _>>());
     let _ = std::fs::remove_file(&file); // a left-over in the temporary folder is no failure
     let (theirs, ours) = (compared?.concat(), head.logits(&embeddings)?.concat());
@@ -163,8 +169,12 @@ fn evaluation(named: &[String]) -> Result<serde_json::Value> {
     Ok(all.into())
 }
 
-/// Writes the small files first and bundle.json last, which names their checksums.
-fn write(dir: &Path, mut manifest: Manifest, onnx: &[u8], cells: &Path) -> Result<()> {
+/// Writes the files first, an encoder of the bundle's own among them, and bundle.json last, which names their checksums.
+fn write(dir: &Path, mut manifest: Manifest, onnx: &[u8], cells: &Path, encoder: Option<&Path>) -> Result<()> {
+    if let Some(encoder) = encoder {
+        let bytes = std::fs::read(encoder).with_context(|| format!("cannot read {}", encoder.display()))?;
+        files::write(&dir.join(&manifest.encoder.file), &bytes)?;
+    }
     let head = dir.join(&manifest.head.file);
     files::write(&head, onnx)?;
     manifest.head.sha256 = sha256_of(&head)?;
@@ -207,7 +217,7 @@ mod tests {
     fn onnx_runtime_agrees_with_burn() {
         for sizes in [&[8, 20][..], &[8, 16, 20]] {
             let head = random_head(sizes);
-            let bytes = onnx::head(&head.description, head.layers().unwrap());
+            let bytes = onnx::head(&head.description, head.layers().unwrap(), Precision::F32);
             let difference = check(&head, &bytes).unwrap();
             assert!(difference < TOLERANCE, "{difference}");
         }
@@ -218,7 +228,7 @@ mod tests {
         let head = random_head(&[8, 20]);
         let mut layers = head.layers().unwrap();
         layers[0].0[3] += 0.1;
-        let error = check(&head, &onnx::head(&head.description, layers)).unwrap_err();
+        let error = check(&head, &onnx::head(&head.description, layers, Precision::F32)).unwrap_err();
         assert_eq!(crate::exit_code(&error), 1, "{error}");
     }
 

@@ -42,7 +42,7 @@ impl Network {
 }
 
 /// A layer of these weights, `[in, out]` row by row, and bias.
-fn linear(weights: Vec<f32>, bias: Vec<f32>, device: &Device) -> Linear {
+pub(crate) fn linear(weights: Vec<f32>, bias: Vec<f32>, device: &Device) -> Linear {
     let (outputs, inputs) = (bias.len(), weights.len() / bias.len());
     Linear {
         weight: Param::from_tensor(Tensor::from_data(TensorData::new(weights, [inputs, outputs]), device)),

@@ -1,6 +1,7 @@
 //! What a training run shows while it runs, and how Ctrl-C stops it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -32,6 +33,10 @@ pub struct Live {
     bar: Option<ProgressBar>,
     points: Option<f64>,
     loss: Mean,
+    /// Pictures a step; 0 where their speed says nothing.
+    pictures: usize,
+    begun: Instant,
+    steps: usize,
 }
 
 #[derive(Default)]
@@ -52,16 +57,37 @@ impl Live {
             .with_prefix(name.to_owned())
             .with_position(done as u64);
         bar.reset_eta();
-        Ok(Self { name: name.into(), epochs, bar: (!json).then_some(bar), points: None, loss: Mean::default() })
+        Ok(Self {
+            name: name.into(),
+            epochs,
+            bar: (!json).then_some(bar),
+            points: None,
+            loss: Mean::default(),
+            pictures: 0,
+            begun: Instant::now(),
+            steps: 0,
+        })
+    }
+
+    /// A view that also says how many pictures a second are learned from, at so many a step.
+    pub fn with_pictures(mut self, a_step: usize) -> Self {
+        self.pictures = a_step;
+        self
+    }
+
+    fn speed(&self) -> Option<f64> {
+        (self.pictures > 0).then(|| (self.pictures * self.steps) as f64 / self.begun.elapsed().as_secs_f64())
     }
 
     /// Shows a step's loss.
     pub fn step(&mut self, loss: f32) {
         self.loss.sum += f64::from(loss);
         self.loss.n += 1;
+        self.steps += 1;
+        let speed = self.speed().map(|speed| format!(", {speed:.0} pictures/s")).unwrap_or_default();
         if let Some(bar) = &self.bar {
             let points = self.points.map(|points| format!(", held out {points:.0} points")).unwrap_or_default();
-            bar.set_message(format!("loss {:.3}{points}", self.loss.sum / self.loss.n as f64));
+            bar.set_message(format!("loss {:.3}{points}{speed}", self.loss.sum / self.loss.n as f64));
             bar.inc(1);
         }
     }
@@ -72,8 +98,11 @@ impl Live {
         let loss = std::mem::take(&mut self.loss);
         if self.bar.is_none() {
             let (run, loss) = (&self.name, loss.sum / loss.n.max(1) as f64);
-            let line =
+            let mut line =
                 serde_json::json!({ "run": run, "epoch": epoch, "of": self.epochs, "loss": loss, "points": points });
+            if let Some(speed) = self.speed() {
+                line["pictures_per_second"] = speed.into();
+            }
             eprintln!("{line}");
         }
     }

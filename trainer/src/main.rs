@@ -3,7 +3,12 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use landfall_trainer::{analyse, compare, embed, evaluate, exit_code, export, fit, lr_find, partition};
+use landfall_trainer::{analyse, compare, embed, evaluate, exit_code, export, finetune, fit, lr_find, partition};
+
+// A step of training makes and drops large tensors: with the system's allocator half of its time goes into asking for
+// their pages and giving them back.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[derive(Parser)]
 #[command(name = "landfall-train", version, about = "Trains and evaluates Landfall's cell classifiers")]
@@ -18,6 +23,7 @@ enum Command {
     Partition(partition::Args),
     Embed(embed::Args),
     LrFind(lr_find::Args),
+    Finetune(finetune::Args),
     Fit(Box<fit::Args>),
     Export(export::Args),
     Evaluate(evaluate::Args),
@@ -30,6 +36,7 @@ fn main() -> ExitCode {
         Command::Partition(args) => partition::run(&args),
         Command::Embed(args) => embed::run(&args),
         Command::LrFind(args) => lr_find::run(&args),
+        Command::Finetune(args) => finetune::run(&args),
         Command::Fit(args) => fit::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),

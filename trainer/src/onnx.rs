@@ -1,80 +1,79 @@
-//! A head as an ONNX network.
+//! Networks as ONNX: what a head and an encoder have in common.
 
+use half::f16;
 use landfall_model::onnx::{
-    Dimension, FLOAT, Graph, Model, OperatorSet, Shape, TensorType, Type, ValueInfo, int, ints, node, tensor,
+    Dimension, FLOAT, FLOAT16, Graph, Model, Node, OperatorSet, Shape, TensorProto, TensorType, Type, ValueInfo, int,
+    node, tensor,
 };
-use prost::Message;
 
-use crate::head::Description;
+mod encoder;
+mod head;
+
+pub use encoder::{INPUT as PIXELS, OUTPUT as FEATURES, encoder};
+pub use head::{OUTPUT as LOGITS, head};
 
 /// IR version 8 and operator set 17 load in every runtime since mid-2022.
 const IR_VERSION: i64 = 8;
 const OPSET: i64 = 17;
 
-/// Name of the head's input, `[N, dim]`.
-pub const INPUT: &str = "image_embeds";
-/// Name of the head's output, `[N, cells]`.
-pub const OUTPUT: &str = "cell_logits";
+/// How weights are stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Precision {
+    /// As they are.
+    #[default]
+    F32,
+    /// In half as many bytes; they are made 32-bit floats again when the network is loaded.
+    F16,
+}
 
-/// The bytes of a head's ONNX file: unit length, then standardising folded into the first linear layer (a Gemm, whose
-/// weights stand as burn has them), a ReLU between layers. `layers` are weights `[in, out]` and bias of each.
-pub fn head(description: &Description, mut layers: Vec<(Vec<f32>, Vec<f32>)>) -> Vec<u8> {
-    let sizes = &description.sizes;
-    if let Some((weights, bias)) = layers.first_mut() {
-        // ((x - m) / s) W + b  =  x (W / s) + (b - m (W / s)); the sum in f64, it runs over hundreds of terms.
-        let outputs = bias.len();
-        let mut shift = vec![0.0f64; outputs];
-        let moments = description.mean.iter().zip(&description.deviation);
-        for (row, (mean, deviation)) in weights.chunks_exact_mut(outputs).zip(moments) {
-            for (weight, shift) in row.iter_mut().zip(&mut shift) {
-                *weight /= deviation;
-                *shift += f64::from(*mean) * f64::from(*weight);
-            }
-        }
-        bias.iter_mut().zip(shift).for_each(|(bias, shift)| *bias = (f64::from(*bias) - shift) as f32);
+/// The weights of a network, as they are stored.
+struct Weights {
+    precision: Precision,
+    stored: Vec<TensorProto>,
+    casts: Vec<Node>,
+}
+
+impl Weights {
+    fn new(precision: Precision) -> Self {
+        Self { precision, stored: Vec::new(), casts: Vec::new() }
     }
 
-    let mut initializer = vec![tensor("tiny", &[1], &[1e-12])];
-    let mut nodes = vec![
-        node("ReduceL2", &[INPUT], "length", vec![ints("axes", vec![-1]), int("keepdims", 1)]),
-        node("Max", &["length", "tiny"], "divisor", Vec::new()),
-        node("Div", &[INPUT, "divisor"], "unit", Vec::new()),
-    ];
-    let mut from = "unit".to_owned();
-    for (i, (weights, bias)) in layers.iter().enumerate() {
-        let is_last = i + 1 == layers.len();
-        let (weight_name, bias_name) = (format!("weight_{i}"), format!("bias_{i}"));
-        initializer.push(tensor(&weight_name, &[sizes[i] as i64, sizes[i + 1] as i64], weights));
-        initializer.push(tensor(&bias_name, &[sizes[i + 1] as i64], bias));
-        let to = if is_last { OUTPUT.to_owned() } else { format!("linear_{i}") };
-        nodes.push(node("Gemm", &[&from, &weight_name, &bias_name], &to, Vec::new()));
-        from = to;
-        if !is_last {
-            let to = format!("hidden_{i}");
-            nodes.push(node("Relu", &[&from], &to, Vec::new()));
-            from = to;
-        }
+    /// Numbers that are too few to be worth less precision.
+    fn exact(&mut self, name: &str, dims: &[i64], values: &[f32]) {
+        self.stored.push(tensor(name, dims, values));
     }
-    let model = Model {
+
+    fn add(&mut self, name: &str, dims: &[i64], values: &[f32]) {
+        if self.precision == Precision::F32 {
+            return self.exact(name, dims, values);
+        }
+        let half = format!("{name}_half");
+        let raw_data = values.iter().flat_map(|x| f16::from_f32(*x).to_le_bytes()).collect();
+        self.casts.push(node("Cast", &[&half], name, vec![int("to", FLOAT.into())]));
+        self.stored.push(TensorProto { dims: dims.to_vec(), data_type: FLOAT16, name: half, raw_data });
+    }
+
+    /// What is stored, and the nodes that make weights of it.
+    fn finish(self) -> (Vec<TensorProto>, Vec<Node>) {
+        (self.stored, self.casts)
+    }
+}
+
+fn model(graph: Graph) -> Model {
+    Model {
         ir_version: IR_VERSION,
         producer_name: "landfall-train".into(),
         producer_version: env!("CARGO_PKG_VERSION").into(),
-        graph: Some(Graph {
-            node: nodes,
-            name: "head".into(),
-            initializer,
-            input: vec![batch_of(INPUT, sizes[0])],
-            output: vec![batch_of(OUTPUT, sizes[sizes.len() - 1])],
-        }),
+        graph: Some(graph),
         opset_import: vec![OperatorSet { domain: String::new(), version: OPSET }],
-    };
-    model.encode_to_vec()
+    }
 }
 
-/// A float matrix whose number of rows is left open.
-fn batch_of(name: &str, columns: usize) -> ValueInfo {
-    let rows = Dimension { value: None, parameter: Some("N".into()) };
-    let columns = Dimension { value: Some(columns as i64), parameter: None };
-    let tensor = TensorType { element: FLOAT, shape: Some(Shape { dim: vec![rows, columns] }) };
+/// A float tensor of these sizes for each of a number of examples that is left open.
+fn batch_of(name: &str, sizes: &[usize]) -> ValueInfo {
+    let open = Dimension { value: None, parameter: Some("N".into()) };
+    let sizes = sizes.iter().map(|size| Dimension { value: Some(*size as i64), parameter: None });
+    let dim = std::iter::once(open).chain(sizes).collect();
+    let tensor = TensorType { element: FLOAT, shape: Some(Shape { dim }) };
     ValueInfo { name: name.into(), r#type: Some(Type { tensor: Some(tensor) }) }
 }

@@ -113,15 +113,16 @@ impl<'a> Trainer<'a> {
         Ok((numbers(logits)?, others.into_iter().map(numbers).collect::<Result<_>>()?))
     }
 
-    pub(crate) fn save(&self) -> Result<[Vec<u8>; 3]> {
+    pub(crate) fn save(&self) -> Result<Vec<Vec<u8>>> {
         let cannot = |e| anyhow!("burn cannot write its own state: {e:?}");
         let network = self.network.clone().into_record().into_bytes().map_err(cannot)?;
         let rest = self.rest.into_bytes().map_err(cannot)?;
         let bridge = self.bridge.into_bytes().map_err(cannot)?;
-        Ok([network, rest, bridge].map(|bytes| bytes.to_vec()))
+        Ok([network, rest, bridge].map(|bytes| bytes.to_vec()).to_vec())
     }
 
-    pub(crate) fn load(&mut self, [network, rest, bridge]: [Vec<u8>; 3]) -> Result<()> {
+    pub(crate) fn load(&mut self, bytes: Vec<Vec<u8>>) -> Result<()> {
+        let [network, rest, bridge] = bytes.try_into().map_err(|_| anyhow!("a checkpoint has three parts"))?;
         let cannot = |e| anyhow!("burn cannot read the state in a checkpoint: {e:?}");
         let record = ModuleRecord::from_bytes(Bytes::from_bytes_vec(network)).map_err(cannot)?;
         self.network = self.network.clone().load_record(record);

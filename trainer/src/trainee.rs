@@ -59,7 +59,7 @@ impl Fixed {
 }
 
 /// Reads embeddings of cells, little-endian f32 `[cells, E]`, as `[E, cells]`.
-fn read_embeddings(file: &Path, cells: usize, device: &Device) -> Result<Tensor<2>> {
+pub(crate) fn read_embeddings(file: &Path, cells: usize, device: &Device) -> Result<Tensor<2>> {
     let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
     if bytes.is_empty() || bytes.len() % (4 * cells) != 0 {
         bail!("{} holds {} bytes, which are no rows of f32 for {cells} cells", file.display(), bytes.len());

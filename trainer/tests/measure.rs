@@ -48,7 +48,8 @@ fn write_data(dir: &Path) -> Result<()> {
 
 fn encoder() -> Value {
     json!({
-        "encoder": {"file": "e.onnx", "sha256": "0", "bytes": 0, "input": "x", "output": "y", "dim": TOWNS.len()},
+        "encoder": {"file": "e.onnx", "sha256": "0", "bytes": 0, "input": "x", "output": "y", "dim": TOWNS.len(),
+            "from": {"pip": "none==0", "member": "e.onnx"}},
         "preprocess": {"size": 8, "resize": "bicubic", "crop": "center", "mean": [0, 0, 0], "std": [1, 1, 1]},
     })
 }

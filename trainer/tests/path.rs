@@ -49,7 +49,8 @@ fn write_data(dir: &Path) -> Result<()> {
     fs::write(dir.join("features/files.txt"), files)?;
     fs::write(dir.join("features/rows.f32"), rows)?;
     let encoder = format!(
-        r#"{{"encoder":{{"file":"e.onnx","sha256":"0","bytes":0,"input":"pixel_values","output":"image_embeds","dim":{DIM}}},
+        r#"{{"encoder":{{"file":"e.onnx","sha256":"0","bytes":0,"input":"pixel_values","output":"image_embeds","dim":{DIM},
+            "from":{{"pip":"none==0","member":"e.onnx"}}}},
             "preprocess":{{"size":8,"resize":"bicubic","crop":"center","mean":[0,0,0],"std":[1,1,1]}}}}"#
     );
     fs::write(dir.join("recipe.toml"), RECIPE)?;

@@ -11,10 +11,10 @@ use serde::Deserialize;
 use crate::command::say;
 use crate::wheel;
 
-/// The part of bundle.json that set-up reads.
+/// The part of bundle.json that set-up reads; the description of an encoder to train on is the same without a name.
 #[derive(Deserialize)]
 struct Bundle {
-    name: String,
+    name: Option<String>,
     encoder: Option<Entry>,
     head: Option<Entry>,
 }
@@ -35,20 +35,24 @@ struct From {
     member: String,
 }
 
-/// Fetch what the bundles of this workspace name and the cache lacks.
+/// Fetch what the bundles of this workspace, and the encoders that training begins with, name and the cache lacks.
 pub(crate) fn set_up(root: &Path) -> Result<()> {
-    let mut files = root.join("model/bundles").read_dir().map_or_else(
-        |_| Vec::new(),
-        |folders| folders.filter_map(|folder| Some(folder.ok()?.path().join("bundle.json"))).collect(),
-    );
-    files.retain(|file| file.is_file());
+    let listed = |folder: &str| -> Vec<PathBuf> {
+        let entries = root.join(folder).read_dir().into_iter().flatten();
+        entries.filter_map(|entry| Some(entry.ok()?.path())).collect()
+    };
+    let bundles = listed("model/bundles").into_iter().map(|folder| folder.join("bundle.json"));
+    let mut files: Vec<PathBuf> = bundles.chain(listed("trainer/encoders")).collect();
+    files.retain(|file| file.is_file() && file.extension().is_some_and(|extension| extension == "json"));
     files.sort();
     let mut fetched = 0;
     for file in files {
         let bundle = read(&file)?;
+        let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+        let name = bundle.name.as_deref().unwrap_or(&stem);
         for entry in [&bundle.encoder, &bundle.head].into_iter().flatten() {
             if let Some(from) = &entry.from {
-                let what = format!("{} {}", bundle.name, entry.file);
+                let what = format!("{name} {}", entry.file);
                 let place = ensure(&file, entry, from).with_context(|| what.clone())?;
                 say("bundle", format_args!("{what}: {}", place.display()));
                 fetched += 1;
@@ -183,7 +187,7 @@ mod tests {
         std::fs::write(&file, description(ABC)).unwrap();
         let bundle = read(&file).unwrap();
         let encoder = bundle.encoder.unwrap();
-        assert_eq!((bundle.name.as_str(), encoder.bytes), ("desktop", Some(3)));
+        assert_eq!((bundle.name.as_deref(), encoder.bytes), (Some("desktop"), Some(3)));
         assert_eq!(encoder.from.unwrap().member, "a/b.onnx");
         assert!(bundle.head.unwrap().from.is_none());
     }

@@ -1,0 +1,68 @@
+//! How good a student is on pictures it has not learned from.
+
+use std::collections::HashMap;
+
+use anyhow::Result;
+use burn::tensor::{Device, Tensor, TensorData};
+use landfall_model::CellTable;
+use landfall_model::preprocess::Preprocess;
+
+use super::pictures::Cache;
+use super::student::Student;
+use crate::head;
+use crate::metrics::{self, Report};
+use crate::nn::lite;
+use crate::samples::{self, Sample};
+
+/// Pictures that a student is measured on.
+pub(super) struct HeldOut<'a> {
+    pub(super) samples: &'a [Sample],
+    pub(super) cache: &'a Cache,
+    pub(super) table: &'a CellTable,
+    pub(super) preprocess: &'a Preprocess,
+}
+
+/// Pictures that go through the network at once.
+const BLOCK: usize = 32;
+
+impl HeldOut<'_> {
+    /// Mean points of the best pins from one view.
+    pub(super) fn points(&self, student: &Student) -> Result<f64> {
+        Ok(self.reports(student)?.get(&1).map_or(0.0, |report| report.quality.geoscore))
+    }
+
+    /// Quality by number of views, of the student's own logits at the temperature that suits them best.
+    pub(super) fn reports(&self, student: &Student) -> Result<HashMap<usize, Report>> {
+        let logits = self.logits(student)?;
+        let of_file: HashMap<_, _> = self.samples.iter().map(|sample| &sample.row.file).zip(logits).collect();
+        let mut reports = HashMap::new();
+        for views in [1, 4] {
+            let rounds = samples::rounds(self.samples, views).into_iter().filter(|round| round.len() == views);
+            let logits = |round: Vec<&Sample>| {
+                Some((round[0].row.at?, round.iter().map(|sample| of_file[&sample.row.file].clone()).collect()))
+            };
+            let rounds: Vec<_> = rounds.filter_map(logits).collect();
+            let Some(t) = metrics::fit_temperature(self.table, &rounds) else { continue };
+            let answers = metrics::answer(self.table, &rounds, |_| t);
+            reports.extend(metrics::report(self.table, &answers).map(|report| (views, report)));
+        }
+        Ok(reports)
+    }
+
+    fn logits(&self, student: &Student) -> Result<Vec<Vec<f32>>> {
+        let (mut reader, side) = (self.cache.reader()?, self.preprocess.size as usize);
+        let mut logits = Vec::with_capacity(self.samples.len());
+        for start in (0..self.samples.len()).step_by(BLOCK) {
+            let end = (start + BLOCK).min(self.samples.len());
+            let mut patches = Vec::new();
+            for i in start..end {
+                patches.extend(lite::patches_of(&reader.read(i)?, self.preprocess));
+            }
+            let input = TensorData::new(patches, lite::patches_shape(end - start, side));
+            let said = student.forward(Tensor::from_data(input, &Device::flex()));
+            let said = head::numbers(said.logits.into_data())?;
+            logits.extend(said.chunks_exact(said.len() / (end - start)).map(<[f32]>::to_vec));
+        }
+        Ok(logits)
+    }
+}

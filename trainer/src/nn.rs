@@ -1,0 +1,4 @@
+//! Networks in burn: the small convolutional encoder of the pocket bundle.
+
+pub mod channels_last;
+pub mod lite;

@@ -1,0 +1,63 @@
+//! A head as an ONNX network.
+
+use landfall_model::onnx::{Graph, int, ints, node};
+use prost::Message;
+
+use super::{Precision, Weights, batch_of, model};
+use crate::head::{Description, Layers};
+
+/// Name of the head's input, `[N, dim]`.
+const INPUT: &str = "image_embeds";
+/// Name of the head's output, `[N, cells]`.
+pub const OUTPUT: &str = "cell_logits";
+
+/// The bytes of a head's ONNX file: unit length, then standardising folded into the first linear layer (a Gemm, whose
+/// weights stand as burn has them), a ReLU between layers. `layers` are weights `[in, out]` and bias of each.
+pub fn head(description: &Description, mut layers: Layers, precision: Precision) -> Vec<u8> {
+    let sizes = &description.sizes;
+    if let Some((weights, bias)) = layers.first_mut() {
+        // ((x - m) / s) W + b  =  x (W / s) + (b - m (W / s)); the sum in f64, it runs over hundreds of terms.
+        let outputs = bias.len();
+        let mut shift = vec![0.0f64; outputs];
+        let moments = description.mean.iter().zip(&description.deviation);
+        for (row, (mean, deviation)) in weights.chunks_exact_mut(outputs).zip(moments) {
+            for (weight, shift) in row.iter_mut().zip(&mut shift) {
+                *weight /= deviation;
+                *shift += f64::from(*mean) * f64::from(*weight);
+            }
+        }
+        bias.iter_mut().zip(shift).for_each(|(bias, shift)| *bias = (f64::from(*bias) - shift) as f32);
+    }
+
+    let mut stored = Weights::new(precision);
+    stored.exact("tiny", &[1], &[1e-12]);
+    let mut nodes = vec![
+        node("ReduceL2", &[INPUT], "length", vec![ints("axes", vec![-1]), int("keepdims", 1)]),
+        node("Max", &["length", "tiny"], "divisor", Vec::new()),
+        node("Div", &[INPUT, "divisor"], "unit", Vec::new()),
+    ];
+    let mut from = "unit".to_owned();
+    for (i, (weights, bias)) in layers.iter().enumerate() {
+        let is_last = i + 1 == layers.len();
+        let (weight_name, bias_name) = (format!("weight_{i}"), format!("bias_{i}"));
+        stored.add(&weight_name, &[sizes[i] as i64, sizes[i + 1] as i64], weights);
+        stored.exact(&bias_name, &[sizes[i + 1] as i64], bias);
+        let to = if is_last { OUTPUT.to_owned() } else { format!("linear_{i}") };
+        nodes.push(node("Gemm", &[&from, &weight_name, &bias_name], &to, Vec::new()));
+        from = to;
+        if !is_last {
+            let to = format!("hidden_{i}");
+            nodes.push(node("Relu", &[&from], &to, Vec::new()));
+            from = to;
+        }
+    }
+    let (initializer, casts) = stored.finish();
+    let graph = Graph {
+        node: casts.into_iter().chain(nodes).collect(),
+        name: "head".into(),
+        initializer,
+        input: vec![batch_of(INPUT, &[sizes[0]])],
+        output: vec![batch_of(OUTPUT, &[sizes[sizes.len() - 1]])],
+    };
+    model(graph).encode_to_vec()
+}

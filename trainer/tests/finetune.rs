@@ -1,0 +1,135 @@
+//! Fine-tuning on real pictures, as a person types it: the desktop bundle teaches EfficientNet-Lite0, a run is broken
+//! off and gone on with, and what comes out embeds pictures.
+
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first thing that is wrong")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+const RECIPE: &str = r#"
+[data]
+cache = "DIR/pictures"
+
+[teacher]
+bundle = "model/bundles/desktop"
+features = "DIR/features"
+
+[student]
+encoder = "trainer/encoders/efficientnet-lite0.json"
+cell_embeddings = "trainer/recipes/desktop/cell_embeddings.f32"
+
+[train]
+seed = 3
+batch = 4
+weight_decay = 0.01
+clip = 1.0
+average = 0.5
+embedding = 4.0
+posterior = 1.0
+details = 0.3
+
+[augment]
+scale = 0.8
+colour = 0.2
+jpeg = 0.5
+
+[[stage]]
+epochs = 2
+side = 32
+frozen = 16
+rate = 1e-3
+
+[[stage]]
+epochs = 3
+side = 64
+rate = 1e-3
+trunk = 0.1
+warm_up = 0.2
+"#;
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// Eight views of the fixtures, in an index.
+fn write_index(dir: &Path) {
+    let mut index = String::from("set,file,lat,lng,iso2,country,label_level,group,heading,split,source,licence\n");
+    let mut rounds: Vec<PathBuf> =
+        workspace().join("fixtures/rounds").read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
+    rounds.sort();
+    for (i, round) in rounds.iter().filter(|round| round.join("view_000.jpg").is_file()).take(8).enumerate() {
+        let file = round.join("view_000.jpg");
+        index +=
+            &format!("fixtures,{},{i},{i},FR,,,g{i},0,train,,\n", file.strip_prefix(workspace()).unwrap().display());
+    }
+    assert_eq!(index.lines().count(), 9);
+    std::fs::write(dir.join("index.csv"), index).unwrap();
+    std::fs::write(dir.join("recipe.toml"), RECIPE.replace("DIR", &dir.display().to_string())).unwrap();
+}
+
+fn run(dir: &Path, args: &str) -> Output {
+    let args = args.replace("DIR", &dir.display().to_string());
+    Command::new(env!("CARGO_BIN_EXE_landfall-train"))
+        .args(args.split_whitespace())
+        .current_dir(workspace())
+        .output()
+        .unwrap()
+}
+
+fn must(dir: &Path, args: &str) -> String {
+    let output = run(dir, args);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{args}: {said}");
+    said
+}
+
+/// Mean loss of each epoch that a run told of.
+fn losses(said: &str) -> Vec<f64> {
+    let lines = said.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    lines.filter_map(|line| line["loss"].as_f64()).collect()
+}
+
+#[test]
+fn a_broken_off_run_goes_on_to_the_same_encoder() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    write_index(dir);
+    must(dir, "embed --index DIR/index.csv --images . --out DIR/features");
+    let finetune = "finetune --recipe DIR/recipe.toml --index DIR/index.csv --images . --json";
+    let straight = losses(&must(dir, &format!("{finetune} --out DIR/straight")));
+    assert_eq!(straight.len(), 5);
+    assert!(straight.last() < straight.first(), "{straight:?}");
+
+    let first = must(dir, &format!("{finetune} --out DIR/resumed --steps 7"));
+    assert!(first.contains("--resume goes on"), "{first}");
+    assert!(!dir.join("resumed/encoder.onnx").exists());
+    let other = run(dir, &format!("{finetune} --out DIR/resumed --resume --folds 3"));
+    assert!(String::from_utf8_lossy(&other.stderr).contains("other data"), "{other:?}");
+    let rest = losses(&must(dir, &format!("{finetune} --out DIR/resumed --resume")));
+    assert_eq!(rest[1..], straight[straight.len() - rest.len() + 1..]);
+    let bytes = |run: &str| std::fs::read(dir.join(run).join("encoder.onnx")).unwrap();
+    assert!(bytes("straight") == bytes("resumed"), "the encoders differ");
+    assert!(bytes("straight").len() < 7_000_000, "half as many bytes as 3.4 million weights have");
+
+    must(dir, "embed --index DIR/index.csv --images . --encoder DIR/straight/encoder.json --out DIR/student");
+    let rows = std::fs::read(dir.join("student/rows.f32")).unwrap();
+    assert_eq!(rows.len(), 8 * 1280 * 4);
+    assert!(rows.chunks_exact(4).all(|x| f32::from_le_bytes(x.try_into().unwrap()).is_finite()));
+}
+
+#[test]
+fn what_cannot_be_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    write_index(dir);
+    let finetune = "finetune --recipe DIR/recipe.toml --index DIR/index.csv --images . --out DIR/out";
+    let says = |recipe: &str, what: &str| {
+        std::fs::write(dir.join("recipe.toml"), recipe.replace("DIR", &dir.display().to_string())).unwrap();
+        let said = run(dir, finetune);
+        let text = String::from_utf8_lossy(&said.stderr).into_owned();
+        assert!(!said.status.success() && text.contains(what), "{text}");
+    };
+    says(&RECIPE.replace("batch = 4", "batch = 4\nbatches = 2"), "recipe.toml, line 16: unknown field `batches`");
+    says(&RECIPE.replace("side = 64", "side = 65"), "stage.side is a multiple of 32");
+    says(RECIPE, "DIR/features".replace("DIR", &dir.display().to_string()).as_str());
+}
