@@ -130,10 +130,7 @@ fn read(file: &Path, fingerprint: &str) -> Result<State> {
         Some(taken.to_vec())
     };
     let parts = header.lengths.iter().map(|n| take(*n)).collect::<Option<Vec<_>>>().with_context(damaged)?;
-    let mut floats = |n: usize| {
-        let bytes = take(4 * n)?;
-        Some(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect::<Vec<f32>>())
-    };
+    let mut floats = |n: usize| take(4 * n).map(|bytes| files::floats(&bytes));
     let mut best = None;
     if let Some(BestHeader { epoch, points, sizes }) = header.best {
         let layers = sizes.into_iter().map(|(weights, bias)| Some((floats(weights)?, floats(bias)?)));
@@ -166,7 +163,12 @@ pub fn fingerprint(
         hash.update(std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?);
     }
     moments.mean.iter().chain(&moments.deviation).for_each(|x| hash.update(x.to_le_bytes()));
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(hash))
+}
+
+/// A fingerprint, in hexadecimal.
+pub fn hex(hash: Sha256) -> String {
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

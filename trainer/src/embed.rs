@@ -220,8 +220,7 @@ pub fn load(dir: &Path) -> Result<(EncoderSpec, HashMap<PathBuf, Vec<f32>>)> {
     if rows.len() != files.lines().count() * spec.width() * 4 {
         bail!("{}: files.txt and rows.f32 do not match; run `landfall-train embed` again", dir.display());
     }
-    let number = |bytes: &[u8]| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-    let rows = rows.chunks_exact(spec.width() * 4).map(|row| row.chunks_exact(4).map(number).collect());
+    let rows = rows.chunks_exact(spec.width() * 4).map(files::floats);
     Ok((spec, files.lines().map(PathBuf::from).zip(rows).collect()))
 }
 

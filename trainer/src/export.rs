@@ -15,12 +15,10 @@ use crate::head::Head;
 use crate::onnx::Precision;
 use crate::{AnswerIsNo, files, index, metrics, onnx, samples};
 
-/// Burn's and ONNX Runtime's logits may differ by so much.
-const TOLERANCE: f32 = 1e-4;
-
 /// Makes a bundle of a head, its cells and its encoder.
 ///
-/// The exported head must give the logits that burn gives, to 1e-4, else nothing is written (exit 1).
+/// The exported head must give the logits that burn gives, to 1e-4 (1e-2 with 16-bit weights), else nothing is written
+/// (exit 1).
 #[derive(clap::Args)]
 #[command(
     after_help = "Example:\n  landfall-train export --head head --encoder encoder.json --cells cells.json --name desktop --version 2026.11.1 --out bundles/desktop"
@@ -83,7 +81,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let table: CellTable = files::read_json(&args.cells, "a cell table")?;
     let bytes = onnx::head(&head.description, head.layers()?, args.precision);
-    let difference = check(&head, &bytes)?;
+    let difference = check(&head, &bytes, args.precision)?;
     let manifest = Manifest {
         name: args.name.clone(),
         version: args.version.clone(),
@@ -106,8 +104,8 @@ pub fn run(args: &Args) -> Result<()> {
 /// Compares ONNX Runtime with burn on random embeddings; the largest difference of a logit.
 ///
 /// # Errors
-/// When it is above 1e-4, or ONNX Runtime cannot be found or refuses the head.
-pub fn check(head: &Head, onnx: &[u8]) -> Result<f32> {
+/// When it is more than the precision explains, or ONNX Runtime cannot be found or refuses the head.
+pub fn check(head: &Head, onnx: &[u8], precision: Precision) -> Result<f32> {
     let mut random = StdRng::seed_from_u64(7);
     let dim = head.description.mean.len();
     // Around the training pictures' mean, a few deviations wide and of any length, as real ones are.
@@ -125,10 +123,11 @@ pub fn check(head: &Head, onnx: &[u8]) -> Result<f32> {
     let _ = std::fs::remove_file(&file); // a left-over in the temporary folder is no failure
     let (theirs, ours) = (compared?.concat(), head.logits(&embeddings)?.concat());
     let difference = ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    let tolerance = precision.tolerance();
     // Written so that a NaN fails too.
-    if ours.len() != theirs.len() || !ours.iter().chain(&theirs).all(|x| x.is_finite()) || difference > TOLERANCE {
+    if ours.len() != theirs.len() || !ours.iter().chain(&theirs).all(|x| x.is_finite()) || difference > tolerance {
         let why =
-            format!("the exported head differs from burn's by {difference:.1e}; at most {TOLERANCE:.0e} is allowed");
+            format!("the exported head differs from burn's by {difference:.1e}; at most {tolerance:.0e} is allowed");
         return Err(AnswerIsNo(why).into());
     }
     Ok(difference)
@@ -217,9 +216,12 @@ mod tests {
     fn onnx_runtime_agrees_with_burn() {
         for sizes in [&[8, 20][..], &[8, 16, 20]] {
             let head = random_head(sizes);
-            let bytes = onnx::head(&head.description, head.layers().unwrap(), Precision::F32);
-            let difference = check(&head, &bytes).unwrap();
-            assert!(difference < TOLERANCE, "{difference}");
+            let [whole, half] = [Precision::F32, Precision::F16].map(|precision| {
+                let bytes = onnx::head(&head.description, head.layers().unwrap(), precision);
+                (check(&head, &bytes, precision).unwrap(), bytes.len())
+            });
+            assert!(whole.0 < 1e-4 && half.0 > whole.0, "{whole:?} {half:?}");
+            assert!(half.1 < whole.1);
         }
     }
 
@@ -228,7 +230,7 @@ mod tests {
         let head = random_head(&[8, 20]);
         let mut layers = head.layers().unwrap();
         layers[0].0[3] += 0.1;
-        let error = check(&head, &onnx::head(&head.description, layers, Precision::F32)).unwrap_err();
+        let error = check(&head, &onnx::head(&head.description, layers, Precision::F32), Precision::F32).unwrap_err();
         assert_eq!(crate::exit_code(&error), 1, "{error}");
     }
 

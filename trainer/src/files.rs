@@ -1,9 +1,10 @@
-//! Writing files so that nobody ever sees half of one: under a temporary name beside the target, then renamed.
+//! Files read with errors that name them, and written so that nobody ever sees half of one: under a temporary name
+//! beside the target, then renamed.
 
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -30,6 +31,23 @@ pub fn write(file: &Path, bytes: &[u8]) -> Result<()> {
 /// As [`write`].
 pub fn write_json(file: &Path, value: &impl Serialize) -> Result<()> {
     write(file, (serde_json::to_string_pretty(value)? + "\n").as_bytes())
+}
+
+/// Reads a toml file; an error names the line.
+///
+/// # Errors
+/// When it cannot be read or holds something else.
+pub fn read_toml<T: DeserializeOwned>(file: &Path) -> Result<T> {
+    let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    toml::from_str(&text).map_err(|error| {
+        let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
+        anyhow!("{}, line {line}: {}", file.display(), error.message())
+    })
+}
+
+/// Little-endian 32-bit floats; bytes that make no whole one are left out.
+pub fn floats(bytes: &[u8]) -> Vec<f32> {
+    bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
 }
 
 /// Reads a json file; `what` names its contents for the error message, as in "a cell table".

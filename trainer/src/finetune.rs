@@ -11,7 +11,7 @@ use landfall_model::Bundle;
 use landfall_model::bundle::{EncoderFile, sha256_of};
 use sha2::{Digest, Sha256};
 
-use crate::checkpoint::Checkpoints;
+use crate::checkpoint::{self, Checkpoints};
 use crate::embed::EncoderSpec;
 use crate::onnx::{self, Precision};
 use crate::samples::{self, Sample};
@@ -163,7 +163,7 @@ fn fingerprint(recipe: &Recipe, teacher: &Bundle, samples: &[Sample]) -> Result<
         hash.update(format!("{:?}", sample.row.file));
         sample.variants.iter().flatten().for_each(|x| hash.update(x.to_le_bytes()));
     }
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(checkpoint::hex(hash))
 }
 
 /// Writes the encoder and its description, once ONNX Runtime answers as burn does.

@@ -180,7 +180,7 @@ impl Head {
         let description: Description = files::read_json(&dir.join("head.json"), "the description of a head")?;
         let file = dir.join("weights.f32");
         let bytes = std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
-        let numbers: Vec<f32> = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+        let numbers = files::floats(&bytes);
         let wanted: usize = description.sizes.windows(2).map(|pair| (pair[0] + 1) * pair[1]).sum();
         if bytes.len() != wanted * 4 || description.sizes.len() < 2 {
             bail!("{} does not hold the weights that head.json describes; fit the head again", file.display());

@@ -26,6 +26,16 @@ pub enum Precision {
     F16,
 }
 
+impl Precision {
+    /// By how much burn and ONNX Runtime may differ: in logits, and in features by the largest of them.
+    pub fn tolerance(self) -> f32 {
+        match self {
+            Self::F32 => 1e-4,
+            Self::F16 => 1e-2,
+        }
+    }
+}
+
 /// The weights of a network, as they are stored.
 struct Weights {
     precision: Precision,

@@ -10,6 +10,7 @@ use burn::tensor::{Device, Tensor, TensorData, activation};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+use crate::files;
 use crate::head::{Layers, numbers};
 use crate::objective::{Objective, Other};
 use crate::recipe::Recipe;
@@ -64,7 +65,7 @@ pub(crate) fn read_embeddings(file: &Path, cells: usize, device: &Device) -> Res
     if bytes.is_empty() || bytes.len() % (4 * cells) != 0 {
         bail!("{} holds {} bytes, which are no rows of f32 for {cells} cells", file.display(), bytes.len());
     }
-    let values: Vec<f32> = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+    let values = files::floats(&bytes);
     let width = values.len() / cells;
     if let Some(i) = values.iter().position(|x| !x.is_finite()) {
         bail!("{}, row {}: not a finite number", file.display(), i / width);

@@ -1,10 +1,13 @@
 //! Fine-tuning on real pictures, as a person types it: the desktop bundle teaches EfficientNet-Lite0, a run is broken
-//! off and gone on with, and what comes out embeds pictures.
+//! off and gone on with, and what comes out becomes a bundle.
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first thing that is wrong")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+
+use landfall_model::classifier::Classifier;
+use landfall_model::{Bundle, preprocess};
 
 const RECIPE: &str = r#"
 [data]
@@ -45,6 +48,17 @@ side = 64
 rate = 1e-3
 trunk = 0.1
 warm_up = 0.2
+"#;
+
+const HEAD: &str = r#"
+[data]
+features = ["DIR/student"]
+index = "DIR/index.csv"
+cells = "model/bundles/desktop/cells.json"
+
+[train]
+epochs = 2
+batch = 4
 "#;
 
 fn workspace() -> PathBuf {
@@ -115,6 +129,21 @@ fn a_broken_off_run_goes_on_to_the_same_encoder() {
     let rows = std::fs::read(dir.join("student/rows.f32")).unwrap();
     assert_eq!(rows.len(), 8 * 1280 * 4);
     assert!(rows.chunks_exact(4).all(|x| f32::from_le_bytes(x.try_into().unwrap()).is_finite()));
+
+    std::fs::write(dir.join("head.toml"), HEAD.replace("DIR", &dir.display().to_string())).unwrap();
+    must(dir, "fit --recipe DIR/head.toml --out DIR/head");
+    let cells = "model/bundles/desktop/cells.json";
+    must(
+        dir,
+        &format!(
+            "export --head DIR/head --encoder DIR/straight/encoder.json --cells {cells} --name tiny --version 1 \
+             --precision f16 --out DIR/tiny"
+        ),
+    );
+    let classifier = Classifier::load(Bundle::open(&dir.join("tiny")).unwrap()).unwrap();
+    let round = workspace().join("fixtures/rounds/rome-colosseum/view_000.jpg");
+    let logits = classifier.logits(&[preprocess::open(&round).unwrap()]).unwrap();
+    assert_eq!((logits.len(), logits[0].len()), (1, classifier.bundle.cells.cells.len()));
 }
 
 #[test]

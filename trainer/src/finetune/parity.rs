@@ -19,10 +19,6 @@ use crate::onnx::Precision;
 /// # Errors
 /// When it is more than the precision explains (exit 1), or ONNX Runtime cannot be found or refuses the network.
 pub(super) fn check(file: &Path, spec: &EncoderSpec, network: &Lite, precision: Precision) -> Result<f32> {
-    let tolerance = match precision {
-        Precision::F32 => 1e-4,
-        Precision::F16 => 1e-2,
-    };
     let (side, mut random) = (spec.preprocess.size as usize, StdRng::seed_from_u64(7));
     let encoder = Encoder::load(file, spec.encoder.clone(), spec.preprocess.clone(), 1)?;
     let mut largest = 0.0f32;
@@ -43,6 +39,7 @@ pub(super) fn check(file: &Path, spec: &EncoderSpec, network: &Lite, precision: 
         let apart = ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs() / most);
         largest = apart.fold(largest, |largest, x| if x <= largest { largest } else { x });
     }
+    let tolerance = precision.tolerance();
     if largest <= tolerance {
         return Ok(largest);
     }

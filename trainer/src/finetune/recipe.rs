@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use super::pictures::Augment;
+use crate::files;
 
 /// A whole recipe. Paths are relative to the working directory.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -109,12 +110,7 @@ impl Recipe {
     /// # Errors
     /// When the file cannot be read, holds something unknown (the message names the line) or a setting makes no sense.
     pub(super) fn read(file: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-        let wrong = |error: toml::de::Error| {
-            let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
-            anyhow!("{}, line {line}: {}", file.display(), error.message())
-        };
-        let recipe: Self = toml::from_str(&text).map_err(wrong)?;
+        let recipe: Self = files::read_toml(file)?;
         recipe.check().with_context(|| format!("{} asks for what cannot be", file.display()))?;
         Ok(recipe)
     }

@@ -15,6 +15,7 @@ use landfall_model::preprocess::Preprocess;
 use pytorch_reader::PytorchReader;
 
 use super::channels_last::{bias_relu6, depthwise};
+use crate::files;
 use crate::head::numbers;
 
 /// Numbers that the encoder gives for a picture.
@@ -299,8 +300,7 @@ impl Weights {
     fn numbers(&self, name: &str) -> Result<(Vec<f32>, Vec<usize>)> {
         let tensor = self.reader.get(name).with_context(|| format!("there is no {name}"))?;
         let bytes = tensor.read().with_context(|| format!("{name} cannot be read"))?;
-        let numbers = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-        Ok((numbers, tensor.shape().to_vec()))
+        Ok((files::floats(&bytes), tensor.shape().to_vec()))
     }
 }
 

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use serde::Deserialize;
 
 use super::Recipe;
+use crate::files;
 
 /// What every command that trains takes: a recipe, and what is changed of it.
 #[derive(clap::Args, Clone, Debug)]
@@ -54,14 +55,9 @@ impl Choice {
 }
 
 fn read(file: &Path, changes: &[String]) -> Result<Recipe> {
-    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let wrong = |error: toml::de::Error| {
-        let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
-        anyhow!("{}, line {line}: {}", file.display(), error.message())
-    };
-    let mut recipe: Recipe = toml::from_str(&text).map_err(wrong)?;
+    let mut recipe: Recipe = files::read_toml(file)?;
     if !changes.is_empty() {
-        let mut table: toml::Table = toml::from_str(&text).map_err(wrong)?;
+        let mut table: toml::Table = files::read_toml(file)?;
         changes.iter().try_for_each(|change| set(&mut table, change))?;
         let refused = |error: toml::de::Error| anyhow!("--set {}: {}", changes.join(" --set "), error.message());
         recipe = Recipe::deserialize(table).map_err(refused)?;
