@@ -79,6 +79,9 @@ pub struct Args {
     /// Description of the encoder
     #[arg(long, default_value = "trainer/encoders/clip-vit-b16.json")]
     encoder: PathBuf,
+    /// Look at the whole of each picture alone, not at its details
+    #[arg(long)]
+    whole: bool,
     /// Feature folder to write or to complete
     #[arg(long)]
     out: PathBuf,
@@ -93,7 +96,10 @@ pub struct Args {
 /// When the index, the encoder or the folder cannot be used. A picture that cannot be read is named, counted and left
 /// out; the command then fails at its end, with all others embedded.
 pub fn run(args: &Args) -> Result<()> {
-    let spec = EncoderSpec::read(&args.encoder)?;
+    let mut spec = EncoderSpec::read(&args.encoder)?;
+    if args.whole {
+        spec.preprocess.details.clear();
+    }
     let mut folder = Folder::open(&args.out, &spec)?;
     let wanted: Vec<PathBuf> = index::read_splits(&args.index, &args.split)?
         .into_iter()

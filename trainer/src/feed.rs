@@ -129,7 +129,7 @@ impl<'a> Feed<'a> {
 }
 
 /// Each row times its share, plus the rest of its partner's row.
-fn mixed(values: &[f32], share: &[f32], partner: &[usize]) -> Vec<f32> {
+pub(crate) fn mixed(values: &[f32], share: &[f32], partner: &[usize]) -> Vec<f32> {
     let width = values.len() / share.len().max(1);
     let row = |i: usize| &values[i * width..(i + 1) * width];
     let one = |i: usize| row(i).iter().zip(row(partner[i])).map(move |(a, b)| share[i] * a + (1.0 - share[i]) * b);

@@ -3,16 +3,19 @@
 //! The student learns what the teacher's encoder says of a picture, and of each of its details, and what the teacher's
 //! head makes of the whole. Its encoder is then used like any other: `embed`, `fit` and `export` make a bundle of it.
 
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
 use landfall_model::Bundle;
 use landfall_model::bundle::{EncoderFile, sha256_of};
+use landfall_model::preprocess::Preprocess;
 use sha2::{Digest, Sha256};
 
 use crate::checkpoint::{self, Checkpoints};
 use crate::embed::EncoderSpec;
+use crate::head::{Description, Head, Network};
 use crate::onnx::{self, Precision};
 use crate::samples::{self, Sample};
 use crate::{files, index, live};
@@ -36,7 +39,8 @@ use student::Student;
 
 /// Trains a small encoder on pictures, taught by a bundle.
 ///
-/// Writes `encoder.onnx` and `encoder.json`, which `embed`, `fit` and `export` take. Ctrl-C keeps the last checkpoint.
+/// Writes `encoder.onnx` and `encoder.json`, which `embed`, `fit` and `export` take, and in `head` what the student made of
+/// the teacher's posterior, which `export` takes as a head. Ctrl-C keeps the last checkpoint.
 #[derive(clap::Args)]
 #[command(
     after_help = "Example:\n  landfall-train finetune --recipe trainer/recipes/pocket.toml --index index.csv --images photos --out runs/pocket"
@@ -103,7 +107,9 @@ pub fn run(args: &Args) -> Result<()> {
     };
     let (pictures, held) = (cache("train", &rest)?, cache("held-out", &out)?);
     let begin = EncoderSpec::read(&recipe.student.encoder)?;
-    let preprocess = &begin.preprocess;
+    // It looks where the teacher looks.
+    let details = spec.preprocess.details.clone();
+    let preprocess = &Preprocess { size: recipe.student.side, details, ..begin.preprocess.clone() };
     let lessons = Lessons::new(&recipe, &teacher, &spec, &rest, &pictures, preprocess)?;
     let held_out = HeldOut { samples: &out, cache: &held, table: &teacher.cells, preprocess };
     let Where::Cpu = args.device;
@@ -111,7 +117,9 @@ pub fn run(args: &Args) -> Result<()> {
     let cells = teacher.cells.cells.len();
     let pretrained = begin.encoder.locate(recipe.student.encoder.parent().unwrap_or(Path::new(".")))?;
     let cell_embeddings = recipe.student.cell_embeddings.as_deref();
-    let student = Student::new(&pretrained, cell_embeddings, spec.encoder.dim, cells, recipe.train.seed, &device)?;
+    let dim = spec.encoder.dim;
+    let student =
+        Student::new(&pretrained, cell_embeddings, (dim, preprocess.squares()), cells, recipe.train.seed, &device)?;
     let mut learner = Learner::new(&recipe, student, device);
     let course = Course {
         recipe: &recipe,
@@ -127,32 +135,59 @@ pub fn run(args: &Args) -> Result<()> {
         return Ok(());
     }
     let reports = held_out.reports(learner.averaged())?;
-    for (views, report) in &reports {
+    for (views, (_, report)) in &reports {
         let quality = &report.quality;
         let (points, median, country, n) = (quality.geoscore, quality.median_km, quality.country, report.n);
         eprintln!(
             "held out, views {views}: {points:.0} points, median {median:.0} km, country {country:.1} %, n = {n}"
         );
     }
+    let held_out: BTreeMap<_, _> = reports.iter().map(|(views, (_, report))| (views, report)).collect();
+    let held_out = serde_json::to_value(held_out)?;
     if args.json {
-        println!("{}", serde_json::json!({ "held_out": reports }));
+        println!("{}", serde_json::json!({ "held_out": held_out }));
     }
-    write(args, &begin, learner.averaged())?;
+    let student_spec = EncoderSpec { encoder: EncoderFile { dim, ..begin.encoder }, preprocess: preprocess.clone() };
+    let encoder = write(args, student_spec, learner.averaged())?;
+    let numbers = dim * preprocess.squares();
+    let description = Description {
+        sizes: vec![numbers, cells],
+        cells_sha256: teacher.manifest.cells.sha256.clone(),
+        temperature: reports.iter().map(|(views, (t, _))| (*views, *t)).collect(),
+        settings: serde_json::to_value(&recipe)?,
+        held_out,
+        // As long as the squares' embeddings are while it learns.
+        mean: vec![0.0; numbers],
+        deviation: vec![(numbers as f32).sqrt().recip(); numbers],
+        encoder,
+    };
+    let network = Network::new(vec![learner.averaged().head()?], &Device::flex());
+    Head { description, network }.save(&args.out.join("head"))?;
     checkpoints.remove()
 }
 
-/// The pictures that the teacher has seen, with its embeddings of their squares, each of length 1.
+/// The pictures that the teacher has seen, with its embeddings of their squares, each of length 1. A picture that is in
+/// more than one folder is taken from the first.
 fn taught(args: &Args, recipe: &Recipe, teacher: &Bundle) -> Result<(EncoderSpec, Vec<Sample>)> {
-    let rows = index::read_splits(&args.index, &recipe.data.split)?;
-    let (spec, mut samples) = samples::join(rows, std::slice::from_ref(&recipe.teacher.features))?;
-    if !spec.agrees(&EncoderSpec::of(teacher)) {
-        let (features, bundle) = (recipe.teacher.features.display(), recipe.teacher.bundle.display());
-        bail!("{features} holds features of another encoder than that of {bundle}; embed the pictures again");
+    let all = EncoderSpec::of(teacher);
+    let whole = EncoderSpec { preprocess: Preprocess { details: Vec::new(), ..all.preprocess.clone() }, ..all.clone() };
+    let mut rows = index::read_splits(&args.index, &recipe.data.split)?;
+    let mut samples: Vec<Sample> = Vec::new();
+    for (i, folder) in recipe.teacher.features.iter().enumerate() {
+        let (spec, found) = samples::join(rows.clone(), std::slice::from_ref(folder))?;
+        let (features, bundle) = (folder.display(), recipe.teacher.bundle.display());
+        if !spec.agrees(if i == 0 { &all } else { &whole }) {
+            let what = if i == 0 { "all squares" } else { "the whole alone" };
+            bail!("{features} does not hold features of {what} by the encoder of {bundle}; embed the pictures again");
+        }
+        let known: HashSet<&Path> = found.iter().map(|sample| sample.row.file.as_path()).collect();
+        rows.retain(|row| !known.contains(row.file.as_path()));
+        samples.extend(found);
     }
     for embedding in samples.iter_mut().flat_map(|sample| &mut sample.variants) {
-        *embedding = embedding.chunks_exact(spec.encoder.dim).flat_map(samples::unit).collect();
+        *embedding = embedding.chunks_exact(all.encoder.dim).flat_map(samples::unit).collect();
     }
-    Ok((spec, samples))
+    Ok((all, samples))
 }
 
 /// Tells runs of different recipes and data apart.
@@ -167,9 +202,9 @@ fn fingerprint(recipe: &Recipe, teacher: &Bundle, samples: &[Sample]) -> Result<
 }
 
 /// Writes the encoder and its description, once ONNX Runtime answers as burn does.
-fn write(args: &Args, begin: &EncoderSpec, student: &Student) -> Result<()> {
-    let preprocess = begin.preprocess.clone();
-    let bytes = onnx::encoder(&student.trunk.plain()?, preprocess.size as usize, args.precision);
+fn write(args: &Args, spec: EncoderSpec, student: &Student) -> Result<EncoderSpec> {
+    let side = spec.preprocess.size as usize;
+    let bytes = onnx::encoder(&student.trunk.plain()?, student.projection()?, side, args.precision);
     let file = args.out.join("encoder.onnx");
     files::write(&file, &bytes)?;
     let encoder = EncoderFile {
@@ -177,13 +212,13 @@ fn write(args: &Args, begin: &EncoderSpec, student: &Student) -> Result<()> {
         sha256: sha256_of(&file).with_context(|| format!("cannot read {}", file.display()))?,
         bytes: bytes.len() as u64,
         input: onnx::PIXELS.into(),
-        output: onnx::FEATURES.into(),
+        output: onnx::EMBEDDING.into(),
         from: None,
-        ..begin.encoder.clone()
+        ..spec.encoder
     };
-    let spec = EncoderSpec { encoder, preprocess };
-    let difference = parity::check(&file, &spec, &student.trunk, args.precision)?;
+    let spec = EncoderSpec { encoder, preprocess: spec.preprocess };
+    let difference = parity::check(&file, &spec, student, args.precision)?;
     files::write_json(&args.out.join("encoder.json"), &spec)?;
     eprintln!("wrote {}; ONNX Runtime and burn differ by {difference:.1e} at most", args.out.display());
-    Ok(())
+    Ok(spec)
 }

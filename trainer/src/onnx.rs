@@ -2,14 +2,14 @@
 
 use half::f16;
 use landfall_model::onnx::{
-    Dimension, FLOAT, FLOAT16, Graph, Model, Node, OperatorSet, Shape, TensorProto, TensorType, Type, ValueInfo, int,
-    node, tensor,
+    Dimension, FLOAT, FLOAT16, Graph, INT8, Model, Node, OperatorSet, Shape, TensorProto, TensorType, Type, ValueInfo,
+    int, node, tensor,
 };
 
 mod encoder;
 mod head;
 
-pub use encoder::{INPUT as PIXELS, OUTPUT as FEATURES, encoder};
+pub use encoder::{INPUT as PIXELS, OUTPUT as EMBEDDING, encoder};
 pub use head::{OUTPUT as LOGITS, head};
 
 /// IR version 8 and operator set 17 load in every runtime since mid-2022.
@@ -24,14 +24,19 @@ pub enum Precision {
     F32,
     /// In half as many bytes; they are made 32-bit floats again when the network is loaded.
     F16,
+    /// In a quarter of the bytes, with a scale for each output; they are made 32-bit floats again when the network is
+    /// loaded, and activations stay such floats: it answers as fast as with those.
+    Int8,
 }
 
 impl Precision {
-    /// By how much burn and ONNX Runtime may differ: in logits, and in features by the largest of them.
+    /// By how much burn and ONNX Runtime may differ: in logits, and in embeddings by the largest number; with 8-bit
+    /// weights in logits too by the largest.
     pub fn tolerance(self) -> f32 {
         match self {
             Self::F32 => 1e-4,
             Self::F16 => 1e-2,
+            Self::Int8 => 2e-2,
         }
     }
 }
@@ -40,12 +45,13 @@ impl Precision {
 struct Weights {
     precision: Precision,
     stored: Vec<TensorProto>,
-    casts: Vec<Node>,
+    /// What makes weights of what is stored, once, when the network is loaded.
+    restore: Vec<Node>,
 }
 
 impl Weights {
     fn new(precision: Precision) -> Self {
-        Self { precision, stored: Vec::new(), casts: Vec::new() }
+        Self { precision, stored: Vec::new(), restore: Vec::new() }
     }
 
     /// Numbers that are too few to be worth less precision.
@@ -53,19 +59,42 @@ impl Weights {
         self.stored.push(tensor(name, dims, values));
     }
 
-    fn add(&mut self, name: &str, dims: &[i64], values: &[f32]) {
-        if self.precision == Precision::F32 {
-            return self.exact(name, dims, values);
+    /// Weights whose outputs lie along `axis`.
+    fn add(&mut self, name: &str, dims: &[i64], axis: usize, values: &[f32]) {
+        match self.precision {
+            Precision::F32 => self.exact(name, dims, values),
+            Precision::F16 => {
+                let raw_data = values.iter().flat_map(|x| f16::from_f32(*x).to_le_bytes()).collect();
+                self.cast(name, TensorProto { dims: dims.to_vec(), data_type: FLOAT16, name: String::new(), raw_data });
+            }
+            Precision::Int8 => {
+                let inner = dims[axis + 1..].iter().product::<i64>() as usize;
+                let scale_of = |i: usize| i / inner % dims[axis] as usize;
+                let mut scales = vec![0.0f32; dims[axis] as usize];
+                values.iter().enumerate().for_each(|(i, x)| scales[scale_of(i)] = scales[scale_of(i)].max(x.abs()));
+                // An output whose weights are all zero has any scale.
+                scales.iter_mut().for_each(|scale| *scale = if *scale > 0.0 { *scale / 127.0 } else { 1.0 });
+                let rounded = |(i, x): (usize, &f32)| (x / scales[scale_of(i)]).round() as i8 as u8;
+                let raw_data = values.iter().enumerate().map(rounded).collect();
+                let (whole, scale) = (format!("{name}_whole"), format!("{name}_scale"));
+                self.cast(&whole, TensorProto { dims: dims.to_vec(), data_type: INT8, name: String::new(), raw_data });
+                let shape: Vec<i64> = (0..dims.len()).map(|i| if i == axis { dims[axis] } else { 1 }).collect();
+                self.exact(&scale, &shape, &scales);
+                self.restore.push(node("Mul", &[&whole, &scale], name, Vec::new()));
+            }
         }
-        let half = format!("{name}_half");
-        let raw_data = values.iter().flat_map(|x| f16::from_f32(*x).to_le_bytes()).collect();
-        self.casts.push(node("Cast", &[&half], name, vec![int("to", FLOAT.into())]));
-        self.stored.push(TensorProto { dims: dims.to_vec(), data_type: FLOAT16, name: half, raw_data });
+    }
+
+    /// Stores numbers, and the node that makes floats called `name` of them.
+    fn cast(&mut self, name: &str, numbers: TensorProto) {
+        let stored = format!("{name}_stored");
+        self.restore.push(node("Cast", &[&stored], name, vec![int("to", FLOAT.into())]));
+        self.stored.push(TensorProto { name: stored, ..numbers });
     }
 
     /// What is stored, and the nodes that make weights of it.
     fn finish(self) -> (Vec<TensorProto>, Vec<Node>) {
-        (self.stored, self.casts)
+        (self.stored, self.restore)
     }
 }
 

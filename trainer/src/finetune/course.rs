@@ -58,15 +58,15 @@ impl Course<'_> {
             learner.load(state.bytes)?;
         }
         let steps = self.lessons.steps();
-        let epochs: usize = self.recipe.stage.iter().map(|stage| stage.epochs).sum();
-        let all = self.most.unwrap_or(usize::MAX).min(epochs * steps);
+        let whole: usize = self.recipe.stage.iter().map(|stage| stage.steps(steps)).sum();
+        let all = self.most.unwrap_or(usize::MAX).min(whole);
         let mut live =
-            Live::new(RUN, epochs, (done, epochs * steps), self.json)?.with_pictures(self.recipe.train.batch);
+            Live::new(RUN, whole.div_ceil(steps), (done, whole), self.json)?.with_pictures(self.recipe.train.batch);
         let (mut first, mut last) = (None, f32::NAN);
         let mut next = (done < all).then(|| self.lessons.batch(self.place(done).stage, done)).transpose()?;
         while let Some(batch) = next.take() {
             let Place { stage, number, step, .. } = self.place(done);
-            let rate = stage.rate_at(step, stage.epochs * steps);
+            let rate = stage.rate_at(step, stage.steps(steps));
             // The next batch is made while this one is learned from.
             let (loss, made) = std::thread::scope(|scope| {
                 let ahead = (done + 1 < all).then(|| {
@@ -94,10 +94,10 @@ impl Course<'_> {
                 let state = State { epoch: done, bytes: learner.save()?, best: None };
                 self.checkpoints.keep(RUN, self.fingerprint, &state)?;
             }
-            if is_whole_epoch {
-                let is_time = (done / steps).is_multiple_of(LOOK_EVERY) || done == epochs * steps;
+            if is_whole_epoch || done == whole {
+                let is_time = (done / steps).is_multiple_of(LOOK_EVERY) || done == whole;
                 let look = self.held_out.filter(|_| is_time);
-                live.epoch(done / steps, look.map(|out| out.points(learner.averaged())).transpose()?);
+                live.epoch(done.div_ceil(steps), look.map(|out| out.points(learner.averaged())).transpose()?);
             }
             if live::is_stopped() {
                 drop(live);
@@ -105,7 +105,7 @@ impl Course<'_> {
             }
         }
         match first {
-            Some(first) if done < epochs * steps => Ok(End::Stopped { first, last }),
+            Some(first) if done < whole => Ok(End::Stopped { first, last }),
             _ => Ok(End::Done),
         }
     }
@@ -116,11 +116,11 @@ impl Course<'_> {
         let mut stages = self.recipe.stage.iter().enumerate();
         loop {
             let (number, stage) = stages.next().expect("a step of the course lies in a stage");
-            let step = done - before * steps;
-            if step < stage.epochs * steps {
+            let step = done - before;
+            if step < stage.steps(steps) {
                 return Place { stage, number: number + 1, step };
             }
-            before += stage.epochs;
+            before += stage.steps(steps);
         }
     }
 

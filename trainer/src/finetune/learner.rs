@@ -38,16 +38,16 @@ impl<'a> Learner<'a> {
 
     /// Learns from a batch; gives the loss before it, which may be no number: then nothing was learned.
     pub(super) fn step(&mut self, batch: Batch, stage: &Stage, rate: f64) -> f32 {
-        let Batch { n, patches, embedding, posterior, is_whole } = batch;
-        let tensor = |values: Vec<f32>| {
-            let width = values.len() / n;
-            Tensor::<2>::from_data(TensorData::new(values, [n, width]), &self.device)
+        let Batch { n, squares, patches, embedding, posterior } = batch;
+        let tensor = |values: Vec<f32>, rows: usize| {
+            let width = values.len() / rows;
+            Tensor::<2>::from_data(TensorData::new(values, [rows, width]), &self.device)
         };
         let patches =
-            Tensor::<4>::from_data(TensorData::new(patches, lite::patches_shape(n, stage.side)), &self.device);
-        let lesson = Lesson { embedding: tensor(embedding), posterior: tensor(posterior), is_whole: tensor(is_whole) };
+            Tensor::<4>::from_data(TensorData::new(patches, lite::patches_shape(squares, stage.side)), &self.device);
+        let lesson = Lesson { embedding: tensor(embedding, squares), posterior: tensor(posterior, n) };
         let learning = self.student.clone().frozen(stage.frozen);
-        let loss = student::loss(learning.forward(patches), lesson, &self.recipe.train);
+        let loss = student::loss(learning.forward(patches, n), lesson, &self.recipe.train);
         let value: f32 = loss.clone().into_scalar();
         if !value.is_finite() {
             return value;

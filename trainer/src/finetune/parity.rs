@@ -8,17 +8,18 @@ use landfall_model::classifier::Encoder;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+use super::student::Student;
 use crate::AnswerIsNo;
 use crate::embed::EncoderSpec;
 use crate::head;
-use crate::nn::lite::{self, Lite};
+use crate::nn::lite;
 use crate::onnx::Precision;
 
-/// Compares the features of a few made-up pictures; the largest difference, by the largest feature.
+/// Compares the embeddings of a few made-up pictures; the largest difference, by the largest number.
 ///
 /// # Errors
 /// When it is more than the precision explains (exit 1), or ONNX Runtime cannot be found or refuses the network.
-pub(super) fn check(file: &Path, spec: &EncoderSpec, network: &Lite, precision: Precision) -> Result<f32> {
+pub(super) fn check(file: &Path, spec: &EncoderSpec, student: &Student, precision: Precision) -> Result<f32> {
     let (side, mut random) = (spec.preprocess.size as usize, StdRng::seed_from_u64(7));
     let encoder = Encoder::load(file, spec.encoder.clone(), spec.preprocess.clone(), 1)?;
     let mut largest = 0.0f32;
@@ -30,11 +31,14 @@ pub(super) fn check(file: &Path, spec: &EncoderSpec, network: &Lite, precision: 
         let view: Vec<u8> = (0..side * side * 3).map(|i| blocks[pixel(i)]).collect();
         let picture = image::RgbImage::from_raw(side as u32, side as u32, view);
         let picture = picture.context("a picture has three bytes a pixel")?;
-        let tensor = spec.preprocess.tensors(&picture).next().context("a picture has at least one square")?;
-        let theirs = encoder.embed_tensor(0, &tensor)?;
-        let patches = TensorData::new(lite::patches_of(&picture, &spec.preprocess), lite::patches_shape(1, side));
-        let ours = head::numbers(network.forward(Tensor::from_data(patches, &Device::flex())).into_data())?;
-        let most = ours.iter().copied().fold(0.0, f32::max);
+        let squares = spec.preprocess.squares();
+        let mut theirs = Vec::new();
+        for tensor in spec.preprocess.tensors(&picture) {
+            theirs.extend(encoder.embed_tensor(0, &tensor)?);
+        }
+        let patches = TensorData::new(lite::patches_of(&picture, &spec.preprocess), lite::patches_shape(squares, side));
+        let ours = head::numbers(student.embed(Tensor::from_data(patches, &Device::flex())).into_data())?;
+        let most = ours.iter().copied().map(f32::abs).fold(0.0, f32::max);
         // Written so that a NaN counts as a difference.
         let apart = ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs() / most);
         largest = apart.fold(largest, |largest, x| if x <= largest { largest } else { x });

@@ -44,18 +44,22 @@ pub(super) struct Data {
 pub(super) struct Teacher {
     /// Folder of the bundle whose head makes the posterior.
     pub(super) bundle: PathBuf,
-    /// What its encoder gave for the pictures, as `embed` writes it.
-    pub(super) features: PathBuf,
+    /// What its encoder gave for the pictures, as `embed` writes it: through all of its squares, and in further folders
+    /// of the whole alone, where its posterior is not to be learned.
+    pub(super) features: Vec<PathBuf>,
 }
 
 /// The network that learns.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct StudentChoice {
-    /// Description of the encoder that it begins with, whose file holds PyTorch's weights of EfficientNet-Lite0.
+    /// Description of the encoder that it begins with: EfficientNet-Lite0 from PyTorch, or what `finetune` made of it
+    /// before, as in the `bundle.json` of a bundle.
     pub(super) encoder: PathBuf,
     /// Fixed embeddings of the cells; none when left out.
     pub(super) cell_embeddings: Option<PathBuf>,
+    /// Side in pixels at which it sees each square once it is trained.
+    pub(super) side: u32,
 }
 
 /// How the weights are found.
@@ -76,16 +80,17 @@ pub(super) struct Training {
     pub(super) embedding: f32,
     /// Weight of the cross-entropy with the teacher's posterior.
     pub(super) posterior: f32,
-    /// Share of the pictures of which a detail of the teacher's is shown, not all.
-    pub(super) details: f64,
+    /// Both parameters of the beta distribution that pictures, and what is said of them, are blended by; 0 for none.
+    #[serde(default)]
+    pub(super) mixup: f32,
 }
 
 /// A part of the training.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Stage {
-    /// Passes over the pictures.
-    pub(super) epochs: usize,
+    /// Passes over the pictures, whole or in part.
+    pub(super) epochs: f64,
     /// Side of the pictures in pixels.
     pub(super) side: usize,
     /// The stem and so many blocks do not learn. All of them, and nothing of the encoder does.
@@ -124,13 +129,15 @@ impl Recipe {
         let wrong = [
             (self.stage.is_empty(), "there is no stage"),
             (train.batch == 0, "train.batch starts at 1"),
+            (self.teacher.features.is_empty(), "teacher.features names no folder"),
             (!positive(train.clip.into()), "train.clip must be above 0"),
             (!(0.0..1.0).contains(&train.average), "train.average is a share: from 0 to just below 1"),
-            (!share(train.details), "train.details is a share: from 0 to 1"),
+            (!weight(train.mixup), "train.mixup must not be below 0"),
+            (!(32..=320).contains(&self.student.side), "student.side is from 32 to 320"),
             (!(positive(augment.scale) && augment.scale <= 1.0), "augment.scale is a share: above 0, up to 1"),
             (!share(augment.jpeg), "augment.jpeg is a share: from 0 to 1"),
             (!(1..=augment.quality[1]).contains(&augment.quality[0]), "augment.quality is the lowest and the highest"),
-            (stage(|s| s.epochs == 0), "stage.epochs starts at 1"),
+            (stage(|s| !(s.epochs > 0.0 && s.epochs <= 1e4)), "stage.epochs must be above 0"),
             (stage(|s| s.side == 0 || !s.side.is_multiple_of(32)), "stage.side is a multiple of 32"),
             (self.stage.iter().any(|s| !positive(s.rate)), "stage.rate must be above 0"),
             (stage(|s| !(0.0..=1.0).contains(&s.end)), "stage.end is a share: from 0 to 1"),
@@ -148,6 +155,11 @@ impl Recipe {
 }
 
 impl Stage {
+    /// Its steps, where a pass over the pictures has `steps`.
+    pub(super) fn steps(&self, steps: usize) -> usize {
+        ((self.epochs * steps as f64).round() as usize).max(1)
+    }
+
     /// The heads' learning rate at a step of the stage's.
     pub(super) fn rate_at(&self, step: usize, steps: usize) -> f64 {
         let done = (step as f64 + 1.0) / steps as f64;

@@ -1,8 +1,9 @@
-//! The network that learns: an encoder, what it says of the teacher's embedding, and logits over cells.
+//! The network that learns: an encoder, the teacher's embedding that it makes of each square of a picture, and logits
+//! over cells that it makes of all squares together.
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::nn::Linear;
 use burn::tensor::{Device, Tensor, activation};
@@ -25,31 +26,33 @@ pub(super) struct Student {
 /// What stands on the encoder while it learns.
 #[derive(Module, Debug)]
 pub(super) struct Heads {
-    /// To the teacher's embedding of the same square.
+    /// To the teacher's embedding of the same square, standardised.
     project: Linear,
-    /// Logits over cells; with embeddings of the cells, to those.
+    /// From the embeddings of a picture's squares, side by side, to logits over cells; with embeddings of the cells, to
+    /// those.
     cells: Linear,
     /// `[E, cells]`.
     embeddings: Option<Param<Tensor<2>>>,
 }
 
-/// What a student says of a batch.
+/// What a student says of `S` squares, the first of which are `K` of each of `N` pictures.
 pub(super) struct Said {
-    /// Of the teacher's embeddings, `[N, D]`.
+    /// The teacher's embedding of each square, of length 1, `[S, D]`.
     pub(super) embedding: Tensor<2>,
     /// Logits `[N, cells]`.
     pub(super) logits: Tensor<2>,
 }
 
 impl Student {
-    /// A pretrained encoder with fresh heads for embeddings of `dim` numbers and so many cells.
+    /// A pretrained encoder with fresh heads for embeddings of `dim` numbers of each of so many squares, and so many
+    /// cells. An encoder that was fine-tuned before keeps its projection.
     ///
     /// # Errors
     /// When the weights or the embeddings of the cells cannot be read.
     pub(super) fn new(
         pretrained: &Path,
         cell_embeddings: Option<&Path>,
-        dim: usize,
+        (dim, squares): (usize, usize),
         cells: usize,
         seed: u64,
         device: &Device,
@@ -57,17 +60,20 @@ impl Student {
         let embeddings = cell_embeddings.map(|file| trainee::read_embeddings(file, cells, device)).transpose()?;
         let width = embeddings.as_ref().map_or(cells, |embeddings| embeddings.dims()[0]);
         let mut random = StdRng::seed_from_u64(seed);
-        let mut linear = |outputs| {
+        let mut linear = |inputs: usize, outputs: usize| {
             // As burn's own layers begin, but by the seed.
-            let reach = (lite::FEATURES as f32).sqrt().recip();
-            let weights = (0..lite::FEATURES * outputs).map(|_| (2.0 * random.random::<f32>() - 1.0) * reach).collect();
+            let reach = (inputs as f32).sqrt().recip();
+            let weights = (0..inputs * outputs).map(|_| (2.0 * random.random::<f32>() - 1.0) * reach).collect();
             head::linear(weights, vec![0.0; outputs], device)
         };
         let student = Self {
             trunk: Lite::read(pretrained, device)?,
             heads: Heads {
-                project: linear(dim),
-                cells: linear(width),
+                project: match lite::projection(pretrained)? {
+                    Some((weights, bias)) if bias.len() == dim => head::linear(weights, bias, device),
+                    _ => linear(lite::FEATURES, dim),
+                },
+                cells: linear(dim * squares, width),
                 embeddings: embeddings.map(|embeddings| Param::from_tensor(embeddings).no_grad()),
             },
         };
@@ -80,16 +86,49 @@ impl Student {
         self
     }
 
-    /// What it says of patches, as [`lite::patches`] cuts them.
-    pub(super) fn forward(&self, patches: Tensor<4>) -> Said {
-        self.heads.forward(self.trunk.forward(patches))
+    /// The embeddings `[N, D]` of squares given as patches, as [`lite::patches`] cuts them.
+    pub(super) fn embed(&self, patches: Tensor<4>) -> Tensor<2> {
+        self.heads.project.forward(self.trunk.forward(patches))
+    }
+
+    /// What it says of `n` pictures, whose squares follow each other, and of other squares behind those.
+    pub(super) fn forward(&self, patches: Tensor<4>, n: usize) -> Said {
+        self.heads.forward(self.embed(patches), n)
+    }
+
+    /// Weights `[1280, D]` and bias of the layer that makes embeddings of the encoder's features.
+    ///
+    /// # Errors
+    /// When burn cannot read its own numbers.
+    pub(super) fn projection(&self) -> Result<(Vec<f32>, Vec<f32>)> {
+        let Linear { weight, bias, .. } = &self.heads.project;
+        let bias = bias.as_ref().context("the projection has no bias")?;
+        Ok((head::numbers(weight.val().into_data())?, head::numbers(bias.val().into_data())?))
+    }
+
+    /// The layer from the embeddings of a picture's squares, side by side, to logits.
+    ///
+    /// # Errors
+    /// When burn cannot read its own numbers.
+    pub(super) fn head(&self) -> Result<(Vec<f32>, Vec<f32>)> {
+        let Linear { weight, bias, .. } = &self.heads.cells;
+        let bias = bias.as_ref().context("the head has no bias")?.val().unsqueeze::<2>();
+        let to_cells = |x: Tensor<2>| match &self.heads.embeddings {
+            Some(embeddings) => x.matmul(embeddings.val()),
+            None => x,
+        };
+        Ok((head::numbers(to_cells(weight.val()).into_data())?, head::numbers(to_cells(bias).into_data())?))
     }
 }
 
 impl Heads {
-    fn forward(&self, features: Tensor<2>) -> Said {
-        let embedding = self.project.forward(features.clone());
-        let to_cells = self.cells.forward(features);
+    fn forward(&self, embedding: Tensor<2>, n: usize) -> Said {
+        let (dim, width) = (embedding.dims()[1], self.cells.weight.dims()[0]);
+        let length = embedding.clone().powi_scalar(2).sum_dim(1).sqrt().clamp_min(1e-6);
+        let embedding = embedding / length;
+        // Numbers of about 1 each, as linear layers like them.
+        let side_by_side = embedding.clone().narrow(0, 0, n * width / dim).reshape([n, width]) * (dim as f32).sqrt();
+        let to_cells = self.cells.forward(side_by_side);
         let logits = match &self.embeddings {
             Some(embeddings) => to_cells.matmul(embeddings.val()),
             None => to_cells,
@@ -100,23 +139,18 @@ impl Heads {
 
 /// What a batch should be answered with.
 pub(super) struct Lesson {
-    /// The teacher's embeddings, of length 1, `[N, D]`.
+    /// The teacher's embeddings of squares, standardised and of length 1, `[S, D]`.
     pub(super) embedding: Tensor<2>,
-    /// The teacher's probabilities of cells, `[N, cells]`.
+    /// The teacher's probabilities of cells for the pictures that are seen through all squares, `[N, cells]`.
     pub(super) posterior: Tensor<2>,
-    /// One where the teacher saw what the student sees, else zero: only then its posterior counts. `[N, 1]`.
-    pub(super) is_whole: Tensor<2>,
 }
 
 /// The loss of a batch, by weight: one less the cosine to the teacher's embedding, and the cross-entropy with its
 /// posterior.
 pub(super) fn loss(said: Said, lesson: Lesson, weights: &Training) -> Tensor<1> {
-    let length = said.embedding.clone().powi_scalar(2).sum_dim(1).sqrt().clamp_min(1e-6);
-    let cosine = (said.embedding / length * lesson.embedding).sum_dim(1);
-    let apart = (cosine.neg() + 1.0).mean();
-    let of_row = (activation::log_softmax(said.logits, 1) * lesson.posterior).sum_dim(1).neg();
-    let wrong = (of_row * lesson.is_whole.clone()).sum() / lesson.is_whole.sum().clamp_min(1.0);
-    apart * weights.embedding + wrong * weights.posterior
+    let apart = ((said.embedding * lesson.embedding).sum_dim(1).neg() + 1.0).mean();
+    let of_picture = (activation::log_softmax(said.logits, 1) * lesson.posterior).sum_dim(1).neg();
+    apart * weights.embedding + of_picture.mean() * weights.posterior
 }
 
 /// Gives parameters numbers in the order in which they are met: a checkpoint finds an optimiser's state by these.

@@ -101,17 +101,15 @@ impl Geometry {
         let mut y = vec![0.0; self.n * height * width * c];
         y.par_chunks_exact_mut(width * c).enumerate().for_each(|(row, y)| {
             let x = &x[row / height * self.height * self.width * c..];
+            let mut pairs = Vec::with_capacity(self.kernel * self.kernel);
             Arch::new().dispatch(|| {
                 for (ox, y) in y.chunks_exact_mut(c).enumerate() {
+                    pairs.clear();
                     for (ky, iy) in self.taps(row % height, self.height) {
-                        for (kx, ix) in self.taps(ox, self.width) {
-                            let x = &x[(iy * self.width + ix) * c..][..c];
-                            let weight = &weight[(ky * self.kernel + kx) * c..][..c];
-                            for i in 0..c {
-                                y[i] += x[i] * weight[i];
-                            }
-                        }
+                        let at = |(kx, ix)| ((iy * self.width + ix) * c, (ky * self.kernel + kx) * c);
+                        pairs.extend(self.taps(ox, self.width).map(at));
                     }
+                    add_products(y, x, weight, &pairs);
                 }
             });
         });
@@ -123,17 +121,15 @@ impl Geometry {
         let mut x = vec![0.0; self.n * self.height * self.width * c];
         x.par_chunks_exact_mut(self.width * c).enumerate().for_each(|(row, x)| {
             let grad = &grad[row / self.height * height * width * c..];
+            let mut pairs = Vec::with_capacity(self.kernel * self.kernel);
             Arch::new().dispatch(|| {
                 for (ix, x) in x.chunks_exact_mut(c).enumerate() {
+                    pairs.clear();
                     for (ky, oy) in self.reached(row % self.height, self.height) {
-                        for (kx, ox) in self.reached(ix, self.width) {
-                            let grad = &grad[(oy * width + ox) * c..][..c];
-                            let weight = &weight[(ky * self.kernel + kx) * c..][..c];
-                            for i in 0..c {
-                                x[i] += grad[i] * weight[i];
-                            }
-                        }
+                        let at = |(kx, ox)| ((oy * width + ox) * c, (ky * self.kernel + kx) * c);
+                        pairs.extend(self.reached(ix, self.width).map(at));
                     }
+                    add_products(x, grad, weight, &pairs);
                 }
             });
         });
@@ -147,16 +143,19 @@ impl Geometry {
         let mut sums = vec![0.0; self.n * taps];
         let pictures = x.par_chunks_exact(self.height * self.width * c).zip(grad.par_chunks_exact(height * width * c));
         sums.par_chunks_exact_mut(taps).zip(pictures).for_each(|(sum, (x, grad))| {
+            let mut pairs = Vec::with_capacity(width);
             Arch::new().dispatch(|| {
-                for (o, grad) in grad.chunks_exact(c).enumerate() {
-                    for (ky, iy) in self.taps(o / width, self.height) {
-                        for (kx, ix) in self.taps(o % width, self.width) {
-                            let x = &x[(iy * self.width + ix) * c..][..c];
-                            let sum = &mut sum[(ky * self.kernel + kx) * c..][..c];
-                            for i in 0..c {
-                                sum[i] += x[i] * grad[i];
-                            }
-                        }
+                for (oy, ky, iy) in (0..height).flat_map(|oy| self.taps(oy, self.height).map(move |(k, i)| (oy, k, i)))
+                {
+                    for kx in 0..self.kernel {
+                        let on_input = |ox: usize| (ox * self.stride + kx).checked_sub(self.before(self.width));
+                        let at = |ox| {
+                            let ix = on_input(ox).filter(|ix| *ix < self.width)?;
+                            Some(((iy * self.width + ix) * c, (oy * width + ox) * c))
+                        };
+                        pairs.clear();
+                        pairs.extend((0..width).filter_map(at));
+                        add_products(&mut sum[(ky * self.kernel + kx) * c..][..c], x, grad, &pairs);
                     }
                 }
             });
@@ -165,6 +164,30 @@ impl Geometry {
         let mut total = pictures.next().map_or_else(|| vec![0.0; taps], <[f32]>::to_vec);
         pictures.for_each(|sum| total.iter_mut().zip(sum).for_each(|(total, x)| *total += x));
         total
+    }
+}
+
+/// Channels whose sums stay in registers while products are added to them.
+const LANES: usize = 32;
+
+/// Adds products to `sums`, in the order of `pairs`: each names where in `a` and in `b` as many factors begin.
+#[inline(always)]
+fn add_products(sums: &mut [f32], a: &[f32], b: &[f32], pairs: &[(usize, usize)]) {
+    let (groups, rest) = sums.as_chunks_mut::<LANES>();
+    let done = groups.len() * LANES;
+    for (i, group) in groups.iter_mut().enumerate() {
+        let mut sum = *group;
+        for (in_a, in_b) in pairs {
+            let (a, b) = (&a[in_a + i * LANES..][..LANES], &b[in_b + i * LANES..][..LANES]);
+            for i in 0..LANES {
+                sum[i] += a[i] * b[i];
+            }
+        }
+        *group = sum;
+    }
+    for (in_a, in_b) in pairs {
+        let factors = a[in_a + done..].iter().zip(&b[in_b + done..]);
+        rest.iter_mut().zip(factors).for_each(|(sum, (a, b))| *sum += a * b);
     }
 }
 
@@ -179,6 +202,15 @@ fn with<const N: usize>(
     FlexTensor::from_data(TensorData::new(f(slices), shape))
 }
 
+/// A tensor with its numbers changed by `f` where they lie, or in a copy while others hold them too.
+fn changed(tensor: FlexTensor, f: impl FnOnce(&mut [f32])) -> FlexTensor {
+    let mut contiguous = tensor.to_contiguous();
+    drop(tensor);
+    let (start, end) = contiguous.layout().contiguous_offsets().expect("a contiguous tensor is a slice");
+    f(&mut contiguous.storage_mut()[start..end]);
+    contiguous
+}
+
 impl Kernels for Flex {
     fn depthwise(x: FlexTensor, weight: FlexTensor, kernel: usize, stride: usize) -> FlexTensor {
         let geometry = Geometry::of(x.shape().dims(), kernel, stride);
@@ -188,15 +220,17 @@ impl Kernels for Flex {
     }
 
     fn bias_relu6(x: FlexTensor, bias: FlexTensor) -> FlexTensor {
-        let shape: [usize; 4] = x.shape().dims();
-        let clamp = |[x, bias]: [&[f32]; 2]| {
-            let mut y = vec![0.0; x.len()];
-            rows(&mut y, x, bias.len(), |y, x| {
-                y.iter_mut().zip(x).zip(bias).for_each(|((y, x), bias)| *y = (x + bias).clamp(0.0, 6.0));
+        let bias = bias.to_contiguous();
+        let bias: &[f32] = bias.as_slice().expect("a contiguous tensor is a slice");
+        changed(x, |x| {
+            x.par_chunks_mut(BLOCK * bias.len()).for_each(|rows| {
+                Arch::new().dispatch(|| {
+                    for row in rows.chunks_exact_mut(bias.len()) {
+                        row.iter_mut().zip(bias).for_each(|(x, bias)| *x = (*x + bias).clamp(0.0, 6.0));
+                    }
+                });
             });
-            y
-        };
-        with([x, bias], clamp, shape.to_vec())
+        })
     }
 }
 
@@ -221,27 +255,22 @@ impl KernelGradients for Flex {
     }
 
     fn relu6_input(y: FlexTensor, grad: FlexTensor) -> FlexTensor {
-        let shape: [usize; 4] = y.shape().dims();
-        let pass = |[y, grad]: [&[f32]; 2]| {
-            let mut x = grad.to_vec();
-            rows(&mut x, y, shape[3], |x, y| {
-                let is_open = |y: f32| f32::from(u8::from(y > 0.0 && y < 6.0));
-                x.iter_mut().zip(y).for_each(|(x, y)| *x *= is_open(*y));
+        let channels = y.shape().dims::<4>()[3];
+        let y = y.to_contiguous();
+        let y: &[f32] = y.as_slice().expect("a contiguous tensor is a slice");
+        changed(grad, |grad| {
+            grad.par_chunks_mut(BLOCK * channels).zip(y.par_chunks(BLOCK * channels)).for_each(|(grad, y)| {
+                Arch::new().dispatch(|| {
+                    let is_open = |y: f32| f32::from(u8::from(y > 0.0 && y < 6.0));
+                    grad.iter_mut().zip(y).for_each(|(x, y)| *x *= is_open(*y));
+                });
             });
-            x
-        };
-        with([y, grad], pass, shape.to_vec())
+        })
     }
 }
 
-/// Hands rows of `width` numbers of two slices to `f`, on all cores.
-fn rows(to: &mut [f32], from: &[f32], width: usize, f: impl Fn(&mut [f32], &[f32]) + Sync) {
-    /// Rows a core takes at a time.
-    const BLOCK: usize = 256;
-    to.par_chunks_mut(BLOCK * width).zip(from.par_chunks(BLOCK * width)).for_each(|(to, from)| {
-        Arch::new().dispatch(|| to.chunks_exact_mut(width).zip(from.chunks_exact(width)).for_each(|(t, x)| f(t, x)));
-    });
-}
+/// Rows a core takes at a time.
+const BLOCK: usize = 256;
 
 #[derive(Debug)]
 struct Depthwise;

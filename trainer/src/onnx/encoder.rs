@@ -8,11 +8,12 @@ use crate::nn::lite::{self, Convolution, Plain};
 
 /// Name of an encoder's input, `[N, 3, S, S]`.
 pub const INPUT: &str = "pixel_values";
-/// Name of its output, `[N, 1280]`.
-pub const OUTPUT: &str = "features";
+/// Name of its output, `[N, D]`.
+pub const OUTPUT: &str = "image_embeds";
 
-/// The bytes of an encoder's ONNX file, for pictures of `size` pixels a side.
-pub fn encoder(network: &Plain, size: usize, precision: Precision) -> Vec<u8> {
+/// The bytes of an encoder's ONNX file, for pictures of `size` pixels a side. `projection` is the weights `[1280, D]` and
+/// the bias of the layer from features to embeddings.
+pub fn encoder(network: &Plain, projection: (Vec<f32>, Vec<f32>), size: usize, precision: Precision) -> Vec<u8> {
     let mut writer = Writer { weights: Weights::new(precision), nodes: Vec::new(), side: size };
     writer.weights.exact("lowest", &[], &[0.0]);
     writer.weights.exact("highest", &[], &[6.0]);
@@ -30,14 +31,19 @@ pub fn encoder(network: &Plain, size: usize, precision: Precision) -> Vec<u8> {
     }
     let from = writer.convolution("top", &from, &network.top);
     writer.nodes.push(node("GlobalAveragePool", &[&from], "pooled", Vec::new()));
-    writer.nodes.push(node("Flatten", &["pooled"], OUTPUT, vec![int("axis", 1)]));
-    let (initializer, casts) = writer.weights.finish();
+    writer.nodes.push(node("Flatten", &["pooled"], "features", vec![int("axis", 1)]));
+    let (weight, bias) = projection;
+    let dim = bias.len();
+    writer.weights.add("projection_weight", &[lite::FEATURES as i64, dim as i64], 1, &weight);
+    writer.weights.exact("projection_bias", &[dim as i64], &bias);
+    writer.nodes.push(node("Gemm", &["features", "projection_weight", "projection_bias"], OUTPUT, Vec::new()));
+    let (initializer, restore) = writer.weights.finish();
     let graph = Graph {
-        node: casts.into_iter().chain(writer.nodes).collect(),
+        node: restore.into_iter().chain(writer.nodes).collect(),
         name: "encoder".into(),
         initializer,
         input: vec![batch_of(INPUT, &[3, size, size])],
-        output: vec![batch_of(OUTPUT, &[lite::FEATURES])],
+        output: vec![batch_of(OUTPUT, &[dim])],
     };
     model(graph).encode_to_vec()
 }
@@ -55,7 +61,7 @@ impl Writer {
         let Convolution { kernel, stride, inputs, outputs, groups, .. } = *convolution;
         let (weight, bias) = (format!("{name}_weight"), format!("{name}_bias"));
         let dims = [outputs, inputs / groups, kernel, kernel].map(|n| n as i64);
-        self.weights.add(&weight, &dims, &convolution.weight);
+        self.weights.add(&weight, &dims, 0, &convolution.weight);
         self.weights.exact(&bias, &[outputs as i64], &convolution.bias);
         let (before, after) = lite::padding(self.side, kernel, stride);
         let [before, after, kernel, stride_] = [before, after, kernel, stride].map(|n| n as i64);

@@ -40,7 +40,7 @@ pub fn head(description: &Description, mut layers: Layers, precision: Precision)
     for (i, (weights, bias)) in layers.iter().enumerate() {
         let is_last = i + 1 == layers.len();
         let (weight_name, bias_name) = (format!("weight_{i}"), format!("bias_{i}"));
-        stored.add(&weight_name, &[sizes[i] as i64, sizes[i + 1] as i64], weights);
+        stored.add(&weight_name, &[sizes[i] as i64, sizes[i + 1] as i64], 1, weights);
         stored.exact(&bias_name, &[sizes[i + 1] as i64], bias);
         let to = if is_last { OUTPUT.to_owned() } else { format!("linear_{i}") };
         nodes.push(node("Gemm", &[&from, &weight_name, &bias_name], &to, Vec::new()));
@@ -51,9 +51,9 @@ pub fn head(description: &Description, mut layers: Layers, precision: Precision)
             from = to;
         }
     }
-    let (initializer, casts) = stored.finish();
+    let (initializer, restore) = stored.finish();
     let graph = Graph {
-        node: casts.into_iter().chain(nodes).collect(),
+        node: restore.into_iter().chain(nodes).collect(),
         name: "head".into(),
         initializer,
         input: vec![batch_of(INPUT, &[sizes[0]])],
