@@ -107,6 +107,31 @@ fn replay_of_the_fixtures_scores_what_it_must_and_notices_what_does_not() {
 }
 
 #[test]
+fn without_desktops_encoder_the_pocket_bundle_answers() {
+    let (photo, nothing) = (fixture_photo(), tempfile::tempdir().unwrap());
+    let empty = [("LANDFALL_CACHE", nothing.path().to_str().unwrap())];
+    if root().join("model/bundles/desktop/encoder.onnx").exists() {
+        panic!("the desktop encoder lies beside bundle.json; set-up puts it into the cache, remove it here");
+    }
+    let (code, out, err) = landfall(&["locate", "--json", &photo], &empty);
+    assert_eq!(code, Some(0), "{err}");
+    assert!(err.contains("using the pocket bundle"), "{err}");
+    let fallen_back: Value = serde_json::from_str(&out).unwrap();
+    assert!(fallen_back["bundle"].as_str().unwrap().starts_with("pocket@"));
+    let (_, asked_for, _) = landfall(&["locate", "--json", "--bundle", "pocket", &photo], &[]);
+    assert_eq!(out, asked_for);
+    // Asked for by name, it is desktop or nothing.
+    let (code, _, err) = landfall(&["locate", "--bundle", "desktop", &photo], &empty);
+    assert_eq!(code, Some(3), "{err}");
+
+    let (fixtures, expected) = (root().join("fixtures"), root().join("fixtures/expected.json"));
+    let [fixtures, expected] = [&fixtures, &expected].map(|path| path.display().to_string());
+    let replay = ["replay", "--json", "--bundle", "pocket", "--against", &expected, &fixtures];
+    let (code, _, err) = landfall(&replay, &empty);
+    assert_eq!(code, Some(0), "{err}");
+}
+
+#[test]
 fn doctor_finds_everything_after_set_up() {
     let (code, out, err) = landfall(&["doctor", "--json"], &[]);
     assert_eq!(code, Some(0), "{out}{err}");

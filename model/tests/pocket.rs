@@ -1,0 +1,49 @@
+//! What the pocket bundle says of one picture, pinned down: ONNX Runtime must say it here, and onnxruntime-web in the
+//! page's tests (`web-demo/src/pocket.test.ts`), from the same golden files.
+//!
+//! A new bundle changes them: `LANDFALL_GOLDEN=write cargo test --release -p landfall-model --test pocket`.
+
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first thing that is wrong")]
+
+use std::path::{Path, PathBuf};
+
+use landfall_model::preprocess::{self, Square};
+use landfall_model::{Bundle, Classifier};
+
+/// By how much a log-probability may differ, with weights of less than 32 bits.
+const TOLERANCE: f64 = 1e-2;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+#[test]
+fn one_picture_has_the_golden_squares_and_log_probabilities() {
+    let golden = root().join("model/tests/golden");
+    let classifier = Classifier::load(Bundle::open(&root().join("model/bundles/pocket")).unwrap()).unwrap();
+    let picture = preprocess::open(&root().join("fixtures/rounds/rome-colosseum/view_000.jpg")).unwrap();
+
+    // The squares that are looked at, one below the other.
+    let preprocess = &classifier.bundle.manifest.preprocess;
+    let squares = std::iter::once(&Square::CENTRAL).chain(&preprocess.details);
+    let pixels: Vec<u8> = squares.flat_map(|square| preprocess.resize(&picture, *square)).collect();
+    let height = preprocess.size * preprocess.squares() as u32;
+    let seen = image::RgbImage::from_raw(preprocess.size, height, pixels).unwrap();
+
+    let logits: Vec<f64> = classifier.logits(&[picture]).unwrap()[0].iter().map(|z| f64::from(*z)).collect();
+    let highest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let all = highest + logits.iter().map(|z| (z - highest).exp()).sum::<f64>().ln();
+    let log_p: Vec<f64> = logits.iter().map(|z| z - all).collect();
+
+    let (png, json) = (golden.join("pocket.png"), golden.join("pocket.json"));
+    if std::env::var_os("LANDFALL_GOLDEN").is_some_and(|what| what == "write") {
+        seen.save(&png).unwrap();
+        let rounded: Vec<f64> = log_p.iter().map(|x| (x * 1e5).round() / 1e5).collect();
+        std::fs::write(&json, serde_json::to_string(&rounded).unwrap() + "\n").unwrap();
+    }
+    assert!(preprocess::open(&png).unwrap() == seen, "{} shows other squares", png.display());
+    let expected: Vec<f64> = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+    assert_eq!(expected.len(), log_p.len());
+    let apart = expected.iter().zip(&log_p).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    assert!(apart < TOLERANCE, "{apart}");
+}
