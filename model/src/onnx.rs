@@ -8,7 +8,7 @@ use prost::Message;
 pub const FLOAT: i32 = 1;
 /// Numbers of a tensor: 16-bit floats.
 pub const FLOAT16: i32 = 10;
-/// Element type of signed bytes.
+/// Numbers of a tensor: signed bytes.
 pub const INT8: i32 = 3;
 /// An attribute that is a whole number.
 pub const ATTRIBUTE_INT: i32 = 2;

@@ -1,7 +1,7 @@
 //! `finetune`: trains a small encoder on the pictures themselves, taught by a larger bundle.
 //!
 //! The student learns what the teacher's encoder says of a picture, and of each of its details, and what the teacher's
-//! head makes of the whole. Its encoder is then used like any other: `embed`, `fit` and `export` make a bundle of it.
+//! head makes of all of them. Its encoder and its own head are then used like any others: `export` makes a bundle of them.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -149,19 +149,18 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let student_spec = EncoderSpec { encoder: EncoderFile { dim, ..begin.encoder }, preprocess: preprocess.clone() };
     let encoder = write(args, student_spec, learner.averaged())?;
-    let numbers = dim * preprocess.squares();
+    let (moments, layers) = learner.averaged().head()?;
     let description = Description {
-        sizes: vec![numbers, cells],
+        sizes: vec![moments.mean.len(), cells],
         cells_sha256: teacher.manifest.cells.sha256.clone(),
         temperature: reports.iter().map(|(views, (t, _))| (*views, *t)).collect(),
         settings: serde_json::to_value(&recipe)?,
         held_out,
-        // As long as the squares' embeddings are while it learns.
-        mean: vec![0.0; numbers],
-        deviation: vec![(numbers as f32).sqrt().recip(); numbers],
+        mean: moments.mean,
+        deviation: moments.deviation,
         encoder,
     };
-    let network = Network::new(vec![learner.averaged().head()?], &Device::flex());
+    let network = Network::new(layers, &Device::flex());
     Head { description, network }.save(&args.out.join("head"))?;
     checkpoints.remove()
 }

@@ -132,6 +132,23 @@ fn a_broken_off_run_goes_on_to_the_same_encoder() {
     let again = "finetune --recipe DIR/again.toml --index DIR/index.csv --images . --json --out DIR/again --steps 2";
     assert!(losses(&must(dir, again)).first() < straight.first());
 
+    // Of further pictures the whole alone is enough; the first folder must have all squares.
+    let index = std::fs::read_to_string(dir.join("index.csv")).unwrap();
+    let further = "fixtures,fixtures/rounds/rome-colosseum/view_000.jpg,,,IT,,,rome,0,train,,\n";
+    std::fs::write(dir.join("more.csv"), index + further).unwrap();
+    must(dir, "embed --whole --index DIR/more.csv --images . --out DIR/whole");
+    let more = "finetune --recipe DIR/more.toml --index DIR/more.csv --images . --json --out DIR/more --steps 2";
+    let with = |features: &str| {
+        let recipe = RECIPE.replace("[\"DIR/features\"]", features).replace("DIR/pictures", "DIR/more-pictures");
+        std::fs::write(dir.join("more.toml"), recipe.replace("DIR", &dir.display().to_string())).unwrap();
+    };
+    with(r#"["DIR/whole", "DIR/features"]"#);
+    assert!(String::from_utf8_lossy(&run(dir, more).stderr).contains("features of all squares"));
+    with(r#"["DIR/features", "DIR/whole"]"#);
+    must(dir, more);
+    let learned_from = std::fs::read_to_string(dir.join("more-pictures/train/files.txt")).unwrap();
+    assert!(learned_from.lines().count() == 9 && learned_from.contains("rome-colosseum"), "{learned_from}");
+
     must(dir, "embed --index DIR/index.csv --images . --encoder DIR/straight/encoder.json --out DIR/student");
     let rows = std::fs::read(dir.join("student/rows.f32")).unwrap();
     assert_eq!(rows.len(), 8 * 3 * 512 * 4);

@@ -11,6 +11,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::recipe::Training;
+use crate::head::{Layers, Moments};
 use crate::nn::lite::{self, Lite};
 use crate::{head, trainee};
 
@@ -106,18 +107,23 @@ impl Student {
         Ok((head::numbers(weight.val().into_data())?, head::numbers(bias.val().into_data())?))
     }
 
-    /// The layer from the embeddings of a picture's squares, side by side, to logits.
+    /// The student's head as `export` takes one: what stands for moments, and the layer from the embeddings of a
+    /// picture's squares, side by side, to logits.
     ///
     /// # Errors
     /// When burn cannot read its own numbers.
-    pub(super) fn head(&self) -> Result<(Vec<f32>, Vec<f32>)> {
+    pub(super) fn head(&self) -> Result<(Moments, Layers)> {
         let Linear { weight, bias, .. } = &self.heads.cells;
         let bias = bias.as_ref().context("the head has no bias")?.val().unsqueeze::<2>();
         let to_cells = |x: Tensor<2>| match &self.heads.embeddings {
             Some(embeddings) => x.matmul(embeddings.val()),
             None => x,
         };
-        Ok((head::numbers(to_cells(weight.val()).into_data())?, head::numbers(to_cells(bias).into_data())?))
+        // A head begins with an embedding of length 1; here it is as long as `Heads::forward` makes it.
+        let numbers = weight.dims()[0];
+        let deviation = vec![(numbers as f32).sqrt().recip(); numbers];
+        let layer = (head::numbers(to_cells(weight.val()).into_data())?, head::numbers(to_cells(bias).into_data())?);
+        Ok((Moments { mean: vec![0.0; numbers], deviation }, vec![layer]))
     }
 }
 
@@ -160,5 +166,35 @@ impl ModuleMapper for Number {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         self.0 += 1;
         Param::initialized(ParamId::from(self.0), param.val())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::embed::EncoderSpec;
+    use crate::samples;
+    use burn::tensor::TensorData;
+
+    #[test]
+    fn its_head_answers_as_it_did_while_it_learned() {
+        let (encoders, device) = (Path::new(env!("CARGO_MANIFEST_DIR")).join("encoders"), Device::flex());
+        let spec = EncoderSpec::read(&encoders.join("efficientnet-lite0.json")).unwrap();
+        let pretrained = spec.encoder.locate(&encoders).unwrap();
+        let student = Student::new(&pretrained, None, (8, 3), 5, 1, &device).unwrap();
+        let (pictures, side) = (2, 32);
+        let shape = lite::patches_shape(pictures * 3, side);
+        let patches = (0..shape.iter().product()).map(|i| (i as f32 * 0.37).sin()).collect();
+        let patches = Tensor::<4>::from_data(TensorData::new::<f32, _>(patches, shape), &device);
+        let said = head::numbers(student.forward(patches.clone(), pictures).logits.into_data()).unwrap();
+
+        let (moments, layers) = student.head().unwrap();
+        let network = head::Network::new(layers, &device);
+        let squares = head::numbers(student.embed(patches).into_data()).unwrap();
+        let squares: Vec<f32> = squares.chunks(8).flat_map(samples::unit).collect();
+        let inputs: Vec<Vec<f32>> = squares.chunks(3 * 8).map(|joined| head::standardise(joined, &moments)).collect();
+        let logits = head::logits(&network, &inputs, &device).unwrap().concat();
+        assert_eq!(said.len(), pictures * 5);
+        assert!(said.iter().zip(&logits).all(|(a, b)| (a - b).abs() < 1e-4), "{said:?} {logits:?}");
     }
 }
