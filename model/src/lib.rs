@@ -13,6 +13,7 @@ pub mod countries;
 pub mod error;
 pub mod latlng;
 pub mod onnx;
+pub mod photos;
 pub mod pin;
 pub mod place;
 pub mod posterior;

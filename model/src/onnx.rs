@@ -6,10 +6,14 @@ use prost::Message;
 
 /// Numbers of a tensor: 32-bit floats.
 pub const FLOAT: i32 = 1;
+/// Numbers of a tensor: bytes.
+pub const UINT8: i32 = 2;
 /// Numbers of a tensor: 16-bit floats.
 pub const FLOAT16: i32 = 10;
 /// Numbers of a tensor: signed bytes.
 pub const INT8: i32 = 3;
+/// Numbers of a tensor: 32-bit whole numbers.
+pub const INT32: i32 = 6;
 /// An attribute that is a whole number.
 pub const ATTRIBUTE_INT: i32 = 2;
 /// An attribute that is a list of whole numbers.

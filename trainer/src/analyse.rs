@@ -6,13 +6,14 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use landfall_model::Bundle;
 
+use crate::images::Images;
 use crate::source::{self, Source};
 use crate::{files, metrics};
 
 mod chart;
 mod page;
 mod tally;
-mod world;
+pub(crate) mod world;
 
 pub use tally::{CellTally, Confusion, Findings, Matrix, SizeClass, Worst};
 
@@ -55,7 +56,8 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     let bundle = Bundle::find(&args.bundle)?;
     let rows = args.source.rows()?;
-    source::require_pictures(&rows, &args.images)?;
+    let images = Images::open(&args.images)?;
+    source::require_pictures(&rows, &images)?;
     let samples = source::samples(&bundle, rows, Some(&args.images), args.features.as_deref())?;
     let rounds = source::rounds(&samples, args.views.parse()?)?;
     let answers = source::answers(&bundle, &rounds)?;
@@ -69,7 +71,7 @@ pub fn run(args: &Args) -> Result<()> {
     );
     let page =
         page::Page { title: &title, table: &bundle.cells, report: &report, findings: &findings, answers: &answers };
-    files::write(&args.out, page.html(&args.images)?.as_bytes())?;
+    files::write(&args.out, page.html(&images)?.as_bytes())?;
     if args.json {
         println!("{}", serde_json::to_string(&findings)?);
     }

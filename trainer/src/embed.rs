@@ -16,9 +16,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use landfall_model::Bundle;
 use landfall_model::bundle::EncoderFile;
 use landfall_model::classifier::Encoder;
-use landfall_model::preprocess::{self, Preprocess};
+use landfall_model::preprocess::Preprocess;
 use serde::{Deserialize, Serialize};
 
+use crate::images::Images;
 use crate::{files, index};
 
 /// An encoder and the preprocessing it wants: what a bundle's head is trained on.
@@ -70,7 +71,7 @@ pub struct Args {
     /// Index of the pictures (csv)
     #[arg(long)]
     index: PathBuf,
-    /// Folder that the index's file names are relative to
+    /// Folder that the index's file names are relative to, or of shards
     #[arg(long)]
     images: PathBuf,
     /// Only this split, or these (repeat the option)
@@ -79,6 +80,10 @@ pub struct Args {
     /// Description of the encoder
     #[arg(long, default_value = "trainer/encoders/clip-vit-b16.json")]
     encoder: PathBuf,
+    /// Only one part of so many of the pictures, as in 2/8: for many machines at once. Their folders stand side by side
+    /// wherever features are asked for, or become one with `merge`
+    #[arg(long, value_name = "I/N", value_parser = part)]
+    part: Option<(usize, usize)>,
     /// Look at the whole of each picture alone, not at its details
     #[arg(long)]
     whole: bool,
@@ -88,6 +93,11 @@ pub struct Args {
     /// Pictures worked on at once [default: one a processor core]
     #[arg(long)]
     workers: Option<usize>,
+}
+
+fn part(text: &str) -> Result<(usize, usize)> {
+    let parts = text.split_once('/').and_then(|(part, of)| Some((part.parse().ok()?, of.parse().ok()?)));
+    parts.filter(|(part, of)| (1..=*of).contains(part)).context("must be I/N with I from 1 to N, as in 2/8")
 }
 
 /// Runs the command.
@@ -104,6 +114,9 @@ pub fn run(args: &Args) -> Result<()> {
     let wanted: Vec<PathBuf> = index::read_splits(&args.index, &args.split)?
         .into_iter()
         .map(|row| row.file)
+        .enumerate()
+        .filter(|(i, _)| args.part.is_none_or(|(part, of)| i % of == part - 1))
+        .map(|(_, file)| file)
         .filter(|file| !folder.done.contains(file))
         .collect();
     let progress = ProgressBar::new((wanted.len() + folder.done.len()) as u64)
@@ -115,7 +128,7 @@ pub fn run(args: &Args) -> Result<()> {
     let encoder = Encoder::load(&path, spec.encoder.clone(), spec.preprocess.clone(), workers)?;
 
     let mut broken = 0;
-    each_embedding(&encoder, &args.images, &wanted, |file, embedding| {
+    each_embedding(&encoder, &Images::open(&args.images)?, &wanted, |file, embedding| {
         match embedding {
             Ok(embedding) => folder.append(file, &embedding)?,
             Err(error) => {
@@ -140,7 +153,7 @@ pub fn run(args: &Args) -> Result<()> {
 /// The error of `take`.
 pub fn each_embedding(
     encoder: &Encoder,
-    images: &Path,
+    images: &Images,
     files: &[PathBuf],
     mut take: impl FnMut(&Path, landfall_model::Result<Vec<f32>>) -> Result<()>,
 ) -> Result<()> {
@@ -151,8 +164,7 @@ pub fn each_embedding(
             let (send, next) = (send.clone(), &next);
             scope.spawn(move || {
                 while let Some(file) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let embedding =
-                        preprocess::open(&images.join(file)).and_then(|picture| encoder.embed(worker, &picture));
+                    let embedding = images.picture(file).and_then(|picture| encoder.embed(worker, &picture));
                     if send.send((file, embedding)).is_err() {
                         break; // the receiver failed and says why
                     }
@@ -164,14 +176,22 @@ pub fn each_embedding(
     })
 }
 
-struct Folder {
-    done: HashSet<PathBuf>,
+/// A feature folder that is written.
+pub(crate) struct Folder {
+    /// What made the features in it.
+    pub(crate) spec: EncoderSpec,
+    /// The pictures that it has.
+    pub(crate) done: HashSet<PathBuf>,
     files: File,
     rows: File,
 }
 
 impl Folder {
-    fn open(dir: &Path, spec: &EncoderSpec) -> Result<Self> {
+    /// Opens a folder to go on with, without what is half written; makes it when it is not there.
+    ///
+    /// # Errors
+    /// When it cannot be written or holds features of another encoder.
+    pub(crate) fn open(dir: &Path, spec: &EncoderSpec) -> Result<Self> {
         fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
         let description = dir.join("encoder.json");
         if description.exists() {
@@ -203,10 +223,14 @@ impl Folder {
         files.set_len(lines.iter().map(|line| line.len() as u64).sum())?;
         rows.set_len(whole as u64 * row_bytes)?;
         let done = lines.iter().map(|line| PathBuf::from(line.trim_end_matches('\n'))).collect();
-        Ok(Self { done, files, rows })
+        Ok(Self { spec: spec.clone(), done, files, rows })
     }
 
-    fn append(&mut self, file: &Path, embedding: &[f32]) -> Result<()> {
+    /// Adds a picture's embedding.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(crate) fn append(&mut self, file: &Path, embedding: &[f32]) -> Result<()> {
         let bytes: Vec<u8> = embedding.iter().flat_map(|x| x.to_le_bytes()).collect();
         self.rows.write_all(&bytes)?;
         self.files.write_all(format!("{}\n", file.display()).as_bytes())?;

@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 use crate::checkpoint::{self, Checkpoints};
 use crate::embed::EncoderSpec;
 use crate::head::{Description, Head, Network};
+use crate::images::Images;
 use crate::onnx::{self, Precision};
 use crate::samples::{self, Sample};
 use crate::{files, index, live};
@@ -101,9 +102,10 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let is_out = |sample: &Sample| args.folds.is_some_and(|folds| samples::fold_of(&sample.row, folds as usize) == 0);
     let (out, rest): (Vec<Sample>, Vec<Sample>) = samples.into_iter().partition(is_out);
+    let images = Images::open(&args.images)?;
     let cache = |part: &str, samples: &[Sample]| {
         let pictures: Vec<&Path> = samples.iter().map(|sample| sample.row.file.as_path()).collect();
-        Cache::open(&recipe.data.cache.join(part), &args.images, &pictures)
+        Cache::open(&recipe.data.cache.join(part), &images, &pictures)
     };
     let (pictures, held) = (cache("train", &rest)?, cache("held-out", &out)?);
     let begin = EncoderSpec::read(&recipe.student.encoder)?;
@@ -203,7 +205,8 @@ fn fingerprint(recipe: &Recipe, teacher: &Bundle, samples: &[Sample]) -> Result<
 /// Writes the encoder and its description, once ONNX Runtime answers as burn does.
 fn write(args: &Args, spec: EncoderSpec, student: &Student) -> Result<EncoderSpec> {
     let side = spec.preprocess.size as usize;
-    let bytes = onnx::encoder(&student.trunk.plain()?, student.projection()?, side, args.precision);
+    let bytes =
+        onnx::encoder(&student.trunk.plain()?, student.projection()?, side, onnx::Arithmetic::Floats(args.precision));
     let file = args.out.join("encoder.onnx");
     files::write(&file, &bytes)?;
     let encoder = EncoderFile {

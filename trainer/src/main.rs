@@ -3,7 +3,10 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use landfall_trainer::{analyse, compare, embed, evaluate, exit_code, export, finetune, fit, lr_find, partition};
+use landfall_trainer::{
+    analyse, collect, compare, dataset, embed, evaluate, exit_code, export, finetune, fit, lr_find, merge, partition,
+    quantise,
+};
 
 // A step of training makes and drops large tensors: with the system's allocator half of its time goes into asking for
 // their pages and giving them back.
@@ -20,11 +23,17 @@ struct Cli {
 // Each command says what it does where its arguments are.
 #[derive(Subcommand)]
 enum Command {
+    Collect(Box<collect::Args>),
+    Index(dataset::Args),
+    Shard(dataset::shards::Args),
+    Stats(dataset::stats::Args),
     Partition(partition::Args),
     Embed(embed::Args),
+    Merge(merge::Args),
     LrFind(lr_find::Args),
     Finetune(finetune::Args),
     Fit(Box<fit::Args>),
+    Quantise(quantise::Args),
     Export(export::Args),
     Evaluate(evaluate::Args),
     Analyse(analyse::Args),
@@ -33,11 +42,17 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::Collect(args) => collect::run(&args),
+        Command::Index(args) => dataset::run(&args),
+        Command::Stats(args) => dataset::stats::run(&args),
+        Command::Shard(args) => dataset::shards::run(&args),
         Command::Partition(args) => partition::run(&args),
         Command::Embed(args) => embed::run(&args),
+        Command::Merge(args) => merge::run(&args),
         Command::LrFind(args) => lr_find::run(&args),
         Command::Finetune(args) => finetune::run(&args),
         Command::Fit(args) => fit::run(&args),
+        Command::Quantise(args) => quantise::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Analyse(args) => analyse::run(&args),

@@ -9,7 +9,7 @@ use landfall_model::onnx::{
 mod encoder;
 mod head;
 
-pub use encoder::{INPUT as PIXELS, OUTPUT as EMBEDDING, encoder};
+pub use encoder::{Arithmetic, INPUT as PIXELS, OUTPUT as EMBEDDING, Range, encoder};
 pub use head::{OUTPUT as LOGITS, head};
 
 /// IR version 8 and operator set 17 load in every runtime since mid-2022.
@@ -59,13 +59,18 @@ impl Weights {
         self.stored.push(tensor(name, dims, values));
     }
 
+    /// Numbers of some kind of ONNX's.
+    fn raw(&mut self, name: &str, dims: &[i64], data_type: i32, raw_data: Vec<u8>) {
+        self.stored.push(TensorProto { dims: dims.to_vec(), data_type, name: name.into(), raw_data });
+    }
+
     /// Weights whose outputs lie along `axis`.
     fn add(&mut self, name: &str, dims: &[i64], axis: usize, values: &[f32]) {
         match self.precision {
             Precision::F32 => self.exact(name, dims, values),
             Precision::F16 => {
                 let raw_data = values.iter().flat_map(|x| f16::from_f32(*x).to_le_bytes()).collect();
-                self.cast(name, TensorProto { dims: dims.to_vec(), data_type: FLOAT16, name: String::new(), raw_data });
+                self.cast(name, dims, FLOAT16, raw_data);
             }
             Precision::Int8 => {
                 let inner = dims[axis + 1..].iter().product::<i64>() as usize;
@@ -77,7 +82,7 @@ impl Weights {
                 let rounded = |(i, x): (usize, &f32)| (x / scales[scale_of(i)]).round() as i8 as u8;
                 let raw_data = values.iter().enumerate().map(rounded).collect();
                 let (whole, scale) = (format!("{name}_whole"), format!("{name}_scale"));
-                self.cast(&whole, TensorProto { dims: dims.to_vec(), data_type: INT8, name: String::new(), raw_data });
+                self.cast(&whole, dims, INT8, raw_data);
                 let shape: Vec<i64> = (0..dims.len()).map(|i| if i == axis { dims[axis] } else { 1 }).collect();
                 self.exact(&scale, &shape, &scales);
                 self.restore.push(node("Mul", &[&whole, &scale], name, Vec::new()));
@@ -86,10 +91,10 @@ impl Weights {
     }
 
     /// Stores numbers, and the node that makes floats called `name` of them.
-    fn cast(&mut self, name: &str, numbers: TensorProto) {
+    fn cast(&mut self, name: &str, dims: &[i64], data_type: i32, raw_data: Vec<u8>) {
         let stored = format!("{name}_stored");
         self.restore.push(node("Cast", &[&stored], name, vec![int("to", FLOAT.into())]));
-        self.stored.push(TensorProto { name: stored, ..numbers });
+        self.raw(&stored, dims, data_type, raw_data);
     }
 
     /// What is stored, and the nodes that make weights of it.

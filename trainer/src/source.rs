@@ -9,6 +9,7 @@ use landfall_model::Bundle;
 use landfall_model::classifier::{Encoder, Head};
 
 use crate::embed::{self, EncoderSpec};
+use crate::images::Images;
 use crate::index::{self, Row};
 use crate::metrics::{self, Answer};
 use crate::samples::{self, Sample};
@@ -129,6 +130,7 @@ fn from_features(bundle: &Bundle, rows: Vec<Row>, folder: &Path) -> Result<Vec<S
 }
 
 fn from_pictures(bundle: &Bundle, rows: Vec<Row>, images: &Path) -> Result<Vec<Sample>> {
+    let images = &Images::open(images)?;
     require_pictures(&rows, images)?;
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let manifest = &bundle.manifest;
@@ -154,14 +156,14 @@ fn from_pictures(bundle: &Bundle, rows: Vec<Row>, images: &Path) -> Result<Vec<S
 ///
 /// # Errors
 /// When one is missing; the first is named with its line.
-pub(crate) fn require_pictures(rows: &[Row], images: &Path) -> Result<()> {
-    let missing: Vec<&Row> = rows.iter().filter(|row| !images.join(&row.file).is_file()).collect();
+pub(crate) fn require_pictures(rows: &[Row], images: &Images) -> Result<()> {
+    let missing: Vec<&Row> = rows.iter().filter(|row| !images.has(&row.file)).collect();
     if let Some(first) = missing.first() {
         bail!(
             "{} of {} pictures are not in {}; the first is {} (index line {})",
             missing.len(),
             rows.len(),
-            images.display(),
+            images.dir().display(),
             first.file.display(),
             first.line
         );

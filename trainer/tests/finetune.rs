@@ -172,8 +172,28 @@ fn a_broken_off_run_goes_on_to_the_same_encoder() {
              --precision int8 --out DIR/own"
         ),
     );
+    // And once more with an encoder that computes with bytes.
+    let quantise =
+        "quantise --encoder DIR/straight/encoder.json --head DIR/straight/head --index DIR/index.csv --images .";
+    let refused = run(dir, &format!("{quantise} --out DIR/refused --cosine 0.99999"));
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    assert!(dir.join("refused").read_dir().unwrap().next().is_none(), "what is refused leaves nothing");
+    must(dir, &format!("{quantise} --out DIR/bytes"));
+    let on = RECIPE.replace("trainer/encoders/efficientnet-lite0.json", "DIR/bytes/encoder.json");
+    std::fs::write(dir.join("on.toml"), on.replace("DIR", &dir.display().to_string())).unwrap();
+    let on = "finetune --recipe DIR/on.toml --index DIR/index.csv --images . --json --out DIR/on --steps 2";
+    assert!(losses(&must(dir, on)).first() < straight.first(), "bytes are learned on from too");
+    let size = |run: &str| std::fs::metadata(dir.join(run).join("encoder.onnx")).unwrap().len();
+    assert!(size("bytes") * 18 < size("straight") * 10, "{} of {}", size("bytes"), size("straight"));
+    must(
+        dir,
+        &format!(
+            "export --head DIR/bytes/head --encoder DIR/bytes/encoder.json --cells {cells} --name bytes --version 1 \
+             --precision int8 --out DIR/whole-numbers"
+        ),
+    );
     let round = workspace().join("fixtures/rounds/rome-colosseum/view_000.jpg");
-    for bundle in ["tiny", "own"] {
+    for bundle in ["tiny", "own", "whole-numbers"] {
         let classifier = Classifier::load(Bundle::open(&dir.join(bundle)).unwrap()).unwrap();
         let logits = classifier.logits(&[preprocess::open(&round).unwrap()]).unwrap();
         assert_eq!((logits.len(), logits[0].len()), (1, classifier.bundle.cells.cells.len()));

@@ -1,11 +1,9 @@
 //! Rounds from a folder of photographs: the place is read from their EXIF GPS tags.
 
-use std::io::BufReader;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::{Context, Result, bail};
-use exif::{Exif, In, Tag, Value};
-use landfall_model::LatLng;
+use anyhow::{Result, bail};
+use landfall_model::photos;
 
 use super::picture;
 use super::rounds::{Kind, Loaded, Round};
@@ -18,12 +16,10 @@ const MAX_PHOTO_SIDE: u32 = 2048;
 /// # Errors
 /// When the folder cannot be read or no photograph in it says where it was taken.
 pub(super) fn load(dir: &Path) -> Result<Loaded> {
-    let mut files = Vec::new();
-    find(dir, &mut files)?;
-    files.sort();
+    let files = photos::pictures_in(dir)?;
     let (mut loaded, mut without_place) = (Loaded::default(), 0);
     for file in &files {
-        match place_of(file) {
+        match photos::place_of(file) {
             Ok(Some(truth)) => loaded.rounds.push(Round {
                 truth,
                 kind: if picture::is_panorama(file) { Kind::Panorama } else { Kind::Photo },
@@ -34,7 +30,7 @@ pub(super) fn load(dir: &Path) -> Result<Loaded> {
                 max_side: MAX_PHOTO_SIDE,
             }),
             Ok(None) => without_place += 1,
-            Err(error) => loaded.notes.push(format!("left out {}: {error:#}", file.display())),
+            Err(error) => loaded.notes.push(format!("left out {error}")),
         }
     }
     if without_place > 0 {
@@ -47,69 +43,11 @@ pub(super) fn load(dir: &Path) -> Result<Loaded> {
     Ok(loaded)
 }
 
-fn find(dir: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
-    let entries = std::fs::read_dir(dir).with_context(|| format!("cannot read the photo folder {}", dir.display()))?;
-    for entry in entries {
-        let entry = entry?;
-        let path = entry.path();
-        // Not following links keeps the search finite.
-        if entry.file_type()?.is_dir() {
-            find(&path, files)?;
-        } else if path.extension().and_then(|ext| ext.to_str()).is_some_and(is_picture) && path.is_file() {
-            files.push(path);
-        }
-    }
-    Ok(())
-}
-
-fn is_picture(extension: &str) -> bool {
-    ["jpg", "jpeg", "png", "webp"].iter().any(|known| extension.eq_ignore_ascii_case(known))
-}
-
-/// Where a photograph was taken; `None` when it does not say.
-fn place_of(file: &Path) -> Result<Option<LatLng>> {
-    let mut reader = BufReader::new(std::fs::File::open(file)?);
-    let exif = match exif::Reader::new().read_from_container(&mut reader) {
-        Ok(exif) => exif,
-        Err(exif::Error::NotFound(_)) => return Ok(None),
-        Err(error) => bail!("its EXIF data is broken ({error})"),
-    };
-    let lat = degrees(&exif, Tag::GPSLatitude, Tag::GPSLatitudeRef, [b'N', b'S'])?;
-    let lng = degrees(&exif, Tag::GPSLongitude, Tag::GPSLongitudeRef, [b'E', b'W'])?;
-    match (lat, lng) {
-        (Some(lat), Some(lng)) => Ok(Some(LatLng::new(lat, lng)?)),
-        (None, None) => Ok(None),
-        _ => bail!("it has a latitude or a longitude, not both"),
-    }
-}
-
-/// Signed degrees from the three rationals of a GPS tag and the letter that gives them their sign.
-fn degrees(exif: &Exif, tag: Tag, reference: Tag, letters: [u8; 2]) -> Result<Option<f64>> {
-    let Some(field) = exif.get_field(tag, In::PRIMARY) else { return Ok(None) };
-    let Value::Rational(parts) = &field.value else { bail!("its {tag} is not made of rationals") };
-    let [degrees, minutes, seconds] = parts.as_slice() else {
-        bail!("its {tag} has {} numbers instead of degrees, minutes and seconds", parts.len());
-    };
-    let value = degrees.to_f64() + minutes.to_f64() / 60.0 + seconds.to_f64() / 3600.0;
-    if !value.is_finite() {
-        bail!("its {tag} divides by zero");
-    }
-    let letter = exif.get_field(reference, In::PRIMARY).and_then(|field| match &field.value {
-        Value::Ascii(lines) => lines.first()?.first().copied(),
-        _ => None,
-    });
-    match letter {
-        Some(letter) if letter == letters[0] => Ok(Some(value)),
-        Some(letter) if letter == letters[1] => Ok(Some(-value)),
-        _ => bail!("its {reference} is missing, so {tag} has no sign"),
-    }
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
     use exif::experimental::Writer;
-    use exif::{Field, Rational};
+    use exif::{Field, In, Rational, Tag, Value};
 
     /// EXIF data with a place; `letters` are left out when `None`.
     pub(crate) fn gps(lat: f64, lng: f64, letters: Option<(&str, &str)>) -> Vec<u8> {
@@ -169,7 +107,7 @@ pub(super) mod tests {
             [(45.7578, 4.832, ("N", "E")), (-33.8568, 151.2153, ("S", "E")), (-54.8, -68.3, ("S", "W"))]
         {
             std::fs::write(&file, jpeg(8, 8, Some(&gps(lat, lng, Some(letters))))).unwrap();
-            let place = place_of(&file).unwrap().unwrap();
+            let place = photos::place_of(&file).unwrap().unwrap();
             assert!((place.lat - lat).abs() < 1e-6 && (place.lng - lng).abs() < 1e-6, "{place}");
         }
     }
@@ -200,6 +138,6 @@ pub(super) mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("a.jpg");
         std::fs::write(&file, jpeg(8, 8, Some(&encode(vec![(Tag::GPSLatitude, zero())])))).unwrap();
-        assert!(place_of(&file).unwrap_err().to_string().contains("divides by zero"));
+        assert!(photos::place_of(&file).unwrap_err().to_string().contains("divides by zero"));
     }
 }

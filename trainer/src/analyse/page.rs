@@ -7,11 +7,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use image::codecs::jpeg::JpegEncoder;
 use image::imageops;
-use landfall_model::{CellTable, preprocess};
+use landfall_model::CellTable;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::tally::{CellTally, Confusion, Findings, Matrix, SizeClass, Worst};
 use super::{chart, world};
+use crate::images::Images;
 use crate::metrics::errors::Errors;
 use crate::metrics::{Answer, Quality, Report};
 
@@ -34,9 +35,9 @@ impl Page<'_> {
     ///
     /// # Errors
     /// When one of those pictures cannot be read.
-    pub(super) fn html(&self, images: &Path) -> Result<String> {
+    pub(super) fn html(&self, images: &Images) -> Result<String> {
         let Self { title, table, report, findings, answers } = self;
-        let pictures = |worst: &Worst| worst.files.iter().map(|file| picture(&images.join(file))).collect();
+        let pictures = |worst: &Worst| worst.files.iter().map(|file| picture(images, file)).collect();
         let pictures: Vec<Vec<String>> = findings.worst.iter().map(pictures).collect::<Result<_>>()?;
         let errors_km: Vec<f64> = answers.iter().map(Answer::error_km).collect();
         let mut rounds_in = vec![0; table.cells.len()];
@@ -296,8 +297,8 @@ fn legend() -> Markup {
 }
 
 /// A picture made small, as a data URI.
-fn picture(file: &Path) -> Result<String> {
-    let picture = preprocess::open(file)?;
+fn picture(images: &Images, file: &Path) -> Result<String> {
+    let picture = images.picture(file)?;
     let scale = f64::from(PICTURE_SIDE) / f64::from(picture.width().max(picture.height()));
     let side = |length: u32| ((f64::from(length) * scale.min(1.0)).round() as u32).max(1);
     let small = imageops::thumbnail(&picture, side(picture.width()), side(picture.height()));
@@ -370,7 +371,7 @@ mod tests {
         let findings = tally::findings(&table, &rounds, &answers);
         let report = metrics::report(&table, &answers).unwrap();
         let page = Page { title: "a<i>@1", table: &table, report: &report, findings: &findings, answers: &answers };
-        let html = page.html(dir.path()).unwrap();
+        let html = page.html(&Images::open(dir.path()).unwrap()).unwrap();
         assert!(html.contains("a&lt;i&gt;@1") && html.contains("&lt;b&gt;&amp;2.jpg"));
         assert!(!html.contains("<b>") && !html.contains("<i>") && !html.contains("<script"));
         assert!(!html.contains("http:") && !html.contains("https:") && !html.contains("url("));
@@ -388,7 +389,7 @@ mod tests {
 
     #[test]
     fn a_missing_picture_is_named() {
-        let error = picture(Path::new("nowhere/a.jpg")).unwrap_err().to_string();
+        let error = picture(&Images::open(Path::new("nowhere")).unwrap(), Path::new("a.jpg")).unwrap_err().to_string();
         assert!(error.contains("a.jpg"), "{error}");
     }
 }

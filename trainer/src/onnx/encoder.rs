@@ -1,36 +1,93 @@
-//! An encoder as an ONNX network.
+//! An encoder as an ONNX network, that computes with floats or, in its convolutions, with bytes.
 
-use landfall_model::onnx::{Graph, Node, int, ints, node};
+use landfall_model::onnx::{Graph, INT8, INT32, Node, UINT8, int, ints, node};
 use prost::Message;
 
 use super::{Precision, Weights, batch_of, model};
-use crate::nn::lite::{self, Convolution, Plain};
+use crate::nn::lite::{self, Convolution, Plain, PlainBlock};
 
 /// Name of an encoder's input, `[N, 3, S, S]`.
 pub const INPUT: &str = "pixel_values";
 /// Name of its output, `[N, D]`.
 pub const OUTPUT: &str = "image_embeds";
 
+/// Largest whole number that stands for a weight. With one bit less than fits, sums of two products never leave 16 bits,
+/// where processors without instructions for bytes would cut them off: all of them then give the same numbers.
+const LARGEST_WEIGHT: f32 = 63.0;
+
+/// So many blocks compute with floats in any case. Channels of the stem differ by orders of magnitude, and its depthwise
+/// convolution does not mix them: one scale for all would lose most of them. After two blocks that is over, at an eighth of
+/// the work.
+const IN_FLOATS: usize = 2;
+
+/// Smallest and largest number of a map.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Range {
+    /// The smallest, at most 0.
+    pub low: f32,
+    /// The largest, at least 0.
+    pub high: f32,
+}
+
+impl Range {
+    /// The range of nothing but zeros.
+    pub const ZERO: Self = Self { low: 0.0, high: 0.0 };
+
+    /// Difference of what neighbouring bytes stand for, and the byte that stands for 0.
+    fn scale(self) -> (f32, u8) {
+        // A map of zeros has any scale.
+        let scale = if self.high > self.low { (self.high - self.low) / 255.0 } else { 1.0 };
+        (scale, (-self.low / scale).round() as u8)
+    }
+}
+
+/// What an encoder computes with.
+pub enum Arithmetic<'a> {
+    /// Floats, with weights that are stored like this.
+    Floats(Precision),
+    /// Bytes in its convolutions behind the first blocks, by the ranges of all maps in the order in which
+    /// [`lite::Lite::forward_watched`] shows them.
+    Bytes(&'a [Range]),
+}
+
 /// The bytes of an encoder's ONNX file, for pictures of `size` pixels a side. `projection` is the weights `[1280, D]` and
 /// the bias of the layer from features to embeddings.
-pub fn encoder(network: &Plain, projection: (Vec<f32>, Vec<f32>), size: usize, precision: Precision) -> Vec<u8> {
-    let mut writer = Writer { weights: Weights::new(precision), nodes: Vec::new(), side: size };
+///
+/// # Panics
+/// When there are fewer ranges than maps.
+pub fn encoder(network: &Plain, projection: (Vec<f32>, Vec<f32>), size: usize, arithmetic: Arithmetic<'_>) -> Vec<u8> {
+    let (precision, ranges) = match arithmetic {
+        Arithmetic::Floats(precision) => (precision, None),
+        Arithmetic::Bytes(ranges) => (Precision::Int8, Some(ranges.iter())),
+    };
+    let mut writer = Writer { weights: Weights::new(precision), nodes: Vec::new(), side: size, ranges: None };
     writer.weights.exact("lowest", &[], &[0.0]);
     writer.weights.exact("highest", &[], &[6.0]);
-    let mut from = writer.convolution("stem", INPUT, &network.stem);
+    let input = Map { name: INPUT.into(), scale: None };
+    let mut from = writer.convolution("stem", &input, &network.stem);
     for (i, block) in network.blocks.iter().enumerate() {
         let input = from.clone();
         for (part, convolution) in block.convolutions.iter().enumerate() {
             from = writer.convolution(&format!("block_{i}_{part}"), &from, convolution);
         }
         if block.is_residual {
-            let to = format!("block_{i}");
-            writer.nodes.push(node("Add", &[&input, &from], &to, Vec::new()));
-            from = to;
+            let sum = format!("block_{i}_sum");
+            writer.nodes.push(node("Add", &[&input.name, &from.name], &sum, Vec::new()));
+            from = writer.rounded(&sum, &format!("block_{i}"));
+        }
+        if i + 1 == IN_FLOATS
+            && let Some(mut ranges) = ranges.clone()
+        {
+            // The last map so far is the first in bytes.
+            let maps = |block: &PlainBlock| block.convolutions.len() + usize::from(block.is_residual);
+            let so_far = 1 + network.blocks[..IN_FLOATS].iter().map(maps).sum::<usize>();
+            ranges.nth(so_far - 2);
+            writer.ranges = Some(ranges);
+            from = writer.rounded(&from.name, &format!("block_{i}"));
         }
     }
     let from = writer.convolution("top", &from, &network.top);
-    writer.nodes.push(node("GlobalAveragePool", &[&from], "pooled", Vec::new()));
+    writer.nodes.push(node("GlobalAveragePool", &[&from.name], "pooled", Vec::new()));
     writer.nodes.push(node("Flatten", &["pooled"], "features", vec![int("axis", 1)]));
     let (weight, bias) = projection;
     let dim = bias.len();
@@ -48,21 +105,36 @@ pub fn encoder(network: &Plain, projection: (Vec<f32>, Vec<f32>), size: usize, p
     model(graph).encode_to_vec()
 }
 
-struct Writer {
+/// A map in the network that is written.
+#[derive(Clone)]
+struct Map {
+    name: String,
+    /// What one step of its bytes stands for, where it goes through bytes.
+    scale: Option<f32>,
+}
+
+struct Writer<'a> {
     weights: Weights,
     nodes: Vec<Node>,
     /// Height and width of the map that was written last.
     side: usize,
+    /// Those of the maps to come, where they go through bytes.
+    ranges: Option<std::slice::Iter<'a, Range>>,
 }
 
-impl Writer {
-    /// Adds a convolution, and its ReLU6 where it has one; the name of what comes out.
-    fn convolution(&mut self, name: &str, from: &str, convolution: &Convolution) -> String {
+impl Writer<'_> {
+    /// Adds a convolution, and its ReLU6 where it has one.
+    fn convolution(&mut self, name: &str, from: &Map, convolution: &Convolution) -> Map {
         let Convolution { kernel, stride, inputs, outputs, groups, .. } = *convolution;
         let (weight, bias) = (format!("{name}_weight"), format!("{name}_bias"));
         let dims = [outputs, inputs / groups, kernel, kernel].map(|n| n as i64);
-        self.weights.add(&weight, &dims, 0, &convolution.weight);
-        self.weights.exact(&bias, &[outputs as i64], &convolution.bias);
+        match from.scale {
+            None => {
+                self.weights.add(&weight, &dims, 0, &convolution.weight);
+                self.weights.exact(&bias, &[outputs as i64], &convolution.bias);
+            }
+            Some(scale) => self.whole(name, &dims, convolution, scale),
+        }
         let (before, after) = lite::padding(self.side, kernel, stride);
         let [before, after, kernel, stride_] = [before, after, kernel, stride].map(|n| n as i64);
         let attributes = vec![
@@ -71,12 +143,56 @@ impl Writer {
             ints("strides", vec![stride_; 2]),
             int("group", groups as i64),
         ];
-        let sum = if convolution.is_relu6 { format!("{name}_sum") } else { name.to_owned() };
-        self.nodes.push(node("Conv", &[from, &weight, &bias], &sum, attributes));
-        if convolution.is_relu6 {
-            self.nodes.push(node("Clip", &[&sum, "lowest", "highest"], name, Vec::new()));
-        }
+        let sum = format!("{name}_sum");
+        self.nodes.push(node("Conv", &[&from.name, &weight, &bias], &sum, attributes));
         self.side = self.side.div_ceil(stride);
-        name.to_owned()
+        if !convolution.is_relu6 {
+            return self.rounded(&sum, name);
+        }
+        // Clipped once more where bytes do it too: ONNX Runtime sees that and leaves it out.
+        let clipped = if self.ranges.is_some() { format!("{name}_clipped") } else { name.to_owned() };
+        self.nodes.push(node("Clip", &[&sum, "lowest", "highest"], &clipped, Vec::new()));
+        self.rounded(&clipped, name)
+    }
+
+    /// Sends a map through bytes, called `to` afterwards; in a network of floats it stays what it is.
+    ///
+    /// These pairs are what runtimes make integer operators of.
+    fn rounded(&mut self, from: &str, to: &str) -> Map {
+        let Some(ranges) = &mut self.ranges else { return Map { name: from.into(), scale: None } };
+        let (scale, zero) = ranges.next().expect("there is a range for each map").scale();
+        let (scale_name, zero_name, bytes) = (format!("{to}_scale"), format!("{to}_zero"), format!("{to}_bytes"));
+        self.weights.exact(&scale_name, &[], &[scale]);
+        self.weights.raw(&zero_name, &[], UINT8, vec![zero]);
+        self.nodes.push(node("QuantizeLinear", &[from, &scale_name, &zero_name], &bytes, Vec::new()));
+        self.nodes.push(node("DequantizeLinear", &[&bytes, &scale_name, &zero_name], to, Vec::new()));
+        Map { name: to.into(), scale: Some(scale) }
+    }
+
+    /// Weights as signed bytes with a scale an output, and the bias in 32 bits, in units of products.
+    fn whole(&mut self, name: &str, dims: &[i64], convolution: &Convolution, of_input: f32) {
+        let of_output = convolution.weight.len() / convolution.outputs;
+        let (mut scales, mut weights, mut biases) = (Vec::new(), Vec::new(), Vec::new());
+        for (of_one, bias) in convolution.weight.chunks_exact(of_output).zip(&convolution.bias) {
+            let largest = of_one.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
+            // An output whose weights are all zero has any scale; one of tiny weights must hold its bias.
+            let least = bias.abs() / of_input / (i32::MAX / 2) as f32;
+            let scale = (largest / LARGEST_WEIGHT).max(least).max(f32::MIN_POSITIVE);
+            scales.push(scale);
+            weights.extend(of_one.iter().map(|x| (x / scale).round() as i8 as u8));
+            biases.push((f64::from(*bias) / (f64::from(of_input) * f64::from(scale))).round() as i32);
+        }
+        let outputs = [convolution.outputs as i64];
+        let of_bias: Vec<f32> = scales.iter().map(|scale| scale * of_input).collect();
+        let biases = biases.iter().flat_map(|x| x.to_le_bytes()).collect();
+        for (part, dims, kind, raw, scales) in
+            [("weight", dims, INT8, weights, scales), ("bias", &outputs, INT32, biases, of_bias)]
+        {
+            let to = format!("{name}_{part}");
+            let (stored, scale) = (format!("{to}_whole"), format!("{to}_scale"));
+            self.weights.raw(&stored, dims, kind, raw);
+            self.weights.exact(&scale, &outputs, &scales);
+            self.nodes.push(node("DequantizeLinear", &[&stored, &scale], &to, vec![int("axis", 0)]));
+        }
     }
 }

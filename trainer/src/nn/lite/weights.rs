@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 use half::f16;
-use landfall_model::onnx::{FLOAT, FLOAT16, Model, TensorProto};
+use landfall_model::onnx::{FLOAT, FLOAT16, INT8, INT32, Model, TensorProto};
 use prost::Message;
 use pytorch_reader::PytorchReader;
 
@@ -59,25 +59,35 @@ fn stored(file: &Path) -> Result<HashMap<String, TensorProto>> {
     Ok(stored.into_iter().map(|tensor| (tensor.name.clone(), tensor)).collect())
 }
 
-/// The weights called `name`, of 32 or 16 bits.
+/// The weights called `name`: floats of 32 or 16 bits, or whole numbers with a scale for each output.
 fn array(stored: &HashMap<String, TensorProto>, name: &str) -> Result<Array> {
     let tensor = stored.get(name).or_else(|| stored.get(&format!("{name}_stored")));
-    let tensor = tensor.with_context(|| format!("there is no {name} of 32 or 16 bits"))?;
-    let numbers = match tensor.data_type {
+    let whole = || stored.get(&format!("{name}_whole")).or_else(|| stored.get(&format!("{name}_whole_stored")));
+    let Some(tensor) = tensor.or_else(whole) else { bail!("there is no {name}") };
+    let mut numbers = match tensor.data_type {
         FLOAT => files::floats(&tensor.raw_data),
         FLOAT16 => {
             let halves = tensor.raw_data.as_chunks::<2>().0;
             halves.iter().map(|half| f16::from_le_bytes(*half).to_f32()).collect()
         }
-        other => bail!("{name} has numbers of kind {other}, which are not learned on from"),
+        INT8 => tensor.raw_data.iter().map(|byte| f32::from(*byte as i8)).collect(),
+        INT32 => tensor.raw_data.as_chunks::<4>().0.iter().map(|bytes| i32::from_le_bytes(*bytes) as f32).collect(),
+        other => bail!("{name} has numbers of kind {other}, which are not known"),
     };
+    if matches!(tensor.data_type, INT8 | INT32) {
+        let scale = stored.get(&format!("{name}_scale")).with_context(|| format!("{name} has no scale"))?;
+        let (scales, outputs) = (files::floats(&scale.raw_data), scale.dims.iter().product::<i64>());
+        let axis = scale.dims.iter().position(|n| *n == outputs).unwrap_or(0);
+        let inner = tensor.dims[axis + 1..].iter().product::<i64>() as usize;
+        numbers.iter_mut().enumerate().for_each(|(i, x)| *x *= scales[i / inner % scales.len()]);
+    }
     Ok((numbers, tensor.dims.iter().map(|n| *n as usize).collect()))
 }
 
 /// The layers of an ONNX file under PyTorch's names, with a batch normalisation that does nothing but add the bias.
 fn from_onnx(file: &Path) -> Result<HashMap<String, Array>> {
     let stored = stored(file)?;
-    let has = |name: &str| stored.contains_key(&format!("{name}_bias"));
+    let has = |name: &str| array(&stored, &format!("{name}_bias")).is_ok();
     let mut layers = vec![("stem".to_owned(), "_conv_stem".to_owned(), "_bn0".to_owned())];
     layers.push(("top".into(), "_conv_head".into(), "_bn1".into()));
     let all = [("_expand_conv", "_bn0"), ("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2")];

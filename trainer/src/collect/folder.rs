@@ -1,0 +1,170 @@
+//! Pictures of one's own: any folder, with places from their EXIF data or from a table.
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use landfall_model::{LatLng, photos};
+use reqwest::Url;
+use serde::Deserialize;
+use tokio::sync::mpsc;
+
+use super::{Common, Find, Item, Part, Source, Terms, Trouble};
+
+/// Takes over photographs of a folder that say where they were taken.
+///
+/// They are copied, so that the folder with the manifest is whole by itself.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// The folder; those in it are searched too
+    dir: PathBuf,
+    /// Table (csv) with the columns file, lat and lng, and group, iso2, author and licence where they are known: takes the
+    /// place of EXIF data. Files are relative to the folder
+    #[arg(long)]
+    places: Option<PathBuf>,
+    /// Terms of pictures for which the table has none
+    #[arg(long, default_value = "")]
+    licence: String,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Row {
+    file: PathBuf,
+    lat: Option<f64>,
+    lng: Option<f64>,
+    group: String,
+    iso2: String,
+    author: String,
+    licence: String,
+}
+
+/// Pictures of a part.
+const PART: usize = 256;
+
+pub(super) struct Folder {
+    dir: PathBuf,
+    licence: String,
+    rows: Option<HashMap<PathBuf, Row>>,
+    pictures: Vec<PathBuf>,
+}
+
+impl Folder {
+    pub(super) fn new(args: &Args) -> Result<Self> {
+        let dir = std::path::absolute(&args.dir)?;
+        let (mut pictures, out) = (photos::pictures_in(&dir)?, std::path::absolute(&args.common.out)?);
+        // What was collected before is not collected again.
+        pictures.retain(|picture| !picture.starts_with(&out));
+        let rows = args.places.as_deref().map(rows).transpose()?;
+        if let Some(rows) = &rows {
+            let missing: Vec<&PathBuf> = rows.keys().filter(|file| !dir.join(file).is_file()).collect();
+            if let Some(first) = missing.iter().min() {
+                let n = missing.len();
+                bail!(
+                    "{n} of the {} files of the table are not in {}, such as {}",
+                    rows.len(),
+                    dir.display(),
+                    first.display()
+                );
+            }
+        }
+        Ok(Self { dir, licence: args.licence.clone(), rows, pictures })
+    }
+
+    /// What is known of a picture; nothing when its place is not.
+    fn item(&self, picture: &Path) -> Result<Option<Item>> {
+        let file = picture.strip_prefix(&self.dir).unwrap_or(picture);
+        let row = match &self.rows {
+            None => photos::place_of(picture)?.map(|at| Row { lat: Some(at.lat), lng: Some(at.lng), ..Row::default() }),
+            Some(rows) => rows.get(file).map(|row| Row {
+                file: row.file.clone(),
+                group: row.group.clone(),
+                iso2: row.iso2.clone(),
+                author: row.author.clone(),
+                licence: row.licence.clone(),
+                ..*row
+            }),
+        };
+        let Some(row) = row else { return Ok(None) };
+        let id = file.to_string_lossy().replace('\\', "/");
+        Ok(Some(Item {
+            source: "folder".into(),
+            id,
+            lat: row.lat,
+            lng: row.lng,
+            iso2: row.iso2,
+            group: row.group,
+            author: row.author,
+            licence: if row.licence.is_empty() { self.licence.clone() } else { row.licence },
+            ..Item::default()
+        }))
+    }
+}
+
+fn rows(file: &Path) -> Result<HashMap<PathBuf, Row>> {
+    let mut reader = csv::Reader::from_path(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let mut rows = HashMap::new();
+    for (i, row) in reader.deserialize::<Row>().enumerate() {
+        let place = || format!("{}, line {}", file.display(), i + 2);
+        let row = row.with_context(|| format!("{}: not a picture's row", place()))?;
+        match (row.lat, row.lng) {
+            (Some(lat), Some(lng)) => LatLng::new(lat, lng).map(|_| ()).with_context(place)?,
+            (None, None) if !row.iso2.is_empty() => {}
+            _ => bail!("{}: needs lat and lng, or iso2", place()),
+        }
+        if let Some(twice) = rows.insert(row.file.clone(), row) {
+            bail!("{}: {} stands twice in the table", place(), twice.file.display());
+        }
+    }
+    Ok(rows)
+}
+
+impl Source for Folder {
+    fn terms(&self) -> Option<Terms> {
+        None
+    }
+
+    async fn plan(&self) -> Result<Vec<String>> {
+        let with_place = self.pictures.iter().filter(|picture| matches!(self.item(picture), Ok(Some(_)))).count();
+        Ok(vec![format!(
+            "{} pictures in {}, {with_place} of them with a place",
+            self.pictures.len(),
+            self.dir.display()
+        )])
+    }
+
+    async fn search(&self, _done: &HashSet<String>, parts: mpsc::Sender<Part>) -> Result<()> {
+        let mut without_place = 0;
+        for (i, pictures) in self.pictures.chunks(PART).enumerate() {
+            let mut finds = Vec::new();
+            for picture in pictures {
+                match self.item(picture) {
+                    Ok(Some(item)) => {
+                        let url = Url::from_file_path(picture).ok();
+                        finds.extend(url.map(|url| Find { item, url }));
+                    }
+                    Ok(None) => without_place += 1,
+                    Err(error) => eprintln!("left out {}: {error:#}", picture.display()),
+                }
+            }
+            // Parts are not skipped: what is in a folder may have changed, and looking at it costs little.
+            if parts.send(Part { name: format!("files from {}", i * PART), finds }).await.is_err() {
+                return Ok(());
+            }
+        }
+        if without_place > 0 {
+            eprintln!(
+                "left out {without_place} of {} pictures: nothing says where they were taken",
+                self.pictures.len()
+            );
+        }
+        Ok(())
+    }
+
+    async fn fetch(&self, find: &Find) -> Result<Vec<u8>, Trouble> {
+        let file = find.url.to_file_path().map_err(|()| Trouble::Lasting("is no file".into()))?;
+        tokio::fs::read(&file).await.map_err(|e| Trouble::Lasting(format!("cannot be read: {e}")))
+    }
+}

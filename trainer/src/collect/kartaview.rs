@@ -1,0 +1,171 @@
+//! KartaView's street-level pictures, around points.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use anyhow::Result;
+use landfall_model::LatLng;
+use reqwest::Url;
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use super::places::Places;
+use super::web::{self, Answer, Lane, address};
+use super::{Common, Find, Item, Part, Source, Terms, Trouble, picture};
+
+/// Pictures a page; for more the answer is 400.
+const PER_PAGE: usize = 100;
+/// What the service answers with when all is well.
+const FINE: i64 = 600;
+
+/// Street-level pictures of KartaView.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    places: Places,
+    /// Places drawn from each file and country
+    #[arg(long, default_value_t = 1000)]
+    sample: usize,
+    /// Seed of what is drawn
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Metres around each place
+    #[arg(long, default_value_t = 1000)]
+    radius: u32,
+    /// Keep all pictures of a sequence, not the first alone
+    #[arg(long)]
+    whole_sequences: bool,
+    #[arg(long, hide = true, default_value = "https://api.openstreetcam.org/2.0/photo/")]
+    api: String,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+pub(super) struct KartaView {
+    places: Vec<LatLng>,
+    radius: u32,
+    whole_sequences: bool,
+    api: String,
+    searches: Lane,
+    files: Lane,
+}
+
+impl KartaView {
+    pub(super) fn new(args: &Args) -> Result<Self> {
+        Ok(Self {
+            places: args.places.draw(args.sample, args.seed)?,
+            radius: args.radius,
+            whole_sequences: args.whole_sequences,
+            api: args.api.clone(),
+            // No limit is known: be gentle.
+            searches: args.common.lane(Duration::from_secs(1))?,
+            files: args.common.lane(Duration::from_millis(500))?,
+        })
+    }
+
+    async fn photos(&self, at: LatLng) -> Result<Vec<Value>> {
+        let mut photos = Vec::new();
+        for page in 1.. {
+            let pairs = [
+                ("lat", at.lat.to_string()),
+                ("lng", at.lng.to_string()),
+                ("radius", self.radius.to_string()),
+                ("itemsPerPage", PER_PAGE.to_string()),
+                ("page", page.to_string()),
+                ("join", "sequence".into()),
+                ("orderBy", "id".into()),
+                ("orderDirection", "asc".into()),
+            ];
+            let (more, is_last) = self.searches.get(&address(&self.api, pairs)?, read).await?;
+            let is_empty = more.is_empty();
+            photos.extend(more);
+            if is_last || is_empty {
+                break;
+            }
+        }
+        Ok(photos)
+    }
+
+    fn find(&self, photo: &Value) -> Option<Find> {
+        let text = |name: &str| match &photo[name] {
+            Value::String(text) => text.clone(),
+            Value::Number(number) => number.to_string(),
+            _ => String::new(),
+        };
+        let number = |name: &str| text(name).parse::<f64>().ok().filter(|number| number.is_finite());
+        if !["", "PLANE"].contains(&text("projection").as_str()) {
+            return None; // spheres and fish-eyes look unlike what the encoder knows
+        }
+        let at = LatLng::new(number("lat")?, number("lng")?).ok().filter(|at| (at.lat, at.lng) != (0.0, 0.0))?;
+        let (id, sequence) = (text("id"), text("sequenceId"));
+        let url = Url::parse(&text("fileurl").replace("{{sizeprefix}}", "lth")).ok()?;
+        let is_one_enough = !self.whole_sequences && !sequence.is_empty();
+        (!id.is_empty()).then(|| Find {
+            item: Item {
+                source: "kartaview".into(),
+                lat: Some(at.lat),
+                lng: Some(at.lng),
+                heading: number("heading").map(|heading| heading.rem_euclid(360.0)),
+                time: text("shotDate"),
+                group: format!("kartaview:{sequence}"),
+                twin: if is_one_enough { sequence } else { String::new() },
+                licence: "CC BY-SA 4.0".into(),
+                attribution: format!("KartaView contributors, https://kartaview.org, picture {id}"),
+                url: web::shown(&url),
+                id,
+                ..Item::default()
+            },
+            url,
+        })
+    }
+}
+
+/// The photos of an answer, and whether they are the last. Logical errors come with status 200.
+fn read(answer: &Answer) -> Result<(Vec<Value>, bool), Trouble> {
+    let reply: Value = answer.json()?;
+    let code = reply["status"]["apiCode"].as_i64().unwrap_or_default();
+    if code != FINE {
+        let message = reply["status"]["apiMessage"].as_str().unwrap_or_default();
+        return Err(Trouble::Lasting(format!("KartaView answers with code {code}: {message}")));
+    }
+    let photos = reply["result"]["data"].as_array().cloned().unwrap_or_default();
+    Ok((photos, !reply["result"]["hasMoreData"].as_bool().unwrap_or_default()))
+}
+
+impl Source for KartaView {
+    fn terms(&self) -> Option<Terms> {
+        Some(Terms {
+            name: "kartaview",
+            text: "KartaView's pictures are under CC BY-SA 4.0: name KartaView and its contributors, and pass on what is \
+                   made of the pictures under the same licence.",
+        })
+    }
+
+    async fn plan(&self) -> Result<Vec<String>> {
+        let Some(first) = self.places.first() else { return Ok(vec!["no places".into()]) };
+        let found = self.photos(*first).await?;
+        Ok(vec![
+            format!("{} places, pictures within {} m of each", self.places.len(), self.radius),
+            format!("the first, {first}: {} pictures", found.len()),
+            "cost: nothing".into(),
+        ])
+    }
+
+    async fn search(&self, done: &HashSet<String>, parts: mpsc::Sender<Part>) -> Result<()> {
+        for at in &self.places {
+            let name = format!("{} m around {},{}", self.radius, at.lat, at.lng);
+            if done.contains(&name) {
+                continue;
+            }
+            let finds = self.photos(*at).await?.iter().filter_map(|photo| self.find(photo)).collect();
+            if parts.send(Part { name, finds }).await.is_err() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    async fn fetch(&self, find: &Find) -> Result<Vec<u8>, Trouble> {
+        self.files.get(&find.url, picture).await
+    }
+}

@@ -1,0 +1,280 @@
+//! Mapillary's street-level pictures, box by box.
+//!
+//! A search gives at most about 2,000 pictures, has no pages and does not say that it was cut; a dense box answers with
+//! an error of the server. Both are answered by four smaller boxes.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use landfall_model::LatLng;
+use reqwest::Url;
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use super::web::{Answer, Lane, address};
+use super::{Common, Find, Item, Part, Source, Terms, Trouble, picture, secret};
+
+/// Most pictures that may be asked for.
+const LIMIT: usize = 2_000;
+/// From so many on an answer may have been cut off.
+const MAYBE_CUT: usize = 1_500;
+/// Side in degrees of the boxes that are begun with: less than the 0.01 square degrees that are allowed.
+const SIDE: f64 = 0.09;
+/// Boxes are not quartered below this side, about a street's length.
+const SMALLEST: f64 = 0.001;
+/// What is asked for of each picture.
+const FIELDS: &str = "id,geometry,computed_geometry,captured_at,compass_angle,computed_compass_angle,is_pano,sequence,creator,thumb_1024_url";
+
+/// Street-level pictures of Mapillary.
+///
+/// An application's token, from <https://www.mapillary.com/dashboard/developers>, is read from MAPILLARY_ACCESS_TOKEN.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// Box to search, WEST,SOUTH,EAST,NORTH in degrees (repeat the option)
+    #[arg(long = "box", value_parser = bounds, required = true, allow_hyphen_values = true)]
+    boxes: Vec<Bounds>,
+    /// Keep all pictures of a sequence, not the first alone
+    #[arg(long)]
+    whole_sequences: bool,
+    /// File with the token, instead of MAPILLARY_ACCESS_TOKEN
+    #[arg(long)]
+    key_file: Option<PathBuf>,
+    #[arg(long, hide = true, default_value = "https://graph.mapillary.com/images")]
+    api: String,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+/// A box in degrees.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Bounds {
+    west: f64,
+    south: f64,
+    east: f64,
+    north: f64,
+}
+
+fn bounds(text: &str) -> Result<Bounds> {
+    let numbers: Vec<f64> = text.split(',').map(|number| number.trim().parse()).collect::<Result<_, _>>()?;
+    let [west, south, east, north] = numbers[..] else { bail!("must be four numbers: WEST,SOUTH,EAST,NORTH") };
+    let is_box = west < east && south < north && west >= -180.0 && east <= 180.0 && south >= -90.0 && north <= 90.0;
+    if !is_box {
+        bail!("must be a box: -180 <= WEST < EAST <= 180 and -90 <= SOUTH < NORTH <= 90");
+    }
+    Ok(Bounds { west, south, east, north })
+}
+
+impl Bounds {
+    /// Boxes of at most this side, row by row from the south-west.
+    fn split(self, side: f64) -> Vec<Self> {
+        let steps = |from: f64, to: f64| ((to - from) / side).ceil().max(1.0) as usize;
+        let (columns, rows) = (steps(self.west, self.east), steps(self.south, self.north));
+        let at = |from: f64, to: f64, i: usize, n: usize| from + (to - from) * i as f64 / n as f64;
+        let cell = |row: usize, column: usize| Self {
+            west: at(self.west, self.east, column, columns),
+            south: at(self.south, self.north, row, rows),
+            east: at(self.west, self.east, column + 1, columns),
+            north: at(self.south, self.north, row + 1, rows),
+        };
+        (0..rows).flat_map(|row| (0..columns).map(move |column| cell(row, column))).collect()
+    }
+
+    fn side(self) -> f64 {
+        (self.east - self.west).max(self.north - self.south)
+    }
+
+    fn name(self) -> String {
+        let Self { west, south, east, north } = self;
+        format!("{west:.6},{south:.6},{east:.6},{north:.6}")
+    }
+}
+
+pub(super) struct Mapillary {
+    boxes: Vec<Bounds>,
+    whole_sequences: bool,
+    api: String,
+    searches: Lane,
+    files: Lane,
+}
+
+#[derive(Deserialize)]
+struct Reply {
+    data: Vec<Value>,
+}
+
+#[derive(Deserialize)]
+struct Image {
+    id: String,
+    geometry: Option<Point>,
+    computed_geometry: Option<Point>,
+    captured_at: Option<i64>,
+    compass_angle: Option<f64>,
+    computed_compass_angle: Option<f64>,
+    #[serde(default)]
+    is_pano: bool,
+    #[serde(default)]
+    sequence: String,
+    creator: Option<Creator>,
+    thumb_1024_url: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Point {
+    /// Longitude first.
+    coordinates: [f64; 2],
+}
+
+#[derive(Deserialize)]
+struct Creator {
+    #[serde(default)]
+    username: String,
+}
+
+/// What a box answered.
+enum Found {
+    /// All that is in it.
+    All(Vec<Value>),
+    /// Too much: as much as came.
+    Cut(Vec<Value>),
+}
+
+impl Mapillary {
+    pub(super) fn new(args: &Args) -> Result<Self> {
+        let token = secret("MAPILLARY_ACCESS_TOKEN", args.key_file.as_deref())?;
+        Ok(Self {
+            boxes: args.boxes.iter().flat_map(|bounds| bounds.split(SIDE)).collect(),
+            whole_sequences: args.whole_sequences,
+            api: args.api.clone(),
+            searches: args.common.lane(Duration::from_millis(200))?.authorized(&format!("OAuth {token}"))?,
+            files: args.common.lane(Duration::from_millis(100))?,
+        })
+    }
+
+    async fn ask(&self, bounds: Bounds) -> Result<Found, Trouble> {
+        let pairs = [("bbox", bounds.name()), ("fields", FIELDS.to_owned()), ("limit", LIMIT.to_string())];
+        let url = address(&self.api, pairs).map_err(|e| Trouble::Lasting(e.to_string()))?;
+        let can_split = bounds.side() / 2.0 >= SMALLEST;
+        let read = |answer: &Answer| {
+            // It may be the box and not the server: smaller ones will tell.
+            if answer.status.as_u16() == 500 && can_split {
+                return Ok(Found::Cut(Vec::new()));
+            }
+            let data = answer.json::<Reply>()?.data;
+            Ok(if data.len() >= MAYBE_CUT { Found::Cut(data) } else { Found::All(data) })
+        };
+        match self.searches.get(&url, read).await? {
+            // Once more, before a box is taken for dense.
+            Found::Cut(data) if data.is_empty() => self.searches.get(&url, read).await,
+            found => Ok(found),
+        }
+    }
+
+    /// All images in a box.
+    async fn images(&self, bounds: Bounds) -> Result<Vec<Value>> {
+        let (mut images, mut boxes) = (Vec::new(), vec![bounds]);
+        while let Some(bounds) = boxes.pop() {
+            match self.ask(bounds).await? {
+                Found::All(data) => images.extend(data),
+                Found::Cut(_) if bounds.side() / 2.0 >= SMALLEST => boxes.extend(bounds.split(bounds.side() / 2.0)),
+                Found::Cut(data) => {
+                    eprintln!("box {}: too many pictures for one search; {} are taken", bounds.name(), data.len());
+                    images.extend(data);
+                }
+            }
+        }
+        Ok(images)
+    }
+
+    fn find(&self, image: &Value) -> Option<Find> {
+        let image = Image::deserialize(image).ok().filter(|image| !image.is_pano)?;
+        let Point { coordinates: [lng, lat] } = image.computed_geometry.or(image.geometry)?;
+        let at = LatLng::new(lat, lng).ok().filter(|at| (at.lat, at.lng) != (0.0, 0.0))?;
+        let author = image.creator.map(|creator| creator.username).unwrap_or_default();
+        let time = image.captured_at.and_then(chrono::DateTime::from_timestamp_millis);
+        let heading = image.computed_compass_angle.or(image.compass_angle);
+        let url = Url::parse(&image.thumb_1024_url?).ok()?;
+        let is_one_enough = !self.whole_sequences && !image.sequence.is_empty();
+        Some(Find {
+            item: Item {
+                source: "mapillary".into(),
+                lat: Some(at.lat),
+                lng: Some(at.lng),
+                heading: heading.filter(|heading| heading.is_finite()).map(|heading| heading.rem_euclid(360.0)),
+                time: time.map(|time| time.to_rfc3339()).unwrap_or_default(),
+                group: format!("mapillary:{}", image.sequence),
+                twin: if is_one_enough { image.sequence } else { String::new() },
+                attribution: format!("{author} on Mapillary, https://www.mapillary.com/app/?pKey={}", image.id),
+                author,
+                licence: "CC BY-SA 4.0".into(),
+                // The address of a thumbnail expires; the picture's own does not.
+                url: format!("https://graph.mapillary.com/{}", image.id),
+                id: image.id,
+                ..Item::default()
+            },
+            url,
+        })
+    }
+}
+
+impl Source for Mapillary {
+    fn terms(&self) -> Option<Terms> {
+        Some(Terms {
+            name: "mapillary",
+            text: "Mapillary's pictures are under CC BY-SA 4.0: name Mapillary and the author, and pass on what is made of \
+                   the pictures under the same licence.",
+        })
+    }
+
+    async fn plan(&self) -> Result<Vec<String>> {
+        let first = self.boxes[0];
+        let found = self.images(first).await?;
+        let usable: Vec<Find> = found.iter().filter_map(|image| self.find(image)).collect();
+        Ok(vec![
+            format!("{} boxes of at most {SIDE} degrees a side", self.boxes.len()),
+            format!("the first, {}: {} pictures, {} of them no panoramas", first.name(), found.len(), usable.len()),
+            "cost: nothing".into(),
+        ])
+    }
+
+    async fn search(&self, done: &HashSet<String>, parts: mpsc::Sender<Part>) -> Result<()> {
+        for bounds in &self.boxes {
+            let name = bounds.name();
+            if done.contains(&name) {
+                continue;
+            }
+            let mut finds: Vec<Find> =
+                self.images(*bounds).await?.iter().filter_map(|image| self.find(image)).collect();
+            // In one order, whatever the boxes were split into: of a sequence the first is kept.
+            finds.sort_by(|a, b| a.item.id.cmp(&b.item.id));
+            if parts.send(Part { name, finds }).await.is_err() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    async fn fetch(&self, find: &Find) -> Result<Vec<u8>, Trouble> {
+        self.files.get(&find.url, picture).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn boxes_cover_and_do_not_overlap() {
+        let all = bounds("2.2,48.8,2.5,48.9").unwrap();
+        let boxes = all.split(SIDE);
+        assert_eq!(boxes.len(), 4 * 2);
+        let area = |b: &Bounds| (b.east - b.west) * (b.north - b.south);
+        assert!((boxes.iter().map(area).sum::<f64>() - area(&all)).abs() < 1e-9);
+        assert!(boxes.iter().all(|b| area(b) < 0.01 && b.side() <= SIDE + 1e-9));
+        assert_eq!((boxes[0].east, boxes[0].north), (boxes[1].west, boxes[4].south));
+        assert_eq!(all.split(all.side() / 2.0).len(), 2, "a flat box is halved");
+        assert!(bounds("2,48,1,49").is_err() && bounds("1,2,3").is_err() && bounds("1,2,3,91").is_err());
+    }
+}

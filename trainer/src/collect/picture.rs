@@ -1,0 +1,76 @@
+//! What becomes of the bytes of a picture: whether they are one, where it goes, what is known of it.
+
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::manifest::{Item, Status};
+use super::web::{self, Answer, Trouble};
+use crate::files;
+
+/// Why a picture is not settled.
+pub(super) enum Failure {
+    /// It did not come.
+    Web(Trouble),
+    /// It cannot be kept.
+    Disk(anyhow::Error),
+}
+
+/// Checks what came, writes it, and says what became of the picture.
+pub(super) fn settled(mut item: Item, fetched: Result<Vec<u8>, Trouble>, dir: &Path) -> Result<Item, Failure> {
+    let bytes = match fetched {
+        Ok(bytes) => bytes,
+        Err(Trouble::Gone(_)) => return Ok(Item { status: Some(Status::Missing), ..item }),
+        Err(trouble) => return Err(Failure::Web(trouble)),
+    };
+    let Ok((picture, format)) = decoded(&bytes) else {
+        return Ok(Item { status: Some(Status::Broken), ..item });
+    };
+    item.file = file_of(&item.id, format.extensions_str().first().unwrap_or(&"jpg"));
+    (item.width, item.height) = (picture.width(), picture.height());
+    item.sha256 = crate::checkpoint::hex(Sha256::new_with_prefix(&bytes));
+    item.status = Some(Status::Ok);
+    files::write(&dir.join(&item.file), &bytes).map_err(Failure::Disk)?;
+    Ok(item)
+}
+
+fn decoded(bytes: &[u8]) -> image::ImageResult<(image::DynamicImage, image::ImageFormat)> {
+    let reader = image::ImageReader::new(std::io::Cursor::new(bytes)).with_guessed_format()?;
+    let format = reader.format();
+    let picture = reader.decode()?;
+    Ok((picture, format.unwrap_or(image::ImageFormat::Jpeg)))
+}
+
+/// Where the picture of an id goes: spread over 256 folders, under a name that every file system takes.
+fn file_of(id: &str, extension: &str) -> PathBuf {
+    let hash = crate::checkpoint::hex(Sha256::new_with_prefix(id.as_bytes()));
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let mut name: String = id.chars().map(|c| if plain(c) { c } else { '_' }).take(100).collect();
+    if name != id || name.starts_with('.') {
+        name = format!("{}-{}", &hash[..8], name.trim_start_matches('.'));
+    }
+    PathBuf::from(format!("pictures/{}/{name}.{extension}", &hash[..2]))
+}
+
+/// The picture in an answer. A JPEG without an end came through a connection that broke.
+pub(super) fn picture(answer: &Answer) -> Result<Vec<u8>, Trouble> {
+    let body = answer.success()?;
+    let (is_jpeg, end) = (body.starts_with(&[0xff, 0xd8]), body.len().saturating_sub(1024));
+    if is_jpeg && !body[end..].windows(2).any(|pair| pair == [0xff, 0xd9]) {
+        return Err(Trouble::passing(format!("{} sends a picture that is cut off", web::shown(&answer.url))));
+    }
+    Ok(body.to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_files_are_plain_and_never_the_same() {
+        let name = |id: &str| file_of(id, "jpg").file_name().unwrap().to_string_lossy().into_owned();
+        assert_eq!(name("a-B_7"), "a-B_7.jpg");
+        assert!(name("a/b").ends_with("-a_b.jpg") && name("a/b") != name("a_b") && name("a/b") != name("a:b"));
+        assert!(name("../..").ends_with("-_...jpg") || !name("../..").contains('/'), "{}", name("../.."));
+    }
+}

@@ -1,0 +1,289 @@
+//! Google Street View through its static API: places, the panorama nearest to each, and views of it at some headings.
+//!
+//! Looking a panorama up costs nothing; a view does. The place is the panorama's, not the one that was asked for.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE;
+use futures_util::{StreamExt, stream};
+use hmac::{Hmac, Mac};
+use landfall_model::LatLng;
+use reqwest::Url;
+use serde::Deserialize;
+use sha1::Sha1;
+use tokio::sync::mpsc;
+
+use super::places::Places;
+use super::web::{self, Answer, Lane, address};
+use super::{Common, Find, Item, Part, Source, Terms, Trouble, picture, secret};
+
+/// Places of a part.
+const PART: usize = 50;
+/// Lookups under way at once.
+const AT_ONCE: usize = 8;
+
+/// Views of Google Street View's panoramas, where the user has Google's permission to keep them.
+///
+/// The key is read from GOOGLE_MAPS_API_KEY; with GOOGLE_MAPS_SIGNING_SECRET requests are signed.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    places: Places,
+    /// Places drawn from each file and country
+    #[arg(long, default_value_t = 1000)]
+    sample: usize,
+    /// Seed of what is drawn
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Degrees clockwise from north of the views of each panorama
+    #[arg(long, value_delimiter = ',', default_value = "0,90,180,270")]
+    headings: Vec<u16>,
+    /// Degrees that a view is wide
+    #[arg(long, default_value_t = 90, value_parser = clap::value_parser!(u8).range(1..=120))]
+    fov: u8,
+    /// Metres around a place in which a panorama counts
+    #[arg(long, default_value_t = 100)]
+    radius: u32,
+    /// US dollars that all views in the folder may cost
+    #[arg(long)]
+    max_cost: Option<f64>,
+    /// US dollars for 1,000 views
+    #[arg(long, default_value_t = 7.0)]
+    price: f64,
+    /// File with the key, instead of GOOGLE_MAPS_API_KEY
+    #[arg(long)]
+    key_file: Option<PathBuf>,
+    #[arg(long, hide = true, default_value = "https://maps.googleapis.com/maps/api/streetview")]
+    api: String,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+pub(super) struct StreetView {
+    places: Vec<LatLng>,
+    headings: Vec<u16>,
+    fov: u8,
+    radius: u32,
+    /// Of a view.
+    price: f64,
+    max_cost: f64,
+    key: String,
+    signing: Option<Vec<u8>>,
+    api: String,
+    lookups: Lane,
+    views: Lane,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    status: String,
+    #[serde(default)]
+    error_message: String,
+    #[serde(default)]
+    copyright: String,
+    #[serde(default)]
+    date: String,
+    pano_id: Option<String>,
+    location: Option<Location>,
+}
+
+#[derive(Deserialize)]
+struct Location {
+    lat: f64,
+    lng: f64,
+}
+
+impl StreetView {
+    pub(super) fn new(args: &Args) -> Result<Self> {
+        if let Some(heading) = args.headings.iter().find(|heading| **heading > 360) {
+            bail!("--headings {heading}: must be 0 to 360");
+        }
+        let max_cost = match args.max_cost {
+            Some(cost) if cost.is_finite() && cost >= 0.0 => cost,
+            None if args.common.dry_run => f64::INFINITY,
+            _ => bail!("views are paid for: say with --max-cost what they may cost in US dollars"),
+        };
+        let signing = match std::env::var("GOOGLE_MAPS_SIGNING_SECRET") {
+            Ok(text) => {
+                Some(URL_SAFE.decode(text.trim()).ok().context("GOOGLE_MAPS_SIGNING_SECRET is not url-safe base64")?)
+            }
+            Err(_) => None,
+        };
+        Ok(Self {
+            places: args.places.draw(args.sample, args.seed)?,
+            headings: args.headings.clone(),
+            fov: args.fov,
+            radius: args.radius,
+            price: args.price / 1000.0,
+            max_cost,
+            key: secret("GOOGLE_MAPS_API_KEY", args.key_file.as_deref())?,
+            signing,
+            api: args.api.clone(),
+            lookups: args.common.lane(Duration::from_millis(100))?,
+            views: args.common.lane(Duration::from_millis(200))?,
+        })
+    }
+
+    fn request(&self, path: &str, pairs: Vec<(&str, String)>) -> Result<Url> {
+        let key = [("key", self.key.clone())];
+        let mut url = address(&format!("{}{path}", self.api), pairs.into_iter().chain(key))?;
+        if let Some(secret) = &self.signing {
+            let signature = signature(secret, &url)?;
+            url.query_pairs_mut().append_pair("signature", &signature);
+        }
+        Ok(url)
+    }
+
+    /// The panorama near a place; nothing where there is none of Google's own.
+    async fn panorama(&self, at: LatLng) -> Result<Option<(String, LatLng, Metadata)>> {
+        let pairs = vec![
+            ("location", format!("{},{}", at.lat, at.lng)),
+            ("radius", self.radius.to_string()),
+            ("source", "outdoor".into()),
+        ];
+        let metadata = self.lookups.get(&self.request("/metadata", pairs)?, read).await?;
+        let Some(mut metadata) = metadata else { return Ok(None) };
+        let at = metadata.location.as_ref().and_then(|at| LatLng::new(at.lat, at.lng).ok());
+        // Others' panoramas are spheres of gardens and halls.
+        let is_own = metadata.copyright.contains("Google");
+        Ok(metadata.pano_id.take().zip(at).filter(|_| is_own).map(|(pano, at)| (pano, at, metadata)))
+    }
+
+    fn finds(&self, (pano, at, metadata): (String, LatLng, Metadata)) -> Result<Vec<Find>> {
+        let find = |heading: &u16| {
+            let pairs = vec![
+                ("size", "640x640".to_owned()),
+                ("pano", pano.clone()),
+                ("heading", heading.to_string()),
+                ("fov", self.fov.to_string()),
+                ("pitch", "0".into()),
+                // Without it a view that is not there is a grey picture.
+                ("return_error_code", "true".into()),
+            ];
+            let url = self.request("", pairs)?;
+            Ok(Find {
+                item: Item {
+                    source: "streetview".into(),
+                    id: format!("{pano}_{heading}"),
+                    lat: Some(at.lat),
+                    lng: Some(at.lng),
+                    heading: Some(f64::from(*heading)),
+                    time: metadata.date.clone(),
+                    group: format!("pano:{pano}"),
+                    author: "Google".into(),
+                    licence: "Google Maps Platform Terms of Service".into(),
+                    attribution: metadata.copyright.clone(),
+                    url: web::shown(&url),
+                    ..Item::default()
+                },
+                url,
+            })
+        };
+        self.headings.iter().map(find).collect()
+    }
+
+    /// The panoramas near places, in their order.
+    async fn panoramas(&self, places: &[LatLng]) -> Result<Vec<(String, LatLng, Metadata)>> {
+        let found: Vec<Result<_>> = stream::iter(places).map(|at| self.panorama(*at)).buffered(AT_ONCE).collect().await;
+        let found: Vec<Option<_>> = found.into_iter().collect::<Result<_>>()?;
+        Ok(found.into_iter().flatten().collect())
+    }
+}
+
+/// What was found; the status stands in the body.
+fn read(answer: &Answer) -> Result<Option<Metadata>, Trouble> {
+    let metadata: Metadata = answer.json()?;
+    let why = || format!("Street View answers {} {}", metadata.status, metadata.error_message);
+    match metadata.status.as_str() {
+        "OK" => Ok(Some(metadata)),
+        "ZERO_RESULTS" | "NOT_FOUND" => Ok(None),
+        "UNKNOWN_ERROR" => Err(Trouble::passing(why())),
+        _ => Err(Trouble::Lasting(why())),
+    }
+}
+
+/// Signs path and query as they are sent
+/// (<https://developers.google.com/maps/documentation/streetview/digital-signature>).
+fn signature(secret: &[u8], url: &Url) -> Result<String> {
+    let mut mac = Hmac::<Sha1>::new_from_slice(secret).context("the signing secret has no usable length")?;
+    mac.update(format!("{}?{}", url.path(), url.query().unwrap_or_default()).as_bytes());
+    Ok(URL_SAFE.encode(mac.finalize().into_bytes()))
+}
+
+impl Source for StreetView {
+    fn terms(&self) -> Option<Terms> {
+        Some(Terms {
+            name: "google",
+            text: "Views of Street View are paid for, and Google's terms (3.2.3) forbid to download them in bulk, to keep \
+                   them and to make data sets of them without permission: only for those who have it; the pictures must \
+                   not leave their disk.",
+        })
+    }
+
+    fn cost_usd(&self) -> Option<(f64, f64)> {
+        Some((self.price, self.max_cost))
+    }
+
+    async fn plan(&self) -> Result<Vec<String>> {
+        let tried = &self.places[..self.places.len().min(PART)];
+        let found = self.panoramas(tried).await?.len();
+        let share = found as f64 / tried.len().max(1) as f64;
+        let views = (self.places.len() as f64 * share * self.headings.len() as f64).round();
+        Ok(vec![
+            format!("{} places, {} views of each panorama", self.places.len(), self.headings.len()),
+            format!("{found} of the first {} have a panorama within {} m", tried.len(), self.radius),
+            format!("if all are like them: {views} views"),
+            format!(
+                "cost: ${:.2} at ${} for 1,000 views; nothing was spent so far",
+                views * self.price,
+                self.price * 1000.0
+            ),
+        ])
+    }
+
+    async fn search(&self, done: &HashSet<String>, parts: mpsc::Sender<Part>) -> Result<()> {
+        for (i, places) in self.places.chunks(PART).enumerate() {
+            // Other places must not pass for these.
+            let name = format!("places {}, {} from {}", i * PART, places.len(), places[0]);
+            if done.contains(&name) {
+                continue;
+            }
+            let found = self.panoramas(places).await?;
+            let finds: Vec<Vec<Find>> = found.into_iter().map(|found| self.finds(found)).collect::<Result<_>>()?;
+            if parts.send(Part { name, finds: finds.into_iter().flatten().collect() }).await.is_err() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    async fn fetch(&self, find: &Find) -> Result<Vec<u8>, Trouble> {
+        self.views.get(&find.url, picture).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The secret of Google's documentation; signatures recomputed with OpenSSL.
+    #[test]
+    fn requests_are_signed_as_google_does() {
+        let secret = URL_SAFE.decode("vNIXE0xscrmjlyV-12Nj_BvUPaw=").unwrap();
+        for (path, expected) in [
+            ("/maps/api/geocode/json?address=New+York&client=clientID", "chaRF2hTJKOScPr-RQCEhZbSzIE="),
+            (
+                "/maps/api/streetview?location=40.457375,-80.009353&size=640x640&key=TESTKEY",
+                "uk16ZeGrq1iivp6Us5pETClSSVA=",
+            ),
+            ("/maps/api/streetview/metadata?location=40.457375,-80.009353&key=TESTKEY", "8JV5_oqqMd-qbboJ1_CnrlfngPc="),
+        ] {
+            let url = Url::parse(&format!("https://maps.googleapis.com{path}")).unwrap();
+            assert_eq!(signature(&secret, &url).unwrap(), expected);
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! `shard`: an index's pictures in a few large files, in an order by chance, as training reads them fastest.
+//!
+//! Each shard is a tar as WebDataset has them: for each picture its bytes and a json with its row of the index. A table
+//! beside it says where each picture lies, so that any of them can be read by itself; what is learned from and what
+//! measures is decided by the index, at run time.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+use landfall_model::Error;
+use landfall_model::bundle::sha256_of;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::images::{Member, SHARDS};
+use crate::{files, live};
+
+/// A tar is made of blocks of so many bytes.
+const BLOCK: u64 = 512;
+
+/// Packs the pictures of an index into shuffled shards.
+///
+/// The folder then stands for the pictures wherever --images is asked for. Broken off, the same command goes on.
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  landfall-train shard --index index.csv --images collected --out shards")]
+pub struct Args {
+    /// Index of the pictures (csv)
+    #[arg(long)]
+    index: PathBuf,
+    /// Folder that the index's file names are relative to
+    #[arg(long)]
+    images: PathBuf,
+    /// Pictures of a shard
+    #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..))]
+    per: u32,
+    /// Seed of the order
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Folder to write
+    #[arg(long)]
+    out: PathBuf,
+}
+
+/// What shards were made of, in `shards.json`.
+#[derive(Debug, Deserialize, PartialEq, Serialize)]
+struct Description {
+    pictures: usize,
+    per: u32,
+    seed: u64,
+    index_sha256: String,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When the index or a picture cannot be read, the folder holds other shards, or Ctrl-C was pressed.
+pub fn run(args: &Args) -> Result<()> {
+    let mut rows = rows(&args.index)?;
+    let index_sha256 = sha256_of(&args.index).with_context(|| format!("cannot read {}", args.index.display()))?;
+    let description = Description { pictures: rows.len(), per: args.per, seed: args.seed, index_sha256 };
+    let file = args.out.join(SHARDS);
+    if file.is_file() && files::read_json::<Description>(&file, "a description of shards")? != description {
+        bail!("{} holds shards of another index, size or seed; choose another --out", args.out.display());
+    }
+    live::catch_ctrl_c()?;
+    files::write_json(&file, &description)?;
+    rows.shuffle(&mut StdRng::seed_from_u64(args.seed));
+    let progress = ProgressBar::new(rows.len() as u64)
+        .with_style(ProgressStyle::with_template("{wide_bar} {pos}/{len} pictures, {per_sec}, {eta} left")?);
+    for (i, chunk) in rows.chunks(args.per as usize).enumerate() {
+        let tar = args.out.join(format!("shard-{i:06}.tar"));
+        // The table comes last: a shard that has one is whole.
+        if !tar.with_extension("csv").is_file() {
+            shard(&tar, &args.images, i * args.per as usize, chunk)?;
+        }
+        progress.inc(chunk.len() as u64);
+        if live::is_stopped() {
+            progress.abandon();
+            let why = format!("stopped after {} shards; the same command goes on", i + 1);
+            return Err(Error::Surroundings(why).into());
+        }
+    }
+    progress.finish_and_clear();
+    eprintln!("wrote {}: {} pictures", args.out.display(), rows.len());
+    Ok(())
+}
+
+/// The rows of an index with all their columns.
+fn rows(index: &Path) -> Result<Vec<Map<String, Value>>> {
+    // Read as an index first, which names what is wrong with it.
+    let count = crate::index::read(index)?.len();
+    let mut reader = csv::Reader::from_path(index).with_context(|| format!("cannot read {}", index.display()))?;
+    let mut rows = Vec::with_capacity(count);
+    for row in reader.deserialize() {
+        rows.push(row.with_context(|| format!("cannot read {}", index.display()))?);
+    }
+    Ok(rows)
+}
+
+/// Writes a shard of rows, the first of which is number `first`, and then its table.
+fn shard(tar: &Path, images: &Path, first: usize, rows: &[Map<String, Value>]) -> Result<()> {
+    let cannot = || format!("cannot write {}", tar.display());
+    let temporary = tar.with_extension("part");
+    let out = std::io::BufWriter::new(std::fs::File::create(&temporary).with_context(cannot)?);
+    let mut builder = tar::Builder::new(out);
+    let (mut at, mut table) = (0, csv::Writer::from_writer(Vec::new()));
+    for (i, row) in rows.iter().enumerate() {
+        let file = PathBuf::from(row["file"].as_str().unwrap_or_default());
+        let picture = images.join(&file);
+        let bytes = std::fs::read(&picture).with_context(|| format!("cannot read {}", picture.display()))?;
+        let extension = file.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+        let name = format!("{:09}", first + i);
+        let json = serde_json::to_vec(row)?;
+        table.serialize(Member { file, offset: at + BLOCK, bytes: bytes.len() as u64 })?;
+        for (ending, contents) in [(extension.as_str(), &bytes), ("json", &json)] {
+            let mut header = tar::Header::new_ustar();
+            header.set_size(contents.len() as u64);
+            header.set_mode(0o644);
+            builder.append_data(&mut header, format!("{name}.{ending}"), contents.as_slice()).with_context(cannot)?;
+            at += BLOCK + (contents.len() as u64).next_multiple_of(BLOCK);
+        }
+    }
+    let mut out = builder.into_inner().with_context(cannot)?;
+    out.flush().with_context(cannot)?;
+    std::fs::rename(&temporary, tar).with_context(cannot)?;
+    files::write(&tar.with_extension("csv"), &table.into_inner().context("a table in memory cannot be ended")?)
+}

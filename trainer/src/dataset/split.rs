@@ -1,0 +1,212 @@
+//! Which pictures are learned from and which measure: groups stay whole, and what measures is far from what is learned.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
+
+use landfall_model::LatLng;
+use landfall_model::cells::leaf;
+use landfall_model::latlng::EARTH_RADIUS_M;
+use rayon::prelude::*;
+use rstar::RTree;
+use sha2::{Digest, Sha256};
+
+use super::Row;
+
+const TRAIN: &str = "train";
+const DEV: &str = "dev";
+const HELD_OUT: &str = "held_out";
+/// S2 level at which two coordinates are one place, about a metre.
+const ONE_PLACE: u64 = 23;
+
+/// How pictures are split.
+#[derive(clap::Args)]
+pub(super) struct Splits {
+    /// Share of the groups that goes to the split `dev`
+    #[arg(long, default_value_t = 0.05, value_parser = share)]
+    dev: f64,
+    /// Share of the S2 cells of --held-out-level whose pictures all go to the split `held_out`
+    #[arg(long, default_value_t = 0.0, value_parser = share)]
+    held_out: f64,
+    /// S2 level of the cells that are held out
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u64).range(0..=30))]
+    held_out_level: u64,
+    /// Metres between a picture that is learned from and one that measures, at least
+    #[arg(long, default_value_t = 1000.0)]
+    apart: f64,
+    /// Other seeds split otherwise
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|share| (0.0..1.0).contains(share))
+        .ok_or_else(|| "must be 0 or more and less than 1".into())
+}
+
+impl Splits {
+    /// Joins groups that share a place, names them all by one of them, and gives each row its split.
+    pub(super) fn assign(&self, rows: &mut [Row]) {
+        let groups = joined(rows);
+        let names: Vec<String> = groups.iter().map(|first| rows[*first].group.clone()).collect();
+        for (row, name) in rows.iter_mut().zip(names) {
+            row.group = name;
+        }
+        let is_held_out = |row: &&Row| {
+            let cell = row.at.map(|at| leaf(at).parent(self.held_out_level).to_token());
+            cell.is_some_and(|cell| self.chance("cell", &cell) < self.held_out)
+        };
+        // One picture in such a cell takes its group with it.
+        let held_out: HashSet<String> = rows.par_iter().filter(is_held_out).map(|row| row.group.clone()).collect();
+        rows.par_iter_mut().for_each(|row| {
+            let is_dev = self.chance("group", &row.group) < self.dev;
+            row.split = if held_out.contains(&row.group) {
+                HELD_OUT
+            } else if is_dev {
+                DEV
+            } else {
+                TRAIN
+            };
+        });
+    }
+
+    /// A number from 0 to 1 that a name always has.
+    fn chance(&self, what: &str, name: &str) -> f64 {
+        let hash = Sha256::digest(format!("{} {what} {name}", self.seed));
+        let number = hash.iter().take(6).fold(0u64, |number, byte| number << 8 | u64::from(*byte));
+        number as f64 / (1u64 << 48) as f64
+    }
+
+    /// For each row whether it is learned from and lies too near to one that measures.
+    pub(super) fn too_near(&self, rows: &[Row]) -> Vec<bool> {
+        let measures = rows.iter().filter(|row| row.split != TRAIN).filter_map(|row| row.at);
+        let tree = RTree::bulk_load(measures.map(on_sphere).collect());
+        // The straight way through the earth between places so far apart along it.
+        let chord = 2.0 * (self.apart / EARTH_RADIUS_M / 2.0).min(std::f64::consts::FRAC_PI_2).sin();
+        let is_near = |at: LatLng| {
+            let at = on_sphere(at);
+            tree.nearest_neighbor(&at)
+                .is_some_and(|other| at.iter().zip(other).map(|(a, b)| (a - b).powi(2)).sum::<f64>() < chord.powi(2))
+        };
+        rows.par_iter().map(|row| row.split == TRAIN && row.at.is_some_and(is_near)).collect()
+    }
+}
+
+/// A place as a point of the unit sphere.
+fn on_sphere(at: LatLng) -> [f64; 3] {
+    let (lat, lng) = (at.lat.to_radians(), at.lng.to_radians());
+    [lat.cos() * lng.cos(), lat.cos() * lng.sin(), lat.sin()]
+}
+
+/// For each row the first row of its group, where groups that share a place are one.
+fn joined(rows: &[Row]) -> Vec<usize> {
+    let mut first: Vec<usize> = (0..rows.len()).collect();
+    let (mut of_group, mut of_place) = (HashMap::new(), HashMap::new());
+    for (i, row) in rows.iter().enumerate() {
+        let place = row.at.map(|at| leaf(at).parent(ONE_PLACE).0);
+        let by_group = *of_group.entry(row.group.as_str()).or_insert(i);
+        let by_place = place.map_or(i, |place| *of_place.entry(place).or_insert(i));
+        for other in [by_group, by_place] {
+            let (a, b) = (root(&mut first, i), root(&mut first, other));
+            first[a.max(b)] = a.min(b);
+        }
+    }
+    (0..rows.len()).map(|i| root(&mut first, i)).collect()
+}
+
+/// The first of those that `i` is joined with; the way to it gets shorter.
+fn root(first: &mut [usize], mut i: usize) -> usize {
+    while first[i] != i {
+        first[i] = first[first[i]];
+        i = first[i];
+    }
+    i
+}
+
+/// For each row whether it is among the first `cap` of those with its key, in an order that has nothing to do with theirs.
+/// Rows without a key, and all with a cap of 0, are.
+pub(super) fn within_cap<K: Eq + Hash>(rows: &[Row], cap: usize, key: impl Fn(&Row) -> Option<K>) -> Vec<bool> {
+    if cap == 0 {
+        return vec![true; rows.len()];
+    }
+    let hashes: Vec<[u8; 32]> = rows.par_iter().map(|row| Sha256::digest(row.file.as_bytes()).into()).collect();
+    let mut order: Vec<usize> = (0..rows.len()).collect();
+    order.par_sort_unstable_by_key(|i| hashes[*i]);
+    let (mut counts, mut within) = (HashMap::new(), vec![true; rows.len()]);
+    for i in order {
+        if let Some(key) = key(&rows[i]) {
+            let count: &mut usize = counts.entry(key).or_default();
+            *count += 1;
+            within[i] = *count <= cap;
+        }
+    }
+    within
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn row(i: usize, group: &str, at: Option<(f64, f64)>) -> Row {
+        let at = at.map(|(lat, lng)| LatLng::new(lat, lng).unwrap());
+        Row { file: format!("{i}.jpg"), group: group.into(), at, ..Row::default() }
+    }
+
+    fn splits() -> Splits {
+        Splits { dev: 0.3, held_out: 0.2, held_out_level: 4, apart: 1000.0, seed: 1 }
+    }
+
+    #[test]
+    fn groups_that_share_a_place_are_one() {
+        let here = Some((45.0, 5.0));
+        let mut rows = [
+            row(0, "a", here),
+            row(1, "b", None),
+            row(2, "c", Some((46.0, 5.0))),
+            row(3, "c", here),
+            row(4, "b", None),
+        ];
+        splits().assign(&mut rows);
+        assert_eq!(rows.each_ref().map(|row| row.group.as_str()), ["a", "b", "a", "a", "b"]);
+    }
+
+    #[test]
+    fn caps_leave_so_many_whatever_their_order() {
+        let rows: Vec<Row> = (0..50).map(|i| row(i, "g", (i < 40).then_some((i as f64 % 4.0, 5.0)))).collect();
+        let key = |row: &Row| row.at.map(|at| at.lat.to_bits());
+        let within = within_cap(&rows, 3, key);
+        assert_eq!(within.iter().filter(|is| **is).count(), 4 * 3 + 10);
+        assert!(within[40..].iter().all(|is| *is), "rows without a place share none");
+        let backwards: Vec<Row> = rows.iter().rev().cloned().collect();
+        let mut again = within_cap(&backwards, 3, key);
+        again.reverse();
+        assert_eq!(again, within);
+        assert!(within_cap(&rows, 0, key).iter().all(|is| *is));
+    }
+
+    proptest! {
+        #[test]
+        fn what_measures_is_far_from_what_is_learned(
+            places in prop::collection::vec((-0.05f64..0.05, -0.05f64..0.05, 0usize..20), 2..150), middle in -85.0f64..85.0,
+        ) {
+            let mut rows: Vec<Row> = places
+                .iter()
+                .enumerate()
+                .map(|(i, (lat, lng, group))| row(i, &format!("g{group}"), Some((middle + lat, 179.99 + lng))))
+                .collect();
+            let splits = splits();
+            splits.assign(&mut rows);
+            for (a, b) in rows.iter().flat_map(|a| rows.iter().map(move |b| (a, b))) {
+                prop_assert!(a.group != b.group || a.split == b.split);
+            }
+            let near = splits.too_near(&rows);
+            for (i, row) in rows.iter().enumerate() {
+                let nearest = rows.iter().filter(|other| other.split != TRAIN).filter_map(|other| Some(other.at?.distance_m(row.at?)));
+                let nearest = nearest.fold(f64::INFINITY, f64::min);
+                prop_assert_eq!(near[i], row.split == TRAIN && nearest < 1000.0, "{}", nearest);
+            }
+        }
+    }
+}

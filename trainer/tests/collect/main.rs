@@ -1,0 +1,364 @@
+//! Collecting from servers that behave, that misbehave, and through kills. The stub speaks the services' own protocols.
+
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first thing that is wrong")]
+
+mod stub;
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use landfall_trainer::collect::{self, Item, Status};
+use sha2::{Digest, Sha256};
+use stub::{DAY, KEY, Stub, T0};
+
+fn command(args: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_landfall-train"));
+    command
+        .arg("collect")
+        .args(args.split_whitespace())
+        .env("FLICKR_API_KEY", KEY)
+        .env("GOOGLE_MAPS_API_KEY", KEY)
+        .env("GOOGLE_MAPS_SIGNING_SECRET", stub::SIGNING_SECRET)
+        .env("MAPILLARY_ACCESS_TOKEN", KEY);
+    command
+}
+
+/// Runs to the end; what it says never shows the key.
+fn run(args: &str) -> Output {
+    let output = command(args).output().unwrap();
+    let said = [output.stdout.as_slice(), &output.stderr].map(String::from_utf8_lossy).concat();
+    assert!(!said.contains(KEY), "{said}");
+    output
+}
+
+fn must(args: &str) -> String {
+    let output = run(args);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{args}: {said}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn fails(args: &str, code: i32) -> String {
+    let output = run(args);
+    assert_eq!(output.status.code(), Some(code), "{args}: {output:?}");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// What is in a folder, by id; each picture once, and all files as the manifest has them.
+fn collected(dir: &Path) -> BTreeMap<String, Item> {
+    let items = collect::read(dir).unwrap();
+    let count = items.len();
+    for item in items.iter().filter(|item| item.status == Some(Status::Ok)) {
+        let bytes = std::fs::read(dir.join(&item.file)).unwrap();
+        let sha256: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(sha256, item.sha256, "{}", item.id);
+        assert_eq!((item.width, item.height), (48, 40));
+    }
+    let by_id: BTreeMap<String, Item> = items.into_iter().map(|item| (item.id.clone(), item)).collect();
+    assert_eq!(by_id.len(), count, "a picture stands twice in the manifest");
+    let on_disk: HashSet<_> = walk(&dir.join("pictures")).into_iter().collect();
+    let named: HashSet<_> =
+        by_id.values().filter(|item| item.status == Some(Status::Ok)).map(|item| dir.join(&item.file)).collect();
+    assert_eq!(on_disk, named, "files and manifest differ");
+    by_id
+}
+
+fn walk(dir: &Path) -> Vec<std::path::PathBuf> {
+    let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
+}
+
+/// A folder with Flickr's queries, and the options that collect what they find.
+fn flickr(stub: &Stub, dir: &Path, out: &str) -> String {
+    std::fs::write(dir.join("queries.txt"), b"# caf\xe9s\nTokyo\n-party -people\n\nParis\n").unwrap();
+    std::fs::write(dir.join("exclude.txt"), "11\nimages/12_abc_65535_someone@N00.jpg\n").unwrap();
+    let (dir, base) = (dir.display(), &stub.base);
+    format!(
+        "flickr --queries {dir}/queries.txt --since {T0} --until {} --exclude {dir}/exclude.txt --first-hours 2 \
+         --api {base}/flickr --pictures {base}/photos/ --between 0 --first-wait 0.005 --out {dir}/{out}",
+        T0 + 10 * DAY
+    )
+}
+
+/// What should become of the stub's photos: those found, each once, without the excluded, the second of a burst, and the one
+/// that has no place.
+fn expected() -> BTreeMap<String, Status> {
+    let mut seconds = HashSet::new();
+    let mut expected = BTreeMap::new();
+    for photo in stub::photos().iter().filter(|photo| photo.text != "Burst" && ![10, 11, 12].contains(&photo.id)) {
+        if !seconds.insert((photo.owner.clone(), photo.taken)) {
+            continue;
+        }
+        let status = match stub::fate(photo.id) {
+            "ok" => Status::Ok,
+            "no picture" => Status::Broken,
+            _ => Status::Missing,
+        };
+        expected.insert(photo.id.to_string(), status);
+    }
+    expected
+}
+
+fn fates(items: &BTreeMap<String, Item>) -> BTreeMap<String, Status> {
+    items.iter().map(|(id, item)| (id.clone(), item.status.unwrap())).collect()
+}
+
+#[test]
+fn collect_flickr_finds_every_photo_once_from_servers_good_and_bad() {
+    let dir = tempfile::tempdir().unwrap();
+    let (calm, bad) = (Stub::start(false), Stub::start(true));
+    let said: serde_json::Value =
+        serde_json::from_str(&must(&format!("{} --accept-terms flickr --json", flickr(&calm, dir.path(), "calm"))))
+            .unwrap();
+    let items = collected(&dir.path().join("calm"));
+    assert_eq!(fates(&items), expected());
+    let kept = expected().values().filter(|status| **status == Status::Ok).count();
+    assert_eq!((said["kept"].as_u64(), said["failed"].as_u64()), (Some(kept as u64), Some(0)), "{said}");
+    let one = &items["1"];
+    assert_eq!((one.lat, one.licence.as_str(), one.heading), (Some(35.001), "CC BY 2.0", None));
+    assert!(one.group.starts_with("flickr:1@N01:20") && one.url.ends_with("/65535/1_1_b.jpg"), "{one:?}");
+
+    must(&format!("{} --accept-terms flickr", flickr(&bad, dir.path(), "bad")));
+    let again = collected(&dir.path().join("bad"));
+    let unaddressed = |items: &BTreeMap<String, Item>| -> Vec<Item> {
+        items.values().cloned().map(|item| Item { url: String::new(), ..item }).collect()
+    };
+    assert_eq!(unaddressed(&again), unaddressed(&items));
+
+    // Once more: all is known, nothing is searched.
+    let searched = calm.seen("flickr Tokyo -party -people");
+    must(&format!("{} --accept-terms flickr", flickr(&calm, dir.path(), "calm")));
+    assert_eq!(calm.seen("flickr Tokyo -party -people"), searched);
+    assert_eq!(collected(&dir.path().join("calm")), items);
+}
+
+#[test]
+fn collect_flickr_goes_on_after_kills() {
+    let dir = tempfile::tempdir().unwrap();
+    let stub = Stub::start(true);
+    let args = format!("{} --accept-terms flickr --workers 3", flickr(&stub, dir.path(), "killed"));
+    let (mut killed, mut random) = (0, 7u64);
+    while killed < 10 {
+        let mut child = command(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        std::thread::sleep(Duration::from_millis(40 + (random >> 33) % 160));
+        // SIGKILL: there is no time to tidy up.
+        child.kill().unwrap();
+        if child.wait().unwrap().success() {
+            break;
+        }
+        killed += 1;
+    }
+    assert!(killed > 3, "it was done after {killed} kills: make it slower");
+    must(&args);
+    let out = dir.path().join("killed");
+    // A kill between a file and its line may leave a temporary file behind, and nothing else.
+    walk(&out)
+        .iter()
+        .filter(|file| file.extension().is_some_and(|e| e == "part"))
+        .for_each(|file| std::fs::remove_file(file).unwrap());
+    assert_eq!(fates(&collected(&out)), expected());
+}
+
+#[test]
+fn collect_flickr_says_what_it_would_do_and_what_is_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let stub = Stub::start(false);
+    let args = flickr(&stub, dir.path(), "out");
+    let plan = must(&format!("{args} --dry-run"));
+    assert!(plan.contains("2 queries, 10 days") && plan.contains("cost: nothing"), "{plan}");
+    assert!(plan.contains("all rights reserved") && plan.contains("--accept-terms flickr"), "{plan}");
+    assert!(!dir.path().join("out").exists(), "a dry run writes nothing");
+    assert!(fails(&args, 2).contains("--accept-terms flickr"));
+
+    // A second with more photos than a query gives must not keep the spans from ending.
+    std::fs::write(dir.path().join("queries.txt"), "Burst\n-party\n").unwrap();
+    let base = &stub.base;
+    let burst = format!(
+        "flickr --queries {0}/queries.txt --since {1} --until {2} --api {base}/flickr --pictures {base}/photos/ \
+         --between 0 --first-wait 0.005 --accept-terms flickr --out {0}/burst",
+        dir.path().display(),
+        T0 + 5 * DAY - 4000,
+        T0 + 5 * DAY + 10,
+    );
+    must(&format!("{burst} --limit 330"));
+    let items = collected(&dir.path().join("burst"));
+    let kept = items.values().filter(|item| item.status == Some(Status::Ok)).count();
+    assert_eq!(kept, 330, "the limit holds");
+    let early = items.values().filter(|item| item.id.parse::<u64>().unwrap() > 4_817).count();
+    assert_eq!(early, 200 - 200 / 40, "what lies before the burst is all there, but for twins");
+
+    std::fs::write(dir.path().join("key"), "no-key\n").unwrap();
+    let wrong = fails(&format!("{burst} --limit 900 --key-file {}/key", dir.path().display()), 2);
+    assert!(wrong.contains("error 100: Invalid API Key") && !wrong.contains("no-key"), "{wrong}");
+    let gone = fails(&burst.replace(base, "http://127.0.0.1:9").replace("burst", "gone"), 3);
+    assert!(gone.contains("cannot be reached"), "{gone}");
+}
+
+#[test]
+fn collect_streetview_pays_for_what_was_allowed_and_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let stub = Stub::start(true);
+    let points: String = (0..10).chain([14, 16]).map(|lng| format!("10.5,{lng}\n")).collect();
+    std::fs::write(dir.path().join("points.csv"), format!("lat,lng\n{points}")).unwrap();
+    let args = format!(
+        "streetview --points {0}/points.csv --api {1}/streetview --between 0 --first-wait 0.005 --out {0}/out",
+        dir.path().display(),
+        stub.base
+    );
+    let plan = must(&format!("{args} --dry-run"));
+    assert!(plan.contains("9 of the first 12 have a panorama"), "{plan}");
+    assert!(plan.contains("36 views") && plan.contains("cost: $0.25 at $7"), "{plan}");
+    assert!(plan.contains("--accept-terms google") && stub.seen("view") == 0, "{plan}");
+    assert!(fails(&format!("{args} --max-cost 1"), 2).contains("--accept-terms google"));
+    assert!(fails(&format!("{args} --accept-terms google"), 2).contains("--max-cost"));
+
+    let stopped = fails(&format!("{args} --accept-terms google --max-cost 0.07"), 2);
+    assert!(stopped.contains("--max-cost 0.07"), "{stopped}");
+    assert_eq!(collected(&dir.path().join("out")).len(), 10);
+    let said = must(&format!("{args} --accept-terms google --max-cost 5 --json"));
+    let items = collected(&dir.path().join("out"));
+    // Of twelve places two have nothing, one a gardener's panorama, and two share one: eight panoramas.
+    assert_eq!(items.len(), 8 * 4, "{said}");
+    let missing: Vec<&String> =
+        items.values().filter(|item| item.status == Some(Status::Missing)).map(|item| &item.id).collect();
+    assert_eq!(missing, ["dateless16_270", "dateless6_270"]);
+    let one = &items["pano-7_x_90"];
+    assert_eq!((one.lat, one.lng, one.heading), (Some(10.5001), Some(7.0), Some(90.0)), "the panorama's place");
+    assert_eq!((one.group.as_str(), one.time.as_str()), ("pano:pano-7_x", "2016-05"));
+    assert!(one.url.contains("key=HIDDEN") && one.url.contains("signature=HIDDEN"), "{}", one.url);
+    assert!(
+        fails(&args.replacen("streetview --", "streetview --max-cost 1 --key-file Cargo.toml --", 1), 2)
+            .contains("blanks")
+    );
+}
+
+#[test]
+fn collect_mapillary_quarters_what_is_too_much() {
+    let dir = tempfile::tempdir().unwrap();
+    let stub = Stub::start(false);
+    let args = format!(
+        "mapillary --box 10,50,10.08,50.08 --api {}/mapillary --between 0 --first-wait 0.005 --accept-terms mapillary \
+         --out {}/out",
+        stub.base,
+        dir.path().display()
+    );
+    let plan = must(&format!("{args} --dry-run"));
+    assert!(plan.contains("1 boxes") && plan.contains("CC BY-SA 4.0"), "{plan}");
+    must(&args);
+    let items = collected(&dir.path().join("out"));
+    assert_eq!(items.len(), 50, "one of each sequence");
+    // The first of a sequence is a panorama, by id the next is the odd one: its computed place counts.
+    let one = &items["m101"];
+    assert!((one.lng.unwrap() - (10.0 + 1.0 / 50.0 * 0.01 + 0.001)).abs() < 1e-9, "{one:?}");
+    assert_eq!((one.heading, one.group.as_str(), one.licence.as_str()), (Some(349.5), "mapillary:s1", "CC BY-SA 4.0"));
+    assert_eq!(one.url, "https://graph.mapillary.com/m101");
+    assert!(one.attribution.starts_with("walker on Mapillary"));
+
+    // All of them, one through a link that has expired: it is left out, and there in the next run.
+    let all = format!("{} --whole-sequences", args.replace("/out", "/all"));
+    must(&all);
+    assert_eq!(collected(&dir.path().join("all")).len(), 4_950 - 1);
+    must(&all);
+    let ids: BTreeSet<String> = collected(&dir.path().join("all")).into_keys().collect();
+    let panoramas = |id: &String| id[1..].parse::<u64>().unwrap().is_multiple_of(100);
+    assert!(ids.len() == 4_950 && !ids.iter().any(panoramas));
+
+    std::fs::write(dir.path().join("key"), "another").unwrap();
+    let refused = fails(&format!("{} --key-file {}/key", args.replace("/out", "/no"), dir.path().display()), 2);
+    assert!(refused.contains("Invalid OAuth access token"), "{refused}");
+}
+
+#[test]
+fn collect_kartaview_reads_all_pages() {
+    let dir = tempfile::tempdir().unwrap();
+    let stub = Stub::start(true);
+    std::fs::write(dir.path().join("points.csv"), "lat,lng\n1.3,103.8\n").unwrap();
+    let args = format!(
+        "kartaview --points {0}/points.csv --api {1}/kartaview --between 0 --first-wait 0.005 --accept-terms kartaview \
+         --out {0}/out",
+        dir.path().display(),
+        stub.base
+    );
+    must(&format!("{args} --whole-sequences"));
+    let items = collected(&dir.path().join("out"));
+    assert_eq!(items.len(), 130 - 13, "all pages, without spheres");
+    assert_eq!((items["9000"].heading, items["9004"].heading), (Some(192.5), None));
+    must(&args.replace("/out", "/one"));
+    assert_eq!(collected(&dir.path().join("one")).len(), 10, "one of each sequence");
+    std::fs::write(dir.path().join("points.csv"), "lat,lng\n-1.3,103.8\n").unwrap();
+    let refused = fails(&args, 2);
+    assert!(refused.contains("code 601: The request has invalid parameters"), "{refused}");
+}
+
+#[test]
+fn collect_osv5m_reads_archives_and_does_not_unpack_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let table: String = (0..700)
+        .map(|i| format!("{i},{},{},seq{},FR,walker,1500000000000\n", 40.0 + f64::from(i) / 100.0, 5, i / 9))
+        .collect();
+    // With fewer columns than the real ones, in another order: they go by their names.
+    let header = "id,latitude,longitude,sequence,country,creator_username,captured_at\n";
+    std::fs::write(dir.path().join("train.csv"), format!("{header}{table}")).unwrap();
+    let mut zip = zip::ZipWriter::new(std::fs::File::create(dir.path().join("00 a.zip")).unwrap());
+    for i in (0..650).rev() {
+        zip.start_file(format!("00/{i}.jpg"), zip::write::SimpleFileOptions::default()).unwrap();
+        std::io::Write::write_all(&mut zip, &stub::jpeg(i)).unwrap();
+    }
+    zip.start_file("00/unknown.jpg", zip::write::SimpleFileOptions::default()).unwrap();
+    zip.finish().unwrap();
+    let run = |more: &[&str]| {
+        let mut command = command("osv5m --accept-terms osv5m --labels");
+        command.arg(dir.path().join("train.csv")).arg("--out").arg(dir.path().join("out")).args(more);
+        command.arg(dir.path().join("00 a.zip")).output().unwrap()
+    };
+    let plan = run(&["--dry-run"]);
+    assert!(String::from_utf8_lossy(&plan.stdout).contains("1 archives with 650 pictures"), "{plan:?}");
+    assert!(run(&["--limit", "30"]).status.success());
+    assert_eq!(collected(&dir.path().join("out")).len(), 30);
+    assert!(run(&[]).status.success());
+    let items = collected(&dir.path().join("out"));
+    assert_eq!(items.len(), 650);
+    let one = &items["618"];
+    assert_eq!((one.lat, one.group.as_str(), one.iso2.as_str()), (Some(46.18), "mapillary:seq68", "FR"));
+    std::fs::write(dir.path().join("train.csv"), "id,lat\n").unwrap();
+    let wrong = run(&[]);
+    assert!(String::from_utf8_lossy(&wrong.stderr).contains("no column `latitude`"), "{wrong:?}");
+}
+
+#[test]
+fn collect_folder_takes_pictures_with_a_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let photos = dir.path().join("photos");
+    std::fs::create_dir_all(photos.join("more")).unwrap();
+    for (i, name) in ["a.jpg", "more/a.jpg", "b.jpg"].iter().enumerate() {
+        std::fs::write(photos.join(name), stub::jpeg(i as u64)).unwrap();
+    }
+    std::fs::write(photos.join("c.jpg"), "no picture").unwrap();
+    let table = "file,lat,lng,iso2,group\na.jpg,45.7,4.8,,walk\nmore/a.jpg,,,JP,\nc.jpg,1,2,,\n";
+    std::fs::write(dir.path().join("places.csv"), table).unwrap();
+    let args =
+        format!("folder {0}/photos --places {0}/places.csv --licence CC0 --out {0}/photos/out", dir.path().display());
+    assert!(must(&format!("{args} --dry-run")).contains("4 pictures"));
+    must(&args);
+    must(&args);
+    let items = collected(&photos.join("out"));
+    assert_eq!(items.keys().collect::<Vec<_>>(), ["a.jpg", "c.jpg", "more/a.jpg"]);
+    assert_eq!(
+        (items["a.jpg"].lat, items["a.jpg"].group.as_str(), items["a.jpg"].licence.as_str()),
+        (Some(45.7), "walk", "CC0")
+    );
+    assert_eq!((items["more/a.jpg"].lat, items["more/a.jpg"].iso2.as_str()), (None, "JP"));
+    assert_eq!(items["c.jpg"].status, Some(Status::Broken));
+
+    std::fs::write(dir.path().join("places.csv"), "file,lat,lng\na.jpg,95,4.8\n").unwrap();
+    assert!(fails(&args, 2).contains("places.csv, line 2"));
+    std::fs::write(dir.path().join("places.csv"), "file,lat,lng\nz.jpg,5,4.8\n").unwrap();
+    assert!(fails(&args, 2).contains("such as z.jpg"));
+    // Without a table the pictures themselves must know.
+    let exif = format!("folder {0}/photos --out {0}/exif", dir.path().display());
+    assert!(must(&format!("{exif} --dry-run")).contains("0 of them with a place"));
+}

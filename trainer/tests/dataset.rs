@@ -1,0 +1,143 @@
+//! From a folder of photographs to a measured bundle, as a person types it: collect, index, shard, embed, evaluate.
+
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first thing that is wrong")]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+fn run(dir: &Path, args: &str) -> Output {
+    let args = args.replace("DIR", &dir.display().to_string());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_landfall-train"));
+    command.args(args.split_whitespace()).current_dir(workspace()).output().unwrap()
+}
+
+fn must(dir: &Path, args: &str) -> String {
+    let output = run(dir, args);
+    assert!(output.status.success(), "{args}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// The fixtures' pictures in a folder with a table of their places, one of them twice and one of them grey.
+fn write_photos(dir: &Path) -> usize {
+    let (photos, mut table) = (dir.join("photos"), String::from("file,lat,lng,group,licence\n"));
+    std::fs::create_dir(&photos).unwrap();
+    let mut rounds: Vec<PathBuf> =
+        workspace().join("fixtures/rounds").read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
+    rounds.sort();
+    let mut count = 0;
+    for round in &rounds {
+        let truth: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(round.join("round.json")).unwrap()).unwrap();
+        let (truth, name) = (&truth["truth"], round.file_name().unwrap().to_string_lossy().into_owned());
+        for view in ["view_000.jpg", "view_090.jpg"].iter().filter(|view| round.join(view).is_file()) {
+            std::fs::copy(round.join(view), photos.join(format!("{name}_{view}"))).unwrap();
+            table += &format!("{name}_{view},{},{},{name},\n", truth["lat"], truth["lng"]);
+            count += 1;
+        }
+    }
+    std::fs::copy(rounds[0].join("view_000.jpg"), photos.join("zz_again.jpg")).unwrap();
+    image::RgbImage::from_pixel(640, 640, image::Rgb([228, 227, 223])).save(photos.join("grey.jpg")).unwrap();
+    table += "zz_again.jpg,1,2,other,CC0\ngrey.jpg,3,4,other,CC0\n";
+    std::fs::write(dir.join("places.csv"), table).unwrap();
+    count
+}
+
+fn column(file: &Path, name: &str) -> Vec<String> {
+    let mut reader = csv::Reader::from_path(file).unwrap();
+    let i = reader.headers().unwrap().iter().position(|header| header == name).unwrap();
+    reader.records().map(|record| record.unwrap()[i].to_owned()).collect()
+}
+
+#[test]
+fn photographs_become_a_data_set() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let count = write_photos(dir);
+    must(dir, "collect folder DIR/photos --places DIR/places.csv --out DIR/collected/photos");
+    let index = "index DIR/collected/photos --images DIR/collected --dev 0.4 --out DIR/index.csv --json";
+    let report: serde_json::Value = serde_json::from_str(&must(dir, index)).unwrap();
+    assert_eq!((report["found"].as_u64(), report["kept"].as_u64()), (Some(count as u64 + 2), Some(count as u64)));
+    assert_eq!(report["left_out"], serde_json::json!({ "shows nothing": 1, "the same as another": 1 }));
+    assert!(report["splits"]["dev"].as_u64() > Some(1) && report["splits"]["train"].as_u64() > Some(1), "{report}");
+    let (files, splits) = (column(&dir.join("index.csv"), "file"), column(&dir.join("index.csv"), "split"));
+    let groups = column(&dir.join("index.csv"), "group");
+    let pairs: BTreeSet<(&String, &String)> = groups.iter().zip(&splits).collect();
+    assert_eq!(pairs.len(), groups.iter().collect::<BTreeSet<_>>().len(), "a group is in two splits");
+    assert!(column(&dir.join("index.csv"), "iso2").iter().all(|code| code.len() == 2));
+    let once = std::fs::read(dir.join("index.csv")).unwrap();
+    must(dir, index);
+    assert!(std::fs::read(dir.join("index.csv")).unwrap() == once, "it repeats");
+
+    // A shard that is missing is made again, the others are not.
+    let shard = "shard --index DIR/index.csv --images DIR/collected --per 7 --out DIR/shards";
+    must(dir, shard);
+    let first = dir.join("shards/shard-000000.tar");
+    let (bytes, second) = (std::fs::read(&first).unwrap(), dir.join("shards/shard-000001.tar"));
+    std::fs::remove_file(first.with_extension("csv")).unwrap();
+    std::fs::write(&first, "broken off").unwrap();
+    let before = std::fs::metadata(&second).unwrap().modified().unwrap();
+    must(dir, shard);
+    assert!(
+        std::fs::read(&first).unwrap() == bytes && std::fs::metadata(&second).unwrap().modified().unwrap() == before
+    );
+    let other = run(dir, &shard.replace("--per 7", "--per 8"));
+    assert_eq!(other.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&other.stderr).contains("another index, size or seed"));
+
+    // As any reader of tars sees them, and in another order than the index.
+    let mut members = Vec::new();
+    for i in 0..files.len().div_ceil(7) {
+        let tar = std::fs::File::open(dir.join(format!("shards/shard-{i:06}.tar"))).unwrap();
+        for entry in tar::Archive::new(tar).entries().unwrap() {
+            let mut entry = entry.unwrap();
+            let name = entry.path().unwrap().to_string_lossy().into_owned();
+            let mut contents = Vec::new();
+            std::io::Read::read_to_end(&mut entry, &mut contents).unwrap();
+            members.push((name, contents));
+        }
+    }
+    assert_eq!(members.len(), 2 * files.len());
+    let mut order = Vec::new();
+    for pair in members.chunks(2) {
+        let (key, json) = (pair[0].0.strip_suffix(".jpg").unwrap(), pair[1].0.strip_suffix(".json").unwrap());
+        assert_eq!(key, json);
+        let row: serde_json::Value = serde_json::from_slice(&pair[1].1).unwrap();
+        let file = row["file"].as_str().unwrap().to_owned();
+        assert!(std::fs::read(dir.join("collected").join(&file)).unwrap() == pair[0].1, "{file}");
+        order.push(file);
+    }
+    assert_ne!(order, files);
+    assert_eq!(order.into_iter().collect::<BTreeSet<_>>(), files.into_iter().collect());
+
+    // The shards are as good as the files.
+    for images in ["shards", "collected"] {
+        must(
+            dir,
+            &format!(
+                "embed --encoder model/bundles/pocket/bundle.json --workers 1 --index DIR/index.csv --images DIR/{images} \
+                 --out DIR/features-{images}"
+            ),
+        );
+    }
+    // Two machines' parts, merged, are the whole.
+    for part in 1..=2 {
+        let features = format!("--index DIR/index.csv --images DIR/shards --part {part}/2 --out DIR/part-{part}");
+        must(dir, &format!("embed --encoder model/bundles/pocket/bundle.json --workers 1 {features}"));
+    }
+    must(dir, "merge DIR/part-1 DIR/part-2 --out DIR/features-merged");
+    let (_, merged) = landfall_trainer::embed::load(&dir.join("features-merged")).unwrap();
+    assert!(merged == landfall_trainer::embed::load(&dir.join("features-shards")).unwrap().1);
+    assert!(landfall_trainer::embed::load(&dir.join("part-1")).unwrap().1.len() == merged.len().div_ceil(2));
+    must(dir, "stats --index DIR/index.csv --out DIR/stats.html");
+    assert!(std::fs::read_to_string(dir.join("stats.html")).unwrap().contains("United States"));
+    let rows = |images: &str| std::fs::read(dir.join(format!("features-{images}/rows.f32"))).unwrap();
+    assert!(rows("shards") == rows("collected"));
+    let evaluate = "evaluate --json --bundle pocket --index DIR/index.csv --split dev --views 1";
+    let from = |what: &str| must(dir, &format!("{evaluate} {what}"));
+    assert_eq!(from("--images DIR/shards"), from("--features DIR/features-collected"));
+}
