@@ -9,17 +9,11 @@
 
 use std::collections::HashMap;
 
-use prost::bytes::Buf;
-use prost::encoding::{WireType, decode_key, decode_varint, encode_key, encode_varint};
 use prost::{DecodeError, Message};
 
+use crate::onnx::raw::{GRAPH_INITIALIZER, GRAPH_NODE, MODEL_GRAPH, MODEL_OPSET, fields, write};
 use crate::onnx::{Node, OperatorSet, int, ints, node, tensor};
 
-/// Tags of onnx.proto.
-const MODEL_GRAPH: u32 = 7;
-const MODEL_OPSET: u32 = 8;
-const GRAPH_NODE: u32 = 1;
-const GRAPH_INITIALIZER: u32 = 5;
 /// From this operator set on `ReduceMax` takes its axes as an input.
 const OPSET_WITH_AXES_AS_INPUT: i64 = 18;
 /// Keeps a token of zeros from being divided by zero.
@@ -119,39 +113,4 @@ impl Scaling {
             (_, None) => Ok(None),
         }
     }
-}
-
-/// One field of a message: all its bytes, and those of its value where it has a length.
-struct Field<'a> {
-    tag: u32,
-    whole: &'a [u8],
-    payload: &'a [u8],
-}
-
-fn fields(mut rest: &[u8]) -> Result<Vec<Field<'_>>, DecodeError> {
-    let mut fields = Vec::new();
-    while !rest.is_empty() {
-        let start = rest;
-        let (tag, wire) = decode_key(&mut rest)?;
-        let length = match wire {
-            WireType::Varint => decode_varint(&mut rest).map(|_| 0)?,
-            WireType::ThirtyTwoBit => 4,
-            WireType::SixtyFourBit => 8,
-            WireType::LengthDelimited => usize::try_from(decode_varint(&mut rest)?).unwrap_or(usize::MAX),
-            WireType::StartGroup | WireType::EndGroup => usize::MAX, // ONNX has no groups
-        };
-        let Some(payload) = rest.get(..length) else {
-            // Prost makes this error only itself: let it read what is not there.
-            return Err(Node::decode(&[0x0a, 0x01][..]).err().unwrap_or_else(|| unreachable!("a cut string is none")));
-        };
-        rest.advance(length);
-        fields.push(Field { tag, whole: &start[..start.len() - rest.len()], payload });
-    }
-    Ok(fields)
-}
-
-fn write(tag: u32, message: &[u8], to: &mut Vec<u8>) {
-    encode_key(tag, WireType::LengthDelimited, to);
-    encode_varint(message.len() as u64, to);
-    to.extend_from_slice(message);
 }

@@ -4,6 +4,8 @@
 
 use prost::Message;
 
+pub mod raw;
+
 /// Numbers of a tensor: 32-bit floats.
 pub const FLOAT: i32 = 1;
 /// Numbers of a tensor: bytes.
@@ -14,6 +16,8 @@ pub const FLOAT16: i32 = 10;
 pub const INT8: i32 = 3;
 /// Numbers of a tensor: 32-bit whole numbers.
 pub const INT32: i32 = 6;
+/// Numbers of a tensor: 64-bit whole numbers.
+pub const INT64: i32 = 7;
 /// An attribute that is a whole number.
 pub const ATTRIBUTE_INT: i32 = 2;
 /// An attribute that is a list of whole numbers.

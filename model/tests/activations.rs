@@ -20,6 +20,10 @@ fn weight(from: usize, to: usize) -> i8 {
 
 /// `output = input W` as dynamic quantisation writes it, W in units of 1/2.
 fn network(opset: i64) -> Vec<u8> {
+    network_with(opset, weight)
+}
+
+fn network_with(opset: i64, weight: fn(usize, usize) -> i8) -> Vec<u8> {
     let weights = (0..SIDE * SIDE).map(|i| weight(i / SIDE, i % SIDE) as u8).collect();
     let weights =
         TensorProto { dims: vec![SIDE as i64; 2], data_type: INT8, name: "weights".into(), raw_data: weights };
@@ -71,11 +75,11 @@ fn exact(tokens: &[f32]) -> Vec<f32> {
     tokens.chunks(SIDE).flat_map(|token| (0..SIDE).map(move |to| product(token, to))).collect()
 }
 
-/// Largest error of the quiet tokens and of all.
-fn errors(activations: Activations) -> (f32, f32) {
+/// What a network says of tokens.
+fn answer(network: &[u8], tokens: &[f32], activations: Activations) -> Vec<f32> {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("network.onnx");
-    std::fs::write(&file, network(14)).unwrap();
+    std::fs::write(&file, network).unwrap();
     let interface = EncoderFile {
         file: "network.onnx".into(),
         sha256: String::new(),
@@ -94,8 +98,12 @@ fn errors(activations: Activations) -> (f32, f32) {
         mean: [0.0; 3],
         std: [1.0; 3],
     };
-    let encoder = Encoder::load(&file, interface, preprocess, 1).unwrap();
-    let got = encoder.embed_tensor(0, &tokens()).unwrap();
+    Encoder::load(&file, interface, preprocess, 1).unwrap().embed_tensor(0, tokens).unwrap()
+}
+
+/// Largest error of the quiet tokens and of all.
+fn errors(activations: Activations) -> (f32, f32) {
+    let got = answer(&network(14), &tokens(), activations);
     let errors: Vec<f32> = got.iter().zip(exact(&tokens())).map(|(a, b)| (a - b).abs()).collect();
     let largest = |errors: &[f32]| errors.iter().fold(0.0, |a: f32, b| a.max(*b));
     (largest(&errors[SIDE..]), largest(&errors))
@@ -109,6 +117,18 @@ fn quiet_tokens_are_heard_beside_a_loud_one() {
     assert!(quiet_as_written > 1.0, "{quiet_as_written}");
     assert!(quiet < 0.05, "{quiet}");
     assert!(all < 400.0 / 255.0 * 12.0, "{all}");
+}
+
+/// A processor without VNNI adds two products of bytes in 16 bits, unless it is told not to: 2 × 255 × 127 is cut off at
+/// 32,767, about half.
+#[test]
+fn large_products_are_not_cut_off() {
+    let (network, tokens) = (network_with(14, |_, _| 127), vec![1.0; 3 * SIDE * SIDE]);
+    for activations in [Activations::AsWritten, Activations::PerToken] {
+        let got = answer(&network, &tokens, activations);
+        // Eight inputs of 1, weights of 127 halves.
+        assert!(got.iter().all(|x| (x - 8.0 * 127.0 / 2.0).abs() < 1e-2), "{activations:?}: {got:?}");
+    }
 }
 
 #[test]

@@ -1,0 +1,63 @@
+//! Protobuf messages field by field, as bytes: what a rewrite of a network does not know comes through it unchanged.
+
+use prost::bytes::Buf;
+use prost::encoding::{WireType, decode_key, decode_varint, encode_key, encode_varint};
+use prost::{DecodeError, Message};
+
+use super::Node;
+
+/// Tag of a model's graph.
+pub const MODEL_GRAPH: u32 = 7;
+/// Tag of the operators that a model is written in.
+pub const MODEL_OPSET: u32 = 8;
+/// Tag of a graph's nodes.
+pub const GRAPH_NODE: u32 = 1;
+/// Tag of a graph's weights.
+pub const GRAPH_INITIALIZER: u32 = 5;
+/// Tag of a graph's outputs.
+pub const GRAPH_OUTPUT: u32 = 12;
+/// Tag of the types of tensors inside a graph.
+pub const GRAPH_VALUE_INFO: u32 = 13;
+
+/// One field of a message: all its bytes, and those of its value where it has a length.
+pub struct Field<'a> {
+    /// Its number in the message.
+    pub tag: u32,
+    /// All its bytes.
+    pub whole: &'a [u8],
+    /// Those of its value, where it has a length.
+    pub payload: &'a [u8],
+}
+
+/// The fields of a message, in their order.
+///
+/// # Errors
+/// When the bytes are no message.
+pub fn fields(mut rest: &[u8]) -> Result<Vec<Field<'_>>, DecodeError> {
+    let mut fields = Vec::new();
+    while !rest.is_empty() {
+        let start = rest;
+        let (tag, wire) = decode_key(&mut rest)?;
+        let length = match wire {
+            WireType::Varint => decode_varint(&mut rest).map(|_| 0)?,
+            WireType::ThirtyTwoBit => 4,
+            WireType::SixtyFourBit => 8,
+            WireType::LengthDelimited => usize::try_from(decode_varint(&mut rest)?).unwrap_or(usize::MAX),
+            WireType::StartGroup | WireType::EndGroup => usize::MAX, // ONNX has no groups
+        };
+        let Some(payload) = rest.get(..length) else {
+            // Prost makes this error only itself: let it read what is not there.
+            return Err(Node::decode(&[0x0a, 0x01][..]).err().unwrap_or_else(|| unreachable!("a cut string is none")));
+        };
+        rest.advance(length);
+        fields.push(Field { tag, whole: &start[..start.len() - rest.len()], payload });
+    }
+    Ok(fields)
+}
+
+/// Adds a field with a value of this many bytes.
+pub fn write(tag: u32, message: &[u8], to: &mut Vec<u8>) {
+    encode_key(tag, WireType::LengthDelimited, to);
+    encode_varint(message.len() as u64, to);
+    to.extend_from_slice(message);
+}
