@@ -7,13 +7,15 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Subcommand;
 use futures_util::{StreamExt, stream};
 use indicatif::{ProgressBar, ProgressStyle};
-use landfall_model::Error;
+use landfall_model::{Error, LatLng};
+use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
+mod download;
 mod flickr;
 mod folder;
 mod kartaview;
@@ -22,13 +24,15 @@ mod mapillary;
 mod osv5m;
 mod picture;
 mod places;
+mod purse;
 mod streetview;
 mod web;
 
 pub use manifest::{Item, Status, items, read};
 
-use manifest::Manifest;
+use manifest::{Claim, Manifest};
 use picture::{Failure, picture, settled};
+use purse::Purse;
 use web::{Lane, Manners, Trouble};
 
 /// So many pictures that fail one after the other are taken for a network that is gone.
@@ -116,12 +120,42 @@ struct Part {
     /// A name that the same part has in the next run.
     name: String,
     finds: Vec<Find>,
+    /// Others that are of no use: without a place that can be, or not wanted.
+    left_out: usize,
+}
+
+impl Part {
+    /// A part with what a source makes of all that was found in it.
+    fn new<T>(name: String, found: impl IntoIterator<Item = T>, find: impl Fn(T) -> Option<Find>) -> Self {
+        let mut part = Self { name, finds: Vec::new(), left_out: 0 };
+        for found in found {
+            match find(found) {
+                Some(find) => part.finds.push(find),
+                None => part.left_out += 1,
+            }
+        }
+        part
+    }
+}
+
+/// A place that can be one: degrees that are, and not 0, 0, which stands for none.
+fn place(lat: f64, lng: f64) -> Option<LatLng> {
+    // `LatLng` takes a longitude around the earth.
+    LatLng::new(lat, lng).ok().filter(|_| lng.abs() <= 180.0 && (lat, lng) != (0.0, 0.0))
+}
+
+/// The group of a sequence; without one a picture is a group by itself.
+fn group(source: &str, sequence: &str) -> String {
+    if sequence.is_empty() { String::new() } else { format!("{source}:{sequence}") }
 }
 
 /// Something that finds pictures.
 trait Source {
     /// Its rules; none where the pictures are the user's own.
     fn terms(&self) -> Option<Terms>;
+
+    /// What else decides which pictures a part of a name has: parts are done for the same options alone.
+    fn asked(&self) -> String;
 
     /// What it would do, a line each. It may look things up that cost nothing.
     async fn plan(&self) -> Result<Vec<String>>;
@@ -132,8 +166,8 @@ trait Source {
     /// The bytes of a picture.
     async fn fetch(&self, find: &Find) -> Result<Vec<u8>, Trouble>;
 
-    /// What a picture costs, and what all may cost, in US dollars.
-    fn cost_usd(&self) -> Option<(f64, f64)> {
+    /// What pictures cost, where they do.
+    fn purse(&self) -> Option<&Purse> {
         None
     }
 }
@@ -176,18 +210,36 @@ async fn collect(source: &impl Source, common: &Common) -> Result<()> {
     let style = ProgressStyle::with_template("{spinner} {msg} ({per_sec}, {elapsed})")?;
     let progress = ProgressBar::new_spinner().with_style(style);
     progress.enable_steady_tick(Duration::from_millis(200));
-    let done = manifest.searched.clone();
-    let mut run = Run { source, common, manifest, progress, tally: Tally::default(), in_a_row: 0 };
+    if let Some(purse) = source.purse() {
+        purse.open(&common.out)?;
+    }
+    let asked = crate::checkpoint::hex(Sha256::new_with_prefix(source.asked()))[..8].to_owned();
+    let of_these_options = |part: &String| Some(part.strip_prefix(&asked)?.strip_prefix(' ')?.to_owned());
+    let done = manifest.searched.iter().filter_map(of_these_options).collect();
+    let mut run =
+        Run { source, common, manifest, asked, progress, tally: Tally::default(), in_a_row: 0, refused: false };
     let (send, receive) = mpsc::channel(1);
-    let both = async { tokio::join!(source.search(&done, send), run.take(receive)) };
+    let both = async {
+        let (searching, taking) = (source.search(&done, send), run.take(receive));
+        tokio::pin!(searching, taking);
+        tokio::select! {
+            // Whoever takes may have enough, and then nobody needs what would be found next.
+            taken = &mut taking => taken,
+            searched = &mut searching => taking.await.and(searched),
+        }
+    };
     let ended = tokio::select! {
-        (searched, taken) = both => Some(searched.and(taken)),
+        ended = both => Some(ended),
         _ = tokio::signal::ctrl_c() => None,
     };
     run.progress.finish_and_clear();
     run.tell()?;
     let out = common.out.display();
     match ended {
+        Some(Ok(())) if run.tally.failed > 0 => {
+            let why = format!("{} pictures were left out; the same command tries them again", run.tally.failed);
+            Err(if run.refused { anyhow!(why) } else { Error::Surroundings(why).into() })
+        }
         Some(result) => {
             result.map_err(told).with_context(|| format!("{out} keeps what is there; the same command goes on"))
         }
@@ -211,6 +263,8 @@ struct Tally {
     broken: usize,
     /// Found, and there already or the same as another.
     known: usize,
+    /// Found, and of no use.
+    left_out: usize,
     failed: usize,
 }
 
@@ -218,59 +272,85 @@ struct Run<'a, S> {
     source: &'a S,
     common: &'a Common,
     manifest: Manifest,
+    /// What stands before the names of parts.
+    asked: String,
     progress: ProgressBar,
     tally: Tally,
+    /// Pictures that failed one after the other.
     in_a_row: usize,
+    /// Whether the last that failed was refused, and not merely out of reach.
+    refused: bool,
 }
 
 impl<S: Source> Run<'_, S> {
     /// Fetches what is found, part by part.
     async fn take(&mut self, mut parts: mpsc::Receiver<Part>) -> Result<()> {
-        while let Some(Part { name, finds }) = parts.recv().await {
-            let found = finds.len();
-            let wanted: Vec<Find> = finds.into_iter().filter(|find| self.manifest.claim(&find.item)).collect();
-            self.tally.known += found - wanted.len();
-            let (source, dir, before) = (self.source, self.manifest.dir.clone(), self.tally.failed);
-            let fetched = |find: Find| {
-                let dir = dir.clone();
-                async move {
-                    let fetched = source.fetch(&find).await;
-                    let checked = tokio::task::spawn_blocking(move || settled(find.item, fetched, &dir)).await;
-                    (checked.unwrap_or_else(|e| Err(Failure::Disk(e.into()))), find.url)
+        while let Some(Part { name, mut finds, left_out }) = parts.recv().await {
+            self.tally.left_out += left_out;
+            let before = self.tally.failed;
+            while !finds.is_empty() {
+                let (mut wanted, mut twins) = (Vec::new(), Vec::new());
+                for find in finds {
+                    match self.manifest.claim(&find.item) {
+                        Claim::New => wanted.push(find),
+                        Claim::Twin => twins.push(find),
+                        Claim::Known => self.tally.known += 1,
+                    }
                 }
-            };
-            let mut wanted = wanted.into_iter();
-            // One after the other into the queue, so that nothing is asked for beyond a limit.
-            let mut under_way = stream::FuturesUnordered::new();
-            loop {
-                while under_way.len() < usize::from(self.common.workers) && self.has_room(under_way.len())? {
-                    let Some(find) = wanted.next() else { break };
-                    under_way.push(fetched(find));
+                if wanted.is_empty() {
+                    self.tally.known += twins.len();
+                    break;
                 }
-                let Some((outcome, url)) = under_way.next().await else { break };
-                self.note(outcome, &url)?;
-            }
-            if wanted.next().is_some() {
-                return Ok(()); // the limit is reached
+                if !self.fetch_all(wanted).await? {
+                    return Ok(()); // the limit is reached
+                }
+                // Where the first of some is not there, the next may be.
+                finds = twins;
             }
             if self.tally.failed == before {
-                self.manifest.finish(&name)?;
+                self.manifest.finish(&format!("{} {name}", self.asked))?;
             }
         }
         Ok(())
     }
 
+    /// Fetches pictures, unless a limit is reached before the last: says whether it was not.
+    async fn fetch_all(&mut self, wanted: Vec<Find>) -> Result<bool> {
+        let (source, dir) = (self.source, self.manifest.dir.clone());
+        let fetched = |find: Find| {
+            let dir = dir.clone();
+            async move {
+                let fetched = source.fetch(&find).await;
+                let checked = tokio::task::spawn_blocking(move || settled(find.item, fetched, &dir)).await;
+                (checked.unwrap_or_else(|e| Err(Failure::Disk(e.into()))), find.url)
+            }
+        };
+        let mut wanted = wanted.into_iter();
+        // One after the other into the queue, so that nothing is asked for beyond a limit.
+        let mut under_way = stream::FuturesUnordered::new();
+        loop {
+            let mut is_room = true;
+            while is_room && under_way.len() < usize::from(self.common.workers) && !wanted.as_slice().is_empty() {
+                is_room = self.has_room(under_way.len())?;
+                if is_room {
+                    under_way.extend(wanted.next().map(fetched));
+                }
+            }
+            let Some((outcome, url)) = under_way.next().await else { break };
+            self.note(outcome, &url)?;
+        }
+        Ok(wanted.as_slice().is_empty())
+    }
+
     /// Whether one more may be fetched beside those under way.
     fn has_room(&self, under_way: usize) -> Result<bool> {
-        if let Some((each, all)) = self.source.cost_usd()
-            && (self.manifest.asked + under_way + 1) as f64 * each > all
+        if let Some(purse) = self.source.purse()
+            && !purse.has(under_way + 1)
         {
             if under_way > 0 {
                 return Ok(false);
             }
-            bail!(
-                "the next picture would cost more than --max-cost {all}, which the pictures in this folder have used up"
-            );
+            bail!("{}", purse.empty());
         }
         Ok(self.common.limit.is_none_or(|limit| self.manifest.kept + under_way < limit))
     }
@@ -290,35 +370,36 @@ impl<S: Source> Run<'_, S> {
             Err(Failure::Web(trouble)) => {
                 self.tally.failed += 1;
                 self.in_a_row += 1;
+                self.refused = matches!(trouble, Trouble::Lasting(_));
                 if self.in_a_row >= FAILURES_IN_A_ROW {
                     let why =
                         format!("{FAILURES_IN_A_ROW} pictures failed one after the other, the last because {trouble}");
-                    return Err(Error::Surroundings(why).into());
+                    return Err(if self.refused { anyhow!(why) } else { Error::Surroundings(why).into() });
                 }
                 self.progress.suspend(|| eprintln!("left out for now: {}: {trouble}", web::shown(url)));
             }
         }
         self.progress.inc(1);
         let Tally { kept, missing, broken, failed, .. } = self.tally;
-        let cost = self.source.cost_usd().map(|(each, all)| (self.manifest.asked as f64 * each, all));
-        let cost = cost.map_or_else(String::new, |(spent, all)| format!(", ${spent:.2} of ${all:.2}"));
+        let cost = self.source.purse().map_or_else(String::new, |purse| format!(", {purse}"));
         self.progress.set_message(format!("{kept} kept, {missing} gone, {broken} broken, {failed} failed{cost}"));
         Ok(())
     }
 
     fn tell(&self) -> Result<()> {
-        let Tally { kept, missing, broken, known, failed } = self.tally;
+        let Tally { kept, missing, broken, known, left_out, failed } = self.tally;
         let all = self.manifest.kept;
         if self.common.json {
             let mut told = serde_json::to_value(&self.tally)?;
             told["in_folder"] = all.into();
-            if let Some((each, _)) = self.source.cost_usd() {
-                told["cost_usd"] = (self.manifest.asked as f64 * each).into();
+            if let Some(purse) = self.source.purse() {
+                told["cost_usd"] = purse.spent_usd().into();
             }
             println!("{told}");
         }
         eprintln!(
-            "{kept} pictures kept, {missing} gone, {broken} broken, {failed} failed, {known} known before; {} holds {all}",
+            "{kept} pictures kept, {missing} gone, {broken} broken, {failed} failed, {known} known before, {left_out} of no \
+             use; {} holds {all}",
             self.manifest.dir.display()
         );
         Ok(())

@@ -140,7 +140,7 @@ pub fn run(args: &Args) -> Result<()> {
     } else {
         looked_at(args, rows, &mut report)?
     };
-    args.splits.assign(&mut rows);
+    args.splits.assign(&mut rows, args.cap_per_coordinate);
     for (cap, why, key) in [
         (args.cap_per_coordinate, "more of one coordinate", coordinate as fn(&Row, u64) -> Option<u64>),
         (args.cap_per_cell, "more in one cell", cell),

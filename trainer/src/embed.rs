@@ -211,11 +211,12 @@ impl Folder {
         };
         let (files, rows) = (append("files.txt")?, append("rows.f32")?);
         // Keep what both files hold whole.
-        let mut lines = Vec::new();
+        let mut lines: Vec<String> = Vec::new();
         let mut reader = BufReader::new(File::open(dir.join("files.txt"))?);
-        let mut line = String::new();
-        while reader.read_line(&mut line)? > 0 && line.ends_with('\n') {
-            lines.push(std::mem::take(&mut line));
+        let mut line = Vec::new();
+        // As bytes: the last may be cut off within a letter.
+        while reader.read_until(b'\n', &mut line)? > 0 && line.ends_with(b"\n") {
+            lines.push(String::from_utf8(std::mem::take(&mut line)).context("files.txt is no text")?);
         }
         let row_bytes = spec.width() as u64 * 4;
         let whole = lines.len().min(usize::try_from(rows.metadata()?.len() / row_bytes)?);
@@ -275,7 +276,7 @@ mod tests {
         let rows = OpenOptions::new().write(true).open(dir.path().join("rows.f32")).unwrap();
         rows.set_len(2 * 8 + 5).unwrap();
         let mut names = OpenOptions::new().append(true).open(dir.path().join("files.txt")).unwrap();
-        names.write_all(b"d.jp").unwrap();
+        names.write_all("d-é".as_bytes().split_last().unwrap().1).unwrap();
         assert!(load(dir.path()).is_err());
 
         let mut folder = Folder::open(dir.path(), &spec).unwrap();

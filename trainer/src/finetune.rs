@@ -85,6 +85,29 @@ pub enum Where {
     /// All cores of the processor.
     #[default]
     Cpu,
+    /// The graphics processor, through Vulkan or, on a Mac, Metal.
+    #[cfg(feature = "gpu")]
+    Gpu,
+}
+
+impl Where {
+    fn device(self) -> Result<Device> {
+        match self {
+            Self::Cpu => Ok(Device::flex()),
+            #[cfg(feature = "gpu")]
+            Self::Gpu => {
+                use burn::tensor::wgpu::WgpuBackend;
+                // Left to itself it falls back to OpenGL in software, which never answers.
+                let api = if cfg!(target_os = "macos") { WgpuBackend::Metal } else { WgpuBackend::Vulkan };
+                let device = Device::wgpu_options().graphics_api(api).init();
+                device.map_err(|e| {
+                    let why =
+                        format!("no graphics processor answers ({e}); install its Vulkan driver, or take --device cpu");
+                    landfall_model::Error::Surroundings(why).into()
+                })
+            }
+        }
+    }
 }
 
 /// Runs the command.
@@ -114,8 +137,7 @@ pub fn run(args: &Args) -> Result<()> {
     let preprocess = &Preprocess { size: recipe.student.side, details, ..begin.preprocess.clone() };
     let lessons = Lessons::new(&recipe, &teacher, &spec, &rest, &pictures, preprocess)?;
     let held_out = HeldOut { samples: &out, cache: &held, table: &teacher.cells, preprocess };
-    let Where::Cpu = args.device;
-    let device = Device::flex().autodiff();
+    let device = args.device.device()?.autodiff();
     let cells = teacher.cells.cells.len();
     let pretrained = begin.encoder.locate(recipe.student.encoder.parent().unwrap_or(Path::new(".")))?;
     let cell_embeddings = recipe.student.cell_embeddings.as_deref();
@@ -136,7 +158,8 @@ pub fn run(args: &Args) -> Result<()> {
         eprintln!("loss {first} at first, {last} at last; --resume goes on from {}", checkpoints.dir.display());
         return Ok(());
     }
-    let reports = held_out.reports(learner.averaged())?;
+    let learned = learner.averaged();
+    let reports = held_out.reports(&learned)?;
     for (views, (_, report)) in &reports {
         let quality = &report.quality;
         let (points, median, country, n) = (quality.geoscore, quality.median_km, quality.country, report.n);
@@ -150,8 +173,8 @@ pub fn run(args: &Args) -> Result<()> {
         println!("{}", serde_json::json!({ "held_out": held_out }));
     }
     let student_spec = EncoderSpec { encoder: EncoderFile { dim, ..begin.encoder }, preprocess: preprocess.clone() };
-    let encoder = write(args, student_spec, learner.averaged())?;
-    let (moments, layers) = learner.averaged().head()?;
+    let encoder = write(args, student_spec, &learned)?;
+    let (moments, layers) = learned.head()?;
     let description = Description {
         sizes: vec![moments.mean.len(), cells],
         cells_sha256: teacher.manifest.cells.sha256.clone(),

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use landfall_trainer::{
-    analyse, collect, compare, dataset, embed, evaluate, exit_code, export, finetune, fit, lr_find, merge, partition,
-    quantise,
+    analyse, collect, compare, cut, dataset, embed, evaluate, exit_code, export, finetune, fit, lr_find, merge,
+    partition, pool, quantise,
 };
 
 // A step of training makes and drops large tensors: with the system's allocator half of its time goes into asking for
@@ -32,6 +32,8 @@ enum Command {
     Merge(merge::Args),
     LrFind(lr_find::Args),
     Finetune(finetune::Args),
+    Cut(cut::Args),
+    Pool(pool::Args),
     Fit(Box<fit::Args>),
     Quantise(quantise::Args),
     Export(export::Args),
@@ -51,6 +53,8 @@ fn main() -> ExitCode {
         Command::Merge(args) => merge::run(&args),
         Command::LrFind(args) => lr_find::run(&args),
         Command::Finetune(args) => finetune::run(&args),
+        Command::Cut(args) => cut::run(&args),
+        Command::Pool(args) => pool::run(&args),
         Command::Fit(args) => fit::run(&args),
         Command::Quantise(args) => quantise::run(&args),
         Command::Export(args) => export::run(&args),

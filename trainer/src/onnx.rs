@@ -2,15 +2,19 @@
 
 use half::f16;
 use landfall_model::onnx::{
-    Dimension, FLOAT, FLOAT16, Graph, INT8, Model, Node, OperatorSet, Shape, TensorProto, TensorType, Type, ValueInfo,
-    int, node, tensor,
+    Dimension, FLOAT, FLOAT16, Graph, INT8, INT64, Model, Node, OperatorSet, Shape, TensorProto, TensorType, Type,
+    ValueInfo, int, node, tensor,
 };
 
 mod encoder;
 mod head;
+mod pool;
+mod surgery;
 
 pub use encoder::{Arithmetic, INPUT as PIXELS, OUTPUT as EMBEDDING, Range, encoder};
 pub use head::{OUTPUT as LOGITS, head};
+pub use pool::{Pooling, TOKENS, pooled};
+pub use surgery::cut;
 
 /// IR version 8 and operator set 17 load in every runtime since mid-2022.
 const IR_VERSION: i64 = 8;
@@ -62,6 +66,11 @@ impl Weights {
     /// Numbers of some kind of ONNX's.
     fn raw(&mut self, name: &str, dims: &[i64], data_type: i32, raw_data: Vec<u8>) {
         self.stored.push(TensorProto { dims: dims.to_vec(), data_type, name: name.into(), raw_data });
+    }
+
+    /// Whole numbers, such as places.
+    fn whole_numbers(&mut self, name: &str, dims: &[i64], values: &[i64]) {
+        self.raw(name, dims, INT64, values.iter().flat_map(|x| x.to_le_bytes()).collect());
     }
 
     /// Weights whose outputs lie along `axis`.

@@ -217,3 +217,38 @@ fn what_cannot_be_is_said() {
     says(&RECIPE.replace("side = 64", "side = 65"), "stage.side is a multiple of 32");
     says(RECIPE, "DIR/features".replace("DIR", &dir.display().to_string()).as_str());
 }
+
+#[test]
+fn the_first_block_of_an_encoder_learns_to_say_what_all_blocks_say() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    write_index(dir);
+    let encoder = "--encoder model/bundles/desktop/bundle.json";
+    let wrong = run(dir, &format!("cut {encoder} --after nothing --out DIR/cut"));
+    assert!(String::from_utf8_lossy(&wrong.stderr).contains("no node makes `nothing`"), "{wrong:?}");
+    assert_eq!(wrong.status.code(), Some(2));
+    must(dir, &format!("cut {encoder} --after /vision_model/encoder/layers.0/Add_1_output_0 --out DIR/cut"));
+    let pictures = "--index DIR/index.csv --images .";
+    must(dir, &format!("embed {encoder} {pictures} --out DIR/teacher"));
+    must(dir, &format!("embed --encoder DIR/cut/encoder.json {pictures} --out DIR/tokens"));
+
+    let pool = "pool --encoder DIR/cut/encoder.json --tokens DIR/tokens --index DIR/index.csv --json";
+    let other = run(dir, &format!("{pool} --teacher DIR/teacher --width 7 --out DIR/pool"));
+    assert!(String::from_utf8_lossy(&other.stderr).contains("no tokens of 7"), "{other:?}");
+    assert_eq!(other.status.code(), Some(2));
+    let said = must(dir, &format!("{pool} --teacher DIR/teacher --queries 2 --dropout 0 --epochs 40 --out DIR/pool"));
+    let losses = losses(&said);
+    assert!(losses.len() == 40 && losses[39] < 0.3 * losses[0], "{losses:?}");
+
+    // What was written says of the pictures what burn made of their tokens.
+    must(dir, &format!("embed --encoder DIR/pool/encoder.json {pictures} --out DIR/again"));
+    let features = |folder: &str| landfall_trainer::embed::load(&dir.join(folder)).unwrap().1;
+    let (by_burn, by_onnx) = (features("pool/features/tokens"), features("again"));
+    assert_eq!(by_burn.len(), 8);
+    for (file, a) in &by_burn {
+        assert_eq!(a.len(), 3 * 512, "three squares");
+        let b = &by_onnx[file];
+        let cosine = a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>() / 3.0;
+        assert!(cosine > 0.999, "{}: {cosine}", file.display());
+    }
+}

@@ -10,14 +10,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use chrono::NaiveDate;
-use landfall_model::LatLng;
 use reqwest::Url;
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::web::{self, Answer, Lane, address};
-use super::{Common, Find, Item, Part, Source, Terms, Trouble, picture, secret};
+use super::{Common, Find, Item, Part, Source, Terms, Trouble, picture, place, secret};
 
 /// Results a page when places are asked for; more are not given.
 const PER_PAGE: u64 = 250;
@@ -228,7 +227,7 @@ impl Flickr {
 
     fn find(&self, photo: Photo) -> Option<Find> {
         let (lat, lng) = (number(&photo.latitude)?, number(&photo.longitude)?);
-        let at = LatLng::new(lat, lng).ok().filter(|at| (at.lat, at.lng) != (0.0, 0.0))?;
+        let at = place(lat, lng)?;
         if self.excluded.contains(&photo.id) || self.excluded_owners.contains(&photo.owner) {
             return None;
         }
@@ -320,6 +319,12 @@ impl Source for Flickr {
         })
     }
 
+    fn asked(&self) -> String {
+        let mut excluded: Vec<&String> = self.excluded.iter().chain(&self.excluded_owners).collect();
+        excluded.sort();
+        format!("{} {excluded:?}", self.accuracy)
+    }
+
     async fn plan(&self) -> Result<Vec<String>> {
         let (from, to) = self.window;
         let mut lines = vec![format!(
@@ -359,8 +364,8 @@ impl Source for Flickr {
                 }
                 let (span, first) = self.span(query, start).await?;
                 let photos = self.photos(query, span, first).await?;
-                let finds = photos.into_iter().filter_map(|photo| self.find(photo)).collect();
-                if parts.send(Part { name: format!("{}-{} {query}", span.0, span.1), finds }).await.is_err() {
+                let name = format!("{}-{} {query}", span.0, span.1);
+                if parts.send(Part::new(name, photos, |photo| self.find(photo))).await.is_err() {
                     return Ok(());
                 }
                 start = span.1 + 1;

@@ -4,12 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use landfall_model::{LatLng, photos};
+use landfall_model::photos;
 use reqwest::Url;
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
-use super::{Common, Find, Item, Part, Source, Terms, Trouble};
+use super::{Common, Find, Item, Part, Source, Terms, Trouble, place};
 
 /// Takes over photographs of a folder that say where they were taken.
 ///
@@ -107,15 +107,15 @@ fn rows(file: &Path) -> Result<HashMap<PathBuf, Row>> {
     let mut reader = csv::Reader::from_path(file).with_context(|| format!("cannot read {}", file.display()))?;
     let mut rows = HashMap::new();
     for (i, row) in reader.deserialize::<Row>().enumerate() {
-        let place = || format!("{}, line {}", file.display(), i + 2);
-        let row = row.with_context(|| format!("{}: not a picture's row", place()))?;
+        let line = || format!("{}, line {}", file.display(), i + 2);
+        let row = row.with_context(|| format!("{}: not a picture's row", line()))?;
         match (row.lat, row.lng) {
-            (Some(lat), Some(lng)) => LatLng::new(lat, lng).map(|_| ()).with_context(place)?,
+            (Some(lat), Some(lng)) if place(lat, lng).is_some() => {}
             (None, None) if !row.iso2.is_empty() => {}
-            _ => bail!("{}: needs lat and lng, or iso2", place()),
+            _ => bail!("{}: needs lat and lng that are a place, or iso2", line()),
         }
         if let Some(twice) = rows.insert(row.file.clone(), row) {
-            bail!("{}: {} stands twice in the table", place(), twice.file.display());
+            bail!("{}: {} stands twice in the table", line(), twice.file.display());
         }
     }
     Ok(rows)
@@ -124,6 +124,10 @@ fn rows(file: &Path) -> Result<HashMap<PathBuf, Row>> {
 impl Source for Folder {
     fn terms(&self) -> Option<Terms> {
         None
+    }
+
+    fn asked(&self) -> String {
+        String::new()
     }
 
     async fn plan(&self) -> Result<Vec<String>> {
@@ -141,6 +145,9 @@ impl Source for Folder {
             let mut finds = Vec::new();
             for picture in pictures {
                 match self.item(picture) {
+                    Ok(Some(item)) if item.lat.zip(item.lng).is_some_and(|(lat, lng)| place(lat, lng).is_none()) => {
+                        without_place += 1; // a camera that had found none
+                    }
                     Ok(Some(item)) => {
                         let url = Url::from_file_path(picture).ok();
                         finds.extend(url.map(|url| Find { item, url }));
@@ -150,7 +157,8 @@ impl Source for Folder {
                 }
             }
             // Parts are not skipped: what is in a folder may have changed, and looking at it costs little.
-            if parts.send(Part { name: format!("files from {}", i * PART), finds }).await.is_err() {
+            let part = Part::new(format!("files from {}", i * PART), finds, Some);
+            if parts.send(part).await.is_err() {
                 return Ok(());
             }
         }

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use super::places::Places;
 use super::web::{self, Answer, Lane, address};
-use super::{Common, Find, Item, Part, Source, Terms, Trouble, picture};
+use super::{Common, Find, Item, Part, Source, Terms, Trouble, group, picture, place};
 
 /// Pictures a page; for more the answer is 400.
 const PER_PAGE: usize = 100;
@@ -64,7 +64,7 @@ impl KartaView {
     }
 
     async fn photos(&self, at: LatLng) -> Result<Vec<Value>> {
-        let mut photos = Vec::new();
+        let (mut photos, mut seen) = (Vec::new(), HashSet::new());
         for page in 1.. {
             let pairs = [
                 ("lat", at.lat.to_string()),
@@ -77,9 +77,10 @@ impl KartaView {
                 ("orderDirection", "asc".into()),
             ];
             let (more, is_last) = self.searches.get(&address(&self.api, pairs)?, read).await?;
-            let is_empty = more.is_empty();
-            photos.extend(more);
-            if is_last || is_empty {
+            let before = photos.len();
+            photos.extend(more.into_iter().filter(|photo| seen.insert(photo["id"].to_string())));
+            // A page that brings nothing new is the last, whatever it says of itself.
+            if is_last || photos.len() == before {
                 break;
             }
         }
@@ -96,7 +97,7 @@ impl KartaView {
         if !["", "PLANE"].contains(&text("projection").as_str()) {
             return None; // spheres and fish-eyes look unlike what the encoder knows
         }
-        let at = LatLng::new(number("lat")?, number("lng")?).ok().filter(|at| (at.lat, at.lng) != (0.0, 0.0))?;
+        let at = place(number("lat")?, number("lng")?)?;
         let (id, sequence) = (text("id"), text("sequenceId"));
         let url = Url::parse(&text("fileurl").replace("{{sizeprefix}}", "lth")).ok()?;
         let is_one_enough = !self.whole_sequences && !sequence.is_empty();
@@ -107,7 +108,7 @@ impl KartaView {
                 lng: Some(at.lng),
                 heading: number("heading").map(|heading| heading.rem_euclid(360.0)),
                 time: text("shotDate"),
-                group: format!("kartaview:{sequence}"),
+                group: group("kartaview", &sequence),
                 twin: if is_one_enough { sequence } else { String::new() },
                 licence: "CC BY-SA 4.0".into(),
                 attribution: format!("KartaView contributors, https://kartaview.org, picture {id}"),
@@ -141,6 +142,10 @@ impl Source for KartaView {
         })
     }
 
+    fn asked(&self) -> String {
+        self.whole_sequences.to_string()
+    }
+
     async fn plan(&self) -> Result<Vec<String>> {
         let Some(first) = self.places.first() else { return Ok(vec!["no places".into()]) };
         let found = self.photos(*first).await?;
@@ -157,8 +162,8 @@ impl Source for KartaView {
             if done.contains(&name) {
                 continue;
             }
-            let finds = self.photos(*at).await?.iter().filter_map(|photo| self.find(photo)).collect();
-            if parts.send(Part { name, finds }).await.is_err() {
+            let part = Part::new(name, &self.photos(*at).await?, |photo| self.find(photo));
+            if parts.send(part).await.is_err() {
                 return Ok(());
             }
         }

@@ -4,11 +4,11 @@
 //! Both are appended to, a line at a time and the picture's file first: whatever is cut off is searched, or fetched, again.
 
 use std::collections::HashSet;
-use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 const MANIFEST: &str = "manifest.jsonl";
@@ -75,12 +75,12 @@ pub struct Item {
 pub(super) struct Manifest {
     /// The folder.
     pub(super) dir: PathBuf,
-    /// Keys of the pictures that are settled or being fetched.
+    /// Pictures that are settled or being fetched.
     settled: HashSet<String>,
+    /// What pictures that are there, or being fetched, stand for.
+    twins: HashSet<String>,
     /// Pictures that are there.
     pub(super) kept: usize,
-    /// Pictures that were asked for.
-    pub(super) asked: usize,
     /// Parts of the search that are done.
     pub(super) searched: HashSet<String>,
     items: File,
@@ -91,31 +91,51 @@ impl Manifest {
     /// Opens a folder, and makes it when it is not there.
     ///
     /// # Errors
-    /// When it cannot be read or written, or a line of it is damaged.
+    /// When it cannot be read or written, another run works on it, or a line of it is damaged.
     pub(super) fn open(dir: &Path) -> Result<Self> {
         std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+        let file = dir.join(MANIFEST);
+        let items = OpenOptions::new().create(true).append(true).open(&file);
+        let items = items.with_context(|| format!("cannot write {}", file.display()))?;
+        match items.try_lock() {
+            Err(TryLockError::WouldBlock) => {
+                bail!("another run collects into {}; wait for it, or choose another --out", dir.display())
+            }
+            Err(TryLockError::Error(error)) if error.kind() != ErrorKind::Unsupported => {
+                return Err(error).with_context(|| format!("cannot lock {}", file.display()));
+            }
+            _ => {}
+        }
+        sweep(dir);
         let known = read(dir)?;
-        let (searched, _) = whole_lines(&dir.join(SEARCHED))?;
+        let searched = whole_lines(&dir.join(SEARCHED))?;
         let mut manifest = Self {
             dir: dir.to_owned(),
-            settled: HashSet::new(),
-            kept: known.iter().filter(|item| item.status == Some(Status::Ok)).count(),
-            asked: known.len(),
+            settled: known.iter().map(key).collect(),
+            twins: HashSet::new(),
+            kept: 0,
             searched: searched.into_iter().collect(),
-            items: append(&dir.join(MANIFEST))?,
+            items: cut(items, &file)?,
             parts: append(&dir.join(SEARCHED))?,
         };
-        known.iter().for_each(|item| manifest.settled.extend(keys(item)));
+        for item in known.iter().filter(|item| item.status == Some(Status::Ok)) {
+            manifest.twins.extend(twin(item));
+            manifest.kept += 1;
+        }
         Ok(manifest)
     }
 
-    /// Whether a picture is still to be fetched; it then counts as settled, and so do others that stand for it.
-    pub(super) fn claim(&mut self, item: &Item) -> bool {
-        let is_new = keys(item).all(|key| !self.settled.contains(&key));
-        if is_new {
-            self.settled.extend(keys(item));
+    /// Whether a picture is to be fetched; it then counts as settled, and stands for its twins.
+    pub(super) fn claim(&mut self, item: &Item) -> Claim {
+        if self.settled.contains(&key(item)) {
+            return Claim::Known;
         }
-        is_new
+        if twin(item).is_some_and(|twin| self.twins.contains(&twin)) {
+            return Claim::Twin;
+        }
+        self.settled.insert(key(item));
+        self.twins.extend(twin(item));
+        Claim::New
     }
 
     /// Notes what became of a picture.
@@ -126,8 +146,11 @@ impl Manifest {
         let line = serde_json::to_string(item)? + "\n";
         let written = self.items.write_all(line.as_bytes());
         written.with_context(|| format!("cannot write {}", self.dir.join(MANIFEST).display()))?;
-        self.kept += usize::from(item.status == Some(Status::Ok));
-        self.asked += 1;
+        if item.status == Some(Status::Ok) {
+            self.kept += 1;
+        } else if let Some(twin) = twin(item) {
+            self.twins.remove(&twin); // it cannot stand for them
+        }
         Ok(())
     }
 
@@ -141,12 +164,53 @@ impl Manifest {
     }
 }
 
+/// What becomes of a picture that was found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Claim {
+    /// It is to be fetched.
+    New,
+    /// It is settled, or being fetched.
+    Known,
+    /// One that it is a twin of is there, or being fetched.
+    Twin,
+}
+
+/// Removes what a kill left of pictures that were being written.
+fn sweep(dir: &Path) {
+    let entries = |dir: &Path| std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    for file in entries(&dir.join("pictures")).flat_map(|folder| entries(&folder).collect::<Vec<_>>()) {
+        if file.extension().is_some_and(|extension| extension == "part") {
+            let _ = std::fs::remove_file(file); // it is in nobody's way
+        }
+    }
+}
+
 /// A file to append to, without what was cut off at its end.
-fn append(file: &Path) -> Result<File> {
-    let (_, bytes) = whole_lines(file)?;
+pub(super) fn append(file: &Path) -> Result<File> {
     let open = OpenOptions::new().create(true).append(true).open(file);
-    let shortened = open.and_then(|file| file.set_len(bytes).map(|()| file));
-    shortened.with_context(|| format!("cannot write {}", file.display()))
+    cut(open.with_context(|| format!("cannot write {}", file.display()))?, file)
+}
+
+/// An open file without what was cut off at its end.
+fn cut(open: File, file: &Path) -> Result<File> {
+    let shorten = || -> std::io::Result<()> {
+        let mut reader = File::open(file)?;
+        let mut end = reader.metadata()?.len();
+        let mut block = [0; 4096];
+        while end > 0 {
+            let start = end.saturating_sub(block.len() as u64);
+            let tail = &mut block[..(end - start) as usize];
+            reader.seek(SeekFrom::Start(start))?;
+            reader.read_exact(tail)?;
+            if let Some(last) = tail.iter().rposition(|byte| *byte == b'\n') {
+                return open.set_len(start + last as u64 + 1);
+            }
+            end = start;
+        }
+        open.set_len(0)
+    };
+    shorten().with_context(|| format!("cannot write {}", file.display()))?;
+    Ok(open)
 }
 
 /// The pictures of a folder, in the order in which they were settled.
@@ -176,36 +240,35 @@ pub fn read(dir: &Path) -> Result<Vec<Item>> {
     items(dir)?.collect()
 }
 
-/// The whole lines, without their ends; not a last one that was cut off.
+/// The whole lines, without their ends; not a last one that was cut off, maybe within a letter.
 fn lines(mut reader: impl BufRead) -> impl Iterator<Item = std::io::Result<String>> {
     std::iter::from_fn(move || {
-        let mut line = String::new();
-        match reader.read_line(&mut line) {
-            Ok(_) => line.ends_with('\n').then(|| {
-                line.pop();
-                Ok(line)
-            }),
-            Err(error) => Some(Err(error)),
+        let mut line = Vec::new();
+        if let Err(error) = reader.read_until(b'\n', &mut line) {
+            return Some(Err(error));
         }
+        line.pop_if(|last| *last == b'\n')?;
+        Some(String::from_utf8(line).map_err(|error| std::io::Error::new(ErrorKind::InvalidData, error)))
     })
 }
 
 /// What no two pictures share.
-fn keys(item: &Item) -> impl Iterator<Item = String> {
-    let twin = (!item.twin.is_empty()).then(|| format!("twin {} {}", item.source, item.twin));
-    std::iter::once(format!("{} {}", item.source, item.id)).chain(twin)
+fn key(item: &Item) -> String {
+    format!("{} {}", item.source, item.id)
 }
 
-/// The whole lines of a file, none when it is not there, and how many bytes they are.
-fn whole_lines(file: &Path) -> Result<(Vec<String>, u64)> {
-    let cannot = || format!("cannot read {}", file.display());
+/// What those share of which one is enough.
+fn twin(item: &Item) -> Option<String> {
+    (!item.twin.is_empty()).then(|| format!("{} {}", item.source, item.twin))
+}
+
+/// The whole lines of a file, none when it is not there.
+fn whole_lines(file: &Path) -> Result<Vec<String>> {
     if !file.exists() {
-        return Ok((Vec::new(), 0));
+        return Ok(Vec::new());
     }
-    let open = File::open(file).with_context(cannot)?;
-    let lines: Vec<String> = lines(BufReader::new(open)).collect::<std::io::Result<_>>().with_context(cannot)?;
-    let bytes = lines.iter().map(|line| line.len() as u64 + 1).sum();
-    Ok((lines, bytes))
+    let cannot = || format!("cannot read {}", file.display());
+    lines(BufReader::new(File::open(file).with_context(cannot)?)).collect::<std::io::Result<_>>().with_context(cannot)
 }
 
 #[cfg(test)]
@@ -213,7 +276,8 @@ mod tests {
     use super::*;
 
     fn item(id: &str, status: Status) -> Item {
-        Item { source: "s".into(), id: id.into(), lat: Some(1.5), status: Some(status), ..Item::default() }
+        let author = "Zoé".into();
+        Item { source: "s".into(), id: id.into(), lat: Some(1.5), author, status: Some(status), ..Item::default() }
     }
 
     #[test]
@@ -226,11 +290,14 @@ mod tests {
         drop(manifest);
         let file = dir.path().join(MANIFEST);
         let whole = std::fs::read(&file).unwrap();
-        for cut in [whole.len() - 1, whole.len() - 20] {
+        // Behind its first line, in the middle of a letter of the second, before its end.
+        let of_letter = whole.windows(2).rposition(|pair| pair == "é".as_bytes()).unwrap() + 1;
+        for cut in [whole.len() - 1, of_letter, whole.len() - 20] {
             std::fs::write(&file, &whole[..cut]).unwrap();
             let mut manifest = Manifest::open(dir.path()).unwrap();
             assert_eq!((manifest.kept, manifest.searched.clone()), (1, HashSet::from(["part 1".to_owned()])));
-            assert!(!manifest.claim(&item("a", Status::Ok)) && manifest.claim(&item("b", Status::Ok)));
+            assert_eq!(manifest.claim(&item("a", Status::Ok)), Claim::Known);
+            assert_eq!(manifest.claim(&item("b", Status::Ok)), Claim::New);
             manifest.settle(&item("b", Status::Missing)).unwrap();
             assert_eq!(std::fs::read(&file).unwrap(), whole);
         }
@@ -242,9 +309,30 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let twin = |id: &str| Item { twin: "sequence 7".into(), ..item(id, Status::Ok) };
         let mut manifest = Manifest::open(dir.path()).unwrap();
-        assert!(manifest.claim(&twin("a")) && !manifest.claim(&twin("b")) && manifest.claim(&item("c", Status::Ok)));
-        manifest.settle(&twin("a")).unwrap();
-        assert!(!Manifest::open(dir.path()).unwrap().claim(&twin("b")));
+        let claims = [twin("a"), twin("b"), item("c", Status::Ok), twin("a")].map(|item| manifest.claim(&item));
+        assert_eq!(claims, [Claim::New, Claim::Twin, Claim::New, Claim::Known]);
+        // One that is not there stands for none, in this run and the next.
+        manifest.settle(&Item { status: Some(Status::Missing), ..twin("a") }).unwrap();
+        drop(manifest);
+        let mut manifest = Manifest::open(dir.path()).unwrap();
+        assert_eq!(manifest.claim(&twin("b")), Claim::New);
+        manifest.settle(&twin("b")).unwrap();
+        drop(manifest);
+        assert_eq!(Manifest::open(dir.path()).unwrap().claim(&twin("d")), Claim::Twin);
+    }
+
+    #[test]
+    fn a_folder_is_for_one_run_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Manifest::open(dir.path()).unwrap();
+        let error = Manifest::open(dir.path()).err().unwrap().to_string();
+        assert!(error.contains("another run collects into"), "{error}");
+        drop(first);
+        let cut_off = dir.path().join("pictures/00/.a.jpg.7.part");
+        std::fs::create_dir_all(cut_off.parent().unwrap()).unwrap();
+        std::fs::write(&cut_off, "half").unwrap();
+        Manifest::open(dir.path()).unwrap();
+        assert!(!cut_off.exists());
     }
 
     #[test]

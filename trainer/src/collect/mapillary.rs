@@ -8,14 +8,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use landfall_model::LatLng;
 use reqwest::Url;
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::web::{Answer, Lane, address};
-use super::{Common, Find, Item, Part, Source, Terms, Trouble, picture, secret};
+use super::{Common, Find, Item, Part, Source, Terms, Trouble, group, picture, place, secret};
 
 /// Most pictures that may be asked for.
 const LIMIT: usize = 2_000;
@@ -191,7 +190,7 @@ impl Mapillary {
     fn find(&self, image: &Value) -> Option<Find> {
         let image = Image::deserialize(image).ok().filter(|image| !image.is_pano)?;
         let Point { coordinates: [lng, lat] } = image.computed_geometry.or(image.geometry)?;
-        let at = LatLng::new(lat, lng).ok().filter(|at| (at.lat, at.lng) != (0.0, 0.0))?;
+        let at = place(lat, lng)?;
         let author = image.creator.map(|creator| creator.username).unwrap_or_default();
         let time = image.captured_at.and_then(chrono::DateTime::from_timestamp_millis);
         let heading = image.computed_compass_angle.or(image.compass_angle);
@@ -204,7 +203,7 @@ impl Mapillary {
                 lng: Some(at.lng),
                 heading: heading.filter(|heading| heading.is_finite()).map(|heading| heading.rem_euclid(360.0)),
                 time: time.map(|time| time.to_rfc3339()).unwrap_or_default(),
-                group: format!("mapillary:{}", image.sequence),
+                group: group("mapillary", &image.sequence),
                 twin: if is_one_enough { image.sequence } else { String::new() },
                 attribution: format!("{author} on Mapillary, https://www.mapillary.com/app/?pKey={}", image.id),
                 author,
@@ -228,6 +227,10 @@ impl Source for Mapillary {
         })
     }
 
+    fn asked(&self) -> String {
+        self.whole_sequences.to_string()
+    }
+
     async fn plan(&self) -> Result<Vec<String>> {
         let first = self.boxes[0];
         let found = self.images(first).await?;
@@ -245,11 +248,10 @@ impl Source for Mapillary {
             if done.contains(&name) {
                 continue;
             }
-            let mut finds: Vec<Find> =
-                self.images(*bounds).await?.iter().filter_map(|image| self.find(image)).collect();
+            let mut part = Part::new(name, &self.images(*bounds).await?, |image| self.find(image));
             // In one order, whatever the boxes were split into: of a sequence the first is kept.
-            finds.sort_by(|a, b| a.item.id.cmp(&b.item.id));
-            if parts.send(Part { name, finds }).await.is_err() {
+            part.finds.sort_by(|a, b| a.item.id.cmp(&b.item.id));
+            if parts.send(part).await.is_err() {
                 return Ok(());
             }
         }
@@ -257,7 +259,11 @@ impl Source for Mapillary {
     }
 
     async fn fetch(&self, find: &Find) -> Result<Vec<u8>, Trouble> {
-        self.files.get(&find.url, picture).await
+        self.files.get(&find.url, picture).await.map_err(|trouble| match trouble {
+            // Links expire; the next run is given a new one.
+            Trouble::Lasting(why) => Trouble::passing(why),
+            other => other,
+        })
     }
 }
 

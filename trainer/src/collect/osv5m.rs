@@ -1,35 +1,41 @@
-//! OpenStreetView-5M (<https://huggingface.co/datasets/osv5m/osv5m>) from its tables and archives on disk: pictures come out
-//! of the archives one by one, which are never unpacked.
+//! OpenStreetView-5M (<https://huggingface.co/datasets/osv5m/osv5m>) from its tables and archives, on disk or on the hub:
+//! pictures come out of the archives one by one, which are never unpacked.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use csv::{Position, StringRecord};
-use landfall_model::LatLng;
+use indicatif::HumanBytes;
 use reqwest::Url;
 use tokio::sync::mpsc;
 use zip::ZipArchive;
 
-use super::{Common, Find, Item, Part, Source, Terms, Trouble};
+use super::web::Lane;
+use super::{Common, Find, Item, Part, Source, Terms, Trouble, download, group, place};
 
 /// Pictures of a part.
 const PART: usize = 500;
 /// What a table must have.
 const COLUMNS: [&str; 3] = ["id", "latitude", "longitude"];
 
-/// Pictures of OpenStreetView-5M, from its files on disk.
+/// Pictures of OpenStreetView-5M, from its files on disk or on the hub.
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Table of the pictures: train.csv or test.csv
+    /// Table of the pictures, train.csv or test.csv [default: the hub's, for archives of the hub]
     #[arg(long)]
-    labels: PathBuf,
-    /// Archive of pictures (repeat the option)
+    labels: Option<PathBuf>,
+    /// Archive of pictures on disk, or of the hub, as in train/00 (repeat the option). What comes from the hub stays in the
+    /// folder `hub` of --out
     #[arg(required = true)]
-    archives: Vec<PathBuf>,
+    archives: Vec<String>,
+    /// Address that the hub's files are under
+    #[arg(long, default_value = "https://huggingface.co/datasets/osv5m/osv5m/resolve/main/")]
+    hub: String,
     #[command(flatten)]
     pub(super) common: Common,
 }
@@ -37,70 +43,41 @@ pub(super) struct Args {
 pub(super) struct Osv5m {
     labels: PathBuf,
     archives: Vec<PathBuf>,
-    columns: HashMap<String, usize>,
-    /// Where in the table the row of an id begins: the table itself is too large to keep.
-    rows: HashMap<String, Position>,
+    /// Files of the hub, and where they are to be.
+    from_hub: Vec<(Url, PathBuf)>,
+    lane: Lane,
     /// The archive that was read last, open.
     open: Mutex<Option<(PathBuf, ZipArchive<File>)>>,
 }
 
 impl Osv5m {
     pub(super) fn new(args: &Args) -> Result<Self> {
-        let labels = args.labels.display();
-        let mut reader = csv::Reader::from_path(&args.labels).with_context(|| format!("cannot read {labels}"))?;
-        // By their names: test.csv has fewer.
-        let columns: HashMap<String, usize> =
-            reader.headers()?.iter().enumerate().map(|(i, name)| (name.to_owned(), i)).collect();
-        if let Some(missing) = COLUMNS.iter().find(|name| !columns.contains_key(**name)) {
-            bail!("{labels} has no column `{missing}`: name OpenStreetView-5M's train.csv or test.csv");
+        let hub = Url::parse(&args.hub).with_context(|| format!("`{}` is no address", args.hub))?;
+        let mut from_hub = Vec::new();
+        let mut of_hub = |file: String| -> Result<PathBuf> {
+            let to = std::path::absolute(args.common.out.join("hub").join(&file))?;
+            from_hub.push((hub.join(&file)?, to.clone()));
+            Ok(to)
+        };
+        let (mut archives, mut tables) = (Vec::new(), BTreeSet::new());
+        for archive in &args.archives {
+            let path = Path::new(archive);
+            archives.push(match archive.split_once('/') {
+                _ if path.is_file() => std::path::absolute(path)?,
+                Some((split @ ("train" | "test"), number)) if number.bytes().all(|b| b.is_ascii_digit()) => {
+                    tables.insert(split.to_owned());
+                    of_hub(format!("images/{split}/{number}.zip"))?
+                }
+                _ => bail!("{archive} is neither a file nor an archive of the hub, as in train/00"),
+            });
         }
-        let (mut rows, mut record) = (HashMap::new(), StringRecord::new());
-        loop {
-            let at = reader.position().clone();
-            if !reader.read_record(&mut record).with_context(|| format!("cannot read {labels}"))? {
-                break;
-            }
-            rows.insert(record[columns["id"]].to_owned(), at);
-        }
-        let archives = args.archives.iter().map(std::path::absolute).collect::<Result<_, _>>()?;
-        Ok(Self { labels: args.labels.clone(), archives, columns, rows, open: Mutex::new(None) })
-    }
-
-    /// The pictures of an archive that the table knows, by their ids, in the order of the archive.
-    fn members(&self, archive: &Path) -> Result<Vec<(String, String)>> {
-        let open = || Ok::<_, anyhow::Error>(ZipArchive::new(File::open(archive)?)?);
-        let zip = open().with_context(|| format!("cannot read {}", archive.display()))?;
-        let id = |name: &str| Path::new(name).file_stem().map(|stem| stem.to_string_lossy().into_owned());
-        // Names that are no text are not the table's.
-        let names = zip.file_names().filter_map(Result::ok);
-        let known = names.filter_map(|name| id(&name).map(|id| (id, name.into_owned())));
-        Ok(known.filter(|(id, _)| self.rows.contains_key(id)).collect())
-    }
-
-    fn find(&self, row: &StringRecord, archive: &Path, member: &str) -> Option<Find> {
-        let text = |name: &str| self.columns.get(name).and_then(|i| row.get(*i)).unwrap_or_default().to_owned();
-        let number = |name: &str| text(name).parse::<f64>().ok();
-        let at = LatLng::new(number("latitude")?, number("longitude")?).ok()?;
-        let mut url = Url::from_file_path(archive).ok()?;
-        url.set_fragment(Some(member));
-        let (id, author) = (text("id"), text("creator_username"));
-        Some(Find {
-            item: Item {
-                source: "osv5m".into(),
-                lat: Some(at.lat),
-                lng: Some(at.lng),
-                iso2: text("country"),
-                time: text("captured_at"),
-                group: format!("mapillary:{}", text("sequence")),
-                attribution: format!("{author} on Mapillary, https://www.mapillary.com/app/?pKey={id}, by OSV-5M"),
-                author,
-                licence: "CC BY-SA 4.0".into(),
-                url: format!("https://graph.mapillary.com/{id}"),
-                id,
-                ..Item::default()
-            },
-            url,
-        })
+        let labels = match (&args.labels, tables.len()) {
+            (Some(labels), _) => labels.clone(),
+            (None, 1) => of_hub(format!("{}.csv", tables.first().map_or("train", String::as_str)))?,
+            _ => bail!("name the table of the archives with --labels: train.csv or test.csv"),
+        };
+        let lane = args.common.lane(Duration::from_secs(1))?;
+        Ok(Self { labels, archives, from_hub, lane, open: Mutex::new(None) })
     }
 
     fn read(&self, archive: &Path, member: &str) -> Result<Vec<u8>> {
@@ -116,6 +93,83 @@ impl Osv5m {
     }
 }
 
+/// The table of the pictures.
+struct Table {
+    reader: csv::Reader<File>,
+    columns: HashMap<String, usize>,
+    /// Where the row of an id begins: the table itself is too large to keep.
+    rows: HashMap<String, Position>,
+}
+
+impl Table {
+    fn open(file: &Path) -> Result<Self> {
+        let cannot = || format!("cannot read {}", file.display());
+        let mut reader = csv::Reader::from_path(file).with_context(cannot)?;
+        // By their names: test.csv has fewer.
+        let columns: HashMap<String, usize> =
+            reader.headers().with_context(cannot)?.iter().enumerate().map(|(i, name)| (name.to_owned(), i)).collect();
+        if let Some(missing) = COLUMNS.iter().find(|name| !columns.contains_key(**name)) {
+            bail!("{} has no column `{missing}`: name OpenStreetView-5M's train.csv or test.csv", file.display());
+        }
+        let (mut rows, mut record) = (HashMap::new(), StringRecord::new());
+        loop {
+            let at = reader.position().clone();
+            if !reader.read_record(&mut record).with_context(cannot)? {
+                break;
+            }
+            rows.insert(record[columns["id"]].to_owned(), at);
+        }
+        Ok(Self { reader, columns, rows })
+    }
+
+    /// The pictures of an archive that the table knows, by their ids, as they stand in the table, which is then read in one
+    /// direction.
+    fn members(&self, archive: &Path) -> Result<Vec<(String, String)>> {
+        let open = || Ok::<_, anyhow::Error>(ZipArchive::new(File::open(archive)?)?);
+        let zip = open().with_context(|| format!("cannot read {}", archive.display()))?;
+        let id = |name: &str| Path::new(name).file_stem().map(|stem| stem.to_string_lossy().into_owned());
+        // Names that are no text are not the table's.
+        let names = zip.file_names().filter_map(Result::ok);
+        let known = names.filter_map(|name| id(&name).map(|id| (id, name.into_owned())));
+        let mut members: Vec<_> = known.filter(|(id, _)| self.rows.contains_key(id)).collect();
+        members.sort_by_key(|(id, _)| self.rows[id].byte());
+        Ok(members)
+    }
+
+    fn row(&mut self, id: &str) -> Result<StringRecord> {
+        let mut row = StringRecord::new();
+        self.reader.seek(self.rows[id].clone())?;
+        self.reader.read_record(&mut row)?;
+        Ok(row)
+    }
+
+    fn find(&self, row: &StringRecord, archive: &Path, member: &str) -> Option<Find> {
+        let text = |name: &str| self.columns.get(name).and_then(|i| row.get(*i)).unwrap_or_default().to_owned();
+        let number = |name: &str| text(name).parse::<f64>().ok();
+        let at = place(number("latitude")?, number("longitude")?)?;
+        let mut url = Url::from_file_path(archive).ok()?;
+        url.set_fragment(Some(member));
+        let (id, author) = (text("id"), text("creator_username"));
+        Some(Find {
+            item: Item {
+                source: "osv5m".into(),
+                lat: Some(at.lat),
+                lng: Some(at.lng),
+                iso2: text("country"),
+                time: text("captured_at"),
+                group: group("mapillary", &text("sequence")),
+                attribution: format!("{author} on Mapillary, https://www.mapillary.com/app/?pKey={id}, by OSV-5M"),
+                author,
+                licence: "CC BY-SA 4.0".into(),
+                url: format!("https://graph.mapillary.com/{id}"),
+                id,
+                ..Item::default()
+            },
+            url,
+        })
+    }
+}
+
 impl Source for Osv5m {
     fn terms(&self) -> Option<Terms> {
         Some(Terms {
@@ -125,33 +179,46 @@ impl Source for Osv5m {
         })
     }
 
+    fn asked(&self) -> String {
+        // A table of the hub may not be there yet, and is always the same.
+        let is_own = self.from_hub.iter().all(|(_, to)| *to != self.labels);
+        let bytes = std::fs::metadata(&self.labels).ok().filter(|_| is_own).map(|table| table.len());
+        format!("{} {bytes:?}", self.labels.display())
+    }
+
     async fn plan(&self) -> Result<Vec<String>> {
-        let members = self.archives.iter().map(|archive| self.members(archive).map(|members| members.len()));
-        let members: usize = members.sum::<Result<_>>()?;
-        Ok(vec![
-            format!("{} archives with {members} pictures that {} knows", self.archives.len(), self.labels.display()),
-            "cost: nothing".into(),
-        ])
+        let missing: Vec<_> = self.from_hub.iter().filter(|(_, to)| !to.is_file()).collect();
+        let mut plan = Vec::new();
+        for (url, to) in &missing {
+            let size = HumanBytes(download::size(&self.lane, url).await?);
+            plan.push(format!("{url}, {size}, to {}", to.display()));
+        }
+        if missing.is_empty() {
+            let table = Table::open(&self.labels)?;
+            let members = self.archives.iter().map(|archive| table.members(archive).map(|members| members.len()));
+            let members: usize = members.sum::<Result<_>>()?;
+            let labels = self.labels.display();
+            plan.push(format!("{} archives with {members} pictures that {labels} knows", self.archives.len()));
+        }
+        plan.push("cost: nothing".into());
+        Ok(plan)
     }
 
     async fn search(&self, done: &HashSet<String>, parts: mpsc::Sender<Part>) -> Result<()> {
-        let mut reader = csv::Reader::from_path(&self.labels)?;
+        for (url, to) in &self.from_hub {
+            download::download(&self.lane, url, to).await?;
+        }
+        let mut table = Table::open(&self.labels)?;
         for archive in &self.archives {
-            let mut members = self.members(archive)?;
-            // As they stand in the table, which is then read in one direction.
-            members.sort_by_key(|(id, _)| self.rows[id].byte());
-            for (i, members) in members.chunks(PART).enumerate() {
+            for (i, members) in table.members(archive)?.chunks(PART).enumerate() {
                 let name = format!("{} from {}", archive.display(), i * PART);
                 if done.contains(&name) {
                     continue;
                 }
-                let (mut finds, mut row) = (Vec::new(), StringRecord::new());
-                for (id, member) in members {
-                    reader.seek(self.rows[id].clone())?;
-                    reader.read_record(&mut row)?;
-                    finds.extend(self.find(&row, archive, member));
-                }
-                if parts.send(Part { name, finds }).await.is_err() {
+                let rows: Vec<_> = members.iter().map(|(id, _)| table.row(id)).collect::<Result<_>>()?;
+                let found = rows.iter().zip(members);
+                let part = Part::new(name, found, |(row, (_, member))| table.find(row, archive, member));
+                if parts.send(part).await.is_err() {
                     return Ok(());
                 }
             }

@@ -7,17 +7,18 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use flate2::read::MultiGzDecoder;
-use geo::BoundingRect;
+use geo::{BoundingRect, Contains, Point, Polygon, Rect};
+use landfall_model::LatLng;
 use landfall_model::cells::leaf;
-use landfall_model::{LatLng, countries};
+use landfall_model::countries::{self, Country};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::Value;
 
+use super::place;
+
 /// S2 level of the blocks, about 10 km wide, whose towns are made alike.
 const BLOCK_LEVEL: u64 = 10;
-/// Tries for each place in a country before it is given up as too small for the map.
-const TRIES: usize = 100_000;
 
 /// Where places come from.
 #[derive(clap::Args)]
@@ -52,18 +53,8 @@ impl Places {
         for code in &self.country {
             let country = countries::by_code(&code.to_uppercase());
             let country = country.with_context(|| format!("--country {code}: there is no such ISO 3166-1 code"))?;
-            let Some(bounds) = country.shape.bounding_rect() else { bail!("--country {code}: too small for the map") };
             let mut random = StdRng::seed_from_u64(seed);
-            // Evenly over the ground: by the sine of the latitude.
-            let sine = |degrees: f64| degrees.clamp(-90.0, 90.0).to_radians().sin();
-            let (south, north) = (sine(bounds.min().y), sine(bounds.max().y));
-            let draw = || {
-                let lat = random.random_range(south..=north).asin().to_degrees();
-                LatLng::new(lat, random.random_range(bounds.min().x..=bounds.max().x)).ok()
-            };
-            let inside = |at: &LatLng| countries::at(*at).is_some_and(|found| found.iso2 == country.iso2);
-            let drawn: Vec<LatLng> =
-                std::iter::repeat_with(draw).take(TRIES.max(100 * n)).flatten().filter(inside).take(n).collect();
+            let drawn: Vec<LatLng> = in_country(country, &mut random).take(n).collect();
             if drawn.len() < n {
                 bail!("--country {code}: too small for the map");
             }
@@ -71,6 +62,28 @@ impl Places {
         }
         Ok(places)
     }
+}
+
+/// Places all over a country, evenly over the ground; none of one that is too small for the map.
+fn in_country(country: &Country, random: &mut StdRng) -> impl Iterator<Item = LatLng> {
+    // By the sine of the latitude boxes are as large as the ground in them.
+    let sine = |degrees: f64| degrees.clamp(-90.0, 90.0).to_radians().sin();
+    let boxed = |polygon| -> Option<(&Polygon<f64>, Rect<f64>)> { Some((polygon, Polygon::bounding_rect(polygon)?)) };
+    // What lies across the date line stands there twice.
+    let parts: Vec<_> = country.shape.iter().filter_map(boxed).filter(|(_, bounds)| bounds.min().x >= -180.0).collect();
+    let area = move |bounds: &Rect<f64>| bounds.width() * (sine(bounds.max().y) - sine(bounds.min().y));
+    let all: f64 = parts.iter().map(|(_, bounds)| area(bounds)).sum();
+    let draw = move || {
+        let mut at = random.random::<f64>() * all;
+        let (polygon, bounds) = parts.iter().find(|(_, bounds)| {
+            at -= area(bounds);
+            at < 0.0
+        })?;
+        let lat = random.random_range(sine(bounds.min().y)..=sine(bounds.max().y)).asin().to_degrees();
+        let lng = random.random_range(bounds.min().x..=bounds.max().x);
+        polygon.contains(&Point::new(lng, lat)).then(|| LatLng::new(lat, lng).ok())?
+    };
+    std::iter::repeat_with(draw).take(if all > 0.0 { usize::MAX } else { 0 }).flatten()
 }
 
 /// `n` places of a file, drawn so that a block of ground counts once and not by its addresses (the reservoir of Efraimidis
@@ -134,9 +147,12 @@ fn each(file: &Path, is_addresses: bool, mut take: impl FnMut(LatLng)) -> Result
         bail!("{}: has no columns for latitude and longitude (lat and lng, or LAT and LON)", file.display());
     };
     for row in reader.records() {
-        let row = row.ok();
+        let row = match row {
+            Err(error) if error.is_io_error() => return Err(error).with_context(cannot),
+            row => row.ok(),
+        };
         let number = |i: usize| row.as_ref()?.get(i)?.trim().parse::<f64>().ok();
-        match number(lat).zip(number(lng)).and_then(|(lat, lng)| LatLng::new(lat, lng).ok()) {
+        match number(lat).zip(number(lng)).and_then(|(lat, lng)| place(lat, lng)) {
             Some(at) => take(at),
             None => left_out += 1,
         }
@@ -148,8 +164,7 @@ fn each(file: &Path, is_addresses: bool, mut take: impl FnMut(LatLng)) -> Result
 fn address(line: &[u8]) -> Option<LatLng> {
     let feature: Value = serde_json::from_slice(line).ok()?;
     let [lng, lat, ..] = feature["geometry"]["coordinates"].as_array()?.as_slice() else { return None };
-    let at = LatLng::new(lat.as_f64()?, lng.as_f64()?).ok()?;
-    ((at.lat, at.lng) != (0.0, 0.0)).then_some(at)
+    place(lat.as_f64()?, lng.as_f64()?)
 }
 
 #[cfg(test)]
@@ -186,8 +201,11 @@ mod tests {
             assert_eq!(left_out, 3);
         }
         let csv = dir.path().join("b.csv");
-        std::fs::write(&csv, "LON,LAT,NUMBER,STREET\n4.8,45.7,1,\"Rue, longue\"\nx,1,2,\n").unwrap();
-        assert_eq!(sample(&csv, true, 10, 1).unwrap().1, 1);
+        std::fs::write(&csv, "LON,LAT,NUMBER,STREET\n4.8,45.7,1,\"Rue, longue\"\nx,1,2,\n500,1,2,\n0,0,2,\n").unwrap();
+        assert_eq!(sample(&csv, true, 10, 1).unwrap().1, 3);
+        let cut_off = std::fs::read(&packed).unwrap();
+        std::fs::write(dir.path().join("c.csv.gz"), &cut_off[..cut_off.len() - 9]).unwrap();
+        assert!(sample(&dir.path().join("c.csv.gz"), true, 10, 1).is_err(), "half a file is not taken for a whole one");
         std::fs::write(&csv, "").unwrap();
         assert_eq!(sample(&csv, true, 10, 1).unwrap(), (Vec::new(), 0));
         std::fs::write(&csv, "a,b\n1,2\n").unwrap();
@@ -215,10 +233,16 @@ mod tests {
 
     #[test]
     fn places_in_a_country_are_in_it() {
-        let places = Places { addresses: vec![], points: vec![], country: vec!["ch".into()] };
-        let drawn = places.draw(50, 7).unwrap();
-        assert!(drawn.len() == 50 && drawn.iter().all(|at| countries::at(*at).unwrap().iso2 == "CH"));
-        let unknown = Places { country: vec!["xx".into()], ..places };
-        assert!(unknown.draw(1, 7).unwrap_err().to_string().contains("no such ISO 3166-1 code"));
+        let of = |code: &str| Places { addresses: vec![], points: vec![], country: vec![code.into()] };
+        // Islands on the other side of the date line are no hindrance.
+        for code in ["ch", "nz", "fj", "fr"] {
+            let drawn = of(code).draw(200, 7).unwrap();
+            let inside = |at: &&LatLng| countries::at(**at).is_some_and(|found| found.iso2 == code.to_uppercase());
+            assert_eq!((drawn.len(), drawn.iter().filter(inside).count()), (200, 200), "{code}");
+        }
+        // Nearly half of New Zealand is the north island.
+        let north = of("nz").draw(2000, 1).unwrap().iter().filter(|at| at.lat > -41.6 && at.lng > 172.5).count();
+        assert!((800..1000).contains(&north), "{north}");
+        assert!(of("xx").draw(1, 7).unwrap_err().to_string().contains("no such ISO 3166-1 code"));
     }
 }

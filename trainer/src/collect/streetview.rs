@@ -15,11 +15,12 @@ use landfall_model::LatLng;
 use reqwest::Url;
 use serde::Deserialize;
 use sha1::Sha1;
+use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
 use super::places::Places;
 use super::web::{self, Answer, Lane, address};
-use super::{Common, Find, Item, Part, Source, Terms, Trouble, picture, secret};
+use super::{Common, Find, Item, Part, Purse, Source, Terms, Trouble, picture, place, secret};
 
 /// Places of a part.
 const PART: usize = 50;
@@ -68,9 +69,7 @@ pub(super) struct StreetView {
     headings: Vec<u16>,
     fov: u8,
     radius: u32,
-    /// Of a view.
-    price: f64,
-    max_cost: f64,
+    purse: Purse,
     key: String,
     signing: Option<Vec<u8>>,
     api: String,
@@ -118,8 +117,7 @@ impl StreetView {
             headings: args.headings.clone(),
             fov: args.fov,
             radius: args.radius,
-            price: args.price / 1000.0,
-            max_cost,
+            purse: Purse::new(args.price / 1000.0, max_cost),
             key: secret("GOOGLE_MAPS_API_KEY", args.key_file.as_deref())?,
             signing,
             api: args.api.clone(),
@@ -147,7 +145,7 @@ impl StreetView {
         ];
         let metadata = self.lookups.get(&self.request("/metadata", pairs)?, read).await?;
         let Some(mut metadata) = metadata else { return Ok(None) };
-        let at = metadata.location.as_ref().and_then(|at| LatLng::new(at.lat, at.lng).ok());
+        let at = metadata.location.as_ref().and_then(|at| place(at.lat, at.lng));
         // Others' panoramas are spheres of gardens and halls.
         let is_own = metadata.copyright.contains("Google");
         Ok(metadata.pano_id.take().zip(at).filter(|_| is_own).map(|(pano, at)| (pano, at, metadata)))
@@ -224,8 +222,12 @@ impl Source for StreetView {
         })
     }
 
-    fn cost_usd(&self) -> Option<(f64, f64)> {
-        Some((self.price, self.max_cost))
+    fn purse(&self) -> Option<&Purse> {
+        Some(&self.purse)
+    }
+
+    fn asked(&self) -> String {
+        format!("{:?} {} {}", self.headings, self.fov, self.radius)
     }
 
     async fn plan(&self) -> Result<Vec<String>> {
@@ -239,8 +241,8 @@ impl Source for StreetView {
             format!("if all are like them: {views} views"),
             format!(
                 "cost: ${:.2} at ${} for 1,000 views; nothing was spent so far",
-                views * self.price,
-                self.price * 1000.0
+                views * self.purse.each_usd(),
+                self.purse.each_usd() * 1000.0
             ),
         ])
     }
@@ -248,13 +250,15 @@ impl Source for StreetView {
     async fn search(&self, done: &HashSet<String>, parts: mpsc::Sender<Part>) -> Result<()> {
         for (i, places) in self.places.chunks(PART).enumerate() {
             // Other places must not pass for these.
-            let name = format!("places {}, {} from {}", i * PART, places.len(), places[0]);
+            let all: Vec<String> = places.iter().map(ToString::to_string).collect();
+            let all = crate::checkpoint::hex(Sha256::new_with_prefix(all.join(" ")));
+            let name = format!("places {}, {} as {}", i * PART, places.len(), &all[..16]);
             if done.contains(&name) {
                 continue;
             }
             let found = self.panoramas(places).await?;
             let finds: Vec<Vec<Find>> = found.into_iter().map(|found| self.finds(found)).collect::<Result<_>>()?;
-            if parts.send(Part { name, finds: finds.into_iter().flatten().collect() }).await.is_err() {
+            if parts.send(Part::new(name, finds.into_iter().flatten(), Some)).await.is_err() {
                 return Ok(());
             }
         }
@@ -262,7 +266,12 @@ impl Source for StreetView {
     }
 
     async fn fetch(&self, find: &Find) -> Result<Vec<u8>, Trouble> {
-        self.views.get(&find.url, picture).await
+        // Each try is paid for, whatever comes of it.
+        let once = || async {
+            self.purse.pay()?;
+            self.views.once(&find.url, picture).await
+        };
+        self.views.retry(once).await
     }
 }
 

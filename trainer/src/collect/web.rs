@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use backon::{ExponentialBuilder, Retryable};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use reqwest::{Client, StatusCode, Url};
+use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
 use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 use tokio::time::{Interval, MissedTickBehavior};
@@ -56,6 +56,15 @@ impl Trouble {
     pub(super) fn passing(why: impl Into<String>) -> Self {
         Self::Passing { why: why.into(), wait: None }
     }
+
+    /// What a status means that is no success: 429 and errors of the server may pass, 404 and 410 say that a thing is gone.
+    pub(super) fn of(status: StatusCode, why: String, wait: Option<Duration>) -> Self {
+        match status.as_u16() {
+            404 | 410 => Self::Gone(why),
+            429 | 500 | 502..=504 => Self::Passing { why, wait },
+            _ => Self::Lasting(why),
+        }
+    }
 }
 
 /// What a server answered, whatever its status.
@@ -72,18 +81,16 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// The body of a success. 429 and errors of the server may pass; 404 and 410 say that a thing is gone.
+    /// The body of a success.
     ///
     /// # Errors
-    /// For all other statuses.
+    /// For all other statuses, as [`Trouble::of`] has them.
     pub(super) fn success(&self) -> Result<&[u8], Trouble> {
-        let why = || format!("{} answers {}{}", shown(&self.url), self.status, self.excerpt());
-        match self.status.as_u16() {
-            200..300 => Ok(&self.body),
-            404 | 410 => Err(Trouble::Gone(why())),
-            429 | 500 | 502..=504 => Err(Trouble::Passing { why: why(), wait: self.wait }),
-            _ => Err(Trouble::Lasting(why())),
+        if self.status.is_success() {
+            return Ok(&self.body);
         }
+        let why = format!("{} answers {}{}", shown(&self.url), self.status, self.excerpt());
+        Err(Trouble::of(self.status, why, self.wait))
     }
 
     /// The json of a success.
@@ -100,7 +107,10 @@ impl Answer {
     /// The beginning of a text, to be shown behind an error.
     fn excerpt(&self) -> String {
         let text = std::str::from_utf8(&self.body).unwrap_or_default();
-        let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let mut line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        for (_, value) in self.url.query_pairs().filter(|(name, _)| SECRET.contains(&name.as_ref())) {
+            line = line.replace(value.as_ref(), "HIDDEN");
+        }
         if line.is_empty() { String::new() } else { format!(": {}", line.chars().take(200).collect::<String>()) }
     }
 }
@@ -120,8 +130,11 @@ impl Lane {
     /// When there is no TLS to be had.
     pub(super) fn new(between: Duration, manners: &Manners) -> Result<Self> {
         let client = Client::builder()
+            // It would hand addresses with their keys on.
+            .referer(false)
             .user_agent(concat!("landfall-train/", env!("CARGO_PKG_VERSION"), " (", env!("CARGO_PKG_REPOSITORY"), ")"))
             .connect_timeout(manners.timeout)
+            .read_timeout(manners.timeout)
             .timeout(manners.timeout);
         let mut pace = tokio::time::interval(between.max(Duration::from_micros(1)));
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -149,10 +162,25 @@ impl Lane {
     /// # Errors
     /// The last trouble.
     pub(super) async fn get<T>(&self, url: &Url, read: impl Fn(&Answer) -> Result<T, Trouble>) -> Result<T, Trouble> {
-        let once = || async {
-            self.pace.lock().await.tick().await;
-            read(&self.ask(url).await?)
-        };
+        self.retry(|| self.once(url, &read)).await
+    }
+
+    /// Asks once.
+    ///
+    /// # Errors
+    /// The trouble.
+    pub(super) async fn once<T>(&self, url: &Url, read: impl Fn(&Answer) -> Result<T, Trouble>) -> Result<T, Trouble> {
+        read(&self.ask(url).await?)
+    }
+
+    /// Tries something until it works, finds trouble that lasts, or there were too many tries.
+    ///
+    /// # Errors
+    /// The last trouble.
+    pub(super) async fn retry<T, F>(&self, once: impl FnMut() -> F) -> Result<T, Trouble>
+    where
+        F: Future<Output = Result<T, Trouble>>,
+    {
         once.retry(self.retries)
             .when(|trouble| matches!(trouble, Trouble::Passing { .. }))
             .adjust(|trouble, wait| match trouble {
@@ -163,23 +191,36 @@ impl Lane {
     }
 
     async fn ask(&self, url: &Url) -> Result<Answer, Trouble> {
-        // The error's own text would show the address with its keys.
-        let broken = |e: reqwest::Error| {
-            let why = chain(&e.without_url());
-            Trouble::passing(format!("{} cannot be reached: {why}", shown(url)))
-        };
+        let response = self.send(url, |request| request).await?;
+        let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let (status, at) = (response.status(), response.url().clone());
+        let kind = header(CONTENT_TYPE).unwrap_or_default().to_owned();
+        let wait = wait_of(&response);
+        let body = response.bytes().await.map_err(|e| broken(url, e))?.to_vec();
+        Ok(Answer { status, url: at, kind, body, wait })
+    }
+
+    /// Sends one request when its turn has come, with what `with` adds to it.
+    ///
+    /// # Errors
+    /// When no server answers.
+    pub(super) async fn send(
+        &self,
+        url: &Url,
+        with: impl FnOnce(RequestBuilder) -> RequestBuilder,
+    ) -> Result<Response, Trouble> {
+        self.pace.lock().await.tick().await;
         let mut request = self.client.get(url.clone());
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization);
         }
-        let response = request.send().await.map_err(broken)?;
-        let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
-        let (status, at) = (response.status(), response.url().clone());
-        let kind = header(CONTENT_TYPE).unwrap_or_default().to_owned();
-        let wait = header(RETRY_AFTER).and_then(wait_of);
-        let body = response.bytes().await.map_err(broken)?.to_vec();
-        Ok(Answer { status, url: at, kind, body, wait })
+        with(request).send().await.map_err(|e| broken(url, e))
     }
+}
+
+/// A connection that is none, or breaks. The error's own text would show the address with its keys.
+pub(super) fn broken(url: &Url, error: reqwest::Error) -> Trouble {
+    Trouble::passing(format!("{} cannot be reached: {}", shown(url), chain(&error.without_url())))
 }
 
 /// An error and what caused it, in one line.
@@ -188,8 +229,13 @@ fn chain(error: &dyn std::error::Error) -> String {
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
+/// How long a server asks to be left alone.
+pub(super) fn wait_of(response: &Response) -> Option<Duration> {
+    response.headers().get(RETRY_AFTER).and_then(|value| seconds_of(value.to_str().ok()?))
+}
+
 /// What `Retry-After` asks for: seconds, or a time.
-fn wait_of(value: &str) -> Option<Duration> {
+fn seconds_of(value: &str) -> Option<Duration> {
     let wait = match value.trim().parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
         Err(_) => {
@@ -236,11 +282,11 @@ mod tests {
 
     #[test]
     fn servers_ask_for_seconds_or_name_a_time() {
-        assert_eq!(wait_of("7"), Some(Duration::from_secs(7)));
-        assert_eq!(wait_of("999999"), Some(LONGEST_WAIT));
+        assert_eq!(seconds_of("7"), Some(Duration::from_secs(7)));
+        assert_eq!(seconds_of("999999"), Some(LONGEST_WAIT));
         let soon = (chrono::Utc::now() + chrono::TimeDelta::seconds(90)).to_rfc2822();
-        assert!(wait_of(&soon).is_some_and(|wait| (85..=90).contains(&wait.as_secs())), "{soon}");
-        assert_eq!(wait_of("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO));
-        assert_eq!(wait_of("later"), None);
+        assert!(seconds_of(&soon).is_some_and(|wait| (85..=90).contains(&wait.as_secs())), "{soon}");
+        assert_eq!(seconds_of("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO));
+        assert_eq!(seconds_of("later"), None);
     }
 }

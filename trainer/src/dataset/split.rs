@@ -46,9 +46,10 @@ fn share(text: &str) -> Result<f64, String> {
 }
 
 impl Splits {
-    /// Joins groups that share a place, names them all by one of them, and gives each row its split.
-    pub(super) fn assign(&self, rows: &mut [Row]) {
-        let groups = joined(rows);
+    /// Joins groups that share a place, names them all by one of them, and gives each row its split. A place of more than
+    /// `cap` pictures is a town's and joins nothing, or all that was ever taken in towns would be one group; 0 for any.
+    pub(super) fn assign(&self, rows: &mut [Row], cap: usize) {
+        let groups = joined(rows, cap);
         let names: Vec<String> = groups.iter().map(|first| rows[*first].group.clone()).collect();
         for (row, name) in rows.iter_mut().zip(names) {
             row.group = name;
@@ -78,33 +79,39 @@ impl Splits {
         number as f64 / (1u64 << 48) as f64
     }
 
-    /// For each row whether it is learned from and lies too near to one that measures.
+    /// For each row whether it lies too near to one that measures what is not to know of it: what is learned from to any
+    /// other, `dev` to what is held out.
     pub(super) fn too_near(&self, rows: &[Row]) -> Vec<bool> {
-        let measures = rows.iter().filter(|row| row.split != TRAIN).filter_map(|row| row.at);
-        let tree = RTree::bulk_load(measures.map(on_sphere).collect());
+        let places = |of: &[&str]| {
+            let places = rows.iter().filter(|row| of.contains(&row.split)).filter_map(|row| row.at);
+            RTree::bulk_load(places.map(LatLng::to_unit_vector).collect())
+        };
+        let (measures, held_out) = (places(&[DEV, HELD_OUT]), places(&[HELD_OUT]));
         // The straight way through the earth between places so far apart along it.
-        let chord = 2.0 * (self.apart / EARTH_RADIUS_M / 2.0).min(std::f64::consts::FRAC_PI_2).sin();
-        let is_near = |at: LatLng| {
-            let at = on_sphere(at);
+        let chord = 2.0 * libm::sin((self.apart / EARTH_RADIUS_M / 2.0).min(std::f64::consts::FRAC_PI_2));
+        let is_near = |at: LatLng, tree: &RTree<[f64; 3]>| {
+            let at = at.to_unit_vector();
             tree.nearest_neighbor(&at)
                 .is_some_and(|other| at.iter().zip(other).map(|(a, b)| (a - b).powi(2)).sum::<f64>() < chord.powi(2))
         };
-        rows.par_iter().map(|row| row.split == TRAIN && row.at.is_some_and(is_near)).collect()
+        let from = |row: &Row| match row.split {
+            TRAIN => Some(&measures),
+            DEV => Some(&held_out),
+            _ => None,
+        };
+        rows.par_iter().map(|row| row.at.zip(from(row)).is_some_and(|(at, tree)| is_near(at, tree))).collect()
     }
 }
 
-/// A place as a point of the unit sphere.
-fn on_sphere(at: LatLng) -> [f64; 3] {
-    let (lat, lng) = (at.lat.to_radians(), at.lng.to_radians());
-    [lat.cos() * lng.cos(), lat.cos() * lng.sin(), lat.sin()]
-}
-
-/// For each row the first row of its group, where groups that share a place are one.
-fn joined(rows: &[Row]) -> Vec<usize> {
+/// For each row the first row of its group, where groups that share a place of at most `cap` pictures are one.
+fn joined(rows: &[Row], cap: usize) -> Vec<usize> {
     let mut first: Vec<usize> = (0..rows.len()).collect();
     let (mut of_group, mut of_place) = (HashMap::new(), HashMap::new());
+    let place = |row: &Row| row.at.map(|at| leaf(at).parent(ONE_PLACE).0);
+    let mut pictures: HashMap<u64, usize> = HashMap::new();
+    rows.iter().filter_map(place).for_each(|place| *pictures.entry(place).or_default() += 1);
     for (i, row) in rows.iter().enumerate() {
-        let place = row.at.map(|at| leaf(at).parent(ONE_PLACE).0);
+        let place = place(row).filter(|place| cap == 0 || pictures[place] <= cap);
         let by_group = *of_group.entry(row.group.as_str()).or_insert(i);
         let by_place = place.map_or(i, |place| *of_place.entry(place).or_insert(i));
         for other in [by_group, by_place] {
@@ -168,8 +175,12 @@ mod tests {
             row(3, "c", here),
             row(4, "b", None),
         ];
-        splits().assign(&mut rows);
+        let mut others = rows.clone();
+        splits().assign(&mut rows, 2);
         assert_eq!(rows.each_ref().map(|row| row.group.as_str()), ["a", "b", "a", "a", "b"]);
+        // More than that are a town's.
+        splits().assign(&mut others, 1);
+        assert_eq!(others.each_ref().map(|row| row.group.as_str()), ["a", "b", "c", "c", "b"]);
     }
 
     #[test]
@@ -197,15 +208,20 @@ mod tests {
                 .map(|(i, (lat, lng, group))| row(i, &format!("g{group}"), Some((middle + lat, 179.99 + lng))))
                 .collect();
             let splits = splits();
-            splits.assign(&mut rows);
+            splits.assign(&mut rows, 0);
             for (a, b) in rows.iter().flat_map(|a| rows.iter().map(move |b| (a, b))) {
                 prop_assert!(a.group != b.group || a.split == b.split);
             }
             let near = splits.too_near(&rows);
             for (i, row) in rows.iter().enumerate() {
-                let nearest = rows.iter().filter(|other| other.split != TRAIN).filter_map(|other| Some(other.at?.distance_m(row.at?)));
-                let nearest = nearest.fold(f64::INFINITY, f64::min);
-                prop_assert_eq!(near[i], row.split == TRAIN && nearest < 1000.0, "{}", nearest);
+                let not_to_know = |other: &&Row| match row.split {
+                    TRAIN => other.split != TRAIN,
+                    DEV => other.split == HELD_OUT,
+                    _ => false,
+                };
+                let distances = rows.iter().filter(not_to_know).filter_map(|other| Some(other.at?.distance_m(row.at?)));
+                let nearest = distances.fold(f64::INFINITY, f64::min);
+                prop_assert_eq!(near[i], nearest < 1000.0, "{}", nearest);
             }
         }
     }

@@ -95,7 +95,10 @@ pub(super) fn look_at_all(images: &Path, rows: &[Row], known: &Path) -> Result<V
         let seen: Vec<Look> = block.par_iter().map(|row| Look::at(&images.join(&row.file))).collect();
         for (row, look) in block.iter().zip(seen) {
             let Look { side, deviation, hash } = look;
-            out.serialize(Line { file: row.file.clone(), side, deviation, hash })?;
+            // What could not be read may only not be there yet: it is looked at again.
+            if side > 0 {
+                out.serialize(Line { file: row.file.clone(), side, deviation, hash })?;
+            }
             looks.insert(row.file.clone(), look);
         }
         out.flush().with_context(cannot)?;
@@ -172,10 +175,13 @@ mod tests {
         let looks = look_at_all(dir.path(), &rows, &known).unwrap();
         let reasons: Vec<_> = looks.iter().map(|look| look.reason(200)).collect();
         assert_eq!(reasons, [None, Some("too small"), Some("shows nothing"), Some("no picture")]);
-        // Cut off in the last line: that one is looked at again, the others are not.
+        // Cut off in the last line: that one is looked at again, and what could not be read; the others are not.
         let whole = std::fs::read(&known).unwrap();
         std::fs::write(&known, &whole[..whole.len() - 4]).unwrap();
         std::fs::remove_file(dir.path().join("view.jpg")).unwrap();
         assert_eq!(look_at_all(dir.path(), &rows, &known).unwrap(), looks);
+        view.save(dir.path().join("text.jpg.png")).unwrap();
+        std::fs::rename(dir.path().join("text.jpg.png"), dir.path().join("text.jpg")).unwrap();
+        assert_eq!(look_at_all(dir.path(), &rows, &known).unwrap()[3].side, 260);
     }
 }

@@ -97,7 +97,7 @@ impl Course<'_> {
             if is_whole_epoch || done == whole {
                 let is_time = (done / steps).is_multiple_of(LOOK_EVERY) || done == whole;
                 let look = self.held_out.filter(|_| is_time);
-                live.epoch(done.div_ceil(steps), look.map(|out| out.points(learner.averaged())).transpose()?);
+                live.epoch(done.div_ceil(steps), look.map(|out| out.points(&learner.averaged())).transpose()?);
             }
             if live::is_stopped() {
                 drop(live);

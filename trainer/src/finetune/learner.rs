@@ -66,9 +66,9 @@ impl<'a> Learner<'a> {
         value
     }
 
-    /// The student with the average of its weights.
-    pub(super) fn averaged(&self) -> &Student {
-        &self.average
+    /// The student with the average of its weights, on the processor.
+    pub(super) fn averaged(&self) -> Student {
+        self.average.clone().to_device(&Device::flex())
     }
 
     /// Network, optimiser of the encoder, optimiser of the heads, average.

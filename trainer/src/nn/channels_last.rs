@@ -29,14 +29,14 @@ pub fn bias_relu6(x: Tensor<4>, bias: Tensor<1>) -> Tensor<4> {
 }
 
 /// The operations, for a backend.
-#[backend_extension(Flex, Autodiff)]
-trait Kernels: Backend {
+#[backend_extension(Flex, Cube: cfg(feature = "gpu"), Autodiff)]
+pub(super) trait Kernels: Backend {
     fn depthwise(x: FloatTensor<Self>, weight: FloatTensor<Self>, kernel: usize, stride: usize) -> FloatTensor<Self>;
     fn bias_relu6(x: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 
 /// Their gradients, for a backend that automatic differentiation stands on.
-trait KernelGradients: Kernels {
+pub(super) trait KernelGradients: Kernels {
     /// Of the input of a depthwise convolution, whose height and width are given.
     fn depthwise_input(
         grad: FloatTensor<Self>,

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first thing that is wrong")]
 
+mod hub;
 mod stub;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -157,11 +158,21 @@ fn collect_flickr_goes_on_after_kills() {
     assert!(killed > 3, "it was done after {killed} kills");
     must(&args);
     let out = dir.path().join("killed");
-    // A kill between a file and its line may leave a temporary file behind, and nothing else.
-    walk(&out)
-        .iter()
-        .filter(|file| file.extension().is_some_and(|e| e == "part"))
-        .for_each(|file| std::fs::remove_file(file).unwrap());
+    assert_eq!(fates(&collected(&out)), expected());
+}
+
+#[test]
+fn collect_flickr_fails_when_pictures_are_left_out_and_the_next_run_has_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let stub = Stub::start(false);
+    let well = format!("{} --accept-terms flickr", flickr(&stub, dir.path(), "ailing"));
+    let told = fails(&well.replace("/photos/", "/ailing/"), 3);
+    assert!(told.contains("pictures were left out; the same command tries them again"), "{told}");
+    let out = dir.path().join("ailing");
+    let of_seven = |id: &String| id.parse::<u64>().unwrap().is_multiple_of(7);
+    let rest: BTreeMap<_, _> = expected().into_iter().filter(|(id, _)| !of_seven(id)).collect();
+    assert_eq!(fates(&collected(&out)), rest);
+    must(&well);
     assert_eq!(fates(&collected(&out)), expected());
 }
 
@@ -220,7 +231,9 @@ fn collect_streetview_pays_for_what_was_allowed_and_no_more() {
 
     let stopped = fails(&format!("{args} --accept-terms google --max-cost 0.07"), 2);
     assert!(stopped.contains("--max-cost 0.07"), "{stopped}");
-    assert_eq!(collected(&dir.path().join("out")).len(), 10);
+    // Requests that failed were paid for too.
+    assert!(stub.seen("view") <= 10 && collected(&dir.path().join("out")).len() <= 10, "{}", stub.seen("view"));
+    assert!(!collected(&dir.path().join("out")).is_empty());
     let said = must(&format!("{args} --accept-terms google --max-cost 5 --json"));
     let items = collected(&dir.path().join("out"));
     // Of twelve places two have nothing, one a gardener's panorama, and two share one: eight panoramas.
@@ -262,7 +275,7 @@ fn collect_mapillary_quarters_what_is_too_much() {
 
     // All of them, one through a link that has expired: it is left out, and there in the next run.
     let all = format!("{} --whole-sequences", args.replace("/out", "/all"));
-    must(&all);
+    assert!(fails(&all, 3).contains("1 pictures were left out"));
     assert_eq!(collected(&dir.path().join("all")).len(), 4_950 - 1);
     must(&all);
     let ids: BTreeSet<String> = collected(&dir.path().join("all")).into_keys().collect();
@@ -329,6 +342,41 @@ fn collect_osv5m_reads_archives_and_does_not_unpack_them() {
     std::fs::write(dir.path().join("train.csv"), "id,lat\n").unwrap();
     let wrong = run(&[]);
     assert!(String::from_utf8_lossy(&wrong.stderr).contains("no column `latitude`"), "{wrong:?}");
+}
+
+#[test]
+fn collect_osv5m_takes_archives_from_a_hub_that_dies_and_refuses() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut table = "id,latitude,longitude,sequence,country,creator_username,captured_at\n".to_owned();
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    for i in 0..300 {
+        table += &format!("{i},{},5,seq{i},FR,walker,1500000000000\n", 40.0 + i as f64 / 100.0);
+        zip.start_file(format!("03/{i}.jpg"), zip::write::SimpleFileOptions::default()).unwrap();
+        std::io::Write::write_all(&mut zip, &stub::jpeg(i)).unwrap();
+    }
+    let files = [("test.csv", table.into_bytes()), ("images/test/03.zip", zip.finish().unwrap().into_inner())];
+    let bytes: usize = files.iter().map(|(_, bytes)| bytes.len()).sum();
+    let hub = hub::Hub::start(files.map(|(name, bytes)| (name.to_owned(), bytes)).into());
+    let out = dir.path().join("out");
+    let (base, to) = (&hub.base, out.display());
+    let args = format!("osv5m test/03 --hub {base} --between 0 --first-wait 0.005 --out {to}");
+    let plan = must(&format!("{args} --dry-run"));
+    assert!(plan.contains("images/test/03.zip, ") && plan.contains("cost: nothing"), "{plan}");
+    assert!(!out.exists() && hub.served() <= 2, "a dry run fetches nothing");
+    let args = format!("{args} --accept-terms osv5m");
+    assert!(fails(&args.replace("test/03", "test/three"), 2).contains("neither a file nor an archive of the hub"));
+    assert!(fails(&args.replace("test/03", "test/04"), 2).contains("404"));
+
+    hub.refuse(true);
+    let before = hub.served();
+    assert!(fails(&args, 2).contains("403"));
+    let part = out.join("hub/images/test/03.zip.part");
+    assert!(std::fs::metadata(&part).unwrap().len() > 0 && !part.with_extension("").exists());
+    hub.refuse(false);
+    must(&args);
+    assert_eq!(hub.served() - before, bytes, "nothing is sent twice");
+    let items = collected(&out);
+    assert_eq!((items.len(), items["299"].lat), (300, Some(42.99)));
 }
 
 #[test]

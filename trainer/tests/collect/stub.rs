@@ -133,6 +133,7 @@ impl Stub {
         let app = Router::new()
             .route("/flickr", get(flickr))
             .route("/photos/{server}/{file}", get(photo))
+            .route("/ailing/{server}/{file}", get(ailing))
             .route("/photo_unavailable.png", get(unavailable))
             .route("/streetview", get(view))
             .route("/streetview/metadata", get(metadata))
@@ -255,6 +256,16 @@ async fn photo(Path((_, file)): Path<(String, String)>) -> Response {
         "tiny" => as_jpeg(vec![0xff, 0xd8, 0xff, 0xd9]),
         "no picture" => as_jpeg([&[0xff, 0xd8][..], &[7; 2000], &[0xff, 0xd9]].concat()),
         _ => as_jpeg(jpeg(id)),
+    }
+}
+
+/// A server that never gives one picture in seven.
+async fn ailing(Path((server, file)): Path<(String, String)>) -> Response {
+    let id: u64 = file.split('_').next().unwrap().parse().unwrap();
+    if id.is_multiple_of(7) {
+        StatusCode::SERVICE_UNAVAILABLE.into_response()
+    } else {
+        photo(Path((server, file))).await
     }
 }
 

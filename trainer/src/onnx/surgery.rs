@@ -1,0 +1,147 @@
+//! Networks that others wrote, cut off after one of their tensors or with nodes added at their end. What this does not
+//! know of comes through as it is.
+
+use std::collections::HashSet;
+
+use anyhow::{Context, Result, bail};
+use landfall_model::onnx::raw::{
+    Field, GRAPH_INITIALIZER, GRAPH_NODE, GRAPH_OUTPUT, GRAPH_VALUE_INFO, MODEL_GRAPH, fields, write,
+};
+use landfall_model::onnx::{FLOAT, Node, TensorProto, TensorType, Type, ValueInfo, node};
+use prost::Message;
+
+/// Kinds of attributes that hold graphs of their own, whose nodes may read any tensor.
+const GRAPHS: [i32; 2] = [5, 10];
+
+/// The network (the bytes of an ONNX file) without whatever does not lead to the tensor `last`, whose floats become its
+/// only `output`.
+///
+/// # Errors
+/// When the bytes are no ONNX network, no node makes that tensor, or a node on the way holds a graph of its own.
+pub fn cut(model: &[u8], last: &str, output: &str) -> Result<Vec<u8>> {
+    let graph = graph_of(model)?;
+    let nodes: Vec<(Node, &Field<'_>)> = graph
+        .iter()
+        .filter(|field| field.tag == GRAPH_NODE)
+        .map(|field| Ok((Node::decode(field.payload)?, field)))
+        .collect::<Result<_>>()?;
+    if !nodes.iter().any(|(node, _)| node.output.iter().any(|name| name == last)) {
+        bail!("no node makes `{last}`");
+    }
+    let mut wanted = HashSet::from([last.to_owned()]);
+    let mut kept = HashSet::new();
+    // Each node stands behind those it reads from.
+    for (i, (node, _)) in nodes.iter().enumerate().rev() {
+        if node.output.iter().any(|name| wanted.contains(name)) {
+            if node.attribute.iter().any(|attribute| GRAPHS.contains(&attribute.kind)) {
+                bail!("its node `{}` ({}) holds a graph of its own", node.name, node.op_type);
+            }
+            wanted.extend(node.input.iter().cloned());
+            kept.insert(i);
+        }
+    }
+    let mut nodes_so_far = 0;
+    let is_kept = |field: &Field<'_>| {
+        Ok(match field.tag {
+            GRAPH_NODE => {
+                nodes_so_far += 1;
+                kept.contains(&(nodes_so_far - 1))
+            }
+            GRAPH_INITIALIZER => wanted.contains(&TensorProto::decode(field.payload)?.name),
+            GRAPH_OUTPUT | GRAPH_VALUE_INFO => false,
+            _ => true,
+        })
+    };
+    rewritten(model, is_kept, |graph| {
+        write(GRAPH_NODE, &node("Identity", &[last], output, Vec::new()).encode_to_vec(), graph);
+        let tensor = TensorType { element: FLOAT, shape: None };
+        let output = ValueInfo { name: output.into(), r#type: Some(Type { tensor: Some(tensor) }) };
+        write(GRAPH_OUTPUT, &output.encode_to_vec(), graph);
+    })
+}
+
+/// The network with further nodes and their weights, and `output` in the place of its outputs.
+///
+/// # Errors
+/// When the bytes are no ONNX network.
+pub(super) fn extend(model: &[u8], nodes: &[Node], weights: &[TensorProto], output: &ValueInfo) -> Result<Vec<u8>> {
+    rewritten(
+        model,
+        |field| Ok(field.tag != GRAPH_OUTPUT),
+        |graph| {
+            nodes.iter().for_each(|node| write(GRAPH_NODE, &node.encode_to_vec(), graph));
+            weights.iter().for_each(|tensor| write(GRAPH_INITIALIZER, &tensor.encode_to_vec(), graph));
+            write(GRAPH_OUTPUT, &output.encode_to_vec(), graph);
+        },
+    )
+}
+
+/// The network with those fields of its graph that are kept, and what `add` writes behind them.
+fn rewritten(
+    model: &[u8],
+    mut is_kept: impl FnMut(&Field<'_>) -> Result<bool>,
+    add: impl FnOnce(&mut Vec<u8>),
+) -> Result<Vec<u8>> {
+    let mut graph = Vec::with_capacity(model.len());
+    for field in graph_of(model)? {
+        if is_kept(&field)? {
+            graph.extend_from_slice(field.whole);
+        }
+    }
+    add(&mut graph);
+    let mut rewritten = Vec::with_capacity(graph.len() + (1 << 10));
+    for field in fields(model)? {
+        if field.tag == MODEL_GRAPH {
+            write(MODEL_GRAPH, &graph, &mut rewritten);
+        } else {
+            rewritten.extend_from_slice(field.whole);
+        }
+    }
+    Ok(rewritten)
+}
+
+fn graph_of(model: &[u8]) -> Result<Vec<Field<'_>>> {
+    let damaged = "it is no ONNX network";
+    let graph = fields(model).context(damaged)?.into_iter().find(|field| field.tag == MODEL_GRAPH);
+    fields(graph.context(damaged)?.payload).context(damaged)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::onnx::{batch_of, model};
+    use landfall_model::onnx::{Graph, Model, tensor};
+
+    fn network() -> Vec<u8> {
+        let nodes = vec![
+            node("Add", &["x", "one"], "a", Vec::new()),
+            node("Mul", &["x", "two"], "aside", Vec::new()),
+            node("Add", &["a", "two"], "b", Vec::new()),
+            node("Mul", &["b", "three"], "y", Vec::new()),
+        ];
+        let initializer = ["one", "two", "three"].map(|name| tensor(name, &[1], &[1.0])).into();
+        let (input, output) = (vec![batch_of("x", &[4])], vec![batch_of("y", &[4])]);
+        model(Graph { node: nodes, name: "n".into(), initializer, input, output }).encode_to_vec()
+    }
+
+    #[test]
+    fn what_does_not_lead_to_the_cut_is_gone_and_what_is_added_stands_behind_it() {
+        let short = cut(&network(), "b", "tokens").unwrap();
+        let longer = node("Neg", &["tokens"], "z", Vec::new());
+        let longer = extend(&short, &[longer], &[tensor("four", &[1], &[4.0])], &batch_of("z", &[4])).unwrap();
+        let graph = Model::decode(longer.as_slice()).unwrap().graph.unwrap();
+        let outputs: Vec<&str> = graph.node.iter().map(|node| node.output[0].as_str()).collect();
+        assert_eq!(outputs, ["a", "b", "tokens", "z"]);
+        let weights: Vec<&str> = graph.initializer.iter().map(|tensor| tensor.name.as_str()).collect();
+        assert_eq!(weights, ["one", "two", "four"]);
+        assert_eq!(graph.output, [batch_of("z", &[4])]);
+        assert_eq!(graph.input, [batch_of("x", &[4])]);
+    }
+
+    #[test]
+    fn what_cannot_be_cut_is_said() {
+        assert!(cut(&network(), "c", "tokens").unwrap_err().to_string().contains("no node makes `c`"));
+        let half = &network()[..40];
+        assert!(format!("{:#}", cut(half, "b", "tokens").unwrap_err()).contains("no ONNX network"));
+    }
+}
