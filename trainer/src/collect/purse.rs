@@ -98,8 +98,8 @@ mod tests {
         for (paid_before, pays) in [(0, 3), (3, 0)] {
             let purse = Purse::new(0.007, 0.021);
             purse.open(dir.path()).unwrap();
-            assert_eq!(purse.has(3 - paid_before), true);
-            assert_eq!(purse.has(4 - paid_before), false);
+            assert!(purse.has(3 - paid_before));
+            assert!(!purse.has(4 - paid_before));
             assert_eq!((0..10).filter(|_| purse.pay().is_ok()).count(), pays);
             assert_eq!(purse.to_string(), "$0.02 of $0.02");
         }
