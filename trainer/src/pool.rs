@@ -58,16 +58,16 @@ pub struct Args {
     #[arg(long)]
     split: Vec<String>,
     /// Numbers of a token
-    #[arg(long, default_value_t = 768)]
-    width: usize,
+    #[arg(long, default_value_t = 768, value_parser = clap::value_parser!(u32).range(1..))]
+    width: u32,
     /// Queries
-    #[arg(long, default_value_t = 8)]
-    queries: usize,
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
+    queries: u32,
     /// Passes over the squares
-    #[arg(long, default_value_t = 20)]
-    epochs: usize,
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    epochs: u32,
     /// Share of what the queries gather that is dropped out
-    #[arg(long, default_value_t = 0.5)]
+    #[arg(long, default_value_t = 0.5, value_parser = share)]
     dropout: f32,
     /// Leave the first of so many parts of the pictures out, and measure on it
     #[arg(long, value_parser = clap::value_parser!(u64).range(2..))]
@@ -81,6 +81,11 @@ pub struct Args {
     /// A line of json an epoch on standard error
     #[arg(long)]
     json: bool,
+}
+
+fn share(text: &str) -> Result<f32> {
+    let share = text.parse().ok().filter(|share| (0.0..1.0).contains(share));
+    share.context("must be 0 or more and less than 1")
 }
 
 /// Squares a step.
@@ -104,12 +109,13 @@ pub fn run(args: &Args) -> Result<()> {
         bail!("{} holds the encoder that is read; choose another --out", args.out.display());
     }
     let network = std::fs::read(&source).with_context(|| format!("cannot read {}", source.display()))?;
-    if args.width == 0 || !spec.encoder.dim.is_multiple_of(args.width) {
+    let width = args.width as usize;
+    if !spec.encoder.dim.is_multiple_of(width) {
         bail!(
             "{} gives {} numbers a square, which are no tokens of {}",
             args.encoder.display(),
             spec.encoder.dim,
-            args.width
+            width
         );
     }
     live::catch_ctrl_c()?;
@@ -117,7 +123,7 @@ pub fn run(args: &Args) -> Result<()> {
     let Material { seen, moments, examples, held_out } = material(args, &spec)?;
     let pool = learn(args, &examples, &device)?;
     if !held_out.is_empty() {
-        eprintln!("held out: a mean cosine of {:.4}, n = {}", cosine(&pool, &held_out, args.width)?, held_out.len());
+        eprintln!("held out: a mean cosine of {:.4}, n = {}", cosine(&pool, &held_out, width)?, held_out.len());
     }
     drop((examples, held_out));
 
@@ -134,7 +140,7 @@ pub fn run(args: &Args) -> Result<()> {
             if !features.done.contains(&file) {
                 let squares: Vec<_> =
                     tokens.chunks_exact(spec.encoder.dim).map(|square| standard(square, &moments)).collect();
-                features.append(&file, &embeddings(&pool, &squares, args.width)?.concat())?;
+                features.append(&file, &embeddings(&pool, &squares, width)?.concat())?;
             }
         }
     }
@@ -153,6 +159,7 @@ struct Material {
 }
 
 fn material(args: &Args, spec: &EncoderSpec) -> Result<Material> {
+    let width = args.width as usize;
     let rows = index::read_splits(&args.index, &args.split)?;
     let (EncoderSpec { encoder: of_teacher, preprocess: theirs }, taught) =
         samples::join(rows, std::slice::from_ref(&args.teacher))?;
@@ -175,11 +182,11 @@ fn material(args: &Args, spec: &EncoderSpec) -> Result<Material> {
     let mut of_file: HashMap<PathBuf, Vec<f32>> =
         taught.into_iter().map(|mut sample| (sample.row.file, sample.variants.swap_remove(0))).collect();
     for sample in &mut samples {
-        sample.variants[0].par_chunks_exact_mut(args.width).for_each(centre);
+        sample.variants[0].par_chunks_exact_mut(width).for_each(centre);
     }
-    let tokens = samples.iter().flat_map(|sample| sample.variants[0].chunks_exact(args.width));
+    let tokens = samples.iter().flat_map(|sample| sample.variants[0].chunks_exact(width));
     let mut material =
-        Material { seen, moments: Moments::of(tokens, args.width), examples: Vec::new(), held_out: Vec::new() };
+        Material { seen, moments: Moments::of(tokens, width), examples: Vec::new(), held_out: Vec::new() };
     for Sample { row, mut variants } in samples {
         let (tokens, embedding) = (variants.swap_remove(0), of_file.remove(&row.file).unwrap_or_default());
         let is_out = args.folds.is_some_and(|folds| samples::fold_of(&row, folds as usize) == 0);
@@ -213,9 +220,9 @@ fn standard(square: &[f32], moments: &Moments) -> Vec<f32> {
 }
 
 fn learn(args: &Args, examples: &[Example], device: &Device) -> Result<Pool> {
-    let dim = examples[0].target.len();
+    let (width, dim) = (args.width as usize, examples[0].target.len());
     let train = Training {
-        epochs: args.epochs,
+        epochs: args.epochs as usize,
         dropout: args.dropout,
         rate: 1e-3,
         warm_up: 0.1,
@@ -225,7 +232,7 @@ fn learn(args: &Args, examples: &[Example], device: &Device) -> Result<Pool> {
     };
     let mut random = StdRng::seed_from_u64(train.seed);
     device.seed(train.seed);
-    let mut pool = Pool::new((args.width, args.queries, dim), &mut random, device);
+    let mut pool = Pool::new((width, args.queries as usize, dim), &mut random, device);
     let mut optimiser: ModuleOptimizer = AdamWConfig::new().with_weight_decay(train.weight_decay).init();
     let a_pass = examples.len().div_ceil(BATCH);
     let steps = a_pass * train.epochs;
@@ -240,8 +247,7 @@ fn learn(args: &Args, examples: &[Example], device: &Device) -> Result<Pool> {
             let chosen: Vec<&Example> = batch.iter().map(|i| &examples[*i]).collect();
             let target = chosen.iter().flat_map(|example| &example.target).copied().collect();
             let target = Tensor::<2>::from_data(TensorData::new::<f32, _>(target, [batch.len(), dim]), device);
-            let tokens =
-                tensor(&chosen.iter().map(|example| &example.tokens[..]).collect::<Vec<_>>(), args.width, device);
+            let tokens = tensor(&chosen.iter().map(|example| &example.tokens[..]).collect::<Vec<_>>(), width, device);
             let said = pool.forward(tokens, f64::from(train.dropout));
             let length = said.clone().powi_scalar(2).sum_dim(1).sqrt().clamp_min(1e-6);
             let loss = ((said / length * target).sum_dim(1).neg() + 1.0).mean();
