@@ -37,7 +37,10 @@ impl Encoder {
         if file.activations == Activations::PerToken {
             network = activations::per_token(&network).map_err(|why| Error::file(path, why, mend))?;
         }
-        let sessions: Vec<_> = (0..workers.max(1)).map(|_| session(path, &network)).collect::<Result<_>>()?;
+        // Scaled token by token it loses little by inexact products, and is a quarter faster with them.
+        let is_exact = file.activations == Activations::AsWritten;
+        let load = |_| session(path, &network, is_exact);
+        let sessions: Vec<_> = (0..workers.max(1)).map(load).collect::<Result<_>>()?;
         let has = |outlets: &[ort::value::Outlet], name: &str| outlets.iter().any(|outlet| outlet.name() == name);
         if !has(sessions[0].inputs(), &file.input) || !has(sessions[0].outputs(), &file.output) {
             let why = format!("has no input `{}` or no output `{}`", file.input, file.output);
@@ -129,7 +132,7 @@ impl Head {
     pub fn load(file: &Path, output: &str, cells: usize) -> Result<Self> {
         let mend = "export it again";
         let network = std::fs::read(file).map_err(|e| Error::file(file, format!("cannot be read: {e}"), mend))?;
-        let session = session(file, &network)?;
+        let session = session(file, &network, true)?;
         let wrong = || {
             let why = format!("does not have one input and an output `{output}`");
             Error::file(file, why, "export it again")
@@ -214,13 +217,14 @@ impl Classifier {
 /// (`kOrtSessionOptionsAvx2PrecisionMode` in onnxruntime_session_options_config_keys.h.)
 const EXACT_PRODUCTS: &str = "session.x64quantprecision";
 
-fn session(path: &Path, network: &[u8]) -> Result<Session> {
+fn session(path: &Path, network: &[u8], is_exact: bool) -> Result<Session> {
     let environment = runtime::environment()?;
     let failed =
         |e: &dyn std::fmt::Display| Error::file(path, format!("ONNX Runtime cannot load it: {e}"), "fetch it again");
     let builder = Session::builder(environment).map_err(|e| failed(&e))?;
     let builder = builder.with_intra_threads(1).map_err(|e| failed(&e))?;
-    let builder = builder.with_config_entry(EXACT_PRODUCTS, "1").map_err(|e| failed(&e))?;
+    let builder =
+        builder.with_config_entry(EXACT_PRODUCTS, if is_exact { "1" } else { "0" }).map_err(|e| failed(&e))?;
     builder
         .with_optimization_level(GraphOptimizationLevel::All)
         .map_err(|e| failed(&e))?
