@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use landfall_model::bundle::{EncoderFile, sha256_of};
+use landfall_model::bundle::EncoderFile;
 use landfall_model::classifier::Encoder;
 
 use crate::embed::EncoderSpec;
@@ -47,17 +47,10 @@ pub fn run(args: &Args) -> Result<()> {
 pub(crate) fn write(out: &Path, network: &[u8], spec: EncoderSpec) -> Result<(EncoderSpec, Encoder)> {
     let file = out.join("encoder.onnx");
     files::write(&file, network)?;
-    let encoder = EncoderFile {
-        file: "encoder.onnx".into(),
-        sha256: sha256_of(&file).with_context(|| format!("cannot read {}", file.display()))?,
-        bytes: network.len() as u64,
-        from: None,
-        ..spec.encoder
-    };
-    let loaded = Encoder::load(&file, encoder.clone(), spec.preprocess.clone(), 1)?;
+    let mut spec = spec.of_file(&file)?;
+    let loaded = Encoder::load(&file, spec.encoder.clone(), spec.preprocess.clone(), 1)?;
     let side = spec.preprocess.size as usize;
-    let dim = loaded.embed_tensor(0, &vec![0.0; 3 * side * side])?.len();
-    let spec = EncoderSpec { encoder: EncoderFile { dim, ..encoder }, preprocess: spec.preprocess };
+    spec.encoder.dim = loaded.embed_tensor(0, &vec![0.0; 3 * side * side])?.len();
     files::write_json(&out.join("encoder.json"), &spec)?;
     Ok((spec, loaded))
 }

@@ -14,7 +14,7 @@ use std::sync::mpsc;
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use landfall_model::Bundle;
-use landfall_model::bundle::EncoderFile;
+use landfall_model::bundle::{EncoderFile, sha256_of};
 use landfall_model::classifier::Encoder;
 use landfall_model::preprocess::Preprocess;
 use serde::{Deserialize, Serialize};
@@ -42,6 +42,22 @@ impl EncoderSpec {
             Ok(()) => Ok(spec),
             Err(what) => bail!("{} {what}", file.display()),
         }
+    }
+
+    /// The same for a network that was written to `file` and comes from no package.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(crate) fn of_file(self, file: &Path) -> Result<Self> {
+        let cannot = || format!("cannot read {}", file.display());
+        let encoder = EncoderFile {
+            file: "encoder.onnx".into(),
+            sha256: sha256_of(file).with_context(cannot)?,
+            bytes: fs::metadata(file).with_context(cannot)?.len(),
+            from: None,
+            ..self.encoder
+        };
+        Ok(Self { encoder, ..self })
     }
 
     /// What a bundle's pictures go through.

@@ -6,10 +6,10 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use burn::tensor::Device;
 use landfall_model::Bundle;
-use landfall_model::bundle::{EncoderFile, sha256_of};
+use landfall_model::bundle::EncoderFile;
 use landfall_model::preprocess::Preprocess;
 use sha2::{Digest, Sha256};
 
@@ -232,16 +232,8 @@ fn write(args: &Args, spec: EncoderSpec, student: &Student) -> Result<EncoderSpe
         onnx::encoder(&student.trunk.plain()?, student.projection()?, side, onnx::Arithmetic::Floats(args.precision));
     let file = args.out.join("encoder.onnx");
     files::write(&file, &bytes)?;
-    let encoder = EncoderFile {
-        file: "encoder.onnx".into(),
-        sha256: sha256_of(&file).with_context(|| format!("cannot read {}", file.display()))?,
-        bytes: bytes.len() as u64,
-        input: onnx::PIXELS.into(),
-        output: onnx::EMBEDDING.into(),
-        from: None,
-        ..spec.encoder
-    };
-    let spec = EncoderSpec { encoder, preprocess: spec.preprocess };
+    let encoder = EncoderFile { input: onnx::PIXELS.into(), output: onnx::EMBEDDING.into(), ..spec.encoder };
+    let spec = EncoderSpec { encoder, ..spec }.of_file(&file)?;
     let difference = parity::check(&file, &spec, student, args.precision)?;
     files::write_json(&args.out.join("encoder.json"), &spec)?;
     eprintln!("wrote {}; ONNX Runtime and burn differ by {difference:.1e} at most", args.out.display());

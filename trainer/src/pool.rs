@@ -27,7 +27,7 @@ use crate::onnx::{self, Precision};
 use crate::recipe::Training;
 use crate::samples::{self, Sample, unit};
 use crate::schedule::rate_at;
-use crate::{AnswerIsNo, index};
+use crate::{AnswerIsNo, index, share};
 
 mod network;
 
@@ -68,7 +68,7 @@ pub struct Args {
     epochs: u32,
     /// Share of what the queries gather that is dropped out
     #[arg(long, default_value_t = 0.5, value_parser = share)]
-    dropout: f32,
+    dropout: f64,
     /// Leave the first of so many parts of the pictures out, and measure on it
     #[arg(long, value_parser = clap::value_parser!(u64).range(2..))]
     folds: Option<u64>,
@@ -81,11 +81,6 @@ pub struct Args {
     /// A line of json an epoch on standard error
     #[arg(long)]
     json: bool,
-}
-
-fn share(text: &str) -> Result<f32> {
-    let share = text.parse().ok().filter(|share| (0.0..1.0).contains(share));
-    share.context("must be 0 or more and less than 1")
 }
 
 /// Squares a step.
@@ -140,6 +135,7 @@ pub fn run(args: &Args) -> Result<()> {
             if !features.done.contains(&file) {
                 let squares: Vec<_> =
                     tokens.chunks_exact(spec.encoder.dim).map(|square| standard(square, &moments)).collect();
+                let squares: Vec<&[f32]> = squares.iter().map(Vec::as_slice).collect();
                 features.append(&file, &embeddings(&pool, &squares, width)?.concat())?;
             }
         }
@@ -193,7 +189,7 @@ fn material(args: &Args, spec: &EncoderSpec) -> Result<Material> {
         let to = if is_out { &mut material.held_out } else { &mut material.examples };
         for (tokens, embedding) in tokens.chunks_exact(encoder.dim).zip(embedding.chunks_exact(dim)) {
             let target = unit(&head::standardise(embedding, &standards));
-            to.push(Example { tokens: standard(tokens, &material.moments), target });
+            to.push(Example { tokens: standardised(tokens, &material.moments), target });
         }
     }
     if material.examples.is_empty() {
@@ -211,19 +207,19 @@ fn centre(token: &mut [f32]) {
 /// A square's tokens as the network has them.
 fn standard(square: &[f32], moments: &Moments) -> Vec<f32> {
     let mut square = square.to_vec();
-    let width = moments.mean.len();
-    square.par_chunks_exact_mut(width).for_each(|token| {
-        centre(token);
-        token.copy_from_slice(&head::standardise(token, moments));
-    });
-    square
+    square.par_chunks_exact_mut(moments.mean.len()).for_each(centre);
+    standardised(&square, moments)
 }
 
+/// The same of tokens that are centred.
+fn standardised(square: &[f32], moments: &Moments) -> Vec<f32> {
+    square.par_chunks_exact(moments.mean.len()).flat_map_iter(|token| head::standardise(token, moments)).collect()
+}
 fn learn(args: &Args, examples: &[Example], device: &Device) -> Result<Pool> {
     let (width, dim) = (args.width as usize, examples[0].target.len());
     let train = Training {
         epochs: args.epochs as usize,
-        dropout: args.dropout,
+        dropout: args.dropout as f32,
         rate: 1e-3,
         warm_up: 0.1,
         weight_decay: 0.1,
@@ -248,7 +244,7 @@ fn learn(args: &Args, examples: &[Example], device: &Device) -> Result<Pool> {
             let target = chosen.iter().flat_map(|example| &example.target).copied().collect();
             let target = Tensor::<2>::from_data(TensorData::new::<f32, _>(target, [batch.len(), dim]), device);
             let tokens = tensor(&chosen.iter().map(|example| &example.tokens[..]).collect::<Vec<_>>(), width, device);
-            let said = pool.forward(tokens, f64::from(train.dropout));
+            let said = pool.forward(tokens, args.dropout);
             let length = said.clone().powi_scalar(2).sum_dim(1).sqrt().clamp_min(1e-6);
             let loss = ((said / length * target).sum_dim(1).neg() + 1.0).mean();
             let value: f32 = loss.clone().into_scalar();
@@ -270,10 +266,10 @@ fn tensor(squares: &[&[f32]], width: usize, device: &Device) -> Tensor<3> {
 }
 
 /// Embeddings of squares' standardised tokens, each of length 1.
-fn embeddings(pool: &Pool, squares: &[Vec<f32>], width: usize) -> Result<Vec<Vec<f32>>> {
+fn embeddings(pool: &Pool, squares: &[&[f32]], width: usize) -> Result<Vec<Vec<f32>>> {
     let mut all = Vec::with_capacity(squares.len());
     for block in squares.chunks(BATCH) {
-        let tokens = tensor(&block.iter().map(Vec::as_slice).collect::<Vec<_>>(), width, &Device::flex());
+        let tokens = tensor(block, width, &Device::flex());
         let said = numbers(pool.forward(tokens, 0.0).into_data())?;
         all.extend(said.chunks_exact(said.len() / block.len()).map(unit));
     }
@@ -284,7 +280,7 @@ fn embeddings(pool: &Pool, squares: &[Vec<f32>], width: usize) -> Result<Vec<Vec
 fn cosine(pool: &Pool, examples: &[Example], width: usize) -> Result<f64> {
     let mut sum = 0.0;
     for block in examples.chunks(BATCH) {
-        let squares: Vec<Vec<f32>> = block.iter().map(|example| example.tokens.clone()).collect();
+        let squares: Vec<&[f32]> = block.iter().map(|example| &example.tokens[..]).collect();
         let said = embeddings(pool, &squares, width)?;
         sum += said.iter().zip(block).map(|(a, example)| f64::from(dot(a, &example.target))).sum::<f64>();
     }
@@ -305,7 +301,7 @@ fn check(cut: (&Path, &EncoderSpec), pooled: &Encoder, pool: &Pool, moments: &Mo
     let tokens = Encoder::load(file, spec.encoder.clone(), spec.preprocess.clone(), 1)?;
     let side = spec.preprocess.size as usize;
     let square: Vec<f32> = (0..3 * side * side).map(|i| (i as f32 * 0.013).sin()).collect();
-    let ours = embeddings(pool, &[standard(&tokens.embed_tensor(0, &square)?, moments)], moments.mean.len())?;
+    let ours = embeddings(pool, &[&standard(&tokens.embed_tensor(0, &square)?, moments)], moments.mean.len())?;
     let cosine = dot(&ours[0], &unit(&pooled.embed_tensor(0, &square)?));
     if cosine.is_nan() || cosine < LOWEST_COSINE {
         return Err(AnswerIsNo(format!("ONNX Runtime and burn make different embeddings: a cosine of {cosine}")).into());

@@ -9,7 +9,6 @@ use anyhow::{Context, Result, bail};
 use burn::tensor::{Device, Tensor, TensorData};
 use image::RgbImage;
 use indicatif::{ProgressBar, ProgressStyle};
-use landfall_model::bundle::{EncoderFile, sha256_of};
 use landfall_model::classifier::Encoder;
 
 use crate::embed::EncoderSpec;
@@ -85,14 +84,7 @@ pub fn run(args: &Args) -> Result<()> {
     // Under another name until it is found good enough.
     let file = args.out.join("candidate.onnx");
     files::write(&file, &bytes)?;
-    let encoder = EncoderFile {
-        file: "encoder.onnx".into(),
-        sha256: sha256_of(&file).with_context(|| format!("cannot read {}", file.display()))?,
-        bytes: bytes.len() as u64,
-        from: None,
-        ..spec.encoder.clone()
-    };
-    let whole = EncoderSpec { encoder, preprocess: spec.preprocess.clone() };
+    let whole = spec.clone().of_file(&file)?;
     let cosine = cosine((&source, &spec), (&file, &whole), &chosen)?;
     eprintln!("embeddings of {wanted} pictures have a mean cosine of {cosine:.4} to those of {}", source.display());
     if cosine.is_nan() || cosine < args.cosine {

@@ -281,6 +281,19 @@ mod tests {
     }
 
     #[test]
+    fn keys_that_servers_repeat_are_not_shown() {
+        let answer = Answer {
+            status: StatusCode::FORBIDDEN,
+            url: address("https://example.org/a", [("key", "top/secret".into())]).unwrap(),
+            kind: String::new(),
+            body: b"the key top/secret is blocked".to_vec(),
+            wait: None,
+        };
+        let why = answer.success().unwrap_err().to_string();
+        assert!(why.ends_with("403 Forbidden: the key HIDDEN is blocked") && !why.contains("secret"), "{why}");
+    }
+
+    #[test]
     fn servers_ask_for_seconds_or_name_a_time() {
         assert_eq!(seconds_of("7"), Some(Duration::from_secs(7)));
         assert_eq!(seconds_of("999999"), Some(LONGEST_WAIT));

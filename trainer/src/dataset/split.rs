@@ -11,6 +11,7 @@ use rstar::RTree;
 use sha2::{Digest, Sha256};
 
 use super::Row;
+use crate::share;
 
 const TRAIN: &str = "train";
 const DEV: &str = "dev";
@@ -36,13 +37,6 @@ pub(super) struct Splits {
     /// Other seeds split otherwise
     #[arg(long, default_value_t = 1)]
     seed: u64,
-}
-
-fn share(text: &str) -> Result<f64, String> {
-    text.parse()
-        .ok()
-        .filter(|share| (0.0..1.0).contains(share))
-        .ok_or_else(|| "must be 0 or more and less than 1".into())
 }
 
 impl Splits {
