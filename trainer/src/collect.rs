@@ -21,6 +21,7 @@ mod folder;
 mod kartaview;
 mod manifest;
 mod mapillary;
+mod openaddresses;
 mod osv5m;
 mod picture;
 mod places;
@@ -182,9 +183,11 @@ pub fn run(args: &Args) -> Result<()> {
         match &args.from {
             From::Folder(args) => collect(&folder::Folder::new(args)?, &args.common).await,
             From::Flickr(args) => collect(&flickr::Flickr::new(args)?, &args.common).await,
-            From::Streetview(args) => collect(&streetview::StreetView::new(args)?, &args.common).await,
+            From::Streetview(args) => {
+                collect(&streetview::StreetView::new(args).await.map_err(told)?, &args.common).await
+            }
             From::Mapillary(args) => collect(&mapillary::Mapillary::new(args)?, &args.common).await,
-            From::Kartaview(args) => collect(&kartaview::KartaView::new(args)?, &args.common).await,
+            From::Kartaview(args) => collect(&kartaview::KartaView::new(args).await.map_err(told)?, &args.common).await,
             From::Osv5m(args) => collect(&osv5m::Osv5m::new(args)?, &args.common).await,
         }
     })

@@ -11,18 +11,31 @@ use landfall_model::countries::{self, Country};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::{collect, files};
+use crate::{collect, files, table};
 
+#[cfg(feature = "cluster")]
+mod plan;
 pub mod shards;
 mod split;
 pub mod stats;
 mod verify;
 
+#[cfg(feature = "cluster")]
+pub(crate) use plan::functions;
 use split::Splits;
 use verify::Look;
 
 /// A coast of the map is off by kilometres: pictures so far out at sea still have the country of it.
 const COAST_M: f64 = 10_000.0;
+
+// Why pictures are left out.
+const GONE: &str = "gone from its source";
+const NO_PICTURE: &str = "no picture";
+const NOWHERE: &str = "no place and no country";
+const TOO_SMALL: &str = "too small";
+const OF_ONE_COORDINATE: &str = "more of one coordinate";
+const IN_ONE_CELL: &str = "more in one cell";
+const TOO_NEAR: &str = "too near a picture held out";
 
 /// Makes an index of collected pictures.
 ///
@@ -48,6 +61,9 @@ pub struct Args {
     /// Do not look at the pictures: their sizes are the manifest's, and what shows nothing or repeats stays in
     #[arg(long)]
     trust: bool,
+    #[cfg(feature = "cluster")]
+    #[command(flatten)]
+    engine: crate::cluster::Engine,
     #[command(flatten)]
     splits: Splits,
     /// At most so many pictures of one exact coordinate, which often is a town's; 0 for all
@@ -59,7 +75,7 @@ pub struct Args {
     /// S2 level of the cells that --cap-per-cell counts in
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=30))]
     cap_level: u64,
-    /// Index to write (csv)
+    /// Index to write: csv, or parquet for large ones
     #[arg(long)]
     out: PathBuf,
     /// Print the report as json
@@ -111,6 +127,9 @@ impl Row {
 const HEADER: [&str; 12] =
     ["set", "file", "lat", "lng", "iso2", "country", "label_level", "group", "heading", "split", "source", "licence"];
 
+/// Those of its columns that are numbers.
+const NUMBERS: [&str; 3] = ["lat", "lng", "heading"];
+
 /// Why pictures were left out, and how many.
 #[derive(Default, Serialize)]
 struct Report {
@@ -134,30 +153,50 @@ impl Report {
 /// When a folder cannot be read or lies elsewhere, the index cannot be written, or no picture is left.
 pub fn run(args: &Args) -> Result<()> {
     let mut report = Report::default();
-    let rows = rows(args, &mut report)?;
+    let mut rows = rows_of_index(args, &mut report)?.peekable();
+    if rows.peek().is_none() {
+        bail!("no picture is left: {}", serde_json::to_string(&report.left_out)?);
+    }
+    let cannot_write = || format!("cannot write {}", args.out.display());
+    let mut index = table::Writer::create(&args.out, &HEADER, &NUMBERS).with_context(cannot_write)?;
+    for row in rows {
+        let row = row?;
+        report.kept += 1;
+        *report.splits.entry(row.split).or_default() += 1;
+        index.push(row.fields()).with_context(cannot_write)?;
+    }
+    index.finish().with_context(cannot_write)?;
+    files::write_json(&beside(&args.out, "report.json"), &report)?;
+    tell(args, &report)
+}
+
+/// The rows of the index one by one, computed in memory or, when there is a folder for that, on disk.
+fn rows_of_index(args: &Args, report: &mut Report) -> Result<Box<dyn Iterator<Item = Result<Row>>>> {
+    #[cfg(feature = "cluster")]
+    if let Some(work) = &args.engine.work {
+        return Ok(Box::new(plan::rows(args, work, report)?));
+    }
+    Ok(Box::new(in_memory(args, report)?.into_iter().map(Ok)))
+}
+
+/// The rows of the index, in the order in which the pictures were collected.
+fn in_memory(args: &Args, report: &mut Report) -> Result<Vec<Row>> {
+    let rows = rows(args, report)?;
     let mut rows = if args.trust {
-        report.keep(rows, |row| (row.side < args.min_side).then_some("too small"))
+        report.keep(rows, |row| (row.side < args.min_side).then_some(TOO_SMALL))
     } else {
-        looked_at(args, rows, &mut report)?
+        looked_at(args, rows, report)?
     };
     args.splits.assign(&mut rows, args.cap_per_coordinate);
     for (cap, why, key) in [
-        (args.cap_per_coordinate, "more of one coordinate", coordinate as fn(&Row, u64) -> Option<u64>),
-        (args.cap_per_cell, "more in one cell", cell),
+        (args.cap_per_coordinate, OF_ONE_COORDINATE, coordinate as fn(&Row, u64) -> Option<u64>),
+        (args.cap_per_cell, IN_ONE_CELL, cell),
     ] {
         let mut drawn = split::within_cap(&rows, cap, |row| key(row, args.cap_level)).into_iter();
         rows = report.keep(rows, |_| (!drawn.next().unwrap_or(true)).then_some(why));
     }
     let mut near = args.splits.too_near(&rows).into_iter();
-    let rows = report.keep(rows, |_| near.next().unwrap_or(false).then_some("too near a picture held out"));
-    if rows.is_empty() {
-        bail!("no picture is left: {}", serde_json::to_string(&report.left_out)?);
-    }
-    report.kept = rows.len();
-    rows.iter().for_each(|row| *report.splits.entry(row.split).or_default() += 1);
-    write(&args.out, &rows).with_context(|| format!("cannot write {}", args.out.display()))?;
-    files::write_json(&beside(&args.out, "report.json"), &report)?;
-    tell(args, &report)
+    Ok(report.keep(rows, |_| near.next().unwrap_or(false).then_some(TOO_NEAR)))
 }
 
 /// Those that are of use and no repetition, by a look at each picture.
@@ -169,19 +208,6 @@ fn looked_at(args: &Args, rows: Vec<Row>, report: &mut Report) -> Result<Vec<Row
     let mut repeats = verify::repeats(&hashes, args.same_bits.into()).into_iter();
     let pairs = report.keep(pairs, |_| repeats.next().unwrap_or(false).then_some("the same as another"));
     Ok(pairs.into_iter().map(|(row, _)| row).collect())
-}
-
-/// Writes the index row by row: as a whole it may not fit into memory beside the rows.
-fn write(out: &Path, rows: &[Row]) -> Result<()> {
-    let temporary = out.with_extension("part");
-    if let Some(folder) = out.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
-    let mut writer = csv::Writer::from_path(&temporary)?;
-    writer.write_record(HEADER)?;
-    rows.iter().try_for_each(|row| writer.write_record(row.fields()))?;
-    writer.flush()?;
-    Ok(std::fs::rename(temporary, out)?)
 }
 
 /// A file called as the index is, with another ending.
@@ -205,21 +231,17 @@ fn tell(args: &Args, report: &Report) -> Result<()> {
 
 /// The pictures of all folders that are there and say where they are from.
 fn rows(args: &Args, report: &mut Report) -> Result<Vec<Row>> {
-    let images = std::path::absolute(&args.images)?;
     let (mut rows, mut texts) = (Vec::new(), Texts::default());
     for folder in &args.folders {
-        let here = std::path::absolute(folder)?;
-        let Ok(prefix) = here.strip_prefix(&images) else {
-            bail!("{} does not lie in {}; name a folder of both with --images", folder.display(), images.display());
-        };
-        let (name, before) = (folder.file_name().unwrap_or_default().to_string_lossy(), report.found);
+        let prefix = within(&args.images, folder)?;
+        let (name, before) = (name_of(folder), report.found);
         for item in collect::items(folder)? {
             let item = item?;
             report.found += 1;
             let why = match item.status {
                 Some(collect::Status::Ok) => None,
-                Some(collect::Status::Missing) => Some("gone from its source"),
-                _ => Some("no picture"),
+                Some(collect::Status::Missing) => Some(GONE),
+                _ => Some(NO_PICTURE),
             };
             if let Some(why) = why {
                 *report.left_out.entry(why).or_default() += 1;
@@ -241,7 +263,7 @@ fn rows(args: &Args, report: &mut Report) -> Result<Vec<Row>> {
             });
         }
         if report.found == before {
-            bail!("{} holds no collected pictures (no manifest.jsonl, or an empty one)", folder.display());
+            bail!(holds_nothing(folder));
         }
     }
     // The country is where the place is, whatever the source says.
@@ -250,7 +272,24 @@ fn rows(args: &Args, report: &mut Report) -> Result<Vec<Row>> {
             row.country = countries::at_or_near(at, COAST_M);
         }
     });
-    Ok(report.keep(rows, |row| (row.at.is_none() && row.country.is_none()).then_some("no place and no country")))
+    Ok(report.keep(rows, |row| (row.at.is_none() && row.country.is_none()).then_some(NOWHERE)))
+}
+
+/// The way to a folder from the one that file names are relative to.
+fn within(images: &Path, folder: &Path) -> Result<PathBuf> {
+    let (images, here) = (std::path::absolute(images)?, std::path::absolute(folder)?);
+    let why =
+        || format!("{} does not lie in {}; name a folder of both with --images", here.display(), images.display());
+    Ok(here.strip_prefix(&images).with_context(why)?.to_owned())
+}
+
+/// What a folder's pictures are called after.
+fn name_of(folder: &Path) -> String {
+    folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn holds_nothing(folder: &Path) -> String {
+    format!("{} holds no collected pictures (no manifest.jsonl, or an empty one)", folder.display())
 }
 
 /// Texts that many rows share.
@@ -269,8 +308,7 @@ impl Texts {
 }
 
 fn coordinate(row: &Row, _level: u64) -> Option<u64> {
-    // Of one place to about a metre.
-    row.at.map(|at| landfall_model::cells::leaf(at).parent(23).0)
+    cell(row, split::ONE_PLACE)
 }
 
 fn cell(row: &Row, level: u64) -> Option<u64> {

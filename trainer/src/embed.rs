@@ -84,7 +84,7 @@ impl EncoderSpec {
     after_help = "Example:\n  landfall-train embed --index index.csv --images photos --split train --out features/train"
 )]
 pub struct Args {
-    /// Index of the pictures (csv)
+    /// Index of the pictures (csv or parquet)
     #[arg(long)]
     index: PathBuf,
     /// Folder that the index's file names are relative to, or of shards
@@ -127,14 +127,15 @@ pub fn run(args: &Args) -> Result<()> {
         spec.preprocess.details.clear();
     }
     let mut folder = Folder::open(&args.out, &spec)?;
-    let wanted: Vec<PathBuf> = index::read_splits(&args.index, &args.split)?
-        .into_iter()
-        .map(|row| row.file)
-        .enumerate()
-        .filter(|(i, _)| args.part.is_none_or(|(part, of)| i % of == part - 1))
-        .map(|(_, file)| file)
-        .filter(|file| !folder.done.contains(file))
-        .collect();
+    let images = Images::open(&args.images)?;
+    let rows = index::read_splits(&args.index, &args.split)?;
+    let mut wanted: Vec<PathBuf> = rows.into_iter().map(|row| row.file).collect();
+    images.sort(&mut wanted, |file| file);
+    if let Some((part, of)) = args.part {
+        // What lies together stays together: a part reads its own shards.
+        wanted = wanted[wanted.len() * (part - 1) / of..wanted.len() * part / of].to_vec();
+    }
+    wanted.retain(|file| !folder.done.contains(file));
     let progress = ProgressBar::new((wanted.len() + folder.done.len()) as u64)
         .with_style(ProgressStyle::with_template("{wide_bar} {pos}/{len} pictures, {per_sec}, {eta} left")?)
         .with_position(folder.done.len() as u64);
@@ -144,7 +145,7 @@ pub fn run(args: &Args) -> Result<()> {
     let encoder = Encoder::load(&path, spec.encoder.clone(), spec.preprocess.clone(), workers)?;
 
     let mut broken = 0;
-    each_embedding(&encoder, &Images::open(&args.images)?, &wanted, |file, embedding| {
+    each_embedding(&encoder, &images, &wanted, |file, embedding| {
         match embedding {
             Ok(embedding) => folder.append(file, &embedding)?,
             Err(error) => {

@@ -48,7 +48,7 @@ pub struct Args {
     /// Fit the temperatures on these features instead of taking those of the head's cross-validation
     #[arg(long, requires = "index")]
     calibrate: Option<PathBuf>,
-    /// Index of the pictures to calibrate with (csv)
+    /// Index of the pictures to calibrate with (csv or parquet)
     #[arg(long)]
     index: Option<PathBuf>,
     /// Only this split of the index, or these (repeat the option); the head must not have seen it

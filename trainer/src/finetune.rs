@@ -50,7 +50,7 @@ pub struct Args {
     /// Recipe file (TOML)
     #[arg(long)]
     recipe: PathBuf,
-    /// Index of the pictures (csv)
+    /// Index of the pictures (csv or parquet)
     #[arg(long)]
     index: PathBuf,
     /// Folder that the index's file names are relative to

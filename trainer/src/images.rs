@@ -1,14 +1,21 @@
-//! Pictures by the names that an index has for them: files of a folder, or members of the shards that `shard` wrote.
+//! Pictures by the names that an index has for them: files of a folder, or members of the shards that `shard` wrote, on
+//! disk or in a bucket.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 use image::RgbImage;
 use landfall_model::{Error, preprocess};
 use serde::{Deserialize, Serialize};
+
+use crate::storage::Storage;
+use blocks::Blocks;
+
+mod blocks;
 
 /// What a folder of shards is known by.
 pub(crate) const SHARDS: &str = "shards.json";
@@ -27,35 +34,63 @@ pub(crate) struct Member {
 /// A folder of pictures, or of shards of them.
 pub struct Images {
     dir: PathBuf,
-    /// The shard of each picture, and where in it the picture lies; of a folder of shards.
-    members: Option<HashMap<PathBuf, (PathBuf, u64, u64)>>,
+    shards: Option<Shards>,
 }
 
+struct Shards {
+    /// The names of the tars, in their order.
+    tars: Vec<String>,
+    members: HashMap<PathBuf, Place>,
+    bytes: Bytes,
+}
+
+/// Where a picture lies. In this order they lie one behind another.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    tar: usize,
+    offset: u64,
+    bytes: u64,
+}
+
+/// How a range of a tar's bytes is read.
+enum Bytes {
+    Files { folder: PathBuf, open: Mutex<VecDeque<(usize, File)>> },
+    Blocks(Blocks),
+}
+
+/// So many files stay open: opening one for every picture takes longer than reading it.
+const OPEN: usize = 64;
+
 impl Images {
-    /// Opens a folder. Of shards the tables beside them are read, not the pictures.
+    /// Opens a folder of pictures or shards, or shards in a bucket (`s3://bucket/set`). Of shards the tables beside them
+    /// are read, not the pictures.
     ///
     /// # Errors
     /// When a table of shards cannot be read.
     pub fn open(dir: &Path) -> Result<Self> {
-        if !dir.join(SHARDS).is_file() {
-            return Ok(Self { dir: dir.to_owned(), members: None });
+        let storage = Storage::at(dir)?;
+        let is_sharded = storage.has(SHARDS)?;
+        if !is_sharded && matches!(storage, Storage::Folder(_)) {
+            return Ok(Self { dir: dir.to_owned(), shards: None });
         }
+        anyhow::ensure!(is_sharded, "{} holds no shards (no {SHARDS})", dir.display());
+        let mut tables: Vec<String> = storage.names()?.into_iter().filter(|name| name.ends_with(".csv")).collect();
+        tables.sort();
         let mut members = HashMap::new();
-        let entries = std::fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))?;
-        for entry in entries {
-            let table = entry?.path();
-            if table.extension().is_none_or(|extension| extension != "csv") {
-                continue;
-            }
-            let shard = table.with_extension("tar");
-            let mut reader =
-                csv::Reader::from_path(&table).with_context(|| format!("cannot read {}", table.display()))?;
-            for member in reader.deserialize() {
-                let member: Member = member.with_context(|| format!("{} is no table of a shard", table.display()))?;
-                members.insert(member.file, (shard.clone(), member.offset, member.bytes));
+        for (tar, name) in tables.iter().enumerate() {
+            let table = storage.read(name)?;
+            for member in csv::Reader::from_reader(table.as_slice()).deserialize() {
+                let not_one = || format!("{} is no table of a shard", storage.name_of(name));
+                let Member { file, offset, bytes } = member.with_context(not_one)?;
+                members.insert(file, Place { tar, offset, bytes });
             }
         }
-        Ok(Self { dir: dir.to_owned(), members: Some(members) })
+        let tars = tables.iter().map(|name| name.replace(".csv", ".tar")).collect();
+        let bytes = match storage {
+            Storage::Folder(folder) => Bytes::Files { folder, open: Mutex::default() },
+            Storage::Bucket(bucket) => Bytes::Blocks(Blocks::of(bucket)),
+        };
+        Ok(Self { dir: dir.to_owned(), shards: Some(Shards { tars, members, bytes }) })
     }
 
     /// The folder.
@@ -65,10 +100,31 @@ impl Images {
 
     /// Whether a picture is there.
     pub fn has(&self, file: &Path) -> bool {
-        match &self.members {
-            Some(members) => members.contains_key(file),
+        match &self.shards {
+            Some(shards) => shards.members.contains_key(file),
             None => self.dir.join(file).is_file(),
         }
+    }
+
+    /// Puts pictures into the order in which they lie in the shards, which is the fastest to read them in. Those of a
+    /// folder, and those that are in no shard, stay as they are.
+    pub fn sort<T>(&self, pictures: &mut [T], file: impl Fn(&T) -> &Path) {
+        if let Some(shards) = &self.shards {
+            pictures.sort_by_key(|picture| shards.members.get(file(picture)).copied());
+        }
+    }
+
+    /// The bytes of a picture's file.
+    ///
+    /// # Errors
+    /// When it is not there or cannot be read.
+    pub fn bytes(&self, file: &Path) -> landfall_model::Result<Vec<u8>> {
+        let failed = |why: String| Error::Picture { file: self.dir.join(file), why };
+        let Some(shards) = &self.shards else {
+            return std::fs::read(self.dir.join(file)).map_err(|e| failed(format!("cannot be read: {e}")));
+        };
+        let place = shards.members.get(file).ok_or_else(|| failed("is in no shard".into()))?;
+        shards.read(*place).map_err(|e| failed(format!("{} cannot be read: {e}", shards.tars[place.tar])))
     }
 
     /// A picture, upright.
@@ -76,16 +132,42 @@ impl Images {
     /// # Errors
     /// When it is not there or cannot be decoded.
     pub fn picture(&self, file: &Path) -> landfall_model::Result<RgbImage> {
-        let Some(members) = &self.members else { return preprocess::open(&self.dir.join(file)) };
-        let failed = |why: String| Error::Picture { file: self.dir.join(file), why };
-        let (shard, offset, bytes) = members.get(file).ok_or_else(|| failed("is in no shard".into()))?;
-        let read = || {
-            let mut shard = File::open(shard)?;
-            shard.seek(SeekFrom::Start(*offset))?;
-            let mut picture = Vec::new();
-            shard.take(*bytes).read_to_end(&mut picture).map(|_| picture)
-        };
-        let picture = read().map_err(|e| failed(format!("{} cannot be read: {e}", shard.display())))?;
-        preprocess::from_bytes(&picture).map_err(|e| failed(format!("is no picture that can be read: {e}")))
+        if self.shards.is_none() {
+            return preprocess::open(&self.dir.join(file));
+        }
+        preprocess::from_bytes(&self.bytes(file)?).map_err(|e| Error::Picture {
+            file: self.dir.join(file),
+            why: format!("is no picture that can be read: {e}"),
+        })
+    }
+}
+
+impl Shards {
+    fn read(&self, Place { tar, offset, bytes }: Place) -> io::Result<Vec<u8>> {
+        let name = &self.tars[tar];
+        match &self.bytes {
+            Bytes::Blocks(blocks) => blocks.read(name, offset..offset + bytes),
+            Bytes::Files { folder, open } => {
+                let open = || open.lock().unwrap_or_else(PoisonError::into_inner);
+                let found = {
+                    let mut open = open();
+                    let found = open.iter().position(|(of, _)| *of == tar);
+                    found.and_then(|i| open.swap_remove_back(i))
+                };
+                let mut file = match found {
+                    Some((_, file)) => file,
+                    None => File::open(folder.join(name))?,
+                };
+                let mut picture = vec![0; usize::try_from(bytes).map_err(io::Error::other)?];
+                file.seek(SeekFrom::Start(offset))?;
+                file.read_exact(&mut picture)?;
+                let mut open = open();
+                open.push_back((tar, file));
+                if open.len() > OPEN {
+                    open.pop_front();
+                }
+                Ok(picture)
+            }
+        }
     }
 }

@@ -1,10 +1,12 @@
-//! The index of a data set: one csv row a picture, with where it was taken and which split it belongs to.
+//! The index of a data set: one row a picture, csv or parquet, with where it was taken and which split it belongs to.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use landfall_model::LatLng;
 use serde::{Deserialize, Deserializer};
+
+use crate::table;
 
 /// One picture of a data set.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -26,7 +28,7 @@ pub struct Row {
     /// Degrees clockwise from north for a view of a panorama; other sets may keep other words here.
     #[serde(default)]
     pub heading: String,
-    /// Line of the index file, for messages; the header is line 1.
+    /// Line of the index file, for messages; the header is line 1, as if parquet had one too.
     #[serde(skip)]
     pub line: usize,
     /// Where; checked and filled in by [`read`]. `None` when only the country is known.
@@ -45,10 +47,11 @@ fn optional_number<'de, D: Deserializer<'de>>(field: D) -> std::result::Result<O
 /// When the file cannot be read, lacks a column, or a row has coordinates that are no place on earth; the message
 /// names the line.
 pub fn read(file: &Path) -> Result<Vec<Row>> {
-    let mut reader = csv::Reader::from_path(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let (names, records) = table::read(file)?;
     let mut rows = Vec::new();
-    for (i, row) in reader.deserialize::<Row>().enumerate() {
+    for (i, record) in records.enumerate() {
         let line = i + 2; // the header is line 1
+        let row = record.and_then(|record| Ok(record.deserialize::<Row>(Some(&names))?));
         let mut row = row.with_context(|| format!("{}, line {line}: not an index row", file.display()))?;
         row.at = match (row.lat, row.lng) {
             (Some(lat), Some(lng)) => {

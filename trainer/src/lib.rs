@@ -5,6 +5,8 @@
 
 pub mod analyse;
 pub mod checkpoint;
+#[cfg(feature = "cluster")]
+pub mod cluster;
 pub mod collect;
 pub mod compare;
 pub mod cut;
@@ -36,6 +38,8 @@ pub mod recipe;
 pub mod samples;
 pub mod schedule;
 pub mod source;
+mod storage;
+mod table;
 pub mod targets;
 pub mod train;
 pub mod trainee;

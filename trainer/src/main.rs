@@ -40,6 +40,10 @@ enum Command {
     Evaluate(evaluate::Args),
     Analyse(analyse::Args),
     Compare(compare::Args),
+    /// Runs a machine of a cluster, for `index --scheduler`
+    #[cfg(feature = "cluster")]
+    #[command(subcommand)]
+    Cluster(landfall_trainer::cluster::Command),
 }
 
 fn main() -> ExitCode {
@@ -61,6 +65,8 @@ fn main() -> ExitCode {
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Analyse(args) => analyse::run(&args),
         Command::Compare(args) => compare::run(&args),
+        #[cfg(feature = "cluster")]
+        Command::Cluster(command) => landfall_trainer::cluster::run(&command),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

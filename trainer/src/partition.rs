@@ -24,7 +24,7 @@ pub struct Args {
     /// Csv of coverage points with the columns lat and lng (repeat the option)
     #[arg(long)]
     points: Vec<PathBuf>,
-    /// Index of the pictures (csv); each row with a place counts once, however many share it
+    /// Index of the pictures (csv or parquet); each row with a place counts once, however many share it
     #[arg(long)]
     index: Option<PathBuf>,
     /// Only this split of the index, or these (repeat the option)

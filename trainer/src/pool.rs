@@ -51,7 +51,7 @@ pub struct Args {
     /// Folder of the whole encoder's features of the same pictures
     #[arg(long)]
     teacher: PathBuf,
-    /// Index of the pictures (csv)
+    /// Index of the pictures (csv or parquet)
     #[arg(long)]
     index: PathBuf,
     /// Learn from this split, or these (repeat the option)

@@ -33,7 +33,7 @@ pub struct Args {
     /// Folder of the head that belongs to it
     #[arg(long)]
     head: Option<PathBuf>,
-    /// Index of the pictures (csv)
+    /// Index of the pictures (csv or parquet)
     #[arg(long)]
     index: PathBuf,
     /// Folder that the index's file names are relative to

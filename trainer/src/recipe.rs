@@ -48,7 +48,7 @@ pub struct Recipe {
 pub struct Data {
     /// Feature folders; a picture in more than one is seen through one at a time, drawn anew each epoch.
     pub features: Vec<PathBuf>,
-    /// Index of the pictures (csv).
+    /// Index of the pictures (csv or parquet).
     pub index: PathBuf,
     /// Splits of the index; all when empty.
     pub split: Vec<String>,

@@ -17,7 +17,7 @@ use crate::samples::{self, Sample};
 /// Which rows of an index are measured on.
 #[derive(clap::Args)]
 pub struct Source {
-    /// Index of the pictures (csv)
+    /// Index of the pictures (csv or parquet)
     #[arg(long)]
     pub index: PathBuf,
     /// Only this split, or these (repeat the option)

@@ -9,6 +9,7 @@ use reqwest::Url;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
+use super::openaddresses::Service;
 use super::places::Places;
 use super::web::{self, Answer, Lane, address};
 use super::{Common, Find, Item, Part, Source, Terms, Trouble, group, picture, place};
@@ -38,6 +39,8 @@ pub(super) struct Args {
     #[arg(long, hide = true, default_value = "https://api.openstreetcam.org/2.0/photo/")]
     api: String,
     #[command(flatten)]
+    openaddresses: Service,
+    #[command(flatten)]
     pub(super) common: Common,
 }
 
@@ -51,9 +54,9 @@ pub(super) struct KartaView {
 }
 
 impl KartaView {
-    pub(super) fn new(args: &Args) -> Result<Self> {
+    pub(super) async fn new(args: &Args) -> Result<Self> {
         Ok(Self {
-            places: args.places.draw(args.sample, args.seed)?,
+            places: args.places.draw(args.sample, args.seed, &args.openaddresses, &args.common).await?,
             radius: args.radius,
             whole_sequences: args.whole_sequences,
             api: args.api.clone(),

@@ -15,7 +15,8 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::Value;
 
-use super::place;
+use super::openaddresses::Service;
+use super::{Common, place};
 
 /// S2 level of the blocks, about 10 km wide, whose towns are made alike.
 const BLOCK_LEVEL: u64 = 10;
@@ -24,7 +25,8 @@ const BLOCK_LEVEL: u64 = 10;
 #[derive(clap::Args)]
 #[group(required = true, multiple = true)]
 pub(super) struct Places {
-    /// File of OpenAddresses (line-delimited GeoJSON or csv, also as .gz): so many places of each file (repeat the option)
+    /// File of OpenAddresses (line-delimited GeoJSON or csv, also as .gz), or one of its sources, as in us/wa/statewide, which
+    /// is downloaded and has a licence of its own: so many places of each file (repeat the option)
     #[arg(long)]
     addresses: Vec<PathBuf>,
     /// Csv of points with the columns lat and lng (repeat the option)
@@ -39,11 +41,16 @@ impl Places {
     /// `n` places of each file and country, or all where there are fewer; the same for the same seed.
     ///
     /// # Errors
-    /// When a file cannot be read or a country is not known.
-    pub(super) fn draw(&self, n: usize, seed: u64) -> Result<Vec<LatLng>> {
+    /// When a file cannot be read or downloaded, or a country is not known.
+    pub(super) async fn draw(&self, n: usize, seed: u64, service: &Service, common: &Common) -> Result<Vec<LatLng>> {
+        let addresses = service.files(&self.addresses, common).await?;
+        self.draw_of(&addresses, n, seed)
+    }
+
+    fn draw_of(&self, addresses: &[PathBuf], n: usize, seed: u64) -> Result<Vec<LatLng>> {
         let mut places = Vec::new();
-        for (i, file) in self.addresses.iter().chain(&self.points).enumerate() {
-            let is_addresses = i < self.addresses.len();
+        for (i, file) in addresses.iter().chain(&self.points).enumerate() {
+            let is_addresses = i < addresses.len();
             let (drawn, left_out) = sample(file, is_addresses, n, seed.wrapping_add(i as u64))?;
             if left_out > 0 {
                 eprintln!("{}: {left_out} lines have no place and are left out", file.display());
@@ -236,13 +243,14 @@ mod tests {
         let of = |code: &str| Places { addresses: vec![], points: vec![], country: vec![code.into()] };
         // Islands on the other side of the date line are no hindrance.
         for code in ["ch", "nz", "fj", "fr"] {
-            let drawn = of(code).draw(200, 7).unwrap();
+            let drawn = of(code).draw_of(&[], 200, 7).unwrap();
             let inside = |at: &&LatLng| countries::at(**at).is_some_and(|found| found.iso2 == code.to_uppercase());
             assert_eq!((drawn.len(), drawn.iter().filter(inside).count()), (200, 200), "{code}");
         }
         // Nearly half of New Zealand is the north island.
-        let north = of("nz").draw(2000, 1).unwrap().iter().filter(|at| at.lat > -41.6 && at.lng > 172.5).count();
+        let north =
+            of("nz").draw_of(&[], 2000, 1).unwrap().iter().filter(|at| at.lat > -41.6 && at.lng > 172.5).count();
         assert!((800..1000).contains(&north), "{north}");
-        assert!(of("xx").draw(1, 7).unwrap_err().to_string().contains("no such ISO 3166-1 code"));
+        assert!(of("xx").draw_of(&[], 1, 7).unwrap_err().to_string().contains("no such ISO 3166-1 code"));
     }
 }

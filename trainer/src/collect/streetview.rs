@@ -18,6 +18,7 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
+use super::openaddresses::Service;
 use super::places::Places;
 use super::web::{self, Answer, Lane, address};
 use super::{Common, Find, Item, Part, Purse, Source, Terms, Trouble, picture, place, secret};
@@ -61,6 +62,8 @@ pub(super) struct Args {
     #[arg(long, hide = true, default_value = "https://maps.googleapis.com/maps/api/streetview")]
     api: String,
     #[command(flatten)]
+    openaddresses: Service,
+    #[command(flatten)]
     pub(super) common: Common,
 }
 
@@ -97,7 +100,7 @@ struct Location {
 }
 
 impl StreetView {
-    pub(super) fn new(args: &Args) -> Result<Self> {
+    pub(super) async fn new(args: &Args) -> Result<Self> {
         if let Some(heading) = args.headings.iter().find(|heading| **heading > 360) {
             bail!("--headings {heading}: must be 0 to 360");
         }
@@ -113,7 +116,7 @@ impl StreetView {
             Err(_) => None,
         };
         Ok(Self {
-            places: args.places.draw(args.sample, args.seed)?,
+            places: args.places.draw(args.sample, args.seed, &args.openaddresses, &args.common).await?,
             headings: args.headings.clone(),
             fov: args.fov,
             radius: args.radius,

@@ -302,4 +302,29 @@ mod tests {
         assert_eq!(seconds_of("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO));
         assert_eq!(seconds_of("later"), None);
     }
+
+    #[tokio::test]
+    async fn a_server_that_asks_for_time_gets_it() {
+        let asked = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+        let times = asked.clone();
+        let answer = move || async move {
+            let mut times = times.lock().unwrap();
+            times.push(std::time::Instant::now());
+            match times.len() {
+                1 => (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "2")]),
+                2 => (StatusCode::SERVICE_UNAVAILABLE, [("x-nothing", "")]),
+                _ => (StatusCode::OK, [("x-nothing", "")]),
+            }
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = Url::parse(&format!("http://{}/", listener.local_addr().unwrap())).unwrap();
+        let app = axum::Router::new().fallback(answer);
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        let manners = Manners { first_wait: Duration::from_millis(1), ..Manners::default() };
+        Lane::new(Duration::ZERO, &manners).unwrap().get(&url, |answer| answer.success().map(drop)).await.unwrap();
+        let waited: Vec<Duration> = asked.lock().unwrap().windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert_eq!(waited.len(), 2);
+        assert!(waited[0] >= Duration::from_secs(2), "the server said so: {waited:?}");
+        assert!(waited[1] < Duration::from_secs(2), "then it did not: {waited:?}");
+    }
 }

@@ -1,5 +1,6 @@
 //! Which pictures are learned from and which measure: groups stay whole, and what measures is far from what is learned.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
@@ -13,49 +14,48 @@ use sha2::{Digest, Sha256};
 use super::Row;
 use crate::share;
 
-const TRAIN: &str = "train";
-const DEV: &str = "dev";
-const HELD_OUT: &str = "held_out";
+pub(super) const TRAIN: &str = "train";
+pub(super) const DEV: &str = "dev";
+pub(super) const HELD_OUT: &str = "held_out";
 /// S2 level at which two coordinates are one place, about a metre.
-const ONE_PLACE: u64 = 23;
+pub(super) const ONE_PLACE: u64 = 23;
 
 /// How pictures are split.
 #[derive(clap::Args)]
 pub(super) struct Splits {
     /// Share of the groups that goes to the split `dev`
     #[arg(long, default_value_t = 0.05, value_parser = share)]
-    dev: f64,
+    pub(super) dev: f64,
     /// Share of the S2 cells of --held-out-level whose pictures all go to the split `held_out`
     #[arg(long, default_value_t = 0.0, value_parser = share)]
-    held_out: f64,
+    pub(super) held_out: f64,
     /// S2 level of the cells that are held out
     #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u64).range(0..=30))]
-    held_out_level: u64,
+    pub(super) held_out_level: u64,
     /// Metres between a picture that is learned from and one that measures, at least
     #[arg(long, default_value_t = 1000.0)]
-    apart: f64,
+    pub(super) apart: f64,
     /// Other seeds split otherwise
     #[arg(long, default_value_t = 1)]
-    seed: u64,
+    pub(super) seed: u64,
 }
 
 impl Splits {
-    /// Joins groups that share a place, names them all by one of them, and gives each row its split. A place of more than
+    /// Joins groups that share a place, names them all by the first of them, and gives each row its split. A place of more than
     /// `cap` pictures is a town's and joins nothing, or all that was ever taken in towns would be one group; 0 for any.
     pub(super) fn assign(&self, rows: &mut [Row], cap: usize) {
-        let groups = joined(rows, cap);
-        let names: Vec<String> = groups.iter().map(|first| rows[*first].group.clone()).collect();
+        let names = joined(rows, cap);
         for (row, name) in rows.iter_mut().zip(names) {
             row.group = name;
         }
         let is_held_out = |row: &&Row| {
             let cell = row.at.map(|at| leaf(at).parent(self.held_out_level).to_token());
-            cell.is_some_and(|cell| self.chance("cell", &cell) < self.held_out)
+            cell.is_some_and(|cell| chance(self.seed, "cell", &cell) < self.held_out)
         };
         // One picture in such a cell takes its group with it.
         let held_out: HashSet<String> = rows.par_iter().filter(is_held_out).map(|row| row.group.clone()).collect();
         rows.par_iter_mut().for_each(|row| {
-            let is_dev = self.chance("group", &row.group) < self.dev;
+            let is_dev = chance(self.seed, "group", &row.group) < self.dev;
             row.split = if held_out.contains(&row.group) {
                 HELD_OUT
             } else if is_dev {
@@ -66,13 +66,6 @@ impl Splits {
         });
     }
 
-    /// A number from 0 to 1 that a name always has.
-    fn chance(&self, what: &str, name: &str) -> f64 {
-        let hash = Sha256::digest(format!("{} {what} {name}", self.seed));
-        let number = hash.iter().take(6).fold(0u64, |number, byte| number << 8 | u64::from(*byte));
-        number as f64 / (1u64 << 48) as f64
-    }
-
     /// For each row whether it lies too near to one that measures what is not to know of it: what is learned from to any
     /// other, `dev` to what is held out.
     pub(super) fn too_near(&self, rows: &[Row]) -> Vec<bool> {
@@ -81,12 +74,9 @@ impl Splits {
             RTree::bulk_load(places.map(LatLng::to_unit_vector).collect())
         };
         let (measures, held_out) = (places(&[DEV, HELD_OUT]), places(&[HELD_OUT]));
-        // The straight way through the earth between places so far apart along it.
-        let chord = 2.0 * libm::sin((self.apart / EARTH_RADIUS_M / 2.0).min(std::f64::consts::FRAC_PI_2));
         let is_near = |at: LatLng, tree: &RTree<[f64; 3]>| {
             let at = at.to_unit_vector();
-            tree.nearest_neighbor(&at)
-                .is_some_and(|other| at.iter().zip(other).map(|(a, b)| (a - b).powi(2)).sum::<f64>() < chord.powi(2))
+            tree.nearest_neighbor(&at).is_some_and(|other| is_nearer(at, *other, self.apart))
         };
         let from = |row: &Row| match row.split {
             TRAIN => Some(&measures),
@@ -97,32 +87,92 @@ impl Splits {
     }
 }
 
-/// For each row the first row of its group, where groups that share a place of at most `cap` pictures are one.
-fn joined(rows: &[Row], cap: usize) -> Vec<usize> {
-    let mut first: Vec<usize> = (0..rows.len()).collect();
-    let (mut of_group, mut of_place) = (HashMap::new(), HashMap::new());
+/// A number from 0 to 1 that a name always has.
+pub(super) fn chance(seed: u64, what: &str, name: &str) -> f64 {
+    let hash = Sha256::digest(format!("{seed} {what} {name}"));
+    let number = hash.iter().take(6).fold(0u64, |number, byte| number << 8 | u64::from(*byte));
+    number as f64 / (1u64 << 48) as f64
+}
+
+/// Whether two places, as unit vectors, are less than so many metres along the earth apart.
+pub(super) fn is_nearer(a: [f64; 3], b: [f64; 3], metres: f64) -> bool {
+    // The straight way through the earth between places so far apart along it.
+    let chord = 2.0 * libm::sin((metres / EARTH_RADIUS_M / 2.0).min(std::f64::consts::FRAC_PI_2));
+    a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f64>() < chord.powi(2)
+}
+
+/// For each row the name of its group, where groups that share a place of at most `cap` pictures are one.
+fn joined(rows: &[Row], cap: usize) -> Vec<String> {
     let place = |row: &Row| row.at.map(|at| leaf(at).parent(ONE_PLACE).0);
     let mut pictures: HashMap<u64, usize> = HashMap::new();
     rows.iter().filter_map(place).for_each(|place| *pictures.entry(place).or_default() += 1);
-    for (i, row) in rows.iter().enumerate() {
-        let place = place(row).filter(|place| cap == 0 || pictures[place] <= cap);
-        let by_group = *of_group.entry(row.group.as_str()).or_insert(i);
-        let by_place = place.map_or(i, |place| *of_place.entry(place).or_insert(i));
-        for other in [by_group, by_place] {
-            let (a, b) = (root(&mut first, i), root(&mut first, other));
-            first[a.max(b)] = a.min(b);
-        }
-    }
-    (0..rows.len()).map(|i| root(&mut first, i)).collect()
+    let mut groups = Groups::default();
+    let numbers: Vec<usize> = rows
+        .iter()
+        .map(|row| groups.add(&row.group, place(row).filter(|place| cap == 0 || pictures[place] <= cap)))
+        .collect();
+    numbers.into_iter().map(|number| groups.name(number).to_owned()).collect()
 }
 
-/// The first of those that `i` is joined with; the way to it gets shorter.
-fn root(first: &mut [usize], mut i: usize) -> usize {
-    while first[i] != i {
-        first[i] = first[first[i]];
-        i = first[i];
+/// Groups, of which those that share a place are one.
+#[derive(Default)]
+pub(super) struct Groups<'a> {
+    names: Vec<Cow<'a, str>>,
+    numbers: HashMap<Cow<'a, str>, usize>,
+    of_place: HashMap<u64, usize>,
+    /// For each group one that it is joined with, by name no later; itself for the first of them.
+    first: Vec<usize>,
+}
+
+impl<'a> Groups<'a> {
+    /// Adds a group, or says that it is at a place; returns its number.
+    pub(super) fn add(&mut self, name: impl Into<Cow<'a, str>>, place: Option<u64>) -> usize {
+        let name = name.into();
+        let number = match self.numbers.get(&name) {
+            Some(number) => *number,
+            None => {
+                let number = self.names.len();
+                self.names.push(name.clone());
+                self.numbers.insert(name, number);
+                self.first.push(number);
+                number
+            }
+        };
+        if let Some(place) = place {
+            let other = *self.of_place.entry(place).or_insert(number);
+            let (a, b) = (self.root(number), self.root(other));
+            let (first, second) = if self.names[a] <= self.names[b] { (a, b) } else { (b, a) };
+            self.first[second] = first;
+        }
+        number
     }
-    i
+
+    /// How many there are.
+    #[cfg(feature = "cluster")]
+    pub(super) fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    /// What a group was called when it was added.
+    #[cfg(feature = "cluster")]
+    pub(super) fn own_name(&self, number: usize) -> &str {
+        &self.names[number]
+    }
+
+    /// What those are called that a group is joined with, itself included.
+    pub(super) fn name(&mut self, number: usize) -> &str {
+        let root = self.root(number);
+        &self.names[root]
+    }
+
+    /// The first of those that a group is joined with; the way to it gets shorter.
+    fn root(&mut self, mut number: usize) -> usize {
+        while self.first[number] != number {
+            self.first[number] = self.first[self.first[number]];
+            number = self.first[number];
+        }
+        number
+    }
 }
 
 /// For each row whether it is among the first `cap` of those with its key, in an order that has nothing to do with theirs.

@@ -24,7 +24,7 @@ const CELL_LEVEL: u64 = 8;
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  landfall-train stats --index index.csv --split train --out stats.html")]
 pub struct Args {
-    /// Index of the pictures (csv)
+    /// Index of the pictures (csv or parquet)
     #[arg(long)]
     index: PathBuf,
     /// Only this split of the index, or these (repeat the option)

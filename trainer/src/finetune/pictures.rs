@@ -75,14 +75,19 @@ impl Cache {
             std: [1.0; 3],
         };
         let decode =
-            |picture: &&Path| -> Result<Vec<u8>> { Ok(preprocess.resize(&images.picture(picture)?, Square::CENTRAL)) };
+            |picture: &Path| -> Result<Vec<u8>> { Ok(preprocess.resize(&images.picture(picture)?, Square::CENTRAL)) };
         let mut out = File::create(&file).with_context(|| format!("cannot write {}", file.display()))?;
         let style = ProgressStyle::with_template("decoding: {wide_bar} {pos}/{len} pictures, {per_sec}, {eta} left")?;
         let progress = ProgressBar::new(pictures.len() as u64).with_style(style);
-        for block in pictures.chunks(64) {
-            let decoded: Vec<_> = block.par_iter().map(decode).collect();
-            for picture in decoded {
-                out.write_all(&picture?)?;
+        // Read in the order in which they lie, written each to its place in the list.
+        let mut order: Vec<(usize, &Path)> = pictures.iter().copied().enumerate().collect();
+        images.sort(&mut order, |(_, picture)| picture);
+        for block in order.chunks(64) {
+            let decoded: Vec<_> = block.par_iter().map(|(_, picture)| decode(picture)).collect();
+            for ((i, _), picture) in block.iter().zip(decoded) {
+                let picture = picture?;
+                out.seek(SeekFrom::Start((i * BYTES) as u64))?;
+                out.write_all(&picture)?;
                 progress.inc(1);
             }
         }

@@ -17,7 +17,7 @@ pub struct Choice {
     /// Feature folder instead of the recipe's (repeat the option for several variants of the pictures)
     #[arg(long)]
     pub features: Vec<PathBuf>,
-    /// Index of the pictures instead of the recipe's (csv)
+    /// Index of the pictures instead of the recipe's (csv or parquet)
     #[arg(long)]
     pub index: Option<PathBuf>,
     /// Cell table instead of the recipe's

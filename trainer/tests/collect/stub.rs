@@ -140,6 +140,7 @@ impl Stub {
             .route("/mapillary", get(mapillary))
             .route("/kartaview", get(kartaview))
             .route("/picture/{seed}", get(plain))
+            .route("/picture/lth/{seed}", get(plain))
             .layer(middleware::from_fn_with_state(world.clone(), fail))
             .with_state(world.clone());
         runtime.spawn(async move { axum::serve(listener, app).await });
@@ -198,6 +199,8 @@ async fn flickr(State(world): Shared, Query(asked): Asked) -> Response {
         ("format", "json"),
         ("nojsoncallback", "1"),
         ("has_geo", "1"),
+        ("accuracy", "6"),
+        ("privacy_filter", "1"),
         ("media", "photos"),
         ("per_page", "250"),
         ("sort", "interestingness-desc"),
@@ -402,7 +405,7 @@ async fn kartaview(State(world): Shared, Query(asked): Asked) -> Response {
                 "heading": if i == 4 { json!("north") } else { json!("-167.5") }, "shotDate": "2016-04-16 09:00:45",
                 "projection": if i % 10 == 3 { "SPHERE" } else { "PLANE" }, "fieldOfView": null,
                 "sequenceId": (i / 13).to_string(),
-                "fileurl": format!("{}/picture/{}?size={{{{sizeprefix}}}}", world.base, 100_000 + i),
+                "fileurl": format!("{}/picture/{{{{sizeprefix}}}}/{}", world.base, 100_000 + i),
             })
         })
         .collect();

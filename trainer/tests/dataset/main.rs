@@ -5,6 +5,10 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+mod bucket;
 
 fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
@@ -73,6 +77,19 @@ fn photographs_become_a_data_set() {
     must(dir, index);
     assert!(std::fs::read(dir.join("index.csv")).unwrap() == once, "it repeats");
 
+    // Whole cells of the earth are held out.
+    must(dir, &index.replace("index.csv", "held.csv").replace("--dev 0.4", "--held-out 0.5 --held-out-level 2"));
+    let splits = column(&dir.join("held.csv"), "split");
+    let places = column(&dir.join("held.csv"), "lat").into_iter().zip(column(&dir.join("held.csv"), "lng"));
+    let cells = places.map(|(lat, lng)| {
+        let at = landfall_model::LatLng::new(lat.parse().unwrap(), lng.parse().unwrap()).unwrap();
+        landfall_model::cells::leaf(at).parent(2)
+    });
+    let pairs: BTreeSet<_> = cells.zip(splits.iter().map(|split| split == "held_out")).collect();
+    let cells: BTreeSet<_> = pairs.iter().map(|(cell, _)| cell).collect();
+    assert_eq!(pairs.len(), cells.len(), "a cell is in two splits");
+    assert!(pairs.iter().any(|(_, held)| *held) && pairs.iter().any(|(_, held)| !held));
+
     // A shard that is missing is made again, the others are not.
     let shard = "shard --index DIR/index.csv --images DIR/collected --per 7 --out DIR/shards";
     must(dir, shard);
@@ -132,12 +149,73 @@ fn photographs_become_a_data_set() {
     must(dir, "merge DIR/part-1 DIR/part-2 --out DIR/features-merged");
     let (_, merged) = landfall_trainer::embed::load(&dir.join("features-merged")).unwrap();
     assert!(merged == landfall_trainer::embed::load(&dir.join("features-shards")).unwrap().1);
-    assert!(landfall_trainer::embed::load(&dir.join("part-1")).unwrap().1.len() == merged.len().div_ceil(2));
+    assert_eq!(landfall_trainer::embed::load(&dir.join("part-1")).unwrap().1.len(), merged.len() / 2);
     must(dir, "stats --index DIR/index.csv --out DIR/stats.html");
     assert!(std::fs::read_to_string(dir.join("stats.html")).unwrap().contains("United States"));
-    let rows = |images: &str| std::fs::read(dir.join(format!("features-{images}/rows.f32"))).unwrap();
-    assert!(rows("shards") == rows("collected"));
+    let features = |images: &str| landfall_trainer::embed::load(&dir.join(format!("features-{images}"))).unwrap().1;
+    assert!(features("shards") == features("collected"));
     let evaluate = "evaluate --json --bundle pocket --index DIR/index.csv --split dev --views 1";
     let from = |what: &str| must(dir, &format!("{evaluate} {what}"));
     assert_eq!(from("--images DIR/shards"), from("--features DIR/features-collected"));
+}
+
+#[test]
+fn shards_lie_in_a_bucket_as_on_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    write_photos(dir);
+    // A picture of more bytes than an upload's part, and than a block that is read.
+    let noise =
+        |x: u32, y: u32, i: u32| (x.wrapping_mul(2_654_435_761) ^ y.wrapping_mul(40_503 + i)).rotate_left(x % 32) as u8;
+    let large = image::RgbImage::from_fn(2400, 2000, |x, y| image::Rgb([0, 1, 2].map(|i| noise(x, y, i))));
+    large.save(dir.join("photos/large.png")).unwrap();
+    assert!(std::fs::metadata(dir.join("photos/large.png")).unwrap().len() > 12 << 20);
+    let places = std::fs::read_to_string(dir.join("places.csv")).unwrap() + "large.png,10,20,large,CC0\n";
+    std::fs::write(dir.join("places.csv"), places).unwrap();
+    must(dir, "collect folder DIR/photos --places DIR/places.csv --out DIR/collected/photos");
+    must(dir, "index DIR/collected/photos --images DIR/collected --out DIR/index.parquet");
+
+    let bucket = Arc::new(bucket::Bucket::default());
+    let address = bucket.serve();
+    let in_bucket = |key: &str, args: &str| {
+        let args = args.replace("DIR", &dir.display().to_string());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_landfall-train"));
+        command.args(args.split_whitespace()).current_dir(workspace()).envs([
+            ("AWS_ENDPOINT_URL", address.as_str()),
+            ("AWS_ALLOW_HTTP", "true"),
+            ("AWS_ACCESS_KEY_ID", key),
+            ("AWS_SECRET_ACCESS_KEY", "landfall-stub-secret"),
+        ]);
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let shard = "shard --index DIR/index.parquet --images DIR/collected --per 9 --out ";
+    must(dir, &format!("{shard} DIR/shards"));
+    let upload = format!("{shard} s3://bucket/some/set");
+    let (code, error) = in_bucket("a-wrong-key", &upload);
+    assert!(code == Some(3) && error.contains("s3://bucket/some/set/shards.json"), "{error}");
+    assert!(!error.contains("landfall-stub-secret"), "{error}");
+    assert_eq!(in_bucket(bucket::KEY, &upload).0, Some(0));
+    let objects = bucket.objects();
+    for (key, bytes) in &objects {
+        let file = dir.join("shards").join(key.strip_prefix("some/set/").unwrap());
+        assert!(std::fs::read(&file).unwrap() == bytes[..], "{key}");
+    }
+    assert_eq!(objects.len(), dir.join("shards").read_dir().unwrap().count());
+    assert_eq!(bucket.uploads.load(Ordering::SeqCst), 1, "only the shard of the large picture goes up in parts");
+    // What is there is not sent again.
+    assert_eq!(in_bucket(bucket::KEY, &upload).0, Some(0));
+    assert_eq!(bucket.uploads.load(Ordering::SeqCst), 1);
+
+    let embed = "embed --encoder model/bundles/pocket/bundle.json --index DIR/index.parquet --images";
+    must(dir, &format!("{embed} DIR/collected --out DIR/features"));
+    let (code, error) = in_bucket(bucket::KEY, &format!("{embed} s3://bucket/some/set --out DIR/features-bucket"));
+    assert_eq!(code, Some(0), "{error}");
+    let load = |name: &str| landfall_trainer::embed::load(&dir.join(name)).unwrap().1;
+    assert!(load("features-bucket") == load("features"));
+    let blocks: usize = objects.values().map(|object| object.len().div_ceil(2 << 20)).sum();
+    let ranges = bucket.ranges.load(Ordering::SeqCst);
+    assert!(ranges < 3 * blocks, "{ranges} reads of {blocks} blocks: each is to be read about once");
+    let (code, error) = in_bucket(bucket::KEY, &format!("{embed} s3://bucket/nothing --out DIR/none"));
+    assert!(code == Some(2) && error.contains("holds no shards"), "{error}");
 }

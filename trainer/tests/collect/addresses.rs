@@ -1,0 +1,77 @@
+//! OpenAddresses' index and files, and places drawn from them.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use axum::Router;
+use axum::extract::{Path, Query};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Json};
+use axum::routing::get;
+use serde_json::json;
+
+use super::{Stub, fails, must};
+
+/// Serves the index and a file, whose first request breaks; counts how often files are asked for.
+fn serve(asked: Arc<AtomicUsize>) -> String {
+    let index = |Query(query): Query<std::collections::HashMap<String, String>>| async move {
+        let entry = |source: &str, layer: &str, job: u32| json!({ "id": 1, "source": source, "layer": layer, "name": "state", "job": job });
+        let all =
+            [entry("xx/here", "addresses", 7), entry("xx/here", "buildings", 8), entry("xx/here_too", "addresses", 9)];
+        Json(
+            all.into_iter()
+                .filter(|entry| entry["source"].as_str().unwrap().contains(&query["source"]))
+                .collect::<Vec<_>>(),
+        )
+    };
+    let file = move |Path(job): Path<u32>| async move {
+        if job != 7 {
+            return StatusCode::NOT_FOUND.into_response();
+        }
+        if asked.fetch_add(1, Ordering::SeqCst) == 0 {
+            return StatusCode::BAD_GATEWAY.into_response();
+        }
+        let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        for lng in 0..10 {
+            let point = json!({ "type": "Feature", "properties": { "number": "1", "street": "Hidden Lane" },
+                "geometry": { "type": "Point", "coordinates": [lng, 10.5] } });
+            writeln!(gz, "{point}").unwrap();
+        }
+        gz.finish().unwrap().into_response()
+    };
+    let app = Router::new().route("/data", get(index)).route("/job/{job}/source.geojson.gz", get(file));
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        tokio::runtime::Runtime::new().unwrap().block_on(async {
+            axum::serve(tokio::net::TcpListener::from_std(listener).unwrap(), app).await.unwrap();
+        });
+    });
+    base
+}
+
+#[test]
+fn collect_streetview_draws_from_sources_of_openaddresses() {
+    let dir = tempfile::tempdir().unwrap();
+    let (stub, asked) = (Stub::start(false), Arc::new(AtomicUsize::new(0)));
+    let base = serve(asked.clone());
+    let args = format!(
+        "streetview --addresses-index {base}/data --addresses-files {base}/job --api {}/streetview --between 0 \
+         --first-wait 0.005 --out {}/out --dry-run --addresses",
+        stub.base,
+        dir.path().display()
+    );
+    let plan = must(&format!("{args} xx/here"));
+    assert!(plan.contains("10 places"), "{plan}");
+    let file = dir.path().join("out/addresses/xx-here-7.geojson.gz");
+    assert!(file.is_file() && asked.load(Ordering::SeqCst) == 2);
+    assert_eq!(must(&format!("{args} xx/here")), plan);
+    assert_eq!(asked.load(Ordering::SeqCst), 2, "it is there");
+    assert_eq!(must(&format!("{args} {}", file.display())), plan, "a file's places are drawn in the same way");
+    let said = fails(&format!("{args} xx/nowhere"), 2);
+    assert!(said.contains("xx/nowhere is no file") && said.contains("/data?source=xx%2Fnowhere"), "{said}");
+    let said = fails(&format!("{args} xx/here_too"), 2);
+    assert!(said.contains("404"), "{said}");
+}
