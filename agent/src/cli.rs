@@ -59,10 +59,22 @@ struct Play {
     /// Rounds to play at most; the arena's games have this many
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
+    /// Games to play, one after another; more than one where the site's terms concern nobody else
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    games: u32,
+    /// Seconds between two games
+    #[arg(long, default_value_t = 2.0, value_parser = seconds)]
+    pause: f64,
+    /// Set the pin and say why; you press the button, and may move the pin before. Shows the window
+    #[arg(long)]
+    assist: bool,
+    /// Kilometres that the pin may be off from where it is wanted; else the round fails
+    #[arg(long, value_name = "KM", default_value_t = 25.0, value_parser = kilometres)]
+    max_pin_error: f64,
     /// Folder for the record
     #[arg(long, default_value = "runs")]
     runs: PathBuf,
-    /// Print one JSON object
+    /// Print one JSON object a game
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -153,8 +165,24 @@ struct ArenaArgs {
 }
 
 #[derive(Args)]
-#[command(after_help = "Example:\n  landfall doctor --json")]
+#[command(
+    after_help = "Examples:\n  landfall doctor --json\n  landfall doctor --site mine.toml http://127.0.0.1:8000/game"
+)]
 struct Doctor {
+    /// Address of a page to try a site's profile on; the local arena when only --site is given
+    url: Option<Url>,
+    /// Site profile to try: a name or a file [default: the one whose host the address has]
+    #[arg(long)]
+    site: Option<String>,
+    /// Picture of the page to write (PNG)
+    #[arg(long, value_name = "FILE", default_value = "landfall-doctor.png")]
+    picture: PathBuf,
+    /// A running WebDriver server in place of our own chromedriver
+    #[arg(long, value_name = "URL")]
+    webdriver: Option<Url>,
+    /// The account on the site is yours, and the game concerns nobody else
+    #[arg(long)]
+    i_own_this_account: bool,
     /// Measure the encoder instead: milliseconds a view on one thread
     #[arg(long)]
     bench: bool,
@@ -163,6 +191,16 @@ struct Doctor {
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds = text.parse().ok().filter(|seconds: &f64| (0.0..=86_400.0).contains(seconds));
+    seconds.ok_or_else(|| format!("`{text}` is not a number of seconds, 0 to 86400"))
+}
+
+fn kilometres(text: &str) -> Result<f64, String> {
+    let kilometres = text.parse().ok().filter(|kilometres: &f64| *kilometres > 0.0);
+    kilometres.ok_or_else(|| format!("`{text}` is not a number of kilometres above 0"))
 }
 
 fn scale(text: &str) -> Result<MapScale, String> {

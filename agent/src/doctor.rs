@@ -1,5 +1,7 @@
 //! `doctor`: what is there, what is missing, and how to mend it.
 
+pub mod site;
+
 use std::path::Path;
 use std::process::Command;
 use std::time::Instant;

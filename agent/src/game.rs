@@ -11,7 +11,7 @@ use url::Url;
 
 use crate::decide::{Answer, Question, decide};
 use crate::record::{self, FORMAT, Map, Pin, Recorder, Round, Seconds, View};
-use crate::site::page::Page;
+use crate::site::page::{Guessed, Page};
 use crate::{look, map};
 
 /// A game as it stands: rounds played so far.
@@ -41,9 +41,31 @@ pub struct PlayOptions {
     pub scale: Option<MapScale>,
     /// Rounds to stop after, for games without end.
     pub rounds: u32,
+    /// A pin that cannot be set within so many metres of where it is wanted is not sent.
+    pub max_pin_error_m: f64,
+    /// Who sends the guess.
+    pub sender: Sender,
 }
 
-/// Plays the game on a page to its end. `told` hears of each round that is over.
+/// Who sends the guess, once the pin is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sender {
+    /// The agent.
+    Agent,
+    /// A person at the browser, who may move the pin before.
+    Person,
+}
+
+/// What a game tells while it is played.
+#[derive(Debug)]
+pub enum News<'a> {
+    /// The pin is set, and a person is to send the guess.
+    Set(&'a Round),
+    /// A round is over.
+    Over(&'a Round),
+}
+
+/// Plays the game on a page to its end. `told` hears of each round.
 ///
 /// # Errors
 /// When the page, the browser or the classifier fails; the rounds played until then stay recorded, and the message
@@ -52,7 +74,7 @@ pub async fn play(
     page: &Page,
     classifier: Arc<Classifier>,
     options: &PlayOptions,
-    mut told: impl FnMut(&Round),
+    mut told: impl FnMut(News<'_>),
 ) -> Result<Game> {
     page.await_round().await?;
     let name = page.read(&page.profile.page.map_name).await?.unwrap_or_else(|| "unknown map".to_owned());
@@ -74,9 +96,9 @@ pub async fn play(
     let kept = || format!("the rounds played so far are in {}", recorder.dir.display());
     loop {
         let n = u32::try_from(game.rounds.len())? + 1;
-        let mut player = Player { page, classifier: &classifier, recorder: &recorder, map: &game.map };
-        let (round, guessed) = player.round(n).await.with_context(kept)?;
-        told(&round);
+        let mut player = Player { page, classifier: &classifier, recorder: &recorder, map: &game.map, options };
+        let (round, guessed) = player.round(n, &mut told).await.with_context(kept)?;
+        told(News::Over(&round));
         game.rounds.push(round);
         game.tally(None);
         record::write_json(&recorder.dir.join("game.json"), &game)?;
@@ -102,10 +124,11 @@ struct Player<'a> {
     classifier: &'a Arc<Classifier>,
     recorder: &'a Recorder,
     map: &'a Map,
+    options: &'a PlayOptions,
 }
 
 impl Player<'_> {
-    async fn round(&mut self, n: u32) -> Result<(Round, crate::site::page::Guessed)> {
+    async fn round(&mut self, n: u32, told: &mut impl FnMut(News<'_>)) -> Result<(Round, Guessed)> {
         let start = Instant::now();
         let url: Url = self.page.address().await?;
         let dir = self.recorder.round_dir(n)?;
@@ -154,9 +177,15 @@ impl Player<'_> {
         record::write_json(&dir.join("round.json"), &round)?;
         let thought = start.elapsed();
 
-        let placed = map::place_pin(self.page, answer.pin.at).await?;
+        let placed = map::place_pin(self.page, answer.pin.at, self.options.max_pin_error_m).await?;
         let set = start.elapsed();
-        let guessed = self.page.guess().await?;
+        let guessed = match self.options.sender {
+            Sender::Agent => self.page.guess().await?,
+            Sender::Person => {
+                told(News::Set(&round));
+                self.page.await_guess().await?
+            }
+        };
         let outcome = self.page.outcome(&guessed).await?;
         let at = outcome.guess.unwrap_or(placed.at);
         round.pin = Some(Pin {

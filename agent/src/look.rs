@@ -5,11 +5,11 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use image::codecs::jpeg::JpegEncoder;
 use landfall_model::preprocess;
-use thirtyfour::WebElement;
 
 use crate::failure::surroundings;
 use crate::hands::{self, Pixel};
-use crate::site::page::{PATIENCE, Page};
+use crate::site::page::{Found, PATIENCE, Page};
+use crate::site::ways::Ways;
 
 /// One view as it is recorded and classified: the JPEG, not what it was made from, so that a record repeats.
 #[derive(Clone, Debug)]
@@ -75,12 +75,12 @@ async fn look(page: &Page) -> Result<Vec<View>> {
 }
 
 /// A picture of the view once two in a row are the same.
-async fn still(page: &Page, view: &WebElement) -> Result<Vec<u8>> {
+async fn still(page: &Page, view: &Found) -> Result<Vec<u8>> {
     let start = Instant::now();
-    let mut last = view.screenshot_as_png().await?;
+    let mut last = page.picture(view).await?;
     loop {
         hands::pause(page.profile.look.still_ms).await;
-        let next = view.screenshot_as_png().await?;
+        let next = page.picture(view).await?;
         if next == last {
             return Ok(next);
         }
@@ -92,11 +92,11 @@ async fn still(page: &Page, view: &WebElement) -> Result<Vec<u8>> {
 }
 
 /// Turns the view clockwise: by as many strokes of a key as come nearest where the profile knows one, else by dragging.
-async fn turn(page: &Page, view: &WebElement, degrees: f64) -> Result<()> {
+async fn turn(page: &Page, view: &Found, degrees: f64) -> Result<()> {
     let Some(key) = &page.profile.look.key else { return drag(page, degrees).await };
     let strokes = (degrees.abs() / key.degrees).round() as usize;
     let stroke = if degrees < 0.0 { &key.left } else { &key.right };
-    view.send_keys(stroke.repeat(strokes)).await?;
+    page.keys(view, &stroke.repeat(strokes)).await?;
     // The heading is cheaper to ask for than a picture: pictures can wait until it rests.
     let mut last = None;
     for _ in 0..20 {
@@ -120,7 +120,7 @@ async fn drag(page: &Page, degrees: f64) -> Result<()> {
     let middle = rect.at(0.5, 0.45);
     for _ in 0..drags as usize {
         let (from, to) = (Pixel { x: middle.x + half, ..middle }, Pixel { x: middle.x - half, ..middle });
-        hands::drag(&page.driver, from, to).await?;
+        page.drag(from, to).await?;
     }
     Ok(())
 }
@@ -147,13 +147,20 @@ struct Hidden;
 impl Hidden {
     async fn over(page: &Page) -> Result<Self> {
         let script = "const style = document.createElement('style'); style.id = 'landfall-look'; \
-            style.textContent = arguments[0] + '{visibility: hidden !important}'; document.head.append(style)";
-        page.driver.execute(script, vec![page.profile.look.hide.any().into()]).await?;
+            style.textContent = arguments[0].map(way => way.css).join() + '{visibility: hidden !important}'; \
+            document.head.append(style)";
+        Self::everywhere(page, script).await?;
         Ok(Self)
     }
 
     async fn restore(self, page: &Page) -> Result<()> {
-        page.driver.execute("document.getElementById('landfall-look')?.remove()", vec![]).await?;
+        Self::everywhere(page, "document.querySelectorAll('#landfall-look').forEach(style => style.remove())").await
+    }
+
+    /// Runs a script, which answers nothing, in every frame where something lies over the view.
+    async fn everywhere(page: &Page, script: &str) -> Result<()> {
+        let hide: &Ways = &page.profile.look.hide;
+        page.ask::<()>(hide, script, vec![]).await?;
         Ok(())
     }
 }

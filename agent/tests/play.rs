@@ -4,16 +4,19 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Arc;
 
 use landfall_agent::arena::{Arena, ArenaOptions, RoundSource};
 use landfall_agent::browser::{self, BrowserOptions};
 use landfall_agent::failure::exit_code;
+use landfall_agent::game::{self, News, PlayOptions, Sender};
 use landfall_agent::site::Profile;
 use landfall_agent::site::guard::Consent;
 use landfall_agent::site::page::Page;
 use landfall_agent::{look, map};
-use landfall_model::LatLng;
+use landfall_model::{Bundle, Classifier, LatLng};
 use serde_json::Value;
+use thirtyfour::By;
 use tokio::sync::Mutex;
 use url::Url;
 
@@ -133,7 +136,7 @@ async fn places_the_pin_anywhere_on_the_map() {
         [(45.76, 4.83), (-54.8, -68.3), (78.2, 15.6), (-17.8, 179.97), (65.5, -179.9), (0.0, 0.0), (-45.9, 170.5)]
     {
         let wanted = LatLng::new(lat, lng).unwrap();
-        let placed = map::place_pin(&page, wanted).await.unwrap();
+        let placed = map::place_pin(&page, wanted, 25_000.0).await.unwrap();
         let error_m = placed.at.distance_m(wanted);
         assert!(
             error_m < 1.5 * placed.metres_per_pixel && placed.metres_per_pixel < 25_000.0,
@@ -142,7 +145,7 @@ async fn places_the_pin_anywhere_on_the_map() {
     }
     // What we read back is what the page sends, to the pixel.
     let wanted = LatLng::new(-33.9, 18.4).unwrap();
-    let placed = map::place_pin(&page, wanted).await.unwrap();
+    let placed = map::place_pin(&page, wanted, 25_000.0).await.unwrap();
     let guessed = page.guess().await.unwrap();
     let outcome = page.outcome(&guessed).await.unwrap();
     assert!(outcome.guess.unwrap().distance_m(placed.at) <= placed.metres_per_pixel);
@@ -155,7 +158,7 @@ async fn the_page_does_not_hold_the_truth_before_the_guess() {
     let _browser = BROWSER.lock().await;
     let (arena, page) = open_arena(7).await;
     let before = page.driver.source().await.unwrap();
-    map::place_pin(&page, LatLng::new(10.0, 10.0).unwrap()).await.unwrap();
+    map::place_pin(&page, LatLng::new(10.0, 10.0).unwrap(), 25_000.0).await.unwrap();
     let pinned = page.driver.source().await.unwrap();
     let guessed = page.guess().await.unwrap();
     let truth = page.outcome(&guessed).await.unwrap().truth.unwrap();
@@ -189,4 +192,68 @@ fn another_count_than_the_pages_is_a_no_and_the_record_is_kept() {
     assert_ne!(game["rounds"][0]["score"], game["rounds"][0]["page_score"]);
     let record = Path::new(game["record"].as_str().unwrap());
     assert!(record.join("game.json").is_file() && record.join("round_1/round.json").is_file());
+}
+
+#[test]
+fn games_follow_each_other() {
+    let _browser = BROWSER.blocking_lock();
+    let runs = tempfile::tempdir().unwrap();
+    let folder = runs.path().to_str().unwrap();
+    let args = ["--seed", "1", "--rounds", "1", "--games", "2", "--pause", "0", "--bundle", "pocket", "--runs", folder];
+    let output = landfall(&[&["play", "--json"], &args[..]].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let games: Vec<Value> =
+        serde_json::Deserializer::from_slice(&output.stdout).into_iter().collect::<Result<_, _>>().unwrap();
+    assert_eq!(games.len(), 2);
+    assert_ne!(games[0]["record"], games[1]["record"]);
+    assert_ne!(games[0]["rounds"][0]["url"], games[1]["rounds"][0]["url"], "each is a game of its own");
+    for game in &games {
+        assert!(game["score"].is_u64() && game["score"] == game["page_score"], "{game}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_sends_the_guess_that_was_set_for_them() {
+    let _browser = BROWSER.lock().await;
+    let (arena, page) = open_arena(11).await;
+    let runs = tempfile::tempdir().unwrap();
+    let options = PlayOptions {
+        runs: runs.path().to_owned(),
+        scale: None,
+        rounds: 1,
+        max_pin_error_m: 25_000.0,
+        sender: Sender::Person,
+    };
+    let classifier = Arc::new(Classifier::load(Bundle::find("pocket").unwrap()).unwrap());
+    let (mut set, mut person) = (None, None);
+    let told = |news: News<'_>| {
+        let News::Set(round) = news else { return };
+        set = Some(round.clone());
+        let browser = page.driver.clone();
+        person = Some(tokio::spawn(async move {
+            // People take their time; until they press the button there is no result.
+            tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+            assert!(browser.find_all(By::Css("[data-qa=round-result]")).await.unwrap().is_empty());
+            browser.find(By::Css("[data-qa=perform-guess]")).await.unwrap().click().await.unwrap();
+        }));
+    };
+    let game = game::play(&page, classifier, &options, told).await.unwrap();
+    person.unwrap().await.unwrap();
+    let (set, round) = (set.unwrap(), &game.rounds[0]);
+    assert!(set.truth.is_none() && set.place.is_some() && set.expected_score.is_some());
+    assert_eq!(round.guess, set.guess);
+    assert!(round.truth.is_some() && round.score.is_some() && round.score == round.page_score, "{round:?}");
+    page.driver.clone().quit().await.unwrap();
+    arena.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pin_that_cannot_be_set_well_enough_is_not_sent() {
+    let _browser = BROWSER.lock().await;
+    let (arena, page) = open_arena(13).await;
+    // No pixel of the map is as small as that.
+    let error = map::place_pin(&page, LatLng::new(45.76, 4.83).unwrap(), 0.001).await.unwrap_err();
+    assert!(exit_code(&error) == 3 && error.to_string().contains("after three clicks"), "{error:#}");
+    page.driver.clone().quit().await.unwrap();
+    arena.stop().await;
 }

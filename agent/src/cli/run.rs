@@ -10,7 +10,7 @@ use clap::Parser;
 use landfall_agent::arena::{Arena, ArenaOptions, Dialogs, RoundSource};
 use landfall_agent::browser::{self, BrowserOptions};
 use landfall_agent::failure::{exit_code, no, surroundings, wrong};
-use landfall_agent::game::{self, Game, PlayOptions};
+use landfall_agent::game::{self, Game, News, PlayOptions, Sender};
 use landfall_agent::record::{self, Round};
 use landfall_agent::replay::{self, Expected};
 use landfall_agent::site::Profile;
@@ -30,13 +30,14 @@ pub(crate) async fn run() -> Result<()> {
         Command::Locate(args) => tokio::task::spawn_blocking(move || locate(&args)).await?,
         Command::Replay(args) => tokio::task::spawn_blocking(move || replay(&args)).await?,
         Command::Arena(args) => arena(args).await,
+        Command::Doctor(args) if args.url.is_some() || args.site.is_some() => doctor_of_site(args).await,
         Command::Doctor(args) => tokio::task::spawn_blocking(move || doctor(&args)).await?,
     }
 }
 
 async fn play(args: Play) -> Result<()> {
     let consent = Consent(args.i_own_this_account);
-    let profile = Profile::find(&site_of(&args)?)?;
+    let profile = Profile::find(&site_of(args.site.as_deref(), args.url.as_ref())?)?;
     if let Some(url) = &args.url {
         guard::check(&profile, url, consent)?; // before anything is loaded or opened
         if args.rounds_from.any() {
@@ -44,6 +45,9 @@ async fn play(args: Play) -> Result<()> {
                 "--fixtures, --photos, --seed, --dialogs and --slow-tiles are for the arena, not for an address",
             ));
         }
+    }
+    if profile.needs_consent && args.games > 1 {
+        return Err(wrong("--games is for the arena and for sites of your own: one game at a time here"));
     }
     let classifier = Arc::new(args.model.load()?);
     let (arena, url) = match args.url {
@@ -58,36 +62,82 @@ async fn play(args: Play) -> Result<()> {
     if profile.needs_consent {
         eprintln!("{url}: playing by machine may be against this site's terms; that is between you and the site.");
     }
-    let options = BrowserOptions { webdriver: args.webdriver, headed: args.headed, ..BrowserOptions::default() };
+    let headed = args.headed || args.assist;
+    let options = BrowserOptions { webdriver: args.webdriver, headed, ..BrowserOptions::default() };
     let driver = browser::open(&options).await?;
-    let options = PlayOptions { runs: args.runs, scale: args.scale, rounds: args.rounds };
-    let told = |round: &Round| eprintln!("{}", line(round));
-    let played = match Page::open(driver.clone(), profile, &url, consent).await {
-        Ok(page) => game::play(&page, classifier, &options, told).await,
+    let options = PlayOptions {
+        runs: args.runs,
+        scale: args.scale,
+        rounds: args.rounds,
+        max_pin_error_m: args.max_pin_error * 1000.0,
+        sender: if args.assist { Sender::Person } else { Sender::Agent },
+    };
+    let games = Games { url, count: args.games, pause: Duration::from_secs_f64(args.pause), json: args.json };
+    let played = match Page::open(driver.clone(), profile, &games.url, consent).await {
+        Ok(page) => games.play(&page, &classifier, &options).await,
         Err(error) => Err(error),
     };
     let quit = driver.quit().await;
     if let Some(arena) = arena {
         arena.stop().await;
     }
-    let game = played?;
-    if args.json {
-        print_json(&game)?;
-    } else {
-        print_game(&game)?;
-    }
+    let disagreement = played?;
     quit.context(surroundings("the browser did not close"))?;
-    match disagreement(&game) {
+    match disagreement {
         Some(what) => Err(no(what)),
         None => Ok(()),
     }
 }
 
-fn site_of(args: &Play) -> Result<String> {
-    if let Some(site) = &args.site {
-        return Ok(site.clone());
+/// Games that are played one after another.
+struct Games {
+    url: Url,
+    count: u32,
+    pause: Duration,
+    json: bool,
+}
+
+impl Games {
+    /// Plays them all and prints each. The first count that the page and we do not agree on, if there is one.
+    async fn play(&self, page: &Page, classifier: &Arc<Classifier>, options: &PlayOptions) -> Result<Option<String>> {
+        let mut first = None;
+        for n in 0..self.count {
+            if n > 0 {
+                tokio::time::sleep(self.pause).await;
+                page.go(&self.url).await?;
+            }
+            let game = game::play(page, Arc::clone(classifier), options, tell).await?;
+            if self.json {
+                print_json(&game)?;
+            } else {
+                print_game(&game)?;
+            }
+            first = first.or_else(|| disagreement(&game));
+        }
+        Ok(first)
     }
-    let Some(host) = args.url.as_ref().and_then(Url::host_str) else { return Ok("arena".to_owned()) };
+}
+
+fn tell(news: News<'_>) {
+    match news {
+        News::Over(round) => eprintln!("{}", line(round)),
+        News::Set(round) => {
+            let expected = round.expected_score.unwrap_or_default();
+            eprintln!("round {}  {}", round.n.unwrap_or_default(), round.place.as_deref().unwrap_or("?"));
+            for cell in round.top.iter().take(5) {
+                let country = landfall_model::countries::at_or_near(cell.at, 20_000.0).map_or("at sea", |it| it.name);
+                eprintln!("  {:>5.1} %  {:<28} {}", 100.0 * cell.p, country, cell.at);
+            }
+            eprintln!("  The pin promises {expected:.0} points. Move it if you know better, then send the guess.");
+        }
+    }
+}
+
+fn site_of(site: Option<&str>, url: Option<&Url>) -> Result<String> {
+    if let Some(site) = site {
+        return Ok(site.to_owned());
+    }
+    let Some(host) = url.and_then(Url::host_str) else { return Ok("arena".to_owned()) };
     for (name, _) in landfall_agent::site::BUILT_IN {
         if Profile::find(name)?.hosts.iter().any(|ours| ours == host) {
             return Ok((*name).to_owned());
@@ -208,6 +258,45 @@ fn doctor(args: &Doctor) -> Result<()> {
     }
     let missing = findings.iter().filter(|finding| !finding.ok).count();
     if missing > 0 { Err(no(format!("{missing} of {} things are missing", findings.len()))) } else { Ok(()) }
+}
+
+/// Tries a site's profile on its page.
+async fn doctor_of_site(args: Doctor) -> Result<()> {
+    let consent = Consent(args.i_own_this_account);
+    let profile = Profile::find(&site_of(args.site.as_deref(), args.url.as_ref())?)?;
+    let (arena, url) = match args.url {
+        Some(url) => (None, url),
+        None => {
+            let arena = Arena::start(ArenaOptions::new(RoundSource::Fixtures(fixtures()?))).await?;
+            let url = Url::parse(arena.url())?;
+            (Some(arena), url)
+        }
+    };
+    guard::check(&profile, &url, consent)?;
+    let driver = browser::open(&BrowserOptions { webdriver: args.webdriver, ..BrowserOptions::default() }).await?;
+    let examined = match Page::open(driver.clone(), profile, &url, consent).await {
+        Ok(page) => doctor::site::examine(&page, &args.picture).await,
+        Err(error) => Err(error),
+    };
+    let quit = driver.quit().await;
+    if let Some(arena) = arena {
+        arena.stop().await;
+    }
+    let findings = examined?;
+    if args.json {
+        print_json(&findings)?;
+    } else {
+        for finding in &findings {
+            let state = if finding.ok { "ok     " } else { "DEAD   " };
+            print_line(format!("{state}  {:<16} {}", finding.role, finding.detail))?;
+        }
+        print_line(format!("picture: {}", args.picture.display()))?;
+    }
+    quit.context(surroundings("the browser did not close"))?;
+    match findings.iter().filter(|finding| !finding.ok).count() {
+        0 => Ok(()),
+        dead => Err(no(format!("{dead} things that a round needs are not found; mend the profile"))),
+    }
 }
 
 impl Model {

@@ -23,6 +23,13 @@ pub struct Tile {
     pub width: f64,
 }
 
+impl Tile {
+    /// The same tile so much further right and down.
+    pub fn moved_by(self, by: Pixel) -> Self {
+        Self { x: self.x + by.x, y: self.y + by.y, ..self }
+    }
+}
+
 /// The map's projection on the viewport: Web Mercator, by the size of the world and where its corner is.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Projection {

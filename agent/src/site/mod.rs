@@ -5,6 +5,7 @@
 
 pub mod guard;
 pub mod page;
+pub mod ways;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,6 +17,7 @@ use regex::Regex;
 use serde::Deserialize;
 
 use crate::failure::wrong;
+use ways::{Way, Ways};
 
 /// Everything the agent knows of a site.
 #[derive(Debug, Deserialize)]
@@ -42,6 +44,9 @@ pub struct Profile {
     pub map: MapLocators,
     /// What the page shows after a guess. Only the page driver reads it, and only after a guess.
     pub(in crate::site) result: ResultLocators,
+    /// What it was read from, for messages: the file or its name, and the text.
+    #[serde(skip)]
+    source: (String, String),
 }
 
 /// Addresses by regular expressions over their path.
@@ -82,41 +87,20 @@ impl MapSize {
     }
 }
 
-/// Ways to find one thing on the page, tried in order. Each is a CSS selector, with ` @attribute` behind it where the
-/// value is not the text.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(transparent)]
-pub struct Locators(pub Vec<String>);
-
-impl Locators {
-    /// Selector and attribute of each way.
-    pub fn ways(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
-        self.0.iter().map(|way| match way.split_once(" @") {
-            Some((selector, attribute)) => (selector, Some(attribute)),
-            None => (way.as_str(), None),
-        })
-    }
-
-    /// All selectors as one, matching what any of them matches.
-    pub fn any(&self) -> String {
-        self.ways().map(|(selector, _)| selector).collect::<Vec<_>>().join(", ")
-    }
-}
-
 /// The page around the game.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PageLocators {
     /// Clicked whenever they show: consent, messages, ads.
-    pub dismiss: Locators,
+    pub dismiss: Ways,
     /// Begins a game from a map's page.
-    pub start: Locators,
+    pub start: Ways,
     /// Shows while something loads.
-    pub loading: Locators,
+    pub loading: Ways,
     /// The name of the map.
-    pub map_name: Locators,
+    pub map_name: Ways,
     /// An error that the page shows to people.
-    pub problem: Locators,
+    pub problem: Ways,
 }
 
 /// Looking around.
@@ -124,13 +108,13 @@ pub struct PageLocators {
 #[serde(deny_unknown_fields)]
 pub struct LookLocators {
     /// The view.
-    pub view: Locators,
+    pub view: Ways,
     /// A single photograph in place of a view that turns.
-    pub photo: Locators,
+    pub photo: Ways,
     /// What lies over the view and is hidden for a picture.
-    pub hide: Locators,
+    pub hide: Ways,
     /// Where the heading is shown, in degrees.
-    pub heading: Locators,
+    pub heading: Ways,
     /// The view rests once two pictures this many milliseconds apart are the same.
     pub still_ms: u64,
     /// Horizontal field of view in degrees, which tells how far to drag.
@@ -156,18 +140,18 @@ pub struct TurnKey {
 #[serde(deny_unknown_fields)]
 pub struct MapLocators {
     /// The map's box; it may grow when the mouse is over it.
-    pub canvas: Locators,
+    pub canvas: Ways,
     /// Its tile pictures.
-    pub tiles: Locators,
+    pub tiles: Ways,
     /// Regular expressions over a tile's address, with groups `z`, `x` and `y`.
     #[serde(deserialize_with = "patterns")]
     pub tile_address: Vec<Regex>,
     /// The pin.
-    pub marker: Locators,
+    pub marker: Ways,
     /// The point of the pin, as fractions of its picture's width and height.
     pub marker_anchor: [f64; 2],
     /// Sends the guess.
-    pub guess: Locators,
+    pub guess: Ways,
 }
 
 /// What the page shows after a guess.
@@ -175,17 +159,17 @@ pub struct MapLocators {
 #[serde(deny_unknown_fields)]
 pub struct ResultLocators {
     /// The result, once it is there.
-    pub shown: Locators,
+    pub shown: Ways,
     /// Points of the round.
-    pub points: Locators,
+    pub points: Ways,
     /// Where it was.
-    pub truth: [Locators; 2],
+    pub truth: [Ways; 2],
     /// Where the page took the guess to be.
-    pub guess: [Locators; 2],
+    pub guess: [Ways; 2],
     /// Goes on to the next round.
-    pub next: Locators,
+    pub next: Ways,
     /// Shows after the last round: points of the game.
-    pub total: Locators,
+    pub total: Ways,
 }
 
 fn patterns<'de, D: serde::Deserializer<'de>>(field: D) -> std::result::Result<Vec<Regex>, D::Error> {
@@ -220,7 +204,59 @@ impl Profile {
     }
 
     fn parse(text: &str, name: &str) -> Result<Self> {
-        toml::from_str(text).map_err(|error| wrong(format!("{name}: not a site profile: {}", error.to_string().trim())))
+        let parsed = toml::from_str(text);
+        let profile: Self =
+            parsed.map_err(|error| wrong(format!("{name}: not a site profile: {}", error.to_string().trim())))?;
+        let profile = Self { source: (name.to_owned(), text.to_owned()), ..profile };
+        for (role, ways) in profile.roles() {
+            let is_plain = |way: &Way| way.css.is_some() && way.text.is_none() && way.role.is_none();
+            if ["look.hide", "map.tiles"].contains(&role)
+                && let Some((_, at)) = ways.spans().find(|(way, _)| !is_plain(way))
+            {
+                return Err(wrong(format!("{}: {role} takes CSS selectors alone", profile.line(at))));
+            }
+        }
+        Ok(profile)
+    }
+
+    /// Where something stands in the profile, for messages: its file and line.
+    fn line(&self, byte: usize) -> String {
+        let (name, text) = &self.source;
+        let line = text.get(..byte).unwrap_or_default().matches('\n').count() + 1;
+        format!("{name}, line {line}")
+    }
+
+    /// What may be looked for before a guess, by its name in the profile.
+    pub fn roles_before_a_guess(&self) -> Vec<(&'static str, &Ways)> {
+        self.roles().into_iter().filter(|(role, _)| !role.starts_with("result.")).collect()
+    }
+
+    /// Everything that is looked for, by its name in the profile.
+    fn roles(&self) -> Vec<(&'static str, &Ways)> {
+        let Self { page, look, map, result, .. } = self;
+        vec![
+            ("page.dismiss", &page.dismiss),
+            ("page.start", &page.start),
+            ("page.loading", &page.loading),
+            ("page.map_name", &page.map_name),
+            ("page.problem", &page.problem),
+            ("look.view", &look.view),
+            ("look.photo", &look.photo),
+            ("look.hide", &look.hide),
+            ("look.heading", &look.heading),
+            ("map.canvas", &map.canvas),
+            ("map.tiles", &map.tiles),
+            ("map.marker", &map.marker),
+            ("map.guess", &map.guess),
+            ("result.shown", &result.shown),
+            ("result.points", &result.points),
+            ("result.truth", &result.truth[0]),
+            ("result.truth", &result.truth[1]),
+            ("result.guess", &result.guess[0]),
+            ("result.guess", &result.guess[1]),
+            ("result.next", &result.next),
+            ("result.total", &result.total),
+        ]
     }
 
     /// Name and version as records show them.
@@ -253,8 +289,8 @@ mod tests {
             for size in profile.maps.values() {
                 size.scale().unwrap();
             }
-            for locators in [&profile.look.view, &profile.map.canvas, &profile.map.guess, &profile.result.shown] {
-                assert!(locators.ways().count() >= 2, "{name}: each needs a fallback");
+            for ways in [&profile.look.view, &profile.map.canvas, &profile.map.guess, &profile.result.shown] {
+                assert!(ways.iter().count() >= 2, "{name}: each needs a fallback");
             }
         }
     }

@@ -8,12 +8,16 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use landfall_model::LatLng;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 use thirtyfour::prelude::*;
+use tokio::sync::Mutex;
 use url::Url;
 
+use super::Profile;
 use super::guard::{self, Consent};
-use super::{Locators, Profile};
-use crate::failure::surroundings;
+use super::ways::{SEEK, Way, Ways};
+use crate::failure::{surroundings, wrong};
 use crate::hands::{self, Pixel};
 
 /// How long the page may take for anything before that is an error.
@@ -28,6 +32,14 @@ pub struct Page {
     /// How the page is built.
     pub profile: Profile,
     consent: Consent,
+    /// Whether scripts now run in a frame of the page.
+    in_frame: Mutex<bool>,
+}
+
+/// Something on the page, and the frame it is in.
+pub struct Found {
+    element: WebElement,
+    frame: Vec<String>,
 }
 
 /// Proof that the guess of this round has been sent.
@@ -68,6 +80,11 @@ impl Rect {
         Pixel { x: self.x + across * self.width, y: self.y + down * self.height }
     }
 
+    /// The same rectangle so much further right and down.
+    pub fn moved_by(self, by: Pixel) -> Self {
+        Self { x: self.x + by.x, y: self.y + by.y, ..self }
+    }
+
     /// Whether the point lies at least `margin` (a fraction of the side) inside.
     pub fn holds(&self, point: Pixel, margin: f64) -> bool {
         let inside = |value: f64, start: f64, length: f64| {
@@ -84,9 +101,36 @@ impl Page {
     /// When it is refused or does not load.
     pub async fn open(driver: WebDriver, profile: Profile, address: &Url, consent: Consent) -> Result<Self> {
         guard::check(&profile, address, consent)?;
-        let page = Self { driver, profile, consent };
-        page.driver.goto(address.as_str()).await.with_context(|| surroundings(format!("{address} does not load")))?;
+        let page = Self { driver, profile, consent, in_frame: Mutex::new(false) };
+        page.check_selectors().await?;
+        page.go(address).await?;
         Ok(page)
+    }
+
+    /// Goes to another address of the site, if fair play allows.
+    ///
+    /// # Errors
+    /// When it is refused or does not load.
+    pub async fn go(&self, address: &Url) -> Result<()> {
+        guard::check(&self.profile, address, self.consent)?;
+        self.enter(&[]).await?;
+        let loaded = self.driver.goto(address.as_str()).await;
+        loaded.with_context(|| surroundings(format!("{address} does not load")))
+    }
+
+    /// Has the browser read every selector of the profile, on a page that is none.
+    async fn check_selectors(&self) -> Result<()> {
+        let ways = self.profile.roles().into_iter().flat_map(|(_, ways)| ways.spans());
+        let selectors: Vec<(&String, usize)> =
+            ways.flat_map(|(way, at)| way.css.iter().chain(&way.frame).map(move |css| (css, at))).collect();
+        let script = "const page = document.createDocumentFragment(); \
+            return arguments[0].findIndex(css => { try { page.querySelector(css) } catch { return true } })";
+        let texts: Vec<&String> = selectors.iter().map(|(css, _)| *css).collect();
+        let bad: i64 = self.driver.execute(script, vec![json!(texts)]).await?.convert()?;
+        match usize::try_from(bad).ok().and_then(|bad| selectors.get(bad)) {
+            Some((css, at)) => Err(wrong(format!("{}: `{css}` is no CSS selector", self.profile.line(*at)))),
+            None => Ok(()),
+        }
     }
 
     /// The page's address; checked anew, since pages forward.
@@ -128,15 +172,30 @@ impl Page {
     pub async fn guess(&self) -> Result<Guessed> {
         let button = self.find(&self.profile.map.guess).await?;
         let button = button.ok_or_else(|| surroundings("the page has no button to send the guess with"))?;
-        if !button.is_enabled().await? {
+        if !button.element.is_enabled().await? {
             return Err(surroundings("the page does not take the guess: its button is not enabled"));
         }
-        button.click().await?;
+        button.element.click().await?;
         self.until("the page shows no result for the guess", async || {
             self.complain().await?;
             Ok(self.find(&self.profile.result.shown).await?.map(|_| Guessed(())))
         })
         .await
+    }
+
+    /// Waits for a person to send the guess, however long that takes.
+    ///
+    /// # Errors
+    /// When the page shows an error, goes where the agent must not play, or is closed.
+    pub async fn await_guess(&self) -> Result<Guessed> {
+        loop {
+            self.address().await?;
+            self.complain().await?;
+            if self.find(&self.profile.result.shown).await?.is_some() {
+                return Ok(Guessed(()));
+            }
+            hands::pause(4 * BEAT_MS).await;
+        }
     }
 
     /// What the page says of the round.
@@ -173,65 +232,207 @@ impl Page {
     /// The first thing found in any of these ways that is on display.
     ///
     /// # Errors
-    /// When the session fails or a selector is unsound.
-    pub async fn find(&self, locators: &Locators) -> Result<Option<WebElement>> {
-        for (selector, _) in locators.ways() {
-            for element in self.driver.find_all(By::Css(selector)).await? {
-                if element.is_displayed().await.unwrap_or(false) {
-                    return Ok(Some(element)); // an element that went stale while we looked is not on display
-                }
-            }
-        }
-        Ok(None)
+    /// When the session fails.
+    pub async fn find(&self, ways: &Ways) -> Result<Option<Found>> {
+        Ok(self.found(ways, "return seekShown(arguments[0]).slice(0, 1)").await?.pop())
     }
 
     /// Clicks what is found in any of these ways, until a click gets through: one may lie under another. Whether
     /// anything was found at all.
-    async fn click_any(&self, locators: &Locators) -> Result<bool> {
-        let mut found = false;
-        for (selector, _) in locators.ways() {
-            for element in self.driver.find_all(By::Css(selector)).await? {
-                if element.is_displayed().await.unwrap_or(false) {
-                    found = true;
-                    if element.click().await.is_ok() {
-                        return Ok(true);
-                    }
+    async fn click_any(&self, ways: &Ways) -> Result<bool> {
+        let mut any = false;
+        for (frame, ways) in ways.by_frame() {
+            let ways: Ways = ways.iter().cloned().collect();
+            for found in self.found(&ways, "return arguments[0].flatMap(way => seek(way).filter(isShown))").await? {
+                any = true;
+                // Unless an earlier click has made the frame another.
+                if self.enter(frame).await?.is_some() && found.element.click().await.is_ok() {
+                    return Ok(true);
                 }
             }
         }
-        Ok(found)
+        Ok(any)
     }
 
-    /// The text or attribute that is found first and is not empty.
-    ///
-    /// # Errors
-    /// When the session fails or a selector is unsound.
-    pub async fn read(&self, locators: &Locators) -> Result<Option<String>> {
-        for (selector, attribute) in locators.ways() {
-            for element in self.driver.find_all(By::Css(selector)).await? {
-                let value = match attribute {
-                    Some(name) => element.attr(name).await.unwrap_or_default(),
-                    None => element.text().await.ok(),
-                };
-                if let Some(value) = value.map(|value| value.trim().to_owned()).filter(|value| !value.is_empty()) {
-                    return Ok(Some(value));
-                }
+    async fn found(&self, ways: &Ways, script: &str) -> Result<Vec<Found>> {
+        for (frame, ways) in ways.by_frame() {
+            let elements: Vec<Value> =
+                self.ask_in(frame, ways, script, vec![]).await?.map_or_else(Vec::new, |(list, _)| list);
+            if !elements.is_empty() {
+                let element = |json| WebElement::from_json(json, self.driver.handle().clone());
+                let found = |json| Ok(Found { element: element(json)?, frame: frame.to_vec() });
+                return elements.into_iter().map(found).collect();
             }
         }
-        Ok(None)
+        Ok(Vec::new())
+    }
+
+    /// The text on display or the attribute that is found first and is not empty.
+    ///
+    /// # Errors
+    /// When the session fails.
+    pub async fn read(&self, ways: &Ways) -> Result<Option<String>> {
+        let script = "for (const way of arguments[0]) for (const element of seek(way)) { \
+            const value = way.attribute ? element.getAttribute(way.attribute) : isShown(element) ? words(element) : null; \
+            if (value?.trim()) return value.trim() } return null";
+        Ok(self.ask(ways, script, vec![]).await?.map(|(value, _)| value))
     }
 
     /// Rectangle of the first thing found.
     ///
     /// # Errors
     /// When it is not there; `what` names it in the message.
-    pub async fn rect(&self, locators: &Locators, what: &str) -> Result<Rect> {
-        let element = self.find(locators).await?;
-        let element = element
-            .ok_or_else(|| surroundings(format!("the page shows no {what}: is the site's profile up to date?")))?;
-        let script =
-            "const r = arguments[0].getBoundingClientRect(); return {x: r.x, y: r.y, width: r.width, height: r.height}";
-        Ok(self.driver.execute(script, vec![element.to_json()?]).await?.convert()?)
+    pub async fn rect(&self, ways: &Ways, what: &str) -> Result<Rect> {
+        let rect = self.rect_if_shown(ways).await?;
+        rect.ok_or_else(|| surroundings(format!("the page shows no {what}: is the site's profile up to date?")))
+    }
+
+    /// As [`Page::rect`], of what need not be there.
+    ///
+    /// # Errors
+    /// When the session fails.
+    pub async fn rect_if_shown(&self, ways: &Ways) -> Result<Option<Rect>> {
+        let script = "const [found] = seekShown(arguments[0]); return found ? rect(found) : null";
+        let found: Option<(Rect, Pixel)> = self.ask(ways, script, vec![]).await?;
+        Ok(found.map(|(rect, frame)| rect.moved_by(frame)))
+    }
+
+    /// How many things each of the ways finds, in their order.
+    ///
+    /// # Errors
+    /// When the session fails.
+    pub async fn count(&self, ways: &Ways) -> Result<Vec<usize>> {
+        let mut counts = Vec::new();
+        for (frame, ways) in ways.by_frame() {
+            let script = "return arguments[0].map(way => seek(way).filter(isShown).length)";
+            let found: Option<(Vec<usize>, Pixel)> = self.ask_in(frame, ways, script, vec![]).await?;
+            counts.extend(found.map_or_else(|| vec![0; ways.len()], |(counts, _)| counts));
+        }
+        Ok(counts)
+    }
+
+    /// What a script says of the page, with the functions of [`SEEK`] at hand.
+    ///
+    /// # Errors
+    /// When the session fails or the answer is of another kind.
+    pub async fn script<T: DeserializeOwned>(&self, script: &str) -> Result<T> {
+        self.enter(&[]).await?;
+        Ok(self.driver.execute(&format!("{SEEK}{script}"), vec![]).await?.convert()?)
+    }
+
+    /// A picture of what shows of the page, as PNG.
+    ///
+    /// # Errors
+    /// When the session fails.
+    pub async fn screenshot(&self) -> Result<Vec<u8>> {
+        Ok(self.driver.screenshot_as_png().await?)
+    }
+
+    /// Runs a script in each frame that the ways name, with the ways in it as the first argument, until one answers with
+    /// something else than null. The answer, and where the frame's corner is in the page's viewport.
+    ///
+    /// # Errors
+    /// When the session fails or the answer is of another kind.
+    pub async fn ask<T: DeserializeOwned>(
+        &self,
+        ways: &Ways,
+        script: &str,
+        more: Vec<Value>,
+    ) -> Result<Option<(T, Pixel)>> {
+        for (frame, ways) in ways.by_frame() {
+            if let Some(answer) = self.ask_in(frame, ways, script, more.clone()).await? {
+                return Ok(Some(answer));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn ask_in<T: DeserializeOwned>(
+        &self,
+        frame: &[String],
+        ways: &[Way],
+        script: &str,
+        more: Vec<Value>,
+    ) -> Result<Option<(T, Pixel)>> {
+        let Some(corner) = self.enter(frame).await? else { return Ok(None) };
+        let arguments: Vec<Value> = std::iter::once(json!(ways)).chain(more).collect();
+        let answer = self.driver.execute(&format!("{SEEK}{script}"), arguments).await?;
+        Ok(answer.convert::<Option<T>>()?.map(|answer| (answer, corner)))
+    }
+
+    /// Goes into a frame, or back to the page itself when it is none. Where its corner is in the page's viewport; `None`
+    /// when there is no such frame now.
+    async fn enter(&self, frame: &[String]) -> Result<Option<Pixel>> {
+        let mut in_frame = self.in_frame.lock().await;
+        if *in_frame {
+            self.driver.enter_default_frame().await?;
+            *in_frame = false;
+        }
+        let mut corner = Pixel { x: 0.0, y: 0.0 };
+        for css in frame {
+            let script = "const [frame] = seekShown([{css: arguments[0]}]); if (!frame) return null; const r = rect(frame); \
+                return [frame, r.x + frame.clientLeft, r.y + frame.clientTop]";
+            let found = self.driver.execute(&format!("{SEEK}{script}"), vec![json!(css)]).await?;
+            let Some((element, x, y)) = found.convert::<Option<(Value, f64, f64)>>()? else { return Ok(None) };
+            *in_frame = true;
+            WebElement::from_json(element, self.driver.handle().clone())?.enter_frame().await?;
+            corner = Pixel { x: corner.x + x, y: corner.y + y };
+        }
+        Ok(Some(corner))
+    }
+
+    /// A picture of something on the page, as PNG.
+    ///
+    /// # Errors
+    /// When it is gone or the session fails.
+    pub async fn picture(&self, found: &Found) -> Result<Vec<u8>> {
+        self.enter(&found.frame).await?;
+        Ok(found.element.screenshot_as_png().await?)
+    }
+
+    /// Types into something on the page.
+    ///
+    /// # Errors
+    /// When it is gone or takes no keys.
+    pub async fn keys(&self, found: &Found, keys: &str) -> Result<()> {
+        self.enter(&found.frame).await?;
+        Ok(found.element.send_keys(keys).await?)
+    }
+
+    /// Moves the mouse over a point of the page.
+    ///
+    /// # Errors
+    /// When the session fails or the point is outside the viewport.
+    pub async fn hover(&self, at: Pixel) -> Result<()> {
+        self.enter(&[]).await?;
+        hands::hover(&self.driver, at).await
+    }
+
+    /// Clicks a point of the page.
+    ///
+    /// # Errors
+    /// As [`Page::hover`].
+    pub async fn click(&self, at: Pixel) -> Result<()> {
+        self.enter(&[]).await?;
+        hands::click(&self.driver, at).await
+    }
+
+    /// Drags from one point of the page to another.
+    ///
+    /// # Errors
+    /// As [`Page::hover`].
+    pub async fn drag(&self, from: Pixel, to: Pixel) -> Result<()> {
+        self.enter(&[]).await?;
+        hands::drag(&self.driver, from, to).await
+    }
+
+    /// Turns the wheel over a point of the page; negative turns zoom in.
+    ///
+    /// # Errors
+    /// As [`Page::hover`].
+    pub async fn wheel(&self, at: Pixel, delta_y: i32) -> Result<()> {
+        self.enter(&[]).await?;
+        hands::wheel(&self.driver, at, delta_y).await
     }
 
     /// Asks again and again until there is an answer.
@@ -265,12 +466,12 @@ impl Page {
 
     async fn complain(&self) -> Result<()> {
         match self.find(&self.profile.page.problem).await? {
-            Some(problem) => Err(surroundings(format!("the page says: {}", problem.text().await?.trim()))),
+            Some(problem) => Err(surroundings(format!("the page says: {}", problem.element.text().await?.trim()))),
             None => Ok(()),
         }
     }
 
-    async fn place(&self, [lat, lng]: &[Locators; 2]) -> Result<Option<LatLng>> {
+    async fn place(&self, [lat, lng]: &[Ways; 2]) -> Result<Option<LatLng>> {
         let number = |text: Option<String>| text.and_then(|text| text.parse().ok());
         let (lat, lng) = (number(self.read(lat).await?), number(self.read(lng).await?));
         Ok(lat.zip(lng).and_then(|(lat, lng)| LatLng::new(lat, lng).ok()))

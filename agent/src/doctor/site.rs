@@ -1,0 +1,81 @@
+//! `doctor` for a site: opens its page and says of everything that the profile looks for which way finds it, which ways
+//! are dead, and what the page has instead.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::failure::surroundings;
+use crate::record;
+use crate::site::page::Page;
+
+/// What a round cannot be played without.
+const NEEDED: [&str; 4] = ["look.view", "map.canvas", "map.tiles", "map.guess"];
+
+/// What became of one thing that the profile looks for.
+#[derive(Clone, Debug, Serialize)]
+pub struct Finding {
+    /// Its name in the profile, such as `map.guess`.
+    pub role: &'static str,
+    /// Whether it is there, or need not be.
+    pub ok: bool,
+    /// What was found, or what to do.
+    pub detail: String,
+    /// Of each way, in order, how many things it finds.
+    pub ways: Vec<usize>,
+}
+
+/// What a page has that a profile could name.
+#[derive(Debug, Deserialize)]
+struct Offer {
+    large: Vec<String>,
+    buttons: Vec<String>,
+}
+
+/// The largest things on display by their selectors, and what buttons say.
+const OFFER: &str = "const named = e => e.id ? '#' + CSS.escape(e.id) : e.dataset.qa ? `[data-qa=${e.dataset.qa}]` \
+      : e.tagName.toLowerCase() + [...e.classList].map(name => '.' + CSS.escape(name)).join(''); \
+    const area = e => e.getBoundingClientRect().width * e.getBoundingClientRect().height; \
+    const large = [...document.querySelectorAll('canvas, img, iframe, video, [class*=map], [class*=leaflet]')] \
+      .filter(isShown).sort((a, b) => area(b) - area(a)).slice(0, 5).map(named); \
+    const buttons = [...document.querySelectorAll('button, [role=button], input[type=submit], a[href]')].filter(isShown) \
+      .map(words).filter(text => text && text.length < 40).slice(0, 12); \
+    return {large, buttons}";
+
+/// Tries everything that the profile looks for before a guess, and writes a picture of the page into a file.
+///
+/// # Errors
+/// When the session fails or the picture cannot be written.
+pub async fn examine(page: &Page, picture: &Path) -> Result<Vec<Finding>> {
+    // Waiting is done as for a game; what it waited for in vain is among the findings.
+    let waited = page.await_round().await;
+    let png = page.screenshot().await?;
+    record::write(picture, &png).with_context(|| surroundings(format!("cannot write {}", picture.display())))?;
+    let offer: Offer = page.script(OFFER).await?;
+    let mut findings = Vec::new();
+    for (role, ways) in page.profile.roles_before_a_guess() {
+        let found = page.count(ways).await?;
+        let first = found.iter().position(|count| *count > 0);
+        let way = |i: usize| ways.iter().nth(i).map(ToString::to_string).unwrap_or_default();
+        let detail = match first {
+            Some(0) => format!("found by {}", way(0)),
+            Some(i) => format!("fell back to way {} of {}, {}; {} finds nothing", i + 1, found.len(), way(i), way(0)),
+            None if found.is_empty() => "the profile has no way to find it".to_owned(),
+            None if NEEDED.contains(&role) => {
+                let instead = match role {
+                    "map.guess" => format!("buttons here say: {}", offer.buttons.join(", ")),
+                    _ => format!("the largest things here: {}", offer.large.join(", ")),
+                };
+                format!("none of {} ways finds it. {instead}", found.len())
+            }
+            None => "not on the page now".to_owned(),
+        };
+        let ok = first.is_some() || !NEEDED.contains(&role);
+        findings.push(Finding { role, ok, detail, ways: found });
+    }
+    if let Err(error) = waited {
+        findings.push(Finding { role: "a round", ok: false, detail: format!("{error:#}"), ways: Vec::new() });
+    }
+    Ok(findings)
+}
