@@ -61,6 +61,8 @@ pub async fn open(options: &BrowserOptions) -> Result<WebDriver> {
     if is_superuser() {
         caps.add_arg("--no-sandbox")?; // Chromium refuses to start as root with its sandbox
     }
+    // Messages of the browser's own (alert, confirm, prompt) would stop everything: they are put away whenever they come.
+    caps.set("unhandledPromptBehavior", "accept")?;
     let (width, height) = options.viewport;
     caps.add_arg(&format!("--window-size={width},{}", height + 150))?;
     let driver = match &options.webdriver {

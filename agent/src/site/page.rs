@@ -3,22 +3,24 @@
 //! What tells the answer (the truth, the points) is read with a [`Guessed`], which only [`Page::guess`] gives, and the
 //! selectors for it are private to this module and its parent: no other code can look through them before a guess.
 
+mod dom;
+
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use landfall_model::LatLng;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::json;
 use thirtyfour::prelude::*;
 use tokio::sync::Mutex;
 use url::Url;
 
 use super::Profile;
 use super::guard::{self, Consent};
-use super::ways::{SEEK, Way, Ways};
+use super::ways::Ways;
 use crate::failure::{surroundings, wrong};
 use crate::hands::{self, Pixel};
+pub use dom::Found;
 
 /// How long the page may take for anything before that is an error.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -34,12 +36,6 @@ pub struct Page {
     consent: Consent,
     /// Whether scripts now run in a frame of the page.
     in_frame: Mutex<bool>,
-}
-
-/// Something on the page, and the frame it is in.
-pub struct Found {
-    element: WebElement,
-    frame: Vec<String>,
 }
 
 /// Proof that the guess of this round has been sent.
@@ -113,8 +109,7 @@ impl Page {
     /// When it is refused or does not load.
     pub async fn go(&self, address: &Url) -> Result<()> {
         guard::check(&self.profile, address, self.consent)?;
-        self.enter(&[]).await?;
-        let loaded = self.driver.goto(address.as_str()).await;
+        let loaded = self.top(async || Ok(self.driver.goto(address.as_str()).await?)).await;
         loaded.with_context(|| surroundings(format!("{address} does not load")))
     }
 
@@ -138,7 +133,7 @@ impl Page {
     /// # Errors
     /// When the page has gone where the agent must not play.
     pub async fn address(&self) -> Result<Url> {
-        let address = self.driver.current_url().await?;
+        let address = self.calm(async || Ok(self.driver.current_url().await?)).await?;
         guard::check(&self.profile, &address, self.consent)?;
         Ok(address)
     }
@@ -170,12 +165,8 @@ impl Page {
     /// # Errors
     /// When the button cannot be pressed or no result shows.
     pub async fn guess(&self) -> Result<Guessed> {
-        let button = self.find(&self.profile.map.guess).await?;
-        let button = button.ok_or_else(|| surroundings("the page has no button to send the guess with"))?;
-        if !button.element.is_enabled().await? {
-            return Err(surroundings("the page does not take the guess: its button is not enabled"));
-        }
-        button.element.click().await?;
+        let pressed = self.press(&self.profile.map.guess).await?;
+        pressed.ok_or_else(|| surroundings("the page has no button to send the guess with"))?;
         self.until("the page shows no result for the guess", async || {
             self.complain().await?;
             Ok(self.find(&self.profile.result.shown).await?.map(|_| Guessed(())))
@@ -229,212 +220,6 @@ impl Page {
         .await
     }
 
-    /// The first thing found in any of these ways that is on display.
-    ///
-    /// # Errors
-    /// When the session fails.
-    pub async fn find(&self, ways: &Ways) -> Result<Option<Found>> {
-        Ok(self.found(ways, "return seekShown(arguments[0]).slice(0, 1)").await?.pop())
-    }
-
-    /// Clicks what is found in any of these ways, until a click gets through: one may lie under another. Whether
-    /// anything was found at all.
-    async fn click_any(&self, ways: &Ways) -> Result<bool> {
-        let mut any = false;
-        for (frame, ways) in ways.by_frame() {
-            let ways: Ways = ways.iter().cloned().collect();
-            for found in self.found(&ways, "return arguments[0].flatMap(way => seek(way).filter(isShown))").await? {
-                any = true;
-                // Unless an earlier click has made the frame another.
-                if self.enter(frame).await?.is_some() && found.element.click().await.is_ok() {
-                    return Ok(true);
-                }
-            }
-        }
-        Ok(any)
-    }
-
-    async fn found(&self, ways: &Ways, script: &str) -> Result<Vec<Found>> {
-        for (frame, ways) in ways.by_frame() {
-            let elements: Vec<Value> =
-                self.ask_in(frame, ways, script, vec![]).await?.map_or_else(Vec::new, |(list, _)| list);
-            if !elements.is_empty() {
-                let element = |json| WebElement::from_json(json, self.driver.handle().clone());
-                let found = |json| Ok(Found { element: element(json)?, frame: frame.to_vec() });
-                return elements.into_iter().map(found).collect();
-            }
-        }
-        Ok(Vec::new())
-    }
-
-    /// The text on display or the attribute that is found first and is not empty.
-    ///
-    /// # Errors
-    /// When the session fails.
-    pub async fn read(&self, ways: &Ways) -> Result<Option<String>> {
-        let script = "for (const way of arguments[0]) for (const element of seek(way)) { \
-            const value = way.attribute ? element.getAttribute(way.attribute) : isShown(element) ? words(element) : null; \
-            if (value?.trim()) return value.trim() } return null";
-        Ok(self.ask(ways, script, vec![]).await?.map(|(value, _)| value))
-    }
-
-    /// Rectangle of the first thing found.
-    ///
-    /// # Errors
-    /// When it is not there; `what` names it in the message.
-    pub async fn rect(&self, ways: &Ways, what: &str) -> Result<Rect> {
-        let rect = self.rect_if_shown(ways).await?;
-        rect.ok_or_else(|| surroundings(format!("the page shows no {what}: is the site's profile up to date?")))
-    }
-
-    /// As [`Page::rect`], of what need not be there.
-    ///
-    /// # Errors
-    /// When the session fails.
-    pub async fn rect_if_shown(&self, ways: &Ways) -> Result<Option<Rect>> {
-        let script = "const [found] = seekShown(arguments[0]); return found ? rect(found) : null";
-        let found: Option<(Rect, Pixel)> = self.ask(ways, script, vec![]).await?;
-        Ok(found.map(|(rect, frame)| rect.moved_by(frame)))
-    }
-
-    /// How many things each of the ways finds, in their order.
-    ///
-    /// # Errors
-    /// When the session fails.
-    pub async fn count(&self, ways: &Ways) -> Result<Vec<usize>> {
-        let mut counts = Vec::new();
-        for (frame, ways) in ways.by_frame() {
-            let script = "return arguments[0].map(way => seek(way).filter(isShown).length)";
-            let found: Option<(Vec<usize>, Pixel)> = self.ask_in(frame, ways, script, vec![]).await?;
-            counts.extend(found.map_or_else(|| vec![0; ways.len()], |(counts, _)| counts));
-        }
-        Ok(counts)
-    }
-
-    /// What a script says of the page, with the functions of [`SEEK`] at hand.
-    ///
-    /// # Errors
-    /// When the session fails or the answer is of another kind.
-    pub async fn script<T: DeserializeOwned>(&self, script: &str) -> Result<T> {
-        self.enter(&[]).await?;
-        Ok(self.driver.execute(&format!("{SEEK}{script}"), vec![]).await?.convert()?)
-    }
-
-    /// A picture of what shows of the page, as PNG.
-    ///
-    /// # Errors
-    /// When the session fails.
-    pub async fn screenshot(&self) -> Result<Vec<u8>> {
-        Ok(self.driver.screenshot_as_png().await?)
-    }
-
-    /// Runs a script in each frame that the ways name, with the ways in it as the first argument, until one answers with
-    /// something else than null. The answer, and where the frame's corner is in the page's viewport.
-    ///
-    /// # Errors
-    /// When the session fails or the answer is of another kind.
-    pub async fn ask<T: DeserializeOwned>(
-        &self,
-        ways: &Ways,
-        script: &str,
-        more: Vec<Value>,
-    ) -> Result<Option<(T, Pixel)>> {
-        for (frame, ways) in ways.by_frame() {
-            if let Some(answer) = self.ask_in(frame, ways, script, more.clone()).await? {
-                return Ok(Some(answer));
-            }
-        }
-        Ok(None)
-    }
-
-    async fn ask_in<T: DeserializeOwned>(
-        &self,
-        frame: &[String],
-        ways: &[Way],
-        script: &str,
-        more: Vec<Value>,
-    ) -> Result<Option<(T, Pixel)>> {
-        let Some(corner) = self.enter(frame).await? else { return Ok(None) };
-        let arguments: Vec<Value> = std::iter::once(json!(ways)).chain(more).collect();
-        let answer = self.driver.execute(&format!("{SEEK}{script}"), arguments).await?;
-        Ok(answer.convert::<Option<T>>()?.map(|answer| (answer, corner)))
-    }
-
-    /// Goes into a frame, or back to the page itself when it is none. Where its corner is in the page's viewport; `None`
-    /// when there is no such frame now.
-    async fn enter(&self, frame: &[String]) -> Result<Option<Pixel>> {
-        let mut in_frame = self.in_frame.lock().await;
-        if *in_frame {
-            self.driver.enter_default_frame().await?;
-            *in_frame = false;
-        }
-        let mut corner = Pixel { x: 0.0, y: 0.0 };
-        for css in frame {
-            let script = "const [frame] = seekShown([{css: arguments[0]}]); if (!frame) return null; const r = rect(frame); \
-                return [frame, r.x + frame.clientLeft, r.y + frame.clientTop]";
-            let found = self.driver.execute(&format!("{SEEK}{script}"), vec![json!(css)]).await?;
-            let Some((element, x, y)) = found.convert::<Option<(Value, f64, f64)>>()? else { return Ok(None) };
-            *in_frame = true;
-            WebElement::from_json(element, self.driver.handle().clone())?.enter_frame().await?;
-            corner = Pixel { x: corner.x + x, y: corner.y + y };
-        }
-        Ok(Some(corner))
-    }
-
-    /// A picture of something on the page, as PNG.
-    ///
-    /// # Errors
-    /// When it is gone or the session fails.
-    pub async fn picture(&self, found: &Found) -> Result<Vec<u8>> {
-        self.enter(&found.frame).await?;
-        Ok(found.element.screenshot_as_png().await?)
-    }
-
-    /// Types into something on the page.
-    ///
-    /// # Errors
-    /// When it is gone or takes no keys.
-    pub async fn keys(&self, found: &Found, keys: &str) -> Result<()> {
-        self.enter(&found.frame).await?;
-        Ok(found.element.send_keys(keys).await?)
-    }
-
-    /// Moves the mouse over a point of the page.
-    ///
-    /// # Errors
-    /// When the session fails or the point is outside the viewport.
-    pub async fn hover(&self, at: Pixel) -> Result<()> {
-        self.enter(&[]).await?;
-        hands::hover(&self.driver, at).await
-    }
-
-    /// Clicks a point of the page.
-    ///
-    /// # Errors
-    /// As [`Page::hover`].
-    pub async fn click(&self, at: Pixel) -> Result<()> {
-        self.enter(&[]).await?;
-        hands::click(&self.driver, at).await
-    }
-
-    /// Drags from one point of the page to another.
-    ///
-    /// # Errors
-    /// As [`Page::hover`].
-    pub async fn drag(&self, from: Pixel, to: Pixel) -> Result<()> {
-        self.enter(&[]).await?;
-        hands::drag(&self.driver, from, to).await
-    }
-
-    /// Turns the wheel over a point of the page; negative turns zoom in.
-    ///
-    /// # Errors
-    /// As [`Page::hover`].
-    pub async fn wheel(&self, at: Pixel, delta_y: i32) -> Result<()> {
-        self.enter(&[]).await?;
-        hands::wheel(&self.driver, at, delta_y).await
-    }
-
     /// Asks again and again until there is an answer.
     ///
     /// # Errors
@@ -465,8 +250,8 @@ impl Page {
     }
 
     async fn complain(&self) -> Result<()> {
-        match self.find(&self.profile.page.problem).await? {
-            Some(problem) => Err(surroundings(format!("the page says: {}", problem.element.text().await?.trim()))),
+        match self.read(&self.profile.page.problem).await? {
+            Some(problem) => Err(surroundings(format!("the page says: {problem}"))),
             None => Ok(()),
         }
     }

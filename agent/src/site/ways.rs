@@ -140,7 +140,8 @@ impl<'de> Deserialize<'de> for Written {
 }
 
 /// Functions for scripts: `seek(way)` finds elements, `isShown(element)` says whether one is on display, `seekShown(ways)`
-/// gives those that the first of the ways finds, `rect(element)` its box in its frame's viewport in CSS pixels.
+/// gives those that the first of the ways finds, `rect(element)` its box in its frame's viewport in CSS pixels, `depth()`
+/// the number of frames that the script runs in.
 pub(crate) const SEEK: &str = r"
 const IMPLICIT = { alert: null, button: 'button, input[type=button], input[type=submit]', dialog: 'dialog',
   heading: 'h1, h2, h3, h4, h5, h6', img: 'img', link: 'a[href]', status: 'output' };
@@ -167,6 +168,7 @@ const seekShown = ways => {
   }
   return [];
 };
+const depth = () => { let n = 0; for (let w = window; w !== w.parent; w = w.parent) n++; return n };
 const rect = e => { const r = e.getBoundingClientRect(); return { x: r.x, y: r.y, width: r.width, height: r.height } };
 ";
 
