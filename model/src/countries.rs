@@ -2,6 +2,8 @@
 //!
 //! Which country a place is in, whether it is land at all, and the shapes from which the arena draws its map.
 
+mod grid;
+
 use std::sync::OnceLock;
 
 use geo::{BoundingRect, Contains, Coord, LineString, MultiPolygon, Point, Polygon, Rect, Translate};
@@ -37,6 +39,11 @@ pub fn by_code(iso2: &str) -> Option<&'static Country> {
 
 /// The country whose land this place is on. `None` at sea.
 pub fn at(place: LatLng) -> Option<&'static Country> {
+    grid::at(place)
+}
+
+/// As [`at`], by a look at all countries.
+fn search(place: LatLng) -> Option<&'static Country> {
     let point = Point::new(place.lng, place.lat);
     all().iter().find(|country| country.contains(point))
 }
@@ -46,6 +53,9 @@ pub fn at(place: LatLng) -> Option<&'static Country> {
 /// The coast of a 1:50m map is off by kilometres, so a harbour often lies at sea by it.
 pub fn at_or_near(place: LatLng, reach_m: f64) -> Option<&'static Country> {
     at(place).or_else(|| {
+        if grid::is_open_sea(place, reach_m) {
+            return None;
+        }
         (1..=4).find_map(|ring| {
             let radius_m = reach_m * f64::from(ring) / 4.0;
             (0..16).find_map(|step| at(place.destination(f64::from(step) * 22.5, radius_m)))

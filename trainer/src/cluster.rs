@@ -19,7 +19,9 @@ use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use landfall_model::Error;
+use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
+use url::Url;
 
 use crate::dataset::functions;
 
@@ -47,13 +49,17 @@ impl Engine {
         let config = SessionConfig::new();
         let context = match &self.scheduler {
             Some(scheduler) => {
-                let config = settings(config.upgrade_for_ballista());
-                let state = SessionStateBuilder::new().with_default_features().with_config(config).build();
-                SessionContext::remote_with_state(scheduler, state).await.map_err(|error| {
+                // The engine itself asks only once there is a plan, and then says less of what is wrong.
+                let url = Url::parse(scheduler).with_context(|| format!("`{scheduler}` is no address"))?;
+                let host = url.host_str().context("--scheduler must be df://HOST:PORT")?;
+                TcpStream::connect((host, url.port().unwrap_or(50050))).await.map_err(|error| {
                     Error::Surroundings(format!(
                         "no scheduler at {scheduler}: {error}; start `cluster scheduler` there"
                     ))
-                })?
+                })?;
+                let config = settings(config.upgrade_for_ballista());
+                let state = SessionStateBuilder::new().with_default_features().with_config(config).build();
+                SessionContext::remote_with_state(scheduler, state).await?
             }
             None => {
                 let bytes = (self.memory * f64::from(1 << 30)) as usize;

@@ -74,7 +74,8 @@ impl Images {
             return Ok(Self { dir: dir.to_owned(), shards: None });
         }
         anyhow::ensure!(is_sharded, "{} holds no shards (no {SHARDS})", dir.display());
-        let mut tables: Vec<String> = storage.names()?.into_iter().filter(|name| name.ends_with(".csv")).collect();
+        let is_table = |name: &String| name.starts_with("shard-") && name.ends_with(".csv");
+        let mut tables: Vec<String> = storage.names()?.into_iter().filter(is_table).collect();
         tables.sort();
         let mut members = HashMap::new();
         for (tar, name) in tables.iter().enumerate() {
@@ -158,9 +159,11 @@ impl Shards {
                     Some((_, file)) => file,
                     None => File::open(folder.join(name))?,
                 };
-                let mut picture = vec![0; usize::try_from(bytes).map_err(io::Error::other)?];
+                let mut picture = Vec::with_capacity(usize::try_from(bytes).map_err(io::Error::other)?);
                 file.seek(SeekFrom::Start(offset))?;
-                file.read_exact(&mut picture)?;
+                if (&file).take(bytes).read_to_end(&mut picture)? as u64 != bytes {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
                 let mut open = open();
                 open.push_back((tar, file));
                 if open.len() > OPEN {

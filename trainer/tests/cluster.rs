@@ -29,7 +29,7 @@ fn manifest(folder: &Path, source: &str, pictures: usize, seed: u64) {
             // Twenty regions, so that they come near each other; one lies on the date line, one at the pole.
             (lat, lng) = match random.random_range(0..20) {
                 0 => (random.random_range(-17.1..-16.9), random.random_range(179.9..180.1)),
-                1 => (89.99, random.random_range(-180.0..180.0)),
+                1 => (89.98, random.random_range(-180.0..180.0)),
                 region => (f64::from(region) * 3.0 + random.random_range(0.0..0.3), f64::from(region) * 7.0 - 70.0),
             };
         }
@@ -57,11 +57,10 @@ fn manifest(folder: &Path, source: &str, pictures: usize, seed: u64) {
     std::fs::write(folder.join("manifest.jsonl"), lines).unwrap();
 }
 
+const SPLIT: &str = "--dev 0.1 --held-out 0.1 --cap-per-cell 40";
+
 fn index(dir: &Path, out: &str, options: &str) -> (Vec<Vec<String>>, Value) {
-    let args = format!(
-        "index sets/one sets/two --images sets --trust --dev 0.1 --held-out 0.1 --cap-per-cell 40 --seed 3 --json --out {out} \
-         {options}"
-    );
+    let args = format!("index sets/one sets/two --images sets --trust --seed 3 --json --out {out} {options}");
     let output = landfall_train(dir, &args);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let mut rows: Vec<Vec<String>> = csv::Reader::from_path(dir.join(out))
@@ -96,22 +95,28 @@ fn in_memory_on_disk_and_on_a_cluster_the_index_is_the_same() {
     let dir = dir.path();
     manifest(&dir.join("sets/one"), "mapillary", 9_000, 1);
     manifest(&dir.join("sets/two"), "kartaview", 4_000, 2);
-    let (rows, report) = index(dir, "memory.csv", "");
+    let (rows, report) = index(dir, "memory.csv", SPLIT);
     // Every reason there is, and every split.
     assert_eq!(report["left_out"].as_object().unwrap().len(), 7, "{report}");
     assert_eq!(report["splits"].as_object().unwrap().len(), 3, "{report}");
     assert!(rows.len() > 1_000, "{report}");
 
-    let (on_disk, its_report) = index(dir, "disk.csv", "--work steps --memory 0.25");
+    let (on_disk, its_report) = index(dir, "disk.csv", &format!("{SPLIT} --work steps --memory 1"));
     assert_eq!(its_report, report);
     assert!(on_disk == rows);
     // Of a step that is gone, and those behind it, the rest is as it was.
     let changed = |step: &str| dir.join(format!("steps/{step}.done")).metadata().unwrap().modified().unwrap();
     let before = ["rows", "names", "near"].map(changed);
     std::fs::remove_file(dir.join("steps/near.done")).unwrap();
-    assert!(index(dir, "disk.csv", "--work steps").0 == rows);
+    assert!(index(dir, "disk.csv", &format!("{SPLIT} --work steps")).0 == rows);
     let after = ["rows", "names", "near"].map(changed);
     assert!(after[..2] == before[..2] && after[2] > before[2]);
+
+    // Nothing measures, so that nothing is too near; and no caps.
+    let plain = "--dev 0 --held-out 0 --cap-per-coordinate 0 --cap-per-cell 0";
+    let (rows_of_all, all) = index(dir, "memory.csv", plain);
+    assert!(all["splits"].as_object().unwrap().len() == 1 && rows_of_all.len() > rows.len(), "{all}");
+    assert!(index(dir, "disk.csv", &format!("{plain} --work steps")) == (rows_of_all, all));
 
     let ports = loop {
         // An executor listens at its port and the next.
@@ -133,7 +138,8 @@ fn in_memory_on_disk_and_on_a_cluster_the_index_is_the_same() {
             work.display()
         )));
     }
-    let (on_cluster, its_report) = index(dir, "cluster.csv", &format!("--work cluster --scheduler df://{scheduler}"));
+    let (on_cluster, its_report) =
+        index(dir, "cluster.csv", &format!("{SPLIT} --work cluster --scheduler df://{scheduler}"));
     assert_eq!(its_report, report);
     assert!(on_cluster == rows);
     for port in &ports[1..] {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use datafusion::arrow::array::{Array, Float64Array, Int64Array, RecordBatch, StringArray, UInt64Array};
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
+use datafusion::dataframe::DataFrameWriteOptions;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::prelude::{JsonReadOptions, ParquetReadOptions, SessionContext};
 use futures_util::StreamExt;
@@ -114,21 +115,27 @@ impl Plan<'_> {
 
     /// Writes what a query finds to the working folder, unless it is there, and makes it a table.
     fn step(&mut self, name: &str, query: &str) -> Result<()> {
-        self.written(name, query, |plan, folder| {
+        let found = self.wait(async { self.context.sql(query).await })?;
+        let schema = found.schema().as_arrow().clone();
+        self.written(name, query, &schema, |plan, folder| {
             let folder = folder.display().to_string();
-            let write = async {
-                let found = plan.context.sql(query).await?;
-                found.write_parquet(&folder, Default::default(), None).await
-            };
-            plan.wait(write)?;
+            plan.wait(async { found.write_parquet(&folder, DataFrameWriteOptions::default(), None).await })?;
             Ok(())
         })
     }
 
-    /// Has a folder of Parquet files written, unless it is there and by the same query, and makes it a table.
-    fn written(&mut self, name: &str, query: &str, write: impl FnOnce(&Self, &Path) -> Result<()>) -> Result<()> {
+    /// Has a folder of Parquet files written, unless it is there and by the same query, and makes it a table. There may be
+    /// no file, where nothing was found.
+    fn written(
+        &mut self,
+        name: &str,
+        query: &str,
+        schema: &Schema,
+        write: impl FnOnce(&Self, &Path) -> Result<()>,
+    ) -> Result<()> {
         self.progress.set_message(format!("step {name}"));
-        self.key = format!("{:x}", Sha256::digest(format!("{}{query}", self.key)));
+        let digest = Sha256::digest(format!("{}{query}", self.key));
+        self.key = digest.iter().map(|byte| format!("{byte:02x}")).collect();
         let (folder, done) = (std::path::absolute(self.work)?.join(name), self.work.join(format!("{name}.done")));
         if !std::fs::read_to_string(&done).is_ok_and(|key| key == self.key) {
             if folder.exists() {
@@ -139,7 +146,7 @@ impl Plan<'_> {
             files::write(&done, self.key.as_bytes())?;
         }
         let folder = folder.display().to_string();
-        let registered = self.context.register_parquet(name, folder, ParquetReadOptions::default());
+        let registered = self.context.register_parquet(name, folder, ParquetReadOptions::default().schema(schema));
         self.runtime.block_on(registered).with_context(|| format!("cannot read the step {name}"))
     }
 
@@ -153,7 +160,9 @@ impl Plan<'_> {
                )
                SELECT DISTINCT r.place, r."group" FROM rows r JOIN shared s ON r.place = s.place WHERE r.why IS NULL"#
         );
-        self.written("names", &query, |plan, folder| {
+        let text = |name: &str| Field::new(name, DataType::Utf8, false);
+        let schema = Schema::new(vec![text("group"), text("name")]);
+        self.written("names", &query, &schema, |plan, folder| {
             let mut groups = Groups::default();
             let mut stream = plan.stream(&query)?;
             while let Some(batch) = plan.wait(async { stream.next().await.transpose() })? {
@@ -221,7 +230,7 @@ fn of_folder(args: &Args, i: usize, folder: &Path) -> Result<String> {
              CASE WHEN lat IS NULL OR lng IS NULL THEN known_country(iso2) ELSE country_at(lat, lng) END AS iso2,
              CASE WHEN coalesce("group", '') = '' THEN source || ':' || id ELSE "group" END AS "group", heading,
              CASE WHEN coalesce(attribution, '') = '' THEN coalesce(url, '') ELSE attribution END AS source,
-             coalesce(licence, '') AS licence, least(width, height) AS side, coalesce(status, '') AS status,
+             coalesce(licence, '') AS licence, least(coalesce(width, 0), coalesce(height, 0)) AS side, coalesce(status, '') AS status,
              cell(lat, lng, {ONE_PLACE}) AS place, cell(lat, lng, {level}) AS cell
            FROM folder_{i}"#,
         level = args.cap_level
@@ -254,17 +263,21 @@ fn drawn(args: &Args) -> String {
              WHERE chance({seed}, 'cell', token(lat, lng, {level})) < {held_out}
            ),
            of_place AS (
-             SELECT *, row_number() OVER (PARTITION BY place ORDER BY sha256(file)) AS nth_of_place FROM named
+             SELECT *, row_number() OVER (PARTITION BY place ORDER BY encode(sha256(file), 'hex') {rows}) AS nth_of_place
+             FROM named
            ),
            judged AS (SELECT *, {over_place} AS over_place FROM of_place),
            of_cell AS (
-             SELECT *, row_number() OVER (PARTITION BY over_place, cell ORDER BY sha256(file)) AS nth_of_cell FROM judged
+             SELECT *, row_number() OVER (PARTITION BY over_place, cell ORDER BY encode(sha256(file), 'hex') {rows}) AS nth_of_cell
+             FROM judged
            )
            SELECT "set", file, lat, lng, iso2, name AS "group", heading, source, licence,
              CASE WHEN held IS NOT NULL THEN '{HELD_OUT}' WHEN chance({seed}, 'group', name) < {dev} THEN '{DEV}'
                   ELSE '{TRAIN}' END AS split,
              CASE WHEN over_place THEN '{OF_ONE_COORDINATE}' WHEN {over_cell} THEN '{IN_ONE_CELL}' END AS why
            FROM of_cell LEFT JOIN held_out ON name = held"#,
+        // The default, a range, wants numbers.
+        rows = "ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW",
         seed = splits.seed,
         level = splits.held_out_level,
         held_out = splits.held_out,
