@@ -24,11 +24,14 @@ fn is_parquet(file: &Path) -> bool {
     file.extension().is_some_and(|ending| ending == "parquet")
 }
 
+/// Rows, each read when it is asked for.
+type Records = Box<dyn Iterator<Item = Result<StringRecord>>>;
+
 /// The names of a table's columns, and its rows as text, one at a time.
 ///
 /// # Errors
 /// When the file cannot be read or is no table; later for a row that is none.
-pub(crate) fn read(file: &Path) -> Result<(StringRecord, Box<dyn Iterator<Item = Result<StringRecord>>>)> {
+pub(crate) fn read(file: &Path) -> Result<(StringRecord, Records)> {
     let cannot = || format!("cannot read {}", file.display());
     let open = File::open(file).with_context(cannot)?;
     if !is_parquet(file) {
