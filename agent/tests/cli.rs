@@ -70,7 +70,7 @@ fn wrong_calls_are_2_and_missing_surroundings_3() {
             2,
             "one game",
         ),
-        (vec!["play", "--pause", "-1"], vec![], 2, "number of seconds"),
+        (vec!["play", "--pause=-1"], vec![], 2, "number of seconds"),
         (vec!["doctor", "https://www.geoguessr.com/maps/world"], vec![], 2, "--i-own-this-account"),
         (vec!["play", "--scale", "0"], vec![], 2, "positive number of metres"),
         (vec!["play", "--fixtures", nothing], vec![], 2, "rounds"),

@@ -209,6 +209,9 @@ impl Profile {
             parsed.map_err(|error| wrong(format!("{name}: not a site profile: {}", error.to_string().trim())))?;
         let profile = Self { source: (name.to_owned(), text.to_owned()), ..profile };
         for (role, ways) in profile.roles() {
+            if let Some((at, why)) = ways.spans().find_map(|(way, at)| Some((at, way.fault()?))) {
+                return Err(wrong(format!("{}: {role}: {why}", profile.line(at))));
+            }
             let is_plain = |way: &Way| way.css.is_some() && way.text.is_none() && way.role.is_none();
             if ["look.hide", "map.tiles"].contains(&role)
                 && let Some((_, at)) = ways.spans().find(|(way, _)| !is_plain(way))
@@ -308,6 +311,16 @@ mod tests {
     fn a_broken_profile_is_named() {
         let error = Profile::parse("name = 1", "mine.toml").unwrap_err();
         assert!(error.to_string().starts_with("mine.toml: not a site profile"), "{error}");
+        let (_, good) = BUILT_IN[0];
+        let line = good.lines().position(|line| line.starts_with("marker = ")).unwrap() + 1;
+        for (bad, why) in [("{ frame = ['#f'] }", "needs css, text or role"), ("{ text = '(' }", "unclosed group")] {
+            let text = good.replace("\nmarker = [", &format!("\nmarker = [{bad}, "));
+            let error = Profile::parse(&text, "mine.toml").unwrap_err().to_string();
+            assert!(
+                error.starts_with(&format!("mine.toml, line {line}: map.marker: ")) && error.contains(why),
+                "{error}"
+            );
+        }
         assert!(Profile::find("nowhere").unwrap_err().to_string().contains("arena, geoguessr"));
     }
 }
