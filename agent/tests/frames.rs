@@ -55,10 +55,7 @@ async fn host(of: &str) -> String {
         "<body style='margin:0'><p style='height:20px;margin:0'>Game of the day</p>\
          <iframe src='{of}' style='border:3px solid;margin-left:11px;width:760px;height:700px'></iframe>"
     );
-    // Messages of the browser's own come at any moment.
-    let outer = "<script>for (const ms of [1000, 4000, 9000]) setTimeout(() => alert('Level up!'), ms); \
-                 setTimeout(() => confirm('Stay?'), 6500)</script>\
-                 <body style='margin:0'><h1 style='height:30px;margin:0'>Games</h1><button>Guess</button>\
+    let outer = "<body style='margin:0'><h1 style='height:30px;margin:0'>Games</h1><button>Guess</button>\
                  <iframe id='outer' src='/inner' style='border:0;margin-left:5px;width:790px;height:740px'></iframe>";
     let app = axum::Router::new()
         .route("/embed", axum::routing::get(move || async move { axum::response::Html(outer) }))

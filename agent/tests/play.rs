@@ -251,6 +251,10 @@ async fn a_person_sends_the_guess_that_was_set_for_them() {
 async fn a_pin_that_cannot_be_set_well_enough_is_not_sent() {
     let _browser = BROWSER.lock().await;
     let (arena, page) = open_arena(13).await;
+    // A message of the browser's own is put away.
+    page.driver.execute("setTimeout(() => alert('Level up!'), 0)", vec![]).await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    page.rect(&page.profile.map.canvas, "map").await.unwrap();
     // No pixel of the map is as small as that.
     let error = map::place_pin(&page, LatLng::new(45.76, 4.83).unwrap(), 0.001).await.unwrap_err();
     assert!(exit_code(&error) == 3 && error.to_string().contains("after three clicks"), "{error:#}");

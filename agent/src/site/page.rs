@@ -24,6 +24,8 @@ pub use dom::Found;
 
 /// How long the page may take for anything before that is an error.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+/// A press that has shown nothing for so long did not get through.
+const SWALLOWED: Duration = Duration::from_secs(8);
 /// How long the page is left alone between two looks at it.
 const BEAT_MS: u64 = 60;
 
@@ -167,9 +169,17 @@ impl Page {
     pub async fn guess(&self) -> Result<Guessed> {
         let pressed = self.press(&self.profile.map.guess).await?;
         pressed.ok_or_else(|| surroundings("the page has no button to send the guess with"))?;
+        let pressed = std::cell::Cell::new(Instant::now());
         self.until("the page shows no result for the guess", async || {
             self.complain().await?;
-            Ok(self.find(&self.profile.result.shown).await?.map(|_| Guessed(())))
+            if self.find(&self.profile.result.shown).await?.is_some() {
+                return Ok(Some(Guessed(())));
+            }
+            // A message that came with the click may have swallowed it.
+            if pressed.get().elapsed() > SWALLOWED && self.press(&self.profile.map.guess).await.is_ok() {
+                pressed.set(Instant::now());
+            }
+            Ok(None)
         })
         .await
     }

@@ -290,7 +290,8 @@ fn is_message(cause: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 fn is_moved(cause: &(dyn std::error::Error + 'static)) -> bool {
-    use WebDriverErrorInner::{NoSuchElement, NoSuchFrame, StaleElementReference};
+    // Json: what is asked for while a message comes may be answered with nothing.
+    use WebDriverErrorInner::{Json, NoSuchElement, NoSuchFrame, StaleElementReference};
     cause.is::<Elsewhere>()
-        || matches!(inner(cause), Some(NoSuchElement(_) | NoSuchFrame(_) | StaleElementReference(_)))
+        || matches!(inner(cause), Some(Json(_) | NoSuchElement(_) | NoSuchFrame(_) | StaleElementReference(_)))
 }
