@@ -18,6 +18,7 @@ use landfall_agent::site::guard::{self, Consent};
 use landfall_agent::site::page::Page;
 use landfall_agent::{doctor, locate};
 use landfall_model::{Bundle, Classifier};
+use thirtyfour::WebDriver;
 use url::Url;
 
 use super::{ArenaArgs, Cli, Command, Doctor, Locate, Model, Play, Replay, RoundsFrom};
@@ -77,16 +78,22 @@ async fn play(args: Play) -> Result<()> {
         Ok(page) => games.play(&page, &classifier, &options).await,
         Err(error) => Err(error),
     };
-    let quit = driver.quit().await;
-    if let Some(arena) = arena {
-        arena.stop().await;
-    }
+    let closed = close(driver, arena).await;
     let disagreement = played?;
-    quit.context(surroundings("the browser did not close"))?;
+    closed?;
     match disagreement {
         Some(what) => Err(no(what)),
         None => Ok(()),
     }
+}
+
+/// Ends the browser, and the arena where there is one.
+async fn close(driver: WebDriver, arena: Option<Arena>) -> Result<()> {
+    let quit = driver.quit().await;
+    if let Some(arena) = arena {
+        arena.stop().await;
+    }
+    quit.context(surroundings("the browser did not close"))
 }
 
 /// Games that are played one after another.
@@ -278,10 +285,7 @@ async fn doctor_of_site(args: Doctor) -> Result<()> {
         Ok(page) => doctor::site::examine(&page, &args.picture).await,
         Err(error) => Err(error),
     };
-    let quit = driver.quit().await;
-    if let Some(arena) = arena {
-        arena.stop().await;
-    }
+    let closed = close(driver, arena).await;
     let findings = examined?;
     if args.json {
         print_json(&findings)?;
@@ -292,7 +296,7 @@ async fn doctor_of_site(args: Doctor) -> Result<()> {
         }
         print_line(format!("picture: {}", args.picture.display()))?;
     }
-    quit.context(surroundings("the browser did not close"))?;
+    closed?;
     match findings.iter().filter(|finding| !finding.ok).count() {
         0 => Ok(()),
         dead => Err(no(format!("{dead} things that a round needs are not found; mend the profile"))),

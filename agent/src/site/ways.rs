@@ -80,11 +80,6 @@ impl Ways {
         self.ways.iter()
     }
 
-    /// Whether the page does not show the thing.
-    pub fn is_empty(&self) -> bool {
-        self.ways.is_empty()
-    }
-
     /// Where each stands in the profile, in bytes.
     pub(super) fn spans(&self) -> impl Iterator<Item = (&Way, usize)> {
         self.ways.iter().zip(self.spans.iter().map(|span| span.start))
