@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::adapter;
 use crate::cells::CellTable;
 use crate::error::{Error, Result};
 use crate::preprocess::Preprocess;
@@ -59,6 +60,46 @@ pub struct EncoderFile {
     /// The package that carries the file, when it is not in git.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Package>,
+    /// What it learned since, when it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<AdapterFile>,
+}
+
+/// The file of an adapter that is merged into the encoder; see [`crate::adapter`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdapterFile {
+    /// File name beside `bundle.json`.
+    pub file: String,
+    /// Lower-case hexadecimal sha256.
+    pub sha256: String,
+}
+
+/// Where the files of an encoder lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EncoderPaths {
+    /// The network.
+    pub network: PathBuf,
+    /// Its adapter, when it has one.
+    pub adapter: Option<PathBuf>,
+}
+
+impl EncoderPaths {
+    /// The network as it is computed, the bytes of an ONNX file.
+    ///
+    /// # Errors
+    /// When a file cannot be read or they do not belong together.
+    pub fn read(&self) -> Result<Vec<u8>> {
+        let network = read(&self.network)?;
+        let Some(adapter) = &self.adapter else { return Ok(network) };
+        adapter::merge(&network, &read(adapter)?).map_err(|why| Error::file(&self.network, why, SETUP))
+    }
+}
+
+impl From<&Path> for EncoderPaths {
+    /// A network without an adapter.
+    fn from(network: &Path) -> Self {
+        Self { network: network.to_owned(), adapter: None }
+    }
 }
 
 /// How an int8 network's activations are scaled when they are rounded.
@@ -153,7 +194,7 @@ impl Bundle {
     ///
     /// # Errors
     /// When there is none, or `bundle.json` or the cell table is damaged. The two networks are checked by
-    /// [`Bundle::encoder_path`] and [`Bundle::head_path`], since not every use needs them.
+    /// [`Bundle::encoder_paths`] and [`Bundle::head_path`], since not every use needs them.
     pub fn find(name: &str) -> Result<Self> {
         if Path::new(name).join("bundle.json").is_file() {
             return Self::open(Path::new(name));
@@ -182,11 +223,11 @@ impl Bundle {
         Ok(Self { manifest, cells, dir: dir.to_owned() })
     }
 
-    /// The encoder's file, checked by sha256: beside `bundle.json` or in the user's cache directory.
+    /// The encoder's files, checked by sha256: beside `bundle.json`, the network also in the user's cache directory.
     ///
     /// # Errors
-    /// When it is in neither, or damaged; the message says how to mend it.
-    pub fn encoder_path(&self) -> Result<PathBuf> {
+    /// When one is in neither, or damaged; the message says how to mend it.
+    pub fn encoder_paths(&self) -> Result<EncoderPaths> {
         self.manifest.encoder.locate(&self.dir)
     }
 
@@ -210,11 +251,16 @@ impl EncoderFile {
         Some(cache_dir()?.join("bundles").join(format!("{}.onnx", self.sha256)))
     }
 
-    /// The file, checked by sha256: in `dir`, or in the user's cache directory.
+    /// The files, checked by sha256: in `dir`, the network also in the user's cache directory.
     ///
     /// # Errors
-    /// When it is in neither, or damaged; the message says how to mend it.
-    pub fn locate(&self, dir: &Path) -> Result<PathBuf> {
+    /// When one is in neither, or damaged; the message says how to mend it.
+    pub fn locate(&self, dir: &Path) -> Result<EncoderPaths> {
+        let adapter = self.adapter.as_ref().map(|adapter| checked(&dir.join(&adapter.file), &adapter.sha256));
+        Ok(EncoderPaths { network: self.network(dir)?, adapter: adapter.transpose()? })
+    }
+
+    fn network(&self, dir: &Path) -> Result<PathBuf> {
         let beside = dir.join(&self.file);
         if beside.exists() || self.from.is_none() {
             return checked(&beside, &self.sha256);

@@ -12,7 +12,7 @@ use ort::session::{OutputSelector, RunOptions, Session};
 use ort::value::TensorRef;
 
 use crate::activations;
-use crate::bundle::{Activations, Bundle, EncoderFile};
+use crate::bundle::{Activations, Bundle, EncoderFile, EncoderPaths};
 use crate::error::{Error, Result};
 use crate::preprocess::Preprocess;
 use crate::runtime;
@@ -27,13 +27,12 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// Loads the encoder at `path`, in `workers` sessions.
+    /// Loads the encoder whose files lie at `paths`, in `workers` sessions.
     ///
     /// # Errors
-    /// When ONNX Runtime or the file cannot be loaded, or the file lacks the input or output it should have.
-    pub fn load(path: &Path, file: EncoderFile, preprocess: Preprocess, workers: usize) -> Result<Self> {
-        let mend = "fetch it again";
-        let mut network = std::fs::read(path).map_err(|e| Error::file(path, format!("cannot be read: {e}"), mend))?;
+    /// When ONNX Runtime or a file cannot be loaded, or the network lacks the input or output it should have.
+    pub fn load(paths: &EncoderPaths, file: EncoderFile, preprocess: Preprocess, workers: usize) -> Result<Self> {
+        let (path, mend, mut network) = (&paths.network, "fetch it again", paths.read()?);
         if file.activations == Activations::PerToken {
             network = activations::per_token(&network).map_err(|why| Error::file(path, why, mend))?;
         }
@@ -184,7 +183,7 @@ impl Classifier {
     /// As [`Classifier::load`].
     pub fn with_workers(bundle: Bundle, workers: usize) -> Result<Self> {
         let (file, preprocess) = (bundle.manifest.encoder.clone(), bundle.manifest.preprocess.clone());
-        let encoder = Encoder::load(&bundle.encoder_path()?, file, preprocess, workers)?;
+        let encoder = Encoder::load(&bundle.encoder_paths()?, file, preprocess, workers)?;
         let head = Head::of(&bundle)?;
         Ok(Self { bundle, encoder, head })
     }

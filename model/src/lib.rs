@@ -5,6 +5,7 @@
 //! the map that is played. A [bundle] holds the files one such path needs.
 
 pub mod activations;
+pub mod adapter;
 pub mod bundle;
 pub mod cells;
 #[cfg(feature = "onnx")]

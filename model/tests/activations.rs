@@ -89,6 +89,7 @@ fn answer(network: &[u8], tokens: &[f32], activations: Activations) -> Vec<f32> 
         dim: 3 * SIDE * SIDE,
         activations,
         from: None,
+        adapter: None,
     };
     let preprocess = Preprocess {
         size: SIDE as u32,
@@ -98,7 +99,7 @@ fn answer(network: &[u8], tokens: &[f32], activations: Activations) -> Vec<f32> 
         mean: [0.0; 3],
         std: [1.0; 3],
     };
-    Encoder::load(&file, interface, preprocess, 1).unwrap().embed_tensor(0, tokens).unwrap()
+    Encoder::load(&file.as_path().into(), interface, preprocess, 1).unwrap().embed_tensor(0, tokens).unwrap()
 }
 
 /// Largest error of the quiet tokens and of all.

@@ -30,7 +30,7 @@ fn random<const D: usize>(shape: [usize; D]) -> Tensor<D> {
 fn step_of_16_pictures(bencher: Bencher<'_, '_>, side: usize) {
     let encoders = Path::new(env!("CARGO_MANIFEST_DIR")).join("encoders");
     let spec = EncoderSpec::read(&encoders.join("efficientnet-lite0.json")).unwrap();
-    let weights = spec.encoder.locate(&encoders).unwrap();
+    let weights = spec.encoder.locate(&encoders).unwrap().network;
     let mut network = Lite::read(&weights, &Device::flex().autodiff()).unwrap();
     let mut optimiser: ModuleOptimizer = AdamWConfig::new().init();
     let patches = random(patches_shape(16, side));

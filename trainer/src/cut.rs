@@ -35,8 +35,9 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     let spec = EncoderSpec::read(&args.encoder)?;
     let source = spec.encoder.locate(args.encoder.parent().unwrap_or(Path::new(".")))?;
-    let network = std::fs::read(&source).with_context(|| format!("cannot read {}", source.display()))?;
-    let network = onnx::cut(&network, &args.after, onnx::TOKENS).with_context(|| source.display().to_string())?;
+    let network = source.read()?;
+    let named = || source.network.display().to_string();
+    let network = onnx::cut(&network, &args.after, onnx::TOKENS).with_context(named)?;
     let encoder = EncoderFile { output: onnx::TOKENS.into(), ..spec.encoder };
     let (spec, _) = write(&args.out, &network, EncoderSpec { encoder, ..spec })?;
     eprintln!("wrote {}, {} bytes, {} numbers a square", args.out.display(), network.len(), spec.encoder.dim);
@@ -48,7 +49,7 @@ pub(crate) fn write(out: &Path, network: &[u8], spec: EncoderSpec) -> Result<(En
     let file = out.join("encoder.onnx");
     files::write(&file, network)?;
     let mut spec = spec.of_file(&file)?;
-    let loaded = Encoder::load(&file, spec.encoder.clone(), spec.preprocess.clone(), 1)?;
+    let loaded = Encoder::load(&file.as_path().into(), spec.encoder.clone(), spec.preprocess.clone(), 1)?;
     let side = spec.preprocess.size as usize;
     spec.encoder.dim = loaded.embed_tensor(0, &vec![0.0; 3 * side * side])?.len();
     files::write_json(&out.join("encoder.json"), &spec)?;

@@ -55,6 +55,7 @@ impl EncoderSpec {
             sha256: sha256_of(file).with_context(cannot)?,
             bytes: fs::metadata(file).with_context(cannot)?.len(),
             from: None,
+            adapter: None,
             ..self.encoder
         };
         Ok(Self { encoder, ..self })
@@ -72,8 +73,10 @@ impl EncoderSpec {
 
     /// Whether both give the same embeddings.
     pub fn agrees(&self, other: &Self) -> bool {
-        let network =
-            |spec: &Self| (spec.encoder.sha256.clone(), spec.encoder.output.clone(), spec.encoder.activations);
+        let network = |spec: &Self| {
+            let EncoderFile { sha256, output, activations, adapter, .. } = spec.encoder.clone();
+            (sha256, output, activations, adapter.map(|adapter| adapter.sha256))
+        };
         network(self) == network(other) && self.preprocess == other.preprocess
     }
 }
@@ -141,8 +144,8 @@ pub fn run(args: &Args) -> Result<()> {
         .with_position(folder.done.len() as u64);
     progress.reset_eta();
     let workers = args.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-    let path = spec.encoder.locate(args.encoder.parent().unwrap_or(Path::new(".")))?;
-    let encoder = Encoder::load(&path, spec.encoder.clone(), spec.preprocess.clone(), workers)?;
+    let paths = spec.encoder.locate(args.encoder.parent().unwrap_or(Path::new(".")))?;
+    let encoder = Encoder::load(&paths, spec.encoder.clone(), spec.preprocess.clone(), workers)?;
 
     let mut broken = 0;
     each_embedding(&encoder, &images, &wanted, |file, embedding| {

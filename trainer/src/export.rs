@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use landfall_model::CellTable;
-use landfall_model::bundle::{CellsFile, HeadFile, Manifest, sha256_of};
+use landfall_model::bundle::{CellsFile, EncoderFile, HeadFile, Manifest, sha256_of};
 use landfall_model::classifier;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -95,8 +95,7 @@ pub fn run(args: &Args) -> Result<()> {
         evaluation: evaluation(&args.evaluation)?,
     };
     let beside = args.encoder.parent().unwrap_or(Path::new("."));
-    let own = manifest.encoder.from.is_none().then(|| manifest.encoder.locate(beside)).transpose()?;
-    write(&args.out, manifest, &bytes, &args.cells, own.as_deref())?;
+    write(&args.out, manifest, &bytes, &args.cells, beside)?;
     eprintln!("wrote {}; ONNX Runtime and burn differ by {difference:.1e} at most", args.out.display());
     Ok(())
 }
@@ -172,11 +171,19 @@ fn evaluation(named: &[String]) -> Result<serde_json::Value> {
     Ok(all.into())
 }
 
-/// Writes the files first, an encoder of the bundle's own among them, and bundle.json last, which names their checksums.
-fn write(dir: &Path, mut manifest: Manifest, onnx: &[u8], cells: &Path, encoder: Option<&Path>) -> Result<()> {
-    if let Some(encoder) = encoder {
-        let bytes = std::fs::read(encoder).with_context(|| format!("cannot read {}", encoder.display()))?;
-        files::write(&dir.join(&manifest.encoder.file), &bytes)?;
+/// Writes the files first, what of the encoder comes from no package among them, and bundle.json last, which names their
+/// checksums.
+fn write(dir: &Path, mut manifest: Manifest, onnx: &[u8], cells: &Path, encoder: &Path) -> Result<()> {
+    let EncoderFile { file, from, adapter, .. } = &manifest.encoder;
+    let own = from.is_none().then_some(file).into_iter().chain(adapter.as_ref().map(|adapter| &adapter.file));
+    let own: Vec<&String> = own.collect();
+    if !own.is_empty() {
+        manifest.encoder.locate(encoder)?; // whole, or not copied
+    }
+    for file in own {
+        let source = encoder.join(file);
+        let bytes = std::fs::read(&source).with_context(|| format!("cannot read {}", source.display()))?;
+        files::write(&dir.join(file), &bytes)?;
     }
     let head = dir.join(&manifest.head.file);
     files::write(&head, onnx)?;

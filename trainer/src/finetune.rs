@@ -139,7 +139,7 @@ pub fn run(args: &Args) -> Result<()> {
     let held_out = HeldOut { samples: &out, cache: &held, table: &teacher.cells, preprocess };
     let device = args.device.device()?.autodiff();
     let cells = teacher.cells.cells.len();
-    let pretrained = begin.encoder.locate(recipe.student.encoder.parent().unwrap_or(Path::new(".")))?;
+    let pretrained = begin.encoder.locate(recipe.student.encoder.parent().unwrap_or(Path::new(".")))?.network;
     let cell_embeddings = recipe.student.cell_embeddings.as_deref();
     let dim = spec.encoder.dim;
     let student =

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use burn::module::Module;
 use burn::optim::{AdamWConfig, GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Tensor, TensorData};
-use landfall_model::bundle::EncoderFile;
+use landfall_model::bundle::{EncoderFile, EncoderPaths};
 use landfall_model::classifier::Encoder;
 use landfall_model::preprocess::Preprocess;
 use rand::SeedableRng;
@@ -100,10 +100,10 @@ struct Example {
 pub fn run(args: &Args) -> Result<()> {
     let spec = EncoderSpec::read(&args.encoder)?;
     let source = spec.encoder.locate(args.encoder.parent().unwrap_or(Path::new(".")))?;
-    if std::path::absolute(&source)? == std::path::absolute(args.out.join("encoder.onnx"))? {
+    if std::path::absolute(&source.network)? == std::path::absolute(args.out.join("encoder.onnx"))? {
         bail!("{} holds the encoder that is read; choose another --out", args.out.display());
     }
-    let network = std::fs::read(&source).with_context(|| format!("cannot read {}", source.display()))?;
+    let network = source.read()?;
     let width = args.width as usize;
     if !spec.encoder.dim.is_multiple_of(width) {
         bail!(
@@ -123,7 +123,8 @@ pub fn run(args: &Args) -> Result<()> {
     drop((examples, held_out));
 
     let pooling = pool.folded(&moments)?;
-    let whole = onnx::pooled(&network, &pooling, args.precision).with_context(|| source.display().to_string())?;
+    let whole =
+        onnx::pooled(&network, &pooling, args.precision).with_context(|| source.network.display().to_string())?;
     let encoder = EncoderFile { output: onnx::EMBEDDING.into(), ..spec.encoder.clone() };
     let (pooled, loaded) = cut::write(&args.out, &whole, EncoderSpec { encoder, preprocess: spec.preprocess.clone() })?;
     check((&source, &spec), &loaded, &pool, &moments)?;
@@ -296,9 +297,9 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
 const LOWEST_COSINE: f32 = 0.999;
 
 /// Holds the written network against burn on a made-up square.
-fn check(cut: (&Path, &EncoderSpec), pooled: &Encoder, pool: &Pool, moments: &Moments) -> Result<()> {
-    let (file, spec) = cut;
-    let tokens = Encoder::load(file, spec.encoder.clone(), spec.preprocess.clone(), 1)?;
+fn check(cut: (&EncoderPaths, &EncoderSpec), pooled: &Encoder, pool: &Pool, moments: &Moments) -> Result<()> {
+    let (paths, spec) = cut;
+    let tokens = Encoder::load(paths, spec.encoder.clone(), spec.preprocess.clone(), 1)?;
     let side = spec.preprocess.size as usize;
     let square: Vec<f32> = (0..3 * side * side).map(|i| (i as f32 * 0.013).sin()).collect();
     let ours = embeddings(pool, &[&standard(&tokens.embed_tensor(0, &square)?, moments)], moments.mean.len())?;

@@ -69,7 +69,7 @@ pub fn run(args: &Args) -> Result<()> {
     {
         bail!("{} was not trained on features of {}", folder.display(), args.encoder.display());
     }
-    let source = spec.encoder.locate(beside)?;
+    let source = spec.encoder.locate(beside)?.network;
     let network = Lite::read(&source, &Device::flex())?;
     let projection = lite::projection(&source)?;
     let projection = projection.with_context(|| format!("{} was not written by finetune", source.display()))?;
@@ -126,8 +126,9 @@ fn ranges(network: &Lite, spec: &EncoderSpec, pictures: &[RgbImage]) -> Result<V
 
 /// Mean cosine between the embeddings that two encoders make of the same squares.
 fn cosine(a: (&Path, &EncoderSpec), b: (&Path, &EncoderSpec), pictures: &[RgbImage]) -> Result<f32> {
-    let load =
-        |(file, spec): (&Path, &EncoderSpec)| Encoder::load(file, spec.encoder.clone(), spec.preprocess.clone(), 1);
+    let load = |(file, spec): (&Path, &EncoderSpec)| {
+        Encoder::load(&file.into(), spec.encoder.clone(), spec.preprocess.clone(), 1)
+    };
     let ([a, b], dim) = ([load(a)?, load(b)?], a.1.encoder.dim);
     let mut cosines = Vec::new();
     for picture in progress("comparing", pictures)?.wrap_iter(pictures.iter()) {

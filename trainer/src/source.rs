@@ -135,7 +135,7 @@ fn from_pictures(bundle: &Bundle, rows: Vec<Row>, images: &Path) -> Result<Vec<S
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let manifest = &bundle.manifest;
     let encoder =
-        Encoder::load(&bundle.encoder_path()?, manifest.encoder.clone(), manifest.preprocess.clone(), workers)?;
+        Encoder::load(&bundle.encoder_paths()?, manifest.encoder.clone(), manifest.preprocess.clone(), workers)?;
     let files: Vec<PathBuf> = rows.iter().map(|row| row.file.clone()).collect();
     let progress = ProgressBar::new(files.len() as u64)
         .with_style(ProgressStyle::with_template("{wide_bar} {pos}/{len} pictures, {per_sec}, {eta} left")?);

@@ -19,6 +19,9 @@ pub const GRAPH_OUTPUT: u32 = 12;
 /// Tag of the types of tensors inside a graph.
 pub const GRAPH_VALUE_INFO: u32 = 13;
 
+/// Tag of a tensor's name.
+pub const TENSOR_NAME: u32 = 8;
+
 /// One field of a message: all its bytes, and those of its value where it has a length.
 pub struct Field<'a> {
     /// Its number in the message.

@@ -21,7 +21,7 @@ use crate::onnx::Precision;
 /// When it is more than the precision explains (exit 1), or ONNX Runtime cannot be found or refuses the network.
 pub(super) fn check(file: &Path, spec: &EncoderSpec, student: &Student, precision: Precision) -> Result<f32> {
     let (side, mut random) = (spec.preprocess.size as usize, StdRng::seed_from_u64(7));
-    let encoder = Encoder::load(file, spec.encoder.clone(), spec.preprocess.clone(), 1)?;
+    let encoder = Encoder::load(&file.into(), spec.encoder.clone(), spec.preprocess.clone(), 1)?;
     let mut largest = 0.0f32;
     for softness in [1, 8, 32] {
         // Noise in blocks: fine as grass, then coarse as houses.

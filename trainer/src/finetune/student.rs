@@ -180,7 +180,7 @@ mod tests {
     fn its_head_answers_as_it_did_while_it_learned() {
         let (encoders, device) = (Path::new(env!("CARGO_MANIFEST_DIR")).join("encoders"), Device::flex());
         let spec = EncoderSpec::read(&encoders.join("efficientnet-lite0.json")).unwrap();
-        let pretrained = spec.encoder.locate(&encoders).unwrap();
+        let pretrained = spec.encoder.locate(&encoders).unwrap().network;
         let student = Student::new(&pretrained, None, (8, 3), 5, 1, &device).unwrap();
         let (pictures, side) = (2, 32);
         let shape = lite::patches_shape(pictures * 3, side);

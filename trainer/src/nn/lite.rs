@@ -264,7 +264,7 @@ pub(crate) mod tests {
     pub(crate) fn pretrained() -> Lite {
         let encoders = Path::new(env!("CARGO_MANIFEST_DIR")).join("encoders");
         let spec = EncoderSpec::read(&encoders.join("efficientnet-lite0.json")).unwrap();
-        Lite::read(&spec.encoder.locate(&encoders).unwrap(), &Device::flex()).unwrap()
+        Lite::read(&spec.encoder.locate(&encoders).unwrap().network, &Device::flex()).unwrap()
     }
 
     /// A picture made by formula, `[3, side, side]`.
