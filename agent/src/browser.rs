@@ -20,6 +20,8 @@ pub struct BrowserOptions {
     pub headed: bool,
     /// Width and height of the page in CSS pixels.
     pub viewport: (u32, u32),
+    /// Pixels of the screen for each of those.
+    pub pixel_ratio: f64,
 }
 
 /// Square, so that the encoder, which takes a central square, sees all of the view.
@@ -27,7 +29,7 @@ pub const VIEWPORT: (u32, u32) = (800, 800);
 
 impl Default for BrowserOptions {
     fn default() -> Self {
-        Self { webdriver: None, headed: false, viewport: VIEWPORT }
+        Self { webdriver: None, headed: false, viewport: VIEWPORT, pixel_ratio: 1.0 }
     }
 }
 
@@ -55,6 +57,7 @@ pub async fn open(options: &BrowserOptions) -> Result<WebDriver> {
     }
     caps.add_arg("--disable-sync")?;
     caps.add_arg("--hide-scrollbars")?;
+    caps.add_arg(&format!("--force-device-scale-factor={}", options.pixel_ratio))?;
     if !options.headed {
         caps.add_arg("--headless=new")?;
     }
@@ -63,6 +66,8 @@ pub async fn open(options: &BrowserOptions) -> Result<WebDriver> {
     }
     // Messages of the browser's own (alert, confirm, prompt) would stop everything: they are put away whenever they come.
     caps.set("unhandledPromptBehavior", "accept")?;
+    // A page is there before its last picture is; what a round needs is waited for.
+    caps.set("pageLoadStrategy", "eager")?;
     let (width, height) = options.viewport;
     caps.add_arg(&format!("--window-size={width},{}", height + 150))?;
     let driver = match &options.webdriver {
@@ -94,6 +99,20 @@ fn missing(what: &str) -> anyhow::Error {
     surroundings(format!(
         "{what} is not in the PATH; run `cargo xtask setup`, or install Chromium with its driver, or name a running one with --webdriver"
     ))
+}
+
+/// Ends a browser that may not answer any more, with all that is left of it where we started it.
+pub async fn bury(driver: WebDriver, options: &BrowserOptions) {
+    let id = driver.handle().capabilities().get("goog:processID").and_then(serde_json::Value::as_u64);
+    _ = tokio::time::timeout(Duration::from_secs(5), driver.quit()).await;
+    let Some(id) = id.filter(|_| options.webdriver.is_none()) else { return };
+    // A driver that is gone leaves its browser behind.
+    let id = sysinfo::Pid::from_u32(u32::try_from(id).unwrap_or(u32::MAX));
+    let mut system = sysinfo::System::new();
+    system.refresh_processes(sysinfo::ProcessesToUpdate::Some(&[id]), true);
+    if let Some(process) = system.process(id).filter(|process| process.name().to_string_lossy().contains("chrom")) {
+        process.kill();
+    }
 }
 
 /// Window decorations differ between platforms and modes, so the size is corrected by what the page measures.

@@ -56,6 +56,9 @@ struct Play {
     /// Scale of the map in metres, where you know it better than the profile
     #[arg(long, value_name = "METRES", value_parser = scale)]
     scale: Option<MapScale>,
+    /// The map's places are in this country, by its code of two letters, as in FR (repeat the option)
+    #[arg(long, value_name = "CODE")]
+    country: Vec<String>,
     /// Rounds to play at most; the arena's games have this many
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
@@ -71,6 +74,9 @@ struct Play {
     /// Kilometres that the pin may be off from where it is wanted; else the round fails
     #[arg(long, value_name = "KM", default_value_t = 25.0, value_parser = kilometres)]
     max_pin_error: f64,
+    /// Seconds that a round may take: rather fewer views than more time. A clock on the page counts too
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    time_budget: Option<f64>,
     /// Folder for the record
     #[arg(long, default_value = "runs")]
     runs: PathBuf,

@@ -1,10 +1,11 @@
 //! From logits to an answer: the one place where views are fused and the pin is chosen, for play, replay and locate.
 
 use anyhow::Result;
-use landfall_model::{Bundle, LatLng, MapScale, Posterior, pin, place};
+use landfall_model::{Bundle, LatLng, Posterior, pin, place};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::wrong;
+use crate::record::Map;
 
 /// A cell and how likely it is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,9 +34,9 @@ pub struct Answer {
 
 /// What the answer is for.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Question {
-    /// A round on a map of this scale: the pin with the highest expected score.
-    Round(MapScale),
+pub enum Question<'a> {
+    /// A round on this map: the pin with the highest expected score.
+    Round(&'a Map),
     /// A photograph: the middle of the likeliest peak.
     Photo,
 }
@@ -46,7 +47,7 @@ const TOP: usize = 10;
 ///
 /// # Errors
 /// When the logits are not the bundle's.
-pub fn decide(bundle: &Bundle, logits: &[Vec<f32>], question: Question) -> Result<Answer> {
+pub fn decide(bundle: &Bundle, logits: &[Vec<f32>], question: Question<'_>) -> Result<Answer> {
     let temperature = bundle.manifest.temperature_for(logits.len());
     let posterior = Posterior::fuse(&bundle.cells, logits, temperature).ok_or_else(|| {
         wrong(format!(
@@ -55,9 +56,16 @@ pub fn decide(bundle: &Bundle, logits: &[Vec<f32>], question: Question) -> Resul
             bundle.cells.cells.len()
         ))
     })?;
-    let pin = match question {
-        Question::Round(scale) => pin::best(&posterior, scale),
-        Question::Photo => pin::mode(&posterior),
+    let (posterior, pin) = match question {
+        Question::Round(map) => {
+            let posterior = map.area.narrow(posterior);
+            let pin = pin::best(&posterior, map.scale_m);
+            (posterior, pin)
+        }
+        Question::Photo => {
+            let pin = pin::mode(&posterior);
+            (posterior, pin)
+        }
     };
     let cell = |(i, p): (usize, f64)| {
         let cell = &bundle.cells.cells[i];

@@ -2,16 +2,19 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use landfall_model::{Classifier, MapScale, preprocess};
 use serde::Serialize;
 use url::Url;
 
+use crate::area::Area;
+use crate::browser::BrowserOptions;
 use crate::decide::{Answer, Question, decide};
+use crate::failure::{Exit, exit_code, sentence};
 use crate::record::{self, FORMAT, Map, Pin, Recorder, Round, Seconds, View};
-use crate::site::page::{Guessed, Page};
+use crate::site::page::{After, Guessed, Page};
 use crate::{look, map};
 
 /// A game as it stands: rounds played so far.
@@ -25,6 +28,9 @@ pub struct Game {
     pub bundle: String,
     /// Rounds played.
     pub rounds: Vec<Round>,
+    /// Tries at rounds that failed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub failed: Vec<Failed>,
     /// Points by our own law; `None` while a round's truth is not known.
     pub score: Option<u32>,
     /// Points as the page said, of the game where it says so, else of its rounds.
@@ -33,18 +39,35 @@ pub struct Game {
     pub record: PathBuf,
 }
 
+/// A try at a round that failed.
+#[derive(Clone, Debug, Serialize)]
+pub struct Failed {
+    /// Number of the round.
+    pub n: u32,
+    /// Why.
+    pub why: String,
+    /// Whether the guess had been sent: the round is over then, and is not tried again.
+    pub sent: bool,
+}
+
 /// How to play.
 pub struct PlayOptions {
+    /// The browser that is opened when the one that plays is lost.
+    pub browser: BrowserOptions,
     /// Folder that records go in.
     pub runs: PathBuf,
     /// Scale of the map where the user knows better than the profile.
     pub scale: Option<MapScale>,
+    /// Where the map's places are, where the user knows that better than the profile.
+    pub area: Area,
     /// Rounds to stop after, for games without end.
     pub rounds: u32,
     /// A pin that cannot be set within so many metres of where it is wanted is not sent.
     pub max_pin_error_m: f64,
     /// Who sends the guess.
     pub sender: Sender,
+    /// How long a round may take; a clock that the page shows counts too.
+    pub time_budget: Option<Duration>,
 }
 
 /// Who sends the guess, once the pin is set.
@@ -63,58 +86,105 @@ pub enum News<'a> {
     Set(&'a Round),
     /// A round is over.
     Over(&'a Round),
+    /// A try at a round failed; it is tried again, unless its guess had been sent.
+    Failed(&'a Failed),
 }
 
-/// Plays the game on a page to its end. `told` hears of each round.
+/// Plays the game on a page to its end. `told` hears of each round. A round that fails is tried once more, from the
+/// game's address, in another browser where the first is gone; its guess is never sent blindly.
 ///
 /// # Errors
-/// When the page, the browser or the classifier fails; the rounds played until then stay recorded, and the message
+/// When the page, the browser or the classifier fails twice; the rounds played until then stay recorded, and the message
 /// says where.
 pub async fn play(
-    page: &Page,
+    page: &mut Page,
     classifier: Arc<Classifier>,
     options: &PlayOptions,
     mut told: impl FnMut(News<'_>),
 ) -> Result<Game> {
     page.await_round().await?;
     let name = page.read(&page.profile.page.map_name).await?.unwrap_or_else(|| "unknown map".to_owned());
+    let address = page.address().await?;
     let scale_m = match options.scale {
         Some(scale) => scale,
-        None => page.profile.scale(&name, page.address().await?.path())?,
+        None => page.profile.scale(&name, address.path())?,
     };
+    let area = page.profile.area(&name, address.path());
+    let area = Some(options.area.clone()).filter(|area| !area.is_unknown()).unwrap_or(area);
     let recorder = Recorder::create(&options.runs, &page.profile.name, &name)?;
     let mut game = Game {
         site: page.profile.name.clone(),
-        map: Map { name, scale_m },
+        map: Map { name, scale_m, area },
         bundle: classifier.bundle.manifest.id(),
         rounds: Vec::new(),
+        failed: Vec::new(),
         score: Some(0),
         page_score: None,
         record: recorder.dir.clone(),
     };
     record::write_json(&recorder.dir.join("game.json"), &game)?;
     let kept = || format!("the rounds played so far are in {}", recorder.dir.display());
+    let mut n = 1;
     loop {
-        let n = u32::try_from(game.rounds.len())? + 1;
-        let mut player = Player { page, classifier: &classifier, recorder: &recorder, map: &game.map, options };
-        let (round, guessed) = player.round(n, &mut told).await.with_context(kept)?;
-        told(News::Over(&round));
-        game.rounds.push(round);
-        game.tally(None);
-        record::write_json(&recorder.dir.join("game.json"), &game)?;
-        let total = page.next(guessed).await.with_context(kept)?;
-        if total.is_some() || n >= options.rounds {
-            game.tally(total);
-            record::write_json(&recorder.dir.join("game.json"), &game)?;
-            return Ok(game);
+        // Where the game goes on, should the page be lost.
+        let address = page.address().await.with_context(kept)?;
+        let mut sent = false;
+        let player = Player { page, classifier: &classifier, recorder: &recorder, map: &game.map, options };
+        let next = match player.round(n, &mut sent, &mut told).await {
+            Ok((round, guessed)) => {
+                told(News::Over(&round));
+                game.rounds.push(round);
+                game.tally(None);
+                record::write_json(&recorder.dir.join("game.json"), &game)?;
+                let going_on = page.next(guessed).await;
+                match going_on {
+                    Ok(next) => Ok(next),
+                    // The round is played and recorded: only its page is lost.
+                    Err(error) if is_final(&error) => Err(error),
+                    Err(_) => page.recover(&options.browser, &address, true).await,
+                }
+            }
+            // What is wrong once is wrong again, above all an address where the agent must not play.
+            Err(error) if is_final(&error) => Err(error),
+            Err(error) => {
+                let tried = game.failed.iter().any(|failed| failed.n == n);
+                sent |= page.has_ended().await;
+                let failed = Failed { n, why: sentence(&error), sent };
+                told(News::Failed(&failed));
+                recorder.failed(&failed)?;
+                game.failed.push(failed);
+                game.tally(None);
+                record::write_json(&recorder.dir.join("game.json"), &game)?;
+                match tried && !sent {
+                    true => Err(error),
+                    false => page.recover(&options.browser, &address, sent).await,
+                }
+            }
+        };
+        let played = game.rounds.last().is_some_and(|round| round.n == Some(n)) || sent;
+        match next.with_context(kept)? {
+            After::Over(total) => game.tally(total),
+            After::Round if played && n >= options.rounds => game.tally(None),
+            After::Round => {
+                n += u32::from(played);
+                continue;
+            }
         }
-        page.await_round().await.with_context(kept)?;
+        record::write_json(&recorder.dir.join("game.json"), &game)?;
+        return Ok(game);
     }
+}
+
+/// Whether another try would fail as well.
+fn is_final(error: &anyhow::Error) -> bool {
+    exit_code(error) != Exit::Surroundings as u8
 }
 
 impl Game {
     fn tally(&mut self, page_total: Option<u32>) {
-        self.score = self.rounds.iter().map(|round| round.score).sum();
+        // Points of a round whose result was lost are in the page's count alone.
+        let lost = self.failed.iter().any(|failed| failed.sent);
+        self.score = self.rounds.iter().map(|round| round.score).sum::<Option<u32>>().filter(|_| !lost);
         self.page_score = page_total.or_else(|| self.rounds.iter().map(|round| round.page_score).sum());
     }
 }
@@ -128,11 +198,12 @@ struct Player<'a> {
 }
 
 impl Player<'_> {
-    async fn round(&mut self, n: u32, told: &mut impl FnMut(News<'_>)) -> Result<(Round, Guessed)> {
+    /// Plays a round; `sent` once its guess may have been.
+    async fn round(&self, n: u32, sent: &mut bool, told: &mut impl FnMut(News<'_>)) -> Result<(Round, Guessed)> {
         let start = Instant::now();
         let url: Url = self.page.address().await?;
         let dir = self.recorder.round_dir(n)?;
-        let views = look::around(self.page).await?;
+        let views = look::around(self.page, self.options.time_budget).await?;
         let looked = start.elapsed();
 
         let mut round = Round {
@@ -179,6 +250,7 @@ impl Player<'_> {
 
         let placed = map::place_pin(self.page, answer.pin.at, self.options.max_pin_error_m).await?;
         let set = start.elapsed();
+        *sent = true;
         let guessed = match self.options.sender {
             Sender::Agent => self.page.guess().await?,
             Sender::Person => {
@@ -210,12 +282,12 @@ impl Player<'_> {
     }
 
     async fn think(&self, views: Vec<look::View>) -> Result<(Vec<Vec<f32>>, Answer)> {
-        let (classifier, scale) = (Arc::clone(self.classifier), self.map.scale_m);
+        let (classifier, map) = (Arc::clone(self.classifier), self.map.clone());
         tokio::task::spawn_blocking(move || {
             let pictures =
                 views.iter().map(|view| preprocess::from_bytes(&view.jpeg)).collect::<Result<Vec<_>, _>>()?;
             let logits = classifier.logits(&pictures)?;
-            let answer = decide(&classifier.bundle, &logits, Question::Round(scale))?;
+            let answer = decide(&classifier.bundle, &logits, Question::Round(&map))?;
             Ok((logits, answer))
         })
         .await?

@@ -1,5 +1,6 @@
 //! Plays GeoGuessr in a real browser from pixels alone: the library behind the `landfall` command.
 
+pub mod area;
 pub mod arena;
 pub mod browser;
 pub mod decide;

@@ -1,6 +1,6 @@
 //! Looking around: wait until the view stands still, take its picture, turn, again.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use image::codecs::jpeg::JpegEncoder;
@@ -8,7 +8,7 @@ use landfall_model::preprocess;
 
 use crate::failure::surroundings;
 use crate::hands::{self, Pixel};
-use crate::site::page::{Found, PATIENCE, Page};
+use crate::site::page::{Found, Page};
 use crate::site::ways::Ways;
 
 /// One view as it is recorded and classified: the JPEG, not what it was made from, so that a record repeats.
@@ -27,18 +27,25 @@ const JPEG_QUALITY: u8 = 94;
 /// A heading that the page tells may be off by this many degrees before it is corrected.
 const TOLERANCE: f64 = 3.0;
 
-/// Pictures of the view in all directions, or of the one there is.
+/// What is left of a timed round's time for thinking, setting the pin and sending the guess.
+const RESERVE: Duration = Duration::from_secs(10);
+
+/// Pictures of the view in all directions, or of the one there is; fewer where a round's `budget`, or the time that the
+/// page's clock shows, would not suffice.
 ///
 /// # Errors
 /// When the view does not come to rest, or the session fails.
-pub async fn around(page: &Page) -> Result<Vec<View>> {
+pub async fn around(page: &Page, budget: Option<Duration>) -> Result<Vec<View>> {
+    let clock = page.read(&page.profile.look.clock).await?.and_then(|text| seconds(&text));
+    let time = budget.into_iter().chain(clock).min().map(|time| time.saturating_sub(RESERVE));
     let hidden = Hidden::over(page).await?;
-    let views = look(page).await;
+    let views = look(page, time).await;
     hidden.restore(page).await?;
     views
 }
 
-async fn look(page: &Page) -> Result<Vec<View>> {
+async fn look(page: &Page, time: Option<Duration>) -> Result<Vec<View>> {
+    let begin = Instant::now();
     if let Some(photo) = page.find(&page.profile.look.photo).await? {
         return Ok(vec![View { heading: HEADINGS[0], jpeg: jpeg(&still(page, &photo).await?)? }]);
     }
@@ -46,7 +53,13 @@ async fn look(page: &Page) -> Result<Vec<View>> {
     let first = still(page, &view).await?;
     let mut views = vec![View { heading: HEADINGS[0], jpeg: jpeg(&first)? }];
     let (start, mut turned) = (shown_heading(page).await?, 0.0);
+    let mut last = Instant::now();
     for heading in &HEADINGS[1..] {
+        // Another view takes about as long as the last; rather fewer views than no guess.
+        if time.is_some_and(|time| begin.elapsed() + last.elapsed() > time) {
+            break;
+        }
+        last = Instant::now();
         let mut png = Vec::new();
         // A second, smaller turn where the first missed by more than a little.
         for _ in 0..2 {
@@ -84,8 +97,9 @@ async fn still(page: &Page, view: &Found) -> Result<Vec<u8>> {
         if next == last {
             return Ok(next);
         }
-        if start.elapsed() > PATIENCE {
-            return Err(surroundings(format!("the view does not come to rest (waited {} s)", PATIENCE.as_secs())));
+        if start.elapsed() > page.patience() {
+            let waited = page.profile.patience_s;
+            return Err(surroundings(format!("the view does not come to rest (waited {waited} s)")));
         }
         last = next;
     }
@@ -129,6 +143,13 @@ async fn shown_heading(page: &Page) -> Result<Option<f64>> {
     Ok(page.read(&page.profile.look.heading).await?.and_then(|text| text.trim_end_matches('°').parse().ok()))
 }
 
+/// The time that a clock shows: minutes and seconds, or seconds alone.
+fn seconds(text: &str) -> Option<Duration> {
+    let parts: Vec<u64> =
+        text.split(':').map(|part| part.trim().trim_end_matches('s').parse().ok()).collect::<Option<_>>()?;
+    (parts.len() <= 3).then(|| Duration::from_secs(parts.iter().fold(0, |sum, part| sum * 60 + part)))
+}
+
 /// An angle between -180 and 180 degrees.
 fn difference(degrees: f64) -> f64 {
     (degrees + 180.0).rem_euclid(360.0) - 180.0
@@ -168,6 +189,20 @@ impl Hidden {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn clocks_are_read_as_they_are_written() {
+        for (text, time) in [
+            ("01:30", Some(90)),
+            ("0:07", Some(7)),
+            ("59", Some(59)),
+            ("12 s", Some(12)),
+            ("1:00:00", Some(3600)),
+            ("soon", None),
+        ] {
+            assert_eq!(seconds(text), time.map(Duration::from_secs), "{text}");
+        }
+    }
 
     #[test]
     fn differences_go_the_short_way() {

@@ -11,8 +11,10 @@ use anyhow::{Context, Result};
 use landfall_model::{LatLng, MapScale};
 use serde::{Deserialize, Serialize};
 
+use crate::area::Area;
 use crate::decide::TopCell;
 use crate::failure::{surroundings, wrong};
+use crate::game::Failed;
 use crate::hands::Pixel;
 
 /// The format's number; a reader refuses what is newer.
@@ -90,6 +92,9 @@ pub struct Map {
     pub name: String,
     /// How quickly points fall.
     pub scale_m: MapScale,
+    /// Where its places are, as far as that is known.
+    #[serde(default, skip_serializing_if = "Area::is_unknown")]
+    pub area: Area,
 }
 
 /// One picture of the place.
@@ -185,6 +190,26 @@ impl Recorder {
         let dir = self.dir.join(format!("round_{n}"));
         fs::create_dir_all(&dir).with_context(|| surroundings(format!("cannot create {}", dir.display())))?;
         Ok(dir)
+    }
+}
+
+impl Recorder {
+    /// Puts what a try at a round left aside, with the reason that it failed, in `failed_N`: no round is read there.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn failed(&self, failed: &Failed) -> Result<()> {
+        let names =
+            std::iter::once(format!("failed_{}", failed.n)).chain((2..).map(|i| format!("failed_{}_{i}", failed.n)));
+        let mut free = names.map(|name| self.dir.join(name)).filter(|dir| !dir.exists());
+        let (Some(dir), round) = (free.next(), self.round_dir(failed.n)?) else { return Ok(()) };
+        let moved = fs::rename(&round, &dir).with_context(|| surroundings(format!("cannot create {}", dir.display())));
+        moved.and_then(|()| write_json(&dir.join("failed.json"), failed))?;
+        let half = dir.join("round.json");
+        if half.exists() {
+            fs::rename(&half, dir.join("unfinished.json")).context(surroundings("cannot rename round.json"))?;
+        }
+        Ok(())
     }
 }
 

@@ -118,7 +118,7 @@ fn again(folder: &Path, dir: String, bundle: &Bundle, classifier: Option<&Classi
             wrong(format!("no logits of {} are recorded; replay --from pictures", bundle.manifest.id()))
         })?,
     };
-    let answer = decide(bundle, &logits, Question::Round(round.map.scale_m))?;
+    let answer = decide(bundle, &logits, Question::Round(&round.map))?;
     let repeats = recorded.map(|recorded| {
         let bits = |rows: &[Vec<f32>]| rows.iter().flatten().map(|x| x.to_bits()).collect::<Vec<_>>();
         bits(&recorded) == bits(&logits) && round.guess == Some(answer.pin.at)

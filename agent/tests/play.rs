@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
 
+use landfall_agent::area::Area;
 use landfall_agent::arena::{Arena, ArenaOptions, RoundSource};
 use landfall_agent::browser::{self, BrowserOptions};
 use landfall_agent::failure::exit_code;
@@ -175,7 +176,7 @@ async fn a_lost_session_is_said_and_is_the_surroundings_fault() {
     let _browser = BROWSER.lock().await;
     let (arena, page) = open_arena(9).await;
     page.driver.clone().quit().await.unwrap();
-    let error = look::around(&page).await.unwrap_err();
+    let error = look::around(&page, None).await.unwrap_err();
     assert_eq!(exit_code(&error), 3, "{error:#}");
     arena.stop().await;
 }
@@ -215,21 +216,25 @@ fn games_follow_each_other() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_sends_the_guess_that_was_set_for_them() {
     let _browser = BROWSER.lock().await;
-    let (arena, page) = open_arena(11).await;
+    let (arena, mut page) = open_arena(11).await;
     let runs = tempfile::tempdir().unwrap();
     let options = PlayOptions {
         runs: runs.path().to_owned(),
         scale: None,
+        area: Area::default(),
         rounds: 1,
         max_pin_error_m: 25_000.0,
         sender: Sender::Person,
+        time_budget: None,
+        browser: BrowserOptions::default(),
     };
     let classifier = Arc::new(Classifier::load(Bundle::find("pocket").unwrap()).unwrap());
+    let browser = page.driver.clone();
     let (mut set, mut person) = (None, None);
     let told = |news: News<'_>| {
         let News::Set(round) = news else { return };
         set = Some(round.clone());
-        let browser = page.driver.clone();
+        let browser = browser.clone();
         person = Some(tokio::spawn(async move {
             // People take their time; until they press the button there is no result.
             tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
@@ -237,7 +242,7 @@ async fn a_person_sends_the_guess_that_was_set_for_them() {
             browser.find(By::Css("[data-qa=perform-guess]")).await.unwrap().click().await.unwrap();
         }));
     };
-    let game = game::play(&page, classifier, &options, told).await.unwrap();
+    let game = game::play(&mut page, classifier, &options, told).await.unwrap();
     person.unwrap().await.unwrap();
     let (set, round) = (set.unwrap(), &game.rounds[0]);
     assert!(set.truth.is_none() && set.place.is_some() && set.expected_score.is_some());

@@ -48,6 +48,10 @@ pub struct Args {
     /// Fit the temperatures on these features instead of taking those of the head's cross-validation
     #[arg(long, requires = "index")]
     calibrate: Option<PathBuf>,
+    /// A temperature by number of views, as in 4=0.8, in place of the cross-validation's, which flatters a head whose
+    /// encoder has learned from the same pictures (repeat the option)
+    #[arg(long, value_name = "VIEWS=T", value_parser = views_and_temperature, conflicts_with = "calibrate")]
+    temperature: Vec<(usize, f64)>,
     /// Index of the pictures to calibrate with (csv or parquet)
     #[arg(long)]
     index: Option<PathBuf>,
@@ -63,6 +67,13 @@ pub struct Args {
     /// Folder of the bundle
     #[arg(long)]
     out: PathBuf,
+}
+
+fn views_and_temperature(text: &str) -> Result<(usize, f64)> {
+    let parts = text.split_once('=').and_then(|(views, t)| Some((views.parse().ok()?, t.parse().ok()?)));
+    parts
+        .filter(|(views, t): &(usize, f64)| *views > 0 && t.is_finite() && *t > 0.0)
+        .context("must be a number of views and a temperature above 0, as in 4=0.8")
 }
 
 /// Runs the command.
@@ -137,6 +148,9 @@ pub fn check(head: &Head, onnx: &[u8], precision: Precision) -> Result<f32> {
 }
 
 fn temperature(args: &Args, head: &Head, table: &CellTable) -> Result<BTreeMap<usize, f64>> {
+    if !args.temperature.is_empty() {
+        return Ok(args.temperature.iter().copied().collect());
+    }
     let (Some(features), Some(index)) = (&args.calibrate, &args.index) else {
         if head.description.temperature.is_empty() {
             eprintln!("the head knows no temperature (fit it with --folds, or give --calibrate): 1 is taken");

@@ -119,6 +119,10 @@ fn from_features_to_a_measured_bundle() -> Result<()> {
         dir,
         "export --head deep --encoder encoder.json --cells cells.json --name deep --version 1 --calibrate features --index index.csv --split dev --out deep-bundle",
     );
+    let export = "export --head deep --encoder encoder.json --cells cells.json --name deep --version 1";
+    works(dir, &format!("{export} --temperature 1=1.25 --temperature 4=0.75 --out told"));
+    let told: serde_json::Value = serde_json::from_slice(&fs::read(dir.join("told/bundle.json"))?)?;
+    assert_eq!(told["temperature"], serde_json::json!({ "1": 1.25, "4": 0.75 }));
     Ok(())
 }
 
@@ -145,6 +149,7 @@ fn what_is_wrong_is_said() -> Result<()> {
         ("fit --recipe no-country.toml --out nothing".into(), "line 2: `QQ` is no country"),
         ("fit --recipe typo.toml --out nothing".into(), "typo.toml, line 2: unknown field `tau`"),
         (format!("{export} --encoder encoder.json --cells finer.json"), "not the cells the head was trained for"),
+        (format!("{export} --encoder encoder.json --cells cells.json --temperature 4=0"), "as in 4=0.8"),
         ("evaluate --bundle made --index index.csv --images . --split dev".into(), "0_20_0.jpg (index line 82)"),
         ("evaluate --bundle made --index index.csv --features features --set none".into(), "no row with coordinates"),
         ("partition --points missing.csv --out nothing".into(), "cannot read missing.csv"),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use landfall_agent::area::Area;
 use landfall_agent::arena::{Arena, ArenaOptions, Dialogs, RoundSource};
 use landfall_agent::browser::{self, BrowserOptions};
 use landfall_agent::failure::{exit_code, no, surroundings, wrong};
@@ -50,6 +51,8 @@ async fn play(args: Play) -> Result<()> {
     if profile.needs_consent && args.games > 1 {
         return Err(wrong("--games is for the arena and for sites of your own: one game at a time here"));
     }
+    let area = Area { countries: args.country, bounds: None };
+    area.check()?;
     let classifier = Arc::new(args.model.load()?);
     let (arena, url) = match args.url {
         Some(url) => (None, url),
@@ -67,16 +70,22 @@ async fn play(args: Play) -> Result<()> {
     let options = BrowserOptions { webdriver: args.webdriver, headed, ..BrowserOptions::default() };
     let driver = browser::open(&options).await?;
     let options = PlayOptions {
+        browser: options,
         runs: args.runs,
         scale: args.scale,
+        area,
         rounds: args.rounds,
         max_pin_error_m: args.max_pin_error * 1000.0,
         sender: if args.assist { Sender::Person } else { Sender::Agent },
+        time_budget: args.time_budget.map(Duration::from_secs_f64),
     };
     let games = Games { url, count: args.games, pause: Duration::from_secs_f64(args.pause), json: args.json };
-    let played = match Page::open(driver.clone(), profile, &games.url, consent).await {
-        Ok(page) => games.play(&page, &classifier, &options).await,
-        Err(error) => Err(error),
+    let (driver, played) = match Page::open(driver.clone(), profile, &games.url, consent).await {
+        Ok(mut page) => {
+            let played = games.play(&mut page, &classifier, &options).await;
+            (page.driver, played) // which may be another by now
+        }
+        Err(error) => (driver, Err(error)),
     };
     let closed = close(driver, arena).await;
     let disagreement = played?;
@@ -106,7 +115,12 @@ struct Games {
 
 impl Games {
     /// Plays them all and prints each. The first count that the page and we do not agree on, if there is one.
-    async fn play(&self, page: &Page, classifier: &Arc<Classifier>, options: &PlayOptions) -> Result<Option<String>> {
+    async fn play(
+        &self,
+        page: &mut Page,
+        classifier: &Arc<Classifier>,
+        options: &PlayOptions,
+    ) -> Result<Option<String>> {
         let mut first = None;
         for n in 0..self.count {
             if n > 0 {
@@ -128,6 +142,10 @@ impl Games {
 fn tell(news: News<'_>) {
     match news {
         News::Over(round) => eprintln!("{}", line(round)),
+        News::Failed(failed) => {
+            let then = if failed.sent { "its guess was sent, so the game goes on" } else { "once more" };
+            eprintln!("round {} failed: {}; {then}", failed.n, failed.why);
+        }
         News::Set(round) => {
             let expected = round.expected_score.unwrap_or_default();
             eprintln!("round {}  {}", round.n.unwrap_or_default(), round.place.as_deref().unwrap_or("?"));

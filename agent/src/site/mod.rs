@@ -16,6 +16,7 @@ use landfall_model::score::{Bounds, MapScale};
 use regex::Regex;
 use serde::Deserialize;
 
+use crate::area::Area;
 use crate::failure::wrong;
 use ways::{Way, Ways};
 
@@ -31,6 +32,9 @@ pub struct Profile {
     pub hosts: Vec<String>,
     /// Whether playing there needs `--i-own-this-account`.
     pub needs_consent: bool,
+    /// Seconds that the page may take for anything before that is an error.
+    #[serde(default = "patience")]
+    pub patience_s: f64,
     /// Which addresses may be played, and which must not.
     pub paths: Paths,
     /// Sizes of maps that the page does not tell, by name or slug.
@@ -62,13 +66,16 @@ pub struct Paths {
 }
 
 /// The size of one map.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MapSize {
     /// The map's maximum error distance in metres, where it is known.
     pub max_error_distance_m: Option<f64>,
     /// South-west and north-east corner, each latitude and longitude.
     pub bounds: Option<[[f64; 2]; 2]>,
+    /// The countries its places are in, ISO 3166-1 alpha-2.
+    #[serde(default)]
+    pub countries: Vec<String>,
 }
 
 impl MapSize {
@@ -115,6 +122,9 @@ pub struct LookLocators {
     pub hide: Ways,
     /// Where the heading is shown, in degrees.
     pub heading: Ways,
+    /// Where a timed round's clock shows how much time is left.
+    #[serde(default)]
+    pub clock: Ways,
     /// The view rests once two pictures this many milliseconds apart are the same.
     pub still_ms: u64,
     /// Horizontal field of view in degrees, which tells how far to drag.
@@ -172,6 +182,10 @@ pub struct ResultLocators {
     pub total: Ways,
 }
 
+fn patience() -> f64 {
+    30.0
+}
+
 fn patterns<'de, D: serde::Deserializer<'de>>(field: D) -> std::result::Result<Vec<Regex>, D::Error> {
     let texts = Vec::<String>::deserialize(field)?;
     texts.iter().map(|text| Regex::new(text).map_err(serde::de::Error::custom)).collect()
@@ -208,6 +222,13 @@ impl Profile {
         let profile: Self =
             parsed.map_err(|error| wrong(format!("{name}: not a site profile: {}", error.to_string().trim())))?;
         let profile = Self { source: (name.to_owned(), text.to_owned()), ..profile };
+        if !(0.1..=600.0).contains(&profile.patience_s) {
+            return Err(wrong(format!("{name}: patience_s must be a number of seconds from 0.1 to 600")));
+        }
+        for (map, MapSize { bounds, countries, .. }) in &profile.maps {
+            let area = Area { bounds: *bounds, countries: countries.clone() };
+            area.check().with_context(|| wrong(format!("{name}: map `{map}`")))?;
+        }
         for (role, ways) in profile.roles() {
             if let Some((at, why)) = ways.spans().find_map(|(way, at)| Some((at, way.fault()?))) {
                 return Err(wrong(format!("{}: {role}: {why}", profile.line(at))));
@@ -247,6 +268,7 @@ impl Profile {
             ("look.photo", &look.photo),
             ("look.hide", &look.hide),
             ("look.heading", &look.heading),
+            ("look.clock", &look.clock),
             ("map.canvas", &map.canvas),
             ("map.tiles", &map.tiles),
             ("map.marker", &map.marker),
@@ -272,11 +294,21 @@ impl Profile {
     /// # Errors
     /// When the listed bounds are no places on earth.
     pub fn scale(&self, map_name: &str, path: &str) -> Result<MapScale> {
-        let slug = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
-        match self.maps.get(map_name).or_else(|| self.maps.get(slug)) {
+        match self.map(map_name, path) {
             Some(size) => size.scale().with_context(|| wrong(format!("profile {}: map `{map_name}`", self.name))),
             None => Ok(MapScale::of_map(None, None)),
         }
+    }
+
+    /// Where the places are of the map with this name, or in this address, as far as that is listed.
+    pub fn area(&self, map_name: &str, path: &str) -> Area {
+        let listed = |map: &MapSize| Area { bounds: map.bounds, countries: map.countries.clone() };
+        self.map(map_name, path).map(listed).unwrap_or_default()
+    }
+
+    fn map(&self, name: &str, path: &str) -> Option<&MapSize> {
+        let slug = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+        self.maps.get(name).or_else(|| self.maps.get(slug))
     }
 }
 

@@ -18,14 +18,16 @@ use url::Url;
 use super::Profile;
 use super::guard::{self, Consent};
 use super::ways::Ways;
+use crate::browser::{self, BrowserOptions};
 use crate::failure::{surroundings, wrong};
 use crate::hands::{self, Pixel};
 pub use dom::Found;
 
-/// How long the page may take for anything before that is an error.
-pub const PATIENCE: Duration = Duration::from_secs(30);
 /// A press that has shown nothing for so long did not get through.
 const SWALLOWED: Duration = Duration::from_secs(8);
+/// A browser that has not answered for so long is gone.
+const LOST: Duration = Duration::from_secs(10);
+const NO_ROUND: &str = "the page shows no round to play";
 /// How long the page is left alone between two looks at it.
 const BEAT_MS: u64 = 60;
 
@@ -52,6 +54,15 @@ pub struct Outcome {
     pub truth: Option<LatLng>,
     /// Where the page took the guess to be.
     pub guess: Option<LatLng>,
+}
+
+/// What comes after a round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    /// Another round.
+    Round,
+    /// The end of the game: its points, where the page says them.
+    Over(Option<u32>),
 }
 
 /// A rectangle of the viewport in CSS pixels.
@@ -145,19 +156,45 @@ impl Page {
     /// # Errors
     /// When no round shows in time, or the page shows an error.
     pub async fn await_round(&self) -> Result<()> {
-        let what = "the page shows no round to play";
-        self.until(what, async || {
-            self.address().await?;
-            self.complain().await?;
-            // While a dialog or an offer to begin shows, there is no round, even if the click did not get through.
-            if self.click_any(&self.profile.page.dismiss).await? || self.click_any(&self.profile.page.start).await? {
-                return Ok(None);
+        self.until(NO_ROUND, async || Ok(self.is_ready().await?.then_some(()))).await
+    }
+
+    async fn is_ready(&self) -> Result<bool> {
+        self.address().await?;
+        self.complain().await?;
+        // While a dialog or an offer to begin shows, there is no round, even if the click did not get through.
+        if self.click_any(&self.profile.page.dismiss).await? || self.click_any(&self.profile.page.start).await? {
+            return Ok(false);
+        }
+        Ok(self.find(&self.profile.page.loading).await?.is_none()
+            && self.find(&self.profile.look.view).await?.is_some()
+            && self.find(&self.profile.map.canvas).await?.is_some()
+            && self.find(&self.profile.result.shown).await?.is_none())
+    }
+
+    /// Whether the round is over, by a guess or by its clock.
+    pub async fn has_ended(&self) -> bool {
+        self.find(&self.profile.result.shown).await.is_ok_and(|result| result.is_some())
+    }
+
+    /// Goes on with a game whose page or browser failed, from the game's address, in another browser where this one is
+    /// gone. `sent`: whether the guess of the last round had been, so that the game may be over.
+    ///
+    /// # Errors
+    /// When no browser opens, or the page shows neither a round nor the end of the game.
+    pub async fn recover(&mut self, browser: &BrowserOptions, address: &Url, sent: bool) -> Result<After> {
+        let answers = tokio::time::timeout(LOST, self.driver.current_url()).await;
+        if !answers.is_ok_and(|address| address.is_ok()) {
+            let fresh = browser::open(browser).await?;
+            browser::bury(std::mem::replace(&mut self.driver, fresh), browser).await;
+            *self.in_frame.get_mut() = false;
+        }
+        self.go(address).await?;
+        self.until(NO_ROUND, async || {
+            if sent && let Some(total) = self.read(&self.profile.result.total).await? {
+                return Ok(Some(After::Over(whole_number(&total))));
             }
-            let busy = self.find(&self.profile.page.loading).await?.is_some();
-            let ready = self.find(&self.profile.look.view).await?.is_some()
-                && self.find(&self.profile.map.canvas).await?.is_some()
-                && self.find(&self.profile.result.shown).await?.is_none();
-            Ok((ready && !busy).then_some(()))
+            Ok(self.is_ready().await?.then_some(After::Round))
         })
         .await
     }
@@ -211,18 +248,18 @@ impl Page {
         Ok(Outcome { points, truth: self.place(&result.truth).await?, guess: self.place(&result.guess).await? })
     }
 
-    /// Goes on to the next round; the game's points when there is none.
+    /// Goes on to the next round, or to the end of the game when that was the last.
     ///
     /// # Errors
     /// When the page does neither.
-    pub async fn next(&self, _: Guessed) -> Result<Option<u32>> {
+    pub async fn next(&self, _: Guessed) -> Result<After> {
         self.until("the page does not go on after the result", async || {
             self.complain().await?;
             if let Some(total) = self.read(&self.profile.result.total).await? {
-                return Ok(Some(whole_number(&total)));
+                return Ok(Some(After::Over(whole_number(&total))));
             }
             if self.find(&self.profile.result.shown).await?.is_none() {
-                return Ok(Some(None));
+                return Ok(self.is_ready().await?.then_some(After::Round));
             }
             self.click_any(&self.profile.result.next).await?;
             Ok(None)
@@ -230,18 +267,23 @@ impl Page {
         .await
     }
 
+    /// How long the page may take for anything before that is an error.
+    pub fn patience(&self) -> Duration {
+        Duration::from_secs_f64(self.profile.patience_s)
+    }
+
     /// Asks again and again until there is an answer.
     ///
     /// # Errors
-    /// When asking fails, or there is no answer in [`PATIENCE`]; `what` is the message then.
+    /// When asking fails, or there is no answer in [`Page::patience`]; `what` is the message then.
     pub async fn until<T>(&self, what: &str, ask: impl AsyncFn() -> Result<Option<T>>) -> Result<T> {
         let start = Instant::now();
         loop {
             if let Some(answer) = ask().await? {
                 return Ok(answer);
             }
-            if start.elapsed() > PATIENCE {
-                return Err(surroundings(format!("{what} (waited {} s)", PATIENCE.as_secs())));
+            if start.elapsed() > self.patience() {
+                return Err(surroundings(format!("{what} (waited {} s)", self.profile.patience_s)));
             }
             hands::pause(BEAT_MS).await;
         }

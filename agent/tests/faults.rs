@@ -1,0 +1,310 @@
+//! What breaks while a game is played, in a real Chromium: the game goes on where it can, and nothing is guessed
+//! blindly where it cannot.
+
+#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests too")]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::Result;
+use axum::body::{Body, to_bytes};
+use axum::extract::Request;
+use axum::http::{Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use landfall_agent::area::Area;
+use landfall_agent::arena::{Arena, ArenaOptions, RoundSource};
+use landfall_agent::browser::{self, BrowserOptions};
+use landfall_agent::failure::{exit_code, sentence};
+use landfall_agent::game::{self, Game, News, PlayOptions, Sender};
+use landfall_agent::site::Profile;
+use landfall_agent::site::guard::Consent;
+use landfall_agent::site::page::Page;
+use landfall_agent::{look, map};
+use landfall_model::{Bundle, Classifier, LatLng};
+use sysinfo::{Pid, ProcessesToUpdate, System};
+use thirtyfour::WebDriver;
+use tokio::sync::Mutex;
+use url::Url;
+
+/// One browser at a time: a software-drawn panorama takes a whole core.
+static BROWSER: Mutex<()> = Mutex::const_new(());
+
+/// What becomes of a request.
+#[derive(Clone, Copy, PartialEq)]
+enum Fate {
+    Answered,
+    Refused,
+}
+
+type Rule = Arc<dyn Fn(&str) -> Fate + Send + Sync>;
+
+/// The arena behind a server that can fail, and what is needed to play there.
+struct Ground {
+    arena: Arena,
+    url: Url,
+    guesses: Arc<AtomicUsize>,
+    runs: tempfile::TempDir,
+}
+
+impl Ground {
+    async fn new(seconds_a_round: u32, rule: impl Fn(&str) -> Fate + Send + Sync + 'static) -> Self {
+        let rounds = RoundSource::Fixtures(Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures"));
+        let options = ArenaOptions { seed: Some(3), rounds_per_game: 2, ..ArenaOptions::new(rounds) };
+        let arena = Arena::start(options).await.unwrap();
+        let guesses = Arc::new(AtomicUsize::new(0));
+        let base = serve(arena.url().trim_end_matches('/').to_owned(), Arc::new(rule), Arc::clone(&guesses)).await;
+        let rules = serde_json::json!({ "timeLimit": seconds_a_round });
+        let made = reqwest::Client::new().post(format!("{base}/api/v3/games")).json(&rules).send().await.unwrap();
+        let game: serde_json::Value = made.json().await.unwrap();
+        let url = Url::parse(&format!("{base}/game/{}", game["token"].as_str().unwrap())).unwrap();
+        Self { arena, url, guesses, runs: tempfile::tempdir().unwrap() }
+    }
+
+    fn guesses(&self) -> usize {
+        self.guesses.load(Ordering::SeqCst)
+    }
+
+    /// Plays the game with the arena's profile, changed; `begun` gets the browser when the first round shows.
+    async fn play(&self, change: &[(&str, &str)], begun: impl AsyncFnOnce(WebDriver)) -> Result<Game> {
+        let mut page = self.page(change, BrowserOptions::default()).await;
+        page.await_round().await.unwrap();
+        begun(page.driver.clone()).await;
+        let options = PlayOptions {
+            browser: BrowserOptions::default(),
+            runs: self.runs.path().to_owned(),
+            scale: None,
+            area: Area::default(),
+            rounds: 2,
+            max_pin_error_m: 25_000.0,
+            sender: Sender::Agent,
+            time_budget: None,
+        };
+        let classifier = Arc::new(Classifier::load(Bundle::find("pocket").unwrap()).unwrap());
+        let told = |news: News<'_>| eprintln!("{news:?}");
+        let game = game::play(&mut page, classifier, &options, told).await;
+        browser::bury(page.driver, &BrowserOptions::default()).await;
+        game
+    }
+
+    async fn page(&self, change: &[(&str, &str)], options: BrowserOptions) -> Page {
+        let mut text = include_str!("../profiles/arena.toml").to_owned();
+        for (from, to) in change {
+            assert!(text.contains(from), "{from}");
+            text = text.replace(from, to);
+        }
+        let file = self.runs.path().join("mine.toml");
+        std::fs::write(&file, text).unwrap();
+        let profile = Profile::find(file.to_str().unwrap()).unwrap();
+        let driver = browser::open(&options).await.unwrap();
+        Page::open(driver, profile, &self.url, Consent::default()).await.unwrap()
+    }
+
+    /// Files of the one game that is recorded.
+    fn record(&self) -> PathBuf {
+        let games = std::fs::read_dir(self.runs.path()).unwrap().map(|entry| entry.unwrap().path());
+        games.into_iter().find(|path| path.is_dir()).unwrap()
+    }
+}
+
+async fn serve(arena: String, rule: Rule, guesses: Arc<AtomicUsize>) -> String {
+    let client = reqwest::Client::new();
+    let app = axum::Router::new().fallback(move |request: Request| {
+        let (client, arena, rule, guesses) = (client.clone(), arena.clone(), Arc::clone(&rule), Arc::clone(&guesses));
+        async move { pass_on(&client, &arena, &rule, &guesses, request).await }
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    base
+}
+
+async fn pass_on(
+    client: &reqwest::Client,
+    arena: &str,
+    rule: &Rule,
+    guesses: &AtomicUsize,
+    asked: Request,
+) -> Response {
+    let (parts, body) = asked.into_parts();
+    match rule(parts.uri.path()) {
+        Fate::Answered => {}
+        Fate::Refused => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+    if parts.method == Method::POST && parts.uri.path().starts_with("/api/v3/games/") {
+        guesses.fetch_add(1, Ordering::SeqCst);
+    }
+    let mut request = client.request(parts.method, format!("{arena}{}", parts.uri));
+    if let Some(kind) = parts.headers.get("content-type") {
+        request = request.header("content-type", kind);
+    }
+    let answer = request.body(to_bytes(body, 1 << 20).await.unwrap()).send().await.unwrap();
+    let mut response = Response::builder().status(answer.status());
+    if let Some(kind) = answer.headers().get("content-type") {
+        response = response.header("content-type", kind);
+    }
+    response.body(Body::from(answer.bytes().await.unwrap())).unwrap()
+}
+
+/// All rounds played, and page and we agree.
+fn assert_whole(game: &Game) {
+    assert_eq!(game.rounds.len(), 2, "{game:?}");
+    assert!(game.score.is_some() && game.score == game.page_score, "{game:?}");
+}
+
+fn is_alive(id: u32) -> bool {
+    let (id, mut system) = (Pid::from_u32(id), System::new());
+    system.refresh_processes(ProcessesToUpdate::Some(&[id]), true);
+    system.process(id).is_some_and(|process| process.status() != sysinfo::ProcessStatus::Zombie)
+}
+
+fn browser_id(driver: &WebDriver) -> u32 {
+    let id = driver.handle().capabilities().get("goog:processID").and_then(serde_json::Value::as_u64);
+    u32::try_from(id.expect("chromedriver tells the browser's process")).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_driver_that_is_killed_is_replaced_and_leaves_no_browser_behind() {
+    let _browser = BROWSER.lock().await;
+    let ground = Ground::new(0, |_| Fate::Answered).await;
+    let mut id = 0;
+    let game = ground
+        .play(&[], async |driver| {
+            id = browser_id(&driver);
+            tokio::spawn(async {
+                tokio::time::sleep(Duration::from_millis(1200)).await;
+                let mut system = System::new();
+                system.refresh_processes(ProcessesToUpdate::All, true);
+                let ours = |process: &&sysinfo::Process| process.parent() == Some(Pid::from_u32(std::process::id()));
+                let drivers = system.processes().values().filter(ours);
+                let killed = drivers.filter(|process| process.name() == "chromedriver" && process.kill()).count();
+                assert_eq!(killed, 1);
+            });
+        })
+        .await
+        .unwrap();
+    assert_whole(&game);
+    assert_eq!((game.failed.len(), ground.guesses()), (1, 2), "{game:?}");
+    let failed = std::fs::read_to_string(ground.record().join("failed_1/failed.json")).unwrap();
+    assert!(failed.contains("\"sent\": false"), "{failed}");
+    assert!(!is_alive(id), "the browser outlived its driver");
+    ground.arena.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tab_that_crashes_is_replaced() {
+    let _browser = BROWSER.lock().await;
+    let ground = Ground::new(0, |_| Fate::Answered).await;
+    let game = ground
+        .play(&[], async |driver| {
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(1200)).await;
+                _ = driver.goto("chrome://crash").await; // never answers well
+            });
+        })
+        .await
+        .unwrap();
+    assert_whole(&game);
+    assert_eq!((game.failed.len(), ground.guesses()), (1, 2), "{game:?}");
+    ground.arena.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_of_the_browsers_own_come_at_any_moment() {
+    let _browser = BROWSER.lock().await;
+    let ground = Ground::new(0, |_| Fate::Answered).await;
+    let game = ground
+        .play(&[], async |driver| {
+            let script = "let n = 0; const say = () => { [alert, confirm, prompt][n++ % 3]('Level ' + n); \
+                setTimeout(say, 200 + n * 173 % 700) }; setTimeout(say, 0)";
+            driver.execute(script, vec![]).await.unwrap();
+        })
+        .await
+        .unwrap();
+    assert_whole(&game);
+    assert_eq!(ground.guesses(), 2);
+    ground.arena.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tile_server_that_fails_does_not_hide_where_places_are() {
+    let _browser = BROWSER.lock().await;
+    let refuse_tiles = |path: &str| if path.starts_with("/tiles/") { Fate::Refused } else { Fate::Answered };
+    let ground = Ground::new(0, refuse_tiles).await;
+    let game = ground.play(&[], async |_| {}).await.unwrap();
+    assert_whole(&game);
+    assert!(game.failed.is_empty(), "{game:?}");
+    ground.arena.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_guessed_where_the_map_never_loads_or_the_button_is_gone() {
+    let _browser = BROWSER.lock().await;
+    let ground = Ground::new(0, |_| Fate::Answered).await;
+    let empty = [("version = 1", "version = 1\npatience_s = 4"), ("img.leaflet-tile", "img.never")];
+    let error = ground.play(&empty, async |_| {}).await.unwrap_err();
+    assert_eq!((exit_code(&error), ground.guesses()), (3, 0));
+    assert!(sentence(&error).contains("shows no tiles") && sentence(&error).contains("played so far"), "{error:#}");
+    let record = ground.record();
+    assert!(record.join("failed_1/view_000.jpg").is_file() && record.join("failed_1_2/failed.json").is_file());
+
+    let gone = [("[data-qa=perform-guess]", "[data-qa=gone]"), ("guess-map_guessButton__", "gone__")];
+    let error = ground.play(&gone, async |_| {}).await.unwrap_err();
+    assert_eq!((exit_code(&error), ground.guesses()), (3, 0));
+    assert!(sentence(&error).contains("no button to send the guess"), "{error:#}");
+    ground.arena.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_that_never_shows_is_not_guessed_twice() {
+    let _browser = BROWSER.lock().await;
+    let ground = Ground::new(0, |_| Fate::Answered).await;
+    let blind = [
+        ("version = 1", "version = 1\npatience_s = 4"),
+        ("[data-qa=round-result]\", \"[class*=round-result_wrapper__]", "[data-qa=never]"),
+    ];
+    let game = ground.play(&blind, async |_| {}).await.unwrap();
+    assert_eq!((game.rounds.len(), game.failed.len(), ground.guesses()), (0, 2, 2), "{game:?}");
+    assert!(game.failed.iter().all(|failed| failed.sent));
+    assert!(game.score.is_none() && game.page_score.is_some(), "{game:?}");
+    ground.arena.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_runs_out_ends_the_round_and_not_the_game() {
+    let _browser = BROWSER.lock().await;
+    let ground = Ground::new(13, |_| Fate::Answered).await;
+    // Somebody was away from the keyboard.
+    let away = async |_| tokio::time::sleep(Duration::from_secs(11)).await;
+    let game = ground.play(&[], away).await.unwrap();
+    assert!(game.page_score.is_some() && game.rounds.len() + game.failed.len() == 2, "{game:?}");
+    assert!(game.failed.iter().all(|failed| failed.sent) && !game.failed.is_empty(), "{game:?}");
+    ground.arena.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn small_large_and_fine_screens_take_the_pin() {
+    let _browser = BROWSER.lock().await;
+    let ground = Ground::new(0, |_| Fate::Answered).await;
+    for (viewport, pixel_ratio) in [((360, 640), 1.0), ((3840, 2160), 1.0), ((800, 800), 1.5)] {
+        let options = BrowserOptions { viewport, pixel_ratio, ..BrowserOptions::default() };
+        let page = ground.page(&[], options.clone()).await;
+        page.await_round().await.unwrap();
+        let size: (u32, u32, f64) = page.script("return [innerWidth, innerHeight, devicePixelRatio]").await.unwrap();
+        // Sizes in whole pixels of the screen may be no whole CSS pixels.
+        let close = size.0.abs_diff(viewport.0) <= 1 && size.1.abs_diff(viewport.1) <= 1;
+        assert!(close && size.2 == pixel_ratio, "{size:?}");
+        for (lat, lng) in [(48.1, 11.5), (-54.8, -68.3)] {
+            let wanted = LatLng::new(lat, lng).unwrap();
+            let placed = map::place_pin(&page, wanted, 25_000.0).await.unwrap();
+            let error_m = placed.at.distance_m(wanted);
+            assert!(error_m < 1.5 * placed.metres_per_pixel, "{viewport:?}, {wanted}: {error_m} m off");
+        }
+        let views = async |budget| look::around(&page, budget).await.unwrap().len();
+        assert_eq!(views(None).await, 4);
+        assert_eq!(views(Some(Duration::from_secs(5))).await, 1, "rather fewer views than no guess");
+        browser::bury(page.driver, &options).await;
+    }
+    ground.arena.stop().await;
+}
