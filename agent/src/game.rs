@@ -7,10 +7,10 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use landfall_model::{Classifier, MapScale, preprocess};
 use serde::Serialize;
-use url::Url;
 
 use crate::decide::{Answer, Question, decide};
 use crate::record::{self, FORMAT, Map, Pin, Recorder, Round, Seconds, View};
+use crate::site::guard;
 use crate::site::page::{Guessed, Page};
 use crate::{look, map};
 
@@ -130,7 +130,7 @@ struct Player<'a> {
 impl Player<'_> {
     async fn round(&mut self, n: u32, told: &mut impl FnMut(News<'_>)) -> Result<(Round, Guessed)> {
         let start = Instant::now();
-        let url: Url = self.page.address().await?;
+        let url = guard::bare(&self.page.address().await?);
         let dir = self.recorder.round_dir(n)?;
         let views = look::around(self.page).await?;
         let looked = start.elapsed();

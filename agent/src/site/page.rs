@@ -112,7 +112,7 @@ impl Page {
     pub async fn go(&self, address: &Url) -> Result<()> {
         guard::check(&self.profile, address, self.consent)?;
         let loaded = self.top(async || Ok(self.driver.goto(address.as_str()).await?)).await;
-        loaded.with_context(|| surroundings(format!("{address} does not load")))
+        loaded.with_context(|| surroundings(format!("{} does not load", guard::bare(address))))
     }
 
     /// Has the browser read every selector of the profile, on a page that is none.
