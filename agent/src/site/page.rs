@@ -135,7 +135,13 @@ impl Page {
     /// # Errors
     /// When the page has gone where the agent must not play.
     pub async fn address(&self) -> Result<Url> {
-        let address = self.calm(async || Ok(self.driver.current_url().await?)).await?;
+        self.calm(async || self.here().await).await
+    }
+
+    /// As [`Page::address`], within what is done to the page: nothing is clicked, dragged or typed on a page that has gone
+    /// elsewhere meanwhile.
+    async fn here(&self) -> Result<Url> {
+        let address = self.driver.current_url().await?;
         guard::check(&self.profile, &address, self.consent)?;
         Ok(address)
     }
@@ -175,9 +181,12 @@ impl Page {
             if self.find(&self.profile.result.shown).await?.is_some() {
                 return Ok(Some(Guessed(())));
             }
-            // A message that came with the click may have swallowed it.
-            if pressed.get().elapsed() > SWALLOWED && self.press(&self.profile.map.guess).await.is_ok() {
-                pressed.set(Instant::now());
+            // A message that came with the click may have swallowed it, or the page has gone elsewhere.
+            if pressed.get().elapsed() > SWALLOWED {
+                self.address().await?;
+                if self.press(&self.profile.map.guess).await.is_ok() {
+                    pressed.set(Instant::now());
+                }
             }
             Ok(None)
         })
