@@ -10,6 +10,7 @@ use thirtyfour::prelude::*;
 use url::Url;
 
 use crate::failure::surroundings;
+use crate::site::guard;
 
 /// What kind of session to open.
 #[derive(Clone, Debug)]
@@ -71,9 +72,9 @@ pub async fn open(options: &BrowserOptions) -> Result<WebDriver> {
     let (width, height) = options.viewport;
     caps.add_arg(&format!("--window-size={width},{}", height + 150))?;
     let driver = match &options.webdriver {
-        Some(server) => WebDriver::new(server.as_str(), caps)
-            .await
-            .with_context(|| surroundings(format!("no WebDriver session from {server}: is the server running?")))?,
+        Some(server) => WebDriver::new(server.as_str(), caps).await.with_context(|| {
+            surroundings(format!("no WebDriver session from {}: is the server running?", guard::bare(server)))
+        })?,
         None => {
             let chromium = chromium().ok_or_else(|| missing("chromium"))?;
             let driver = chromedriver().ok_or_else(|| missing("chromedriver"))?;

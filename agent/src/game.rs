@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use landfall_model::{Classifier, MapScale, preprocess};
 use serde::Serialize;
-use url::Url;
 
 use crate::area::Area;
 use crate::browser::BrowserOptions;
 use crate::decide::{Answer, Question, decide};
 use crate::failure::{Exit, exit_code, sentence};
 use crate::record::{self, FORMAT, Map, Pin, Recorder, Round, Seconds, View};
+use crate::site::guard;
 use crate::site::page::{After, Guessed, Page};
 use crate::{look, map};
 
@@ -201,7 +201,7 @@ impl Player<'_> {
     /// Plays a round; `sent` once its guess may have been.
     async fn round(&self, n: u32, sent: &mut bool, told: &mut impl FnMut(News<'_>)) -> Result<(Round, Guessed)> {
         let start = Instant::now();
-        let url: Url = self.page.address().await?;
+        let url = guard::bare(&self.page.address().await?);
         let dir = self.recorder.round_dir(n)?;
         let views = look::around(self.page, self.options.time_budget).await?;
         let looked = start.elapsed();

@@ -64,7 +64,8 @@ async fn play(args: Play) -> Result<()> {
         }
     };
     if profile.needs_consent {
-        eprintln!("{url}: playing by machine may be against this site's terms; that is between you and the site.");
+        let shown = guard::bare(&url);
+        eprintln!("{shown}: playing by machine may be against this site's terms; that is between you and the site.");
     }
     let headed = args.headed || args.assist;
     let options = BrowserOptions { webdriver: args.webdriver, headed, ..BrowserOptions::default() };

@@ -15,25 +15,37 @@ use crate::failure::wrong;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Consent(pub bool);
 
+/// The address as it may be shown and kept: without what may be the player's own, such as a token or a password.
+pub fn bare(address: &Url) -> Url {
+    let mut bare = address.clone();
+    bare.set_query(None);
+    bare.set_fragment(None);
+    // An address that cannot have them has none.
+    _ = bare.set_username("");
+    _ = bare.set_password(None);
+    bare
+}
+
 /// Whether this address may be played with this profile.
 ///
 /// # Errors
 /// When it may not; the message says why.
 pub fn check(profile: &Profile, address: &Url, consent: Consent) -> Result<()> {
     let host = address.host_str().unwrap_or_default();
+    let shown = bare(address);
     if !["http", "https"].contains(&address.scheme()) || !profile.hosts.iter().any(|ours| ours == host) {
-        return Err(wrong(format!("{address}: the profile `{}` is for {}", profile.name, profile.hosts.join(", "))));
+        return Err(wrong(format!("{shown}: the profile `{}` is for {}", profile.name, profile.hosts.join(", "))));
     }
     let names = BUILT_IN.iter().map(|(name, _)| Profile::find(name)).collect::<Result<Vec<_>>>()?;
     let strict: Vec<&Profile> =
         names.iter().filter(|built_in| built_in.hosts.iter().any(|theirs| theirs == host)).chain([profile]).collect();
     if strict.iter().any(|profile| profile.paths.refuse.iter().any(|pattern| pattern.is_match(address.path()))) {
         return Err(wrong(format!(
-            "{address}: live, ranked, multiplayer and daily pages are other people's games; Landfall does not play there"
+            "{shown}: live, ranked, multiplayer and daily pages are other people's games; Landfall does not play there"
         )));
     }
     if !profile.paths.play.iter().any(|pattern| pattern.is_match(address.path())) {
-        return Err(wrong(format!("{address}: not a page that the profile `{}` knows how to play", profile.name)));
+        return Err(wrong(format!("{shown}: not a page that the profile `{}` knows how to play", profile.name)));
     }
     if strict.iter().any(|profile| profile.needs_consent) && !consent.0 {
         return Err(wrong(format!(
@@ -100,6 +112,14 @@ mod tests {
         assert!(check(&mine, &duel, Consent(true)).is_err());
         assert!(check(&mine, &map, Consent(false)).is_err());
         assert!(check(&mine, &map, Consent(true)).is_ok());
+    }
+
+    #[test]
+    fn addresses_are_shown_without_what_is_the_players_own() {
+        let address = Url::parse("https://me:word@www.geoguessr.com/duels/5f0?token=t#t").unwrap();
+        assert_eq!(bare(&address).as_str(), "https://www.geoguessr.com/duels/5f0");
+        let error = check(&Profile::find("geoguessr").unwrap(), &address, Consent(true)).unwrap_err().to_string();
+        assert!(error.starts_with("https://www.geoguessr.com/duels/5f0: live"), "{error}");
     }
 
     #[test]

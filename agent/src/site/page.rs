@@ -123,7 +123,7 @@ impl Page {
     pub async fn go(&self, address: &Url) -> Result<()> {
         guard::check(&self.profile, address, self.consent)?;
         let loaded = self.top(async || Ok(self.driver.goto(address.as_str()).await?)).await;
-        loaded.with_context(|| surroundings(format!("{address} does not load")))
+        loaded.with_context(|| surroundings(format!("{} does not load", guard::bare(address))))
     }
 
     /// Has the browser read every selector of the profile, on a page that is none.
@@ -146,7 +146,13 @@ impl Page {
     /// # Errors
     /// When the page has gone where the agent must not play.
     pub async fn address(&self) -> Result<Url> {
-        let address = self.calm(async || Ok(self.driver.current_url().await?)).await?;
+        self.calm(async || self.here().await).await
+    }
+
+    /// As [`Page::address`], within what is done to the page: nothing is clicked, dragged or typed on a page that has gone
+    /// elsewhere meanwhile.
+    async fn here(&self) -> Result<Url> {
+        let address = self.driver.current_url().await?;
         guard::check(&self.profile, &address, self.consent)?;
         Ok(address)
     }
@@ -212,9 +218,12 @@ impl Page {
             if self.find(&self.profile.result.shown).await?.is_some() {
                 return Ok(Some(Guessed(())));
             }
-            // A message that came with the click may have swallowed it.
-            if pressed.get().elapsed() > SWALLOWED && self.press(&self.profile.map.guess).await.is_ok() {
-                pressed.set(Instant::now());
+            // A message that came with the click may have swallowed it, or the page has gone elsewhere.
+            if pressed.get().elapsed() > SWALLOWED {
+                self.address().await?;
+                if self.press(&self.profile.map.guess).await.is_ok() {
+                    pressed.set(Instant::now());
+                }
             }
             Ok(None)
         })

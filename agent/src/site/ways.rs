@@ -16,7 +16,7 @@ pub struct Way {
     /// CSS selector.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub css: Option<String>,
-    /// Regular expression that all of the words on it match, large and small letters alike.
+    /// Regular expression that all of the words on it, while it is on display, match, large and small letters alike.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
     /// What it is to people who cannot see the page.
@@ -151,7 +151,8 @@ const seek = way => {
   if (way.role) found = found.filter(e => hasRole(e, way.role));
   if (way.text) {
     const text = new RegExp('^(?:' + way.text + ')$', 'iu');
-    found = found.filter(e => text.test(words(e)));
+    // On display only: pages keep the answer in scripts and in what is hidden.
+    found = found.filter(e => isShown(e) && text.test(words(e)));
     // Without more to go by, the innermost that says it.
     if (!way.css && !way.role) found = found.filter(e => !found.some(other => other !== e && e.contains(other)));
   }

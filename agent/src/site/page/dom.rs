@@ -38,6 +38,7 @@ impl Page {
             let ways: Ways = ways.iter().cloned().collect();
             for found in self.found(&ways, "return arguments[0].flatMap(way => seek(way).filter(isShown))").await? {
                 any = true;
+                self.address().await?; // an earlier click may have led elsewhere
                 // Unless an earlier click has made the frame another.
                 if self.enter(frame).await?.is_some() && found.element.click().await.is_ok() {
                     return Ok(true);
@@ -196,9 +197,10 @@ impl Page {
     /// Types into something on the page.
     ///
     /// # Errors
-    /// When it is gone or takes no keys.
+    /// When it is gone or takes no keys, or the page has gone where the agent must not play.
     pub async fn keys(&self, found: &Found, keys: &str) -> Result<()> {
         self.calm(async || {
+            self.here().await?;
             self.enter(&found.frame).await?;
             Ok(found.element.send_keys(keys).await?)
         })
@@ -208,9 +210,9 @@ impl Page {
     /// Moves the mouse over a point of the page.
     ///
     /// # Errors
-    /// When the session fails or the point is outside the viewport.
+    /// When the session fails, the point is outside the viewport, or the page has gone where the agent must not play.
     pub async fn hover(&self, at: Pixel) -> Result<()> {
-        self.top(async || hands::hover(&self.driver, at).await).await
+        self.act(async || hands::hover(&self.driver, at).await).await
     }
 
     /// Clicks a point of the page.
@@ -218,7 +220,7 @@ impl Page {
     /// # Errors
     /// As [`Page::hover`].
     pub async fn click(&self, at: Pixel) -> Result<()> {
-        self.top(async || hands::click(&self.driver, at).await).await
+        self.act(async || hands::click(&self.driver, at).await).await
     }
 
     /// Drags from one point of the page to another.
@@ -226,7 +228,7 @@ impl Page {
     /// # Errors
     /// As [`Page::hover`].
     pub async fn drag(&self, from: Pixel, to: Pixel) -> Result<()> {
-        self.top(async || hands::drag(&self.driver, from, to).await).await
+        self.act(async || hands::drag(&self.driver, from, to).await).await
     }
 
     /// Turns the wheel over a point of the page; negative turns zoom in.
@@ -234,21 +236,31 @@ impl Page {
     /// # Errors
     /// As [`Page::hover`].
     pub async fn wheel(&self, at: Pixel, delta_y: i32) -> Result<()> {
-        self.top(async || hands::wheel(&self.driver, at, delta_y).await).await
+        self.act(async || hands::wheel(&self.driver, at, delta_y).await).await
     }
 
     /// Presses the first button found that can be pressed. `None` when none is found.
     ///
     /// # Errors
-    /// When it is not enabled, or lies under something else.
+    /// When it is not enabled or lies under something else, or the page has gone where the agent must not play.
     pub(super) async fn press(&self, ways: &Ways) -> Result<Option<()>> {
         self.calm(async || {
             let Some(button) = self.find(ways).await? else { return Ok(None) };
             if !button.element.is_enabled().await? {
                 return Err(surroundings("the page does not take the guess: its button is not enabled"));
             }
+            self.here().await?;
             button.element.click().await?;
             Ok(Some(()))
+        })
+        .await
+    }
+
+    /// Does something to the page with the mouse, if fair play allows where it is now.
+    async fn act(&self, work: impl AsyncFn() -> Result<()>) -> Result<()> {
+        self.top(async || {
+            self.here().await?;
+            work().await
         })
         .await
     }

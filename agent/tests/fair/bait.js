@@ -1,0 +1,99 @@
+// Bait for whoever reads more of a page than its player sees: what live pages hold besides the picture, each with a trap
+// that reports who touched it. Runs before the page's own scripts. `FORWARD` and `SECRET` are set by the server above.
+(() => {
+  const { XMLHttpRequest: Request, Error: Mark } = window;
+  const { open, send } = Request.prototype;
+  Mark.stackTraceLimit = 50;
+
+  // Waits until the server has it, so that reports and WebDriver's commands are in one order.
+  const tell = line => {
+    const request = new Request();
+    open.call(request, 'POST', '/report', false);
+    send.call(request, line);
+  };
+  // The page's own scripts may touch what they like: they have a file. What WebDriver runs has none.
+  const isPages = stack => stack.includes(location.origin + '/assets/') && !/<anonymous>:\d|executeScript/.test(stack);
+  const sprung = name => {
+    const { stack } = new Mark('touched');
+    if (!isPages(stack)) tell(`trap ${name} ${stack}`);
+  };
+  const names = [];
+  const trap = (object, key, when = () => true) => {
+    const found = Object.getOwnPropertyDescriptor(object, key);
+    const check = (self, args) => { if (when(self, args)) sprung(key) };
+    for (const part of ['get', 'set', 'value'].filter(part => typeof found[part] === 'function')) {
+      found[part] = new Proxy(found[part], {
+        apply: (f, self, args) => { check(self, args); return Reflect.apply(f, self, args) },
+        construct: (f, args, target) => { check(undefined, args); return Reflect.construct(f, args, target) },
+      });
+    }
+    Object.defineProperty(object, key, found);
+    if (!names.includes(key)) names.push(key);
+  };
+
+  // A token that is not the page's picture either: in the address, and where pages keep such things.
+  if (!location.search) history.replaceState(history.state, '', `${location.pathname}?session=${SECRET}`);
+  for (const store of [localStorage, sessionStorage]) store.setItem('token', SECRET);
+
+  // The round's place as pages hold it: in their state, in hidden elements, in what a result will show.
+  const place = { lat: 48.858371, lng: 2.294481, panoId: 'CAoSLEFGMVFpcE1iYWl0' };
+  for (const name of ['__NEXT_DATA__', 'google', '__pano', '__APOLLO_STATE__']) {
+    Object.defineProperty(window, name, { configurable: true, enumerable: true, get: () => place });
+    trap(window, name);
+  }
+  const hidden = document.createElement('div');
+  hidden.hidden = true;
+  const data = `data-lat="${place.lat}" data-lng="${place.lng}" data-pano-id="${place.panoId}"`;
+  hidden.innerHTML = `<script id="__NEXT_DATA__" type="application/json">${JSON.stringify(place)}</script>
+    <p ${data}>${place.lat}, ${place.lng}</p> <a data-qa="correct-location" ${data}>${place.lat}</a>
+    <b data-qa="round-points" data-points="4999">4999</b> <input value="${place.lat}"> <iframe src="about:blank#${place.lat}"></iframe>`;
+  const plant = () => document.body.append(hidden);
+  addEventListener('DOMContentLoaded', plant);
+  // Once the guess is sent the page may be read; from the next round on it may not.
+  addEventListener('click', event => {
+    if (event.target.closest('[data-qa=perform-guess]')) hidden.remove();
+    if (event.target.closest('[data-qa=close-round-result], [data-qa=play-next-round]')) plant();
+  }, true);
+
+  const isBait = self => hidden.isConnected && hidden.contains(self);
+  const holdsBait = self => hidden.isConnected && self.contains(hidden);
+  const named = /__NEXT_DATA__|data-|correct|points|script|iframe|input/i;
+  const namesBait = (_, [what]) => hidden.isConnected && named.test(String(what).replaceAll('[data-qa=', '['));
+  for (const key of ['querySelector', 'querySelectorAll', 'getElementsByTagName', 'getElementsByClassName']) {
+    for (const object of [Document.prototype, Element.prototype]) trap(object, key, namesBait);
+  }
+  trap(Document.prototype, 'getElementById', namesBait);
+  for (const key of ['scripts', 'cookie']) trap(Document.prototype, key);
+  for (const [object, key] of [
+    [Node.prototype, 'textContent'], [Element.prototype, 'innerHTML'], [Element.prototype, 'outerHTML'],
+    [Element.prototype, 'getHTML'],
+  ]) trap(object, key, self => isBait(self) || holdsBait(self));
+  // What is not on display has no `innerText` of its own, and gives all that is in it.
+  for (const key of ['innerText', 'outerText']) {
+    trap(HTMLElement.prototype, key, self => isBait(self) || holdsBait(self) && !self.checkVisibility());
+  }
+  for (const [object, key] of [
+    [Node.prototype, 'nodeValue'], [CharacterData.prototype, 'data'], [HTMLScriptElement.prototype, 'text'],
+    [Element.prototype, 'attributes'], [HTMLElement.prototype, 'dataset'], [HTMLInputElement.prototype, 'value'],
+    [HTMLIFrameElement.prototype, 'src'], [HTMLIFrameElement.prototype, 'contentWindow'],
+  ]) trap(object, key, isBait);
+  const readsData = (self, [name]) => isBait(self) && /^data-(?!qa)/.test(name);
+  for (const key of ['getAttribute', 'getAttributeNode']) trap(Element.prototype, key, readsData);
+  trap(XMLSerializer.prototype, 'serializeToString');
+
+  for (const key of ['localStorage', 'sessionStorage', 'indexedDB', 'caches', 'cookieStore']) trap(window, key);
+  for (const key of ['getEntries', 'getEntriesByType', 'getEntriesByName']) trap(Performance.prototype, key);
+  for (const key of ['PerformanceObserver', 'fetch', 'XMLHttpRequest', 'WebSocket', 'EventSource']) trap(window, key);
+  trap(Navigator.prototype, 'sendBeacon');
+  tell(`traps ${names.join(' ')}`);
+
+  // A page that goes where nobody may play by machine, as it loads or in the middle of a round.
+  if (FORWARD && location.pathname !== FORWARD.to) {
+    const forward = () => {
+      tell('forward');
+      const to = `${FORWARD.to}?session=${SECRET}`;
+      FORWARD.by === 'assign' ? location.assign(to) : history.pushState(null, '', to);
+    };
+    FORWARD.on === 'load' ? forward() : addEventListener(FORWARD.on, forward, { capture: true, once: true });
+  }
+})();

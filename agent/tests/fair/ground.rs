@@ -1,0 +1,208 @@
+//! The ground that fair play is tested on: the arena behind a proxy that adds bait to its page, chromedriver behind one that
+//! writes down every command, and a folder for what the agent keeps.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::header::{CONTENT_TYPE, SET_COOKIE, USER_AGENT};
+use axum::http::{HeaderMap, HeaderValue, Method, Uri};
+use axum::response::{IntoResponse, Response};
+use landfall_agent::arena::{Arena, ArenaOptions, RoundSource};
+use landfall_agent::browser;
+use serde_json::Value;
+use tempfile::TempDir;
+use toml::Table;
+
+/// The player's: in cookies, in the page's storage, in its address.
+const SECRET: &str = "ncfa-9f41c7d2-for-nobody";
+/// Of the place that the bait tells, as `bait.js` has it.
+const BAIT: [&str; 3] = ["48.858371", "2.294481", "CAoSLEFGMVFpcE1iYWl0"];
+
+#[derive(Clone, Debug)]
+pub(crate) enum Event {
+    /// What the agent asked of the browser: `POST element/{}/click`, the element it was about, body and answer.
+    Command { kind: String, element: String, body: String, answer: Value },
+    /// What the page, or its server, reported.
+    Page(String),
+}
+
+/// A server that passes everything on and writes down what matters.
+#[derive(Clone)]
+struct Proxy {
+    to: String,
+    trace: Arc<Mutex<Vec<Event>>>,
+    client: reqwest::Client,
+    /// Where the page goes by itself: `{by, on, to}`, or null.
+    forward: Value,
+}
+
+impl Proxy {
+    async fn ask(&self, method: Method, uri: &str, body: Bytes) -> (reqwest::StatusCode, HeaderValue, Bytes) {
+        let request = self.client.request(method, format!("{}{uri}", self.to)).header(CONTENT_TYPE, "application/json");
+        let answer = request.body(body).send().await.unwrap();
+        let kind = answer.headers().get(CONTENT_TYPE).cloned().unwrap_or(HeaderValue::from_static("text/plain"));
+        (answer.status(), kind, answer.bytes().await.unwrap())
+    }
+
+    fn note(&self, event: Event) -> usize {
+        let mut trace = self.trace.lock().unwrap();
+        trace.push(event);
+        trace.len() - 1
+    }
+}
+
+/// Before chromedriver.
+async fn command(State(proxy): State<Proxy>, method: Method, uri: Uri, body: Bytes) -> Response {
+    let mut path: Vec<&str> = uri.path().split('/').filter(|part| !part.is_empty()).collect();
+    if path.len() > 1 && path[0] == "session" {
+        path.drain(..2);
+    }
+    let element = if path.len() > 1 && path[0] == "element" { std::mem::replace(&mut path[1], "{}") } else { "" };
+    let (kind, element) = (format!("{method} {}", path.join("/")), element.to_owned());
+    let is_script = kind.ends_with("execute/sync");
+    let text = String::from_utf8_lossy(&body).into_owned();
+    let at = proxy.note(Event::Command { kind, element, body: text, answer: Value::Null });
+    let (status, kind, bytes) = proxy.ask(method, uri.path(), body).await;
+    if is_script && let Event::Command { answer, .. } = &mut proxy.trace.lock().unwrap()[at] {
+        *answer = serde_json::from_slice(&bytes).unwrap();
+    }
+    (status, [(CONTENT_TYPE, kind)], bytes).into_response()
+}
+
+/// Before the arena.
+async fn page(State(proxy): State<Proxy>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+    match uri.path() {
+        "/report" => {
+            proxy.note(Event::Page(String::from_utf8_lossy(&body).into_owned()));
+            return ().into_response();
+        }
+        "/bait.js" => {
+            let bait = include_str!("bait.js");
+            let script = format!("const SECRET = '{SECRET}', FORWARD = {};\n{bait}", proxy.forward);
+            return ([(CONTENT_TYPE, "text/javascript")], script).into_response();
+        }
+        _ => {}
+    }
+    if !headers.get(USER_AGENT).is_some_and(|agent| agent.to_str().unwrap().contains("Chrome/")) {
+        proxy.note(Event::Page(format!("stranger {uri} {headers:?}")));
+    }
+    if method != Method::GET {
+        proxy.note(Event::Page(format!("{method} {uri}")));
+    }
+    // Where nobody may play there is the same game, so that it could be played.
+    let asked = uri.path_and_query().unwrap().as_str();
+    let path = if proxy.forward["to"] == uri.path() { "/" } else { asked };
+    let (status, kind, bytes) = proxy.ask(method, path, body).await;
+    if !kind.to_str().unwrap().starts_with("text/html") {
+        return (status, [(CONTENT_TYPE, kind)], bytes).into_response();
+    }
+    let html = String::from_utf8_lossy(&bytes).replacen("<head>", "<head><script src='/bait.js'></script>", 1);
+    let mut response = (status, [(CONTENT_TYPE, kind)], html).into_response();
+    for cookie in [format!("_ncfa={SECRET}; Path=/; HttpOnly"), format!("session={SECRET}; Path=/")] {
+        response.headers_mut().append(SET_COOKIE, cookie.parse().unwrap());
+    }
+    response
+}
+
+/// Everything that a game takes.
+pub(crate) struct Ground {
+    _arena: Arena,
+    /// Addresses of the two proxies.
+    pub(crate) page: String,
+    pub(crate) webdriver: String,
+    trace: Arc<Mutex<Vec<Event>>>,
+    driver: Child,
+    dir: TempDir,
+}
+
+impl Drop for Ground {
+    fn drop(&mut self) {
+        _ = self.driver.kill();
+        _ = self.driver.wait();
+    }
+}
+
+impl Ground {
+    pub(crate) async fn new(forward: Value) -> Self {
+        let rounds = RoundSource::Fixtures(Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures"));
+        // The first round of this seed is a panorama, which is turned with keys.
+        let options = ArenaOptions { seed: Some(3), rounds_per_game: 2, ..ArenaOptions::new(rounds) };
+        let arena = Arena::start(options).await.unwrap();
+        let chromedriver = browser::chromedriver().expect("chromedriver is in the PATH");
+        let mut driver = Command::new(chromedriver).arg("--port=0").stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
+        let port = lines
+            .find_map(|line| line.unwrap().split_once("successfully on port ").map(|(_, port)| port.to_owned()))
+            .unwrap();
+        std::thread::spawn(move || lines.for_each(drop));
+        let (trace, client) = (Arc::default(), reqwest::Client::builder().no_proxy().build().unwrap());
+        let to = |to: String| Proxy { to, trace: Arc::clone(&trace), client: client.clone(), forward: forward.clone() };
+        let base = arena.url().trim_end_matches('/').to_owned();
+        let page = serve(Router::new().fallback(page).with_state(to(base))).await;
+        let driver_at = to(format!("http://127.0.0.1:{}", port.trim_end_matches('.')));
+        let webdriver = serve(Router::new().fallback(command).with_state(driver_at)).await;
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("baited.toml"), toml::to_string(&profile()).unwrap()).unwrap();
+        Self { _arena: arena, page, webdriver, trace, driver, dir }
+    }
+
+    pub(crate) async fn play(&self, path: &str) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_landfall"));
+        command.args(["play", "--json", "--bundle", "pocket", "--rounds", "2", "--webdriver", &self.webdriver]);
+        command.arg("--site").arg(self.dir.path().join("baited.toml")).arg("--runs").arg(self.dir.path().join("runs"));
+        command.arg(format!("{}{path}?session={SECRET}", self.page));
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        // Whatever became of the game: nothing of the player's, and nothing of the bait, is kept or said.
+        let mut texts = vec![output.stdout.clone(), output.stderr.clone()];
+        read_all(&self.dir.path().join("runs"), &mut texts);
+        for kept in BAIT.iter().chain([&SECRET]) {
+            let holds = |text: &Vec<u8>| text.windows(kept.len()).any(|part| part == kept.as_bytes());
+            let text = texts.iter().find(|text| holds(text)).map(|text| String::from_utf8_lossy(text));
+            assert_eq!(text, None, "`{kept}` was kept");
+        }
+        output
+    }
+
+    pub(crate) fn events(&self) -> Vec<Event> {
+        self.trace.lock().unwrap().clone()
+    }
+
+    pub(crate) fn reports(&self, of: &str) -> Vec<String> {
+        let told = |event| if let Event::Page(line) = event { Some(line) } else { None };
+        self.events().into_iter().filter_map(told).filter(|line| line.starts_with(of)).collect()
+    }
+}
+
+async fn serve(router: Router) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    base
+}
+
+/// All files in a folder, and their names.
+fn read_all(dir: &Path, texts: &mut Vec<Vec<u8>>) {
+    for entry in std::fs::read_dir(dir).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        texts.push(path.to_string_lossy().into_owned().into_bytes());
+        if path.is_dir() { read_all(&path, texts) } else { texts.push(std::fs::read(&path).unwrap()) }
+    }
+}
+
+/// The arena's profile, which refuses what the live game's does and nothing else, and looks for words anywhere too.
+pub(crate) fn profile() -> Table {
+    let mut profile: Table = toml::from_str(include_str!("../../profiles/arena.toml")).unwrap();
+    let live: Table = toml::from_str(include_str!("../../profiles/geoguessr.toml")).unwrap();
+    profile["name"] = "baited".into();
+    profile["paths"]["play"] = vec![".*"].into();
+    profile["paths"]["refuse"] = live["paths"]["refuse"].clone();
+    let words: Table =
+        toml::from_str("ways = [{ text = 'accept all' }, { role = 'button', text = 'no,? thanks' }]").unwrap();
+    profile["page"]["dismiss"].as_array_mut().unwrap().extend(words["ways"].as_array().unwrap().iter().cloned());
+    profile
+}
