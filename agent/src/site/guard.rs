@@ -21,8 +21,8 @@ pub struct Consent(pub bool);
 /// When it may not; the message says why.
 pub fn check(profile: &Profile, address: &Url, consent: Consent) -> Result<()> {
     let host = address.host_str().unwrap_or_default();
-    if !["http", "https"].contains(&address.scheme()) || !profile.hosts.iter().any(|ours| ours == host) {
-        return Err(wrong(format!("{address}: the profile `{}` is for {}", profile.name, profile.hosts.join(", "))));
+    if !profile.is_for(address) {
+        return Err(wrong(format!("{address}: the profile `{}` is for {}", profile.name, profile.sites())));
     }
     let names = BUILT_IN.iter().map(|(name, _)| Profile::find(name)).collect::<Result<Vec<_>>>()?;
     let strict: Vec<&Profile> =
