@@ -31,7 +31,7 @@ enum Command {
     /// Serve the practice game, for people and machines
     Arena(ArenaArgs),
     /// Say what is found, what is missing and how to mend it
-    Doctor(Doctor),
+    Doctor(Box<Doctor>),
 }
 
 #[derive(Args)]

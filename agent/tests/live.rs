@@ -149,6 +149,22 @@ async fn the_live_structure_has_none_of_the_arenas_helps() {
     arena.stop().await;
 }
 
+#[tokio::test]
+async fn the_live_structure_has_the_live_games_map_and_tile_addresses() {
+    let arena = arena(Structure::Live, 1).await;
+    let get = async |path: &str| reqwest::get(format!("{}{path}", arena.url())).await.unwrap();
+    let map: Value = serde_json::from_str(&get("api/maps/world").await.text().await.unwrap()).unwrap();
+    assert_eq!((&map["name"], &map["slug"]), (&"World".into(), &"world".into()));
+    assert_eq!((&map["arena"]["structure"], &map["arena"]["levelUp"]), (&"live".into(), &true.into()));
+    assert!(get("maps/world").await.status().is_success() && get("maps/other").await.status() == 404);
+    let tile = async |path: &str| get(path).await.bytes().await.unwrap();
+    assert_eq!(tile("maps/vt?pb=!1m5!1m4!1i3!2i4!3i2!4i256!3i715").await, tile("tiles/3/4/2.png").await);
+    for bad in ["maps/vt?pb=!1i3!2i4", "maps/vt?pb=!1i3!2i4!3i8", "maps/vt?pb=!1i-1!2i0!3i0"] {
+        assert_eq!(get(bad).await.status(), 404, "{bad}");
+    }
+    arena.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_profile_moves_to_this_computer_alone() {
     for args in [

@@ -32,7 +32,7 @@ pub(crate) async fn run() -> Result<()> {
         Command::Replay(args) => tokio::task::spawn_blocking(move || replay(&args)).await?,
         Command::Arena(args) => arena(args).await,
         Command::Doctor(args) if args.url.is_some() || args.site.is_some() || args.base_url.is_some() => {
-            doctor_of_site(args).await
+            doctor_of_site(*args).await
         }
         Command::Doctor(args) => tokio::task::spawn_blocking(move || doctor(&args)).await?,
     }
