@@ -34,6 +34,8 @@ impl Default for BrowserOptions {
     }
 }
 
+/// A browser may take so long to end.
+const GOODBYE: Duration = Duration::from_secs(10);
 const CHROMIUM: &[&str] = &["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"];
 const DRIVER: &[&str] = &["chromedriver"];
 
@@ -102,11 +104,11 @@ fn missing(what: &str) -> anyhow::Error {
     ))
 }
 
-/// Ends a browser that may not answer any more, with all that is left of it where we started it.
-pub async fn bury(driver: WebDriver, options: &BrowserOptions) {
+/// Ends a browser, with all that is left of it where it is our own and does not answer any more. Whether it answered.
+pub async fn bury(driver: WebDriver, options: &BrowserOptions) -> bool {
     let id = driver.handle().capabilities().get("goog:processID").and_then(serde_json::Value::as_u64);
-    _ = tokio::time::timeout(Duration::from_secs(5), driver.quit()).await;
-    let Some(id) = id.filter(|_| options.webdriver.is_none()) else { return };
+    let answered = tokio::time::timeout(GOODBYE, driver.quit()).await.is_ok_and(|quit| quit.is_ok());
+    let Some(id) = id.filter(|_| !answered && options.webdriver.is_none()) else { return answered };
     // A driver that is gone leaves its browser behind.
     let id = sysinfo::Pid::from_u32(u32::try_from(id).unwrap_or(u32::MAX));
     let mut system = sysinfo::System::new();
@@ -114,6 +116,7 @@ pub async fn bury(driver: WebDriver, options: &BrowserOptions) {
     if let Some(process) = system.process(id).filter(|process| process.name().to_string_lossy().contains("chrom")) {
         process.kill();
     }
+    answered
 }
 
 /// Window decorations differ between platforms and modes, so the size is corrected by what the page measures.

@@ -1,10 +1,12 @@
 //! Commands and their options.
 
 mod run;
+mod site;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use landfall_agent::arena::Structure;
 use landfall_agent::replay::From;
 use landfall_model::MapScale;
 use url::Url;
@@ -29,19 +31,24 @@ enum Command {
     /// Serve the practice game, for people and machines
     Arena(ArenaArgs),
     /// Say what is found, what is missing and how to mend it
-    Doctor(Doctor),
+    Doctor(Box<Doctor>),
 }
 
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  landfall play\n  landfall play --headed --photos ~/holiday\n  landfall play --site geoguessr --i-own-this-account --webdriver http://127.0.0.1:9515 https://www.geoguessr.com/maps/world"
+    after_help = "Examples:\n  landfall play\n  landfall play --headed --photos ~/holiday\n  landfall play --site geoguessr --i-own-this-account --webdriver http://127.0.0.1:9515 https://www.geoguessr.com/maps/world\n  landfall arena --structure live & landfall play --site geoguessr --base-url http://127.0.0.1:8014"
 )]
 struct Play {
     /// Address of the game; the local arena when none is given
     url: Option<Url>,
-    /// Site profile: a name or a file [default: arena, or the one whose host the address has]
+    /// Site profile: a name or a file [default: the one whose host the address has; for the arena the one that knows its
+    /// --structure]
     #[arg(long)]
     site: Option<String>,
+    /// Play the site's profile at this origin on this computer, in place of its hosts and its need for consent; begins
+    /// where the profile says when no address is given
+    #[arg(long, value_name = "URL")]
+    base_url: Option<Url>,
     #[command(flatten)]
     model: Model,
     /// A running WebDriver server in place of our own chromedriver
@@ -105,9 +112,12 @@ struct RoundsFrom {
     /// Makes the arena's choice of rounds repeat
     #[arg(long)]
     seed: Option<u64>,
-    /// The arena shows a consent dialog and a message first, as live pages do
+    /// The arena shows a consent dialog and a message first, and one of a new level after a round, as live pages do
     #[arg(long)]
     dialogs: bool,
+    /// How the arena's page is built
+    #[arg(long, value_enum, default_value_t)]
+    structure: Structure,
     /// The arena's map tiles take this much longer
     #[arg(long, value_name = "MS")]
     slow_tiles: Option<u64>,
@@ -158,7 +168,7 @@ struct Replay {
 }
 
 #[derive(Args)]
-#[command(after_help = "Example:\n  landfall arena --photos ~/holiday")]
+#[command(after_help = "Examples:\n  landfall arena --photos ~/holiday\n  landfall arena --structure live --dialogs")]
 struct ArenaArgs {
     /// Port on this computer; 0 takes any free one
     #[arg(long, default_value_t = 8014)]
@@ -172,7 +182,7 @@ struct ArenaArgs {
 
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  landfall doctor --json\n  landfall doctor --site mine.toml http://127.0.0.1:8000/game"
+    after_help = "Examples:\n  landfall doctor --json\n  landfall doctor --site mine.toml http://127.0.0.1:8000/game\n  landfall doctor --site geoguessr --base-url http://127.0.0.1:8014"
 )]
 struct Doctor {
     /// Address of a page to try a site's profile on; the local arena when only --site is given
@@ -180,6 +190,9 @@ struct Doctor {
     /// Site profile to try: a name or a file [default: the one whose host the address has]
     #[arg(long)]
     site: Option<String>,
+    /// Try the site's profile at this origin on this computer, in place of its hosts and its need for consent
+    #[arg(long, value_name = "URL")]
+    base_url: Option<Url>,
     /// Picture of the page to write (PNG)
     #[arg(long, value_name = "FILE", default_value = "landfall-doctor.png")]
     picture: PathBuf,

@@ -225,6 +225,7 @@ impl Player<'_> {
             truth: None,
             truth_within_m: None,
             distance_m: None,
+            distance_within_m: None,
             score: None,
             page_score: None,
             seconds: None,
@@ -267,10 +268,8 @@ impl Player<'_> {
             click: placed.click,
             metres_per_pixel: placed.metres_per_pixel,
         });
-        round.truth = outcome.truth;
-        round.distance_m = outcome.truth.map(|truth| truth.distance_m(at));
-        round.score = round.distance_m.map(|distance_m| self.map.scale_m.points(distance_m));
-        round.page_score = outcome.points;
+        (round.truth, round.page_score) = (outcome.truth, outcome.points);
+        round.measure(at, outcome.distance);
         round.seconds = Some(Seconds {
             look: looked.as_secs_f64(),
             think: (thought - looked).as_secs_f64(),

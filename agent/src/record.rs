@@ -16,6 +16,7 @@ use crate::decide::TopCell;
 use crate::failure::{surroundings, wrong};
 use crate::game::Failed;
 use crate::hands::Pixel;
+use crate::site::distance::Distance;
 
 /// The format's number; a reader refuses what is newer.
 pub const FORMAT: u32 = 1;
@@ -74,7 +75,10 @@ pub struct Round {
     /// Metres between the placed pin and the truth.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub distance_m: Option<f64>,
-    /// Points by our own law.
+    /// Metres that `distance_m` may be off, where the page does not tell the truth and shows a rounded distance alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distance_within_m: Option<f64>,
+    /// Points by our own law. A rounded distance allows several: then the one that is nearest to what the page says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<u32>,
     /// Points as the page said; `null` while it has not.
@@ -151,6 +155,24 @@ impl Round {
             return Err(wrong(why));
         }
         Ok(round)
+    }
+
+    /// Fills in how far off the pin at `at` was and what that scores: by the truth where it is known, else by the
+    /// distance that the page shows. What the page says of the points must be known by then.
+    pub fn measure(&mut self, at: LatLng, shown: Option<Distance>) {
+        let scale = self.map.scale_m;
+        if let Some(truth) = self.truth {
+            let distance_m = truth.distance_m(at);
+            (self.distance_m, self.distance_within_m) = (Some(distance_m), None);
+            self.score = Some(scale.points(distance_m));
+        } else {
+            let shown = shown.map(|Distance { metres, within_m }| (metres, within_m));
+            (self.distance_m, self.distance_within_m) = shown.unzip();
+            self.score = shown.map(|(metres, within_m)| {
+                let (least, most) = (scale.points(metres + within_m), scale.points((metres - within_m).max(0.0)));
+                self.page_score.map_or_else(|| scale.points(metres), |page| page.clamp(least, most))
+            });
+        }
     }
 }
 
@@ -286,6 +308,34 @@ mod tests {
         assert_eq!(again.truth, round.truth);
         assert!(!serde_json::to_string(&round).unwrap().contains("seconds"));
         assert!(serde_json::from_str::<Round>(&text.replace("14916862", "-1")).is_err());
+    }
+
+    #[test]
+    fn a_shown_distance_allows_the_points_that_its_rounding_allows() {
+        let text = r#"{"format":1,"map":{"name":"World","scale_m":14916862},"views":[]}"#;
+        let measured = |truth: Option<LatLng>, page_score: Option<u32>, shown: Option<Distance>| {
+            let mut round: Round = serde_json::from_str(text).unwrap();
+            (round.truth, round.page_score) = (truth, page_score);
+            round.measure(LatLng { lat: 0.0, lng: 0.0 }, shown);
+            round
+        };
+        // A round of the live game: 394,514.7 m, 3838 points, which a page shows as 395 km; that allows 3836 to 3838.
+        let shown = Some(Distance { metres: 395_000.0, within_m: 500.0 });
+        let score = |page: Option<u32>| measured(None, page, shown).score;
+        assert_eq!(score(None), Some(3837));
+        for (page, ours) in [(3836, 3836), (3837, 3837), (3838, 3838), (3839, 3838), (4000, 3838), (0, 3836)] {
+            assert_eq!(score(Some(page)), Some(ours), "{page}");
+        }
+        let round = measured(None, Some(3838), shown);
+        assert_eq!((round.distance_m, round.distance_within_m), (Some(395_000.0), Some(500.0)));
+        let again: Round = serde_json::from_str(&serde_json::to_string(&round).unwrap()).unwrap();
+        assert_eq!(again.distance_within_m, Some(500.0));
+        // The truth, where it is known, is better than words; and nothing known is nothing counted.
+        let told = measured(Some(LatLng { lat: 0.0, lng: 0.0 }), Some(1), shown);
+        assert_eq!((told.distance_m, told.distance_within_m, told.score), (Some(0.0), None, Some(5000)));
+        let silent = measured(None, Some(1), None);
+        assert_eq!((silent.distance_m, silent.score), (None, None));
+        assert!(!serde_json::to_string(&silent).unwrap().contains("within"));
     }
 
     #[test]

@@ -128,10 +128,9 @@ fn again(folder: &Path, dir: String, bundle: &Bundle, classifier: Option<&Classi
     round.expected_score = Some(answer.pin.expected_score);
     round.top = answer.top;
     round.bundle = Some(bundle.manifest.id());
-    round.distance_m = round.truth.map(|truth| truth.distance_m(answer.pin.at));
-    round.score = round.distance_m.map(|distance_m| round.map.scale_m.points(distance_m));
     // What the page said, and where its pin was, belongs to another answer.
     (round.page_score, round.pin, round.seconds) = (None, None, None);
+    round.measure(answer.pin.at, None);
     Ok(Replayed { dir, round, repeats, logits })
 }
 

@@ -23,9 +23,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tower_http::services::ServeDir;
 
-use super::game::{self, Game, MAP_SLUG, Pin, Refusal, Rules};
+use super::game::{self, Game, MapName, Pin, Refusal, Rules};
 use super::rounds::Round;
-use super::{ArenaOptions, Dialogs, picture, tiles};
+use super::{ArenaOptions, Dialogs, Structure, picture, tiles};
 
 /// Pictures kept in memory, so that a reload does not encode them again.
 const KEPT_PICTURES: NonZeroUsize = NonZeroUsize::new(16).unwrap();
@@ -39,7 +39,10 @@ pub(super) struct State {
     rounds: Vec<Round>,
     rounds_per_game: usize,
     page: PathBuf,
+    map: MapName,
+    structure: Structure,
     first_shows: Dialogs,
+    level_up: bool,
     slow_tiles: Option<Duration>,
     choice: Mutex<StdRng>,
     games: Mutex<HashMap<String, Game>>,
@@ -54,13 +57,26 @@ impl State {
             rounds_per_game: options.rounds_per_game.min(rounds.len()),
             rounds,
             page,
+            map: if options.structure == Structure::Plain { game::ARENA } else { game::WORLD },
+            structure: options.structure,
             first_shows: options.first_shows,
+            level_up: options.level_up,
             slow_tiles: options.slow_tiles,
             choice: Mutex::new(StdRng::seed_from_u64(options.seed.unwrap_or_else(|| rand::rng().random()))),
             games: Mutex::default(),
             pictures: Mutex::new(LruCache::new(KEPT_PICTURES)),
             tiles: Mutex::new(LruCache::new(KEPT_TILES)),
         }
+    }
+}
+
+impl State {
+    /// Whether this is the arena's map; by the name `arena` the page asks for it whatever it is called.
+    fn knows(&self, slug: &str) -> Result<(), Failure> {
+        if [self.map.slug, game::ARENA.slug].contains(&slug) {
+            return Ok(());
+        }
+        Err(not_found(format!("there is no map {slug:?} here, only {:?}", self.map.slug)))
     }
 }
 
@@ -76,7 +92,8 @@ pub(super) fn router(state: Arc<State>) -> Router {
     let files = ServeDir::new(&state.page);
     Router::new()
         .route("/", get(page))
-        .route("/maps/arena", get(page))
+        .route("/maps/{slug}", get(map_page))
+        .route("/maps/vt", get(read_live_tile))
         .route("/game/{token}", get(page))
         .route("/results/{token}", get(page))
         .route("/api/v3/games", post(create_game))
@@ -134,30 +151,33 @@ async fn page(Shared(state): App) -> Result<Response, Failure> {
     Ok((headers, html).into_response())
 }
 
+async fn map_page(state: App, Path(slug): Path<String>) -> Result<Response, Failure> {
+    state.0.knows(&slug)?;
+    page(state).await
+}
+
 async fn no_such_call() -> Failure {
     not_found("the arena has no such call")
 }
 
 /// The map object, with what the page needs to know about this arena.
 async fn read_map(Shared(state): App, Path(slug): Path<String>) -> Result<Response, Failure> {
-    if slug != MAP_SLUG {
-        return Err(not_found(format!("there is no map {slug:?} here, only {MAP_SLUG:?}")));
-    }
-    let mut map = game::map_json();
+    state.knows(&slug)?;
+    let mut map = game::map_json(state.map);
     map["arena"] = json!({
         "places": state.rounds.len(),
         "roundCount": state.rounds_per_game,
         "consent": state.first_shows.consent,
         "interstitial": state.first_shows.interstitial,
+        "levelUp": state.level_up,
+        "structure": state.structure,
     });
     Ok(fresh(map))
 }
 
 async fn create_game(Shared(state): App, body: Result<Json<Rules>, JsonRejection>) -> Result<Response, Failure> {
     let Json(rules) = body?;
-    if rules.map != MAP_SLUG {
-        return Err(not_found(format!("there is no map {:?} here, only {MAP_SLUG:?}", rules.map)));
-    }
+    state.knows(&rules.map)?;
     if rules.kind != "standard" {
         return Err(Failure(
             StatusCode::BAD_REQUEST,
@@ -175,7 +195,7 @@ async fn create_game(Shared(state): App, body: Result<Json<Rules>, JsonRejection
         .map(|round| (round.clone(), token(32)))
         .collect();
     let id = token(16);
-    let game = Game::new(id.clone(), rules, rounds);
+    let game = Game::new(id.clone(), state.map, rules, rounds);
     let json = game.json();
     lock(&state.games).insert(id, game);
     Ok(fresh(json))
@@ -245,13 +265,32 @@ async fn read_picture(Shared(state): App, Path(token): Path<String>) -> Result<R
 }
 
 async fn read_tile(Shared(state): App, Path((z, x, file)): Path<(u32, i64, String)>) -> Result<Response, Failure> {
-    if let Some(delay) = state.slow_tiles {
-        tokio::time::sleep(delay).await;
-    }
     let y = file.strip_suffix(".png").and_then(|y| y.parse::<i64>().ok());
     let tile = y.and_then(|y| tiles::TileId::new(z, x, y)).ok_or_else(|| {
         not_found(format!("there is no tile {z}/{x}/{file}: zoom is 0 to {}, and y is within the map", tiles::MAX_ZOOM))
     })?;
+    send_tile(&state, tile).await
+}
+
+#[derive(Deserialize)]
+struct LiveTile {
+    pb: String,
+}
+
+/// A tile by an address as the live page's map has: `pb=!1m5!1m4!1i{z}!2i{x}!3i{y}` and more.
+async fn read_live_tile(Shared(state): App, Query(query): Query<LiveTile>) -> Result<Response, Failure> {
+    let number = |key: &str| query.pb.split('!').find_map(|part| part.strip_prefix(key)?.parse::<i64>().ok());
+    let tile = number("1i").zip(number("2i")).zip(number("3i")).and_then(|((z, x), y)| {
+        let z = u32::try_from(z).ok()?;
+        tiles::TileId::new(z, x, y)
+    });
+    send_tile(&state, tile.ok_or_else(|| not_found(format!("there is no tile {:?}", query.pb)))?).await
+}
+
+async fn send_tile(state: &State, tile: tiles::TileId) -> Result<Response, Failure> {
+    if let Some(delay) = state.slow_tiles {
+        tokio::time::sleep(delay).await;
+    }
     let kept = lock(&state.tiles).get(&tile).cloned();
     let bytes = match kept {
         Some(bytes) => bytes,

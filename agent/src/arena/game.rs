@@ -10,9 +10,16 @@ use serde_json::{Value, json};
 
 use super::rounds::{Kind, Round};
 
-/// The arena's only map.
-pub(super) const MAP_SLUG: &str = "arena";
-const MAP_NAME: &str = "Landfall Arena";
+/// A map as its address and its players call it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MapName {
+    pub slug: &'static str,
+    name: &'static str,
+}
+
+/// The arena's only map, and what it is called where the page is built as the live one: points fall as on that.
+pub(super) const ARENA: MapName = MapName { slug: "arena", name: "Landfall Arena" };
+pub(super) const WORLD: MapName = MapName { slug: "world", name: "World" };
 
 /// The corners of the live game's World map, so that points fall with distance as they do there.
 const BOUNDS: Bounds = Bounds {
@@ -27,11 +34,11 @@ fn scale() -> MapScale {
 }
 
 /// The map object of the live game's API.
-pub(super) fn map_json() -> Value {
+pub(super) fn map_json(map: MapName) -> Value {
     json!({
-        "id": MAP_SLUG,
-        "slug": MAP_SLUG,
-        "name": MAP_NAME,
+        "id": map.slug,
+        "slug": map.slug,
+        "name": map.name,
         "bounds": BOUNDS,
         "maxErrorDistance": scale().metres() as u64,
         "customCoordinates": true,
@@ -55,7 +62,7 @@ pub(super) struct Rules {
 impl Default for Rules {
     fn default() -> Self {
         Self {
-            map: MAP_SLUG.into(),
+            map: ARENA.slug.into(),
             kind: "standard".into(),
             time_limit: 0,
             forbid_moving: false,
@@ -104,6 +111,7 @@ struct Turn {
 /// A game from its first round to its last.
 pub(super) struct Game {
     token: String,
+    map: MapName,
     rules: Rules,
     turns: Vec<Turn>,
     /// Index of the round that is shown.
@@ -112,12 +120,12 @@ pub(super) struct Game {
 
 impl Game {
     /// A game over `rounds`, each with the token under which its picture is served; there must be one at least.
-    pub(super) fn new(token: String, rules: Rules, rounds: Vec<(Round, String)>) -> Self {
+    pub(super) fn new(token: String, map: MapName, rules: Rules, rounds: Vec<(Round, String)>) -> Self {
         let turns = rounds
             .into_iter()
             .map(|(round, picture_token)| Turn { round, picture_token, began: None, guess: None })
             .collect();
-        let mut game = Self { token, rules, turns, current: 0 };
+        let mut game = Self { token, map, rules, turns, current: 0 };
         game.begin_round();
         game
     }
@@ -185,8 +193,8 @@ impl Game {
             "forbidRotating": self.rules.forbid_rotating,
             "guessMapType": "roadmap",
             "streakType": "countrystreak",
-            "map": MAP_SLUG,
-            "mapName": MAP_NAME,
+            "map": self.map.slug,
+            "mapName": self.map.name,
             "panoramaProvider": 0,
             "bounds": BOUNDS,
             "round": self.current + 1,
@@ -298,7 +306,7 @@ mod tests {
                 (round, format!("picture{i}"))
             })
             .collect();
-        Game::new("token".into(), Rules::default(), rounds)
+        Game::new("token".into(), ARENA, Rules::default(), rounds)
     }
 
     fn pin(lat: f64, lng: f64) -> Pin {

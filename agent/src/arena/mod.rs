@@ -43,6 +43,19 @@ pub struct Dialogs {
     pub interstitial: bool,
 }
 
+/// How the arena's page is built.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Structure {
+    /// The arena's own way, with helps for machines in attributes.
+    #[default]
+    Plain,
+    /// As the live page is: what it does not have is absent, and the place of a round is nowhere in the page's text.
+    Live,
+    /// As the live page may be some releases later: other hashes in class names, half of the `data-qa` names gone.
+    Aged,
+}
+
 /// How the arena is set up.
 #[derive(Clone, Debug)]
 pub struct ArenaOptions {
@@ -58,12 +71,16 @@ pub struct ArenaOptions {
     pub seed: Option<u64>,
     /// Dialogs shown first.
     pub first_shows: Dialogs,
+    /// A level-up message over the result of one round of every game, as on live pages.
+    pub level_up: bool,
+    /// How the page is built.
+    pub structure: Structure,
     /// Time added to every map tile, to see how a player copes with a slow map.
     pub slow_tiles: Option<Duration>,
 }
 
 impl ArenaOptions {
-    /// Five rounds a game from `rounds` on any free port, without dialogs.
+    /// Five rounds a game from `rounds` on any free port, in the arena's own structure, without dialogs.
     pub fn new(rounds: RoundSource) -> Self {
         Self {
             rounds,
@@ -72,6 +89,8 @@ impl ArenaOptions {
             rounds_per_game: 5,
             seed: None,
             first_shows: Dialogs::default(),
+            level_up: false,
+            structure: Structure::default(),
             slow_tiles: None,
         }
     }

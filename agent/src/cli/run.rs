@@ -8,13 +8,12 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::Parser;
 use landfall_agent::area::Area;
-use landfall_agent::arena::{Arena, ArenaOptions, Dialogs, RoundSource};
+use landfall_agent::arena::{Arena, ArenaOptions, Dialogs, RoundSource, Structure};
 use landfall_agent::browser::{self, BrowserOptions};
 use landfall_agent::failure::{exit_code, no, surroundings, wrong};
 use landfall_agent::game::{self, Game, News, PlayOptions, Sender};
 use landfall_agent::record::{self, Round};
 use landfall_agent::replay::{self, Expected};
-use landfall_agent::site::Profile;
 use landfall_agent::site::guard::{self, Consent};
 use landfall_agent::site::page::Page;
 use landfall_agent::{doctor, locate};
@@ -22,6 +21,7 @@ use landfall_model::{Bundle, Classifier};
 use thirtyfour::WebDriver;
 use url::Url;
 
+use super::site::profile_and_address;
 use super::{ArenaArgs, Cli, Command, Doctor, Locate, Model, Play, Replay, RoundsFrom};
 
 /// Runs the command that was typed.
@@ -32,19 +32,22 @@ pub(crate) async fn run() -> Result<()> {
         Command::Locate(args) => tokio::task::spawn_blocking(move || locate(&args)).await?,
         Command::Replay(args) => tokio::task::spawn_blocking(move || replay(&args)).await?,
         Command::Arena(args) => arena(args).await,
-        Command::Doctor(args) if args.url.is_some() || args.site.is_some() => doctor_of_site(args).await,
+        Command::Doctor(args) if args.url.is_some() || args.site.is_some() || args.base_url.is_some() => {
+            doctor_of_site(*args).await
+        }
         Command::Doctor(args) => tokio::task::spawn_blocking(move || doctor(&args)).await?,
     }
 }
 
 async fn play(args: Play) -> Result<()> {
     let consent = Consent(args.i_own_this_account);
-    let profile = Profile::find(&site_of(args.site.as_deref(), args.url.as_ref())?)?;
-    if let Some(url) = &args.url {
+    let site = args.site.as_deref().or_else(|| args.rounds_from.site());
+    let (mut profile, url) = profile_and_address(site, args.url, args.base_url.as_ref())?;
+    if let Some(url) = &url {
         guard::check(&profile, url, consent)?; // before anything is loaded or opened
         if args.rounds_from.any() {
             return Err(wrong(
-                "--fixtures, --photos, --seed, --dialogs and --slow-tiles are for the arena, not for an address",
+                "--fixtures, --photos, --seed, --dialogs, --structure and --slow-tiles are for the arena, not for an address",
             ));
         }
     }
@@ -54,13 +57,16 @@ async fn play(args: Play) -> Result<()> {
     let area = Area { countries: args.country, bounds: None };
     area.check()?;
     let classifier = Arc::new(args.model.load()?);
-    let (arena, url) = match args.url {
+    let (arena, url) = match url {
         Some(url) => (None, url),
         None => {
             let arena = Arena::start(args.rounds_from.options(args.rounds as usize, 0)?).await?;
             arena.notes().iter().for_each(|note| eprintln!("arena: {note}"));
-            let url = Url::parse(arena.url())?;
-            (Some(arena), url)
+            let base = Url::parse(arena.url())?;
+            if args.rounds_from.site().is_some() {
+                profile = profile.at(&base)?;
+            }
+            (Some(arena), profile.start(&base)?)
         }
     };
     if profile.needs_consent {
@@ -88,7 +94,7 @@ async fn play(args: Play) -> Result<()> {
         }
         Err(error) => (driver, Err(error)),
     };
-    let closed = close(driver, arena).await;
+    let closed = close(driver, &options.browser, arena).await;
     let disagreement = played?;
     closed?;
     match disagreement {
@@ -98,12 +104,12 @@ async fn play(args: Play) -> Result<()> {
 }
 
 /// Ends the browser, and the arena where there is one.
-async fn close(driver: WebDriver, arena: Option<Arena>) -> Result<()> {
-    let quit = driver.quit().await;
+async fn close(driver: WebDriver, options: &BrowserOptions, arena: Option<Arena>) -> Result<()> {
+    let closed = browser::bury(driver, options).await;
     if let Some(arena) = arena {
         arena.stop().await;
     }
-    quit.context(surroundings("the browser did not close"))
+    closed.then_some(()).ok_or_else(|| surroundings("the browser did not close"))
 }
 
 /// Games that are played one after another.
@@ -157,19 +163,6 @@ fn tell(news: News<'_>) {
             eprintln!("  The pin promises {expected:.0} points. Move it if you know better, then send the guess.");
         }
     }
-}
-
-fn site_of(site: Option<&str>, url: Option<&Url>) -> Result<String> {
-    if let Some(site) = site {
-        return Ok(site.to_owned());
-    }
-    let Some(host) = url.and_then(Url::host_str) else { return Ok("arena".to_owned()) };
-    for (name, _) in landfall_agent::site::BUILT_IN {
-        if Profile::find(name)?.hosts.iter().any(|ours| ours == host) {
-            return Ok((*name).to_owned());
-        }
-    }
-    Err(wrong(format!("no built-in site profile is for {host}; write one and name it with --site FILE")))
 }
 
 /// The page and we must count the same, in each round and in all.
@@ -289,8 +282,8 @@ fn doctor(args: &Doctor) -> Result<()> {
 /// Tries a site's profile on its page.
 async fn doctor_of_site(args: Doctor) -> Result<()> {
     let consent = Consent(args.i_own_this_account);
-    let profile = Profile::find(&site_of(args.site.as_deref(), args.url.as_ref())?)?;
-    let (arena, url) = match args.url {
+    let (profile, url) = profile_and_address(args.site.as_deref(), args.url, args.base_url.as_ref())?;
+    let (arena, url) = match url {
         Some(url) => (None, url),
         None => {
             let arena = Arena::start(ArenaOptions::new(RoundSource::Fixtures(fixtures()?))).await?;
@@ -299,12 +292,13 @@ async fn doctor_of_site(args: Doctor) -> Result<()> {
         }
     };
     guard::check(&profile, &url, consent)?;
-    let driver = browser::open(&BrowserOptions { webdriver: args.webdriver, ..BrowserOptions::default() }).await?;
+    let options = BrowserOptions { webdriver: args.webdriver, ..BrowserOptions::default() };
+    let driver = browser::open(&options).await?;
     let examined = match Page::open(driver.clone(), profile, &url, consent).await {
         Ok(page) => doctor::site::examine(&page, &args.picture).await,
         Err(error) => Err(error),
     };
-    let closed = close(driver, arena).await;
+    let closed = close(driver, &options, arena).await;
     let findings = examined?;
     if args.json {
         print_json(&findings)?;
@@ -345,8 +339,14 @@ impl Model {
 
 impl RoundsFrom {
     fn any(&self) -> bool {
-        let Self { fixtures, photos, seed, dialogs, slow_tiles } = self;
-        fixtures.is_some() || photos.is_some() || seed.is_some() || *dialogs || slow_tiles.is_some()
+        let Self { fixtures, photos, seed, dialogs, structure, slow_tiles } = self;
+        let plain = *structure == Structure::Plain;
+        fixtures.is_some() || photos.is_some() || seed.is_some() || *dialogs || !plain || slow_tiles.is_some()
+    }
+
+    /// The profile that knows how the arena's page is built, where that is not the arena's own.
+    fn site(&self) -> Option<&'static str> {
+        (self.structure != Structure::Plain).then_some("geoguessr")
     }
 
     fn options(&self, rounds_per_game: usize, port: u16) -> Result<ArenaOptions> {
@@ -360,6 +360,8 @@ impl RoundsFrom {
             rounds_per_game,
             seed: self.seed,
             first_shows: Dialogs { consent: self.dialogs, interstitial: self.dialogs },
+            level_up: self.dialogs,
+            structure: self.structure,
             slow_tiles: self.slow_tiles.map(Duration::from_millis),
             ..ArenaOptions::new(rounds)
         })

@@ -33,8 +33,8 @@ pub fn bare(address: &Url) -> Url {
 pub fn check(profile: &Profile, address: &Url, consent: Consent) -> Result<()> {
     let host = address.host_str().unwrap_or_default();
     let shown = bare(address);
-    if !["http", "https"].contains(&address.scheme()) || !profile.hosts.iter().any(|ours| ours == host) {
-        return Err(wrong(format!("{shown}: the profile `{}` is for {}", profile.name, profile.hosts.join(", "))));
+    if !profile.is_for(address) {
+        return Err(wrong(format!("{shown}: the profile `{}` is for {}", profile.name, profile.sites())));
     }
     let names = BUILT_IN.iter().map(|(name, _)| Profile::find(name)).collect::<Result<Vec<_>>>()?;
     let strict: Vec<&Profile> =

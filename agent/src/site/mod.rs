@@ -3,7 +3,9 @@
 //! A profile is a TOML file of selectors with ordered fallbacks; see `profiles/README.md`. Sites change their pages
 //! every few months, so nothing about one site is in code.
 
+pub mod distance;
 pub mod guard;
+mod local;
 pub mod page;
 pub mod ways;
 
@@ -15,6 +17,7 @@ use landfall_model::LatLng;
 use landfall_model::score::{Bounds, MapScale};
 use regex::Regex;
 use serde::Deserialize;
+use url::Url;
 
 use crate::area::Area;
 use crate::failure::wrong;
@@ -48,6 +51,9 @@ pub struct Profile {
     pub map: MapLocators,
     /// What the page shows after a guess. Only the page driver reads it, and only after a guess.
     pub(in crate::site) result: ResultLocators,
+    /// The origin on this computer that it was moved to, in place of its hosts.
+    #[serde(skip)]
+    base: Option<Url>,
     /// What it was read from, for messages: the file or its name, and the text.
     #[serde(skip)]
     source: (String, String),
@@ -63,6 +69,13 @@ pub struct Paths {
     /// Must not be touched, whatever `play` says.
     #[serde(deserialize_with = "patterns")]
     pub refuse: Vec<Regex>,
+    /// Where a game begins, when the address does not say it.
+    #[serde(default = "root")]
+    pub start: String,
+}
+
+fn root() -> String {
+    "/".into()
 }
 
 /// The size of one map.
@@ -172,6 +185,9 @@ pub struct ResultLocators {
     pub shown: Ways,
     /// Points of the round.
     pub points: Ways,
+    /// How far off the guess was, in words.
+    #[serde(default)]
+    pub distance: Ways,
     /// Where it was.
     pub truth: [Ways; 2],
     /// Where the page took the guess to be.
@@ -275,6 +291,7 @@ impl Profile {
             ("map.guess", &map.guess),
             ("result.shown", &result.shown),
             ("result.points", &result.points),
+            ("result.distance", &result.distance),
             ("result.truth", &result.truth[0]),
             ("result.truth", &result.truth[1]),
             ("result.guess", &result.guess[0]),

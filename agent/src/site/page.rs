@@ -16,6 +16,7 @@ use tokio::sync::Mutex;
 use url::Url;
 
 use super::Profile;
+use super::distance::{self, Distance};
 use super::guard::{self, Consent};
 use super::ways::Ways;
 use crate::browser::{self, BrowserOptions};
@@ -52,6 +53,8 @@ pub struct Outcome {
     pub points: Option<u32>,
     /// Where it was.
     pub truth: Option<LatLng>,
+    /// How far off the guess was, as the page shows it, where it does not say where it was.
+    pub distance: Option<Distance>,
     /// Where the page took the guess to be.
     pub guess: Option<LatLng>,
 }
@@ -221,6 +224,7 @@ impl Page {
             // A message that came with the click may have swallowed it, or the page has gone elsewhere.
             if pressed.get().elapsed() > SWALLOWED {
                 self.address().await?;
+                self.click_any(&self.profile.page.dismiss).await?;
                 if self.press(&self.profile.map.guess).await.is_ok() {
                     pressed.set(Instant::now());
                 }
@@ -251,10 +255,10 @@ impl Page {
     /// When the session fails. What the page does not show is `None`.
     pub async fn outcome(&self, _: &Guessed) -> Result<Outcome> {
         let result = &self.profile.result;
-        let points = self
-            .until_or_none(async || Ok(self.read(&result.points).await?.and_then(|text| whole_number(&text))))
-            .await?;
-        Ok(Outcome { points, truth: self.place(&result.truth).await?, guess: self.place(&result.guess).await? })
+        let points = self.first(&result.points, whole_number).await?;
+        let (truth, guess) = (self.place(&result.truth).await?, self.place(&result.guess).await?);
+        let distance = if truth.is_none() { self.first(&result.distance, distance::read).await? } else { None };
+        Ok(Outcome { points, truth, distance, guess })
     }
 
     /// Goes on to the next round, or to the end of the game when that was the last.
@@ -270,6 +274,8 @@ impl Page {
             if self.find(&self.profile.result.shown).await?.is_none() {
                 return Ok(self.is_ready().await?.then_some(After::Round));
             }
+            // Messages come over results too, such as that of a new level.
+            self.click_any(&self.profile.page.dismiss).await?;
             self.click_any(&self.profile.result.next).await?;
             Ok(None)
         })
@@ -296,6 +302,14 @@ impl Page {
             }
             hands::pause(BEAT_MS).await;
         }
+    }
+
+    /// The first of what is found in these ways that can be read as something, which a page need not show.
+    async fn first<T>(&self, ways: &Ways, read: impl Fn(&str) -> Option<T>) -> Result<Option<T>> {
+        if ways.iter().next().is_none() {
+            return Ok(None); // nothing to wait for
+        }
+        self.until_or_none(async || Ok(self.readings(ways).await?.iter().find_map(|text| read(text)))).await
     }
 
     /// As [`Page::until`], for what a page need not show: gives up after a second.
@@ -327,7 +341,8 @@ impl Page {
 /// The whole number in a text such as "3,838 points"; thousands may be set apart by commas, dots or blanks.
 fn whole_number(text: &str) -> Option<u32> {
     let start = text.find(|c: char| c.is_ascii_digit())?;
-    let part_of_number = |c: &char| c.is_ascii_digit() || [',', '.', ' ', '\u{a0}', '\u{202f}', '’'].contains(c);
+    let part_of_number =
+        |c: &char| c.is_ascii_digit() || [',', '.', ' ', '\u{a0}', '\u{2009}', '\u{202f}', '\'', '’'].contains(c);
     text[start..].chars().take_while(part_of_number).filter(char::is_ascii_digit).collect::<String>().parse().ok()
 }
 

@@ -1,11 +1,19 @@
 // The arena's calls: names and shapes of the live game's API.
 
 import type { Place } from "./geometry";
+import type { Structure } from "./structure";
 
 export interface GameMap {
   slug: string;
   name: string;
-  arena: { places: number; roundCount: number; consent: boolean; interstitial: boolean };
+  arena: {
+    places: number;
+    roundCount: number;
+    consent: boolean;
+    interstitial: boolean;
+    levelUp: boolean;
+    structure: Structure;
+  };
 }
 
 export interface Rules {
@@ -35,6 +43,7 @@ export interface Guess {
 export interface Game extends Rules {
   token: string;
   state: "started" | "finished";
+  map: string;
   mapName: string;
   roundCount: number;
   round: number;
@@ -64,12 +73,13 @@ async function call<T>(path: string, body?: unknown): Promise<T> {
   return answer as T;
 }
 
+/** The map that this arena plays on, whatever it is called. */
 export function readMap(): Promise<GameMap> {
   return call("/api/maps/arena");
 }
 
-export function createGame(rules: Rules): Promise<Game> {
-  return call("/api/v3/games", { map: "arena", type: "standard", ...rules });
+export function createGame(map: string, rules: Rules): Promise<Game> {
+  return call("/api/v3/games", { ...rules, map, type: "standard" });
 }
 
 /** The game; after a guess this goes on to the next round. */

@@ -5,7 +5,13 @@ import { el } from "./dom";
 const CONSENT_KEY = "landfall-arena-consent";
 
 /** A dialog over the page; settles when its button is pressed. */
-function dialog(title: string, text: string, attributes: Record<string, string>, label: string): Promise<void> {
+function dialog(
+  title: string,
+  text: string,
+  attributes: Record<string, string>,
+  label: string,
+  over = "",
+): Promise<void> {
   return new Promise((done) => {
     const close = () => {
       overlay.remove();
@@ -14,10 +20,11 @@ function dialog(title: string, text: string, attributes: Record<string, string>,
     const button = el("button", { type: "button", class: "button", ...attributes, click: close }, label);
     const overlay = el(
       "div",
-      { class: "dialog-overlay", role: "dialog", "aria-modal": "true", "aria-label": title },
+      { class: `${over} dialog-overlay`.trim(), role: "dialog", "aria-modal": "true", "aria-label": title },
       el("div", { class: "dialog" }, el("h2", {}, title), el("p", {}, text), button),
     );
     document.body.append(overlay);
+    button.focus();
   });
 }
 
@@ -39,6 +46,12 @@ export function showInterstitial(rounds: number): Promise<void> {
     { "data-qa": "interstitial-message-continue-to-game" },
     "Continue to game",
   );
+}
+
+/** The message that a player has come a level higher, over the result of a round. */
+export function showLevelUp(): Promise<void> {
+  const text = "This message stands in for those that live pages show between rounds.";
+  return dialog("Level up!", text, {}, "Continue", "result-overlay_overlay__b8Tz1");
 }
 
 /** Tells the player what went wrong. A new message replaces the last one. */

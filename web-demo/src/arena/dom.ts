@@ -1,9 +1,14 @@
 // One helper to build elements.
 
+import { carried } from "./structure";
+
 type Attributes = Record<string, string | boolean | ((event: Event) => void) | undefined>;
 type Child = Node | string | null | false;
 
-/** An element with attributes (functions become listeners, `true` an empty attribute) and children. */
+/**
+ * An element with attributes (functions become listeners, `true` an empty attribute) and children. Of the attributes it
+ * carries what the page's structure has.
+ */
 export function el<K extends keyof HTMLElementTagNameMap>(
   tag: K,
   attributes: Attributes = {},
@@ -13,10 +18,16 @@ export function el<K extends keyof HTMLElementTagNameMap>(
   for (const [name, value] of Object.entries(attributes)) {
     if (typeof value === "function") element.addEventListener(name, value);
     else if (value === true) element.setAttribute(name, "");
-    else if (typeof value === "string") element.setAttribute(name, value);
+    else if (typeof value === "string") set(element, name, value);
   }
   for (const child of children) if (child) element.append(child);
   return element;
+}
+
+/** Gives an element an attribute, as far as the page's structure has it. */
+export function set(element: Element, name: string, value: string): void {
+  const carries = carried(name, value);
+  if (carries !== null) element.setAttribute(name, carries);
 }
 
 /** The pin, tip at the bottom centre of its box. */

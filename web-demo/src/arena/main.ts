@@ -1,16 +1,18 @@
-// The arena's page: the start at / and /maps/arena, a game at /game/TOKEN.
+// The arena's page: the start at / and /maps/NAME, a game at /game/TOKEN.
 
 import "./arena.css";
 import { readMap } from "./api";
 import { askConsent, showError } from "./dialogs";
 import { Play } from "./play";
 import { showStart } from "./start";
+import { build } from "./structure";
 
 const root = document.querySelector<HTMLElement>("#app")!;
 const token = /^\/(?:game|results)\/([^/]+)\/?$/.exec(location.pathname)?.[1];
 
 try {
   const map = await readMap();
+  build(map.arena.structure);
   document.title = map.name;
   if (map.arena.consent) void askConsent();
   if (token) await new Play(root, token, map).start();

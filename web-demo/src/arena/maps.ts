@@ -2,8 +2,13 @@
 
 import "leaflet/dist/leaflet.css";
 import * as L from "leaflet";
-import { el, pinSvg } from "./dom";
+import { el, pinSvg, set } from "./dom";
 import { greatCircle, nearestCopy, wrapLng, type Place } from "./geometry";
+import { carried, isPlain } from "./structure";
+
+/** Tiles by their numbers; the live page's addresses have them among other things. */
+const TILES = "/tiles/{z}/{x}/{y}.png";
+const LIVE_TILES = "/maps/vt?pb=!1m5!1m4!1i{z}!2i{x}!3i{y}!4i256!2m3!1e0!2sm!3i715";
 
 /** How long the map stays large when the pointer has left it, in milliseconds. */
 const SHRINK_AFTER_MS = 700;
@@ -19,7 +24,7 @@ function slippyMap(container: HTMLElement, options: L.MapOptions): L.Map {
     ...options,
   });
   L.control.attribution({ prefix: false }).addTo(map);
-  L.tileLayer("/tiles/{z}/{x}/{y}.png", { maxZoom: 10, attribution: "Natural Earth" }).addTo(map);
+  L.tileLayer(isPlain() ? TILES : LIVE_TILES, { maxZoom: 10, attribution: "Natural Earth" }).addTo(map);
   // The map follows its box through every step of an animation.
   const observer = new ResizeObserver(() => map.invalidateSize({ animate: false }));
   observer.observe(container);
@@ -28,10 +33,14 @@ function slippyMap(container: HTMLElement, options: L.MapOptions): L.Map {
 }
 
 function pin(className: string, symbol: "dot" | "flag", qa: string): L.Marker {
-  const icon = L.divIcon({ className, html: pinSvg(symbol), iconSize: [32, 42], iconAnchor: [16, 42] });
+  const classes = carried("class", `map-pin_mapPin__n4Wk2 ${className}`) ?? "";
+  const icon = L.divIcon({ className: classes, html: pinSvg(symbol), iconSize: [32, 42], iconAnchor: [16, 42] });
   // Clicks go through the pin to the map, so that it can be moved by a pixel.
   const marker = L.marker([0, 0], { icon, interactive: false, keyboard: false });
-  marker.on("add", () => marker.getElement()?.setAttribute("data-qa", qa));
+  marker.on("add", () => {
+    const element = marker.getElement();
+    if (element) set(element, "data-qa", qa);
+  });
   return marker;
 }
 

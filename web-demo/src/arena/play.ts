@@ -1,7 +1,7 @@
 // A game from the first round to the last.
 
 import { readGame, sendGuess, type Game, type GameMap, type Round } from "./api";
-import { hideError, showError, showInterstitial } from "./dialogs";
+import { hideError, showError, showInterstitial, showLevelUp } from "./dialogs";
 import { el } from "./dom";
 import { formatClock, formatCount, type Place } from "./geometry";
 import { GuessMap } from "./maps";
@@ -97,6 +97,9 @@ export class Play {
       this.guessMap.grow(false);
       this.frame.inert = true;
       this.result = roundResult(this.root, this.game, () => void this.next());
+      // Once in a game, as on live pages: neither after each round nor after the first alone.
+      const levelAt = Math.min(2, this.game.roundCount);
+      if (this.map.arena.levelUp && this.game.player.guesses.length === levelAt) void showLevelUp();
     } catch (error) {
       this.phase = "guessing";
       this.guessMap.busy = false;
@@ -126,7 +129,7 @@ export class Play {
     this.view.clear();
     this.frame.inert = true;
     this.result = finalResult(this.root, game, () => {
-      startGame(game).catch(showError);
+      startGame(game.map, game).catch(showError);
     });
   }
 

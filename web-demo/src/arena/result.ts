@@ -1,10 +1,11 @@
 // What comes after a guess: how far off it was, and the score of the game.
 
 import type * as L from "leaflet";
-import type { Game } from "./api";
+import type { Game, Guess } from "./api";
 import { el } from "./dom";
 import { formatCount, formatDistance, formatPlace, type Place } from "./geometry";
 import { showResults, type Answer } from "./maps";
+import { isPlain } from "./structure";
 
 const MAX_POINTS = 5000;
 
@@ -17,7 +18,6 @@ export class Result {
     this.element = element;
     root.append(element);
     this.map = showResults(box, answers);
-    fillBars(element);
   }
 
   remove(): void {
@@ -32,7 +32,6 @@ export function roundResult(root: HTMLElement, game: Game, onNext: () => void): 
   const answer = answerOf(game, n - 1);
   const guess = game.player.guesses[n - 1]!;
   const round = game.rounds[n - 1]!;
-  const points = guess.roundScoreInPoints;
   const last = game.state === "finished";
   const box = mapBox();
   const element = el(
@@ -47,38 +46,7 @@ export function roundResult(root: HTMLElement, game: Game, onNext: () => void): 
       "div",
       { class: "result-layout_bottomNew__p5vgC result-panel", "data-qa": "result-view-top" },
       el("p", { class: "result-round" }, `Round ${n} of ${game.roundCount}`),
-      el(
-        "p",
-        {
-          class: "round-result_score__y3Kb0 result-points",
-          "data-qa": "round-points",
-          "data-points": String(points),
-        },
-        `${formatCount(points)} points`,
-      ),
-      bar(points / MAX_POINTS),
-      el(
-        "p",
-        { class: "round-result_distanceIndicatorWrapper__f4Lm2 result-distance", "data-qa": "guess-description" },
-        ...(answer.pin
-          ? [
-              "Your pin was ",
-              el(
-                "strong",
-                { "data-qa": "round-distance", "data-metres": String(guess.distanceInMeters) },
-                formatDistance(guess.distanceInMeters),
-              ),
-              " from the place.",
-            ]
-          : ["Time ran out before a pin was placed."]),
-      ),
-      el(
-        "dl",
-        { class: "result-places" },
-        ...(answer.pin ? [el("dt", {}, "Your pin"), el("dd", {}, placeLink("guess-location", answer.pin))] : []),
-        el("dt", {}, "The place"),
-        el("dd", {}, placeLink("correct-location", answer.truth)),
-      ),
+      ...(isPlain() ? outcome(guess, answer) : liveOutcome(guess)),
       el(
         "button",
         {
@@ -89,10 +57,64 @@ export function roundResult(root: HTMLElement, game: Game, onNext: () => void): 
         },
         last ? "View summary" : "Next round",
       ),
-      el("p", { class: "result-credits" }, [round.name, round.credits].filter(Boolean).join(" · ")),
+      el("p", { class: "result-credits" }, [isPlain() && round.name, round.credits].filter(Boolean).join(" · ")),
     ),
   );
   return new Result(root, element, box, [answer]);
+}
+
+/** Points, distance and both places, as the arena tells them. */
+function outcome(guess: Guess, { pin, truth }: Answer): HTMLElement[] {
+  const points = guess.roundScoreInPoints;
+  const metres = guess.distanceInMeters;
+  return [
+    el(
+      "p",
+      { class: "round-result_score__y3Kb0 result-points", "data-qa": "round-points", "data-points": String(points) },
+      `${formatCount(points)} points`,
+    ),
+    bar(points / MAX_POINTS),
+    el(
+      "p",
+      { class: "round-result_distanceIndicatorWrapper__f4Lm2 result-distance", "data-qa": "guess-description" },
+      ...(pin
+        ? [
+            "Your pin was ",
+            el("strong", { "data-qa": "round-distance", "data-metres": String(metres) }, formatDistance(metres)),
+            " from the place.",
+          ]
+        : ["Time ran out before a pin was placed."]),
+    ),
+    el(
+      "dl",
+      { class: "result-places" },
+      ...(pin ? [el("dt", {}, "Your pin"), el("dd", {}, placeLink("guess-location", pin))] : []),
+      el("dt", {}, "The place"),
+      el("dd", {}, placeLink("correct-location", truth)),
+    ),
+  ];
+}
+
+/** The same as the live page tells it: points and distance as words, number and unit apart, the places on the map alone. */
+function liveOutcome(guess: Guess): HTMLElement[] {
+  const points = guess.roundScoreInPoints;
+  const [number = "", unit = ""] = formatDistance(guess.distanceInMeters).split(" ");
+  return [
+    el(
+      "div",
+      { class: "round-result_pointsIndicatorWrapper__h3kqF result-points" },
+      el("div", { class: "round-result_score__y3Kb0" }, formatCount(points)),
+      el("div", { class: "result-unit" }, "points"),
+    ),
+    bar(points / MAX_POINTS),
+    el(
+      "div",
+      { class: "round-result_distanceIndicatorWrapper__f4Lm2 result-distance", "data-qa": "guess-description" },
+      ...(guess.lat === null
+        ? ["No pin"]
+        : [el("span", {}, number), " ", el("span", {}, unit), el("div", { class: "result-unit" }, "from location")]),
+    ),
+  ];
 }
 
 /** The result of the whole game. */
@@ -105,7 +127,7 @@ export function finalResult(root: HTMLElement, game: Game, onPlayAgain: () => vo
       "li",
       { class: "summary-round", "data-qa": "summary-round" },
       el("span", { class: "summary-number" }, String(i + 1)),
-      el("span", { class: "summary-name" }, game.rounds[i]?.name ?? formatPlace(answers[i]!.truth)),
+      el("span", { class: "summary-name" }, isPlain() && (game.rounds[i]?.name ?? formatPlace(answers[i]!.truth))),
       el("span", { class: "summary-distance" }, answers[i]!.pin ? formatDistance(guess.distanceInMeters) : "no pin"),
       el("span", { class: "summary-points" }, formatCount(guess.roundScoreInPoints)),
     ),
@@ -177,13 +199,9 @@ function placeLink(qa: string, place: Place): HTMLElement {
   );
 }
 
+/** A bar of points, which grows once it is on the page. */
 function bar(share: number): HTMLElement {
-  return el("div", { class: "bar", "data-share": String(share) }, el("div", { class: "bar-fill" }));
-}
-
-/** Lets the bars of points grow once they are on the page. */
-function fillBars(element: HTMLElement): void {
-  for (const bar of element.querySelectorAll<HTMLElement>(".bar")) {
-    requestAnimationFrame(() => requestAnimationFrame(() => bar.style.setProperty("--share", bar.dataset.share ?? "0")));
-  }
+  const bar = el("div", { class: "bar" }, el("div", { class: "bar-fill" }));
+  requestAnimationFrame(() => requestAnimationFrame(() => bar.style.setProperty("--share", String(share))));
+  return bar;
 }

@@ -12,8 +12,8 @@ const TIME_LIMITS: [string, number][] = [
 ];
 
 /** Creates a game and goes to its page. */
-export async function startGame(rules: Rules): Promise<void> {
-  const game = await createGame(rules);
+export async function startGame(map: string, rules: Rules): Promise<void> {
+  const game = await createGame(map, rules);
   location.assign(`/game/${game.token}`);
 }
 
@@ -33,7 +33,7 @@ export function showStart(root: HTMLElement, map: GameMap): void {
         play.disabled = true;
         const timeLimit = Number(new FormData(form).get("limit") ?? 0);
         const still = fixed.checked;
-        startGame({ timeLimit, forbidMoving: true, forbidZooming: still, forbidRotating: still }).catch((error) => {
+        startGame(map.slug, { timeLimit, forbidMoving: true, forbidZooming: still, forbidRotating: still }).catch((error) => {
           play.disabled = false;
           showError(error);
         });

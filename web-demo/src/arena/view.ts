@@ -3,7 +3,7 @@
 import "pannellum/build/pannellum.css";
 import "pannellum/build/pannellum.js";
 import type { Game, Round } from "./api";
-import { el } from "./dom";
+import { el, set } from "./dom";
 import { wrapHeading } from "./geometry";
 import { Turning, type Angles } from "./turning";
 
@@ -43,6 +43,7 @@ export class View {
   private turning: Turning | null = null;
   private start = 0;
   private frame = 0;
+  private shownHeading = "";
   private readonly spinner = el(
     "div",
     { class: "fullscreen-spinner_root__w3Rvy spinner", role: "status" },
@@ -60,13 +61,13 @@ export class View {
   /** Shows a round's picture; settles when it stands on the page. */
   async show(round: Round, game: Game): Promise<void> {
     this.expect();
-    this.element.dataset.kind = round.picture.kind;
+    this.element.classList.toggle("panorama-photo", round.picture.kind === "photo");
     this.compass.hidden = round.picture.kind !== "panorama";
     try {
       await (round.picture.kind === "panorama" ? this.showPanorama(round, game) : this.showPhoto(round));
       // Two frames: one to draw, one to be seen.
       await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
-      this.element.dataset.state = "ready";
+      set(this.element, "data-state", "ready");
     } finally {
       this.spinner.remove();
     }
@@ -75,7 +76,7 @@ export class View {
   /** Takes the picture away until the next one is shown. */
   expect(): void {
     this.clear();
-    this.element.dataset.state = "loading";
+    set(this.element, "data-state", "loading");
     document.body.append(this.spinner);
   }
 
@@ -145,8 +146,9 @@ export class View {
       }
       const heading = wrapHeading(viewer.getYaw());
       const shown = wrapHeading(Number(heading.toFixed(1))).toFixed(1);
-      if (this.compass.dataset.heading !== shown) {
-        this.compass.dataset.heading = shown;
+      if (this.shownHeading !== shown) {
+        this.shownHeading = shown;
+        set(this.compass, "data-heading", shown);
         this.compass.style.setProperty("--heading", `${-heading}deg`);
       }
       this.watch(time);

@@ -66,10 +66,19 @@ impl Page {
     /// # Errors
     /// When the session fails.
     pub async fn read(&self, ways: &Ways) -> Result<Option<String>> {
-        let script = "for (const way of arguments[0]) for (const element of seek(way)) { \
-            const value = way.attribute ? element.getAttribute(way.attribute) : isShown(element) ? words(element) : null; \
-            if (value?.trim()) return value.trim() } return null";
-        Ok(self.ask(ways, script, vec![]).await?.map(|(value, _)| value))
+        Ok(self.readings(ways).await?.into_iter().next())
+    }
+
+    /// All texts on display and attributes that are found and are not empty, in the order of the ways.
+    ///
+    /// # Errors
+    /// When the session fails.
+    pub(super) async fn readings(&self, ways: &Ways) -> Result<Vec<String>> {
+        let script = "const value = (way, element) => way.attribute ? element.getAttribute(way.attribute) \
+                : isShown(element) ? words(element) : null; \
+            const values = arguments[0].flatMap(way => seek(way).map(element => value(way, element)?.trim())); \
+            const told = values.filter(value => value); return told.length > 0 ? told : null";
+        Ok(self.ask(ways, script, vec![]).await?.map_or_else(Vec::new, |(values, _)| values))
     }
 
     /// Rectangle of the first thing found.

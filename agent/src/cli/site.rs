@@ -1,0 +1,35 @@
+//! Which profile a command uses, and at which address it begins.
+
+use anyhow::Result;
+use landfall_agent::failure::wrong;
+use landfall_agent::site::{BUILT_IN, Profile};
+use url::Url;
+
+/// The profile to use, at `--base-url` where that is given, and the address to begin at; none is the arena.
+pub(super) fn profile_and_address(
+    site: Option<&str>,
+    url: Option<Url>,
+    base: Option<&Url>,
+) -> Result<(Profile, Option<Url>)> {
+    let Some(base) = base else { return Ok((Profile::find(&site_of(site, url.as_ref())?)?, url)) };
+    // Whatever its name is, the profile goes to an address of this computer.
+    let profile = Profile::find(site.unwrap_or("arena"))?.at(base)?;
+    let url = match url {
+        Some(url) => url,
+        None => profile.start(base)?,
+    };
+    Ok((profile, Some(url)))
+}
+
+fn site_of(site: Option<&str>, url: Option<&Url>) -> Result<String> {
+    if let Some(site) = site {
+        return Ok(site.to_owned());
+    }
+    let Some(host) = url.and_then(Url::host_str) else { return Ok("arena".to_owned()) };
+    for (name, _) in BUILT_IN {
+        if Profile::find(name)?.hosts.iter().any(|ours| ours == host) {
+            return Ok((*name).to_owned());
+        }
+    }
+    Err(wrong(format!("no built-in site profile is for {host}; write one and name it with --site FILE")))
+}

@@ -1,0 +1,153 @@
+//! Distances as pages write them: "394 km", "1.034 km entfernt", "12,3 mi", "180 m", "1 234 yd".
+
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+/// A distance as it was read: a number is written with so many digits, and the truth is within half of the last.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Distance {
+    /// Metres.
+    pub metres: f64,
+    /// Half of the last digit that is shown, in metres.
+    pub within_m: f64,
+}
+
+/// Metres of each unit, and what it is called: its sign, then whole words of several languages. "mil" is left out,
+/// which is a mile to some and ten kilometres to others.
+const UNITS: [(f64, &str); 5] = [
+    (
+        1000.0,
+        "km|kilomet(?:er|re)s?|kilomètres?|kilómetros?|quil[óô]metros?|chilometr[io]|kilometr(?:y|ów)?|км\
+         |キロ(?:メートル)?|公里|千米|킬로미터",
+    ),
+    (1609.344, "mi|miles?|meilen?|millas?|milles?|migli[ao]|milhas?|mijl(?:en)?|mila|マイル|英里|마일"),
+    (0.9144, "yd|yds|yards?|yardas?|jardas?|verges?|iarde?|ヤード|码"),
+    (0.3048, "ft|foot|feet|pies?|pieds?|pés?|piedi|fuß|voet|フィート|英尺"),
+    (1.0, "m|met(?:er|re)s?|mètres?|metros?|metr[io]|metr(?:y|ów)?|метр(?:а|ов)?|м|メートル|米|미터"),
+];
+
+/// A number, its thousands set apart or not, and the unit behind it. Letters that go on make it another word, except in
+/// scripts that put no space between words.
+static WRITTEN: LazyLock<Regex> = LazyLock::new(|| {
+    let units = UNITS.map(|(_, names)| format!("({names})")).join("|");
+    let number = r"\d{1,3}(?:[ \u{a0}\u{2009}\u{202f}.,'’]\d{3})+(?:[.,]\d+)?|\d+(?:[.,]\d+)?";
+    Regex::new(&format!(r"(?i)({number})[\s\u{{a0}}]*(?:{units})(?:[^\p{{Latin}}\p{{Cyrillic}}]|$)"))
+        .expect("is covered by the tests")
+});
+
+/// The first distance in a text.
+pub(super) fn read(text: &str) -> Option<Distance> {
+    let found = WRITTEN.captures(text)?;
+    let (number, decimals) = number(&found[1])?;
+    let (unit, _) = UNITS.iter().enumerate().find_map(|(i, unit)| found.get(i + 2).map(|_| unit))?;
+    Some(Distance { metres: number * unit, within_m: unit * 0.5 / 10_f64.powi(decimals) })
+}
+
+/// A number and how many digits are behind its point.
+///
+/// Pages show one or two decimals, so three digits behind one sign are thousands, unless nothing but 0 is before it.
+fn number(text: &str) -> Option<(f64, i32)> {
+    let sign = text.char_indices().rev().find(|(_, c)| [',', '.'].contains(c));
+    let point = sign.filter(|&(at, sign)| {
+        let behind = text.len() - at - 1;
+        let other_before = text[..at].contains(|c: char| !c.is_ascii_digit() && c != sign);
+        let again_before = text[..at].contains(sign);
+        !again_before && (behind != 3 || &text[..at] == "0" || other_before)
+    });
+    let digits = |text: &str| text.chars().filter(char::is_ascii_digit).collect::<String>();
+    let (whole, behind) = point.map_or((text, ""), |(at, _)| (&text[..at], &text[at + 1..]));
+    let number = format!("{}.{}", digits(whole), digits(behind)).parse().ok()?;
+    Some((number, i32::try_from(behind.len()).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_m(text: &str) -> Option<(f64, f64)> {
+        // To a tenth of a millimetre: what the products of floats leave is not of interest.
+        let round = |x: f64| (x * 1e4).round() / 1e4;
+        read(text).map(|distance| (round(distance.metres), round(distance.within_m)))
+    }
+
+    #[test]
+    fn units() {
+        for (text, metres, within_m) in [
+            ("394 km", 394_000.0, 500.0),
+            ("3.8 km", 3_800.0, 50.0),
+            ("0.25 km", 250.0, 5.0),
+            ("180 m", 180.0, 0.5),
+            ("12.3 mi", 19_794.931_2, 80.4672),
+            ("1 mile", 1_609.344, 804.672),
+            ("245 miles", 394_289.28, 804.672),
+            ("100 yd", 91.44, 0.4572),
+            ("250 yards", 228.6, 0.4572),
+            ("30 ft", 9.144, 0.1524),
+            ("8 feet", 2.4384, 0.1524),
+            ("394km", 394_000.0, 500.0),
+        ] {
+            assert_eq!(read_m(text), Some((metres, within_m)), "{text}");
+        }
+    }
+
+    #[test]
+    fn thousands_and_decimals_of_several_languages() {
+        for (text, metres, within_m) in [
+            ("1,034 km", 1_034_000.0, 500.0),
+            ("1.034 km", 1_034_000.0, 500.0),
+            ("1 034 km", 1_034_000.0, 500.0),
+            ("1\u{a0}034 km", 1_034_000.0, 500.0),
+            ("12\u{202f}346\u{202f}km", 12_346_000.0, 500.0),
+            ("12’346 km", 12_346_000.0, 500.0),
+            ("12'346 km", 12_346_000.0, 500.0),
+            ("1,034.5 km", 1_034_500.0, 50.0),
+            ("1.034,5 km", 1_034_500.0, 50.0),
+            ("1 034,56 km", 1_034_560.0, 5.0),
+            ("20,015,086 m", 20_015_086.0, 0.5),
+            ("1.034.567 m", 1_034_567.0, 0.5),
+            ("1,034.567 km", 1_034_567.0, 0.5),
+            ("3,8 km", 3_800.0, 50.0),
+            ("0,125 km", 125.0, 0.5),
+            ("1577 km", 1_577_000.0, 500.0),
+            ("1577,4 km", 1_577_400.0, 50.0),
+        ] {
+            assert_eq!(read_m(text), Some((metres, within_m)), "{text}");
+        }
+    }
+
+    #[test]
+    fn among_words_of_several_languages() {
+        for (text, metres) in [
+            ("Your guess was 394 km from the correct location.", 394_000.0),
+            ("394\nKM\nFROM LOCATION", 394_000.0),
+            ("Round 2\n394 km", 394_000.0),
+            ("4,991 points, 3.6 km away", 3_600.0),
+            ("Dein Tipp war 1.034,5 Kilometer vom Ort entfernt", 1_034_500.0),
+            ("245 Meilen entfernt", 394_289.28),
+            ("à 1 034 kilomètres du lieu", 1_034_000.0),
+            ("à 52 mètres", 52.0),
+            ("a 1.034 kilómetros del lugar", 1_034_000.0),
+            ("a 52 metros", 52.0),
+            ("a 12 milhas", 19_312.128),
+            ("a 3,5 chilometri dal luogo", 3_500.0),
+            ("12 mijl", 19_312.128),
+            ("1 034 км от места", 1_034_000.0),
+            ("正解から394キロメートル離れています", 394_000.0),
+            ("距离 394 公里", 394_000.0),
+            ("394 km (245 mi)", 394_000.0),
+        ] {
+            let read = read_m(text).unwrap_or_else(|| panic!("{text}: nothing is read"));
+            assert_eq!(read.0, metres, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_distance() {
+        for text in
+            ["", "4,991 points", "Time ran out before a pin was placed.", "3 min 20 s", "km", "5 Mann", "12 mil"]
+        {
+            assert_eq!(read(text), None, "{text}");
+        }
+    }
+}
