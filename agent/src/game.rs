@@ -251,9 +251,12 @@ impl Player<'_> {
 
         let placed = map::place_pin(self.page, answer.pin.at, self.options.max_pin_error_m).await?;
         let set = start.elapsed();
-        *sent = true;
         let guessed = match self.options.sender {
-            Sender::Agent => self.page.guess().await?,
+            Sender::Agent => {
+                self.page.send().await?;
+                *sent = true;
+                self.page.result().await?
+            }
             Sender::Person => {
                 told(News::Set(&round));
                 self.page.await_guess().await?

@@ -146,7 +146,7 @@ async fn shown_heading(page: &Page) -> Result<Option<f64>> {
 /// The time that a clock shows: minutes and seconds, or seconds alone.
 fn seconds(text: &str) -> Option<Duration> {
     let parts: Vec<u64> =
-        text.split(':').map(|part| part.trim().trim_end_matches('s').parse().ok()).collect::<Option<_>>()?;
+        text.split(':').map(|part| part.trim().trim_end_matches('s').trim_end().parse().ok()).collect::<Option<_>>()?;
     (parts.len() <= 3).then(|| Duration::from_secs(parts.iter().fold(0, |sum, part| sum * 60 + part)))
 }
 

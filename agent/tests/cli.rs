@@ -43,7 +43,7 @@ fn wrong_calls_are_2_and_missing_surroundings_3() {
     let nothing = tempfile::tempdir().unwrap();
     let nothing = nothing.path().to_str().unwrap();
     let damaged = tempfile::tempdir().unwrap();
-    for file in ["bundle.json", "cells.json"] {
+    for file in ["bundle.json", "cells.json", "adapter.safetensors"] {
         std::fs::copy(root().join("model/bundles/desktop").join(file), damaged.path().join(file)).unwrap();
     }
     std::fs::write(damaged.path().join("head.onnx"), b"not a network").unwrap();
@@ -72,6 +72,7 @@ fn wrong_calls_are_2_and_missing_surroundings_3() {
         ),
         (vec!["play", "--pause=-1"], vec![], 2, "number of seconds"),
         (vec!["doctor", "https://www.geoguessr.com/maps/world"], vec![], 2, "--i-own-this-account"),
+        (vec!["play", "--country", "QQ"], vec![], 2, "`QQ` is no country's code"),
         (vec!["play", "--scale", "0"], vec![], 2, "positive number of metres"),
         (vec!["play", "--fixtures", nothing], vec![], 2, "rounds"),
         (vec!["play", "--webdriver", "http://127.0.0.1:9"], vec![], 3, "is the server running?"),

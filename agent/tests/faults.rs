@@ -49,9 +49,13 @@ struct Ground {
 }
 
 impl Ground {
-    async fn new(seconds_a_round: u32, rule: impl Fn(&str) -> Fate + Send + Sync + 'static) -> Self {
+    async fn new(
+        rounds_per_game: usize,
+        seconds_a_round: u32,
+        rule: impl Fn(&str) -> Fate + Send + Sync + 'static,
+    ) -> Self {
         let rounds = RoundSource::Fixtures(Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures"));
-        let options = ArenaOptions { seed: Some(3), rounds_per_game: 2, ..ArenaOptions::new(rounds) };
+        let options = ArenaOptions { seed: Some(3), rounds_per_game, ..ArenaOptions::new(rounds) };
         let arena = Arena::start(options).await.unwrap();
         let guesses = Arc::new(AtomicUsize::new(0));
         let base = serve(arena.url().trim_end_matches('/').to_owned(), Arc::new(rule), Arc::clone(&guesses)).await;
@@ -149,7 +153,7 @@ async fn pass_on(
 
 /// All rounds played, and page and we agree.
 fn assert_whole(game: &Game) {
-    assert_eq!(game.rounds.len(), 2, "{game:?}");
+    assert_eq!(game.rounds.len(), 1, "{game:?}");
     assert!(game.score.is_some() && game.score == game.page_score, "{game:?}");
 }
 
@@ -167,25 +171,26 @@ fn browser_id(driver: &WebDriver) -> u32 {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_driver_that_is_killed_is_replaced_and_leaves_no_browser_behind() {
     let _browser = BROWSER.lock().await;
-    let ground = Ground::new(0, |_| Fate::Answered).await;
+    let ground = Ground::new(1, 0, |_| Fate::Answered).await;
     let mut id = 0;
     let game = ground
         .play(&[], async |driver| {
             id = browser_id(&driver);
-            tokio::spawn(async {
+            tokio::spawn(async move {
                 tokio::time::sleep(Duration::from_millis(1200)).await;
                 let mut system = System::new();
                 system.refresh_processes(ProcessesToUpdate::All, true);
-                let ours = |process: &&sysinfo::Process| process.parent() == Some(Pid::from_u32(std::process::id()));
-                let drivers = system.processes().values().filter(ours);
-                let killed = drivers.filter(|process| process.name() == "chromedriver" && process.kill()).count();
-                assert_eq!(killed, 1);
+                // The driver is the browser's parent.
+                let driver = system.process(Pid::from_u32(id)).and_then(sysinfo::Process::parent).unwrap();
+                let driver = system.process(driver).unwrap();
+                assert_eq!(driver.name(), "chromedriver");
+                assert!(driver.kill());
             });
         })
         .await
         .unwrap();
     assert_whole(&game);
-    assert_eq!((game.failed.len(), ground.guesses()), (1, 2), "{game:?}");
+    assert_eq!((game.failed.len(), ground.guesses()), (1, 1), "{game:?}");
     let failed = std::fs::read_to_string(ground.record().join("failed_1/failed.json")).unwrap();
     assert!(failed.contains("\"sent\": false"), "{failed}");
     assert!(!is_alive(id), "the browser outlived its driver");
@@ -195,7 +200,7 @@ async fn a_driver_that_is_killed_is_replaced_and_leaves_no_browser_behind() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tab_that_crashes_is_replaced() {
     let _browser = BROWSER.lock().await;
-    let ground = Ground::new(0, |_| Fate::Answered).await;
+    let ground = Ground::new(1, 0, |_| Fate::Answered).await;
     let game = ground
         .play(&[], async |driver| {
             tokio::spawn(async move {
@@ -206,14 +211,14 @@ async fn a_tab_that_crashes_is_replaced() {
         .await
         .unwrap();
     assert_whole(&game);
-    assert_eq!((game.failed.len(), ground.guesses()), (1, 2), "{game:?}");
+    assert_eq!((game.failed.len(), ground.guesses()), (1, 1), "{game:?}");
     ground.arena.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_of_the_browsers_own_come_at_any_moment() {
     let _browser = BROWSER.lock().await;
-    let ground = Ground::new(0, |_| Fate::Answered).await;
+    let ground = Ground::new(1, 0, |_| Fate::Answered).await;
     let game = ground
         .play(&[], async |driver| {
             let script = "let n = 0; const say = () => { [alert, confirm, prompt][n++ % 3]('Level ' + n); \
@@ -223,7 +228,7 @@ async fn messages_of_the_browsers_own_come_at_any_moment() {
         .await
         .unwrap();
     assert_whole(&game);
-    assert_eq!(ground.guesses(), 2);
+    assert_eq!(ground.guesses(), 1);
     ground.arena.stop().await;
 }
 
@@ -231,7 +236,7 @@ async fn messages_of_the_browsers_own_come_at_any_moment() {
 async fn a_tile_server_that_fails_does_not_hide_where_places_are() {
     let _browser = BROWSER.lock().await;
     let refuse_tiles = |path: &str| if path.starts_with("/tiles/") { Fate::Refused } else { Fate::Answered };
-    let ground = Ground::new(0, refuse_tiles).await;
+    let ground = Ground::new(1, 0, refuse_tiles).await;
     let game = ground.play(&[], async |_| {}).await.unwrap();
     assert_whole(&game);
     assert!(game.failed.is_empty(), "{game:?}");
@@ -241,8 +246,8 @@ async fn a_tile_server_that_fails_does_not_hide_where_places_are() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_guessed_where_the_map_never_loads_or_the_button_is_gone() {
     let _browser = BROWSER.lock().await;
-    let ground = Ground::new(0, |_| Fate::Answered).await;
-    let empty = [("version = 1", "version = 1\npatience_s = 4"), ("img.leaflet-tile", "img.never")];
+    let ground = Ground::new(1, 0, |_| Fate::Answered).await;
+    let empty = [("needs_consent = false", "needs_consent = false\npatience_s = 4"), ("img.leaflet-tile", "img.never")];
     let error = ground.play(&empty, async |_| {}).await.unwrap_err();
     assert_eq!((exit_code(&error), ground.guesses()), (3, 0));
     assert!(sentence(&error).contains("shows no tiles") && sentence(&error).contains("played so far"), "{error:#}");
@@ -259,9 +264,9 @@ async fn nothing_is_guessed_where_the_map_never_loads_or_the_button_is_gone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_result_that_never_shows_is_not_guessed_twice() {
     let _browser = BROWSER.lock().await;
-    let ground = Ground::new(0, |_| Fate::Answered).await;
+    let ground = Ground::new(2, 0, |_| Fate::Answered).await;
     let blind = [
-        ("version = 1", "version = 1\npatience_s = 4"),
+        ("needs_consent = false", "needs_consent = false\npatience_s = 4"),
         ("[data-qa=round-result]\", \"[class*=round-result_wrapper__]", "[data-qa=never]"),
     ];
     let game = ground.play(&blind, async |_| {}).await.unwrap();
@@ -274,7 +279,7 @@ async fn a_result_that_never_shows_is_not_guessed_twice() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clock_that_runs_out_ends_the_round_and_not_the_game() {
     let _browser = BROWSER.lock().await;
-    let ground = Ground::new(13, |_| Fate::Answered).await;
+    let ground = Ground::new(2, 13, |_| Fate::Answered).await;
     // Somebody was away from the keyboard.
     let away = async |_| tokio::time::sleep(Duration::from_secs(11)).await;
     let game = ground.play(&[], away).await.unwrap();
@@ -286,7 +291,7 @@ async fn a_clock_that_runs_out_ends_the_round_and_not_the_game() {
 #[tokio::test(flavor = "multi_thread")]
 async fn small_large_and_fine_screens_take_the_pin() {
     let _browser = BROWSER.lock().await;
-    let ground = Ground::new(0, |_| Fate::Answered).await;
+    let ground = Ground::new(1, 0, |_| Fate::Answered).await;
     for (viewport, pixel_ratio) in [((360, 640), 1.0), ((3840, 2160), 1.0), ((800, 800), 1.5)] {
         let options = BrowserOptions { viewport, pixel_ratio, ..BrowserOptions::default() };
         let page = ground.page(&[], options.clone()).await;
@@ -295,15 +300,16 @@ async fn small_large_and_fine_screens_take_the_pin() {
         // Sizes in whole pixels of the screen may be no whole CSS pixels.
         let close = size.0.abs_diff(viewport.0) <= 1 && size.1.abs_diff(viewport.1) <= 1;
         assert!(close && size.2 == pixel_ratio, "{size:?}");
-        for (lat, lng) in [(48.1, 11.5), (-54.8, -68.3)] {
-            let wanted = LatLng::new(lat, lng).unwrap();
-            let placed = map::place_pin(&page, wanted, 25_000.0).await.unwrap();
-            let error_m = placed.at.distance_m(wanted);
-            assert!(error_m < 1.5 * placed.metres_per_pixel, "{viewport:?}, {wanted}: {error_m} m off");
+        let wanted = LatLng::new(-54.8, -68.3).unwrap();
+        let placed = map::place_pin(&page, wanted, 25_000.0).await.unwrap();
+        let error_m = placed.at.distance_m(wanted);
+        assert!(error_m < 1.5 * placed.metres_per_pixel, "{viewport:?}: {error_m} m off");
+        // A large panorama takes long to draw without a graphics card.
+        if viewport.0 < 1000 {
+            let views = async |budget| look::around(&page, budget).await.unwrap().len();
+            assert_eq!(views(None).await, 4);
+            assert_eq!(views(Some(Duration::from_secs(5))).await, 1, "rather fewer views than no guess");
         }
-        let views = async |budget| look::around(&page, budget).await.unwrap().len();
-        assert_eq!(views(None).await, 4);
-        assert_eq!(views(Some(Duration::from_secs(5))).await, 1, "rather fewer views than no guess");
         browser::bury(page.driver, &options).await;
     }
     ground.arena.stop().await;

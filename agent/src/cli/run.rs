@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Parser;
 use landfall_agent::area::Area;
 use landfall_agent::arena::{Arena, ArenaOptions, Dialogs, RoundSource, Structure};

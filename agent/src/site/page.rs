@@ -213,8 +213,24 @@ impl Page {
     /// # Errors
     /// When the button cannot be pressed or no result shows.
     pub async fn guess(&self) -> Result<Guessed> {
+        self.send().await?;
+        self.result().await
+    }
+
+    /// Presses the button that sends the guess.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be pressed.
+    pub async fn send(&self) -> Result<()> {
         let pressed = self.press(&self.profile.map.guess).await?;
-        pressed.ok_or_else(|| surroundings("the page has no button to send the guess with"))?;
+        pressed.ok_or_else(|| surroundings("the page has no button to send the guess with"))
+    }
+
+    /// Waits for the result of a guess that was sent.
+    ///
+    /// # Errors
+    /// When none shows.
+    pub async fn result(&self) -> Result<Guessed> {
         let pressed = std::cell::Cell::new(Instant::now());
         self.until("the page shows no result for the guess", async || {
             self.complain().await?;
