@@ -17,6 +17,7 @@ use regex::Regex;
 use serde::Deserialize;
 
 use crate::failure::wrong;
+use toml::Spanned;
 use ways::{Way, Ways};
 
 /// Everything the agent knows of a site.
@@ -139,19 +140,123 @@ pub struct TurnKey {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MapLocators {
+    /// What it is made of.
+    #[serde(default)]
+    kind: MapMaterial,
     /// The map's box; it may grow when the mouse is over it.
     pub canvas: Ways,
     /// Its tile pictures.
+    #[serde(default)]
     pub tiles: Ways,
     /// Regular expressions over a tile's address, with groups `z`, `x` and `y`.
-    #[serde(deserialize_with = "patterns")]
+    #[serde(default, deserialize_with = "patterns")]
     pub tile_address: Vec<Regex>,
+    /// What a map without tile pictures shows when a round begins.
+    view: Option<Spanned<StartView>>,
     /// The pin.
     pub marker: Ways,
     /// The point of the pin, as fractions of its picture's width and height.
     pub marker_anchor: [f64; 2],
     /// Sends the guess.
     pub guess: Ways,
+}
+
+/// What a guess map is made of, as the profile writes it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum MapMaterial {
+    #[default]
+    Tiles,
+    Canvas,
+}
+
+/// How places are found on a guess map.
+#[derive(Clone, Copy, Debug)]
+pub enum MapKind {
+    /// By its tile pictures.
+    Tiles,
+    /// By what it shows at first, and by following it from there.
+    Canvas(StartView),
+}
+
+/// What a map shows when a round begins.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StartView {
+    /// Latitude of the middle.
+    pub lat: f64,
+    /// Longitude of the middle.
+    pub lng: f64,
+    /// The world is `tile_size * 2^zoom` pixels wide.
+    pub zoom: f64,
+    /// Pixels of the world at zoom 0: 512 for MapLibre and Mapbox, 256 for Google.
+    #[serde(default = "StartView::tile_size")]
+    pub tile_size: f64,
+    /// Whether there is another copy of the world beside the world.
+    #[serde(default = "StartView::repeats")]
+    pub repeats: bool,
+}
+
+impl StartView {
+    fn tile_size() -> f64 {
+        512.0
+    }
+
+    fn repeats() -> bool {
+        true
+    }
+
+    /// Where the middle is.
+    ///
+    /// # Errors
+    /// When that is no place on earth.
+    pub fn middle(&self) -> Result<LatLng> {
+        Ok(LatLng::new(self.lat, self.lng)?)
+    }
+
+    /// Width of the world in CSS pixels.
+    pub fn world_px(&self) -> f64 {
+        self.tile_size * self.zoom.exp2()
+    }
+
+    fn fault(&self) -> Option<String> {
+        if let Err(error) = self.middle() {
+            return Some(error.to_string());
+        }
+        let usual = (64.0..=4096.0).contains(&self.tile_size) && (-3.0..=24.0).contains(&self.zoom);
+        (!usual).then(|| "zoom goes from -3 to 24, tile_size from 64 to 4096 pixels".to_owned())
+    }
+}
+
+impl MapLocators {
+    /// How places are found on it.
+    pub fn kind(&self) -> MapKind {
+        self.view.as_ref().map_or(MapKind::Tiles, |view| MapKind::Canvas(*view.get_ref()))
+    }
+
+    /// What is wrong with it other than its selectors, and where in the profile that is, in bytes.
+    fn fault(&self) -> Option<(usize, String)> {
+        let start = self.canvas.spans().next().map_or(0, |(_, at)| at);
+        let has_tiles = self.tiles.iter().count() > 0 && !self.tile_address.is_empty();
+        match (self.kind, &self.view) {
+            (MapMaterial::Tiles, Some(view)) => {
+                Some((view.span().start, "map.view is for kind = \"canvas\" alone".to_owned()))
+            }
+            (MapMaterial::Tiles, None) => {
+                (!has_tiles).then(|| (start, "map.tiles and map.tile_address are missing".to_owned()))
+            }
+            (MapMaterial::Canvas, _) if self.tiles.iter().count() > 0 || !self.tile_address.is_empty() => {
+                Some((start, "map.tiles and map.tile_address are for kind = \"tiles\" alone".to_owned()))
+            }
+            (MapMaterial::Canvas, None) => {
+                Some((start, "kind = \"canvas\" needs map.view = { lat, lng, zoom }".to_owned()))
+            }
+            (MapMaterial::Canvas, Some(view)) => {
+                let fault = view.get_ref().fault().map(|fault| format!("map.view: {fault}"));
+                fault.map(|fault| (view.span().start, fault))
+            }
+        }
+    }
 }
 
 /// What the page shows after a guess.
@@ -219,6 +324,9 @@ impl Profile {
                 return Err(wrong(format!("{}: {role} takes CSS selectors alone", profile.line(at))));
             }
         }
+        if let Some((at, why)) = profile.map.fault() {
+            return Err(wrong(format!("{}: {why}", profile.line(at))));
+        }
         Ok(profile)
     }
 
@@ -237,7 +345,7 @@ impl Profile {
     /// Everything that is looked for, by its name in the profile.
     fn roles(&self) -> Vec<(&'static str, &Ways)> {
         let Self { page, look, map, result, .. } = self;
-        vec![
+        let mut roles = vec![
             ("page.dismiss", &page.dismiss),
             ("page.start", &page.start),
             ("page.loading", &page.loading),
@@ -259,7 +367,9 @@ impl Profile {
             ("result.guess", &result.guess[1]),
             ("result.next", &result.next),
             ("result.total", &result.total),
-        ]
+        ];
+        roles.retain(|(role, _)| *role != "map.tiles" || map.kind == MapMaterial::Tiles);
+        roles
     }
 
     /// Name and version as records show them.
@@ -320,6 +430,25 @@ mod tests {
                 error.starts_with(&format!("mine.toml, line {line}: map.marker: ")) && error.contains(why),
                 "{error}"
             );
+        }
+        let of_canvas = |instead: &str| {
+            let map = good.replace("[map]", &format!("[map]\n{instead}"));
+            let gone = ["tiles = ", "tile_address = "];
+            map.lines().filter(|line| !gone.iter().any(|key| line.starts_with(key))).collect::<Vec<_>>().join("\n")
+        };
+        Profile::parse(&of_canvas("kind = 'canvas'\nview = { lat = 20, lng = 0, zoom = 1 }"), "mine.toml").unwrap();
+        let map = good.lines().position(|line| line == "[map]").unwrap() + 1;
+        for (instead, lines_on, why) in [
+            ("", 2, "map.tiles and map.tile_address are missing"),
+            ("kind = 'canvas'", 2, "needs map.view"),
+            ("view = { lat = 0, lng = 0, zoom = 1 }", 1, "is for kind = \"canvas\" alone"),
+            ("kind = 'canvas'\nview = { lat = 0, lng = 0, zoom = 40 }", 2, "zoom goes from -3 to 24"),
+            ("kind = 'canvas'\nview = { lat = 95, lng = 0, zoom = 1 }", 2, "map.view: "),
+            ("kind = 'globe'", 1, "unknown variant `globe`"),
+            ("kind = 'canvas'\nview = { lat = 0, lng = 0, zoom = 1, pitch = 3 }", 2, "unknown field `pitch`"),
+        ] {
+            let error = Profile::parse(&of_canvas(instead), "mine.toml").unwrap_err().to_string();
+            assert!(error.contains(&format!("line {}", map + lines_on)) && error.contains(why), "{instead}: {error}");
         }
         assert!(Profile::find("nowhere").unwrap_err().to_string().contains("arena, geoguessr"));
     }
