@@ -1,7 +1,8 @@
 //! The pin on guess maps of both kinds, by the map's own reckoning of where it came to be: Leaflet's tile pictures and
 //! MapLibre GL's canvas, from the pages in `tests/pages`.
 //!
-//! `LANDFALL_PINS=100` tries more places than are tried every time.
+//! A pin takes one second on tiles and three on a canvas, so a few are placed every time; `LANDFALL_PINS=100` places so
+//! many on each map.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of tests are tests too")]
 
@@ -213,7 +214,7 @@ fn canvas(lat: f64, lng: f64, zoom: f64, more: &str) -> Profile {
 async fn on_tiles_pins_are_less_than_a_pixel_off() {
     let _browser = BROWSER.lock().await;
     let page = open("/raster", profile(RASTER_MAP, [0.5, 1.0])).await;
-    all("tiles", &page, &targets(pins(60)), 1.0).await;
+    all("tiles", &page, &targets(pins(32)), 1.0).await;
     page.driver.clone().quit().await.unwrap();
 }
 
@@ -221,7 +222,7 @@ async fn on_tiles_pins_are_less_than_a_pixel_off() {
 async fn on_a_canvas_pins_are_less_than_three_pixels_off() {
     let _browser = BROWSER.lock().await;
     let page = open("/canvas", canvas(20.0, 10.0, 1.0, "")).await;
-    all("canvas", &page, &targets(pins(60)), 3.0).await;
+    all("canvas", &page, &targets(pins(16)), 3.0).await;
     // What is sent is where the agent believes the pin to be.
     let (placed, _) = play(&page, LatLng::new(-33.9, 18.4).unwrap()).await;
     let guessed = page.guess().await.unwrap();
@@ -232,7 +233,7 @@ async fn on_a_canvas_pins_are_less_than_three_pixels_off() {
 
 /// Places that lie far apart, at both sides of the date line, in the far north and south.
 fn few() -> Vec<LatLng> {
-    [(64.1, -21.9), (-17.8, 179.9), (-16.8, -179.95), (78.2, 15.6), (-77.8, 166.7), (1.35, 103.8)]
+    [(-17.8, 179.9), (-16.8, -179.95), (78.2, 15.6), (-77.8, -70.2)]
         .map(|(lat, lng)| LatLng::new(lat, lng).unwrap())
         .to_vec()
 }

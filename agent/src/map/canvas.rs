@@ -24,6 +24,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::projection::Projection;
+use super::wheel::{Turns, room};
 use super::{COARSE_M, FINE_M, MARGIN, Placed, WHEEL_IN};
 use crate::failure::surroundings;
 use crate::hands::{self, Pixel};
@@ -38,6 +39,8 @@ const NEAR: f64 = 1.5;
 /// How far beside the target the pin is put across and down, in pixels: far enough that its picture, which is mostly above
 /// its point, is not over the target.
 const BESIDE: Pixel = Pixel { x: 24.0, y: 16.0 };
+/// A drag of fewer pixels than this may be taken for a click.
+const SMALL: f64 = 5.0;
 /// A pin that takes longer than this to show is not coming.
 const PIN_PATIENCE: Duration = Duration::from_millis(1500);
 
@@ -47,9 +50,13 @@ pub(super) async fn place_pin(page: &Page, view: StartView, wanted: LatLng, max_
     map.bring(wanted).await?;
     map.zoom_in(wanted).await?;
     map.bring(wanted).await?; // what was held by a pole may be free now
-    let click = rounded(map.pixel(wanted));
-    if !map.canvas.holds(click, 0.02) {
-        return Err(surroundings(format!("the guess map cannot be brought to {wanted}: it does not move that far")));
+    let target = map.pixel(wanted);
+    let click = map.inside(target, 0.0);
+    if distance(click, target) > NEAR {
+        return Err(surroundings(format!(
+            "the guess map cannot be brought to {wanted}, which stays {:.0} pixels outside of its box",
+            distance(click, target)
+        )));
     }
     let before = map.projection;
     map.pin(click).await?;
@@ -214,9 +221,14 @@ impl<'a> Map<'a> {
             // Only as far as the map goes: no pull at its edge, which may be elastic.
             let free = self.projection.moved_by(by).held_in(&self.canvas, self.view.repeats);
             let by = between(self.projection.corner, free.corner);
-            let by = Pixel { x: by.x.trunc(), y: by.y.trunc() };
-            if by.x.abs() < 4.0 && by.y.abs() < 4.0 {
-                return Ok(()); // maps take so small a drag for a click
+            let mut by = Pixel { x: by.x.trunc(), y: by.y.trunc() };
+            // Maps take a small drag for a click.
+            if by.x.abs() < SMALL && by.y.abs() < SMALL {
+                if distance(self.inside(target, 0.0), target) <= NEAR {
+                    return Ok(());
+                }
+                // Where that little is missing, the other way first, so as to come back by more.
+                by = Pixel { x: -by.x.signum() * 4.0 * SMALL, y: -by.y.signum() * 4.0 * SMALL };
             }
             let half = |to: f64| rounded(Pixel { x: centre.x + to * by.x / 2.0, y: centre.y + to * by.y / 2.0 });
             let from = half(-1.0);
@@ -240,16 +252,18 @@ impl<'a> Map<'a> {
 
     /// Turns the wheel over the place until a pixel is fine enough.
     async fn zoom_in(&mut self, wanted: LatLng) -> Result<()> {
-        let mut turns = Turns { factor: None, in_vain: 0 };
+        let mut turns = Turns::default();
         for _ in 0..40 {
             if self.projection.metres_per_pixel(wanted) <= FINE_M {
                 return Ok(());
             }
-            let beside = self.beside(rounded(self.pixel(wanted)));
+            let beside = self.beside(self.inside(self.pixel(wanted), 2.0));
             let pin = self.pin_about(beside).await?;
-            let about = rounded(self.pixel(wanted)); // the click may have moved the map
-            if !self.canvas.holds(about, 0.01) {
-                return self.bring(wanted).await;
+            let target = self.pixel(wanted); // the click may have moved the map
+            let about = self.inside(target, 2.0);
+            if distance(about, target) > 8.0 {
+                self.bring(wanted).await?;
+                continue;
             }
             self.zoom_about(about, pin, wanted, &mut turns).await?;
             if turns.in_vain > 2 {
@@ -260,6 +274,15 @@ impl<'a> Map<'a> {
             }
         }
         Err(surroundings(format!("the guess map cannot be brought to {wanted}: it does not zoom as expected")))
+    }
+
+    /// The whole pixel nearest to a point that is in the box, so many pixels from its edge.
+    fn inside(&self, point: Pixel, clear: f64) -> Pixel {
+        let Rect { x, y, width, height } = self.canvas;
+        let within = |value: f64, start: f64, side: f64| {
+            value.round().min((start + side - 1.0 - clear).floor()).max((start + clear).ceil())
+        };
+        Pixel { x: within(point.x, x, width), y: within(point.y, y, height) }
     }
 
     /// Where a pin is put beside a pixel: on the side that has more room.
@@ -313,40 +336,6 @@ impl<'a> Map<'a> {
     }
 }
 
-/// How the wheel is turned: by how much one turn zooms, once that is known.
-struct Turns {
-    factor: Option<f64>,
-    /// Turns that did nothing, since one that did.
-    in_vain: usize,
-}
-
-impl Turns {
-    /// How many turns zoom by the needed factor without leaving the room. `None` when there is no room; the first turns
-    /// must be made whatever they do.
-    fn towards(&self, needed: f64, room: f64, first: bool) -> Option<usize> {
-        let Some(factor) = self.factor else { return Some(1) };
-        let fit = (room.ln() / factor.ln()).floor().max(if first { 1.0 } else { 0.0 });
-        let count = (needed.ln() / factor.ln()).ceil().clamp(1.0, 40.0).min(fit);
-        (count >= 1.0).then_some(count as usize)
-    }
-
-    fn were(&mut self, count: usize, factor: f64) {
-        self.in_vain = 0;
-        self.factor = Some(factor.powf(1.0 / count as f64).max(1.01));
-    }
-}
-
-/// How many times a pin that is `from` off a pixel may be carried further away from it within the box.
-fn room(canvas: &Rect, about: Pixel, from: Pixel) -> f64 {
-    let free = |way: f64, at: f64, start: f64, side: f64| match way {
-        way if way > 0.0 => (start + 0.97 * side - at) / way,
-        way if way < 0.0 => (start + 0.03 * side - at) / way,
-        _ => f64::INFINITY,
-    };
-    let across = free(from.x, about.x, canvas.x, canvas.width);
-    across.min(free(from.y, about.y, canvas.y, canvas.height)).max(1.0)
-}
-
 async fn look(page: &Page) -> Result<Option<Seen>> {
     let map = &page.profile.map;
     let more = vec![json!(map.marker.iter().collect::<Vec<_>>()), json!(map.marker_anchor)];
@@ -390,28 +379,4 @@ fn between(from: Pixel, to: Pixel) -> Pixel {
 
 fn distance(a: Pixel, b: Pixel) -> f64 {
     (a.x - b.x).hypot(a.y - b.y)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_wheel_is_turned_as_often_as_is_needed_and_there_is_room_for() {
-        let mut turns = Turns { factor: None, in_vain: 2 };
-        assert_eq!(turns.towards(13.0, 9.0, true), Some(1));
-        turns.were(2, 1.44);
-        assert_eq!(turns.in_vain, 0);
-        assert_eq!(turns.towards(1.5, 9.0, true), Some(3));
-        assert_eq!(turns.towards(13.0, 1.5, true), Some(2));
-        assert_eq!((turns.towards(13.0, 1.1, true), turns.towards(13.0, 1.1, false)), (Some(1), None));
-    }
-
-    #[test]
-    fn the_room_ends_where_the_pin_would_leave_the_box() {
-        let canvas = Rect { x: 0.0, y: 0.0, width: 600.0, height: 400.0 };
-        let about = Pixel { x: 100.0, y: 100.0 };
-        assert!((room(&canvas, about, Pixel { x: 20.0, y: 0.0 }) - (582.0 - 100.0) / 20.0).abs() < 1e-9);
-        assert!((room(&canvas, about, Pixel { x: 20.0, y: -20.0 }) - 88.0 / 20.0).abs() < 1e-9);
-    }
 }

@@ -4,6 +4,7 @@ mod canvas;
 pub mod projection;
 mod raster;
 pub mod tiles;
+mod wheel;
 
 use anyhow::Result;
 use landfall_model::LatLng;
