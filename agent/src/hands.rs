@@ -17,6 +17,14 @@ pub struct Pixel {
     pub y: f64,
 }
 
+impl std::ops::Add for Pixel {
+    type Output = Self;
+
+    fn add(self, by: Self) -> Self {
+        Self { x: self.x + by.x, y: self.y + by.y }
+    }
+}
+
 /// Moves the mouse to a point.
 ///
 /// # Errors

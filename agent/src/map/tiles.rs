@@ -1,14 +1,10 @@
 //! Where a place is on a slippy map, told by the tiles on display: no map object is needed.
 
-use landfall_model::LatLng;
-use landfall_model::latlng::{EARTH_RADIUS_M, wrap_lng};
 use regex::Regex;
 use serde::Deserialize;
 
+use super::projection::Projection;
 use crate::hands::Pixel;
-
-/// The map's edge in degrees: Web Mercator is square there.
-const MAX_LAT: f64 = 85.051_128;
 
 /// A tile picture as the page has it: address and rectangle in CSS pixels.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -28,15 +24,6 @@ impl Tile {
     pub fn moved_by(self, by: Pixel) -> Self {
         Self { x: self.x + by.x, y: self.y + by.y, ..self }
     }
-}
-
-/// The map's projection on the viewport: Web Mercator, by the size of the world and where its corner is.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Projection {
-    /// Width of the world in CSS pixels.
-    world: f64,
-    /// The pixel of longitude -180 at the northern edge.
-    corner: Pixel,
 }
 
 impl Projection {
@@ -66,35 +53,6 @@ impl Projection {
         }
         found
     }
-
-    /// The pixel of a place, of its repeated copies the one nearest to `near`.
-    pub fn pixel(&self, place: LatLng, near: Pixel) -> Pixel {
-        let phi = place.lat.clamp(-MAX_LAT, MAX_LAT).to_radians();
-        let down = 0.5 - (phi.tan() + 1.0 / phi.cos()).ln() / std::f64::consts::TAU;
-        let x = self.corner.x + (place.lng + 180.0) / 360.0 * self.world;
-        let x = x + ((near.x - x) / self.world).round() * self.world;
-        Pixel { x, y: self.corner.y + down * self.world }
-    }
-
-    /// The place at a pixel. Above and below the map the latitude is that of its edge.
-    pub fn place(&self, pixel: Pixel) -> LatLng {
-        let lng = wrap_lng((pixel.x - self.corner.x) / self.world * 360.0 - 180.0);
-        let down = ((pixel.y - self.corner.y) / self.world).clamp(0.0, 1.0);
-        let lat = (std::f64::consts::PI * (1.0 - 2.0 * down)).sinh().atan().to_degrees();
-        LatLng { lat, lng }
-    }
-
-    /// Metres that one pixel spans at a place.
-    pub fn metres_per_pixel(&self, place: LatLng) -> f64 {
-        std::f64::consts::TAU * EARTH_RADIUS_M * place.lat.clamp(-MAX_LAT, MAX_LAT).to_radians().cos() / self.world
-    }
-
-    /// Whether the other map shows the same stretch at the same size.
-    pub fn rests_at(&self, other: &Self) -> bool {
-        (self.world - other.world).abs() < 0.5
-            && (self.corner.x - other.corner.x).abs() < 0.5
-            && (self.corner.y - other.corner.y).abs() < 0.5
-    }
 }
 
 fn coordinates(src: &str, address: &Regex) -> Option<(u32, f64, f64)> {
@@ -108,6 +66,8 @@ fn coordinates(src: &str, address: &Regex) -> Option<(u32, f64, f64)> {
 
 #[cfg(test)]
 mod tests {
+    use landfall_model::LatLng;
+
     use super::*;
 
     fn addresses() -> Vec<Regex> {

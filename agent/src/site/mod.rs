@@ -5,6 +5,7 @@
 
 pub mod distance;
 pub mod guard;
+mod guess_map;
 mod local;
 pub mod page;
 pub mod ways;
@@ -21,6 +22,8 @@ use url::Url;
 
 use crate::area::Area;
 use crate::failure::wrong;
+use guess_map::MapMaterial;
+pub use guess_map::{MapKind, MapLocators, StartView};
 use ways::{Way, Ways};
 
 /// Everything the agent knows of a site.
@@ -158,25 +161,6 @@ pub struct TurnKey {
     pub degrees: f64,
 }
 
-/// The guess map.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct MapLocators {
-    /// The map's box; it may grow when the mouse is over it.
-    pub canvas: Ways,
-    /// Its tile pictures.
-    pub tiles: Ways,
-    /// Regular expressions over a tile's address, with groups `z`, `x` and `y`.
-    #[serde(deserialize_with = "patterns")]
-    pub tile_address: Vec<Regex>,
-    /// The pin.
-    pub marker: Ways,
-    /// The point of the pin, as fractions of its picture's width and height.
-    pub marker_anchor: [f64; 2],
-    /// Sends the guess.
-    pub guess: Ways,
-}
-
 /// What the page shows after a guess.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -256,6 +240,9 @@ impl Profile {
                 return Err(wrong(format!("{}: {role} takes CSS selectors alone", profile.line(at))));
             }
         }
+        if let Some((at, why)) = profile.map.fault() {
+            return Err(wrong(format!("{}: {why}", profile.line(at))));
+        }
         Ok(profile)
     }
 
@@ -274,7 +261,7 @@ impl Profile {
     /// Everything that is looked for, by its name in the profile.
     fn roles(&self) -> Vec<(&'static str, &Ways)> {
         let Self { page, look, map, result, .. } = self;
-        vec![
+        let mut roles = vec![
             ("page.dismiss", &page.dismiss),
             ("page.start", &page.start),
             ("page.loading", &page.loading),
@@ -298,7 +285,9 @@ impl Profile {
             ("result.guess", &result.guess[1]),
             ("result.next", &result.next),
             ("result.total", &result.total),
-        ]
+        ];
+        roles.retain(|(role, _)| *role != "map.tiles" || map.kind == MapMaterial::Tiles);
+        roles
     }
 
     /// Name and version as records show them.
@@ -369,6 +358,25 @@ mod tests {
                 error.starts_with(&format!("mine.toml, line {line}: map.marker: ")) && error.contains(why),
                 "{error}"
             );
+        }
+        let of_canvas = |instead: &str| {
+            let map = good.replace("[map]", &format!("[map]\n{instead}"));
+            let gone = ["tiles = ", "tile_address = "];
+            map.lines().filter(|line| !gone.iter().any(|key| line.starts_with(key))).collect::<Vec<_>>().join("\n")
+        };
+        Profile::parse(&of_canvas("kind = 'canvas'\nview = { lat = 20, lng = 0, zoom = 1 }"), "mine.toml").unwrap();
+        let map = good.lines().position(|line| line == "[map]").unwrap() + 1;
+        for (instead, lines_on, why) in [
+            ("", 2, "map.tiles and map.tile_address are missing"),
+            ("kind = 'canvas'", 2, "needs map.view"),
+            ("view = { lat = 0, lng = 0, zoom = 1 }", 1, "is for kind = \"canvas\" alone"),
+            ("kind = 'canvas'\nview = { lat = 0, lng = 0, zoom = 40 }", 2, "zoom goes from -3 to 24"),
+            ("kind = 'canvas'\nview = { lat = 95, lng = 0, zoom = 1 }", 2, "map.view: "),
+            ("kind = 'globe'", 1, "unknown variant `globe`"),
+            ("kind = 'canvas'\nview = { lat = 0, lng = 0, zoom = 1, pitch = 3 }", 2, "unknown field `pitch`"),
+        ] {
+            let error = Profile::parse(&of_canvas(instead), "mine.toml").unwrap_err().to_string();
+            assert!(error.contains(&format!("line {}", map + lines_on)) && error.contains(why), "{instead}: {error}");
         }
         assert!(Profile::find("nowhere").unwrap_err().to_string().contains("arena, geoguessr"));
     }

@@ -1,0 +1,120 @@
+//! The projection of a flat map on the viewport: Web Mercator, by how large the world is and where its corner lies.
+
+use landfall_model::LatLng;
+use landfall_model::latlng::{EARTH_RADIUS_M, wrap_lng};
+
+use crate::hands::Pixel;
+use crate::site::page::Rect;
+
+/// The map's edge in degrees: Web Mercator is square there.
+const MAX_LAT: f64 = 85.051_128_779_806_6;
+
+/// Where the world lies on the viewport.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Projection {
+    /// Width of the world in CSS pixels.
+    pub world: f64,
+    /// The pixel of longitude -180 at the northern edge.
+    pub corner: Pixel,
+}
+
+impl Projection {
+    /// A world so many pixels wide with a place at a pixel.
+    pub fn with(place: LatLng, at: Pixel, world: f64) -> Self {
+        let (across, down) = fractions(place);
+        Self { world, corner: Pixel { x: at.x - across * world, y: at.y - down * world } }
+    }
+
+    /// The pixel of a place, of its repeated copies the one nearest to `near`.
+    pub fn pixel(&self, place: LatLng, near: Pixel) -> Pixel {
+        let (across, down) = fractions(place);
+        self.copy(Pixel { x: self.corner.x + across * self.world, y: self.corner.y + down * self.world }, near)
+    }
+
+    /// Of a pixel's copies, which lie whole worlds apart, the one nearest to another pixel.
+    pub fn copy(&self, of: Pixel, near: Pixel) -> Pixel {
+        Pixel { x: of.x + ((near.x - of.x) / self.world).round() * self.world, ..of }
+    }
+
+    /// The place at a pixel. Above and below the map the latitude is that of its edge.
+    pub fn place(&self, pixel: Pixel) -> LatLng {
+        let lng = wrap_lng((pixel.x - self.corner.x) / self.world * 360.0 - 180.0);
+        let down = ((pixel.y - self.corner.y) / self.world).clamp(0.0, 1.0);
+        let lat = (std::f64::consts::PI * (1.0 - 2.0 * down)).sinh().atan().to_degrees();
+        LatLng { lat, lng }
+    }
+
+    /// Metres that one pixel spans at a place.
+    pub fn metres_per_pixel(&self, place: LatLng) -> f64 {
+        std::f64::consts::TAU * EARTH_RADIUS_M * place.lat.clamp(-MAX_LAT, MAX_LAT).to_radians().cos() / self.world
+    }
+
+    /// Whether the other map shows the same stretch at the same size.
+    pub fn rests_at(&self, other: &Self) -> bool {
+        (self.world - other.world).abs() < 0.5
+            && (self.corner.x - other.corner.x).abs() < 0.5
+            && (self.corner.y - other.corner.y).abs() < 0.5
+    }
+
+    /// The same map, so much further right and down.
+    pub fn moved_by(self, by: Pixel) -> Self {
+        Self { corner: Pixel { x: self.corner.x + by.x, y: self.corner.y + by.y }, ..self }
+    }
+
+    /// The same map, enlarged while one pixel stays where it is.
+    pub fn zoomed(self, about: Pixel, factor: f64) -> Self {
+        let corner =
+            Pixel { x: about.x + (self.corner.x - about.x) * factor, y: about.y + (self.corner.y - about.y) * factor };
+        Self { world: self.world * factor, corner }
+    }
+
+    /// The map as a box shows it that never shows what lies beyond the poles, nor beyond the sides of a world that does
+    /// not repeat: a world that is too small is enlarged to fill the box, and one that is off its edge is moved.
+    pub fn held_in(self, canvas: &Rect, repeats: bool) -> Self {
+        let least = if repeats { canvas.height } else { canvas.height.max(canvas.width) };
+        let map = if self.world < least { self.zoomed(canvas.centre(), least / self.world) } else { self };
+        // Not `clamp`, which must not be given a lower end above the upper one by a rounding error.
+        let held = |corner: f64, start: f64, side: f64| corner.max(start + side - map.world).min(start);
+        let y = held(map.corner.y, canvas.y, canvas.height);
+        let x = if repeats { map.corner.x } else { held(map.corner.x, canvas.x, canvas.width) };
+        Self { corner: Pixel { x, y }, ..map }
+    }
+}
+
+/// How far right and down in the world a place is, from 0 to 1.
+fn fractions(place: LatLng) -> (f64, f64) {
+    let phi = place.lat.clamp(-MAX_LAT, MAX_LAT).to_radians();
+    let down = 0.5 - (phi.tan() + 1.0 / phi.cos()).ln() / std::f64::consts::TAU;
+    ((place.lng + 180.0) / 360.0, down)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LYON: LatLng = LatLng { lat: 45.76, lng: 4.83 };
+
+    #[test]
+    fn places_and_pixels_are_each_others_inverse_and_a_zoom_keeps_its_pixel() {
+        let map = Projection::with(LYON, Pixel { x: 300.0, y: 200.0 }, 1024.0);
+        let at = map.pixel(LYON, Pixel { x: 0.0, y: 0.0 });
+        assert!((at.x - 300.0).abs() < 1e-9 && (at.y - 200.0).abs() < 1e-9, "{at:?}");
+        let about = Pixel { x: 411.0, y: 73.0 };
+        let closer = map.zoomed(about, 13.7);
+        assert!(closer.place(about).distance_m(map.place(about)) < 1e-3);
+        let place = map.moved_by(Pixel { x: -7.0, y: 9.0 }).place(Pixel { x: 293.0, y: 209.0 });
+        assert!(place.distance_m(LYON) < 1e-3);
+    }
+
+    #[test]
+    fn nothing_beyond_the_poles_is_shown() {
+        let canvas = Rect { x: 10.0, y: 20.0, width: 700.0, height: 600.0 };
+        let filled = Projection::with(LYON, canvas.centre(), 512.0).held_in(&canvas, true);
+        assert!((filled.world - 600.0).abs() < 1e-9 && (filled.corner.y - 20.0).abs() < 1e-9);
+        assert!((filled.place(canvas.centre()).lng - LYON.lng).abs() < 1e-9);
+        let north = Projection::with(LatLng { lat: 85.0, lng: 0.0 }, canvas.centre(), 1024.0).held_in(&canvas, true);
+        assert!((north.corner.y - 20.0).abs() < 1e-9);
+        let single = Projection::with(LYON, canvas.centre(), 512.0).held_in(&canvas, false);
+        assert!((single.world - 700.0).abs() < 1e-9 && (single.corner.x - 10.0).abs() < 1e-9);
+    }
+}

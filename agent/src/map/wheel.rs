@@ -1,0 +1,64 @@
+//! How often the wheel is turned: as often as is needed, while the pin that tells the factor stays in the box.
+
+use crate::hands::Pixel;
+use crate::site::page::Rect;
+
+/// How the wheel is turned: by how much one turn zooms, once that is known.
+#[derive(Default)]
+pub(super) struct Turns {
+    pub(super) factor: Option<f64>,
+    /// Turns that did nothing, since one that did.
+    pub(super) in_vain: usize,
+}
+
+impl Turns {
+    /// How many turns zoom by the needed factor without leaving the room. `None` when there is no room; the first turns
+    /// must be made whatever they do.
+    pub(super) fn towards(&self, needed: f64, room: f64, first: bool) -> Option<usize> {
+        let Some(factor) = self.factor else { return Some(1) };
+        let fit = (room.ln() / factor.ln()).floor().max(if first { 1.0 } else { 0.0 });
+        let count = (needed.ln() / factor.ln()).ceil().clamp(1.0, 40.0).min(fit);
+        (count >= 1.0).then_some(count as usize)
+    }
+
+    /// Takes note that so many turns zoomed by this factor.
+    pub(super) fn were(&mut self, count: usize, factor: f64) {
+        self.in_vain = 0;
+        self.factor = Some(factor.powf(1.0 / count as f64).max(1.01));
+    }
+}
+
+/// How many times a pin that is `from` off a pixel may be carried further away from it within the box.
+pub(super) fn room(canvas: &Rect, about: Pixel, from: Pixel) -> f64 {
+    let free = |way: f64, at: f64, start: f64, side: f64| match way {
+        way if way > 0.0 => (start + 0.97 * side - at) / way,
+        way if way < 0.0 => (start + 0.03 * side - at) / way,
+        _ => f64::INFINITY,
+    };
+    let across = free(from.x, about.x, canvas.x, canvas.width);
+    across.min(free(from.y, about.y, canvas.y, canvas.height)).max(1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wheel_is_turned_as_often_as_is_needed_and_there_is_room_for() {
+        let mut turns = Turns { factor: None, in_vain: 2 };
+        assert_eq!(turns.towards(13.0, 9.0, true), Some(1));
+        turns.were(2, 1.44);
+        assert_eq!(turns.in_vain, 0);
+        assert_eq!(turns.towards(1.5, 9.0, true), Some(3));
+        assert_eq!(turns.towards(13.0, 1.5, true), Some(2));
+        assert_eq!((turns.towards(13.0, 1.1, true), turns.towards(13.0, 1.1, false)), (Some(1), None));
+    }
+
+    #[test]
+    fn the_room_ends_where_the_pin_would_leave_the_box() {
+        let canvas = Rect { x: 0.0, y: 0.0, width: 600.0, height: 400.0 };
+        let about = Pixel { x: 100.0, y: 100.0 };
+        assert!((room(&canvas, about, Pixel { x: 20.0, y: 0.0 }) - (582.0 - 100.0) / 20.0).abs() < 1e-9);
+        assert!((room(&canvas, about, Pixel { x: 20.0, y: -20.0 }) - 88.0 / 20.0).abs() < 1e-9);
+    }
+}
