@@ -29,7 +29,7 @@ use super::{COARSE_M, FINE_M, MARGIN, Placed, WHEEL_IN};
 use crate::failure::surroundings;
 use crate::hands::{self, Pixel};
 use crate::site::StartView;
-use crate::site::page::{PATIENCE, Page, Rect};
+use crate::site::page::{Page, Rect};
 
 /// The map rests once it has not moved for so long, which is longer than a wheel is waited for before a map begins to move,
 /// and has been looked at so often meanwhile, for a busy page answers late.
@@ -355,10 +355,10 @@ async fn rest(page: &Page) -> Result<Seen> {
         if let Some(seen) = now.filter(|_| since.elapsed() >= QUIET.0 && looks >= QUIET.1) {
             return Ok(seen);
         }
-        if start.elapsed() > PATIENCE {
+        if start.elapsed() > page.patience() {
             return Err(surroundings(format!(
                 "the guess map does not show, or does not come to rest (waited {} s)",
-                PATIENCE.as_secs()
+                page.profile.patience_s
             )));
         }
         hands::pause(30).await;

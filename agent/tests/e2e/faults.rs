@@ -1,8 +1,6 @@
 //! What breaks while a game is played, in a real Chromium: the game goes on where it can, and nothing is guessed
 //! blindly where it cannot.
 
-#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests too")]
-
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,11 +23,7 @@ use landfall_agent::{look, map};
 use landfall_model::{Bundle, Classifier, LatLng};
 use sysinfo::{Pid, ProcessesToUpdate, System};
 use thirtyfour::WebDriver;
-use tokio::sync::Mutex;
 use url::Url;
-
-/// One browser at a time: a software-drawn panorama takes a whole core.
-static BROWSER: Mutex<()> = Mutex::const_new(());
 
 /// What becomes of a request.
 #[derive(Clone, Copy, PartialEq)]
@@ -93,7 +87,7 @@ impl Ground {
     }
 
     async fn page(&self, change: &[(&str, &str)], options: BrowserOptions) -> Page {
-        let mut text = include_str!("../profiles/arena.toml").to_owned();
+        let mut text = include_str!("../../profiles/arena.toml").to_owned();
         for (from, to) in change {
             assert!(text.contains(from), "{from}");
             text = text.replace(from, to);
@@ -170,7 +164,6 @@ fn browser_id(driver: &WebDriver) -> u32 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_driver_that_is_killed_is_replaced_and_leaves_no_browser_behind() {
-    let _browser = BROWSER.lock().await;
     let ground = Ground::new(1, 0, |_| Fate::Answered).await;
     let mut id = 0;
     let game = ground
@@ -199,7 +192,6 @@ async fn a_driver_that_is_killed_is_replaced_and_leaves_no_browser_behind() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tab_that_crashes_is_replaced() {
-    let _browser = BROWSER.lock().await;
     let ground = Ground::new(1, 0, |_| Fate::Answered).await;
     let game = ground
         .play(&[], async |driver| {
@@ -217,7 +209,6 @@ async fn a_tab_that_crashes_is_replaced() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_of_the_browsers_own_come_at_any_moment() {
-    let _browser = BROWSER.lock().await;
     let ground = Ground::new(1, 0, |_| Fate::Answered).await;
     let game = ground
         .play(&[], async |driver| {
@@ -234,7 +225,6 @@ async fn messages_of_the_browsers_own_come_at_any_moment() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tile_server_that_fails_does_not_hide_where_places_are() {
-    let _browser = BROWSER.lock().await;
     let refuse_tiles = |path: &str| if path.starts_with("/tiles/") { Fate::Refused } else { Fate::Answered };
     let ground = Ground::new(1, 0, refuse_tiles).await;
     let game = ground.play(&[], async |_| {}).await.unwrap();
@@ -245,7 +235,6 @@ async fn a_tile_server_that_fails_does_not_hide_where_places_are() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_guessed_where_the_map_never_loads_or_the_button_is_gone() {
-    let _browser = BROWSER.lock().await;
     let ground = Ground::new(1, 0, |_| Fate::Answered).await;
     let empty = [("needs_consent = false", "needs_consent = false\npatience_s = 4"), ("img.leaflet-tile", "img.never")];
     let error = ground.play(&empty, async |_| {}).await.unwrap_err();
@@ -263,7 +252,6 @@ async fn nothing_is_guessed_where_the_map_never_loads_or_the_button_is_gone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_result_that_never_shows_is_not_guessed_twice() {
-    let _browser = BROWSER.lock().await;
     let ground = Ground::new(2, 0, |_| Fate::Answered).await;
     let blind = [
         ("needs_consent = false", "needs_consent = false\npatience_s = 4"),
@@ -278,7 +266,6 @@ async fn a_result_that_never_shows_is_not_guessed_twice() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clock_that_runs_out_ends_the_round_and_not_the_game() {
-    let _browser = BROWSER.lock().await;
     let ground = Ground::new(2, 13, |_| Fate::Answered).await;
     // Somebody was away from the keyboard.
     let away = async |_| tokio::time::sleep(Duration::from_secs(11)).await;
@@ -290,7 +277,6 @@ async fn a_clock_that_runs_out_ends_the_round_and_not_the_game() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn small_large_and_fine_screens_take_the_pin() {
-    let _browser = BROWSER.lock().await;
     let ground = Ground::new(1, 0, |_| Fate::Answered).await;
     for (viewport, pixel_ratio) in [((360, 640), 1.0), ((3840, 2160), 1.0), ((800, 800), 1.5)] {
         let options = BrowserOptions { viewport, pixel_ratio, ..BrowserOptions::default() };

@@ -196,8 +196,8 @@ fn read_all(dir: &Path, texts: &mut Vec<Vec<u8>>) {
 
 /// The arena's profile, which refuses what the live game's does and nothing else, and looks for words anywhere too.
 pub(crate) fn profile() -> Table {
-    let mut profile: Table = toml::from_str(include_str!("../../profiles/arena.toml")).unwrap();
-    let live: Table = toml::from_str(include_str!("../../profiles/geoguessr.toml")).unwrap();
+    let mut profile: Table = toml::from_str(include_str!("../../../profiles/arena.toml")).unwrap();
+    let live: Table = toml::from_str(include_str!("../../../profiles/geoguessr.toml")).unwrap();
     profile["name"] = "baited".into();
     profile["paths"]["play"] = vec![".*"].into();
     profile["paths"]["refuse"] = live["paths"]["refuse"].clone();

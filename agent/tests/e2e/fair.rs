@@ -4,8 +4,6 @@
 //! The agent plays through two proxies. One stands before the arena and adds `fair/bait.js` to its page; the other stands
 //! before chromedriver and writes down every command. Both write into one trace, so that it tells what came first.
 
-#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests too")]
-
 #[path = "fair/ground.rs"]
 mod ground;
 
@@ -19,9 +17,6 @@ use serde_json::{Value, json};
 use thirtyfour::By;
 use toml::Table;
 use url::Url;
-
-/// One browser at a time: a software-drawn panorama takes a whole core.
-static BROWSER: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// The selectors of parts of the profile.
 fn selectors(profile: &Table, part: &str, names: &[&str]) -> Vec<String> {
@@ -146,7 +141,6 @@ fn breaches(events: &[Event]) -> (Vec<String>, usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn before_it_has_guessed_it_reads_the_picture_and_nothing_else() {
-    let _browser = BROWSER.lock().await;
     let ground = Ground::new(Value::Null).await;
     let output = ground.play("/").await;
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
@@ -238,7 +232,6 @@ const SPRINGS: &[(&str, &str)] = &[
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_trap_reports_who_touches_it_and_not_the_page_itself() {
-    let _browser = BROWSER.lock().await;
     let ground = Ground::new(Value::Null).await;
     let options =
         BrowserOptions { webdriver: Some(Url::parse(&ground.webdriver).unwrap()), ..BrowserOptions::default() };
@@ -274,7 +267,6 @@ fn said(output: &Output) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_does_not_go_where_others_play_and_stops_when_it_is_taken_there() {
-    let _browser = BROWSER.lock().await;
     let ground = Ground::new(Value::Null).await;
     for path in ["/duels/x", "/ranked", "/multiplayer", "/tournaments/x", "/daily-challenges", "/live-challenge/x"] {
         let output = ground.play(path).await;

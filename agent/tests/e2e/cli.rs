@@ -1,7 +1,5 @@
 //! The command line as other programs see it: exit codes, one clear sentence, and nothing lost among good input.
 
-#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests too")]
-
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 

@@ -1,17 +1,11 @@
 //! The geoguessr profile in a real Chromium, on the arena built as the live page is, and as that may be later.
 
-#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests too")]
-
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Output};
 
 use landfall_agent::arena::{Arena, ArenaOptions, Dialogs, RoundSource, Structure};
 use serde_json::Value;
-use tokio::sync::Mutex;
-
-/// One browser at a time: a software-drawn panorama takes a whole core.
-static BROWSER: Mutex<()> = Mutex::const_new(());
 
 async fn arena(structure: Structure, seed: u64) -> Arena {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures");
@@ -38,7 +32,6 @@ fn said(output: &Output) -> String {
 
 /// Five rounds with the geoguessr profile, whose page tells no place: points that its rounded distance allows.
 async fn plays_to_the_end(structure: Structure) {
-    let _browser = BROWSER.lock().await;
     let (arena, runs) = (arena(structure, 1).await, tempfile::tempdir().unwrap());
     let folder = runs.path().to_str().unwrap();
     let args = ["--base-url", arena.url(), "--site", "geoguessr", "--bundle", "pocket", "--json", "--runs", folder];
@@ -89,7 +82,6 @@ async fn plays_with_other_hashes_and_half_of_the_names_gone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_doctor_says_what_fell_back() {
-    let _browser = BROWSER.lock().await;
     let dir = tempfile::tempdir().unwrap();
     let picture = dir.path().join("page.png");
     for (structure, fell_back) in [(Structure::Live, false), (Structure::Aged, true)] {
@@ -117,7 +109,6 @@ async fn the_live_structure_has_none_of_the_arenas_helps() {
     use landfall_agent::site::{Profile, guard::Consent, page::Page};
     use landfall_model::LatLng;
 
-    let _browser = BROWSER.lock().await;
     let arena = arena(Structure::Live, 7).await;
     let base = arena.url().parse().unwrap();
     let profile = Profile::find("geoguessr").unwrap().at(&base).unwrap();

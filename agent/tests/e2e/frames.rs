@@ -1,7 +1,5 @@
 //! A game that another page shows in a frame, found by words and roles where it can be: a profile of its own plays it.
 
-#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests too")]
-
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -10,7 +8,7 @@ use toml::{Table, Value};
 
 /// The arena's profile with every way in a frame, and buttons by what they say.
 fn profile(host_paths: &[&str]) -> Table {
-    let text = include_str!("../profiles/arena.toml");
+    let text = include_str!("../../profiles/arena.toml");
     let mut profile: Table = toml::from_str(text).unwrap();
     profile["name"] = "framed".into();
     profile["paths"]["play"] = host_paths.iter().copied().map(Value::from).collect::<Vec<_>>().into();
@@ -101,7 +99,7 @@ async fn plays_within_frames_by_words_and_roles() {
 fn a_selector_that_is_none_is_shown_with_its_line() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("mine.toml");
-    let good = include_str!("../profiles/arena.toml");
+    let good = include_str!("../../profiles/arena.toml");
     let line = good.lines().position(|line| line.starts_with("marker = ")).unwrap() + 1;
     std::fs::write(&file, good.replace("[data-qa=guess-marker]", "[data-qa==guess-marker]")).unwrap();
     let output = play(&file, "http://127.0.0.1:9/", dir.path());
@@ -141,7 +139,7 @@ fn doctor_says_which_ways_are_dead_and_what_there_is_instead() {
         let all = ["look.view", "map.canvas", "map.tiles", "map.guess", "page.start"].map(of);
         (output.status.code(), all)
     };
-    let good = include_str!("../profiles/arena.toml");
+    let good = include_str!("../../profiles/arena.toml");
     let (code, [view, canvas, tiles, guess, start]) = doctor(good);
     assert!(code == Some(0) && view.0 && canvas.0 && tiles.0 && guess.0, "{view:?} {canvas:?} {tiles:?} {guess:?}");
     assert!(guess.1.contains("found by `[data-qa=perform-guess]`"), "{guess:?}");

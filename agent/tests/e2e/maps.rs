@@ -4,8 +4,6 @@
 //! A pin takes one second on tiles and three on a canvas, so a few are placed every time; `LANDFALL_PINS=100` places so
 //! many on each map.
 
-#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests too")]
-
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -23,12 +21,8 @@ use landfall_model::LatLng;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde::Deserialize;
-use tokio::sync::Mutex;
 use tower_http::services::ServeDir;
 use url::Url;
-
-/// One browser at a time: a map that is drawn in software takes a whole core.
-static BROWSER: Mutex<()> = Mutex::const_new(());
 
 const RASTER_MAP: &str = r##"
 tiles = ["#map img.leaflet-tile"]
@@ -92,7 +86,7 @@ async fn serve() -> String {
         .route("/raster", page("/pages/raster.js", "/lib/leaflet/dist/leaflet.css"))
         .route("/canvas", page("/pages/canvas.js", "/lib/maplibre-gl/dist/maplibre-gl.css"))
         .route("/tiles/{z}/{x}/{y}", get(move || async move { ([(header::CONTENT_TYPE, "image/png")], tile) }))
-        .nest_service("/pages", ServeDir::new(here.join("tests/pages")))
+        .nest_service("/pages", ServeDir::new(here.join("tests/e2e/pages")))
         .nest_service("/lib", ServeDir::new(lib));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
@@ -212,7 +206,6 @@ fn canvas(lat: f64, lng: f64, zoom: f64, more: &str) -> Profile {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn on_tiles_pins_are_less_than_a_pixel_off() {
-    let _browser = BROWSER.lock().await;
     let page = open("/raster", profile(RASTER_MAP, [0.5, 1.0])).await;
     all("tiles", &page, &targets(pins(32)), 1.0).await;
     page.driver.clone().quit().await.unwrap();
@@ -220,7 +213,6 @@ async fn on_tiles_pins_are_less_than_a_pixel_off() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn on_a_canvas_pins_are_less_than_three_pixels_off() {
-    let _browser = BROWSER.lock().await;
     let page = open("/canvas", canvas(20.0, 10.0, 1.0, "")).await;
     all("canvas", &page, &targets(pins(16)), 3.0).await;
     // What is sent is where the agent believes the pin to be.
@@ -240,7 +232,6 @@ fn few() -> Vec<LatLng> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn maps_of_tiles_may_move_by_themselves_begin_close_and_be_small() {
-    let _browser = BROWSER.lock().await;
     let page = open("/raster", profile(RASTER_MAP, [0.5, 1.0])).await;
     let near = [(48.2, 16.4), (47.4, 8.5), (50.1, 14.4)].map(|(lat, lng)| LatLng::new(lat, lng).unwrap());
     for (name, address, targets) in [
@@ -257,7 +248,6 @@ async fn maps_of_tiles_may_move_by_themselves_begin_close_and_be_small() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn maps_on_a_canvas_may_move_by_themselves_begin_close_and_be_small() {
-    let _browser = BROWSER.lock().await;
     let near = [(48.2, 16.4), (40.4, -3.7), (59.3, 18.1)].map(|(lat, lng)| LatLng::new(lat, lng).unwrap());
     for (name, address, profile, targets) in [
         // The world is less high than the box that the map grows to.
@@ -280,7 +270,6 @@ async fn maps_on_a_canvas_may_move_by_themselves_begin_close_and_be_small() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_canvas_cannot_do_is_said() {
-    let _browser = BROWSER.lock().await;
     let page = open("/canvas?max=1", canvas(20.0, 10.0, 1.0, "")).await;
     // A pixel spans 39 km at zoom 1, and this map comes no closer.
     let error = map::place_pin(&page, LatLng::new(1.35, 103.8).unwrap(), 25_000.0).await.unwrap_err();

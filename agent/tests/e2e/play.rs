@@ -1,7 +1,5 @@
 //! Whole games in a real Chromium against the arena, with the real model: what `cargo xtask play` does.
 
-#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests too")]
-
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
@@ -18,11 +16,7 @@ use landfall_agent::{look, map};
 use landfall_model::{Bundle, Classifier, LatLng};
 use serde_json::Value;
 use thirtyfour::By;
-use tokio::sync::Mutex;
 use url::Url;
-
-/// One browser at a time: a software-drawn panorama takes a whole core.
-static BROWSER: Mutex<()> = Mutex::const_new(());
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures")
@@ -57,7 +51,6 @@ async fn open_arena(seed: u64) -> (Arena, Page) {
 
 #[test]
 fn plays_through_dialogs_and_slow_tiles_and_its_record_repeats() {
-    let _browser = BROWSER.blocking_lock();
     let runs = tempfile::tempdir().unwrap();
     let folder = runs.path().to_str().unwrap();
     let output = landfall(&[
@@ -131,7 +124,6 @@ fn plays_through_dialogs_and_slow_tiles_and_its_record_repeats() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn places_the_pin_anywhere_on_the_map() {
-    let _browser = BROWSER.lock().await;
     let (arena, page) = open_arena(5).await;
     for (lat, lng) in
         [(45.76, 4.83), (-54.8, -68.3), (78.2, 15.6), (-17.8, 179.97), (65.5, -179.9), (0.0, 0.0), (-45.9, 170.5)]
@@ -156,7 +148,6 @@ async fn places_the_pin_anywhere_on_the_map() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_does_not_hold_the_truth_before_the_guess() {
-    let _browser = BROWSER.lock().await;
     let (arena, page) = open_arena(7).await;
     let before = page.driver.source().await.unwrap();
     map::place_pin(&page, LatLng::new(10.0, 10.0).unwrap(), 25_000.0).await.unwrap();
@@ -173,7 +164,6 @@ async fn the_page_does_not_hold_the_truth_before_the_guess() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_session_is_said_and_is_the_surroundings_fault() {
-    let _browser = BROWSER.lock().await;
     let (arena, page) = open_arena(9).await;
     page.driver.clone().quit().await.unwrap();
     let error = look::around(&page, None).await.unwrap_err();
@@ -183,7 +173,6 @@ async fn a_lost_session_is_said_and_is_the_surroundings_fault() {
 
 #[test]
 fn another_count_than_the_pages_is_a_no_and_the_record_is_kept() {
-    let _browser = BROWSER.blocking_lock();
     let runs = tempfile::tempdir().unwrap();
     let folder = runs.path().to_str().unwrap();
     let output = landfall(&["play", "--json", "--seed", "1", "--rounds", "1", "--scale", "1000000", "--runs", folder]);
@@ -197,7 +186,6 @@ fn another_count_than_the_pages_is_a_no_and_the_record_is_kept() {
 
 #[test]
 fn games_follow_each_other() {
-    let _browser = BROWSER.blocking_lock();
     let runs = tempfile::tempdir().unwrap();
     let folder = runs.path().to_str().unwrap();
     let args = ["--seed", "1", "--rounds", "1", "--games", "2", "--pause", "0", "--bundle", "pocket", "--runs", folder];
@@ -215,7 +203,6 @@ fn games_follow_each_other() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_sends_the_guess_that_was_set_for_them() {
-    let _browser = BROWSER.lock().await;
     let (arena, mut page) = open_arena(11).await;
     let runs = tempfile::tempdir().unwrap();
     let options = PlayOptions {
@@ -254,7 +241,6 @@ async fn a_person_sends_the_guess_that_was_set_for_them() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pin_that_cannot_be_set_well_enough_is_not_sent() {
-    let _browser = BROWSER.lock().await;
     let (arena, page) = open_arena(13).await;
     // A message of the browser's own is put away.
     page.driver.execute("setTimeout(() => alert('Level up!'), 0)", vec![]).await.unwrap();

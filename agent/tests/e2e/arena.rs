@@ -1,5 +1,4 @@
 //! The arena over HTTP: whole games, what it keeps secret, its tiles and its errors.
-#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests too")]
 
 use std::io::Cursor;
 use std::path::Path;

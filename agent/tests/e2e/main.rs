@@ -1,0 +1,14 @@
+//! Whole games and commands, in a real Chromium, against the arena and against pages that the tests write.
+//!
+//! One program: it is linked once, and as many browsers play at a time as there are processor cores.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod arena;
+mod cli;
+mod fair;
+mod faults;
+mod frames;
+mod live;
+mod maps;
+mod play;
