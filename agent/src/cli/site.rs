@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use landfall_agent::failure::wrong;
-use landfall_agent::site::{BUILT_IN, Profile};
+use landfall_agent::site::{BUILT_IN, Profile, own};
 use url::Url;
 
 /// The profile to use, at `--base-url` where that is given, and the address to begin at; none is the arena.
@@ -26,10 +26,11 @@ fn site_of(site: Option<&str>, url: Option<&Url>) -> Result<String> {
         return Ok(site.to_owned());
     }
     let Some(host) = url.and_then(Url::host_str) else { return Ok("arena".to_owned()) };
-    for (name, _) in BUILT_IN {
-        if Profile::find(name)?.hosts.iter().any(|ours| ours == host) {
-            return Ok((*name).to_owned());
+    let built_in = BUILT_IN.iter().map(|(name, _)| (*name).to_owned());
+    for name in built_in.chain(own::folder().into_iter().flat_map(|folder| own::names(&folder))) {
+        if Profile::find(&name)?.hosts.iter().any(|ours| ours == host) {
+            return Ok(name);
         }
     }
-    Err(wrong(format!("no built-in site profile is for {host}; write one and name it with --site FILE")))
+    Err(wrong(format!("no site profile is for {host}; write one and name it with --site FILE")))
 }

@@ -7,11 +7,12 @@ pub mod distance;
 pub mod guard;
 mod guess_map;
 mod local;
+pub mod own;
 pub mod page;
 pub mod ways;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use landfall_model::LatLng;
@@ -198,7 +199,8 @@ pub const BUILT_IN: &[(&str, &str)] = &[
 ];
 
 impl Profile {
-    /// The built-in profile of this name, or the one in this file.
+    /// The built-in profile of this name, the user's own of this name, or the one in this file. An own one cannot take
+    /// a built-in's place, which says what is fair.
     ///
     /// # Errors
     /// When there is none, or the file is no profile.
@@ -206,15 +208,19 @@ impl Profile {
         if let Some((_, text)) = BUILT_IN.iter().find(|(built_in, _)| *built_in == name) {
             return Self::parse(text, name);
         }
-        if !Path::new(name).is_file() {
-            let names: Vec<_> = BUILT_IN.iter().map(|(name, _)| *name).collect();
+        let folder = own::folder().unwrap_or_default();
+        let file = own::file(&folder, name).unwrap_or_else(|| PathBuf::from(name));
+        if !file.is_file() {
+            let built_in = BUILT_IN.iter().map(|(name, _)| (*name).to_owned());
+            let names: Vec<String> = built_in.chain(own::names(&folder)).collect();
             return Err(wrong(format!(
                 "there is no site `{name}`; there are: {}, or give a profile's file",
                 names.join(", ")
             )));
         }
-        let text = std::fs::read_to_string(name).with_context(|| wrong(format!("cannot read {name}")))?;
-        Self::parse(&text, name)
+        let name = file.display().to_string();
+        let text = std::fs::read_to_string(&file).with_context(|| wrong(format!("cannot read {name}")))?;
+        Self::parse(&text, &name)
     }
 
     fn parse(text: &str, name: &str) -> Result<Self> {

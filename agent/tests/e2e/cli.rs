@@ -61,7 +61,7 @@ fn wrong_calls_are_2_and_missing_surroundings_3() {
         (vec!["replay", "--against", "nonesuch.json", nothing], vec![], 2, "nonesuch.json"),
         (vec!["play", "https://www.geoguessr.com/duels/5f0"], vec![], 2, "does not play there"),
         (vec!["play", "https://www.geoguessr.com/maps/world"], vec![], 2, "--i-own-this-account"),
-        (vec!["play", "https://example.org/"], vec![], 2, "no built-in site profile"),
+        (vec!["play", "https://example.org/"], vec![], 2, "no site profile is for example.org"),
         (
             vec!["play", "--games", "2", "--i-own-this-account", "https://www.geoguessr.com/maps/world"],
             vec![],
@@ -147,4 +147,25 @@ fn doctor_finds_everything_after_set_up() {
     let (code, out, _) = landfall(&["doctor"], &[("ORT_DYLIB_PATH", "/nowhere/libonnxruntime.so")]);
     assert_eq!(code, Some(1));
     assert!(out.contains("MISSING  ONNX Runtime"), "{out}");
+}
+
+#[test]
+fn profiles_of_ones_own_are_found_by_name_and_by_host_and_loosen_nothing() {
+    let config = tempfile::tempdir().unwrap();
+    let folder = config.path().join("profiles");
+    std::fs::create_dir(&folder).unwrap();
+    let mine = include_str!("../../profiles/arena.toml").replace("\"127.0.0.1\", \"localhost\"", "\"game.invalid\"");
+    std::fs::write(folder.join("mine.toml"), mine.replace("needs_consent = false", "needs_consent = true")).unwrap();
+    std::fs::write(folder.join("geoguessr.toml"), "nonsense").unwrap();
+    let environment = [("LANDFALL_CONFIG", config.path().to_str().unwrap())];
+    for (args, says) in [
+        (vec!["play", "--site", "mine", "http://game.invalid/"], "--i-own-this-account"),
+        (vec!["play", "http://game.invalid/"], "--i-own-this-account"),
+        (vec!["play", "--site", "yours", "http://game.invalid/"], "there are: arena, geoguessr, geoguessr, mine"),
+        // The built-in one, not the nonsense.
+        (vec!["play", "https://www.geoguessr.com/duels/5f0"], "does not play there"),
+    ] {
+        let (code, _, err) = landfall(&args, &environment);
+        assert!(code == Some(2) && err.contains(says), "{args:?}: {err}");
+    }
 }

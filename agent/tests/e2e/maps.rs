@@ -237,7 +237,7 @@ async fn maps_of_tiles_may_move_by_themselves_begin_close_and_be_small() {
         ("animated tiles", "/raster?animate&slow", few()),
         ("recentring tiles", "/raster?recentre&animate", few()),
         ("tiles between zooms", "/raster?snap=0", few()),
-        ("close tiles in a small box", "/raster?small&min=4&zoom=4&lat=46&lng=12", near.clone()),
+        ("close tiles in a small box", "/raster?small&min=4&zoom=4&lat=46&lng=12", near),
     ] {
         again(&page, address).await;
         all(name, &page, &targets, 1.0).await;
@@ -258,7 +258,7 @@ async fn maps_on_a_canvas_may_move_by_themselves_begin_close_and_be_small() {
             "close canvas in a small box",
             "/canvas?small&min=4&max=5&zoom=4&lat=46&lng=12",
             canvas(46.0, 12.0, 4.0, ""),
-            near.clone(),
+            near,
         ),
     ] {
         let page = open(address, profile).await;
