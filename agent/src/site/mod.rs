@@ -212,7 +212,8 @@ impl Profile {
         let file = own::file(&folder, name).unwrap_or_else(|| PathBuf::from(name));
         if !file.is_file() {
             let built_in = BUILT_IN.iter().map(|(name, _)| (*name).to_owned());
-            let names: Vec<String> = built_in.chain(own::names(&folder)).collect();
+            let is_own = |name: &String| !BUILT_IN.iter().any(|(built_in, _)| built_in == name);
+            let names: Vec<String> = built_in.chain(own::names(&folder).into_iter().filter(is_own)).collect();
             return Err(wrong(format!(
                 "there is no site `{name}`; there are: {}, or give a profile's file",
                 names.join(", ")

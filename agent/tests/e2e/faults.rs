@@ -151,13 +151,13 @@ fn assert_whole(game: &Game) {
     assert!(game.score.is_some() && game.score == game.page_score, "{game:?}");
 }
 
-fn is_alive(id: u32) -> bool {
+pub(crate) fn is_alive(id: u32) -> bool {
     let (id, mut system) = (Pid::from_u32(id), System::new());
     system.refresh_processes(ProcessesToUpdate::Some(&[id]), true);
     system.process(id).is_some_and(|process| process.status() != sysinfo::ProcessStatus::Zombie)
 }
 
-fn browser_id(driver: &WebDriver) -> u32 {
+pub(crate) fn browser_id(driver: &WebDriver) -> u32 {
     let id = driver.handle().capabilities().get("goog:processID").and_then(serde_json::Value::as_u64);
     u32::try_from(id.expect("chromedriver tells the browser's process")).unwrap()
 }

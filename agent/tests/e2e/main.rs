@@ -9,6 +9,7 @@ mod cli;
 mod fair;
 mod faults;
 mod frames;
+mod leaks;
 mod live;
 mod maps;
 mod play;
