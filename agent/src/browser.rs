@@ -1,6 +1,8 @@
 //! WebDriver sessions: a driver we start ourselves, or one that is running already.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -89,10 +91,11 @@ pub async fn open(options: &BrowserOptions) -> Result<WebDriver> {
                 .context(surroundings("the browser did not start; `landfall doctor` shows what is missing"))?
         }
     };
+    ours().extend(process(&driver).filter(|_| options.webdriver.is_none()));
     match fit_viewport(&driver, options.viewport).await {
         Ok(()) => Ok(driver),
         Err(error) => {
-            _ = driver.quit().await; // a session on another's server would stay open
+            bury(driver, options).await; // a session on another's server would stay open
             Err(error)
         }
     }
@@ -106,17 +109,41 @@ fn missing(what: &str) -> anyhow::Error {
 
 /// Ends a browser, with all that is left of it where it is our own and does not answer any more. Whether it answered.
 pub async fn bury(driver: WebDriver, options: &BrowserOptions) -> bool {
-    let id = driver.handle().capabilities().get("goog:processID").and_then(serde_json::Value::as_u64);
+    let id = process(&driver).filter(|_| options.webdriver.is_none());
     let answered = tokio::time::timeout(GOODBYE, driver.quit()).await.is_ok_and(|quit| quit.is_ok());
-    let Some(id) = id.filter(|_| !answered && options.webdriver.is_none()) else { return answered };
-    // A driver that is gone leaves its browser behind.
-    let id = sysinfo::Pid::from_u32(u32::try_from(id).unwrap_or(u32::MAX));
-    let mut system = sysinfo::System::new();
+    if let Some(id) = id {
+        ours().remove(&id);
+        if !answered {
+            kill(id);
+        }
+    }
+    answered
+}
+
+/// Browsers that we have started and not ended, by their processes.
+static OURS: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
+
+fn ours() -> MutexGuard<'static, BTreeSet<u32>> {
+    OURS.lock().unwrap_or_else(PoisonError::into_inner) // a set is whole whatever its holder did
+}
+
+/// Ends all browsers that are left, at once: when the program is stopped, their drivers go and leave them behind.
+pub fn kill_all() {
+    std::mem::take(&mut *ours()).into_iter().for_each(kill);
+}
+
+fn process(driver: &WebDriver) -> Option<u32> {
+    let id = driver.handle().capabilities().get("goog:processID").and_then(serde_json::Value::as_u64);
+    id.and_then(|id| u32::try_from(id).ok())
+}
+
+fn kill(id: u32) {
+    let (id, mut system) = (sysinfo::Pid::from_u32(id), sysinfo::System::new());
     system.refresh_processes(sysinfo::ProcessesToUpdate::Some(&[id]), true);
+    // Another process may have the number by now.
     if let Some(process) = system.process(id).filter(|process| process.name().to_string_lossy().contains("chrom")) {
         process.kill();
     }
-    answered
 }
 
 /// Window decorations differ between platforms and modes, so the size is corrected by what the page measures.

@@ -22,6 +22,7 @@ fn main() -> ExitCode {
     });
     // The driver that a session started is stopped by its guard, which must run before the process ends.
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    landfall_agent::browser::kill_all();
     match result {
         Some(Ok(())) => ExitCode::SUCCESS,
         Some(Err(error)) => {

@@ -277,7 +277,7 @@ async fn a_clock_that_runs_out_ends_the_round_and_not_the_game() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn small_large_and_fine_screens_take_the_pin() {
-    let ground = Ground::new(1, 0, |_| Fate::Answered).await;
+    let ground = Ground::new(2, 0, |_| Fate::Answered).await;
     for (viewport, pixel_ratio) in [((360, 640), 1.0), ((3840, 2160), 1.0), ((800, 800), 1.5)] {
         let options = BrowserOptions { viewport, pixel_ratio, ..BrowserOptions::default() };
         let page = ground.page(&[], options.clone()).await;
