@@ -109,7 +109,7 @@ fn a_broken_off_run_goes_on_to_the_same_encoder() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     write_index(dir);
-    must(dir, "embed --index DIR/index.csv --images . --out DIR/features");
+    must(dir, "embed --encoder model/bundles/desktop/bundle.json --index DIR/index.csv --images . --out DIR/features");
     let finetune = "finetune --recipe DIR/recipe.toml --index DIR/index.csv --images . --json";
     let straight = losses(&must(dir, &format!("{finetune} --out DIR/straight")));
     assert_eq!(straight.len(), 5);
@@ -149,7 +149,10 @@ fn a_broken_off_run_goes_on_to_the_same_encoder() {
     let learned_from = std::fs::read_to_string(dir.join("more-pictures/train/files.txt")).unwrap();
     assert!(learned_from.lines().count() == 9 && learned_from.contains("rome-colosseum"), "{learned_from}");
 
-    must(dir, "embed --index DIR/index.csv --images . --encoder DIR/straight/encoder.json --out DIR/student");
+    must(
+        dir,
+        "embed --encoder model/bundles/desktop/bundle.json --index DIR/index.csv --images . --encoder DIR/straight/encoder.json --out DIR/student",
+    );
     let rows = std::fs::read(dir.join("student/rows.f32")).unwrap();
     assert_eq!(rows.len(), 8 * 3 * 512 * 4);
     assert!(rows.chunks_exact(4).all(|x| f32::from_le_bytes(x.try_into().unwrap()).is_finite()));

@@ -119,7 +119,11 @@ fn plays_through_dialogs_and_slow_tiles_and_its_record_repeats() {
         views.iter().map(|view| format!("{record}/round_1/{}", view["file"].as_str().unwrap())).collect();
     let mut args = vec!["locate", "--json", "--one-place"];
     args.extend(files.iter().map(String::as_str));
-    assert_eq!(json(&landfall(&args))["top"], rounds[0]["top"]);
+    // A photograph is of no map: what the map's bounds add to the odds is not there.
+    let cells = |answer: &Value| -> Vec<Value> {
+        answer["top"].as_array().unwrap().iter().map(|top| top["cell"].clone()).collect()
+    };
+    assert_eq!(cells(&json(&landfall(&args))), cells(&rounds[0]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
