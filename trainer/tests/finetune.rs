@@ -136,7 +136,10 @@ fn a_broken_off_run_goes_on_to_the_same_encoder() {
     let index = std::fs::read_to_string(dir.join("index.csv")).unwrap();
     let further = "fixtures,fixtures/rounds/rome-colosseum/view_000.jpg,,,IT,,,rome,0,train,,\n";
     std::fs::write(dir.join("more.csv"), index + further).unwrap();
-    must(dir, "embed --whole --index DIR/more.csv --images . --out DIR/whole");
+    must(
+        dir,
+        "embed --encoder model/bundles/desktop/bundle.json --whole --index DIR/more.csv --images . --out DIR/whole",
+    );
     let more = "finetune --recipe DIR/more.toml --index DIR/more.csv --images . --json --out DIR/more --steps 2";
     let with = |features: &str| {
         let recipe = RECIPE.replace("[\"DIR/features\"]", features).replace("DIR/pictures", "DIR/more-pictures");
