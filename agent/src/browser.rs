@@ -1,8 +1,6 @@
 //! WebDriver sessions: a driver we start ourselves, or one that is running already.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -91,7 +89,6 @@ pub async fn open(options: &BrowserOptions) -> Result<WebDriver> {
                 .context(surroundings("the browser did not start; `landfall doctor` shows what is missing"))?
         }
     };
-    ours().extend(process(&driver).filter(|_| options.webdriver.is_none()));
     match fit_viewport(&driver, options.viewport).await {
         Ok(()) => Ok(driver),
         Err(error) => {
@@ -111,25 +108,21 @@ fn missing(what: &str) -> anyhow::Error {
 pub async fn bury(driver: WebDriver, options: &BrowserOptions) -> bool {
     let id = process(&driver).filter(|_| options.webdriver.is_none());
     let answered = tokio::time::timeout(GOODBYE, driver.quit()).await.is_ok_and(|quit| quit.is_ok());
-    if let Some(id) = id {
-        ours().remove(&id);
-        if !answered {
-            kill(id);
-        }
+    if !answered {
+        id.into_iter().for_each(kill);
     }
     answered
 }
 
-/// Browsers that we have started and not ended, by their processes.
-static OURS: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
-
-fn ours() -> MutexGuard<'static, BTreeSet<u32>> {
-    OURS.lock().unwrap_or_else(PoisonError::into_inner) // a set is whole whatever its holder did
-}
-
-/// Ends all browsers that are left, at once: when the program is stopped, their drivers go and leave them behind.
-pub fn kill_all() {
-    std::mem::take(&mut *ours()).into_iter().for_each(kill);
+/// The browsers that run below this program, by their processes. A driver that is stopped leaves its browser behind.
+pub fn running() -> Vec<u32> {
+    let (ours, mut system) = (sysinfo::Pid::from_u32(std::process::id()), sysinfo::System::new());
+    system.refresh_processes(sysinfo::ProcessesToUpdate::All, true);
+    let parent = |process: &sysinfo::Process| process.parent().and_then(|id| system.process(id));
+    let is_below = |process: &sysinfo::Process| {
+        std::iter::successors(parent(process), |above| parent(above)).any(|above| above.pid() == ours)
+    };
+    system.processes().values().filter(|process| is_below(process)).map(|process| process.pid().as_u32()).collect()
 }
 
 fn process(driver: &WebDriver) -> Option<u32> {
@@ -137,10 +130,10 @@ fn process(driver: &WebDriver) -> Option<u32> {
     id.and_then(|id| u32::try_from(id).ok())
 }
 
-fn kill(id: u32) {
+/// Ends a browser's process at once; does nothing when it is another's by now.
+pub fn kill(id: u32) {
     let (id, mut system) = (sysinfo::Pid::from_u32(id), sysinfo::System::new());
     system.refresh_processes(sysinfo::ProcessesToUpdate::Some(&[id]), true);
-    // Another process may have the number by now.
     if let Some(process) = system.process(id).filter(|process| process.name().to_string_lossy().contains("chrom")) {
         process.kill();
     }

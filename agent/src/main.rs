@@ -20,9 +20,10 @@ fn main() -> ExitCode {
             _ = tokio::signal::ctrl_c() => None,
         }
     });
+    let browsers = landfall_agent::browser::running();
     // The driver that a session started is stopped by its guard, which must run before the process ends.
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
-    landfall_agent::browser::kill_all();
+    browsers.into_iter().for_each(landfall_agent::browser::kill);
     match result {
         Some(Ok(())) => ExitCode::SUCCESS,
         Some(Err(error)) => {
