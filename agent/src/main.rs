@@ -4,7 +4,7 @@ mod cli;
 
 use std::process::ExitCode;
 
-use landfall_agent::failure;
+use landfall_agent::{browser, failure};
 
 fn main() -> ExitCode {
     let runtime = match tokio::runtime::Runtime::new() {
@@ -15,21 +15,24 @@ fn main() -> ExitCode {
         }
     };
     let result = runtime.block_on(async {
+        // Looked for while the command still runs: once it is dropped its drivers go, and leave their browsers behind.
+        let stopped = async { tokio::signal::ctrl_c().await.map(|()| browser::running()).unwrap_or_default() };
         tokio::select! {
-            result = cli::run() => Some(result),
-            _ = tokio::signal::ctrl_c() => None,
+            result = cli::run() => Ok(result),
+            browsers = stopped => Err(browsers),
         }
     });
-    let browsers = landfall_agent::browser::running();
     // The driver that a session started is stopped by its guard, which must run before the process ends.
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
-    browsers.into_iter().for_each(landfall_agent::browser::kill);
     match result {
-        Some(Ok(())) => ExitCode::SUCCESS,
-        Some(Err(error)) => {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) => {
             eprintln!("landfall: {}", failure::sentence(&error));
             ExitCode::from(failure::exit_code(&error))
         }
-        None => ExitCode::from(130), // Ctrl-C; what was recorded until then stays
+        Err(browsers) => {
+            browsers.into_iter().for_each(browser::kill);
+            ExitCode::from(130) // Ctrl-C; what was recorded until then stays
+        }
     }
 }
