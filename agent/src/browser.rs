@@ -114,7 +114,7 @@ pub async fn bury(driver: WebDriver, options: &BrowserOptions) -> bool {
     answered
 }
 
-/// The browsers that run below this program, by their processes. A driver that is stopped leaves its browser behind.
+/// The processes below this program, browsers among them: a driver that is stopped leaves its browser behind.
 pub fn running() -> Vec<u32> {
     let (ours, mut system) = (sysinfo::Pid::from_u32(std::process::id()), sysinfo::System::new());
     system.refresh_processes(sysinfo::ProcessesToUpdate::All, true);
@@ -125,7 +125,8 @@ pub fn running() -> Vec<u32> {
     system.processes().values().filter(|process| is_below(process)).map(|process| process.pid().as_u32()).collect()
 }
 
-fn process(driver: &WebDriver) -> Option<u32> {
+/// The browser's process, where the driver tells it.
+pub fn process(driver: &WebDriver) -> Option<u32> {
     let id = driver.handle().capabilities().get("goog:processID").and_then(serde_json::Value::as_u64);
     id.and_then(|id| u32::try_from(id).ok())
 }

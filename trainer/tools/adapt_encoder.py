@@ -2,11 +2,12 @@
 """Teaches CLIP's image encoder streets: a low-rank adapter for every layer, learned together with a head.
 
     python3 -m pip install numpy onnx pillow safetensors torch
-    python3 trainer/tools/adapt_encoder.py --index index.csv --images photos --split train --out runs/adapted
+    python3 trainer/tools/adapt_encoder.py --network encoder.onnx --index index.csv --images photos --split train \\
+        --out runs/adapted
 
 Writes `adapter.safetensors` and `encoder.json`, which `landfall-train embed --encoder` takes; the head is thrown away,
-`landfall-train fit` makes the one that is kept. Wants a GPU: the desktop bundle's took three minutes of an H100 and
-25 GB of its memory, a step on a processor takes minutes.
+`landfall-train fit` makes the one that is kept. Wants a GPU: the desktop bundle's took two and a half minutes of an
+H100, a step on a processor takes minutes.
 
 The frozen weights are those of the int8 network as floats; activations are not rounded. LoRA: Hu et al.,
 arXiv:2106.09685. Labels, cells and views are those of trainer/recipes/desktop.toml.

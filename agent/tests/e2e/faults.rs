@@ -1,7 +1,7 @@
 //! What breaks while a game is played, in a real Chromium: the game goes on where it can, and nothing is guessed
 //! blindly where it cannot.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -48,7 +48,7 @@ impl Ground {
         seconds_a_round: u32,
         rule: impl Fn(&str) -> Fate + Send + Sync + 'static,
     ) -> Self {
-        let rounds = RoundSource::Fixtures(Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures"));
+        let rounds = RoundSource::Fixtures(crate::fixtures());
         let options = ArenaOptions { seed: Some(3), rounds_per_game, ..ArenaOptions::new(rounds) };
         let arena = Arena::start(options).await.unwrap();
         let guesses = Arc::new(AtomicUsize::new(0));
@@ -157,18 +157,13 @@ pub(crate) fn is_alive(id: u32) -> bool {
     system.process(id).is_some_and(|process| process.status() != sysinfo::ProcessStatus::Zombie)
 }
 
-pub(crate) fn browser_id(driver: &WebDriver) -> u32 {
-    let id = driver.handle().capabilities().get("goog:processID").and_then(serde_json::Value::as_u64);
-    u32::try_from(id.expect("chromedriver tells the browser's process")).unwrap()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_driver_that_is_killed_is_replaced_and_leaves_no_browser_behind() {
     let ground = Ground::new(1, 0, |_| Fate::Answered).await;
     let mut id = 0;
     let game = ground
         .play(&[], async |driver| {
-            id = browser_id(&driver);
+            id = browser::process(&driver).unwrap();
             tokio::spawn(async move {
                 tokio::time::sleep(Duration::from_millis(1200)).await;
                 let mut system = System::new();

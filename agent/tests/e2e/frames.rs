@@ -73,7 +73,7 @@ fn play(profile: &Path, url: &str, runs: &Path) -> Output {
 #[tokio::test(flavor = "multi_thread")]
 async fn plays_within_frames_by_words_and_roles() {
     let dir = tempfile::tempdir().unwrap();
-    let rounds = RoundSource::Fixtures(Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures"));
+    let rounds = RoundSource::Fixtures(crate::fixtures());
     let first_shows = Dialogs { consent: true, interstitial: true };
     let options = ArenaOptions { seed: Some(1), rounds_per_game: 2, first_shows, ..ArenaOptions::new(rounds) };
     let arena = Arena::start(options).await.unwrap();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use landfall_agent::browser::{self, BrowserOptions};
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, Signal, System, UpdateKind};
 
-use crate::faults::{browser_id, is_alive};
+use crate::faults::is_alive;
 
 /// Processes that have inherited this mark.
 fn marked(mark: &str) -> Vec<String> {
@@ -69,7 +69,7 @@ fn no_browser_is_left_after_a_panic() {
     let panics = std::thread::spawn(move || {
         tokio::runtime::Runtime::new().unwrap().block_on(async {
             let driver = browser::open(&BrowserOptions::default()).await.unwrap();
-            send.send(browser_id(&driver)).unwrap();
+            send.send(browser::process(&driver).unwrap()).unwrap();
             panic!("on purpose");
         });
     });

@@ -8,7 +8,7 @@ use landfall_agent::arena::{Arena, ArenaOptions, Dialogs, RoundSource, Structure
 use serde_json::Value;
 
 async fn arena(structure: Structure, seed: u64) -> Arena {
-    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures");
+    let fixtures = crate::fixtures();
     let options = ArenaOptions {
         structure,
         seed: Some(seed),

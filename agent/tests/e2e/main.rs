@@ -13,3 +13,8 @@ mod leaks;
 mod live;
 mod maps;
 mod play;
+
+/// The rounds that come with the project.
+fn fixtures() -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures")
+}

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
 
+use crate::fixtures;
 use landfall_agent::area::Area;
 use landfall_agent::arena::{Arena, ArenaOptions, RoundSource};
 use landfall_agent::browser::{self, BrowserOptions};
@@ -17,10 +18,6 @@ use landfall_model::{Bundle, Classifier, LatLng};
 use serde_json::Value;
 use thirtyfour::By;
 use url::Url;
-
-fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures")
-}
 
 fn landfall(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_landfall")).args(args).output().unwrap()

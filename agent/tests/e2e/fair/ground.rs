@@ -129,7 +129,7 @@ impl Drop for Ground {
 
 impl Ground {
     pub(crate) async fn new(forward: Value) -> Self {
-        let rounds = RoundSource::Fixtures(Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures"));
+        let rounds = RoundSource::Fixtures(crate::fixtures());
         // The first round of this seed is a panorama, which is turned with keys.
         let options = ArenaOptions { seed: Some(3), rounds_per_game: 2, ..ArenaOptions::new(rounds) };
         let arena = Arena::start(options).await.unwrap();
