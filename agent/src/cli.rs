@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use landfall_agent::arena::Structure;
 use landfall_agent::replay::From;
+use landfall_agent::think::MIN_GAIN;
 use landfall_model::MapScale;
 use url::Url;
 
@@ -84,6 +85,9 @@ struct Play {
     /// Seconds that a round may take: rather fewer views than more time. A clock on the page counts too
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     time_budget: Option<f64>,
+    /// Points that another view must promise to be taken: two to eight views where the view turns
+    #[arg(long, value_name = "POINTS", default_value_t = MIN_GAIN, value_parser = points)]
+    min_gain: f64,
     /// Folder for the record
     #[arg(long, default_value = "runs")]
     runs: PathBuf,
@@ -220,6 +224,11 @@ fn seconds(text: &str) -> Result<f64, String> {
 fn kilometres(text: &str) -> Result<f64, String> {
     let kilometres = text.parse().ok().filter(|kilometres: &f64| *kilometres > 0.0);
     kilometres.ok_or_else(|| format!("`{text}` is not a number of kilometres above 0"))
+}
+
+fn points(text: &str) -> Result<f64, String> {
+    let points = text.parse().ok().filter(|points: &f64| (0.0..=5000.0).contains(points));
+    points.ok_or_else(|| format!("`{text}` is not a number of points, 0 to 5000"))
 }
 
 fn scale(text: &str) -> Result<MapScale, String> {

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use landfall_model::{Classifier, MapScale, preprocess};
+use landfall_model::{Classifier, MapScale};
 use serde::Serialize;
 
 use crate::area::Area;
 use crate::browser::BrowserOptions;
-use crate::decide::{Answer, Question, decide};
 use crate::failure::{Exit, exit_code, sentence};
 use crate::record::{self, FORMAT, Map, Pin, Recorder, Round, Seconds, View};
 use crate::site::guard;
 use crate::site::page::{After, Guessed, Page};
+use crate::think::Mind;
 use crate::{look, map};
 
 /// A game as it stands: rounds played so far.
@@ -68,6 +68,8 @@ pub struct PlayOptions {
     pub sender: Sender,
     /// How long a round may take; a clock that the page shows counts too.
     pub time_budget: Option<Duration>,
+    /// A view that promises fewer points is not taken.
+    pub min_gain: f64,
 }
 
 /// Who sends the guess, once the pin is set.
@@ -122,6 +124,7 @@ pub async fn play(
         page_score: None,
         record: recorder.dir.clone(),
     };
+    let mind = Mind { classifier, map: game.map.clone(), min_gain: options.min_gain };
     record::write_json(&recorder.dir.join("game.json"), &game)?;
     let kept = || format!("the rounds played so far are in {}", recorder.dir.display());
     let mut n = 1;
@@ -129,7 +132,7 @@ pub async fn play(
         // Where the game goes on, should the page be lost.
         let address = page.address().await.with_context(kept)?;
         let mut sent = false;
-        let player = Player { page, classifier: &classifier, recorder: &recorder, map: &game.map, options };
+        let player = Player { page, mind: &mind, recorder: &recorder, options };
         let next = match player.round(n, &mut sent, &mut told).await {
             Ok((round, guessed)) => {
                 told(News::Over(&round));
@@ -191,9 +194,8 @@ impl Game {
 
 struct Player<'a> {
     page: &'a Page,
-    classifier: &'a Arc<Classifier>,
+    mind: &'a Mind,
     recorder: &'a Recorder,
-    map: &'a Map,
     options: &'a PlayOptions,
 }
 
@@ -203,7 +205,7 @@ impl Player<'_> {
         let start = Instant::now();
         let url = guard::bare(&self.page.address().await?);
         let dir = self.recorder.round_dir(n)?;
-        let views = look::around(self.page, self.options.time_budget).await?;
+        let views = look::around(self.page, self.mind, self.options.time_budget).await?;
         let looked = start.elapsed();
 
         let mut round = Round {
@@ -213,10 +215,10 @@ impl Player<'_> {
             n: Some(n),
             url: Some(url.into()),
             profile: Some(self.page.profile.id()),
-            map: self.map.clone(),
+            map: self.mind.map.clone(),
             pano: None,
             views: Vec::new(),
-            bundle: Some(self.classifier.bundle.manifest.id()),
+            bundle: Some(self.mind.classifier.bundle.manifest.id()),
             top: Vec::new(),
             guess: None,
             place: None,
@@ -230,17 +232,16 @@ impl Player<'_> {
             page_score: None,
             seconds: None,
         };
-        for view in &views {
-            let file = record::view_file(view.heading);
-            record::write(&dir.join(&file), &view.jpeg)?;
-            round.views.push(View { file, heading: view.heading, logits: None });
+        let mut rows = Vec::new();
+        for look::View { heading, jpeg, logits } in views {
+            let file = record::view_file(heading);
+            let of_logits = file.replace(".jpg", ".f32");
+            record::write(&dir.join(&file), &jpeg)?;
+            record::write(&dir.join(&of_logits), &record::logits_to_bytes(&logits))?;
+            round.views.push(View { file, heading, logits: Some(of_logits) });
+            rows.push(logits);
         }
-        let (logits, answer) = self.think(views).await?;
-        for (view, row) in round.views.iter_mut().zip(&logits) {
-            let file = view.file.replace(".jpg", ".f32");
-            record::write(&dir.join(&file), &record::logits_to_bytes(row))?;
-            view.logits = Some(file);
-        }
+        let answer = self.mind.answer(&rows)?;
         round.top = answer.top;
         round.guess = Some(answer.pin.at);
         round.place = Some(answer.place.description);
@@ -281,17 +282,5 @@ impl Player<'_> {
         });
         record::write_json(&dir.join("round.json"), &round)?;
         Ok((round, guessed))
-    }
-
-    async fn think(&self, views: Vec<look::View>) -> Result<(Vec<Vec<f32>>, Answer)> {
-        let (classifier, map) = (Arc::clone(self.classifier), self.map.clone());
-        tokio::task::spawn_blocking(move || {
-            let pictures =
-                views.iter().map(|view| preprocess::from_bytes(&view.jpeg)).collect::<Result<Vec<_>, _>>()?;
-            let logits = classifier.logits(&pictures)?;
-            let answer = decide(&classifier.bundle, &logits, Question::Round(&map))?;
-            Ok((logits, answer))
-        })
-        .await?
     }
 }

@@ -14,3 +14,4 @@ pub mod map;
 pub mod record;
 pub mod replay;
 pub mod site;
+pub mod think;

@@ -1,8 +1,11 @@
 //! Looking around: wait until the view stands still, take its picture, turn, again.
 
+mod finish;
+
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use image::RgbImage;
 use image::codecs::jpeg::JpegEncoder;
 use landfall_model::preprocess;
 
@@ -10,6 +13,7 @@ use crate::failure::surroundings;
 use crate::hands::{self, Pixel};
 use crate::site::page::{Found, Page};
 use crate::site::ways::Ways;
+use crate::think::{Mind, Thought};
 
 /// One view as it is recorded and classified: the JPEG, not what it was made from, so that a record repeats.
 #[derive(Clone, Debug)]
@@ -18,45 +22,90 @@ pub struct View {
     pub heading: f64,
     /// JPEG file.
     pub jpeg: Vec<u8>,
+    /// What the classifier makes of it, one number a cell.
+    pub logits: Vec<f32>,
 }
 
-/// Headings that are looked at where the view turns, in degrees.
-pub const HEADINGS: [f64; 4] = [0.0, 90.0, 180.0, 270.0];
+/// Headings that are looked at where the view turns, in degrees: all around, then in between, each a short way from the
+/// one before. The second half is for places that are still hard to tell.
+pub const HEADINGS: [f64; 8] = [0.0, 90.0, 180.0, 270.0, 315.0, 405.0, 495.0, 585.0];
 
 const JPEG_QUALITY: u8 = 94;
 /// A heading that the page tells may be off by this many degrees before it is corrected.
 const TOLERANCE: f64 = 3.0;
 
+/// A coarse picture may be one that is still loading: a finer one is waited for so long.
+const COARSE: Duration = Duration::from_millis(1500);
+
 /// What is left of a timed round's time for thinking, setting the pin and sending the guess.
 const RESERVE: Duration = Duration::from_secs(10);
 
-/// Pictures of the view in all directions, or of the one there is; fewer where a round's `budget`, or the time that the
-/// page's clock shows, would not suffice.
+/// Pictures of the view in as many directions as promise enough points, or of the one there is, and what the classifier
+/// makes of them; fewer where a round's `budget`, or the time that the page's clock shows, would not suffice.
 ///
 /// # Errors
-/// When the view does not come to rest, or the session fails.
-pub async fn around(page: &Page, budget: Option<Duration>) -> Result<Vec<View>> {
+/// When the view does not come to rest, or the session or the classifier fails.
+pub async fn around(page: &Page, mind: &Mind, budget: Option<Duration>) -> Result<Vec<View>> {
     let clock = page.read(&page.profile.look.clock).await?.and_then(|text| seconds(&text));
     let time = budget.into_iter().chain(clock).min().map(|time| time.saturating_sub(RESERVE));
     let hidden = Hidden::over(page).await?;
-    let views = look(page, time).await;
+    let mut views = Views { mind, seen: Vec::new(), latest: None };
+    let looked = look(page, &mut views, time).await;
     hidden.restore(page).await?;
-    views
+    looked?;
+    views.all().await
 }
 
-async fn look(page: &Page, time: Option<Duration>) -> Result<Vec<View>> {
+/// Views as they come: the latest is thought about while the page turns to the next.
+struct Views<'a> {
+    mind: &'a Mind,
+    seen: Vec<View>,
+    latest: Option<(View, Thought)>,
+}
+
+impl Views<'_> {
+    async fn add(&mut self, heading: f64, picture: RgbImage) -> Result<()> {
+        self.finish().await?;
+        let jpeg = jpeg(&finish::without_bars(picture))?;
+        let thought = self.mind.begin(&jpeg);
+        self.latest = Some((View { heading: heading.rem_euclid(360.0), jpeg, logits: Vec::new() }, thought));
+        Ok(())
+    }
+
+    /// Whether another is worth its time, by all but the latest, which is not waited for.
+    fn want_more(&self) -> Result<bool> {
+        let known: Vec<Vec<f32>> = self.seen.iter().map(|view| view.logits.clone()).collect();
+        Ok(known.is_empty() || self.mind.wants_more(&known, known.len() + 1)?)
+    }
+
+    async fn finish(&mut self) -> Result<()> {
+        if let Some((mut view, thought)) = self.latest.take() {
+            view.logits = thought.end().await?;
+            self.seen.push(view);
+        }
+        Ok(())
+    }
+
+    async fn all(mut self) -> Result<Vec<View>> {
+        self.finish().await?;
+        Ok(self.seen)
+    }
+}
+
+async fn look(page: &Page, views: &mut Views<'_>, time: Option<Duration>) -> Result<()> {
     let begin = Instant::now();
     if let Some(photo) = page.find(&page.profile.look.photo).await? {
-        return Ok(vec![View { heading: HEADINGS[0], jpeg: jpeg(&still(page, &photo).await?)? }]);
+        let (picture, _) = finished(page, &photo).await?;
+        return views.add(HEADINGS[0], picture).await;
     }
     let view = page.find(&page.profile.look.view).await?.ok_or_else(|| surroundings("the page shows no view"))?;
-    let first = still(page, &view).await?;
-    let mut views = vec![View { heading: HEADINGS[0], jpeg: jpeg(&first)? }];
+    let (picture, first) = finished(page, &view).await?;
+    views.add(HEADINGS[0], picture).await?;
     let (start, mut turned) = (shown_heading(page).await?, 0.0);
     let mut last = Instant::now();
-    for heading in &HEADINGS[1..] {
+    for (n, heading) in HEADINGS.iter().enumerate().skip(1) {
         // Another view takes about as long as the last; rather fewer views than no guess.
-        if time.is_some_and(|time| begin.elapsed() + last.elapsed() > time) {
+        if time.is_some_and(|time| begin.elapsed() + last.elapsed() > time) || !views.want_more()? {
             break;
         }
         last = Instant::now();
@@ -74,17 +123,34 @@ async fn look(page: &Page, time: Option<Duration>) -> Result<Vec<View>> {
                 break;
             }
         }
-        if views.len() == 1 && png == first {
-            return Ok(views); // it does not turn
+        if n == 1 && png == first {
+            return Ok(()); // it does not turn
         }
         if (heading - turned).abs() > TOLERANCE {
             return Err(surroundings(format!(
                 "the view does not turn as expected: to {turned:.0}° instead of {heading}°"
             )));
         }
-        views.push(View { heading: turned.rem_euclid(360.0), jpeg: jpeg(&png)? });
+        views.add(turned, decoded(&png)?).await?;
     }
-    Ok(views)
+    Ok(())
+}
+
+/// The first picture of a round, decoded and as PNG: once the view rests, shows something, and as sharp as it gets.
+async fn finished(page: &Page, view: &Found) -> Result<(RgbImage, Vec<u8>)> {
+    let start = Instant::now();
+    let mut coarse = None;
+    loop {
+        let png = still(page, view).await?;
+        let picture = decoded(&png)?;
+        if finish::is_blank(&picture) {
+            if start.elapsed() > page.patience() {
+                return Err(surroundings(format!("the view stays blank (waited {} s)", page.profile.patience_s)));
+            }
+        } else if !finish::is_soft(&picture) || coarse.get_or_insert_with(Instant::now).elapsed() > COARSE {
+            return Ok((picture, png));
+        }
+    }
 }
 
 /// A picture of the view once two in a row are the same.
@@ -155,10 +221,13 @@ fn difference(degrees: f64) -> f64 {
     (degrees + 180.0).rem_euclid(360.0) - 180.0
 }
 
-fn jpeg(png: &[u8]) -> Result<Vec<u8>> {
-    let picture = preprocess::from_bytes(png).context("the browser's screenshot is no picture")?;
+fn decoded(png: &[u8]) -> Result<RgbImage> {
+    preprocess::from_bytes(png).context("the browser's screenshot is no picture")
+}
+
+fn jpeg(picture: &RgbImage) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY).encode_image(&picture)?;
+    JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY).encode_image(picture)?;
     Ok(bytes)
 }
 

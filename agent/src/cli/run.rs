@@ -85,6 +85,7 @@ async fn play(args: Play) -> Result<()> {
         max_pin_error_m: args.max_pin_error * 1000.0,
         sender: if args.assist { Sender::Person } else { Sender::Agent },
         time_budget: args.time_budget.map(Duration::from_secs_f64),
+        min_gain: args.min_gain,
     };
     let games = Games { url, count: args.games, pause: Duration::from_secs_f64(args.pause), json: args.json };
     let (driver, played) = match Page::open(driver.clone(), profile, &games.url, consent).await {

@@ -24,6 +24,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::projection::Projection;
+use super::view::check;
 use super::wheel::{Turns, room};
 use super::{COARSE_M, FINE_M, MARGIN, Placed, WHEEL_IN};
 use crate::failure::surroundings;
@@ -47,6 +48,9 @@ const PIN_PATIENCE: Duration = Duration::from_millis(1500);
 /// Zooms in on the place and clicks it.
 pub(super) async fn place_pin(page: &Page, view: StartView, wanted: LatLng, max_error_m: f64) -> Result<Placed> {
     let mut map = Map::begin(page, view).await?;
+    if page.is_new_map() {
+        check(page, view, map.projection).await?;
+    }
     map.bring(wanted).await?;
     map.zoom_in(wanted).await?;
     map.bring(wanted).await?; // what was held by a pole may be free now
@@ -73,9 +77,16 @@ pub(super) async fn place_pin(page: &Page, view: StartView, wanted: LatLng, max_
     Ok(Placed { at, click, metres_per_pixel })
 }
 
+/// Moves the mouse over the map, which may make it grow, and waits until it rests.
+pub(super) async fn begin(page: &Page) -> Result<Seen> {
+    let canvas = page.rect(&page.profile.map.canvas, "guess map").await?;
+    page.hover(canvas.centre()).await?;
+    rest(page).await
+}
+
 /// What the page shows of its map: its box, and the point of the pin.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
-struct Seen {
+pub(super) struct Seen {
     canvas: Rect,
     pin: Option<Pixel>,
 }
@@ -102,9 +113,7 @@ struct Map<'a> {
 
 impl<'a> Map<'a> {
     async fn begin(page: &'a Page, view: StartView) -> Result<Self> {
-        let canvas = page.rect(&page.profile.map.canvas, "guess map").await?;
-        page.hover(canvas.centre()).await?; // the map grows under the mouse
-        let seen = rest(page).await?;
+        let seen = begin(page).await?;
         if seen.pin.is_some() {
             return Err(surroundings(
                 "the guess map has a pin already, so its view is not the one a round begins with: reload the page",

@@ -1,9 +1,11 @@
 //! Placing the pin: from a place to a click on the guess map, and back from the pin to the place.
 
 mod canvas;
+pub mod land;
 pub mod projection;
 mod raster;
 pub mod tiles;
+pub mod view;
 mod wheel;
 
 use anyhow::Result;

@@ -106,6 +106,11 @@ impl MapLocators {
         self.view.as_ref().map_or(MapKind::Tiles, |view| MapKind::Canvas(*view.get_ref()))
     }
 
+    /// Where in the profile the view stands, in bytes.
+    pub(super) fn view_at(&self) -> usize {
+        self.view.as_ref().map_or(0, |view| view.span().start)
+    }
+
     /// What is wrong with it other than its selectors, and where in the profile that is, in bytes.
     pub(super) fn fault(&self) -> Option<(usize, String)> {
         let start = self.canvas.spans().next().map_or(0, |(_, at)| at);

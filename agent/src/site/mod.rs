@@ -260,6 +260,11 @@ impl Profile {
         format!("{name}, line {line}")
     }
 
+    /// Where the profile says what its guess map shows at first, for messages.
+    pub fn line_of_view(&self) -> String {
+        self.line(self.map.view_at())
+    }
+
     /// What may be looked for before a guess, by its name in the profile.
     pub fn roles_before_a_guess(&self) -> Vec<(&'static str, &Ways)> {
         self.roles().into_iter().filter(|(role, _)| !role.starts_with("result.")).collect()

@@ -5,6 +5,7 @@
 
 mod dom;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -41,6 +42,8 @@ pub struct Page {
     consent: Consent,
     /// Whether scripts now run in a frame of the page.
     in_frame: Mutex<bool>,
+    /// Whether what the guess map shows at first has been looked at.
+    map_is_known: AtomicBool,
 }
 
 /// Proof that the guess of this round has been sent.
@@ -113,10 +116,15 @@ impl Page {
     /// When it is refused or does not load.
     pub async fn open(driver: WebDriver, profile: Profile, address: &Url, consent: Consent) -> Result<Self> {
         guard::check(&profile, address, consent)?;
-        let page = Self { driver, profile, consent, in_frame: Mutex::new(false) };
+        let page = Self { driver, profile, consent, in_frame: Mutex::new(false), map_is_known: AtomicBool::new(false) };
         page.check_selectors().await?;
         page.go(address).await?;
         Ok(page)
+    }
+
+    /// Whether this is asked for the first time: the guess map's view is checked once.
+    pub fn is_new_map(&self) -> bool {
+        !self.map_is_known.swap(true, Ordering::Relaxed)
     }
 
     /// Goes to another address of the site, if fair play allows.

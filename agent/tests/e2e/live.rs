@@ -57,7 +57,7 @@ async fn plays_to_the_end(structure: Structure) {
         let picture = |view: &Value| std::fs::read(folder.join(view["file"].as_str().unwrap())).unwrap();
         let pictures: BTreeSet<Vec<u8>> = views.iter().map(picture).collect();
         assert_eq!(pictures.len(), views.len(), "each view is another: {round}");
-        turned += usize::from(views.len() == 4);
+        turned += usize::from(views.len() > 1);
     }
     assert!((1..5).contains(&turned), "choose a seed with both kinds, this one has {turned} panoramas");
     assert_eq!((game["score"].as_u64(), game["page_score"].as_u64()), (Some(sum), Some(sum)));

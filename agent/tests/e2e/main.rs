@@ -11,6 +11,7 @@ mod faults;
 mod frames;
 mod leaks;
 mod live;
+mod look;
 mod maps;
 mod play;
 

@@ -11,6 +11,13 @@ function graticule() {
   return { type: "MultiLineString", coordinates: [...meridians, ...parallels] };
 }
 
+/** The land of the world, coarse. */
+async function land() {
+  await import("/lib/topojson-client/dist/topojson-client.js");
+  const world = await (await fetch("/lib/world-atlas/land-110m.json")).json();
+  return globalThis.topojson.feature(world, world.objects.land);
+}
+
 const start = { center: [number("lng", 10), number("lat", 20)], zoom: number("zoom", 1) };
 const map = new maplibregl.Map({
   container: "map",
@@ -23,9 +30,13 @@ const map = new maplibregl.Map({
   fadeDuration: 0,
   style: {
     version: 8,
-    sources: { world: { type: "geojson", data: graticule() } },
+    sources: {
+      world: { type: "geojson", data: graticule() },
+      ...(options.has("land") && { land: { type: "geojson", data: await land() } }),
+    },
     layers: [
       { id: "sea", type: "background", paint: { "background-color": "#cde" } },
+      ...(options.has("land") ? [{ id: "land", type: "fill", source: "land", paint: { "fill-color": "#eec" } }] : []),
       { id: "graticule", type: "line", source: "world", paint: { "line-color": "#456" } },
     ],
   },

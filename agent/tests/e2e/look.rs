@@ -1,0 +1,119 @@
+//! Looking around in a real Chromium: how many views are taken, and that none is taken too early.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::header;
+use axum::response::Html;
+use axum::routing::get;
+use image::RgbImage;
+use landfall_agent::area::Area;
+use landfall_agent::arena::{Arena, ArenaOptions, RoundSource};
+use landfall_agent::browser::{self, BrowserOptions};
+use landfall_agent::look::{self, HEADINGS};
+use landfall_agent::record::Map;
+use landfall_agent::site::Profile;
+use landfall_agent::site::guard::Consent;
+use landfall_agent::site::page::Page;
+use landfall_agent::think::Mind;
+use landfall_model::{Bundle, Classifier, MapScale};
+use url::Url;
+
+/// What thinks about the World map with the small bundle, and wants views that promise so many points.
+pub(crate) fn mind(min_gain: f64) -> Mind {
+    let classifier = Arc::new(Classifier::load(Bundle::find("pocket").unwrap()).unwrap());
+    let map = Map { name: "World".into(), scale_m: MapScale::WORLD, area: Area::default() };
+    Mind { classifier, map, min_gain }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn as_many_views_are_taken_as_are_worth_it() {
+    let rounds = tempfile::tempdir().unwrap();
+    let (from, to) = (crate::fixtures().join("rounds/new-forest-track"), rounds.path().join("rounds/panorama"));
+    std::fs::create_dir_all(&to).unwrap();
+    for file in std::fs::read_dir(from).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
+    }
+    let source = RoundSource::Fixtures(rounds.path().to_owned());
+    let arena = Arena::start(ArenaOptions { rounds_per_game: 1, ..ArenaOptions::new(source) }).await.unwrap();
+    let options = BrowserOptions { viewport: (480, 400), ..BrowserOptions::default() };
+    let driver = browser::open(&options).await.unwrap();
+    let url = Url::parse(arena.url()).unwrap();
+    let page = Page::open(driver, Profile::find("arena").unwrap(), &url, Consent::default()).await.unwrap();
+    page.await_round().await.unwrap();
+
+    let all = look::around(&page, &mind(0.0), None).await.unwrap();
+    assert_eq!(all.len(), HEADINGS.len());
+    for (view, heading) in all.iter().zip(HEADINGS) {
+        let apart = (view.heading - heading + 180.0).rem_euclid(360.0) - 180.0;
+        assert!(apart.abs() <= 3.0, "{} instead of {heading}", view.heading);
+    }
+    assert!(all.windows(2).all(|two| two[0].jpeg != two[1].jpeg && two[0].logits != two[1].logits));
+    let few = look::around(&page, &mind(5000.0), None).await.unwrap();
+    assert_eq!(few.len(), 2, "the second is taken while the first is thought about");
+    browser::bury(page.driver, &options).await;
+    arena.stop().await;
+}
+
+/// A page whose view is drawn late, coarsely at first, and between black bars.
+const SLOW: &str = r##"<!doctype html><title>A view that takes its time</title>
+<style>body { margin: 0 } canvas { display: block }</style>
+<canvas id="view" width="760" height="520"></canvas>
+<div id="map" style="position: fixed; right: 0; bottom: 0; width: 40px; height: 30px"></div><button id="guess">Guess</button>
+<script>
+  const picture = new Image(), pen = document.getElementById("view").getContext("2d");
+  const small = new OffscreenCanvas(80, 60);
+  const draw = (from) => {
+    pen.fillRect(0, 0, 760, 520);
+    pen.drawImage(from, 60, 20, 640, 480);
+  };
+  picture.onload = () => {
+    small.getContext("2d").drawImage(picture, 0, 0, 80, 60);
+    setTimeout(() => draw(small), 1200);
+    setTimeout(() => draw(picture), 2200);
+  };
+  picture.src = "/picture.png";
+</script>"##;
+
+const SLOW_PROFILE: &str = r##"
+name = "slow"
+version = 1
+hosts = ["127.0.0.1"]
+needs_consent = false
+paths = { play = ["^/$"], refuse = [] }
+page = { dismiss = [], start = [], loading = [], map_name = [], problem = [] }
+look = { view = ["#view"], photo = [], hide = ["#map"], heading = [], still_ms = 150, hfov = 90.0 }
+map = { canvas = ["#map"], tiles = ["#map img"], tile_address = ['(?<z>\d)(?<x>\d)(?<y>\d)'], marker = [], marker_anchor = [0.5, 1.0], guess = ["#guess"] }
+result = { shown = [], points = [], truth = [[], []], guess = [[], []], next = [], total = [] }
+"##;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unfinished_view_is_waited_for_and_its_bars_are_cut_off() {
+    let file = crate::fixtures().join("rounds/brooklyn-elevated-railway/view_090.jpg");
+    let picture = image::open(file).unwrap().resize_exact(640, 480, image::imageops::FilterType::Triangle).to_rgb8();
+    let mut png = std::io::Cursor::new(Vec::new());
+    picture.write_to(&mut png, image::ImageFormat::Png).unwrap();
+    let png = png.into_inner();
+    let app = Router::new()
+        .route("/", get(async || Html(SLOW)))
+        .route("/picture.png", get(move || async move { ([(header::CONTENT_TYPE, "image/png")], png) }));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = Url::parse(&format!("http://{}/", listener.local_addr().unwrap())).unwrap();
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    let folder = tempfile::tempdir().unwrap();
+    let profile = folder.path().join("slow.toml");
+    std::fs::write(&profile, SLOW_PROFILE).unwrap();
+
+    let driver = browser::open(&BrowserOptions::default()).await.unwrap();
+    let profile = Profile::find(profile.to_str().unwrap()).unwrap();
+    let page = Page::open(driver, profile, &url, Consent::default()).await.unwrap();
+    page.await_round().await.unwrap();
+    let views = look::around(&page, &mind(10.0), None).await.unwrap();
+    assert_eq!(views.len(), 1, "it does not turn");
+    let seen: RgbImage = image::load_from_memory(&views[0].jpeg).unwrap().to_rgb8();
+    assert_eq!(seen.dimensions(), picture.dimensions());
+    let off = seen.iter().zip(picture.iter()).map(|(a, b)| f64::from(a.abs_diff(*b))).sum::<f64>() / seen.len() as f64;
+    assert!(off < 6.0, "not the sharp picture: {off} off on average");
+    browser::bury(page.driver, &BrowserOptions::default()).await;
+}
