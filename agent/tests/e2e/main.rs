@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod arena;
+mod browsers;
 mod cli;
 mod fair;
 mod faults;
@@ -13,6 +14,7 @@ mod leaks;
 mod live;
 mod maps;
 mod play;
+mod serve;
 
 /// The rounds that come with the project.
 fn fixtures() -> std::path::PathBuf {
