@@ -1,5 +1,7 @@
 //! `play --parallel`: many games, one line for how far they are, one object for all of them.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 use landfall_agent::failure::{exit_code, no, sentence, surroundings, wrong};
@@ -13,6 +15,7 @@ pub(super) async fn play(games: Games<'_>, json: bool) -> Result<()> {
     let rounds = u64::from(games.count) * u64::from(games.options.rounds);
     let bar = ProgressBar::new(rounds)
         .with_style(ProgressStyle::with_template("{bar:30} {pos} of at most {len} rounds, {elapsed}")?);
+    bar.enable_steady_tick(Duration::from_secs(1));
     let played = games
         .play(|n, news| match news {
             News::Over(round) => {
