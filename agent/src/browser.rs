@@ -1,9 +1,10 @@
-//! WebDriver sessions: a driver we start ourselves, or one that is running already.
+//! WebDriver sessions: a browser we start ourselves, one that a running driver starts, or one that a person has open.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use thirtyfour::ChromeCapabilities;
 use thirtyfour::common::config::WebDriverConfig;
 use thirtyfour::manager::{BrowserKind, StdioMode};
 use thirtyfour::prelude::*;
@@ -17,6 +18,9 @@ use crate::site::guard;
 pub struct BrowserOptions {
     /// A running WebDriver server (chromedriver, Selenium); `None` starts chromedriver.
     pub webdriver: Option<Url>,
+    /// Host and port where an open browser takes commands (`--remote-debugging-port`): we play in a window of our own
+    /// there, and neither start nor end it.
+    pub attach: Option<String>,
     /// Show the window.
     pub headed: bool,
     /// Width and height of the page in CSS pixels.
@@ -30,10 +34,12 @@ pub const VIEWPORT: (u32, u32) = (800, 800);
 
 impl Default for BrowserOptions {
     fn default() -> Self {
-        Self { webdriver: None, headed: false, viewport: VIEWPORT, pixel_ratio: 1.0 }
+        Self { webdriver: None, attach: None, headed: false, viewport: VIEWPORT, pixel_ratio: 1.0 }
     }
 }
 
+/// A browser that is open answers within this time.
+const GREETING: Duration = Duration::from_secs(5);
 /// A browser may take so long to end.
 const GOODBYE: Duration = Duration::from_secs(10);
 const CHROMIUM: &[&str] = &["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"];
@@ -54,37 +60,15 @@ pub fn chromedriver() -> Option<PathBuf> {
 /// # Errors
 /// When there is no driver or browser, or the server does not answer; the message says what to do.
 pub async fn open(options: &BrowserOptions) -> Result<WebDriver> {
-    let mut caps = DesiredCapabilities::chrome();
-    for flag in ["--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update"] {
-        caps.add_arg(flag)?;
-    }
-    caps.add_arg("--disable-sync")?;
-    caps.add_arg("--hide-scrollbars")?;
-    caps.add_arg(&format!("--force-device-scale-factor={}", options.pixel_ratio))?;
-    if !options.headed {
-        caps.add_arg("--headless=new")?;
-    }
-    if is_superuser() {
-        caps.add_arg("--no-sandbox")?; // Chromium refuses to start as root with its sandbox
-    }
-    // Messages of the browser's own (alert, confirm, prompt) would stop everything: they are put away whenever they come.
-    caps.set("unhandledPromptBehavior", "accept")?;
-    // A page is there before its last picture is; what a round needs is waited for.
-    caps.set("pageLoadStrategy", "eager")?;
-    let (width, height) = options.viewport;
-    caps.add_arg(&format!("--window-size={width},{}", height + 150))?;
-    let driver = match &options.webdriver {
-        Some(server) => WebDriver::new(server.as_str(), caps).await.with_context(|| {
+    let driver = match (&options.attach, &options.webdriver) {
+        (Some(address), _) => attached(address).await?,
+        (None, Some(server)) => WebDriver::new(server.as_str(), of_our_own(options)?).await.with_context(|| {
             surroundings(format!("no WebDriver session from {}: is the server running?", guard::bare(server)))
         })?,
-        None => {
-            let chromium = chromium().ok_or_else(|| missing("chromium"))?;
-            let driver = chromedriver().ok_or_else(|| missing("chromedriver"))?;
-            caps.set_binary(&chromium.to_string_lossy())?;
-            WebDriver::managed(caps)
-                .driver_binary(BrowserKind::Chrome, driver)
-                .stdio(StdioMode::Null)
-                .config(WebDriverConfig::builder().request_timeout(Duration::from_secs(60)).build()?)
+        (None, None) => {
+            let mut caps = of_our_own(options)?;
+            caps.set_binary(&chromium().ok_or_else(|| missing("chromium"))?.to_string_lossy())?;
+            managed(caps)
                 .await
                 .context(surroundings("the browser did not start; `landfall doctor` shows what is missing"))?
         }
@@ -98,6 +82,65 @@ pub async fn open(options: &BrowserOptions) -> Result<WebDriver> {
     }
 }
 
+/// What is asked of every browser.
+fn capabilities() -> Result<ChromeCapabilities> {
+    let mut caps = DesiredCapabilities::chrome();
+    // Messages of the browser's own (alert, confirm, prompt) would stop everything: they are put away whenever they come.
+    caps.set("unhandledPromptBehavior", "accept")?;
+    // A page is there before its last picture is; what a round needs is waited for.
+    caps.set("pageLoadStrategy", "eager")?;
+    Ok(caps)
+}
+
+/// What is asked of a browser that is started for us.
+fn of_our_own(options: &BrowserOptions) -> Result<ChromeCapabilities> {
+    let mut caps = capabilities()?;
+    for flag in ["--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update"] {
+        caps.add_arg(flag)?;
+    }
+    caps.add_arg("--disable-sync")?;
+    caps.add_arg("--hide-scrollbars")?;
+    caps.add_arg(&format!("--force-device-scale-factor={}", options.pixel_ratio))?;
+    if !options.headed {
+        caps.add_arg("--headless=new")?;
+    }
+    if is_superuser() {
+        caps.add_arg("--no-sandbox")?; // Chromium refuses to start as root with its sandbox
+    }
+    let (width, height) = options.viewport;
+    caps.add_arg(&format!("--window-size={width},{}", height + 150))?;
+    Ok(caps)
+}
+
+/// A session of a chromedriver that is started for it and ends with it.
+async fn managed(caps: ChromeCapabilities) -> Result<WebDriver> {
+    let driver = chromedriver().ok_or_else(|| missing("chromedriver"))?;
+    let patience = WebDriverConfig::builder().request_timeout(Duration::from_secs(60)).build()?;
+    Ok(WebDriver::managed(caps)
+        .driver_binary(BrowserKind::Chrome, driver)
+        .stdio(StdioMode::Null)
+        .config(patience)
+        .await?)
+}
+
+/// A session in a browser that is open, with a new window: the person's own stay as they are.
+async fn attached(address: &str) -> Result<WebDriver> {
+    let greeted = tokio::time::timeout(GREETING, tokio::net::TcpStream::connect(address)).await;
+    if !greeted.is_ok_and(|greeted| greeted.is_ok()) {
+        return Err(surroundings(format!(
+            "no browser takes commands at {address}: start Chromium with --remote-debugging-port=PORT and --user-data-dir=FOLDER"
+        )));
+    }
+    let mut caps = capabilities()?;
+    caps.set_debugger_address(address)?;
+    let driver = managed(caps).await.with_context(|| {
+        surroundings(format!("cannot attach to the browser at {address}; is its version chromedriver's?"))
+    })?;
+    let window = driver.new_window().await?;
+    driver.switch_to_window(window).await?;
+    Ok(driver)
+}
+
 fn missing(what: &str) -> anyhow::Error {
     surroundings(format!(
         "{what} is not in the PATH; run `cargo xtask setup`, or install Chromium with its driver, or name a running one with --webdriver"
@@ -105,9 +148,18 @@ fn missing(what: &str) -> anyhow::Error {
 }
 
 /// Ends a browser, with all that is left of it where it is our own and does not answer any more. Whether it answered.
+/// Of a browser that a person has open, our window goes alone.
 pub async fn bury(driver: WebDriver, options: &BrowserOptions) -> bool {
-    let id = process(&driver).filter(|_| options.webdriver.is_none());
-    let answered = tokio::time::timeout(GOODBYE, driver.quit()).await.is_ok_and(|quit| quit.is_ok());
+    let is_our_own = options.webdriver.is_none() && options.attach.is_none();
+    let id = process(&driver).filter(|_| is_our_own);
+    let goodbye = async {
+        // With its last window the browser would go.
+        if options.attach.is_some() && driver.windows().await?.len() > 1 {
+            _ = driver.close_window().await; // unless the person has
+        }
+        driver.clone().quit().await
+    };
+    let answered = tokio::time::timeout(GOODBYE, goodbye).await.is_ok_and(|quit| quit.is_ok());
     if !answered {
         id.into_iter().for_each(kill);
     }

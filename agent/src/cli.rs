@@ -1,8 +1,14 @@
 //! Commands and their options.
 
+mod arena;
+mod parallel;
 mod run;
+mod serve;
 mod site;
+#[cfg(feature = "screen")]
+mod watch;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -31,13 +37,18 @@ enum Command {
     Replay(Replay),
     /// Serve the practice game, for people and machines
     Arena(ArenaArgs),
+    /// Put the phone page on the local network
+    Serve(Serve),
+    /// Say where what is on the screen seems to be, whenever it changes
+    #[cfg(feature = "screen")]
+    Watch(Watch),
     /// Say what is found, what is missing and how to mend it
     Doctor(Box<Doctor>),
 }
 
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  landfall play\n  landfall play --headed --photos ~/holiday\n  landfall play --site geoguessr --i-own-this-account --webdriver http://127.0.0.1:9515 https://www.geoguessr.com/maps/world\n  landfall arena --structure live & landfall play --site geoguessr --base-url http://127.0.0.1:8014"
+    after_help = "Examples:\n  landfall play\n  landfall play --headed --photos ~/holiday\n  landfall play --site geoguessr --i-own-this-account --webdriver http://127.0.0.1:9515 https://www.geoguessr.com/maps/world\n  landfall play --attach 9222 --site mine.toml http://127.0.0.1:8000/game\n  landfall play --parallel 4 --games 20 --json\n  landfall arena --structure live & landfall play --site geoguessr --base-url http://127.0.0.1:8014"
 )]
 struct Play {
     /// Address of the game; the local arena when none is given
@@ -52,9 +63,12 @@ struct Play {
     base_url: Option<Url>,
     #[command(flatten)]
     model: Model,
-    /// A running WebDriver server in place of our own chromedriver
+    /// A running WebDriver server, such as a Selenium Grid, in place of our own chromedriver
     #[arg(long, value_name = "URL")]
     webdriver: Option<Url>,
+    /// Play in a new window of a browser that you have open, started with --remote-debugging-port; it stays open
+    #[arg(long, value_name = "[HOST:]PORT", value_parser = debugger, conflicts_with_all = ["webdriver", "parallel"])]
+    attach: Option<String>,
     /// Show the browser's window
     #[arg(long)]
     headed: bool,
@@ -73,6 +87,10 @@ struct Play {
     /// Games to play, one after another; more than one where the site's terms concern nobody else
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     games: u32,
+    /// Games to play at the same time, each in a browser of its own, as many as --games and at least this many in all; on
+    /// the arena and on sites of your own on this computer
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64), conflicts_with = "assist")]
+    parallel: u32,
     /// Seconds between two games
     #[arg(long, default_value_t = 2.0, value_parser = seconds)]
     pause: f64,
@@ -91,7 +109,7 @@ struct Play {
     /// Folder for the record
     #[arg(long, default_value = "runs")]
     runs: PathBuf,
-    /// Print one JSON object a game
+    /// Print one JSON object a game; with --parallel one of all games
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -186,6 +204,25 @@ struct ArenaArgs {
 
 #[derive(Args)]
 #[command(
+    after_help = "Examples:\n  landfall serve\n  landfall serve --listen 192.168.1.7:9000\n  landfall serve --http --listen 127.0.0.1:8080"
+)]
+struct Serve {
+    /// Address and port to listen on; port 0 takes any free one [default: 0.0.0.0:8443, with --http 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
+    /// Without HTTPS: for this computer alone, or behind a server that adds it
+    #[arg(long)]
+    http: bool,
+    /// Folder of the built page [default: the one that set-up builds]
+    #[arg(long, value_name = "DIR")]
+    page: Option<PathBuf>,
+    /// Print one JSON object with the addresses
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+#[command(
     after_help = "Examples:\n  landfall doctor --json\n  landfall doctor --site mine.toml http://127.0.0.1:8000/game\n  landfall doctor --site geoguessr --base-url http://127.0.0.1:8014"
 )]
 struct Doctor {
@@ -216,6 +253,26 @@ struct Doctor {
     json: bool,
 }
 
+#[cfg(feature = "screen")]
+#[derive(Args)]
+#[command(
+    group(clap::ArgGroup::new("source").required(true)),
+    after_help = "Examples:\n  landfall watch --window \"Street View\"\n  landfall watch --region 0,80,1280,720 --json"
+)]
+struct Watch {
+    /// A part of the screen in pixels
+    #[arg(long, value_name = "X,Y,WIDTH,HEIGHT", group = "source", allow_hyphen_values = true)]
+    region: Option<landfall_agent::watch::Region>,
+    /// The foremost window that has this in its title
+    #[arg(long, value_name = "TITLE", group = "source")]
+    window: Option<String>,
+    #[command(flatten)]
+    model: Model,
+    /// Print one JSON line an answer
+    #[arg(long)]
+    json: bool,
+}
+
 fn seconds(text: &str) -> Result<f64, String> {
     let seconds = text.parse().ok().filter(|seconds: &f64| (0.0..=86_400.0).contains(seconds));
     seconds.ok_or_else(|| format!("`{text}` is not a number of seconds, 0 to 86400"))
@@ -229,6 +286,15 @@ fn kilometres(text: &str) -> Result<f64, String> {
 fn points(text: &str) -> Result<f64, String> {
     let points = text.parse().ok().filter(|points: &f64| (0.0..=5000.0).contains(points));
     points.ok_or_else(|| format!("`{text}` is not a number of points, 0 to 5000"))
+}
+
+fn debugger(text: &str) -> Result<String, String> {
+    if let Ok(port) = text.parse::<u16>() {
+        return Ok(format!("127.0.0.1:{port}"));
+    }
+    let address = Url::parse(&format!("http://{text}/")).ok();
+    let plain = address.filter(|address| address.port().is_some() && address.as_str() == format!("http://{text}/"));
+    plain.map(|_| text.to_owned()).ok_or_else(|| format!("`{text}` is no host and port, as in 127.0.0.1:9222"))
 }
 
 fn scale(text: &str) -> Result<MapScale, String> {

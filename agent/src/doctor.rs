@@ -9,9 +9,9 @@ use std::time::Instant;
 use landfall_model::{Bundle, Classifier, bundle, runtime};
 use serde::Serialize;
 
-use crate::arena;
 use crate::browser;
 use crate::site::{BUILT_IN, Profile};
+use crate::web;
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, Serialize)]
@@ -34,7 +34,7 @@ pub fn examine() -> Vec<Finding> {
             runtime::environment()
                 .map(|_| runtime::find().map(|library| library.display().to_string()).unwrap_or_default()),
         ),
-        finding("arena page", arena::find_page(None).map(|dir| dir.display().to_string())),
+        finding("arena page", web::find("arena.html", None).map(|dir| dir.display().to_string())),
     ];
     let names = bundle::names();
     if names.is_empty() {

@@ -11,7 +11,12 @@ pub mod hands;
 pub mod locate;
 pub mod look;
 pub mod map;
+pub mod parallel;
 pub mod record;
 pub mod replay;
+pub mod serve;
 pub mod site;
 pub mod think;
+#[cfg(feature = "screen")]
+pub mod watch;
+pub mod web;

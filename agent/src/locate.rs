@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use image::RgbImage;
 use landfall_model::{Classifier, preprocess};
 use serde::Serialize;
 
@@ -46,10 +47,18 @@ pub struct RadiusKm {
 /// When a picture cannot be read; the message names it.
 pub fn locate(classifier: &Classifier, files: &[&Path]) -> Result<Located> {
     let pictures = files.iter().map(|file| preprocess::open(file)).collect::<Result<Vec<_>, _>>()?;
-    let logits = classifier.logits(&pictures)?;
+    of_pictures(classifier, files.first().map(|file| file.to_path_buf()).unwrap_or_default(), &pictures)
+}
+
+/// Locates one place from pictures of it; `image` is what they are called.
+///
+/// # Errors
+/// When they cannot be computed with.
+pub fn of_pictures(classifier: &Classifier, image: PathBuf, pictures: &[RgbImage]) -> Result<Located> {
+    let logits = classifier.logits(pictures)?;
     let Answer { pin, place, top, radius_m: [p50, p90] } = decide(&classifier.bundle, &logits, Question::Photo)?;
     Ok(Located {
-        image: files.first().map(|file| file.to_path_buf()).unwrap_or_default(),
+        image,
         lat: pin.at.lat,
         lng: pin.at.lng,
         expected_score: pin.expected_score,

@@ -14,7 +14,7 @@ mod rounds;
 mod tiles;
 
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::failure::surroundings;
+use crate::web;
 
 /// Where the rounds come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,7 +116,7 @@ impl Arena {
         if options.rounds_per_game == 0 {
             bail!("a game needs at least one round: set the number of rounds to 1 or more");
         }
-        let page = find_page(options.page.as_deref())?;
+        let page = web::find("arena.html", options.page.as_deref())?;
         let source = options.rounds.clone();
         let loaded = tokio::task::spawn_blocking(move || rounds::load(&source)).await??;
         let mut notes = loaded.notes;
@@ -160,42 +161,9 @@ impl Arena {
     }
 }
 
-/// The folder with the built `arena.html`: `asked`, beside the executable, or in the source tree.
-///
-/// # Errors
-/// When it is in none of these.
-pub fn find_page(asked: Option<&Path>) -> Result<PathBuf> {
-    let built = |dir: &Path| dir.join("arena.html").is_file();
-    if let Some(dir) = asked {
-        if !built(dir) {
-            bail!("{} holds no arena.html: name the folder of the built page", dir.display());
-        }
-        return Ok(dir.to_owned());
-    }
-    let exe = std::env::current_exe().unwrap_or_default();
-    let cwd = std::env::current_dir().unwrap_or_default();
-    let beside = exe.parent().map(|dir| dir.join("web"));
-    // The workspace is found from where the executable lies in target/, or from the folder one works in.
-    let workspace = exe.ancestors().chain(cwd.ancestors()).map(|dir| dir.join("web-demo/dist"));
-    beside
-        .into_iter()
-        .chain(workspace)
-        .find(|dir| built(dir))
-        .ok_or_else(|| surroundings("the arena's page is not built: run `cargo xtask setup`"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_page_folder_without_the_page_is_named() {
-        let dir = tempfile::tempdir().unwrap();
-        let error = find_page(Some(dir.path())).unwrap_err().to_string();
-        assert!(error.contains(&dir.path().display().to_string()), "{error}");
-        std::fs::write(dir.path().join("arena.html"), "").unwrap();
-        assert_eq!(find_page(Some(dir.path())).unwrap(), dir.path());
-    }
 
     #[tokio::test]
     async fn a_game_without_rounds_is_refused() {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Parser;
 use landfall_agent::area::Area;
-use landfall_agent::arena::{Arena, ArenaOptions, Dialogs, RoundSource, Structure};
+use landfall_agent::arena::{Arena, ArenaOptions, RoundSource};
 use landfall_agent::browser::{self, BrowserOptions};
 use landfall_agent::failure::{exit_code, no, surroundings, wrong};
 use landfall_agent::game::{self, Game, News, PlayOptions, Sender};
@@ -16,13 +16,15 @@ use landfall_agent::record::{self, Round};
 use landfall_agent::replay::{self, Expected};
 use landfall_agent::site::guard::{self, Consent};
 use landfall_agent::site::page::Page;
-use landfall_agent::{doctor, locate};
+use landfall_agent::{doctor, locate, parallel};
 use landfall_model::{Bundle, Classifier};
 use thirtyfour::WebDriver;
 use url::Url;
 
+use super::arena::{arena, fixtures};
+use super::serve::serve;
 use super::site::profile_and_address;
-use super::{ArenaArgs, Cli, Command, Doctor, Locate, Model, Play, Replay, RoundsFrom};
+use super::{Cli, Command, Doctor, Locate, Model, Play, Replay};
 
 /// Runs the command that was typed.
 pub(crate) async fn run() -> Result<()> {
@@ -32,6 +34,9 @@ pub(crate) async fn run() -> Result<()> {
         Command::Locate(args) => tokio::task::spawn_blocking(move || locate(&args)).await?,
         Command::Replay(args) => tokio::task::spawn_blocking(move || replay(&args)).await?,
         Command::Arena(args) => arena(args).await,
+        Command::Serve(args) => serve(args).await,
+        #[cfg(feature = "screen")]
+        Command::Watch(args) => tokio::task::spawn_blocking(move || super::watch::watch(&args)).await?,
         Command::Doctor(args) if args.url.is_some() || args.site.is_some() || args.base_url.is_some() => {
             doctor_of_site(*args).await
         }
@@ -50,6 +55,9 @@ async fn play(args: Play) -> Result<()> {
                 "--fixtures, --photos, --seed, --dialogs, --structure and --slow-tiles are for the arena, not for an address",
             ));
         }
+    }
+    if let Some(url) = url.as_ref().filter(|_| args.parallel > 1) {
+        profile = parallel::confined(profile, url)?;
     }
     if profile.needs_consent && args.games > 1 {
         return Err(wrong("--games is for the arena and for sites of your own: one game at a time here"));
@@ -74,10 +82,10 @@ async fn play(args: Play) -> Result<()> {
         eprintln!("{shown}: playing by machine may be against this site's terms; that is between you and the site.");
     }
     let headed = args.headed || args.assist;
-    let options = BrowserOptions { webdriver: args.webdriver, headed, ..BrowserOptions::default() };
-    let driver = browser::open(&options).await?;
+    let browser =
+        BrowserOptions { webdriver: args.webdriver, attach: args.attach, headed, ..BrowserOptions::default() };
     let options = PlayOptions {
-        browser: options,
+        browser,
         runs: args.runs,
         scale: args.scale,
         area,
@@ -87,7 +95,19 @@ async fn play(args: Play) -> Result<()> {
         time_budget: args.time_budget.map(Duration::from_secs_f64),
         min_gain: args.min_gain,
     };
-    let games = Games { url, count: args.games, pause: Duration::from_secs_f64(args.pause), json: args.json };
+    let pause = Duration::from_secs_f64(args.pause);
+    if args.parallel > 1 {
+        let (at_once, options) = (args.parallel, &options);
+        let count = args.games.max(at_once);
+        let games = parallel::Games { profile, url, count, at_once, pause, classifier, options };
+        let played = super::parallel::play(games, args.json).await;
+        if let Some(arena) = arena {
+            arena.stop().await;
+        }
+        return played;
+    }
+    let games = Games { url, count: args.games, pause, json: args.json };
+    let driver = browser::open(&options.browser).await?;
     let (driver, played) = match Page::open(driver.clone(), profile, &games.url, consent).await {
         Ok(mut page) => {
             let played = games.play(&mut page, &classifier, &options).await;
@@ -167,7 +187,7 @@ fn tell(news: News<'_>) {
 }
 
 /// The page and we must count the same, in each round and in all.
-fn disagreement(game: &Game) -> Option<String> {
+pub(super) fn disagreement(game: &Game) -> Option<String> {
     let name = |round: &Round| format!("round {}", round.n.unwrap_or_default());
     let rounds = game.rounds.iter().map(|round| (name(round), round.score, round.page_score));
     rounds.chain([("the game".to_owned(), game.score, game.page_score)]).find_map(|(what, ours, theirs)| {
@@ -176,7 +196,7 @@ fn disagreement(game: &Game) -> Option<String> {
     })
 }
 
-fn line(round: &Round) -> String {
+pub(super) fn line(round: &Round) -> String {
     let points = |points: Option<u32>| points.map_or_else(|| "?".to_owned(), |points| points.to_string());
     let far = round.distance_m.map_or_else(|| "? km".to_owned(), |metres| format!("{:.0} km", metres / 1000.0));
     format!(
@@ -190,7 +210,7 @@ fn line(round: &Round) -> String {
     )
 }
 
-fn print_game(game: &Game) -> Result<()> {
+pub(super) fn print_game(game: &Game) -> Result<()> {
     print_line(format!("{} on {}, {}", game.bundle, game.map.name, game.site))?;
     game.rounds.iter().try_for_each(|round| print_line(line(round)))?;
     let points = |points: Option<u32>| points.map_or_else(|| "?".to_owned(), |points| points.to_string());
@@ -249,14 +269,6 @@ fn replay(args: &Replay) -> Result<()> {
         print_line(format!("total: {}{expected}", result.score))?;
     }
     result.verdict(args.from)
-}
-
-async fn arena(args: ArenaArgs) -> Result<()> {
-    let arena = Arena::start(args.rounds_from.options(args.rounds, args.port)?).await?;
-    arena.notes().iter().for_each(|note| eprintln!("arena: {note}"));
-    print_line(arena.url())?;
-    eprintln!("Open it in a browser; Ctrl-C ends it.");
-    std::future::pending().await // until Ctrl-C, which `main` waits for; dropping the arena stops it
 }
 
 fn doctor(args: &Doctor) -> Result<()> {
@@ -333,58 +345,17 @@ impl Model {
         Ok(desktop)
     }
 
-    fn load(&self) -> Result<Classifier> {
+    pub(super) fn load(&self) -> Result<Classifier> {
         Ok(Classifier::load(self.find()?)?)
     }
 }
 
-impl RoundsFrom {
-    fn any(&self) -> bool {
-        let Self { fixtures, photos, seed, dialogs, structure, slow_tiles } = self;
-        let plain = *structure == Structure::Plain;
-        fixtures.is_some() || photos.is_some() || seed.is_some() || *dialogs || !plain || slow_tiles.is_some()
-    }
-
-    /// The profile that knows how the arena's page is built, where that is not the arena's own.
-    fn site(&self) -> Option<&'static str> {
-        (self.structure != Structure::Plain).then_some("geoguessr")
-    }
-
-    fn options(&self, rounds_per_game: usize, port: u16) -> Result<ArenaOptions> {
-        let rounds = match (&self.fixtures, &self.photos) {
-            (_, Some(dir)) => RoundSource::Photos(dir.clone()),
-            (Some(dir), None) => RoundSource::Fixtures(dir.clone()),
-            (None, None) => RoundSource::Fixtures(fixtures()?),
-        };
-        Ok(ArenaOptions {
-            port,
-            rounds_per_game,
-            seed: self.seed,
-            first_shows: Dialogs { consent: self.dialogs, interstitial: self.dialogs },
-            level_up: self.dialogs,
-            structure: self.structure,
-            slow_tiles: self.slow_tiles.map(Duration::from_millis),
-            ..ArenaOptions::new(rounds)
-        })
-    }
-}
-
-/// The rounds that come with Landfall: beside the executable, or in the source tree.
-fn fixtures() -> Result<PathBuf> {
-    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join("fixtures")));
-    let source_tree = Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(|root| root.join("fixtures"));
-    let mut places = beside.into_iter().chain(source_tree);
-    places
-        .find(|dir| dir.join("rounds").is_dir())
-        .ok_or_else(|| wrong("no rounds are found to play; name a folder with --fixtures or --photos"))
-}
-
-fn print_json(value: &impl serde::Serialize) -> Result<()> {
+pub(super) fn print_json(value: &impl serde::Serialize) -> Result<()> {
     print_line(serde_json::to_string_pretty(value)?)
 }
 
 /// A line on standard output. Nobody listening any more, as behind `| head`, is no error.
-fn print_line(line: impl std::fmt::Display) -> Result<()> {
+pub(super) fn print_line(line: impl std::fmt::Display) -> Result<()> {
     match writeln!(std::io::stdout().lock(), "{line}") {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(surroundings(format!("cannot print: {error}")))

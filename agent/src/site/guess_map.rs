@@ -9,7 +9,7 @@ use toml::Spanned;
 use super::ways::Ways;
 
 /// The guess map.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MapLocators {
     /// What it is made of.

@@ -25,10 +25,11 @@ use crate::area::Area;
 use crate::failure::wrong;
 use guess_map::MapMaterial;
 pub use guess_map::{MapKind, MapLocators, StartView};
+pub(crate) use local::is_loopback;
 use ways::{Way, Ways};
 
 /// Everything the agent knows of a site.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
     /// Short name, such as `arena`.
@@ -64,7 +65,7 @@ pub struct Profile {
 }
 
 /// Addresses by regular expressions over their path.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Paths {
     /// May be played.
@@ -112,7 +113,7 @@ impl MapSize {
 }
 
 /// The page around the game.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PageLocators {
     /// Clicked whenever they show: consent, messages, ads.
@@ -128,7 +129,7 @@ pub struct PageLocators {
 }
 
 /// Looking around.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LookLocators {
     /// The view.
@@ -151,7 +152,7 @@ pub struct LookLocators {
 }
 
 /// Keys that turn the view once it has the focus.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TurnKey {
     /// Turns to the left, as a character.
@@ -163,7 +164,7 @@ pub struct TurnKey {
 }
 
 /// What the page shows after a guess.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ResultLocators {
     /// The result, once it is there.
@@ -354,6 +355,10 @@ mod tests {
         assert_eq!(profile.scale("A Community World", "/game/x").unwrap().metres(), 18_534_781.0);
         assert_eq!(profile.scale("?", "/maps/famous-places").unwrap().metres(), 20_015_086.0);
         assert_eq!(profile.scale("World", "/maps/world").unwrap().metres(), 14_916_862.0);
+        for (name, path) in [("United States", "/game/x"), ("?", "/maps/usa")] {
+            assert_eq!(profile.scale(name, path).unwrap().metres(), 8_326_737.0);
+            assert_eq!(profile.area(name, path).countries, ["US"]);
+        }
         assert_eq!(profile.scale("Unheard of", "/maps/unheard-of").unwrap().metres(), 20_015_086.0);
     }
 

@@ -2,11 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-/// The folder: under `LANDFALL_CONFIG`, else under the platform's own place for configuration.
-pub fn folder() -> Option<PathBuf> {
+/// The configuration directory: `LANDFALL_CONFIG`, else the platform's own place for configuration.
+pub fn config_dir() -> Option<PathBuf> {
     let set = std::env::var_os("LANDFALL_CONFIG").filter(|dir| !dir.is_empty()).map(PathBuf::from);
-    let usual = || directories::ProjectDirs::from("", "", "landfall").map(|dirs| dirs.config_dir().to_owned());
-    set.or_else(usual).map(|dir| dir.join("profiles"))
+    set.or_else(|| directories::ProjectDirs::from("", "", "landfall").map(|dirs| dirs.config_dir().to_owned()))
+}
+
+/// The folder of profiles in it.
+pub fn folder() -> Option<PathBuf> {
+    config_dir().map(|dir| dir.join("profiles"))
 }
 
 /// The file of the profile of this name in a folder, if there is one.

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod arena;
+mod browsers;
 mod cli;
 mod fair;
 mod faults;
@@ -14,6 +15,7 @@ mod live;
 mod look;
 mod maps;
 mod play;
+mod serve;
 
 /// The rounds that come with the project.
 fn fixtures() -> std::path::PathBuf {

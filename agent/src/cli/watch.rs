@@ -1,0 +1,28 @@
+//! `watch`: a line for each thing that shows.
+
+use anyhow::Result;
+use landfall_agent::failure::wrong;
+use landfall_agent::watch::{self, Source};
+
+use super::Watch;
+use super::run::print_line;
+
+pub(super) fn watch(args: &Watch) -> Result<()> {
+    // What cannot be seen is said before the model is loaded.
+    let source = match (&args.region, &args.window) {
+        (Some(region), _) => Source::region(*region)?,
+        (None, Some(title)) => Source::window(title)?,
+        (None, None) => return Err(wrong("name what to watch with --region or --window")),
+    };
+    let classifier = args.model.load()?;
+    eprintln!("Watching {}; Ctrl-C ends it.", source.name());
+    watch::watch(&source, &classifier, |located| {
+        let now = chrono::Local::now();
+        if args.json {
+            let mut line = serde_json::to_value(located)?;
+            line["time"] = now.to_rfc3339().into();
+            return print_line(line);
+        }
+        print_line(format!("{}  {located}", now.format("%H:%M:%S")))
+    })
+}

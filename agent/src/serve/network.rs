@@ -1,0 +1,90 @@
+//! This computer's addresses on the networks around it.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+
+use sysinfo::Networks;
+
+/// Private networks as address and length of the prefix: what a certificate of our own may be for.
+pub(super) const NEAR: [(IpAddr, u8); 8] = [
+    (IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), 8),
+    (IpAddr::V4(Ipv4Addr::new(10, 0, 0, 0)), 8),
+    (IpAddr::V4(Ipv4Addr::new(172, 16, 0, 0)), 12),
+    (IpAddr::V4(Ipv4Addr::new(192, 168, 0, 0)), 16),
+    (IpAddr::V4(Ipv4Addr::new(169, 254, 0, 0)), 16),
+    (IpAddr::V4(Ipv4Addr::new(100, 64, 0, 0)), 10),
+    (IpAddr::V6(Ipv6Addr::LOCALHOST), 128),
+    (IpAddr::V6(Ipv6Addr::new(0xfc00, 0, 0, 0, 0, 0, 0, 0)), 7),
+];
+
+/// Whether the address is on a private network, or this computer's own.
+pub(super) fn is_near(address: IpAddr) -> bool {
+    NEAR.iter().any(|(network, prefix)| match (network, address) {
+        (IpAddr::V4(network), IpAddr::V4(address)) => {
+            (network.to_bits() ^ address.to_bits()).leading_zeros() >= u32::from(*prefix)
+        }
+        (IpAddr::V6(network), IpAddr::V6(address)) => {
+            (network.to_bits() ^ address.to_bits()).leading_zeros() >= u32::from(*prefix)
+        }
+        _ => false,
+    })
+}
+
+/// This computer's addresses on private networks, the one that leads on first, the others in order.
+pub(super) fn addresses() -> Vec<IpAddr> {
+    let networks = Networks::new_with_refreshed_list();
+    let all = networks.values().flat_map(|network| network.ip_networks()).map(|network| network.addr);
+    let mut near: Vec<IpAddr> = all.filter(|address| is_near(*address) && !address.is_loopback()).collect();
+    let first = towards_others();
+    near.sort_by_key(|address| (Some(*address) != first, *address));
+    near.dedup();
+    near
+}
+
+/// The address that this computer would send from to others. Nothing is sent: a datagram socket only looks up the way.
+fn towards_others() -> Option<IpAddr> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?; // an address for documents, which no machine has
+    Some(socket.local_addr().ok()?.ip())
+}
+
+/// Hosts as addresses have them, for a server that listens on `at`: those that others reach, and this computer's own.
+pub(super) fn reachable(at: IpAddr, machine: &[IpAddr]) -> (Vec<String>, Vec<String>) {
+    let own = vec!["localhost".to_owned()];
+    if at.is_loopback() {
+        return (Vec::new(), vec![host(at)]);
+    }
+    if !at.is_unspecified() {
+        return (vec![host(at)], Vec::new());
+    }
+    (machine.iter().filter(|address| at.is_ipv6() || address.is_ipv4()).map(|address| host(*address)).collect(), own)
+}
+
+fn host(address: IpAddr) -> String {
+    if address.is_ipv6() { format!("[{address}]") } else { address.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn private_networks_are_near_and_no_others() {
+        let near = |text: &str| is_near(text.parse().unwrap());
+        for address in ["192.168.1.7", "10.200.0.1", "172.31.255.1", "100.127.0.1", "127.0.0.1", "::1", "fd12::1"] {
+            assert!(near(address), "{address}");
+        }
+        for address in ["172.32.0.1", "100.128.0.1", "8.8.8.8", "192.169.0.1", "2001:db8::1", "fe80::1", "0.0.0.0"] {
+            assert!(!near(address), "{address}");
+        }
+    }
+
+    #[test]
+    fn what_is_reached_depends_on_where_one_listens() {
+        let machine: Vec<IpAddr> = ["192.168.1.7", "fd12::1"].map(|text| text.parse().unwrap()).to_vec();
+        let hosts = |at: &str| reachable(at.parse().unwrap(), &machine);
+        assert_eq!(hosts("0.0.0.0"), (vec!["192.168.1.7".into()], vec!["localhost".into()]));
+        assert_eq!(hosts("::"), (vec!["192.168.1.7".into(), "[fd12::1]".into()], vec!["localhost".into()]));
+        assert_eq!(hosts("127.0.0.1"), (vec![], vec!["127.0.0.1".into()]));
+        assert_eq!(hosts("fd12::1"), (vec!["[fd12::1]".into()], vec![]));
+    }
+}

@@ -1,0 +1,45 @@
+//! The built web pages: where they lie.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use crate::failure::{surroundings, wrong};
+
+/// The folder with the built `page` (`arena.html`, `index.html`): `asked`, beside the executable, or in the source tree.
+///
+/// # Errors
+/// When it is in none of these.
+pub fn find(page: &str, asked: Option<&Path>) -> Result<PathBuf> {
+    let built = |dir: &Path| dir.join(page).is_file();
+    if let Some(dir) = asked {
+        if !built(dir) {
+            return Err(wrong(format!("{} holds no {page}: name the folder of the built pages", dir.display())));
+        }
+        return Ok(dir.to_owned());
+    }
+    let exe = std::env::current_exe().unwrap_or_default();
+    let cwd = std::env::current_dir().unwrap_or_default();
+    let beside = exe.parent().map(|dir| dir.join("web"));
+    // The workspace is found from where the executable lies in target/, or from the folder one works in.
+    let workspace = exe.ancestors().chain(cwd.ancestors()).map(|dir| dir.join("web-demo/dist"));
+    beside
+        .into_iter()
+        .chain(workspace)
+        .find(|dir| built(dir))
+        .ok_or_else(|| surroundings(format!("the page {page} is not built: run `cargo xtask setup`")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_folder_without_the_page_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = find("arena.html", Some(dir.path())).unwrap_err().to_string();
+        assert!(error.contains(&dir.path().display().to_string()), "{error}");
+        std::fs::write(dir.path().join("arena.html"), "").unwrap();
+        assert_eq!(find("arena.html", Some(dir.path())).unwrap(), dir.path());
+    }
+}

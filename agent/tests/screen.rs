@@ -1,0 +1,123 @@
+//! `watch` on a screen of its own: Xvfb, a window manager, and a browser that shows one place and then another.
+//!
+//! Compiled with the feature `screen` alone; CONTRIBUTING.md says what it needs.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use landfall_agent::browser;
+use serde_json::Value;
+
+/// Processes that end with the test.
+struct Running(Vec<Child>);
+
+impl Running {
+    fn start(&mut self, command: &mut Command) -> &mut Child {
+        let child = command.stderr(Stdio::null()).spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        self.0.push(child);
+        self.0.last_mut().unwrap()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        for child in self.0.iter_mut().rev() {
+            _ = child.kill();
+            _ = child.wait();
+        }
+    }
+}
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/rounds").join(name).join("view_000.jpg")
+}
+
+fn landfall(display: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_landfall"));
+    command.env("DISPLAY", display).env_remove("WAYLAND_DISPLAY").env_remove("XDG_SESSION_TYPE");
+    command
+}
+
+/// What `locate` says of the picture itself.
+fn country_of(picture: &Path) -> Value {
+    let output = landfall("").args(["locate", "--json", "--bundle", "pocket"]).arg(picture).output().unwrap();
+    serde_json::from_slice::<Value>(&output.stdout).unwrap()["country"].take()
+}
+
+#[test]
+fn what_shows_is_answered_once_and_again_when_it_has_changed() {
+    let mut running = Running(Vec::new());
+    let screen = ["-displayfd", "1", "-screen", "0", "1000x800x24", "-nolisten", "tcp"];
+    let server = running.start(Command::new("Xvfb").args(screen).stdout(Stdio::piped()));
+    let mut number = String::new();
+    BufReader::new(server.stdout.take().unwrap()).read_line(&mut number).unwrap();
+    let display = format!(":{}", number.trim());
+    running.start(Command::new("openbox").env("DISPLAY", &display));
+
+    // A page that goes on to the next picture as soon as there is one.
+    let (rome, nagoya) = (fixture("rome-colosseum"), fixture("nagoya-castle"));
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::copy(&rome, folder.path().join("now.jpg")).unwrap();
+    let page = "<title>A view to watch</title><body style='margin:0'><img src=now.jpg style='width:100vw'><script>\
+        setInterval(() => { const next = new Image(); next.onload = () => document.images[0].src = next.src; \
+        next.src = 'next.jpg?' + Date.now() }, 1000)</script>";
+    let file = folder.path().join("page.html");
+    std::fs::write(&file, page).unwrap();
+    let mut browser = Command::new(browser::chromium().unwrap());
+    browser.env("DISPLAY", &display).args(["--no-sandbox", "--disable-gpu", "--no-first-run", "--kiosk"]);
+    browser.arg(format!("--user-data-dir={}", folder.path().join("profile").display()));
+    running.start(browser.arg(format!("--app=file://{}", file.display())));
+
+    // The window takes a while to come.
+    let args = ["watch", "--json", "--bundle", "pocket", "--window", "a VIEW to"];
+    let (mut lines, mut process) = (None, None);
+    for _ in 0..60 {
+        let mut watch = landfall(&display).args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut told = String::new();
+        BufReader::new(watch.stderr.take().unwrap()).read_line(&mut told).unwrap();
+        if told.starts_with("Watching A view to watch") {
+            lines = Some(BufReader::new(watch.stdout.take().unwrap()).lines());
+            process = Some(watch);
+            break;
+        }
+        assert!(told.contains("no window has") || told.contains("cannot be looked at"), "{told}");
+        watch.wait().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(500));
+    }
+    running.0.extend(process);
+    // A window that is still empty may be answered too.
+    let mut answers = lines.unwrap().map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
+    let (first, second) = (country_of(&rome), country_of(&nagoya));
+    assert_ne!(first, second);
+    let seen = answers.by_ref().take(3).find(|answer| answer["country"] == first).unwrap();
+    assert_eq!(seen["image"], "A view to watch");
+    assert!(seen["place"].is_string() && seen["radius_km"]["p50"].is_number() && seen["time"].is_string(), "{seen}");
+    std::fs::copy(&nagoya, folder.path().join("part.jpg")).unwrap();
+    std::fs::rename(folder.path().join("part.jpg"), folder.path().join("next.jpg")).unwrap();
+    // The same view is not answered twice, so the next line is of the next.
+    assert_eq!(answers.next().unwrap()["country"], second);
+
+    // The same by a part of the screen.
+    let region = ["watch", "--json", "--bundle", "pocket", "--region", "0,0,1000,600"];
+    let mut watch = landfall(&display).args(region).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(watch.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    running.0.push(watch);
+    assert_eq!(serde_json::from_str::<Value>(&line).unwrap()["country"], second);
+
+    let outside = landfall(&display).args(["watch", "--region", "900,0,200,100"]).output().unwrap();
+    assert_eq!(outside.status.code(), Some(2), "{}", String::from_utf8_lossy(&outside.stderr));
+}
+
+#[test]
+fn without_a_screen_it_says_so() {
+    for source in [["--window", "x"], ["--region", "0,0,10,10"]] {
+        let output = landfall("").env_remove("DISPLAY").arg("watch").args(source).output().unwrap();
+        let problem = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{problem}");
+        assert!(problem.contains("is DISPLAY set?") && !problem.contains("panicked"), "{problem}");
+    }
+}
