@@ -22,7 +22,7 @@ use crate::decide::{Answer, RadiusKm, top_countries};
 use crate::latlng::LatLng;
 use crate::posterior::Posterior;
 use crate::score::MapScale;
-use crate::{activations, adapter, preprocess};
+use crate::preprocess;
 
 /// Cells less likely than this are not told.
 const LEAST_P: f64 = 1e-4;
@@ -190,15 +190,13 @@ pub extern "C" fn score(lat: f64, lng: f64, true_lat: f64, true_lng: f64, scale_
     })
 }
 
-/// The encoder as it is computed: inputs the downloaded network and its adapter (empty when it has none).
+/// The open bundle's encoder as it is computed: inputs the network's file and its adapter's (empty when it has none).
 #[unsafe(no_mangle)]
-pub extern "C" fn encoder(per_token: u32) -> u32 {
+pub extern "C" fn encoder() -> u32 {
     answer_with(|state| {
-        let [mut network, adapter] = std::mem::take(&mut state.inputs);
-        if !adapter.is_empty() {
-            network = adapter::merge(&network, &adapter)?;
-        }
-        if per_token != 0 { activations::per_token(&network) } else { Ok(network) }
+        let activations = state.bundle()?.manifest.encoder.activations;
+        let [network, adapter] = std::mem::take(&mut state.inputs);
+        activations.of(network, Some(adapter.as_slice()).filter(|adapter| !adapter.is_empty()))
     })
 }
 

@@ -49,7 +49,7 @@ it("resizes to the bytes that every platform gives", async () => {
 it("says of a photograph what ONNX Runtime says", { timeout: 60_000 }, async () => {
   const { core, names } = await opened();
   ort.env.wasm.numThreads = 1;
-  const encoder = await ort.InferenceSession.create(file("model/bundles/pocket/encoder.onnx"));
+  const encoder = await ort.InferenceSession.create(core.encoder(file("model/bundles/pocket/encoder.onnx"), undefined));
   const head = await ort.InferenceSession.create(file("model/bundles/pocket/head.onnx"));
   const run = async (network: ort.InferenceSession, data: Float32Array, dims: number[], output: string) => {
     const outputs = await network.run({ [network.inputNames[0] ?? ""]: new ort.Tensor("float32", data, dims) });
@@ -110,7 +110,7 @@ it("refuses what it cannot use and goes on", async () => {
   const cut = file(rome).subarray(0, 90);
   for (const refused of [() => core.picture(cut), () => core.dimensions(new Uint8Array(9)), () => core.answer(new Float32Array(3)),
     () => core.answer(new Float32Array(names.cells).fill(NaN)), () => core.pixels(new Uint8Array(8), 2, 2),
-    () => core.encoder(new Uint8Array([1, 2, 3]), new Uint8Array(3), true)]) {
+    () => core.encoder(new Uint8Array([1, 2, 3]), new Uint8Array(3))]) {
     expect(refused).toThrow(Refused);
   }
   expect(core.dimensions(file(rome))).toHaveLength(2);

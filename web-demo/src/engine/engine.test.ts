@@ -25,7 +25,7 @@ beforeEach(() => {
 /** `kind: message` of the error, or `null`. */
 async function load(page: Page): Promise<string | null> {
   return page.evaluate(async () => {
-    globalThis.engine ??= globalThis.createEngine();
+    globalThis.engine ??= globalThis.createEngine({ backend: "wasm" });
     return globalThis.engine.load("pocket", () => undefined).then(() => null, (error) => `${error.kind}: ${error.message}`);
   });
 }
@@ -188,6 +188,28 @@ it("works without room in the storage and says so", { timeout: 60_000 }, async (
   });
   expect(status.note).toMatch(/no room for the model: it works now/);
   expect(await locate(page, PHOTO)).toHaveProperty("place");
+  await context.close();
+});
+
+/** LANDFALL_INFERENCES=500 for the long run. */
+it("keeps its memory flat", { timeout: 1_200_000 }, async () => {
+  const { page, context } = await served.open();
+  await load(page);
+  const many = Number(process.env["LANDFALL_INFERENCES"] ?? 40);
+  const megabytes = await page.evaluate(async ([photo, many]) => {
+    type Measuring = { measureUserAgentSpecificMemory(): Promise<{ bytes: number }> };
+    const measure = async () => (await (performance as unknown as Measuring).measureUserAgentSpecificMemory()).bytes / 1e6;
+    const blob = await (await fetch(photo)).blob();
+    const answer = async (times: number) => {
+      for (let i = 0; i < times; i++) await globalThis.engine.locate([i % 2 ? blob : await createImageBitmap(blob)]);
+    };
+    await answer(10);
+    const before = await measure();
+    await answer(many);
+    return [before, await measure()] as const;
+  }, [PHOTO, many] as const);
+  console.log(`memory before and after ${many} inferences: ${megabytes.map((mb) => mb.toFixed(1)).join(" and ")} MB`);
+  expect(megabytes[1] - megabytes[0]).toBeLessThan(8);
   await context.close();
 });
 

@@ -61,7 +61,7 @@ export class Served {
   async open(context?: BrowserContext): Promise<{ page: Page; context: BrowserContext }> {
     this.#browser ??= await chromium.launch({
       executablePath: process.env["LANDFALL_CHROMIUM"] ?? "/usr/bin/chromium",
-      args: ["--no-sandbox", "--enable-precise-memory-info", "--js-flags=--expose-gc"],
+      args: ["--no-sandbox", "--enable-blink-features=ForceEagerMeasureMemory"],
     });
     const profile = context ?? (await this.#browser.newContext());
     const page = await profile.newPage();
