@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::adapter;
+use crate::{activations, adapter, whole};
 use crate::cells::CellTable;
 use crate::error::{Error, Result};
+use crate::posterior::Posterior;
 use crate::preprocess::Preprocess;
 
 /// The contents of `bundle.json`.
@@ -88,10 +89,10 @@ impl EncoderPaths {
     ///
     /// # Errors
     /// When a file cannot be read or they do not belong together.
-    pub fn read(&self) -> Result<Vec<u8>> {
-        let network = read(&self.network)?;
-        let Some(adapter) = &self.adapter else { return Ok(network) };
-        adapter::merge(&network, &read(adapter)?).map_err(|why| Error::file(&self.network, why, SETUP))
+    pub fn read(&self, activations: Activations) -> Result<Vec<u8>> {
+        let adapter = self.adapter.as_deref().map(read).transpose()?;
+        let network = activations.of(read(&self.network)?, adapter.as_deref());
+        network.map_err(|why| Error::file(&self.network, why, SETUP))
     }
 }
 
@@ -111,9 +112,26 @@ pub enum Activations {
     AsWritten,
     /// Each token on its own; see [`crate::activations::per_token`].
     PerToken,
+    /// As the file says it, and where it computes with floats before, all sums are exact; see [`crate::whole`].
+    Whole,
 }
 
 impl Activations {
+    /// The network (the bytes of an ONNX file) with its adapter merged and its activations scaled so.
+    ///
+    /// # Errors
+    /// When they do not belong together, or it is not a network of that kind; says why.
+    pub fn of(self, mut network: Vec<u8>, adapter: Option<&[u8]>) -> std::result::Result<Vec<u8>, String> {
+        if let Some(adapter) = adapter {
+            network = adapter::merge(&network, adapter)?;
+        }
+        match self {
+            Self::AsWritten => Ok(network),
+            Self::PerToken => activations::per_token(&network),
+            Self::Whole => whole::exact(&network),
+        }
+    }
+
     fn is_as_written(&self) -> bool {
         *self == Self::AsWritten
     }
@@ -151,6 +169,28 @@ pub struct CellsFile {
 }
 
 impl Manifest {
+    /// The contents of a `bundle.json`.
+    ///
+    /// # Errors
+    /// When it describes no bundle; says why.
+    pub fn parse(json: &[u8]) -> std::result::Result<Self, String> {
+        let manifest: Self = serde_json::from_slice(json).map_err(|e| e.to_string())?;
+        manifest.check()?;
+        Ok(manifest)
+    }
+
+    /// The cell table from the contents of its file.
+    ///
+    /// # Errors
+    /// When it holds no table, or not as many cells as it should; says why.
+    pub fn parse_cells(&self, json: &[u8]) -> std::result::Result<CellTable, String> {
+        let table: CellTable = serde_json::from_slice(json).map_err(|e| e.to_string())?;
+        if table.cells.len() != self.cells.count || table.cells.is_empty() {
+            return Err(format!("holds {} cells, bundle.json says {}", table.cells.len(), self.cells.count));
+        }
+        Ok(table)
+    }
+
     /// Name and version as records and answers show them: `desktop@2026.11.1`.
     pub fn id(&self) -> String {
         format!("{}@{}", self.name, self.version)
@@ -212,15 +252,15 @@ impl Bundle {
     /// As [`Bundle::find`].
     pub fn open(dir: &Path) -> Result<Self> {
         let file = dir.join("bundle.json");
-        let manifest: Manifest = serde_json::from_slice(&read(&file)?).map_err(|e| Error::file(&file, e, SETUP))?;
-        manifest.check().map_err(|why| Error::file(&file, why, SETUP))?;
+        let manifest = Manifest::parse(&read(&file)?).map_err(|why| Error::file(&file, why, SETUP))?;
         let file = checked(&dir.join(&manifest.cells.file), &manifest.cells.sha256)?;
-        let cells: CellTable = serde_json::from_slice(&read(&file)?).map_err(|e| Error::file(&file, e, SETUP))?;
-        if cells.cells.len() != manifest.cells.count || cells.cells.is_empty() {
-            let why = format!("holds {} cells, bundle.json says {}", cells.cells.len(), manifest.cells.count);
-            return Err(Error::file(&file, why, SETUP));
-        }
+        let cells = manifest.parse_cells(&read(&file)?).map_err(|why| Error::file(&file, why, SETUP))?;
         Ok(Self { manifest, cells, dir: dir.to_owned() })
+    }
+
+    /// What the logits of one place's views, a row each, say together; `None` when they are not of this bundle.
+    pub fn fuse(&self, logits: &[impl AsRef<[f32]>]) -> Option<Posterior<'_>> {
+        Posterior::fuse(&self.cells, logits, self.manifest.temperature_for(logits.len()))
     }
 
     /// The encoder's files, checked by sha256: beside `bundle.json`, the network also in the user's cache directory.

@@ -11,10 +11,9 @@ use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{OutputSelector, RunOptions, Session};
 use ort::value::TensorRef;
 
-use crate::activations;
 use crate::bundle::{Activations, Bundle, EncoderFile, EncoderPaths};
 use crate::error::{Error, Result};
-use crate::preprocess::Preprocess;
+use crate::preprocess::{self, Preprocess};
 use crate::runtime;
 
 /// The network from pixels to embeddings, in one or more sessions that work side by side.
@@ -32,12 +31,9 @@ impl Encoder {
     /// # Errors
     /// When ONNX Runtime or a file cannot be loaded, or the network lacks the input or output it should have.
     pub fn load(paths: &EncoderPaths, file: EncoderFile, preprocess: Preprocess, workers: usize) -> Result<Self> {
-        let (path, mend, mut network) = (&paths.network, "fetch it again", paths.read()?);
-        if file.activations == Activations::PerToken {
-            network = activations::per_token(&network).map_err(|why| Error::file(path, why, mend))?;
-        }
+        let (path, network) = (&paths.network, paths.read(file.activations)?);
         // Scaled token by token it loses little by inexact products, and is a quarter faster with them.
-        let is_exact = file.activations == Activations::AsWritten;
+        let is_exact = file.activations != Activations::PerToken;
         let load = |_| session(path, &network, is_exact);
         let sessions: Vec<_> = (0..workers.max(1)).map(load).collect::<Result<_>>()?;
         let has = |outlets: &[ort::value::Outlet], name: &str| outlets.iter().any(|outlet| outlet.name() == name);
@@ -61,9 +57,9 @@ impl Encoder {
     pub fn embed(&self, worker: usize, picture: &RgbImage) -> Result<Vec<f32>> {
         let mut embedding = Vec::with_capacity(self.file.dim * self.preprocess.squares());
         for tensor in self.preprocess.tensors(picture) {
-            let part = self.embed_tensor(worker, &tensor)?;
-            let length = part.iter().map(|x| x * x).sum::<f32>().sqrt().max(1e-12);
-            embedding.extend(part.iter().map(|x| x / length));
+            let mut part = self.embed_tensor(worker, &tensor)?;
+            preprocess::normalise(&mut part);
+            embedding.extend(part);
         }
         Ok(embedding)
     }

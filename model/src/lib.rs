@@ -11,6 +11,7 @@ pub mod cells;
 #[cfg(feature = "onnx")]
 pub mod classifier;
 pub mod countries;
+pub mod decide;
 pub mod error;
 pub mod latlng;
 pub mod onnx;
@@ -22,6 +23,9 @@ pub mod preprocess;
 #[cfg(feature = "onnx")]
 pub mod runtime;
 pub mod score;
+#[cfg(feature = "wasm")]
+pub mod wasm;
+pub mod whole;
 
 pub use bundle::Bundle;
 pub use cells::CellTable;
