@@ -7,8 +7,9 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::surroundings;
-use crate::record;
+use crate::site::MapKind;
 use crate::site::page::Page;
+use crate::{map, record};
 
 /// What a round cannot be played without.
 const NEEDED: [&str; 4] = ["look.view", "map.canvas", "map.tiles", "map.guess"];
@@ -73,6 +74,16 @@ pub async fn examine(page: &Page, picture: &Path) -> Result<Vec<Finding>> {
         };
         let ok = first.is_some() || !NEEDED.contains(&role);
         findings.push(Finding { role, ok, detail, ways: found });
+    }
+    if let MapKind::Canvas(view) = page.profile.map.kind()
+        && waited.is_ok()
+    {
+        let shown = map::view::examine(page, view).await?;
+        let detail = match shown {
+            Some(shown) => format!("the map looks like {shown} instead"),
+            None => "fits what the map shows, as far as land and sea tell".to_owned(),
+        };
+        findings.push(Finding { role: "map.view", ok: shown.is_none(), detail, ways: Vec::new() });
     }
     if let Err(error) = waited {
         findings.push(Finding { role: "a round", ok: false, detail: format!("{error:#}"), ways: Vec::new() });

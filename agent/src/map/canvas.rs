@@ -24,7 +24,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::projection::Projection;
-use super::view::check;
+use super::view::{check, stated};
 use super::wheel::{Turns, room};
 use super::{COARSE_M, FINE_M, MARGIN, Placed, WHEEL_IN};
 use crate::failure::surroundings;
@@ -49,7 +49,7 @@ const PIN_PATIENCE: Duration = Duration::from_millis(1500);
 pub(super) async fn place_pin(page: &Page, view: StartView, wanted: LatLng, max_error_m: f64) -> Result<Placed> {
     let mut map = Map::begin(page, view).await?;
     if page.is_new_map() {
-        check(page, view, map.projection).await?;
+        check(page, view).await?;
     }
     map.bring(wanted).await?;
     map.zoom_in(wanted).await?;
@@ -120,8 +120,7 @@ impl<'a> Map<'a> {
             ));
         }
         let canvas = seen.canvas;
-        let projection = Projection::with(view.middle()?, canvas.centre(), view.world_px());
-        let projection = projection.held_in(&canvas, view.repeats);
+        let projection = stated(view, &canvas)?;
         Ok(Self { page, view, canvas, projection, pin: None, recentres: None })
     }
 

@@ -8,6 +8,7 @@ use landfall_model::{LatLng, countries};
 
 use super::projection::Projection;
 use crate::hands::Pixel;
+use crate::site::StartView;
 use crate::site::page::Rect;
 
 /// Pixels of the picture that are compared, at first and at last.
@@ -19,6 +20,8 @@ const FEW_COLOURED: f64 = 0.1;
 const GRID: usize = 720;
 /// Worlds are looked for from as high as the box to so many times that.
 const LARGEST: f64 = 16.0;
+/// A rounder view fits nearly as well when it explains so much of what the best does.
+const NEARLY: f64 = 0.97;
 /// So many of the best are looked at closely.
 const BEST: usize = 24;
 
@@ -127,6 +130,34 @@ impl Sheet {
         best
     }
 
+    /// The view as somebody writes it down: pages begin at round numbers, so the roundest within a pixel that fits nearly as
+    /// well. The world is `tile_size` pixels wide at zoom 0.
+    pub fn rounded(&self, fit: &Fit, tile_size: f64) -> StartView {
+        let (centre, world) = (self.canvas.centre(), fit.projection.world);
+        let LatLng { lat, lng } = fit.projection.place(centre);
+        let mut view = StartView { lat, lng, zoom: (world / tile_size).log2(), tile_size, repeats: true };
+        // A pixel at the picture's edge in zooms, and one in its middle in degrees.
+        let (zooms, degrees) =
+            (2.0 / self.canvas.width.max(self.canvas.height) / std::f64::consts::LN_2, 360.0 / world);
+        let fields: [(fn(&mut StartView) -> &mut f64, &[f64], f64); 3] = [
+            (|view| &mut view.zoom, &[1.0, 0.5, 0.25, 0.1, 0.01], zooms),
+            (|view| &mut view.lat, &[10.0, 5.0, 1.0, 0.5, 0.1], degrees),
+            (|view| &mut view.lng, &[10.0, 5.0, 1.0, 0.5, 0.1], degrees),
+        ];
+        for (field, steps, slack) in fields {
+            let exact = *field(&mut view);
+            let round = steps.iter().map(|step| (exact / step).round() * step).find(|round| {
+                let mut rounder = view;
+                *field(&mut rounder) = *round;
+                let at = LatLng { lat: rounder.lat, lng: rounder.lng };
+                let share = self.fit(Projection::with(at, centre, rounder.world_px())).share;
+                (round - exact).abs() < slack && share >= NEARLY * fit.share
+            });
+            *field(&mut view) = round.unwrap_or(exact);
+        }
+        view
+    }
+
     /// How many pixels two views of the map differ by at most, at the corners of its box.
     pub fn apart(&self, a: &Projection, b: &Projection) -> f64 {
         let corners = [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0)].map(|(x, y)| self.canvas.at(x, y));
@@ -173,13 +204,6 @@ fn grid() -> &'static [bool] {
     })
 }
 
-/// The view that a profile writes down: middle of the box and zoom, for a world of `tile_size` pixels at zoom 0.
-pub fn written(fit: &Fit, canvas: &Rect, tile_size: f64) -> String {
-    let LatLng { lat, lng } = fit.projection.place(canvas.centre());
-    let zoom = (fit.projection.world / tile_size).log2();
-    format!("{{ lat = {lat:.1}, lng = {lng:.1}, zoom = {zoom:.2} }}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -211,6 +235,11 @@ mod tests {
             let found = sheet.search().unwrap();
             let apart = sheet.apart(&is, &found.projection);
             assert!(found.share > 0.3 && apart < 3.0, "{lat} {lng} {zoom}: {found:?}, {apart} px apart");
+            let written = sheet.rounded(&found, 512.0);
+            if is.world == 512.0 * f64::exp2(zoom) && is.place(CANVAS.centre()).distance_m(middle) < 1.0 {
+                assert_eq!((written.lat, written.lng), (lat, lng), "{written}");
+                assert!((written.zoom - zoom).abs() < 1e-9, "{written}");
+            }
             // From a wrong view that is near, too.
             let near = sheet.nearest(is.moved_by(Pixel { x: 7.0, y: -5.0 }).zoomed(CANVAS.centre(), 1.03));
             assert!(sheet.apart(&is, &near.projection) < 3.0, "{near:?}");

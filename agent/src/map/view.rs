@@ -5,7 +5,7 @@ use image::RgbImage;
 use landfall_model::preprocess;
 
 use super::canvas;
-use super::land::{self, Fit, Sheet};
+use super::land::Sheet;
 use super::projection::Projection;
 use crate::failure::wrong;
 use crate::site::StartView;
@@ -19,38 +19,61 @@ const MORE: f64 = 0.03;
 const OFF_PX: f64 = 4.0;
 const OFF_M: f64 = 15_000.0;
 
-/// Checks the view that the profile states against what the map shows; a map whose land and sea cannot be told apart is
-/// believed.
-pub(super) async fn check(page: &Page, view: StartView, stated: Projection) -> Result<()> {
-    let Some((picture, canvas)) = picture(page).await? else { return Ok(()) };
-    let other = tokio::task::spawn_blocking(move || {
-        let sheet = Sheet::new(&picture, canvas);
-        let is = sheet.nearest(stated);
-        let is = if is.share >= SURE { is } else { sheet.search()? };
-        let tolerance = OFF_PX.max(OFF_M / stated.metres_per_pixel(stated.place(canvas.centre())));
-        let differs = sheet.apart(&stated, &is.projection) > tolerance;
-        (differs && is.share >= SURE && is.share >= sheet.fit(stated).share + MORE).then_some(is)
-    });
-    match other.await? {
+/// Where a map lies in its box when it shows this.
+pub(super) fn stated(view: StartView, canvas: &Rect) -> Result<Projection> {
+    Ok(Projection::with(view.middle()?, canvas.centre(), view.world_px()).held_in(canvas, view.repeats))
+}
+
+/// Checks the view that the profile states against what the map shows, with the mouse over it.
+pub(super) async fn check(page: &Page, view: StartView) -> Result<()> {
+    match differs(page, view).await? {
         None => Ok(()),
-        Some(is) => {
-            let (line, shows) = (page.profile.line_of_view(), land::written(&is, &canvas, view.tile_size));
+        Some(shown) => {
+            let line = page.profile.line_of_view();
             Err(wrong(format!(
-                "{line}: map.view is not what the map shows when a round begins; that looks like {shows}"
+                "{line}: map.view is not what the map shows when a round begins; that looks like {shown}"
             )))
         }
     }
 }
 
-/// What the map shows, if that can be told; it may grow under the mouse, which shows more.
+/// What the map shows, when the profile states something else; it may grow under the mouse, which is moved there.
 ///
 /// # Errors
 /// When the session fails.
-pub async fn shown(page: &Page) -> Result<Option<(Fit, Rect)>> {
+pub async fn examine(page: &Page, view: StartView) -> Result<Option<StartView>> {
+    canvas::begin(page).await?;
+    differs(page, view).await
+}
+
+/// What the map shows when that is not what the profile states; a map whose land and sea cannot be told apart is believed.
+async fn differs(page: &Page, view: StartView) -> Result<Option<StartView>> {
+    let Some((picture, canvas)) = picture(page).await? else { return Ok(None) };
+    let stated = stated(view, &canvas)?;
+    let found = tokio::task::spawn_blocking(move || {
+        let sheet = Sheet::new(&picture, canvas);
+        let is = sheet.nearest(stated);
+        let is = if is.share >= SURE { is } else { sheet.search()? };
+        let tolerance = OFF_PX.max(OFF_M / stated.metres_per_pixel(stated.place(canvas.centre())));
+        let differs = sheet.apart(&stated, &is.projection) > tolerance;
+        let is_sure = is.share >= SURE && is.share >= sheet.fit(stated).share + MORE;
+        (differs && is_sure).then(|| sheet.rounded(&is, view.tile_size))
+    });
+    Ok(found.await?)
+}
+
+/// What the map shows, for a world of `tile_size` pixels at zoom 0, if that can be told; it may grow under the mouse.
+///
+/// # Errors
+/// When the session fails.
+pub async fn shown(page: &Page, tile_size: f64) -> Result<Option<StartView>> {
     canvas::begin(page).await?;
     let Some((picture, canvas)) = picture(page).await? else { return Ok(None) };
-    let fit = tokio::task::spawn_blocking(move || Sheet::new(&picture, canvas).search()).await?;
-    Ok(fit.filter(|fit| fit.share >= SURE).map(|fit| (fit, canvas)))
+    let found = tokio::task::spawn_blocking(move || {
+        let sheet = Sheet::new(&picture, canvas);
+        sheet.search().filter(|fit| fit.share >= SURE).map(|fit| sheet.rounded(&fit, tile_size))
+    });
+    Ok(found.await?)
 }
 
 async fn picture(page: &Page) -> Result<Option<(RgbImage, Rect)>> {

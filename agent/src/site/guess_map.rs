@@ -1,5 +1,7 @@
 //! The part of a profile that is about the guess map: how it is found, and what kind of map it is.
 
+use std::fmt;
+
 use anyhow::Result;
 use landfall_model::LatLng;
 use regex::Regex;
@@ -67,6 +69,18 @@ pub struct StartView {
     /// Whether there is another copy of the world beside the world.
     #[serde(default = "StartView::repeats")]
     pub repeats: bool,
+}
+
+impl fmt::Display for StartView {
+    /// As a profile writes it, to a hundredth.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [lat, lng, zoom] = [self.lat, self.lng, self.zoom].map(|value| (value * 100.0).round() / 100.0);
+        write!(f, "{{ lat = {lat:?}, lng = {lng:?}, zoom = {zoom:?}")?;
+        if self.tile_size != Self::tile_size() {
+            write!(f, ", tile_size = {:?}", self.tile_size)?;
+        }
+        write!(f, " }}")
+    }
 }
 
 impl StartView {

@@ -283,8 +283,8 @@ async fn what_a_canvas_cannot_do_is_said() {
 async fn a_view_that_the_map_does_not_show_is_said() {
     let wanted = LatLng::new(48.2, 16.4).unwrap();
     let page = open("/canvas?land&lng=-40&zoom=1.4", canvas(20.0, -40.0, 1.4, "")).await;
-    let shown = map::view::shown(&page).await.unwrap().unwrap();
-    println!("the map shows {}", map::land::written(&shown.0, &shown.1, 512.0));
+    let shown = map::view::shown(&page, 512.0).await.unwrap().unwrap();
+    assert_eq!(shown.to_string(), "{ lat = 20.0, lng = -40.0, zoom = 1.4 }");
     all("land", &page, &[wanted], 3.0).await;
     page.driver.clone().quit().await.unwrap();
     for (address, lat, lng, zoom) in
@@ -292,7 +292,6 @@ async fn a_view_that_the_map_does_not_show_is_said() {
     {
         let page = open(address, canvas(lat, lng, zoom, "")).await;
         let error = map::place_pin(&page, wanted, 25_000.0).await.unwrap_err();
-        println!("{error:#}");
         assert!(error.to_string().contains("map.view is not what the map shows"), "{error:#}");
         assert_eq!(landfall_agent::failure::exit_code(&error), 2);
         page.driver.clone().quit().await.unwrap();
