@@ -59,7 +59,8 @@ pub fn decide(bundle: &Bundle, logits: &[Vec<f32>], question: Question<'_>) -> R
     let (posterior, pin) = match question {
         Question::Round(map) => {
             let posterior = map.area.narrow(posterior);
-            let pin = pin::best(&posterior, map.scale_m);
+            let mut pin = pin::best(&posterior, map.scale_m);
+            pin.expected_score = map.worth(pin.expected_score);
             (posterior, pin)
         }
         Question::Photo => {

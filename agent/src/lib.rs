@@ -11,6 +11,7 @@ pub mod hands;
 pub mod locate;
 pub mod look;
 pub mod map;
+pub mod probe;
 pub mod record;
 pub mod replay;
 pub mod site;

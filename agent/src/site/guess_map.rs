@@ -3,13 +3,14 @@
 use anyhow::Result;
 use landfall_model::LatLng;
 use regex::Regex;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use toml::Spanned;
 
 use super::ways::Ways;
 
 /// The guess map.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MapLocators {
     /// What it is made of.
@@ -22,8 +23,10 @@ pub struct MapLocators {
     pub tiles: Ways,
     /// Regular expressions over a tile's address, with groups `z`, `x` and `y`.
     #[serde(default, deserialize_with = "super::patterns")]
+    #[schemars(with = "Vec<String>")]
     pub tile_address: Vec<Regex>,
     /// What a map without tile pictures shows when a round begins.
+    #[schemars(with = "Option<StartView>")]
     view: Option<Spanned<StartView>>,
     /// The pin.
     pub marker: Ways,
@@ -34,7 +37,7 @@ pub struct MapLocators {
 }
 
 /// What a guess map is made of, as the profile writes it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum MapMaterial {
     #[default]
@@ -52,7 +55,7 @@ pub enum MapKind {
 }
 
 /// What a map shows when a round begins.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StartView {
     /// Latitude of the middle.

@@ -16,19 +16,21 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use landfall_model::LatLng;
-use landfall_model::score::{Bounds, MapScale};
+use landfall_model::score::{Bounds, MAX_POINTS, MapScale};
 use regex::Regex;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use url::Url;
 
 use crate::area::Area;
 use crate::failure::wrong;
 use guess_map::MapMaterial;
+pub use local::is_loopback;
 pub use guess_map::{MapKind, MapLocators, StartView};
 use ways::{Way, Ways};
 
 /// Everything the agent knows of a site.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
     /// Short name, such as `arena`.
@@ -44,6 +46,9 @@ pub struct Profile {
     pub patience_s: f64,
     /// Which addresses may be played, and which must not.
     pub paths: Paths,
+    /// How points fall with distance, where that is not GeoGuessr's law.
+    #[serde(default)]
+    pub score: ScoreLaw,
     /// Sizes of maps that the page does not tell, by name or slug.
     #[serde(default)]
     pub maps: BTreeMap<String, MapSize>,
@@ -64,14 +69,16 @@ pub struct Profile {
 }
 
 /// Addresses by regular expressions over their path.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Paths {
     /// May be played.
     #[serde(deserialize_with = "patterns")]
+    #[schemars(with = "Vec<String>")]
     pub play: Vec<Regex>,
     /// Must not be touched, whatever `play` says.
     #[serde(deserialize_with = "patterns")]
+    #[schemars(with = "Vec<String>")]
     pub refuse: Vec<Regex>,
     /// Where a game begins, when the address does not say it.
     #[serde(default = "root")]
@@ -82,8 +89,35 @@ fn root() -> String {
     "/".into()
 }
 
+/// How points fall with distance: `max_points · exp(−distance / falloff_km)`.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ScoreLaw {
+    /// Most points a round can bring.
+    pub max_points: f64,
+    /// Kilometres in which points fall to a third and a little more, on maps whose size is not listed.
+    pub falloff_km: Option<f64>,
+}
+
+impl Default for ScoreLaw {
+    fn default() -> Self {
+        Self { max_points: MAX_POINTS, falloff_km: None }
+    }
+}
+
+impl ScoreLaw {
+    fn fault(&self) -> Option<&'static str> {
+        let falloff = self.falloff_km.is_none_or(|km| (0.001..=1e6).contains(&km));
+        match ((1.0..=1e6).contains(&self.max_points), falloff) {
+            (true, true) => None,
+            (false, _) => Some("score.max_points goes from 1 to a million"),
+            (_, false) => Some("score.falloff_km goes from 0.001 to a million kilometres"),
+        }
+    }
+}
+
 /// The size of one map.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MapSize {
     /// The map's maximum error distance in metres, where it is known.
@@ -112,7 +146,7 @@ impl MapSize {
 }
 
 /// The page around the game.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PageLocators {
     /// Clicked whenever they show: consent, messages, ads.
@@ -128,7 +162,7 @@ pub struct PageLocators {
 }
 
 /// Looking around.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LookLocators {
     /// The view.
@@ -151,7 +185,7 @@ pub struct LookLocators {
 }
 
 /// Keys that turn the view once it has the focus.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TurnKey {
     /// Turns to the left, as a character.
@@ -163,7 +197,7 @@ pub struct TurnKey {
 }
 
 /// What the page shows after a guess.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ResultLocators {
     /// The result, once it is there.
@@ -192,11 +226,25 @@ fn patterns<'de, D: serde::Deserializer<'de>>(field: D) -> std::result::Result<V
     texts.iter().map(|text| Regex::new(text).map_err(serde::de::Error::custom)).collect()
 }
 
+/// The JSON schema that profiles follow, for editors; `profiles/profile.schema.json`.
+///
+/// # Errors
+/// When it cannot be written as JSON.
+pub fn schema() -> Result<String> {
+    let mut schema = schemars::schema_for!(Profile);
+    schema.insert("title".to_owned(), "Landfall's site profile".into());
+    Ok(serde_json::to_string_pretty(&schema)? + "\n")
+}
+
 /// The profiles that come with the agent.
 pub const BUILT_IN: &[(&str, &str)] = &[
     ("arena", include_str!("../../profiles/arena.toml")),
     ("geoguessr", include_str!("../../profiles/geoguessr.toml")),
+    ("generic", GENERIC),
 ];
+
+/// What is known of pages that nobody has described.
+pub(crate) const GENERIC: &str = include_str!("../../profiles/generic.toml");
 
 impl Profile {
     /// The built-in profile of this name, the user's own of this name, or the one in this file. An own one cannot take
@@ -224,13 +272,17 @@ impl Profile {
         Self::parse(&text, &name)
     }
 
-    fn parse(text: &str, name: &str) -> Result<Self> {
+    /// From the text of the file of this name.
+    pub(crate) fn parse(text: &str, name: &str) -> Result<Self> {
         let parsed = toml::from_str(text);
         let profile: Self =
             parsed.map_err(|error| wrong(format!("{name}: not a site profile: {}", error.to_string().trim())))?;
         let profile = Self { source: (name.to_owned(), text.to_owned()), ..profile };
         if !(0.1..=600.0).contains(&profile.patience_s) {
             return Err(wrong(format!("{name}: patience_s must be a number of seconds from 0.1 to 600")));
+        }
+        if let Some(fault) = profile.score.fault() {
+            return Err(wrong(format!("{name}: {fault}")));
         }
         for (map, MapSize { bounds, countries, .. }) in &profile.maps {
             let area = Area { bounds: *bounds, countries: countries.clone() };
@@ -263,6 +315,11 @@ impl Profile {
     /// What may be looked for before a guess, by its name in the profile.
     pub fn roles_before_a_guess(&self) -> Vec<(&'static str, &Ways)> {
         self.roles().into_iter().filter(|(role, _)| !role.starts_with("result.")).collect()
+    }
+
+    /// Everything that a probe may have found, which plays to learn it.
+    pub(crate) fn roles_found(&self) -> Vec<(&'static str, &Ways)> {
+        self.roles()
     }
 
     /// Everything that is looked for, by its name in the profile.
@@ -302,15 +359,24 @@ impl Profile {
         format!("{}@{}", self.name, self.version)
     }
 
-    /// The scale of the map with this name, or in this address; that of a map of unknown size when neither is listed.
+    /// The scale of the map with this name, or in this address; that of the site's own law, or of a map of unknown size,
+    /// when neither is listed.
     ///
     /// # Errors
     /// When the listed bounds are no places on earth.
     pub fn scale(&self, map_name: &str, path: &str) -> Result<MapScale> {
         match self.map(map_name, path) {
             Some(size) => size.scale().with_context(|| wrong(format!("profile {}: map `{map_name}`", self.name))),
-            None => Ok(MapScale::of_map(None, None)),
+            None => match self.score.falloff_km {
+                Some(km) => Ok(MapScale::try_from(10_000.0 * km)?),
+                None => Ok(MapScale::of_map(None, None)),
+            },
         }
+    }
+
+    /// Most points a round can bring.
+    pub fn max_points(&self) -> f64 {
+        self.score.max_points
     }
 
     /// Where the places are of the map with this name, or in this address, as far as that is listed.
@@ -340,6 +406,34 @@ mod tests {
             for ways in [&profile.look.view, &profile.map.canvas, &profile.map.guess, &profile.result.shown] {
                 assert!(ways.iter().count() >= 2, "{name}: each needs a fallback");
             }
+        }
+    }
+
+    #[test]
+    fn the_committed_schema_is_what_the_types_give_and_the_profiles_follow_it() {
+        let committed = include_str!("../../profiles/profile.schema.json");
+        let now = schema().unwrap();
+        assert!(now == committed, "write it anew: landfall doctor --schema > agent/profiles/profile.schema.json");
+        let mut compiler = boon::Compiler::new();
+        compiler.add_resource("profile.json", serde_json::from_str(committed).unwrap()).unwrap();
+        let mut schemas = boon::Schemas::new();
+        let index = compiler.compile("profile.json", &mut schemas).unwrap();
+        let check = |text: &str| {
+            let profile: serde_json::Value = toml::from_str(text).unwrap();
+            schemas.validate(&profile, index).map_err(|error| error.to_string())
+        };
+        for (name, text) in BUILT_IN {
+            assert_eq!(check(text), Ok(()), "{name}");
+            assert!(text.starts_with("#:schema ./profile.schema.json\n"), "{name}: editors are not told of the schema");
+        }
+        let (_, good) = BUILT_IN[0];
+        for (from, to) in [
+            ("still_ms", "still_mss"),
+            ("hfov = 100.0", "hfov = 'wide'"),
+            ("problem = [\"[role=alert]\"]", "problem = [{ role = 'knob' }]"),
+            ("version = 2", ""),
+        ] {
+            assert!(good.contains(from) && check(&good.replace(from, to)).is_err(), "{to}");
         }
     }
 

@@ -13,6 +13,7 @@ mod leaks;
 mod live;
 mod maps;
 mod play;
+mod probe;
 
 /// The rounds that come with the project.
 fn fixtures() -> std::path::PathBuf {
