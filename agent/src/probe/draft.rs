@@ -80,10 +80,13 @@ impl Draft {
 
     /// As TOML, behind some lines of comment.
     pub(super) fn text(&self, comment: &str) -> String {
-        let mut text = String::from("#:schema https://raw.githubusercontent.com/landfall-geo/landfall/main/agent/profiles/profile.schema.json\n");
+        let mut text = String::from(
+            "#:schema https://raw.githubusercontent.com/landfall-geo/landfall/main/agent/profiles/profile.schema.json\n",
+        );
         comment.lines().for_each(|line| _ = writeln!(text, "# {line}"));
         for (part, keys) in PARTS {
-            let table = if part.is_empty() { Some(&self.table) } else { self.table.get(part).and_then(Value::as_table) };
+            let table =
+                if part.is_empty() { Some(&self.table) } else { self.table.get(part).and_then(Value::as_table) };
             let Some(table) = table else { continue };
             if !part.is_empty() {
                 _ = write!(text, "\n[{part}]\n");

@@ -40,10 +40,7 @@ const waysTo = e => {
   const own = [...named(e), e.tagName.toLowerCase()];
   const found = own.slice(0, -1).filter(css => finds(css, e));
   for (let up = e.parentElement; up && up !== document.body && found.length < 3; up = up.parentElement) {
-    for (const of of named(up)) {
-      const both = own.map(css => `${of} ${css}`).find(css => finds(css, e));
-      if (both) { found.push(both); break }
-    }
+    for (const of of named(up)) found.push(...own.map(css => `${of} ${css}`).filter(css => finds(css, e)).slice(0, 1));
   }
   return found.length > 0 ? [...new Set(found)].slice(0, 3) : [path(e)];
 };

@@ -56,7 +56,9 @@ impl Probe<'_> {
                 };
                 let said: Vec<(Frame, Button)> = eyes::everywhere(self.page, "return buttons()").await?;
                 let said = said.into_iter().take(12).map(|(_, button)| button.text).collect::<Vec<_>>().join(", ");
-                return Err(no(format!("the page shows {what}: is a game open at this address? Its buttons say: {said}")));
+                return Err(no(format!(
+                    "the page shows {what}: is a game open at this address? Its buttons say: {said}"
+                )));
             }
             hands::pause(250).await;
         }
@@ -84,7 +86,8 @@ impl Probe<'_> {
             let ways: Ways = frames.iter().flat_map(|frame| self.draft.generic(part, key, frame)).collect();
             let counts = self.page.count(&ways).await?;
             let wants = |count: &usize| if part == "page" && key != "map_name" { *count == 0 } else { *count == 1 };
-            let kept: Vec<Way> = ways.iter().zip(&counts).filter(|(_, count)| wants(count)).map(|(way, _)| way.clone()).collect();
+            let kept: Vec<Way> =
+                ways.iter().zip(&counts).filter(|(_, count)| wants(count)).map(|(way, _)| way.clone()).collect();
             self.draft.ways(part, key, &kept);
         }
         if self.draft.of("page", "start") == self.draft.generic("page", "start", &[]) {
@@ -105,7 +108,8 @@ impl Probe<'_> {
         (self.told)(&format!("begins by `{}`", button.text));
         let ways = ways_to(&button, &frame);
         let generic = self.draft.generic("page", "start", &[]);
-        let before: Vec<Way> = self.draft.of("page", "start").into_iter().filter(|way| !generic.contains(way)).collect();
+        let before: Vec<Way> =
+            self.draft.of("page", "start").into_iter().filter(|way| !generic.contains(way)).collect();
         self.draft.ways("page", "start", &before.into_iter().chain(ways.clone()).collect::<Vec<_>>());
         let pressed = self.page.press(&ways.into_iter().collect()).await;
         Ok(pressed.is_ok_and(|pressed| pressed.is_some()))
@@ -142,7 +146,8 @@ impl Probe<'_> {
     pub(super) async fn view(&mut self, ground: &Ground) -> Result<()> {
         let view = self.draft.of("look", "view");
         let script = "const [view] = seekShown(arguments[1]); return view ? over(view) : []";
-        let hide: Option<(Vec<String>, _)> = eyes::see(self.page, &ground.view_frame, script, vec![json!(view)]).await?;
+        let hide: Option<(Vec<String>, _)> =
+            eyes::see(self.page, &ground.view_frame, script, vec![json!(view)]).await?;
         let hide = eyes::ways(&hide.map_or_else(Vec::new, |(hide, _)| hide), &ground.view_frame);
         self.draft.ways("look", "hide", &hide);
         let turns = turn::examine(self.page).await?;
@@ -173,7 +178,8 @@ impl Probe<'_> {
         let (map, start) = (self.draft.of("map", "canvas"), Instant::now());
         let script = "const [box] = seekShown(arguments[1]); return box ? tilesIn(box) : []";
         while start.elapsed() < TILES {
-            let seen: Option<(Vec<TileSeen>, _)> = eyes::see(self.page, &ground.map_frame, script, vec![json!(map)]).await?;
+            let seen: Option<(Vec<TileSeen>, _)> =
+                eyes::see(self.page, &ground.map_frame, script, vec![json!(map)]).await?;
             let seen = seen.map_or_else(Vec::new, |(seen, _)| seen);
             let tiles: Vec<Tile> = seen.iter().map(|seen| seen.tile.clone()).collect();
             let fits = |address: &String| {
@@ -239,7 +245,8 @@ impl Probe<'_> {
             }
         };
         let round = |value: f64| (value * 1e4).round() / 1e4;
-        let view = [("lat", lat), ("lng", lng), ("zoom", zoom)].map(|(name, value)| (name.to_owned(), Value::from(round(value))));
+        let view = [("lat", lat), ("lng", lng), ("zoom", zoom)]
+            .map(|(name, value)| (name.to_owned(), Value::from(round(value))));
         (self.told)(&format!("the map is drawn, and shows {lat:.1}, {lng:.1} at zoom {zoom:.2} at first"));
         self.draft.set("map", "kind", Some("canvas"));
         self.draft.set("map", "view", Some(view.into_iter().collect::<Table>()));

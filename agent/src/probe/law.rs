@@ -21,7 +21,8 @@ pub(super) struct Law {
 pub(super) fn fit(rounds: &[(u32, Distance)]) -> Option<Law> {
     MOST.into_iter().find_map(|max_points| {
         let spans: Option<Vec<(f64, f64)>> = rounds.iter().map(|round| span(*round, max_points)).collect();
-        let (low, high) = spans?.into_iter().fold((0.0_f64, f64::INFINITY), |(low, high), span| (low.max(span.0), high.min(span.1)));
+        let (low, high) =
+            spans?.into_iter().fold((0.0_f64, f64::INFINITY), |(low, high), span| (low.max(span.0), high.min(span.1)));
         // One round fits any maximum; two that agree to a hundredth are no chance.
         let told = low > 0.0 && high.is_finite() && high / low < 1.01;
         (told && low <= high).then(|| Law { max_points, falloff_km: roundest(low / 1000.0, high / 1000.0) })
@@ -51,7 +52,11 @@ fn roundest(low: f64, high: f64) -> f64 {
     // What 5000 points on a scale of that size are elsewhere: the same law.
     let steps = (-3..=4).rev().flat_map(|power| [5.0, 2.0, 1.0].map(|of| of * 10.0_f64.powi(power)));
     let round = steps.map(|step| (f64::midpoint(low, high) / step).round() * step);
-    known.chain([MapScale::of_map(None, None).metres() / 10_000.0]).chain(round).find(within).unwrap_or(f64::midpoint(low, high))
+    known
+        .chain([MapScale::of_map(None, None).metres() / 10_000.0])
+        .chain(round)
+        .find(within)
+        .unwrap_or(f64::midpoint(low, high))
 }
 
 #[cfg(test)]
@@ -68,7 +73,8 @@ mod tests {
 
     #[test]
     fn laws_are_told_by_two_rounds() {
-        for (max_points, falloff_km) in [(5000.0, 1491.6862), (5000.0, 2000.0), (1000.0, 1853.4781), (10_000.0, 750.0)] {
+        for (max_points, falloff_km) in [(5000.0, 1491.6862), (5000.0, 2000.0), (1000.0, 1853.4781), (10_000.0, 750.0)]
+        {
             let law = fit(&rounds(max_points, falloff_km, &[812.4, 2210.7, 1401.3])).unwrap();
             assert_eq!((law.max_points, law.falloff_km), (max_points, falloff_km));
         }

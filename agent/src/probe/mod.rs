@@ -7,6 +7,7 @@
 
 mod coasts;
 mod draft;
+mod end;
 mod eyes;
 mod ground;
 mod law;
@@ -128,7 +129,13 @@ impl Probe<'_> {
             Some(RoleFound { role, by: ways.iter().next()?.to_string() })
         };
         let roles = profile.roles_found().into_iter().filter_map(by).collect();
-        Ok(Found { name: profile.name.clone(), profile: self.draft.text(&comment), roles, rounds, missing: self.missing })
+        Ok(Found {
+            name: profile.name.clone(),
+            profile: self.draft.text(&comment),
+            roles,
+            rounds,
+            missing: self.missing,
+        })
     }
 }
 

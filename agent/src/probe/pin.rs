@@ -62,8 +62,10 @@ impl Probe<'_> {
         });
         // Of a pin and its shadow, the one with its point in the middle.
         let Some((_, thing)) = pins.min_by_key(|(stays, thing)| (*stays, anchor(&thing.rect, first)[0] != 0.5)) else {
-            return Err(no("the map shows no pin where it is clicked that could be seen apart from the map: pins that are drawn \
-                           into the map's canvas cannot be followed"));
+            return Err(no(
+                "the map shows no pin where it is clicked that could be seen apart from the map: pins that are drawn \
+                           into the map's canvas cannot be followed",
+            ));
         };
         let anchor = anchor(&thing.rect, first);
         (self.told)(&format!("pin: {}, its point at {anchor:?}", Way::of(&thing.ways[0])));

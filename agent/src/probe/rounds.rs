@@ -1,4 +1,4 @@
-//! What shows only after a guess: the result, its points and distance, the way to the next round, and the end of the game.
+//! What shows only after a guess: the result, its points and distance, and the way to the next round.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use regex::Regex;
 use serde_json::json;
 
 use super::eyes::{Button, Frame, Number};
-use super::{Ground, Probe, Seen, eyes, law, says};
+use super::{Ground, Probe, Seen, eyes, says};
 use crate::failure::{no, surroundings};
 use crate::hands;
 use crate::site::distance::{self, Distance};
@@ -23,12 +23,18 @@ const BUTTON: Duration = Duration::from_secs(3);
 const PLACES: [(f64, f64); 4] = [(0.5, 0.42), (0.3, 0.45), (0.68, 0.4), (0.58, 0.6)];
 
 /// Numbers and buttons on display.
-struct Shown {
-    numbers: Vec<(Frame, Number)>,
-    buttons: Vec<(Frame, Button)>,
+pub(super) struct Shown {
+    pub(super) numbers: Vec<(Frame, Number)>,
+    pub(super) buttons: Vec<(Frame, Button)>,
 }
 
 impl Shown {
+    /// All ways to find any of it.
+    fn ways(&self) -> HashSet<String> {
+        let numbers = self.numbers.iter().flat_map(|(_, number)| &number.ways);
+        numbers.chain(self.buttons.iter().flat_map(|(_, button)| &button.ways)).cloned().collect()
+    }
+
     /// Whether a number stood where this one does.
     fn has(&self, frame: &Frame, number: &Number) -> bool {
         self.numbers.iter().any(|(of, old)| of == frame && old.element == number.element)
@@ -36,9 +42,9 @@ impl Shown {
 }
 
 /// A result as it shows.
-struct Outcome {
+pub(super) struct Outcome {
     /// What may be the points, the likeliest first: a running total may be among them.
-    points: Vec<(Frame, Number, u32)>,
+    pub(super) points: Vec<(Frame, Number, u32)>,
     distance: Option<(Frame, Number, Distance)>,
 }
 
@@ -63,28 +69,27 @@ impl Probe<'_> {
         if let Some((frame, number, _)) = &outcome.distance {
             self.learn("distance", frame, &number.ways);
         } else {
-            self.missing.push("result.distance: the page showed no distance after the guess; without it nobody counts along".into());
+            self.missing.push(
+                "result.distance: the page showed no distance after the guess; without it nobody counts along".into(),
+            );
         }
         (self.told)(&format!("result: `{}`", points.text.replace('\n', " ")));
-        let mut known: HashSet<String> = before.numbers.iter().map(|(_, number)| number.ways[0].clone()).collect();
+        let mut known = before.ways();
         let mut around = self.around(ground, points_frame, points).await?;
         around.extend(eyes::ways(&points.ways, points_frame));
         self.draft.ways("result", "shown", &around);
         let mut n = 1;
         loop {
             let result = self.shown().await?;
-            known.extend(result.numbers.iter().map(|(_, number)| number.ways[0].clone()));
-            let next = match self.next_button(&before).await? {
-                Some(next) => next,
-                None => break,
-            };
+            known.extend(result.ways());
+            let Some(next) = self.next_button(&before).await? else { break };
             if n == 1 {
                 self.draft.ways("result", "next", &next);
                 self.keep_apart();
             }
-            let next: Ways = next.into_iter().collect();
+            let next: Ways = self.draft.of("result", "next").into_iter().collect();
             let gone = Some(points).filter(|points| !before.has(points_frame, points));
-            let after = self.go_on(&next, &result, gone).await?;
+            let after = self.go_on(ground, &next, &result, gone).await?;
             if after == After::End {
                 break;
             }
@@ -100,7 +105,8 @@ impl Probe<'_> {
             n += 1;
             let guessed = self.guess(n).await?;
             let seen = self.page.outcome(&guessed).await?;
-            let seen = (seen.points.ok_or_else(|| no(format!("round {n} shows no points where round 1 did")))?, seen.distance);
+            let seen =
+                (seen.points.ok_or_else(|| no(format!("round {n} shows no points where round 1 did")))?, seen.distance);
             told.push(if n == 2 { self.no_total(&guessed, &outcome, seen).await? } else { seen });
         }
         let sum = told.iter().map(|(points, _)| points).sum();
@@ -109,7 +115,7 @@ impl Probe<'_> {
     }
 
     /// Takes note of how something of the result is found: by what it is called, and by words.
-    fn learn(&mut self, key: &str, frame: &Frame, css: &[String]) {
+    pub(super) fn learn(&mut self, key: &str, frame: &Frame, css: &[String]) {
         let mut ways = eyes::ways(css, frame);
         if ways.len() < 2 {
             ways.extend(self.draft.generic("result", key, frame));
@@ -117,12 +123,13 @@ impl Probe<'_> {
         self.draft.ways("result", key, &ways);
     }
 
-    async fn shown(&self) -> Result<Shown> {
+    pub(super) async fn shown(&self) -> Result<Shown> {
         let map = json!(self.draft.of("map", "canvas"));
         let (mut numbers, mut buttons) = (Vec::new(), Vec::new());
         for frame in eyes::frames(self.page).await? {
             let script = "return [numbers(arguments[1].flatMap(way => seek(way))), buttons()]";
-            let seen: Option<((Vec<Number>, Vec<Button>), _)> = eyes::see(self.page, &frame, script, vec![map.clone()]).await?;
+            let seen: Option<((Vec<Number>, Vec<Button>), _)> =
+                eyes::see(self.page, &frame, script, vec![map.clone()]).await?;
             let (of_frame, pressed) = seen.map(|(seen, _)| seen).unwrap_or_default();
             let before = numbers.len();
             let number = |it: Number| Number { within: it.within.map(|outer| outer + before), ..it };
@@ -145,9 +152,8 @@ impl Probe<'_> {
             points.sort_by_key(|(frame, number, _)| before.has(frame, number)); // stands there in every round
             let new = now.iter().filter(|(_, number)| is_new(number));
             if let Some((_, number, _)) = points.first() {
-                let distances = new.filter_map(|(frame, number)| {
-                    Some((frame.clone(), number.clone(), distance::read(&number.text)?))
-                });
+                let distances = new
+                    .filter_map(|(frame, number)| Some((frame.clone(), number.clone(), distance::read(&number.text)?)));
                 let distance = distances.min_by_key(|(_, number, _)| number.text.len());
                 let texts = format!("{} {:?}", number.text, distance.as_ref().map(|(_, number, _)| &number.text));
                 if texts == last {
@@ -196,8 +202,7 @@ impl Probe<'_> {
         let map = if *frame == ground.map_frame { json!(self.draft.of("map", "canvas")) } else { json!([]) };
         let script = "const [e] = seekShown(arguments[1].map(css => ({css}))), [box] = seekShown(arguments[2]); \
             return e ? around(e, box) : []";
-        let seen: Option<(Vec<String>, _)> =
-            eyes::see(self.page, frame, script, vec![json!(points.ways), map]).await?;
+        let seen: Option<(Vec<String>, _)> = eyes::see(self.page, frame, script, vec![json!(points.ways), map]).await?;
         Ok(eyes::ways(&seen.map_or_else(Vec::new, |(css, _)| css), frame))
     }
 
@@ -219,17 +224,22 @@ impl Probe<'_> {
         let start = Instant::now();
         loop {
             let now = self.shown().await?.buttons;
-            let is_new = |button: &Button| !before.buttons.iter().any(|(_, old)| old.element == button.element && old.text == button.text);
-            let mut new: Vec<&(Frame, Button)> = now.iter().filter(|(_, button)| button.enabled && is_new(button)).collect();
+            let is_new = |button: &Button| {
+                !before.buttons.iter().any(|(_, old)| old.element == button.element && old.text == button.text)
+            };
+            let mut new: Vec<&(Frame, Button)> =
+                now.iter().filter(|(_, button)| button.enabled && is_new(button)).collect();
             // What is in a button is pressed with it.
             new.sort_by_key(|(_, button)| button.role.is_none());
             let said = new.iter().find(|(_, button)| says(&button.text, &words));
             let late = start.elapsed() > BUTTON;
-            let only = new.first().filter(|_| late && new.iter().filter(|(_, button)| button.role.is_some()).count() == 1);
+            let only =
+                new.first().filter(|_| late && new.iter().filter(|(_, button)| button.role.is_some()).count() == 1);
             if let Some((frame, button)) = said.or(only) {
                 (self.told)(&format!("goes on by `{}`", button.text));
                 // The last round's says something else.
-                let words = self.draft.generic("result", "next", frame).into_iter().filter(|way| way.role == button.role);
+                let words =
+                    self.draft.generic("result", "next", frame).into_iter().filter(|way| way.role == button.role);
                 let called = eyes::ways(&button.ways, frame).into_iter();
                 return Ok(Some(match button.role {
                     Some(_) => called.chain(words).collect(),
@@ -261,7 +271,7 @@ impl Probe<'_> {
     }
 
     /// Presses what goes on, and waits for what comes. What is to be `gone` in a round tells the result from it.
-    async fn go_on(&mut self, next: &Ways, result: &Shown, gone: Option<&Number>) -> Result<After> {
+    async fn go_on(&mut self, ground: &Ground, next: &Ways, result: &Shown, gone: Option<&Number>) -> Result<After> {
         let (start, mut since, mut in_round) = (Instant::now(), Instant::now(), 0);
         self.page.press(next).await?;
         loop {
@@ -280,8 +290,7 @@ impl Probe<'_> {
             }
             let map = json!(self.draft.of("map", "canvas"));
             let script = "const [box] = seekShown(arguments[1]); return box ? !covered(box) : false";
-            let map_frame = self.draft.of("map", "canvas").first().map_or_else(Frame::new, |way| way.frame.clone());
-            let free: Option<(bool, _)> = eyes::see(self.page, &map_frame, script, vec![map]).await?;
+            let free: Option<(bool, _)> = eyes::see(self.page, &ground.map_frame, script, vec![map]).await?;
             let view = self.page.find(&self.page.profile.look.view).await?.is_some();
             let now = self.shown().await?;
             let text = |shown: &Shown| {
@@ -289,7 +298,8 @@ impl Probe<'_> {
                 shown.numbers.iter().find(is_it).map(|(_, number)| number.text.clone())
             };
             let still = text(result).is_some() && text(&now) == text(result);
-            in_round = if !is_result && view && !still && free.is_some_and(|(free, _)| free) { in_round + 1 } else { 0 };
+            in_round =
+                if !is_result && view && !still && free.is_some_and(|(free, _)| free) { in_round + 1 } else { 0 };
             if in_round > 1 {
                 return Ok(After::Round);
             }
@@ -349,72 +359,5 @@ impl Probe<'_> {
                 Err(_) => {}
             }
         }
-    }
-
-    /// Of several numbers of points the one that is not the sum of all rounds: the smallest in the second round. The second
-    /// round's points and distance.
-    async fn no_total(
-        &mut self,
-        _: &Guessed,
-        first: &Outcome,
-        seen: (u32, Option<Distance>),
-    ) -> Result<(u32, Option<Distance>)> {
-        let mut least = seen.0;
-        for (frame, number, points) in &first.points[1..] {
-            let ways: Ways = eyes::ways(&number.ways, frame).into_iter().collect();
-            let now = self.page.read(&ways).await?.and_then(|text| whole_number(&text));
-            if *points == first.points[0].2 && now.is_some_and(|now| now < least) {
-                self.learn("points", frame, &number.ways);
-                self.adopt()?;
-                least = now.unwrap_or(least);
-            }
-        }
-        Ok((least, seen.1))
-    }
-
-    /// The game's points, by their number, where nothing stood before; else whatever shows at the end alone.
-    async fn total(&mut self, sum: u32, known: &HashSet<String>) -> Result<()> {
-        let end = self.shown().await?;
-        let new = |ways: &[String]| !known.contains(&ways[0]);
-        let numbers = end.numbers.iter().filter(|(_, number)| new(&number.ways) && whole_number(&number.text) == Some(sum));
-        let total = numbers.max_by(|(_, a), (_, b)| b.text.len().cmp(&a.text.len()).then(a.size.total_cmp(&b.size)));
-        let ways = match total {
-            Some((frame, number)) => {
-                (self.told)(&format!("the game ends with `{}`", number.text.replace('\n', " ")));
-                eyes::ways(&number.ways, frame)
-            }
-            None => {
-                let words = self.draft.words("page", "start");
-                let again = end.buttons.iter().find(|(_, button)| new(&button.ways) && says(&button.text, &words));
-                let ways = again.map_or_else(Vec::new, |(frame, button)| eyes::ways(&button.ways, frame));
-                (self.told)("the page's own total is not found");
-                ways
-            }
-        };
-        self.draft.ways("result", "total", &ways);
-        self.adopt()
-    }
-
-    /// The law that the rounds follow.
-    fn count(&mut self, told: &[(u32, Option<Distance>)]) -> Result<Vec<Seen>> {
-        let both: Vec<(u32, Distance)> = told.iter().filter_map(|(points, distance)| Some((*points, (*distance)?))).collect();
-        match law::fit(&both) {
-            Some(law) => {
-                (self.told)(&format!("points: {} · exp(-km / {})", law.max_points, law.falloff_km));
-                self.draft.set("score", "max_points", Some(law.max_points));
-                self.draft.set("score", "falloff_km", Some(law.falloff_km));
-            }
-            None if both.is_empty() => {}
-            None => self.missing.push(format!(
-                "score: the points of {} rounds do not tell the law; give max_points and falloff_km where you know them",
-                both.len()
-            )),
-        }
-        self.adopt()?;
-        let seen = |(points, distance): &(u32, Option<Distance>)| Seen {
-            points: Some(*points),
-            distance_m: distance.map(|distance| distance.metres),
-        };
-        Ok(told.iter().map(seen).collect())
     }
 }

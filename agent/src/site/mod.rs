@@ -9,14 +9,15 @@ mod guess_map;
 mod local;
 pub mod own;
 pub mod page;
+mod schema;
+mod sizes;
 pub mod ways;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use landfall_model::LatLng;
-use landfall_model::score::{Bounds, MAX_POINTS, MapScale};
+use landfall_model::score::MapScale;
 use regex::Regex;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -25,8 +26,10 @@ use url::Url;
 use crate::area::Area;
 use crate::failure::wrong;
 use guess_map::MapMaterial;
-pub use local::is_loopback;
 pub use guess_map::{MapKind, MapLocators, StartView};
+pub use local::is_loopback;
+pub use schema::schema;
+pub use sizes::{MapSize, ScoreLaw};
 use ways::{Way, Ways};
 
 /// Everything the agent knows of a site.
@@ -87,62 +90,6 @@ pub struct Paths {
 
 fn root() -> String {
     "/".into()
-}
-
-/// How points fall with distance: `max_points · exp(−distance / falloff_km)`.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct ScoreLaw {
-    /// Most points a round can bring.
-    pub max_points: f64,
-    /// Kilometres in which points fall to a third and a little more, on maps whose size is not listed.
-    pub falloff_km: Option<f64>,
-}
-
-impl Default for ScoreLaw {
-    fn default() -> Self {
-        Self { max_points: MAX_POINTS, falloff_km: None }
-    }
-}
-
-impl ScoreLaw {
-    fn fault(&self) -> Option<&'static str> {
-        let falloff = self.falloff_km.is_none_or(|km| (0.001..=1e6).contains(&km));
-        match ((1.0..=1e6).contains(&self.max_points), falloff) {
-            (true, true) => None,
-            (false, _) => Some("score.max_points goes from 1 to a million"),
-            (_, false) => Some("score.falloff_km goes from 0.001 to a million kilometres"),
-        }
-    }
-}
-
-/// The size of one map.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct MapSize {
-    /// The map's maximum error distance in metres, where it is known.
-    pub max_error_distance_m: Option<f64>,
-    /// South-west and north-east corner, each latitude and longitude.
-    pub bounds: Option<[[f64; 2]; 2]>,
-    /// The countries its places are in, ISO 3166-1 alpha-2.
-    #[serde(default)]
-    pub countries: Vec<String>,
-}
-
-impl MapSize {
-    /// The scale that the map is scored with.
-    ///
-    /// # Errors
-    /// When a corner is no place on earth, or the distance no number of metres.
-    pub fn scale(&self) -> Result<MapScale> {
-        if self.max_error_distance_m.is_some_and(|metres| !metres.is_finite() || metres < 0.0) {
-            return Err(wrong("max_error_distance_m must be a number of metres, 0 or more"));
-        }
-        let corner = |[lat, lng]: [f64; 2]| LatLng::new(lat, lng);
-        let bounds =
-            self.bounds.map(|[min, max]| anyhow::Ok(Bounds { min: corner(min)?, max: corner(max)? })).transpose();
-        Ok(MapScale::of_map(self.max_error_distance_m, bounds?))
-    }
 }
 
 /// The page around the game.
@@ -224,16 +171,6 @@ fn patience() -> f64 {
 fn patterns<'de, D: serde::Deserializer<'de>>(field: D) -> std::result::Result<Vec<Regex>, D::Error> {
     let texts = Vec::<String>::deserialize(field)?;
     texts.iter().map(|text| Regex::new(text).map_err(serde::de::Error::custom)).collect()
-}
-
-/// The JSON schema that profiles follow, for editors; `profiles/profile.schema.json`.
-///
-/// # Errors
-/// When it cannot be written as JSON.
-pub fn schema() -> Result<String> {
-    let mut schema = schemars::schema_for!(Profile);
-    schema.insert("title".to_owned(), "Landfall's site profile".into());
-    Ok(serde_json::to_string_pretty(&schema)? + "\n")
 }
 
 /// The profiles that come with the agent.
@@ -406,34 +343,6 @@ mod tests {
             for ways in [&profile.look.view, &profile.map.canvas, &profile.map.guess, &profile.result.shown] {
                 assert!(ways.iter().count() >= 2, "{name}: each needs a fallback");
             }
-        }
-    }
-
-    #[test]
-    fn the_committed_schema_is_what_the_types_give_and_the_profiles_follow_it() {
-        let committed = include_str!("../../profiles/profile.schema.json");
-        let now = schema().unwrap();
-        assert!(now == committed, "write it anew: landfall doctor --schema > agent/profiles/profile.schema.json");
-        let mut compiler = boon::Compiler::new();
-        compiler.add_resource("profile.json", serde_json::from_str(committed).unwrap()).unwrap();
-        let mut schemas = boon::Schemas::new();
-        let index = compiler.compile("profile.json", &mut schemas).unwrap();
-        let check = |text: &str| {
-            let profile: serde_json::Value = toml::from_str(text).unwrap();
-            schemas.validate(&profile, index).map_err(|error| error.to_string())
-        };
-        for (name, text) in BUILT_IN {
-            assert_eq!(check(text), Ok(()), "{name}");
-            assert!(text.starts_with("#:schema ./profile.schema.json\n"), "{name}: editors are not told of the schema");
-        }
-        let (_, good) = BUILT_IN[0];
-        for (from, to) in [
-            ("still_ms", "still_mss"),
-            ("hfov = 100.0", "hfov = 'wide'"),
-            ("problem = [\"[role=alert]\"]", "problem = [{ role = 'knob' }]"),
-            ("version = 2", ""),
-        ] {
-            assert!(good.contains(from) && check(&good.replace(from, to)).is_err(), "{to}");
         }
     }
 

@@ -24,7 +24,8 @@ async fn listen(app: Router) -> String {
 
 /// Three places with a picture each: fixtures with a panorama, or without.
 fn places(panoramas: bool) -> Value {
-    let mut folders: Vec<_> = std::fs::read_dir(fixtures().join("rounds")).unwrap().map(|it| it.unwrap().path()).collect();
+    let mut folders: Vec<_> =
+        std::fs::read_dir(fixtures().join("rounds")).unwrap().map(|it| it.unwrap().path()).collect();
     folders.sort();
     let place = |folder: &std::path::PathBuf| {
         let round: Value = serde_json::from_slice(&std::fs::read(folder.join("round.json")).unwrap()).unwrap();
