@@ -2,6 +2,7 @@
 
 mod arena;
 mod parallel;
+mod probe;
 mod run;
 mod serve;
 mod site;
@@ -44,6 +45,8 @@ enum Command {
     Watch(Watch),
     /// Say what is found, what is missing and how to mend it
     Doctor(Box<Doctor>),
+    /// Find out how an unknown page is built by playing a game there, and write its site profile
+    Probe(Probe),
 }
 
 #[derive(Args)]
@@ -243,6 +246,9 @@ struct Doctor {
     /// The account on the site is yours, and the game concerns nobody else
     #[arg(long)]
     i_own_this_account: bool,
+    /// Print the JSON schema of site profiles instead
+    #[arg(long)]
+    schema: bool,
     /// Measure the encoder instead: milliseconds a view on one thread
     #[arg(long)]
     bench: bool,
@@ -269,6 +275,40 @@ struct Watch {
     #[command(flatten)]
     model: Model,
     /// Print one JSON line an answer
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  landfall probe http://127.0.0.1:8000/game && landfall play http://127.0.0.1:8000/game\n  landfall probe --out mine.toml --with-permission https://game.example.org/ && landfall play --site mine.toml https://game.example.org/\n\nThe guesses are of no use and count as any other: probe where that concerns nobody else. Live, ranked and multiplayer\npages are refused."
+)]
+struct Probe {
+    /// Address of the page that the game begins at
+    url: Url,
+    /// File to write the profile into [default: the folder `profiles` of Landfall's configuration directory, by the host's
+    /// name, where `play` finds it by the address]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Write over a file that is there
+    #[arg(long)]
+    force: bool,
+    /// The site is yours, or lets programs play: needed for pages that are not of this computer
+    #[arg(long)]
+    with_permission: bool,
+    /// The account on the site is yours, and the game concerns nobody else
+    #[arg(long)]
+    i_own_this_account: bool,
+    /// Rounds to play at most, to see how the game ends
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=30))]
+    rounds: u32,
+    /// A running WebDriver server in place of our own chromedriver
+    #[arg(long, value_name = "URL")]
+    webdriver: Option<Url>,
+    /// Show the browser's window
+    #[arg(long)]
+    headed: bool,
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }

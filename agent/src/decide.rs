@@ -31,7 +31,9 @@ pub fn decide(bundle: &Bundle, logits: &[Vec<f32>], question: Question<'_>) -> R
     Ok(match question {
         Question::Round(map) => {
             let posterior = map.area.narrow(posterior);
-            Answer::with_pin(&posterior, pin::best(&posterior, map.scale_m))
+            let mut pin = pin::best(&posterior, map.scale_m);
+            pin.expected_score = map.worth(pin.expected_score);
+            Answer::with_pin(&posterior, pin)
         }
         Question::Photo => Answer::of_photo(&posterior),
     })

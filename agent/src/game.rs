@@ -116,7 +116,7 @@ pub async fn play(
     let recorder = Recorder::create(&options.runs, &page.profile.name, &name)?;
     let mut game = Game {
         site: page.profile.name.clone(),
-        map: Map { name, scale_m, area },
+        map: Map { name, scale_m, max_points: page.profile.max_points(), area },
         bundle: classifier.bundle.manifest.id(),
         rounds: Vec::new(),
         failed: Vec::new(),

@@ -12,6 +12,7 @@ pub mod locate;
 pub mod look;
 pub mod map;
 pub mod parallel;
+pub mod probe;
 pub mod record;
 pub mod replay;
 pub mod serve;

@@ -8,6 +8,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use landfall_model::score::MAX_POINTS;
 use landfall_model::{LatLng, MapScale};
 use serde::{Deserialize, Serialize};
 
@@ -96,9 +97,33 @@ pub struct Map {
     pub name: String,
     /// How quickly points fall.
     pub scale_m: MapScale,
+    /// Most points a round can bring, where that is not the usual number.
+    #[serde(default = "usual_points", skip_serializing_if = "is_usual")]
+    pub max_points: f64,
     /// Where its places are, as far as that is known.
     #[serde(default, skip_serializing_if = "Area::is_unknown")]
     pub area: Area,
+}
+
+fn usual_points() -> f64 {
+    MAX_POINTS
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_usual(points: &f64) -> bool {
+    *points == MAX_POINTS
+}
+
+impl Map {
+    /// What points on the usual scale, to 5000, are worth here.
+    pub fn worth(&self, points: f64) -> f64 {
+        points * (self.max_points / MAX_POINTS)
+    }
+
+    /// Points for an error of so many metres: a whole number.
+    pub fn points(&self, distance_m: f64) -> u32 {
+        self.worth(self.scale_m.exact_points(distance_m)).round() as u32
+    }
 }
 
 /// One picture of the place.
@@ -160,17 +185,17 @@ impl Round {
     /// Fills in how far off the pin at `at` was and what that scores: by the truth where it is known, else by the
     /// distance that the page shows. What the page says of the points must be known by then.
     pub fn measure(&mut self, at: LatLng, shown: Option<Distance>) {
-        let scale = self.map.scale_m;
+        let map = &self.map;
         if let Some(truth) = self.truth {
             let distance_m = truth.distance_m(at);
             (self.distance_m, self.distance_within_m) = (Some(distance_m), None);
-            self.score = Some(scale.points(distance_m));
+            self.score = Some(map.points(distance_m));
         } else {
             let shown = shown.map(|Distance { metres, within_m }| (metres, within_m));
             (self.distance_m, self.distance_within_m) = shown.unzip();
             self.score = shown.map(|(metres, within_m)| {
-                let (least, most) = (scale.points(metres + within_m), scale.points((metres - within_m).max(0.0)));
-                self.page_score.map_or_else(|| scale.points(metres), |page| page.clamp(least, most))
+                let (least, most) = (map.points(metres + within_m), map.points((metres - within_m).max(0.0)));
+                self.page_score.map_or_else(|| map.points(metres), |page| page.clamp(least, most))
             });
         }
     }

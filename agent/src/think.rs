@@ -50,7 +50,8 @@ impl Mind {
     /// # Errors
     /// As [`decide`].
     pub fn wants_more(&self, logits: &[Vec<f32>], taken: usize) -> Result<bool> {
-        Ok(gain_of_another(taken, self.answer(logits)?.pin.expected_score) >= self.min_gain)
+        let promised = self.answer(logits)?.pin.expected_score / self.map.worth(1.0);
+        Ok(self.map.worth(gain_of_another(taken, promised)) >= self.min_gain)
     }
 }
 

@@ -14,6 +14,7 @@ use landfall_agent::failure::{exit_code, no, surroundings, wrong};
 use landfall_agent::game::{self, Game, News, PlayOptions, Sender};
 use landfall_agent::record::{self, Round};
 use landfall_agent::replay::{self, Expected};
+use landfall_agent::site;
 use landfall_agent::site::guard::{self, Consent};
 use landfall_agent::site::page::Page;
 use landfall_agent::{doctor, locate, parallel};
@@ -37,10 +38,12 @@ pub(crate) async fn run() -> Result<()> {
         Command::Serve(args) => serve(args).await,
         #[cfg(feature = "screen")]
         Command::Watch(args) => tokio::task::spawn_blocking(move || super::watch::watch(&args)).await?,
+        Command::Doctor(args) if args.schema => Ok(print!("{}", site::schema()?)),
         Command::Doctor(args) if args.url.is_some() || args.site.is_some() || args.base_url.is_some() => {
             doctor_of_site(*args).await
         }
         Command::Doctor(args) => tokio::task::spawn_blocking(move || doctor(&args)).await?,
+        Command::Probe(args) => super::probe::run(args).await,
     }
 }
 
@@ -125,7 +128,7 @@ async fn play(args: Play) -> Result<()> {
 }
 
 /// Ends the browser, and the arena where there is one.
-async fn close(driver: WebDriver, options: &BrowserOptions, arena: Option<Arena>) -> Result<()> {
+pub(super) async fn close(driver: WebDriver, options: &BrowserOptions, arena: Option<Arena>) -> Result<()> {
     let closed = browser::bury(driver, options).await;
     if let Some(arena) = arena {
         arena.stop().await;
@@ -214,7 +217,7 @@ pub(super) fn print_game(game: &Game) -> Result<()> {
     print_line(format!("{} on {}, {}", game.bundle, game.map.name, game.site))?;
     game.rounds.iter().try_for_each(|round| print_line(line(round)))?;
     let points = |points: Option<u32>| points.map_or_else(|| "?".to_owned(), |points| points.to_string());
-    let most = 5000 * game.rounds.len();
+    let most = game.map.max_points * game.rounds.len() as f64;
     print_line(format!("total: ours {}, page {} of {most}", points(game.score), points(game.page_score)))?;
     print_line(format!("record: {}", game.record.display()))
 }

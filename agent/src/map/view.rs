@@ -1,5 +1,7 @@
 //! Whether a drawn map shows what its profile says it shows when a round begins: a wrong view makes every guess wrong.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Context, Result};
 use image::RgbImage;
 use landfall_model::preprocess;
@@ -8,6 +10,7 @@ use super::canvas;
 use super::land::Sheet;
 use super::projection::Projection;
 use crate::failure::wrong;
+use crate::hands;
 use crate::site::StartView;
 use crate::site::page::{Page, Rect};
 
@@ -18,6 +21,8 @@ const MORE: f64 = 0.03;
 /// A view may be off by so many pixels, and by as much as a coast of the model's land is.
 const OFF_PX: f64 = 4.0;
 const OFF_M: f64 = 15_000.0;
+/// A map that moves for longer than this is taken as it is.
+const RESTLESS: Duration = Duration::from_secs(5);
 
 /// Where a map lies in its box when it shows this.
 pub(super) fn stated(view: StartView, canvas: &Rect) -> Result<Projection> {
@@ -76,10 +81,20 @@ pub async fn shown(page: &Page, tile_size: f64) -> Result<Option<StartView>> {
     Ok(found.await?)
 }
 
+/// The map's picture, once two in a row are the same or it has moved for too long, and its box.
 async fn picture(page: &Page) -> Result<Option<(RgbImage, Rect)>> {
     let Some(map) = page.find(&page.profile.map.canvas).await? else { return Ok(None) };
+    let (start, mut png) = (Instant::now(), page.picture(&map).await?);
+    while start.elapsed() < RESTLESS {
+        hands::pause(120).await;
+        let next = page.picture(&map).await?;
+        let rests = next == png;
+        png = next;
+        if rests {
+            break;
+        }
+    }
     let canvas = page.rect(&page.profile.map.canvas, "guess map").await?;
-    let picture =
-        preprocess::from_bytes(&page.picture(&map).await?).context("the browser's screenshot is no picture")?;
+    let picture = preprocess::from_bytes(&png).context("the browser's screenshot is no picture")?;
     Ok(Some((picture, canvas)))
 }

@@ -37,7 +37,7 @@ static WRITTEN: LazyLock<Regex> = LazyLock::new(|| {
 });
 
 /// The first distance in a text.
-pub(super) fn read(text: &str) -> Option<Distance> {
+pub(crate) fn read(text: &str) -> Option<Distance> {
     let found = WRITTEN.captures(text)?;
     let (number, decimals) = number(&found[1])?;
     let (unit, _) = UNITS.iter().enumerate().find_map(|(i, unit)| found.get(i + 2).map(|_| unit))?;

@@ -5,13 +5,14 @@ use std::fmt;
 use anyhow::Result;
 use landfall_model::LatLng;
 use regex::Regex;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use toml::Spanned;
 
 use super::ways::Ways;
 
 /// The guess map.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MapLocators {
     /// What it is made of.
@@ -24,8 +25,10 @@ pub struct MapLocators {
     pub tiles: Ways,
     /// Regular expressions over a tile's address, with groups `z`, `x` and `y`.
     #[serde(default, deserialize_with = "super::patterns")]
+    #[schemars(with = "Vec<String>")]
     pub tile_address: Vec<Regex>,
     /// What a map without tile pictures shows when a round begins.
+    #[schemars(with = "Option<StartView>")]
     view: Option<Spanned<StartView>>,
     /// The pin.
     pub marker: Ways,
@@ -36,7 +39,7 @@ pub struct MapLocators {
 }
 
 /// What a guess map is made of, as the profile writes it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum MapMaterial {
     #[default]
@@ -54,7 +57,7 @@ pub enum MapKind {
 }
 
 /// What a map shows when a round begins.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StartView {
     /// Latitude of the middle.
@@ -76,7 +79,7 @@ impl fmt::Display for StartView {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [lat, lng, zoom] = [self.lat, self.lng, self.zoom].map(|value| (value * 100.0).round() / 100.0);
         write!(f, "{{ lat = {lat:?}, lng = {lng:?}, zoom = {zoom:?}")?;
-        if self.tile_size != Self::tile_size() {
+        if self.tile_size != Self::TILE_SIZE {
             write!(f, ", tile_size = {:?}", self.tile_size)?;
         }
         write!(f, " }}")
@@ -84,8 +87,11 @@ impl fmt::Display for StartView {
 }
 
 impl StartView {
+    /// Pixels of the world at zoom 0 where a profile does not say it: MapLibre's.
+    pub const TILE_SIZE: f64 = 512.0;
+
     fn tile_size() -> f64 {
-        512.0
+        Self::TILE_SIZE
     }
 
     fn repeats() -> bool {

@@ -56,8 +56,8 @@ impl Profile {
     }
 }
 
-/// Whether the address is of this computer, by the address itself: what other names lead to is not this program's to say.
-pub(crate) fn is_loopback(address: &Url) -> bool {
+/// Whether an address is of this computer, by the address itself: what other names lead to is not this program's to say.
+pub fn is_loopback(address: &Url) -> bool {
     match address.host() {
         Some(Host::Ipv4(ip)) => ip.is_loopback(),
         Some(Host::Ipv6(ip)) => ip.is_loopback(),

@@ -9,15 +9,17 @@ mod guess_map;
 mod local;
 pub mod own;
 pub mod page;
+mod schema;
+mod sizes;
 pub mod ways;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use landfall_model::LatLng;
-use landfall_model::score::{Bounds, MapScale};
+use landfall_model::score::MapScale;
 use regex::Regex;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use url::Url;
 
@@ -25,11 +27,13 @@ use crate::area::Area;
 use crate::failure::wrong;
 use guess_map::MapMaterial;
 pub use guess_map::{MapKind, MapLocators, StartView};
-pub(crate) use local::is_loopback;
+pub use local::is_loopback;
+pub use schema::schema;
+pub use sizes::{MapSize, ScoreLaw};
 use ways::{Way, Ways};
 
 /// Everything the agent knows of a site.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
     /// Short name, such as `arena`.
@@ -45,6 +49,9 @@ pub struct Profile {
     pub patience_s: f64,
     /// Which addresses may be played, and which must not.
     pub paths: Paths,
+    /// How points fall with distance, where that is not GeoGuessr's law.
+    #[serde(default)]
+    pub score: ScoreLaw,
     /// Sizes of maps that the page does not tell, by name or slug.
     #[serde(default)]
     pub maps: BTreeMap<String, MapSize>,
@@ -65,14 +72,16 @@ pub struct Profile {
 }
 
 /// Addresses by regular expressions over their path.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Paths {
     /// May be played.
     #[serde(deserialize_with = "patterns")]
+    #[schemars(with = "Vec<String>")]
     pub play: Vec<Regex>,
     /// Must not be touched, whatever `play` says.
     #[serde(deserialize_with = "patterns")]
+    #[schemars(with = "Vec<String>")]
     pub refuse: Vec<Regex>,
     /// Where a game begins, when the address does not say it.
     #[serde(default = "root")]
@@ -83,37 +92,8 @@ fn root() -> String {
     "/".into()
 }
 
-/// The size of one map.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct MapSize {
-    /// The map's maximum error distance in metres, where it is known.
-    pub max_error_distance_m: Option<f64>,
-    /// South-west and north-east corner, each latitude and longitude.
-    pub bounds: Option<[[f64; 2]; 2]>,
-    /// The countries its places are in, ISO 3166-1 alpha-2.
-    #[serde(default)]
-    pub countries: Vec<String>,
-}
-
-impl MapSize {
-    /// The scale that the map is scored with.
-    ///
-    /// # Errors
-    /// When a corner is no place on earth, or the distance no number of metres.
-    pub fn scale(&self) -> Result<MapScale> {
-        if self.max_error_distance_m.is_some_and(|metres| !metres.is_finite() || metres < 0.0) {
-            return Err(wrong("max_error_distance_m must be a number of metres, 0 or more"));
-        }
-        let corner = |[lat, lng]: [f64; 2]| LatLng::new(lat, lng);
-        let bounds =
-            self.bounds.map(|[min, max]| anyhow::Ok(Bounds { min: corner(min)?, max: corner(max)? })).transpose();
-        Ok(MapScale::of_map(self.max_error_distance_m, bounds?))
-    }
-}
-
 /// The page around the game.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PageLocators {
     /// Clicked whenever they show: consent, messages, ads.
@@ -129,7 +109,7 @@ pub struct PageLocators {
 }
 
 /// Looking around.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LookLocators {
     /// The view.
@@ -152,7 +132,7 @@ pub struct LookLocators {
 }
 
 /// Keys that turn the view once it has the focus.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TurnKey {
     /// Turns to the left, as a character.
@@ -164,7 +144,7 @@ pub struct TurnKey {
 }
 
 /// What the page shows after a guess.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ResultLocators {
     /// The result, once it is there.
@@ -197,7 +177,11 @@ fn patterns<'de, D: serde::Deserializer<'de>>(field: D) -> std::result::Result<V
 pub const BUILT_IN: &[(&str, &str)] = &[
     ("arena", include_str!("../../profiles/arena.toml")),
     ("geoguessr", include_str!("../../profiles/geoguessr.toml")),
+    ("generic", GENERIC),
 ];
+
+/// What is known of pages that nobody has described.
+pub(crate) const GENERIC: &str = include_str!("../../profiles/generic.toml");
 
 impl Profile {
     /// The built-in profile of this name, the user's own of this name, or the one in this file. An own one cannot take
@@ -225,13 +209,17 @@ impl Profile {
         Self::parse(&text, &name)
     }
 
-    fn parse(text: &str, name: &str) -> Result<Self> {
+    /// From the text of the file of this name.
+    pub(crate) fn parse(text: &str, name: &str) -> Result<Self> {
         let parsed = toml::from_str(text);
         let profile: Self =
             parsed.map_err(|error| wrong(format!("{name}: not a site profile: {}", error.to_string().trim())))?;
         let profile = Self { source: (name.to_owned(), text.to_owned()), ..profile };
         if !(0.1..=600.0).contains(&profile.patience_s) {
             return Err(wrong(format!("{name}: patience_s must be a number of seconds from 0.1 to 600")));
+        }
+        if let Some(fault) = profile.score.fault() {
+            return Err(wrong(format!("{name}: {fault}")));
         }
         for (map, MapSize { bounds, countries, .. }) in &profile.maps {
             let area = Area { bounds: *bounds, countries: countries.clone() };
@@ -271,6 +259,11 @@ impl Profile {
         self.roles().into_iter().filter(|(role, _)| !role.starts_with("result.")).collect()
     }
 
+    /// Everything that a probe may have found, which plays to learn it.
+    pub(crate) fn roles_found(&self) -> Vec<(&'static str, &Ways)> {
+        self.roles()
+    }
+
     /// Everything that is looked for, by its name in the profile.
     fn roles(&self) -> Vec<(&'static str, &Ways)> {
         let Self { page, look, map, result, .. } = self;
@@ -308,15 +301,24 @@ impl Profile {
         format!("{}@{}", self.name, self.version)
     }
 
-    /// The scale of the map with this name, or in this address; that of a map of unknown size when neither is listed.
+    /// The scale of the map with this name, or in this address; that of the site's own law, or of a map of unknown size,
+    /// when neither is listed.
     ///
     /// # Errors
     /// When the listed bounds are no places on earth.
     pub fn scale(&self, map_name: &str, path: &str) -> Result<MapScale> {
         match self.map(map_name, path) {
             Some(size) => size.scale().with_context(|| wrong(format!("profile {}: map `{map_name}`", self.name))),
-            None => Ok(MapScale::of_map(None, None)),
+            None => match self.score.falloff_km {
+                Some(km) => Ok(MapScale::try_from(10_000.0 * km)?),
+                None => Ok(MapScale::of_map(None, None)),
+            },
         }
+    }
+
+    /// Most points a round can bring.
+    pub fn max_points(&self) -> f64 {
+        self.score.max_points
     }
 
     /// Where the places are of the map with this name, or in this address, as far as that is listed.

@@ -234,6 +234,15 @@ impl Page {
         pressed.ok_or_else(|| surroundings("the page has no button to send the guess with"))
     }
 
+    /// Sends the guess on a page of which it is not known yet how it shows a result.
+    ///
+    /// # Errors
+    /// As [`Page::send`].
+    pub(crate) async fn send_blindly(&self) -> Result<Guessed> {
+        self.send().await?;
+        Ok(Guessed(()))
+    }
+
     /// Waits for the result of a guess that was sent.
     ///
     /// # Errors
@@ -329,11 +338,17 @@ impl Page {
     }
 
     /// The first of what is found in these ways that can be read as something, which a page need not show.
-    async fn first<T>(&self, ways: &Ways, read: impl Fn(&str) -> Option<T>) -> Result<Option<T>> {
+    async fn first<T: Copy + PartialEq>(&self, ways: &Ways, read: impl Fn(&str) -> Option<T>) -> Result<Option<T>> {
         if ways.iter().next().is_none() {
             return Ok(None); // nothing to wait for
         }
-        self.until_or_none(async || Ok(self.readings(ways).await?.iter().find_map(|text| read(text)))).await
+        // Pages count up to what they show: it is there once it has been read twice.
+        let last = std::cell::Cell::new(None);
+        self.until_or_none(async || {
+            let now = self.readings(ways).await?.iter().find_map(|text| read(text));
+            Ok(now.filter(|_| last.replace(now) == now))
+        })
+        .await
     }
 
     /// As [`Page::until`], for what a page need not show: gives up after a second.
@@ -363,7 +378,7 @@ impl Page {
 }
 
 /// The whole number in a text such as "3,838 points"; thousands may be set apart by commas, dots or blanks.
-fn whole_number(text: &str) -> Option<u32> {
+pub(crate) fn whole_number(text: &str) -> Option<u32> {
     let start = text.find(|c: char| c.is_ascii_digit())?;
     let part_of_number =
         |c: &char| c.is_ascii_digit() || [',', '.', ' ', '\u{a0}', '\u{2009}', '\u{202f}', '\'', '’'].contains(c);

@@ -6,11 +6,12 @@
 use std::ops::Range;
 
 use regex::Regex;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
 use toml::Spanned;
 
 /// One way.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Way {
     /// CSS selector.
@@ -31,6 +32,15 @@ pub struct Way {
 }
 
 impl Way {
+    /// From `css` or `css @attribute`.
+    pub(crate) fn of(text: &str) -> Self {
+        let (css, attribute) = match text.split_once(" @") {
+            Some((css, attribute)) => (css, Some(attribute.to_owned())),
+            None => (text, None),
+        };
+        Self { css: Some(css.to_owned()), attribute, ..Self::default() }
+    }
+
     /// What is wrong with it, other than its selectors, of which the browser is the judge.
     pub(super) fn fault(&self) -> Option<String> {
         if self.css.is_none() && self.text.is_none() && self.role.is_none() {
@@ -53,7 +63,7 @@ impl std::fmt::Display for Way {
 }
 
 /// ARIA roles, which elements of HTML have by themselves too.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs, reason = "they are HTML's own")]
 pub enum Role {
@@ -108,6 +118,22 @@ impl<'de> Deserialize<'de> for Ways {
     }
 }
 
+impl JsonSchema for Ways {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Ways".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let way = generator.subschema_for::<Way>();
+        let text = json_schema!({ "type": "string", "description": "`css` or `css @attribute`" });
+        json_schema!({
+            "description": "Ways to find one thing, tried in order.",
+            "type": "array",
+            "items": { "anyOf": [text, way] },
+        })
+    }
+}
+
 /// A way as it is written: a text or a table.
 struct Written(Way);
 
@@ -122,11 +148,7 @@ impl<'de> Deserialize<'de> for Written {
             }
 
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Way, E> {
-                let (css, attribute) = match text.split_once(" @") {
-                    Some((css, attribute)) => (css, Some(attribute.to_owned())),
-                    None => (text, None),
-                };
-                Ok(Way { css: Some(css.to_owned()), attribute, ..Way::default() })
+                Ok(Way::of(text))
             }
 
             fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<Way, A::Error> {

@@ -15,6 +15,7 @@ mod live;
 mod look;
 mod maps;
 mod play;
+mod probe;
 mod serve;
 
 /// The rounds that come with the project.

@@ -32,7 +32,7 @@ impl Page {
 
     /// Clicks what is found in any of these ways, until a click gets through: one may lie under another. Whether
     /// anything was found at all.
-    pub(super) async fn click_any(&self, ways: &Ways) -> Result<bool> {
+    pub(crate) async fn click_any(&self, ways: &Ways) -> Result<bool> {
         let mut any = false;
         for (frame, ways) in ways.by_frame() {
             let ways: Ways = ways.iter().cloned().collect();
@@ -252,7 +252,7 @@ impl Page {
     ///
     /// # Errors
     /// When it is not enabled or lies under something else, or the page has gone where the agent must not play.
-    pub(super) async fn press(&self, ways: &Ways) -> Result<Option<()>> {
+    pub(crate) async fn press(&self, ways: &Ways) -> Result<Option<()>> {
         self.calm(async || {
             let Some(button) = self.find(ways).await? else { return Ok(None) };
             if !button.element.is_enabled().await? {

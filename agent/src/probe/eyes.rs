@@ -1,0 +1,110 @@
+//! What shows of a page that nobody has described, frame by frame.
+
+use anyhow::Result;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::hands::Pixel;
+use crate::map::tiles::Tile;
+use crate::site::page::{Page, Rect};
+use crate::site::ways::{Role, Way, Ways};
+
+const EYES: &str = include_str!("eyes.js");
+/// Frames in frames in frames are looked into, no further.
+const DEEPEST: usize = 3;
+
+/// The frames that something is in, the outermost first; none is the page itself.
+pub(super) type Frame = Vec<String>;
+
+/// A picture, or something drawn.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Picture {
+    /// Square pixels of it that show.
+    pub(super) area: f64,
+    pub(super) ways: Vec<String>,
+}
+
+/// A button, or what is pressed like one.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Button {
+    pub(super) element: Value,
+    pub(super) text: String,
+    pub(super) role: Option<Role>,
+    pub(super) enabled: bool,
+    pub(super) ways: Vec<String>,
+}
+
+/// A short text with a number in it.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Number {
+    pub(super) element: Value,
+    pub(super) text: String,
+    /// Which of the texts on display it is a part of, the innermost.
+    pub(super) within: Option<usize>,
+    /// Of its letters, in pixels.
+    pub(super) size: f64,
+    pub(super) ways: Vec<String>,
+}
+
+/// Something small that lies over a box.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Thing {
+    pub(super) element: Value,
+    pub(super) rect: Rect,
+    pub(super) ways: Vec<String>,
+}
+
+/// A picture of one size beside others: a tile of a map.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct TileSeen {
+    #[serde(flatten)]
+    pub(super) tile: Tile,
+    pub(super) classes: Vec<String>,
+}
+
+/// Runs a script with the functions of `eyes.js` in a frame; `arguments[1]` is the first of `more`. Its answer, and where the
+/// frame's corner is on the page.
+pub(super) async fn see<T: DeserializeOwned>(
+    page: &Page,
+    frame: &[String],
+    script: &str,
+    more: Vec<Value>,
+) -> Result<Option<(T, Pixel)>> {
+    let ways: Ways = std::iter::once(Way { frame: frame.to_vec(), ..Way::of("html") }).collect();
+    page.ask(&ways, &format!("{EYES}{script}"), more).await
+}
+
+/// As [`see`], of a list: empty where the frame is gone.
+pub(super) async fn list<T: DeserializeOwned>(page: &Page, frame: &[String], script: &str) -> Result<Vec<T>> {
+    Ok(see(page, frame, script, vec![]).await?.map_or_else(Vec::new, |(list, _)| list))
+}
+
+/// The page itself and all frames on display.
+pub(super) async fn frames(page: &Page) -> Result<Vec<Frame>> {
+    let mut all = vec![Frame::new()];
+    let mut next = 0;
+    while let Some(frame) = all.get(next).cloned() {
+        next += 1;
+        if frame.len() < DEEPEST {
+            let inner: Vec<String> = list(page, &frame, "return frames()").await?;
+            all.extend(inner.into_iter().map(|css| frame.iter().cloned().chain([css]).collect()));
+        }
+    }
+    Ok(all)
+}
+
+/// Everything of one kind, in all frames.
+pub(super) async fn everywhere<T: DeserializeOwned>(page: &Page, script: &str) -> Result<Vec<(Frame, T)>> {
+    let mut all = Vec::new();
+    for frame in frames(page).await? {
+        let found: Vec<T> = list(page, &frame, script).await?;
+        all.extend(found.into_iter().map(|it| (frame.clone(), it)));
+    }
+    Ok(all)
+}
+
+/// Selectors as ways in a frame.
+pub(super) fn ways(css: &[String], frame: &[String]) -> Vec<Way> {
+    css.iter().map(|css| Way { css: Some(css.clone()), frame: frame.to_vec(), ..Way::default() }).collect()
+}

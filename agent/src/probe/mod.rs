@@ -1,0 +1,156 @@
+//! `landfall probe`: plays a game on a page that nobody has described, by what a player sees, and writes the profile that
+//! it takes to play there.
+//!
+//! It begins with the generic profile: words, roles, and what map libraries call their parts. What it finds is tried out as
+//! a person would: the view is dragged, the map clicked, the guess sent. Before a guess it reads what is on display, the
+//! names of the page's parts, and the addresses of the map's tiles, as playing does; the guesses are of no use.
+
+mod draft;
+mod end;
+mod eyes;
+mod ground;
+mod law;
+mod pin;
+mod rounds;
+mod turn;
+
+use anyhow::Result;
+use regex::Regex;
+use serde::Serialize;
+
+use crate::site::Profile;
+use crate::site::page::Page;
+use crate::site::ways::Way;
+use draft::Draft;
+use eyes::{Button, Frame};
+
+/// What a probe found.
+#[derive(Clone, Debug, Serialize)]
+pub struct Found {
+    /// Name of the profile.
+    pub name: String,
+    /// The profile.
+    pub profile: String,
+    /// What each thing is found by, of those that were found on this page.
+    pub roles: Vec<RoleFound>,
+    /// Points and distance of the rounds that were played.
+    pub rounds: Vec<Seen>,
+    /// What the profile lacks, a sentence each: a person must fill it in.
+    pub missing: Vec<String>,
+}
+
+/// A thing that was found.
+#[derive(Clone, Debug, Serialize)]
+pub struct RoleFound {
+    /// Its name in the profile, such as `map.guess`.
+    pub role: &'static str,
+    /// The first way to find it.
+    pub by: String,
+}
+
+/// What the page said of a round.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Seen {
+    /// Points.
+    pub points: Option<u32>,
+    /// How far off the guess was, in metres.
+    pub distance_m: Option<f64>,
+}
+
+/// The profile to open a page of this host with.
+///
+/// # Errors
+/// When the generic profile is damaged.
+pub fn profile(host: &str) -> Result<Profile> {
+    Draft::new(host)?.profile()
+}
+
+/// Plays a game of at most so many rounds on a page that is open with [`profile`], and tells what it found. `told` hears of
+/// each step.
+///
+/// # Errors
+/// When the page shows no view, no map or no way to guess, or the session fails.
+pub async fn probe(page: &mut Page, most_rounds: u32, told: impl Fn(&str)) -> Result<Found> {
+    let address = page.address().await?;
+    let draft = Draft::new(address.host_str().unwrap_or_default())?;
+    let mut probe = Probe { page, draft, paths: vec![address.path().to_owned()], missing: Vec::new(), told: &told };
+    let ground = probe.ground().await?;
+    probe.view(&ground).await?;
+    let before = probe.map(&ground).await?;
+    probe.pin_and_button(&ground, &before).await?;
+    let rounds = probe.rounds(&ground, most_rounds).await?;
+    probe.finish(&address, rounds)
+}
+
+/// A probe at work.
+struct Probe<'a> {
+    page: &'a mut Page,
+    draft: Draft,
+    /// Paths that the game was seen at.
+    paths: Vec<String>,
+    missing: Vec<String>,
+    told: &'a dyn Fn(&str),
+}
+
+/// Where the game is.
+struct Ground {
+    view_frame: Frame,
+    map_frame: Frame,
+}
+
+impl Probe<'_> {
+    /// Uses what has been found so far.
+    fn adopt(&mut self) -> Result<()> {
+        self.page.profile = self.draft.profile()?;
+        Ok(())
+    }
+
+    async fn note_path(&mut self) -> Result<()> {
+        let path = self.page.address().await?.path().to_owned();
+        if !self.paths.contains(&path) {
+            self.paths.push(path);
+        }
+        Ok(())
+    }
+
+    fn finish(mut self, address: &url::Url, rounds: Vec<Seen>) -> Result<Found> {
+        let paths = self.paths.iter().map(String::as_str);
+        self.draft.set("paths", "play", Some(draft::patterns(paths)));
+        let start = address.path().to_owned();
+        self.draft.set("paths", "start", Some(start));
+        let profile = self.draft.profile()?;
+        let mut comment = format!("Found by `landfall probe {}`.", crate::site::guard::bare(address));
+        for sentence in &self.missing {
+            comment.push_str("\nFILL IN ");
+            comment.push_str(sentence);
+        }
+        let by = |(role, ways): (&'static str, &crate::site::ways::Ways)| {
+            Some(RoleFound { role, by: ways.iter().next()?.to_string() })
+        };
+        let roles = profile.roles_found().into_iter().filter_map(by).collect();
+        Ok(Found {
+            name: profile.name.clone(),
+            profile: self.draft.text(&comment),
+            roles,
+            rounds,
+            missing: self.missing,
+        })
+    }
+}
+
+/// Whether a text is one of these, which are regular expressions over all of it.
+fn says(text: &str, words: &[String]) -> bool {
+    words.iter().any(|words| Regex::new(&format!("(?i)^(?:{words})$")).is_ok_and(|words| words.is_match(text.trim())))
+}
+
+/// Ways to find a button again: by what it is called, then by what it says.
+fn ways_to(button: &Button, frame: &Frame) -> Vec<Way> {
+    let by_text = Way {
+        text: Some(regex::escape(button.text.trim())),
+        role: button.role,
+        css: button.role.is_none().then(|| button.ways[0].clone()),
+        frame: frame.clone(),
+        ..Way::default()
+    };
+    eyes::ways(&button.ways, frame).into_iter().chain([by_text]).collect()
+}

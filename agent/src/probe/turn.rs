@@ -1,0 +1,155 @@
+//! Whether a view turns: by dragging, by keys, or not at all; and by how much.
+
+use anyhow::Result;
+use image::imageops::{FilterType, resize};
+use image::{GrayImage, ImageFormat};
+
+use crate::failure::surroundings;
+use crate::hands::{self, Pixel};
+use crate::site::page::{Page, Rect};
+
+/// Thumbnails of this side are compared.
+const SIDE: u32 = 40;
+/// Thumbnails that differ by more grey levels than this show different things.
+const OTHER: f64 = 5.0;
+/// Drags are first made as if the view were so many degrees wide.
+const HFOV: f64 = 100.0;
+/// Degrees that one drag, or some strokes of a key, would turn by then.
+const TURN: f64 = 36.0;
+/// A view that has not come around after so many turns does not.
+const MOST: usize = 26;
+/// Keys that turn, left and right: arrows, and letters.
+const KEYS: [(&str, &str); 2] = [("\u{e012}", "\u{e014}"), ("a", "d")];
+const STROKES: usize = 4;
+
+/// How a view turns.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Turns {
+    /// It does not: a static picture.
+    Not,
+    /// By dragging; its horizontal field of view in degrees, where it could be measured.
+    Dragged(Option<f64>),
+    /// By these keys, so many degrees a stroke.
+    Keys { left: &'static str, right: &'static str, degrees: f64 },
+}
+
+/// Tries it out on the view of the page's profile.
+pub(super) async fn examine(page: &Page) -> Result<Turns> {
+    let rect = page.rect(&page.profile.look.view, "view").await?;
+    let first = rest(page).await?;
+    let drag = async || {
+        let by = pull(&rect);
+        page.drag(
+            Pixel { x: rect.at(0.5, 0.45).x + by, ..rect.at(0.5, 0.45) },
+            Pixel { x: rect.at(0.5, 0.45).x - by, ..rect.at(0.5, 0.45) },
+        )
+        .await
+    };
+    drag().await?;
+    if differ(&first, &rest(page).await?) > OTHER {
+        let turns = come_around(page, &first, &drag).await?;
+        return Ok(Turns::Dragged(turns.map(|turns| width(&rect, 360.0 / turns))));
+    }
+    for (left, right) in KEYS {
+        let stroke = async || {
+            let view = page.find(&page.profile.look.view).await?.ok_or_else(|| surroundings("the view is gone"))?;
+            page.keys(&view, &right.repeat(STROKES)).await
+        };
+        // What takes no keys cannot be turned by them.
+        if stroke().await.is_ok() && differ(&first, &rest(page).await?) > OTHER {
+            if let Some(turns) = come_around(page, &first, &stroke).await? {
+                let degrees = (360.0 / turns / STROKES as f64 * 2.0).round() / 2.0;
+                return Ok(Turns::Keys { left, right, degrees });
+            }
+        }
+    }
+    Ok(Turns::Not)
+}
+
+/// Half of a drag, in pixels.
+fn pull(rect: &Rect) -> f64 {
+    focal(rect, HFOV) * (TURN / 2.0).to_radians().tan()
+}
+
+fn focal(rect: &Rect, hfov: f64) -> f64 {
+    rect.width / 2.0 / (hfov / 2.0).to_radians().tan()
+}
+
+/// The field of view of a view that one drag turns by so many degrees.
+fn width(rect: &Rect, degrees: f64) -> f64 {
+    let focal = pull(rect) / (degrees / 2.0).to_radians().tan();
+    (2.0 * (rect.width / 2.0 / focal).atan().to_degrees()).round()
+}
+
+/// After how many turns, the first of which is made, the view shows what it showed at first.
+async fn come_around(page: &Page, first: &GrayImage, turn: impl AsyncFn() -> Result<()>) -> Result<Option<f64>> {
+    let mut off = vec![0.0, differ(first, &rest(page).await?)];
+    while off.len() < MOST {
+        turn().await?;
+        off.push(differ(first, &thumbnail(page).await?));
+        if let Some(turns) = lowest(&off) {
+            return Ok(Some(turns));
+        }
+    }
+    Ok(None)
+}
+
+/// Where the view was nearest to the first, once that has been passed: a clear dip, by the parabola through its three lowest.
+fn lowest(off: &[f64]) -> Option<f64> {
+    let [.., before, at, after] = *off else { return None };
+    let typical = off[1..].iter().sum::<f64>() / (off.len() - 1) as f64;
+    let is_dip = off.len() > 6 && at < before && at < after && at < 0.8 * typical;
+    let bend = before - 2.0 * at + after;
+    is_dip.then(|| (off.len() - 2) as f64 + 0.5 * (before - after) / bend)
+}
+
+/// The view once it rests.
+async fn rest(page: &Page) -> Result<GrayImage> {
+    let mut last = thumbnail(page).await?;
+    for _ in 0..20 {
+        hands::pause(page.profile.look.still_ms).await;
+        let next = thumbnail(page).await?;
+        if differ(&last, &next) < 0.5 {
+            return Ok(next);
+        }
+        last = next;
+    }
+    Ok(last)
+}
+
+async fn thumbnail(page: &Page) -> Result<GrayImage> {
+    let view = page.find(&page.profile.look.view).await?.ok_or_else(|| surroundings("the page's view is gone"))?;
+    let picture = image::load_from_memory_with_format(&page.picture(&view).await?, ImageFormat::Png)?;
+    Ok(resize(&picture.to_luma8(), SIDE, SIDE, FilterType::Triangle))
+}
+
+/// Mean difference in grey levels.
+fn differ(a: &GrayImage, b: &GrayImage) -> f64 {
+    let levels = a.iter().zip(b.iter()).map(|(a, b)| f64::from(a.abs_diff(*b)));
+    levels.sum::<f64>() / f64::from(SIDE * SIDE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_view_has_come_around_where_it_is_nearest_to_the_first() {
+        let off = |turns: f64, made: usize| -> Vec<f64> {
+            let apart = |i: usize| (i as f64 - turns).abs().min(i as f64).min(1.5) * 20.0;
+            (0..=made).map(apart).collect()
+        };
+        assert_eq!(lowest(&off(12.0, 12)), None);
+        assert!((lowest(&off(12.0, 13)).unwrap() - 12.0).abs() < 1e-9);
+        assert!((lowest(&off(11.7, 13)).unwrap() - 11.7).abs() < 0.35);
+        assert_eq!(lowest(&[0.0, 20.0, 20.0, 19.0, 20.0, 21.0, 20.0, 20.0]), None);
+    }
+
+    #[test]
+    fn the_field_of_view_follows_from_what_a_drag_turns_by() {
+        let rect = Rect { x: 0.0, y: 0.0, width: 800.0, height: 600.0 };
+        assert_eq!(width(&rect, TURN), HFOV);
+        let narrow = 2.0 * (pull(&rect) / focal(&rect, 60.0)).atan().to_degrees();
+        assert_eq!(width(&rect, narrow), 60.0);
+    }
+}

@@ -1,0 +1,66 @@
+//! How a site scores: its law, and the sizes of its maps.
+
+use anyhow::Result;
+use landfall_model::LatLng;
+use landfall_model::score::{Bounds, MAX_POINTS, MapScale};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::failure::wrong;
+
+/// How points fall with distance: `max_points · exp(−distance / falloff_km)`.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ScoreLaw {
+    /// Most points a round can bring.
+    pub max_points: f64,
+    /// Kilometres in which points fall to a third and a little more, on maps whose size is not listed.
+    pub falloff_km: Option<f64>,
+}
+
+impl Default for ScoreLaw {
+    fn default() -> Self {
+        Self { max_points: MAX_POINTS, falloff_km: None }
+    }
+}
+
+impl ScoreLaw {
+    /// What is wrong with it.
+    pub(super) fn fault(&self) -> Option<&'static str> {
+        let falloff = self.falloff_km.is_none_or(|km| (0.001..=1e6).contains(&km));
+        match ((1.0..=1e6).contains(&self.max_points), falloff) {
+            (true, true) => None,
+            (false, _) => Some("score.max_points goes from 1 to a million"),
+            (_, false) => Some("score.falloff_km goes from 0.001 to a million kilometres"),
+        }
+    }
+}
+
+/// The size of one map.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MapSize {
+    /// The map's maximum error distance in metres, where it is known.
+    pub max_error_distance_m: Option<f64>,
+    /// South-west and north-east corner, each latitude and longitude.
+    pub bounds: Option<[[f64; 2]; 2]>,
+    /// The countries its places are in, ISO 3166-1 alpha-2.
+    #[serde(default)]
+    pub countries: Vec<String>,
+}
+
+impl MapSize {
+    /// The scale that the map is scored with.
+    ///
+    /// # Errors
+    /// When a corner is no place on earth, or the distance no number of metres.
+    pub fn scale(&self) -> Result<MapScale> {
+        if self.max_error_distance_m.is_some_and(|metres| !metres.is_finite() || metres < 0.0) {
+            return Err(wrong("max_error_distance_m must be a number of metres, 0 or more"));
+        }
+        let corner = |[lat, lng]: [f64; 2]| LatLng::new(lat, lng);
+        let bounds =
+            self.bounds.map(|[min, max]| anyhow::Ok(Bounds { min: corner(min)?, max: corner(max)? })).transpose();
+        Ok(MapScale::of_map(self.max_error_distance_m, bounds?))
+    }
+}

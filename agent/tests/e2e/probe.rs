@@ -1,0 +1,158 @@
+//! `landfall probe` on three games that it has never seen, made by three hands with three libraries in three languages, and
+//! `landfall play` with the profiles that it wrote.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use axum::Router;
+use axum::extract::Path as Part;
+use axum::http::header;
+use axum::response::{Html, Json};
+use axum::routing::get;
+use landfall_agent::arena::{Arena, ArenaOptions, RoundSource};
+use serde_json::{Value, json};
+use tower_http::services::ServeDir;
+
+use crate::fixtures;
+
+async fn listen(app: Router) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    base
+}
+
+/// Three places with a picture each: fixtures with a panorama, or without.
+fn places(panoramas: bool) -> Value {
+    let mut folders: Vec<_> =
+        std::fs::read_dir(fixtures().join("rounds")).unwrap().map(|it| it.unwrap().path()).collect();
+    folders.sort();
+    let place = |folder: &std::path::PathBuf| {
+        let round: Value = serde_json::from_slice(&std::fs::read(folder.join("round.json")).unwrap()).unwrap();
+        let picture = if panoramas { "pano.jpg" } else { "view_000.jpg" };
+        let name = folder.file_name().unwrap().to_str().unwrap();
+        let mut place = round["truth"].clone();
+        place["picture"] = format!("/pictures/{name}/{picture}").into();
+        (round["pano"].is_string() == panoramas).then_some(place)
+    };
+    folders.iter().filter_map(place).take(3).collect()
+}
+
+/// Serves the games, and a page of another origin that shows one of them in a frame. Tiles are the arena's.
+async fn serve() -> (Arena, String, String) {
+    let arena = Arena::start(ArenaOptions::new(RoundSource::Fixtures(fixtures()))).await.unwrap();
+    let tiles = format!("{}tiles", arena.url());
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let lib = here.join("../web-demo/node_modules");
+    assert!(lib.join("ol").is_dir(), "the pages' packages are missing: run `npm ci` in web-demo");
+    let tile = move |Part((z, x, y)): Part<(u32, i64, String)>| async move {
+        let png = reqwest::get(format!("{tiles}/{z}/{x}/{y}")).await.unwrap().bytes().await.unwrap();
+        ([(header::CONTENT_TYPE, "image/png")], png)
+    };
+    let game = |page: &'static str| get(move || async move { Html(page) });
+    let app = Router::new()
+        .route("/wo-bin-ich", game(include_str!("pages/wo-bin-ich.html")))
+        .route("/donde", game(include_str!("pages/donde.html")))
+        .route("/pinpoint", game(include_str!("pages/pinpoint.html")))
+        .route("/places/photos.json", get(|| async { Json(places(false)) }))
+        .route("/places/panoramas.json", get(|| async { Json(places(true)) }))
+        .route("/tiles/{z}/{x}/{y}", get(tile))
+        .nest_service("/pictures", ServeDir::new(fixtures().join("rounds")))
+        .nest_service("/lib", ServeDir::new(lib));
+    let base = listen(app).await;
+    let host = include_str!("pages/pinpoint-host.html").replace("GAME", &format!("{base}/pinpoint"));
+    let host = listen(Router::new().route("/games", get(move || async move { Html(host) }))).await;
+    (arena, base, host)
+}
+
+fn landfall(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_landfall")).args(args).output().unwrap()
+}
+
+fn json_of(output: &Output) -> Value {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    println!("{said}");
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}"))
+}
+
+/// Probes a page and plays it with what the probe wrote. The profile.
+fn probe_and_play(url: &str) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("found.toml");
+    let (file, runs) = (file.to_str().unwrap(), dir.path().join("runs"));
+    let start = std::time::Instant::now();
+    let found = json_of(&landfall(&["probe", "--json", "--out", file, url]));
+    let profile = std::fs::read_to_string(file).unwrap();
+    println!("{profile}\nprobed in {:.1} s", start.elapsed().as_secs_f64());
+    assert_eq!((found["rounds"].as_array().unwrap().len(), &found["missing"]), (3, &json!([])), "{found}");
+
+    let play = ["play", "--json", "--bundle", "pocket", "--site", file, "--runs", runs.to_str().unwrap(), url];
+    let game = json_of(&landfall(&play));
+    println!("{} s in all", start.elapsed().as_secs_f64());
+    let rounds = game["rounds"].as_array().unwrap();
+    assert_eq!(rounds.len(), 3, "{game}");
+    for round in rounds {
+        assert!(round["page_score"].is_u64() && round["score"] == round["page_score"], "{round}");
+        assert!(round["pin"]["error_m"].as_f64().unwrap() < 25_000.0, "{round}");
+    }
+    // What the page said at the end is what its rounds came to.
+    assert!(game["page_score"].is_u64() && game["score"] == game["page_score"], "{game}");
+    // Wherever the pin is believed to be, the page says how far that is from a truth that only the test knows.
+    let truths = places(profile.contains("hfov = 9"));
+    for (round, truth) in rounds.iter().zip(truths.as_array().unwrap()) {
+        let place = |value: &Value| landfall_model::LatLng {
+            lat: value["lat"].as_f64().unwrap(),
+            lng: value["lng"].as_f64().unwrap(),
+        };
+        let (placed, shown) = (place(&round["pin"]["placed"]), round["distance_m"].as_f64().unwrap());
+        let off = (placed.distance_m(place(truth)) - shown).abs();
+        assert!(off < 25_000.0, "{off} m: {round}");
+    }
+    profile
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_german_game_of_photographs_with_leaflet() {
+    let (arena, base, _) = serve().await;
+    let profile = tokio::task::spawn_blocking(move || probe_and_play(&format!("{base}/wo-bin-ich"))).await.unwrap();
+    assert!(profile.contains("falloff_km = 1491.6862"), "{profile}");
+    arena.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spanish_game_of_panoramas_with_openlayers_and_a_law_of_its_own() {
+    let (arena, base, _) = serve().await;
+    let profile = tokio::task::spawn_blocking(move || probe_and_play(&format!("{base}/donde"))).await.unwrap();
+    assert!(profile.contains("max_points = 1000.0\nfalloff_km = 2500.0"), "{profile}");
+    assert!(!profile.contains("photo = [\""), "{profile}");
+    arena.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_english_game_with_maplibre_in_a_frame_of_another_origin() {
+    let (arena, _, host) = serve().await;
+    let profile = tokio::task::spawn_blocking(move || probe_and_play(&format!("{host}/games"))).await.unwrap();
+    assert!(profile.contains("frame = ["), "{profile}");
+    arena.stop().await;
+}
+
+#[test]
+fn pages_that_are_not_ones_own_are_not_probed_and_no_profile_is_written_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("mine.toml");
+    std::fs::write(&file, "mine").unwrap();
+    let file = file.to_str().unwrap();
+    for (args, why) in [
+        (&["https://game.example.org/"][..], "say --with-permission"),
+        (&["--with-permission", "https://www.geoguessr.com/maps/world"], "--i-own-this-account"),
+        (&["--with-permission", "--i-own-this-account", "https://www.geoguessr.com/duels/5f0"], "other people's games"),
+        (&["http://127.0.0.1:9/ranked/5"], "other people's games"),
+        (&["--out", file, "http://127.0.0.1:9/"], "is there already: say --force"),
+    ] {
+        let output = landfall(&[&["probe"], args].concat());
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && said.contains(why), "{args:?}: {said}");
+    }
+    assert_eq!(std::fs::read_to_string(file).unwrap(), "mine");
+}
