@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{activations, adapter, whole};
 use crate::cells::CellTable;
 use crate::error::{Error, Result};
 use crate::posterior::Posterior;
 use crate::preprocess::Preprocess;
+use crate::{activations, adapter, whole};
 
 /// The contents of `bundle.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]

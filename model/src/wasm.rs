@@ -4,7 +4,10 @@
 //! floats (little-endian) or UTF-8 JSON when the function returned 0, a sentence on what was wrong when it returned 1.
 //! Both stay valid until the next call. One instance serves one caller; a trap leaves it unusable.
 
-#![allow(unsafe_code, reason = "names that a page can call must be exported unmangled; nothing here is unsafe otherwise")]
+#![allow(
+    unsafe_code,
+    reason = "names that a page can call must be exported unmangled; nothing here is unsafe otherwise"
+)]
 
 use std::cell::RefCell;
 use std::io::Cursor;
@@ -21,8 +24,8 @@ use crate::bundle::{Bundle, Manifest};
 use crate::decide::{Answer, RadiusKm, top_countries};
 use crate::latlng::LatLng;
 use crate::posterior::Posterior;
-use crate::score::MapScale;
 use crate::preprocess;
+use crate::score::MapScale;
 
 /// Cells less likely than this are not told.
 const LEAST_P: f64 = 1e-4;
@@ -270,7 +273,9 @@ impl Said {
             country: answer.place.country,
             expected_score: answer.pin.expected_score,
             radius_km: answer.radius_km(),
-            countries: countries.map(|(country, p)| CountryShare { iso2: country.iso2, name: country.name, p }).collect(),
+            countries: countries
+                .map(|(country, p)| CountryShare { iso2: country.iso2, name: country.name, p })
+                .collect(),
             region50: region(0.5),
             region90: region(0.9),
             place: answer.place.description,

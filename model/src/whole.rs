@@ -94,7 +94,9 @@ impl Known {
         let tensor_of = |name: Option<&String>| name.and_then(|name| self.tensors.get(name)).ok_or_else(strange);
         let (bytes, steps, shifts) =
             (tensor_of(cast.input.first())?, tensor_of(factors.get(1))?, tensor_of(conv.input.get(2))?);
-        let ([input, _, bias], [output]) = (conv.input.as_slice(), conv.output.as_slice()) else { return Err(strange()) };
+        let ([input, _, bias], [output]) = (conv.input.as_slice(), conv.output.as_slice()) else {
+            return Err(strange());
+        };
         let outputs = bytes.dims.first().and_then(|dim| usize::try_from(*dim).ok()).unwrap_or_default();
         let (steps, shifts) = (floats(&steps.raw_data), floats(&shifts.raw_data));
         if bytes.data_type != INT8
@@ -121,6 +123,7 @@ impl Known {
         let mut whole_sums = conv.clone();
         whole_sums.input = vec![name("on_grid"), factors[0].clone()];
         whole_sums.output = vec![name("sums")];
+        whole_sums.name = format!("make_{}", name("sums"));
         // The second rounding changes nothing: it keeps runtimes from drawing what follows into the convolution.
         let nodes = vec![
             node("Mul", &[input, &name("grid")], &name("in_steps"), Vec::new()),
@@ -171,6 +174,8 @@ mod tests {
         let graph = rewritten.graph.unwrap();
         let ops: Vec<&str> = graph.node.iter().map(|node| node.op_type.as_str()).collect();
         assert_eq!(ops, ["Cast", "Mul", "Mul", "Round", "Conv", "Round", "Mul", "Add", "Relu"]);
+        let names: HashSet<&str> = graph.node.iter().map(|node| node.name.as_str()).collect();
+        assert_eq!(names.len(), ops.len(), "runtimes want names that differ");
         let numbers = |name: &str| {
             let mut found = graph.initializer.iter().filter(|tensor| tensor.name == name);
             let tensor = found.next().unwrap();

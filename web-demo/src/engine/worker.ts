@@ -13,7 +13,6 @@ const WORLD_SCALE_M = 14_916_862;
 
 /** A bundle that is ready to answer. */
 interface Loaded {
-  name: BundleName;
   core: Core;
   opened: Opened;
   networks: Networks;
@@ -52,6 +51,7 @@ class Answerer {
   }
 
   async #load(name: BundleName, report: Report): Promise<Status> {
+    this.#store.note = null;
     const found = await this.#store.manifest(name);
     if (!found) throw new EngineError("network", `This page's server does not offer the model "${name}": choose another one.`);
     const { manifest } = found;
@@ -68,7 +68,8 @@ class Answerer {
       const encoder = used(() => core.encoder(downloaded, learned));
       const networks = await this.#networks(activations !== undefined, encoder, head, opened);
       await this.#loaded?.networks.release();
-      this.#loaded = { name, core, opened, networks };
+      this.#loaded = { core, opened, networks };
+      await this.#store.tidy().catch(() => undefined); // it can be done another time
     }
     const { backend, threads } = this.#loaded!.networks;
     return { bundle: name, backend, threads, note: this.#store.note };
