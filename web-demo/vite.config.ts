@@ -1,14 +1,21 @@
 // Relative addresses: the pages work at the root of the arena's server and in any folder of a static host.
 import { defineConfig } from "vite";
+import { offline } from "./build/offline.ts";
 
 export default defineConfig({
   base: "./",
+  plugins: [offline()],
   build: {
     target: "es2022",
-    rolldownOptions: { input: ["index.html", "arena.html"] },
+    rolldownOptions: {
+      input: { index: "index.html", arena: "arena.html", sw: "src/sw.ts" },
+      output: { entryFileNames: ({ name }) => (name === "sw" ? "sw.js" : "assets/[name]-[hash].js") },
+    },
   },
-  // `npm run dev` serves the pages; the arena itself answers the calls: landfall arena --port 8735
+  // `npm run dev` serves the pages, with the fixtures beside this folder; the arena itself answers the calls:
+  // landfall arena --port 8735
   server: {
+    fs: { allow: [".."] },
     proxy: Object.fromEntries(["/api", "/pictures", "/tiles"].map((path) => [path, "http://127.0.0.1:8735"])),
   },
 });

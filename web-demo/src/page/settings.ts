@@ -1,0 +1,153 @@
+// Models, storage, the map's tiles, and what is to be said of the page: a line on the stage and a dialog.
+
+import { el } from "../dom";
+import type { BundleName } from "../engine/types";
+import { icon } from "./icons";
+import type { Model } from "./model";
+import { EXAMPLES, ROUNDS } from "./rounds";
+import { announce, button, showError, type Stage } from "./stage";
+import { backend, sentenceCase, size } from "./words";
+
+const TILES = "landfall-tiles";
+
+/** One line that says what is loaded and what computes, and how far a download has come. */
+export function statusLine(model: Model, offline: { ready: boolean } & EventTarget): HTMLElement {
+  const line = el("div", { class: "status" });
+  const show = () => {
+    const { state } = model;
+    if (state.kind === "failed") {
+      line.replaceChildren(
+        el("p", { role: "alert" }, state.message),
+        button("Try again", "again", () => void model.load().catch(() => undefined)),
+      );
+    } else if (state.kind === "loading") {
+      // The bar stays the same element, so that it grows and does not flicker.
+      const progress = line.querySelector("progress") ?? el("progress", { "aria-label": "The model's download", max: "1" });
+      if (state.total) progress.value = state.received / state.total;
+      const text = state.cached ? "Opening the model…" : `Fetching the model: ${size(state.received)} of ${size(state.total)}`;
+      line.replaceChildren(el("p", {}, text), progress);
+    } else {
+      const { status } = state;
+      const parts = [`${sentenceCase(status.bundle ?? "no")} model`, backend(status), offline.ready && "works offline"];
+      line.replaceChildren(el("p", {}, parts.filter(Boolean).join(" · ")));
+    }
+  };
+  model.addEventListener("change", show);
+  offline.addEventListener("change", show);
+  show();
+  return line;
+}
+
+export class Settings {
+  private readonly models = el("fieldset", { class: "models" });
+  private readonly computes = el("p", {});
+  readonly dialog = el("dialog", { class: "settings", "aria-labelledby": "settings-title" });
+
+  constructor(
+    private readonly model: Model,
+    stage: Stage,
+  ) {
+    const tiles = el("input", { type: "checkbox", id: "tiles", "aria-describedby": "tiles-note", change: () => useTiles(tiles.checked) });
+    const useTiles = (on: boolean) => {
+      stage.map.tiles = on;
+      if (on) localStorage.setItem(TILES, "yes");
+      else localStorage.removeItem(TILES);
+    };
+    tiles.checked = localStorage.getItem(TILES) === "yes";
+    if (tiles.checked) stage.map.tiles = true;
+    this.dialog.append(
+      el(
+        "header",
+        {},
+        el("h2", { id: "settings-title" }, "Settings"),
+        el("button", { type: "button", class: "round-button", "aria-label": "Close", click: () => this.dialog.close() }, icon("close")),
+      ),
+      el("h3", {}, "Model"),
+      this.models,
+      this.computes,
+      button("Clear stored models", null, () => void this.clear()),
+      el("h3", {}, "Map"),
+      el("label", { class: "switch" }, tiles, el("span", {}, "Street map from OpenStreetMap")),
+      el("p", { id: "tiles-note", class: "note" }, "Off, nothing leaves this device. On, the part of the map you look at is asked for from openstreetmap.org."),
+      el("h3", {}, "About"),
+      el("p", { class: "note" }, "Landfall tells from a picture's pixels where on Earth it was taken. Everything is computed on this device. There is no tracker and no account, and no picture is sent anywhere. A place inside a photo is read only to tell how far off the guess was."),
+      el("p", { class: "note" }, "Coasts and borders: Natural Earth."),
+      credits(),
+    );
+    // A click beside the dialog closes it.
+    this.dialog.addEventListener("click", (event) => event.target === this.dialog && this.dialog.close());
+    model.addEventListener("change", () => this.dialog.open && void this.refresh());
+  }
+
+  open(): void {
+    this.dialog.showModal();
+    void this.refresh();
+  }
+
+  private async refresh(): Promise<void> {
+    const { state } = this.model;
+    const loaded = state.kind === "ready" ? state.status.bundle : null;
+    this.computes.textContent =
+      state.kind === "ready"
+        ? `Computes on: ${backend(state.status)}.`
+        : state.kind === "failed"
+          ? state.message
+          : state.total
+            ? `Fetching: ${size(state.received)} of ${size(state.total)}.`
+            : "Loading.";
+    try {
+      const bundles = await this.model.bundles();
+      const legend = el("legend", { class: "unseen" }, "Model");
+      this.models.replaceChildren(
+        legend,
+        ...bundles.map(({ name, version, bytes, cached }) => {
+          const radio = el("input", { type: "radio", name: "model", value: name, change: () => this.use(name) });
+          radio.checked = name === (loaded ?? this.model.chosen);
+          radio.disabled = state.kind === "loading";
+          const kept = cached ? "on this device" : `${size(bytes)} to fetch`;
+          return el(
+            "label",
+            { class: "model" },
+            radio,
+            el("span", {}, el("strong", {}, sentenceCase(name)), el("small", {}, `${NOTES[name]} Version ${version}, ${kept}.`)),
+          );
+        }),
+      );
+    } catch (error) {
+      this.models.replaceChildren(el("p", {}, error instanceof Error ? error.message : String(error)));
+    }
+  }
+
+  private use(name: BundleName): void {
+    this.model.load(name).catch((error: unknown) => {
+      showError(error);
+      // The small one goes on.
+      if (name !== "pocket") void this.model.load("pocket").catch(() => undefined);
+    });
+  }
+
+  private async clear(): Promise<void> {
+    try {
+      await this.model.clear();
+      announce("The stored models were cleared.");
+    } catch (error) {
+      showError(error);
+    }
+    await this.refresh();
+  }
+}
+
+const NOTES: Record<BundleName, string> = {
+  pocket: "Small and quick.",
+  desktop: "Larger, slower, and much better.",
+};
+
+function credits(): HTMLElement {
+  const shown = [...EXAMPLES, ...ROUNDS.filter((round) => !EXAMPLES.includes(round))];
+  return el(
+    "details",
+    {},
+    el("summary", {}, "Who made the pictures"),
+    ...shown.map(({ credit }) => el("pre", { tabindex: "0" }, credit.text)),
+  );
+}
