@@ -1,5 +1,6 @@
 // Looking: the camera, photos or an example, and where they seem to have been taken.
 
+import { formatCount, formatDistance } from "../arena/geometry";
 import { el } from "../dom";
 import type { Answer, Point } from "../engine/types";
 import { answerOnMap, answerText, creditLine, point } from "./answer";
@@ -11,7 +12,7 @@ import { EXAMPLES, fetchViews, type Round } from "./rounds";
 import { share } from "./share";
 import { announce, button, hideNotice, showError, type Stage } from "./stage";
 import { placeIn, placeOfDevice } from "./truth";
-import { sentenceCase, sureness, outcome } from "./words";
+import { sentenceCase, sureness } from "./words";
 
 /** Milliseconds between two live guesses, so that a phone stays cool. */
 const BREATH_MS = 150;
@@ -37,6 +38,7 @@ export class Look {
   enter(): void {
     this.forget();
     const { stage } = this;
+    stage.element.dataset.mode = "look";
     stage.busy = false;
     stage.map.showHeat(null);
     stage.map.showMarks([]);
@@ -230,13 +232,14 @@ export class Look {
     const revealed = el("div", { class: "revealed", role: "status" });
     const { example } = this;
     const full = this.views.length >= MOST_VIEWS;
+    const ask = button("How close?", "target", () => void this.reveal(answer, revealed).then(() => ask.remove()), true);
     this.stage.showPanel(
-      answerText(answer),
       revealed,
+      answerText(answer),
       el(
         "div",
-        { class: "actions" },
-        button("How close?", "target", () => void this.reveal(answer, revealed), true),
+        { class: "actions actions-stay" },
+        ask,
         button("Share", "share", () => void share({ answer, picture: this.views.at(-1)!.blob }).catch(showError)),
       ),
       !full &&
@@ -285,11 +288,17 @@ export class Look {
     return null;
   }
 
+  /** Distance and points, on top of what is said. */
   private async showTruth(answer: Answer, truth: Point, into: HTMLElement, by: string): Promise<void> {
     const result = await this.model.score(point(answer), truth);
-    into.replaceChildren(el("p", { class: "outcome" }, outcome(result)), el("p", {}, `${by}.`));
+    const { distanceKm, points } = result;
+    into.replaceChildren(
+      el("p", { class: "outcome" }, `${formatDistance(distanceKm * 1000)} off`),
+      el("p", {}, `${formatCount(points)} of 5,000 points. ${by}.`),
+    );
+    into.scrollIntoView({ block: "nearest" });
     const { map } = this.stage;
     map.showMarks([{ ...truth, kind: "truth" }, { ...point(answer), kind: "guess" }], [[point(answer), truth]]);
-    map.go([point(answer), truth], 60);
+    map.go([point(answer), truth], 24);
   }
 }

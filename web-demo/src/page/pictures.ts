@@ -21,10 +21,12 @@ export function release(views: View[]): void {
 /** The pictures, one large; with several, a row to choose from. */
 export function gallery(views: View[], label: string): HTMLElement {
   const large = el("img", { class: "picture", decoding: "async" });
+  // What the picture leaves of its box is filled with itself, out of focus.
+  const around = el("img", { class: "picture-around", alt: "", decoding: "async" });
   const show = (at: number) => {
     const view = views[at];
     if (!view) return;
-    large.src = view.address;
+    large.src = around.src = view.address;
     large.alt = views.length > 1 ? `${label}, view ${at + 1} of ${views.length}` : label;
     thumbs.forEach((thumb, i) => thumb.setAttribute("aria-pressed", String(i === at)));
   };
@@ -39,6 +41,7 @@ export function gallery(views: View[], label: string): HTMLElement {
   return el(
     "div",
     { class: "gallery" },
+    around,
     large,
     views.length > 1 && el("div", { class: "thumbs", role: "group", "aria-label": "Views" }, ...thumbs),
   );

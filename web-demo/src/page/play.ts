@@ -38,6 +38,7 @@ export class Play {
   enter(): void {
     this.leave();
     const { stage } = this;
+    stage.element.dataset.mode = "play";
     stage.map.showHeat(null);
     stage.map.showMarks([]);
     stage.map.describe("World map");
@@ -52,8 +53,8 @@ export class Play {
         el(
           "div",
           { class: "actions" },
-          button("Play five places", null, () => this.begin(this.places()), true),
-          picker("Play your own photos", (files) => void this.beginWith(files)),
+          button("Five places", null, () => this.begin(this.places()), true),
+          picker("Your photos", (files) => void this.beginWith(files)),
         ),
       ),
     );
@@ -153,7 +154,7 @@ export class Play {
       stage.map.showMarks([{ ...place, kind: "player" }]);
     });
     stage.map.describe("World map to guess on");
-    stage.showPanel(title, hint, el("div", { class: "actions" }, guess), this.tally());
+    stage.showPanel(title, hint, el("div", { class: "actions actions-stay" }, guess), this.tally());
   }
 
   private title(): HTMLElement {
@@ -204,15 +205,19 @@ export class Play {
     ];
     stage.map.showMarks(marks, [[guess, truth], [point(answer), truth]]);
     stage.map.describe(`World map: the place, your pin and Landfall's`);
-    stage.map.go([truth, guess, point(answer)], 60);
+    stage.map.go([truth, guess, point(answer)], 24);
     const last = this.played.length >= this.riddles.length;
     const next = button(last ? "See the result" : "Next round", null, () => void this.show(), true);
     stage.showPanel(
-      el("p", { class: "kicker" }, `Round ${this.played.length} of ${this.riddles.length}`),
+      el(
+        "p",
+        { class: "kicker" },
+        el("span", {}, `Round ${this.played.length} of ${this.riddles.length}`),
+        el("strong", {}, verdict(player.points, model.points)),
+      ),
       el("h2", { class: "place" }, riddle.name),
-      el("div", { class: "duel" }, ...duelRow("You", player), ...duelRow("Landfall", model)),
-      el("p", { class: "outcome" }, verdict(player.points, model.points)),
-      el("div", { class: "actions" }, next),
+      el("div", { class: "duel" }, ...duelRow("You", "mine", player), ...duelRow("Landfall", "its", model)),
+      el("div", { class: "actions actions-stay" }, next),
       this.tally(),
       riddle.credit && creditLine(riddle.credit),
     );
@@ -228,6 +233,8 @@ export class Play {
       { ...point(answer), kind: "guess" },
       { ...guess, kind: "player" },
     ]);
+    this.clearPictures();
+    stage.showView("none");
     stage.map.showHeat(null);
     stage.map.showMarks(marks, played.flatMap(({ truth, guess, answer }): [Point, Point][] => [[guess, truth], [point(answer), truth]]));
     stage.map.world();
@@ -249,10 +256,10 @@ export class Play {
   }
 }
 
-function duelRow(who: string, { points, distanceKm }: Score): HTMLElement[] {
+function duelRow(who: string, whose: string, { points, distanceKm }: Score): HTMLElement[] {
   return [
     el("span", { class: "duel-who" }, who),
-    bar(points / MOST_POINTS),
+    el("span", { class: whose }, bar(points / MOST_POINTS)),
     el("span", { class: "duel-points" }, el("strong", {}, formatCount(points)), el("span", {}, formatDistance(distanceKm * 1000))),
   ];
 }

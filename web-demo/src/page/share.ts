@@ -90,7 +90,7 @@ function paintGame(ctx: CanvasRenderingContext2D, game: Played[], theme: Theme):
     write(ctx, `${formatDistance(mine.distanceKm * 1000)} and ${formatDistance(its.distanceKm * 1000)} off`, WIDTH - EDGE, y + 32, 400, 22, theme.text);
     ctx.textAlign = "left";
   });
-  write(ctx, "Five places, guessed from pictures alone. Landfall", EDGE, 1310, 500, 28, theme.text);
+  write(ctx, `Landfall: ${game.length === 1 ? "a place" : `${game.length} places`}, guessed from pictures alone`, EDGE, 1310, 500, 28, theme.text);
 }
 
 /** A map of its own, at twice the pixels of a page's so that its marks are large. */

@@ -1,6 +1,6 @@
 // Numbers as words and short text.
 
-import { formatCount, formatDistance } from "../arena/geometry";
+import { formatCount } from "../arena/geometry";
 import type { Answer, Status } from "../engine/types";
 
 const SURE: [number, string][] = [
@@ -48,11 +48,6 @@ export function size(bytes: number): string {
 export function backend({ backend, threads }: Status): string {
   if (backend === "webgpu") return "graphics chip (WebGPU)";
   return backend === "wasm-threads" ? `processor, ${threads} threads` : "processor, one thread";
-}
-
-/** "7.2 km off: 4,976 of 5,000 points". */
-export function outcome({ points, distanceKm }: { points: number; distanceKm: number }): string {
-  return `${formatDistance(distanceKm * 1000)} off: ${formatCount(points)} of 5,000 points`;
 }
 
 /** With a capital at its start: "Near Lyon, France". */
