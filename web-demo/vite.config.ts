@@ -1,10 +1,14 @@
 // Relative addresses: the pages work at the root of the arena's server and in any folder of a static host.
-import { defineConfig } from "vite";
+import { defaultClientConditions, defineConfig } from "vite";
+import { bundles } from "./build/bundles.ts";
 import { offline } from "./build/offline.ts";
 
 export default defineConfig({
   base: "./",
-  plugins: [offline()],
+  plugins: [bundles(), offline()],
+  // The runtime's glue stays a file of its own: its threads load it again, and they must not load our worker instead.
+  resolve: { conditions: ["onnxruntime-web-use-extern-wasm", ...defaultClientConditions] },
+  worker: { format: "es" },
   build: {
     target: "es2022",
     rolldownOptions: {

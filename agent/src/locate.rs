@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use landfall_model::decide::RadiusKm;
 use landfall_model::{Classifier, preprocess};
 use serde::Serialize;
 
-use crate::decide::{Answer, Question, TopCell, decide};
+use crate::decide::{Question, TopCell, decide};
 
 /// An answer as `--json` prints it.
 #[derive(Debug, Serialize)]
@@ -31,15 +32,6 @@ pub struct Located {
     pub bundle: String,
 }
 
-/// Radii in kilometres.
-#[derive(Debug, Serialize)]
-pub struct RadiusKm {
-    /// Holds half of the probability.
-    pub p50: f64,
-    /// Holds nine tenths.
-    pub p90: f64,
-}
-
 /// Locates one place from its views.
 ///
 /// # Errors
@@ -47,16 +39,16 @@ pub struct RadiusKm {
 pub fn locate(classifier: &Classifier, files: &[&Path]) -> Result<Located> {
     let pictures = files.iter().map(|file| preprocess::open(file)).collect::<Result<Vec<_>, _>>()?;
     let logits = classifier.logits(&pictures)?;
-    let Answer { pin, place, top, radius_m: [p50, p90] } = decide(&classifier.bundle, &logits, Question::Photo)?;
+    let answer = decide(&classifier.bundle, &logits, Question::Photo)?;
     Ok(Located {
         image: files.first().map(|file| file.to_path_buf()).unwrap_or_default(),
-        lat: pin.at.lat,
-        lng: pin.at.lng,
-        expected_score: pin.expected_score,
-        country: place.country,
-        place: place.description,
-        radius_km: RadiusKm { p50: (p50 / 1000.0).round(), p90: (p90 / 1000.0).round() },
-        top,
+        lat: answer.pin.at.lat,
+        lng: answer.pin.at.lng,
+        expected_score: answer.pin.expected_score,
+        country: answer.place.country,
+        radius_km: answer.radius_km(),
+        place: answer.place.description,
+        top: answer.top,
         bundle: classifier.bundle.manifest.id(),
     })
 }

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use crate::adapter;
 use crate::cells::CellTable;
 use crate::error::{Error, Result};
+use crate::posterior::Posterior;
 use crate::preprocess::Preprocess;
 
 /// The contents of `bundle.json`.
@@ -151,6 +152,28 @@ pub struct CellsFile {
 }
 
 impl Manifest {
+    /// The contents of a `bundle.json`.
+    ///
+    /// # Errors
+    /// When it describes no bundle; says why.
+    pub fn parse(json: &[u8]) -> std::result::Result<Self, String> {
+        let manifest: Self = serde_json::from_slice(json).map_err(|e| e.to_string())?;
+        manifest.check()?;
+        Ok(manifest)
+    }
+
+    /// The cell table from the contents of its file.
+    ///
+    /// # Errors
+    /// When it holds no table, or not as many cells as it should; says why.
+    pub fn parse_cells(&self, json: &[u8]) -> std::result::Result<CellTable, String> {
+        let table: CellTable = serde_json::from_slice(json).map_err(|e| e.to_string())?;
+        if table.cells.len() != self.cells.count || table.cells.is_empty() {
+            return Err(format!("holds {} cells, bundle.json says {}", table.cells.len(), self.cells.count));
+        }
+        Ok(table)
+    }
+
     /// Name and version as records and answers show them: `desktop@2026.11.1`.
     pub fn id(&self) -> String {
         format!("{}@{}", self.name, self.version)
@@ -212,15 +235,15 @@ impl Bundle {
     /// As [`Bundle::find`].
     pub fn open(dir: &Path) -> Result<Self> {
         let file = dir.join("bundle.json");
-        let manifest: Manifest = serde_json::from_slice(&read(&file)?).map_err(|e| Error::file(&file, e, SETUP))?;
-        manifest.check().map_err(|why| Error::file(&file, why, SETUP))?;
+        let manifest = Manifest::parse(&read(&file)?).map_err(|why| Error::file(&file, why, SETUP))?;
         let file = checked(&dir.join(&manifest.cells.file), &manifest.cells.sha256)?;
-        let cells: CellTable = serde_json::from_slice(&read(&file)?).map_err(|e| Error::file(&file, e, SETUP))?;
-        if cells.cells.len() != manifest.cells.count || cells.cells.is_empty() {
-            let why = format!("holds {} cells, bundle.json says {}", cells.cells.len(), manifest.cells.count);
-            return Err(Error::file(&file, why, SETUP));
-        }
+        let cells = manifest.parse_cells(&read(&file)?).map_err(|why| Error::file(&file, why, SETUP))?;
         Ok(Self { manifest, cells, dir: dir.to_owned() })
+    }
+
+    /// What the logits of one place's views, a row each, say together; `None` when they are not of this bundle.
+    pub fn fuse(&self, logits: &[impl AsRef<[f32]>]) -> Option<Posterior<'_>> {
+        Posterior::fuse(&self.cells, logits, self.manifest.temperature_for(logits.len()))
     }
 
     /// The encoder's files, checked by sha256: beside `bundle.json`, the network also in the user's cache directory.

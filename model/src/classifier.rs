@@ -14,7 +14,7 @@ use ort::value::TensorRef;
 use crate::activations;
 use crate::bundle::{Activations, Bundle, EncoderFile, EncoderPaths};
 use crate::error::{Error, Result};
-use crate::preprocess::Preprocess;
+use crate::preprocess::{self, Preprocess};
 use crate::runtime;
 
 /// The network from pixels to embeddings, in one or more sessions that work side by side.
@@ -61,9 +61,9 @@ impl Encoder {
     pub fn embed(&self, worker: usize, picture: &RgbImage) -> Result<Vec<f32>> {
         let mut embedding = Vec::with_capacity(self.file.dim * self.preprocess.squares());
         for tensor in self.preprocess.tensors(picture) {
-            let part = self.embed_tensor(worker, &tensor)?;
-            let length = part.iter().map(|x| x * x).sum::<f32>().sqrt().max(1e-12);
-            embedding.extend(part.iter().map(|x| x / length));
+            let mut part = self.embed_tensor(worker, &tensor)?;
+            preprocess::normalise(&mut part);
+            embedding.extend(part);
         }
         Ok(embedding)
     }

@@ -11,6 +11,7 @@ pub mod cells;
 #[cfg(feature = "onnx")]
 pub mod classifier;
 pub mod countries;
+pub mod decide;
 pub mod error;
 pub mod latlng;
 pub mod onnx;
@@ -22,6 +23,8 @@ pub mod preprocess;
 #[cfg(feature = "onnx")]
 pub mod runtime;
 pub mod score;
+#[cfg(feature = "wasm")]
+pub mod wasm;
 
 pub use bundle::Bundle;
 pub use cells::CellTable;

@@ -135,6 +135,12 @@ impl Preprocess {
     }
 }
 
+/// Scales what an encoder says of one square to length 1, as heads want it.
+pub fn normalise(embedding: &mut [f32]) {
+    let length = embedding.iter().map(|x| x * x).sum::<f32>().sqrt().max(1e-12);
+    embedding.iter_mut().for_each(|x| *x /= length);
+}
+
 /// A picture from a file (JPEG, PNG or WebP, told by its content), upright by its EXIF orientation, without alpha.
 ///
 /// # Errors

@@ -5,8 +5,8 @@ import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Plugin } from "vite";
 
-/** Files that the page's service worker has nothing to do with: the arena's, the models (kept by the engine), itself. */
-const NOT_KEPT = /^(arena\.html|sw\.js|models\/|assets\/arena-)/;
+/** Files that the page's service worker has nothing to do with: the arena's, the bundles (kept by the engine), itself. */
+const NOT_KEPT = /^(arena\.html|sw\.js|bundles\/|assets\/arena-)/;
 /** Files that are needed only once a person does something; the runtime is kept when it is first used. */
 const LATER = /\.(jpg|wasm)$|countries-50m/;
 

@@ -11,6 +11,8 @@ const PREFIX = "landfall-page-";
 const NAME = PREFIX + FILES.version;
 const at = (file: string) => new URL(file, self.registration.scope).href;
 const FIRST = FILES.first.map(at);
+/** The runtimes of the networks: large, and a device needs only one. It is kept when it is first used. */
+const RUNTIME = /\/ort-[^/]+\.wasm$/;
 const KNOWN = new Set([...FIRST, ...FILES.later.map(at)]);
 
 self.addEventListener("install", (event) => event.waitUntil(keep(FIRST)));
@@ -20,9 +22,8 @@ self.addEventListener("activate", (event) => event.waitUntil(tidy().then(() => s
 self.addEventListener("message", (event) => {
   if (event.data === "take over") void self.skipWaiting();
   if (event.data === "fill") {
-    const filled = keep([...KNOWN].filter((address) => !address.endsWith(".wasm")));
-    // A network that goes away in between is no fault: the next visit tries again.
-    event.waitUntil(filled.then(() => event.source?.postMessage("filled"), () => undefined));
+    const { source } = event;
+    event.waitUntil(fill().then((whole) => whole && source?.postMessage("filled")));
   }
 });
 
@@ -56,6 +57,18 @@ async function keep(addresses: string[]): Promise<void> {
     if (!response.ok) throw new Error(`${address}: ${response.status}`);
     await store.put(address, response);
   }
+}
+
+/** Keeps the rest; `true` when the page can do without a network from now on. */
+async function fill(): Promise<boolean> {
+  try {
+    await keep([...KNOWN].filter((address) => !RUNTIME.test(address)));
+  } catch {
+    // A network that goes away in between is no fault: the next visit tries again.
+    return false;
+  }
+  const store = await caches.open(NAME);
+  return (await store.keys()).some(({ url }) => RUNTIME.test(url));
 }
 
 /** Once this version serves the page: what of the last one is still good moves over, the rest goes. */

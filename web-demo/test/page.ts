@@ -39,7 +39,9 @@ export async function visit(
   try {
     context.setDefaultTimeout(PATIENCE);
     const page = await context.newPage();
-    const [faults, strangers, asked]: string[][] = [[], [], []];
+    const faults: string[] = [];
+    const strangers: string[] = [];
+    const asked: string[] = [];
     page.on("console", (message) => message.type() === "error" && faults.push(message.text()));
     page.on("pageerror", (error) => faults.push(error.message));
     const origin = new URL(at).origin;

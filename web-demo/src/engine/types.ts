@@ -9,9 +9,12 @@ export interface Point {
   lng: number;
 }
 
-/** A cell (at its mean location), its probability, its outline as `[lng, lat]` corners and its S2 level. */
+/** A cell (at its mean location), its probability, its outline and its S2 level. The outline is four corners
+ * `[lng, lat]`, not closed; across the date line longitudes run on beyond ±180. */
 export interface CellShare extends Point {
   p: number;
+  /** S2 token. */
+  token: string;
   ring: [number, number][];
   level: number;
 }
@@ -56,6 +59,8 @@ export interface Status {
   bundle: BundleName | null;
   backend: "webgpu" | "wasm-threads" | "wasm";
   threads: number;
+  /** A sentence for the person when the model could not be kept in the browser's storage, else `null`. */
+  note: string | null;
 }
 
 /** What can go wrong; the message is a sentence that a person can act on. */

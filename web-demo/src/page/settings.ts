@@ -29,7 +29,7 @@ export function statusLine(model: Model, offline: { ready: boolean } & EventTarg
     } else {
       const { status } = state;
       const parts = [`${sentenceCase(status.bundle ?? "no")} model`, backend(status), offline.ready && "works offline"];
-      line.replaceChildren(el("p", {}, parts.filter(Boolean).join(" · ")));
+      line.replaceChildren(el("p", {}, parts.filter(Boolean).join(" · ")), status.note ? el("p", {}, status.note) : "");
     }
   };
   model.addEventListener("change", show);

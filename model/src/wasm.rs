@@ -1,0 +1,295 @@
+//! The page's entry points: a plain C interface for `wasm32-unknown-unknown`, built by `cargo xtask wasm`.
+//!
+//! The caller asks for room with [`input`], writes its bytes there, calls a function and reads what [`output`] points to:
+//! floats (little-endian) or UTF-8 JSON when the function returned 0, a sentence on what was wrong when it returned 1.
+//! Both stay valid until the next call. One instance serves one caller; a trap leaves it unusable.
+
+#![allow(unsafe_code, reason = "names that a page can call must be exported unmangled; nothing here is unsafe otherwise")]
+
+use std::cell::RefCell;
+use std::io::Cursor;
+use std::path::PathBuf;
+
+use image::{ImageReader, RgbImage};
+use s2::cell::Cell as S2Cell;
+use s2::cellid::CellID;
+use serde::Serialize;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use crate::bundle::{Bundle, Manifest};
+use crate::decide::{Answer, RadiusKm, top_countries};
+use crate::latlng::LatLng;
+use crate::posterior::Posterior;
+use crate::score::MapScale;
+use crate::{activations, adapter, preprocess};
+
+/// Cells less likely than this are not told.
+const LEAST_P: f64 = 1e-4;
+const COUNTRIES: usize = 5;
+
+type Outcome = Result<Vec<u8>, String>;
+
+#[derive(Default)]
+struct State {
+    inputs: [Vec<u8>; 2],
+    output: Vec<u8>,
+    bundle: Option<Bundle>,
+    hash: Sha256,
+}
+
+impl State {
+    fn bundle(&self) -> Result<&Bundle, String> {
+        self.bundle.as_ref().ok_or_else(|| "no bundle is open".into())
+    }
+
+    /// The first input as numbers.
+    fn floats(&self) -> Vec<f32> {
+        let (quads, _) = self.inputs[0].as_chunks();
+        quads.iter().map(|quad| f32::from_le_bytes(*quad)).collect()
+    }
+}
+
+thread_local! {
+    static STATE: RefCell<State> = RefCell::default();
+}
+
+/// Does the work, keeps what came of it as the output and lets go of the inputs.
+fn answer_with(work: impl FnOnce(&mut State) -> Outcome) -> u32 {
+    STATE.with_borrow_mut(|state| {
+        state.output = Vec::new();
+        let outcome = work(state);
+        state.inputs = Default::default();
+        let failed = outcome.is_err();
+        state.output = outcome.unwrap_or_else(String::into_bytes);
+        u32::from(failed)
+    })
+}
+
+fn bytes_of(numbers: impl IntoIterator<Item = f32>) -> Vec<u8> {
+    numbers.into_iter().flat_map(f32::to_le_bytes).collect()
+}
+
+fn json_of(value: &impl Serialize) -> Outcome {
+    serde_json::to_vec(value).map_err(|e| e.to_string())
+}
+
+/// Room for `len` bytes of the first (0) or second (1) input; null when there is no memory for it.
+#[unsafe(no_mangle)]
+pub extern "C" fn input(slot: usize, len: usize) -> *mut u8 {
+    STATE.with_borrow_mut(|state| {
+        let Some(room) = state.inputs.get_mut(slot) else { return std::ptr::null_mut() };
+        *room = Vec::new();
+        if room.try_reserve_exact(len).is_err() {
+            return std::ptr::null_mut();
+        }
+        room.resize(len, 0);
+        room.as_mut_ptr()
+    })
+}
+
+/// Where the output is.
+#[unsafe(no_mangle)]
+pub extern "C" fn output() -> *const u8 {
+    STATE.with_borrow(|state| state.output.as_ptr())
+}
+
+/// Its length in bytes.
+#[unsafe(no_mangle)]
+pub extern "C" fn output_len() -> usize {
+    STATE.with_borrow(|state| state.output.len())
+}
+
+/// Opens a bundle: inputs bundle.json and cells.json. Says `{"id", "input", "output", "logits", "dim", "size", "squares",
+/// "cells"}`, what the networks' tensors are called and their sizes.
+#[unsafe(no_mangle)]
+pub extern "C" fn open() -> u32 {
+    answer_with(|state| {
+        let manifest = Manifest::parse(&state.inputs[0]).map_err(|why| format!("bundle.json: {why}"))?;
+        let cells = manifest.parse_cells(&state.inputs[1]).map_err(|why| format!("{}: {why}", manifest.cells.file))?;
+        let description = json!({
+            "id": manifest.id(),
+            "input": manifest.encoder.input,
+            "output": manifest.encoder.output,
+            "logits": manifest.head.outputs[0],
+            "dim": manifest.encoder.dim,
+            "size": manifest.preprocess.size,
+            "squares": manifest.preprocess.squares(),
+            "cells": manifest.cells.count,
+        });
+        state.bundle = Some(Bundle { manifest, cells, dir: PathBuf::new() });
+        json_of(&description)
+    })
+}
+
+/// Width and height, as JSON, of the picture whose file is the input; tells no more than its header says.
+#[unsafe(no_mangle)]
+pub extern "C" fn dimensions() -> u32 {
+    answer_with(|state| {
+        let reader = ImageReader::new(Cursor::new(&state.inputs[0]));
+        let size = reader.with_guessed_format().map_err(|e| e.to_string())?.into_dimensions();
+        json_of(&size.map_err(|e| e.to_string())?)
+    })
+}
+
+/// The encoder's inputs for the picture whose file is the input: `squares × 3 × size × size` floats.
+#[unsafe(no_mangle)]
+pub extern "C" fn picture() -> u32 {
+    answer_with(|state| {
+        let picture = preprocess::from_bytes(&state.inputs[0]).map_err(|e| e.to_string())?;
+        Ok(tensors(state.bundle()?, &picture))
+    })
+}
+
+/// As [`picture`], for `width × height` pixels of four bytes: red, green, blue and one that is ignored.
+#[unsafe(no_mangle)]
+pub extern "C" fn pixels(width: u32, height: u32) -> u32 {
+    answer_with(|state| {
+        let (quads, _) = state.inputs[0].as_chunks::<4>();
+        let rgb = quads.iter().flat_map(|[red, green, blue, _]| [*red, *green, *blue]).collect();
+        let picture = RgbImage::from_raw(width, height, rgb).filter(|_| width > 0 && height > 0);
+        Ok(tensors(state.bundle()?, &picture.ok_or("there are fewer pixels than width and height say")?))
+    })
+}
+
+fn tensors(bundle: &Bundle, picture: &RgbImage) -> Vec<u8> {
+    bytes_of(bundle.manifest.preprocess.tensors(picture).flatten())
+}
+
+/// The head's input from what the encoder gave for each square of a picture, one after the other.
+#[unsafe(no_mangle)]
+pub extern "C" fn embedding() -> u32 {
+    answer_with(|state| {
+        let mut embedding = state.floats();
+        embedding.chunks_mut(state.bundle()?.manifest.encoder.dim.max(1)).for_each(preprocess::normalise);
+        Ok(bytes_of(embedding))
+    })
+}
+
+/// The answer for one place from the logits of its views, one row after the other. JSON: `Answer` of
+/// `web-demo/src/engine/types.ts`, but for what took how long.
+#[unsafe(no_mangle)]
+pub extern "C" fn answer() -> u32 {
+    answer_with(|state| {
+        let logits = state.floats();
+        let bundle = state.bundle()?;
+        let rows: Vec<&[f32]> = logits.chunks(bundle.cells.cells.len()).collect();
+        let posterior = bundle.fuse(&rows).ok_or("the networks gave no finite numbers, or too few of them")?;
+        json_of(&Said::new(&posterior, bundle.manifest.id(), rows.len()))
+    })
+}
+
+/// Points and distance of a guess, all in degrees, on a map of this scale in metres: `{"points", "distanceKm"}`.
+#[unsafe(no_mangle)]
+pub extern "C" fn score(lat: f64, lng: f64, true_lat: f64, true_lng: f64, scale_m: f64) -> u32 {
+    answer_with(|_| {
+        let place = |lat, lng| LatLng::new(lat, lng).map_err(|e| e.to_string());
+        let distance_m = place(lat, lng)?.distance_m(place(true_lat, true_lng)?);
+        let scale = MapScale::try_from(scale_m).map_err(|e| e.to_string())?;
+        json_of(&json!({ "points": scale.points(distance_m), "distanceKm": distance_m / 1000.0 }))
+    })
+}
+
+/// The encoder as it is computed: inputs the downloaded network and its adapter (empty when it has none).
+#[unsafe(no_mangle)]
+pub extern "C" fn encoder(per_token: u32) -> u32 {
+    answer_with(|state| {
+        let [mut network, adapter] = std::mem::take(&mut state.inputs);
+        if !adapter.is_empty() {
+            network = adapter::merge(&network, &adapter)?;
+        }
+        if per_token != 0 { activations::per_token(&network) } else { Ok(network) }
+    })
+}
+
+/// Hashes the input after what was hashed since [`digest`].
+#[unsafe(no_mangle)]
+pub extern "C" fn hash() -> u32 {
+    answer_with(|state| {
+        state.hash.update(&state.inputs[0]);
+        Ok(Vec::new())
+    })
+}
+
+/// The sha256 of what was hashed, in lower-case hexadecimal, and begins anew.
+#[unsafe(no_mangle)]
+pub extern "C" fn digest() -> u32 {
+    answer_with(|state| {
+        let digest = std::mem::take(&mut state.hash).finalize();
+        Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into_bytes())
+    })
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Said {
+    #[serde(flatten)]
+    at: LatLng,
+    place: String,
+    country: Option<&'static str>,
+    expected_score: f64,
+    radius_km: RadiusKm,
+    countries: Vec<CountryShare>,
+    cells: Vec<CellShare>,
+    region50: Vec<usize>,
+    region90: Vec<usize>,
+    bundle: String,
+    views: usize,
+}
+
+#[derive(Serialize)]
+struct CountryShare {
+    iso2: &'static str,
+    name: &'static str,
+    p: f64,
+}
+
+#[derive(Serialize)]
+struct CellShare {
+    #[serde(flatten)]
+    at: LatLng,
+    p: f64,
+    token: String,
+    level: u64,
+    ring: [[f64; 2]; 4],
+}
+
+impl Said {
+    fn new(posterior: &Posterior<'_>, bundle: String, views: usize) -> Self {
+        let answer = Answer::of_photo(posterior);
+        let likely = posterior.top(posterior.table.cells.len()).into_iter().take_while(|(_, p)| *p >= LEAST_P);
+        let cells: Vec<CellShare> = likely
+            .map(|(i, p)| {
+                let cell = &posterior.table.cells[i];
+                CellShare { at: cell.at, p, token: cell.token.clone(), level: cell.level, ring: ring(&cell.token) }
+            })
+            .collect();
+        // Both are likeliest first, so a region is the beginning of the list.
+        let region = |mass| (0..posterior.region(mass).len().min(cells.len())).collect();
+        let countries = top_countries(posterior, COUNTRIES).into_iter();
+        Self {
+            at: answer.pin.at,
+            country: answer.place.country,
+            expected_score: answer.pin.expected_score,
+            radius_km: answer.radius_km(),
+            countries: countries.map(|(country, p)| CountryShare { iso2: country.iso2, name: country.name, p }).collect(),
+            region50: region(0.5),
+            region90: region(0.9),
+            place: answer.place.description,
+            cells,
+            bundle,
+            views,
+        }
+    }
+}
+
+/// Corners of a cell, `[lng, lat]`, counter-clockwise. Longitudes run on across the date line, beyond ±180.
+fn ring(token: &str) -> [[f64; 2]; 4] {
+    let cell = S2Cell::from(CellID::from_token(token));
+    let corners = [0, 1, 2, 3].map(|k| {
+        let corner = s2::latlng::LatLng::from(cell.vertex(k));
+        [corner.lng.deg(), corner.lat.deg()]
+    });
+    let [[first, _], ..] = corners;
+    corners.map(|[lng, lat]| [lng - 360.0 * ((lng - first) / 360.0).round(), lat])
+}

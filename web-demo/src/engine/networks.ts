@@ -1,0 +1,118 @@
+// A bundle's two networks in onnxruntime-web: on the graphics processor where there is one, else in WebAssembly.
+import type * as Ort from "onnxruntime-web/wasm";
+import plainGlue from "onnxruntime-web/ort-wasm-simd-threaded.mjs?url";
+import plainWasm from "onnxruntime-web/ort-wasm-simd-threaded.wasm?url";
+import gpuGlue from "onnxruntime-web/ort-wasm-simd-threaded.jspi.mjs?url";
+import gpuWasm from "onnxruntime-web/ort-wasm-simd-threaded.jspi.wasm?url";
+import type { Opened } from "./core";
+import { EngineError, type Status } from "./types";
+
+export type Backend = Status["backend"];
+
+/** More threads than this bring little for networks of this size. */
+const MOST_THREADS = 4;
+
+/** What this browser can compute with, best first. */
+export async function backends(): Promise<Backend[]> {
+  const gpu = (await hasGpu()) ? (["webgpu"] as const) : [];
+  const threads = globalThis.crossOriginIsolated && cores() > 1 ? (["wasm-threads"] as const) : [];
+  return [...gpu, ...threads, "wasm"];
+}
+
+/** The runtime for WebGPU suspends WebAssembly while the graphics processor works; not every browser can. A fallback
+ * adapter is the processor in disguise, slower than WebAssembly. */
+async function hasGpu(): Promise<boolean> {
+  if (!("Suspending" in WebAssembly)) return false;
+  const gpu = (navigator as { gpu?: { requestAdapter(): Promise<{ info?: { isFallbackAdapter?: boolean } } | null> } }).gpu;
+  const adapter = await gpu?.requestAdapter().catch(() => null);
+  return !!adapter && !adapter.info?.isFallbackAdapter;
+}
+
+function cores(): number {
+  return Math.min(MOST_THREADS, globalThis.navigator?.hardwareConcurrency ?? 1);
+}
+
+async function runtime(backend: Backend): Promise<typeof Ort> {
+  const ort: typeof Ort = await (backend === "webgpu" ? import("onnxruntime-web/jspi") : import("onnxruntime-web/wasm"));
+  const [mjs, wasm] = backend === "webgpu" ? [gpuGlue, gpuWasm] : [plainGlue, plainWasm];
+  ort.env.logLevel = "error";
+  ort.env.wasm.wasmPaths = { mjs: new URL(mjs, import.meta.url).href, wasm: new URL(wasm, import.meta.url).href };
+  ort.env.wasm.numThreads = backend === "wasm-threads" ? cores() : 1;
+  return ort;
+}
+
+/** The encoder and the head of one bundle. */
+export class Networks {
+  readonly backend: Backend;
+  readonly threads: number;
+  readonly #ort: typeof Ort;
+  readonly #encoder: Ort.InferenceSession;
+  readonly #head: Ort.InferenceSession;
+  readonly #opened: Opened;
+
+  private constructor(ort: typeof Ort, backend: Backend, encoder: Ort.InferenceSession, head: Ort.InferenceSession, opened: Opened) {
+    this.#ort = ort;
+    this.backend = backend;
+    this.threads = ort.env.wasm.numThreads ?? 1;
+    this.#encoder = encoder;
+    this.#head = head;
+    this.#opened = opened;
+  }
+
+  /** Loads both and computes once, so that what cannot work fails here and the first picture need not wait. */
+  static async load(backend: Backend, encoder: Uint8Array, head: Uint8Array, opened: Opened): Promise<Networks> {
+    const ort = await runtime(backend);
+    const options: Ort.InferenceSession.SessionOptions = { executionProviders: [backend === "webgpu" ? "webgpu" : "wasm"] };
+    const sessions: Ort.InferenceSession[] = [];
+    try {
+      for (const network of [encoder, head]) sessions.push(await ort.InferenceSession.create(network, options));
+      const networks = new Networks(ort, backend, sessions[0]!, sessions[1]!, opened);
+      await networks.encode(new Float32Array(3 * opened.size ** 2));
+      await networks.logits(new Float32Array(opened.squares * opened.dim));
+      return networks;
+    } catch (error) {
+      for (const session of sessions) await session.release().catch(() => undefined);
+      throw explained(error);
+    }
+  }
+
+  /** What the encoder gives for one square, `3 × size × size` numbers. */
+  async encode(square: Float32Array): Promise<Float32Array> {
+    const { input, output, size } = this.#opened;
+    return this.#run(this.#encoder, input, square, [1, 3, size, size], output);
+  }
+
+  /** Logits over cells for one picture's embedding. */
+  async logits(embedding: Float32Array): Promise<Float32Array> {
+    return this.#run(this.#head, this.#head.inputNames[0]!, embedding, [1, embedding.length], this.#opened.logits);
+  }
+
+  async release(): Promise<void> {
+    await this.#encoder.release().catch(() => undefined);
+    await this.#head.release().catch(() => undefined);
+  }
+
+  async #run(session: Ort.InferenceSession, input: string, data: Float32Array, dims: number[], output: string): Promise<Float32Array> {
+    const tensor = new this.#ort.Tensor("float32", data, dims);
+    try {
+      const results = await session.run({ [input]: tensor }, [output]);
+      const result = results[output]!;
+      const numbers = (await result.getData()) as Float32Array;
+      result.dispose();
+      return numbers;
+    } finally {
+      tensor.dispose();
+    }
+  }
+}
+
+function explained(error: unknown): Error {
+  const why = error instanceof Error ? error.message : String(error);
+  if (/memory|allocat|out of bounds/i.test(why) || error instanceof RangeError) {
+    return new EngineError("no-memory", "There is not enough memory for this model: close other tabs, or stay with the small one.");
+  }
+  if (/fetch|import|network|no available backend/i.test(why)) {
+    return new EngineError("network", "The part that computes cannot be fetched: check the connection and try again.");
+  }
+  return new EngineError("corrupt", `The model cannot be computed here (${why}): clear the stored models and try again.`);
+}

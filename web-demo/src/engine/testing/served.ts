@@ -1,0 +1,115 @@
+// The built engine on a server of our own, which can misbehave, and a real Chromium to run it in.
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { extname, join, resolve } from "node:path";
+import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
+import { build } from "vite";
+import { bundles } from "../../../build/bundles.ts";
+import config from "../../../vite.config.ts";
+
+const ROOT = resolve(import.meta.dirname, "../../..");
+const REPOSITORY = resolve(ROOT, "..");
+const TYPES: Record<string, string> = {
+  ".html": "text/html",
+  ".js": "text/javascript",
+  ".mjs": "text/javascript",
+  ".json": "application/json",
+  ".wasm": "application/wasm",
+};
+/** As a page of ours is served: all of it from here, no inline script. */
+const POLICY =
+  "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self'; img-src 'self' data: blob:";
+
+/** What a test may do to a request before it is answered; `true` when it has answered it. */
+export type Meddle = (path: string, request: IncomingMessage, response: ServerResponse) => boolean;
+
+export class Served {
+  readonly folder: string;
+  readonly origin: string;
+  /** Whether the page may have threads. */
+  isolated = true;
+  meddle: Meddle = () => false;
+  /** Paths asked for, in order. */
+  asked: string[] = [];
+  readonly #server: Server;
+  #browser: Browser | undefined;
+
+  private constructor(folder: string, server: Server) {
+    this.folder = folder;
+    this.#server = server;
+    this.origin = `http://localhost:${(server.address() as AddressInfo).port}`;
+    server.on("request", (request, response) => this.#answer(request, response));
+  }
+
+  /** Builds the harness as `npm run build` builds the page, and serves it with the fixtures. */
+  static async start(): Promise<Served> {
+    const folder = mkdtempSync(join(tmpdir(), "landfall-engine-"));
+    const input = join(ROOT, "src/engine/testing/harness.html");
+    const { base = "./", resolve: resolving = {}, worker = {} } = config;
+    await build({
+      ...{ base, resolve: resolving, worker, root: ROOT, configFile: false, logLevel: "error", plugins: [bundles()] },
+      build: { target: "es2022", outDir: folder, emptyOutDir: true, rolldownOptions: { input } },
+    });
+    const server = createServer();
+    await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
+    return new Served(folder, server);
+  }
+
+  /** A page with the engine, in a profile of its own; `other` opens a second tab of the same profile. */
+  async open(context?: BrowserContext): Promise<{ page: Page; context: BrowserContext }> {
+    this.#browser ??= await chromium.launch({
+      executablePath: process.env["LANDFALL_CHROMIUM"] ?? "/usr/bin/chromium",
+      args: ["--no-sandbox", "--enable-precise-memory-info", "--js-flags=--expose-gc"],
+    });
+    const profile = context ?? (await this.#browser.newContext());
+    const page = await profile.newPage();
+    await page.goto(`${this.origin}/src/engine/testing/harness.html`);
+    return { page, context: profile };
+  }
+
+  async stop(): Promise<void> {
+    await this.#browser?.close();
+    this.#server.closeAllConnections();
+    await new Promise((done) => this.#server.close(done));
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+
+  #answer(request: IncomingMessage, response: ServerResponse) {
+    const path = decodeURIComponent(new URL(request.url ?? "/", this.origin).pathname);
+    this.asked.push(path);
+    response.setHeader("Content-Security-Policy", POLICY);
+    if (this.isolated) {
+      response.setHeader("Cross-Origin-Opener-Policy", "same-origin");
+      response.setHeader("Cross-Origin-Embedder-Policy", "require-corp");
+    }
+    if (this.meddle(path, request, response)) return;
+    // The harness lies three folders deep, and addresses of bundles are relative to the page.
+    const file = path.startsWith("/fixtures/")
+      ? join(REPOSITORY, path)
+      : join(this.folder, path.replace("/src/engine/testing/bundles/", "/bundles/"));
+    send(file, request, response);
+  }
+}
+
+/** A file, or the part of it that is asked for. */
+export function send(file: string, request: IncomingMessage, response: ServerResponse) {
+  if (!statSync(file, { throwIfNoEntry: false })?.isFile()) {
+    response.writeHead(404).end();
+    return;
+  }
+  const bytes = readFileSync(file);
+  response.setHeader("Content-Type", TYPES[extname(file)] ?? "application/octet-stream");
+  const from = /^bytes=(\d+)-$/.exec(request.headers.range ?? "")?.[1];
+  if (from !== undefined) {
+    response.writeHead(206, {
+      "Content-Range": `bytes ${from}-${bytes.length - 1}/${bytes.length}`,
+      "Content-Length": bytes.length - Number(from),
+    });
+    response.end(bytes.subarray(Number(from)));
+    return;
+  }
+  response.writeHead(200, { "Content-Length": bytes.length });
+  response.end(request.method === "HEAD" ? undefined : bytes);
+}

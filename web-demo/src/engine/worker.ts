@@ -1,0 +1,198 @@
+// The engine's worker: one call after the other, so that the page stays free and the networks have one user.
+import { type BundleFile, damaged } from "./bundle";
+import { Core, type Opened, Refused } from "./core";
+import type { Call, Reply, Request, Setup } from "./messages";
+import { Networks, backends } from "./networks";
+import { tensors } from "./pictures";
+import { ModelStore, type Report } from "./store";
+import { type Answer, type BundleName, EngineError, type Status } from "./types";
+
+const NAMES: BundleName[] = ["pocket", "desktop"];
+/** The World map's scale in metres, as `model/src/score.rs` has it. */
+const WORLD_SCALE_M = 14_916_862;
+
+/** A bundle that is ready to answer. */
+interface Loaded {
+  name: BundleName;
+  core: Core;
+  opened: Opened;
+  networks: Networks;
+}
+
+class Answerer {
+  readonly #setup: Setup;
+  readonly #store: ModelStore;
+  #module: Promise<WebAssembly.Module> | undefined;
+  #loaded: Loaded | undefined;
+
+  constructor(setup: Setup) {
+    this.#setup = setup;
+    this.#store = new ModelStore(setup.bundles, async (bytes) => {
+      if (!globalThis.crypto.subtle) return (await this.#core()).sha256(bytes); // an insecure address
+      const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+      return [...digest].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+    });
+  }
+
+  async answer(call: Call, report: Report): Promise<unknown> {
+    switch (call.name) {
+      case "load":
+        return this.#load(call.bundle, report);
+      case "locate":
+        return this.#locate(call.views);
+      case "bundles":
+        return this.#bundles();
+      case "clear":
+        return this.#store.clear();
+      case "score": {
+        const { guess, truth, scaleM = WORLD_SCALE_M } = call;
+        return (await this.#core()).score(guess.lat, guess.lng, truth.lat, truth.lng, scaleM);
+      }
+    }
+  }
+
+  async #load(name: BundleName, report: Report): Promise<Status> {
+    const found = await this.#store.manifest(name);
+    if (!found) throw new EngineError("network", `This page's server does not offer the model "${name}": choose another one.`);
+    const { manifest } = found;
+    const id = `${manifest.name}@${manifest.version}`;
+    if (this.#loaded?.opened.id !== id) {
+      const file = (of: BundleFile) => this.#store.file(name, of, report);
+      const core = await this.#core();
+      const cells = await file(manifest.cells);
+      const opened = opening(core, found.bytes, cells);
+      const head = await file(manifest.head);
+      const { adapter, activations } = manifest.encoder;
+      const learned = adapter && (await file(adapter));
+      let encoder = await file(manifest.encoder);
+      const perToken = activations === "per-token";
+      if (learned || perToken) encoder = rewritten(await this.#core(), encoder, learned, perToken);
+      const networks = await this.#networks(perToken, encoder, head, opened);
+      await this.#loaded?.networks.release();
+      this.#loaded = { name, core, opened, networks };
+    }
+    const { backend, threads } = this.#loaded!.networks;
+    return { bundle: name, backend, threads, note: this.#store.note };
+  }
+
+  /** The networks on the best backend that can compute them. */
+  async #networks(quantised: boolean, encoder: Uint8Array, head: Uint8Array, opened: Opened): Promise<Networks> {
+    const { backend } = this.#setup;
+    // Graphics processors have no products of bytes here: an int8 network would go back and forth.
+    const usable = backend ? [backend] : (await backends()).filter((one) => !quantised || one !== "webgpu");
+    for (;;) {
+      try {
+        return await Networks.load(usable[0]!, encoder, head, opened);
+      } catch (error) {
+        if (usable.length === 1) throw error;
+        usable.shift();
+      }
+    }
+  }
+
+  async #locate(views: (Blob | ImageBitmap)[]): Promise<Answer> {
+    const ms = { preprocess: 0, encode: 0, head: 0, decode: 0, total: 0 };
+    const began = performance.now();
+    let at = began;
+    const lap = (part: keyof typeof ms) => {
+      const now = performance.now();
+      ms[part] += now - at;
+      at = now;
+    };
+    if (!this.#loaded) throw new EngineError("network", "No model is loaded yet: load one first.");
+    if (views.length === 0) throw new EngineError("unreadable", "There is no picture: take or pick one.");
+    const { core, opened, networks } = this.#loaded;
+    const logits = new Float32Array(views.length * opened.cells);
+    for (const [row, view] of views.entries()) {
+      const squares = await tensors(core, view);
+      lap("preprocess");
+      const outputs = new Float32Array(opened.squares * opened.dim);
+      const area = 3 * opened.size ** 2;
+      for (let square = 0; square < opened.squares; square++) {
+        outputs.set(await networks.encode(squares.subarray(square * area, (square + 1) * area)), square * opened.dim);
+      }
+      lap("encode");
+      logits.set(await networks.logits(core.embedding(outputs)), row * opened.cells);
+      lap("head");
+    }
+    const answer = core.answer(logits);
+    lap("decode");
+    ms.total = at - began;
+    return { ...answer, ms };
+  }
+
+  async #bundles() {
+    const offered = [];
+    for (const name of NAMES) {
+      const manifest = (await this.#store.manifest(name))?.manifest;
+      if (manifest) offered.push({ name, version: manifest.version, ...(await this.#store.size(name, manifest)) });
+    }
+    return offered;
+  }
+
+  /** A core of its own for each use that may leave it large or with another bundle open. */
+  async #core(): Promise<Core> {
+    this.#module ??= compiled(new URL("./landfall.wasm", import.meta.url));
+    try {
+      return new Core(await this.#module);
+    } catch (error) {
+      this.#module = undefined; // the next call tries again
+      throw error;
+    }
+  }
+}
+
+async function compiled(address: URL): Promise<WebAssembly.Module> {
+  const bytes = await fetch(address).then((response) => (response.ok ? response.arrayBuffer() : undefined), () => undefined);
+  if (!bytes) throw new EngineError("network", "The part that decides cannot be fetched: check the connection and try again.");
+  return WebAssembly.compile(bytes);
+}
+
+function opening(core: Core, manifest: Uint8Array, cells: Uint8Array): Opened {
+  try {
+    return core.open(manifest, cells);
+  } catch (error) {
+    throw error instanceof Refused ? damaged(error.message) : error;
+  }
+}
+
+function rewritten(core: Core, encoder: Uint8Array, adapter: Uint8Array | undefined, perToken: boolean) {
+  try {
+    return core.encoder(encoder, adapter, perToken);
+  } catch (error) {
+    throw error instanceof Refused ? damaged(`encoder ${error.message}`) : error;
+  }
+}
+
+const scope = self as unknown as {
+  postMessage(message: Reply): void;
+  onmessage: ((event: MessageEvent<Setup | Request>) => void) | null;
+};
+let answerer: Answerer | undefined;
+let last: Promise<void> = Promise.resolve();
+
+scope.onmessage = ({ data }) => {
+  if ("bundles" in data) {
+    answerer = new Answerer(data);
+    return;
+  }
+  const { id, call } = data;
+  last = last.then(async () => {
+    try {
+      const result = await answerer?.answer(call, (progress) => scope.postMessage({ id, progress }));
+      scope.postMessage({ id, result });
+    } catch (error) {
+      scope.postMessage({ id, error: told(error) });
+    } finally {
+      if (call.name === "locate") call.views.forEach((view) => view instanceof Blob || view.close());
+    }
+  });
+};
+
+function told(error: unknown): { kind: EngineError["kind"]; message: string } {
+  if (error instanceof EngineError) return { kind: error.kind, message: error.message };
+  const why = error instanceof Error ? error.message : String(error);
+  return error instanceof RangeError || /memory/i.test(why)
+    ? { kind: "no-memory", message: "There is not enough memory for this: close other tabs, or take a smaller picture." }
+    : { kind: "unreadable", message: `This did not work (${why}): try another picture, or load the page again.` };
+}
