@@ -1,5 +1,6 @@
 // Relative addresses: the pages work at the root of the arena's server and in any folder of a static host.
-import { defaultClientConditions, defineConfig } from "vite";
+import { defaultClientConditions } from "vite";
+import { defineConfig } from "vitest/config";
 import { bundles } from "./build/bundles.ts";
 import { offline } from "./build/offline.ts";
 
@@ -16,6 +17,8 @@ export default defineConfig({
       output: { entryFileNames: ({ name }) => (name === "sw" ? "sw.js" : "assets/[name]-[hash].js") },
     },
   },
+  // Tests of the page share one build and one browser; they wait for a model now and then.
+  test: { globalSetup: "test/setup.ts", testTimeout: 60_000, hookTimeout: 60_000 },
   // `npm run dev` serves the pages, with the fixtures beside this folder; the arena itself answers the calls:
   // landfall arena --port 8735
   server: {

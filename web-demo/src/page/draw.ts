@@ -88,8 +88,8 @@ export function draw(
   const { heat } = scene;
   if (heat) {
     each(() => ctx.drawImage(heat.picture, 0, 0, WORLD, WORLD));
-    rim(ctx, [width, height], heat.most, theme.accent, 1.25, 0.75, each, pixel);
-    rim(ctx, [width, height], heat.half, theme.accent, 2.25, 1, each, pixel);
+    rim(ctx, [width, height], heat.most, theme.accent, 1, 0.5, each, pixel);
+    rim(ctx, [width, height], heat.half, theme.accent, 1.75, 1, each, pixel);
   }
   if (scene.names && !tiles) nameCountries(ctx, [width, height], view, scene.land, theme);
   ctx.strokeStyle = theme.ink;

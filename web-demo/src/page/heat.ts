@@ -1,11 +1,13 @@
 // An answer's cells as heat on the map, and the outlines of its regions.
 
-import { geoArea } from "d3-geo";
 import type { Answer } from "../engine/types";
 import { outline, trace, WORLD } from "./world";
 
 /** Pixels of the heat's picture to one unit of the map. */
 const DETAIL = 2;
+
+/** How much of the map the likeliest cell covers. */
+const FULL = 0.8;
 
 export interface Heat {
   /** The whole earth, `WORLD` units wide and high. */
@@ -14,11 +16,9 @@ export interface Heat {
   most: Path2D;
 }
 
-/** Heat in a colour: the densest cell is full, the others by the square root of how dense they are. */
+/** Heat in a colour: the likeliest cell is full, each next one has what probability is left over. */
 export function heatOf({ cells, region50, region90 }: Answer, colour: string): Heat {
   const shapes = cells.map(({ ring }) => outline(ring));
-  const density = cells.map(({ p }, i) => p / Math.max(geoArea(shapes[i]!), 1e-9));
-  const densest = Math.max(...density, Number.MIN_VALUE);
   const sharp = canvas();
   const ink = sharp.getContext("2d");
   const picture = canvas();
@@ -26,9 +26,11 @@ export function heatOf({ cells, region50, region90 }: Answer, colour: string): H
   if (ink && soft) {
     ink.scale(DETAIL, DETAIL);
     ink.fillStyle = colour;
+    let left = 1;
     shapes.forEach((shape, i) => {
-      ink.globalAlpha = Math.min(0.95, Math.sqrt((density[i] ?? 0) / densest));
+      ink.globalAlpha = Math.max(0, FULL * left);
       ink.fill(trace(shape));
+      left -= cells[i]?.p ?? 0;
     });
     // Softened, so that no seams show between cells; where a browser cannot, the cells stay sharp.
     soft.filter = "blur(2.5px)";

@@ -237,7 +237,7 @@ export class Play {
     stage.showView("none");
     stage.map.showHeat(null);
     stage.map.showMarks(marks, played.flatMap(({ truth, guess, answer }): [Point, Point][] => [[guess, truth], [point(answer), truth]]));
-    stage.map.world();
+    stage.map.go(marks);
     stage.map.describe("World map: all places and pins of the game");
     const won = player > model ? "You won" : player === model ? "A draw" : "Landfall won";
     stage.showPanel(

@@ -47,12 +47,12 @@ export const ROUNDS: Round[] = Object.entries(credits).map(([path, text]) => {
 
 /** A few to begin with: sights, streets, and one place seen in four directions. */
 export const EXAMPLES: Round[] = [
-  "berlin-potsdamer-platz",
-  "rio-corcovado",
-  "eilean-donan-castle",
-  "nagoya-castle",
   "rome-colosseum",
+  "nagoya-castle",
+  "canyon-de-chelly",
   "saint-gregoire-road",
+  "portland-landing-pad",
+  "sydney-opera-house",
 ].flatMap((id) => ROUNDS.filter((round) => round.id === id));
 
 /** The views of a round as pictures. */

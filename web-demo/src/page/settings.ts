@@ -30,7 +30,15 @@ export function statusLine(model: Model, offline: { ready: boolean } & EventTarg
       const { status } = state;
       const parts = [`${sentenceCase(status.bundle ?? "no")} model`, backend(status), offline.ready && "works offline"];
       line.replaceChildren(el("p", {}, parts.filter(Boolean).join(" · ")), status.note ? el("p", {}, status.note) : "");
+      if (status.bundle === "pocket") void offer();
     }
+  };
+  /** The larger model, where this host has it. */
+  const offer = async () => {
+    const larger = (await model.bundles().catch(() => [])).find(({ name }) => name === "desktop");
+    if (!larger || model.state.kind !== "ready" || line.querySelector("button")) return;
+    const cost = larger.cached ? "on this device" : size(larger.bytes);
+    line.append(button(`Use the larger, better model (${cost})`, null, () => void model.load("desktop").catch(() => undefined)));
   };
   model.addEventListener("change", show);
   offline.addEventListener("change", show);
