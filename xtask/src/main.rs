@@ -12,6 +12,7 @@ mod fixtures;
 mod page;
 mod runtime;
 mod test;
+mod wasm;
 mod wheel;
 
 use std::ffi::OsString;
@@ -29,6 +30,7 @@ usage: cargo xtask COMMAND
   play [--] ARGS  set-up, a release build, then `landfall play ARGS`
   test            set-up, format and lint check, every test
   fixtures        record the fixtures' views and expected.json anew
+  wasm            the page's part of the model crate, built anew into web-demo/src/engine
   bench           our encoder's latency beside Python's onnxruntime on the same file
 
 examples: cargo xtask play
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         Some("play") => set_up(&root).and_then(|()| agent::play(&root, rest)),
         Some("test") if rest.is_empty() => set_up(&root).and_then(|()| test::run(&root)),
         Some("fixtures") if rest.is_empty() => set_up(&root).and_then(|()| fixtures::record(&root)),
+        Some("wasm") if rest.is_empty() => wasm::build(&root).map(|()| 0),
         Some("bench") if rest.is_empty() => set_up(&root).and_then(|()| bench::run(&root)),
         Some("--help" | "-h" | "help") => {
             print!("{USAGE}");

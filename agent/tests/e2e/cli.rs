@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use landfall_model::LatLng;
 use serde_json::Value;
 
 fn landfall(args: &[&str], environment: &[(&str, &str)]) -> (Option<i32>, String, String) {
@@ -33,6 +34,34 @@ fn locate_names_the_broken_and_answers_the_others() {
     assert!(answers[0]["lat"].is_number() && answers[0]["radius_km"]["p90"].is_number());
     assert!(answers[0]["bundle"].as_str().unwrap().starts_with("desktop@"));
     assert!(err.contains("broken.jpg"), "{err}");
+}
+
+/// The page must say it too (`web-demo/src/engine/parity.test.ts`). A new bundle changes it:
+/// `LANDFALL_GOLDEN=write cargo test --release --workspace --test e2e -- cli::locate_says`.
+#[test]
+fn locate_says_of_the_fixtures_what_is_written_down() {
+    let golden = root().join("model/tests/golden/locate.jsonl");
+    let pictures = landfall_model::photos::pictures_in(&root().join("fixtures/rounds")).unwrap();
+    let mut locate = Command::new(env!("CARGO_BIN_EXE_landfall"));
+    locate.args(["locate", "--json", "--bundle", "pocket"]).current_dir(root());
+    let output = locate.args(pictures.iter().map(|file| file.strip_prefix(root()).unwrap())).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let said = String::from_utf8(output.stdout).unwrap();
+    if std::env::var_os("LANDFALL_GOLDEN").is_some_and(|what| what == "write") {
+        std::fs::write(&golden, &said).unwrap();
+    }
+    let written = std::fs::read_to_string(&golden).unwrap();
+    assert_eq!((said.lines().count(), written.lines().count()), (pictures.len(), pictures.len()));
+    for (said, written) in said.lines().zip(written.lines()) {
+        let [said, written]: [Value; 2] = [said, written].map(|line| serde_json::from_str(line).unwrap());
+        assert_eq!((&said["image"], &said["bundle"]), (&written["image"], &written["bundle"]));
+        let place = |answer: &Value| LatLng::new(answer["lat"].as_f64().unwrap(), answer["lng"].as_f64().unwrap()).unwrap();
+        assert!(place(&said).distance_m(place(&written)) < 1000.0, "{said} {written}");
+        for (a, b) in said["top"].as_array().unwrap().iter().zip(written["top"].as_array().unwrap()) {
+            let apart = (a["p"].as_f64().unwrap() / b["p"].as_f64().unwrap()).ln().abs();
+            assert!(apart < 1e-2, "{said} {written}");
+        }
+    }
 }
 
 #[test]
