@@ -18,7 +18,7 @@ export default defineConfig({
     },
   },
   // Tests of the page share one build and one browser; they wait for a model now and then.
-  test: { globalSetup: "test/setup.ts", testTimeout: 60_000, hookTimeout: 60_000 },
+  test: { globalSetup: "test/setup.ts", testTimeout: 120_000, hookTimeout: 120_000 },
   // `npm run dev` serves the pages, with the fixtures beside this folder; the arena itself answers the calls:
   // landfall arena --port 8735
   server: {

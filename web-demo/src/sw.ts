@@ -11,8 +11,9 @@ const PREFIX = "landfall-page-";
 const NAME = PREFIX + FILES.version;
 const at = (file: string) => new URL(file, self.registration.scope).href;
 const FIRST = FILES.first.map(at);
-/** The runtimes of the networks: large, and a device needs only one. It is kept when it is first used. */
+/** The runtimes of the networks: large, and a device needs only one of them. */
 const RUNTIME = /\/ort-[^/]+\.wasm$/;
+const FOR_GPU = /\.jspi-[^/]+$/;
 const KNOWN = new Set([...FIRST, ...FILES.later.map(at)]);
 
 self.addEventListener("install", (event) => event.waitUntil(keep(FIRST)));
@@ -21,9 +22,9 @@ self.addEventListener("activate", (event) => event.waitUntil(tidy().then(() => s
 
 self.addEventListener("message", (event) => {
   if (event.data === "take over") void self.skipWaiting();
-  if (event.data === "fill") {
-    const { source } = event;
-    event.waitUntil(fill().then((whole) => whole && source?.postMessage("filled")));
+  if (event.data === "fill" || event.data === "fill for gpu") {
+    const { source, data } = event;
+    event.waitUntil(fill(data === "fill for gpu").then((whole) => whole && source?.postMessage("filled")));
   }
 });
 
@@ -36,7 +37,7 @@ self.addEventListener("fetch", (event) => {
   if (KNOWN.has(page)) event.respondWith(answer(page, request));
 });
 
-/** From the store, or from the network and then kept: so the runtime that this device uses is kept, and no other. */
+/** From the store, or from the network and then kept. */
 async function answer(address: string, request: Request): Promise<Response> {
   const store = await caches.open(NAME);
   const kept = await store.match(address);
@@ -59,16 +60,15 @@ async function keep(addresses: string[]): Promise<void> {
   }
 }
 
-/** Keeps the rest; `true` when the page can do without a network from now on. */
-async function fill(): Promise<boolean> {
+/** Keeps the rest, with the one runtime; `true` when the page can do without a network from now on. */
+async function fill(gpu: boolean): Promise<boolean> {
   try {
-    await keep([...KNOWN].filter((address) => !RUNTIME.test(address)));
+    await keep([...KNOWN].filter((address) => !RUNTIME.test(address) || FOR_GPU.test(address) === gpu));
+    return true;
   } catch {
     // A network that goes away in between is no fault: the next visit tries again.
     return false;
   }
-  const store = await caches.open(NAME);
-  return (await store.keys()).some(({ url }) => RUNTIME.test(url));
 }
 
 /** Once this version serves the page: what of the last one is still good moves over, the rest goes. */

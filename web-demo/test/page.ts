@@ -1,16 +1,17 @@
-// A visit to the page: a browser context of its own, what went wrong in it, and what it asked the network for.
+// A visit to the page in Chromium: what went wrong in it, and what it asked the network for.
 
 import { chromium, type Browser, type BrowserContext, type BrowserContextOptions, type Page } from "playwright-core";
-import { afterAll, beforeAll, inject } from "vitest";
-import { fixture } from "./pictures.ts";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, inject } from "vitest";
 
 export const BASE = inject("base");
-/** How long an answer may take on two busy cores, in milliseconds. */
-const PATIENCE = 30_000;
+/** How long anything may take when the cores have other things to do, in milliseconds. */
+const PATIENCE = 45_000;
+/** Where the tests' phone stands, when it is asked. */
+export const ROME = { lat: 41.8902, lng: 12.4922 };
 
 let browser: Browser;
 
-/** To be called once in each file of tests. */
+/** To be called once in a file of tests that open pages. */
 export function useBrowser(): void {
   beforeAll(async () => {
     browser = await chromium.connect(inject("browser"));
@@ -21,7 +22,7 @@ export function useBrowser(): void {
 export interface Visit {
   page: Page;
   context: BrowserContext;
-  /** Errors on the console and in the page, and breaches of its policy. */
+  /** Errors on the console and in the page; breaches of its policy are among them. */
   faults: string[];
   /** Addresses that the page asked for outside its origin. */
   strangers: string[];
@@ -29,35 +30,60 @@ export interface Visit {
   asked: string[];
 }
 
-/** Opens the page, does something there and closes it; the page must have behaved unless `lenient`. */
-export async function visit(
-  { at = BASE, ready = true, lenient = false, ...options }: BrowserContextOptions & { at?: string; ready?: boolean; lenient?: boolean },
-  then: (visit: Visit) => Promise<void>,
-  before: (page: Page, context: BrowserContext) => Promise<void> = async () => undefined,
-): Promise<void> {
+/** Opens the page in a profile of its own. `before` is called before it is loaded. */
+export async function open(
+  { at = BASE, ...options }: BrowserContextOptions & { at?: string } = {},
+  before: (page: Page, context: BrowserContext) => Promise<unknown> = async () => undefined,
+): Promise<Visit> {
   const context = await browser.newContext({ viewport: { width: 390, height: 844 }, reducedMotion: "reduce", ...options });
-  try {
-    context.setDefaultTimeout(PATIENCE);
-    const page = await context.newPage();
-    const faults: string[] = [];
-    const strangers: string[] = [];
-    const asked: string[] = [];
-    page.on("console", (message) => message.type() === "error" && faults.push(message.text()));
-    page.on("pageerror", (error) => faults.push(error.message));
-    const origin = new URL(at).origin;
-    page.on("request", (request) => {
-      const address = request.url();
-      asked.push(address);
-      if (/^https?:/.test(address) && !address.startsWith(`${origin}/`)) strangers.push(address);
-    });
-    await before(page, context);
-    await page.goto(at);
-    if (ready) await page.locator(".status", { hasText: "model ·" }).waitFor();
-    await then({ page, context, faults, strangers, asked });
-    if (!lenient && (faults.length || strangers.length)) throw new Error([...faults, ...strangers].join("\n"));
-  } finally {
-    await context.close();
-  }
+  context.setDefaultTimeout(PATIENCE);
+  const page = await context.newPage();
+  const visit: Visit = { page, context, faults: [], strangers: [], asked: [] };
+  page.on("console", (message) => message.type() === "error" && visit.faults.push(message.text()));
+  page.on("pageerror", (error) => visit.faults.push(error.message));
+  const origin = new URL(at).origin;
+  page.on("request", (request) => {
+    const address = request.url();
+    visit.asked.push(address);
+    if (/^https?:/.test(address) && !address.startsWith(`${origin}/`)) visit.strangers.push(address);
+  });
+  await before(page, context);
+  await page.goto(at);
+  return visit;
+}
+
+/** The model is loaded. */
+export async function ready(page: Page): Promise<void> {
+  await page.locator(".status", { hasText: "model ·" }).waitFor();
+}
+
+/**
+ * One page for a file's tests, each of which finds it at its start. After each one it must have made no error and asked no
+ * stranger. It may use the camera and the phone's place.
+ */
+export function useOnePage(): Visit {
+  useBrowser();
+  const one = {} as Visit;
+  beforeAll(async () => {
+    const { lat, lng } = ROME;
+    const rights = { permissions: ["camera", "geolocation"], geolocation: { latitude: lat, longitude: lng } };
+    Object.assign(one, await open(rights));
+    await ready(one.page);
+  });
+  beforeEach(async () => {
+    await one.page.evaluate(() => document.querySelector("dialog")?.close());
+    await one.page.evaluate(() => void (location.hash = "#look"));
+    await one.page.locator(".brand").click();
+    await one.page.getByRole("button", { name: "Example 1" }).waitFor();
+    one.asked.length = 0;
+  });
+  afterEach(() => {
+    const { faults, strangers } = one;
+    const wrong = [...faults.splice(0), ...strangers.splice(0)];
+    expect(wrong, "errors, and requests that left the origin").toEqual([]);
+  });
+  afterAll(() => one.context?.close());
+  return one;
 }
 
 /** Chooses photos where the page says `label`. */
@@ -70,5 +96,3 @@ export async function place(page: Page): Promise<string> {
   await page.locator(".answer .place").waitFor();
   return (await page.locator(".answer .place").textContent()) ?? "";
 }
-
-export { fixture };

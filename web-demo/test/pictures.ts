@@ -2,7 +2,7 @@
 
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { PNG } from "pngjs";
+import { crc32, deflateSync } from "node:zlib";
 
 const ROUNDS = new URL("../../fixtures/rounds/", import.meta.url);
 
@@ -58,9 +58,19 @@ function exif(lat: number, lng: number): Buffer {
   return Buffer.concat([head, tiff]);
 }
 
-/** A PNG of one colour. */
+/** A grey PNG, however large. */
 export function plain(width: number, height: number): Buffer {
-  const png = new PNG({ width, height });
-  png.data.fill(0x80);
-  return PNG.sync.write(png);
+  const chunk = (type: string, data: Buffer) => {
+    const body = Buffer.concat([Buffer.from(type, "latin1"), data]);
+    const [size, sum] = [Buffer.alloc(4), Buffer.alloc(4)];
+    size.writeUInt32BE(data.length);
+    sum.writeUInt32BE(crc32(body));
+    return Buffer.concat([size, body, sum]);
+  };
+  const head = Buffer.alloc(13);
+  head.writeUInt32BE(width, 0);
+  head.writeUInt32BE(height, 4);
+  head[8] = 1; // one bit a pixel
+  const rows = deflateSync(Buffer.alloc((1 + Math.ceil(width / 8)) * height));
+  return Buffer.concat([Buffer.from("\x89PNG\r\n\x1a\n", "latin1"), chunk("IHDR", head), chunk("IDAT", rows), chunk("IEND", Buffer.alloc(0))]);
 }

@@ -18,23 +18,40 @@ const TYPES: Record<string, string> = {
   ".webmanifest": "application/manifest+json",
 };
 
-/** Serves a folder under `/in/a/folder/` on a port of its own. `change` may give a file other bytes. */
-export async function serve(
-  folder: string,
-  change: (file: string, bytes: Buffer) => Buffer | string = (_, bytes) => bytes,
-): Promise<{ server: Server; base: string }> {
+/** What a test may do to a file on its way. */
+export interface Meddling {
+  /** Gives a file other contents. */
+  change?: (file: string, bytes: Buffer) => Buffer | string;
+  /** Breaks the connection off in the middle of a file. */
+  cut?: (file: string) => boolean;
+}
+
+export interface Host {
+  server: Server;
+  base: string;
+  /** Bytes sent so far. */
+  sent(): number;
+}
+
+/** Serves a folder under `/in/a/folder/` on a port of its own. */
+export async function serve(folder: string, { change = (_, bytes) => bytes, cut = () => false }: Meddling = {}): Promise<Host> {
+  let sent = 0;
   const server = createServer(async (request, response) => {
     const path = decodeURIComponent(new URL(request.url ?? "/", "http://host").pathname);
     const file = path.replace(/^\/in\/a\/folder\//, "").replace(/(^|\/)$/, "$1index.html");
     try {
-      const bytes = await readFile(join(folder, normalize(`/${file}`)));
-      response.writeHead(path.startsWith("/in/a/folder/") ? 200 : 404, { "content-type": TYPES[extname(file)] ?? "application/octet-stream" });
-      response.end(change(file, bytes));
+      const bytes = Buffer.from(change(file, await readFile(join(folder, normalize(`/${file}`)))));
+      const status = path.startsWith("/in/a/folder/") ? 200 : 404;
+      response.writeHead(status, { "content-type": TYPES[extname(file)] ?? "application/octet-stream", "content-length": bytes.length });
+      if (request.method === "HEAD") response.end();
+      else if (cut(file)) response.write(bytes.subarray(0, bytes.length / 2), () => response.destroy());
+      else response.end(bytes);
+      sent += bytes.length;
     } catch {
       response.writeHead(404).end("not here");
     }
   });
   await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
   const { port } = server.address() as AddressInfo;
-  return { server, base: `http://127.0.0.1:${port}/in/a/folder/` };
+  return { server, base: `http://127.0.0.1:${port}/in/a/folder/`, sent: () => sent };
 }

@@ -24,10 +24,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
   const folder = await mkdtemp(join(tmpdir(), "landfall-page-"));
   const dist = join(folder, "dist");
   await build({ logLevel: "error", build: { outDir: dist, reportCompressedSize: false } });
-  // A film is pictures one after another.
   const film = join(folder, "camera.mjpeg");
-  const picture = await readFile(fixture("rome-colosseum"));
-  await writeFile(film, Buffer.concat(Array.from({ length: 10 }, () => picture)));
   const { server, base } = await serve(dist);
   const browser = await chromium.launchServer({
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
@@ -40,6 +37,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
       "--host-resolver-rules=MAP plain.test 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
     ],
   });
+  await record(browser.wsEndpoint(), film);
   project.provide("base", base);
   project.provide("browser", browser.wsEndpoint());
   project.provide("dist", dist);
@@ -48,4 +46,22 @@ export default async function setup(project: TestProject): Promise<() => Promise
     server.close();
     await rm(folder, { recursive: true, force: true });
   };
+}
+
+/** What the camera sees: a film is pictures one after another, of a kind that cameras make (which few fixtures are). */
+async function record(endpoint: string, film: string): Promise<void> {
+  const browser = await chromium.connect(endpoint);
+  const page = await browser.newPage();
+  const picture = (await readFile(fixture("rome-colosseum"))).toString("base64");
+  const frame = await page.evaluate(async (picture) => {
+    const image = new Image();
+    image.src = `data:image/jpeg;base64,${picture}`;
+    await image.decode();
+    const canvas = document.createElement("canvas");
+    [canvas.width, canvas.height] = [640, 480];
+    canvas.getContext("2d")?.drawImage(image, 0, 0, 640, 480);
+    return canvas.toDataURL("image/jpeg", 0.9).split(",")[1] ?? "";
+  }, picture);
+  await writeFile(film, Buffer.concat(Array.from({ length: 10 }, () => Buffer.from(frame, "base64"))));
+  await browser.close();
 }

@@ -49,7 +49,7 @@ export class Look {
       el(
         "div",
         { class: "hero" },
-        el("h1", {}, "Where on Earth is this?"),
+        el("h2", {}, "Where on Earth is this?"),
         el("p", {}, "Point the camera at a street, or choose a photo. The guess is made on this device: no picture leaves it."),
         el(
           "div",

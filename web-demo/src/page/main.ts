@@ -27,12 +27,12 @@ document.getElementById("app")!.replaceChildren(
   el(
     "header",
     { class: "top" },
-    el("a", { class: "brand", href: "#look", click: () => mode() === look && look.enter() }, mark(), "Landfall"),
+    el("h1", {}, el("a", { class: "brand", href: "#look", click: () => mode() === look && look.enter() }, mark(), "Landfall")),
     el("nav", { class: "modes", "aria-label": "What to do" }, toLook, toPlay),
     el("button", { type: "button", class: "round-button", "aria-label": "Settings", click: () => settings.open() }, icon("settings")),
   ),
-  stage.element,
   ...voices,
+  stage.element,
   settings.dialog,
 );
 
@@ -51,5 +51,5 @@ onDrop((files) => void mode().take(files));
 enter();
 
 await offline.start((use) => notify("status", "A new version of this page is here.", { label: "Use it", go: use }));
+model.addEventListener("change", () => model.state.kind === "ready" && offline.fill(model.state.status.backend === "webgpu"));
 await model.load().catch(() => undefined);
-offline.fill();

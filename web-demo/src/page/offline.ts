@@ -44,8 +44,9 @@ export class Offline extends EventTarget {
     ]);
   }
 
-  /** Has the rest fetched and kept: what is not needed at once, such as pictures to play with. */
-  fill(): void {
-    navigator.serviceWorker?.controller?.postMessage("fill");
+  /** Has the rest fetched and kept: what is not needed at once, such as pictures to play with, and what computes. */
+  fill(gpu: boolean): void {
+    const workers = navigator.serviceWorker as ServiceWorkerContainer | undefined;
+    void workers?.ready.then(({ active }) => active?.postMessage(gpu ? "fill for gpu" : "fill"));
   }
 }

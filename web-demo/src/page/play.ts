@@ -48,7 +48,7 @@ export class Play {
       el(
         "div",
         { class: "hero" },
-        el("h1", {}, "You against Landfall"),
+        el("h2", {}, "You against Landfall"),
         el("p", {}, "Five pictures. Both of you put a pin on the map; the closer, the more points, up to 5,000 a round."),
         el(
           "div",

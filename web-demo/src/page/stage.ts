@@ -9,7 +9,7 @@ import { sentence } from "./words";
 export class Stage {
   readonly map = new WorldMap();
   private readonly view = el("section", { class: "view", "aria-label": "Picture" });
-  private readonly panel = el("section", { class: "panel", "aria-label": "Answer" });
+  private readonly panel = el("section", { class: "panel", "aria-label": "Answer", tabindex: "0" });
   readonly element = el(
     "main",
     { class: "stage" },
