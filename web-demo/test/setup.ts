@@ -23,11 +23,14 @@ declare module "vitest" {
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const folder = await mkdtemp(join(tmpdir(), "landfall-page-"));
   const dist = join(folder, "dist");
+  // As `npm run build` has it; vitest says "test", which would build a page without its service worker.
+  process.env["NODE_ENV"] = "production";
   await build({ logLevel: "error", build: { outDir: dist, reportCompressedSize: false } });
+  process.env["NODE_ENV"] = "test";
   const film = join(folder, "camera.mjpeg");
   const { server, base } = await serve(dist);
   const browser = await chromium.launchServer({
-    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+    executablePath: process.env["LANDFALL_CHROMIUM"] ?? "/usr/bin/chromium",
     args: [
       "--no-sandbox",
       "--disable-gpu",
