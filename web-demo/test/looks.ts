@@ -28,7 +28,8 @@ const STATES: [string, (page: Page) => Promise<unknown>][] = [
     "answer",
     async (page) => {
       await page.locator("dialog").getByRole("button", { name: "Close" }).click();
-      await choose(page, "Photos", [fixture("rome-colosseum"), fixture("berlin-potsdamer-platz")]);
+      const views = ["view_000.jpg", "view_090.jpg"].map((view) => fixture("portland-landing-pad", view));
+      await choose(page, "Photos", views);
       await place(page);
     },
   ],

@@ -1,10 +1,7 @@
 // An answer's cells as heat on the map, and the outlines of its regions.
 
-import type { Answer } from "../engine/types";
+import type { Answer, CellShare } from "../engine/types";
 import { outline, trace, WORLD } from "./world";
-
-/** Pixels of the heat's picture to one unit of the map. */
-const DETAIL = 2;
 
 /** How much of the map the likeliest cell covers. */
 const FULL = 0.8;
@@ -16,32 +13,44 @@ export interface Heat {
   most: Path2D;
 }
 
+/** The ways of cells on the map by their tokens: live, the same ones come again and again. */
+const paths = new Map<string, Path2D>();
+
+function pathOf({ token, ring }: CellShare): Path2D {
+  const path = paths.get(token) ?? trace(outline(ring));
+  paths.set(token, path);
+  return path;
+}
+
 /** Heat in a colour: the likeliest cell is full, each next one has what probability is left over. */
 export function heatOf({ cells, region50, region90 }: Answer, colour: string): Heat {
-  const shapes = cells.map(({ ring }) => outline(ring));
-  const sharp = canvas();
+  const [sharp, picture] = [canvas(), canvas()];
   const ink = sharp.getContext("2d");
-  const picture = canvas();
   const soft = picture.getContext("2d");
   if (ink && soft) {
-    ink.scale(DETAIL, DETAIL);
     ink.fillStyle = colour;
     let left = 1;
-    shapes.forEach((shape, i) => {
+    for (const cell of cells) {
       ink.globalAlpha = Math.max(0, FULL * left);
-      ink.fill(trace(shape));
-      left -= cells[i]?.p ?? 0;
-    });
+      // What is fainter than this is not seen.
+      if (ink.globalAlpha < 0.01) break;
+      ink.fill(pathOf(cell));
+      left -= cell.p;
+    }
     // Softened, so that no seams show between cells; where a browser cannot, the cells stay sharp.
-    soft.filter = "blur(2.5px)";
+    soft.filter = "blur(1.2px)";
     soft.drawImage(sharp, 0, 0);
   }
-  const region = (of: number[]) => trace(...of.flatMap((i) => shapes[i] ?? []));
+  const region = (of: number[]) => {
+    const whole = new Path2D();
+    for (const i of of) if (cells[i]) whole.addPath(pathOf(cells[i]));
+    return whole;
+  };
   return { picture, half: region(region50), most: region(region90) };
 }
 
 function canvas(): HTMLCanvasElement {
   const made = document.createElement("canvas");
-  made.width = made.height = WORLD * DETAIL;
+  made.width = made.height = WORLD;
   return made;
 }

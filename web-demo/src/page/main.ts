@@ -1,7 +1,9 @@
 // The phone page: its head, its two modes, and what begins when it is opened.
 
 import "./page.css";
+import "./view.css";
 import "./panel.css";
+import "./settings.css";
 import { el } from "../dom";
 import { icon, mark } from "./icons";
 import { Look } from "./look";

@@ -2,14 +2,13 @@
 
 import { createEngine } from "../engine/index";
 import type { Answer, BundleName, Engine, Point, Progress, Status } from "../engine/types";
+import { recall, remember } from "./memory";
 import { sentence } from "./words";
 
 export type State =
   | { kind: "loading"; received: number; total: number; cached: boolean }
   | { kind: "ready"; status: Status }
   | { kind: "failed"; message: string };
-
-const CHOSEN = "landfall-bundle";
 
 export class Model extends EventTarget {
   private readonly engine: Engine = createEngine();
@@ -21,7 +20,7 @@ export class Model extends EventTarget {
 
   /** The bundle that this browser used last. */
   get chosen(): BundleName {
-    return localStorage.getItem(CHOSEN) === "desktop" ? "desktop" : "pocket";
+    return recall("landfall-bundle") === "desktop" ? "desktop" : "pocket";
   }
 
   /** Makes a bundle ready; a failed load is told in `state` and can be tried again. */
@@ -42,14 +41,14 @@ export class Model extends EventTarget {
     loading.then(
       (status) => {
         if (turn !== this.turn) return;
-        localStorage.setItem(CHOSEN, name);
+        remember("landfall-bundle", name);
         this.become({ kind: "ready", status });
       },
       (error: unknown) => {
         if (turn !== this.turn) return;
         this.loading = null;
         // What cannot be had must not stand in the way of what can.
-        localStorage.removeItem(CHOSEN);
+        remember("landfall-bundle", null);
         this.become({ kind: "failed", message: sentence(error) });
       },
     );

@@ -3,12 +3,11 @@
 import { el } from "../dom";
 import type { BundleName } from "../engine/types";
 import { icon } from "./icons";
+import { recall, remember } from "./memory";
 import type { Model } from "./model";
 import { EXAMPLES, ROUNDS } from "./rounds";
 import { announce, button, showError, type Stage } from "./stage";
 import { backend, sentenceCase, size } from "./words";
-
-const TILES = "landfall-tiles";
 
 /** One line that says what is loaded and what computes, and how far a download has come. */
 export function statusLine(model: Model, offline: { ready: boolean } & EventTarget): HTMLElement {
@@ -58,10 +57,9 @@ export class Settings {
     const tiles = el("input", { type: "checkbox", id: "tiles", "aria-describedby": "tiles-note", change: () => useTiles(tiles.checked) });
     const useTiles = (on: boolean) => {
       stage.map.tiles = on;
-      if (on) localStorage.setItem(TILES, "yes");
-      else localStorage.removeItem(TILES);
+      remember("landfall-tiles", on ? "yes" : null);
     };
-    tiles.checked = localStorage.getItem(TILES) === "yes";
+    tiles.checked = recall("landfall-tiles") === "yes";
     if (tiles.checked) stage.map.tiles = true;
     this.dialog.append(
       el(
