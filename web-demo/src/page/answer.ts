@@ -1,10 +1,13 @@
 // What the page says of an answer, and how it shows one on the map.
 
+import { geoDistance } from "d3-geo";
 import { el } from "../dom";
 import type { Answer, Point } from "../engine/types";
 import type { Credit } from "./rounds";
 import type { Stage } from "./stage";
 import { duration, odds, percent, sentenceCase, sureness } from "./words";
+
+const EARTH_KM = 6371;
 
 /** Place, sureness and countries. */
 export function answerText(answer: Answer): HTMLElement {
@@ -46,11 +49,12 @@ export function answerOnMap({ map }: Stage, answer: Answer, still = false): void
   if (!still) map.go(around(answer));
 }
 
-/** The places that must be seen for an answer to be understood: the pin and the half region, unless that is all over the earth. */
+/** The places that must be seen for an answer to be understood: the pin and what of the half region lies around it. */
 export function around(answer: Answer): Point[] {
   if (answer.radiusKm.p50 > 4000) return [];
-  const corners = answer.region50.flatMap((i) => answer.cells[i] ?? []);
-  return [point(answer), ...corners.map(point)];
+  const near = ({ lng, lat }: Point) => geoDistance([lng, lat], [answer.lng, answer.lat]) * EARTH_KM < 1.5 * answer.radiusKm.p50;
+  const cells = answer.region50.flatMap((i) => answer.cells[i] ?? []);
+  return [point(answer), ...cells.filter(near).map(point)];
 }
 
 export function point({ lat, lng }: Point): Point {

@@ -10,7 +10,7 @@ import type { Model } from "./model";
 import { gallery, picker, release, viewOf, type View } from "./pictures";
 import { EXAMPLES, fetchViews, type Round } from "./rounds";
 import { share } from "./share";
-import { announce, button, hideNotice, showError, type Stage } from "./stage";
+import { announce, button, hideNotice, notify, showError, type Stage } from "./stage";
 import { placeIn, placeOfDevice } from "./truth";
 import { sentenceCase, sureness } from "./words";
 
@@ -27,6 +27,8 @@ export class Look {
   private live = true;
   /** Counts what was begun; what comes late for something that is over is dropped. */
   private turn = 0;
+  /** Counts the loops of guesses: the last one alone goes on. */
+  private loops = 0;
 
   constructor(
     private readonly stage: Stage,
@@ -140,11 +142,13 @@ export class Look {
         live,
       ),
     );
-    this.stage.showPanel(
-      el("p", { class: "waiting" }, this.views.length ? "Take another view of the same place." : "Hold still on a street, a sign, a skyline."),
-      this.status,
-    );
     if (this.live) void this.follow(turn);
+    else this.stage.showPanel(this.hint(), this.status);
+  }
+
+  private hint(): HTMLElement {
+    const words = this.views.length ? "Take another view of the same place." : "Hold still on a street, a sign, a skyline.";
+    return el("p", { class: "waiting" }, words);
   }
 
   private toggleLive(live: HTMLElement, turn: number): void {
@@ -156,14 +160,19 @@ export class Look {
 
   /** Guesses from what the camera sees, again and again. */
   private async follow(turn: number): Promise<void> {
-    const here = () => this.live && turn === this.turn;
+    const loop = ++this.loops;
+    const here = () => this.live && turn === this.turn && loop === this.loops;
     this.stage.map.world();
+    // What is said changes in place, so that one can scroll in it.
+    const said = el("div");
+    this.stage.showPanel(said, this.status);
+    said.append(this.hint());
     try {
       while (here()) {
         if (!document.hidden) {
           const answer = await this.model.locate([...this.views.map(({ blob }) => blob), await this.camera.frame()]);
           if (!here()) return;
-          this.stage.showPanel(answerText(answer), this.status);
+          said.replaceChildren(answerText(answer));
           answerOnMap(this.stage, answer, true);
         }
         await new Promise((done) => setTimeout(done, BREATH_MS));
@@ -200,6 +209,7 @@ export class Look {
     const added = pictures.slice(0, MOST_VIEWS - before.length).map(viewOf);
     this.views = [...before, ...added];
     hideNotice();
+    if (added.length < pictures.length) notify("status", `${MOST_VIEWS} views of a place are looked at, not more.`);
     this.showPictures();
     this.stage.busy = true;
     this.stage.showPanel(el("p", { class: "waiting thinking" }, "Looking…"), this.status);
@@ -232,7 +242,18 @@ export class Look {
     const revealed = el("div", { class: "revealed", role: "status" });
     const { example } = this;
     const full = this.views.length >= MOST_VIEWS;
-    const ask = button("How close?", "target", () => void this.reveal(answer, revealed).then(() => ask.remove()), true);
+    const ask = button(
+      "How close?",
+      "target",
+      () => {
+        const shown = () => {
+          ask.remove();
+          revealed.querySelector("button")?.focus();
+        };
+        this.reveal(answer, revealed).then(shown, showError);
+      },
+      true,
+    );
     this.stage.showPanel(
       revealed,
       answerText(answer),

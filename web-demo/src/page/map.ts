@@ -16,7 +16,7 @@ const FINE = 2.5;
 const NEAREST = 400;
 const STEP = 90;
 
-export const reducedMotion = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
+const reducedMotion = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
 export class WorldMap {
   private readonly canvas = el("canvas", { "aria-hidden": "true" });
@@ -102,7 +102,7 @@ export class WorldMap {
   }
 
   /** Goes to where all places are seen, no nearer than `nearest` pixels a unit; without places, to the whole world. */
-  go(places: Point[], nearest = 14): void {
+  go(places: Point[], nearest = 6): void {
     this.wanted = { places, nearest };
     this.fly(true);
   }

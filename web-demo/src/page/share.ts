@@ -101,7 +101,7 @@ function map([width, height]: [number, number], places: Parameters<typeof viewOf
   ctx?.scale(2, 2);
   const box: [number, number] = [width / 2, height / 2];
   const scene = { land: coarseLand(), heat: answer && heatOf(answer, theme.accent), marks, lines: [], names: false };
-  if (ctx) draw(ctx, box, viewOf(places, box, 8), scene, theme);
+  if (ctx) draw(ctx, box, viewOf(places, box, 3.5), scene, theme);
   return canvas;
 }
 

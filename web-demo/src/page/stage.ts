@@ -21,12 +21,19 @@ export class Stage {
   /** What is in the place of the picture. `name` says for the style sheet what that is. */
   showView(name: string, ...children: Child[]): void {
     this.element.dataset.view = name;
-    this.view.replaceChildren(...nodes(children));
+    this.replace(this.view, children);
   }
 
   showPanel(...children: Child[]): void {
-    this.panel.replaceChildren(...nodes(children));
+    this.replace(this.panel, children);
     this.panel.scrollTop = 0;
+  }
+
+  /** What had the keyboard's focus and goes leaves it to the words. */
+  private replace(part: HTMLElement, children: Child[]): void {
+    const focused = part.contains(document.activeElement);
+    part.replaceChildren(...nodes(children));
+    if (focused && !part.contains(document.activeElement)) this.panel.focus({ preventScroll: true });
   }
 
   /** While something is worked out. */
