@@ -23,7 +23,13 @@ const SCREENS = [
 /** Ways to all that the page can show. Each begins where the last one ended. */
 const STATES: [string, (page: Page) => Promise<unknown>][] = [
   ["start", async () => undefined],
-  ["settings", async (page) => page.getByRole("button", { name: "Settings" }).click().then(() => page.locator(".model").first().waitFor())],
+  [
+    "settings",
+    async (page) => {
+      await page.getByRole("button", { name: "Settings" }).click();
+      await page.locator(".model").first().waitFor();
+    },
+  ],
   [
     "answer",
     async (page) => {
@@ -33,8 +39,20 @@ const STATES: [string, (page: Page) => Promise<unknown>][] = [
       await place(page);
     },
   ],
-  ["no-place", async (page) => page.getByRole("button", { name: "How close?" }).click().then(() => page.getByRole("button", { name: "I am here" }).waitFor())],
-  ["revealed", async (page) => page.getByRole("button", { name: "I am here" }).click().then(() => page.locator(".outcome").waitFor())],
+  [
+    "no-place",
+    async (page) => {
+      await page.getByRole("button", { name: "How close?" }).click();
+      await page.getByRole("button", { name: "I am here" }).waitFor();
+    },
+  ],
+  [
+    "revealed",
+    async (page) => {
+      await page.getByRole("button", { name: "I am here" }).click();
+      await page.locator(".outcome").waitFor();
+    },
+  ],
   [
     "camera",
     async (page) => {
@@ -46,7 +64,13 @@ const STATES: [string, (page: Page) => Promise<unknown>][] = [
     },
   ],
   ["play", async (page) => page.getByRole("link", { name: "Play" }).click()],
-  ["round", async (page) => page.getByRole("button", { name: "Five places" }).click().then(() => page.locator(".map[data-placing]").waitFor())],
+  [
+    "round",
+    async (page) => {
+      await page.getByRole("button", { name: "Five places" }).click();
+      await page.locator(".map[data-placing]").waitFor();
+    },
+  ],
   [
     "result",
     async (page) => {
@@ -76,7 +100,8 @@ function misfits(page: Page): Promise<string[]> {
     const wrong: string[] = [];
     if (document.documentElement.scrollWidth > innerWidth) wrong.push(`the page is ${document.documentElement.scrollWidth} px wide`);
     const area = document.querySelector("dialog[open]") ?? document;
-    for (const element of area.querySelectorAll<HTMLElement>("button, a, label.button, label.model, label.switch, summary, .map-box")) {
+    const targets = "button, a, label.button, label.model, label.switch, summary, .map-box";
+    for (const element of area.querySelectorAll<HTMLElement>(targets)) {
       const { width, height, left, right } = element.getBoundingClientRect();
       const name = element.getAttribute("aria-label") ?? element.textContent ?? element.className;
       // Not shown, or words in a sentence.

@@ -1,6 +1,6 @@
 // A visit to the page in Chromium: what went wrong in it, and what it asked the network for.
 
-import { chromium, type Browser, type BrowserContext, type BrowserContextOptions, type Page } from "playwright-core";
+import { chromium, type Browser, type BrowserContext, type BrowserContextOptions, type Locator, type Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, inject } from "vitest";
 
 export const BASE = inject("base");
@@ -86,8 +86,10 @@ export function useOnePage(): Visit {
   return one;
 }
 
+type Files = Parameters<Locator["setInputFiles"]>[0];
+
 /** Chooses photos where the page says `label`. */
-export async function choose(page: Page, label: string, files: Parameters<ReturnType<Page["locator"]>["setInputFiles"]>[0]): Promise<void> {
+export async function choose(page: Page, label: string, files: Files): Promise<void> {
   await page.locator("label.button", { hasText: label }).locator("input").setInputFiles(files);
 }
 

@@ -12,7 +12,7 @@ export function fixture(name: string, view = "view_000.jpg"): string {
 }
 
 /** A picture as a browser's file chooser takes it. */
-export function upload(name: string, buffer: Buffer, mimeType = "image/jpeg"): { name: string; mimeType: string; buffer: Buffer } {
+export function upload(name: string, buffer: Buffer, mimeType = "image/jpeg") {
   return { name, mimeType, buffer };
 }
 
@@ -72,5 +72,6 @@ export function plain(width: number, height: number): Buffer {
   head.writeUInt32BE(height, 4);
   head[8] = 1; // one bit a pixel
   const rows = deflateSync(Buffer.alloc((1 + Math.ceil(width / 8)) * height));
-  return Buffer.concat([Buffer.from("\x89PNG\r\n\x1a\n", "latin1"), chunk("IHDR", head), chunk("IDAT", rows), chunk("IEND", Buffer.alloc(0))]);
+  const start = Buffer.from("\x89PNG\r\n\x1a\n", "latin1");
+  return Buffer.concat([start, chunk("IHDR", head), chunk("IDAT", rows), chunk("IEND", Buffer.alloc(0))]);
 }

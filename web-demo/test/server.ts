@@ -22,6 +22,8 @@ const TYPES: Record<string, string> = {
 export interface Meddling {
   /** Gives a file other contents. */
   change?: (file: string, bytes: Buffer) => Buffer | string;
+  /** Gives another file in a file's place. */
+  instead?: (file: string) => string;
   /** Breaks the connection off in the middle of a file. */
   cut?: (file: string) => boolean;
 }
@@ -34,15 +36,17 @@ export interface Host {
 }
 
 /** Serves a folder under `/in/a/folder/` on a port of its own. */
-export async function serve(folder: string, { change = (_, bytes) => bytes, cut = () => false }: Meddling = {}): Promise<Host> {
+export async function serve(folder: string, meddling: Meddling = {}): Promise<Host> {
+  const { change = (_, bytes) => bytes, instead = (file) => file, cut = () => false } = meddling;
   let sent = 0;
   const server = createServer(async (request, response) => {
     const path = decodeURIComponent(new URL(request.url ?? "/", "http://host").pathname);
     const file = path.replace(/^\/in\/a\/folder\//, "").replace(/(^|\/)$/, "$1index.html");
     try {
-      const bytes = Buffer.from(change(file, await readFile(join(folder, normalize(`/${file}`)))));
+      const bytes = Buffer.from(change(file, await readFile(join(folder, normalize(`/${instead(file)}`)))));
       const status = path.startsWith("/in/a/folder/") ? 200 : 404;
-      response.writeHead(status, { "content-type": TYPES[extname(file)] ?? "application/octet-stream", "content-length": bytes.length });
+      const type = TYPES[extname(file)] ?? "application/octet-stream";
+      response.writeHead(status, { "content-type": type, "content-length": bytes.length });
       if (request.method === "HEAD") response.end();
       else if (cut(file)) response.write(bytes.subarray(0, bytes.length / 2), () => response.destroy());
       else response.end(bytes);

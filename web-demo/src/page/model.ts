@@ -6,7 +6,7 @@ import { recall, remember } from "./memory";
 import { sentence } from "./words";
 
 export type State =
-  | { kind: "loading"; received: number; total: number; cached: boolean }
+  | { kind: "loading"; name: BundleName; received: number; total: number; cached: boolean }
   | { kind: "ready"; status: Status }
   | { kind: "failed"; message: string };
 
@@ -16,7 +16,7 @@ export class Model extends EventTarget {
   /** Counts the loads; what an older one tells is dropped. */
   private turn = 0;
   private before: Promise<unknown> = Promise.resolve();
-  state: State = { kind: "loading", received: 0, total: 0, cached: true };
+  state: State = { kind: "loading", name: "pocket", received: 0, total: 0, cached: true };
 
   /** The bundle that this browser used last. */
   get chosen(): BundleName {
@@ -27,14 +27,14 @@ export class Model extends EventTarget {
   load(name: BundleName = this.chosen): Promise<Status> {
     const turn = ++this.turn;
     const files = new Map<string, Progress>();
-    this.become({ kind: "loading", received: 0, total: 0, cached: true });
+    this.become({ kind: "loading", name, received: 0, total: 0, cached: true });
     const loading = this.engine.load(name, (progress) => {
       files.set(progress.file, progress);
       const all = [...files.values()];
       const sum = (of: (p: Progress) => number) => all.reduce((total, p) => total + of(p), 0);
       const cached = all.every((p) => p.cached);
       if (turn === this.turn) {
-        this.become({ kind: "loading", received: sum((p) => p.received), total: sum((p) => p.total), cached });
+        this.become({ kind: "loading", name, received: sum((p) => p.received), total: sum((p) => p.total), cached });
       }
     });
     this.loading = loading;

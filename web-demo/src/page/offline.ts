@@ -2,6 +2,8 @@
 
 /** Milliseconds that a first visit waits for the service worker, so that what is fetched next is kept for flights. */
 const PATIENCE_MS = 4000;
+/** Milliseconds after which the rest is fetched: first comes what the person does. */
+const REST_MS = 3000;
 
 export class Offline extends EventTarget {
   /** All that the page needs is kept on this device. */
@@ -47,6 +49,7 @@ export class Offline extends EventTarget {
   /** Has the rest fetched and kept: what is not needed at once, such as pictures to play with, and what computes. */
   fill(gpu: boolean): void {
     const workers = navigator.serviceWorker as ServiceWorkerContainer | undefined;
-    void workers?.ready.then(({ active }) => active?.postMessage(gpu ? "fill for gpu" : "fill"));
+    const ask = () => void workers?.ready.then(({ active }) => active?.postMessage(gpu ? "fill for gpu" : "fill"));
+    setTimeout(ask, REST_MS);
   }
 }

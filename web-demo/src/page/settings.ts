@@ -4,7 +4,7 @@ import { el } from "../dom";
 import type { BundleName } from "../engine/types";
 import { icon } from "./icons";
 import { recall, remember } from "./memory";
-import type { Model } from "./model";
+import type { Model, State } from "./model";
 import { EXAMPLES, ROUNDS } from "./rounds";
 import { announce, button, showError, type Stage } from "./stage";
 import { backend, sentenceCase, size } from "./words";
@@ -21,10 +21,8 @@ export function statusLine(model: Model, offline: { ready: boolean } & EventTarg
       );
     } else if (state.kind === "loading") {
       // The bar stays the same element, so that it grows and does not flicker.
-      const progress = line.querySelector("progress") ?? el("progress", { "aria-label": "The model's download", max: "1" });
-      if (state.total) progress.value = state.received / state.total;
-      const text = state.cached ? "Opening the model…" : `Fetching the model: ${size(state.received)} of ${size(state.total)}`;
-      line.replaceChildren(el("p", {}, text), progress);
+      const bar = line.querySelector("progress") ?? progress();
+      line.replaceChildren(el("p", {}, advance(state, bar)), bar);
     } else {
       const { status } = state;
       const parts = [`${sentenceCase(status.bundle ?? "no")} model`, backend(status), offline.ready && "works offline"];
@@ -45,9 +43,21 @@ export function statusLine(model: Model, offline: { ready: boolean } & EventTarg
   return line;
 }
 
+function progress(): HTMLProgressElement {
+  return el("progress", { "aria-label": "The model's download", max: "1" });
+}
+
+/** Moves a bar to where a download is, and says it in words. */
+function advance(state: State & { kind: "loading" }, bar: HTMLProgressElement): string {
+  if (state.total) bar.value = state.received / state.total;
+  return state.cached ? "Opening the model…" : `Fetching the model: ${size(state.received)} of ${size(state.total)}`;
+}
+
 export class Settings {
   private readonly models = el("fieldset", { class: "models" });
   private readonly computes = el("p", {});
+  private readonly bar = progress();
+  private shown: State["kind"] | null = null;
   readonly dialog = el("dialog", { class: "settings", "aria-labelledby": "settings-title" });
 
   constructor(
@@ -71,6 +81,7 @@ export class Settings {
       el("h3", {}, "Model"),
       this.models,
       this.computes,
+      this.bar,
       button("Clear stored models", null, () => void this.clear()),
       el("h3", {}, "Map"),
       el("label", { class: "switch" }, tiles, el("span", {}, "Street map from OpenStreetMap")),
@@ -82,25 +93,28 @@ export class Settings {
     );
     // A click beside the dialog closes it.
     this.dialog.addEventListener("click", (event) => event.target === this.dialog && this.dialog.close());
-    model.addEventListener("change", () => this.dialog.open && void this.refresh());
+    model.addEventListener("change", () => this.dialog.open && this.follow());
   }
 
   open(): void {
     this.dialog.showModal();
-    void this.refresh();
+    this.shown = null;
+    this.follow();
+  }
+
+  /** Says how far the model is; the choice is listed anew only when it is something else that it is doing. */
+  private follow(): void {
+    const { state } = this.model;
+    this.bar.hidden = state.kind !== "loading";
+    if (state.kind === "loading") this.computes.textContent = advance(state, this.bar);
+    else this.computes.textContent = state.kind === "ready" ? `Computes on: ${backend(state.status)}.` : state.message;
+    if (state.kind !== this.shown) void this.refresh();
   }
 
   private async refresh(): Promise<void> {
     const { state } = this.model;
-    const loaded = state.kind === "ready" ? state.status.bundle : null;
-    this.computes.textContent =
-      state.kind === "ready"
-        ? `Computes on: ${backend(state.status)}.`
-        : state.kind === "failed"
-          ? state.message
-          : state.total
-            ? `Fetching: ${size(state.received)} of ${size(state.total)}.`
-            : "Loading.";
+    this.shown = state.kind;
+    const taken = state.kind === "ready" ? state.status.bundle : state.kind === "loading" ? state.name : null;
     try {
       const bundles = await this.model.bundles();
       const legend = el("legend", { class: "unseen" }, "Model");
@@ -108,7 +122,7 @@ export class Settings {
         legend,
         ...bundles.map(({ name, version, bytes, cached }) => {
           const radio = el("input", { type: "radio", name: "model", value: name, change: () => this.use(name) });
-          radio.checked = name === (loaded ?? this.model.chosen);
+          radio.checked = name === taken;
           radio.disabled = state.kind === "loading";
           const kept = cached ? "on this device" : `${size(bytes)} to fetch`;
           return el(
