@@ -25,7 +25,7 @@ export function totals(game: Played[]): { player: number; model: number } {
 }
 
 /** Some of all, in an order of chance; `chance` gives numbers in [0, 1). */
-export function draw<T>(all: T[], count: number, chance: () => number = Math.random): T[] {
+export function deal<T>(all: T[], count: number, chance: () => number = Math.random): T[] {
   const rest = [...all];
   const drawn: T[] = [];
   while (drawn.length < count && rest.length) drawn.push(...rest.splice(Math.floor(chance() * rest.length), 1));

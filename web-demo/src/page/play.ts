@@ -5,7 +5,7 @@ import { formatCount, formatDistance } from "../arena/geometry";
 import type { Answer, Point } from "../engine/types";
 import { bar, creditLine, point } from "./answer";
 import type { Mark } from "./draw";
-import { draw, ROUNDS_A_GAME, totals, verdict, type Played, type Score } from "./game";
+import { deal, ROUNDS_A_GAME, totals, verdict, type Played, type Score } from "./game";
 import type { Model } from "./model";
 import { gallery, picker, release, viewOf, type View } from "./pictures";
 import { fetchViews, ROUNDS, type Credit } from "./rounds";
@@ -80,7 +80,7 @@ export class Play {
   }
 
   private places(): Riddle[] {
-    return draw(ROUNDS, ROUNDS_A_GAME).map((round) => ({
+    return deal(ROUNDS, ROUNDS_A_GAME).map((round) => ({
       name: round.name,
       truth: round.truth,
       pictures: () => fetchViews(round),
@@ -92,7 +92,7 @@ export class Play {
     const turn = ++this.turn;
     const all = await Promise.all(files.map(async (file) => ({ file, truth: await placeIn(file) })));
     if (turn !== this.turn) return;
-    const riddles = draw(all, all.length).flatMap(({ file, truth }): Riddle[] =>
+    const riddles = deal(all, all.length).flatMap(({ file, truth }): Riddle[] =>
       truth ? [{ name: file.name, truth, pictures: () => Promise.resolve([file]), credit: null }] : [],
     );
     if (!riddles.length) {

@@ -1,5 +1,7 @@
+// The page's pure parts: words, rules of the game, credits, places.
+
 import { expect, it } from "vitest";
-import { draw, totals, verdict, type Played } from "./game";
+import { deal, totals, verdict, type Played } from "./game";
 import { readCredit } from "./rounds";
 import { isPlace } from "./truth";
 import { backend, duration, odds, percent, sureness } from "./words";
@@ -16,9 +18,9 @@ it("writes shares, times and what computes", () => {
   expect(backend({ bundle: "pocket", backend: "wasm-threads", threads: 4, note: null })).toBe("processor, 4 threads");
 });
 
-it("draws rounds by chance, none twice", () => {
-  expect(draw([1, 2, 3, 4], 3, () => 0)).toEqual([1, 2, 3]);
-  expect(draw([1, 2, 3, 4], 9, () => 0.99).sort()).toEqual([1, 2, 3, 4]);
+it("deals rounds by chance, none twice", () => {
+  expect(deal([1, 2, 3, 4], 3, () => 0)).toEqual([1, 2, 3]);
+  expect(deal([1, 2, 3, 4], 9, () => 0.99).sort()).toEqual([1, 2, 3, 4]);
 });
 
 it("adds a game up", () => {
