@@ -197,7 +197,7 @@ fn numbers(tensor: &TensorView<'_>) -> Option<Vec<f32>> {
     numbers.iter().all(|x| x.is_finite()).then_some(numbers)
 }
 
-fn floats(bytes: &[u8]) -> Vec<f32> {
+pub(crate) fn floats(bytes: &[u8]) -> Vec<f32> {
     bytes.chunks_exact(4).map(|x| f32::from_le_bytes([x[0], x[1], x[2], x[3]])).collect()
 }
 

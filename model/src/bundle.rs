@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::adapter;
 use crate::cells::CellTable;
 use crate::error::{Error, Result};
 use crate::posterior::Posterior;
 use crate::preprocess::Preprocess;
+use crate::{activations, adapter, whole};
 
 /// The contents of `bundle.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -89,10 +89,10 @@ impl EncoderPaths {
     ///
     /// # Errors
     /// When a file cannot be read or they do not belong together.
-    pub fn read(&self) -> Result<Vec<u8>> {
-        let network = read(&self.network)?;
-        let Some(adapter) = &self.adapter else { return Ok(network) };
-        adapter::merge(&network, &read(adapter)?).map_err(|why| Error::file(&self.network, why, SETUP))
+    pub fn read(&self, activations: Activations) -> Result<Vec<u8>> {
+        let adapter = self.adapter.as_deref().map(read).transpose()?;
+        let network = activations.of(read(&self.network)?, adapter.as_deref());
+        network.map_err(|why| Error::file(&self.network, why, SETUP))
     }
 }
 
@@ -112,9 +112,26 @@ pub enum Activations {
     AsWritten,
     /// Each token on its own; see [`crate::activations::per_token`].
     PerToken,
+    /// As the file says it, and where it computes with floats before, all sums are exact; see [`crate::whole`].
+    Whole,
 }
 
 impl Activations {
+    /// The network (the bytes of an ONNX file) with its adapter merged and its activations scaled so.
+    ///
+    /// # Errors
+    /// When they do not belong together, or it is not a network of that kind; says why.
+    pub fn of(self, mut network: Vec<u8>, adapter: Option<&[u8]>) -> std::result::Result<Vec<u8>, String> {
+        if let Some(adapter) = adapter {
+            network = adapter::merge(&network, adapter)?;
+        }
+        match self {
+            Self::AsWritten => Ok(network),
+            Self::PerToken => activations::per_token(&network),
+            Self::Whole => whole::exact(&network),
+        }
+    }
+
     fn is_as_written(&self) -> bool {
         *self == Self::AsWritten
     }

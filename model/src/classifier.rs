@@ -11,7 +11,6 @@ use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{OutputSelector, RunOptions, Session};
 use ort::value::TensorRef;
 
-use crate::activations;
 use crate::bundle::{Activations, Bundle, EncoderFile, EncoderPaths};
 use crate::error::{Error, Result};
 use crate::preprocess::{self, Preprocess};
@@ -32,12 +31,9 @@ impl Encoder {
     /// # Errors
     /// When ONNX Runtime or a file cannot be loaded, or the network lacks the input or output it should have.
     pub fn load(paths: &EncoderPaths, file: EncoderFile, preprocess: Preprocess, workers: usize) -> Result<Self> {
-        let (path, mend, mut network) = (&paths.network, "fetch it again", paths.read()?);
-        if file.activations == Activations::PerToken {
-            network = activations::per_token(&network).map_err(|why| Error::file(path, why, mend))?;
-        }
+        let (path, network) = (&paths.network, paths.read(file.activations)?);
         // Scaled token by token it loses little by inexact products, and is a quarter faster with them.
-        let is_exact = file.activations == Activations::AsWritten;
+        let is_exact = file.activations != Activations::PerToken;
         let load = |_| session(path, &network, is_exact);
         let sessions: Vec<_> = (0..workers.max(1)).map(load).collect::<Result<_>>()?;
         let has = |outlets: &[ort::value::Outlet], name: &str| outlets.iter().any(|outlet| outlet.name() == name);

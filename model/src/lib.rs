@@ -25,6 +25,7 @@ pub mod runtime;
 pub mod score;
 #[cfg(feature = "wasm")]
 pub mod wasm;
+pub mod whole;
 
 pub use bundle::Bundle;
 pub use cells::CellTable;

@@ -4,7 +4,10 @@
 //! floats (little-endian) or UTF-8 JSON when the function returned 0, a sentence on what was wrong when it returned 1.
 //! Both stay valid until the next call. One instance serves one caller; a trap leaves it unusable.
 
-#![allow(unsafe_code, reason = "names that a page can call must be exported unmangled; nothing here is unsafe otherwise")]
+#![allow(
+    unsafe_code,
+    reason = "names that a page can call must be exported unmangled; nothing here is unsafe otherwise"
+)]
 
 use std::cell::RefCell;
 use std::io::Cursor;
@@ -21,8 +24,8 @@ use crate::bundle::{Bundle, Manifest};
 use crate::decide::{Answer, RadiusKm, top_countries};
 use crate::latlng::LatLng;
 use crate::posterior::Posterior;
+use crate::preprocess;
 use crate::score::MapScale;
-use crate::{activations, adapter, preprocess};
 
 /// Cells less likely than this are not told.
 const LEAST_P: f64 = 1e-4;
@@ -190,15 +193,13 @@ pub extern "C" fn score(lat: f64, lng: f64, true_lat: f64, true_lng: f64, scale_
     })
 }
 
-/// The encoder as it is computed: inputs the downloaded network and its adapter (empty when it has none).
+/// The open bundle's encoder as it is computed: inputs the network's file and its adapter's (empty when it has none).
 #[unsafe(no_mangle)]
-pub extern "C" fn encoder(per_token: u32) -> u32 {
+pub extern "C" fn encoder() -> u32 {
     answer_with(|state| {
-        let [mut network, adapter] = std::mem::take(&mut state.inputs);
-        if !adapter.is_empty() {
-            network = adapter::merge(&network, &adapter)?;
-        }
-        if per_token != 0 { activations::per_token(&network) } else { Ok(network) }
+        let activations = state.bundle()?.manifest.encoder.activations;
+        let [network, adapter] = std::mem::take(&mut state.inputs);
+        activations.of(network, Some(adapter.as_slice()).filter(|adapter| !adapter.is_empty()))
     })
 }
 
@@ -272,7 +273,9 @@ impl Said {
             country: answer.place.country,
             expected_score: answer.pin.expected_score,
             radius_km: answer.radius_km(),
-            countries: countries.map(|(country, p)| CountryShare { iso2: country.iso2, name: country.name, p }).collect(),
+            countries: countries
+                .map(|(country, p)| CountryShare { iso2: country.iso2, name: country.name, p })
+                .collect(),
             region50: region(0.5),
             region90: region(0.9),
             place: answer.place.description,

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use landfall_model::bundle::EncoderFile;
+use landfall_model::bundle::{Activations, EncoderFile};
 use landfall_model::classifier::Encoder;
 
 use crate::embed::EncoderSpec;
@@ -35,7 +35,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     let spec = EncoderSpec::read(&args.encoder)?;
     let source = spec.encoder.locate(args.encoder.parent().unwrap_or(Path::new(".")))?;
-    let network = source.read()?;
+    let network = source.read(Activations::AsWritten)?;
     let named = || source.network.display().to_string();
     let network = onnx::cut(&network, &args.after, onnx::TOKENS).with_context(named)?;
     let encoder = EncoderFile { output: onnx::TOKENS.into(), ..spec.encoder };

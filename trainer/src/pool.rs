@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use burn::module::Module;
 use burn::optim::{AdamWConfig, GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Tensor, TensorData};
-use landfall_model::bundle::{EncoderFile, EncoderPaths};
+use landfall_model::bundle::{Activations, EncoderFile, EncoderPaths};
 use landfall_model::classifier::Encoder;
 use landfall_model::preprocess::Preprocess;
 use rand::SeedableRng;
@@ -103,7 +103,7 @@ pub fn run(args: &Args) -> Result<()> {
     if std::path::absolute(&source.network)? == std::path::absolute(args.out.join("encoder.onnx"))? {
         bail!("{} holds the encoder that is read; choose another --out", args.out.display());
     }
-    let network = source.read()?;
+    let network = source.read(Activations::AsWritten)?;
     let width = args.width as usize;
     if !spec.encoder.dim.is_multiple_of(width) {
         bail!(

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use burn::tensor::{Device, Tensor, TensorData};
 use image::RgbImage;
 use indicatif::{ProgressBar, ProgressStyle};
+use landfall_model::bundle::Activations;
 use landfall_model::classifier::Encoder;
 
 use crate::embed::EncoderSpec;
@@ -84,7 +85,8 @@ pub fn run(args: &Args) -> Result<()> {
     // Under another name until it is found good enough.
     let file = args.out.join("candidate.onnx");
     files::write(&file, &bytes)?;
-    let whole = spec.clone().of_file(&file)?;
+    let mut whole = spec.clone().of_file(&file)?;
+    whole.encoder.activations = Activations::Whole;
     let cosine = cosine((&source, &spec), (&file, &whole), &chosen)?;
     eprintln!("embeddings of {wanted} pictures have a mean cosine of {cosine:.4} to those of {}", source.display());
     if cosine.is_nan() || cosine < args.cosine {

@@ -29,7 +29,9 @@ pub(crate) fn set_up(root: &Path) -> Result<()> {
     let dist = folder.join("dist");
     // An interrupted build leaves a folder that is new but not whole.
     let whole = dist.join("arena.html").is_file();
-    if !whole || !is_current(newest(&dist, &[])?, newest(&folder, &MADE)?) {
+    let bundle = root.join("model/bundles/pocket"); // the build has a copy of it
+    let sources = newest(&folder, &MADE)?.max(newest(&bundle, &[])?);
+    if !whole || !is_current(newest(&dist, &[])?, sources) {
         if !checked {
             check_tools()?;
         }

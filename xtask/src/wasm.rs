@@ -100,7 +100,8 @@ fn sources(root: &Path) -> Result<String> {
         hash.update(format!("{name} {}\n", bytes.len()));
         hash.update(bytes);
     }
-    let text = |file: &Path| std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()));
+    let text =
+        |file: &Path| std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()));
     let (manifest, lock) = (text(&model.join("Cargo.toml"))?, text(&root.join("Cargo.lock"))?);
     for package in locked(&manifest, &lock)? {
         hash.update(package + "\n");
@@ -138,8 +139,10 @@ struct Package {
 fn locked(manifest: &str, lock: &str) -> Result<BTreeSet<String>> {
     let manifest: Manifest = toml::from_str(manifest).context("a Cargo.toml cannot be read")?;
     let lock: Lock = toml::from_str(lock).context("Cargo.lock cannot be read")?;
-    let is_needed = |(_, entry): &(&String, &toml::Value)| !entry.get("optional").is_some_and(|o| o.as_bool() == Some(true));
-    let mut wanted: Vec<String> = manifest.dependencies.iter().filter(is_needed).map(|(name, _)| name.clone()).collect();
+    let is_needed =
+        |(_, entry): &(&String, &toml::Value)| !entry.get("optional").is_some_and(|o| o.as_bool() == Some(true));
+    let mut wanted: Vec<String> =
+        manifest.dependencies.iter().filter(is_needed).map(|(name, _)| name.clone()).collect();
     let mut seen = BTreeSet::new();
     while let Some(dependency) = wanted.pop() {
         // `name`, or `name version` where the lock has several.

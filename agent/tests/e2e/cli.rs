@@ -55,7 +55,8 @@ fn locate_says_of_the_fixtures_what_is_written_down() {
     for (said, written) in said.lines().zip(written.lines()) {
         let [said, written]: [Value; 2] = [said, written].map(|line| serde_json::from_str(line).unwrap());
         assert_eq!((&said["image"], &said["bundle"]), (&written["image"], &written["bundle"]));
-        let place = |answer: &Value| LatLng::new(answer["lat"].as_f64().unwrap(), answer["lng"].as_f64().unwrap()).unwrap();
+        let place =
+            |answer: &Value| LatLng::new(answer["lat"].as_f64().unwrap(), answer["lng"].as_f64().unwrap()).unwrap();
         assert!(place(&said).distance_m(place(&written)) < 1000.0, "{said} {written}");
         for (a, b) in said["top"].as_array().unwrap().iter().zip(written["top"].as_array().unwrap()) {
             let apart = (a["p"].as_f64().unwrap() / b["p"].as_f64().unwrap()).ln().abs();

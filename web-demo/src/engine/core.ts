@@ -16,7 +16,7 @@ interface Exports {
   embedding(): number;
   answer(): number;
   score(lat: number, lng: number, trueLat: number, trueLng: number, scaleM: number): number;
-  encoder(perToken: number): number;
+  encoder(): number;
   hash(): number;
   digest(): number;
 }
@@ -89,9 +89,9 @@ export class Core {
     return json(this.#call("score", [], lat, lng, trueLat, trueLng, scaleM));
   }
 
-  /** The encoder as it is computed, from the downloaded file and its adapter. Takes memory that stays taken. */
-  encoder(network: Uint8Array, adapter: Uint8Array | undefined, perToken: boolean): Uint8Array<ArrayBuffer> {
-    return this.#call("encoder", adapter ? [network, adapter] : [network], Number(perToken));
+  /** The open bundle's encoder as it is computed, from the downloaded file and that of its adapter. */
+  encoder(network: Uint8Array, adapter: Uint8Array | undefined): Uint8Array<ArrayBuffer> {
+    return this.#call("encoder", adapter ? [network, adapter] : [network]);
   }
 
   /** Lower-case hexadecimal sha256. */

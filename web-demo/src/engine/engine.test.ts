@@ -25,7 +25,7 @@ beforeEach(() => {
 /** `kind: message` of the error, or `null`. */
 async function load(page: Page): Promise<string | null> {
   return page.evaluate(async () => {
-    globalThis.engine ??= globalThis.createEngine();
+    globalThis.engine ??= globalThis.createEngine({ backend: "wasm" });
     return globalThis.engine.load("pocket", () => undefined).then(() => null, (error) => `${error.kind}: ${error.message}`);
   });
 }
@@ -149,11 +149,14 @@ it("fetches a model anew that was spoilt in the storage, and says when the serve
       const bytes = new Uint8Array(await (await store.match(key))!.arrayBuffer());
       bytes[1_000_000]! ^= 1;
       await store.put(key, new Response(bytes));
+      await store.put(key.url.replace(sha256, "0".repeat(64)), new Response(bytes));
     }, ENCODER.sha256);
   await spoil();
   const again = (await served.open(context)).page;
   expect(await load(again)).toBeNull();
   expect([asked("encoder.onnx"), asked("head.onnx")]).toEqual([2, 1]);
+  const kept = await again.evaluate(async () => (await (await caches.open("landfall-models")).keys()).map(({ url }) => url));
+  expect(kept.length, "what no bundle needs is gone").toBe(4);
   expect(await locate(again, PHOTO)).toHaveProperty("place");
 
   await spoil();
@@ -188,6 +191,55 @@ it("works without room in the storage and says so", { timeout: 60_000 }, async (
   });
   expect(status.note).toMatch(/no room for the model: it works now/);
   expect(await locate(page, PHOTO)).toHaveProperty("place");
+  await context.close();
+});
+
+/** LANDFALL_INFERENCES=500 for the long run. */
+it("keeps its memory flat", { timeout: 1_200_000 }, async () => {
+  const { page, context } = await served.open();
+  await load(page);
+  const many = Number(process.env["LANDFALL_INFERENCES"] ?? 40);
+  const megabytes = await page.evaluate(async ([photo, many]) => {
+    type Measuring = { measureUserAgentSpecificMemory(): Promise<{ bytes: number }> };
+    const measure = async () => (await (performance as unknown as Measuring).measureUserAgentSpecificMemory()).bytes / 1e6;
+    const blob = await (await fetch(photo)).blob();
+    const answer = async (times: number) => {
+      for (let i = 0; i < times; i++) await globalThis.engine.locate([i % 2 ? blob : await createImageBitmap(blob)]);
+    };
+    await answer(10);
+    const before = await measure();
+    await answer(many);
+    return [before, await measure()] as const;
+  }, [PHOTO, many] as const);
+  console.log(`memory before and after ${many} inferences: ${megabytes.map((mb) => mb.toFixed(1)).join(" and ")} MB`);
+  expect(megabytes[1] - megabytes[0]).toBeLessThan(8);
+  await context.close();
+});
+
+it("works at an address that browsers do not trust, and keeps nothing", { timeout: 60_000 }, async () => {
+  const { page, context } = await served.open(undefined, false);
+  expect(await page.evaluate(() => [isSecureContext, "caches" in globalThis])).toEqual([false, false]);
+  const status = await page.evaluate(() => {
+    globalThis.engine = globalThis.createEngine();
+    return globalThis.engine.load("pocket", () => undefined);
+  });
+  expect(status.note).toMatch(/keeps nothing for this page/);
+  expect(await locate(page, PHOTO)).toMatchObject({ place: "near Rome, Italy" });
+  await context.close();
+});
+
+it("answers with threads what it answers without", { timeout: 60_000 }, async () => {
+  const { page, context } = await served.open();
+  const [status, threads, one] = await page.evaluate(async (photo) => {
+    const blob = await (await fetch(photo)).blob();
+    const [many, single] = (["wasm-threads", "wasm"] as const).map((backend) => globalThis.createEngine({ backend }));
+    const status = await many!.load("pocket", () => undefined);
+    await single!.load("pocket", () => undefined);
+    return [status, await many!.locate([blob]), await single!.locate([blob])] as const;
+  }, PHOTO);
+  expect(status.backend).toBe("wasm-threads");
+  expect(status.threads).toBeGreaterThan(1);
+  expect({ ...threads, ms: null }).toEqual({ ...one, ms: null });
   await context.close();
 });
 

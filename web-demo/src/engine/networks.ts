@@ -15,7 +15,7 @@ const MOST_THREADS = 4;
 /** What this browser can compute with, best first. */
 export async function backends(): Promise<Backend[]> {
   const gpu = (await hasGpu()) ? (["webgpu"] as const) : [];
-  const threads = globalThis.crossOriginIsolated && cores() > 1 ? (["wasm-threads"] as const) : [];
+  const threads = globalThis.crossOriginIsolated && spareCores() > 1 ? (["wasm-threads"] as const) : [];
   return [...gpu, ...threads, "wasm"];
 }
 
@@ -28,8 +28,9 @@ async function hasGpu(): Promise<boolean> {
   return !!adapter && !adapter.info?.isFallbackAdapter;
 }
 
-function cores(): number {
-  return Math.min(MOST_THREADS, globalThis.navigator?.hardwareConcurrency ?? 1);
+/** Cores for threads; one is left to the page and to what else runs, since threads that wait for each other spin. */
+function spareCores(): number {
+  return Math.min(MOST_THREADS, navigator.hardwareConcurrency - 1);
 }
 
 async function runtime(backend: Backend): Promise<typeof Ort> {
@@ -37,7 +38,7 @@ async function runtime(backend: Backend): Promise<typeof Ort> {
   const [mjs, wasm] = backend === "webgpu" ? [gpuGlue, gpuWasm] : [plainGlue, plainWasm];
   ort.env.logLevel = "error";
   ort.env.wasm.wasmPaths = { mjs: new URL(mjs, import.meta.url).href, wasm: new URL(wasm, import.meta.url).href };
-  ort.env.wasm.numThreads = backend === "wasm-threads" ? cores() : 1;
+  ort.env.wasm.numThreads = backend === "wasm-threads" ? Math.max(2, spareCores()) : 1;
   return ort;
 }
 

@@ -9,8 +9,6 @@ import { EngineError, type Progress } from "./types";
 const STORE = "landfall-models";
 /** Bytes after which a part is stored. */
 const PART = 4 << 20;
-/** So often in a row a download may break off and go on, as long as something came. */
-const TRIES = 3;
 
 type Bytes = Uint8Array<ArrayBuffer>;
 export type Report = (progress: Progress) => void;
@@ -85,6 +83,21 @@ export class ModelStore {
     });
   }
 
+  /** Forgets files of bundles that were replaced by newer ones. */
+  async tidy(): Promise<void> {
+    const store = await open();
+    const keys = (await store?.keys()) ?? [];
+    const needed = new Set<string>();
+    for (const key of keys.filter(({ url }) => url.endsWith("/bundle.json"))) {
+      const manifest = parseManifest((await (await store?.match(key))?.text()) ?? "");
+      for (const { sha256 } of manifest ? filesOf(manifest) : []) needed.add(sha256);
+    }
+    for (const key of keys) {
+      const sha256 = /\/sha256\/([0-9a-f]{64})/.exec(key.url)?.[1];
+      if (sha256 && !needed.has(sha256)) await store?.delete(key);
+    }
+  }
+
   async clear(): Promise<void> {
     try {
       if (globalThis.caches) await caches.delete(STORE);
@@ -103,17 +116,20 @@ export class ModelStore {
       arrived.push(new Uint8Array(await stored.arrayBuffer()));
     }
     const tell = (total: number) => report({ file: file.file, received: arrived.length, total, cached: false });
-    for (let tries = TRIES; ; ) {
+    for (;;) {
       const before = arrived.length;
       const { total, whole } = await this.#receive(address, arrived, tell, async (from) => {
+        if (from === 0) {
+          await forgetParts(store, key); // of before, when the server began anew
+          part = 0;
+        }
         // What came is kept as it comes; when that fails it is only not there to go on from.
         const kept = await put(store, partOf(key, part), arrived.bytes.slice(from));
         if (kept) part++;
         return kept;
       });
       if (whole) return arrived.bytes;
-      tries = arrived.length > before ? TRIES : tries - 1;
-      if (tries > 0 && arrived.length > before) continue;
+      if (arrived.length > before) continue; // as long as something comes
       const [have, all] = [arrived.length, Math.max(total, file.bytes ?? 0)].map((bytes) => (bytes / 1e6).toFixed(1));
       throw have === "0.0" ? unreachable(`The model's ${file.file}`) : brokenOff(file.file, have ?? "", all ?? "");
     }

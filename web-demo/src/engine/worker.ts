@@ -1,5 +1,5 @@
 // The engine's worker: one call after the other, so that the page stays free and the networks have one user.
-import { type BundleFile, damaged } from "./bundle";
+import type { BundleFile } from "./bundle";
 import { Core, type Opened, Refused } from "./core";
 import type { Call, Reply, Request, Setup } from "./messages";
 import { Networks, backends } from "./networks";
@@ -13,7 +13,6 @@ const WORLD_SCALE_M = 14_916_862;
 
 /** A bundle that is ready to answer. */
 interface Loaded {
-  name: BundleName;
   core: Core;
   opened: Opened;
   networks: Networks;
@@ -52,6 +51,7 @@ class Answerer {
   }
 
   async #load(name: BundleName, report: Report): Promise<Status> {
+    this.#store.note = null;
     const found = await this.#store.manifest(name);
     if (!found) throw new EngineError("network", `This page's server does not offer the model "${name}": choose another one.`);
     const { manifest } = found;
@@ -60,16 +60,16 @@ class Answerer {
       const file = (of: BundleFile) => this.#store.file(name, of, report);
       const core = await this.#core();
       const cells = await file(manifest.cells);
-      const opened = opening(core, found.bytes, cells);
+      const opened = used(() => core.open(found.bytes, cells));
       const head = await file(manifest.head);
       const { adapter, activations } = manifest.encoder;
       const learned = adapter && (await file(adapter));
-      let encoder = await file(manifest.encoder);
-      const perToken = activations === "per-token";
-      if (learned || perToken) encoder = rewritten(await this.#core(), encoder, learned, perToken);
-      const networks = await this.#networks(perToken, encoder, head, opened);
+      const downloaded = await file(manifest.encoder);
+      const encoder = used(() => core.encoder(downloaded, learned));
+      const networks = await this.#networks(activations !== undefined, encoder, head, opened);
       await this.#loaded?.networks.release();
-      this.#loaded = { name, core, opened, networks };
+      this.#loaded = { core, opened, networks };
+      await this.#store.tidy().catch(() => undefined); // it can be done another time
     }
     const { backend, threads } = this.#loaded!.networks;
     return { bundle: name, backend, threads, note: this.#store.note };
@@ -148,19 +148,13 @@ async function compiled(address: URL): Promise<WebAssembly.Module> {
   return WebAssembly.compile(bytes);
 }
 
-function opening(core: Core, manifest: Uint8Array, cells: Uint8Array): Opened {
+/** What the core makes of a bundle's files, whose bytes are right by now. */
+function used<T>(make: () => T): T {
   try {
-    return core.open(manifest, cells);
+    return make();
   } catch (error) {
-    throw error instanceof Refused ? damaged(error.message) : error;
-  }
-}
-
-function rewritten(core: Core, encoder: Uint8Array, adapter: Uint8Array | undefined, perToken: boolean) {
-  try {
-    return core.encoder(encoder, adapter, perToken);
-  } catch (error) {
-    throw error instanceof Refused ? damaged(`encoder ${error.message}`) : error;
+    if (!(error instanceof Refused)) throw error;
+    throw new EngineError("corrupt", `The model is not one that this page knows (${error.message}): load the page again for a newer one.`);
   }
 }
 

@@ -11,6 +11,8 @@ import config from "../../../vite.config.ts";
 
 const ROOT = resolve(import.meta.dirname, "../../..");
 const REPOSITORY = resolve(ROOT, "..");
+/** A name for this machine that browsers do not trust as they trust localhost. */
+const INSECURE = "insecure.test";
 const TYPES: Record<string, string> = {
   ".html": "text/html",
   ".js": "text/javascript",
@@ -57,15 +59,16 @@ export class Served {
     return new Served(folder, server);
   }
 
-  /** A page with the engine, in a profile of its own; `other` opens a second tab of the same profile. */
-  async open(context?: BrowserContext): Promise<{ page: Page; context: BrowserContext }> {
+  /** A page with the engine, in a profile of its own or as another tab of the one that is given. */
+  async open(context?: BrowserContext, isSecure = true): Promise<{ page: Page; context: BrowserContext }> {
     this.#browser ??= await chromium.launch({
       executablePath: process.env["LANDFALL_CHROMIUM"] ?? "/usr/bin/chromium",
-      args: ["--no-sandbox", "--enable-precise-memory-info", "--js-flags=--expose-gc"],
+      args: ["--no-sandbox", "--enable-blink-features=ForceEagerMeasureMemory", `--host-resolver-rules=MAP ${INSECURE} 127.0.0.1`],
     });
     const profile = context ?? (await this.#browser.newContext());
     const page = await profile.newPage();
-    await page.goto(`${this.origin}/src/engine/testing/harness.html`);
+    const origin = isSecure ? this.origin : this.origin.replace("localhost", INSECURE);
+    await page.goto(`${origin}/src/engine/testing/harness.html`);
     return { page, context: profile };
   }
 

@@ -1,0 +1,205 @@
+//! Networks whose every sum is exact, so that all processors and runtimes give the same embedding.
+//!
+//! A network that rounds its activations to bytes repeats to the last bit where its sums are integers. Where it
+//! convolves floats before that, each processor adds them in another order: one activation in a million then falls on
+//! the other side of a rounding, and what follows differs by as much as rounding to bytes costs. But weights that are
+//! bytes times a step need no float sums: with the activations on a fine enough grid too, all products and sums are
+//! whole numbers below 2²⁴, which floats hold exactly in whatever order they are added.
+
+use std::collections::{HashMap, HashSet};
+
+use prost::{DecodeError, Message};
+
+use crate::adapter::floats;
+use crate::onnx::raw::{GRAPH_INITIALIZER, GRAPH_NODE, MODEL_GRAPH, fields, write};
+use crate::onnx::{ATTRIBUTE_INT, ATTRIBUTE_INTS, INT8, Node, TensorProto, node, tensor};
+
+/// Whole numbers up to this are floats.
+const EXACT: f64 = (1 << 24) as f64;
+/// Largest pixel, after normalisation, that is counted with.
+const LARGEST_PIXEL: f32 = 8.0;
+/// Largest activation that is counted with where nothing clips them. A larger one is computed too, perhaps not exactly.
+const LARGEST: f32 = 32.0;
+
+/// The same network (the bytes of an ONNX file) with exact sums in the convolutions whose weights are bytes that are
+/// cast and multiplied by a step for each output.
+///
+/// # Errors
+/// When the bytes are no ONNX network, or such a convolution is of a kind that this does not know; says why.
+pub fn exact(network: &[u8]) -> Result<Vec<u8>, String> {
+    let damaged = |e: DecodeError| format!("is no ONNX network ({e})");
+    let mut rewritten = Vec::with_capacity(network.len() + (1 << 16));
+    for field in fields(network).map_err(damaged)? {
+        if field.tag == MODEL_GRAPH {
+            write(MODEL_GRAPH, &graph(field.payload)?, &mut rewritten);
+        } else {
+            rewritten.extend_from_slice(field.whole);
+        }
+    }
+    Ok(rewritten)
+}
+
+fn graph(bytes: &[u8]) -> Result<Vec<u8>, String> {
+    let damaged = |e: DecodeError| format!("is no ONNX network ({e})");
+    let fields = fields(bytes).map_err(damaged)?;
+    let mut known = Known::default();
+    for field in &fields {
+        if field.tag == GRAPH_NODE {
+            let node = Node::decode(field.payload).map_err(damaged)?;
+            known.makers.extend(node.output.clone().into_iter().map(|output| (output, node.clone())));
+        } else if field.tag == GRAPH_INITIALIZER {
+            let tensor = TensorProto::decode(field.payload).map_err(damaged)?;
+            known.tensors.insert(tensor.name.clone(), tensor);
+        }
+    }
+    let mut rewritten = Vec::with_capacity(bytes.len() + (1 << 16));
+    let mut replaced = HashSet::new();
+    for field in fields.iter().filter(|field| field.tag == GRAPH_NODE) {
+        let node = Node::decode(field.payload).map_err(damaged)?;
+        match known.exact(&node)? {
+            Some((nodes, tensors)) => {
+                nodes.iter().for_each(|node| write(GRAPH_NODE, &node.encode_to_vec(), &mut rewritten));
+                tensors.iter().for_each(|tensor| write(GRAPH_INITIALIZER, &tensor.encode_to_vec(), &mut rewritten));
+                replaced.extend(tensors.into_iter().map(|tensor| tensor.name));
+            }
+            None => rewritten.extend_from_slice(field.whole),
+        }
+    }
+    for field in fields.iter().filter(|field| field.tag != GRAPH_NODE) {
+        let is_replaced = field.tag == GRAPH_INITIALIZER
+            && TensorProto::decode(field.payload).is_ok_and(|tensor| replaced.contains(&tensor.name));
+        if !is_replaced {
+            rewritten.extend_from_slice(field.whole);
+        }
+    }
+    Ok(rewritten)
+}
+
+/// What a graph holds, by name.
+#[derive(Default)]
+struct Known {
+    /// The node that makes a tensor.
+    makers: HashMap<String, Node>,
+    tensors: HashMap<String, TensorProto>,
+}
+
+impl Known {
+    /// What stands in the place of a node, and its tensors; `None` when it stays.
+    fn exact(&self, conv: &Node) -> Result<Option<(Vec<Node>, Vec<TensorProto>)>, String> {
+        let maker = |name: &String, op: &str| self.makers.get(name).filter(|node| node.op_type == op);
+        let weights = conv.input.get(1).filter(|_| conv.op_type == "Conv").and_then(|weights| maker(weights, "Mul"));
+        let Some(Node { input: factors, .. }) = weights else { return Ok(None) };
+        let Some(cast) = factors.first().and_then(|whole| maker(whole, "Cast")) else { return Ok(None) };
+        let strange = || format!("its convolution `{}` is of a kind whose sums cannot be made exact", conv.name);
+        let tensor_of = |name: Option<&String>| name.and_then(|name| self.tensors.get(name)).ok_or_else(strange);
+        let (bytes, steps, shifts) =
+            (tensor_of(cast.input.first())?, tensor_of(factors.get(1))?, tensor_of(conv.input.get(2))?);
+        let ([input, _, bias], [output]) = (conv.input.as_slice(), conv.output.as_slice()) else {
+            return Err(strange());
+        };
+        let outputs = bytes.dims.first().and_then(|dim| usize::try_from(*dim).ok()).unwrap_or_default();
+        let (steps, shifts) = (floats(&steps.raw_data), floats(&shifts.raw_data));
+        if bytes.data_type != INT8
+            || outputs == 0
+            || bytes.dims.len() != 4
+            || bytes.raw_data.len() % outputs != 0
+            || (steps.len(), shifts.len()) != (outputs, outputs)
+            || conv.attribute.iter().any(|attribute| ![ATTRIBUTE_INT, ATTRIBUTE_INTS].contains(&attribute.kind))
+        {
+            return Err(strange());
+        }
+        let sum = |weights: &[u8]| weights.iter().map(|byte| f64::from(byte.cast_signed()).abs()).sum::<f64>();
+        let largest_sum = bytes.raw_data.chunks_exact(bytes.raw_data.len() / outputs).map(sum).fold(1.0, f64::max);
+        let grid = libm::exp2(libm::floor(libm::log2(EXACT / (f64::from(self.largest(input)) * largest_sum)))) as f32;
+
+        let name = |what: &str| format!("{output}_{what}");
+        let each = [1, outputs as i64, 1, 1];
+        let units: Vec<f32> = steps.iter().map(|step| step / grid).collect();
+        let tensors = vec![
+            tensor(&name("grid"), &[], &[grid]),
+            tensor(&name("unit"), &each, &units),
+            tensor(bias, &each, &shifts),
+        ];
+        let mut whole_sums = conv.clone();
+        whole_sums.input = vec![name("on_grid"), factors[0].clone()];
+        whole_sums.output = vec![name("sums")];
+        whole_sums.name = format!("make_{}", name("sums"));
+        // The second rounding changes nothing: it keeps runtimes from drawing what follows into the convolution.
+        let nodes = vec![
+            node("Mul", &[input, &name("grid")], &name("in_steps"), Vec::new()),
+            node("Round", &[&name("in_steps")], &name("on_grid"), Vec::new()),
+            whole_sums,
+            node("Round", &[&name("sums")], &name("whole_sums"), Vec::new()),
+            node("Mul", &[&name("whole_sums"), &name("unit")], &name("unshifted"), Vec::new()),
+            node("Add", &[&name("unshifted"), bias], output, Vec::new()),
+        ];
+        Ok(Some((nodes, tensors)))
+    }
+
+    /// The largest number that a tensor is expected to hold.
+    fn largest(&self, name: &str) -> f32 {
+        let Some(maker) = self.makers.get(name) else { return LARGEST_PIXEL };
+        let limit = |i: usize| self.tensors.get(maker.input.get(i)?).and_then(|tensor| floats(&tensor.raw_data).pop());
+        let clipped = limit(1).zip(limit(2)).filter(|_| maker.op_type == "Clip");
+        clipped.map_or(LARGEST, |(low, high)| low.abs().max(high.abs()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::onnx::{Attribute, Graph, Model, int};
+
+    /// A convolution of pixels by bytes (two outputs of one 1 × 1 weight each), as `landfall-train` writes it.
+    fn network(bytes: &[i8], attribute: Vec<Attribute>) -> Vec<u8> {
+        let stored = bytes.iter().map(|byte| byte.cast_unsigned()).collect();
+        let initializer = vec![
+            TensorProto { dims: vec![2, 1, 1, 1], data_type: INT8, name: "stored".into(), raw_data: stored },
+            tensor("steps", &[2, 1, 1, 1], &[0.5, 0.25]),
+            tensor("bias", &[2], &[1.0, -1.0]),
+        ];
+        let node = vec![
+            node("Cast", &["stored"], "whole", vec![int("to", 1)]),
+            node("Mul", &["whole", "steps"], "weights", Vec::new()),
+            node("Conv", &["pixels", "weights", "bias"], "sum", attribute),
+            node("Relu", &["sum"], "output", Vec::new()),
+        ];
+        let graph = Graph { node, initializer, ..Graph::default() };
+        Model { graph: Some(graph), ..Model::default() }.encode_to_vec()
+    }
+
+    #[test]
+    fn sums_stay_below_what_floats_hold() {
+        let rewritten = Model::decode(exact(&network(&[-100, 64], Vec::new())).unwrap().as_slice()).unwrap();
+        let graph = rewritten.graph.unwrap();
+        let ops: Vec<&str> = graph.node.iter().map(|node| node.op_type.as_str()).collect();
+        assert_eq!(ops, ["Cast", "Mul", "Mul", "Round", "Conv", "Round", "Mul", "Add", "Relu"]);
+        let names: HashSet<&str> = graph.node.iter().map(|node| node.name.as_str()).collect();
+        assert_eq!(names.len(), ops.len(), "runtimes want names that differ");
+        let numbers = |name: &str| {
+            let mut found = graph.initializer.iter().filter(|tensor| tensor.name == name);
+            let tensor = found.next().unwrap();
+            assert!(found.next().is_none(), "{name} is there twice");
+            (tensor.dims.clone(), floats(&tensor.raw_data))
+        };
+        let (_, grid) = numbers("sum_grid");
+        let largest = LARGEST_PIXEL * grid[0] * 100.0;
+        assert!(f64::from(largest) <= EXACT && f64::from(2.0 * largest) > EXACT, "{largest}");
+        assert_eq!(numbers("sum_unit"), (vec![1, 2, 1, 1], vec![0.5 / grid[0], 0.25 / grid[0]]));
+        assert_eq!(numbers("bias"), (vec![1, 2, 1, 1], vec![1.0, -1.0]));
+        assert_eq!(graph.node[4].input, ["sum_on_grid", "whole"]);
+    }
+
+    #[test]
+    fn what_is_not_known_is_said_or_left() {
+        let text = Attribute { name: "auto_pad".into(), kind: 3, ..Attribute::default() };
+        assert!(exact(&network(&[1, 2], vec![text])).unwrap_err().contains("make_sum"));
+        assert!(exact(&network(&[1], Vec::new())).unwrap_err().contains("make_sum"));
+        let whole = network(&[1, 2], Vec::new());
+        assert!(exact(&whole[..whole.len() / 2]).unwrap_err().contains("no ONNX network"));
+        let mut float = Model::decode(whole.as_slice()).unwrap();
+        float.graph.as_mut().unwrap().node.remove(1);
+        let float = float.encode_to_vec();
+        assert_eq!(Model::decode(exact(&float).unwrap().as_slice()).unwrap(), Model::decode(float.as_slice()).unwrap());
+    }
+}
