@@ -10,7 +10,7 @@ use toml::{Table, Value};
 use super::eyes::{Button, Frame, Picture, TileSeen};
 use super::turn::{self, Turns};
 use super::{Ground, Probe, eyes, says, ways_to};
-use crate::failure::{no, surroundings};
+use crate::failure::no;
 use crate::hands;
 use crate::map;
 use crate::map::projection::Projection;

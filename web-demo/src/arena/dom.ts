@@ -1,27 +1,18 @@
-// One helper to build elements.
+// The arena's elements: they carry what the page's structure has.
 
+import { el as element, type Attributes, type Child } from "../dom";
 import { carried } from "./structure";
 
-type Attributes = Record<string, string | boolean | ((event: Event) => void) | undefined>;
-type Child = Node | string | null | false;
-
-/**
- * An element with attributes (functions become listeners, `true` an empty attribute) and children. Of the attributes it
- * carries what the page's structure has.
- */
+/** An element as `el` of ../dom builds it; of the attributes it carries what the page's structure has. */
 export function el<K extends keyof HTMLElementTagNameMap>(
   tag: K,
   attributes: Attributes = {},
   ...children: Child[]
 ): HTMLElementTagNameMap[K] {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (typeof value === "function") element.addEventListener(name, value);
-    else if (value === true) element.setAttribute(name, "");
-    else if (typeof value === "string") set(element, name, value);
-  }
-  for (const child of children) if (child) element.append(child);
-  return element;
+  const kept = Object.entries(attributes).map(([name, value]) => {
+    return [name, typeof value === "string" ? (carried(name, value) ?? undefined) : value] as const;
+  });
+  return element(tag, Object.fromEntries(kept), ...children);
 }
 
 /** Gives an element an attribute, as far as the page's structure has it. */

@@ -1,0 +1,57 @@
+// The phone page: its head, its two modes, and what begins when it is opened.
+
+import "./page.css";
+import "./view.css";
+import "./panel.css";
+import "./settings.css";
+import { el } from "../dom";
+import { icon, mark } from "./icons";
+import { Look } from "./look";
+import { Model } from "./model";
+import { Offline } from "./offline";
+import { onDrop } from "./pictures";
+import { Play } from "./play";
+import { Settings, statusLine } from "./settings";
+import { notify, Stage, voices } from "./stage";
+
+const model = new Model();
+const offline = new Offline();
+const stage = new Stage();
+const settings = new Settings(model, stage);
+const status = statusLine(model, offline);
+const look = new Look(stage, model, status);
+const play = new Play(stage, model, status);
+
+const toLook = el("a", { href: "#look" }, "Look");
+const toPlay = el("a", { href: "#play" }, "Play");
+
+document.getElementById("app")!.replaceChildren(
+  el(
+    "header",
+    { class: "top" },
+    el("h1", {}, el("a", { class: "brand", href: "#look", click: () => mode() === look && look.enter() }, mark(), "Landfall")),
+    el("nav", { class: "modes", "aria-label": "What to do" }, toLook, toPlay),
+    el("button", { type: "button", class: "round-button", "aria-label": "Settings", click: () => settings.open() }, icon("settings")),
+  ),
+  ...voices,
+  stage.element,
+  settings.dialog,
+);
+
+const mode = () => (location.hash === "#play" ? play : look);
+
+function enter(): void {
+  look.leave();
+  play.leave();
+  mode().enter();
+  toLook.toggleAttribute("aria-current", mode() === look);
+  toPlay.toggleAttribute("aria-current", mode() === play);
+}
+
+addEventListener("hashchange", enter);
+onDrop((files) => void mode().take(files));
+enter();
+
+await offline.start((use) => notify("status", "A new version of this page is here.", { label: "Use it", go: use }));
+model.addEventListener("change", () => model.state.kind === "ready" && offline.fill(model.state.status.backend === "webgpu"));
+await model.load().catch(() => undefined);

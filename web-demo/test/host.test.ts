@@ -1,0 +1,148 @@
+// The built page and its host: kept for flights, renewed when a new version comes, installable, and closed to strangers.
+
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { PNG } from "pngjs";
+import { expect, inject, it } from "vitest";
+import { choose, open, place, ready, useBrowser } from "./page.ts";
+import { fixture } from "./pictures.ts";
+import { serve } from "./server.ts";
+
+useBrowser();
+const DIST = inject("dist");
+
+it("is renewed when told to, and works in flight mode after a first visit of under 30 MB", async () => {
+  let renewed = false;
+  const { server, base, sent } = await serve(DIST, {
+    change(file, bytes) {
+      if (!renewed) return bytes;
+      const text = bytes.toString();
+      if (file === "sw.js") return text.replace(/"version":"\w+"/, '"version":"next"');
+      return file === "index.html" ? text.replace("<title>", "<title>Next ") : bytes;
+    },
+  });
+  const { page, context, faults, strangers } = await open({ at: base });
+  await ready(page);
+  const first = sent();
+  expect(first).toBeLessThan(30e6);
+  await page.locator(".status", { hasText: "works offline" }).waitFor();
+  const mb = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`;
+  console.log(`not packed: ${mb(first)} until it can answer, ${mb(sent())} with all that is kept for flights`);
+
+  // A new version waits until it is asked in, takes over what is still good, and leaves nothing of the old one.
+  renewed = true;
+  await page.reload();
+  const before = sent();
+  await page.getByRole("button", { name: "Use it" }).click();
+  await page.waitForFunction(() => document.title.startsWith("Next"));
+  await page.locator(".status", { hasText: "works offline" }).waitFor();
+  expect(sent() - before).toBeLessThan(1e6);
+  const stores = await page.evaluate(() => caches.keys());
+  expect(stores.filter((name) => name.startsWith("landfall-page-"))).toEqual(["landfall-page-next"]);
+  expect(faults).toEqual([]);
+
+  // The host is gone, and so is the network.
+  server.closeAllConnections();
+  server.close();
+  await context.setOffline(true);
+  await page.reload();
+  await ready(page);
+  await page.getByRole("button", { name: "Example 1" }).click();
+  expect(await place(page)).toBe("Near Rome, Italy");
+  await page.getByRole("link", { name: "Play" }).click();
+  await page.getByRole("button", { name: "Five places" }).click();
+  await page.locator(".map[data-placing]").waitFor();
+  const width = () => page.locator(".picture").evaluate((image: HTMLImageElement) => image.naturalWidth);
+  await expect.poll(width).toBeGreaterThan(300);
+  expect(strangers).toEqual([]);
+  await context.close();
+});
+
+it("tells on an insecure address why there is no camera, and when a model breaks off; more comes only when asked for", async () => {
+  let broken = true;
+  const { server, base } = await serve(DIST, {
+    cut: (file) => broken && file.endsWith("encoder.onnx"),
+    // The larger model is not in every checkout: the small one under its name.
+    instead: (file) => file.replace("bundles/desktop/", "bundles/pocket/"),
+  });
+  const at = base.replace("127.0.0.1", "plain.test");
+  const { page, context, strangers } = await open({ at });
+  await page.getByRole("button", { name: "Camera" }).click();
+  expect(await page.locator(".notice").textContent()).toContain("secure pages only");
+  await page.locator(".status [role=alert]").waitFor();
+  expect(await page.locator(".status [role=alert]").textContent()).toMatch(/encoder.onnx stopped arriving after .* try again/);
+  broken = false;
+  await page.getByRole("button", { name: "Try again" }).click();
+  await ready(page);
+  await choose(page, "Photos", fixture("rome-colosseum"));
+  expect(await place(page)).toBe("Near Rome, Italy");
+  expect(strangers).toEqual([]);
+
+  // The larger model is offered with what it costs, and fetched when it is chosen.
+  expect(await page.locator(".status button").textContent()).toMatch(/larger, better model \(\d+(\.\d)? MB\)/);
+  await page.getByRole("button", { name: "Settings" }).click();
+  await page.getByRole("radio", { name: "Desktop" }).check();
+  await page.locator(".status", { hasText: "Desktop model ·" }).waitFor({ state: "attached" });
+  expect(await page.locator(".settings > p").first().textContent()).toBe("Computes on: processor, one thread.");
+  await page.locator("dialog").getByRole("button", { name: "Close" }).click();
+
+  const tile = readFileSync(join(DIST, "icon-192.png"));
+  await context.route("https://tile.openstreetmap.org/**", (route) => route.fulfill({ contentType: "image/png", body: tile }));
+  await page.getByRole("button", { name: "Settings" }).click();
+  await page.getByRole("checkbox", { name: "Street map" }).check();
+  await expect.poll(() => strangers.length).toBeGreaterThan(2);
+  expect(strangers.filter((address) => !/^https:\/\/tile\.openstreetmap\.org\/\d+\/\d+\/\d+\.png$/.test(address))).toEqual([]);
+  expect(await page.locator(".map-credit").textContent()).toBe("© OpenStreetMap contributors");
+  await context.close();
+  server.close();
+});
+
+it("tells when the browser refuses the camera", async () => {
+  const { page, context } = await open({}, async (page, context) => {
+    const session = await context.newCDPSession(page);
+    const origin = new URL(inject("base")).origin;
+    await session.send("Browser.setPermission", { permission: { name: "camera" }, setting: "denied", origin });
+  });
+  await page.getByRole("button", { name: "Camera" }).click();
+  expect(await page.locator(".notice").textContent()).toContain("The camera was refused");
+  // Chromium's own opinion of whether the page can be installed.
+  const session = await context.newCDPSession(page);
+  await page.evaluate(() => navigator.serviceWorker.ready);
+  const { errors } = await session.send("Page.getAppManifest");
+  expect(errors).toEqual([]);
+  const { installabilityErrors } = await session.send("Page.getInstallabilityErrors");
+  // Playwright's profiles are private ones, which install nothing.
+  expect(installabilityErrors.filter(({ errorId }) => errorId !== "in-incognito")).toEqual([]);
+  await context.close();
+});
+
+it("keeps to what pages that can be installed should do", () => {
+  const html = readFileSync(join(DIST, "index.html"), "utf8");
+  const policy = /Content-Security-Policy" content="([^"]+)"/.exec(html)?.[1]?.replaceAll("&#39;", "'") ?? "";
+  expect(policy).toContain("default-src 'none'");
+  expect(policy).toContain("script-src 'self' 'wasm-unsafe-eval';");
+  expect(policy).not.toMatch(/unsafe-inline|'unsafe-eval'|\*|data:/);
+  expect(policy.match(/https?:[^ ;]+/g)).toEqual(["https://tile.openstreetmap.org"]);
+  expect(html).not.toMatch(/<style|\sstyle=|\son\w+=|<script(?![^>]*\ssrc=)/);
+  expect(html).not.toMatch(/(src|href)="(?!\.\/)/);
+  expect(html).toMatch(/<html lang="en">/);
+  expect(html).toMatch(/<title>.{10,}<\/title>/);
+  expect(html).toMatch(/name="description" content=".{40,}"/);
+  for (const part of ['name="viewport"', 'name="theme-color"', 'rel="apple-touch-icon"', 'rel="manifest"']) expect(html).toContain(part);
+  const manifest = JSON.parse(readFileSync(join(DIST, "manifest.webmanifest"), "utf8")) as {
+    start_url: string;
+    scope: string;
+    display: string;
+    icons: { src: string; sizes: string; type: string; purpose: string }[];
+  };
+  expect([manifest.start_url, manifest.scope, manifest.display]).toEqual(["./", "./", "standalone"]);
+  for (const { src, sizes, type } of manifest.icons.filter(({ type }) => type === "image/png")) {
+    const { width, height } = PNG.sync.read(readFileSync(join(DIST, src)));
+    expect(`${width}x${height} ${type}`).toBe(`${sizes} image/png`);
+  }
+  expect(new Set(manifest.icons.map(({ purpose }) => purpose))).toEqual(new Set(["any", "maskable"]));
+  // The models' files are kept by the engine, and the arena's are none of the phone's.
+  const kept = /const FILES = (.*);/.exec(readFileSync(join(DIST, "sw.js"), "utf8"))?.[1] ?? "";
+  expect(kept).toContain("index.html");
+  expect(kept).not.toMatch(/bundles\/|arena/);
+});
