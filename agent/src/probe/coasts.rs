@@ -5,8 +5,8 @@ use image::RgbImage;
 use landfall_model::LatLng;
 use landfall_model::countries;
 
-/// First the picture is looked at in squares of so many pixels.
-const COARSE_PX: f64 = 16.0;
+/// First the picture is looked at by so many pixels, spread over it.
+const COARSE: f64 = 1500.0;
 /// The world may be so many times higher than the picture: closer maps show too few coasts.
 const CLOSEST: f64 = 8.0;
 /// From one size of the world to the next.
@@ -15,9 +15,9 @@ const STEP: f64 = 1.09;
 const RARE: usize = 12;
 /// So much of the colours' variance land and sea must explain.
 const SURE: f64 = 0.4;
-/// So many of the best sizes are looked at closely, by so many pixels.
-const FINALISTS: usize = 3;
-const PIXELS: f64 = 5000.0;
+/// Then so many of the best sizes are looked at closely, by so many.
+const FINALISTS: usize = 4;
+const FINE: f64 = 5000.0;
 
 /// A map's view: what is in the middle of the picture, and how wide the world is in its pixels.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,18 +40,17 @@ struct View {
 /// picture is of no such map, or shows too little of coasts.
 pub(super) fn view(picture: &RgbImage) -> Option<Sight> {
     let mut best: Vec<(f64, View)> = Vec::new();
-    let small = Samples::every(picture, COARSE_PX as u32);
+    let small = Samples::of(picture, COARSE);
     let mut world = f64::from(picture.height());
     while world < CLOSEST * f64::from(picture.height()) {
         best.extend(small.best(world));
         world *= STEP;
     }
     best.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let every = (f64::from(picture.width() * picture.height()) / PIXELS).sqrt().round().max(1.0);
-    let fine = Samples::every(picture, every as u32);
+    let fine = Samples::of(picture, FINE);
     let refined = best.into_iter().take(FINALISTS).map(|(_, view)| {
         let mut land = Land::of(view.world);
-        let (sure, view) = fine.refine(view, &mut land);
+        let (sure, view) = fine.refine(view, small.every, &mut land);
         (sure, view, land)
     });
     let (sure, view, mut land) = refined.max_by(|a, b| a.0.total_cmp(&b.0))?;
@@ -111,7 +110,9 @@ struct Samples {
 }
 
 impl Samples {
-    fn every(picture: &RgbImage, step: u32) -> Self {
+    /// About so many.
+    fn of(picture: &RgbImage, count: f64) -> Self {
+        let step = (f64::from(picture.width() * picture.height()) / count).sqrt().round().max(1.0) as u32;
         let (columns, rows) = (picture.width() / step, picture.height() / step);
         let mut colours = Vec::new();
         for row in 0..rows {
@@ -214,10 +215,10 @@ impl Samples {
         self.explained(count, sums)
     }
 
-    /// Moves and enlarges a view in ever smaller steps for as long as that explains more.
-    fn refine(&self, view: View, land: &mut Land) -> (f64, View) {
+    /// Moves and enlarges a view in ever smaller steps, the first within so many pixels, for as long as that explains more.
+    fn refine(&self, view: View, within: f64, land: &mut Land) -> (f64, View) {
         let mut best = (self.score(view, land), view);
-        let mut step = COARSE_PX / 2.0;
+        let mut step = within / 2.0;
         while step > 0.2 {
             let from = best.0;
             let View { across, down, world } = best.1;
@@ -295,7 +296,7 @@ mod tests {
             let at = |pixel: u32, side: u32| f64::from(pixel) + 0.5 - f64::from(side) / 2.0;
             let land = is_land(view.across + at(x, width) / view.world, view.down + at(y, height) / view.world);
             let noise = ((x * 7 + y * 13) % 23) as u8;
-            let word = (x / 40 + y / 30) % 5 == 0 && (x + y) % 6 == 0;
+            let word = (x / 40 + y / 30) % 5 == 0 && (x + 2 * y) % 11 == 0;
             match (word, land) {
                 (true, _) => image::Rgb([60, 60, 60]),
                 (_, true) => image::Rgb([220 + noise, 215, 200 + noise]),
