@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::eyes::Number;
 use super::rounds::Outcome;
-use super::{Probe, Seen, eyes, law};
+use super::{Probe, Seen, eyes, law, ways_to};
 use crate::site::distance::Distance;
 use crate::site::page::{Guessed, whole_number};
 use crate::site::ways::Ways;
@@ -44,10 +44,13 @@ impl Probe<'_> {
             (self.told)(&format!("the game ends with `{}`", number.text.replace('\n', " ")));
             eyes::ways(&new(&number.ways), frame)
         } else {
-            let found = end.buttons.iter().find(|(_, button)| button.role.is_some() && !new(&button.ways).is_empty());
+            let found = end.buttons.iter().find(|(_, button)| button.role.is_some() && !known.contains(&button.text));
             let said = found.map_or_else(|| "nothing".to_owned(), |(_, button)| format!("`{}`", button.text));
             (self.told)(&format!("the game's points are not found at its end; what tells the end is {said}"));
-            found.map_or_else(Vec::new, |(frame, button)| eyes::ways(&new(&button.ways), frame))
+            found.map_or_else(Vec::new, |(frame, button)| {
+                let ways = ways_to(button, frame).into_iter();
+                ways.filter(|way| way.css.as_ref().is_none_or(|css| !known.contains(css))).collect()
+            })
         };
         self.draft.ways("result", "total", &ways);
         self.adopt()

@@ -29,10 +29,11 @@ pub(super) struct Shown {
 }
 
 impl Shown {
-    /// All ways to find any of it.
+    /// All ways to find any of it, and what its buttons say.
     fn ways(&self) -> HashSet<String> {
         let numbers = self.numbers.iter().flat_map(|(_, number)| &number.ways);
-        numbers.chain(self.buttons.iter().flat_map(|(_, button)| &button.ways)).cloned().collect()
+        let buttons = self.buttons.iter().flat_map(|(_, button)| button.ways.iter().chain([&button.text]));
+        numbers.chain(buttons).cloned().collect()
     }
 
     /// Whether a number stood where this one does.

@@ -15,7 +15,7 @@ const OTHER: f64 = 5.0;
 /// Drags are first made as if the view were so many degrees wide.
 const HFOV: f64 = 100.0;
 /// Degrees that one drag, or some strokes of a key, would turn by then.
-const TURN: f64 = 36.0;
+const TURN: f64 = 30.0;
 /// A view that has not come around after so many turns does not.
 const MOST: usize = 26;
 /// Keys that turn, left and right: arrows, and letters.
@@ -98,7 +98,7 @@ async fn come_around(page: &Page, first: &GrayImage, turn: impl AsyncFn() -> Res
 fn lowest(off: &[f64]) -> Option<f64> {
     let [.., before, at, after] = *off else { return None };
     let typical = off[1..].iter().sum::<f64>() / (off.len() - 1) as f64;
-    let is_dip = off.len() > 6 && at < before && at < after && at < 0.8 * typical;
+    let is_dip = off.len() > 6 && at < before && at < after && at < 0.7 * typical;
     let bend = before - 2.0 * at + after;
     is_dip.then(|| (off.len() - 2) as f64 + 0.5 * (before - after) / bend)
 }

@@ -29,6 +29,8 @@ pub use dom::Found;
 const SWALLOWED: Duration = Duration::from_secs(8);
 /// A browser that has not answered for so long is gone.
 const LOST: Duration = Duration::from_secs(10);
+/// Points that have not changed for so long are all.
+const REST: Duration = Duration::from_millis(300);
 const NO_ROUND: &str = "the page shows no round to play";
 /// How long the page is left alone between two looks at it.
 const BEAT_MS: u64 = 60;
@@ -288,7 +290,7 @@ impl Page {
     /// When the session fails. What the page does not show is `None`.
     pub async fn outcome(&self, _: &Guessed) -> Result<Outcome> {
         let result = &self.profile.result;
-        let points = self.first(&result.points, whole_number).await?;
+        let points = self.points().await?;
         let (truth, guess) = (self.place(&result.truth).await?, self.place(&result.guess).await?);
         let distance = if truth.is_none() { self.first(&result.distance, distance::read).await? } else { None };
         Ok(Outcome { points, truth, distance, guess })
@@ -338,17 +340,27 @@ impl Page {
     }
 
     /// The first of what is found in these ways that can be read as something, which a page need not show.
-    async fn first<T: Copy + PartialEq>(&self, ways: &Ways, read: impl Fn(&str) -> Option<T>) -> Result<Option<T>> {
+    async fn first<T>(&self, ways: &Ways, read: impl Fn(&str) -> Option<T>) -> Result<Option<T>> {
         if ways.iter().next().is_none() {
             return Ok(None); // nothing to wait for
         }
-        // Pages count up to what they show: it is there once it has been read twice.
-        let last = std::cell::Cell::new(None);
-        self.until_or_none(async || {
-            let now = self.readings(ways).await?.iter().find_map(|text| read(text));
-            Ok(now.filter(|_| last.replace(now) == now))
-        })
-        .await
+        self.until_or_none(async || Ok(self.readings(ways).await?.iter().find_map(|text| read(text)))).await
+    }
+
+    /// The points, once they rest: pages count up to what they show, though not in attributes.
+    async fn points(&self) -> Result<Option<u32>> {
+        let ways = &self.profile.result.points;
+        let mut points = self.first(ways, whole_number).await?;
+        let (start, mut since) = (Instant::now(), Instant::now());
+        let counts_up = points.is_some() && ways.iter().all(|way| way.attribute.is_none());
+        while counts_up && since.elapsed() < REST && start.elapsed() < self.patience() {
+            hands::pause(BEAT_MS).await;
+            let now = self.first(ways, whole_number).await?;
+            if now != points {
+                (points, since) = (now, Instant::now());
+            }
+        }
+        Ok(points)
     }
 
     /// As [`Page::until`], for what a page need not show: gives up after a second.

@@ -77,7 +77,7 @@ fn json_of(output: &Output) -> Value {
 }
 
 /// Probes a page and plays it with what the probe wrote. The profile.
-fn probe_and_play(url: &str) -> String {
+fn probe_and_play(url: &str, panoramas: bool) -> String {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("found.toml");
     let (file, runs) = (file.to_str().unwrap(), dir.path().join("runs"));
@@ -99,7 +99,7 @@ fn probe_and_play(url: &str) -> String {
     // What the page said at the end is what its rounds came to.
     assert!(game["page_score"].is_u64() && game["score"] == game["page_score"], "{game}");
     // Wherever the pin is believed to be, the page says how far that is from a truth that only the test knows.
-    let truths = places(profile.contains("hfov = 9"));
+    let truths = places(panoramas);
     for (round, truth) in rounds.iter().zip(truths.as_array().unwrap()) {
         let place = |value: &Value| landfall_model::LatLng {
             lat: value["lat"].as_f64().unwrap(),
@@ -115,7 +115,8 @@ fn probe_and_play(url: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_german_game_of_photographs_with_leaflet() {
     let (arena, base, _) = serve().await;
-    let profile = tokio::task::spawn_blocking(move || probe_and_play(&format!("{base}/wo-bin-ich"))).await.unwrap();
+    let profile =
+        tokio::task::spawn_blocking(move || probe_and_play(&format!("{base}/wo-bin-ich"), false)).await.unwrap();
     assert!(profile.contains("falloff_km = 1491.6862"), "{profile}");
     arena.stop().await;
 }
@@ -123,17 +124,19 @@ async fn a_german_game_of_photographs_with_leaflet() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_spanish_game_of_panoramas_with_openlayers_and_a_law_of_its_own() {
     let (arena, base, _) = serve().await;
-    let profile = tokio::task::spawn_blocking(move || probe_and_play(&format!("{base}/donde"))).await.unwrap();
+    let profile = tokio::task::spawn_blocking(move || probe_and_play(&format!("{base}/donde"), true)).await.unwrap();
     assert!(profile.contains("max_points = 1000.0\nfalloff_km = 2500.0"), "{profile}");
-    assert!(!profile.contains("photo = [\""), "{profile}");
+    assert!(profile.contains("photo = []") && profile.contains("total = [\".final strong\""), "{profile}");
+    let hfov: f64 = profile.split("hfov = ").nth(1).unwrap().lines().next().unwrap().parse().unwrap();
+    assert!((85.0..=95.0).contains(&hfov), "the page's is 90: {hfov}");
     arena.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_english_game_with_maplibre_in_a_frame_of_another_origin() {
     let (arena, _, host) = serve().await;
-    let profile = tokio::task::spawn_blocking(move || probe_and_play(&format!("{host}/games"))).await.unwrap();
-    assert!(profile.contains("frame = ["), "{profile}");
+    let profile = tokio::task::spawn_blocking(move || probe_and_play(&format!("{host}/games"), false)).await.unwrap();
+    assert!(profile.contains("frame = [") && profile.contains("falloff_km = 1853.4781"), "{profile}");
     arena.stop().await;
 }
 
