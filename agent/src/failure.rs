@@ -45,6 +45,10 @@ pub fn surroundings(message: impl Into<String>) -> anyhow::Error {
 
 /// The exit code for an error, by the outermost cause that knows one.
 pub fn exit_code(error: &anyhow::Error) -> u8 {
+    // A failure that was given as context is in the chain as text alone; it lies outside what it explains.
+    if let Some(context) = error.downcast_ref::<anyhow::Error>() {
+        return exit_code(context);
+    }
     let known = error.chain().find_map(|cause| {
         if let Some(failure) = cause.downcast_ref::<Failure>() {
             return Some(failure.exit);
@@ -81,6 +85,10 @@ mod tests {
     fn the_outermost_known_cause_decides() {
         let wrapped = Err::<(), _>(no("differs")).context("round 2").unwrap_err();
         assert_eq!((exit_code(&wrapped), sentence(&wrapped)), (1, "round 2: differs".to_owned()));
+        let explained =
+            Err::<(), _>(std::io::Error::other("full")).context(surroundings("cannot write")).context("game 2");
+        let explained = explained.unwrap_err();
+        assert_eq!((exit_code(&explained), sentence(&explained)), (3, "game 2: cannot write: full".to_owned()));
         let model = anyhow::Error::from(model::Error::Surroundings("no runtime".to_owned()));
         assert_eq!(exit_code(&model), 3);
         assert_eq!(exit_code(&anyhow::anyhow!("unknown")), 2);

@@ -7,6 +7,8 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use landfall_agent::browser;
 use serde_json::Value;
@@ -17,6 +19,10 @@ struct Running(Vec<Child>);
 impl Running {
     fn start(&mut self, command: &mut Command) -> &mut Child {
         let child = command.stderr(Stdio::null()).spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        self.keep(child)
+    }
+
+    fn keep(&mut self, child: Child) -> &mut Child {
         self.0.push(child);
         self.0.last_mut().unwrap()
     }
@@ -47,6 +53,16 @@ fn country_of(picture: &Path) -> Value {
     serde_json::from_slice::<Value>(&output.stdout).unwrap()["country"].take()
 }
 
+/// The lines that a process prints, as they come; none once it has ended.
+fn answers(process: &mut Child) -> mpsc::Receiver<Value> {
+    let (send, answers) = mpsc::channel();
+    let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+    std::thread::spawn(move || {
+        lines.map_while(Result::ok).try_for_each(|line| send.send(serde_json::from_str(&line).unwrap()))
+    });
+    answers
+}
+
 #[test]
 fn what_shows_is_answered_once_and_again_when_it_has_changed() {
     let mut running = Running(Vec::new());
@@ -73,40 +89,36 @@ fn what_shows_is_answered_once_and_again_when_it_has_changed() {
 
     // The window takes a while to come.
     let args = ["watch", "--json", "--bundle", "pocket", "--window", "a VIEW to"];
-    let (mut lines, mut process) = (None, None);
-    for _ in 0..60 {
+    let watch = (0..60).find_map(|_| {
         let mut watch = landfall(&display).args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut told = String::new();
         BufReader::new(watch.stderr.take().unwrap()).read_line(&mut told).unwrap();
         if told.starts_with("Watching A view to watch") {
-            lines = Some(BufReader::new(watch.stdout.take().unwrap()).lines());
-            process = Some(watch);
-            break;
+            return Some(watch);
         }
         assert!(told.contains("no window has") || told.contains("cannot be looked at"), "{told}");
         watch.wait().unwrap();
-        std::thread::sleep(std::time::Duration::from_millis(500));
-    }
-    running.0.extend(process);
-    // A window that is still empty may be answered too.
-    let mut answers = lines.unwrap().map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
+        std::thread::sleep(Duration::from_millis(500));
+        None
+    });
+    let answers = answers(running.keep(watch.unwrap()));
+    let next = || answers.recv_timeout(Duration::from_secs(120)).unwrap();
     let (first, second) = (country_of(&rome), country_of(&nagoya));
     assert_ne!(first, second);
-    let seen = answers.by_ref().take(3).find(|answer| answer["country"] == first).unwrap();
+    // What the browser does on its way to a whole page may be answered too.
+    let seen = std::iter::repeat_with(next).find(|answer| answer["country"] == first).unwrap();
     assert_eq!(seen["image"], "A view to watch");
     assert!(seen["place"].is_string() && seen["radius_km"]["p50"].is_number() && seen["time"].is_string(), "{seen}");
     std::fs::copy(&nagoya, folder.path().join("part.jpg")).unwrap();
     std::fs::rename(folder.path().join("part.jpg"), folder.path().join("next.jpg")).unwrap();
-    // The same view is not answered twice, so the next line is of the next.
-    assert_eq!(answers.next().unwrap()["country"], second);
+    assert!(std::iter::repeat_with(next).any(|answer| answer["country"] == second));
+    // The same view is not answered again.
+    assert_eq!(answers.recv_timeout(Duration::from_secs(4)).ok(), None);
 
     // The same by a part of the screen.
     let region = ["watch", "--json", "--bundle", "pocket", "--region", "0,0,1000,600"];
-    let mut watch = landfall(&display).args(region).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(watch.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    running.0.push(watch);
-    assert_eq!(serde_json::from_str::<Value>(&line).unwrap()["country"], second);
+    let watch = running.start(landfall(&display).args(region).stdout(Stdio::piped()));
+    assert_eq!(self::answers(watch).recv().unwrap()["country"], second);
 
     let outside = landfall(&display).args(["watch", "--region", "900,0,200,100"]).output().unwrap();
     assert_eq!(outside.status.code(), Some(2), "{}", String::from_utf8_lossy(&outside.stderr));
