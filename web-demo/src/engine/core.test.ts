@@ -49,7 +49,7 @@ it("resizes to the bytes that every platform gives", async () => {
   }
 });
 
-it("says of a photograph what ONNX Runtime says", { timeout: 60_000 }, async () => {
+it("says of a photograph what ONNX Runtime says", { timeout: 180_000 }, async () => {
   const { core, names } = await opened();
   ort.env.wasm.numThreads = 1;
   const encoder = await ort.InferenceSession.create(core.encoder(file("model/bundles/pocket/encoder.onnx"), undefined));

@@ -14,7 +14,7 @@ const PHOTO = "/fixtures/rounds/rome-colosseum/view_000.jpg";
 const ENCODER = JSON.parse(readFileSync(new URL("../../../model/bundles/pocket/bundle.json", import.meta.url), "utf8")).encoder;
 let served: Served;
 
-beforeAll(async () => void (served = await Served.start()), 60_000);
+beforeAll(async () => void (served = await Served.start()), 180_000);
 afterAll(() => served.stop());
 beforeEach(() => {
   served.meddle = () => false;
@@ -61,7 +61,7 @@ function png(width: number, height: number): Buffer {
 
 const asked = (file: string) => served.asked.filter((path) => path.endsWith(file)).length;
 
-it("answers bad pictures with a sentence and goes on", { timeout: 120_000 }, async () => {
+it("answers bad pictures with a sentence and goes on", { timeout: 180_000 }, async () => {
   const { page, context } = await served.open();
   await load(page);
   const photo = readFileSync(join(import.meta.dirname, "../../..", PHOTO));
@@ -82,7 +82,7 @@ it("answers bad pictures with a sentence and goes on", { timeout: 120_000 }, asy
   await context.close();
 });
 
-it("takes a camera's frames, lets go of them, and sees in them what is in the file", { timeout: 60_000 }, async () => {
+it("takes a camera's frames, lets go of them, and sees in them what is in the file", { timeout: 180_000 }, async () => {
   const { page, context } = await served.open();
   await load(page);
   const [frame, width, file] = await page.evaluate(async (photo) => {
@@ -98,7 +98,7 @@ it("takes a camera's frames, lets go of them, and sees in them what is in the fi
   await context.close();
 });
 
-it("says that a download broke off, keeps what came and goes on from there", { timeout: 60_000 }, async () => {
+it("says that a download broke off, keeps what came and goes on from there", { timeout: 180_000 }, async () => {
   const { page, context } = await served.open();
   const half = ENCODER.bytes / 2;
   const ranges: (string | undefined)[] = [];
@@ -124,7 +124,7 @@ it("says that a download broke off, keeps what came and goes on from there", { t
   await context.close();
 });
 
-it("says when there is no network, and needs none once it has its model", { timeout: 60_000 }, async () => {
+it("says when there is no network, and needs none once it has its model", { timeout: 180_000 }, async () => {
   const { page, context } = await served.open();
   const away: Meddle = (path, request) => path.includes("/bundles/") && (request.socket.destroy(), true);
   served.meddle = away;
@@ -138,7 +138,7 @@ it("says when there is no network, and needs none once it has its model", { time
   await context.close();
 });
 
-it("fetches a model anew that was spoilt in the storage, and says when the server has a wrong one", { timeout: 60_000 }, async () => {
+it("fetches a model anew that was spoilt in the storage, and says when the server has a wrong one", { timeout: 180_000 }, async () => {
   const { page, context } = await served.open();
   await load(page);
   expect(asked("encoder.onnx")).toBe(1);
@@ -166,7 +166,7 @@ it("fetches a model anew that was spoilt in the storage, and says when the serve
   await context.close();
 });
 
-it("lets two tabs load at once, for one download", { timeout: 60_000 }, async () => {
+it("lets two tabs load at once, for one download", { timeout: 180_000 }, async () => {
   const { page, context } = await served.open();
   const other = (await served.open(context)).page;
   expect(await Promise.all([load(page), load(other)])).toEqual([null, null]);
@@ -181,7 +181,7 @@ it("lets two tabs load at once, for one download", { timeout: 60_000 }, async ()
   await context.close();
 });
 
-it("works without room in the storage and says so", { timeout: 60_000 }, async () => {
+it("works without room in the storage and says so", { timeout: 180_000 }, async () => {
   const { page, context } = await served.open();
   const session = await context.newCDPSession(page);
   await session.send("Storage.overrideQuotaForOrigin", { origin: served.origin, quotaSize: 1_000_000 });
@@ -216,7 +216,7 @@ it("keeps its memory flat", { timeout: 1_200_000 }, async () => {
   await context.close();
 });
 
-it("works at an address that browsers do not trust, and keeps nothing", { timeout: 60_000 }, async () => {
+it("works at an address that browsers do not trust, and keeps nothing", { timeout: 180_000 }, async () => {
   const { page, context } = await served.open(undefined, false);
   expect(await page.evaluate(() => [isSecureContext, "caches" in globalThis])).toEqual([false, false]);
   const status = await page.evaluate(() => {
@@ -228,7 +228,7 @@ it("works at an address that browsers do not trust, and keeps nothing", { timeou
   await context.close();
 });
 
-it("answers with threads what it answers without", { timeout: 60_000 }, async () => {
+it("answers with threads what it answers without", { timeout: 180_000 }, async () => {
   const { page, context } = await served.open();
   const [status, threads, one] = await page.evaluate(async (photo) => {
     const blob = await (await fetch(photo)).blob();
@@ -243,7 +243,7 @@ it("answers with threads what it answers without", { timeout: 60_000 }, async ()
   await context.close();
 });
 
-it("asks nothing of anyone else, from a host without special headers, under 30 MB", { timeout: 60_000 }, async () => {
+it("asks nothing of anyone else, from a host without special headers, under 30 MB", { timeout: 180_000 }, async () => {
   served.isolated = false;
   const { page, context } = await served.open();
   const requests: string[] = [];

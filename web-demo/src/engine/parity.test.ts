@@ -23,7 +23,7 @@ const golden = new URL("../../../model/tests/golden/locate.jsonl", import.meta.u
 const located: Located[] = readFileSync(golden, "utf8").trim().split("\n").map((line) => JSON.parse(line));
 let served: Served;
 
-beforeAll(async () => void (served = await Served.start()), 60_000);
+beforeAll(async () => void (served = await Served.start()), 180_000);
 afterAll(() => served.stop());
 
 it("says what landfall locate says", { timeout: 300_000 }, async () => {
