@@ -33,7 +33,7 @@ pub(crate) async fn run() -> Result<()> {
         Command::Locate(args) => tokio::task::spawn_blocking(move || locate(&args)).await?,
         Command::Replay(args) => tokio::task::spawn_blocking(move || replay(&args)).await?,
         Command::Arena(args) => arena(args).await,
-        Command::Doctor(args) if args.schema => Ok(print!("{}", site::schema()?)),
+        Command::Doctor(args) if args.schema => print_line(site::schema()?.trim_end()),
         Command::Doctor(args) if args.url.is_some() || args.site.is_some() || args.base_url.is_some() => {
             doctor_of_site(*args).await
         }
