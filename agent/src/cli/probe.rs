@@ -1,6 +1,6 @@
 //! `landfall probe`: whether it may, and where the profile goes.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use landfall_agent::browser::{self, BrowserOptions};
@@ -62,7 +62,7 @@ pub(super) async fn run(args: Probe) -> Result<()> {
     }
 }
 
-fn may_write(out: &PathBuf, force: bool) -> Result<()> {
+fn may_write(out: &Path, force: bool) -> Result<()> {
     match out.exists() && !force {
         true => Err(wrong(format!("{} is there already: say --force to write over it, or --out FILE", out.display()))),
         false => Ok(()),

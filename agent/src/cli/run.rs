@@ -38,7 +38,7 @@ pub(crate) async fn run() -> Result<()> {
         Command::Serve(args) => serve(args).await,
         #[cfg(feature = "screen")]
         Command::Watch(args) => tokio::task::spawn_blocking(move || super::watch::watch(&args)).await?,
-        Command::Doctor(args) if args.schema => Ok(print!("{}", site::schema()?)),
+        Command::Doctor(args) if args.schema => print_line(site::schema()?.trim_end()),
         Command::Doctor(args) if args.url.is_some() || args.site.is_some() || args.base_url.is_some() => {
             doctor_of_site(*args).await
         }

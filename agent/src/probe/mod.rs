@@ -17,10 +17,12 @@ mod turn;
 use anyhow::Result;
 use regex::Regex;
 use serde::Serialize;
+use url::Url;
 
 use crate::site::Profile;
+use crate::site::guard;
 use crate::site::page::Page;
-use crate::site::ways::Way;
+use crate::site::ways::{Way, Ways};
 use draft::Draft;
 use eyes::{Button, Frame};
 
@@ -113,20 +115,18 @@ impl Probe<'_> {
         Ok(())
     }
 
-    fn finish(mut self, address: &url::Url, rounds: Vec<Seen>) -> Result<Found> {
+    fn finish(mut self, address: &Url, rounds: Vec<Seen>) -> Result<Found> {
         let paths = self.paths.iter().map(String::as_str);
         self.draft.set("paths", "play", Some(draft::patterns(paths)));
         let start = address.path().to_owned();
         self.draft.set("paths", "start", Some(start));
         let profile = self.draft.profile()?;
-        let mut comment = format!("Found by `landfall probe {}`.", crate::site::guard::bare(address));
+        let mut comment = format!("Found by `landfall probe {}`.", guard::bare(address));
         for sentence in &self.missing {
             comment.push_str("\nFILL IN ");
             comment.push_str(sentence);
         }
-        let by = |(role, ways): (&'static str, &crate::site::ways::Ways)| {
-            Some(RoleFound { role, by: ways.iter().next()?.to_string() })
-        };
+        let by = |(role, ways): (&'static str, &Ways)| Some(RoleFound { role, by: ways.iter().next()?.to_string() });
         let roles = profile.roles_found().into_iter().filter_map(by).collect();
         Ok(Found {
             name: profile.name.clone(),

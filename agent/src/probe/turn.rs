@@ -37,14 +37,9 @@ pub(super) enum Turns {
 pub(super) async fn examine(page: &Page) -> Result<Turns> {
     let rect = page.rect(&page.profile.look.view, "view").await?;
     let first = rest(page).await?;
-    let drag = async || {
-        let by = pull(&rect);
-        page.drag(
-            Pixel { x: rect.at(0.5, 0.45).x + by, ..rect.at(0.5, 0.45) },
-            Pixel { x: rect.at(0.5, 0.45).x - by, ..rect.at(0.5, 0.45) },
-        )
-        .await
-    };
+    let middle = rect.at(0.5, 0.45); // above the middle, as looking around drags
+    let side = |by: f64| Pixel { x: middle.x + by, ..middle };
+    let drag = async || page.drag(side(pull(&rect)), side(-pull(&rect))).await;
     drag().await?;
     if differ(&first, &rest(page).await?) > OTHER {
         let turns = come_around(page, &first, &drag).await?;
@@ -56,11 +51,12 @@ pub(super) async fn examine(page: &Page) -> Result<Turns> {
             page.keys(&view, &right.repeat(STROKES)).await
         };
         // What takes no keys cannot be turned by them.
-        if stroke().await.is_ok() && differ(&first, &rest(page).await?) > OTHER {
-            if let Some(turns) = come_around(page, &first, &stroke).await? {
-                let degrees = (360.0 / turns / STROKES as f64 * 2.0).round() / 2.0;
-                return Ok(Turns::Keys { left, right, degrees });
-            }
+        if stroke().await.is_ok()
+            && differ(&first, &rest(page).await?) > OTHER
+            && let Some(turns) = come_around(page, &first, &stroke).await?
+        {
+            let degrees = (360.0 / turns / STROKES as f64 * 2.0).round() / 2.0;
+            return Ok(Turns::Keys { left, right, degrees });
         }
     }
     Ok(Turns::Not)
