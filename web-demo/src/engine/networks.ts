@@ -63,7 +63,10 @@ export class Networks {
   /** Loads both and computes once, so that what cannot work fails here and the first picture need not wait. */
   static async load(backend: Backend, encoder: Uint8Array, head: Uint8Array, opened: Opened): Promise<Networks> {
     const ort = await runtime(backend);
-    const options: Ort.InferenceSession.SessionOptions = { executionProviders: [backend === "webgpu" ? "webgpu" : "wasm"] };
+    const options: Ort.InferenceSession.SessionOptions = {
+      executionProviders: [backend === "webgpu" ? "webgpu" : "wasm"],
+      logSeverityLevel: 3, // errors; warnings are for who writes networks
+    };
     const sessions: Ort.InferenceSession[] = [];
     try {
       for (const network of [encoder, head]) sessions.push(await ort.InferenceSession.create(network, options));

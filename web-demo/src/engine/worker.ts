@@ -1,4 +1,4 @@
-// The engine's worker: one call after the other, so that the page stays free and the networks have one user.
+// The engine's worker. Pictures are located one after the other, also while another model is on its way.
 import type { BundleFile } from "./bundle";
 import { Core, type Opened, Refused } from "./core";
 import type { Call, Reply, Request, Setup } from "./messages";
@@ -23,6 +23,7 @@ class Answerer {
   readonly #store: ModelStore;
   #module: Promise<WebAssembly.Module> | undefined;
   #loaded: Loaded | undefined;
+  #last: Promise<unknown> = Promise.resolve();
 
   constructor(setup: Setup) {
     this.#setup = setup;
@@ -38,7 +39,7 @@ class Answerer {
       case "load":
         return this.#load(call.bundle, report);
       case "locate":
-        return this.#locate(call.views);
+        return this.#alone(() => this.#locate(call.views));
       case "bundles":
         return this.#bundles();
       case "clear":
@@ -66,13 +67,22 @@ class Answerer {
       const learned = adapter && (await file(adapter));
       const downloaded = await file(manifest.encoder);
       const encoder = used(() => core.encoder(downloaded, learned));
-      const networks = await this.#networks(activations !== undefined, encoder, head, opened);
-      await this.#loaded?.networks.release();
-      this.#loaded = { core, opened, networks };
+      await this.#alone(async () => {
+        const networks = await this.#networks(activations !== undefined, encoder, head, opened);
+        await this.#loaded?.networks.release();
+        this.#loaded = { core, opened, networks };
+      });
       await this.#store.tidy().catch(() => undefined); // it can be done another time
     }
     const { backend, threads } = this.#loaded!.networks;
     return { bundle: name, backend, threads, note: this.#store.note };
+  }
+
+  /** What uses networks does so one after the other: the runtime has one memory for all. */
+  #alone<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#last.then(work);
+    this.#last = done.catch(() => undefined);
+    return done;
   }
 
   /** The networks on the best backend that can compute them. */
@@ -154,7 +164,8 @@ function used<T>(make: () => T): T {
     return make();
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
-    throw new EngineError("corrupt", `The model is not one that this page knows (${error.message}): load the page again for a newer one.`);
+    const why = `The model is not one that this page knows (${error.message})`;
+    throw new EngineError("corrupt", `${why}: load the page again for a newer one.`);
   }
 }
 
@@ -163,24 +174,21 @@ const scope = self as unknown as {
   onmessage: ((event: MessageEvent<Setup | Request>) => void) | null;
 };
 let answerer: Answerer | undefined;
-let last: Promise<void> = Promise.resolve();
 
-scope.onmessage = ({ data }) => {
+scope.onmessage = async ({ data }) => {
   if ("bundles" in data) {
     answerer = new Answerer(data);
     return;
   }
   const { id, call } = data;
-  last = last.then(async () => {
-    try {
-      const result = await answerer?.answer(call, (progress) => scope.postMessage({ id, progress }));
-      scope.postMessage({ id, result });
-    } catch (error) {
-      scope.postMessage({ id, error: told(error) });
-    } finally {
-      if (call.name === "locate") call.views.forEach((view) => view instanceof Blob || view.close());
-    }
-  });
+  try {
+    const result = await answerer?.answer(call, (progress) => scope.postMessage({ id, progress }));
+    scope.postMessage({ id, result });
+  } catch (error) {
+    scope.postMessage({ id, error: told(error) });
+  } finally {
+    if (call.name === "locate") call.views.forEach((view) => view instanceof Blob || view.close());
+  }
 };
 
 function told(error: unknown): { kind: EngineError["kind"]; message: string } {
