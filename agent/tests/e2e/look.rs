@@ -16,13 +16,14 @@ use landfall_agent::site::Profile;
 use landfall_agent::site::guard::Consent;
 use landfall_agent::site::page::Page;
 use landfall_agent::think::Mind;
+use landfall_model::score::MAX_POINTS;
 use landfall_model::{Bundle, Classifier, MapScale};
 use url::Url;
 
 /// What thinks about the World map with the small bundle, and wants views that promise so many points.
 pub(crate) fn mind(min_gain: f64) -> Mind {
     let classifier = Arc::new(Classifier::load(Bundle::find("pocket").unwrap()).unwrap());
-    let map = Map { name: "World".into(), scale_m: MapScale::WORLD, area: Area::default() };
+    let map = Map { name: "World".into(), scale_m: MapScale::WORLD, max_points: MAX_POINTS, area: Area::default() };
     Mind { classifier, map, min_gain }
 }
 
