@@ -136,9 +136,9 @@ impl Sheet {
         let (centre, world) = (self.canvas.centre(), fit.projection.world);
         let LatLng { lat, lng } = fit.projection.place(centre);
         let mut view = StartView { lat, lng, zoom: (world / tile_size).log2(), tile_size, repeats: true };
-        // A pixel at the picture's edge in zooms, and one in its middle in degrees.
+        // What a pixel at the picture's edge is in zooms, and two in its middle are in degrees.
         let (zooms, degrees) =
-            (2.0 / self.canvas.width.max(self.canvas.height) / std::f64::consts::LN_2, 360.0 / world);
+            (2.0 / self.canvas.width.max(self.canvas.height) / std::f64::consts::LN_2, 720.0 / world);
         let fields: [(fn(&mut StartView) -> &mut f64, &[f64], f64); 3] = [
             (|view| &mut view.zoom, &[1.0, 0.5, 0.25, 0.1, 0.01], zooms),
             (|view| &mut view.lat, &[10.0, 5.0, 1.0, 0.5, 0.1], degrees),
@@ -153,7 +153,7 @@ impl Sheet {
                 let share = self.fit(Projection::with(at, centre, rounder.world_px())).share;
                 (round - exact).abs() < slack && share >= NEARLY * fit.share
             });
-            *field(&mut view) = round.unwrap_or(exact);
+            *field(&mut view) = round.unwrap_or(exact) + 0.0; // no -0.0
         }
         view
     }

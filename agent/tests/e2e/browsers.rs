@@ -54,7 +54,10 @@ impl Drop for Theirs {
 
 fn play(args: &[&str], runs: &Path) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_landfall"));
-    command.args(["play", "--json", "--bundle", "pocket", "--rounds", "1", "--runs"]).arg(runs).args(args);
+    command
+        .args(["play", "--json", "--bundle", "pocket", "--rounds", "1", "--min-gain", "5000", "--runs"])
+        .arg(runs)
+        .args(args);
     command.output().unwrap()
 }
 

@@ -200,7 +200,7 @@ fn profiles_of_ones_own_are_found_by_name_and_by_host_and_loosen_nothing() {
     for (args, says) in [
         (vec!["play", "--site", "mine", "http://game.invalid/"], "--i-own-this-account"),
         (vec!["play", "http://game.invalid/"], "--i-own-this-account"),
-        (vec!["play", "--site", "yours", "http://game.invalid/"], "there are: arena, geoguessr, mine"),
+        (vec!["play", "--site", "yours", "http://game.invalid/"], "there are: arena, geoguessr, generic, mine"),
         // The built-in one, not the nonsense.
         (vec!["play", "https://www.geoguessr.com/duels/5f0"], "does not play there"),
     ] {

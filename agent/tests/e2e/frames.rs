@@ -66,7 +66,9 @@ async fn host(of: &str) -> String {
 
 fn play(profile: &Path, url: &str, runs: &Path) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_landfall"));
-    command.args(["play", "--json", "--bundle", "pocket", "--rounds", "2", "--site"]).arg(profile);
+    command
+        .args(["play", "--json", "--bundle", "pocket", "--rounds", "2", "--min-gain", "5000", "--site"])
+        .arg(profile);
     command.arg("--runs").arg(runs).arg(url).output().unwrap()
 }
 

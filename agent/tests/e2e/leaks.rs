@@ -24,7 +24,10 @@ fn marked(mark: &str) -> Vec<String> {
 fn play(mark: &str, more: &[&str], runs: &str) -> Child {
     let (name, value) = mark.split_once('=').unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_landfall"));
-    command.env(name, value).args(["play", "--bundle", "pocket", "--rounds", "1", "--runs", runs]).args(more);
+    command
+        .env(name, value)
+        .args(["play", "--bundle", "pocket", "--rounds", "1", "--min-gain", "5000", "--runs", runs])
+        .args(more);
     command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 

@@ -20,6 +20,9 @@ use landfall_model::score::MAX_POINTS;
 use landfall_model::{Bundle, Classifier, MapScale};
 use url::Url;
 
+/// No third view promises so many points.
+pub(crate) const TWO_VIEWS: f64 = 5000.0;
+
 /// What thinks about the World map with the small bundle, and wants views that promise so many points.
 pub(crate) fn mind(min_gain: f64) -> Mind {
     let classifier = Arc::new(Classifier::load(Bundle::find("pocket").unwrap()).unwrap());
@@ -51,7 +54,7 @@ async fn as_many_views_are_taken_as_are_worth_it() {
         assert!(apart.abs() <= 3.0, "{} instead of {heading}", view.heading);
     }
     assert!(all.windows(2).all(|two| two[0].jpeg != two[1].jpeg && two[0].logits != two[1].logits));
-    let few = look::around(&page, &mind(5000.0), None).await.unwrap();
+    let few = look::around(&page, &mind(TWO_VIEWS), None).await.unwrap();
     assert_eq!(few.len(), 2, "the second is taken while the first is thought about");
     browser::bury(page.driver, &options).await;
     arena.stop().await;
@@ -110,7 +113,7 @@ async fn an_unfinished_view_is_waited_for_and_its_bars_are_cut_off() {
     let profile = Profile::find(profile.to_str().unwrap()).unwrap();
     let page = Page::open(driver, profile, &url, Consent::default()).await.unwrap();
     page.await_round().await.unwrap();
-    let views = look::around(&page, &mind(10.0), None).await.unwrap();
+    let views = look::around(&page, &mind(TWO_VIEWS), None).await.unwrap();
     assert_eq!(views.len(), 1, "it does not turn");
     let seen: RgbImage = image::load_from_memory(&views[0].jpeg).unwrap().to_rgb8();
     assert_eq!(seen.dimensions(), picture.dimensions());

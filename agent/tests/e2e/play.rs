@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 
 use crate::fixtures;
-use crate::look::mind;
+use crate::look::{TWO_VIEWS, mind};
 use landfall_agent::area::Area;
 use landfall_agent::arena::{Arena, ArenaOptions, RoundSource};
 use landfall_agent::browser::{self, BrowserOptions};
@@ -14,7 +14,6 @@ use landfall_agent::game::{self, News, PlayOptions, Sender};
 use landfall_agent::site::Profile;
 use landfall_agent::site::guard::Consent;
 use landfall_agent::site::page::Page;
-use landfall_agent::think::MIN_GAIN;
 use landfall_agent::{look, map};
 use landfall_model::{Bundle, Classifier, LatLng};
 use serde_json::Value;
@@ -170,7 +169,7 @@ async fn the_page_does_not_hold_the_truth_before_the_guess() {
 async fn a_lost_session_is_said_and_is_the_surroundings_fault() {
     let (arena, page) = open_arena(9).await;
     page.driver.clone().quit().await.unwrap();
-    let error = look::around(&page, &mind(MIN_GAIN), None).await.unwrap_err();
+    let error = look::around(&page, &mind(TWO_VIEWS), None).await.unwrap_err();
     assert_eq!(exit_code(&error), 3, "{error:#}");
     arena.stop().await;
 }
@@ -217,7 +216,7 @@ async fn a_person_sends_the_guess_that_was_set_for_them() {
         max_pin_error_m: 25_000.0,
         sender: Sender::Person,
         time_budget: None,
-        min_gain: MIN_GAIN,
+        min_gain: TWO_VIEWS,
         browser: BrowserOptions::default(),
     };
     let classifier = Arc::new(Classifier::load(Bundle::find("pocket").unwrap()).unwrap());

@@ -87,7 +87,19 @@ fn probe_and_play(url: &str, panoramas: bool) -> String {
     println!("{profile}\nprobed in {:.1} s", start.elapsed().as_secs_f64());
     assert_eq!((found["rounds"].as_array().unwrap().len(), &found["missing"]), (3, &json!([])), "{found}");
 
-    let play = ["play", "--json", "--bundle", "pocket", "--site", file, "--runs", runs.to_str().unwrap(), url];
+    let play = [
+        "play",
+        "--json",
+        "--bundle",
+        "pocket",
+        "--min-gain",
+        "5000",
+        "--site",
+        file,
+        "--runs",
+        runs.to_str().unwrap(),
+        url,
+    ];
     let game = json_of(&landfall(&play));
     println!("{} s in all", start.elapsed().as_secs_f64());
     let rounds = game["rounds"].as_array().unwrap();
