@@ -74,7 +74,7 @@ fn what_shows_is_answered_once_and_again_when_it_has_changed() {
     running.start(Command::new("openbox").env("DISPLAY", &display));
 
     // A page that goes on to the next picture as soon as there is one.
-    let (rome, nagoya) = (fixture("rome-colosseum"), fixture("nagoya-castle"));
+    let (rome, sydney) = (fixture("rome-colosseum"), fixture("sydney-opera-house"));
     let folder = tempfile::tempdir().unwrap();
     std::fs::copy(&rome, folder.path().join("now.jpg")).unwrap();
     let page = "<title>A view to watch</title><body style='margin:0'><img src=now.jpg style='width:100vw'><script>\
@@ -103,20 +103,20 @@ fn what_shows_is_answered_once_and_again_when_it_has_changed() {
     });
     let answers = answers(running.keep(watch.unwrap()));
     let next = || answers.recv_timeout(Duration::from_secs(120)).unwrap();
-    let (first, second) = (country_of(&rome), country_of(&nagoya));
+    let (first, second) = (country_of(&rome), country_of(&sydney));
     assert_ne!(first, second);
     // What the browser does on its way to a whole page may be answered too.
     let seen = std::iter::repeat_with(next).find(|answer| answer["country"] == first).unwrap();
     assert_eq!(seen["image"], "A view to watch");
     assert!(seen["place"].is_string() && seen["radius_km"]["p50"].is_number() && seen["time"].is_string(), "{seen}");
-    std::fs::copy(&nagoya, folder.path().join("part.jpg")).unwrap();
+    std::fs::copy(&sydney, folder.path().join("part.jpg")).unwrap();
     std::fs::rename(folder.path().join("part.jpg"), folder.path().join("next.jpg")).unwrap();
     assert!(std::iter::repeat_with(next).any(|answer| answer["country"] == second));
     // The same view is not answered again.
     assert_eq!(answers.recv_timeout(Duration::from_secs(4)).ok(), None);
 
     // The same by a part of the screen.
-    let region = ["watch", "--json", "--bundle", "pocket", "--region", "0,0,1000,600"];
+    let region = ["watch", "--json", "--bundle", "pocket", "--region", "0,0,1000,500"];
     let watch = running.start(landfall(&display).args(region).stdout(Stdio::piped()));
     assert_eq!(self::answers(watch).recv().unwrap()["country"], second);
 
