@@ -75,6 +75,9 @@ fn graph(bytes: &[u8]) -> Result<Vec<u8>, String> {
     Ok(rewritten)
 }
 
+/// Nodes of a graph and their tensors.
+type Part = (Vec<Node>, Vec<TensorProto>);
+
 /// What a graph holds, by name.
 #[derive(Default)]
 struct Known {
@@ -85,7 +88,7 @@ struct Known {
 
 impl Known {
     /// What stands in the place of a node, and its tensors; `None` when it stays.
-    fn exact(&self, conv: &Node) -> Result<Option<(Vec<Node>, Vec<TensorProto>)>, String> {
+    fn exact(&self, conv: &Node) -> Result<Option<Part>, String> {
         let maker = |name: &String, op: &str| self.makers.get(name).filter(|node| node.op_type == op);
         let weights = conv.input.get(1).filter(|_| conv.op_type == "Conv").and_then(|weights| maker(weights, "Mul"));
         let Some(Node { input: factors, .. }) = weights else { return Ok(None) };

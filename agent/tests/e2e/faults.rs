@@ -265,8 +265,13 @@ async fn a_result_that_never_shows_is_not_guessed_twice() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clock_that_runs_out_ends_the_round_and_not_the_game() {
     let ground = Ground::new(2, 13, |_| Fate::Answered).await;
-    // Somebody was away from the keyboard.
-    let away = async |_| tokio::time::sleep(Duration::from_secs(11)).await;
+    // Somebody was away from the keyboard until the clock was nearly out.
+    let away = async |driver: WebDriver| {
+        let nearly = "return /^0?0:0[12]$/.test(document.querySelector('[data-qa=timer]').textContent.trim())";
+        while !driver.execute(nearly, vec![]).await.unwrap().convert::<bool>().unwrap() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
     let game = ground.play(&[], away).await.unwrap();
     assert!(game.page_score.is_some() && game.rounds.len() + game.failed.len() == 2, "{game:?}");
     assert!(game.failed.iter().all(|failed| failed.sent) && !game.failed.is_empty(), "{game:?}");

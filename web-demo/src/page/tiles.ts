@@ -36,6 +36,7 @@ export function drawTiles(
 function fetchTile(key: string, then: () => void): HTMLImageElement {
   const tile = new Image();
   tile.onload = then;
+  tile.crossOrigin = "anonymous"; // what a page that is isolated asks of other origins
   tile.src = `${HOST}/${key}.png`;
   tiles.set(key, tile);
   const oldest = tiles.keys().next();
