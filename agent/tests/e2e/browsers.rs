@@ -25,11 +25,13 @@ impl Theirs {
         ]);
         command.arg(format!("--user-data-dir={}", folder.display())).arg("data:text/html,<title>Theirs</title>");
         let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut theirs = Self { process, port: String::new() }; // which ends it, whatever comes
         let start = Instant::now();
         loop {
             let told = std::fs::read_to_string(folder.join("DevToolsActivePort")).unwrap_or_default();
             if let Some((port, _)) = told.split_once('\n') {
-                return Self { process, port: port.to_owned() };
+                theirs.port = port.to_owned();
+                return theirs;
             }
             assert!(start.elapsed() < Duration::from_secs(60), "the browser did not start");
             std::thread::sleep(Duration::from_millis(50));
