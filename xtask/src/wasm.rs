@@ -140,7 +140,7 @@ fn locked(manifest: &str, lock: &str) -> Result<BTreeSet<String>> {
     let manifest: Manifest = toml::from_str(manifest).context("a Cargo.toml cannot be read")?;
     let lock: Lock = toml::from_str(lock).context("Cargo.lock cannot be read")?;
     let is_needed =
-        |(_, entry): &(&String, &toml::Value)| !entry.get("optional").is_some_and(|o| o.as_bool() == Some(true));
+        |(_, entry): &(&String, &toml::Value)| entry.get("optional").is_none_or(|o| o.as_bool() != Some(true));
     let mut wanted: Vec<String> =
         manifest.dependencies.iter().filter(is_needed).map(|(name, _)| name.clone()).collect();
     let mut seen = BTreeSet::new();
