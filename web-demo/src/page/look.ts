@@ -39,29 +39,14 @@ export class Look {
   /** The start: what can be done here. */
   enter(): void {
     this.forget();
-    const { stage } = this;
-    stage.element.dataset.mode = "look";
-    stage.busy = false;
-    stage.map.showHeat(null);
-    stage.map.showMarks([]);
-    stage.map.describe("World map");
-    stage.map.world();
-    stage.showView(
-      "start",
-      el(
-        "div",
-        { class: "hero" },
-        el("h2", {}, "Where on Earth is this?"),
-        el("p", {}, "Point the camera at a street, or choose a photo. The guess is made on this device: no picture leaves it."),
-        el(
-          "div",
-          { class: "actions" },
-          button("Camera", "camera", () => void this.openCamera(), true),
-          picker("Photos", (files) => void this.take(files)),
-        ),
-      ),
+    this.stage.begin(
+      "look",
+      "Where on Earth is this?",
+      "Point the camera at a street, or choose a photo. The guess is made on this device: no picture leaves it.",
+      button("Camera", "camera", () => void this.openCamera(), true),
+      picker("Photos", (files) => void this.take(files)),
     );
-    stage.showPanel(
+    this.stage.showPanel(
       el("h2", { class: "panel-title" }, "Or try one of these"),
       el("div", { class: "examples" }, ...EXAMPLES.map((round, i) => this.exampleButton(round, i))),
       this.status,

@@ -37,28 +37,14 @@ export class Play {
 
   enter(): void {
     this.leave();
-    const { stage } = this;
-    stage.element.dataset.mode = "play";
-    stage.map.showHeat(null);
-    stage.map.showMarks([]);
-    stage.map.describe("World map");
-    stage.map.world();
-    stage.showView(
-      "start",
-      el(
-        "div",
-        { class: "hero" },
-        el("h2", {}, "You against Landfall"),
-        el("p", {}, "Five pictures. Both of you put a pin on the map; the closer, the more points, up to 5,000 a round."),
-        el(
-          "div",
-          { class: "actions" },
-          button("Five places", null, () => this.begin(this.places()), true),
-          picker("Your photos", (files) => void this.beginWith(files)),
-        ),
-      ),
+    this.stage.begin(
+      "play",
+      "You against Landfall",
+      "Five pictures. Both of you put a pin on the map; the closer, the more points, up to 5,000 a round.",
+      button("Five places", null, () => this.begin(this.places()), true),
+      picker("Your photos", (files) => void this.beginWith(files)),
     );
-    stage.showPanel(
+    this.stage.showPanel(
       el("h2", { class: "panel-title" }, "How it goes"),
       el("p", {}, "Look at the picture, tap the map, press Guess. Landfall sees the same pictures and nothing else."),
       el("p", {}, "Your own photos need a place in them, as phones write it. It is read on this device, to tell the distance after both have guessed."),

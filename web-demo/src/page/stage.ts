@@ -24,6 +24,18 @@ export class Stage {
     this.replace(this.view, children);
   }
 
+  /** Where a mode begins: an empty map of the world, and what can be done. */
+  begin(mode: "look" | "play", title: string, words: string, ...actions: Child[]): void {
+    this.element.dataset.mode = mode;
+    this.busy = false;
+    this.map.showHeat(null);
+    this.map.showMarks([]);
+    this.map.describe("World map");
+    this.map.world();
+    const hero = el("div", { class: "hero" }, el("h2", {}, title), el("p", {}, words), el("div", { class: "actions" }, ...actions));
+    this.showView("start", hero);
+  }
+
   showPanel(...children: Child[]): void {
     this.replace(this.panel, children);
     this.panel.scrollTop = 0;
