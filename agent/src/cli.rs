@@ -201,6 +201,15 @@ struct ArenaArgs {
     /// Rounds a game has
     #[arg(long, default_value_t = 5)]
     rounds: usize,
+    /// Play against the machine: it looks at every round too, and its pin appears after yours
+    #[arg(long)]
+    versus: bool,
+    /// Bundle that you play against: a name or a folder [default: desktop, or pocket where desktop's encoder is absent]
+    #[arg(long, requires = "versus")]
+    bundle: Option<String>,
+    /// Folder that the series against the machine is kept in, as versus.jsonl
+    #[arg(long, default_value = "runs", requires = "versus")]
+    runs: PathBuf,
     #[command(flatten)]
     rounds_from: RoundsFrom,
 }

@@ -34,6 +34,9 @@ const JPEG_QUALITY: u8 = 94;
 /// A heading that the page tells may be off by this many degrees before it is corrected.
 const TOLERANCE: f64 = 3.0;
 
+/// The part of the view's width that a drag may cross.
+const STROKE: f64 = 0.88;
+
 /// A coarse picture may be one that is still loading: a finer one is waited for so long.
 const COARSE: Duration = Duration::from_millis(1500);
 
@@ -171,8 +174,12 @@ async fn still(page: &Page, view: &Found) -> Result<Vec<u8>> {
     }
 }
 
-/// Turns the view clockwise: by as many strokes of a key as come nearest where the profile knows one, else by dragging.
+/// Turns the view clockwise: by a call of the page's own or by as many strokes of a key as come nearest, where the profile
+/// knows either, else by dragging.
 async fn turn(page: &Page, view: &Found, degrees: f64) -> Result<()> {
+    if let Some(call) = &page.profile.look.call {
+        return page.turn_by(call, degrees).await;
+    }
     let Some(key) = &page.profile.look.key else { return drag(page, degrees).await };
     let strokes = (degrees.abs() / key.degrees).round() as usize;
     let stroke = if degrees < 0.0 { &key.left } else { &key.right };
@@ -194,12 +201,14 @@ async fn turn(page: &Page, view: &Found, degrees: f64) -> Result<()> {
 async fn drag(page: &Page, degrees: f64) -> Result<()> {
     let rect = page.rect(&page.profile.look.view, "view").await?;
     let focal = rect.width / 2.0 / (page.profile.look.hfov / 2.0).to_radians().tan();
-    let drags = (degrees.abs() / 60.0).ceil().max(1.0);
+    // As few as the view's width has room for.
+    let widest = 2.0 * (STROKE / 2.0 * rect.width / focal).atan().to_degrees();
+    let drags = (degrees.abs() / widest).ceil().max(1.0);
     let half = focal * (degrees / drags / 2.0).to_radians().tan();
     // Above the middle: pages put arrows on the road and buttons below.
     let middle = rect.at(0.5, 0.45);
+    let (from, to) = (Pixel { x: middle.x + half, ..middle }, Pixel { x: middle.x - half, ..middle });
     for _ in 0..drags as usize {
-        let (from, to) = (Pixel { x: middle.x + half, ..middle }, Pixel { x: middle.x - half, ..middle });
         page.drag(from, to).await?;
     }
     Ok(())

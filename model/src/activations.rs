@@ -9,9 +9,9 @@
 
 use std::collections::HashMap;
 
-use prost::{DecodeError, Message};
+use prost::Message;
 
-use crate::onnx::raw::{GRAPH_INITIALIZER, GRAPH_NODE, MODEL_GRAPH, MODEL_OPSET, fields, write};
+use crate::onnx::raw::{GRAPH_INITIALIZER, GRAPH_NODE, MODEL_OPSET, damaged, fields, with_graph, write};
 use crate::onnx::{Node, OperatorSet, int, ints, node, tensor};
 
 /// From this operator set on `ReduceMax` takes its axes as an input.
@@ -25,7 +25,6 @@ const TINY: &str = "landfall_tiny";
 /// # Errors
 /// When the bytes are no ONNX network, or it uses its integers in a way that this does not know; says why.
 pub fn per_token(model: &[u8]) -> Result<Vec<u8>, String> {
-    let damaged = |e: DecodeError| format!("is no ONNX network ({e})");
     let fields = fields(model).map_err(damaged)?;
     for field in fields.iter().filter(|field| field.tag == MODEL_OPSET) {
         let OperatorSet { domain, version } = OperatorSet::decode(field.payload).map_err(damaged)?;
@@ -33,19 +32,10 @@ pub fn per_token(model: &[u8]) -> Result<Vec<u8>, String> {
             return Err(format!("is of operator set {version}, from {OPSET_WITH_AXES_AS_INPUT} on it is not known"));
         }
     }
-    let mut rewritten = Vec::with_capacity(model.len() + (1 << 16));
-    for field in &fields {
-        if field.tag == MODEL_GRAPH {
-            write(MODEL_GRAPH, &graph(field.payload)?, &mut rewritten);
-        } else {
-            rewritten.extend_from_slice(field.whole);
-        }
-    }
-    Ok(rewritten)
+    with_graph(model, graph)
 }
 
 fn graph(bytes: &[u8]) -> Result<Vec<u8>, String> {
-    let damaged = |e: DecodeError| format!("is no ONNX network ({e})");
     let mut rewritten = Vec::with_capacity(bytes.len() + (1 << 16));
     let mut scaling = Scaling::default();
     for field in fields(bytes).map_err(damaged)? {

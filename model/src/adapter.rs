@@ -11,7 +11,7 @@ use half::f16;
 use prost::{DecodeError, Message};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-use crate::onnx::raw::{GRAPH_INITIALIZER, GRAPH_NODE, MODEL_GRAPH, TENSOR_NAME, fields, write};
+use crate::onnx::raw::{GRAPH_INITIALIZER, GRAPH_NODE, TENSOR_NAME, damaged, fields, with_graph, write};
 use crate::onnx::{FLOAT, INT8, Node, TensorProto};
 
 /// What is added to the weights of one layer.
@@ -32,21 +32,11 @@ struct LowRank {
 /// # Errors
 /// When either is damaged, or the adapter is for other layers than the network has; says why.
 pub fn merge(network: &[u8], adapter: &[u8]) -> Result<Vec<u8>, String> {
-    let damaged = |e: DecodeError| format!("is no ONNX network ({e})");
     let adapter = read(adapter).map_err(|why| format!("has an adapter that {why}"))?;
-    let mut merged = Vec::with_capacity(network.len() + (1 << 10));
-    for field in fields(network).map_err(damaged)? {
-        if field.tag == MODEL_GRAPH {
-            write(MODEL_GRAPH, &graph(field.payload, &adapter)?, &mut merged);
-        } else {
-            merged.extend_from_slice(field.whole);
-        }
-    }
-    Ok(merged)
+    with_graph(network, |bytes| graph(bytes, &adapter))
 }
 
 fn graph(bytes: &[u8], adapter: &HashMap<String, LowRank>) -> Result<Vec<u8>, String> {
-    let damaged = |e: DecodeError| format!("is no ONNX network ({e})");
     let fields = fields(bytes).map_err(damaged)?;
     // What the weights of an adapted layer are called, without their ending.
     let mut layer_of: HashMap<String, &str> = HashMap::new();
@@ -204,6 +194,7 @@ pub(crate) fn floats(bytes: &[u8]) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::onnx::raw::MODEL_GRAPH;
     use crate::onnx::{Graph, Model, node, tensor};
 
     const LAYER: &str = "encoder.layers.0.q_proj";

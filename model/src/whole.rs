@@ -8,10 +8,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use prost::{DecodeError, Message};
+use prost::Message;
 
 use crate::adapter::floats;
-use crate::onnx::raw::{GRAPH_INITIALIZER, GRAPH_NODE, MODEL_GRAPH, fields, write};
+use crate::onnx::raw::{GRAPH_INITIALIZER, GRAPH_NODE, damaged, fields, with_graph, write};
 use crate::onnx::{ATTRIBUTE_INT, ATTRIBUTE_INTS, INT8, Node, TensorProto, node, tensor};
 
 /// Whole numbers up to this are floats.
@@ -27,20 +27,10 @@ const LARGEST: f32 = 32.0;
 /// # Errors
 /// When the bytes are no ONNX network, or such a convolution is of a kind that this does not know; says why.
 pub fn exact(network: &[u8]) -> Result<Vec<u8>, String> {
-    let damaged = |e: DecodeError| format!("is no ONNX network ({e})");
-    let mut rewritten = Vec::with_capacity(network.len() + (1 << 16));
-    for field in fields(network).map_err(damaged)? {
-        if field.tag == MODEL_GRAPH {
-            write(MODEL_GRAPH, &graph(field.payload)?, &mut rewritten);
-        } else {
-            rewritten.extend_from_slice(field.whole);
-        }
-    }
-    Ok(rewritten)
+    with_graph(network, graph)
 }
 
 fn graph(bytes: &[u8]) -> Result<Vec<u8>, String> {
-    let damaged = |e: DecodeError| format!("is no ONNX network ({e})");
     let fields = fields(bytes).map_err(damaged)?;
     let mut known = Known::default();
     for field in &fields {

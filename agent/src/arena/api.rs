@@ -25,7 +25,7 @@ use tower_http::services::ServeDir;
 
 use super::game::{self, Game, MapName, Pin, Refusal, Rules};
 use super::rounds::Round;
-use super::{ArenaOptions, Dialogs, Structure, picture, tiles};
+use super::{ArenaOptions, Dialogs, Structure, Versus, picture, tiles};
 
 /// Pictures kept in memory, so that a reload does not encode them again.
 const KEPT_PICTURES: NonZeroUsize = NonZeroUsize::new(16).unwrap();
@@ -44,6 +44,7 @@ pub(super) struct State {
     first_shows: Dialogs,
     level_up: bool,
     slow_tiles: Option<Duration>,
+    versus: Option<Versus>,
     choice: Mutex<StdRng>,
     games: Mutex<HashMap<String, Game>>,
     pictures: Mutex<LruCache<PathBuf, Bytes>>,
@@ -62,6 +63,7 @@ impl State {
             first_shows: options.first_shows,
             level_up: options.level_up,
             slow_tiles: options.slow_tiles,
+            versus: options.versus.clone(),
             choice: Mutex::new(StdRng::seed_from_u64(options.seed.unwrap_or_else(|| rand::rng().random()))),
             games: Mutex::default(),
             pictures: Mutex::new(LruCache::new(KEPT_PICTURES)),
@@ -172,6 +174,10 @@ async fn read_map(Shared(state): App, Path(slug): Path<String>) -> Result<Respon
         "levelUp": state.level_up,
         "structure": state.structure,
     });
+    if let Some(versus) = &state.versus {
+        let standing = versus.standing().map_err(|error| broken(&error))?;
+        map["arena"]["versus"] = json!({ "name": versus.name(), "series": standing });
+    }
     Ok(fresh(map))
 }
 
@@ -195,10 +201,22 @@ async fn create_game(Shared(state): App, body: Result<Json<Rules>, JsonRejection
         .map(|round| (round.clone(), token(32)))
         .collect();
     let id = token(16);
-    let game = Game::new(id.clone(), state.map, rules, rounds);
+    let mut game = Game::new(id.clone(), state.map, rules, rounds);
+    if let Some(versus) = &state.versus {
+        game.against(versus.name());
+    }
+    begin_to_think(&state, &game);
     let json = game.json();
     lock(&state.games).insert(id, game);
     Ok(fresh(json))
+}
+
+/// Whoever plays against the person looks at the round while the person does.
+fn begin_to_think(state: &State, game: &Game) {
+    if let Some(versus) = &state.versus {
+        let (round, map, thought) = game.current();
+        tokio::spawn(versus.clone().think(round, map, thought));
+    }
 }
 
 /// Does something with the game named `token` and answers with its state.
@@ -227,6 +245,7 @@ async fn read_game(
     with_game(&state, &token, |game| {
         if query.client.as_deref() == Some("web") {
             game.advance();
+            begin_to_think(&state, game);
         }
         Ok(())
     })
@@ -238,7 +257,24 @@ async fn guess(
     body: Result<Json<Pin>, JsonRejection>,
 ) -> Result<Response, Failure> {
     let Json(pin) = body?;
-    with_game(&state, &token, |game| game.guess(pin))
+    if let Some(versus) = &state.versus {
+        // A lock is not held while the machine thinks.
+        let round = lock(&state.games).get(&token).map(Game::current);
+        if let Some((round, map, thought)) = round {
+            versus.clone().think(round, map, thought).await;
+        }
+    }
+    let mut outcome = None;
+    let answer = with_game(&state, &token, |game| {
+        game.guess(pin)?;
+        outcome = game.outcome();
+        Ok(())
+    })?;
+    if let Some((versus, (rounds, person, machine))) = state.versus.as_ref().zip(outcome) {
+        // The game is over all the same.
+        _ = versus.keep(rounds, person, machine).inspect_err(|error| eprintln!("the series is not kept: {error:#}"));
+    }
+    Ok(answer)
 }
 
 async fn read_picture(Shared(state): App, Path(token): Path<String>) -> Result<Response, Failure> {

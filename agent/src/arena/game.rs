@@ -1,4 +1,6 @@
-//! One game: its rounds, its guesses, its score, and the JSON of the live game's API.
+//! One game: its rounds, its guesses, its score.
+
+mod shown;
 
 use std::time::Instant;
 
@@ -6,9 +8,12 @@ use chrono::{DateTime, Utc};
 use landfall_model::LatLng;
 use landfall_model::score::{Bounds, MAX_POINTS, MapScale};
 use serde::Deserialize;
-use serde_json::{Value, json};
 
-use super::rounds::{Kind, Round};
+use super::rounds::Round;
+use super::versus::Thought;
+use crate::area::Area;
+use crate::record::Map;
+pub(super) use shown::map_json;
 
 /// A map as its address and its players call it.
 #[derive(Clone, Copy, Debug)]
@@ -27,22 +32,13 @@ const BOUNDS: Bounds = Bounds {
     max: LatLng { lat: 78.655743, lng: 178.4508514404297 },
 };
 
-const METRES_PER_MILE: f64 = 1609.344;
-
 fn scale() -> MapScale {
     MapScale::of_map(None, Some(BOUNDS))
 }
 
-/// The map object of the live game's API.
-pub(super) fn map_json(map: MapName) -> Value {
-    json!({
-        "id": map.slug,
-        "slug": map.slug,
-        "name": map.name,
-        "bounds": BOUNDS,
-        "maxErrorDistance": scale().metres() as u64,
-        "customCoordinates": true,
-    })
+/// The map as a player knows it.
+pub(super) fn known_map(map: MapName) -> Map {
+    Map { name: map.name.into(), scale_m: scale(), max_points: MAX_POINTS, area: Area::default() }
 }
 
 /// How a game is asked for.
@@ -106,6 +102,8 @@ struct Turn {
     picture_token: String,
     began: Option<(DateTime<Utc>, Instant)>,
     guess: Option<Guess>,
+    /// What the rival says of it, where there is one.
+    rival: Thought,
 }
 
 /// A game from its first round to its last.
@@ -116,6 +114,8 @@ pub(super) struct Game {
     turns: Vec<Turn>,
     /// Index of the round that is shown.
     current: usize,
+    /// The name of who plays against the person.
+    rival: Option<String>,
 }
 
 impl Game {
@@ -123,9 +123,15 @@ impl Game {
     pub(super) fn new(token: String, map: MapName, rules: Rules, rounds: Vec<(Round, String)>) -> Self {
         let turns = rounds
             .into_iter()
-            .map(|(round, picture_token)| Turn { round, picture_token, began: None, guess: None })
+            .map(|(round, picture_token)| Turn {
+                round,
+                picture_token,
+                began: None,
+                guess: None,
+                rival: Thought::default(),
+            })
             .collect();
-        let mut game = Self { token, map, rules, turns, current: 0 };
+        let mut game = Self { token, map, rules, turns, current: 0, rival: None };
         game.begin_round();
         game
     }
@@ -140,6 +146,26 @@ impl Game {
             self.current += 1;
             self.begin_round();
         }
+    }
+
+    /// Has another play along, who knows the rounds by [`Game::current`] alone.
+    pub(super) fn against(&mut self, name: String) {
+        self.rival = Some(name);
+    }
+
+    /// The round that is shown, for whoever plays along, and where to put what it says.
+    pub(super) fn current(&self) -> (Round, Map, Thought) {
+        let turn = &self.turns[self.current];
+        (turn.round.clone(), known_map(self.map), Thought::clone(&turn.rival))
+    }
+
+    /// Points of both, once the game is over; `None` without a rival.
+    pub(super) fn outcome(&self) -> Option<(usize, u32, u32)> {
+        let person =
+            self.turns.iter().map(|turn| turn.guess.as_ref().map(|guess| guess.points)).sum::<Option<u32>>()?;
+        self.rival.as_ref()?;
+        let machine = self.turns.iter().filter_map(Turn::rivals_guess).map(|guess| guess.points).sum();
+        Some((self.turns.len(), person, machine))
     }
 
     fn finished(&self) -> bool {
@@ -175,85 +201,15 @@ impl Game {
             Some(Guess { pin: place, timed_out: pin.timed_out, steps: pin.steps_count, seconds, distance_m, points });
         Ok(())
     }
-
-    /// The game as the live API shows it. The place, the name and the credits of a round come only with its guess.
-    pub(super) fn json(&self) -> Value {
-        let guesses: Vec<&Guess> = self.turns.iter().filter_map(|turn| turn.guess.as_ref()).collect();
-        let points: u32 = guesses.iter().map(|guess| guess.points).sum();
-        let distance_m: f64 = guesses.iter().map(|guess| guess.distance_m).sum();
-        json!({
-            "token": self.token,
-            "type": self.rules.kind,
-            "mode": "standard",
-            "state": if self.finished() { "finished" } else { "started" },
-            "roundCount": self.turns.len(),
-            "timeLimit": self.rules.time_limit,
-            "forbidMoving": self.rules.forbid_moving,
-            "forbidZooming": self.rules.forbid_zooming,
-            "forbidRotating": self.rules.forbid_rotating,
-            "guessMapType": "roadmap",
-            "streakType": "countrystreak",
-            "map": self.map.slug,
-            "mapName": self.map.name,
-            "panoramaProvider": 0,
-            "bounds": BOUNDS,
-            "round": self.current + 1,
-            "rounds": self.turns[..=self.current].iter().map(Turn::json).collect::<Vec<_>>(),
-            "player": {
-                "totalScore": score_json(points, self.turns.len()),
-                "totalDistance": distance_json(distance_m),
-                "totalDistanceInMeters": distance_m,
-                "totalStepsCount": guesses.iter().map(|guess| guess.steps).sum::<u32>(),
-                "totalTime": guesses.iter().map(|guess| guess.seconds).sum::<u64>(),
-                "totalStreak": 0,
-                "guesses": guesses.iter().map(|guess| guess.json()).collect::<Vec<_>>(),
-            },
-            "progressChange": null,
-        })
-    }
 }
 
 impl Turn {
-    fn json(&self) -> Value {
-        let mut json = json!({
-            "heading": self.round.heading,
-            "pitch": 0,
-            "zoom": 0,
-            "streakLocationCode": null,
-            "startTime": self.began.map(|(at, _)| at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)),
-            "picture": {
-                "url": format!("/pictures/{}", self.picture_token),
-                "kind": if self.round.kind == Kind::Panorama { "panorama" } else { "photo" },
-            },
-        });
-        if self.guess.is_some() {
-            json["lat"] = self.round.truth.lat.into();
-            json["lng"] = self.round.truth.lng.into();
-            json["panoId"] = Value::Null;
-            json["name"] = self.round.name.clone().into();
-            json["credits"] = self.round.credits.clone().into();
-        }
-        json
-    }
-}
-
-impl Guess {
-    fn json(&self) -> Value {
-        json!({
-            "lat": self.pin.map(|pin| pin.lat),
-            "lng": self.pin.map(|pin| pin.lng),
-            "timedOut": self.timed_out && self.pin.is_none(),
-            "timedOutWithGuess": self.timed_out && self.pin.is_some(),
-            "skippedRound": false,
-            "roundScore": score_json(self.points, 1),
-            "roundScoreInPercentage": percentage(self.points, 1),
-            "roundScoreInPoints": self.points,
-            "distance": distance_json(self.distance_m),
-            "distanceInMeters": self.distance_m,
-            "stepsCount": self.steps,
-            "streakLocationCode": null,
-            "time": self.seconds,
-        })
+    /// What the rival has said of it, as a guess.
+    fn rivals_guess(&self) -> Option<Guess> {
+        let (at, _) = self.rival.get()?.as_ref()?;
+        let distance_m = at.distance_m(self.round.truth);
+        let points = scale().points(distance_m);
+        Some(Guess { pin: Some(*at), timed_out: false, steps: 0, seconds: 0, distance_m, points })
     }
 }
 
@@ -264,30 +220,12 @@ fn checked(lat: f64, lng: f64) -> Result<LatLng, Refusal> {
     LatLng::new(lat, lng).map_err(|error| Refusal::BadPin(error.to_string()))
 }
 
-fn percentage(points: u32, rounds: usize) -> f64 {
-    f64::from(points) / (MAX_POINTS * rounds as f64) * 100.0
-}
-
-fn score_json(points: u32, rounds: usize) -> Value {
-    json!({ "amount": points.to_string(), "unit": "points", "percentage": percentage(points, rounds) })
-}
-
-fn distance_json(distance_m: f64) -> Value {
-    let metres = if distance_m < 1000.0 {
-        json!({ "amount": format!("{distance_m:.0}"), "unit": "m" })
-    } else {
-        json!({ "amount": format!("{:.1}", distance_m / 1000.0), "unit": "km" })
-    };
-    json!({
-        "meters": metres,
-        "miles": { "amount": format!("{:.1}", distance_m / METRES_PER_MILE), "unit": "miles" },
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arena::rounds::Kind;
     use landfall_model::score::WORLD_SCALE_M;
+    use serde_json::{Value, json};
 
     fn game(truths: &[(f64, f64)]) -> Game {
         let rounds = truths
@@ -352,6 +290,30 @@ mod tests {
         let current = json["rounds"][1].to_string();
         assert!(secrets.iter().all(|secret| !current.contains(secret)), "{current}");
         assert!(json["rounds"].as_array().unwrap().len() == 2);
+    }
+
+    #[test]
+    fn the_rivals_guess_comes_only_with_the_persons() {
+        let mut game = game(&[(10.0, 10.0), (20.0, 20.0)]);
+        game.against("pocket@1".into());
+        let (round, map, thought) = game.current();
+        assert_eq!((round.truth.lat, map.scale_m), (10.0, scale()));
+        thought.set(Some((LatLng::new(10.0, 10.0).unwrap(), "near Kano".into()))).unwrap();
+        assert_eq!((&game.json()["rival"]["guesses"], game.outcome()), (&json!([]), None));
+        game.guess(pin(10.0, 12.0)).unwrap();
+        let json = game.json();
+        assert_eq!(json["rival"]["guesses"][0]["roundScoreInPoints"], 5000);
+        assert_eq!((&json["rival"]["places"][0], &json["rival"]["name"]), (&json!("near Kano"), &json!("pocket@1")));
+        game.advance();
+        game.current().2.set(None).unwrap(); // a picture that it cannot see
+        game.guess(pin(20.0, 20.0)).unwrap();
+        let json = game.json();
+        assert_eq!(
+            (&json["rival"]["guesses"][1], &json["rival"]["totalScore"]["amount"]),
+            (&Value::Null, &json!("5000"))
+        );
+        let person = json["player"]["totalScore"]["amount"].as_str().unwrap().parse().unwrap();
+        assert_eq!(game.outcome(), Some((2, person, 5000)));
     }
 
     #[test]

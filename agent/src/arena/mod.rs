@@ -12,6 +12,7 @@ mod photos;
 mod picture;
 mod rounds;
 mod tiles;
+mod versus;
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -25,6 +26,7 @@ use tokio::task::JoinHandle;
 
 use crate::failure::surroundings;
 use crate::web;
+pub use versus::Versus;
 
 /// Where the rounds come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,6 +80,8 @@ pub struct ArenaOptions {
     pub structure: Structure,
     /// Time added to every map tile, to see how a player copes with a slow map.
     pub slow_tiles: Option<Duration>,
+    /// The machine plays too, where there is one to play against.
+    pub versus: Option<Versus>,
 }
 
 impl ArenaOptions {
@@ -93,6 +97,7 @@ impl ArenaOptions {
             level_up: false,
             structure: Structure::default(),
             slow_tiles: None,
+            versus: None,
         }
     }
 }
@@ -115,6 +120,9 @@ impl Arena {
     pub async fn start(options: ArenaOptions) -> Result<Self> {
         if options.rounds_per_game == 0 {
             bail!("a game needs at least one round: set the number of rounds to 1 or more");
+        }
+        if let Some(versus) = &options.versus {
+            versus.standing()?; // what cannot be read is better known now
         }
         let page = web::find("arena.html", options.page.as_deref())?;
         let source = options.rounds.clone();

@@ -1,17 +1,24 @@
 //! `arena`, and where its rounds come from, there and in `play`.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use landfall_agent::arena::{Arena, ArenaOptions, Dialogs, RoundSource, Structure};
+use landfall_agent::arena::{Arena, ArenaOptions, Dialogs, RoundSource, Structure, Versus};
 use landfall_agent::failure::wrong;
 
 use super::run::print_line;
-use super::{ArenaArgs, RoundsFrom};
+use super::{ArenaArgs, Model, RoundsFrom};
 
 pub(super) async fn arena(args: ArenaArgs) -> Result<()> {
-    let arena = Arena::start(args.rounds_from.options(args.rounds, args.port)?).await?;
+    let mut options = args.rounds_from.options(args.rounds, args.port)?;
+    if args.versus {
+        let classifier = Arc::new(Model { bundle: args.bundle }.load()?);
+        eprintln!("You play against {}.", classifier.bundle.manifest.id());
+        options.versus = Some(Versus { classifier, series: args.runs.join("versus.jsonl") });
+    }
+    let arena = Arena::start(options).await?;
     arena.notes().iter().for_each(|note| eprintln!("arena: {note}"));
     print_line(arena.url())?;
     eprintln!("Open it in a browser; Ctrl-C ends it.");

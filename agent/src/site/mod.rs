@@ -11,6 +11,7 @@ pub mod own;
 pub mod page;
 mod schema;
 mod sizes;
+mod view;
 pub mod ways;
 
 use std::collections::BTreeMap;
@@ -30,6 +31,7 @@ pub use guess_map::{MapKind, MapLocators, StartView};
 pub use local::is_loopback;
 pub use schema::schema;
 pub use sizes::{MapSize, ScoreLaw};
+pub use view::{LookLocators, TurnKey};
 use ways::{Way, Ways};
 
 /// Everything the agent knows of a site.
@@ -106,41 +108,6 @@ pub struct PageLocators {
     pub map_name: Ways,
     /// An error that the page shows to people.
     pub problem: Ways,
-}
-
-/// Looking around.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct LookLocators {
-    /// The view.
-    pub view: Ways,
-    /// A single photograph in place of a view that turns.
-    pub photo: Ways,
-    /// What lies over the view and is hidden for a picture.
-    pub hide: Ways,
-    /// Where the heading is shown, in degrees.
-    pub heading: Ways,
-    /// Where a timed round's clock shows how much time is left.
-    #[serde(default)]
-    pub clock: Ways,
-    /// The view rests once two pictures this many milliseconds apart are the same.
-    pub still_ms: u64,
-    /// Horizontal field of view in degrees, which tells how far to drag.
-    pub hfov: f64,
-    /// Keys that turn by a known angle, in place of dragging.
-    pub key: Option<TurnKey>,
-}
-
-/// Keys that turn the view once it has the focus.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct TurnKey {
-    /// Turns to the left, as a character.
-    pub left: String,
-    /// Turns to the right.
-    pub right: String,
-    /// Degrees that one stroke turns by.
-    pub degrees: f64,
 }
 
 /// What the page shows after a guess.
@@ -235,6 +202,9 @@ impl Profile {
             {
                 return Err(wrong(format!("{}: {role} takes CSS selectors alone", profile.line(at))));
             }
+        }
+        if profile.look.key.is_some() && profile.look.call.is_some() {
+            return Err(wrong(format!("{name}: look.key and look.call are two ways to turn: keep one")));
         }
         if let Some((at, why)) = profile.map.fault() {
             return Err(wrong(format!("{}: {why}", profile.line(at))));

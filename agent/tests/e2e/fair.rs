@@ -183,6 +183,35 @@ async fn before_it_has_guessed_it_reads_the_picture_and_nothing_else() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_probe_takes_no_bait_either() {
+    let ground = Ground::new(Value::Null).await;
+    let (output, profile) = ground.probe().await;
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((found["rounds"].as_array().unwrap().len(), &found["missing"]), (2, &json!([])), "{found}");
+    assert!(profile.contains("perform-guess"), "{profile}");
+
+    // What shows of a result is not known to a probe before there was one: its first round is looked at like the game's.
+    assert_eq!((ground.reports("trap "), ground.reports("stranger ")), (Vec::new(), Vec::new()));
+    assert!(!ground.reports("traps ").is_empty() && ground.reports("POST /api/").len() >= 3);
+    let of_result = selectors(&self::profile(), "result", &["points", "truth", "guess", "total"]);
+    let mut guessed = false;
+    for event in ground.events() {
+        let (kind, body) = match event {
+            Event::Command { kind, body, .. } => (kind, body.replace(r#"\""#, "")),
+            Event::Page(line) => {
+                guessed |= line.starts_with("POST /api/v3/games/");
+                continue;
+            }
+        };
+        let known = COMMANDS.contains(&kind.as_str()) && !WORDS.iter().any(|word| body.contains(word));
+        let early = !guessed && of_result.iter().any(|css| body.contains(&css.replace('"', "")));
+        assert!(known && !early, "{kind} {body}");
+    }
+    assert!(guessed);
+}
+
 /// What springs each trap of `bait.js`; `bait` is the hidden element with a script, a paragraph, a link, points, an input and
 /// a frame in it.
 const SPRINGS: &[(&str, &str)] = &[

@@ -60,6 +60,60 @@ async fn as_many_views_are_taken_as_are_worth_it() {
     arena.stop().await;
 }
 
+/// A page whose view is turned by nothing but a call, to one of four pictures.
+const CALLED: &str = r##"<!doctype html><title>A view with a function of its own</title>
+<style>body { margin: 0 } img { display: block }</style>
+<img id="view" width="640" height="480"><p id="yaw">40</p><div id="map" style="width: 40px; height: 30px"></div><button id="guess">Guess</button>
+<script>
+  const viewer = {
+    yaw: 40,
+    turnTo(yaw) {
+      this.yaw = ((yaw % 360) + 360) % 360;
+      document.getElementById("yaw").textContent = this.yaw;
+      document.getElementById("view").src = `/${String((Math.round(this.yaw / 90) * 90) % 360).padStart(3, "0")}.jpg`;
+      return { lat: 48.85, lng: 2.29 };
+    },
+  };
+  viewer.turnTo(40);
+</script>"##;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_view_is_turned_by_a_call_of_the_pages_own() {
+    let round = crate::fixtures().join("rounds/brooklyn-elevated-railway");
+    let pictures = get(async move |axum::extract::Path(name): axum::extract::Path<String>| {
+        std::fs::read(round.join(format!("view_{name}"))).unwrap()
+    });
+    let app = Router::new().route("/", get(async || Html(CALLED))).route("/{name}", pictures);
+    let call = "look = { heading = [\"#yaw\"], call = \"viewer.turnTo(viewer.yaw + degrees) // clockwise\",";
+    let page = open(app, &PROFILE.replace("look = { heading = [],", call)).await;
+    let views = look::around(&page, &mind(0.0), None).await.unwrap();
+    assert_eq!(views.iter().map(|view| view.heading).collect::<Vec<_>>(), HEADINGS.map(|it| it.rem_euclid(360.0)));
+    assert!(views[..4].windows(2).all(|two| two[0].jpeg != two[1].jpeg));
+    browser::bury(page.driver, &BrowserOptions::default()).await;
+
+    let app = Router::new().route("/", get(async || Html(CALLED)));
+    let page =
+        open(app, &PROFILE.replace("look = { heading = [],", "look = { heading = [], call = \"veiwer.turn()\",")).await;
+    let error = format!("{:#}", look::around(&page, &mind(0.0), None).await.unwrap_err());
+    assert!(error.contains("look.call `veiwer.turn()` fails") && error.contains("veiwer is not defined"), "{error}");
+    browser::bury(page.driver, &BrowserOptions::default()).await;
+}
+
+/// Serves a page and waits for the round on it.
+async fn open(app: Router, profile: &str) -> Page {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = Url::parse(&format!("http://{}/", listener.local_addr().unwrap())).unwrap();
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("page.toml");
+    std::fs::write(&file, profile).unwrap();
+    let profile = Profile::find(file.to_str().unwrap()).unwrap();
+    let driver = browser::open(&BrowserOptions::default()).await.unwrap();
+    let page = Page::open(driver, profile, &url, Consent::default()).await.unwrap();
+    page.await_round().await.unwrap();
+    page
+}
+
 /// A page whose view is drawn late, coarsely at first, and between black bars.
 const SLOW: &str = r##"<!doctype html><title>A view that takes its time</title>
 <style>body { margin: 0 } canvas { display: block }</style>
@@ -80,14 +134,14 @@ const SLOW: &str = r##"<!doctype html><title>A view that takes its time</title>
   picture.src = "/picture.png";
 </script>"##;
 
-const SLOW_PROFILE: &str = r##"
-name = "slow"
+const PROFILE: &str = r##"
+name = "page"
 version = 1
 hosts = ["127.0.0.1"]
 needs_consent = false
 paths = { play = ["^/$"], refuse = [] }
 page = { dismiss = [], start = [], loading = [], map_name = [], problem = [] }
-look = { view = ["#view"], photo = [], hide = ["#map"], heading = [], still_ms = 150, hfov = 90.0 }
+look = { heading = [], view = ["#view"], photo = [], hide = ["#map"], still_ms = 150, hfov = 90.0 }
 map = { canvas = ["#map"], tiles = ["#map img"], tile_address = ['(?<z>\d)(?<x>\d)(?<y>\d)'], marker = [], marker_anchor = [0.5, 1.0], guess = ["#guess"] }
 result = { shown = [], points = [], truth = [[], []], guess = [[], []], next = [], total = [] }
 "##;
@@ -102,17 +156,7 @@ async fn an_unfinished_view_is_waited_for_and_its_bars_are_cut_off() {
     let app = Router::new()
         .route("/", get(async || Html(SLOW)))
         .route("/picture.png", get(move || async move { ([(header::CONTENT_TYPE, "image/png")], png) }));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = Url::parse(&format!("http://{}/", listener.local_addr().unwrap())).unwrap();
-    tokio::spawn(async move { axum::serve(listener, app).await });
-    let folder = tempfile::tempdir().unwrap();
-    let profile = folder.path().join("slow.toml");
-    std::fs::write(&profile, SLOW_PROFILE).unwrap();
-
-    let driver = browser::open(&BrowserOptions::default()).await.unwrap();
-    let profile = Profile::find(profile.to_str().unwrap()).unwrap();
-    let page = Page::open(driver, profile, &url, Consent::default()).await.unwrap();
-    page.await_round().await.unwrap();
+    let page = open(app, PROFILE).await;
     let views = look::around(&page, &mind(TWO_VIEWS), None).await.unwrap();
     assert_eq!(views.len(), 1, "it does not turn");
     let seen: RgbImage = image::load_from_memory(&views[0].jpeg).unwrap().to_rgb8();

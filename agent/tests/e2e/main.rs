@@ -17,6 +17,7 @@ mod maps;
 mod play;
 mod probe;
 mod serve;
+mod versus;
 
 /// The rounds that come with the project.
 fn fixtures() -> std::path::PathBuf {

@@ -58,6 +58,28 @@ pub fn fields(mut rest: &[u8]) -> Result<Vec<Field<'_>>, DecodeError> {
     Ok(fields)
 }
 
+/// A network with another graph in the place of its own; what else it holds stays as it is.
+///
+/// # Errors
+/// When the bytes are no ONNX network, or `graph` cannot make another of them; says why.
+pub fn with_graph(network: &[u8], graph: impl Fn(&[u8]) -> Result<Vec<u8>, String>) -> Result<Vec<u8>, String> {
+    // Rewriting adds a little.
+    let mut rewritten = Vec::with_capacity(network.len() + (1 << 16));
+    for field in fields(network).map_err(damaged)? {
+        if field.tag == MODEL_GRAPH {
+            write(MODEL_GRAPH, &graph(field.payload)?, &mut rewritten);
+        } else {
+            rewritten.extend_from_slice(field.whole);
+        }
+    }
+    Ok(rewritten)
+}
+
+/// What is said of bytes that cannot be read as a network, after the name of their file.
+pub fn damaged(error: DecodeError) -> String {
+    format!("is no ONNX network ({error})")
+}
+
 /// Adds a field with a value of this many bytes.
 pub fn write(tag: u32, message: &[u8], to: &mut Vec<u8>) {
     encode_key(tag, WireType::LengthDelimited, to);

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use anyhow::{Context, Result, bail};
 use landfall_model::onnx::raw::{
-    Field, GRAPH_INITIALIZER, GRAPH_NODE, GRAPH_OUTPUT, GRAPH_VALUE_INFO, MODEL_GRAPH, fields, write,
+    Field, GRAPH_INITIALIZER, GRAPH_NODE, GRAPH_OUTPUT, GRAPH_VALUE_INFO, MODEL_GRAPH, fields, with_graph, write,
 };
 use landfall_model::onnx::{FLOAT, Node, TensorProto, TensorType, Type, ValueInfo, node};
 use prost::Message;
@@ -89,15 +89,7 @@ fn rewritten(
         }
     }
     add(&mut graph);
-    let mut rewritten = Vec::with_capacity(graph.len() + (1 << 10));
-    for field in fields(model)? {
-        if field.tag == MODEL_GRAPH {
-            write(MODEL_GRAPH, &graph, &mut rewritten);
-        } else {
-            rewritten.extend_from_slice(field.whole);
-        }
-    }
-    Ok(rewritten)
+    with_graph(model, |_| Ok(graph.clone())).map_err(anyhow::Error::msg)
 }
 
 fn graph_of(model: &[u8]) -> Result<Vec<Field<'_>>> {

@@ -13,6 +13,8 @@ export interface GameMap {
     interstitial: boolean;
     levelUp: boolean;
     structure: Structure;
+    /** Who plays against the person, and the games that each has won. */
+    versus?: { name: string; series: { person: number; machine: number; draws: number } };
   };
 }
 
@@ -49,6 +51,8 @@ export interface Game extends Rules {
   round: number;
   rounds: Round[];
   player: { totalScore: { amount: string }; guesses: Guess[] };
+  /** The machine that plays along: what it said, of the rounds that the person has guessed. */
+  rival?: { name: string; totalScore: { amount: string }; guesses: (Guess | null)[]; places: (string | null)[] };
 }
 
 /** What the server said instead of an answer: a sentence for the player. */

@@ -125,27 +125,52 @@ export class GuessMap {
   }
 }
 
-/** A pair of places: the truth and, unless time ran out, the pin. */
+/** The truth; unless time ran out, the pin; and the rival's, where there is one. */
 export interface Answer {
   truth: Place;
   pin: Place | null;
+  rival: Place | null;
 }
 
-/** Shows truths and pins with lines between them, and returns the map to remove. The box must be on the page. */
-export function showResults(container: HTMLElement, answers: Answer[]): L.Map {
+/** How long after the player's pin the rival's appears, in milliseconds. */
+const RIVAL_AFTER_MS = 1200;
+
+/**
+ * Shows truths and pins with lines between them, and returns the map to remove. The box must be on the page. The pins of a
+ * rival come later where that is `suspense`.
+ */
+export function showResults(container: HTMLElement, answers: Answer[], suspense: boolean): L.Map {
   const map = slippyMap(container, { scrollWheelZoom: true });
   const seen = L.latLngBounds([]);
-  for (const { truth, pin: guess } of answers) {
+  const connect = (from: Place, to: Place) => {
+    const line = greatCircle(from, to).map(({ lat, lng }): L.LatLngTuple => [lat, lng]);
+    L.polyline(line, { color: "#1b2430", weight: 2.5, dashArray: "1 7", interactive: false }).addTo(map);
+  };
+  const rivals: [Place, Place][] = [];
+  for (const { truth, pin: guess, rival } of answers) {
     const shown = guess ? nearestCopy(truth, guess) : truth;
     if (guess) {
-      const line = greatCircle(guess, truth).map(({ lat, lng }): L.LatLngTuple => [lat, lng]);
-      L.polyline(line, { color: "#1b2430", weight: 2.5, dashArray: "1 7", interactive: false }).addTo(map);
+      connect(guess, truth);
       pin("guess-pin", "dot", "guess-location-marker").setLatLng(guess).addTo(map);
       seen.extend(guess);
+    }
+    if (rival) {
+      const near = nearestCopy(rival, shown);
+      rivals.push([near, shown]);
+      seen.extend(near);
     }
     pin("correct-pin", "flag", "correct-location-marker").setLatLng(shown).addTo(map);
     seen.extend(shown);
   }
   map.fitBounds(seen, { paddingTopLeft: [48, 96], paddingBottomRight: [48, 64], maxZoom: 7, animate: false });
+  const showRivals = () => {
+    for (const [at, truth] of rivals) {
+      connect(at, truth);
+      pin("rival-pin", "dot", "rival-location-marker").setLatLng(at).addTo(map);
+    }
+  };
+  const still = !suspense || matchMedia("(prefers-reduced-motion: reduce)").matches;
+  const later = window.setTimeout(showRivals, still ? 0 : RIVAL_AFTER_MS);
+  map.on("unload", () => window.clearTimeout(later));
   return map;
 }

@@ -6,6 +6,7 @@ import { el } from "./dom";
 import { formatClock, formatCount, type Place } from "./geometry";
 import { GuessMap } from "./maps";
 import { finalResult, roundResult, type Result } from "./result";
+import { RIVAL, totals } from "./rival";
 import { startGame } from "./start";
 import { View } from "./view";
 
@@ -15,6 +16,7 @@ export class Play {
   private readonly guessMap = new GuessMap((pin) => void this.guess(pin, false));
   private readonly roundNumber = el("span", { class: "status_value__w2Lp4", "data-qa": "round-value" });
   private readonly score = el("span", { class: "status_value__w2Lp4", "data-qa": "score-value" });
+  private readonly rival = el("span", { class: "status_value__w2Lp4", "data-qa": "rival-value" });
   private readonly timer = el("div", { class: "status-item status-timer", "data-qa": "timer", hidden: true });
   private readonly frame: HTMLElement;
   private game: Game | null = null;
@@ -40,7 +42,8 @@ export class Play {
         this.timer,
         item("Map", "map-name", name),
         item("Round", "round-number", this.roundNumber),
-        item("Score", "score", this.score),
+        item(map.arena.versus ? "You" : "Score", "score", this.score),
+        map.arena.versus && item(RIVAL, "rival", this.rival),
       ),
       this.view.compass,
       this.guessMap.element,
@@ -136,7 +139,9 @@ export class Play {
   private status(): void {
     if (!this.game) return;
     this.roundNumber.textContent = `${this.game.round} / ${this.game.roundCount}`;
-    this.score.textContent = formatCount(Number(this.game.player.totalScore.amount));
+    const { person, machine } = totals(this.game);
+    this.score.textContent = formatCount(person);
+    this.rival.textContent = formatCount(machine);
   }
 
   private startClock(round: Round): void {

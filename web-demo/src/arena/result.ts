@@ -2,9 +2,11 @@
 
 import type * as L from "leaflet";
 import type { Game, Guess } from "./api";
+import { showError } from "./dialogs";
 import { el } from "./dom";
 import { formatCount, formatDistance, formatPlace, type Place } from "./geometry";
 import { showResults, type Answer } from "./maps";
+import { RIVAL, rivalsGuess, rivalsOutcome, rivalsPin, totals, winner } from "./rival";
 import { isPlain } from "./structure";
 
 const MAX_POINTS = 5000;
@@ -14,10 +16,10 @@ export class Result {
   readonly element: HTMLElement;
   private readonly map: L.Map;
 
-  constructor(root: HTMLElement, element: HTMLElement, box: HTMLElement, answers: Answer[]) {
+  constructor(root: HTMLElement, element: HTMLElement, box: HTMLElement, answers: Answer[], suspense = false) {
     this.element = element;
     root.append(element);
-    this.map = showResults(box, answers);
+    this.map = showResults(box, answers, suspense);
   }
 
   remove(): void {
@@ -47,6 +49,7 @@ export function roundResult(root: HTMLElement, game: Game, onNext: () => void): 
       { class: "result-layout_bottomNew__p5vgC result-panel", "data-qa": "result-view-top" },
       el("p", { class: "result-round" }, `Round ${n} of ${game.roundCount}`),
       ...(isPlain() ? outcome(guess, answer) : liveOutcome(guess)),
+      rivalsOutcome(game, n - 1),
       el(
         "button",
         {
@@ -60,7 +63,7 @@ export function roundResult(root: HTMLElement, game: Game, onNext: () => void): 
       el("p", { class: "result-credits" }, [isPlain() && round.name, round.credits].filter(Boolean).join(" · ")),
     ),
   );
-  return new Result(root, element, box, [answer]);
+  return new Result(root, element, box, [answer], true);
 }
 
 /** Points, distance and both places, as the arena tells them. */
@@ -130,6 +133,7 @@ export function finalResult(root: HTMLElement, game: Game, onPlayAgain: () => vo
       el("span", { class: "summary-name" }, isPlain() && (game.rounds[i]?.name ?? formatPlace(answers[i]!.truth))),
       el("span", { class: "summary-distance" }, answers[i]!.pin ? formatDistance(guess.distanceInMeters) : "no pin"),
       el("span", { class: "summary-points" }, formatCount(guess.roundScoreInPoints)),
+      game.rival && el("span", { class: "summary-points summary-rival" }, formatCount(rivalsGuess(game, i)?.roundScoreInPoints ?? 0)),
     ),
   );
   const element = el(
@@ -143,7 +147,7 @@ export function finalResult(root: HTMLElement, game: Game, onPlayAgain: () => vo
     el(
       "div",
       { class: "result-layout_bottomNew__p5vgC result-panel" },
-      el("p", { class: "result-round" }, "Game over"),
+      el("p", { class: "result-round" }, game.rival ? winner(totals(game)) : "Game over"),
       el(
         "p",
         {
@@ -154,7 +158,9 @@ export function finalResult(root: HTMLElement, game: Game, onPlayAgain: () => vo
         `${formatCount(total)} points`,
       ),
       bar(total / (MAX_POINTS * game.roundCount)),
-      el("ol", { class: "summary" }, ...rows),
+      game.rival && rivalsTotal(game),
+      el("ol", { class: game.rival ? "summary summary-versus" : "summary" }, ...rows),
+      game.rival && saveButton(game),
       el(
         "button",
         {
@@ -170,6 +176,30 @@ export function finalResult(root: HTMLElement, game: Game, onPlayAgain: () => vo
   return new Result(root, element, box, answers);
 }
 
+function rivalsTotal(game: Game): HTMLElement {
+  const { machine } = totals(game);
+  return el(
+    "p",
+    { class: "result-rival", "data-qa": "rival-score", "data-points": String(machine) },
+    `${RIVAL}: `,
+    el("strong", {}, `${formatCount(machine)} points`),
+  );
+}
+
+/** Saves the picture of the game. */
+function saveButton(game: Game): HTMLElement {
+  const save = async () => {
+    const { card } = await import("./card");
+    const address = URL.createObjectURL(await card(game));
+    const link = document.createElement("a");
+    [link.href, link.download] = [address, "landfall-versus.png"];
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(address), 10_000);
+  };
+  const click = () => void save().catch(showError);
+  return el("button", { type: "button", class: "button button-quiet", "data-qa": "save-card-button", click }, "Save as a picture");
+}
+
 function answerOf(game: Game, i: number): Answer {
   const round = game.rounds[i];
   const guess = game.player.guesses[i];
@@ -177,7 +207,7 @@ function answerOf(game: Game, i: number): Answer {
     throw new Error(`The arena sent no result for round ${i + 1}.`);
   }
   const pin = guess.lat !== null && guess.lng !== null ? { lat: guess.lat, lng: guess.lng } : null;
-  return { truth: { lat: round.lat, lng: round.lng }, pin };
+  return { truth: { lat: round.lat, lng: round.lng }, pin, rival: rivalsPin(game, i) };
 }
 
 function mapBox(): HTMLElement {

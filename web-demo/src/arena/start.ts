@@ -3,6 +3,7 @@
 import { createGame, type GameMap, type Rules } from "./api";
 import { showError } from "./dialogs";
 import { el } from "./dom";
+import { RIVAL, series } from "./rival";
 
 const TIME_LIMITS: [string, number][] = [
   ["No limit", 0],
@@ -52,7 +53,7 @@ export function showStart(root: HTMLElement, map: GameMap): void {
     "Play",
   );
   form.append(play);
-  const { places, roundCount } = map.arena;
+  const { places, roundCount, versus } = map.arena;
   root.replaceChildren(
     backdrop(),
     el(
@@ -64,6 +65,7 @@ export function showStart(root: HTMLElement, map: GameMap): void {
         "p",
         { class: "start-lead" },
         "Look around. Work out where on earth you are. Put your pin on the map: the closer, the more points.",
+        versus && ` You play against ${RIVAL} (${versus.name}), which is shown the same and pins after you. ${series(map)}`,
       ),
       el(
         "p",

@@ -216,6 +216,20 @@ impl Page {
         .await
     }
 
+    /// Has the page turn its view by the profile's own script. What that answers is not looked at.
+    ///
+    /// # Errors
+    /// When the script fails, the view is gone, or the page has gone where the agent must not play.
+    pub async fn turn_by(&self, call: &str, degrees: f64) -> Result<()> {
+        self.address().await?;
+        let script = format!(
+            "if (!seekShown(arguments[0])[0]) return null; const degrees = arguments[1]; {{ {call}\n}} return true"
+        );
+        let turned = self.ask::<bool>(&self.profile.look.view, &script, vec![json!(degrees)]).await;
+        let turned = turned.with_context(|| surroundings(format!("look.call `{call}` fails")))?;
+        turned.map(|_| ()).ok_or_else(|| surroundings("the page shows no view to turn"))
+    }
+
     /// Moves the mouse over a point of the page.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! The ground that fair play is tested on: the arena behind a proxy that adds bait to its page, chromedriver behind one that
 //! writes down every command, and a folder for what the agent keeps.
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -151,15 +152,28 @@ impl Ground {
         Self { _arena: arena, page, webdriver, trace, driver, dir }
     }
 
+    /// Plays from this path on, as a game of two rounds.
     pub(crate) async fn play(&self, path: &str) -> Output {
+        let (site, runs) = (self.dir.path().join("baited.toml"), self.dir.path().join("kept"));
+        let args = ["play", "--bundle", "pocket", "--rounds", "2", "--site"].map(Into::into);
+        self.landfall(args.into_iter().chain([site.into(), "--runs".into(), runs.into()]).collect(), path).await
+    }
+
+    /// Finds out how the page is built, as if it were not known. Also the profile.
+    pub(crate) async fn probe(&self) -> (Output, String) {
+        let out = self.dir.path().join("kept/found.toml");
+        let output = self.landfall(vec!["probe".into(), "--out".into(), out.clone().into()], "/").await;
+        (output, std::fs::read_to_string(out).unwrap_or_default())
+    }
+
+    async fn landfall(&self, args: Vec<OsString>, path: &str) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_landfall"));
-        command.args(["play", "--json", "--bundle", "pocket", "--rounds", "2", "--webdriver", &self.webdriver]);
-        command.arg("--site").arg(self.dir.path().join("baited.toml")).arg("--runs").arg(self.dir.path().join("runs"));
+        command.args(args).args(["--json", "--webdriver", &self.webdriver]);
         command.arg(format!("{}{path}?session={SECRET}", self.page));
         let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
-        // Whatever became of the game: nothing of the player's, and nothing of the bait, is kept or said.
+        // Whatever became of it: nothing of the player's, and nothing of the bait, is kept or said.
         let mut texts = vec![output.stdout.clone(), output.stderr.clone()];
-        read_all(&self.dir.path().join("runs"), &mut texts);
+        read_all(&self.dir.path().join("kept"), &mut texts);
         for kept in BAIT.iter().chain([&SECRET]) {
             let holds = |text: &Vec<u8>| text.windows(kept.len()).any(|part| part == kept.as_bytes());
             let text = texts.iter().find(|text| holds(text)).map(|text| String::from_utf8_lossy(text));
