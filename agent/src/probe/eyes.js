@@ -108,7 +108,7 @@ const over = view => {
 // What an element is in, the outermost first, as far as that does not hold the box.
 const around = (e, box) => {
   const found = [];
-  for (let up = e; up && up !== document.body && !(box && up.contains(box)); up = up.parentElement) found.unshift(waysTo(up)[0]);
+  for (let up = e.parentElement; up && up !== document.body && !(box && up.contains(box)); up = up.parentElement) found.unshift(waysTo(up)[0]);
   return found;
 };
 // Whether something else lies over the middle of a box.

@@ -77,7 +77,9 @@ impl Probe<'_> {
         (self.told)(&format!("result: `{}`", points.text.replace('\n', " ")));
         let mut known = before.ways();
         let mut around = self.around(ground, points_frame, points).await?;
-        around.extend(eyes::ways(&points.ways, points_frame));
+        if around.is_empty() {
+            around = eyes::ways(&points.ways, points_frame);
+        }
         self.draft.ways("result", "shown", &around);
         let mut n = 1;
         loop {
@@ -239,13 +241,15 @@ impl Probe<'_> {
             if let Some((frame, button)) = said.or(only) {
                 (self.told)(&format!("goes on by `{}`", button.text));
                 // The last round's says something else.
-                let words =
-                    self.draft.generic("result", "next", frame).into_iter().filter(|way| way.role == button.role);
-                let called = eyes::ways(&button.ways, frame).into_iter();
-                return Ok(Some(match button.role {
-                    Some(_) => called.chain(words).collect(),
-                    None => called.collect(),
-                }));
+                let generic = self.draft.generic("result", "next", frame).into_iter();
+                let generic = generic.filter(|way| button.role.is_some() && way.role == button.role);
+                let text = said.map(|_| words.join("|"));
+                // A class is that of other buttons too, such as the one that begins another game.
+                let called = eyes::ways(&button.ways, frame).into_iter().map(|way| match is_of_class(&way) {
+                    true => Way { text: text.clone(), ..way },
+                    false => way,
+                });
+                return Ok(Some(called.chain(generic).collect()));
             }
             if late {
                 return Ok(None);
@@ -361,4 +365,9 @@ impl Probe<'_> {
             }
         }
     }
+}
+
+/// Whether a way finds things by their kind and not by a name of their own.
+fn is_of_class(way: &Way) -> bool {
+    way.css.as_ref().is_some_and(|css| !css.contains(['#', '=']) || css.contains("[class"))
 }

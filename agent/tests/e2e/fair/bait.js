@@ -57,7 +57,7 @@
 
   const isBait = self => hidden.isConnected && hidden.contains(self);
   const holdsBait = self => hidden.isConnected && self.contains(hidden);
-  const named = /__NEXT_DATA__|data-|correct|points|script|iframe|input/i;
+  const named = /__NEXT_DATA__|data-|correct|points|\b(script|iframe|input)\b/i;
   const namesBait = (_, [what]) => hidden.isConnected && named.test(String(what).replaceAll('[data-qa=', '['));
   for (const key of ['querySelector', 'querySelectorAll', 'getElementsByTagName', 'getElementsByClassName']) {
     for (const object of [Document.prototype, Element.prototype]) trap(object, key, namesBait);
