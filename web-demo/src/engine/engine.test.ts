@@ -37,6 +37,17 @@ describe("one profile, from its first visit on,", () => {
     expect(await load(page!)).toMatch(/^network: The list of models cannot be fetched: check the connection/);
   });
 
+  it("says when what computes cannot be fetched, and fetches it when it can", async () => {
+    const [page] = context.pages();
+    served.meddle = (path, request) => /ort-.*\.wasm$/.test(path) && (request.socket.destroy(), true);
+    const refused = load(page!);
+    const other = page!.evaluate(() => globalThis.engine.bundles());
+    expect(await refused).toMatch(/^network: The part that computes cannot be fetched: check the connection/);
+    expect(await other, "what is asked meanwhile goes on").toMatchObject([{ name: "pocket" }]);
+    // Whether it can be computed now shows below.
+    await page!.evaluate(() => globalThis.engine.clear());
+  });
+
   it("says that a download broke off, keeps what came and goes on from there", async () => {
     const [page] = context.pages();
     const half = ENCODER.bytes / 2;

@@ -52,6 +52,8 @@ addEventListener("hashchange", enter);
 onDrop((files) => void mode().take(files));
 enter();
 
-await offline.start((use) => notify("status", "A new version of this page is here.", { label: "Use it", go: use }));
+const watched = offline.start((use) => notify("status", "A new version of this page is here.", { label: "Use it", go: use }));
+// On a first visit the model is fetched once the service worker sees it.
+if (!offline.serves) await watched;
 model.addEventListener("change", () => model.state.kind === "ready" && offline.fill(model.state.status.backend === "webgpu"));
 await model.load().catch(() => undefined);
