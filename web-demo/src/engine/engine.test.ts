@@ -61,15 +61,20 @@ describe("one profile, from its first visit on,", () => {
       const from = Number(/\d+/.exec(request.headers.range ?? "")?.[0] ?? 0);
       if (from > 0) return !!request.socket.destroy();
       response.writeHead(200, { "Content-Length": ENCODER.bytes });
-      const first = readFileSync(join(served.folder, "bundles/pocket/encoder.onnx")).subarray(0, half);
-      response.write(first, () => request.socket.end());
+      response.write(readFileSync(join(served.folder, "bundles/pocket/encoder.onnx")).subarray(0, half));
+      setTimeout(() => request.socket.destroy(), 300);
       return true;
     };
-    expect(await load(page!)).toMatch(/^network: The model's encoder.onnx stopped arriving after 2.1 of 4.3 MB: check the connection/);
+    // A browser drops what it had not read yet of those 2.1 MB.
+    const told = await load(page!);
+    expect(told).toMatch(/^network: The model's encoder.onnx stopped arriving after [0-2]\.\d of 4\.3 MB: check the connection/);
     broken = false;
     ranges.length = 0;
     expect(await load(page!)).toBeNull();
-    expect(ranges).toEqual([`bytes=${half}-`]);
+    const from = Number(/^bytes=(\d+)-$/.exec(ranges.join())?.[1]);
+    expect(from).toBeGreaterThan(0);
+    expect(from).toBeLessThanOrEqual(half);
+    expect(told).toContain(`after ${(from / 1e6).toFixed(1)} of`);
     expect(await locate(page!, PHOTO)).toHaveProperty("place");
   });
 

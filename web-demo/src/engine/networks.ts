@@ -12,9 +12,10 @@ export type Backend = Status["backend"];
 /** More threads than this bring little for networks of this size. */
 const MOST_THREADS = 4;
 
-/** What this browser can compute with, best first. */
-export async function backends(): Promise<Backend[]> {
-  const gpu = (await hasGpu()) ? (["webgpu"] as const) : [];
+/** What this browser can compute with, best first. Graphics processors have no products of bytes here: a quantised network
+ * would go back and forth. */
+export async function backends(quantised: boolean): Promise<Backend[]> {
+  const gpu = !quantised && (await hasGpu()) ? (["webgpu"] as const) : [];
   const threads = globalThis.crossOriginIsolated && spareCores() > 1 ? (["wasm-threads"] as const) : [];
   return [...gpu, ...threads, "wasm"];
 }

@@ -60,15 +60,18 @@ class Answerer {
     if (this.#loaded?.opened.id !== id) {
       const file = (of: BundleFile) => this.#store.file(name, of, report);
       const { adapter, activations } = manifest.encoder;
-      const usable = await this.#usable(activations !== undefined);
+      const { backend } = this.#setup;
+      const usable = backend ? [backend] : await backends(activations !== undefined);
       // Beside the files; whether that went well is asked when there are networks for it.
       start(usable[0]!).catch(() => undefined);
       const core = await this.#core();
-      const cells = await file(manifest.cells);
+      const [cells, head, learned, downloaded] = await Promise.all([
+        file(manifest.cells),
+        file(manifest.head),
+        adapter && file(adapter),
+        file(manifest.encoder),
+      ]);
       const opened = used(() => core.open(found.bytes, cells));
-      const head = await file(manifest.head);
-      const learned = adapter && (await file(adapter));
-      const downloaded = await file(manifest.encoder);
       const encoder = used(() => core.encoder(downloaded, learned));
       await this.#alone(async () => {
         const networks = await this.#networks(usable, encoder, head, opened);
@@ -86,13 +89,6 @@ class Answerer {
     const done = this.#last.then(work);
     this.#last = done.catch(() => undefined);
     return done;
-  }
-
-  /** What may compute a network, best first. */
-  async #usable(quantised: boolean): Promise<Backend[]> {
-    const { backend } = this.#setup;
-    // Graphics processors have no products of bytes here: an int8 network would go back and forth.
-    return backend ? [backend] : (await backends()).filter((one) => !quantised || one !== "webgpu");
   }
 
   /** The networks on the first of the backends that can compute them. */
