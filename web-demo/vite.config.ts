@@ -18,7 +18,8 @@ export default defineConfig({
     },
   },
   // Tests of the page share one build and one browser; they wait for a model now and then.
-  test: { globalSetup: "test/setup.ts", testTimeout: 120_000, hookTimeout: 120_000 },
+  // Two files at a time also on two cores: much of their time goes by in waiting.
+  test: { globalSetup: "test/setup.ts", testTimeout: 120_000, hookTimeout: 120_000, maxWorkers: 2 },
   // `npm run dev` serves the pages, with the fixtures beside this folder; the arena itself answers the calls:
   // landfall arena --port 8735
   server: {

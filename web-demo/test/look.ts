@@ -115,8 +115,10 @@ export function looking(visit: Visit): void {
       await page.getByRole("button", { name: "Camera" }).click();
       // The camera sees the Colosseum.
       expect(await place(page)).toMatch(/^Near /);
-      const first = await page.locator(".answer-time").textContent();
-      const gaps = await page.evaluate(async () => {
+      const [gaps, answers] = await page.evaluate(async () => {
+        let answers = 0;
+        const watch = new MutationObserver(() => answers++);
+        watch.observe(document.querySelector(".panel")!, { subtree: true, childList: true });
         const gaps: number[] = [];
         let before = performance.now();
         while (gaps.length < 120) {
@@ -124,12 +126,13 @@ export function looking(visit: Visit): void {
           gaps.push(now - before);
           before = now;
         }
-        return gaps.sort((a, b) => a - b);
+        watch.disconnect();
+        return [gaps.sort((a, b) => a - b), answers] as const;
       });
       const [median = NaN, most = NaN, longest = NaN] = [gaps[60], gaps[114], gaps[119]];
       console.log(`frames while guessing: median ${median.toFixed(1)} ms, 95th ${most.toFixed(1)} ms, longest ${longest.toFixed(1)} ms`);
       expect(median).toBeLessThan(34);
-      expect(await page.locator(".answer-time").textContent()).not.toBe(first);
+      expect(answers, "answers in these two seconds").toBeGreaterThan(1);
       await page.getByRole("button", { name: "Take the picture" }).click();
       await page.locator(".more").getByRole("button", { name: "Camera" }).click();
       await page.getByRole("button", { name: "Guess all the time" }).click();

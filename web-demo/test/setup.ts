@@ -1,4 +1,4 @@
-// Once for all tests of the page: the built pages on a plain host, and one Chromium with a camera that sees a fixture.
+// Once for all tests: the built pages on a plain host, and one Chromium with a camera that sees a fixture.
 
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -36,6 +36,8 @@ export default async function setup(project: TestProject): Promise<() => Promise
       "--disable-gpu",
       "--use-fake-device-for-media-stream",
       `--use-file-for-fake-video-capture=${film}`,
+      // Memory is measured when a test asks, and not at some time in the next minutes.
+      "--enable-blink-features=ForceEagerMeasureMemory",
       // Nothing but this machine is to be found; one name stands for an address that is not secure.
       "--host-resolver-rules=MAP plain.test 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
     ],

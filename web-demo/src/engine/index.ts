@@ -27,8 +27,12 @@ export function createEngine({ backend }: { backend?: Backend } = {}): Engine {
         return;
       }
       waiting.delete(data.id);
-      if ("error" in data) call?.reject(new EngineError(data.error.kind, data.error.message));
-      else call?.resolve(data.result);
+      if (!("error" in data)) {
+        call?.resolve(data.result);
+        return;
+      }
+      call?.reject(new EngineError(data.error.kind, data.error.message));
+      if (data.spent) end(data.error.message);
     };
     // Only what the worker does not survive comes here: its script does not load, or it ran out of memory.
     started.onerror = (event) => {

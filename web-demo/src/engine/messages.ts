@@ -28,5 +28,6 @@ export interface Request {
 export type Reply = { id: number } & (
   | { progress: Progress }
   | { result: unknown }
-  | { error: { kind: ErrorKind; message: string } }
+  /** A `spent` worker must be replaced before anything is tried again. */
+  | { error: { kind: ErrorKind; message: string }; spent: boolean }
 );

@@ -12,9 +12,10 @@ export type Backend = Status["backend"];
 /** More threads than this bring little for networks of this size. */
 const MOST_THREADS = 4;
 
-/** What this browser can compute with, best first. */
-export async function backends(): Promise<Backend[]> {
-  const gpu = (await hasGpu()) ? (["webgpu"] as const) : [];
+/** What this browser can compute with, best first. Graphics processors have no products of bytes here: a quantised network
+ * would go back and forth. */
+export async function backends(quantised: boolean): Promise<Backend[]> {
+  const gpu = !quantised && (await hasGpu()) ? (["webgpu"] as const) : [];
   const threads = globalThis.crossOriginIsolated && spareCores() > 1 ? (["wasm-threads"] as const) : [];
   return [...gpu, ...threads, "wasm"];
 }
@@ -42,6 +43,36 @@ async function runtime(backend: Backend): Promise<typeof Ort> {
   return ort;
 }
 
+/** A network that gives its one number back: with it a runtime is started before the real ones are there. */
+const NOTHING =
+  "08083a370a100a017812017922084964656e746974791201675a0f0a0178120a0a08080112040a020801620f0a0179120a0a08080112040a0208014202100d";
+const started = new Map<typeof plainWasm, Promise<void>>();
+
+/** The runtime could not be fetched or started, which it can be only once: it takes a new worker to try again. */
+export class RuntimeLost extends EngineError {}
+
+/** Fetches and starts a backend's runtime, unless that has been done. */
+export function start(backend: Backend): Promise<void> {
+  const file = backend === "webgpu" ? gpuWasm : plainWasm;
+  let starting = started.get(file);
+  if (!starting) {
+    starting = begin(backend);
+    started.set(file, starting);
+  }
+  return starting;
+}
+
+async function begin(backend: Backend): Promise<void> {
+  try {
+    const ort = await runtime(backend);
+    const bytes = Uint8Array.from(NOTHING.match(/../g) ?? [], (byte) => Number.parseInt(byte, 16));
+    await (await ort.InferenceSession.create(bytes, { executionProviders: ["wasm"], logSeverityLevel: 3 })).release();
+  } catch (error) {
+    const { kind, message } = explained(error);
+    throw new RuntimeLost(kind, message);
+  }
+}
+
 /** The encoder and the head of one bundle. */
 export class Networks {
   readonly backend: Backend;
@@ -62,6 +93,7 @@ export class Networks {
 
   /** Loads both and computes once, so that what cannot work fails here and the first picture need not wait. */
   static async load(backend: Backend, encoder: Uint8Array, head: Uint8Array, opened: Opened): Promise<Networks> {
+    await start(backend);
     const ort = await runtime(backend);
     const options: Ort.InferenceSession.SessionOptions = {
       executionProviders: [backend === "webgpu" ? "webgpu" : "wasm"],
@@ -110,7 +142,7 @@ export class Networks {
   }
 }
 
-function explained(error: unknown): Error {
+function explained(error: unknown): EngineError {
   const why = error instanceof Error ? error.message : String(error);
   if (/memory|allocat|out of bounds/i.test(why) || error instanceof RangeError) {
     return new EngineError("no-memory", "There is not enough memory for this model: close other tabs, or stay with the small one.");

@@ -1,45 +1,42 @@
-// The page says of every fixture picture what `landfall locate` says of it: model/tests/golden/locate.jsonl, which a test
-// of the agent keeps (`agent/tests/e2e/cli.rs`).
+// The engine's answers in a real browser, from one load of the model: those of `landfall locate` for every fixture picture,
+// then a camera's frames, memory that stays flat, threads, and bad pictures.
 import { readFileSync } from "node:fs";
+import type { BrowserContext, Page } from "playwright-core";
 import { afterAll, beforeAll, expect, it } from "vitest";
+import { plain } from "../../test/pictures.ts";
 import type { createEngine } from ".";
+import { load, locate, PHOTO } from "./testing/drive";
+import { compare, golden, table } from "./testing/parity";
 import { Served } from "./testing/served";
-import type { Answer, Point } from "./types";
+import type { Engine } from "./types";
 
-/** A line of `landfall locate --json`. */
-interface Located extends Point {
-  image: string;
-  place: string;
-  country: string | null;
-  expected_score: number;
-  radius_km: { p50: number; p90: number };
-  top: (Point & { cell: string; p: number })[];
-  bundle: string;
-}
+declare const globalThis: { createEngine: typeof createEngine; engine: Engine };
 
-declare const globalThis: { createEngine: typeof createEngine };
-
-const golden = new URL("../../../model/tests/golden/locate.jsonl", import.meta.url);
-const located: Located[] = readFileSync(golden, "utf8").trim().split("\n").map((line) => JSON.parse(line));
 let served: Served;
+let page: Page;
+let context: BrowserContext;
 
-beforeAll(async () => void (served = await Served.start()), 180_000);
-afterAll(() => served.stop());
+beforeAll(async () => {
+  served = await Served.start();
+  ({ page, context } = await served.open());
+  expect(await load(page)).toBeNull();
+});
+afterAll(async () => {
+  await context.close();
+  await served.stop();
+});
 
-it("says what landfall locate says", { timeout: 300_000 }, async () => {
-  const { page } = await served.open();
-  const images = located.map(({ image }) => `/${image}`);
-  const answers: Answer[] = await page.evaluate(async (images) => {
-    const engine = globalThis.createEngine();
-    await engine.load("pocket", () => undefined);
+it("says what landfall locate says", async () => {
+  const located = golden();
+  const answers = await page.evaluate(async (images) => {
     const answers = [];
-    for (const image of images) answers.push(await engine.locate([await (await fetch(image)).blob()]));
-    engine.close();
+    for (const image of images) answers.push(await globalThis.engine.locate([await (await fetch(image)).blob()]));
     return answers;
-  }, images);
+  }, located.map(({ image }) => `/${image}`));
 
   const rows = located.map((agent, i) => compare(agent, answers[i]!));
   console.log(table(rows));
+  expect(rows.length).toBe(52);
   for (const row of rows) {
     expect(row.pageTop, row.image).toBe(row.agentTop);
     expect(row.apartKm, row.image).toBeLessThan(1);
@@ -50,35 +47,66 @@ it("says what landfall locate says", { timeout: 300_000 }, async () => {
   }
 });
 
-/** One picture, page against agent: likeliest cells, the pins' distance, the largest difference of a log-probability. */
-function compare(agent: Located, page: Answer) {
-  const apart = agent.top.map(({ cell, p }) => {
-    const same = page.cells.find(({ token }) => token === cell);
-    return same ? Math.abs(Math.log(same.p / p)) : Infinity;
-  });
-  return {
-    image: agent.image.replace("fixtures/rounds/", ""),
-    agentTop: agent.top[0]!.cell,
-    pageTop: page.cells[0]!.token,
-    apartKm: distanceKm(agent, page),
-    apartLog: Math.max(...apart),
-    ms: page.ms.total,
-  };
-}
+it("takes a camera's frames, lets go of them, and sees in them what is in the file", async () => {
+  const [frame, width, file] = await page.evaluate(async (photo) => {
+    const blob = await (await fetch(photo)).blob();
+    const bitmap = await createImageBitmap(blob);
+    const frame = await globalThis.engine.locate([bitmap]);
+    return [frame, bitmap.width, await globalThis.engine.locate([blob])] as const;
+  }, PHOTO);
+  expect(width).toBe(0);
+  // Browsers decode JPEG a little differently.
+  expect(frame.place).toBe(file.place);
+  expect(Math.abs(Math.log(frame.cells[0]!.p / file.cells[0]!.p))).toBeLessThan(0.1);
+});
 
-function distanceKm(a: Point, b: Point): number {
-  const rad = (degrees: number) => (degrees * Math.PI) / 180;
-  const [dLat, dLng] = [rad(b.lat - a.lat) / 2, rad(b.lng - a.lng) / 2];
-  const h = Math.sin(dLat) ** 2 + Math.cos(rad(a.lat)) * Math.cos(rad(b.lat)) * Math.sin(dLng) ** 2;
-  return 2 * 6371 * Math.asin(Math.sqrt(h));
-}
+/** `npm run measure` has the long run. */
+it("keeps its memory flat", async () => {
+  const many = 40;
+  const megabytes = await page.evaluate(async ([photo, many]) => {
+    type Measuring = { measureUserAgentSpecificMemory(): Promise<{ bytes: number }> };
+    const measure = async () => (await (performance as unknown as Measuring).measureUserAgentSpecificMemory()).bytes / 1e6;
+    const blob = await (await fetch(photo)).blob();
+    const answer = async (times: number) => {
+      for (let i = 0; i < times; i++) await globalThis.engine.locate([i % 2 ? blob : await createImageBitmap(blob)]);
+    };
+    await answer(4);
+    const before = await measure();
+    await answer(many);
+    return [before, await measure()] as const;
+  }, [PHOTO, many] as const);
+  console.log(`memory before and after ${many} inferences: ${megabytes.map((mb) => mb.toFixed(1)).join(" and ")} MB`);
+  expect(megabytes[1] - megabytes[0]).toBeLessThan(8);
+});
 
-function table(rows: ReturnType<typeof compare>[]): string {
-  const width = Math.max(...rows.map(({ image }) => image.length));
-  const line = (...[image, agent, page, km, log, ms]: string[]) =>
-    `${image?.padEnd(width)}  ${agent?.padEnd(9)} ${page?.padEnd(9)} ${km?.padStart(9)} ${log?.padStart(10)} ${ms?.padStart(6)}`;
-  const body = rows.map(({ image, agentTop, pageTop, apartKm, apartLog, ms }) =>
-    line(image, agentTop, pageTop, apartKm.toFixed(4), apartLog.toExponential(1), ms.toFixed(0)),
-  );
-  return [line("picture", "agent", "page", "pins km", "log p", "ms"), ...body].join("\n");
-}
+it("answers with threads what it answers without", async () => {
+  const [status, threads, one] = await page.evaluate(async (photo) => {
+    const blob = await (await fetch(photo)).blob();
+    const many = globalThis.createEngine({ backend: "wasm-threads" });
+    const status = await many.load("pocket", () => undefined);
+    const threads = await many.locate([blob]);
+    many.close();
+    return [status, threads, await globalThis.engine.locate([blob])] as const;
+  }, PHOTO);
+  expect(status.backend).toBe("wasm-threads");
+  expect(status.threads).toBeGreaterThan(1);
+  expect({ ...threads, ms: null }).toEqual({ ...one, ms: null });
+});
+
+it("answers bad pictures with a sentence and goes on", async () => {
+  const photo = readFileSync(new URL(`../../..${PHOTO}`, import.meta.url));
+  const heic = Buffer.from("000000186674797068656963000000006d69663168656963", "hex");
+  for (const [file, says] of [
+    [Buffer.from("no picture at all"), /^unreadable: This file is no picture/],
+    [Buffer.alloc(0), /^unreadable: This file is no picture/],
+    [photo.subarray(0, 90), /^unreadable: This file is no picture/],
+    [heic, /^unreadable: HEIC pictures cannot be read by this browser: pick a JPEG/],
+    [plain(10_000, 10_000), /^too-large: The picture has 100 megapixels, 64 at most/],
+  ] as const) {
+    expect(await locate(page, file)).toMatch(says);
+  }
+  // Tiny and narrow ones are pictures; one of 36 megapixels goes through the browser's decoder.
+  for (const file of [plain(1, 1), plain(1, 3000), plain(6000, 6000)]) expect(await locate(page, file)).toHaveProperty("place");
+  expect(await locate(page, PHOTO, PHOTO)).toMatchObject({ place: "near Rome, Italy", views: 2 });
+  expect(await locate(page)).toMatch(/^unreadable: There is no picture/);
+});

@@ -2,7 +2,7 @@
 import type { BundleFile } from "./bundle";
 import { Core, type Opened, Refused } from "./core";
 import type { Call, Reply, Request, Setup } from "./messages";
-import { Networks, backends } from "./networks";
+import { type Backend, Networks, RuntimeLost, backends, start } from "./networks";
 import { tensors } from "./pictures";
 import { ModelStore, type Report } from "./store";
 import { type Answer, type BundleName, EngineError, type Status } from "./types";
@@ -59,16 +59,22 @@ class Answerer {
     const id = `${manifest.name}@${manifest.version}`;
     if (this.#loaded?.opened.id !== id) {
       const file = (of: BundleFile) => this.#store.file(name, of, report);
-      const core = await this.#core();
-      const cells = await file(manifest.cells);
-      const opened = used(() => core.open(found.bytes, cells));
-      const head = await file(manifest.head);
       const { adapter, activations } = manifest.encoder;
-      const learned = adapter && (await file(adapter));
-      const downloaded = await file(manifest.encoder);
+      const { backend } = this.#setup;
+      const usable = backend ? [backend] : await backends(activations !== undefined);
+      // Beside the files; whether that went well is asked when there are networks for it.
+      start(usable[0]!).catch(() => undefined);
+      const core = await this.#core();
+      const [cells, head, learned, downloaded] = await Promise.all([
+        file(manifest.cells),
+        file(manifest.head),
+        adapter && file(adapter),
+        file(manifest.encoder),
+      ]);
+      const opened = used(() => core.open(found.bytes, cells));
       const encoder = used(() => core.encoder(downloaded, learned));
       await this.#alone(async () => {
-        const networks = await this.#networks(activations !== undefined, encoder, head, opened);
+        const networks = await this.#networks(usable, encoder, head, opened);
         await this.#loaded?.networks.release();
         this.#loaded = { core, opened, networks };
       });
@@ -85,11 +91,8 @@ class Answerer {
     return done;
   }
 
-  /** The networks on the best backend that can compute them. */
-  async #networks(quantised: boolean, encoder: Uint8Array, head: Uint8Array, opened: Opened): Promise<Networks> {
-    const { backend } = this.#setup;
-    // Graphics processors have no products of bytes here: an int8 network would go back and forth.
-    const usable = backend ? [backend] : (await backends()).filter((one) => !quantised || one !== "webgpu");
+  /** The networks on the first of the backends that can compute them. */
+  async #networks(usable: Backend[], encoder: Uint8Array, head: Uint8Array, opened: Opened): Promise<Networks> {
     for (;;) {
       try {
         return await Networks.load(usable[0]!, encoder, head, opened);
@@ -185,7 +188,7 @@ scope.onmessage = async ({ data }) => {
     const result = await answerer?.answer(call, (progress) => scope.postMessage({ id, progress }));
     scope.postMessage({ id, result });
   } catch (error) {
-    scope.postMessage({ id, error: told(error) });
+    scope.postMessage({ id, error: told(error), spent: error instanceof RuntimeLost });
   } finally {
     if (call.name === "locate") call.views.forEach((view) => view instanceof Blob || view.close());
   }

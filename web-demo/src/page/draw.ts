@@ -227,9 +227,11 @@ export function viewOf(places: Point[], [width, height]: [number, number], neare
   });
   const [left, right] = [Math.min(...spots.map(([u]) => u)), Math.max(...spots.map(([u]) => u))];
   const [top, bottom] = [Math.min(...spots.map(([, v]) => v)), Math.max(...spots.map(([, v]) => v))];
+  // Pins and their labels stand above their places.
+  const rise = 16;
   const room = [Math.max(width - 2 * edge, 40), Math.max(height - 2 * edge, 40)] as const;
   const k = Math.min(nearest, room[0] / Math.max(right - left, 1e-6), room[1] / Math.max(bottom - top, 1e-6));
-  return { k, x: width / 2 - (k * (left + right)) / 2, y: height / 2 - (k * (top + bottom)) / 2 };
+  return { k, x: width / 2 - (k * (left + right)) / 2, y: height / 2 + rise - (k * (top + bottom)) / 2 };
 }
 
 /** All of the earth that people live on. */

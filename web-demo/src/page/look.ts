@@ -227,27 +227,15 @@ export class Look {
     const revealed = el("div", { class: "revealed", role: "status" });
     const { example } = this;
     const full = this.views.length >= MOST_VIEWS;
-    const ask = button(
-      "How close?",
-      "target",
-      () => {
-        const shown = () => {
-          ask.remove();
-          revealed.querySelector("button")?.focus();
-        };
-        this.reveal(answer, revealed).then(shown, showError);
-      },
-      true,
-    );
+    const shareIt = button("Share", "share", () => void share({ answer, picture: this.views.at(-1)!.blob }).catch(showError));
+    const next = el("div", { class: "actions actions-stay" }, shareIt);
+    const truth = el("div", { class: "truth" }, revealed);
+    const ask = button("How close?", "target", () => void this.reveal(answer, truth, next, shareIt).catch(showError), true);
+    next.prepend(ask);
     this.stage.showPanel(
-      revealed,
+      truth,
       answerText(answer),
-      el(
-        "div",
-        { class: "actions actions-stay" },
-        ask,
-        button("Share", "share", () => void share({ answer, picture: this.views.at(-1)!.blob }).catch(showError)),
-      ),
+      next,
       !full &&
         el(
           "div",
@@ -267,23 +255,35 @@ export class Look {
     announce(`${sureness(answer)}: ${sentenceCase(answer.place)}.`);
   }
 
-  /** Shows the truth: the example's, the photo's own, or where the device is. */
-  private async reveal(answer: Answer, into: HTMLElement): Promise<void> {
+  /** Shows the truth: the example's, the photo's own, or where the device is, which `next` asks for then. */
+  private async reveal(answer: Answer, box: HTMLElement, next: HTMLElement, shareIt: HTMLElement): Promise<void> {
     const turn = this.turn;
+    const into = box.querySelector<HTMLElement>(".revealed")!;
+    const show = async (truth: Point, by: string) => {
+      await this.showTruth(answer, truth, into, by);
+      // Beside what is worth sharing; the panel is all for words now.
+      box.append(shareIt);
+      next.remove();
+      shareIt.focus();
+    };
     const truth = this.example?.truth ?? (await this.placeInViews());
     if (turn !== this.turn) return;
-    if (truth) return this.showTruth(answer, truth, into, this.example?.name ?? "By the place in the photo");
-    const here = button("I am here", "target", () => {
-      here.disabled = true;
-      placeOfDevice()
-        .then((place) => (turn === this.turn ? this.showTruth(answer, place, into, "By where this device is") : undefined))
-        .catch(showError)
-        .finally(() => (here.disabled = false));
-    });
-    into.replaceChildren(
-      el("p", {}, "These pictures carry no place. If this is where you are, this device can tell where that is."),
-      here,
+    if (truth) return show(truth, this.example?.name ?? "By the place in the photo");
+    const here = button(
+      "I am here",
+      "target",
+      () => {
+        here.disabled = true;
+        placeOfDevice()
+          .then((place) => (turn === this.turn ? show(place, "By where this device is") : undefined))
+          .catch(showError)
+          .finally(() => (here.disabled = false));
+      },
+      true,
     );
+    into.replaceChildren(el("p", {}, "These pictures carry no place. Are you there now? This device can tell."));
+    next.replaceChildren(here, shareIt);
+    here.focus();
   }
 
   private async placeInViews(): Promise<Point | null> {

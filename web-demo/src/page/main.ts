@@ -16,6 +16,12 @@ import { notify, Stage, voices } from "./stage";
 
 const model = new Model();
 const offline = new Offline();
+model.addEventListener("change", () => model.state.kind === "ready" && offline.fill(model.state.status.backend === "webgpu"));
+// On a first visit the model waits for the service worker, so that what it fetches is kept; on later ones it is what takes
+// longest.
+const kept = offline.serves;
+if (kept) model.load().catch(() => undefined);
+
 const stage = new Stage();
 const settings = new Settings(model, stage);
 const status = statusLine(model, offline);
@@ -53,5 +59,4 @@ onDrop((files) => void mode().take(files));
 enter();
 
 await offline.start((use) => notify("status", "A new version of this page is here.", { label: "Use it", go: use }));
-model.addEventListener("change", () => model.state.kind === "ready" && offline.fill(model.state.status.backend === "webgpu"));
-await model.load().catch(() => undefined);
+if (!kept) await model.load().catch(() => undefined);

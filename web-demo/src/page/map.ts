@@ -44,7 +44,7 @@ export class WorldMap {
   private readonly zoomed: Selection<HTMLDivElement, unknown, null, undefined>;
   private size: [number, number] = [0, 0];
   private theme!: Theme;
-  private scene: Scene = { land: coarseLand(), heat: null, marks: [], lines: [], names: true };
+  private scene: Omit<Scene, "land"> = { heat: null, marks: [], lines: [], names: true };
   private answer: Answer | null = null;
   private frame = 0;
   private flight = 0;
@@ -137,10 +137,13 @@ export class WorldMap {
     this.canvas.height = clientHeight * scale;
     const least = (0.98 * clientWidth) / WORLD;
     this.zoom.scaleExtent([least, NEAREST]).extent([[0, 0], this.size]);
-    if (!this.theme) this.recolour();
+    const first = !this.theme;
+    if (first) this.recolour();
     if (this.wanted) this.fly(false);
     else this.view = { k: Math.max(k, least), x: x + (clientWidth - width) / 2, y: y + (clientHeight - height) / 2 };
-    this.render();
+    // The earth takes a phone a while: words and buttons are shown before it, in a frame of their own.
+    if (first) this.paint();
+    else this.render();
   }
 
   private recolour(): void {
@@ -222,8 +225,8 @@ export class WorldMap {
     const view = this.view;
     const scale = this.canvas.width / this.size[0];
     ctx.setTransform(scale, 0, 0, scale, 0, 0);
-    this.scene.land = view.k > FINE ? fineLand(() => this.paint()) : coarseLand();
+    const land = view.k > FINE ? fineLand(() => this.paint()) : coarseLand();
     const tiles = this.withTiles ? () => drawTiles(ctx, this.size, view, () => this.paint()) : undefined;
-    draw(ctx, this.size, view, this.scene, this.theme, tiles);
+    draw(ctx, this.size, view, { ...this.scene, land }, this.theme, tiles);
   }
 }

@@ -9,6 +9,11 @@ export class Offline extends EventTarget {
   /** All that the page needs is kept on this device. */
   ready = false;
 
+  /** What was kept on an earlier visit serves this page. */
+  get serves(): boolean {
+    return !!(navigator.serviceWorker as ServiceWorkerContainer | undefined)?.controller;
+  }
+
   /** Registers the service worker; settles when it serves this page, or when that takes too long or cannot be. */
   async start(onUpdate: (use: () => void) => void): Promise<void> {
     const workers = navigator.serviceWorker as ServiceWorkerContainer | undefined;

@@ -1,4 +1,4 @@
-// The built engine on a server of our own, which can misbehave, and a real Chromium to run it in.
+// The built engine on a server of our own, which can misbehave, and the tests' Chromium to run it in.
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
 import type { AddressInfo } from "node:net";
@@ -6,13 +6,14 @@ import { tmpdir } from "node:os";
 import { extname, join, resolve } from "node:path";
 import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
 import { build } from "vite";
+import { inject } from "vitest";
 import { bundles } from "../../../build/bundles.ts";
 import config from "../../../vite.config.ts";
 
 const ROOT = resolve(import.meta.dirname, "../../..");
 const REPOSITORY = resolve(ROOT, "..");
-/** A name for this machine that browsers do not trust as they trust localhost. */
-const INSECURE = "insecure.test";
+/** A name for this machine that browsers do not trust as they trust 127.0.0.1 (`test/setup.ts`). */
+const INSECURE = "plain.test";
 const TYPES: Record<string, string> = {
   ".html": "text/html",
   ".js": "text/javascript",
@@ -36,12 +37,13 @@ export class Served {
   /** Paths asked for, in order. */
   asked: string[] = [];
   readonly #server: Server;
-  #browser: Browser | undefined;
+  readonly #browser: Browser;
 
-  private constructor(folder: string, server: Server) {
+  private constructor(folder: string, server: Server, browser: Browser) {
     this.folder = folder;
     this.#server = server;
-    this.origin = `http://localhost:${(server.address() as AddressInfo).port}`;
+    this.#browser = browser;
+    this.origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
     server.on("request", (request, response) => this.#answer(request, response));
   }
 
@@ -56,24 +58,20 @@ export class Served {
     });
     const server = createServer();
     await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
-    return new Served(folder, server);
+    return new Served(folder, server, await chromium.connect(inject("browser")));
   }
 
   /** A page with the engine, in a profile of its own or as another tab of the one that is given. */
   async open(context?: BrowserContext, isSecure = true): Promise<{ page: Page; context: BrowserContext }> {
-    this.#browser ??= await chromium.launch({
-      executablePath: process.env["LANDFALL_CHROMIUM"] ?? "/usr/bin/chromium",
-      args: ["--no-sandbox", "--enable-blink-features=ForceEagerMeasureMemory", `--host-resolver-rules=MAP ${INSECURE} 127.0.0.1`],
-    });
     const profile = context ?? (await this.#browser.newContext());
     const page = await profile.newPage();
-    const origin = isSecure ? this.origin : this.origin.replace("localhost", INSECURE);
+    const origin = isSecure ? this.origin : this.origin.replace("127.0.0.1", INSECURE);
     await page.goto(`${origin}/src/engine/testing/harness.html`);
     return { page, context: profile };
   }
 
   async stop(): Promise<void> {
-    await this.#browser?.close();
+    await this.#browser.close();
     this.#server.closeAllConnections();
     await new Promise((done) => this.#server.close(done));
     rmSync(this.folder, { recursive: true, force: true });

@@ -1,0 +1,8 @@
+// `npm run measure`: the numbers that are too slow, or too dependent on the machine, for `npm test`.
+import { defineConfig } from "vitest/config";
+import config from "../vite.config.ts";
+
+export default defineConfig({
+  ...config,
+  test: { ...config.test, include: ["test/measure.ts"], testTimeout: 600_000, maxWorkers: 1 },
+});
