@@ -1,7 +1,5 @@
 //! Collecting from servers that behave, that misbehave, and through kills. The stub speaks the services' own protocols.
 
-#![allow(clippy::unwrap_used, reason = "a test may stop at the first thing that is wrong")]
-
 mod addresses;
 mod hub;
 mod stub;

@@ -1,8 +1,5 @@
 //! The index made in memory, on disk, and on a cluster of a scheduler and two executors: the same pictures for the same
-//! reasons. `cargo test --release --workspace --features landfall-trainer/cluster --test cluster`
-
-#![cfg(feature = "cluster")]
-#![allow(clippy::unwrap_used, reason = "a test may stop at the first thing that is wrong")]
+//! reasons. `cargo test --release --workspace --features landfall-trainer/cluster --test commands cluster`
 
 use std::fmt::Write as _;
 use std::net::TcpListener;

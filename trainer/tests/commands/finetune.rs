@@ -1,8 +1,6 @@
 //! Fine-tuning on real pictures, as a person types it: the desktop bundle teaches EfficientNet-Lite0, a run is broken
 //! off and gone on with, and what comes out becomes a bundle.
 
-#![allow(clippy::unwrap_used, reason = "a test may stop at the first thing that is wrong")]
-
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 

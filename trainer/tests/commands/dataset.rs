@@ -1,7 +1,5 @@
 //! From a folder of photographs to a measured bundle, as a person types it: collect, index, shard, embed, evaluate.
 
-#![allow(clippy::unwrap_used, reason = "a test may stop at the first thing that is wrong")]
-
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
