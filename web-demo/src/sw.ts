@@ -18,7 +18,8 @@ const KNOWN = new Set([...FIRST, ...FILES.later.map(at)]);
 
 self.addEventListener("install", (event) => event.waitUntil(keep(FIRST)));
 
-self.addEventListener("activate", (event) => event.waitUntil(tidy().then(() => self.clients.claim())));
+// What cannot be tidied now is tidied by the next version: pages are served by this one all the same.
+self.addEventListener("activate", (event) => event.waitUntil(tidy().catch(() => undefined).then(() => self.clients.claim())));
 
 self.addEventListener("message", (event) => {
   if (event.data === "take over") void self.skipWaiting();
