@@ -40,6 +40,10 @@ const STROKE: f64 = 0.88;
 /// A coarse picture may be one that is still loading: a finer one is waited for so long.
 const COARSE: Duration = Duration::from_millis(1500);
 
+/// Where nobody says how long a round may take, headings in between are looked at no longer than this: with the pin that is
+/// a round of some eight seconds, and what they bring is little.
+const UNHURRIED: Duration = Duration::from_secs(6);
+
 /// What is left of a timed round's time for thinking, setting the pin and sending the guess.
 const RESERVE: Duration = Duration::from_secs(10);
 
@@ -108,6 +112,7 @@ async fn look(page: &Page, views: &mut Views<'_>, time: Option<Duration>) -> Res
     let mut last = Instant::now();
     for (n, heading) in HEADINGS.iter().enumerate().skip(1) {
         // Another view takes about as long as the last; rather fewer views than no guess.
+        let time = time.or((n >= HEADINGS.len() / 2).then_some(UNHURRIED));
         if time.is_some_and(|time| begin.elapsed() + last.elapsed() > time) || !views.want_more()? {
             break;
         }

@@ -47,7 +47,8 @@ async fn as_many_views_are_taken_as_are_worth_it() {
     let page = Page::open(driver, Profile::find("arena").unwrap(), &url, Consent::default()).await.unwrap();
     page.await_round().await.unwrap();
 
-    let all = look::around(&page, &mind(0.0), None).await.unwrap();
+    let time = Some(std::time::Duration::from_secs(120)); // however slow the machine is
+    let all = look::around(&page, &mind(0.0), time).await.unwrap();
     assert_eq!(all.len(), HEADINGS.len());
     for (view, heading) in all.iter().zip(HEADINGS) {
         let apart = (view.heading - heading + 180.0).rem_euclid(360.0) - 180.0;
@@ -86,7 +87,8 @@ async fn a_view_is_turned_by_a_call_of_the_pages_own() {
     let app = Router::new().route("/", get(async || Html(CALLED))).route("/{name}", pictures);
     let call = "look = { heading = [\"#yaw\"], call = \"viewer.turnTo(viewer.yaw + degrees) // clockwise\",";
     let page = open(app, &PROFILE.replace("look = { heading = [],", call)).await;
-    let views = look::around(&page, &mind(0.0), None).await.unwrap();
+    let time = Some(std::time::Duration::from_secs(120));
+    let views = look::around(&page, &mind(0.0), time).await.unwrap();
     assert_eq!(views.iter().map(|view| view.heading).collect::<Vec<_>>(), HEADINGS.map(|it| it.rem_euclid(360.0)));
     assert!(views[..4].windows(2).all(|two| two[0].jpeg != two[1].jpeg));
     browser::bury(page.driver, &BrowserOptions::default()).await;
