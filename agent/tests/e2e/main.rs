@@ -16,6 +16,7 @@ mod look;
 mod maps;
 mod play;
 mod probe;
+mod report;
 mod serve;
 
 /// The rounds that come with the project.
