@@ -180,9 +180,9 @@ mod tests {
         let scene = scene((48.0, 2.0), (48.9, 2.0));
         let sheet = Sheet::around(&scene).unwrap();
         let (pin, truth) = (sheet.project(scene.pin.unwrap()), sheet.project(scene.truth.unwrap()));
-        assert!((pin.1 - truth.1 - 160.0).abs() < 10.0, "{pin:?} {truth:?}"); // a hundred of three hundred kilometres
+        assert!((pin.1 - truth.1 - 333.0).abs() < 1.0, "{pin:?} {truth:?}"); // a hundred of 144 kilometres
         assert!(sheet.shows(scene.pin.unwrap()) && sheet.shows(scene.truth.unwrap()));
-        assert_eq!(sheet.bar_m(), 100_000.0);
+        assert_eq!(sheet.bar_m(), 20_000.0);
     }
 
     #[test]

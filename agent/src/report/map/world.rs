@@ -182,11 +182,17 @@ mod tests {
 
     #[test]
     fn the_projection_is_equal_earth() {
-        // From the paper's reference implementation, in units of the sphere's radius: 90 degrees east at 60 north.
-        let (x, y) = project(60.0, 90.0);
+        // What d3-geo 3.1.2 says (`geoEqualEarthRaw`), in units of the sphere's radius.
         let pixels = HALF_WIDTH * 3f64.sqrt() / 2.0 * A[0] / PI;
-        assert!(((x - HALF_WIDTH) / pixels - 0.970_86).abs() < 2e-3, "{}", (x - HALF_WIDTH) / pixels);
-        assert!((-y / pixels - 1.081_8).abs() < 2e-2, "{}", -y / pixels);
+        for ((lat, lng), (x, y)) in [
+            ((60.0, 90.0), (1.019_530_043_785_8, 1.088_300_835_505_3)),
+            ((-33.0, 151.0), (2.093_500_934_475_3, -0.648_718_786_074_2)),
+            ((84.0, -20.0), (-0.180_929_619_765_3, 1.306_713_138_887_3)),
+        ] {
+            let drawn = project(lat, lng);
+            let off = ((drawn.0 - HALF_WIDTH) / pixels - x).hypot(-drawn.1 / pixels - y);
+            assert!(off < 1e-9, "{lat}, {lng}: {drawn:?}");
+        }
         assert_eq!(project(0.0, -180.0).0.round(), 0.0);
     }
 
