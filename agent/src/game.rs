@@ -12,6 +12,7 @@ use crate::area::Area;
 use crate::browser::BrowserOptions;
 use crate::failure::{Exit, exit_code, sentence};
 use crate::record::{self, FORMAT, Map, Pin, Recorder, Round, Seconds, View};
+use crate::report::{self, Report};
 use crate::site::guard;
 use crate::site::page::{After, Guessed, Page};
 use crate::think::Mind;
@@ -90,6 +91,8 @@ pub enum News<'a> {
     Over(&'a Round),
     /// A try at a round failed; it is tried again, unless its guess had been sent.
     Failed(&'a Failed),
+    /// The game is recorded, but its report could not be written, for this reason.
+    Unreported(&'a str),
 }
 
 /// Plays the game on a page to its end. `told` hears of each round. A round that fails is tried once more, from the
@@ -174,6 +177,12 @@ pub async fn play(
             }
         }
         record::write_json(&recorder.dir.join("game.json"), &game)?;
+        let (dir, classifier) = (recorder.dir.clone(), Arc::clone(&mind.classifier));
+        let write = move || Report::of_game(&dir, &classifier.bundle)?.write(&dir.join(report::FILE));
+        // The game is played and recorded, whatever comes of this.
+        if let Err(error) = tokio::task::spawn_blocking(write).await? {
+            told(News::Unreported(&sentence(&error)));
+        }
         return Ok(game);
     }
 }

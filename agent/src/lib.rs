@@ -15,6 +15,7 @@ pub mod parallel;
 pub mod probe;
 pub mod record;
 pub mod replay;
+pub mod report;
 pub mod serve;
 pub mod site;
 pub mod think;

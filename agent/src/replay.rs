@@ -69,7 +69,7 @@ pub struct Replayed {
     pub repeats: Option<bool>,
     /// One row a view.
     #[serde(skip)]
-    logits: Vec<Vec<f32>>,
+    pub(crate) logits: Vec<Vec<f32>>,
 }
 
 /// Answers every round under `dir` again.
@@ -224,7 +224,7 @@ impl Expected {
 }
 
 /// Every `round.json` under a folder, in the order of their paths.
-fn round_files(dir: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn round_files(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut folders = vec![dir.to_owned()];
     while let Some(folder) = folders.pop() {

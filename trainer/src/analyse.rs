@@ -15,6 +15,8 @@ mod page;
 mod tally;
 pub(crate) mod world;
 
+pub(crate) use page::Page;
+pub(crate) use tally::findings;
 pub use tally::{CellTally, Confusion, Findings, Matrix, SizeClass, Worst};
 
 /// Shows where a bundle errs, as one HTML file: the worst rounds with their pictures, confused countries, cells that
@@ -63,18 +65,24 @@ pub fn run(args: &Args) -> Result<()> {
     let answers = source::answers(&bundle, &rounds)?;
     let report = metrics::report(&bundle.cells, &answers).context("no place was measured")?;
     let findings = tally::findings(&bundle.cells, &rounds, &answers);
-    let title = format!(
-        "{} on {}, {} a place",
-        bundle.manifest.id(),
-        args.source.name(),
-        if args.views == "1" { "one view".to_owned() } else { format!("{} views", args.views) }
-    );
-    let page =
-        page::Page { title: &title, table: &bundle.cells, report: &report, findings: &findings, answers: &answers };
-    files::write(&args.out, page.html(&images)?.as_bytes())?;
+    let page = Page {
+        heading: "Where it errs",
+        title: &title(&bundle, &args.source, &args.views),
+        table: &bundle.cells,
+        report: &report,
+        findings: &findings,
+        answers: &answers,
+    };
+    files::write(&args.out, page.html(Some(&images))?.as_bytes())?;
     if args.json {
         println!("{}", serde_json::to_string(&findings)?);
     }
     eprintln!("wrote {}", args.out.display());
     Ok(())
+}
+
+/// What a page says that it shows.
+pub(crate) fn title(bundle: &Bundle, source: &Source, views: &str) -> String {
+    let views = if views == "1" { "one view".to_owned() } else { format!("{views} views") };
+    format!("{} on {}, {views} a place", bundle.manifest.id(), source.name())
 }

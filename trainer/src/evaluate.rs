@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use landfall_model::Bundle;
 
-use crate::index;
+use crate::analyse::{self, Page};
+use crate::images::Images;
 use crate::metrics::neighbour::Neighbours;
-use crate::metrics::{self, Quality, Report};
+use crate::metrics::{self, Answer, Quality, Report};
 use crate::samples::Sample;
 use crate::source::{self, Source};
+use crate::{files, index};
 
 /// Measures a bundle on pictures whose place is known.
 ///
@@ -47,6 +49,10 @@ pub struct Args {
     /// Split of the index that the training pictures are of, or these (repeat the option)
     #[arg(long, default_value = "train", requires = "neighbours")]
     neighbours_split: Vec<String>,
+    /// Write the numbers as a page to look at, as `analyse` does: all rounds on a map, and the worst with their pictures
+    /// where --images has them
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
     /// Print the numbers as json
     #[arg(long)]
     json: bool,
@@ -57,12 +63,29 @@ pub struct Args {
 /// # Errors
 /// When the bundle, the index, a picture or the features cannot be used; missing pictures are named with their lines.
 pub fn run(args: &Args) -> Result<()> {
+    if args.report.is_some() && args.views.len() > 1 {
+        bail!("a --report shows one number of views: give one to --views");
+    }
     let bundle = Bundle::find(&args.bundle)?;
     let neighbours = neighbours(args, &bundle)?;
     let samples = source::samples(&bundle, args.source.rows()?, args.images.as_deref(), args.features.as_deref())?;
     let mut reports = serde_json::Map::new();
     for views in &args.views {
-        let report = measure(&bundle, &samples, views.parse()?, neighbours.as_ref())?;
+        let rounds = source::rounds(&samples, views.parse()?)?;
+        let answers = source::answers(&bundle, &rounds)?;
+        let report = report(&bundle, &rounds, &answers, neighbours.as_ref())?;
+        if let Some(file) = &args.report {
+            let page = Page {
+                heading: "How good it is",
+                title: &analyse::title(&bundle, &args.source, views),
+                table: &bundle.cells,
+                report: &report,
+                findings: &analyse::findings(&bundle.cells, &rounds, &answers),
+                answers: &answers,
+            };
+            let images = args.images.as_deref().map(Images::open).transpose()?;
+            files::write(file, page.html(images.as_ref())?.as_bytes())?;
+        }
         if !args.json {
             println!("{views} {} a place", if views == "1" { "view" } else { "views" });
             print(&report);
@@ -83,10 +106,18 @@ pub fn run(args: &Args) -> Result<()> {
 /// When the head cannot be loaded or gives no distribution, or a group's pictures are not of one place.
 pub fn measure(bundle: &Bundle, samples: &[Sample], views: usize, neighbours: Option<&Neighbours>) -> Result<Report> {
     let rounds = source::rounds(samples, views)?;
-    let answers = source::answers(bundle, &rounds)?;
-    let mut report = metrics::report(&bundle.cells, &answers).context("no place was measured")?;
+    report(bundle, &rounds, &source::answers(bundle, &rounds)?, neighbours)
+}
+
+fn report(
+    bundle: &Bundle,
+    rounds: &[Vec<&Sample>],
+    answers: &[Answer],
+    neighbours: Option<&Neighbours>,
+) -> Result<Report> {
+    let mut report = metrics::report(&bundle.cells, answers).context("no place was measured")?;
     if let Some(neighbours) = neighbours {
-        let pairs = neighbours.answers(&rounds).into_iter().zip(&answers);
+        let pairs = neighbours.answers(rounds).into_iter().zip(answers);
         let pairs: Vec<_> = pairs.filter_map(|(place, answer)| Some((answer.truth, place?))).collect();
         report.baselines.nearest_neighbour = metrics::quality(&pairs);
     }

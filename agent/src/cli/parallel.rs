@@ -23,6 +23,7 @@ pub(super) async fn play(games: Games<'_>, json: bool) -> Result<()> {
                 bar.inc(1);
             }
             News::Failed(failed) => bar.suspend(|| eprintln!("game {n}, round {} failed: {}", failed.n, failed.why)),
+            News::Unreported(why) => bar.suspend(|| eprintln!("game {n}: no report: {why}")),
             News::Set(_) => {}
         })
         .await;

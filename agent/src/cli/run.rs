@@ -14,6 +14,7 @@ use landfall_agent::failure::{exit_code, no, surroundings, wrong};
 use landfall_agent::game::{self, Game, News, PlayOptions, Sender};
 use landfall_agent::record::{self, Round};
 use landfall_agent::replay::{self, Expected};
+use landfall_agent::report::Report;
 use landfall_agent::site;
 use landfall_agent::site::guard::{self, Consent};
 use landfall_agent::site::page::Page;
@@ -23,6 +24,7 @@ use thirtyfour::WebDriver;
 use url::Url;
 
 use super::arena::{arena, fixtures};
+use super::report::report;
 use super::serve::serve;
 use super::site::profile_and_address;
 use super::{Cli, Command, Doctor, Locate, Model, Play, Replay};
@@ -34,6 +36,7 @@ pub(crate) async fn run() -> Result<()> {
         // What computes without a pause goes off the thread that listens for Ctrl-C.
         Command::Locate(args) => tokio::task::spawn_blocking(move || locate(&args)).await?,
         Command::Replay(args) => tokio::task::spawn_blocking(move || replay(&args)).await?,
+        Command::Report(args) => tokio::task::spawn_blocking(move || report(&args)).await?,
         Command::Arena(args) => arena(args).await,
         Command::Serve(args) => serve(args).await,
         #[cfg(feature = "screen")]
@@ -172,6 +175,7 @@ impl Games {
 
 fn tell(news: News<'_>) {
     match news {
+        News::Unreported(why) => eprintln!("no report: {why}"),
         News::Over(round) => eprintln!("{}", line(round)),
         News::Failed(failed) => {
             let then = if failed.sent { "its guess was sent, so the game goes on" } else { "once more" };
@@ -247,12 +251,15 @@ fn locate(args: &Locate) -> Result<()> {
 fn replay(args: &Replay) -> Result<()> {
     let expected = args.against.as_deref().map(Expected::read).transpose()?; // a wrong file is said before the work
     let bundle = args.model.find()?;
-    let mut result = replay::replay(&args.dir, bundle, args.from)?;
+    let mut result = replay::replay(&args.dir, bundle.clone(), args.from)?;
     if let Some(expected) = &expected {
         result.hold_against(expected, args.from)?;
     }
     if args.record {
         result.record(&args.dir)?;
+    }
+    if let Some(file) = &args.report {
+        Report::of_replay(&args.dir, &result, &bundle).write(file)?;
     }
     if let Some(file) = &args.write_expected {
         let mut expected = if file.exists() { Expected::read(file)? } else { Expected::default() };

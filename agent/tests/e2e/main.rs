@@ -16,6 +16,7 @@ mod look;
 mod maps;
 mod play;
 mod probe;
+mod report;
 mod serve;
 mod versus;
 

@@ -99,10 +99,15 @@ fn plays_through_dialogs_and_slow_tiles_and_its_record_repeats() {
     }
     assert!((1..3).contains(&panoramas), "choose a seed with both kinds, this one has {panoramas} panoramas");
 
-    // The same pictures, and the same logits, give the same answers to the last bit.
+    // A report lies beside the game.
+    let report = std::fs::read_to_string(record.join("report.html")).unwrap();
+    assert!(report.contains(" of 15,000 points") && report.contains("The page counts the same"));
+
+    // The same pictures, and the same logits, give the same answers to the last bit; a replay has a report too.
     let record = record.to_str().unwrap();
+    let page = runs.path().join("replay.html");
     for from in ["pictures", "logits"] {
-        let replay = landfall(&["replay", "--json", "--from", from, record]);
+        let replay = landfall(&["replay", "--json", "--from", from, "--report", page.to_str().unwrap(), record]);
         assert!(replay.status.success(), "{}", String::from_utf8_lossy(&replay.stderr));
         let replay = json(&replay);
         assert_eq!(replay["rounds"].as_array().unwrap().len(), rounds.len());
@@ -112,6 +117,7 @@ fn plays_through_dialogs_and_slow_tiles_and_its_record_repeats() {
             assert_eq!(replayed["top"], played["top"]);
         }
     }
+    assert!(std::fs::read_to_string(page).unwrap().contains(" of 15,000 points"));
     // `locate` on the views of a round sees what the game saw.
     let views = rounds[0]["views"].as_array().unwrap();
     let files: Vec<String> =

@@ -22,22 +22,28 @@ const PICTURE_SIDE: u32 = 420;
 const PICTURE_QUALITY: u8 = 78;
 
 /// What the page shows.
-pub(super) struct Page<'a> {
-    pub(super) title: &'a str,
-    pub(super) table: &'a CellTable,
-    pub(super) report: &'a Report,
-    pub(super) findings: &'a Findings,
-    pub(super) answers: &'a [Answer],
+pub(crate) struct Page<'a> {
+    /// What it is about, in a few words.
+    pub(crate) heading: &'a str,
+    /// Of which bundle, on which pictures.
+    pub(crate) title: &'a str,
+    pub(crate) table: &'a CellTable,
+    pub(crate) report: &'a Report,
+    pub(crate) findings: &'a Findings,
+    pub(crate) answers: &'a [Answer],
 }
 
 impl Page<'_> {
-    /// The whole file; pictures of the worst rounds are taken from `images`.
+    /// The whole file; pictures of the worst rounds are taken from `images`, where there are any.
     ///
     /// # Errors
     /// When one of those pictures cannot be read.
-    pub(super) fn html(&self, images: &Images) -> Result<String> {
-        let Self { title, table, report, findings, answers } = self;
-        let pictures = |worst: &Worst| worst.files.iter().map(|file| picture(images, file)).collect();
+    pub(crate) fn html(&self, images: Option<&Images>) -> Result<String> {
+        let Self { heading, title, table, report, findings, answers } = self;
+        let pictures = |worst: &Worst| {
+            images
+                .map_or_else(|| Ok(Vec::new()), |images| worst.files.iter().map(|file| picture(images, file)).collect())
+        };
         let pictures: Vec<Vec<String>> = findings.worst.iter().map(pictures).collect::<Result<_>>()?;
         let errors_km: Vec<f64> = answers.iter().map(Answer::error_km).collect();
         let mut rounds_in = vec![0; table.cells.len()];
@@ -49,11 +55,11 @@ impl Page<'_> {
                 head {
                     meta charset="utf-8";
                     meta name="viewport" content="width=device-width, initial-scale=1";
-                    title { "Where it errs: " (title) }
+                    title { (heading) ": " (title) }
                     style { (PreEscaped(include_str!("page.css"))) }
                 }
                 body {
-                    header { h1 { "Where it errs" } p { (title) ", " (grouped(report.n)) " rounds" } }
+                    header { h1 { (heading) } p { (title) ", " (grouped(report.n)) " rounds" } }
                     (tiles(report))
                     section {
                         h2 { "All rounds" }
@@ -370,8 +376,15 @@ mod tests {
         let answers = tally::tests::answers(&table, &pairs);
         let findings = tally::findings(&table, &rounds, &answers);
         let report = metrics::report(&table, &answers).unwrap();
-        let page = Page { title: "a<i>@1", table: &table, report: &report, findings: &findings, answers: &answers };
-        let html = page.html(&Images::open(dir.path()).unwrap()).unwrap();
+        let page = Page {
+            heading: "Where it errs",
+            title: "a<i>@1",
+            table: &table,
+            report: &report,
+            findings: &findings,
+            answers: &answers,
+        };
+        let html = page.html(Some(&Images::open(dir.path()).unwrap())).unwrap();
         assert!(html.contains("a&lt;i&gt;@1") && html.contains("&lt;b&gt;&amp;2.jpg"));
         assert!(!html.contains("<b>") && !html.contains("<i>") && !html.contains("<script"));
         assert!(!html.contains("http:") && !html.contains("https:") && !html.contains("url("));

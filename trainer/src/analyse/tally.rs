@@ -134,7 +134,7 @@ pub struct Findings {
 }
 
 /// Counts what there is to count in answers to rounds.
-pub(super) fn findings(table: &CellTable, rounds: &[Vec<&Sample>], answers: &[Answer]) -> Findings {
+pub(crate) fn findings(table: &CellTable, rounds: &[Vec<&Sample>], answers: &[Answer]) -> Findings {
     let countries = countries(answers);
     let fared = fared(table, answers);
     let first = |mut cells: Vec<&Fared>, order: &dyn Fn(&Fared, &Fared) -> Ordering| -> Vec<CellTally> {

@@ -1,0 +1,60 @@
+//! Outlines on the ground: S2 cells and countries.
+
+use landfall_model::LatLng;
+use landfall_model::countries::{self, Country};
+use s2::cell::Cell;
+use s2::cellid::CellID;
+
+/// Points between two corners of a cell: its sides are great circles, which bend on a map.
+const BETWEEN: usize = 4;
+
+/// The outline of an S2 cell, or nothing where the token is none.
+pub(super) fn outline(token: &str) -> Option<Vec<LatLng>> {
+    let is_token = (1..=16).contains(&token.len()) && token.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let id = is_token.then(|| CellID::from_token(token)).filter(CellID::is_valid)?;
+    let corners = Cell::from(id).vertices().map(|corner| [corner.0.x, corner.0.y, corner.0.z]);
+    // Small cells are straight enough.
+    let between = if id.level() > 5 { 1 } else { BETWEEN };
+    let side = |i: usize| {
+        let (from, to) = (corners[i], corners[(i + 1) % 4]);
+        (0..between).filter_map(move |step| {
+            let t = step as f64 / between as f64;
+            LatLng::from_vector(std::array::from_fn(|axis| (1.0 - t) * from[axis] + t * to[axis]))
+        })
+    };
+    Some((0..4).flat_map(side).collect())
+}
+
+/// The outer borders of the countries, each polygon's as longitudes and latitudes, with its country.
+pub(super) fn borders() -> impl Iterator<Item = (&'static Country, Vec<(f64, f64)>)> {
+    countries::all().iter().flat_map(|country| {
+        let rings = country.shape.0.iter().map(|polygon| polygon.exterior().0.iter().map(|at| (at.x, at.y)).collect());
+        rings.map(move |ring| (country, ring))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cell_has_its_middle_inside_and_nonsense_has_no_outline() {
+        let outline_of = |token: &str| outline(token).unwrap();
+        assert_eq!((outline_of("89c25c").len(), outline_of("47").len()), (4, 16));
+        let middle = LatLng::mean(outline_of("89c25c").into_iter().map(|corner| (corner, 1.0))).unwrap();
+        assert!(middle.distance_m(LatLng::new(40.73, -73.98).unwrap()) < 20_000.0, "{middle}");
+        for token in ["", "zz", "x89c25c", "0", "89c25c89c25c89c25c", "<b>"] {
+            assert!(outline(token).is_none(), "{token}");
+        }
+    }
+
+    #[test]
+    fn every_country_of_the_map_has_borders() {
+        let (mut names, mut points) = (std::collections::BTreeSet::new(), 0);
+        for (country, ring) in borders() {
+            names.insert(country.iso2);
+            points += ring.len();
+        }
+        assert!(names.len() > 200 && points > 50_000, "{} {points}", names.len());
+    }
+}

@@ -1,0 +1,115 @@
+//! Pictures made small enough to embed.
+
+use std::io::Cursor;
+
+use anyhow::Result;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use image::codecs::jpeg::JpegEncoder;
+use image::{ImageFormat, RgbImage, RgbaImage, imageops};
+
+/// All pictures of a report together have at most so many bytes, before they are written as text (four characters for
+/// three bytes): a report of a hundred rounds then stays under 40 MB.
+const BUDGET: usize = 26_000_000;
+/// One picture has at most so many, however few there are.
+const MOST: usize = 150_000;
+/// Longer sides in pixels and JPEG qualities that are tried, until a picture is small enough.
+const SIZES: [(u32, u8); 6] = [(960, 80), (800, 78), (640, 75), (480, 72), (360, 70), (240, 65)];
+
+/// A picture as it is embedded.
+pub(super) struct Embedded {
+    /// Address with the data in it.
+    pub(super) uri: String,
+    /// In pixels.
+    pub(super) width: u32,
+    /// In pixels.
+    pub(super) height: u32,
+}
+
+/// Bytes that each of so many pictures may have.
+pub(super) fn allowance(pictures: usize) -> usize {
+    (BUDGET / pictures.max(1)).min(MOST)
+}
+
+/// The largest copy of a picture that has at most so many bytes.
+///
+/// # Errors
+/// When it cannot be encoded, as one without any extent.
+pub(super) fn embed(picture: &RgbImage, most: usize) -> Result<Embedded> {
+    let mut last = None;
+    for (side, quality) in SIZES {
+        let small = shrunk(picture, side);
+        let mut jpeg = Vec::new();
+        JpegEncoder::new_with_quality(&mut jpeg, quality).encode_image(&small)?;
+        let fits = jpeg.len() <= most;
+        last = Some((jpeg, small.dimensions()));
+        if fits {
+            break;
+        }
+    }
+    let (jpeg, (width, height)) = last.unwrap_or_default();
+    Ok(Embedded { uri: format!("data:image/jpeg;base64,{}", STANDARD.encode(jpeg)), width, height })
+}
+
+fn shrunk(picture: &RgbImage, side: u32) -> RgbImage {
+    let (width, height) = picture.dimensions();
+    let scale = f64::from(side) / f64::from(width.max(height).max(1));
+    if scale >= 1.0 {
+        return picture.clone();
+    }
+    let [width, height] = [width, height].map(|length| ((f64::from(length) * scale).round() as u32).max(1));
+    imageops::resize(picture, width, height, imageops::FilterType::Triangle)
+}
+
+/// A tiny picture with transparency, as it is.
+///
+/// # Errors
+/// When it cannot be encoded.
+pub(super) fn exact(picture: &RgbaImage) -> Result<String> {
+    let mut png = Cursor::new(Vec::new());
+    picture.write_to(&mut png, ImageFormat::Png)?;
+    Ok(format!("data:image/png;base64,{}", STANDARD.encode(png.into_inner())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A picture that does not compress.
+    fn noise(width: u32, height: u32) -> RgbImage {
+        let mut state = 1u32;
+        RgbImage::from_fn(width, height, |_, _| {
+            image::Rgb(std::array::from_fn(|_| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (state >> 24) as u8
+            }))
+        })
+    }
+
+    fn bytes(embedded: &Embedded) -> Vec<u8> {
+        STANDARD.decode(embedded.uri.strip_prefix("data:image/jpeg;base64,").unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_hundred_rounds_of_eight_views_fit() {
+        assert!(allowance(800) * 800 * 4 / 3 < 36_000_000 && allowance(1) == MOST);
+        let most = allowance(800);
+        let embedded = embed(&noise(800, 800), most).unwrap();
+        let jpeg = bytes(&embedded);
+        assert!(jpeg.len() <= most, "{}", jpeg.len());
+        let shown = image::load_from_memory(&jpeg).unwrap();
+        assert_eq!((shown.width(), shown.height()), (embedded.width, embedded.height));
+        // What compresses keeps its size; nothing is made larger.
+        let plain = embed(&RgbImage::new(1600, 400), most).unwrap();
+        assert_eq!((plain.width, plain.height), (960, 240));
+        assert_eq!(embed(&RgbImage::new(30, 20), most).unwrap().width, 30);
+        assert!(embed(&RgbImage::new(0, 0), most).is_err());
+    }
+
+    #[test]
+    fn a_heat_keeps_its_transparency() {
+        let uri = exact(&RgbaImage::from_pixel(7, 7, image::Rgba([1, 2, 3, 4]))).unwrap();
+        let png = STANDARD.decode(uri.strip_prefix("data:image/png;base64,").unwrap()).unwrap();
+        assert_eq!(image::load_from_memory(&png).unwrap().to_rgba8().get_pixel(3, 3).0, [1, 2, 3, 4]);
+    }
+}

@@ -1,0 +1,87 @@
+//! The page as a whole.
+
+use std::fs;
+use std::path::Path;
+
+use super::*;
+
+/// A copy of some fixtures.
+fn copied(names: &[&str]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for name in names {
+        let (from, to) =
+            (Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/rounds").join(name), dir.path().join(name));
+        fs::create_dir(&to).unwrap();
+        for file in fs::read_dir(from).unwrap().flatten() {
+            fs::copy(file.path(), to.join(file.file_name())).unwrap();
+        }
+    }
+    dir
+}
+
+fn edit(round: &Path, edit: impl FnOnce(&mut serde_json::Value)) {
+    let file = round.join("round.json");
+    let mut value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+    edit(&mut value);
+    fs::write(&file, value.to_string()).unwrap();
+}
+
+#[test]
+fn the_page_stands_alone_and_escapes_what_it_shows() {
+    let dir = copied(&["brooklyn-elevated-railway", "rome-colosseum"]);
+    let hostile = "<script>alert(1)</script>\"'><img src=https://evil.example/x onerror=alert(1)>&";
+    edit(&dir.path().join("rome-colosseum"), |round| {
+        for name in ["name", "place", "bundle"] {
+            round[name] = hostile.into();
+        }
+        round["map"]["name"] = hostile.into();
+        round["url"] = "https://user:secret@evil.example/?token=1".into();
+        round["top"][0]["cell"] = hostile.into();
+        round["views"][0]["file"] = "../../secret.jpg".into();
+    });
+    let html = Report::read(&[dir.path().to_owned()]).unwrap().html().unwrap();
+    assert!(html.contains("&lt;script&gt;alert(1)&lt;/script&gt;&quot;"));
+    let lower = html.to_lowercase();
+    for never in ["<script", "<img src=https", "onerror=alert(1)>", "javascript:", "url(http", "secret", "@import"] {
+        let is_text = never == "onerror=alert(1)>";
+        assert!(is_text || !lower.contains(never), "{never}");
+    }
+    // Whatever is fetched is in the page itself.
+    for attribute in [" src=\"", " href=\""] {
+        for address in html.split(attribute).skip(1) {
+            assert!(address.starts_with("data:image/") || address.starts_with('#'), "{}", &address[..40]);
+        }
+    }
+    assert!(!html.contains(&*dir.path().to_string_lossy()), "a path is on the page");
+    assert!(html.contains("This picture is not in the record."));
+    // Four views, and the first of them again.
+    assert_eq!(html.matches("data:image/jpeg;base64,").count(), 5);
+    assert!(html.contains("6.4 km") && html.contains("What each view brought") && html.contains("Near New York City"));
+}
+
+#[test]
+fn a_damaged_picture_is_named_and_a_lost_one_left_out() {
+    let dir = copied(&["rome-colosseum"]);
+    let picture = dir.path().join("rome-colosseum/view_000.jpg");
+    let report = Report::read(&[dir.path().to_owned()]).unwrap();
+    fs::write(&picture, b"no picture").unwrap();
+    assert!(report.html().unwrap_err().to_string().contains("view_000.jpg"));
+    fs::remove_file(&picture).unwrap();
+    assert!(report.html().unwrap().contains("This picture is not in the record."));
+}
+
+#[test]
+fn only_what_the_bundle_here_answered_is_explained() {
+    let dir = copied(&["rome-colosseum"]);
+    edit(&dir.path().join("rome-colosseum"), |round| round["bundle"] = "pocket@1999.1.1".into());
+    let error = Report::read(&[dir.path().to_owned()]).unwrap().explain().unwrap_err();
+    assert!(error.to_string().contains("pocket@1999.1.1, which is not here"), "{error}");
+}
+
+#[test]
+fn results_stand_in_the_order_of_the_things() {
+    let things: Vec<usize> = (0..50).collect();
+    assert_eq!(each(&things, |i, thing| Ok(i + thing)).unwrap(), (0..50).map(|i| 2 * i).collect::<Vec<_>>());
+    assert!(each(&things, |i, _| if i == 7 { anyhow::bail!("seven") } else { Ok(i) }).is_err());
+    assert!(each(&[] as &[usize], |i, _| Ok(i)).unwrap().is_empty());
+}

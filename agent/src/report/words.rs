@@ -1,0 +1,111 @@
+//! Numbers and times as people read them.
+
+use chrono::NaiveDateTime;
+
+/// A whole number with commas, as in `14,916`.
+pub(super) fn grouped(number: impl Into<f64>) -> String {
+    let digits = format!("{:.0}", number.into());
+    let (sign, digits) = digits.strip_prefix('-').map_or(("", &*digits), |digits| ("-", digits));
+    let mut out = String::from(sign);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// Points, or a question mark while they are not known.
+pub(super) fn points(points: Option<u32>) -> String {
+    points.map_or_else(|| "?".to_owned(), grouped)
+}
+
+/// A distance: metres below one kilometre, a decimal below ten.
+pub(super) fn distance(metres: f64) -> String {
+    match metres {
+        ..950.0 => format!("{metres:.0} m"),
+        ..9_950.0 => format!("{:.1} km", metres / 1000.0),
+        _ => format!("{} km", grouped(metres / 1000.0)),
+    }
+}
+
+/// A share of 1 as a percentage, with a decimal where it is small.
+pub(super) fn percent(share: f64) -> String {
+    let percent = 100.0 * share;
+    if percent < 9.95 { format!("{percent:.1} %") } else { format!("{percent:.0} %") }
+}
+
+/// `1 round`, `2 rounds`.
+pub(super) fn counted(n: usize, thing: &str) -> String {
+    format!("{} {thing}{}", grouped(n as f64), if n == 1 { "" } else { "s" })
+}
+
+/// When a record began, by the name of its folder.
+pub(super) fn when(folder: &str) -> Option<NaiveDateTime> {
+    NaiveDateTime::parse_from_str(folder.split('_').next()?, "%Y-%m-%dT%H-%M-%S").ok()
+}
+
+/// A heading in words: degrees clockwise from where the round began looking.
+pub(super) fn heading(degrees: f64) -> String {
+    let degrees = degrees.rem_euclid(360.0).round() as u32 % 360;
+    let side = match degrees {
+        0 => "ahead",
+        90 => "to the right",
+        180 => "behind",
+        270 => "to the left",
+        _ => return format!("{degrees}°"),
+    };
+    format!("{degrees}° {side}")
+}
+
+/// A message without what may be private: absolute paths and addresses become an ellipsis.
+pub(super) fn discreet(message: &str) -> String {
+    let is_private = |word: &str| {
+        let bare = word.trim_start_matches(['"', '\'', '`', '(', '[', '<']);
+        let is_drive = bare.as_bytes().get(1..3).is_some_and(|after| after == b":\\" || after == b":/");
+        let is_path = (bare.starts_with('/') || bare.starts_with("~/") || bare.starts_with("\\\\")) && bare.len() > 1;
+        let is_within = ["/home/", "/root/", "/Users/", "://"].iter().any(|part| bare.contains(part));
+        is_drive || is_path || is_within
+    };
+    let hidden = |word: &str| if is_private(word) { "…".to_owned() } else { word.to_owned() };
+    message.split(' ').map(hidden).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_as_people_read_them() {
+        assert_eq!(
+            [grouped(0), grouped(999), grouped(14_916), grouped(-1_234_567)],
+            ["0", "999", "14,916", "-1,234,567"]
+        );
+        assert_eq!(
+            [42.0, 949.9, 1_234.0, 9_960.0, 1_870_200.0].map(distance),
+            ["42 m", "950 m", "1.2 km", "10 km", "1,870 km"]
+        );
+        assert_eq!([0.004, 0.0994, 0.5].map(percent), ["0.4 %", "9.9 %", "50 %"]);
+        assert_eq!([counted(1, "round"), counted(1200, "round")], ["1 round", "1,200 rounds"]);
+        assert_eq!(
+            [0.0, 90.0, 315.0, -90.0, 359.9].map(heading),
+            ["0° ahead", "90° to the right", "315°", "270° to the left", "0° ahead"]
+        );
+    }
+
+    #[test]
+    fn a_folder_tells_when() {
+        let time = when("2026-11-23T20-15-00_arena_landfall-arena").unwrap();
+        assert_eq!(time.format("%-d %B %Y, %H:%M").to_string(), "23 November 2026, 20:15");
+        assert!(when("fixtures").is_none());
+    }
+
+    #[test]
+    fn what_may_be_private_is_left_out() {
+        let said =
+            discreet("cannot write /home/ada/runs/a.jpg: full (see `C:\\Users\\ada` or https://x.example/?token=1)");
+        assert_eq!(said, "cannot write … full (see … or …");
+        assert_eq!(discreet("the view / the map: 3 s"), "the view / the map: 3 s");
+    }
+}
