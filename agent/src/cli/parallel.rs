@@ -23,7 +23,7 @@ pub(super) async fn play(games: Games<'_>, json: bool) -> Result<()> {
                 bar.inc(1);
             }
             News::Failed(failed) => bar.suspend(|| eprintln!("game {n}, round {} failed: {}", failed.n, failed.why)),
-            News::Set(_) => {}
+            News::Set(_) | News::Decided { .. } => {}
         })
         .await;
     bar.finish_and_clear();
