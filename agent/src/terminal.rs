@@ -72,6 +72,7 @@ impl Canvas {
         let colours = match set("COLORTERM").as_deref() {
             _ if set("NO_COLOR").is_some() => Colours::None,
             Some("truecolor" | "24bit") => Colours::True,
+            _ if set("WT_SESSION").is_some() => Colours::True, // Windows Terminal
             _ if kind.contains("256color") || kind.contains("direct") => Colours::Table,
             _ if kind.is_empty() && cfg!(not(windows)) => Colours::None,
             _ => Colours::Sixteen,
@@ -96,6 +97,7 @@ mod tests {
         assert_eq!(colours(&[("TERM", "xterm-256color"), ("COLORTERM", "truecolor")]), Colours::True);
         assert_eq!(colours(&[("TERM", "xterm-256color")]), Colours::Table);
         assert_eq!(colours(&[("TERM", "linux")]), Colours::Sixteen);
+        assert_eq!(colours(&[("WT_SESSION", "1")]), Colours::True);
         assert_eq!(colours(&[("TERM", "xterm"), ("COLORTERM", "24bit"), ("NO_COLOR", "1")]), Colours::None);
         assert_eq!(colours(&[("TERM", "xterm"), ("NO_COLOR", "")]), Colours::Sixteen);
         assert_eq!(canvas(80, &[("TERM", "dumb")]), None);

@@ -7,6 +7,7 @@ use clap::Args;
 use landfall_agent::stats::bootstrap::Interval;
 use landfall_agent::stats::pairs::Paired;
 use landfall_agent::stats::{self, Named};
+use landfall_model::countries;
 
 use super::run::{print_json, print_line};
 
@@ -53,7 +54,8 @@ fn print(stats: &stats::Stats) -> Result<()> {
     let calibration = &stats.calibration;
     if let Some((expected, surplus)) = calibration.expected.zip(calibration.surplus.as_ref()) {
         print_line("\nPromises")?;
-        print_line(format!("  expected points {expected:.0}; points came out by {} more", signed(surplus)))?;
+        let came_out = expected + surplus.value;
+        print_line(format!("  {expected:.0} points expected, {came_out:.0} came out: {}", signed(surplus)))?;
         print_line("  expected   points   rounds")?;
         for bin in &calibration.bins {
             print_line(format!("  {:>8.0} {:>8.0} {:>8}", bin.expected, bin.points, bin.rounds))?;
@@ -77,10 +79,10 @@ fn print(stats: &stats::Stats) -> Result<()> {
         print_line(format!("{bundle:<24} {:>8}   {}", part.rounds, interval(&part.points)))?;
     }
     if !stats.countries.is_empty() {
-        print_line("\nCountry   rounds   right   points")?;
+        print_line("\nCountry                      rounds   right   points")?;
         for part in stats.countries.iter().take(COUNTRIES) {
             let (rounds, right, points) = (part.rounds, part.right, part.points);
-            print_line(format!("{:<8} {rounds:>7} {right:>5.0} % {points:>8.0}", part.country))?;
+            print_line(format!("{:<26} {rounds:>8} {right:>5.0} % {points:>8.0}", name(Some(part.country))))?;
         }
         let rest = stats.countries.len().saturating_sub(COUNTRIES);
         if rest > 0 {
@@ -88,10 +90,10 @@ fn print(stats: &stats::Stats) -> Result<()> {
         }
     }
     if !stats.confusions.is_empty() {
-        print_line("\nTaken for   rounds   points")?;
+        print_line("\nTaken for                                        rounds   points")?;
         for part in &stats.confusions {
-            let guess = part.guess.unwrap_or("sea");
-            print_line(format!("{} as {guess:<5} {:>7} {:>8.0}", part.truth, part.rounds, part.points))?;
+            let pair = format!("{} for {}", name(Some(part.truth)), name(part.guess));
+            print_line(format!("{pair:<46} {:>8} {:>8.0}", part.rounds, part.points))?;
         }
     }
     for (title, rounds) in [("\nBest", &stats.best), ("\nWorst", &stats.worst)] {
@@ -99,6 +101,10 @@ fn print(stats: &stats::Stats) -> Result<()> {
         rounds.iter().try_for_each(named)?;
     }
     Ok(())
+}
+
+fn name(country: Option<&str>) -> &str {
+    country.map_or("the sea", |code| countries::by_code(code).map_or(code, |country| country.name))
 }
 
 fn named(round: &Named) -> Result<()> {

@@ -8,10 +8,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use image::RgbImage;
 use image::codecs::jpeg::JpegEncoder;
-use landfall_model::{LatLng, countries};
+use landfall_model::LatLng;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::world::{HEIGHT, View, WIDTH};
+use super::world::{View, WIDTH};
 use crate::failure::surroundings;
 use crate::locate::Located;
 
@@ -21,6 +21,10 @@ const SIDES: (u32, u32) = (288, 144);
 const QUALITY: u8 = 72;
 /// So many dots have numbers; more would hide each other.
 const NUMBERED: usize = 99;
+/// So many rings are shown at once; of more each is shown at its dot alone.
+const RINGS: usize = 12;
+/// A ring of more metres says nothing: the dot is hollow.
+const UNSURE_M: f64 = 2_500_000.0;
 /// Radius of a dot with a number and of one without, in units of the map.
 const RADII: (f64, f64) = (24.0, 11.0);
 
@@ -82,12 +86,12 @@ pub fn page(photos: &[Photo], left_out: usize) -> String {
                     h1 { "Where these pictures seem to have been taken" }
                     p {
                         (many(photos.len())) ", guessed from the pixels alone. A guess is mostly hundreds of kilometres off: "
-                        "the ring around each dot holds half of the probability."
+                        "a ring around a dot holds half of the probability, and a hollow dot may be anywhere."
                         @if left_out > 0 { " " (many(left_out)) " could not be read." }
                     }
                 }
                 main {
-                    (map(photos))
+                    div.wide { (map(photos)) }
                     div.wide { (table(photos)) }
                 }
                 footer { "Landfall, bundle " (bundle) ". Borders: Natural Earth. Place names: GeoNames, CC BY 4.0." }
@@ -111,19 +115,22 @@ fn map(photos: &[Photo]) -> Markup {
     let is_numbered = photos.len() <= NUMBERED;
     let radius = if is_numbered { RADII.0 } else { RADII.1 };
     let places: Vec<(f64, f64)> = photos.iter().map(|photo| view.xy(at(photo))).collect();
-    let dots = if is_numbered { apart(&places, radius) } else { places.clone() };
+    let dots = if is_numbered { apart(&places, radius, view.height) } else { places.clone() };
+    let is_sure = |photo: &&Photo| ring(photo) <= UNSURE_M;
+    let rings = if photos.len() <= RINGS { photos } else { &[] };
     let number = |x: f64| format!("{x:.1}");
     html! {
-        svg.map.many[photos.len() > 12] viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) role="group" aria-label="Map of the guesses" {
+        svg.map viewBox=(format!("0 0 {WIDTH} {:.0}", view.height)) role="group" aria-label="Map of the guesses" {
             @for path in view.land() { path.land d=(path) {} }
-            @for photo in photos { path.within d=(view.circle(at(photo), ring(photo))) {} }
+            @for photo in rings.iter().filter(is_sure) { path.within d=(view.circle(at(photo), ring(photo))) {} }
             @for (place, dot) in places.iter().zip(&dots).filter(|(place, dot)| place != dot) {
                 line.lead x1=(number(place.0)) y1=(number(place.1)) x2=(number(dot.0)) y2=(number(dot.1)) {}
             }
             @for (i, (photo, (x, y))) in photos.iter().zip(&dots).enumerate() {
                 @let said = format!("{}: {}, {}", i + 1, shown(&photo.name), photo.located.place);
-                a.dot id=(format!("dot-{}", i + 1)) href=(format!("#photo-{}", i + 1)) aria-label=(said) {
+                a.dot.unsure[!is_sure(&photo)] id=(format!("dot-{}", i + 1)) href=(format!("#photo-{}", i + 1)) aria-label=(said) {
                     title { (said) }
+                    @if rings.is_empty() { path.within d=(view.circle(at(photo), ring(photo))) {} }
                     circle cx=(number(*x)) cy=(number(*y)) r=(radius) {}
                     @if is_numbered { text x=(number(*x)) y=(number(*y)) { (i + 1) } }
                 }
@@ -133,11 +140,11 @@ fn map(photos: &[Photo]) -> Markup {
 }
 
 /// Dots for these places, moved where they would hide each other: to the nearest free place on a spiral.
-fn apart(places: &[(f64, f64)], radius: f64) -> Vec<(f64, f64)> {
+fn apart(places: &[(f64, f64)], radius: f64, height: f64) -> Vec<(f64, f64)> {
     let mut dots: Vec<(f64, f64)> = Vec::new();
     for place in places {
         let is_free = |x: f64, y: f64| {
-            let is_on_map = (radius..=WIDTH - radius).contains(&x) && (radius..=HEIGHT - radius).contains(&y);
+            let is_on_map = (radius..=WIDTH - radius).contains(&x) && (radius..=height - radius).contains(&y);
             is_on_map && dots.iter().all(|dot| (dot.0 - x).hypot(dot.1 - y) >= 1.9 * radius)
         };
         let spiral = (0..4000).map(|i| {
@@ -158,7 +165,6 @@ fn table(photos: &[Photo]) -> Markup {
                     th scope="col" { "Picture" }
                     th scope="col" { "File" }
                     th scope="col" { "Seems to be" }
-                    th scope="col" { "Country" }
                     th scope="col" { "Degrees" }
                     th.number scope="col" { "Half within" }
                     th.number scope="col" { "90 % within" }
@@ -173,7 +179,6 @@ fn table(photos: &[Photo]) -> Markup {
 
 fn row(number: usize, photo: &Photo) -> Markup {
     let Photo { name, located, small } = photo;
-    let country = located.country.and_then(countries::by_code).map_or("at sea", |country| country.name);
     let km = |km: f64| format!("{km:.0} km");
     html! {
         tr id=(format!("photo-{number}")) {
@@ -181,8 +186,7 @@ fn row(number: usize, photo: &Photo) -> Markup {
             td { img src=(small.data_url()) width=(small.width / 2) height=(small.height / 2) alt=""; }
             td.name { (shown(name)) }
             td { (located.place) }
-            td { (country) }
-            td { (format!("{:.3}, {:.3}", located.lat, located.lng)) }
+            td.place { (format!("{:.3}, {:.3}", located.lat, located.lng)) }
             td.number { (km(located.radius_km.p50)) }
             td.number { (km(located.radius_km.p90)) }
         }
@@ -232,7 +236,7 @@ mod tests {
 
     #[test]
     fn dots_do_not_hide_each_other() {
-        let dots = apart(&[(5.0, 5.0), (5.0, 5.0), (900.0, 400.0), (905.0, 404.0)], 20.0);
+        let dots = apart(&[(5.0, 5.0), (5.0, 5.0), (900.0, 400.0), (905.0, 404.0)], 20.0, 800.0);
         for (i, a) in dots.iter().enumerate() {
             assert!((20.0..).contains(&a.0) && (20.0..).contains(&a.1), "{a:?}");
             assert!(dots[..i].iter().all(|b| (a.0 - b.0).hypot(a.1 - b.1) >= 38.0), "{dots:?}");

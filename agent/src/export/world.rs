@@ -7,8 +7,8 @@ use landfall_model::{LatLng, countries};
 
 /// Width of every map in units, of which a page shows two as a pixel: so whole numbers are fine enough.
 pub(super) const WIDTH: f64 = 1920.0;
-/// Height of every map.
-pub(super) const HEIGHT: f64 = 960.0;
+/// Least and greatest height of a map.
+const HEIGHTS: (f64, f64) = (750.0, 960.0);
 /// Degrees of latitude that are shown at most, unless a place lies beyond.
 const EDGES: (f64, f64) = (-58.0, 80.0);
 /// Degrees of latitude that are shown at least.
@@ -25,6 +25,8 @@ pub(super) struct View {
     north: f64,
     /// Units a degree of longitude, and of latitude.
     scale: (f64, f64),
+    /// Units from top to bottom.
+    pub(super) height: f64,
 }
 
 impl View {
@@ -37,19 +39,21 @@ impl View {
         let mut north = -least(&mut places.iter().map(|(at, r)| -(at.lat + up(*r)).min(EDGES.1.max(at.lat + 2.0))));
         let mut west = least(&mut places.iter().map(|place| place.0.lng - aside(place)));
         let mut east = -least(&mut places.iter().map(|place| -place.0.lng - aside(place)));
+        let mut margin = 1.0 + MARGIN;
         if places.is_empty() || east - west > 300.0 {
             // What goes around the earth is shown whole.
             (west, east) = (-180.0, 180.0);
-            (south, north) = (south.min(EDGES.0), north.max(EDGES.1));
+            (south, north, margin) = (south.min(EDGES.0), north.max(EDGES.1), 1.0);
         }
-        let (high, wide) = ((north - south).max(LEAST) * (1.0 + MARGIN), (east - west) * (1.0 + MARGIN));
+        let (high, wide) = ((north - south).max(LEAST) * margin, (east - west) * margin);
         let middle = (f64::midpoint(south, north), f64::midpoint(west, east));
         // No wider than the earth, which may leave the map's sides empty.
         let shrink = middle.0.to_radians().cos().max(0.2);
-        let per_degree = (HEIGHT / high).min(WIDTH / (wide.min(360.0) * shrink).max(1.0));
+        let per_degree = (HEIGHTS.1 / high).min(WIDTH / (wide.min(360.0) * shrink).max(1.0));
         let scale = (per_degree * shrink, per_degree);
-        let north = middle.0 + HEIGHT / per_degree / 2.0;
-        Self { west: middle.1 - WIDTH / scale.0 / 2.0, north, scale }
+        let height = (high * per_degree).clamp(HEIGHTS.0, HEIGHTS.1);
+        let north = middle.0 + height / per_degree / 2.0;
+        Self { west: middle.1 - WIDTH / scale.0 / 2.0, north, scale, height }
     }
 
     /// Units from the left and from the top.
@@ -76,7 +80,7 @@ impl View {
                 for turn in [-360.0, 0.0, 360.0] {
                     let (left, top) = self.of_degrees(rect.min().x + turn, rect.max().y);
                     let (right, bottom) = self.of_degrees(rect.max().x + turn, rect.min().y);
-                    if right < 0.0 || left > WIDTH || bottom < 0.0 || top > HEIGHT {
+                    if right < 0.0 || left > WIDTH || bottom < 0.0 || top > self.height {
                         continue;
                     }
                     let rings = std::iter::once(polygon.exterior()).chain(polygon.interiors());
@@ -154,7 +158,7 @@ mod tests {
                 for at in &places {
                     let (x, y) = view.xy(*at);
                     assert!(
-                        (0.0..=WIDTH).contains(&x) && (0.0..=HEIGHT).contains(&y),
+                        (0.0..=WIDTH).contains(&x) && (0.0..=view.height).contains(&y),
                         "{places:?} {radius_m}: {x} {y}"
                     );
                     assert!(!view.circle(*at, radius_m.max(1e6)).is_empty());

@@ -48,17 +48,22 @@ impl Mark {
     }
 }
 
-/// The world with heat and marks, lines that end with a line break; later marks lie on earlier ones.
+/// The world with heat and marks, lines that end with a line break; later marks lie on earlier ones. Where a truth is
+/// marked, a line says what the marks are.
 pub fn draw(canvas: Canvas, heat: &[Spot], marks: &[(Mark, LatLng)]) -> String {
     let grid = Grid::new(canvas.columns);
     let shown = |row: usize, column: usize| {
         let is_here = |(_, at): &&(Mark, LatLng)| grid.character(*at) == Some((row, column));
         marks.iter().rev().find(is_here).map(|(mark, _)| *mark)
     };
-    match canvas.colours {
+    let mut text = match canvas.colours {
         Colours::True | Colours::Table => grid.coloured(canvas.colours, &grid.heat(heat, 2), shown),
         Colours::Sixteen | Colours::None => grid.plain(canvas.colours, &grid.heat(heat, 1), shown),
+    };
+    if marks.iter().any(|(mark, _)| *mark == Mark::Truth) {
+        let _ = writeln!(text, "{} guess  {} truth", Mark::Guess.character(), Mark::Truth.character());
     }
+    text
 }
 
 /// The characters of a map.
@@ -174,13 +179,16 @@ impl Grid {
         text
     }
 
-    /// Land in a character as points of braille, two across and four down.
+    /// Land in a character as points of braille, two across and four down; every other one, so that heat stands out.
     fn braille(&self, row: usize, column: usize) -> char {
         // The bits of Unicode's patterns from U+2800, line by line.
         const BITS: [[u32; 2]; 4] = [[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]];
         let mut bits = 0;
         for (y, line) in BITS.iter().enumerate() {
             for (x, bit) in line.iter().enumerate() {
+                if (x + y) % 2 == 1 {
+                    continue;
+                }
                 let at = self.place(row, column, (x as f64 + 0.5) / 2.0, (y as f64 + 0.5) / 4.0);
                 bits |= if countries::at(at).is_some() { *bit } else { 0 };
             }
@@ -245,9 +253,12 @@ mod tests {
     #[test]
     fn land_sea_and_heat_are_told_apart() {
         let plain = rows(Colours::None);
-        assert_eq!((plain[6][20], plain[8][24]), (' ', '⣿'), "the Atlantic, and Brazil: {plain:?}");
+        assert_eq!((plain[6][20], plain[8][24]), (' ', '⢕'), "the Atlantic, and Brazil: {plain:?}");
         assert!(SHADES.iter().any(|(_, shade)| plain[3][37] == *shade || plain[3][35] == *shade), "{plain:?}");
-        assert!(!draw(Canvas { columns: 60, colours: Colours::None }, &[], &[]).contains('\x1b'));
+        let canvas = Canvas { columns: 60, colours: Colours::None };
+        assert!(!draw(canvas, &[], &[]).contains('\x1b'));
+        let both = draw(canvas, &[], &[(Mark::Truth, LYON), (Mark::Guess, LatLng { lat: 0.0, lng: 0.0 })]);
+        assert!(both.matches('✚').count() == 2 && both.ends_with("◆ guess  ✚ truth\n"), "{both}");
 
         let grid = Grid::new(72);
         let heat = grid.heat(&[spot(LYON, 0.6), spot(LatLng { lat: -33.0, lng: 151.0 }, 0.3)], 2);
