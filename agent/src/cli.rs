@@ -1,12 +1,16 @@
 //! Commands and their options.
 
 mod arena;
+mod drawing;
+mod export;
+mod locate;
 mod parallel;
 mod probe;
 mod report;
 mod run;
 mod serve;
 mod site;
+mod stats;
 #[cfg(feature = "screen")]
 mod watch;
 
@@ -34,11 +38,15 @@ enum Command {
     /// Play a game in a real browser
     Play(Box<Play>),
     /// Say where photographs were taken
-    Locate(Locate),
+    Locate(locate::Locate),
     /// Answer saved rounds again, without a browser
     Replay(Replay),
     /// Show recorded rounds as one page: what was seen, what was believed, what came of it
     Report(ReportArgs),
+    /// Say what all recorded games say together
+    Stats(stats::Stats),
+    /// Write recorded rounds as GeoJSON, CSV or KML
+    Export(export::Export),
     /// Serve the practice game, for people and machines
     Arena(ArenaArgs),
     /// Put the phone page on the local network
@@ -119,6 +127,8 @@ struct Play {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    drawing: drawing::Drawing,
+    #[command(flatten)]
     rounds_from: RoundsFrom,
 }
 
@@ -153,25 +163,7 @@ struct RoundsFrom {
 
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  landfall locate holiday.jpg\n  landfall locate --json --one-place north.jpg east.jpg south.jpg west.jpg"
-)]
-struct Locate {
-    /// Pictures: JPEG, PNG or WebP
-    #[arg(required = true)]
-    files: Vec<PathBuf>,
-    #[command(flatten)]
-    model: Model,
-    /// All pictures are views of one place
-    #[arg(long)]
-    one_place: bool,
-    /// Print one JSON line an answer
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Args)]
-#[command(
-    after_help = "Examples:\n  landfall replay runs/2026-11-23T20-15-00_arena_landfall-arena --from logits\n  landfall replay --against fixtures/expected.json fixtures"
+    after_help = "Examples:\n  landfall replay runs/2026-11-23T20-15-00_arena_landfall-arena --from logits\n  landfall replay --against fixtures/expected.json fixtures\n  landfall replay --bundle desktop --against pocket fixtures"
 )]
 struct Replay {
     /// Folder with round.json files in it or below
@@ -181,9 +173,10 @@ struct Replay {
     /// Compute from the pictures, or from the recorded logits
     #[arg(long, value_enum, default_value = "pictures")]
     from: From,
-    /// What the rounds must score
-    #[arg(long, value_name = "FILE")]
-    against: Option<PathBuf>,
+    /// What the rounds must score, a file whose name ends in .json; or a second bundle, by name or folder, to be compared
+    /// with round by round
+    #[arg(long, value_name = "FILE|BUNDLE")]
+    against: Option<String>,
     /// Write what the rounds score now into this file, for this bundle
     #[arg(long, value_name = "FILE", conflicts_with = "against")]
     write_expected: Option<PathBuf>,
@@ -313,6 +306,8 @@ struct Watch {
     /// Print one JSON line an answer
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    drawing: drawing::Drawing,
 }
 
 #[derive(Args)]

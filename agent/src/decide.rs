@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 pub use landfall_model::decide::{Answer, TopCell};
-use landfall_model::{Bundle, pin};
+use landfall_model::{Bundle, Posterior, pin};
 
 use crate::failure::wrong;
 use crate::record::Map;
@@ -16,11 +16,11 @@ pub enum Question<'a> {
     Photo,
 }
 
-/// Answers from the logits of one place's views, a row each.
+/// What the logits of one place's views, a row each, say of where it is: of a round to somebody who knows its map.
 ///
 /// # Errors
 /// When the logits are not the bundle's.
-pub fn decide(bundle: &Bundle, logits: &[Vec<f32>], question: Question<'_>) -> Result<Answer> {
+pub fn believe<'a>(bundle: &'a Bundle, logits: &[Vec<f32>], question: Question<'_>) -> Result<Posterior<'a>> {
     let posterior = bundle.fuse(logits).ok_or_else(|| {
         wrong(format!(
             "the logits are not of bundle {}: it wants {} finite numbers a view",
@@ -29,12 +29,27 @@ pub fn decide(bundle: &Bundle, logits: &[Vec<f32>], question: Question<'_>) -> R
         ))
     })?;
     Ok(match question {
-        Question::Round(map) => {
-            let posterior = map.area.narrow(posterior);
-            let mut pin = pin::best(&posterior, map.scale_m);
-            pin.expected_score = map.worth(pin.expected_score);
-            Answer::with_pin(&posterior, pin)
-        }
-        Question::Photo => Answer::of_photo(&posterior),
+        Question::Round(map) => map.area.narrow(posterior),
+        Question::Photo => posterior,
     })
+}
+
+/// Answers from the logits of one place's views, a row each.
+///
+/// # Errors
+/// As [`believe`].
+pub fn decide(bundle: &Bundle, logits: &[Vec<f32>], question: Question<'_>) -> Result<Answer> {
+    Ok(answer(&believe(bundle, logits, question)?, question))
+}
+
+/// The answer that a belief gives.
+pub fn answer(posterior: &Posterior<'_>, question: Question<'_>) -> Answer {
+    match question {
+        Question::Round(map) => {
+            let mut pin = pin::best(posterior, map.scale_m);
+            pin.expected_score = map.worth(pin.expected_score);
+            Answer::with_pin(posterior, pin)
+        }
+        Question::Photo => Answer::of_photo(posterior),
+    }
 }

@@ -15,6 +15,7 @@ use crate::record::{self, FORMAT, Map, Pin, Recorder, Round, Seconds, View};
 use crate::report::{self, Report};
 use crate::site::guard;
 use crate::site::page::{After, Guessed, Page};
+use crate::terminal::{self, Spot};
 use crate::think::Mind;
 use crate::{look, map};
 
@@ -85,6 +86,13 @@ pub enum Sender {
 /// What a game tells while it is played.
 #[derive(Debug)]
 pub enum News<'a> {
+    /// It is decided where the pin goes.
+    Decided {
+        /// What is believed, for a map.
+        heat: Vec<Spot>,
+        /// Files of the views.
+        pictures: Vec<PathBuf>,
+    },
     /// The pin is set, and a person is to send the guess.
     Set(&'a Round),
     /// A round is over.
@@ -250,7 +258,8 @@ impl Player<'_> {
             round.views.push(View { file, heading, logits: Some(of_logits) });
             rows.push(logits);
         }
-        let answer = self.mind.answer(&rows)?;
+        let posterior = self.mind.belief(&rows)?;
+        let answer = self.mind.answer_of(&posterior);
         round.top = answer.top;
         round.guess = Some(answer.pin.at);
         round.place = Some(answer.place.description);
@@ -258,6 +267,8 @@ impl Player<'_> {
         // Before the page is touched: what was seen and thought is kept even if the rest fails.
         record::write_json(&dir.join("round.json"), &round)?;
         let thought = start.elapsed();
+        let pictures = round.views.iter().map(|view| dir.join(&view.file)).collect();
+        told(News::Decided { heat: terminal::heat(&posterior), pictures });
 
         let placed = map::place_pin(self.page, answer.pin.at, self.options.max_pin_error_m).await?;
         let set = start.elapsed();

@@ -5,6 +5,7 @@ pub mod arena;
 pub mod browser;
 pub mod decide;
 pub mod doctor;
+pub mod export;
 pub mod failure;
 pub mod game;
 pub mod hands;
@@ -18,6 +19,8 @@ pub mod replay;
 pub mod report;
 pub mod serve;
 pub mod site;
+pub mod stats;
+pub mod terminal;
 pub mod think;
 #[cfg(feature = "screen")]
 pub mod watch;

@@ -8,7 +8,8 @@ use landfall_model::decide::RadiusKm;
 use landfall_model::{Classifier, preprocess};
 use serde::Serialize;
 
-use crate::decide::{Question, TopCell, decide};
+use crate::decide::{self, Question, TopCell, believe};
+use crate::terminal::{self, Spot};
 
 /// An answer as `--json` prints it.
 #[derive(Debug, Serialize)]
@@ -31,6 +32,9 @@ pub struct Located {
     pub top: Vec<TopCell>,
     /// Bundle that answered, `name@version`.
     pub bundle: String,
+    /// What is believed, for a map.
+    #[serde(skip)]
+    pub heat: Vec<Spot>,
 }
 
 /// Locates one place from its views.
@@ -48,7 +52,8 @@ pub fn locate(classifier: &Classifier, files: &[&Path]) -> Result<Located> {
 /// When they cannot be computed with.
 pub fn of_pictures(classifier: &Classifier, image: PathBuf, pictures: &[RgbImage]) -> Result<Located> {
     let logits = classifier.logits(pictures)?;
-    let answer = decide(&classifier.bundle, &logits, Question::Photo)?;
+    let posterior = believe(&classifier.bundle, &logits, Question::Photo)?;
+    let answer = decide::answer(&posterior, Question::Photo);
     Ok(Located {
         image,
         lat: answer.pin.at.lat,
@@ -59,6 +64,7 @@ pub fn of_pictures(classifier: &Classifier, image: PathBuf, pictures: &[RgbImage
         place: answer.place.description,
         top: answer.top,
         bundle: classifier.bundle.manifest.id(),
+        heat: terminal::heat(&posterior),
     })
 }
 
@@ -67,7 +73,8 @@ impl std::fmt::Display for Located {
         write!(
             f,
             "{}: {} ({:.4}, {:.4}; half of the probability within {:.0} km, nine tenths within {:.0} km)",
-            self.image.display(),
+            // A name is no command to the terminal.
+            self.image.to_string_lossy().replace(char::is_control, "\u{fffd}"),
             self.place,
             self.lat,
             self.lng,

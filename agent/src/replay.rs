@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::decide::{Question, decide};
 use crate::failure::{no, wrong};
 use crate::record::{self, Round};
+use crate::stats::pairs::Paired;
 
 /// What the answer is computed from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -54,6 +55,9 @@ pub struct Replay {
     pub expected: Option<u32>,
     /// What does not agree, a sentence each.
     pub outside: Vec<String>,
+    /// Another bundle on the same rounds, if that was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub against: Option<Paired>,
 }
 
 /// One round answered again.
@@ -93,7 +97,7 @@ pub fn replay(dir: &Path, bundle: Bundle, from: From) -> Result<Replay> {
     }
     progress.finish_and_clear();
     let score = rounds.iter().filter_map(|replayed| replayed.round.score).sum();
-    Ok(Replay { bundle: id, rounds, score, expected: None, outside: Vec::new() })
+    Ok(Replay { bundle: id, rounds, score, expected: None, outside: Vec::new(), against: None })
 }
 
 fn again(folder: &Path, dir: String, bundle: &Bundle, classifier: Option<&Classifier>) -> Result<Replayed> {

@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use landfall_model::{Classifier, preprocess};
+use landfall_model::{Classifier, Posterior, preprocess};
 use tokio::task::JoinHandle;
 
-use crate::decide::{Answer, Question, decide};
+use crate::decide::{Answer, Question, answer, believe};
 use crate::record::Map;
 
 /// A view that promises fewer points than this is not taken, unless the user says otherwise.
@@ -40,15 +40,28 @@ impl Mind {
     /// The answer that these views give, a row of logits each.
     ///
     /// # Errors
-    /// As [`decide`].
+    /// As [`believe`].
     pub fn answer(&self, logits: &[Vec<f32>]) -> Result<Answer> {
-        decide(&self.classifier.bundle, logits, Question::Round(&self.map))
+        Ok(self.answer_of(&self.belief(logits)?))
+    }
+
+    /// What is believed after these views.
+    ///
+    /// # Errors
+    /// As [`believe`].
+    pub fn belief(&self, logits: &[Vec<f32>]) -> Result<Posterior<'_>> {
+        believe(&self.classifier.bundle, logits, Question::Round(&self.map))
+    }
+
+    /// The answer that a belief gives.
+    pub fn answer_of(&self, posterior: &Posterior<'_>) -> Answer {
+        answer(posterior, Question::Round(&self.map))
     }
 
     /// Whether it is worth going on, when these views have been thought about and so many taken.
     ///
     /// # Errors
-    /// As [`decide`].
+    /// As [`believe`].
     pub fn wants_more(&self, logits: &[Vec<f32>], taken: usize) -> Result<bool> {
         let promised = self.answer(logits)?.pin.expected_score / self.map.worth(1.0);
         Ok(self.map.worth(gain_of_another(taken, promised)) >= self.min_gain)

@@ -117,18 +117,24 @@ fn unseen(error: XCapError) -> anyhow::Error {
     anyhow::Error::from(error).context(surroundings(format!("the screen cannot be looked at{hint}")))
 }
 
-/// Watches until `told`, which hears each answer, fails.
+/// Watches until `told`, which hears each answer and gets the picture, fails.
 ///
 /// # Errors
 /// When the screen or the window cannot be seen any more, or `told` fails.
-pub fn watch(source: &Source, classifier: &Classifier, mut told: impl FnMut(&Located) -> Result<()>) -> Result<()> {
+pub fn watch(
+    source: &Source,
+    classifier: &Classifier,
+    mut told: impl FnMut(&Located, &RgbImage) -> Result<()>,
+) -> Result<()> {
     let (mut last, mut answered) = (source.picture()?, None::<RgbaImage>);
     loop {
         std::thread::sleep(BEAT);
         let now = source.picture()?;
         if is_same(&last, &now) && !answered.as_ref().is_some_and(|answered| is_same(answered, &now)) {
             let picture: RgbImage = DynamicImage::from(now.clone()).into_rgb8();
-            told(&locate::of_pictures(classifier, PathBuf::from(source.name()), &[picture])?)?;
+            let located =
+                locate::of_pictures(classifier, PathBuf::from(source.name()), std::slice::from_ref(&picture))?;
+            told(&located, &picture)?;
             answered = Some(now.clone());
         }
         last = now;

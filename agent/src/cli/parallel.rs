@@ -24,7 +24,7 @@ pub(super) async fn play(games: Games<'_>, json: bool) -> Result<()> {
             }
             News::Failed(failed) => bar.suspend(|| eprintln!("game {n}, round {} failed: {}", failed.n, failed.why)),
             News::Unreported(why) => bar.suspend(|| eprintln!("game {n}: no report: {why}")),
-            News::Set(_) => {}
+            News::Set(_) | News::Decided { .. } => {}
         })
         .await;
     bar.finish_and_clear();

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Parser;
+use console::Term;
 use landfall_agent::area::Area;
 use landfall_agent::arena::{Arena, ArenaOptions, RoundSource};
 use landfall_agent::browser::{self, BrowserOptions};
-use landfall_agent::failure::{exit_code, no, surroundings, wrong};
+use landfall_agent::failure::{no, surroundings, wrong};
 use landfall_agent::game::{self, Game, News, PlayOptions, Sender};
 use landfall_agent::record::{self, Round};
 use landfall_agent::replay::{self, Expected};
@@ -18,25 +19,31 @@ use landfall_agent::report::Report;
 use landfall_agent::site;
 use landfall_agent::site::guard::{self, Consent};
 use landfall_agent::site::page::Page;
-use landfall_agent::{doctor, locate, parallel};
-use landfall_model::{Bundle, Classifier};
+use landfall_agent::stats::pairs::paired;
+use landfall_agent::terminal::{Mark, Spot};
+use landfall_agent::{doctor, parallel};
+use landfall_model::{Bundle, Classifier, LatLng};
 use thirtyfour::WebDriver;
 use url::Url;
 
 use super::arena::{arena, fixtures};
+use super::drawing::Pencil;
 use super::report::report;
 use super::serve::serve;
 use super::site::profile_and_address;
-use super::{Cli, Command, Doctor, Locate, Model, Play, Replay};
+use super::stats::print_paired;
+use super::{Cli, Command, Doctor, Model, Play, Replay};
 
 /// Runs the command that was typed.
 pub(crate) async fn run() -> Result<()> {
     match Cli::parse().command {
         Command::Play(args) => play(*args).await,
         // What computes without a pause goes off the thread that listens for Ctrl-C.
-        Command::Locate(args) => tokio::task::spawn_blocking(move || locate(&args)).await?,
+        Command::Locate(args) => tokio::task::spawn_blocking(move || super::locate::locate(&args)).await?,
         Command::Replay(args) => tokio::task::spawn_blocking(move || replay(&args)).await?,
         Command::Report(args) => tokio::task::spawn_blocking(move || report(&args)).await?,
+        Command::Export(args) => tokio::task::spawn_blocking(move || super::export::export(&args)).await?,
+        Command::Stats(args) => tokio::task::spawn_blocking(move || super::stats::stats(&args)).await?,
         Command::Arena(args) => arena(args).await,
         Command::Serve(args) => serve(args).await,
         #[cfg(feature = "screen")]
@@ -70,6 +77,7 @@ async fn play(args: Play) -> Result<()> {
     }
     let area = Area { countries: args.country, bounds: None };
     area.check()?;
+    let pencil = args.drawing.on(Term::stderr(), args.json || args.parallel > 1)?;
     let classifier = Arc::new(args.model.load()?);
     let (arena, url) = match url {
         Some(url) => (None, url),
@@ -112,7 +120,7 @@ async fn play(args: Play) -> Result<()> {
         }
         return played;
     }
-    let games = Games { url, count: args.games, pause, json: args.json };
+    let games = Games { url, count: args.games, pause, json: args.json, pencil };
     let driver = browser::open(&options.browser).await?;
     let (driver, played) = match Page::open(driver.clone(), profile, &games.url, consent).await {
         Ok(mut page) => {
@@ -145,6 +153,14 @@ struct Games {
     count: u32,
     pause: Duration,
     json: bool,
+    pencil: Pencil,
+}
+
+/// What is known of the round that is played, until it is over.
+#[derive(Default)]
+struct Drawn {
+    heat: Vec<Spot>,
+    pictures: Vec<PathBuf>,
 }
 
 impl Games {
@@ -161,7 +177,9 @@ impl Games {
                 tokio::time::sleep(self.pause).await;
                 page.go(&self.url).await?;
             }
-            let game = game::play(page, Arc::clone(classifier), options, tell).await?;
+            let mut drawn = Drawn::default();
+            let told = |news: News<'_>| self.tell(news, &mut drawn);
+            let game = game::play(page, Arc::clone(classifier), options, told).await?;
             if self.json {
                 print_json(&game)?;
             } else {
@@ -171,25 +189,46 @@ impl Games {
         }
         Ok(first)
     }
-}
 
-fn tell(news: News<'_>) {
-    match news {
-        News::Unreported(why) => eprintln!("no report: {why}"),
-        News::Over(round) => eprintln!("{}", line(round)),
-        News::Failed(failed) => {
-            let then = if failed.sent { "its guess was sent, so the game goes on" } else { "once more" };
-            eprintln!("round {} failed: {}; {then}", failed.n, failed.why);
-        }
-        News::Set(round) => {
-            let expected = round.expected_score.unwrap_or_default();
-            eprintln!("round {}  {}", round.n.unwrap_or_default(), round.place.as_deref().unwrap_or("?"));
-            for cell in round.top.iter().take(5) {
-                let country = landfall_model::countries::at_or_near(cell.at, 20_000.0).map_or("at sea", |it| it.name);
-                eprintln!("  {:>5.1} %  {:<28} {}", 100.0 * cell.p, country, cell.at);
+    fn tell(&self, news: News<'_>, drawn: &mut Drawn) {
+        match news {
+            News::Decided { heat, pictures } => *drawn = Drawn { heat, pictures },
+            News::Unreported(why) => eprintln!("no report: {why}"),
+            News::Over(round) => {
+                self.draw(round, drawn);
+                eprintln!("{}", line(round));
             }
-            eprintln!("  The pin promises {expected:.0} points. Move it if you know better, then send the guess.");
+            News::Failed(failed) => {
+                let then = if failed.sent { "its guess was sent, so the game goes on" } else { "once more" };
+                eprintln!("round {} failed: {}; {then}", failed.n, failed.why);
+            }
+            News::Set(round) => {
+                self.draw(round, drawn);
+                let expected = round.expected_score.unwrap_or_default();
+                eprintln!("round {}  {}", round.n.unwrap_or_default(), round.place.as_deref().unwrap_or("?"));
+                for cell in round.top.iter().take(5) {
+                    let country =
+                        landfall_model::countries::at_or_near(cell.at, 20_000.0).map_or("at sea", |it| it.name);
+                    eprintln!("  {:>5.1} %  {:<28} {}", 100.0 * cell.p, country, cell.at);
+                }
+                eprintln!("  The pin promises {expected:.0} points. Move it if you know better, then send the guess.");
+            }
         }
+    }
+
+    /// The views and the map, with the truth where it is known by now; views once a round.
+    fn draw(&self, round: &Round, drawn: &mut Drawn) {
+        let guess = round.pin.map(|pin| pin.placed).or(round.guess);
+        let marks: Vec<(Mark, LatLng)> = [(Mark::Truth, round.truth), (Mark::Guess, guess)]
+            .into_iter()
+            .filter_map(|(mark, at)| Some((mark, at?)))
+            .collect();
+        let pictures = std::mem::take(&mut drawn.pictures);
+        // A terminal that fails is no reason to end a game.
+        _ = self
+            .pencil
+            .files(pictures.iter().map(PathBuf::as_path))
+            .and_then(|()| self.pencil.map(&drawn.heat, &marks));
     }
 }
 
@@ -226,32 +265,19 @@ pub(super) fn print_game(game: &Game) -> Result<()> {
     print_line(format!("record: {}", game.record.display()))
 }
 
-fn locate(args: &Locate) -> Result<()> {
-    let classifier = args.model.load()?;
-    let places: Vec<Vec<&Path>> = if args.one_place {
-        vec![args.files.iter().map(PathBuf::as_path).collect()]
-    } else {
-        args.files.iter().map(|file| vec![file.as_path()]).collect()
-    };
-    let mut broken = 0;
-    for files in &places {
-        match locate::locate(&classifier, files) {
-            Ok(located) if args.json => print_line(serde_json::to_string(&located)?)?,
-            Ok(located) => print_line(located)?,
-            Err(error) if exit_code(&error) == 3 => return Err(error), // no picture's fault
-            Err(error) => {
-                broken += 1;
-                eprintln!("landfall: {error:#}");
-            }
-        }
-    }
-    if broken > 0 { Err(no(format!("{broken} of {} could not be located", places.len()))) } else { Ok(()) }
-}
-
 fn replay(args: &Replay) -> Result<()> {
-    let expected = args.against.as_deref().map(Expected::read).transpose()?; // a wrong file is said before the work
+    // What is wrong with it is said before the work.
+    let (expected, rival) = match args.against.as_deref() {
+        Some(file) if file.ends_with(".json") => (Some(Expected::read(Path::new(file))?), None),
+        Some(bundle) => (None, Some(Bundle::find(bundle)?)),
+        None => (None, None),
+    };
     let bundle = args.model.find()?;
     let mut result = replay::replay(&args.dir, bundle.clone(), args.from)?;
+    if let Some(rival) = rival {
+        let rival = replay::replay(&args.dir, rival, args.from)?;
+        result.against = Some(paired(&result, &rival)?);
+    }
     if let Some(expected) = &expected {
         result.hold_against(expected, args.from)?;
     }
@@ -277,6 +303,9 @@ fn replay(args: &Replay) -> Result<()> {
         }
         let expected = result.expected.map_or_else(String::new, |points| format!(", expected {points}"));
         print_line(format!("total: {}{expected}", result.score))?;
+        if let Some(paired) = &result.against {
+            print_paired(&result.bundle, paired)?;
+        }
     }
     result.verdict(args.from)
 }

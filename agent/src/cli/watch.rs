@@ -1,8 +1,11 @@
 //! `watch`: a line for each thing that shows.
 
 use anyhow::Result;
+use console::Term;
 use landfall_agent::failure::wrong;
+use landfall_agent::terminal::Mark;
 use landfall_agent::watch::{self, Source};
+use landfall_model::LatLng;
 
 use super::Watch;
 use super::run::print_line;
@@ -14,15 +17,18 @@ pub(super) fn watch(args: &Watch) -> Result<()> {
         (None, Some(title)) => Source::window(title)?,
         (None, None) => return Err(wrong("name what to watch with --region or --window")),
     };
+    let pencil = args.drawing.on(Term::stdout(), args.json)?;
     let classifier = args.model.load()?;
     eprintln!("Watching {}; Ctrl-C ends it.", source.name());
-    watch::watch(&source, &classifier, |located| {
+    watch::watch(&source, &classifier, |located, picture| {
         let now = chrono::Local::now();
         if args.json {
             let mut line = serde_json::to_value(located)?;
             line["time"] = now.to_rfc3339().into();
             return print_line(line);
         }
-        print_line(format!("{}  {located}", now.format("%H:%M:%S")))
+        print_line(format!("{}  {located}", now.format("%H:%M:%S")))?;
+        pencil.picture(picture)?;
+        pencil.map(&located.heat, &[(Mark::Guess, LatLng { lat: located.lat, lng: located.lng })])
     })
 }

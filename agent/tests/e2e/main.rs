@@ -14,6 +14,7 @@ mod leaks;
 mod live;
 mod look;
 mod maps;
+mod out;
 mod play;
 mod probe;
 mod report;

@@ -1,0 +1,43 @@
+//! `export`: recorded rounds for other programs.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+use landfall_agent::export::{Format, Table};
+use landfall_agent::record;
+
+use super::run::print_line;
+
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  landfall export --out rounds.geojson\n  landfall export --format csv runs more-runs | head\n  landfall export --out game.kml runs/2026-11-23T20-15-00_arena_landfall-arena"
+)]
+pub(super) struct Export {
+    /// Folders with recorded rounds in them or below
+    #[arg(value_name = "DIR", default_value = "runs")]
+    dirs: Vec<PathBuf>,
+    /// Format [default: by the file's ending, else geojson]
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+    /// File to write instead of printing
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+pub(super) fn export(args: &Export) -> Result<()> {
+    let format = match (args.format, &args.out) {
+        (Some(format), _) => format,
+        (None, Some(file)) => Format::of(file)?,
+        (None, None) => Format::Geojson,
+    };
+    let text = Table::of_rounds(&args.dirs)?.write(format)?;
+    match &args.out {
+        Some(file) => {
+            record::write(file, text.as_bytes())?;
+            eprintln!("Written: {}", file.display());
+            Ok(())
+        }
+        None => print_line(text.trim_end()),
+    }
+}

@@ -1,0 +1,209 @@
+//! `locate`: answers in lines, in files for other programs, on a page, and in copies of the photographs.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use clap::Args;
+use console::Term;
+use indicatif::ProgressBar;
+use landfall_agent::export::exif::{Copied, Guess, copy_with_guess};
+use landfall_agent::export::page::{Photo, Small, page};
+use landfall_agent::export::{Format, Table};
+use landfall_agent::failure::{exit_code, no, wrong};
+use landfall_agent::locate::{self, Located};
+use landfall_agent::record;
+use landfall_agent::terminal::{Mark, Spot};
+use landfall_model::{LatLng, photos, preprocess};
+
+use super::Model;
+use super::drawing::Drawing;
+use super::run::print_line;
+
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  landfall locate holiday.jpg\n  landfall locate --json --one-place north.jpg east.jpg south.jpg west.jpg\n  landfall locate --out places.html ~/holiday\n  landfall locate --format csv ~/holiday > places.csv\n  landfall locate --write-exif ~/holiday-guessed ~/holiday"
+)]
+pub(super) struct Locate {
+    /// Pictures, JPEG, PNG or WebP; or folders of them
+    #[arg(required = true, value_name = "FILE|FOLDER")]
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    model: Model,
+    /// All pictures are views of one place
+    #[arg(long)]
+    one_place: bool,
+    /// Print one JSON line an answer
+    #[arg(long)]
+    json: bool,
+    /// Print all answers in this format instead of lines
+    #[arg(long, value_enum, conflicts_with = "json")]
+    format: Option<Format>,
+    /// Write all answers into this file too: a page with a map (.html), or .geojson, .csv or .kml
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Write a copy of each picture, with the guess in its EXIF data, into this folder; a picture that says itself where it
+    /// was taken is not copied, and nothing is written over
+    #[arg(long, value_name = "FOLDER")]
+    write_exif: Option<PathBuf>,
+    #[command(flatten)]
+    drawing: Drawing,
+}
+
+/// A picture, and what it is called where the answer may be read by others: not by a path that tells whose it is.
+struct Picture {
+    file: PathBuf,
+    name: PathBuf,
+}
+
+/// What `--out` makes.
+enum Out {
+    Page,
+    Table(Format),
+}
+
+/// A located place and its pictures.
+struct Answer<'a> {
+    pictures: &'a [Picture],
+    located: Located,
+}
+
+pub(super) fn locate(args: &Locate) -> Result<()> {
+    // What is wrong with the call is said before the model is loaded.
+    let out = args.out.as_deref().map(Out::by).transpose()?;
+    let pictures = pictures(&args.files)?;
+    let pencil = args.drawing.on(Term::stdout(), args.json || args.format.is_some())?;
+    let classifier = args.model.load()?;
+    let places: Vec<&[Picture]> =
+        if args.one_place { vec![&pictures] } else { pictures.iter().map(std::slice::from_ref).collect() };
+    let progress = match args.format {
+        Some(_) => ProgressBar::new(places.len() as u64),
+        None => ProgressBar::hidden(), // the lines show it
+    };
+    let (mut answers, mut heat, mut broken) = (Vec::new(), Vec::<Spot>::new(), 0);
+    let mut uncopied = 0;
+    for pictures in &places {
+        let files: Vec<&Path> = pictures.iter().map(|picture| picture.file.as_path()).collect();
+        match locate::locate(&classifier, &files) {
+            Ok(mut located) => {
+                if args.json {
+                    print_line(serde_json::to_string(&located)?)?;
+                } else if args.format.is_none() {
+                    print_line(&located)?;
+                }
+                pencil.files(files)?;
+                let of_this = std::mem::take(&mut located.heat);
+                match heat.is_empty() {
+                    true => heat = of_this,
+                    false => heat.iter_mut().zip(of_this).for_each(|(all, one)| all.p += one.p),
+                }
+                if let Some(folder) = &args.write_exif {
+                    uncopied += copy(pictures, folder, &located);
+                }
+                answers.push(Answer { pictures, located });
+            }
+            Err(error) if exit_code(&error) == 3 => return Err(error), // no picture's fault
+            Err(error) => {
+                broken += 1;
+                eprintln!("landfall: {error:#}");
+            }
+        }
+        progress.inc(1);
+    }
+    progress.finish_and_clear();
+    let marks: Vec<(Mark, LatLng)> = answers.iter().map(|answer| (Mark::Guess, answer.at())).collect();
+    if !marks.is_empty() {
+        pencil.map(&heat, &marks)?;
+    }
+    if let Some(format) = args.format {
+        print_line(table(&answers).write(format)?.trim_end())?;
+    }
+    if let (Some(file), Some(out), false) = (&args.out, out, answers.is_empty()) {
+        let left_out = places.len() - answers.len();
+        let text = match out {
+            Out::Page => page(&on_page(answers)?, left_out),
+            Out::Table(format) => table(&answers).write(format)?,
+        };
+        record::write(file, text.as_bytes())?;
+        eprintln!("Written: {}", file.display());
+    }
+    match (broken, uncopied) {
+        (0, 0) => Ok(()),
+        (0, _) => Err(no(format!("{uncopied} of {} could not be copied", pictures.len()))),
+        _ => Err(no(format!("{broken} of {} could not be located", places.len()))),
+    }
+}
+
+impl Out {
+    fn by(file: &Path) -> Result<Self> {
+        let is_page =
+            file.extension().is_some_and(|ending| ["html", "htm"].iter().any(|html| ending.eq_ignore_ascii_case(html)));
+        if is_page { Ok(Self::Page) } else { Format::of(file).map(Self::Table) }
+    }
+}
+
+impl Answer<'_> {
+    fn at(&self) -> LatLng {
+        LatLng { lat: self.located.lat, lng: self.located.lng }
+    }
+
+    fn name(&self) -> String {
+        self.pictures.first().map_or_else(String::new, |picture| picture.name.to_string_lossy().replace('\\', "/"))
+    }
+}
+
+/// The pictures that were named, those in folders by their paths there.
+fn pictures(files: &[PathBuf]) -> Result<Vec<Picture>> {
+    let mut pictures = Vec::new();
+    for file in files {
+        if !file.is_dir() {
+            let name = file.file_name().map_or_else(|| file.clone(), PathBuf::from);
+            pictures.push(Picture { file: file.clone(), name });
+            continue;
+        }
+        let found = photos::pictures_in(file)?;
+        if found.is_empty() {
+            return Err(wrong(format!("{}: no JPEG, PNG or WebP in this folder or below", file.display())));
+        }
+        let named =
+            |found: PathBuf| Picture { name: found.strip_prefix(file).unwrap_or(&found).to_owned(), file: found };
+        pictures.extend(found.into_iter().map(named));
+    }
+    Ok(pictures)
+}
+
+fn table(answers: &[Answer<'_>]) -> Table {
+    let named: Vec<(String, &Located)> = answers.iter().map(|answer| (answer.name(), &answer.located)).collect();
+    Table::of_photos(named.iter().map(|(name, located)| (name.as_str(), *located)))
+}
+
+/// The answers as the page shows them, each with its first picture.
+fn on_page(answers: Vec<Answer<'_>>) -> Result<Vec<Photo>> {
+    let photo = |answer: Answer<'_>| {
+        let small = Small::of(&preprocess::open(&answer.pictures[0].file)?)?;
+        Ok(Photo { name: answer.name(), located: answer.located, small })
+    };
+    answers.into_iter().map(photo).collect()
+}
+
+/// Copies a place's pictures into a folder with the guess in them; how many could not be.
+fn copy(pictures: &[Picture], folder: &Path, located: &Located) -> usize {
+    let guess = Guess {
+        at: LatLng { lat: located.lat, lng: located.lng },
+        error_m: located.radius_km.p90 * 1000.0,
+        bundle: &located.bundle,
+    };
+    let mut uncopied = 0;
+    for Picture { file, name } in pictures {
+        match copy_with_guess(file, &folder.join(name), &guess) {
+            Ok(Copied::Written) => {}
+            Ok(Copied::KnowsItsPlace) => {
+                eprintln!("{}: says itself where it was taken, and is not copied", file.display());
+            }
+            Err(error) => {
+                uncopied += 1;
+                eprintln!("landfall: {error:#}");
+            }
+        }
+    }
+    uncopied
+}

@@ -1,0 +1,149 @@
+//! `stats`, and `replay --against` a second bundle: tables for people.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+use landfall_agent::stats::bootstrap::Interval;
+use landfall_agent::stats::pairs::Paired;
+use landfall_agent::stats::{self, Named};
+use landfall_model::countries;
+
+use super::run::{print_json, print_line};
+
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  landfall stats\n  landfall stats --json runs more-runs\n  landfall stats fixtures"
+)]
+pub(super) struct Stats {
+    /// Folders with recorded rounds in them or below
+    #[arg(value_name = "DIR", default_value = "runs")]
+    dirs: Vec<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Countries that the table shows; --json has all.
+const COUNTRIES: usize = 12;
+
+pub(super) fn stats(args: &Stats) -> Result<()> {
+    let stats = stats::stats(&args.dirs)?;
+    stats.broken.iter().for_each(|why| eprintln!("landfall: left out: {why}"));
+    if args.json { print_json(&stats) } else { print(&stats) }
+}
+
+fn print(stats: &stats::Stats) -> Result<()> {
+    let unknown = match stats.without_points {
+        0 => String::new(),
+        n => format!("; {n} more whose points are not known"),
+    };
+    let (rounds, games, places) = (stats.rounds, stats.games, stats.places);
+    print_line(format!("{} of {} at {}{unknown}", many(rounds, "round"), many(games, "game"), many(places, "place")))?;
+    if rounds == 0 {
+        return Ok(());
+    }
+    print_line(format!("points a round   {}", interval(&stats.points)))?;
+    if let Some(km) = stats.median_km {
+        print_line(format!("median distance  {km:.0} km"))?;
+    }
+    if let Some(right) = stats.right_country {
+        print_line(format!("right country    {right:.0} %"))?;
+    }
+
+    let calibration = &stats.calibration;
+    if let Some((expected, surplus)) = calibration.expected.zip(calibration.surplus.as_ref()) {
+        print_line("\nPromises")?;
+        let came_out = expected + surplus.value;
+        print_line(format!("  {expected:.0} points expected, {came_out:.0} came out: {}", signed(surplus)))?;
+        print_line("  expected   points   rounds")?;
+        for bin in &calibration.bins {
+            print_line(format!("  {:>8.0} {:>8.0} {:>8}", bin.expected, bin.points, bin.rounds))?;
+        }
+    }
+    if let Some(regions) = &calibration.regions {
+        print_line(format!(
+            "  truth within the region of 50 %: {:.0} %; of 90 %: {:.0} % ({} with logits)",
+            regions.in_50,
+            regions.in_90,
+            many(regions.rounds, "round")
+        ))?;
+    }
+    print_line("\nViews      rounds   points a round")?;
+    for part in &stats.by_views {
+        print_line(format!("{:>5} {:>11}   {}", part.views, part.rounds, interval(&part.points)))?;
+    }
+    print_line("\nBundle                     rounds   points a round")?;
+    for part in &stats.by_bundle {
+        let bundle = part.bundle.as_deref().unwrap_or("not recorded");
+        print_line(format!("{bundle:<24} {:>8}   {}", part.rounds, interval(&part.points)))?;
+    }
+    if !stats.countries.is_empty() {
+        print_line("\nCountry                      rounds   right   points")?;
+        for part in stats.countries.iter().take(COUNTRIES) {
+            let (rounds, right, points) = (part.rounds, part.right, part.points);
+            print_line(format!("{:<26} {rounds:>8} {right:>5.0} % {points:>8.0}", name(Some(part.country))))?;
+        }
+        let rest = stats.countries.len().saturating_sub(COUNTRIES);
+        if rest > 0 {
+            print_line(format!("and {rest} more: --json"))?;
+        }
+    }
+    if !stats.confusions.is_empty() {
+        print_line("\nTaken for                                        rounds   points")?;
+        for part in &stats.confusions {
+            let pair = format!("{} for {}", name(Some(part.truth)), name(part.guess));
+            print_line(format!("{pair:<46} {:>8} {:>8.0}", part.rounds, part.points))?;
+        }
+    }
+    for (title, rounds) in [("\nBest", &stats.best), ("\nWorst", &stats.worst)] {
+        print_line(title)?;
+        rounds.iter().try_for_each(named)?;
+    }
+    Ok(())
+}
+
+fn name(country: Option<&str>) -> &str {
+    country.map_or("the sea", |code| countries::by_code(code).map_or(code, |country| country.name))
+}
+
+fn named(round: &Named) -> Result<()> {
+    let far = round.distance_km.map_or_else(|| "?".to_owned(), |km| format!("{km:.0}"));
+    let (points, place) = (round.points, round.place.as_deref().unwrap_or("?"));
+    let country = round.country.unwrap_or("?");
+    print_line(format!("{points:>6.0} {far:>8} km  in {country:<3} said {place:<40} {}", round.round))
+}
+
+/// What `replay --against` says of two bundles.
+pub(super) fn print_paired(first: &str, paired: &Paired) -> Result<()> {
+    for pair in &paired.rounds {
+        let difference = i64::from(pair.score) - i64::from(pair.against);
+        print_line(format!("{:<40} {:>5} {:>5} {difference:>+6}", pair.dir, pair.score, pair.against))?;
+    }
+    print_line(format!("{first} against {}: {} points a round", paired.bundle, signed(&paired.difference)))?;
+    print_line(format!(
+        "of {}: {} won, {} lost, {} even",
+        many(paired.rounds.len(), "round"),
+        paired.won,
+        paired.lost,
+        paired.even
+    ))?;
+    if paired.difference.low.is_some() && !paired.difference.is_certain() {
+        print_line("The interval holds 0: chance alone may have made the difference.")?;
+    }
+    Ok(())
+}
+
+fn many(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+fn interval(points: &Interval) -> String {
+    let ends = points.low.zip(points.high).map(|(low, high)| format!("   (95 %: {low:.0} to {high:.0})"));
+    format!("{:>5.0}{}", points.value, ends.unwrap_or_default())
+}
+
+fn signed(points: &Interval) -> String {
+    let ends = points.low.zip(points.high).map(|(low, high)| format!(" (95 %: {low:+.0} to {high:+.0})"));
+    format!("{:+.0}{}", points.value, ends.unwrap_or_default())
+}

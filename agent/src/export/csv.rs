@@ -1,0 +1,47 @@
+//! CSV with a header; numbers have points, whatever the reader's language.
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use super::Table;
+use crate::failure::surroundings;
+
+pub(super) fn write(table: &Table) -> Result<String> {
+    let failed = || surroundings("the table cannot be written as CSV");
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let header = ["name", "lat", "lng"].into_iter().chain(table.columns.iter().copied());
+    writer.write_record(header).with_context(failed)?;
+    for row in &table.rows {
+        let text = |value: &Value| match value {
+            Value::Null => String::new(),
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        let fields = [inert(&row.name), row.at.lat.to_string(), row.at.lng.to_string()];
+        writer.write_record(fields.into_iter().chain(row.values.iter().map(text))).with_context(failed)?;
+    }
+    Ok(String::from_utf8(writer.into_inner().map_err(|error| error.into_error()).with_context(failed)?)?)
+}
+
+/// A path that a spreadsheet would take for a formula, as the same path that it does not.
+fn inert(name: &str) -> String {
+    if name.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("./{name}") } else { name.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::hostile;
+
+    #[test]
+    fn what_was_written_is_read_again() {
+        let text = super::write(&hostile()).unwrap();
+        let mut reader = csv::Reader::from_reader(text.as_bytes());
+        let header = reader.headers().unwrap().clone();
+        let rows: Vec<csv::StringRecord> = reader.records().collect::<Result<_, _>>().unwrap();
+        let value = |column: &str| &rows[0][header.iter().position(|name| name == column).unwrap()];
+        assert_eq!(rows.len(), 1);
+        assert_eq!(value("name"), "./=1+\u{1}<script>\"&'\n,");
+        assert_eq!((value("lng"), value("truth_lng"), value("page_score")), ("179", "-179.0", ""));
+        assert_eq!(value("place"), "<b>near</b> \"Lyon\", France");
+    }
+}

@@ -1,0 +1,107 @@
+//! GeoJSON (RFC 7946): a point for each answer; of rounds also the truth, and the great circle between the two.
+
+use landfall_model::LatLng;
+use landfall_model::latlng::EARTH_RADIUS_M;
+use serde_json::{Map, Value, json};
+
+use super::{Row, Table};
+
+/// A line has a point for each so many metres: straight in between, it is off by less than a pixel of a world map.
+const STEP_M: f64 = 100_000.0;
+
+pub(super) fn write(table: &Table) -> String {
+    let features: Vec<Value> = table.rows.iter().flat_map(|row| features(row, table.columns)).collect();
+    json!({"type": "FeatureCollection", "features": features}).to_string() + "\n"
+}
+
+fn features(row: &Row, columns: &[&str]) -> Vec<Value> {
+    let feature = |kind: &str, geometry: Value, more: Map<String, Value>| {
+        let mut properties = Map::from_iter([("name".to_owned(), json!(row.name)), ("kind".to_owned(), json!(kind))]);
+        properties.extend(more);
+        json!({"type": "Feature", "geometry": geometry, "properties": properties})
+    };
+    let point = |at: LatLng| json!({"type": "Point", "coordinates": [at.lng, at.lat]});
+    let values = columns.iter().map(|column| (*column).to_owned()).zip(row.values.iter().cloned()).collect();
+    let mut features = vec![feature("guess", point(row.at), values)];
+    if let Some(truth) = row.truth {
+        let lines = great_circle(truth, row.at);
+        let way = json!({"type": "MultiLineString", "coordinates": lines});
+        features.push(feature("truth", point(truth), Map::new()));
+        features.push(feature("error", way, Map::new()));
+    }
+    features
+}
+
+/// The shortest way over the sphere as `[longitude, latitude]`, in two pieces where it crosses the date line.
+fn great_circle(from: LatLng, to: LatLng) -> Vec<Vec<[f64; 2]>> {
+    let (a, b) = (from.to_unit_vector(), to.to_unit_vector());
+    let angle = from.distance_m(to) / EARTH_RADIUS_M;
+    let steps = (from.distance_m(to) / STEP_M).ceil().max(1.0) as usize;
+    let at = |step: usize| {
+        let part = step as f64 / steps as f64;
+        let weights = [((1.0 - part) * angle).sin(), (part * angle).sin()];
+        let sum: [f64; 3] = std::array::from_fn(|i| weights[0] * a[i] + weights[1] * b[i]);
+        LatLng::from_vector(sum).unwrap_or(from)
+    };
+    let (mut lines, mut last) = (vec![vec![[from.lng, from.lat]]], from);
+    for step in 1..=steps {
+        let next = if step == steps { to } else { at(step) };
+        let turn = ((next.lng - last.lng) / 360.0).round() * 360.0;
+        let mut rest = Vec::new();
+        if turn != 0.0 {
+            // Where the piece of line meets the meridian of 180 degrees, on either side.
+            let edge = 180.0_f64.copysign(last.lng);
+            let span = next.lng - turn - last.lng;
+            let part = if span == 0.0 { 0.0 } else { (edge - last.lng) / span };
+            let lat = last.lat + part * (next.lat - last.lat);
+            lines.last_mut().into_iter().for_each(|line| line.push([edge, lat]));
+            rest.push([-edge, lat]);
+        }
+        match rest.is_empty() {
+            true => lines.last_mut().into_iter().for_each(|line| line.push([next.lng, next.lat])),
+            false => {
+                rest.push([next.lng, next.lat]);
+                lines.push(rest);
+            }
+        }
+        last = next;
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::hostile;
+    use super::*;
+
+    #[test]
+    fn a_round_is_two_points_and_the_way_between_them() {
+        let parsed: Value = serde_json::from_str(&write(&hostile())).unwrap();
+        let features = parsed["features"].as_array().unwrap();
+        assert_eq!(
+            features.iter().map(|f| f["properties"]["kind"].as_str().unwrap()).collect::<Vec<_>>(),
+            ["guess", "truth", "error"]
+        );
+        assert_eq!(features[0]["geometry"]["coordinates"], json!([179.0, 10.0]));
+        assert_eq!(features[0]["properties"]["name"], "=1+\u{1}<script>\"&'\n,");
+        // Over the date line: from -179 west to -180, and from 180 to 179.
+        let lines = features[2]["geometry"]["coordinates"].as_array().unwrap();
+        assert_eq!(lines.len(), 2);
+        let end = |line: &Value, last: bool| {
+            let line = line.as_array().unwrap();
+            line[if last { line.len() - 1 } else { 0 }][0].as_f64().unwrap()
+        };
+        assert_eq!((end(&lines[0], false), end(&lines[0], true)), (-179.0, -180.0));
+        assert_eq!((end(&lines[1], false), end(&lines[1], true)), (180.0, 179.0));
+    }
+
+    #[test]
+    fn the_way_is_the_shortest() {
+        let place = |lat, lng| LatLng::new(lat, lng).unwrap();
+        let (from, to) = (place(51.5, -0.1), place(35.7, 139.7));
+        let points: Vec<[f64; 2]> = great_circle(from, to).concat();
+        let length: f64 = points.windows(2).map(|p| place(p[0][1], p[0][0]).distance_m(place(p[1][1], p[1][0]))).sum();
+        assert!((length - from.distance_m(to)).abs() < 10.0, "{length}");
+        assert_eq!(great_circle(from, from), [[[-0.1, 51.5], [-0.1, 51.5]]]);
+    }
+}

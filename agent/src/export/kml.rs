@@ -1,0 +1,73 @@
+//! KML 2.2: a placemark for each answer, and of rounds for the truth and the way to it.
+
+use landfall_model::LatLng;
+use maud::{Markup, PreEscaped, html};
+use serde_json::Value;
+
+use super::{Row, Table};
+
+pub(super) fn write(table: &Table) -> String {
+    let kml = html! {
+        (PreEscaped("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"))
+        kml xmlns="http://www.opengis.net/kml/2.2" {
+            Document {
+                name { "Landfall" }
+                @for row in &table.rows { (placemarks(row, table.columns)) }
+            }
+        }
+    };
+    kml.into_string() + "\n"
+}
+
+fn placemarks(row: &Row, columns: &[&str]) -> Markup {
+    let name = clean(&row.name);
+    html! {
+        Placemark {
+            name { (name) }
+            @if let Some(place) = &row.place { description { (clean(place)) } }
+            ExtendedData {
+                @for (column, value) in columns.iter().zip(&row.values).filter(|(_, value)| !value.is_null()) {
+                    Data name=(column) { value { @match value {
+                        Value::String(text) => (clean(text)),
+                        other => (other.to_string()),
+                    } } }
+                }
+            }
+            Point { coordinates { (coordinates(row.at)) } }
+        }
+        @if let Some(truth) = row.truth {
+            Placemark {
+                name { (name) ": the truth" }
+                Point { coordinates { (coordinates(truth)) } }
+            }
+            Placemark {
+                name { (name) ": the way" }
+                // Along the ground, which is along the great circle.
+                LineString { tessellate { "1" } coordinates { (coordinates(truth)) " " (coordinates(row.at)) } }
+            }
+        }
+    }
+}
+
+fn coordinates(at: LatLng) -> String {
+    format!("{},{}", at.lng, at.lat)
+}
+
+/// Without the characters that XML has no way to write.
+fn clean(text: &str) -> String {
+    let is_written = |c: char| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{fffd}' | '\u{10000}'..);
+    text.chars().map(|c| if is_written(c) { c } else { '\u{fffd}' }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::hostile;
+
+    #[test]
+    fn names_are_no_markup() {
+        let kml = super::write(&hostile());
+        assert!(kml.contains("<name>=1+\u{fffd}&lt;script&gt;&quot;&amp;'\n,</name>"), "{kml}");
+        assert!(kml.contains("<coordinates>-179,10 179,10</coordinates>") && !kml.contains("<script"), "{kml}");
+        assert!(kml.contains("<Data name=\"score\"><value>2269</value></Data>") && !kml.contains("page_score"));
+    }
+}

@@ -1,0 +1,179 @@
+//! A part of the world to draw on: a cut of the map around some places, with the land in it as SVG paths.
+
+use std::fmt::Write;
+
+use geo::BoundingRect;
+use landfall_model::{LatLng, countries};
+
+/// Width of every map in units, of which a page shows two as a pixel: so whole numbers are fine enough.
+pub(super) const WIDTH: f64 = 1920.0;
+/// Least and greatest height of a map.
+const HEIGHTS: (f64, f64) = (750.0, 960.0);
+/// Degrees of latitude that are shown at most, unless a place lies beyond.
+const EDGES: (f64, f64) = (-58.0, 80.0);
+/// Degrees of latitude that are shown at least.
+const LEAST: f64 = 8.0;
+/// Metres a degree of latitude.
+const METRES_A_DEGREE: f64 = 111_195.0;
+/// Free space around the places, as a part of their extent.
+const MARGIN: f64 = 0.12;
+
+/// A map with latitude as y and longitude as x, true to shape in its middle.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct View {
+    west: f64,
+    north: f64,
+    /// Units a degree of longitude, and of latitude.
+    scale: (f64, f64),
+    /// Units from top to bottom.
+    pub(super) height: f64,
+}
+
+impl View {
+    /// The part of the world around these places, each with the metres around it that should be seen.
+    pub(super) fn around(places: &[(LatLng, f64)]) -> Self {
+        let up = |metres: f64| metres / METRES_A_DEGREE;
+        let aside = |(at, metres): &(LatLng, f64)| up(*metres) / at.lat.to_radians().cos().max(0.2);
+        let least = |values: &mut dyn Iterator<Item = f64>| values.fold(f64::INFINITY, f64::min);
+        let mut south = least(&mut places.iter().map(|(at, r)| (at.lat - up(*r)).max(EDGES.0.min(at.lat - 2.0))));
+        let mut north = -least(&mut places.iter().map(|(at, r)| -(at.lat + up(*r)).min(EDGES.1.max(at.lat + 2.0))));
+        let mut west = least(&mut places.iter().map(|place| place.0.lng - aside(place)));
+        let mut east = -least(&mut places.iter().map(|place| -place.0.lng - aside(place)));
+        let mut margin = 1.0 + MARGIN;
+        if places.is_empty() || east - west > 300.0 {
+            // What goes around the earth is shown whole.
+            (west, east) = (-180.0, 180.0);
+            (south, north, margin) = (south.min(EDGES.0), north.max(EDGES.1), 1.0);
+        }
+        let (high, wide) = ((north - south).max(LEAST) * margin, (east - west) * margin);
+        let middle = (f64::midpoint(south, north), f64::midpoint(west, east));
+        // No wider than the earth, which may leave the map's sides empty.
+        let shrink = middle.0.to_radians().cos().max(0.2);
+        let per_degree = (HEIGHTS.1 / high).min(WIDTH / (wide.min(360.0) * shrink).max(1.0));
+        let scale = (per_degree * shrink, per_degree);
+        let height = (high * per_degree).clamp(HEIGHTS.0, HEIGHTS.1);
+        let north = middle.0 + height / per_degree / 2.0;
+        Self { west: middle.1 - WIDTH / scale.0 / 2.0, north, scale, height }
+    }
+
+    /// Units from the left and from the top.
+    pub(super) fn xy(&self, at: LatLng) -> (f64, f64) {
+        self.of_degrees(at.lng, at.lat)
+    }
+
+    fn of_degrees(&self, lng: f64, lat: f64) -> (f64, f64) {
+        ((lng - self.west) * self.scale.0, (self.north - lat) * self.scale.1)
+    }
+
+    /// Units that the earth is wide.
+    fn around_the_earth(&self) -> f64 {
+        360.0 * self.scale.0
+    }
+
+    /// The land, a path a country.
+    pub(super) fn land(&self) -> Vec<String> {
+        let paths = countries::all().iter().map(|country| {
+            let mut path = String::new();
+            for polygon in &country.shape.0 {
+                let Some(rect) = polygon.bounding_rect() else { continue };
+                // What lies over the date line is on the map where it is looked at.
+                for turn in [-360.0, 0.0, 360.0] {
+                    let (left, top) = self.of_degrees(rect.min().x + turn, rect.max().y);
+                    let (right, bottom) = self.of_degrees(rect.max().x + turn, rect.min().y);
+                    if right < 0.0 || left > WIDTH || bottom < 0.0 || top > self.height {
+                        continue;
+                    }
+                    let rings = std::iter::once(polygon.exterior()).chain(polygon.interiors());
+                    for ring in rings {
+                        ring_path(&mut path, ring.0.iter().map(|point| self.of_degrees(point.x + turn, point.y)));
+                    }
+                }
+            }
+            path
+        });
+        paths.filter(|path| !path.is_empty()).collect()
+    }
+
+    /// The circle of so many metres around a place, as it is on this map, as a path.
+    pub(super) fn circle(&self, at: LatLng, radius_m: f64) -> String {
+        let (mut points, mut last) = (Vec::new(), at.lng);
+        for step in 0..=72 {
+            let point = at.destination(f64::from(step) * 5.0, radius_m);
+            let lng = point.lng - 360.0 * ((point.lng - last) / 360.0).round();
+            points.push((lng, point.lat));
+            last = lng;
+        }
+        // Around a pole it has no inside on the map but what lies towards the pole.
+        let (first, last) = (points[0], points[points.len() - 1]);
+        if (last.0 - first.0).abs() > 180.0 {
+            let pole = if at.lat < 0.0 { -90.0 } else { 90.0 };
+            points.extend([(last.0, pole), (first.0, pole)]);
+        }
+        let mut path = String::new();
+        for turn in [-self.around_the_earth(), 0.0, self.around_the_earth()] {
+            let shifted: Vec<(f64, f64)> =
+                points.iter().map(|(lng, lat)| self.of_degrees(*lng, *lat)).map(|(x, y)| (x + turn, y)).collect();
+            if shifted.iter().any(|(x, _)| (0.0..=WIDTH).contains(x)) {
+                ring_path(&mut path, shifted.into_iter());
+            }
+        }
+        path
+    }
+}
+
+/// Appends a closed ring, its points rounded and what falls together left out.
+fn ring_path(path: &mut String, points: impl Iterator<Item = (f64, f64)>) {
+    let mut ring: Vec<(i64, i64)> = points.map(|(x, y)| (x.round() as i64, y.round() as i64)).collect();
+    ring.dedup();
+    if ring.len() < 4 {
+        return;
+    }
+    let mut last = ring[0];
+    let _ = write!(path, "M{} {}l", last.0, last.1); // writing to a String cannot fail
+    for point in &ring[1..] {
+        let _ = write!(path, "{} {} ", point.0 - last.0, point.1 - last.1);
+        last = *point;
+    }
+    path.push('z');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(lat: f64, lng: f64) -> LatLng {
+        LatLng::new(lat, lng).unwrap()
+    }
+
+    #[test]
+    fn every_place_is_on_the_map_and_north_is_up() {
+        for places in [
+            vec![place(45.0, 5.0)],
+            vec![place(45.0, 5.0), place(48.0, 11.0)],
+            vec![place(-54.0, -170.0), place(78.0, 179.0), place(0.0, 0.0)],
+            vec![place(89.0, 10.0), place(-89.0, 10.0)],
+        ] {
+            for radius_m in [0.0, 200_000.0, 3_000_000.0, 12_000_000.0] {
+                let view = View::around(&places.iter().map(|at| (*at, radius_m)).collect::<Vec<_>>());
+                for at in &places {
+                    let (x, y) = view.xy(*at);
+                    assert!(
+                        (0.0..=WIDTH).contains(&x) && (0.0..=view.height).contains(&y),
+                        "{places:?} {radius_m}: {x} {y}"
+                    );
+                    assert!(!view.circle(*at, radius_m.max(1e6)).is_empty());
+                }
+            }
+        }
+        let view = View::around(&[(place(0.0, 0.0), 1e6)]);
+        assert!(view.xy(place(1.0, 0.0)).1 < view.xy(place(0.0, 0.0)).1);
+    }
+
+    #[test]
+    fn a_small_cut_has_few_countries_and_the_world_is_small_enough_to_embed() {
+        let near = View::around(&[(place(46.8, 8.2), 50_000.0)]).land();
+        assert!((3..30).contains(&near.len()), "{}", near.len());
+        let world = View::around(&[]).land().concat();
+        assert!((50_000..500_000).contains(&world.len()), "{}", world.len());
+    }
+}

@@ -1,0 +1,277 @@
+//! A small map of the world in characters: with colours two dots a character, one above the other; without, land as
+//! points of braille and heat as shades.
+
+use std::fmt::Write;
+
+use landfall_model::cells::arc_m;
+use landfall_model::{LatLng, countries};
+
+use super::{Canvas, Colours, Spot};
+
+/// Degrees of latitude at the map's edges.
+const EDGES: (f64, f64) = (-58.0, 80.0);
+/// Metres a degree.
+const METRES_A_DEGREE: f64 = 111_195.0;
+/// A spot of less probability shows nothing.
+const FAINT: f64 = 2e-4;
+/// Heat of less than this part of the greatest is not shown without colours.
+const SHADES: [(f64, char); 4] = [(0.6, '█'), (0.3, '▓'), (0.12, '▒'), (0.04, '░')];
+
+type Rgb = [f64; 3];
+const SEA: Rgb = [16.0, 26.0, 42.0];
+const LAND: Rgb = [66.0, 80.0, 98.0];
+/// Heat from little to much.
+const HEAT: [Rgb; 3] = [[150.0, 60.0, 40.0], [240.0, 130.0, 30.0], [255.0, 232.0, 130.0]];
+
+/// What a pin on the map is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// The answer.
+    Guess,
+    /// Where it was.
+    Truth,
+}
+
+impl Mark {
+    fn character(self) -> char {
+        match self {
+            Self::Guess => '◆',
+            Self::Truth => '✚',
+        }
+    }
+
+    fn colour(self) -> Rgb {
+        match self {
+            Self::Guess => [255.0, 255.0, 255.0],
+            Self::Truth => [90.0, 240.0, 150.0],
+        }
+    }
+}
+
+/// The world with heat and marks, lines that end with a line break; later marks lie on earlier ones. Where a truth is
+/// marked, a line says what the marks are.
+pub fn draw(canvas: Canvas, heat: &[Spot], marks: &[(Mark, LatLng)]) -> String {
+    let grid = Grid::new(canvas.columns);
+    let shown = |row: usize, column: usize| {
+        let is_here = |(_, at): &&(Mark, LatLng)| grid.character(*at) == Some((row, column));
+        marks.iter().rev().find(is_here).map(|(mark, _)| *mark)
+    };
+    let mut text = match canvas.colours {
+        Colours::True | Colours::Table => grid.coloured(canvas.colours, &grid.heat(heat, 2), shown),
+        Colours::Sixteen | Colours::None => grid.plain(canvas.colours, &grid.heat(heat, 1), shown),
+    };
+    if marks.iter().any(|(mark, _)| *mark == Mark::Truth) {
+        let _ = writeln!(text, "{} guess  {} truth", Mark::Guess.character(), Mark::Truth.character());
+    }
+    text
+}
+
+/// The characters of a map.
+struct Grid {
+    columns: usize,
+    rows: usize,
+}
+
+impl Grid {
+    fn new(columns: u16) -> Self {
+        let columns = usize::from(columns);
+        // A character is about twice as high as wide.
+        let rows = (columns as f64 * (EDGES.1 - EDGES.0) / 360.0 / 2.0).round() as usize;
+        Self { columns, rows: rows.max(1) }
+    }
+
+    /// Row and column of a place's character.
+    fn character(&self, at: LatLng) -> Option<(usize, usize)> {
+        let row = (EDGES.1 - at.lat) / (EDGES.1 - EDGES.0) * self.rows as f64;
+        let column = (at.lng + 180.0) / 360.0 * self.columns as f64;
+        (0.0..self.rows as f64).contains(&row).then_some((row as usize, (column as usize).min(self.columns - 1)))
+    }
+
+    /// The place in a character: fractions from its left and from its top.
+    fn place(&self, row: usize, column: usize, x: f64, y: f64) -> LatLng {
+        let lat = EDGES.1 - (row as f64 + y) / self.rows as f64 * (EDGES.1 - EDGES.0);
+        LatLng { lat, lng: (column as f64 + x) / self.columns as f64 * 360.0 - 180.0 }
+    }
+
+    /// How likely it is to be around each dot, of which a character has so many, row by row; the likeliest is 1.
+    fn heat(&self, spots: &[Spot], dots: usize) -> Vec<f64> {
+        let spots: Vec<([f64; 3], f64, f64)> = spots
+            .iter()
+            .filter(|spot| spot.p > FAINT)
+            .map(|spot| {
+                // What is smaller than a dot still fills one.
+                let reach = spot.spread_m.max(0.35 * METRES_A_DEGREE * 360.0 / self.columns as f64);
+                (spot.at.to_unit_vector(), reach, spot.p / (reach * reach))
+            })
+            .collect();
+        let mut density = Vec::with_capacity(self.rows * dots * self.columns);
+        for line in 0..self.rows * dots {
+            for column in 0..self.columns {
+                let y = ((line % dots) as f64 + 0.5) / dots as f64;
+                let v = self.place(line / dots, column, 0.5, y).to_unit_vector();
+                let sum = spots.iter().map(|(at, reach, weight)| {
+                    let part = arc_m(*at, v) / reach;
+                    if part > 4.0 { 0.0 } else { weight * (-0.5 * part * part).exp() }
+                });
+                density.push(sum.sum::<f64>());
+            }
+        }
+        let most = density.iter().copied().fold(0.0, f64::max);
+        density.iter_mut().for_each(|dot| *dot = if most > 0.0 { *dot / most } else { 0.0 });
+        density
+    }
+
+    /// Land's part of half a character, 0 to 1.
+    fn land(&self, row: usize, column: usize, half: usize) -> f64 {
+        let samples = [(0.25, 0.125), (0.75, 0.125), (0.25, 0.375), (0.75, 0.375)];
+        let is_land = |(x, y): &(f64, f64)| countries::at(self.place(row, column, *x, y + half as f64 / 2.0)).is_some();
+        samples.iter().filter(|sample| is_land(sample)).count() as f64 / samples.len() as f64
+    }
+
+    fn coloured(&self, colours: Colours, heat: &[f64], shown: impl Fn(usize, usize) -> Option<Mark>) -> String {
+        let mut text = String::new();
+        for row in 0..self.rows {
+            for column in 0..self.columns {
+                let [upper, lower]: [Rgb; 2] = std::array::from_fn(|half| {
+                    let ground = mix(SEA, LAND, self.land(row, column, half));
+                    hot(ground, heat[(2 * row + half) * self.columns + column])
+                });
+                let (front, back, character) = match shown(row, column) {
+                    Some(mark) => (mark.colour(), mix(mix(upper, lower, 0.5), [0.0; 3], 0.55), mark.character()),
+                    None => (upper, lower, '▀'),
+                };
+                // Writing to a String cannot fail.
+                let _ = match colours {
+                    Colours::True => {
+                        let [[a, b, c], [d, e, f]] = [front, back].map(|colour| colour.map(|part| part as u8));
+                        write!(text, "\x1b[38;2;{a};{b};{c};48;2;{d};{e};{f}m{character}")
+                    }
+                    _ => write!(text, "\x1b[38;5;{};48;5;{}m{character}", of_table(front), of_table(back)),
+                };
+            }
+            text.push_str("\x1b[0m\n");
+        }
+        text
+    }
+
+    fn plain(&self, colours: Colours, heat: &[f64], shown: impl Fn(usize, usize) -> Option<Mark>) -> String {
+        let mut text = String::new();
+        let mut put = |character: char, style: &str| match colours {
+            Colours::None => text.push(character),
+            _ if character == ' ' || character == '\n' => text.push(character),
+            _ => {
+                let _ = write!(text, "\x1b[{style}m{character}\x1b[0m");
+            }
+        };
+        for row in 0..self.rows {
+            for column in 0..self.columns {
+                let heat = heat[row * self.columns + column];
+                let shade = SHADES.iter().find(|(least, _)| heat >= *least).map(|(_, shade)| *shade);
+                match (shown(row, column), shade) {
+                    (Some(Mark::Guess), _) => put(Mark::Guess.character(), "1;31"),
+                    (Some(Mark::Truth), _) => put(Mark::Truth.character(), "1;32"),
+                    (None, Some(shade)) => put(shade, "33"),
+                    (None, None) => put(self.braille(row, column), "2"),
+                }
+            }
+            put('\n', "");
+        }
+        text
+    }
+
+    /// Land in a character as points of braille, two across and four down; every other one, so that heat stands out.
+    fn braille(&self, row: usize, column: usize) -> char {
+        // The bits of Unicode's patterns from U+2800, line by line.
+        const BITS: [[u32; 2]; 4] = [[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]];
+        let mut bits = 0;
+        for (y, line) in BITS.iter().enumerate() {
+            for (x, bit) in line.iter().enumerate() {
+                if (x + y) % 2 == 1 {
+                    continue;
+                }
+                let at = self.place(row, column, (x as f64 + 0.5) / 2.0, (y as f64 + 0.5) / 4.0);
+                bits |= if countries::at(at).is_some() { *bit } else { 0 };
+            }
+        }
+        if bits == 0 { ' ' } else { char::from_u32(0x2800 + bits).unwrap_or(' ') }
+    }
+}
+
+fn mix(a: Rgb, b: Rgb, part: f64) -> Rgb {
+    std::array::from_fn(|i| a[i] + part * (b[i] - a[i]))
+}
+
+/// The ground under this heat, 0 to 1.
+fn hot(ground: Rgb, heat: f64) -> Rgb {
+    let heat = heat.sqrt(); // so that what is a hundredth as likely still shows
+    let colour = if heat < 0.5 { mix(HEAT[0], HEAT[1], 2.0 * heat) } else { mix(HEAT[1], HEAT[2], 2.0 * heat - 1.0) };
+    mix(ground, colour, (heat * 2.2).min(1.0))
+}
+
+/// The nearest colour of the terminals' table of 256: of its cube of six levels a channel, or of its greys.
+fn of_table(colour: Rgb) -> u8 {
+    const LEVELS: [f64; 6] = [0.0, 95.0, 135.0, 175.0, 215.0, 255.0];
+    let nearest = |part: f64| {
+        (0..LEVELS.len()).min_by(|a, b| (LEVELS[*a] - part).abs().total_cmp(&(LEVELS[*b] - part).abs())).unwrap_or(0)
+    };
+    let cube = colour.map(nearest);
+    let grey = ((colour.iter().sum::<f64>() / 3.0 - 8.0) / 10.0).round().clamp(0.0, 23.0);
+    let apart = |other: Rgb| (0..3).map(|i| (other[i] - colour[i]).powi(2)).sum::<f64>();
+    if apart([8.0 + 10.0 * grey; 3]) < apart(cube.map(|level| LEVELS[level])) {
+        return 232 + grey as u8;
+    }
+    (16 + 36 * cube[0] + 6 * cube[1] + cube[2]) as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LYON: LatLng = LatLng { lat: 45.76, lng: 4.83 };
+
+    fn spot(at: LatLng, p: f64) -> Spot {
+        Spot { at, spread_m: 200_000.0, p }
+    }
+
+    /// Rows of what is seen, without the colours.
+    fn rows(colours: Colours) -> Vec<Vec<char>> {
+        let canvas = Canvas { columns: 72, colours };
+        let text = draw(canvas, &[spot(LYON, 0.9)], &[(Mark::Guess, LYON)]);
+        console::strip_ansi_codes(&text).lines().map(|line| line.chars().collect()).collect()
+    }
+
+    #[test]
+    fn the_pin_is_where_it_belongs_with_every_number_of_colours() {
+        for colours in [Colours::None, Colours::Sixteen, Colours::Table, Colours::True] {
+            let rows = rows(colours);
+            assert!(rows.len() == 14 && rows.iter().all(|row| row.len() == 72), "{colours:?}: {rows:?}");
+            // 45.76 north is 34.24 degrees below 80 of 138; 4.83 east is 184.83 of 360.
+            assert_eq!(rows[3][36], '◆', "{colours:?}");
+        }
+    }
+
+    #[test]
+    fn land_sea_and_heat_are_told_apart() {
+        let plain = rows(Colours::None);
+        assert_eq!((plain[6][20], plain[8][24]), (' ', '⢕'), "the Atlantic, and Brazil: {plain:?}");
+        assert!(SHADES.iter().any(|(_, shade)| plain[3][37] == *shade || plain[3][35] == *shade), "{plain:?}");
+        let canvas = Canvas { columns: 60, colours: Colours::None };
+        assert!(!draw(canvas, &[], &[]).contains('\x1b'));
+        let both = draw(canvas, &[], &[(Mark::Truth, LYON), (Mark::Guess, LatLng { lat: 0.0, lng: 0.0 })]);
+        assert!(both.matches('✚').count() == 2 && both.ends_with("◆ guess  ✚ truth\n"), "{both}");
+
+        let grid = Grid::new(72);
+        let heat = grid.heat(&[spot(LYON, 0.6), spot(LatLng { lat: -33.0, lng: 151.0 }, 0.3)], 2);
+        let at = |lat: f64, lng: f64| {
+            let (row, column) = grid.character(LatLng { lat, lng }).unwrap();
+            heat[2 * row * 72 + column].max(heat[(2 * row + 1) * 72 + column])
+        };
+        assert!(at(45.76, 4.83) == 1.0 && (0.2..0.8).contains(&at(-33.0, 151.0)) && at(0.0, -30.0) == 0.0);
+        assert_eq!(grid.character(LatLng { lat: -89.0, lng: 0.0 }), None);
+    }
+
+    #[test]
+    fn the_table_has_cube_and_greys() {
+        assert_eq!([[255.0, 0.0, 0.0], [0.0; 3], [128.0; 3], [255.0; 3]].map(of_table), [196, 16, 244, 231]);
+    }
+}

@@ -1,0 +1,134 @@
+//! Small pictures in the terminals that show them: by kitty's protocol, iTerm's, or as sixels.
+
+use std::fmt::Write;
+use std::io::Cursor;
+
+use anyhow::{Context, Result};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use image::{ImageFormat, RgbImage};
+
+use super::sixel;
+use crate::failure::{surroundings, wrong};
+
+/// Sides of a small picture at most, in pixels.
+const SIDES: (u32, u32) = (320, 200);
+/// Characters of base64 that kitty takes at a time.
+const PIECE: usize = 4096;
+
+/// How a terminal is told a picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Protocol {
+    /// By what the environment says of the terminal
+    Auto,
+    /// kitty, Ghostty, Konsole
+    Kitty,
+    /// iTerm2, WezTerm, VS Code
+    Iterm,
+    /// foot, mlterm, xterm -ti vt340, Windows Terminal
+    Sixel,
+}
+
+impl Protocol {
+    /// Itself, or the one that the terminal understands.
+    ///
+    /// # Errors
+    /// When the environment does not say.
+    pub fn known(self) -> Result<Self> {
+        self.by(|name| std::env::var(name).ok())
+    }
+
+    fn by(self, variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
+        if self != Self::Auto {
+            return Ok(self);
+        }
+        let has = |name: &str| variable(name).is_some_and(|value| !value.is_empty());
+        let is = |name: &str, values: &[&str]| {
+            variable(name).is_some_and(|value| values.iter().any(|known| value.contains(known)))
+        };
+        if has("KITTY_WINDOW_ID") || has("KONSOLE_VERSION") || is("TERM", &["kitty", "ghostty"]) {
+            return Ok(Self::Kitty);
+        }
+        if is("TERM_PROGRAM", &["iTerm", "WezTerm", "vscode"]) || is("LC_TERMINAL", &["iTerm"]) {
+            return Ok(Self::Iterm);
+        }
+        if is("TERM", &["foot", "mlterm", "vt340", "sixel"]) || has("WT_SESSION") {
+            return Ok(Self::Sixel);
+        }
+        Err(wrong(
+            "--thumbnails: this terminal does not say that it shows pictures; name kitty, iterm or sixel if it does",
+        ))
+    }
+
+    /// A picture, made small, as what this terminal takes for one; a line of its own.
+    ///
+    /// # Errors
+    /// When it cannot be encoded.
+    pub fn show(self, picture: &RgbImage) -> Result<String> {
+        let (width, height) = picture.dimensions();
+        let shrink = (f64::from(SIDES.0) / f64::from(width.max(1))).min(f64::from(SIDES.1) / f64::from(height.max(1)));
+        let side = |length: u32| ((f64::from(length) * shrink.min(1.0)).round() as u32).max(1);
+        let small = image::imageops::thumbnail(picture, side(width), side(height));
+        if self == Self::Sixel {
+            return Ok(sixel::encode(&small) + "\n");
+        }
+        let mut png = Cursor::new(Vec::new());
+        small
+            .write_to(&mut png, ImageFormat::Png)
+            .context(surroundings("a picture for the terminal cannot be made"))?;
+        let data = STANDARD.encode(png.get_ref());
+        Ok(match self {
+            Self::Kitty => kitty(&data),
+            _ => format!("\x1b]1337;File=inline=1;size={};width={}px:{data}\x07\n", png.get_ref().len(), small.width()),
+        })
+    }
+}
+
+/// Transmits and shows a PNG (`a=T`, `f=100`), quietly (`q=2`), in pieces.
+fn kitty(data: &str) -> String {
+    let mut text = String::new();
+    let mut pieces = data.as_bytes().chunks(PIECE).map(String::from_utf8_lossy).peekable();
+    let mut head = "a=T,f=100,q=2,";
+    while let Some(piece) = pieces.next() {
+        let more = u8::from(pieces.peek().is_some());
+        let _ = write!(text, "\x1b_G{head}m={more};{piece}\x1b\\"); // writing to a String cannot fail
+        head = "";
+    }
+    text + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::Rgb;
+
+    fn picture() -> RgbImage {
+        RgbImage::from_fn(900, 500, |x, y| Rgb([(x % 251) as u8, (y % 241) as u8, (x * y % 239) as u8]))
+    }
+
+    #[test]
+    fn terminals_are_known_by_their_environment() {
+        let by = |name: &'static str, value: &'static str| {
+            Protocol::Auto.by(|asked| (asked == name).then(|| value.to_owned())).ok()
+        };
+        assert_eq!(by("TERM", "xterm-kitty"), Some(Protocol::Kitty));
+        assert_eq!(by("TERM_PROGRAM", "iTerm.app"), Some(Protocol::Iterm));
+        assert_eq!(by("TERM", "foot-extra"), Some(Protocol::Sixel));
+        assert_eq!(by("TERM", "xterm-256color"), None);
+        assert_eq!(Protocol::Sixel.by(|_| None).unwrap(), Protocol::Sixel);
+    }
+
+    #[test]
+    fn what_is_sent_is_the_picture_made_small() {
+        let decoded = |data: &str| image::load_from_memory(&STANDARD.decode(data).unwrap()).unwrap().to_rgb8();
+        let iterm = Protocol::Iterm.show(&picture()).unwrap();
+        let data = iterm.strip_suffix("\x07\n").unwrap().rsplit(':').next().unwrap();
+        assert_eq!(decoded(data).dimensions(), (320, 178));
+        let kitty = Protocol::Kitty.show(&picture()).unwrap();
+        let pieces: Vec<&str> = kitty.trim_end().split_terminator("\x1b\\").collect();
+        assert!(pieces.len() > 1 && pieces[0].starts_with("\x1b_Ga=T,f=100,q=2,m=1;"));
+        assert!(pieces.last().unwrap().starts_with("\x1b_Gm=0;"));
+        let data: String = pieces.iter().map(|piece| piece.split_once(';').unwrap().1).collect();
+        assert_eq!(decoded(&data), image::imageops::thumbnail(&picture(), 320, 178));
+    }
+}

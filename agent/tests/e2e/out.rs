@@ -1,0 +1,191 @@
+//! What comes out for other programs and for the terminal: formats, the page, copies with the guess, statistics.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use landfall_model::photos;
+use serde_json::Value;
+
+use crate::fixtures;
+
+/// Names that HTML, XML, a spreadsheet or a terminal would take for their own.
+const HOSTILE: [&str; 2] = ["<img src=x onerror=alert(1)>&\"'.jpg", "=HYPERLINK(\u{1b}[31m,).jpg"];
+
+fn landfall(args: &[&str]) -> (Option<i32>, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_landfall")).args(args).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+fn text_of(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// A folder with two pictures of hostile names, one of them deeper.
+fn holiday() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("day 2")).unwrap();
+    for (place, name) in
+        [("rome-colosseum", dir.path().join(HOSTILE[0])), ("nagoya-castle", dir.path().join("day 2").join(HOSTILE[1]))]
+    {
+        std::fs::copy(fixtures().join("rounds").join(place).join("view_000.jpg"), name).unwrap();
+    }
+    dir
+}
+
+/// Records of three fixtures, without their pictures.
+fn records(pictures: bool) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["aizkorri-meadow", "rome-colosseum", "nagoya-castle"] {
+        let folder = dir.path().join("game").join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        let files = ["round.json", "view_000.f32", "view_000.jpg"];
+        for file in &files[..if pictures { 3 } else { 2 }] {
+            std::fs::copy(fixtures().join("rounds").join(name).join(file), folder.join(file)).unwrap();
+        }
+    }
+    std::fs::write(dir.path().join("game/game.json"), "{}").unwrap();
+    dir
+}
+
+#[test]
+fn a_folder_of_photographs_becomes_a_page_copies_and_every_format() {
+    let (holiday, out) = (holiday(), tempfile::tempdir().unwrap());
+    let (page, copies) = (out.path().join("places.html"), out.path().join("copies"));
+    let folder = text_of(holiday.path());
+    let args = ["locate", "--bundle", "pocket", "--out", text_of(&page), "--write-exif", text_of(&copies), folder];
+    let (code, said, err) = landfall(&args);
+    assert_eq!(code, Some(0), "{err}");
+    assert!(said.lines().count() == 2 && !said.contains('\x1b') && !said.contains('◆'), "{said}");
+
+    let html = std::fs::read_to_string(&page).unwrap();
+    assert!(html.contains("&lt;img src=x onerror=alert(1)&gt;&amp;&quot;'.jpg"));
+    assert!(html.contains("day 2/=HYPERLINK(\u{fffd}[31m,).jpg"));
+    let home = holiday.path().to_str().unwrap();
+    for wrong in ["<img src=x", "<script", "http:", "https:", "url(", "\x1b", home] {
+        assert!(!html.contains(wrong), "{wrong}");
+    }
+    assert_eq!((html.matches("id=\"dot-").count(), html.matches("data:image/jpeg;base64,").count()), (2, 2));
+
+    let (_, json, _) = landfall(&["locate", "--bundle", "pocket", "--json", folder]);
+    let answers: Vec<Value> = json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    // In the order of their paths: the deeper one first.
+    for (answer, name) in answers.iter().zip([PathBuf::from("day 2").join(HOSTILE[1]), HOSTILE[0].into()]) {
+        let original = holiday.path().join(&name);
+        assert_eq!(answer["image"], text_of(&original));
+        assert_eq!(photos::place_of(&original).unwrap(), None, "the original is as it was");
+        let at = photos::place_of(&copies.join(&name)).unwrap().unwrap();
+        let (lat, lng) = (answer["lat"].as_f64().unwrap(), answer["lng"].as_f64().unwrap());
+        assert!((at.lat - lat).abs() < 1e-5 && (at.lng - lng).abs() < 1e-5, "{at} {answer}");
+    }
+    // Once more: what is there is not written over.
+    let again = ["locate", "--bundle", "pocket", "--write-exif", text_of(&copies), folder];
+    let (code, _, err) = landfall(&again);
+    assert!(code == Some(1) && err.contains("is there already") && err.contains("2 of 2 could not be copied"), "{err}");
+
+    let (_, geojson, _) = landfall(&["locate", "--bundle", "pocket", "--format", "geojson", folder]);
+    let features: Value = serde_json::from_str(&geojson).unwrap();
+    assert_eq!(features["features"][0]["geometry"]["coordinates"][0], answers[0]["lng"]);
+    assert_eq!(features["features"][1]["properties"]["radius_p90_km"], answers[1]["radius_km"]["p90"]);
+    let (_, csv, _) = landfall(&["locate", "--bundle", "pocket", "--format", "csv", folder]);
+    assert!(csv.starts_with("name,lat,lng,place,country,radius_p50_km,radius_p90_km,expected_score,bundle\n"), "{csv}");
+    assert!(csv.contains("\"<img src=x onerror=alert(1)>&\"\"'.jpg\""), "{csv}");
+    let (_, kml, _) = landfall(&["locate", "--bundle", "pocket", "--format", "kml", folder]);
+    assert!(kml.contains("<name>&lt;img src=x onerror=alert(1)&gt;&amp;&quot;'.jpg</name>"), "{kml}");
+}
+
+#[test]
+fn wrong_ends_are_said_before_the_work() {
+    let (holiday, empty) = (holiday(), tempfile::tempdir().unwrap());
+    for (args, says) in [
+        (vec!["locate", "--out", "places.docx", text_of(holiday.path())], "places.docx: the ending says the format"),
+        (vec!["locate", text_of(empty.path())], "no JPEG, PNG or WebP in this folder"),
+        (vec!["locate", "--json", "--format", "csv", text_of(holiday.path())], "cannot be used with"),
+        (vec!["export", "--out", "rounds.html", text_of(empty.path())], "rounds.html: the ending says the format"),
+        (vec!["stats", text_of(empty.path())], "no round.json"),
+        (vec!["replay", "--against", "nonesuch", text_of(holiday.path())], "there is no bundle `nonesuch`"),
+    ] {
+        let (code, _, err) = landfall(&args);
+        assert!(code == Some(2) && err.contains(says), "{args:?}: {err}");
+    }
+}
+
+#[test]
+fn recorded_rounds_are_counted_and_exported() {
+    let records = records(false);
+    let dir = text_of(records.path());
+    std::fs::create_dir(records.path().join("half")).unwrap();
+    std::fs::write(records.path().join("half/round.json"), "{\"format\":1").unwrap();
+    let (code, out, err) = landfall(&["stats", "--json", dir]);
+    assert!(code == Some(0) && err.contains("left out") && err.contains("not a round's record"), "{err}");
+    let stats: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&stats["rounds"], &stats["games"], &stats["places"]), (&3.into(), &1.into(), &3.into()));
+    let score = |name: &str| {
+        let round = std::fs::read_to_string(records.path().join("game").join(name).join("round.json")).unwrap();
+        serde_json::from_str::<Value>(&round).unwrap()["score"].as_f64().unwrap()
+    };
+    let sum: f64 = ["aizkorri-meadow", "rome-colosseum", "nagoya-castle"].map(score).iter().sum();
+    assert!((stats["points"]["value"].as_f64().unwrap() - sum / 3.0).abs() < 1e-9, "{stats}");
+    assert_eq!(stats["calibration"]["regions"]["rounds"], 3);
+    assert!(stats["worst"][0]["points"].as_f64() <= stats["best"][0]["points"].as_f64());
+
+    let (code, table, err) = landfall(&["stats", dir]);
+    assert!(code == Some(0) && table.starts_with("3 rounds of 1 game at 3 places\n"), "{table}{err}");
+    assert!(table.contains("desktop@") && table.contains("game/nagoya-castle"), "{table}");
+
+    std::fs::remove_dir_all(records.path().join("half")).unwrap();
+    let file = records.path().join("rounds.csv");
+    assert_eq!(landfall(&["export", "--out", text_of(&file), dir]).0, Some(0));
+    let csv = std::fs::read_to_string(&file).unwrap();
+    assert!(csv.lines().count() == 4 && csv.contains("game/rome-colosseum"), "{csv}");
+    let (_, geojson, _) = landfall(&["export", dir]);
+    let features: Value = serde_json::from_str(&geojson).unwrap();
+    assert_eq!(features["features"].as_array().unwrap().len(), 9);
+}
+
+#[test]
+fn two_bundles_are_compared_round_by_round() {
+    let records = records(true);
+    let dir = text_of(records.path());
+    let (code, out, err) = landfall(&["replay", "--json", "--bundle", "desktop", "--against", "pocket", dir]);
+    assert_eq!(code, Some(0), "{err}");
+    let replay: Value = serde_json::from_str(&out).unwrap();
+    let against = &replay["against"];
+    assert!(against["bundle"].as_str().unwrap().starts_with("pocket@"), "{against}");
+    let rounds = against["rounds"].as_array().unwrap();
+    let sum = |side: &str| rounds.iter().map(|round| round[side].as_f64().unwrap()).sum::<f64>();
+    assert_eq!((sum("score"), sum("against")), (replay["score"].as_f64().unwrap(), against["score"].as_f64().unwrap()));
+    let difference = against["difference"]["value"].as_f64().unwrap();
+    assert!((difference - (sum("score") - sum("against")) / 3.0).abs() < 1e-9 && difference != 0.0, "{against}");
+    assert!(against["difference"]["low"].as_f64().unwrap() <= difference, "{against}");
+    let (code, _, err) = landfall(&["replay", "--from", "logits", "--bundle", "desktop", "--against", "pocket", dir]);
+    assert!(code == Some(2) && err.contains("no logits of pocket@"), "{err}");
+}
+
+/// In a pseudo-terminal, as `script` makes one.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_terminal_gets_a_map_and_json_does_not() {
+    let photo = fixtures().join("rounds/rome-colosseum/view_000.jpg");
+    let seen = |options: &str, variables: &[(&str, &str)]| {
+        let command =
+            format!("'{}' locate --bundle pocket {options} '{}'", env!("CARGO_BIN_EXE_landfall"), photo.display());
+        let mut script = Command::new("script");
+        script.args(["--quiet", "--return", "--command", &command, "/dev/null"]);
+        ["CI", "NO_COLOR", "COLORTERM", "KITTY_WINDOW_ID"].iter().for_each(|name| _ = script.env_remove(name));
+        let output = script.env("TERM", "xterm-256color").envs(variables.iter().copied()).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let coloured = seen("", &[("COLORTERM", "truecolor")]);
+    assert!(coloured.contains("\x1b[38;2;") && coloured.contains('◆'), "{coloured}");
+    let table = seen("", &[]);
+    assert!(table.contains("\x1b[38;5;") && table.contains('◆'), "{table}");
+    let plain = seen("", &[("NO_COLOR", "1")]);
+    assert!(plain.contains('⢕') && plain.contains('◆') && !plain.contains("\x1b["), "{plain}");
+    let picture = seen("--thumbnails=sixel", &[]);
+    assert!(picture.contains("\x1bPq\"1;1;"), "{picture}");
+    for (options, variables) in [("--json", &[][..]), ("--no-map", &[]), ("", &[("CI", "true")])] {
+        let silent = seen(options, variables);
+        assert!(!silent.contains('◆') && !silent.contains("\x1b[") && silent.contains("rome-colosseum"), "{silent}");
+    }
+}
