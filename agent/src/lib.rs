@@ -9,6 +9,7 @@ pub mod export;
 pub mod failure;
 pub mod game;
 pub mod hands;
+mod lines;
 pub mod locate;
 pub mod look;
 pub mod map;

@@ -41,13 +41,20 @@ pub(crate) fn run(root: &Path) -> Result<u8> {
     step(npm().args(["test"]).env("NO_COLOR", "1").current_dir(&page), Some(vitest))?;
     // Not the examples in documentation: there are none that run.
     let targets = ["--lib", "--bins", "--tests"];
-    step(cargo(root).args(["test", "--release", "--workspace", "--no-fail-fast"]).args(targets), Some(libtest))?;
+    let test = ["test", "--release", "--workspace", "--no-fail-fast"];
+    step(cargo(root).args(test).args(targets).env("RUST_TEST_THREADS", lanes().to_string()), Some(libtest))?;
 
     for failure in &failures {
         println!("{failure}");
     }
     println!("{} passed, {} failed", total.passed, total.failed);
     Ok(u8::from(!failures.is_empty() || total.failed > 0))
+}
+
+/// Tests at a time. Those with a browser wait for half of theirs, so half as many again as there are cores.
+fn lanes() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    cores + cores.div_ceil(2)
 }
 
 /// Run a step, passing its output on line by line. Returns whether it ended well and the sum of its summary lines.

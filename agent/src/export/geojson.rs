@@ -1,10 +1,10 @@
 //! GeoJSON (RFC 7946): a point for each answer; of rounds also the truth, and the great circle between the two.
 
 use landfall_model::LatLng;
-use landfall_model::latlng::EARTH_RADIUS_M;
 use serde_json::{Map, Value, json};
 
 use super::{Row, Table};
+use crate::lines;
 
 /// A line has a point for each so many metres: straight in between, it is off by less than a pixel of a world map.
 const STEP_M: f64 = 100_000.0;
@@ -34,18 +34,12 @@ fn features(row: &Row, columns: &[&str]) -> Vec<Value> {
 
 /// The shortest way over the sphere as `[longitude, latitude]`, in two pieces where it crosses the date line.
 fn great_circle(from: LatLng, to: LatLng) -> Vec<Vec<[f64; 2]>> {
-    let (a, b) = (from.to_unit_vector(), to.to_unit_vector());
-    let angle = from.distance_m(to) / EARTH_RADIUS_M;
     let steps = (from.distance_m(to) / STEP_M).ceil().max(1.0) as usize;
-    let at = |step: usize| {
-        let part = step as f64 / steps as f64;
-        let weights = [((1.0 - part) * angle).sin(), (part * angle).sin()];
-        let sum: [f64; 3] = std::array::from_fn(|i| weights[0] * a[i] + weights[1] * b[i]);
-        LatLng::from_vector(sum).unwrap_or(from)
-    };
-    let (mut lines, mut last) = (vec![vec![[from.lng, from.lat]]], from);
-    for step in 1..=steps {
-        let next = if step == steps { to } else { at(step) };
+    let mut way: Vec<LatLng> = lines::great_circle(from, to, steps).skip(1).collect();
+    way.pop();
+    way.push(to); // to the last digit
+    let (mut pieces, mut last) = (vec![vec![[from.lng, from.lat]]], from);
+    for next in way {
         let turn = ((next.lng - last.lng) / 360.0).round() * 360.0;
         let mut rest = Vec::new();
         if turn != 0.0 {
@@ -54,19 +48,19 @@ fn great_circle(from: LatLng, to: LatLng) -> Vec<Vec<[f64; 2]>> {
             let span = next.lng - turn - last.lng;
             let part = if span == 0.0 { 0.0 } else { (edge - last.lng) / span };
             let lat = last.lat + part * (next.lat - last.lat);
-            lines.last_mut().into_iter().for_each(|line| line.push([edge, lat]));
+            pieces.last_mut().into_iter().for_each(|line| line.push([edge, lat]));
             rest.push([-edge, lat]);
         }
         match rest.is_empty() {
-            true => lines.last_mut().into_iter().for_each(|line| line.push([next.lng, next.lat])),
+            true => pieces.last_mut().into_iter().for_each(|line| line.push([next.lng, next.lat])),
             false => {
                 rest.push([next.lng, next.lat]);
-                lines.push(rest);
+                pieces.push(rest);
             }
         }
         last = next;
     }
-    lines
+    pieces
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! A part of the world to draw on: a cut of the map around some places, with the land in it as SVG paths.
 
-use std::fmt::Write;
-
 use geo::BoundingRect;
 use landfall_model::{LatLng, countries};
+
+use crate::lines;
 
 /// Width of every map in units, of which a page shows two as a pixel: so whole numbers are fine enough.
 pub(super) const WIDTH: f64 = 1920.0;
@@ -85,7 +85,7 @@ impl View {
                     }
                     let rings = std::iter::once(polygon.exterior()).chain(polygon.interiors());
                     for ring in rings {
-                        ring_path(&mut path, ring.0.iter().map(|point| self.of_degrees(point.x + turn, point.y)));
+                        lines::ring(ring.0.iter().map(|point| self.of_degrees(point.x + turn, point.y)), &mut path);
                     }
                 }
             }
@@ -114,27 +114,11 @@ impl View {
             let shifted: Vec<(f64, f64)> =
                 points.iter().map(|(lng, lat)| self.of_degrees(*lng, *lat)).map(|(x, y)| (x + turn, y)).collect();
             if shifted.iter().any(|(x, _)| (0.0..=WIDTH).contains(x)) {
-                ring_path(&mut path, shifted.into_iter());
+                lines::ring(shifted.into_iter(), &mut path);
             }
         }
         path
     }
-}
-
-/// Appends a closed ring, its points rounded and what falls together left out.
-fn ring_path(path: &mut String, points: impl Iterator<Item = (f64, f64)>) {
-    let mut ring: Vec<(i64, i64)> = points.map(|(x, y)| (x.round() as i64, y.round() as i64)).collect();
-    ring.dedup();
-    if ring.len() < 4 {
-        return;
-    }
-    let mut last = ring[0];
-    let _ = write!(path, "M{} {}l", last.0, last.1); // writing to a String cannot fail
-    for point in &ring[1..] {
-        let _ = write!(path, "{} {} ", point.0 - last.0, point.1 - last.1);
-        last = *point;
-    }
-    path.push('z');
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ pub(super) use detail::detail;
 pub(super) use world::{Trip, defs, overview, world};
 
 use super::belief::Shade;
+use crate::lines;
 
 /// A point of a drawing, in its pixels.
 type Point = (f64, f64);
@@ -59,17 +60,7 @@ fn heat(shades: &[Shade], trace: impl Fn(&[LatLng], &mut String)) -> Markup {
 
 /// The great circle between two places, from end to end.
 fn great_circle(from: LatLng, to: LatLng) -> impl Iterator<Item = LatLng> {
-    let (a, b) = (from.to_unit_vector(), to.to_unit_vector());
-    let dot: f64 = a.iter().zip(b).map(|(a, b)| a * b).sum();
-    let angle = dot.clamp(-1.0, 1.0).acos();
-    (0..=WAY).filter_map(move |i| {
-        let t = i as f64 / WAY as f64;
-        let (u, v) = match angle.sin() {
-            ..1e-9 => (1.0 - t, t),
-            sine => (((1.0 - t) * angle).sin() / sine, (t * angle).sin() / sine),
-        };
-        LatLng::from_vector(std::array::from_fn(|axis| u * a[axis] + v * b[axis]))
-    })
+    lines::great_circle(from, to, WAY)
 }
 
 /// Appends a line through some points, closed or not.
@@ -97,20 +88,6 @@ fn mark(name: &str, (x, y): Point, scale: f64) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn at(lat: f64, lng: f64) -> LatLng {
-        LatLng::new(lat, lng).unwrap()
-    }
-
-    #[test]
-    fn the_way_is_the_shortest() {
-        let (from, to) = (at(51.5, -0.1), at(35.7, 139.7)); // London to Tokyo: over the Arctic
-        let way: Vec<LatLng> = great_circle(from, to).collect();
-        let length: f64 = way.windows(2).map(|pair| pair[0].distance_m(pair[1])).sum();
-        assert!((length / from.distance_m(to) - 1.0).abs() < 1e-3);
-        assert!(way.iter().any(|place| place.lat > 65.0));
-        assert!(great_circle(from, from).all(|place| place.distance_m(from) < 1.0));
-    }
 
     #[test]
     fn what_is_likelier_is_darker_and_the_half_has_an_outline() {

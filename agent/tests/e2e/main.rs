@@ -1,6 +1,6 @@
 //! Whole games and commands, in a real Chromium, against the arena and against pages that the tests write.
 //!
-//! One program: it is linked once, and as many browsers play at a time as there are processor cores.
+//! One program: it is linked once, and several browsers play at a time: `cargo xtask test` says how many.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 

@@ -3,12 +3,12 @@
 //! Šavrič, Patterson and Jenny 2018, "The Equal Earth map projection".
 
 use std::f64::consts::PI;
-use std::fmt::Write;
 
 use landfall_model::LatLng;
 use maud::{Markup, html};
 
 use super::{Point, Scene, great_circle, ground, heat, line, mark};
+use crate::lines;
 
 const A: [f64; 4] = [1.340_264, -0.081_106, 0.000_893, 0.003_796];
 /// Pixels from Greenwich to the date line on the equator.
@@ -156,22 +156,8 @@ fn globe() -> String {
 fn land() -> String {
     let mut path = String::new();
     for (_, ring) in ground::borders().filter(|(country, _)| country.iso2 != "AQ") {
-        let on_grid = |(lng, lat): &(f64, f64)| {
-            let (x, y) = unrolled(*lat, *lng);
-            ((x * FINE).round() as i32, (y * FINE).round() as i32)
-        };
-        let mut ring: Vec<(i32, i32)> = ring.iter().map(on_grid).collect();
-        ring.dedup();
-        if ring.len() < 4 {
-            continue;
-        }
-        let mut last = ring[0];
-        let _ = write!(path, "M{} {}l", last.0, last.1); // writing to a String cannot fail
-        for point in &ring[1..] {
-            let _ = write!(path, "{} {} ", point.0 - last.0, point.1 - last.1);
-            last = *point;
-        }
-        path.push('z');
+        let on_paper = ring.iter().map(|(lng, lat)| unrolled(*lat, *lng)).map(|(x, y)| (x * FINE, y * FINE));
+        lines::ring(on_paper, &mut path);
     }
     path
 }
