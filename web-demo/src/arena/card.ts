@@ -2,7 +2,7 @@
 
 import type { Game } from "./api";
 import { formatCount, formatDistance, wrapLng, type Place } from "./geometry";
-import { RIVAL, rivalsGuess, rivalsPin, totals, winner } from "./rival";
+import { RIVAL, rivalsGuess, rivalsPin, totals } from "./rival";
 
 const WIDTH = 1200;
 const EDGE = 64;
@@ -26,23 +26,24 @@ export async function card(game: Game): Promise<Blob> {
   const colour = (name: string) => style.getPropertyValue(`--${name}`).trim();
   ctx.fillStyle = colour("panel-solid");
   ctx.fillRect(0, 0, WIDTH, height);
-  const points = totals(game);
-  write(ctx, winner(points), EDGE, 110, 64, colour("text"), 800);
-  write(ctx, `You ${formatCount(points.person)}`, EDGE, 172, 36, colour("pin"), 700);
-  const mine = ctx.measureText(`You ${formatCount(points.person)}`).width;
-  write(ctx, `${RIVAL} ${formatCount(points.machine)}`, EDGE + mine + 40, 172, 36, colour("rival"), 700);
+  const { person, machine } = totals(game);
+  const verdict = person > machine ? `I beat ${RIVAL}` : person < machine ? `${RIVAL} beat me` : `A draw with ${RIVAL}`;
+  write(ctx, verdict, EDGE, 110, 64, colour("text"), 800);
+  write(ctx, `I ${formatCount(person)}`, EDGE, 172, 36, colour("pin"), 700);
+  const mine = ctx.measureText(`I ${formatCount(person)}`).width;
+  write(ctx, `${RIVAL} ${formatCount(machine)}`, EDGE + mine + 40, 172, 36, colour("rival"), 700);
   await paintMap(ctx, game, colour);
   game.player.guesses.forEach((guess, i) => {
     const y = MAP_TOP + MAP_HEIGHT + 66 + i * ROW;
     const rival = rivalsGuess(game, i);
     write(ctx, `${i + 1}`, EDGE, y, 28, colour("muted"), 500);
-    write(ctx, game.rounds[i]?.name ?? "", EDGE + 44, y, 28, colour("text"), 500, 560);
+    write(ctx, game.rounds[i]?.name ?? "", EDGE + 44, y, 28, colour("text"), 500, 510);
     const numbers = (points: number, metres: number | null) =>
       `${formatCount(points)}${metres === null ? "" : `  (${formatDistance(metres)})`}`;
     ctx.textAlign = "right";
-    write(ctx, numbers(guess.roundScoreInPoints, guess.lat === null ? null : guess.distanceInMeters), 920, y, 26, colour("pin"), 700, 250);
+    write(ctx, numbers(guess.roundScoreInPoints, guess.lat === null ? null : guess.distanceInMeters), 872, y, 26, colour("pin"), 700, 240);
     const its = rival ? numbers(rival.roundScoreInPoints, rival.distanceInMeters) : "no answer";
-    write(ctx, its, WIDTH - EDGE, y, 26, colour("rival"), 700, 210);
+    write(ctx, its, WIDTH - EDGE, y, 26, colour("rival"), 700, 240);
     ctx.textAlign = "left";
   });
   write(ctx, `Landfall arena, against ${game.rival?.name ?? "nobody"}`, EDGE, height - 34, 24, colour("muted"), 500);
