@@ -100,6 +100,8 @@ fn of_our_own(options: &BrowserOptions) -> Result<ChromeCapabilities> {
     }
     caps.add_arg("--disable-sync")?;
     caps.add_arg("--hide-scrollbars")?;
+    // Drawn views and maps need WebGL, also in a window on a computer without a graphics card.
+    caps.add_arg("--enable-unsafe-swiftshader")?;
     caps.add_arg(&format!("--force-device-scale-factor={}", options.pixel_ratio))?;
     if !options.headed {
         caps.add_arg("--headless=new")?;
