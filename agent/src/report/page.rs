@@ -63,7 +63,9 @@ pub(super) fn page(parts: &[(&Part, Vec<Shown<'_>>)]) -> String {
             }
         }
     };
-    page.into_string()
+    let mut page = page.into_string();
+    page.retain(words::is_printable);
+    page
 }
 
 fn how_to_read(are_explained: bool) -> Markup {

@@ -29,7 +29,7 @@ fn edit(round: &Path, edit: impl FnOnce(&mut serde_json::Value)) {
 #[test]
 fn the_page_stands_alone_and_escapes_what_it_shows() {
     let dir = copied(&["brooklyn-elevated-railway", "rome-colosseum"]);
-    let hostile = "<script>alert(1)</script>\"'><img src=https://evil.example/x onerror=alert(1)>&";
+    let hostile = "<script>alert(1)</script>\"'><img src=https://evil.example/x onerror=alert(1)>&\u{b}\u{202e}";
     edit(&dir.path().join("rome-colosseum"), |round| {
         for name in ["name", "place", "bundle"] {
             round[name] = hostile.into();
@@ -53,6 +53,7 @@ fn the_page_stands_alone_and_escapes_what_it_shows() {
         }
     }
     assert!(!html.contains(&*dir.path().to_string_lossy()), "a path is on the page");
+    assert!(html.chars().all(words::is_printable));
     assert!(html.contains("This picture is not in the record."));
     // Four views, and the first of them again.
     assert_eq!(html.matches("data:image/jpeg;base64,").count(), 5);

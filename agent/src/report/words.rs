@@ -72,6 +72,14 @@ pub(super) fn discreet(message: &str) -> String {
     message.split(' ').map(hidden).collect::<Vec<_>>().join(" ")
 }
 
+/// Whether a character may be on a page: no control characters, which HTML forbids, and none that turn around what comes
+/// after them.
+pub(super) fn is_printable(c: char) -> bool {
+    let turns = matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let is_no_character = matches!(c, '\u{fdd0}'..='\u{fdef}') || u32::from(c) & 0xfffe == 0xfffe;
+    c == '\n' || !(c.is_control() || turns || is_no_character)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,6 +107,12 @@ mod tests {
         let time = when("2026-11-23T20-15-00_arena_landfall-arena").unwrap();
         assert_eq!(time.format("%-d %B %Y, %H:%M").to_string(), "23 November 2026, 20:15");
         assert!(when("fixtures").is_none());
+    }
+
+    #[test]
+    fn what_html_forbids_and_what_turns_text_around_is_left_out() {
+        let text = "a\u{0}\u{b}\u{1b}\u{7f}\u{85}\u{202e}\u{2068}\u{ffff}\u{1fffe}é\n日";
+        assert_eq!(text.chars().filter(|c| is_printable(*c)).collect::<String>(), "aé\n日");
     }
 
     #[test]

@@ -14,6 +14,8 @@ const HEIGHT: f64 = 480.0;
 const MARGIN: f64 = 8.0;
 /// A detail spans at least, and at most, so many metres from its middle upwards.
 const REACH_M: (f64, f64) = (70_000.0, 2_600_000.0);
+/// It spans so much of the way from the pin to the truth.
+const OF_THE_WAY: f64 = 0.9;
 /// Borders are drawn to so many pixels.
 const COARSE: f64 = 0.7;
 /// A country is named when it takes up so much of the picture.
@@ -32,9 +34,9 @@ impl Sheet {
         let anchor = scene.pin.or(scene.truth)?;
         let other = scene.truth.unwrap_or(anchor);
         let apart_m = anchor.distance_m(other);
-        let both = LatLng::mean([(anchor, 1.0), (other, 1.0)]).filter(|_| apart_m * 0.72 <= REACH_M.1);
+        let both = LatLng::mean([(anchor, 1.0), (other, 1.0)]).filter(|_| apart_m * OF_THE_WAY <= REACH_M.1);
         let (centre, reach_m) = match both {
-            Some(middle) => (middle, (apart_m * 0.72).clamp(REACH_M.0, REACH_M.1)),
+            Some(middle) => (middle, (apart_m * OF_THE_WAY).clamp(REACH_M.0, REACH_M.1)),
             None => (anchor, REACH_M.1 / 2.0),
         };
         Some(Self { centre, pixels_a_radian: HEIGHT / 2.0 / (reach_m / EARTH_RADIUS_M) })
@@ -180,9 +182,9 @@ mod tests {
         let scene = scene((48.0, 2.0), (48.9, 2.0));
         let sheet = Sheet::around(&scene).unwrap();
         let (pin, truth) = (sheet.project(scene.pin.unwrap()), sheet.project(scene.truth.unwrap()));
-        assert!((pin.1 - truth.1 - 333.0).abs() < 1.0, "{pin:?} {truth:?}"); // a hundred of 144 kilometres
+        assert!((pin.1 - truth.1 - 266.7).abs() < 1.0, "{pin:?} {truth:?}"); // a hundred of 180 kilometres
         assert!(sheet.shows(scene.pin.unwrap()) && sheet.shows(scene.truth.unwrap()));
-        assert_eq!(sheet.bar_m(), 20_000.0);
+        assert_eq!(sheet.bar_m(), 50_000.0);
     }
 
     #[test]
