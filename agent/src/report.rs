@@ -121,7 +121,7 @@ impl Report {
         let looked: Vec<&[Looked]> = self.looked.iter().flatten().map(Vec::as_slice).collect();
         let mut shown = each(&all, |i, told| {
             let looked = looked.get(i).copied().unwrap_or_default();
-            Ok(Shown { looked, ..show(i + 1, *told, &self.shelf, allowance)? })
+            Ok(Shown { looked, ..show(i + 1, told, &self.shelf, allowance)? })
         })?
         .into_iter();
         let parts: Vec<(&Part, Vec<Shown<'_>>)> =

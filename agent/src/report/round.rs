@@ -223,7 +223,7 @@ fn candidates(belief: &Belief, round: &Round) -> Markup {
             tr {
                 th scope="row" { (capital(place)) span.at { (at) } }
                 td { (percent(*p)) }
-                @if is_known { td { (places.map_or_else(|| "?".to_owned(), |n| grouped(n))) } }
+                @if is_known { td { (places.map_or_else(|| "?".to_owned(), grouped)) } }
                 @if is_known { td.second { (promised.map_or_else(|| "?".to_owned(), grouped)) } }
                 @if round.truth.is_some() { td { (off(*off_m)) } }
             }
