@@ -60,42 +60,44 @@ impl Page<'_> {
                 }
                 body {
                     header { h1 { (heading) } p { (title) ", " (grouped(report.n)) " rounds" } }
-                    (tiles(report))
-                    section {
-                        h2 { "All rounds" }
-                        (world::map(answers, &findings.worst))
-                        (legend())
-                    }
-                    section {
-                        h2 { "How far off" }
-                        div.wide { (chart::errors(&errors_km, report.quality.median_km)) }
-                        (summary(report))
-                    }
-                    section {
-                        h2 { "The worst rounds" }
-                        div.cards { @for (i, (worst, pictures)) in findings.worst.iter().zip(&pictures).enumerate() {
-                            (card(i + 1, worst, pictures))
-                        } }
-                    }
-                    section {
-                        h2 { "Does it keep its word?" }
-                        div.row {
-                            (chart::reliability("Truth within 200 km of the pin", &calibration.within_200_km))
-                            (chart::reliability("Truth within 750 km of the pin", &calibration.within_750_km))
-                            (chart::reliability("The likeliest cell is right", &calibration.top_cell))
+                    main {
+                        (tiles(report))
+                        section {
+                            h2 { "All rounds" }
+                            (world::map(answers, &findings.worst))
+                            (legend())
                         }
-                        (regions(report))
-                    }
-                    section { h2 { "Countries" } (matrix(&findings.matrix)) (confusions(&findings.confusions)) }
-                    section {
-                        h2 { "Cells" }
-                        div.wide { (chart::classes(table, &rounds_in)) }
-                        (sizes(&findings.by_size))
-                        h3 { "Seldomest right" }
-                        p { "Cells of at least three rounds. A round is right when its own cell is the likeliest." }
-                        (cells(&findings.least_correct, true))
-                        h3 { "Most often wrongly guessed" }
-                        (cells(&findings.most_wrongly_guessed, false))
+                        section {
+                            h2 { "How far off" }
+                            div.wide tabindex="0" { (chart::errors(&errors_km, report.quality.median_km)) }
+                            (summary(report))
+                        }
+                        section {
+                            h2 { "The worst rounds" }
+                            div.cards { @for (i, (worst, pictures)) in findings.worst.iter().zip(&pictures).enumerate() {
+                                (card(i + 1, worst, pictures))
+                            } }
+                        }
+                        section {
+                            h2 { "Does it keep its word?" }
+                            div.row {
+                                (chart::reliability("Truth within 200 km of the pin", &calibration.within_200_km))
+                                (chart::reliability("Truth within 750 km of the pin", &calibration.within_750_km))
+                                (chart::reliability("The likeliest cell is right", &calibration.top_cell))
+                            }
+                            (regions(report))
+                        }
+                        section { h2 { "Countries" } (matrix(&findings.matrix)) (confusions(&findings.confusions)) }
+                        section {
+                            h2 { "Cells" }
+                            div.wide tabindex="0" { (chart::classes(table, &rounds_in)) }
+                            (sizes(&findings.by_size))
+                            h3 { "Seldomest right" }
+                            p { "Cells of at least three rounds. A round is right when its own cell is the likeliest." }
+                            (cells(&findings.least_correct, true))
+                            h3 { "Most often wrongly guessed" }
+                            (cells(&findings.most_wrongly_guessed, false))
+                        }
                     }
                 }
             }
@@ -145,7 +147,7 @@ fn summary(report: &Report) -> Markup {
         }
     };
     html! {
-        div.wide { table.numbers {
+        div.wide tabindex="0" { table.numbers {
             thead { tr {
                 th { "Answer" } th { "rounds" } th { "points" } th { "median" } th { "mean" }
                 @for within in report.quality.within_km.keys() { th { "in " (grouped(*within)) " km" } }
@@ -170,7 +172,7 @@ fn summary(report: &Report) -> Markup {
 fn regions(report: &Report) -> Markup {
     let cells = &report.cells;
     html! {
-        div.wide { table.numbers {
+        div.wide tabindex="0" { table.numbers {
             thead { tr {
                 th { "Region" } th { "holds the truth" } th { "cells" } th { "area" } th { "circle around the pin" }
                 th { "circle holds" }
@@ -218,8 +220,8 @@ fn card(number: usize, worst: &Worst, pictures: &[String]) -> Markup {
 fn matrix(matrix: &Matrix) -> Markup {
     html! {
         p { "Rows: the country of the truth, the commonest ones. Columns: the country of the pin." }
-        div.wide { table.matrix {
-            thead { tr { th {} @for name in &matrix.countries { th.upright { div { (name) } } } th.upright { div { "others" } } } }
+        div.wide tabindex="0" { table.matrix {
+            thead { tr { td {} @for name in &matrix.countries { th.upright { div { (name) } } } th.upright { div { "others" } } } }
             tbody { @for (i, (name, counts)) in matrix.countries.iter().zip(&matrix.counts).enumerate() {
                 @let total = counts.iter().sum::<usize>().max(1);
                 tr { th { (name) } @for (j, count) in counts.iter().enumerate() {
@@ -236,7 +238,7 @@ fn matrix(matrix: &Matrix) -> Markup {
 fn confusions(confusions: &[Confusion]) -> Markup {
     html! {
         h3 { "Most confused" }
-        div.wide { table.numbers {
+        div.wide tabindex="0" { table.numbers {
             thead { tr { th { "truth" } th.words { "guess" } th { "rounds" } th { "of the country's" } th { "median error" } } }
             tbody { @for c in confusions {
                 tr {
@@ -250,7 +252,7 @@ fn confusions(confusions: &[Confusion]) -> Markup {
 
 fn sizes(sizes: &[SizeClass]) -> Markup {
     html! {
-        div.wide { table.numbers {
+        div.wide tabindex="0" { table.numbers {
             thead { tr { th { "Places of the cell" } th { "cells" } th { "rounds" } th { "right" } th { "median error" } } }
             tbody { @for size in sizes {
                 tr {
@@ -266,7 +268,7 @@ fn sizes(sizes: &[SizeClass]) -> Markup {
 /// A table of cells: with what was likeliest instead (`instead`), or with how common they are.
 fn cells(cells: &[CellTally], instead: bool) -> Markup {
     html! {
-        div.wide { table.numbers {
+        div.wide tabindex="0" { table.numbers {
             thead { tr {
                 th { "cell" } th.words { "place" } th { "level" } th { "places" } th { "rounds" } th { "right" }
                 th { "wrongly guessed" } th { "median error" }

@@ -149,31 +149,33 @@ fn page(title: &str, stats: &Stats) -> Markup {
             }
             body {
                 header { h1 { "What is in " (title) } p { (pictures) " pictures, " (with_place) " with a place, " (groups) " groups" } }
-                section {
-                    h2 { "Where" }
-                    (world::density(dots))
-                    p {
-                        (cells.filled) " S2 cells of level " (cells.level) " have pictures, half of them "
-                        (cells.median) " or fewer, the fullest " (cells.most) "."
+                main {
+                    section {
+                        h2 { "Where" }
+                        (world::density(dots))
+                        p {
+                            (cells.filled) " S2 cells of level " (cells.level) " have pictures, half of them "
+                            (cells.median) " or fewer, the fullest " (cells.most) "."
+                        }
+                        p {
+                            (repeated.pictures) " pictures share " (repeated.coordinates)
+                            " coordinates with others, at most " (repeated.most) " one."
+                        }
                     }
-                    p {
-                        (repeated.pictures) " pictures share " (repeated.coordinates)
-                        " coordinates with others, at most " (repeated.most) " one."
-                    }
-                }
-                section {
-                    h2 { "Countries" }
-                    table {
-                        @for (code, n) in by_number {
-                            tr {
-                                td { (code) } td { (name(code)) } td.n { (n) }
-                                td { meter min="0" max=(most) value=(n) { (n) } }
+                    section {
+                        h2 { "Countries" }
+                        table {
+                            @for (code, n) in by_number {
+                                tr {
+                                    td { (code) } td { (name(code)) } td.n { (n) }
+                                    td { meter min="0" max=(most) value=(n) { (n) } }
+                                }
                             }
                         }
                     }
+                    (counted("Splits", splits))
+                    (counted("Sets", sets))
                 }
-                (counted("Splits", splits))
-                (counted("Sets", sets))
             }
         }
     }
