@@ -49,8 +49,9 @@
     <b data-qa="round-points" data-points="4999">4999</b> <input value="${place.lat}"> <iframe src="about:blank#${place.lat}"></iframe>`;
   const plant = () => document.body.append(hidden);
   addEventListener('DOMContentLoaded', plant);
-  // Once the guess is sent the page may be read, for as long as its result shows.
-  const replant = () => (document.querySelector('[data-qa=round-result]') ? setTimeout(replant, 20) : plant());
+  // Once the guess is sent the page may be read, for as long as its result or the game's shows.
+  const result = '[data-qa=round-result], [data-qa=final-result]';
+  const replant = () => (document.querySelector(result) ? setTimeout(replant, 20) : plant());
   addEventListener('click', event => {
     if (event.target.closest('[data-qa=perform-guess]')) hidden.remove();
     if (event.target.closest('[data-qa=close-round-result], [data-qa=play-next-round]')) replant();
