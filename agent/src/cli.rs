@@ -204,7 +204,7 @@ struct ReportArgs {
     out: Option<PathBuf>,
     /// Lay over each view what it was looked at for: 49 parts of it are hidden one after another and the answer is computed
     /// again. On two processor cores this takes the pocket bundle a third of a second a view, the
-    /// desktop bundle nine seconds
+    /// desktop bundle between four and five seconds
     #[arg(long)]
     explain: bool,
     /// Print one JSON object

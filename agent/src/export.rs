@@ -136,7 +136,7 @@ impl Table {
 
 impl Row {
     fn of_round(name: String, round: Round) -> Option<Self> {
-        let at = round.pin.map(|pin| pin.placed).or(round.guess)?;
+        let at = round.placed()?;
         let country = landfall_model::place::describe(at).country;
         Some(Self {
             name,

@@ -188,7 +188,7 @@ pub async fn play(
         let (dir, classifier) = (recorder.dir.clone(), Arc::clone(&mind.classifier));
         let write = move || Report::of_game(&dir, &classifier.bundle)?.write(&dir.join(report::FILE));
         // The game is played and recorded, whatever comes of this.
-        if let Err(error) = tokio::task::spawn_blocking(write).await? {
+        if let Err(error) = tokio::task::spawn_blocking(write).await.unwrap_or_else(|error| Err(error.into())) {
             told(News::Unreported(&sentence(&error)));
         }
         return Ok(game);

@@ -182,6 +182,11 @@ impl Round {
         Ok(round)
     }
 
+    /// Where the pin is: as it was placed, else where it was wanted.
+    pub fn placed(&self) -> Option<LatLng> {
+        self.pin.map(|pin| pin.placed).or(self.guess)
+    }
+
     /// Fills in how far off the pin at `at` was and what that scores: by the truth where it is known, else by the
     /// distance that the page shows. What the page says of the points must be known by then.
     pub fn measure(&mut self, at: LatLng, shown: Option<Distance>) {

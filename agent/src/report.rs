@@ -38,8 +38,8 @@ pub const FILE: &str = "report.html";
 pub struct Report {
     parts: Vec<Part>,
     shelf: Shelf,
-    /// What each view was looked at for: for each round of each part.
-    looked: Vec<Vec<Vec<Looked>>>,
+    /// What each view was looked at for, a list a round.
+    looked: Vec<Vec<Looked>>,
 }
 
 impl Report {
@@ -82,28 +82,24 @@ impl Report {
         let progress = ProgressBar::new(self.rounds() as u64);
         let mut loaded: Vec<Classifier> = Vec::new();
         let mut looked = Vec::new();
-        for part in &self.parts {
-            let mut of_part = Vec::new();
-            for told in &part.rounds {
-                let name = told.dir.display();
-                let bundle = self.shelf.of(&told.round).with_context(|| match &told.round.bundle {
-                    Some(id) => {
-                        wrong(format!("{name}: was answered by {id}, which is not here: replay it with --record first"))
-                    }
-                    None => wrong(format!("{name}: names no bundle that answered: replay it with --record first")),
-                })?;
-                let known = loaded.iter().position(|classifier| classifier.bundle.dir == bundle.dir);
-                let classifier = match known {
-                    Some(i) => &loaded[i],
-                    None => {
-                        loaded.push(Classifier::load(bundle.clone())?);
-                        &loaded[loaded.len() - 1]
-                    }
-                };
-                of_part.push(explain::explain(classifier, told).with_context(|| format!("{name}"))?);
-                progress.inc(1);
-            }
-            looked.push(of_part);
+        for told in self.parts.iter().flat_map(|part| &part.rounds) {
+            let name = told.dir.display();
+            let bundle = self.shelf.of(&told.round).with_context(|| match &told.round.bundle {
+                Some(id) => {
+                    wrong(format!("{name}: was answered by {id}, which is not here: replay it with --record first"))
+                }
+                None => wrong(format!("{name}: names no bundle that answered: replay it with --record first")),
+            })?;
+            let known = loaded.iter().position(|classifier| classifier.bundle.dir == bundle.dir);
+            let classifier = match known {
+                Some(i) => &loaded[i],
+                None => {
+                    loaded.push(Classifier::load(bundle.clone())?);
+                    &loaded[loaded.len() - 1]
+                }
+            };
+            looked.push(explain::explain(classifier, told).with_context(|| format!("{name}"))?);
+            progress.inc(1);
         }
         progress.finish_and_clear();
         self.looked = looked;
@@ -118,9 +114,8 @@ impl Report {
         let views: usize = self.parts.iter().flat_map(|part| &part.rounds).map(|told| told.round.views.len()).sum();
         let allowance = picture::allowance(views + self.rounds());
         let all: Vec<&Told> = self.parts.iter().flat_map(|part| &part.rounds).collect();
-        let looked: Vec<&[Looked]> = self.looked.iter().flatten().map(Vec::as_slice).collect();
         let mut shown = each(&all, |i, told| {
-            let looked = looked.get(i).copied().unwrap_or_default();
+            let looked = self.looked.get(i).map(Vec::as_slice).unwrap_or_default();
             Ok(Shown { looked, ..show(i + 1, told, &self.shelf, allowance)? })
         })?
         .into_iter();

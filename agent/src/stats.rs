@@ -222,7 +222,7 @@ fn version_key(bundle: Option<&str>) -> (String, Vec<u64>, String) {
     (name.to_owned(), numbers, version.to_owned())
 }
 
-fn median_of_sorted(sorted: &[f64]) -> Option<f64> {
+pub(crate) fn median_of_sorted(sorted: &[f64]) -> Option<f64> {
     let (low, high) = (sorted.get(sorted.len().saturating_sub(1) / 2)?, sorted.get(sorted.len() / 2)?);
     Some(f64::midpoint(*low, *high))
 }

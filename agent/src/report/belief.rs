@@ -2,9 +2,10 @@
 //! view brought.
 
 use landfall_model::decide::top_countries;
-use landfall_model::{Bundle, LatLng, Posterior, countries, pin, place};
+use landfall_model::{Bundle, LatLng, countries, pin, place};
 
 use super::source::Told;
+use crate::decide::{Question, believe, decide};
 use crate::record::Round;
 use crate::think;
 
@@ -75,7 +76,7 @@ impl Belief {
     }
 
     fn whole(round: &Round, logits: &[Vec<f32>], bundle: &Bundle) -> Option<Self> {
-        let posterior = fuse(round, logits, bundle)?;
+        let posterior = believe(bundle, logits, Question::Round(&round.map)).ok()?;
         let half = posterior.region(0.5).len();
         let p = posterior.probabilities();
         let shade = |(i, cell): (usize, usize)| Shade {
@@ -138,11 +139,6 @@ fn likely(mut countries: Vec<(String, f64)>) -> Vec<(String, f64)> {
     countries
 }
 
-/// What these views say together to somebody who knows the map.
-pub(super) fn fuse<'a>(round: &Round, logits: &[Vec<f32>], bundle: &'a Bundle) -> Option<Posterior<'a>> {
-    bundle.fuse(logits).map(|posterior| round.map.area.narrow(posterior))
-}
-
 fn candidate(round: &Round, at: LatLng, p: f64) -> Candidate {
     let off_m = round.truth.map(|truth| truth.distance_m(at));
     Candidate { at, place: place::describe(at).description, p, places: None, promised: None, off_m }
@@ -151,12 +147,12 @@ fn candidate(round: &Round, at: LatLng, p: f64) -> Candidate {
 /// The answers of the first view, the first two, and so on.
 fn steps(round: &Round, logits: &[Vec<f32>], bundle: &Bundle) -> Vec<Step> {
     let step = |views: usize| {
-        let best = pin::best(&fuse(round, &logits[..views], bundle)?, round.map.scale_m);
+        let answer = decide(bundle, &logits[..views], Question::Round(&round.map)).ok()?;
         Some(Step {
             views,
-            place: place::describe(best.at).description,
-            promised: round.map.worth(best.expected_score),
-            score: round.truth.map(|truth| round.map.points(truth.distance_m(best.at))),
+            place: answer.place.description,
+            promised: answer.pin.expected_score,
+            score: round.truth.map(|truth| round.map.points(truth.distance_m(answer.pin.at))),
         })
     };
     if logits.len() < 2 { Vec::new() } else { (1..=logits.len()).filter_map(step).collect() }

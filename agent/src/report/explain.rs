@@ -12,9 +12,9 @@ use image::{Rgb, RgbImage, Rgba, RgbaImage};
 use landfall_model::cells::arc_m;
 use landfall_model::{Bundle, Classifier, LatLng, preprocess};
 
-use super::belief::fuse;
 use super::picture;
 use super::source::{Told, beside};
+use crate::decide::{Question, believe};
 use crate::failure::wrong;
 
 /// Parts of a view along its shorter side.
@@ -54,7 +54,7 @@ pub(super) fn explain(classifier: &Classifier, told: &Told) -> Result<Vec<Looked
     let views = pictures.iter().map(|picture| View::new(classifier, picture)).collect::<Result<Vec<_>>>()?;
     let logits = views.iter().map(|view| classifier.head(&view.embeddings.concat())).collect::<Result<Vec<_>, _>>()?;
     let held = |logits: &[Vec<f32>]| {
-        let posterior = fuse(round, logits, &classifier.bundle).context("the bundle's own logits are not its own")?;
+        let posterior = believe(&classifier.bundle, logits, Question::Round(&round.map))?;
         let log_p = posterior.log_probabilities();
         anyhow::Ok(region.iter().map(|cell| log_p[*cell].exp()).sum::<f64>().max(f64::MIN_POSITIVE).ln())
     };

@@ -16,7 +16,7 @@ pub(super) fn round(shown: &Shown<'_>) -> Markup {
     let scene = Scene {
         shades: &belief.shades,
         candidates: belief.candidates.iter().map(|candidate| candidate.at).collect(),
-        pin: placed(round),
+        pin: round.placed(),
         truth: round.truth,
     };
     let (number, is_single) = (shown.number, round.views.len() < 2);
@@ -50,11 +50,6 @@ fn facts(round: &Round, belief: &Belief) -> Markup {
     }
 }
 
-/// Where the pin is: as it was placed, else where it was wanted.
-pub(super) fn placed(round: &Round) -> Option<landfall_model::LatLng> {
-    round.pin.map(|pin| pin.placed).or(round.guess)
-}
-
 /// The name of the place that it was, as far as that is known.
 pub(super) fn truth(round: &Round) -> Option<String> {
     round.truth.map(|at| place::describe(at).description)
@@ -62,7 +57,7 @@ pub(super) fn truth(round: &Round) -> Option<String> {
 
 fn head(shown: &Shown<'_>) -> Markup {
     let round = &shown.told.round;
-    let guess = round.place.clone().or_else(|| placed(round).map(|at| place::describe(at).description));
+    let guess = round.place.clone().or_else(|| round.placed().map(|at| place::describe(at).description));
     let number = shown.number;
     html! {
         header.title {

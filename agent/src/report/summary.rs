@@ -9,10 +9,11 @@ use maud::{Markup, html};
 use super::ladder::ladder;
 use super::map::{self, Trip};
 use super::page::{Shown, bar, capital, off};
-use super::round::{placed, truth};
+use super::round::truth;
 use super::source::{Earlier, Part};
 use super::words::{counted, grouped, points};
 use crate::record::Round;
+use crate::stats::median_of_sorted;
 
 type Parts<'a, 'b> = [(&'a Part, Vec<Shown<'b>>)];
 
@@ -49,7 +50,7 @@ pub(super) fn title(parts: &Parts<'_, '_>) -> String {
 pub(super) fn hero(parts: &Parts<'_, '_>, rounds: &[&Shown<'_>]) -> Markup {
     let (score, most) = total(rounds);
     let trip = |shown: &&Shown<'_>| {
-        Some(Trip { n: shown.number, pin: placed(&shown.told.round)?, truth: shown.told.round.truth })
+        Some(Trip { n: shown.number, pin: shown.told.round.placed()?, truth: shown.told.round.truth })
     };
     let trips: Vec<Trip> = rounds.iter().filter_map(trip).collect();
     let games = parts.iter().filter(|(part, _)| part.site.is_some()).count();
@@ -94,7 +95,7 @@ fn tiles(rounds: &[&Shown<'_>]) -> Markup {
     distances.sort_by(f64::total_cmp);
     let country = |at| countries::at_or_near(at, OFFSHORE_M).map(|country| country.iso2);
     let pairs: Vec<_> =
-        rounds.iter().filter_map(|shown| placed(&shown.told.round).zip(shown.told.round.truth)).collect();
+        rounds.iter().filter_map(|shown| shown.told.round.placed().zip(shown.told.round.truth)).collect();
     let right = pairs.iter().filter(|(pin, truth)| country(*pin).is_some() && country(*pin) == country(*truth)).count();
     let near = distances.iter().filter(|metres| **metres <= 200_000.0).count();
     let seconds: Vec<f64> = rounds.iter().filter_map(|shown| Some(shown.told.round.seconds?.total)).collect();
@@ -107,8 +108,7 @@ fn tiles(rounds: &[&Shown<'_>]) -> Markup {
                     None => "points a round".to_owned(),
                 }))
             }
-            @if !distances.is_empty() {
-                @let middle = f64::midpoint(distances[(distances.len() - 1) / 2], distances[distances.len() / 2]);
+            @if let Some(middle) = median_of_sorted(&distances) {
                 (tile(off(Some(middle)), "median distance"))
                 (tile(format!("{near} of {}", distances.len()), "within 200 km"))
             }
@@ -177,7 +177,7 @@ pub(super) fn part(part: &Part, rounds: &[Shown<'_>], are_many: bool) -> Markup 
             }
         } @else if are_many { p.line { (grouped(score)) " of " (grouped(most)) " points." } }
         @if !part.failed.is_empty() {
-            p.line { (counted(part.failed.len(), "try")) " failed:" }
+            p.line { (counted(part.failed.len(), "attempt")) " failed:" }
             ul.failed { @for why in &part.failed { li { (why) } } }
         }
     }

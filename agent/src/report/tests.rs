@@ -42,9 +42,8 @@ fn the_page_stands_alone_and_escapes_what_it_shows() {
     let html = Report::read(&[dir.path().to_owned()]).unwrap().html().unwrap();
     assert!(html.contains("&lt;script&gt;alert(1)&lt;/script&gt;&quot;"));
     let lower = html.to_lowercase();
-    for never in ["<script", "<img src=https", "onerror=alert(1)>", "javascript:", "url(http", "secret", "@import"] {
-        let is_text = never == "onerror=alert(1)>";
-        assert!(is_text || !lower.contains(never), "{never}");
+    for never in ["<script", "<img src=https", "javascript:", "url(http", "secret", "@import"] {
+        assert!(!lower.contains(never), "{never}");
     }
     // Whatever is fetched is in the page itself.
     for attribute in [" src=\"", " href=\""] {

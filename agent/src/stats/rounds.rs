@@ -73,7 +73,7 @@ fn reduced(dir: &Path, file: &Path, bundles: &HashMap<String, Bundle>) -> anyhow
     let folder = file.parent().unwrap_or(dir);
     let usual = |points: f64| points / round.map.worth(1.0);
     let points = round.score.or(round.page_score).map(|points| usual(f64::from(points)));
-    let guess = round.pin.map(|pin| pin.placed).or(round.guess);
+    let guess = round.placed();
     let near = |at: LatLng| countries::at_or_near(at, OFFSHORE_M).map(|country| country.iso2);
     let named = round.country.as_deref().and_then(|code| Some(countries::by_code(code)?.iso2));
     let likelier = match (points, round.truth) {
