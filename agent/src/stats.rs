@@ -159,9 +159,8 @@ impl Stats {
         });
         let is_right = |i: &&usize| rounds[**i].guess_country == rounds[**i].country;
         let share = |part: &[usize]| 100.0 * part.iter().filter(is_right).count() as f64 / part.len() as f64;
-        let placed: Vec<usize> =
-            every.iter().copied().filter(|i| rounds[*i].country.is_some() && rounds[*i].has_guess).collect();
         let of_country = parts(&rounds, |round| round.country.filter(|_| round.has_guess));
+        let placed: Vec<usize> = of_country.values().flatten().copied().collect();
         let mut countries: Vec<ByCountry> = of_country
             .into_iter()
             .map(|(country, part)| ByCountry { country, rounds: part.len(), right: share(&part), points: mean(&part) })

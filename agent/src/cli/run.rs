@@ -218,7 +218,7 @@ impl Games {
 
     /// The views and the map, with the truth where it is known by now; views once a round.
     fn draw(&self, round: &Round, drawn: &mut Drawn) {
-        let guess = round.pin.map(|pin| pin.placed).or(round.guess);
+        let guess = round.placed();
         let marks: Vec<(Mark, LatLng)> = [(Mark::Truth, round.truth), (Mark::Guess, guess)]
             .into_iter()
             .filter_map(|(mark, at)| Some((mark, at?)))

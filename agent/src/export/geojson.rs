@@ -41,7 +41,6 @@ fn great_circle(from: LatLng, to: LatLng) -> Vec<Vec<[f64; 2]>> {
     let (mut pieces, mut last) = (vec![vec![[from.lng, from.lat]]], from);
     for next in way {
         let turn = ((next.lng - last.lng) / 360.0).round() * 360.0;
-        let mut rest = Vec::new();
         if turn != 0.0 {
             // Where the piece of line meets the meridian of 180 degrees, on either side.
             let edge = 180.0_f64.copysign(last.lng);
@@ -49,15 +48,9 @@ fn great_circle(from: LatLng, to: LatLng) -> Vec<Vec<[f64; 2]>> {
             let part = if span == 0.0 { 0.0 } else { (edge - last.lng) / span };
             let lat = last.lat + part * (next.lat - last.lat);
             pieces.last_mut().into_iter().for_each(|line| line.push([edge, lat]));
-            rest.push([-edge, lat]);
+            pieces.push(vec![[-edge, lat]]);
         }
-        match rest.is_empty() {
-            true => pieces.last_mut().into_iter().for_each(|line| line.push([next.lng, next.lat])),
-            false => {
-                rest.push([next.lng, next.lat]);
-                pieces.push(rest);
-            }
-        }
+        pieces.last_mut().into_iter().for_each(|line| line.push([next.lng, next.lat]));
         last = next;
     }
     pieces
