@@ -12,7 +12,7 @@ use crate::cells::CellTable;
 use crate::error::{Error, Result};
 use crate::posterior::Posterior;
 use crate::preprocess::Preprocess;
-use crate::{activations, adapter, whole};
+use crate::{activations, adapter, floats, whole};
 
 /// The contents of `bundle.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -110,8 +110,8 @@ pub enum Activations {
     /// As the file says it: all of a layer alike.
     #[default]
     AsWritten,
-    /// Each token on its own; see [`crate::activations::per_token`].
-    PerToken,
+    /// Each token on its own, in two bytes an activation; see [`crate::activations::per_token`].
+    PerTokenTwoBytes,
     /// As the file says it, and where it computes with floats before, all sums are exact; see [`crate::whole`].
     Whole,
 }
@@ -127,8 +127,20 @@ impl Activations {
         }
         match self {
             Self::AsWritten => Ok(network),
-            Self::PerToken => activations::per_token(&network),
+            Self::PerTokenTwoBytes => activations::per_token(&network),
             Self::Whole => whole::exact(&network),
+        }
+    }
+
+    /// As [`Activations::of`], for processors that have no products of bytes: where floats say what the bytes say, they
+    /// stand in their place.
+    ///
+    /// # Errors
+    /// As [`Activations::of`].
+    pub fn in_floats(self, network: Vec<u8>, adapter: Option<&[u8]>) -> std::result::Result<Vec<u8>, String> {
+        match self {
+            Self::PerTokenTwoBytes => floats::in_floats(&Self::AsWritten.of(network, adapter)?),
+            Self::AsWritten | Self::Whole => self.of(network, adapter),
         }
     }
 

@@ -11,7 +11,7 @@ use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{OutputSelector, RunOptions, Session};
 use ort::value::TensorRef;
 
-use crate::bundle::{Activations, Bundle, EncoderFile, EncoderPaths};
+use crate::bundle::{Bundle, EncoderFile, EncoderPaths};
 use crate::error::{Error, Result};
 use crate::preprocess::{self, Preprocess};
 use crate::runtime;
@@ -32,9 +32,7 @@ impl Encoder {
     /// When ONNX Runtime or a file cannot be loaded, or the network lacks the input or output it should have.
     pub fn load(paths: &EncoderPaths, file: EncoderFile, preprocess: Preprocess, workers: usize) -> Result<Self> {
         let (path, network) = (&paths.network, paths.read(file.activations)?);
-        // Scaled token by token it loses little by inexact products, and is a quarter faster with them.
-        let is_exact = file.activations != Activations::PerToken;
-        let load = |_| session(path, &network, is_exact);
+        let load = |_| session(path, &network);
         let sessions: Vec<_> = (0..workers.max(1)).map(load).collect::<Result<_>>()?;
         let has = |outlets: &[ort::value::Outlet], name: &str| outlets.iter().any(|outlet| outlet.name() == name);
         if !has(sessions[0].inputs(), &file.input) || !has(sessions[0].outputs(), &file.output) {
@@ -127,7 +125,7 @@ impl Head {
     pub fn load(file: &Path, output: &str, cells: usize) -> Result<Self> {
         let mend = "export it again";
         let network = std::fs::read(file).map_err(|e| Error::file(file, format!("cannot be read: {e}"), mend))?;
-        let session = session(file, &network, true)?;
+        let session = session(file, &network)?;
         let wrong = || {
             let why = format!("does not have one input and an output `{output}`");
             Error::file(file, why, "export it again")
@@ -206,20 +204,30 @@ impl Classifier {
     }
 }
 
-/// A session of the network that was read from `path`.
-/// Processors without VNNI (all of AVX2 alone) otherwise add two products of bytes in 16 bits, which cuts large ones
-/// off: an int8 vision transformer then answers something else. Elsewhere the option does nothing.
+/// Whether this processor adds two products of bytes in 16 bits, which cuts large ones off: those with AVX2 and without
+/// VNNI do, and an int8 vision transformer answers something else there.
+fn cuts_products_off() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    let has_vnni = is_x86_feature_detected!("avx512vnni") || is_x86_feature_detected!("avxvnni");
+    #[cfg(not(target_arch = "x86_64"))]
+    let has_vnni = true;
+    !has_vnni
+}
+
+/// Keeps such processors from it. Others do well without, and those with AMX are three times as slow with it.
 /// (`kOrtSessionOptionsAvx2PrecisionMode` in onnxruntime_session_options_config_keys.h.)
 const EXACT_PRODUCTS: &str = "session.x64quantprecision";
 
-fn session(path: &Path, network: &[u8], is_exact: bool) -> Result<Session> {
+/// A session of the network that was read from `path`.
+fn session(path: &Path, network: &[u8]) -> Result<Session> {
     let environment = runtime::environment()?;
     let failed =
         |e: &dyn std::fmt::Display| Error::file(path, format!("ONNX Runtime cannot load it: {e}"), "fetch it again");
-    let builder = Session::builder(environment).map_err(|e| failed(&e))?;
-    let builder = builder.with_intra_threads(1).map_err(|e| failed(&e))?;
-    let builder =
-        builder.with_config_entry(EXACT_PRODUCTS, if is_exact { "1" } else { "0" }).map_err(|e| failed(&e))?;
+    let mut builder = Session::builder(environment).map_err(|e| failed(&e))?;
+    builder = builder.with_intra_threads(1).map_err(|e| failed(&e))?;
+    if cuts_products_off() {
+        builder = builder.with_config_entry(EXACT_PRODUCTS, "1").map_err(|e| failed(&e))?;
+    }
     builder
         .with_optimization_level(GraphOptimizationLevel::All)
         .map_err(|e| failed(&e))?

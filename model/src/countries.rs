@@ -48,6 +48,14 @@ fn search(place: LatLng) -> Option<&'static Country> {
     all().iter().find(|country| country.contains(point))
 }
 
+/// How far off its coast a place still counts to a country, in metres.
+const OFFSHORE_M: f64 = 50_000.0;
+
+/// The country this place counts to: the one it is in, or the one whose coast is nearest within 50 km.
+pub fn of(place: LatLng) -> Option<&'static Country> {
+    at_or_near(place, OFFSHORE_M)
+}
+
 /// The country this place is in, or the one whose coast is nearest within about `reach_m` metres.
 ///
 /// The coast of a 1:50m map is off by kilometres, so a harbour often lies at sea by it.

@@ -13,6 +13,7 @@ pub mod classifier;
 pub mod countries;
 pub mod decide;
 pub mod error;
+pub mod floats;
 pub mod latlng;
 pub mod onnx;
 pub mod photos;

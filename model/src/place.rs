@@ -14,14 +14,12 @@ pub struct Place {
     pub description: String,
 }
 
-/// How far off the coast a place still counts to a country, in metres.
-const OFFSHORE_M: f64 = 50_000.0;
 /// How far a city may be for a place to be near it, in metres.
 const NEAR_M: f64 = 300_000.0;
 
 /// This place in words: the country it is in and the city a person would name it by, near before large.
 pub fn describe(at: LatLng) -> Place {
-    let Some(country) = countries::at_or_near(at, OFFSHORE_M) else {
+    let Some(country) = countries::of(at) else {
         return Place { country: None, description: "at sea".to_owned() };
     };
     let v = at.to_unit_vector();

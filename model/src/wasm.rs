@@ -193,13 +193,15 @@ pub extern "C" fn score(lat: f64, lng: f64, true_lat: f64, true_lng: f64, scale_
     })
 }
 
-/// The open bundle's encoder as it is computed: inputs the network's file and its adapter's (empty when it has none).
+/// The open bundle's encoder as it is computed, where there are products of bytes or not: inputs the network's file and
+/// its adapter's (empty when it has none).
 #[unsafe(no_mangle)]
-pub extern "C" fn encoder() -> u32 {
+pub extern "C" fn encoder(has_bytes: bool) -> u32 {
     answer_with(|state| {
         let activations = state.bundle()?.manifest.encoder.activations;
         let [network, adapter] = std::mem::take(&mut state.inputs);
-        activations.of(network, Some(adapter.as_slice()).filter(|adapter| !adapter.is_empty()))
+        let adapter = Some(adapter.as_slice()).filter(|adapter| !adapter.is_empty());
+        if has_bytes { activations.of(network, adapter) } else { activations.in_floats(network, adapter) }
     })
 }
 

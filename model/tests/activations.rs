@@ -1,9 +1,12 @@
-//! Per-token activations against ONNX Runtime: a small int8 network, written here, with one loud token.
+//! Activations token by token, and floats in the place of bytes, against ONNX Runtime: a small int8 network, written here,
+//! with one loud token.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+use landfall_model::activations::per_token;
 use landfall_model::bundle::{Activations, EncoderFile};
 use landfall_model::classifier::Encoder;
+use landfall_model::floats::in_floats;
 use landfall_model::onnx::{
     Dimension, FLOAT, Graph, Model, Node, OperatorSet, Shape, TensorProto, TensorType, Type, ValueInfo, node, tensor,
 };
@@ -113,11 +116,24 @@ fn errors(activations: Activations) -> (f32, f32) {
 #[test]
 fn quiet_tokens_are_heard_beside_a_loud_one() {
     let (quiet_as_written, _) = errors(Activations::AsWritten);
-    let (quiet, all) = errors(Activations::PerToken);
-    // A step is 2/255 of the largest activation; half of it, eight weights of up to 3/2 each, is the worst case.
+    let (quiet, all) = errors(Activations::PerTokenTwoBytes);
+    // Half a step of the second byte and eight weights of up to 3/2 each are the worst case; a token's largest is 1, or
+    // 400.
+    let worst = 0.5 / 32258.0 * 12.0;
     assert!(quiet_as_written > 1.0, "{quiet_as_written}");
-    assert!(quiet < 0.05, "{quiet}");
-    assert!(all < 400.0 / 255.0 * 12.0, "{all}");
+    assert!(quiet < worst + 1e-6, "{quiet}");
+    assert!(all < 400.0 * worst + 1e-3, "{all}");
+}
+
+#[test]
+fn floats_say_what_two_bytes_say() {
+    let floats = Activations::PerTokenTwoBytes.in_floats(network(14), None).unwrap();
+    let got = answer(&floats, &tokens(), Activations::AsWritten);
+    for (a, b) in got.iter().zip(exact(&tokens())) {
+        assert!((a - b).abs() < 1e-5 * b.abs().max(1.0), "{a} {b}");
+    }
+    // Others have no floats that say the same.
+    assert_eq!(Activations::AsWritten.in_floats(network(14), None).unwrap(), network(14));
 }
 
 /// A processor without VNNI adds two products of bytes in 16 bits, unless it is told not to: 2 × 255 × 127 is cut off at
@@ -125,27 +141,30 @@ fn quiet_tokens_are_heard_beside_a_loud_one() {
 #[test]
 fn large_products_are_not_cut_off() {
     let (network, tokens) = (network_with(14, |_, _| 127), vec![1.0; 3 * SIDE * SIDE]);
-    let got = answer(&network, &tokens, Activations::AsWritten);
-    // Eight inputs of 1, weights of 127 halves.
-    assert!(got.iter().all(|x| (x - 8.0 * 127.0 / 2.0).abs() < 1e-2), "{got:?}");
+    for activations in [Activations::AsWritten, Activations::PerTokenTwoBytes] {
+        let got = answer(&network, &tokens, activations);
+        // Eight inputs of 1, weights of 127 halves.
+        assert!(got.iter().all(|x| (x - 8.0 * 127.0 / 2.0).abs() < 1e-2), "{activations:?}: {got:?}");
+    }
 }
 
 #[test]
 fn what_is_not_known_is_said() {
-    let too_new = landfall_model::activations::per_token(&network(18)).unwrap_err();
+    let too_new = per_token(&network(18)).unwrap_err();
     assert!(too_new.contains("operator set 18"), "{too_new}");
-    let cut = network(14);
-    assert!(landfall_model::activations::per_token(&cut[..cut.len() / 2]).is_err());
     let mut odd = Model::decode(network(14).as_slice()).unwrap();
-    let graph = odd.graph.as_mut().unwrap();
-    graph.node[2].op_type = "Relu".into();
-    let odd = landfall_model::activations::per_token(&odd.encode_to_vec()).unwrap_err();
-    assert!(odd.contains("make_float_sums"), "{odd}");
+    odd.graph.as_mut().unwrap().node[2].op_type = "Relu".into();
     let mut squared = Model::decode(network(14).as_slice()).unwrap();
     let product = squared.graph.as_mut().unwrap().node.iter_mut().find(|n| n.op_type == "MatMulInteger").unwrap();
     product.input[1] = product.input[0].clone();
-    let squared = landfall_model::activations::per_token(&squared.encode_to_vec()).unwrap_err();
-    assert!(squared.contains("MatMulInteger"), "{squared}");
+    for rewrite in [per_token, in_floats] {
+        let cut = network(14);
+        assert!(rewrite(&cut[..cut.len() / 2]).is_err());
+        let why = rewrite(&odd.encode_to_vec()).unwrap_err();
+        assert!(why.contains("make_float_sums"), "{why}");
+        let why = rewrite(&squared.encode_to_vec()).unwrap_err();
+        assert!(why.contains("MatMulInteger"), "{why}");
+    }
 }
 
 #[test]
@@ -154,5 +173,5 @@ fn a_float_network_stays_as_it_is() {
     let graph = float.graph.as_mut().unwrap();
     graph.node = vec![node("Relu", &["input"], "output", Vec::new())];
     let float = float.encode_to_vec();
-    assert_eq!(landfall_model::activations::per_token(&float).unwrap(), float);
+    assert_eq!((per_token(&float).unwrap(), in_floats(&float).unwrap()), (float.clone(), float));
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use landfall_model::pin::{self, Pin};
 use landfall_model::posterior::Posterior;
-use landfall_model::{CellTable, LatLng, MapScale};
+use landfall_model::{CellTable, LatLng, MapScale, countries};
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -16,7 +16,7 @@ pub mod seed;
 mod temperature;
 
 pub use calibration::{Calibration, Region};
-pub use errors::{Quality, THRESHOLDS_KM, country_of, quality};
+pub use errors::{Quality, THRESHOLDS_KM, quality};
 pub use oracle::Oracle;
 pub use seed::SeedRuler;
 pub use temperature::fit_temperature;
@@ -196,7 +196,7 @@ pub fn report(table: &CellTable, answers: &[Answer]) -> Option<Report> {
     let truths: Vec<LatLng> = answers.iter().map(|a| a.truth).collect();
     let mut of_continent: BTreeMap<String, Vec<(LatLng, LatLng)>> = BTreeMap::new();
     for pair in &pins {
-        let continent = country_of(pair.0).map_or("at sea", |country| country.continent);
+        let continent = countries::of(pair.0).map_or("at sea", |country| country.continent);
         of_continent.entry(continent.to_owned()).or_default().push(*pair);
     }
     let continent =

@@ -179,7 +179,7 @@ fn majority_country(members: &[(CellID, LatLng)]) -> Option<String> {
     let mut votes = std::collections::BTreeMap::new();
     let mut at_sea = 0;
     for (_, place) in members.iter().step_by(step) {
-        let country = if at_sea < 4 { countries::at_or_near(*place, 50_000.0) } else { countries::at(*place) };
+        let country = if at_sea < 4 { countries::of(*place) } else { countries::at(*place) };
         match country {
             Some(country) => *votes.entry(country.iso2).or_insert(0) += 1,
             None => at_sea += 1,

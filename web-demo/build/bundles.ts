@@ -49,14 +49,14 @@ function copy(name: string, out: string) {
   }
 }
 
-export function bundles(): Plugin[] {
+export function bundles(names = (process.env["LANDFALL_PAGE_BUNDLES"] ?? "pocket").split(",").filter(Boolean)): Plugin[] {
   let out = "";
   const copying: Plugin = {
     name: "landfall-bundles-copied",
     apply: "build",
     configResolved: (config) => void (out = resolve(config.root, config.build.outDir)),
     closeBundle() {
-      for (const name of (process.env["LANDFALL_PAGE_BUNDLES"] ?? "pocket").split(",").filter(Boolean)) copy(name, out);
+      for (const name of names) copy(name, out);
     },
   };
   const serving: Plugin = {

@@ -42,16 +42,20 @@ fn locate_names_the_broken_and_answers_the_others() {
 fn locate_says_of_the_fixtures_what_is_written_down() {
     let golden = root().join("model/tests/golden/locate.jsonl");
     let pictures = landfall_model::photos::pictures_in(&root().join("fixtures/rounds")).unwrap();
-    let mut locate = Command::new(env!("CARGO_BIN_EXE_landfall"));
-    locate.args(["locate", "--json", "--bundle", "pocket"]).current_dir(root());
-    let output = locate.args(pictures.iter().map(|file| file.strip_prefix(root()).unwrap())).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let said = String::from_utf8(output.stdout).unwrap();
+    let said: String = ["pocket", "desktop"]
+        .map(|bundle| {
+            let mut locate = Command::new(env!("CARGO_BIN_EXE_landfall"));
+            locate.args(["locate", "--json", "--bundle", bundle]).current_dir(root());
+            let output = locate.args(pictures.iter().map(|file| file.strip_prefix(root()).unwrap())).output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            String::from_utf8(output.stdout).unwrap()
+        })
+        .concat();
     if std::env::var_os("LANDFALL_GOLDEN").is_some_and(|what| what == "write") {
         std::fs::write(&golden, &said).unwrap();
     }
     let written = std::fs::read_to_string(&golden).unwrap();
-    assert_eq!((said.lines().count(), written.lines().count()), (pictures.len(), pictures.len()));
+    assert_eq!((said.lines().count(), written.lines().count()), (2 * pictures.len(), 2 * pictures.len()));
     for (said, written) in said.lines().zip(written.lines()) {
         let [said, written]: [Value; 2] = [said, written].map(|line| serde_json::from_str(line).unwrap());
         assert_eq!((&said["image"], &said["bundle"]), (&written["image"], &written["bundle"]));

@@ -4,12 +4,12 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use landfall_model::{CellTable, LatLng, place};
+use landfall_model::{CellTable, LatLng, countries, place};
 use rayon::prelude::*;
 use serde::Serialize;
 
+use crate::metrics::Answer;
 use crate::metrics::errors::median_of_sorted;
-use crate::metrics::{Answer, country_of};
 use crate::samples::Sample;
 
 /// So many of the worst rounds, confusions and cells are shown.
@@ -183,7 +183,7 @@ fn worst(table: &CellTable, rounds: &[Vec<&Sample>], answers: &[Answer]) -> Vec<
 type Countries = Vec<(&'static str, &'static str, f64)>;
 
 fn countries(answers: &[Answer]) -> Countries {
-    let name = |place| country_of(place).map_or(SEA, |country| country.name);
+    let name = |place| countries::of(place).map_or(SEA, |country| country.name);
     answers.par_iter().map(|a| (name(a.truth), name(a.pin.at), a.error_km())).collect()
 }
 

@@ -2,15 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use landfall_model::countries::{self, Country};
-use landfall_model::{LatLng, MapScale};
+use landfall_model::{LatLng, MapScale, countries};
 use rayon::prelude::*;
 use serde::Serialize;
 
 /// Radii of the usual thresholds, in kilometres.
 pub const THRESHOLDS_KM: [u32; 5] = [1, 25, 200, 750, 2500];
-/// A place this far off a coast still counts to the country, in metres.
-const COAST_M: f64 = 50_000.0;
 
 /// Some errors summed up; percentages run from 0 to 100.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -42,11 +39,6 @@ pub struct Quality {
     pub country: f64,
 }
 
-/// The country a place counts to: by Natural Earth's borders, or the nearest coast's within 50 km.
-pub fn country_of(place: LatLng) -> Option<&'static Country> {
-    countries::at_or_near(place, COAST_M)
-}
-
 /// Sums up errors given in kilometres. `None` when there are none.
 pub fn errors(mut errors_km: Vec<f64>) -> Option<Errors> {
     errors_km.sort_by(f64::total_cmp);
@@ -65,7 +57,7 @@ pub fn errors(mut errors_km: Vec<f64>) -> Option<Errors> {
 pub fn quality(guesses: &[(LatLng, LatLng)]) -> Option<Quality> {
     let km = |(truth, guess): &(LatLng, LatLng)| truth.distance_m(*guess) / 1000.0;
     let Errors { n, within_km, median_km, mean_km, geoscore } = errors(guesses.iter().map(km).collect())?;
-    let code = |place: LatLng| country_of(place).map(|country| country.iso2);
+    let code = |place: LatLng| countries::of(place).map(|country| country.iso2);
     let right = guesses.par_iter().filter(|(truth, guess)| code(*truth).is_some_and(|c| code(*guess) == Some(c)));
     Some(Quality { within_km, median_km, mean_km, geoscore, country: 100.0 * right.count() as f64 / n as f64 })
 }

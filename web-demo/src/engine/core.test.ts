@@ -52,7 +52,7 @@ it("resizes to the bytes that every platform gives", async () => {
 it("says of a photograph what ONNX Runtime says", { timeout: 180_000 }, async () => {
   const { core, names } = await opened();
   ort.env.wasm.numThreads = 1;
-  const encoder = await ort.InferenceSession.create(core.encoder(file("model/bundles/pocket/encoder.onnx"), undefined));
+  const encoder = await ort.InferenceSession.create(core.encoder(file("model/bundles/pocket/encoder.onnx"), undefined, true));
   const head = await ort.InferenceSession.create(file("model/bundles/pocket/head.onnx"));
   const run = async (network: ort.InferenceSession, data: Float32Array, dims: number[], output: string) => {
     const outputs = await network.run({ [network.inputNames[0] ?? ""]: new ort.Tensor("float32", data, dims) });
@@ -118,7 +118,7 @@ it("refuses what it cannot use and goes on", async () => {
     () => core.answer(new Float32Array(3)),
     () => core.answer(new Float32Array(names.cells).fill(NaN)),
     () => core.pixels(new Uint8Array(8), 2, 2),
-    () => core.encoder(new Uint8Array([1, 2, 3]), new Uint8Array(3)),
+    () => core.encoder(new Uint8Array([1, 2, 3]), new Uint8Array(3), true),
   ]) {
     expect(refused).toThrow(Refused);
   }

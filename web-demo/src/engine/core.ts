@@ -16,7 +16,7 @@ interface Exports {
   embedding(): number;
   answer(): number;
   score(lat: number, lng: number, trueLat: number, trueLng: number, scaleM: number): number;
-  encoder(): number;
+  encoder(hasBytes: number): number;
   hash(): number;
   digest(): number;
 }
@@ -89,9 +89,10 @@ export class Core {
     return json(this.#call("score", [], lat, lng, trueLat, trueLng, scaleM));
   }
 
-  /** The open bundle's encoder as it is computed, from the downloaded file and that of its adapter. */
-  encoder(network: Uint8Array, adapter: Uint8Array | undefined): Uint8Array<ArrayBuffer> {
-    return this.#call("encoder", adapter ? [network, adapter] : [network]);
+  /** The open bundle's encoder as it is computed where there are products of bytes or not, from the downloaded file and
+   * that of its adapter. */
+  encoder(network: Uint8Array, adapter: Uint8Array | undefined, hasBytes: boolean): Uint8Array<ArrayBuffer> {
+    return this.#call("encoder", adapter ? [network, adapter] : [network], hasBytes ? 1 : 0);
   }
 
   /** Lower-case hexadecimal sha256. */

@@ -12,10 +12,13 @@ export type Backend = Status["backend"];
 /** More threads than this bring little for networks of this size. */
 const MOST_THREADS = 4;
 
-/** What this browser can compute with, best first. Graphics processors have no products of bytes here: a quantised network
- * would go back and forth. */
-export async function backends(quantised: boolean): Promise<Backend[]> {
-  const gpu = !quantised && (await hasGpu()) ? (["webgpu"] as const) : [];
+/** A graphics processor that takes longer for a square is slower than WebAssembly, which takes about as long on one core. */
+const SLOW_GPU_MS = 1000;
+
+/** What this browser can compute with, best first. Graphics processors have no products of bytes here: a network that can
+ * do without is computed there. */
+export async function backends(inFloats: boolean): Promise<Backend[]> {
+  const gpu = inFloats && (await hasGpu()) ? (["webgpu"] as const) : [];
   const threads = globalThis.crossOriginIsolated && spareCores() > 1 ? (["wasm-threads"] as const) : [];
   return [...gpu, ...threads, "wasm"];
 }
@@ -91,8 +94,9 @@ export class Networks {
     this.#opened = opened;
   }
 
-  /** Loads both and computes once, so that what cannot work fails here and the first picture need not wait. */
-  static async load(backend: Backend, encoder: Uint8Array, head: Uint8Array, opened: Opened): Promise<Networks> {
+  /** Loads both and computes once, so that what cannot work fails here and the first picture need not wait. With
+   * `isChoosy` a slow graphics processor is such a thing. */
+  static async load(backend: Backend, encoder: Uint8Array, head: Uint8Array, opened: Opened, isChoosy: boolean): Promise<Networks> {
     await start(backend);
     const ort = await runtime(backend);
     const options: Ort.InferenceSession.SessionOptions = {
@@ -103,7 +107,13 @@ export class Networks {
     try {
       for (const network of [encoder, head]) sessions.push(await ort.InferenceSession.create(network, options));
       const networks = new Networks(ort, backend, sessions[0]!, sessions[1]!, opened);
-      await networks.encode(new Float32Array(3 * opened.size ** 2));
+      const nothing = new Float32Array(3 * opened.size ** 2);
+      await networks.encode(nothing);
+      if (isChoosy && backend === "webgpu") {
+        const began = performance.now(); // the first time, programs were compiled
+        await networks.encode(nothing);
+        if (performance.now() - began > SLOW_GPU_MS) throw new Error("the graphics processor is slow");
+      }
       await networks.logits(new Float32Array(opened.squares * opened.dim));
       return networks;
     } catch (error) {

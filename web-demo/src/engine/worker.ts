@@ -61,7 +61,7 @@ class Answerer {
       const file = (of: BundleFile) => this.#store.file(name, of, report);
       const { adapter, activations } = manifest.encoder;
       const { backend } = this.#setup;
-      const usable = backend ? [backend] : await backends(activations !== undefined);
+      const usable = backend ? [backend] : await backends(activations !== "whole");
       // Beside the files; whether that went well is asked when there are networks for it.
       start(usable[0]!).catch(() => undefined);
       const core = await this.#core();
@@ -72,7 +72,7 @@ class Answerer {
         file(manifest.encoder),
       ]);
       const opened = used(() => core.open(found.bytes, cells));
-      const encoder = used(() => core.encoder(downloaded, learned));
+      const encoder = (on: Backend) => used(() => core.encoder(downloaded, learned, on !== "webgpu"));
       await this.#alone(async () => {
         const networks = await this.#networks(usable, encoder, head, opened);
         await this.#loaded?.networks.release();
@@ -92,12 +92,14 @@ class Answerer {
   }
 
   /** The networks on the first of the backends that can compute them. */
-  async #networks(usable: Backend[], encoder: Uint8Array, head: Uint8Array, opened: Opened): Promise<Networks> {
+  async #networks(usable: Backend[], encoder: (on: Backend) => Uint8Array, head: Uint8Array, opened: Opened): Promise<Networks> {
     for (;;) {
+      const [backend] = usable;
+      const isChoosy = usable.length > 1;
       try {
-        return await Networks.load(usable[0]!, encoder, head, opened);
+        return await Networks.load(backend!, encoder(backend!), head, opened, isChoosy);
       } catch (error) {
-        if (usable.length === 1) throw error;
+        if (!isChoosy) throw error;
         usable.shift();
       }
     }

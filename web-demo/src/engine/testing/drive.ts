@@ -1,18 +1,18 @@
 // What tests ask of the engine on the harness's page.
 import type { Page } from "playwright-core";
 import type { createEngine } from "..";
-import type { Answer, Engine } from "../types";
+import type { Answer, BundleName, Engine } from "../types";
 
 declare const globalThis: { createEngine: typeof createEngine; engine: Engine };
 
 export const PHOTO = "/fixtures/rounds/rome-colosseum/view_000.jpg";
 
-/** Loads the pocket bundle with one thread; `kind: message` of the error, or `null`. */
-export async function load(page: Page): Promise<string | null> {
-  return page.evaluate(async () => {
+/** Loads a bundle with one thread; `kind: message` of the error, or `null`. */
+export async function load(page: Page, bundle: BundleName = "pocket"): Promise<string | null> {
+  return page.evaluate(async (bundle) => {
     globalThis.engine ??= globalThis.createEngine({ backend: "wasm" });
-    return globalThis.engine.load("pocket", () => undefined).then(() => null, (error) => `${error.kind}: ${error.message}`);
-  });
+    return globalThis.engine.load(bundle, () => undefined).then(() => null, (error) => `${error.kind}: ${error.message}`);
+  }, bundle);
 }
 
 /** The answer for views, each an address or a file's bytes; `kind: message` of the error. */

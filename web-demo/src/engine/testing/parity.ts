@@ -1,7 +1,11 @@
 // The page's answers beside `landfall locate`'s: model/tests/golden/locate.jsonl, which a test of the agent keeps
 // (`agent/tests/e2e/cli.rs`).
 import { readFileSync } from "node:fs";
-import type { Answer, Point } from "../types";
+import type { Page } from "playwright-core";
+import { expect } from "vitest";
+import type { Answer, BundleName, Engine, Point } from "../types";
+
+declare const globalThis: { engine: Engine };
 
 /** A line of `landfall locate --json`. */
 export interface Located extends Point {
@@ -14,14 +18,39 @@ export interface Located extends Point {
   bundle: string;
 }
 
-/** What `landfall locate` says of every fixture picture. */
-export function golden(): Located[] {
+/** What `landfall locate` says of every fixture picture with a bundle. */
+export function golden(name: BundleName): Located[] {
   const file = new URL("../../../../model/tests/golden/locate.jsonl", import.meta.url);
-  return readFileSync(file, "utf8").trim().split("\n").map((line) => JSON.parse(line));
+  const lines = readFileSync(file, "utf8").trim().split("\n").map((line): Located => JSON.parse(line));
+  return lines.filter(({ bundle }) => bundle.startsWith(`${name}@`));
+}
+
+/** Has the page's engine locate the pictures, and holds what it says against what the agent said of them; prints both. */
+export async function agree(page: Page, located: Located[]): Promise<void> {
+  const answers = await page.evaluate(async (images) => {
+    const answers = [];
+    for (const image of images) answers.push(await globalThis.engine.locate([await (await fetch(image)).blob()]));
+    return answers;
+  }, located.map(({ image }) => `/${image}`));
+
+  const rows = located.map((agent, i) => compare(agent, answers[i]!));
+  console.log(`${located[0]?.bundle}\n${table(rows)}`);
+  for (const row of rows) {
+    expect(row.pageTop, row.image).toBe(row.agentTop);
+    expect(row.apartKm, row.image).toBeLessThan(1);
+    expect(row.apartLog, row.image).toBeLessThan(1e-2);
+  }
+  for (const [i, { image, bundle, place, country, radius_km }] of located.entries()) {
+    expect(answers[i], image).toMatchObject({ bundle, place, country });
+    // Where the last cell within falls out, the next one is some kilometres farther.
+    for (const share of ["p50", "p90"] as const) {
+      expect(answers[i]!.radiusKm[share] / radius_km[share], `${image} ${share}`).toBeCloseTo(1, 1);
+    }
+  }
 }
 
 /** One picture, page against agent: likeliest cells, the pins' distance, the largest difference of a log-probability. */
-export function compare(agent: Located, page: Answer) {
+function compare(agent: Located, page: Answer) {
   const apart = agent.top.map(({ cell, p }) => {
     const same = page.cells.find(({ token }) => token === cell);
     return same ? Math.abs(Math.log(same.p / p)) : Infinity;
@@ -43,7 +72,7 @@ function distanceKm(a: Point, b: Point): number {
   return 2 * 6371 * Math.asin(Math.sqrt(h));
 }
 
-export function table(rows: ReturnType<typeof compare>[]): string {
+function table(rows: ReturnType<typeof compare>[]): string {
   const width = Math.max(...rows.map(({ image }) => image.length));
   const line = (...[image, agent, page, km, log, ms]: string[]) =>
     `${image?.padEnd(width)}  ${agent?.padEnd(9)} ${page?.padEnd(9)} ${km?.padStart(9)} ${log?.padStart(10)} ${ms?.padStart(6)}`;

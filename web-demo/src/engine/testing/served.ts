@@ -9,6 +9,7 @@ import { build } from "vite";
 import { inject } from "vitest";
 import { bundles } from "../../../build/bundles.ts";
 import config from "../../../vite.config.ts";
+import type { BundleName } from "../types";
 
 const ROOT = resolve(import.meta.dirname, "../../..");
 const REPOSITORY = resolve(ROOT, "..");
@@ -47,13 +48,13 @@ export class Served {
     server.on("request", (request, response) => this.#answer(request, response));
   }
 
-  /** Builds the harness as `npm run build` builds the page, and serves it with the fixtures. */
-  static async start(): Promise<Served> {
+  /** Builds the harness as `npm run build` builds the page, and serves it with the fixtures and these bundles. */
+  static async start(names: BundleName[] = ["pocket"]): Promise<Served> {
     const folder = mkdtempSync(join(tmpdir(), "landfall-engine-"));
     const input = join(ROOT, "src/engine/testing/harness.html");
     const { base = "./", resolve: resolving = {}, worker = {} } = config;
     await build({
-      ...{ base, resolve: resolving, worker, root: ROOT, configFile: false, logLevel: "error", plugins: [bundles()] },
+      ...{ base, resolve: resolving, worker, root: ROOT, configFile: false, logLevel: "error", plugins: [bundles(names)] },
       build: { target: "es2022", outDir: folder, emptyOutDir: true, rolldownOptions: { input } },
     });
     const server = createServer();
@@ -61,12 +62,16 @@ export class Served {
     return new Served(folder, server, await chromium.connect(inject("browser")));
   }
 
+  /** The address of the page with the engine. */
+  get harness(): string {
+    return `${this.origin}/src/engine/testing/harness.html`;
+  }
+
   /** A page with the engine, in a profile of its own or as another tab of the one that is given. */
   async open(context?: BrowserContext, isSecure = true): Promise<{ page: Page; context: BrowserContext }> {
     const profile = context ?? (await this.#browser.newContext());
     const page = await profile.newPage();
-    const origin = isSecure ? this.origin : this.origin.replace("127.0.0.1", INSECURE);
-    await page.goto(`${origin}/src/engine/testing/harness.html`);
+    await page.goto(isSecure ? this.harness : this.harness.replace("127.0.0.1", INSECURE));
     return { page, context: profile };
   }
 
