@@ -79,7 +79,7 @@ mod tests {
         let posterior = area.narrow(Posterior::fuse(&bundle.cells, &[logits], 1.0).unwrap());
         let total: f64 = posterior.probabilities().iter().sum();
         assert!((total - 1.0).abs() < 1e-9, "{total}");
-        countries::at_or_near(pin::best(&posterior, MapScale::WORLD).at, 50_000.0).map(|country| country.iso2)
+        countries::of(pin::best(&posterior, MapScale::WORLD).at).map(|country| country.iso2)
     }
 
     #[test]

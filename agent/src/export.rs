@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::failure::wrong;
 use crate::locate::Located;
 use crate::record::Round;
-use crate::replay::round_files;
+use crate::replay::rounds_below;
 
 /// Formats that other programs read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -111,12 +111,8 @@ impl Table {
     /// When there is no round, or one is broken.
     pub fn of_rounds(dirs: &[PathBuf]) -> Result<Self> {
         let mut rows = Vec::new();
-        for dir in dirs {
-            for file in round_files(dir)? {
-                let folder = file.parent().unwrap_or(dir);
-                let name = folder.strip_prefix(dir).unwrap_or(folder).to_string_lossy().replace('\\', "/");
-                rows.extend(Row::of_round(if name.is_empty() { ".".to_owned() } else { name }, Round::read(&file)?));
-            }
+        for found in rounds_below(dirs)? {
+            rows.extend(Row::of_round(found.name(), Round::read(&found.file())?));
         }
         Ok(Self { columns: OF_ROUNDS, rows })
     }
@@ -170,6 +166,7 @@ pub(crate) mod tests {
         let mut round: Round =
             serde_json::from_str(include_str!("../../fixtures/rounds/aizkorri-meadow/round.json")).unwrap();
         round.place = Some("<b>near</b> \"Lyon\", France".to_owned());
+        (round.map.name, round.score) = ("=HYPERLINK()".to_owned(), Some(2269));
         (round.truth, round.guess) = (LatLng::new(10.0, -179.0).ok(), LatLng::new(10.0, 179.0).ok());
         let row = Row::of_round("=1+\u{1}<script>\"&'\n,".to_owned(), round).unwrap();
         Table { columns: OF_ROUNDS, rows: vec![row] }

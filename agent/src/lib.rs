@@ -14,6 +14,7 @@ pub mod locate;
 pub mod look;
 pub mod map;
 pub mod parallel;
+pub mod plain;
 pub mod probe;
 pub mod record;
 pub mod replay;

@@ -9,6 +9,7 @@ use landfall_model::{Classifier, preprocess};
 use serde::Serialize;
 
 use crate::decide::{self, Question, TopCell, believe};
+use crate::plain::plain;
 use crate::terminal::{self, Spot};
 
 /// An answer as `--json` prints it.
@@ -73,8 +74,7 @@ impl std::fmt::Display for Located {
         write!(
             f,
             "{}: {} ({:.4}, {:.4}; half of the probability within {:.0} km, nine tenths within {:.0} km)",
-            // A name is no command to the terminal.
-            self.image.to_string_lossy().replace(char::is_control, "\u{fffd}"),
+            plain(&self.image.to_string_lossy()),
             self.place,
             self.lat,
             self.lng,

@@ -120,6 +120,11 @@ impl Map {
         points * (self.max_points / MAX_POINTS)
     }
 
+    /// What points here are worth on the usual scale, to 5000.
+    pub fn usual(&self, points: f64) -> f64 {
+        points * (MAX_POINTS / self.max_points)
+    }
+
     /// Points for an error of so many metres: a whole number.
     pub fn points(&self, distance_m: f64) -> u32 {
         self.worth(self.scale_m.exact_points(distance_m)).round() as u32
@@ -180,6 +185,16 @@ impl Round {
             return Err(wrong(why));
         }
         Ok(round)
+    }
+
+    /// The recorded logits, beside the record in `folder`: a row a view; `None` when those of a view are not there.
+    ///
+    /// # Errors
+    /// When a file cannot be read or is cut off.
+    pub fn logits(&self, folder: &Path) -> Result<Option<Vec<Vec<f32>>>> {
+        let files = self.views.iter().map(|view| beside(folder, view.logits.as_deref()?)).collect::<Option<Vec<_>>>();
+        let files = files.filter(|files| !files.is_empty() && files.iter().all(|file| file.is_file()));
+        files.map(|files| files.iter().map(|file| read_logits(file)).collect()).transpose()
     }
 
     /// Where the pin is: as it was placed, else where it was wanted.
@@ -265,6 +280,13 @@ impl Recorder {
     }
 }
 
+/// A file that a record names, beside it: a record from elsewhere must not reach out of its folder.
+pub fn beside(folder: &Path, name: &str) -> Option<PathBuf> {
+    let mut parts = Path::new(name).components();
+    let is_name = matches!((parts.next(), parts.next()), (Some(std::path::Component::Normal(_)), None));
+    is_name.then(|| folder.join(name))
+}
+
 /// File name of a view's picture, by its heading in whole degrees.
 pub fn view_file(heading: f64) -> String {
     format!("view_{:03}.jpg", heading.round().rem_euclid(360.0) as u32)
@@ -327,6 +349,15 @@ mod tests {
         );
         fs::write(&file, [1, 2, 3]).unwrap();
         assert!(read_logits(&file).unwrap_err().to_string().contains("cut off"));
+    }
+
+    #[test]
+    fn a_record_does_not_reach_out_of_its_folder() {
+        let dir = Path::new("round_1");
+        assert_eq!(beside(dir, "view_000.jpg"), Some(dir.join("view_000.jpg")));
+        for name in ["../x.jpg", "/etc/passwd", "a/b.jpg", "", "..", "."] {
+            assert_eq!(beside(dir, name), None, "{name}");
+        }
     }
 
     #[test]

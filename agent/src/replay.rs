@@ -1,6 +1,6 @@
 //! Replay: saved rounds answered again, without a browser, and held against what they must score.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::decide::{Question, decide};
 use crate::failure::{no, wrong};
-use crate::record::{self, Round};
+use crate::record::{self, Round, View, beside};
 use crate::stats::pairs::Paired;
 
 /// What the answer is computed from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum From {
-    /// The pictures: the whole path. Repeats to the last bit on one kind of processor.
+    /// The pictures: the whole path. Repeats to the last bit on one kind of processor, to a few points on any.
     Pictures,
     /// The recorded logits: fusing and deciding alone. Repeats to the last bit anywhere.
     Logits,
@@ -25,8 +25,8 @@ pub enum From {
 /// The contents of `expected.json`: for each bundle what the rounds must score.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Expected {
-    /// How many points a round may differ, since int8 kernels differ between processor families; the sum may differ
-    /// by as much for each round.
+    /// How many points a round may differ, since processors add floats in another order; the sum may differ by as much
+    /// for each round.
     pub tolerance_points: u32,
     /// By bundle, `name@version`, then by the round's folder.
     pub bundles: BTreeMap<String, BTreeMap<String, Guess>>,
@@ -81,18 +81,17 @@ pub struct Replayed {
 /// # Errors
 /// When there is no round, or one is broken.
 pub fn replay(dir: &Path, bundle: Bundle, from: From) -> Result<Replay> {
-    let files = round_files(dir)?;
+    let found = rounds_below(std::slice::from_ref(&dir.to_owned()))?;
     let id = bundle.manifest.id();
     let classifier = match from {
         From::Pictures => Some(Classifier::load(bundle.clone())?),
         From::Logits => None,
     };
-    let progress = ProgressBar::new(files.len() as u64);
+    let progress = ProgressBar::new(found.len() as u64);
     let mut rounds = Vec::new();
-    for file in &files {
-        let folder = file.parent().unwrap_or(dir);
-        let name = folder.strip_prefix(dir).unwrap_or(folder).to_string_lossy().replace('\\', "/");
-        rounds.push(again(folder, name, &bundle, classifier.as_ref()).with_context(|| format!("{}", file.display()))?);
+    for found in &found {
+        let answered = again(found, &bundle, classifier.as_ref());
+        rounds.push(answered.with_context(|| format!("{}", found.file().display()))?);
         progress.inc(1);
     }
     progress.finish_and_clear();
@@ -100,23 +99,21 @@ pub fn replay(dir: &Path, bundle: Bundle, from: From) -> Result<Replay> {
     Ok(Replay { bundle: id, rounds, score, expected: None, outside: Vec::new(), against: None })
 }
 
-fn again(folder: &Path, dir: String, bundle: &Bundle, classifier: Option<&Classifier>) -> Result<Replayed> {
-    let mut round = Round::read(&folder.join("round.json"))?;
+fn again(found: &Found, bundle: &Bundle, classifier: Option<&Classifier>) -> Result<Replayed> {
+    let mut round = Round::read(&found.file())?;
     if round.views.is_empty() {
         return Err(wrong("the round has no views; play it first to record what is to be seen"));
     }
     let same_bundle = round.bundle.as_deref() == Some(bundle.manifest.id().as_str());
-    let recorded: Option<Vec<Vec<f32>>> =
-        match round.views.iter().map(|view| view.logits.as_ref()).collect::<Option<Vec<_>>>() {
-            Some(files) if same_bundle => {
-                Some(files.iter().map(|file| record::read_logits(&folder.join(file))).collect::<Result<_>>()?)
-            }
-            _ => None,
-        };
+    let recorded = if same_bundle { round.logits(&found.folder)? } else { None };
     let logits = match classifier {
         Some(classifier) => {
-            let pictures = round.views.iter().map(|view| preprocess::open(&folder.join(&view.file)));
-            classifier.logits(&pictures.collect::<Result<Vec<_>, _>>()?)?
+            let open = |view: &View| {
+                let file = beside(&found.folder, &view.file);
+                let file = file.with_context(|| wrong(format!("`{}` is no file beside the record", view.file)))?;
+                Ok(preprocess::open(&file)?)
+            };
+            classifier.logits(&round.views.iter().map(open).collect::<Result<Vec<_>>>()?)?
         }
         None => recorded.clone().ok_or_else(|| {
             wrong(format!("no logits of {} are recorded; replay --from pictures", bundle.manifest.id()))
@@ -135,7 +132,7 @@ fn again(folder: &Path, dir: String, bundle: &Bundle, classifier: Option<&Classi
     // What the page said, and where its pin was, belongs to another answer.
     (round.page_score, round.pin, round.seconds) = (None, None, None);
     round.measure(answer.pin.at, None);
-    Ok(Replayed { dir, round, repeats, logits })
+    Ok(Replayed { dir: found.name(), round, repeats, logits })
 }
 
 impl Replay {
@@ -227,8 +224,49 @@ impl Expected {
     }
 }
 
-/// Every `round.json` under a folder, in the order of their paths.
-pub(crate) fn round_files(dir: &Path) -> Result<Vec<PathBuf>> {
+/// A recorded round that was found.
+pub(crate) struct Found {
+    /// The folder that was asked for.
+    pub(crate) asked: PathBuf,
+    /// The folder with `round.json`.
+    pub(crate) folder: PathBuf,
+}
+
+impl Found {
+    /// The record.
+    pub(crate) fn file(&self) -> PathBuf {
+        self.folder.join("round.json")
+    }
+
+    /// The round's folder below the one that was asked for; `.` where it is that.
+    pub(crate) fn name(&self) -> String {
+        let below = self.folder.strip_prefix(&self.asked).unwrap_or(&self.folder);
+        let name = below.to_string_lossy().replace('\\', "/");
+        if name.is_empty() { ".".to_owned() } else { name }
+    }
+
+    /// The folder of the game that the round is of.
+    pub(crate) fn game(&self) -> Option<&Path> {
+        self.folder.parent().filter(|above| above.join("game.json").is_file())
+    }
+}
+
+/// Every round in these folders or below, in the order of their paths, each once.
+///
+/// # Errors
+/// When a folder cannot be read or holds no round.
+pub(crate) fn rounds_below(dirs: &[PathBuf]) -> Result<Vec<Found>> {
+    let mut rounds = Vec::new();
+    let mut seen = HashSet::new();
+    for asked in dirs {
+        let folders = round_folders(asked)?.into_iter();
+        let new = folders.filter(|folder| seen.insert(std::path::absolute(folder).unwrap_or_else(|_| folder.clone())));
+        rounds.extend(new.map(|folder| Found { asked: asked.clone(), folder }));
+    }
+    Ok(rounds)
+}
+
+fn round_folders(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut folders = vec![dir.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -239,7 +277,7 @@ pub(crate) fn round_files(dir: &Path) -> Result<Vec<PathBuf>> {
             if path.is_dir() {
                 folders.push(path);
             } else if path.file_name().is_some_and(|name| name == "round.json") {
-                found.push(path);
+                found.push(folder.clone());
             }
         }
     }

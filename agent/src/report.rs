@@ -3,13 +3,13 @@
 //! The page stands alone: pictures are embedded, maps are drawn, there is no script and nothing to fetch. It shows no
 //! addresses and no paths, and reads of a record only what lies in the record's folder.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result};
 use indicatif::ProgressBar;
 use landfall_model::{Bundle, Classifier, preprocess};
+use rayon::prelude::*;
 
 use crate::failure::wrong;
 use crate::record;
@@ -113,15 +113,27 @@ impl Report {
     pub fn html(&self) -> Result<String> {
         let views: usize = self.parts.iter().flat_map(|part| &part.rounds).map(|told| told.round.views.len()).sum();
         let allowance = picture::allowance(views + self.rounds());
-        let all: Vec<&Told> = self.parts.iter().flat_map(|part| &part.rounds).collect();
-        let mut shown = each(&all, |i, told| {
-            let looked = self.looked.get(i).map(Vec::as_slice).unwrap_or_default();
-            Ok(Shown { looked, ..show(i + 1, told, &self.shelf, allowance)? })
-        })?
-        .into_iter();
+        let numbered: Vec<(usize, &Told)> = self.numbered();
+        let shown: Vec<Result<Shown<'_>>> = numbered
+            .par_iter()
+            .enumerate()
+            .map(|(i, (number, told))| {
+                let looked = self.looked.get(i).map(Vec::as_slice).unwrap_or_default();
+                Ok(Shown { looked, ..show(*number, told, &self.shelf, allowance)? })
+            })
+            .collect();
+        let mut shown = shown.into_iter().collect::<Result<Vec<_>>>()?.into_iter();
         let parts: Vec<(&Part, Vec<Shown<'_>>)> =
             self.parts.iter().map(|part| (part, shown.by_ref().take(part.rounds.len()).collect())).collect();
         Ok(page::page(&parts))
+    }
+
+    /// The rounds with their numbers on the page: those that they have in their game, of several games through all of them.
+    fn numbered(&self) -> Vec<(usize, &Told)> {
+        let all = self.parts.iter().flat_map(|part| &part.rounds);
+        let own: Vec<usize> = all.clone().filter_map(|told| usize::try_from(told.round.n?).ok()).collect();
+        let is_one_game = own.len() == all.clone().count() && own.iter().collect::<HashSet<_>>().len() == own.len();
+        all.enumerate().map(|(i, told)| (if is_one_game { own[i] } else { i + 1 }, told)).collect()
     }
 
     /// Writes the page; its size in bytes.
@@ -140,7 +152,7 @@ fn show<'a>(number: usize, told: &'a Told, shelf: &Shelf, allowance: usize) -> R
     let (mut views, mut thumbnail) = (Vec::new(), None);
     for (i, view) in told.round.views.iter().enumerate() {
         // What is gone is left out; what is there and damaged is said.
-        let file = source::beside(&told.dir, &view.file).filter(|file| file.is_file());
+        let file = record::beside(&told.dir, &view.file).filter(|file| file.is_file());
         let picture = file.map(|file| preprocess::open(&file)).transpose()?;
         if i == 0 {
             thumbnail =
@@ -154,27 +166,6 @@ fn show<'a>(number: usize, told: &'a Told, shelf: &Shelf, allowance: usize) -> R
 
 /// Most bytes of a small picture.
 const THUMBNAIL: usize = 24_000;
-
-/// Works on some things with all processors; the results in their order.
-fn each<T: Sync, R: Send>(things: &[T], work: impl Fn(usize, &T) -> Result<R> + Sync) -> Result<Vec<R>> {
-    let workers = std::thread::available_parallelism().map_or(1, usize::from).min(things.len());
-    let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::with_capacity(things.len())));
-    std::thread::scope(|scope| {
-        for _ in 0..workers {
-            scope.spawn(|| {
-                while let Some((i, thing)) =
-                    Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|i| Some((i, things.get(i)?)))
-                {
-                    let result = work(i, thing);
-                    done.lock().unwrap_or_else(|e| e.into_inner()).push((i, result));
-                }
-            });
-        }
-    });
-    let mut done = done.into_inner().unwrap_or_else(|e| e.into_inner());
-    done.sort_by_key(|(i, _)| *i);
-    done.into_iter().map(|(_, result)| result).collect()
-}
 
 #[cfg(test)]
 mod tests;

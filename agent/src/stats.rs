@@ -9,12 +9,13 @@ pub mod pairs;
 mod rounds;
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Result;
+use landfall_model::LatLng;
 use serde::Serialize;
 
-use crate::replay::round_files;
+use crate::replay::rounds_below;
 use bootstrap::{Groups, Interval};
 use calibration::Calibration;
 use rounds::Round;
@@ -127,20 +128,12 @@ pub struct Named {
 /// # Errors
 /// When a folder cannot be read or holds no round. A record that is broken is named in the result and left out.
 pub fn stats(dirs: &[PathBuf]) -> Result<Stats> {
-    let mut files: Vec<(&Path, PathBuf)> = Vec::new();
-    for dir in dirs {
-        files.extend(round_files(dir)?.into_iter().map(|file| (dir.as_path(), file)));
-    }
-    let mut seen = HashSet::new();
-    files.retain(|(_, file)| seen.insert(file.clone()));
-    let games = files.iter().filter_map(|(_, file)| file.parent()?.parent()).collect::<HashSet<_>>();
-    let games = games.into_iter().filter(|game| game.join("game.json").is_file()).count();
-    let (rounds, broken) = rounds::read(&files);
-    Ok(Stats { games, broken, ..Stats::of(&rounds) })
+    let (rounds, broken) = rounds::read(&rounds_below(dirs)?);
+    Ok(Stats { broken, ..Stats::of(&rounds) })
 }
 
 impl Stats {
-    /// The statistics of these rounds; games are not known here.
+    /// The statistics of these rounds.
     fn of(all: &[Round]) -> Self {
         let rounds: Vec<&Round> = all.iter().filter(|round| round.points.is_some()).collect();
         let points: Vec<f64> = rounds.iter().filter_map(|round| round.points).collect();
@@ -184,7 +177,7 @@ impl Stats {
         distances.sort_by(f64::total_cmp);
         Self {
             rounds: rounds.len(),
-            games: 0,
+            games: rounds.iter().filter_map(|round| round.game.as_ref()).collect::<HashSet<_>>().len(),
             places: groups.count(),
             without_points: all.len() - rounds.len(),
             points: groups.mean(&points, &every),
@@ -200,6 +193,12 @@ impl Stats {
             broken: Vec::new(),
         }
     }
+}
+
+/// Places with equal keys are one: to a ten-thousandth of a degree.
+fn place_key(at: LatLng) -> (i64, i64) {
+    let whole = |degrees: f64| (degrees * 1e4).round() as i64;
+    (whole(at.lat), whole(at.lng))
 }
 
 /// The rounds by a key, those without one left out.

@@ -63,7 +63,7 @@ impl Mind {
     /// # Errors
     /// As [`believe`].
     pub fn wants_more(&self, logits: &[Vec<f32>], taken: usize) -> Result<bool> {
-        let promised = self.answer(logits)?.pin.expected_score / self.map.worth(1.0);
+        let promised = self.map.usual(self.answer(logits)?.pin.expected_score);
         Ok(self.map.worth(gain_of_another(taken, promised)) >= self.min_gain)
     }
 }

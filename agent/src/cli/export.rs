@@ -7,7 +7,7 @@ use clap::Args;
 use landfall_agent::export::{Format, Table};
 use landfall_agent::record;
 
-use super::run::print_line;
+use super::run::print_text;
 
 #[derive(Args)]
 #[command(
@@ -38,6 +38,6 @@ pub(super) fn export(args: &Export) -> Result<()> {
             eprintln!("Written: {}", file.display());
             Ok(())
         }
-        None => print_line(text.trim_end()),
+        None => print_text(text.trim_end()),
     }
 }

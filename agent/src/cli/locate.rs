@@ -9,15 +9,16 @@ use indicatif::ProgressBar;
 use landfall_agent::export::exif::{Copied, Guess, copy_with_guess};
 use landfall_agent::export::page::{Photo, Small, page};
 use landfall_agent::export::{Format, Table};
-use landfall_agent::failure::{exit_code, no, wrong};
+use landfall_agent::failure::{exit_code, no, sentence, wrong};
 use landfall_agent::locate::{self, Located};
+use landfall_agent::plain::plain;
 use landfall_agent::record;
 use landfall_agent::terminal::{Mark, Spot};
 use landfall_model::{LatLng, photos, preprocess};
 
 use super::Model;
 use super::drawing::Drawing;
-use super::run::print_line;
+use super::run::{print_line, print_text};
 
 #[derive(Args)]
 #[command(
@@ -86,7 +87,7 @@ pub(super) fn locate(args: &Locate) -> Result<()> {
         match locate::locate(&classifier, &files) {
             Ok(mut located) => {
                 if args.json {
-                    print_line(serde_json::to_string(&located)?)?;
+                    print_text(&serde_json::to_string(&located)?)?;
                 } else if args.format.is_none() {
                     print_line(&located)?;
                 }
@@ -104,7 +105,7 @@ pub(super) fn locate(args: &Locate) -> Result<()> {
             Err(error) if exit_code(&error) == 3 => return Err(error), // no picture's fault
             Err(error) => {
                 broken += 1;
-                eprintln!("landfall: {error:#}");
+                eprintln!("landfall: {}", sentence(&error));
             }
         }
         progress.inc(1);
@@ -115,7 +116,7 @@ pub(super) fn locate(args: &Locate) -> Result<()> {
         pencil.map(&heat, &marks)?;
     }
     if let Some(format) = args.format {
-        print_line(table(&answers).write(format)?.trim_end())?;
+        print_text(table(&answers).write(format)?.trim_end())?;
     }
     if let (Some(file), Some(out), false) = (&args.out, out, answers.is_empty()) {
         let left_out = places.len() - answers.len();
@@ -197,11 +198,12 @@ fn copy(pictures: &[Picture], folder: &Path, located: &Located) -> usize {
         match copy_with_guess(file, &folder.join(name), &guess) {
             Ok(Copied::Written) => {}
             Ok(Copied::KnowsItsPlace) => {
-                eprintln!("{}: says itself where it was taken, and is not copied", file.display());
+                let file = plain(&file.to_string_lossy());
+                eprintln!("{file}: says itself where it was taken, and is not copied");
             }
             Err(error) => {
                 uncopied += 1;
-                eprintln!("landfall: {error:#}");
+                eprintln!("landfall: {}", sentence(&error));
             }
         }
     }

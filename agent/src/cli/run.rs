@@ -13,6 +13,7 @@ use landfall_agent::arena::{Arena, ArenaOptions, RoundSource};
 use landfall_agent::browser::{self, BrowserOptions};
 use landfall_agent::failure::{no, surroundings, wrong};
 use landfall_agent::game::{self, Game, News, PlayOptions, Sender};
+use landfall_agent::plain::plain;
 use landfall_agent::record::{self, Round};
 use landfall_agent::replay::{self, Expected};
 use landfall_agent::report::Report;
@@ -48,7 +49,7 @@ pub(crate) async fn run() -> Result<()> {
         Command::Serve(args) => serve(args).await,
         #[cfg(feature = "screen")]
         Command::Watch(args) => tokio::task::spawn_blocking(move || super::watch::watch(&args)).await?,
-        Command::Doctor(args) if args.schema => print_line(site::schema()?.trim_end()),
+        Command::Doctor(args) if args.schema => print_text(site::schema()?.trim_end()),
         Command::Doctor(args) if args.url.is_some() || args.site.is_some() || args.base_url.is_some() => {
             doctor_of_site(*args).await
         }
@@ -390,12 +391,17 @@ impl Model {
 }
 
 pub(super) fn print_json(value: &impl serde::Serialize) -> Result<()> {
-    print_line(serde_json::to_string_pretty(value)?)
+    print_text(&serde_json::to_string_pretty(value)?)
 }
 
-/// A line on standard output. Nobody listening any more, as behind `| head`, is no error.
+/// A line for people on standard output, as [`print_text`].
 pub(super) fn print_line(line: impl std::fmt::Display) -> Result<()> {
-    match writeln!(std::io::stdout().lock(), "{line}") {
+    print_text(&plain(&line.to_string()))
+}
+
+/// A text as it is on standard output. Nobody listening any more, as behind `| head`, is no error.
+pub(super) fn print_text(text: &str) -> Result<()> {
+    match writeln!(std::io::stdout().lock(), "{text}") {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(surroundings(format!("cannot print: {error}")))
         }

@@ -9,7 +9,7 @@ use qrcode::QrCode;
 use qrcode::render::unicode::Dense1x2;
 
 use super::Serve;
-use super::run::{print_json, print_line};
+use super::run::{print_json, print_line, print_text};
 
 pub(super) async fn serve(args: Serve) -> Result<()> {
     let usual = if args.http { (Ipv4Addr::LOCALHOST, 8080) } else { (Ipv4Addr::UNSPECIFIED, 8443) };
@@ -32,7 +32,7 @@ fn show(about: &About) -> Result<()> {
     {
         // In colours of its own: whatever the terminal's are, phones want dark on light.
         for line in code.render::<Dense1x2>().build().lines() {
-            print_line(format!("\x1b[30;107m{line}\x1b[0m"))?;
+            print_text(&format!("\x1b[30;107m{line}\x1b[0m"))?;
         }
     }
     eprintln!("Serving {}; Ctrl-C ends it.", about.bundles.join(" and "));

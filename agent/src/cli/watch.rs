@@ -8,7 +8,7 @@ use landfall_agent::watch::{self, Source};
 use landfall_model::LatLng;
 
 use super::Watch;
-use super::run::print_line;
+use super::run::{print_line, print_text};
 
 pub(super) fn watch(args: &Watch) -> Result<()> {
     // What cannot be seen is said before the model is loaded.
@@ -25,7 +25,7 @@ pub(super) fn watch(args: &Watch) -> Result<()> {
         if args.json {
             let mut line = serde_json::to_value(located)?;
             line["time"] = now.to_rfc3339().into();
-            return print_line(line);
+            return print_text(&line.to_string());
         }
         print_line(format!("{}  {located}", now.format("%H:%M:%S")))?;
         pencil.picture(picture)?;

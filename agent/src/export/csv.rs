@@ -14,6 +14,7 @@ pub(super) fn write(table: &Table) -> Result<String> {
     for row in &table.rows {
         let text = |value: &Value| match value {
             Value::Null => String::new(),
+            Value::String(text) if is_formula(text) => format!("'{text}"),
             Value::String(text) => text.clone(),
             other => other.to_string(),
         };
@@ -24,8 +25,13 @@ pub(super) fn write(table: &Table) -> Result<String> {
 }
 
 /// A path that a spreadsheet would take for a formula, as the same path that it does not.
-fn inert(name: &str) -> String {
-    if name.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("./{name}") } else { name.to_owned() }
+fn inert(path: &str) -> String {
+    if is_formula(path) { format!("./{path}") } else { path.to_owned() }
+}
+
+/// Whether a spreadsheet would take a text for a formula (OWASP, "CSV Injection").
+fn is_formula(text: &str) -> bool {
+    text.starts_with(['=', '+', '-', '@', '\t', '\r'])
 }
 
 #[cfg(test)]
@@ -42,6 +48,6 @@ mod tests {
         assert_eq!(rows.len(), 1);
         assert_eq!(value("name"), "./=1+\u{1}<script>\"&'\n,");
         assert_eq!((value("lng"), value("truth_lng"), value("page_score")), ("179", "-179.0", ""));
-        assert_eq!(value("place"), "<b>near</b> \"Lyon\", France");
+        assert_eq!((value("place"), value("map")), ("<b>near</b> \"Lyon\", France", "'=HYPERLINK()"));
     }
 }

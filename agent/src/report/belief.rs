@@ -97,7 +97,7 @@ impl Belief {
             Candidate { places: Some(cell.count), promised: Some(promised), ..candidate }
         };
         let steps = steps(round, logits, bundle);
-        let promised = round.expected_score.map(|points| points / round.map.worth(1.0));
+        let promised = round.expected_score.map(|points| round.map.usual(points));
         Some(Self {
             shades: posterior.region(0.9).into_iter().enumerate().map(shade).collect(),
             is_whole: true,
@@ -119,7 +119,7 @@ impl Belief {
         for cell in &round.top {
             shades.push(Shade { token: cell.cell.clone(), p: cell.p, is_in_half: held < 0.5 });
             held += cell.p;
-            let name = countries::at_or_near(cell.at, 50_000.0).map_or("at sea", |country| country.name);
+            let name = countries::of(cell.at).map_or("at sea", |country| country.name);
             match countries.iter_mut().find(|(known, _)| known == name) {
                 Some((_, p)) => *p += cell.p,
                 None => countries.push((name.to_owned(), cell.p)),

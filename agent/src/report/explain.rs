@@ -13,9 +13,10 @@ use landfall_model::cells::arc_m;
 use landfall_model::{Bundle, Classifier, LatLng, preprocess};
 
 use super::picture;
-use super::source::{Told, beside};
+use super::source::Told;
 use crate::decide::{Question, believe};
 use crate::failure::wrong;
+use crate::record::beside;
 
 /// Parts of a view along its shorter side.
 const GRID: u32 = 7;

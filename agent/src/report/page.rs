@@ -7,6 +7,7 @@ use super::explain::Looked;
 use super::picture::Embedded;
 use super::source::{Part, Told};
 use super::{map, round, summary, words};
+use crate::plain::is_printable;
 
 /// No script, no request, whatever a record says: the browser keeps to it too.
 const POLICY: &str =
@@ -18,7 +19,7 @@ const SHORT: usize = 24;
 
 /// A round with everything that the page shows of it.
 pub(super) struct Shown<'a> {
-    /// Number on the page, from 1.
+    /// Number on the page.
     pub(super) number: usize,
     pub(super) told: &'a Told,
     pub(super) belief: Belief,
@@ -64,7 +65,7 @@ pub(super) fn page(parts: &[(&Part, Vec<Shown<'_>>)]) -> String {
         }
     };
     let mut page = page.into_string();
-    page.retain(words::is_printable);
+    page.retain(is_printable);
     page
 }
 
@@ -85,7 +86,8 @@ fn how_to_read(are_explained: bool) -> Markup {
                 dd { "An outlined cell: the fewest that hold half of it." }
             }
             p {
-                "Points fall with the distance by the game’s own law, round(5000 · exp(−10 · distance / scale)). What a pin promises is "
+                "Points fall with the distance by the game’s own law, round(most · exp(−10 · distance / scale)), and most are usually 5,000. "
+                "What a pin promises is "
                 "the mean of its points over all cells, each as likely as Landfall believed it to be: the pin is where that is "
                 "highest."
             }

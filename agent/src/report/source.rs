@@ -10,8 +10,8 @@ use landfall_model::Bundle;
 use serde::Deserialize;
 
 use super::words;
-use crate::record::{self, Map, Round};
-use crate::replay::{Replay, round_files};
+use crate::record::{Map, Round};
+use crate::replay::{Replay, rounds_below};
 
 /// So many games before this one are compared with it, the latest ones.
 const EARLIER: usize = 60;
@@ -92,18 +92,14 @@ impl Kept {
 /// When a folder has no round, or one is broken.
 pub(super) fn read(dirs: &[PathBuf]) -> Result<Vec<Part>> {
     let mut parts: Vec<(PathBuf, Part)> = Vec::new();
-    for dir in dirs {
-        for file in round_files(dir)? {
-            let round = Round::read(&file)?;
-            let folder = file.parent().unwrap_or(dir);
-            let game = folder.parent().filter(|above| above.join("game.json").is_file());
-            let of = game.unwrap_or(dir);
-            let logits = logits(folder, &round)?;
-            let told = Told { dir: folder.to_owned(), round, logits };
-            match parts.iter_mut().find(|(known, _)| known == of) {
-                Some((_, part)) => part.rounds.push(told),
-                None => parts.push((of.to_owned(), Part { rounds: vec![told], ..part(of) })),
-            }
+    for found in rounds_below(dirs)? {
+        let round = Round::read(&found.file())?;
+        let logits = round.logits(&found.folder)?;
+        let of = found.game().unwrap_or(&found.asked).to_owned();
+        let told = Told { dir: found.folder, round, logits };
+        match parts.iter_mut().find(|(known, _)| *known == of) {
+            Some((_, part)) => part.rounds.push(told),
+            None => parts.push((of.clone(), Part { rounds: vec![told], ..part(&of) })),
         }
     }
     let mut parts: Vec<Part> = parts.into_iter().map(|(_, part)| part).collect();
@@ -163,20 +159,6 @@ fn earlier(dir: &Path, map: &Map) -> Vec<Earlier> {
     let mut games: Vec<Earlier> = names.iter().rev().filter_map(game).take(EARLIER).collect();
     games.reverse();
     games
-}
-
-/// The recorded logits, of all views or of none.
-fn logits(dir: &Path, round: &Round) -> Result<Option<Vec<Vec<f32>>>> {
-    let files = round.views.iter().map(|view| beside(dir, view.logits.as_deref()?)).collect::<Option<Vec<_>>>();
-    let files = files.filter(|files| !files.is_empty() && files.iter().all(|file| file.is_file()));
-    files.map(|files| files.iter().map(|file| record::read_logits(file)).collect()).transpose()
-}
-
-/// A file that a record names, beside it: a record from elsewhere must not reach out of its folder.
-pub(super) fn beside(dir: &Path, name: &str) -> Option<PathBuf> {
-    let mut parts = Path::new(name).components();
-    let is_name = matches!((parts.next(), parts.next()), (Some(std::path::Component::Normal(_)), None));
-    is_name.then(|| dir.join(name))
 }
 
 /// Bundles by what records call them, `name@version`; each is looked for once.
@@ -253,12 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_does_not_reach_out_of_its_folder() {
-        let dir = Path::new("round_1");
-        assert_eq!(beside(dir, "view_000.jpg"), Some(dir.join("view_000.jpg")));
-        for name in ["../x.jpg", "/etc/passwd", "a/b.jpg", "", "..", "."] {
-            assert_eq!(beside(dir, name), None, "{name}");
-        }
+    fn a_record_names_no_bundle_by_its_folder() {
         let text = r#"{"format":1,"map":{"name":"W","scale_m":1000},"views":[],"bundle":"../../elsewhere@1"}"#;
         let round: Round = serde_json::from_str(text).unwrap();
         let mut shelf = Shelf::default();

@@ -19,8 +19,6 @@ type Parts<'a, 'b> = [(&'a Part, Vec<Shown<'b>>)];
 
 /// A strip of pictures is shown for so few rounds.
 const STRIP: usize = 10;
-/// How far off a coast a place still is in a country, in metres.
-const OFFSHORE_M: f64 = 50_000.0;
 
 /// Names of the maps, of the bundles, and so on, each once.
 fn each<'a>(rounds: &'a [&Shown<'_>], of: impl Fn(&'a Round) -> Option<&'a str>) -> String {
@@ -93,7 +91,7 @@ fn tiles(rounds: &[&Shown<'_>]) -> Markup {
     let scores: Vec<f64> = rounds.iter().filter_map(|shown| shown.told.round.score).map(f64::from).collect();
     let mut distances: Vec<f64> = rounds.iter().filter_map(|shown| shown.told.round.distance_m).collect();
     distances.sort_by(f64::total_cmp);
-    let country = |at| countries::at_or_near(at, OFFSHORE_M).map(|country| country.iso2);
+    let country = |at| countries::of(at).map(|country| country.iso2);
     let pairs: Vec<_> =
         rounds.iter().filter_map(|shown| shown.told.round.placed().zip(shown.told.round.truth)).collect();
     let right = pairs.iter().filter(|(pin, truth)| country(*pin).is_some() && country(*pin) == country(*truth)).count();
@@ -193,7 +191,8 @@ pub(super) fn beside_others(parts: &Parts<'_, '_>, rounds: &[&Shown<'_>]) -> Mar
     let earlier = match parts {
         [(part, rounds)] if !part.earlier.is_empty() => {
             let scores: Vec<f64> = rounds.iter().filter_map(|shown| shown.told.round.score).map(f64::from).collect();
-            mean(&scores).map(|(mean, _)| (&part.earlier, mean))
+            let most = rounds.iter().map(|shown| shown.told.round.map.max_points).fold(0.0, f64::max);
+            mean(&scores).map(|(mean, _)| (&part.earlier, mean, most))
         }
         _ => None,
     };
@@ -202,19 +201,19 @@ pub(super) fn beside_others(parts: &Parts<'_, '_>, rounds: &[&Shown<'_>]) -> Mar
         @if earlier.is_some() || ladder.is_some() {
             section.others {
                 h2 { "Beside others" }
-                @if let Some((games, now)) = earlier { (series(games, now)) }
+                @if let Some((games, now, most)) = earlier { (series(games, now, most)) }
                 @if let Some(ladder) = ladder { (ladder) }
             }
         }
     }
 }
 
-/// Points a round of the games before, one dot each, and of this one.
-fn series(games: &[Earlier], now: f64) -> Markup {
+/// Points a round, of `most`, of the games before, one dot each, and of this one.
+fn series(games: &[Earlier], now: f64, most: f64) -> Markup {
     let (width, height, left) = (640.0, 150.0, 44.0);
     let n = games.len() + 1;
     let x = |i: usize| left + 12.0 + (width - left - 24.0) * (i as f64 + 0.5) / n as f64;
-    let y = |points: f64| 10.0 + (height - 20.0) * (1.0 - (points / 5000.0).clamp(0.0, 1.0));
+    let y = |points: f64| 10.0 + (height - 20.0) * (1.0 - (points / most).clamp(0.0, 1.0));
     let before = games.iter().map(|game| game.points_a_round).sum::<f64>() / games.len() as f64;
     let said = format!(
         "{} on this map before: {} points a round on average; this one {}.",
@@ -225,7 +224,7 @@ fn series(games: &[Earlier], now: f64) -> Markup {
     html! {
         figure.series {
             svg viewBox=(format!("0 0 {width} {height}")) role="img" aria-label=(said) {
-                @for points in [0.0, 2500.0, 5000.0] {
+                @for points in [0.0, most / 2.0, most] {
                     line.grid x1=(left) y1=(y(points)) x2=(width) y2=(y(points)) {}
                     text.tick x=(left - 6.0) y=(y(points) + 4.0) text-anchor="end" { (grouped(points)) }
                 }

@@ -52,7 +52,7 @@ fn the_page_stands_alone_and_escapes_what_it_shows() {
         }
     }
     assert!(!html.contains(&*dir.path().to_string_lossy()), "a path is on the page");
-    assert!(html.chars().all(words::is_printable));
+    assert!(html.chars().all(crate::plain::is_printable));
     assert!(html.contains("This picture is not in the record."));
     // Four views, and the first of them again.
     assert_eq!(html.matches("data:image/jpeg;base64,").count(), 5);
@@ -79,9 +79,14 @@ fn only_what_the_bundle_here_answered_is_explained() {
 }
 
 #[test]
-fn results_stand_in_the_order_of_the_things() {
-    let things: Vec<usize> = (0..50).collect();
-    assert_eq!(each(&things, |i, thing| Ok(i + thing)).unwrap(), (0..50).map(|i| 2 * i).collect::<Vec<_>>());
-    assert!(each(&things, |i, _| if i == 7 { anyhow::bail!("seven") } else { Ok(i) }).is_err());
-    assert!(each(&[] as &[usize], |i, _| Ok(i)).unwrap().is_empty());
+fn rounds_keep_the_numbers_of_their_game_where_these_tell_them_apart() {
+    let names = ["aizkorri-meadow", "rome-colosseum"];
+    let dir = copied(&names);
+    let numbers = |n: [u32; 2]| {
+        names.iter().zip(n).for_each(|(name, n)| edit(&dir.path().join(name), |round| round["n"] = n.into()));
+        let html = Report::read(&[dir.path().to_owned()]).unwrap().html().unwrap();
+        (1..9).filter(|n| html.contains(&format!("id=\"round-{n}\""))).collect::<Vec<_>>()
+    };
+    assert_eq!(numbers([3, 5]), [3, 5]);
+    assert_eq!(numbers([4, 4]), [1, 2]);
 }

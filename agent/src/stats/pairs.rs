@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 
 use anyhow::Result;
-use landfall_model::score::MAX_POINTS;
 use serde::Serialize;
 
 use super::bootstrap::{Groups, Interval};
+use super::place_key;
 use crate::failure::wrong;
 use crate::record::Round;
 use crate::replay::Replay;
@@ -55,8 +55,8 @@ pub fn paired(first: &Replay, second: &Replay) -> Result<Paired> {
         else {
             continue;
         };
-        gains.push((f64::from(score) - f64::from(against)) * (MAX_POINTS / replayed.round.map.max_points));
-        places.push((truth.lat.to_bits(), truth.lng.to_bits()));
+        gains.push(replayed.round.map.usual(f64::from(score) - f64::from(against)));
+        places.push(place_key(truth));
         rounds.push(Pair { dir: replayed.dir.clone(), score, against });
     }
     if rounds.is_empty() {

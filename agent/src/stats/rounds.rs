@@ -7,18 +7,18 @@ use landfall_model::score::MAX_POINTS;
 use landfall_model::{Bundle, LatLng, bundle, countries};
 use rayon::prelude::*;
 
-use super::Named;
+use super::{Named, place_key};
 use crate::decide::{Question, believe};
 use crate::failure::sentence;
 use crate::record::{self, Map};
-
-/// How far off a coast a place still counts to a country, in metres.
-const OFFSHORE_M: f64 = 50_000.0;
+use crate::replay::Found;
 
 /// One round.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Round {
     pub(super) folder: String,
+    /// The game that it is of.
+    pub(super) game: Option<PathBuf>,
     pub(super) bundle: Option<String>,
     pub(super) views: usize,
     /// On the scale to 5000, as all points here.
@@ -36,11 +36,9 @@ pub(super) struct Round {
 }
 
 impl Round {
-    /// Rounds with equal keys are at one place: to a ten-thousandth of a degree where it is known, else by number.
+    /// Rounds with equal keys are at one place, those whose place is not known each at its own.
     pub(super) fn place_key(&self, number: usize) -> (i64, i64) {
-        let whole = |degrees: f64| (degrees * 1e4).round() as i64;
-        let unknown = (i64::MAX, number as i64);
-        self.truth.map_or(unknown, |truth| (whole(truth.lat), whole(truth.lng)))
+        self.truth.map_or((i64::MAX, number as i64), place_key)
     }
 
     pub(super) fn named(&self, points: f64) -> Named {
@@ -54,12 +52,12 @@ impl Round {
     }
 }
 
-/// Reads the records, each with the folder that it was asked for by; and what is wrong with those that cannot be read.
-pub(super) fn read(files: &[(&Path, PathBuf)]) -> (Vec<Round>, Vec<String>) {
+/// Reads the records; and what is wrong with those that cannot be read.
+pub(super) fn read(found: &[Found]) -> (Vec<Round>, Vec<String>) {
     let bundles = bundles();
-    let read = |(dir, file): &(&Path, PathBuf)| reduced(dir, file, &bundles).map_err(|error| sentence(&error));
+    let read = |found: &Found| reduced(found, &bundles).map_err(|error| sentence(&error));
     let (mut rounds, mut broken) = (Vec::new(), Vec::new());
-    for result in files.par_iter().map(read).collect::<Vec<_>>() {
+    for result in found.par_iter().map(read).collect::<Vec<_>>() {
         match result {
             Ok(round) => rounds.push(round),
             Err(why) => broken.push(why),
@@ -68,21 +66,20 @@ pub(super) fn read(files: &[(&Path, PathBuf)]) -> (Vec<Round>, Vec<String>) {
     (rounds, broken)
 }
 
-fn reduced(dir: &Path, file: &Path, bundles: &HashMap<String, Bundle>) -> anyhow::Result<Round> {
-    let round = record::Round::read(file)?;
-    let folder = file.parent().unwrap_or(dir);
-    let usual = |points: f64| points / round.map.worth(1.0);
+fn reduced(found: &Found, bundles: &HashMap<String, Bundle>) -> anyhow::Result<Round> {
+    let round = record::Round::read(&found.file())?;
+    let usual = |points: f64| round.map.usual(points);
     let points = round.score.or(round.page_score).map(|points| usual(f64::from(points)));
     let guess = round.placed();
-    let near = |at: LatLng| countries::at_or_near(at, OFFSHORE_M).map(|country| country.iso2);
+    let near = |at: LatLng| countries::of(at).map(|country| country.iso2);
     let named = round.country.as_deref().and_then(|code| Some(countries::by_code(code)?.iso2));
     let likelier = match (points, round.truth) {
-        (Some(_), Some(truth)) => likelier(folder, &round, truth, bundles)?,
+        (Some(_), Some(truth)) => likelier(&found.folder, &round, truth, bundles)?,
         _ => None,
     };
-    let relative = folder.strip_prefix(dir).unwrap_or(folder).to_string_lossy().replace('\\', "/");
     Ok(Round {
-        folder: if relative.is_empty() { ".".to_owned() } else { relative },
+        folder: found.name(),
+        game: found.game().map(Path::to_owned),
         views: round.views.len(),
         points,
         promised: round.expected_score.map(usual).filter(|points| (0.0..=MAX_POINTS).contains(points)),
@@ -105,14 +102,8 @@ fn likelier(
     truth: LatLng,
     bundles: &HashMap<String, Bundle>,
 ) -> anyhow::Result<Option<f64>> {
-    let files: Option<Vec<&String>> = round.views.iter().map(|view| view.logits.as_ref()).collect();
-    let (Some(files), Some(bundle)) = (files, round.bundle.as_deref().and_then(|id| bundles.get(id))) else {
-        return Ok(None);
-    };
-    if files.is_empty() {
-        return Ok(None);
-    }
-    let rows = files.into_iter().map(|file| record::read_logits(&folder.join(file))).collect::<Result<Vec<_>, _>>()?;
+    let Some(bundle) = round.bundle.as_deref().and_then(|id| bundles.get(id)) else { return Ok(None) };
+    let Some(rows) = round.logits(folder)? else { return Ok(None) };
     before_truth(bundle, &rows, &round.map, truth)
 }
 

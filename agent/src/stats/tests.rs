@@ -8,6 +8,7 @@ use super::*;
 fn round(lat: f64, points: Option<f64>, views: usize, bundle: &str) -> Round {
     Round {
         folder: format!("game/{lat}"),
+        game: Some(format!("game of {lat}").into()),
         bundle: Some(bundle.to_owned()),
         views,
         points,
@@ -32,7 +33,7 @@ fn rounds_are_counted_by_views_bundle_and_country() {
         round(43.0, None, 4, "desktop@2026.11.1"),
     ];
     let stats = Stats::of(&rounds);
-    assert_eq!((stats.rounds, stats.places, stats.without_points), (4, 3, 1));
+    assert_eq!((stats.rounds, stats.games, stats.places, stats.without_points), (4, 3, 3, 1));
     assert_eq!((stats.points.value, stats.median_km), (3100.0, Some(1750.0)));
     assert!(stats.points.low < Some(3100.0) && stats.points.high > Some(3100.0), "{:?}", stats.points);
     let by_views: Vec<_> = stats.by_views.iter().map(|part| (part.views, part.rounds, part.points.value)).collect();
