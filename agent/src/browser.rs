@@ -1,6 +1,7 @@
 //! WebDriver sessions: a browser we start ourselves, one that a running driver starts, or one that a person has open.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -42,6 +43,9 @@ impl Default for BrowserOptions {
 const GREETING: Duration = Duration::from_secs(5);
 /// A browser may take so long to end.
 const GOODBYE: Duration = Duration::from_secs(10);
+/// So often it is tried to remove what a browser leaves on disk, and how long is waited in between: its processes go one
+/// after the other.
+const SWEEPS: (u32, Duration) = (20, Duration::from_millis(50));
 const CHROMIUM: &[&str] = &["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"];
 const DRIVER: &[&str] = &["chromedriver"];
 
@@ -154,6 +158,8 @@ fn missing(what: &str) -> anyhow::Error {
 pub async fn bury(driver: WebDriver, options: &BrowserOptions) -> bool {
     let is_our_own = options.webdriver.is_none() && options.attach.is_none();
     let id = process(&driver).filter(|_| is_our_own);
+    let profile = profile(&driver).filter(|_| is_our_own);
+    let left = profile.map_or_else(Vec::new, |profile| remains(&profile));
     let goodbye = async {
         // With its last window the browser would go.
         if options.attach.is_some() && driver.windows().await?.len() > 1 {
@@ -165,18 +171,73 @@ pub async fn bury(driver: WebDriver, options: &BrowserOptions) -> bool {
     if !answered {
         id.into_iter().for_each(kill);
     }
+    for _ in 0..SWEEPS.0 {
+        if removed(&left) {
+            break;
+        }
+        tokio::time::sleep(SWEEPS.1).await;
+    }
     answered
 }
 
-/// The processes below this program, browsers among them: a driver that is stopped leaves its browser behind.
-pub fn running() -> Vec<u32> {
-    let (ours, mut system) = (sysinfo::Pid::from_u32(std::process::id()), sysinfo::System::new());
-    system.refresh_processes(sysinfo::ProcessesToUpdate::All, true);
-    let parent = |process: &sysinfo::Process| process.parent().and_then(|id| system.process(id));
-    let is_below = |process: &sysinfo::Process| {
-        std::iter::successors(parent(process), |above| parent(above)).any(|above| above.pid() == ours)
-    };
-    system.processes().values().filter(|process| is_below(process)).map(|process| process.pid().as_u32()).collect()
+/// The profile of a session's browser, where the driver tells it.
+fn profile(driver: &WebDriver) -> Option<PathBuf> {
+    driver.handle().capabilities().get("chrome")?.get("userDataDir")?.as_str().map(PathBuf::from)
+}
+
+/// What a browser of our own leaves on disk: the profile that chromedriver made for it, and the folder of the socket by
+/// which others would find that it is in use. The first chromedriver would remove a moment after it says that the browser
+/// has ended, and is stopped by then.
+fn remains(profile: &Path) -> Vec<PathBuf> {
+    let socket = std::fs::read_link(profile.join("SingletonSocket")).ok();
+    let beside_it = socket.and_then(|socket| Some(socket.parent()?.to_owned()));
+    std::iter::once(profile.to_owned()).chain(beside_it).collect()
+}
+
+/// Removes folders; whether none is left.
+fn removed(folders: &[PathBuf]) -> bool {
+    folders.iter().for_each(|folder| _ = std::fs::remove_dir_all(folder)); // chromedriver may be at it, too
+    !folders.iter().any(|folder| folder.exists())
+}
+
+/// The processes below this program, browsers among them, and what these leave on disk: a driver that is stopped leaves its
+/// browser behind.
+#[derive(Debug, Default)]
+pub struct Running {
+    processes: Vec<u32>,
+    remains: Vec<PathBuf>,
+}
+
+impl Running {
+    /// Those that there are now.
+    pub fn now() -> Self {
+        let (ours, mut system) = (sysinfo::Pid::from_u32(std::process::id()), sysinfo::System::new());
+        let with_arguments = sysinfo::ProcessRefreshKind::nothing().with_cmd(sysinfo::UpdateKind::Always);
+        system.refresh_processes_specifics(sysinfo::ProcessesToUpdate::All, true, with_arguments);
+        let parent = |process: &sysinfo::Process| process.parent().and_then(|id| system.process(id));
+        let is_below = |process: &&sysinfo::Process| {
+            std::iter::successors(parent(process), |above| parent(above)).any(|above| above.pid() == ours)
+        };
+        let below: Vec<&sysinfo::Process> = system.processes().values().filter(is_below).collect();
+        let profile =
+            |argument: &std::ffi::OsString| argument.to_str()?.strip_prefix("--user-data-dir=").map(PathBuf::from);
+        let profiles: BTreeSet<PathBuf> = below.iter().flat_map(|process| process.cmd()).filter_map(profile).collect();
+        Self {
+            processes: below.iter().map(|process| process.pid().as_u32()).collect(),
+            remains: profiles.iter().flat_map(|profile| remains(profile)).collect(),
+        }
+    }
+
+    /// Ends them at once.
+    pub fn end(self) {
+        self.processes.into_iter().for_each(kill);
+        for _ in 0..SWEEPS.0 {
+            if removed(&self.remains) {
+                break;
+            }
+            std::thread::sleep(SWEEPS.1);
+        }
+    }
 }
 
 /// The browser's process, where the driver tells it.

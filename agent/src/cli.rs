@@ -5,6 +5,7 @@ mod drawing;
 mod export;
 mod locate;
 mod parallel;
+mod print;
 mod probe;
 mod report;
 mod run;

@@ -2,8 +2,6 @@
 
 use landfall_model as model;
 
-use crate::plain::plain;
-
 /// Why a command did not succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -66,7 +64,7 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
     known.unwrap_or(Exit::Wrong) as u8
 }
 
-/// The error for people, as it can be shown: all its causes, of WebDriver's the first line without the stack trace behind it.
+/// The error for people: all its causes, of WebDriver's the first line without the stack trace behind it.
 pub fn sentence(error: &anyhow::Error) -> String {
     let cause = |cause: &(dyn std::error::Error + 'static)| {
         let text = cause.to_string();
@@ -75,7 +73,7 @@ pub fn sentence(error: &anyhow::Error) -> String {
             false => text,
         }
     };
-    plain(&error.chain().map(cause).collect::<Vec<_>>().join(": "))
+    error.chain().map(cause).collect::<Vec<_>>().join(": ")
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use landfall_model::{Classifier, preprocess};
 use serde::Serialize;
 
 use crate::decide::{self, Question, TopCell, believe};
-use crate::plain::plain;
+use crate::plain;
 use crate::terminal::{self, Spot};
 
 /// An answer as `--json` prints it.
@@ -74,7 +74,7 @@ impl std::fmt::Display for Located {
         write!(
             f,
             "{}: {} ({:.4}, {:.4}; half of the probability within {:.0} km, nine tenths within {:.0} km)",
-            plain(&self.image.to_string_lossy()),
+            plain::name(self.image.display()),
             self.place,
             self.lat,
             self.lng,

@@ -4,7 +4,9 @@ mod cli;
 
 use std::process::ExitCode;
 
-use landfall_agent::{browser, failure};
+use landfall_agent::browser::Running;
+use landfall_agent::failure;
+use landfall_agent::plain::say;
 
 fn main() -> ExitCode {
     let runtime = match tokio::runtime::Runtime::new() {
@@ -16,7 +18,7 @@ fn main() -> ExitCode {
     };
     let result = runtime.block_on(async {
         // Looked for while the command still runs: once it is dropped its drivers go, and leave their browsers behind.
-        let stopped = async { tokio::signal::ctrl_c().await.map(|()| browser::running()).unwrap_or_default() };
+        let stopped = async { tokio::signal::ctrl_c().await.map(|()| Running::now()).unwrap_or_default() };
         tokio::select! {
             result = cli::run() => Ok(result),
             browsers = stopped => Err(browsers),
@@ -27,11 +29,11 @@ fn main() -> ExitCode {
     match result {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(error)) => {
-            eprintln!("landfall: {}", failure::sentence(&error));
+            say(format!("landfall: {}", failure::sentence(&error)));
             ExitCode::from(failure::exit_code(&error))
         }
         Err(browsers) => {
-            browsers.into_iter().for_each(browser::kill);
+            browsers.end();
             ExitCode::from(130) // Ctrl-C; what was recorded until then stays
         }
     }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::decide::{Question, decide};
 use crate::failure::{no, wrong};
-use crate::record::{self, Round, View, beside};
+use crate::record::{self, Round, View, beside, not_beside};
 use crate::stats::pairs::Paired;
 
 /// What the answer is computed from.
@@ -110,8 +110,7 @@ fn again(found: &Found, bundle: &Bundle, classifier: Option<&Classifier>) -> Res
         Some(classifier) => {
             let open = |view: &View| {
                 let file = beside(&found.folder, &view.file);
-                let file = file.with_context(|| wrong(format!("`{}` is no file beside the record", view.file)))?;
-                Ok(preprocess::open(&file)?)
+                Ok(preprocess::open(&file.with_context(|| not_beside(&view.file))?)?)
             };
             classifier.logits(&round.views.iter().map(open).collect::<Result<Vec<_>>>()?)?
         }
@@ -195,9 +194,10 @@ impl Replay {
             }
             let mut round = replayed.round.clone();
             for (view, row) in round.views.iter_mut().zip(&replayed.logits) {
-                let file = Path::new(&view.file).with_extension("f32").to_string_lossy().into_owned();
-                record::write(&folder.join(&file), &record::logits_to_bytes(row))?;
-                view.logits = Some(file);
+                let name = Path::new(&view.file).with_extension("f32").to_string_lossy().into_owned();
+                let file = beside(&folder, &name).with_context(|| not_beside(&name))?;
+                record::write(&file, &record::logits_to_bytes(row))?;
+                view.logits = Some(name);
             }
             record::write_json(&folder.join("round.json"), &round)?;
         }
@@ -230,6 +230,8 @@ pub(crate) struct Found {
     pub(crate) asked: PathBuf,
     /// The folder with `round.json`.
     pub(crate) folder: PathBuf,
+    /// Its path, whatever way it was asked for.
+    path: PathBuf,
 }
 
 impl Found {
@@ -247,7 +249,7 @@ impl Found {
 
     /// The folder of the game that the round is of.
     pub(crate) fn game(&self) -> Option<&Path> {
-        self.folder.parent().filter(|above| above.join("game.json").is_file())
+        self.path.parent().filter(|above| above.join("game.json").is_file())
     }
 }
 
@@ -259,9 +261,12 @@ pub(crate) fn rounds_below(dirs: &[PathBuf]) -> Result<Vec<Found>> {
     let mut rounds = Vec::new();
     let mut seen = HashSet::new();
     for asked in dirs {
-        let folders = round_folders(asked)?.into_iter();
-        let new = folders.filter(|folder| seen.insert(std::path::absolute(folder).unwrap_or_else(|_| folder.clone())));
-        rounds.extend(new.map(|folder| Found { asked: asked.clone(), folder }));
+        for folder in round_folders(asked)? {
+            let path = std::fs::canonicalize(&folder).unwrap_or_else(|_| folder.clone());
+            if seen.insert(path.clone()) {
+                rounds.push(Found { asked: asked.clone(), folder, path });
+            }
+        }
     }
     Ok(rounds)
 }
@@ -286,4 +291,25 @@ fn round_folders(dir: &Path) -> Result<Vec<PathBuf>> {
     }
     found.sort();
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounds_count_once_whatever_way_leads_to_them() {
+        let runs = tempfile::tempdir().unwrap();
+        let game = runs.path().join("game");
+        for round in ["round_1", "round_2"] {
+            std::fs::create_dir_all(game.join(round)).unwrap();
+            std::fs::write(game.join(round).join("round.json"), "{}").unwrap();
+        }
+        std::fs::write(game.join("game.json"), "{}").unwrap();
+        let ways = [game.join("round_2"), runs.path().to_owned(), game.join("round_1/.."), game.clone()];
+        let found = rounds_below(&ways).unwrap();
+        assert_eq!(found.iter().map(Found::name).collect::<Vec<_>>(), [".", "game/round_1"]);
+        let games: HashSet<_> = found.iter().map(|found| found.game().unwrap()).collect();
+        assert_eq!(games.len(), 1);
+    }
 }

@@ -128,12 +128,13 @@ impl Report {
         Ok(page::page(&parts))
     }
 
-    /// The rounds with their numbers on the page: those that they have in their game, of several games through all of them.
+    /// The rounds with their numbers on the page: those that they have in their one game, else from 1.
     fn numbered(&self) -> Vec<(usize, &Told)> {
         let all = self.parts.iter().flat_map(|part| &part.rounds);
         let own: Vec<usize> = all.clone().filter_map(|told| usize::try_from(told.round.n?).ok()).collect();
-        let is_one_game = own.len() == all.clone().count() && own.iter().collect::<HashSet<_>>().len() == own.len();
-        all.enumerate().map(|(i, told)| (if is_one_game { own[i] } else { i + 1 }, told)).collect()
+        let all_differ = own.len() == all.clone().count() && own.iter().collect::<HashSet<_>>().len() == own.len();
+        let are_own = self.parts.len() == 1 && all_differ;
+        all.enumerate().map(|(i, told)| (if are_own { own[i] } else { i + 1 }, told)).collect()
     }
 
     /// Writes the page; its size in bytes.

@@ -27,6 +27,7 @@ use tower_http::services::{ServeDir, ServeFile};
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::failure::surroundings;
+use crate::plain::say;
 use crate::web;
 pub use certificate::Certificate;
 use certificate::Kept;
@@ -218,7 +219,7 @@ async fn bundle_file(
     match ServeFile::new(path).try_call(request).await {
         Ok(response) => response.into_response(),
         Err(error) => {
-            eprintln!("{}: cannot be read: {error}", path.display());
+            say(format!("{}: cannot be read: {error}", path.display()));
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }

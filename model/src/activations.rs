@@ -16,7 +16,7 @@ use std::collections::HashMap;
 
 use prost::Message;
 
-use crate::onnx::raw::{GRAPH_INITIALIZER, GRAPH_NODE, MODEL_OPSET, damaged, fields, with_graph, write};
+use crate::onnx::raw::{MODEL_OPSET, Rewrite, damaged, fields, rewritten};
 use crate::onnx::{Attribute, Node, OperatorSet, TensorProto, UINT8, int, ints, node, tensor};
 
 /// From this operator set on `ReduceMax` takes its axes as an input.
@@ -34,18 +34,6 @@ const ZERO: &str = "landfall_zero";
 /// The tokens, in whose rows the second bytes are put below the first ones, are the last axis but one.
 const TOKENS: i64 = -2;
 
-/// The numbers that the nodes put in share.
-fn constants() -> [TensorProto; 5] {
-    let number = |name: &str, value: f32| tensor(name, &[], &[value]);
-    [
-        number(TINY, 1e-12),
-        number(STEP, 1.0 / STEPS),
-        number(FINE_STEP, 1.0 / STEPS / FINE_STEPS),
-        number(FINE_IN_STEPS, 1.0 / FINE_STEPS),
-        TensorProto { dims: Vec::new(), data_type: UINT8, name: ZERO.into(), raw_data: vec![128] },
-    ]
-}
-
 /// The same network (the bytes of an ONNX file) with activations scaled token by token, along their last axis, and
 /// rounded to two bytes. A network that is not dynamically quantised stays as it is.
 ///
@@ -59,27 +47,7 @@ pub fn per_token(model: &[u8]) -> Result<Vec<u8>, String> {
             return Err(format!("is of operator set {version}, from {OPSET_WITH_AXES_AS_INPUT} on it is not known"));
         }
     }
-    with_graph(model, graph)
-}
-
-fn graph(bytes: &[u8]) -> Result<Vec<u8>, String> {
-    let mut rewritten = Vec::with_capacity(bytes.len() + (1 << 16));
-    let mut scaling = Scaling::default();
-    for field in fields(bytes).map_err(damaged)? {
-        if field.tag != GRAPH_NODE {
-            rewritten.extend_from_slice(field.whole);
-            continue;
-        }
-        match scaling.nodes(&Node::decode(field.payload).map_err(damaged)?)? {
-            Some(nodes) => nodes.iter().for_each(|node| write(GRAPH_NODE, &node.encode_to_vec(), &mut rewritten)),
-            None => rewritten.extend_from_slice(field.whole),
-        }
-    }
-    if !scaling.scale_of.is_empty() {
-        let constants = constants().into_iter();
-        constants.for_each(|tensor| write(GRAPH_INITIALIZER, &tensor.encode_to_vec(), &mut rewritten));
-    }
-    Ok(rewritten)
+    rewritten::<Scaling>(model)
 }
 
 /// Which tensors are in units of which token scales, on a walk through the nodes in their order.
@@ -88,8 +56,7 @@ struct Scaling {
     scale_of: HashMap<String, String>,
 }
 
-impl Scaling {
-    /// What stands in the place of a node; `None` when it stays.
+impl Rewrite for Scaling {
     fn nodes(&mut self, old: &Node) -> Result<Option<Vec<Node>>, String> {
         let scale = old.input.iter().find_map(|input| self.scale_of.get(input)).cloned();
         let scaled = old.input.iter().filter(|input| self.scale_of.contains_key(*input)).count();
@@ -121,6 +88,18 @@ impl Scaling {
             ("DynamicQuantizeLinear", ..) | (_, _, _, Some(_)) => Err(strange()),
             (_, _, _, None) => Ok(None),
         }
+    }
+
+    fn tensors(&self) -> Vec<TensorProto> {
+        let number = |name: &str, value: f32| tensor(name, &[], &[value]);
+        let shared = [
+            number(TINY, 1e-12),
+            number(STEP, 1.0 / STEPS),
+            number(FINE_STEP, 1.0 / STEPS / FINE_STEPS),
+            number(FINE_IN_STEPS, 1.0 / FINE_STEPS),
+            TensorProto { dims: Vec::new(), data_type: UINT8, name: ZERO.into(), raw_data: vec![128] },
+        ];
+        if self.scale_of.is_empty() { Vec::new() } else { shared.into() }
     }
 }
 

@@ -2,14 +2,12 @@
 //! through WebGPU.
 //!
 //! Where a dynamically quantised network rounds its activations and multiplies bytes, its weights are turned back into
-//! floats and multiplied with the activations as they are. They stay bytes in the file and in memory until then. What two
-//! bytes an activation say ([`crate::activations`]) is the same to a thousandth.
+//! floats and multiplied with the activations as they are. They stay bytes in the file and in memory until then. With two
+//! bytes an activation ([`crate::activations`]) the network says the same: probabilities differ by a thousandth at most.
 
 use std::collections::HashMap;
 
-use prost::Message;
-
-use crate::onnx::raw::{GRAPH_NODE, damaged, fields, with_graph, write};
+use crate::onnx::raw::{Rewrite, rewritten};
 use crate::onnx::{Node, int, node};
 
 /// The same network (the bytes of an ONNX file) in floats. A network that is not dynamically quantised stays as it is.
@@ -17,37 +15,21 @@ use crate::onnx::{Node, int, node};
 /// # Errors
 /// When the bytes are no ONNX network, or it uses its integers in a way that this does not know; says why.
 pub fn in_floats(network: &[u8]) -> Result<Vec<u8>, String> {
-    with_graph(network, graph)
-}
-
-fn graph(bytes: &[u8]) -> Result<Vec<u8>, String> {
-    let mut rewritten = Vec::with_capacity(bytes.len() + (1 << 16));
-    let mut gone = Gone::default();
-    for field in fields(bytes).map_err(damaged)? {
-        if field.tag != GRAPH_NODE {
-            rewritten.extend_from_slice(field.whole);
-            continue;
-        }
-        match gone.nodes(&Node::decode(field.payload).map_err(damaged)?)? {
-            Some(nodes) => nodes.iter().for_each(|node| write(GRAPH_NODE, &node.encode_to_vec(), &mut rewritten)),
-            None => rewritten.extend_from_slice(field.whole),
-        }
-    }
-    Ok(rewritten)
+    rewritten::<Floats>(network)
 }
 
 /// A tensor that is not computed any more.
 #[derive(Clone)]
-enum What {
+enum Gone {
     /// The integers of these activations.
     Integers(String),
-    /// The step of activations.
-    Step,
+    /// The step of these activations.
+    Step(String),
     /// The zero of activations.
     Zero,
-    /// The step of activations times this one of weights.
-    Unit(String),
-    /// The sums of a product.
+    /// The step of activations times that of weights.
+    Unit { activations: String, weights_step: String },
+    /// The sums of a product, as integers or as floats.
     Sums(Product),
 }
 
@@ -59,35 +41,34 @@ struct Product {
     zeros: Option<String>,
 }
 
-/// The tensors that are not computed any more, on a walk through the nodes in their order.
+/// The tensors that are not computed any more, by name.
 #[derive(Default)]
-struct Gone(HashMap<String, What>);
+struct Floats(HashMap<String, Gone>);
 
-impl Gone {
-    /// What stands in the place of a node; `None` when it stays.
+impl Rewrite for Floats {
     fn nodes(&mut self, old: &Node) -> Result<Option<Vec<Node>>, String> {
-        let gone: Vec<Option<&What>> = old.input.iter().map(|input| self.0.get(input)).collect();
+        let gone: Vec<Option<&Gone>> = old.input.iter().map(|input| self.0.get(input)).collect();
         let now = match (old.op_type.as_str(), gone.as_slice(), old.input.as_slice(), old.output.as_slice()) {
             ("DynamicQuantizeLinear", [None], [x], [integers, step, zero]) => {
-                vec![(integers, What::Integers(x.clone())), (step, What::Step), (zero, What::Zero)]
+                vec![(integers, Gone::Integers(x.clone())), (step, Gone::Step(x.clone())), (zero, Gone::Zero)]
             }
-            ("MatMulInteger", [Some(What::Integers(x)), None, ..], [_, weights, rest @ ..], [sums]) => {
+            ("MatMulInteger", [Some(Gone::Integers(x)), None, ..], [_, weights, rest @ ..], [sums]) => {
                 let zeros = rest.get(1).filter(|name| !name.is_empty()).cloned();
                 let product = Product { activations: x.clone(), weights: weights.clone(), zeros };
-                vec![(sums, What::Sums(product))]
+                vec![(sums, Gone::Sums(product))]
             }
-            ("Cast", [Some(What::Sums(product))], _, [floats]) => vec![(floats, What::Sums(product.clone()))],
-            ("Mul", [Some(What::Step), None], [_, weights_step], [unit])
-            | ("Mul", [None, Some(What::Step)], [weights_step, _], [unit]) => {
-                vec![(unit, What::Unit(weights_step.clone()))]
+            ("Cast", [Some(Gone::Sums(product))], _, [floats]) => vec![(floats, Gone::Sums(product.clone()))],
+            ("Mul", [Some(Gone::Step(x)), None], [_, weights_step], [unit])
+            | ("Mul", [None, Some(Gone::Step(x))], [weights_step, _], [unit]) => {
+                let (activations, weights_step) = (x.clone(), weights_step.clone());
+                vec![(unit, Gone::Unit { activations, weights_step })]
             }
-            (
-                "Mul",
-                [Some(What::Sums(product)), Some(What::Unit(step))]
-                | [Some(What::Unit(step)), Some(What::Sums(product))],
-                _,
-                [output],
-            ) => return Ok(Some(multiply(product, step, output))),
+            ("Mul", [Some(Gone::Sums(product)), Some(Gone::Unit { activations, weights_step })], _, [output])
+            | ("Mul", [Some(Gone::Unit { activations, weights_step }), Some(Gone::Sums(product))], _, [output])
+                if product.activations == *activations =>
+            {
+                return Ok(Some(multiply(product, weights_step, output)));
+            }
             (op, gone, ..) if op == "DynamicQuantizeLinear" || gone.iter().any(Option::is_some) => {
                 return Err(format!("its node `{}` ({op}) uses quantised activations unexpectedly", old.name));
             }

@@ -11,7 +11,7 @@ const PREFIX = "landfall-page-";
 const NAME = PREFIX + FILES.version;
 const at = (file: string) => new URL(file, self.registration.scope).href;
 const FIRST = FILES.first.map(at);
-/** The runtimes of the networks: large, and a device needs only one of them. */
+/** The runtimes of the networks. They are large, and only some devices need that for graphics processors. */
 const RUNTIME = /\/ort-[^/]+\.wasm$/;
 const FOR_GPU = /\.jspi-[^/]+$/;
 const KNOWN = new Set([...FIRST, ...FILES.later.map(at)]);
@@ -61,10 +61,10 @@ async function keep(addresses: string[]): Promise<void> {
   }
 }
 
-/** Keeps the rest, with the one runtime; `true` when the page can do without a network from now on. */
+/** Keeps the rest, of the runtimes what is needed: not every model is for graphics processors. `true` when the page can do without a network from now on. */
 async function fill(gpu: boolean): Promise<boolean> {
   try {
-    await keep([...KNOWN].filter((address) => !RUNTIME.test(address) || FOR_GPU.test(address) === gpu));
+    await keep([...KNOWN].filter((address) => gpu || !RUNTIME.test(address) || !FOR_GPU.test(address)));
     return true;
   } catch {
     // A network that goes away in between is no fault: the next visit tries again.

@@ -114,10 +114,13 @@ it("frames and memory", async () => {
 
 it("desktop's answers are the agent's", async () => {
   const served = await Served.start(["desktop"]);
-  const { page } = await served.open();
-  expect(await load(page, "desktop")).toBeNull();
-  await agree(page, golden("desktop"));
-  await served.stop();
+  try {
+    const { page } = await served.open();
+    expect(await load(page, "desktop")).toBeNull();
+    await agree(page, golden("desktop"));
+  } finally {
+    await served.stop();
+  }
 });
 
 it("desktop's answers are the agent's on a graphics processor", async () => {
@@ -127,14 +130,17 @@ it("desktop's answers are the agent's on a graphics processor", async () => {
     executablePath: process.env["LANDFALL_CHROMIUM"] ?? "/usr/bin/chromium",
     args: ["--no-sandbox", "--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"],
   });
-  const page = await browser.newPage();
-  await page.goto(served.harness);
-  const backend = await page.evaluate(async () => {
-    globalThis.engine = globalThis.createEngine({ backend: "webgpu" });
-    return (await globalThis.engine.load("desktop", () => undefined)).backend;
-  });
-  expect(backend).toBe("webgpu");
-  await agree(page, golden("desktop").filter(({ image }) => image === PHOTO.slice(1)));
-  await browser.close();
-  await served.stop();
+  try {
+    const page = await browser.newPage();
+    await page.goto(served.harness);
+    const backend = await page.evaluate(async () => {
+      globalThis.engine = globalThis.createEngine({ backend: "webgpu" });
+      return (await globalThis.engine.load("desktop", () => undefined)).backend;
+    });
+    expect(backend).toBe("webgpu");
+    await agree(page, golden("desktop").filter(({ image }) => image === PHOTO.slice(1)));
+  } finally {
+    await browser.close();
+    await served.stop();
+  }
 }, 1_800_000);

@@ -26,6 +26,8 @@ use tower_http::services::ServeDir;
 use super::game::{self, Game, MapName, Pin, Refusal, Rules};
 use super::rounds::Round;
 use super::{ArenaOptions, Dialogs, Structure, Versus, picture, tiles};
+use crate::failure::sentence;
+use crate::plain::say;
 
 /// Pictures kept in memory, so that a reload does not encode them again.
 const KEPT_PICTURES: NonZeroUsize = NonZeroUsize::new(16).unwrap();
@@ -272,7 +274,9 @@ async fn guess(
     })?;
     if let Some((versus, (rounds, person, machine))) = state.versus.as_ref().zip(outcome) {
         // The game is over all the same.
-        _ = versus.keep(rounds, person, machine).inspect_err(|error| eprintln!("the series is not kept: {error:#}"));
+        _ = versus
+            .keep(rounds, person, machine)
+            .inspect_err(|error| say(format!("the series is not kept: {}", sentence(error))));
     }
     Ok(answer)
 }
@@ -288,7 +292,7 @@ async fn read_picture(Shared(state): App, Path(token): Path<String>) -> Result<R
             let served = tokio::task::spawn_blocking(move || picture::served(&round)).await;
             // The path may name the place, so it goes to the terminal and not to the page.
             let bytes = served.map_err(anyhow::Error::from).flatten().map_err(|error| {
-                eprintln!("cannot show {}: {error:#}", path.display());
+                say(format!("cannot show {}: {}", path.display(), sentence(&error)));
                 broken(&"this round's picture cannot be shown: the arena's terminal says why")
             })?;
             let bytes = Bytes::from(bytes);

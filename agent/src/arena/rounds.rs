@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::RoundSource;
 use super::photos;
+use crate::record::beside;
 
 /// How the picture of a round is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,10 +113,8 @@ fn load_fixture(file: &Path) -> Result<Round> {
         (None, None) => bail!("{shown} has neither \"pano\" nor \"views\": there is no picture to show"),
     };
     let dir = file.parent().unwrap_or(Path::new("."));
-    let picture = dir.join(name);
-    if !picture.is_file() {
-        bail!("{shown} names the picture {name}, which is not beside it");
-    }
+    let picture = beside(dir, name).filter(|picture| picture.is_file());
+    let picture = picture.with_context(|| format!("{shown} names the picture {name}, which is not beside it"))?;
     Ok(Round {
         truth,
         picture,

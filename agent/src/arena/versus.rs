@@ -16,7 +16,8 @@ use tokio::sync::OnceCell;
 use super::picture;
 use super::rounds::{Kind, Round};
 use crate::decide::{Question, decide};
-use crate::failure::{surroundings, wrong};
+use crate::failure::{sentence, surroundings, wrong};
+use crate::plain::say;
 use crate::record::Map;
 
 /// Who the person plays against, and where it is kept how that goes.
@@ -77,7 +78,8 @@ impl Versus {
             let said = tokio::task::spawn_blocking(move || self.answer(&round, &map)).await;
             // The path may name the place, so it goes to the terminal and not to the page.
             let said = said.map_err(anyhow::Error::from).flatten();
-            said.inspect_err(|error| eprintln!("the machine cannot answer {}: {error:#}", path.display())).ok()
+            said.inspect_err(|error| say(format!("the machine cannot answer {}: {}", path.display(), sentence(error))))
+                .ok()
         };
         thought.get_or_init(answered).await;
     }

@@ -7,19 +7,20 @@ use std::time::Duration;
 use anyhow::Result;
 use landfall_agent::arena::{Arena, ArenaOptions, Dialogs, RoundSource, Structure, Versus};
 use landfall_agent::failure::wrong;
+use landfall_agent::plain::say;
 
-use super::run::print_line;
+use super::print::print_line;
 use super::{ArenaArgs, Model, RoundsFrom};
 
 pub(super) async fn arena(args: ArenaArgs) -> Result<()> {
     let mut options = args.rounds_from.options(args.rounds, args.port)?;
     if args.versus {
         let classifier = Arc::new(Model { bundle: args.bundle }.load()?);
-        eprintln!("You play against {}.", classifier.bundle.manifest.id());
+        say(format!("You play against {}.", classifier.bundle.manifest.id()));
         options.versus = Some(Versus { classifier, series: args.runs.join("versus.jsonl") });
     }
     let arena = Arena::start(options).await?;
-    arena.notes().iter().for_each(|note| eprintln!("arena: {note}"));
+    arena.notes().iter().for_each(|note| say(format!("arena: {note}")));
     print_line(arena.url())?;
     eprintln!("Open it in a browser; Ctrl-C ends it.");
     std::future::pending().await // until Ctrl-C, which `main` waits for; dropping the arena stops it

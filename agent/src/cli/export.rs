@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use landfall_agent::export::{Format, Table};
+use landfall_agent::plain::say;
 use landfall_agent::record;
 
-use super::run::print_text;
+use super::print::print_text;
 
 #[derive(Args)]
 #[command(
@@ -35,7 +36,7 @@ pub(super) fn export(args: &Export) -> Result<()> {
     match &args.out {
         Some(file) => {
             record::write(file, text.as_bytes())?;
-            eprintln!("Written: {}", file.display());
+            say(format!("Written: {}", file.display()));
             Ok(())
         }
         None => print_text(text.trim_end()),

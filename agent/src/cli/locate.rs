@@ -11,14 +11,14 @@ use landfall_agent::export::page::{Photo, Small, page};
 use landfall_agent::export::{Format, Table};
 use landfall_agent::failure::{exit_code, no, sentence, wrong};
 use landfall_agent::locate::{self, Located};
-use landfall_agent::plain::plain;
+use landfall_agent::plain::say;
 use landfall_agent::record;
 use landfall_agent::terminal::{Mark, Spot};
 use landfall_model::{LatLng, photos, preprocess};
 
 use super::Model;
 use super::drawing::Drawing;
-use super::run::{print_line, print_text};
+use super::print::{print_line, print_text};
 
 #[derive(Args)]
 #[command(
@@ -105,7 +105,7 @@ pub(super) fn locate(args: &Locate) -> Result<()> {
             Err(error) if exit_code(&error) == 3 => return Err(error), // no picture's fault
             Err(error) => {
                 broken += 1;
-                eprintln!("landfall: {}", sentence(&error));
+                say(format!("landfall: {}", sentence(&error)));
             }
         }
         progress.inc(1);
@@ -125,7 +125,7 @@ pub(super) fn locate(args: &Locate) -> Result<()> {
             Out::Table(format) => table(&answers).write(format)?,
         };
         record::write(file, text.as_bytes())?;
-        eprintln!("Written: {}", file.display());
+        say(format!("Written: {}", file.display()));
     }
     match (broken, uncopied) {
         (0, 0) => Ok(()),
@@ -198,12 +198,11 @@ fn copy(pictures: &[Picture], folder: &Path, located: &Located) -> usize {
         match copy_with_guess(file, &folder.join(name), &guess) {
             Ok(Copied::Written) => {}
             Ok(Copied::KnowsItsPlace) => {
-                let file = plain(&file.to_string_lossy());
-                eprintln!("{file}: says itself where it was taken, and is not copied");
+                say(format!("{}: says itself where it was taken, and is not copied", file.display()));
             }
             Err(error) => {
                 uncopied += 1;
-                eprintln!("landfall: {}", sentence(&error));
+                say(format!("landfall: {}", sentence(&error)));
             }
         }
     }

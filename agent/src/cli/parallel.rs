@@ -7,8 +7,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use landfall_agent::failure::{exit_code, no, sentence, surroundings, wrong};
 use landfall_agent::game::News;
 use landfall_agent::parallel::{Games, Played};
+use landfall_agent::plain::say;
 
-use super::run::{disagreement, line, print_game, print_json, print_line};
+use super::print::{print_json, print_line};
+use super::run::{disagreement, line, print_game};
 
 /// Plays the games and prints what came of them.
 pub(super) async fn play(games: Games<'_>, json: bool) -> Result<()> {
@@ -19,11 +21,11 @@ pub(super) async fn play(games: Games<'_>, json: bool) -> Result<()> {
     let played = games
         .play(|n, news| match news {
             News::Over(round) => {
-                bar.suspend(|| eprintln!("game {n}, {}", line(round)));
+                bar.suspend(|| say(format!("game {n}, {}", line(round))));
                 bar.inc(1);
             }
-            News::Failed(failed) => bar.suspend(|| eprintln!("game {n}, round {} failed: {}", failed.n, failed.why)),
-            News::Unreported(why) => bar.suspend(|| eprintln!("game {n}: no report: {why}")),
+            News::Failed(failed) => bar.suspend(|| say(format!("game {n}, round {} failed: {}", failed.n, failed.why))),
+            News::Unreported(why) => bar.suspend(|| say(format!("game {n}: no report: {why}"))),
             News::Set(_) | News::Decided { .. } => {}
         })
         .await;

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use landfall_agent::browser::{self, BrowserOptions};
 use landfall_agent::failure::{no, surroundings, wrong};
+use landfall_agent::plain::say;
 use landfall_agent::probe;
 use landfall_agent::record;
 use landfall_agent::site::guard::{self, Consent};
@@ -12,7 +13,8 @@ use landfall_agent::site::page::Page;
 use landfall_agent::site::{is_loopback, own};
 
 use super::Probe;
-use super::run::{close, print_json, print_line};
+use super::print::{print_json, print_line};
+use super::run::close;
 
 pub(super) async fn run(args: Probe) -> Result<()> {
     let consent = Consent(args.i_own_this_account);
@@ -35,7 +37,7 @@ pub(super) async fn run(args: Probe) -> Result<()> {
     let options = BrowserOptions { webdriver: args.webdriver, headed: args.headed, ..BrowserOptions::default() };
     let driver = browser::open(&options).await?;
     let probed = match Page::open(driver.clone(), profile, &args.url, consent).await {
-        Ok(mut page) => probe::probe(&mut page, args.rounds, |step| eprintln!("{step}")).await,
+        Ok(mut page) => probe::probe(&mut page, args.rounds, |step| say(step)).await,
         Err(error) => Err(error),
     };
     let closed = close(driver, &options, None).await;

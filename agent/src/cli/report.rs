@@ -7,7 +7,7 @@ use landfall_agent::report::{FILE, Report};
 use serde_json::json;
 
 use super::ReportArgs;
-use super::run::{print_json, print_line};
+use super::print::{print_json, print_line};
 
 pub(super) fn report(args: &ReportArgs) -> Result<()> {
     let out = match (&args.out, args.dirs.as_slice()) {

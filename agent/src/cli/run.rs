@@ -1,6 +1,5 @@
 //! Running the commands, and printing what comes of it.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +12,7 @@ use landfall_agent::arena::{Arena, ArenaOptions, RoundSource};
 use landfall_agent::browser::{self, BrowserOptions};
 use landfall_agent::failure::{no, surroundings, wrong};
 use landfall_agent::game::{self, Game, News, PlayOptions, Sender};
-use landfall_agent::plain::plain;
+use landfall_agent::plain::{self, say};
 use landfall_agent::record::{self, Round};
 use landfall_agent::replay::{self, Expected};
 use landfall_agent::report::Report;
@@ -29,6 +28,7 @@ use url::Url;
 
 use super::arena::{arena, fixtures};
 use super::drawing::Pencil;
+use super::print::{print_json, print_line, print_text};
 use super::report::report;
 use super::serve::serve;
 use super::site::profile_and_address;
@@ -84,7 +84,7 @@ async fn play(args: Play) -> Result<()> {
         Some(url) => (None, url),
         None => {
             let arena = Arena::start(args.rounds_from.options(args.rounds as usize, 0)?).await?;
-            arena.notes().iter().for_each(|note| eprintln!("arena: {note}"));
+            arena.notes().iter().for_each(|note| say(format!("arena: {note}")));
             let base = Url::parse(arena.url())?;
             if args.rounds_from.site().is_some() {
                 profile = profile.at(&base)?;
@@ -94,7 +94,7 @@ async fn play(args: Play) -> Result<()> {
     };
     if profile.needs_consent {
         let shown = guard::bare(&url);
-        eprintln!("{shown}: playing by machine may be against this site's terms; that is between you and the site.");
+        say(format!("{shown}: playing by machine may be against this site's terms; that is between you and the site."));
     }
     let headed = args.headed || args.assist;
     let browser =
@@ -194,19 +194,19 @@ impl Games {
     fn tell(&self, news: News<'_>, drawn: &mut Drawn) {
         match news {
             News::Decided { heat, pictures } => *drawn = Drawn { heat, pictures },
-            News::Unreported(why) => eprintln!("no report: {why}"),
+            News::Unreported(why) => say(format!("no report: {why}")),
             News::Over(round) => {
                 self.draw(round, drawn);
-                eprintln!("{}", line(round));
+                say(line(round));
             }
             News::Failed(failed) => {
                 let then = if failed.sent { "its guess was sent, so the game goes on" } else { "once more" };
-                eprintln!("round {} failed: {}; {then}", failed.n, failed.why);
+                say(format!("round {} failed: {}; {then}", failed.n, failed.why));
             }
             News::Set(round) => {
                 self.draw(round, drawn);
                 let expected = round.expected_score.unwrap_or_default();
-                eprintln!("round {}  {}", round.n.unwrap_or_default(), round.place.as_deref().unwrap_or("?"));
+                say(format!("round {}  {}", round.n.unwrap_or_default(), round.place.as_deref().unwrap_or("?")));
                 for cell in round.top.iter().take(5) {
                     let country =
                         landfall_model::countries::at_or_near(cell.at, 20_000.0).map_or("at sea", |it| it.name);
@@ -300,7 +300,7 @@ fn replay(args: &Replay) -> Result<()> {
             let round = &replayed.round;
             let far = round.distance_m.map_or_else(|| "?".to_owned(), |metres| format!("{:.0}", metres / 1000.0));
             let (place, points) = (round.place.as_deref().unwrap_or("?"), round.score.unwrap_or_default());
-            print_line(format!("{:<40} {place:<44} {far:>6} km  {points:>4}", replayed.dir))?;
+            print_line(format!("{:<40} {place:<44} {far:>6} km  {points:>4}", plain::name(&replayed.dir)))?;
         }
         let expected = result.expected.map_or_else(String::new, |points| format!(", expected {points}"));
         print_line(format!("total: {}{expected}", result.score))?;
@@ -387,24 +387,5 @@ impl Model {
 
     pub(super) fn load(&self) -> Result<Classifier> {
         Ok(Classifier::load(self.find()?)?)
-    }
-}
-
-pub(super) fn print_json(value: &impl serde::Serialize) -> Result<()> {
-    print_text(&serde_json::to_string_pretty(value)?)
-}
-
-/// A line for people on standard output, as [`print_text`].
-pub(super) fn print_line(line: impl std::fmt::Display) -> Result<()> {
-    print_text(&plain(&line.to_string()))
-}
-
-/// A text as it is on standard output. Nobody listening any more, as behind `| head`, is no error.
-pub(super) fn print_text(text: &str) -> Result<()> {
-    match writeln!(std::io::stdout().lock(), "{text}") {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(surroundings(format!("cannot print: {error}")))
-        }
-        _ => Ok(()),
     }
 }

@@ -4,19 +4,20 @@ use std::io::IsTerminal;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::Result;
+use landfall_agent::plain::say;
 use landfall_agent::serve::{About, ServeOptions, Server};
 use qrcode::QrCode;
 use qrcode::render::unicode::Dense1x2;
 
 use super::Serve;
-use super::run::{print_json, print_line, print_text};
+use super::print::{print_json, print_line, print_text};
 
 pub(super) async fn serve(args: Serve) -> Result<()> {
     let usual = if args.http { (Ipv4Addr::LOCALHOST, 8080) } else { (Ipv4Addr::UNSPECIFIED, 8443) };
     let listen = args.listen.unwrap_or(SocketAddr::from(usual));
     let server = Server::start(&ServeOptions { listen, https: !args.http, page: args.page }).await?;
     let about = &server.about;
-    about.notes.iter().for_each(|note| eprintln!("serve: {note}"));
+    about.notes.iter().for_each(|note| say(format!("serve: {note}")));
     if args.json {
         print_json(about)?;
     } else {
@@ -35,7 +36,7 @@ fn show(about: &About) -> Result<()> {
             print_text(&format!("\x1b[30;107m{line}\x1b[0m"))?;
         }
     }
-    eprintln!("Serving {}; Ctrl-C ends it.", about.bundles.join(" and "));
+    say(format!("Serving {}; Ctrl-C ends it.", about.bundles.join(" and ")));
     if let Some((address, certificate)) = about.for_phones().zip(about.certificate.as_ref()) {
         eprintln!(
             "The browser warns of the certificate, which this computer made itself (good until {}).",

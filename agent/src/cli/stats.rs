@@ -4,12 +4,13 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
+use landfall_agent::plain::{self, say};
 use landfall_agent::stats::bootstrap::Interval;
 use landfall_agent::stats::pairs::Paired;
 use landfall_agent::stats::{self, Named};
 use landfall_model::countries;
 
-use super::run::{print_json, print_line};
+use super::print::{print_json, print_line};
 
 #[derive(Args)]
 #[command(
@@ -29,7 +30,7 @@ const COUNTRIES: usize = 12;
 
 pub(super) fn stats(args: &Stats) -> Result<()> {
     let stats = stats::stats(&args.dirs)?;
-    stats.broken.iter().for_each(|why| eprintln!("landfall: left out: {why}"));
+    stats.broken.iter().for_each(|why| say(format!("landfall: left out: {why}")));
     if args.json { print_json(&stats) } else { print(&stats) }
 }
 
@@ -109,16 +110,16 @@ fn name(country: Option<&str>) -> &str {
 
 fn named(round: &Named) -> Result<()> {
     let far = round.distance_km.map_or_else(|| "?".to_owned(), |km| format!("{km:.0}"));
-    let (points, place) = (round.points, round.place.as_deref().unwrap_or("?"));
+    let (points, place) = (round.points, plain::name(round.place.as_deref().unwrap_or("?")));
     let country = round.country.unwrap_or("?");
-    print_line(format!("{points:>6.0} {far:>8} km  in {country:<3} said {place:<40} {}", round.round))
+    print_line(format!("{points:>6.0} {far:>8} km  in {country:<3} said {place:<40} {}", plain::name(&round.round)))
 }
 
 /// What `replay --against` says of two bundles.
 pub(super) fn print_paired(first: &str, paired: &Paired) -> Result<()> {
     for pair in &paired.rounds {
         let difference = i64::from(pair.score) - i64::from(pair.against);
-        print_line(format!("{:<40} {:>5} {:>5} {difference:>+6}", pair.dir, pair.score, pair.against))?;
+        print_line(format!("{:<40} {:>5} {:>5} {difference:>+6}", plain::name(&pair.dir), pair.score, pair.against))?;
     }
     print_line(format!("{first} against {}: {} points a round", paired.bundle, signed(&paired.difference)))?;
     print_line(format!(

@@ -3,12 +3,13 @@
 use anyhow::Result;
 use console::Term;
 use landfall_agent::failure::wrong;
+use landfall_agent::plain::{name, say};
 use landfall_agent::terminal::Mark;
 use landfall_agent::watch::{self, Source};
 use landfall_model::LatLng;
 
 use super::Watch;
-use super::run::{print_line, print_text};
+use super::print::{print_line, print_text};
 
 pub(super) fn watch(args: &Watch) -> Result<()> {
     // What cannot be seen is said before the model is loaded.
@@ -19,7 +20,7 @@ pub(super) fn watch(args: &Watch) -> Result<()> {
     };
     let pencil = args.drawing.on(Term::stdout(), args.json)?;
     let classifier = args.model.load()?;
-    eprintln!("Watching {}; Ctrl-C ends it.", source.name());
+    say(format!("Watching {}; Ctrl-C ends it.", name(source.name())));
     watch::watch(&source, &classifier, |located, picture| {
         let now = chrono::Local::now();
         if args.json {

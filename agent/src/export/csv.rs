@@ -31,7 +31,7 @@ fn inert(path: &str) -> String {
 
 /// Whether a spreadsheet would take a text for a formula (OWASP, "CSV Injection").
 fn is_formula(text: &str) -> bool {
-    text.starts_with(['=', '+', '-', '@', '\t', '\r'])
+    text.starts_with(['=', '+', '-', '@', '＝', '＋', '－', '＠', '\t', '\r', '\n'])
 }
 
 #[cfg(test)]

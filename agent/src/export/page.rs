@@ -14,7 +14,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use super::world::{View, WIDTH};
 use crate::failure::surroundings;
 use crate::locate::Located;
-use crate::plain::plain;
+use crate::plain;
 
 /// Sides of a small picture on the page at most, in pixels; shown at half of that, for fine screens.
 const SIDES: (u32, u32) = (288, 144);
@@ -128,7 +128,7 @@ fn map(photos: &[Photo]) -> Markup {
                 line.lead x1=(number(place.0)) y1=(number(place.1)) x2=(number(dot.0)) y2=(number(dot.1)) {}
             }
             @for (i, (photo, (x, y))) in photos.iter().zip(&dots).enumerate() {
-                @let said = format!("{}: {}, {}", i + 1, plain(&photo.name), photo.located.place);
+                @let said = format!("{}: {}, {}", i + 1, plain::name(&photo.name), photo.located.place);
                 a.dot.unsure[!is_sure(&photo)] id=(format!("dot-{}", i + 1)) href=(format!("#photo-{}", i + 1)) aria-label=(said) {
                     title { (said) }
                     @if rings.is_empty() { path.within d=(view.circle(at(photo), ring(photo))) {} }
@@ -185,7 +185,7 @@ fn row(number: usize, photo: &Photo) -> Markup {
         tr id=(format!("photo-{number}")) {
             td.number { a href=(format!("#dot-{number}")) { (number) } }
             td { img src=(small.data_url()) width=(small.width / 2) height=(small.height / 2) alt=""; }
-            td.name { (plain(name)) }
+            td.name { (plain::name(name)) }
             td { (located.place) }
             td.place { (format!("{:.3}, {:.3}", located.lat, located.lng)) }
             td.number { (km(located.radius_km.p50)) }

@@ -16,7 +16,7 @@ use super::picture;
 use super::source::Told;
 use crate::decide::{Question, believe};
 use crate::failure::wrong;
-use crate::record::beside;
+use crate::record::{beside, not_beside};
 
 /// Parts of a view along its shorter side.
 const GRID: u32 = 7;
@@ -46,10 +46,7 @@ pub(super) struct Looked {
 pub(super) fn explain(classifier: &Classifier, told: &Told) -> Result<Vec<Looked>> {
     let round = &told.round;
     let pin = round.guess.context(wrong("the round has no answer to explain; replay it with --record first"))?;
-    let open = |file: &str| {
-        let file = beside(&told.dir, file).with_context(|| wrong(format!("`{file}` is no file beside the record")))?;
-        Ok(preprocess::open(&file)?)
-    };
+    let open = |file: &str| Ok(preprocess::open(&beside(&told.dir, file).with_context(|| not_beside(file))?)?);
     let pictures = round.views.iter().map(|view| open(&view.file)).collect::<Result<Vec<_>>>()?;
     let region = region(&classifier.bundle, pin);
     let views = pictures.iter().map(|picture| View::new(classifier, picture)).collect::<Result<Vec<_>>>()?;

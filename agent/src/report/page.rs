@@ -86,8 +86,8 @@ fn how_to_read(are_explained: bool) -> Markup {
                 dd { "An outlined cell: the fewest that hold half of it." }
             }
             p {
-                "Points fall with the distance by the game’s own law, round(most · exp(−10 · distance / scale)), and most are usually 5,000. "
-                "What a pin promises is "
+                "Points fall with the distance by the game’s own law, round(most · exp(−10 · distance / scale)), where most is "
+                "what a perfect guess brings, usually 5,000. What a pin promises is "
                 "the mean of its points over all cells, each as likely as Landfall believed it to be: the pin is where that is "
                 "highest."
             }

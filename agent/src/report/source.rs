@@ -116,7 +116,9 @@ pub(super) fn of_replay(dir: &Path, replay: &Replay) -> Part {
         round: again.round.clone(),
         logits: Some(again.logits.clone()),
     };
-    Part { rounds: replay.rounds.iter().map(told).collect(), folder: name_of(dir), ..Part::default() }
+    let mut rounds: Vec<Told> = replay.rounds.iter().map(told).collect();
+    rounds.sort_by_key(|told| told.round.n);
+    Part { rounds, folder: name_of(dir), ..Part::default() }
 }
 
 /// A part without its rounds.
@@ -150,8 +152,9 @@ fn earlier(dir: &Path, map: &Map) -> Vec<Earlier> {
     names.sort();
     let game = |name: &std::ffi::OsString| {
         let when = words::when(&name.to_string_lossy())?;
-        let kept =
-            Kept::of(&runs.join(name)).filter(|kept| kept.map.scale_m == map.scale_m && kept.map.name == map.name)?;
+        let kept = Kept::of(&runs.join(name)).filter(|kept| {
+            (kept.map.scale_m, &kept.map.name, kept.map.max_points) == (map.scale_m, &map.name, map.max_points)
+        })?;
         let scores: Vec<u32> = kept.rounds.iter().filter_map(|round| round.score).collect();
         let points_a_round = f64::from(scores.iter().sum::<u32>()) / scores.len() as f64;
         (!scores.is_empty()).then_some(Earlier { when, bundle: kept.bundle, rounds: scores.len(), points_a_round })

@@ -59,18 +59,35 @@ pub(super) fn heading(degrees: f64) -> String {
     format!("{degrees}° {side}")
 }
 
-/// A message without what may be private: absolute paths and addresses become an ellipsis.
+/// A message without what may be private: absolute paths and addresses become an ellipsis. A path ends with a mark or, since
+/// folders' names have blanks, with the last word that has a separator; what comes after a blank in a file's own name stays.
 pub(super) fn discreet(message: &str) -> String {
+    const SEPARATORS: [char; 2] = ['/', '\\'];
     let is_private = |word: &str| {
         let bare = word.trim_start_matches(['"', '\'', '`', '(', '[', '<']);
         let is_drive = bare.as_bytes().get(1..3).is_some_and(|after| after == b":\\" || after == b":/");
         let is_path = (bare.starts_with('/') || bare.starts_with("~/") || bare.starts_with("\\\\")) && bare.len() > 1;
-        // Folders' names have blanks: what comes after one is known by the next separator alone.
-        let is_rest = bare.trim_matches(['/', '\\']).contains(['/', '\\']);
-        is_drive || is_path || is_rest
+        let is_within = ["/home/", "/root/", "/Users/", "://"].iter().any(|part| bare.contains(part));
+        is_drive || is_path || is_within
     };
-    let hidden = |word: &str| if is_private(word) { "…".to_owned() } else { word.to_owned() };
-    message.split(' ').map(hidden).collect::<Vec<_>>().join(" ")
+    let words: Vec<&str> = message.split(' ').collect();
+    let mut said = Vec::new();
+    let mut rest = words.as_slice();
+    while let [word, after @ ..] = rest {
+        rest = after;
+        if !is_private(word) {
+            said.push(*word);
+            continue;
+        }
+        said.push("…");
+        let ends = |word: &&str| word.ends_with([':', ',', ';', ')', '`', '"', '\'']);
+        if !ends(word) {
+            let within = after.iter().position(ends).map_or(after.len(), |end| end + 1);
+            let last = after[..within].iter().rposition(|word| word.contains(SEPARATORS));
+            rest = &after[last.map_or(0, |last| last + 1)..];
+        }
+    }
+    said.join(" ")
 }
 
 #[cfg(test)]
@@ -107,7 +124,8 @@ mod tests {
         let said =
             discreet("cannot write /home/ada/runs/a.jpg: full (see `C:\\Users\\ada` or https://x.example/?token=1)");
         assert_eq!(said, "cannot write … full (see … or …");
-        assert_eq!(discreet("cannot open /home/ada/My photos/a.jpg"), "cannot open … …");
+        assert_eq!(discreet("cannot open /home/ada/Photos of Rome/a.jpg: no file"), "cannot open … no file");
+        assert_eq!(discreet("C:\\Users\\Ada Lovelace\\runs: full at 3 km/h"), "… full at 3 km/h");
         assert_eq!(discreet("the view / the map: 3 s"), "the view / the map: 3 s");
     }
 }

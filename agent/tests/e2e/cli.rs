@@ -23,7 +23,7 @@ fn fixture_photo() -> String {
 #[test]
 fn locate_names_the_broken_and_answers_the_others() {
     let dir = tempfile::tempdir().unwrap();
-    let broken = dir.path().join("broken.jpg");
+    let broken = dir.path().join("\x1b[31mbroken\n.jpg");
     std::fs::write(&broken, b"\xff\xd8\xff no picture").unwrap();
     let photo = fixture_photo();
     let (code, out, err) = landfall(&["locate", "--json", &photo, broken.to_str().unwrap(), &photo], &[]);
@@ -33,7 +33,15 @@ fn locate_names_the_broken_and_answers_the_others() {
     assert_eq!(answers[0], answers[1]);
     assert!(answers[0]["lat"].is_number() && answers[0]["radius_km"]["p90"].is_number());
     assert!(answers[0]["bundle"].as_str().unwrap().starts_with("desktop@"));
-    assert!(err.contains("broken.jpg"), "{err}");
+    assert!(err.contains("[31mbroken") && !err.contains('\x1b'), "{err:?}");
+
+    // To people a name is text, to programs it is the name.
+    std::fs::copy(&photo, &broken).unwrap();
+    let broken = broken.to_str().unwrap();
+    let (_, out, _) = landfall(&["locate", "--no-map", broken], &[]);
+    assert!(out.lines().count() == 1 && out.contains("\u{fffd}[31mbroken\u{fffd}.jpg: near Rome"), "{out:?}");
+    let (_, out, _) = landfall(&["locate", "--json", broken], &[]);
+    assert_eq!(serde_json::from_str::<Value>(&out).unwrap()["image"], broken);
 }
 
 /// The page must say it too (`web-demo/src/engine/parity.test.ts`). A new bundle changes it:

@@ -1,5 +1,6 @@
-//! No browser and no driver outlives the program that started it, however that ends.
+//! No browser and no driver outlives the program that started it, however that ends, and nothing of them stays on disk.
 
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -20,12 +21,13 @@ fn marked(mark: &str) -> Vec<String> {
     names.collect()
 }
 
-/// Plays a round in a process whose descendants can be told by the mark.
-fn play(mark: &str, more: &[&str], runs: &str) -> Child {
+/// Plays a round in a process whose descendants can be told by the mark, and that has a folder for temporary files.
+fn play(mark: &str, more: &[&str], runs: &str, temporary: &Path) -> Child {
     let (name, value) = mark.split_once('=').unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_landfall"));
     command
         .env(name, value)
+        .env("TMPDIR", temporary)
         .args(["play", "--bundle", "pocket", "--rounds", "1", "--min-gain", "5000", "--runs", runs])
         .args(more);
     command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
@@ -45,18 +47,23 @@ fn gone(is_left: impl Fn() -> bool) -> bool {
 
 #[test]
 fn no_process_is_left_after_success_failure_or_ctrl_c() {
-    let runs = tempfile::tempdir().unwrap();
-    let runs = runs.path().to_str().unwrap();
+    let (runs, temporary) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (runs, temporary) = (runs.path().to_str().unwrap(), temporary.path());
+    // Chromium keeps a small file there, always the same, and chromedriver an empty folder when it is stopped.
+    let entries = |folder: &Path| std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let is_left = |path: &PathBuf| !path.ends_with(".ses") && (path.is_file() || entries(path).next().is_some());
+    let left = || entries(temporary).filter(is_left).collect::<Vec<_>>();
     for (n, more, code) in [(0, &[][..], 0), (1, &["--max-pin-error", "0.000001"][..], 3)] {
         let mark = format!("LANDFALL_TEST_MARK={}-{n}", std::process::id());
-        let mut child = play(&mark, more, runs);
+        let mut child = play(&mark, more, runs, temporary);
         assert!(gone(|| marked(&mark).len() < 3), "no browser was started");
         assert_eq!(child.wait().unwrap().code(), Some(code), "{more:?}");
         assert!(gone(|| !marked(&mark).is_empty()), "{more:?}: {:?} are left", marked(&mark));
+        assert!(left().is_empty(), "{more:?}: {:?}", left());
     }
     let mark = format!("LANDFALL_TEST_MARK={}-2", std::process::id());
-    let mut child = play(&mark, &[], runs);
-    let begun = || marked(&mark).iter().any(|name| name.starts_with("chrom") && name != "chromedriver");
+    let mut child = play(&mark, &[], runs, temporary);
+    let begun = || entries(temporary).any(|profile| profile.join("DevToolsActivePort").exists());
     assert!(gone(|| !begun()), "no browser was started");
     let mut system = System::new();
     let id = Pid::from_u32(child.id());
@@ -64,6 +71,7 @@ fn no_process_is_left_after_success_failure_or_ctrl_c() {
     assert_eq!(system.process(id).unwrap().kill_with(Signal::Interrupt), Some(true));
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert!(gone(|| !marked(&mark).is_empty()), "Ctrl-C: {:?} are left", marked(&mark));
+    assert!(left().is_empty(), "Ctrl-C: {:?}", left());
 }
 
 #[test]

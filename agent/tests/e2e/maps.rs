@@ -208,7 +208,7 @@ fn canvas(lat: f64, lng: f64, zoom: f64, more: &str) -> Profile {
 async fn on_tiles_pins_are_less_than_a_pixel_off() {
     let page = open("/raster", profile(RASTER_MAP, [0.5, 1.0])).await;
     all("tiles", &page, &targets(pins(12)), 1.0).await;
-    page.driver.clone().quit().await.unwrap();
+    browser::bury(page.driver.clone(), &BrowserOptions::default()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -220,7 +220,7 @@ async fn on_a_canvas_pins_are_less_than_three_pixels_off() {
     let guessed = page.guess().await.unwrap();
     let sent = page.outcome(&guessed).await.unwrap().guess.unwrap();
     assert!(sent.distance_m(placed.at) < 3.0 * placed.metres_per_pixel, "{sent} is not {}", placed.at);
-    page.driver.clone().quit().await.unwrap();
+    browser::bury(page.driver.clone(), &BrowserOptions::default()).await;
 }
 
 /// Places that lie far apart, at both sides of the date line, in the far north and south.
@@ -242,7 +242,7 @@ async fn maps_of_tiles_may_move_by_themselves_begin_close_and_be_small() {
         again(&page, address).await;
         all(name, &page, &targets, 1.0).await;
     }
-    page.driver.clone().quit().await.unwrap();
+    browser::bury(page.driver.clone(), &BrowserOptions::default()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -263,7 +263,7 @@ async fn maps_on_a_canvas_may_move_by_themselves_begin_close_and_be_small() {
     ] {
         let page = open(address, profile).await;
         all(name, &page, &targets, 3.0).await;
-        page.driver.clone().quit().await.unwrap();
+        browser::bury(page.driver.clone(), &BrowserOptions::default()).await;
     }
 }
 
@@ -276,7 +276,7 @@ async fn what_a_canvas_cannot_do_is_said() {
     // There is a pin now, so this is no new round.
     let error = map::place_pin(&page, LatLng::new(1.35, 103.8).unwrap(), 25_000.0).await.unwrap_err();
     assert!(error.to_string().contains("has a pin already"), "{error:#}");
-    page.driver.clone().quit().await.unwrap();
+    browser::bury(page.driver.clone(), &BrowserOptions::default()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -297,5 +297,5 @@ async fn a_view_that_the_map_does_not_show_is_said() {
         assert!(error.to_string().contains("map.view is not what the map shows"), "{error:#}");
         assert_eq!(landfall_agent::failure::exit_code(&error), 2);
     }
-    browser.quit().await.unwrap();
+    browser::bury(browser, &BrowserOptions::default()).await;
 }

@@ -151,7 +151,7 @@ async fn places_the_pin_anywhere_on_the_map() {
     let guessed = page.guess().await.unwrap();
     let outcome = page.outcome(&guessed).await.unwrap();
     assert!(outcome.guess.unwrap().distance_m(placed.at) <= placed.metres_per_pixel);
-    page.driver.clone().quit().await.unwrap();
+    browser::bury(page.driver.clone(), &BrowserOptions::default()).await;
     arena.stop().await;
 }
 
@@ -167,14 +167,14 @@ async fn the_page_does_not_hold_the_truth_before_the_guess() {
     let told = |source: &str| source.contains(&format!("{:.3}", truth.lat)) || source.contains(&truth.lat.to_string());
     assert!(!told(&before) && !told(&pinned));
     assert!(told(&after), "the test would not see the truth if it were there");
-    page.driver.clone().quit().await.unwrap();
+    browser::bury(page.driver.clone(), &BrowserOptions::default()).await;
     arena.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_session_is_said_and_is_the_surroundings_fault() {
     let (arena, page) = open_arena(9).await;
-    page.driver.clone().quit().await.unwrap();
+    browser::bury(page.driver.clone(), &BrowserOptions::default()).await;
     let error = look::around(&page, &mind(TWO_VIEWS), None).await.unwrap_err();
     assert_eq!(exit_code(&error), 3, "{error:#}");
     arena.stop().await;
@@ -245,7 +245,7 @@ async fn a_person_sends_the_guess_that_was_set_for_them() {
     assert!(set.truth.is_none() && set.place.is_some() && set.expected_score.is_some());
     assert_eq!(round.guess, set.guess);
     assert!(round.truth.is_some() && round.score.is_some() && round.score == round.page_score, "{round:?}");
-    page.driver.clone().quit().await.unwrap();
+    browser::bury(page.driver.clone(), &BrowserOptions::default()).await;
     arena.stop().await;
 }
 
@@ -259,6 +259,6 @@ async fn a_pin_that_cannot_be_set_well_enough_is_not_sent() {
     // No pixel of the map is as small as that.
     let error = map::place_pin(&page, LatLng::new(45.76, 4.83).unwrap(), 0.001).await.unwrap_err();
     assert!(exit_code(&error) == 3 && error.to_string().contains("after three clicks"), "{error:#}");
-    page.driver.clone().quit().await.unwrap();
+    browser::bury(page.driver.clone(), &BrowserOptions::default()).await;
     arena.stop().await;
 }

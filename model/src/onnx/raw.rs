@@ -4,7 +4,7 @@ use prost::bytes::Buf;
 use prost::encoding::{WireType, decode_key, decode_varint, encode_key, encode_varint};
 use prost::{DecodeError, Message};
 
-use super::Node;
+use super::{Node, TensorProto};
 
 /// Tag of a model's graph.
 pub const MODEL_GRAPH: u32 = 7;
@@ -73,6 +73,41 @@ pub fn with_graph(network: &[u8], graph: impl Fn(&[u8]) -> Result<Vec<u8>, Strin
         }
     }
     Ok(rewritten)
+}
+
+/// A change of a network's nodes, on a walk through them in their order.
+pub trait Rewrite {
+    /// What stands in the place of a node; `None` when it stays.
+    ///
+    /// # Errors
+    /// When the node is used in a way that is not known; says which.
+    fn nodes(&mut self, old: &Node) -> Result<Option<Vec<Node>>, String>;
+
+    /// Weights that the new nodes need, asked for after the last.
+    fn tensors(&self) -> Vec<TensorProto> {
+        Vec::new()
+    }
+}
+
+/// A network with its nodes rewritten; what else it holds stays as it is.
+///
+/// # Errors
+/// When the bytes are no ONNX network, or as [`Rewrite::nodes`].
+pub fn rewritten<R: Rewrite + Default>(network: &[u8]) -> Result<Vec<u8>, String> {
+    with_graph(network, |graph| {
+        let mut rewritten = Vec::with_capacity(graph.len() + (1 << 16));
+        let mut rewrite = R::default();
+        for field in fields(graph).map_err(damaged)? {
+            let node = (field.tag == GRAPH_NODE).then(|| Node::decode(field.payload)).transpose().map_err(damaged)?;
+            match node.map(|node| rewrite.nodes(&node)).transpose()?.flatten() {
+                Some(nodes) => nodes.iter().for_each(|node| write(GRAPH_NODE, &node.encode_to_vec(), &mut rewritten)),
+                None => rewritten.extend_from_slice(field.whole),
+            }
+        }
+        let tensors = rewrite.tensors().into_iter();
+        tensors.for_each(|tensor| write(GRAPH_INITIALIZER, &tensor.encode_to_vec(), &mut rewritten));
+        Ok(rewritten)
+    })
 }
 
 /// What is said of bytes that cannot be read as a network, after the name of their file.

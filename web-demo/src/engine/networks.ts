@@ -12,13 +12,14 @@ export type Backend = Status["backend"];
 /** More threads than this bring little for networks of this size. */
 const MOST_THREADS = 4;
 
-/** A graphics processor that takes longer for a square is slower than WebAssembly, which takes about as long on one core. */
+/** A graphics processor that takes longer for a square is not worth its start: of desktop, WebAssembly takes about as long on
+ * one core of an ordinary computer. */
 const SLOW_GPU_MS = 1000;
 
 /** What this browser can compute with, best first. Graphics processors have no products of bytes here: a network that can
  * do without is computed there. */
-export async function backends(inFloats: boolean): Promise<Backend[]> {
-  const gpu = inFloats && (await hasGpu()) ? (["webgpu"] as const) : [];
+export async function backends(canBeFloats: boolean): Promise<Backend[]> {
+  const gpu = canBeFloats && (await hasGpu()) ? (["webgpu"] as const) : [];
   const threads = globalThis.crossOriginIsolated && spareCores() > 1 ? (["wasm-threads"] as const) : [];
   return [...gpu, ...threads, "wasm"];
 }
