@@ -45,7 +45,9 @@ const GREETING: Duration = Duration::from_secs(5);
 const GOODBYE: Duration = Duration::from_secs(10);
 /// So often it is tried to remove what a browser leaves on disk, and how long is waited in between: its processes go one
 /// after the other.
-const SWEEPS: (u32, Duration) = (20, Duration::from_millis(50));
+const SWEEPS: (u32, Duration) = (30, Duration::from_millis(50));
+/// Nothing has come back so often: nothing will.
+const QUIET_SWEEPS: u32 = 8;
 const CHROMIUM: &[&str] = &["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"];
 const DRIVER: &[&str] = &["chromedriver"];
 
@@ -228,11 +230,14 @@ impl Running {
         }
     }
 
-    /// Ends them at once.
+    /// Ends them at once, and removes what they leave.
     pub fn end(self) {
         self.processes.into_iter().for_each(kill);
+        // One that was just started, and so is not among them, writes a last line to a log when it finds the others gone.
+        let mut in_a_row = 0;
         for _ in 0..SWEEPS.0 {
-            if removed(&self.remains) {
+            in_a_row = if removed(&self.remains) { in_a_row + 1 } else { 0 };
+            if in_a_row > QUIET_SWEEPS || self.remains.is_empty() {
                 break;
             }
             std::thread::sleep(SWEEPS.1);
