@@ -155,13 +155,13 @@ fn missing(what: &str) -> anyhow::Error {
     ))
 }
 
-/// Ends a browser, with all that is left of it where it is our own and does not answer any more. Whether it answered.
+/// Ends a browser, with all that is left of it where it is our own, on disk too. Whether it answered.
 /// Of a browser that a person has open, our window goes alone.
 pub async fn bury(driver: WebDriver, options: &BrowserOptions) -> bool {
     let is_our_own = options.webdriver.is_none() && options.attach.is_none();
     let id = process(&driver).filter(|_| is_our_own);
     let profile = profile(&driver).filter(|_| is_our_own);
-    let left = profile.map_or_else(Vec::new, |profile| remains(&profile));
+    let left = profile.as_deref().map(remains).unwrap_or_default();
     let goodbye = async {
         // With its last window the browser would go.
         if options.attach.is_some() && driver.windows().await?.len() > 1 {

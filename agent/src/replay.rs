@@ -81,7 +81,7 @@ pub struct Replayed {
 /// # Errors
 /// When there is no round, or one is broken.
 pub fn replay(dir: &Path, bundle: Bundle, from: From) -> Result<Replay> {
-    let found = rounds_below(std::slice::from_ref(&dir.to_owned()))?;
+    let found = rounds_below(&[dir])?;
     let id = bundle.manifest.id();
     let classifier = match from {
         From::Pictures => Some(Classifier::load(bundle.clone())?),
@@ -110,7 +110,7 @@ fn again(found: &Found, bundle: &Bundle, classifier: Option<&Classifier>) -> Res
         Some(classifier) => {
             let open = |view: &View| {
                 let file = beside(&found.folder, &view.file);
-                Ok(preprocess::open(&file.with_context(|| not_beside(&view.file))?)?)
+                Ok(preprocess::open(&file.ok_or_else(|| not_beside(&view.file))?)?)
             };
             classifier.logits(&round.views.iter().map(open).collect::<Result<Vec<_>>>()?)?
         }
@@ -195,7 +195,7 @@ impl Replay {
             let mut round = replayed.round.clone();
             for (view, row) in round.views.iter_mut().zip(&replayed.logits) {
                 let name = Path::new(&view.file).with_extension("f32").to_string_lossy().into_owned();
-                let file = beside(&folder, &name).with_context(|| not_beside(&name))?;
+                let file = beside(&folder, &name).ok_or_else(|| not_beside(&name))?;
                 record::write(&file, &record::logits_to_bytes(row))?;
                 view.logits = Some(name);
             }
@@ -257,14 +257,14 @@ impl Found {
 ///
 /// # Errors
 /// When a folder cannot be read or holds no round.
-pub(crate) fn rounds_below(dirs: &[PathBuf]) -> Result<Vec<Found>> {
+pub(crate) fn rounds_below(dirs: &[impl AsRef<Path>]) -> Result<Vec<Found>> {
     let mut rounds = Vec::new();
     let mut seen = HashSet::new();
-    for asked in dirs {
+    for asked in dirs.iter().map(AsRef::as_ref) {
         for folder in round_folders(asked)? {
             let path = std::fs::canonicalize(&folder).unwrap_or_else(|_| folder.clone());
             if seen.insert(path.clone()) {
-                rounds.push(Found { asked: asked.clone(), folder, path });
+                rounds.push(Found { asked: asked.to_owned(), folder, path });
             }
         }
     }
@@ -311,5 +311,27 @@ mod tests {
         assert_eq!(found.iter().map(Found::name).collect::<Vec<_>>(), [".", "game/round_1"]);
         let games: HashSet<_> = found.iter().map(|found| found.game().unwrap()).collect();
         assert_eq!(games.len(), 1);
+    }
+
+    #[test]
+    fn nothing_is_written_beside_a_rounds_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("round_1");
+        std::fs::create_dir(&folder).unwrap();
+        let text = r#"{"format":1,"map":{"name":"W","scale_m":1000},"views":[{"file":"../out.jpg","heading":0}]}"#;
+        std::fs::write(folder.join("round.json"), text).unwrap();
+        let round = serde_json::from_str(text).unwrap();
+        let replayed = Replayed { dir: ".".to_owned(), round, repeats: None, logits: vec![vec![1.0]] };
+        let replay = Replay {
+            bundle: "pocket@1".to_owned(),
+            rounds: vec![replayed],
+            score: 0,
+            expected: None,
+            outside: Vec::new(),
+            against: None,
+        };
+        let error = replay.record(&folder).unwrap_err().to_string();
+        assert!(error.contains("`../out.f32` is no file beside the record"), "{error}");
+        assert!(!dir.path().join("out.f32").exists());
     }
 }

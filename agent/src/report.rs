@@ -113,7 +113,7 @@ impl Report {
     pub fn html(&self) -> Result<String> {
         let views: usize = self.parts.iter().flat_map(|part| &part.rounds).map(|told| told.round.views.len()).sum();
         let allowance = picture::allowance(views + self.rounds());
-        let numbered: Vec<(usize, &Told)> = self.numbered();
+        let numbered = self.numbered();
         let shown: Vec<Result<Shown<'_>>> = numbered
             .par_iter()
             .enumerate()

@@ -16,7 +16,7 @@ use std::collections::HashMap;
 
 use prost::Message;
 
-use crate::onnx::raw::{MODEL_OPSET, Rewrite, damaged, fields, rewritten};
+use crate::onnx::raw::{MODEL_OPSET, Rewrite, damaged, fields, rewritten, unexpected};
 use crate::onnx::{Attribute, Node, OperatorSet, TensorProto, UINT8, int, ints, node, tensor};
 
 /// From this operator set on `ReduceMax` takes its axes as an input.
@@ -60,12 +60,11 @@ impl Rewrite for Scaling {
     fn nodes(&mut self, old: &Node) -> Result<Option<Vec<Node>>, String> {
         let scale = old.input.iter().find_map(|input| self.scale_of.get(input)).cloned();
         let scaled = old.input.iter().filter(|input| self.scale_of.contains_key(*input)).count();
-        let strange = || format!("its node `{}` ({}) uses quantised activations unexpectedly", old.name, old.op_type);
         // The quantised activations must be the left factor: its rows are the tokens.
         let is_left = old.input.first().is_some_and(|input| self.scale_of.contains_key(input));
         match (old.op_type.as_str(), old.input.as_slice(), old.output.as_slice(), scale) {
             // A product of two would have to be multiplied by both scales.
-            (_, _, _, Some(_)) if scaled > 1 => Err(strange()),
+            (_, _, _, Some(_)) if scaled > 1 => Err(unexpected(old)),
             ("DynamicQuantizeLinear", [x], [integers, step, zero], None) => {
                 self.scale_of.insert(integers.clone(), token_scale(integers));
                 Ok(Some(quantise(x, integers, step, zero)))
@@ -85,7 +84,7 @@ impl Rewrite for Scaling {
                 let scaled = Node { name, ..node("Mul", &[&unscaled, &scale], output, Vec::new()) };
                 Ok(Some(vec![product, scaled]))
             }
-            ("DynamicQuantizeLinear", ..) | (_, _, _, Some(_)) => Err(strange()),
+            ("DynamicQuantizeLinear", ..) | (_, _, _, Some(_)) => Err(unexpected(old)),
             (_, _, _, None) => Ok(None),
         }
     }

@@ -209,7 +209,7 @@ impl Classifier {
 const EXACT_PRODUCTS: &str = "session.x64quantprecision";
 
 /// Whether this processor does that, which cuts large sums off: an int8 vision transformer answers something else there.
-/// Those with VNNI do not, and with AMX the option would take two thirds of their speed.
+/// Those with VNNI do not, and with AMX the option would take three quarters of their speed.
 fn cuts_sums_off() -> bool {
     #[cfg(target_arch = "x86_64")]
     return !is_x86_feature_detected!("avx512vnni") && !is_x86_feature_detected!("avxvnni");

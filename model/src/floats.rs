@@ -3,11 +3,11 @@
 //!
 //! Where a dynamically quantised network rounds its activations and multiplies bytes, its weights are turned back into
 //! floats and multiplied with the activations as they are. They stay bytes in the file and in memory until then. With two
-//! bytes an activation ([`crate::activations`]) the network says the same: probabilities differ by a thousandth at most.
+//! bytes an activation ([`crate::activations`]) the network says nearly the same.
 
 use std::collections::HashMap;
 
-use crate::onnx::raw::{Rewrite, rewritten};
+use crate::onnx::raw::{Rewrite, rewritten, unexpected};
 use crate::onnx::{Node, int, node};
 
 /// The same network (the bytes of an ONNX file) in floats. A network that is not dynamically quantised stays as it is.
@@ -70,7 +70,7 @@ impl Rewrite for Floats {
                 return Ok(Some(multiply(product, weights_step, output)));
             }
             (op, gone, ..) if op == "DynamicQuantizeLinear" || gone.iter().any(Option::is_some) => {
-                return Err(format!("its node `{}` ({op}) uses quantised activations unexpectedly", old.name));
+                return Err(unexpected(old));
             }
             _ => return Ok(None),
         };

@@ -46,7 +46,7 @@ pub(super) struct Looked {
 pub(super) fn explain(classifier: &Classifier, told: &Told) -> Result<Vec<Looked>> {
     let round = &told.round;
     let pin = round.guess.context(wrong("the round has no answer to explain; replay it with --record first"))?;
-    let open = |file: &str| Ok(preprocess::open(&beside(&told.dir, file).with_context(|| not_beside(file))?)?);
+    let open = |file: &str| Ok(preprocess::open(&beside(&told.dir, file).ok_or_else(|| not_beside(file))?)?);
     let pictures = round.views.iter().map(|view| open(&view.file)).collect::<Result<Vec<_>>>()?;
     let region = region(&classifier.bundle, pin);
     let views = pictures.iter().map(|picture| View::new(classifier, picture)).collect::<Result<Vec<_>>>()?;

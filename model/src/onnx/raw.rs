@@ -110,6 +110,11 @@ pub fn rewritten<R: Rewrite + Default>(network: &[u8]) -> Result<Vec<u8>, String
     })
 }
 
+/// What a rewrite says of a node that it does not expect where activations are quantised.
+pub fn unexpected(node: &Node) -> String {
+    format!("its node `{}` ({}) uses quantised activations unexpectedly", node.name, node.op_type)
+}
+
 /// What is said of bytes that cannot be read as a network, after the name of their file.
 pub fn damaged(error: DecodeError) -> String {
     format!("is no ONNX network ({error})")
