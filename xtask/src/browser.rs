@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::command::{on_path, print_status, run_quietly};
+use crate::command::{find_program, print_status, run_quietly};
 
 const BROWSERS: [&str; 5] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"];
 const DRIVERS: [&str; 1] = ["chromedriver"];
@@ -13,7 +13,7 @@ const PACKAGES: [&str; 2] = ["chromium", "chromium-driver"];
 /// Finds the browser and its driver. If they are missing, installs them (as root, where apt-get exists), or fails with
 /// instructions.
 pub(crate) fn set_up() -> Result<()> {
-    if missing().is_some() && on_path(&["apt-get"]).is_some() && is_root() {
+    if missing().is_some() && find_program(&["apt-get"]).is_some() && is_root() {
         print_status("chromium", "installing the Debian packages chromium and chromium-driver");
         run_quietly(&mut apt_get("update"))?;
         run_quietly(apt_get("install").args(["-y", "--no-install-recommends"]).args(PACKAGES))?;
@@ -25,7 +25,7 @@ pub(crate) fn set_up() -> Result<()> {
         );
     }
     for (what, names) in [("chromium", &BROWSERS[..]), ("chromedriver", &DRIVERS[..])] {
-        if let Some(file) = on_path(names) {
+        if let Some(file) = find_program(names) {
             print_status(what, file.display());
         }
     }
@@ -33,7 +33,7 @@ pub(crate) fn set_up() -> Result<()> {
 }
 
 fn missing() -> Option<&'static str> {
-    let absent = |names: &[&str]| on_path(names).is_none();
+    let absent = |names: &[&str]| find_program(names).is_none();
     if absent(&BROWSERS) { Some("Chromium") } else { absent(&DRIVERS).then_some("chromedriver") }
 }
 

@@ -12,7 +12,7 @@ pub(crate) fn print_status(what: &str, state: impl std::fmt::Display) {
 
 /// Runs a command and returns its standard output. Its output is printed only if it fails.
 pub(crate) fn run_quietly(command: &mut Command) -> Result<String> {
-    let shown = shown(command);
+    let shown = display_command(command);
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot start `{shown}`"))?;
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     if !output.status.success() {
@@ -23,20 +23,14 @@ pub(crate) fn run_quietly(command: &mut Command) -> Result<String> {
 }
 
 /// The command line, for messages.
-pub(crate) fn shown(command: &Command) -> String {
+pub(crate) fn display_command(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
 
-/// The first of these programs that is on PATH.
-pub(crate) fn on_path(names: &[&str]) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    let folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
-    names.iter().find_map(|name| folders.iter().map(|folder| program(folder, name)).find(|file| file.is_file()))
-}
-
-fn program(folder: &Path, name: &str) -> PathBuf {
-    folder.join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
+/// The first of these programs that PATH has.
+pub(crate) fn find_program(names: &[&str]) -> Option<PathBuf> {
+    names.iter().find_map(|name| which::which(name).ok())
 }
 
 /// npm is a script on Windows, which `Command` starts only by its full name.
@@ -77,6 +71,6 @@ mod tests {
 
     #[test]
     fn missing_programs_are_not_found() {
-        assert_eq!(on_path(&["no-such-program-at-all"]), None);
+        assert_eq!(find_program(&["no-such-program-at-all"]), None);
     }
 }
