@@ -5,14 +5,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use landfall_common::exit::environment_error;
+use landfall_common::text::redact_url;
 use thirtyfour::ChromeCapabilities;
 use thirtyfour::common::config::WebDriverConfig;
 use thirtyfour::manager::{BrowserKind, StdioMode};
 use thirtyfour::prelude::*;
 use url::Url;
-
-use crate::failure::surroundings;
-use crate::site::guard;
 
 /// What kind of session to open.
 #[derive(Clone, Debug)]
@@ -69,14 +68,14 @@ pub async fn open(options: &BrowserOptions) -> Result<WebDriver> {
     let driver = match (&options.attach, &options.webdriver) {
         (Some(address), _) => attached(address).await?,
         (None, Some(server)) => WebDriver::new(server.as_str(), of_our_own(options)?).await.with_context(|| {
-            surroundings(format!("no WebDriver session from {}: is the server running?", guard::bare(server)))
+            environment_error(format!("no WebDriver session from {}: is the server running?", redact_url(server)))
         })?,
         (None, None) => {
             let mut caps = of_our_own(options)?;
             caps.set_binary(&chromium().ok_or_else(|| missing("chromium"))?.to_string_lossy())?;
             managed(caps)
                 .await
-                .context(surroundings("the browser did not start; `landfall doctor` shows what is missing"))?
+                .context(environment_error("the browser did not start; `landfall doctor` shows what is missing"))?
         }
     };
     match fit_viewport(&driver, options.viewport).await {
@@ -135,14 +134,14 @@ async fn managed(caps: ChromeCapabilities) -> Result<WebDriver> {
 async fn attached(address: &str) -> Result<WebDriver> {
     let greeted = tokio::time::timeout(GREETING, tokio::net::TcpStream::connect(address)).await;
     if !greeted.is_ok_and(|greeted| greeted.is_ok()) {
-        return Err(surroundings(format!(
+        return Err(environment_error(format!(
             "no browser takes commands at {address}: start Chromium with --remote-debugging-port=PORT and --user-data-dir=FOLDER"
         )));
     }
     let mut caps = capabilities()?;
     caps.set_debugger_address(address)?;
     let driver = managed(caps).await.with_context(|| {
-        surroundings(format!("cannot attach to the browser at {address}; is its version chromedriver's?"))
+        environment_error(format!("cannot attach to the browser at {address}; is its version chromedriver's?"))
     })?;
     let window = driver.new_window().await?;
     driver.switch_to_window(window).await?;
@@ -150,7 +149,7 @@ async fn attached(address: &str) -> Result<WebDriver> {
 }
 
 fn missing(what: &str) -> anyhow::Error {
-    surroundings(format!(
+    environment_error(format!(
         "{what} is not in the PATH; run `cargo xtask setup`, or install Chromium with its driver, or name a running one with --webdriver"
     ))
 }
@@ -274,9 +273,7 @@ async fn fit_viewport(driver: &WebDriver, (width, height): (u32, u32)) -> Result
 }
 
 fn in_path(names: &[&str]) -> Option<PathBuf> {
-    let folders: Vec<PathBuf> = std::env::split_paths(&std::env::var_os("PATH")?).collect();
-    let files = names.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
-    files.map(|file| if cfg!(windows) { file.with_extension("exe") } else { file }).find(|file| file.is_file())
+    names.iter().find_map(|name| which::which(name).ok())
 }
 
 #[cfg(unix)]

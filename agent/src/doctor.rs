@@ -6,12 +6,12 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
+use landfall_common::statistics::median;
 use landfall_model::{Bundle, Classifier, bundle, runtime};
 use serde::Serialize;
 
-use crate::browser;
 use crate::site::{BUILT_IN, Profile};
-use crate::web;
+use crate::{browser, web};
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, Serialize)]
@@ -70,8 +70,7 @@ pub fn encoder_ms(bundle: Bundle) -> landfall_model::Result<f64> {
         }
         times.push(start.elapsed().as_secs_f64() * 1000.0);
     }
-    times.sort_by(f64::total_cmp);
-    Ok(times[times.len() / 2])
+    Ok(median(times).unwrap_or_default())
 }
 
 fn finding<E: std::fmt::Display>(what: &str, result: Result<String, E>) -> Finding {

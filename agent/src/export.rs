@@ -11,13 +11,12 @@ mod world;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use landfall_common::exit::usage_error;
 use landfall_model::LatLng;
 use serde_json::{Value, json};
 
-use crate::failure::wrong;
 use crate::locate::Located;
-use crate::record::Round;
-use crate::replay::rounds_below;
+use crate::record::{Round, rounds_below};
 
 /// Formats that other programs read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -41,7 +40,7 @@ impl Format {
             Some("geojson" | "json") => Ok(Self::Geojson),
             Some("csv") => Ok(Self::Csv),
             Some("kml") => Ok(Self::Kml),
-            _ => Err(wrong(format!(
+            _ => Err(usage_error(format!(
                 "{}: the ending says the format, and is none of .geojson, .json, .csv and .kml; or name it with --format",
                 file.display()
             ))),

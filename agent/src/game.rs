@@ -5,52 +5,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use landfall_common::exit::Exit;
+use landfall_common::fs::{f32_to_le_bytes, write_atomic, write_json};
+use landfall_common::text::redact_url;
 use landfall_model::{Classifier, MapScale};
-use serde::Serialize;
 
-use crate::area::Area;
 use crate::browser::BrowserOptions;
-use crate::failure::{Exit, exit_code, sentence};
-use crate::record::{self, FORMAT, Map, Pin, Recorder, Round, Seconds, View};
-use crate::report::{self, Report};
-use crate::site::guard;
+use crate::error::{describe, exit_code};
+use crate::inference::{self, Mind, Spot};
+use crate::record::{self, Area, FORMAT, Failed, Game, Map, Pin, Recorder, Round, Seconds, View};
 use crate::site::page::{After, Guessed, Page};
-use crate::terminal::{self, Spot};
-use crate::think::Mind;
 use crate::{look, map};
-
-/// A game as it stands: rounds played so far.
-#[derive(Clone, Debug, Serialize)]
-pub struct Game {
-    /// Name of the profile.
-    pub site: String,
-    /// The map that is played.
-    pub map: Map,
-    /// Bundle that plays, `name@version`.
-    pub bundle: String,
-    /// Rounds played.
-    pub rounds: Vec<Round>,
-    /// Tries at rounds that failed.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub failed: Vec<Failed>,
-    /// Points by our own law; `None` while a round's truth is not known.
-    pub score: Option<u32>,
-    /// Points as the page said, of the game where it says so, else of its rounds.
-    pub page_score: Option<u32>,
-    /// Folder of the record.
-    pub record: PathBuf,
-}
-
-/// A try at a round that failed.
-#[derive(Clone, Debug, Serialize)]
-pub struct Failed {
-    /// Number of the round.
-    pub n: u32,
-    /// Why.
-    pub why: String,
-    /// Whether the guess had been sent: the round is over then, and is not tried again.
-    pub sent: bool,
-}
 
 /// How to play.
 pub struct PlayOptions {
@@ -99,8 +64,6 @@ pub enum News<'a> {
     Over(&'a Round),
     /// A try at a round failed; it is tried again, unless its guess had been sent.
     Failed(&'a Failed),
-    /// The game is recorded, but its report could not be written, for this reason.
-    Unreported(&'a str),
 }
 
 /// Plays the game on a page to its end. `told` hears of each round. A round that fails is tried once more, from the
@@ -136,7 +99,7 @@ pub async fn play(
         record: recorder.dir.clone(),
     };
     let mind = Mind { classifier, map: game.map.clone(), min_gain: options.min_gain };
-    record::write_json(&recorder.dir.join("game.json"), &game)?;
+    write_json(&recorder.dir.join("game.json"), &game)?;
     let kept = || format!("the rounds played so far are in {}", recorder.dir.display());
     let mut n = 1;
     loop {
@@ -149,7 +112,7 @@ pub async fn play(
                 told(News::Over(&round));
                 game.rounds.push(round);
                 game.tally(None);
-                record::write_json(&recorder.dir.join("game.json"), &game)?;
+                write_json(&recorder.dir.join("game.json"), &game)?;
                 let going_on = page.next(guessed).await;
                 match going_on {
                     Ok(next) => Ok(next),
@@ -163,12 +126,12 @@ pub async fn play(
             Err(error) => {
                 let tried = game.failed.iter().any(|failed| failed.n == n);
                 sent |= page.has_ended().await;
-                let failed = Failed { n, why: sentence(&error), sent };
+                let failed = Failed { n, why: describe(&error), sent };
                 told(News::Failed(&failed));
                 recorder.failed(&failed)?;
                 game.failed.push(failed);
                 game.tally(None);
-                record::write_json(&recorder.dir.join("game.json"), &game)?;
+                write_json(&recorder.dir.join("game.json"), &game)?;
                 match tried && !sent {
                     true => Err(error),
                     false => page.recover(&options.browser, &address, sent).await,
@@ -184,29 +147,14 @@ pub async fn play(
                 continue;
             }
         }
-        record::write_json(&recorder.dir.join("game.json"), &game)?;
-        let (dir, classifier) = (recorder.dir.clone(), Arc::clone(&mind.classifier));
-        let write = move || Report::of_game(&dir, &classifier.bundle)?.write(&dir.join(report::FILE));
-        // The game is played and recorded, whatever comes of this.
-        if let Err(error) = tokio::task::spawn_blocking(write).await.unwrap_or_else(|error| Err(error.into())) {
-            told(News::Unreported(&sentence(&error)));
-        }
+        write_json(&recorder.dir.join("game.json"), &game)?;
         return Ok(game);
     }
 }
 
 /// Whether another try would fail as well.
 fn is_final(error: &anyhow::Error) -> bool {
-    exit_code(error) != Exit::Surroundings as u8
-}
-
-impl Game {
-    fn tally(&mut self, page_total: Option<u32>) {
-        // Points of a round whose result was lost are in the page's count alone.
-        let lost = self.failed.iter().any(|failed| failed.sent);
-        self.score = self.rounds.iter().map(|round| round.score).sum::<Option<u32>>().filter(|_| !lost);
-        self.page_score = page_total.or_else(|| self.rounds.iter().map(|round| round.page_score).sum());
-    }
+    exit_code(error) != Exit::Environment
 }
 
 struct Player<'a> {
@@ -220,7 +168,7 @@ impl Player<'_> {
     /// Plays a round; `sent` once its guess may have been.
     async fn round(&self, n: u32, sent: &mut bool, told: &mut impl FnMut(News<'_>)) -> Result<(Round, Guessed)> {
         let start = Instant::now();
-        let url = guard::bare(&self.page.address().await?);
+        let url = redact_url(&self.page.address().await?);
         let dir = self.recorder.round_dir(n)?;
         let views = look::around(self.page, self.mind, self.options.time_budget).await?;
         let looked = start.elapsed();
@@ -253,8 +201,8 @@ impl Player<'_> {
         for look::View { heading, jpeg, logits } in views {
             let file = record::view_file(heading);
             let of_logits = file.replace(".jpg", ".f32");
-            record::write(&dir.join(&file), &jpeg)?;
-            record::write(&dir.join(&of_logits), &record::logits_to_bytes(&logits))?;
+            write_atomic(&dir.join(&file), &jpeg)?;
+            write_atomic(&dir.join(&of_logits), &f32_to_le_bytes(&logits))?;
             round.views.push(View { file, heading, logits: Some(of_logits) });
             rows.push(logits);
         }
@@ -265,10 +213,10 @@ impl Player<'_> {
         round.place = Some(answer.place.description);
         round.expected_score = Some(answer.pin.expected_score);
         // Before the page is touched: what was seen and thought is kept even if the rest fails.
-        record::write_json(&dir.join("round.json"), &round)?;
+        write_json(&dir.join("round.json"), &round)?;
         let thought = start.elapsed();
         let pictures = round.views.iter().map(|view| dir.join(&view.file)).collect();
-        told(News::Decided { heat: terminal::heat(&posterior), pictures });
+        told(News::Decided { heat: inference::heat(&posterior), pictures });
 
         let placed = map::place_pin(self.page, answer.pin.at, self.options.max_pin_error_m).await?;
         let set = start.elapsed();
@@ -300,7 +248,7 @@ impl Player<'_> {
             place: (set - thought).as_secs_f64(),
             total: start.elapsed().as_secs_f64(),
         });
-        record::write_json(&dir.join("round.json"), &round)?;
+        write_json(&dir.join("round.json"), &round)?;
         Ok((round, guessed))
     }
 }

@@ -3,27 +3,11 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use thirtyfour::WebDriver;
 use thirtyfour::common::command::{Actions, Command};
 
-/// A point of the viewport in CSS pixels.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Pixel {
-    /// From the left.
-    pub x: f64,
-    /// From the top.
-    pub y: f64,
-}
-
-impl std::ops::Add for Pixel {
-    type Output = Self;
-
-    fn add(self, by: Self) -> Self {
-        Self { x: self.x + by.x, y: self.y + by.y }
-    }
-}
+use crate::geometry::Pixel;
 
 /// Moves the mouse to a point.
 ///

@@ -1,20 +1,20 @@
 //! Plays GeoGuessr in a real browser from pixels alone: the library behind the `landfall` command.
 
-pub mod area;
 pub mod arena;
 pub mod browser;
-pub mod decide;
+pub mod cli;
+pub mod compare;
 pub mod doctor;
+pub mod error;
 pub mod export;
-pub mod failure;
 pub mod game;
+pub mod geometry;
 pub mod hands;
-mod lines;
+pub mod inference;
 pub mod locate;
 pub mod look;
 pub mod map;
 pub mod parallel;
-pub mod plain;
 pub mod probe;
 pub mod record;
 pub mod replay;
@@ -23,7 +23,7 @@ pub mod serve;
 pub mod site;
 pub mod stats;
 pub mod terminal;
-pub mod think;
+mod thumbnail;
 #[cfg(feature = "screen")]
 pub mod watch;
 pub mod web;

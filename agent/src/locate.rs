@@ -4,13 +4,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use image::RgbImage;
-use landfall_model::decide::RadiusKm;
+use landfall_common::text::sanitize_line;
+use landfall_model::decide::{RadiusKm, TopCell};
 use landfall_model::{Classifier, preprocess};
 use serde::Serialize;
 
-use crate::decide::{self, Question, TopCell, believe};
-use crate::plain;
-use crate::terminal::{self, Spot};
+use crate::inference::{self, Question, Spot, believe};
 
 /// An answer as `--json` prints it.
 #[derive(Debug, Serialize)]
@@ -54,7 +53,7 @@ pub fn locate(classifier: &Classifier, files: &[&Path]) -> Result<Located> {
 pub fn of_pictures(classifier: &Classifier, image: PathBuf, pictures: &[RgbImage]) -> Result<Located> {
     let logits = classifier.logits(pictures)?;
     let posterior = believe(&classifier.bundle, &logits, Question::Photo)?;
-    let answer = decide::answer(&posterior, Question::Photo);
+    let answer = inference::answer(&posterior, Question::Photo);
     Ok(Located {
         image,
         lat: answer.pin.at.lat,
@@ -65,7 +64,7 @@ pub fn of_pictures(classifier: &Classifier, image: PathBuf, pictures: &[RgbImage
         place: answer.place.description,
         top: answer.top,
         bundle: classifier.bundle.manifest.id(),
-        heat: terminal::heat(&posterior),
+        heat: inference::heat(&posterior),
     })
 }
 
@@ -74,7 +73,7 @@ impl std::fmt::Display for Located {
         write!(
             f,
             "{}: {} ({:.4}, {:.4}; half of the probability within {:.0} km, nine tenths within {:.0} km)",
-            plain::name(self.image.display()),
+            sanitize_line(self.image.display()),
             self.place,
             self.lat,
             self.lng,

@@ -7,13 +7,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use image::RgbImage;
 use image::codecs::jpeg::JpegEncoder;
+use landfall_common::exit::environment_error;
 use landfall_model::preprocess;
 
-use crate::failure::surroundings;
-use crate::hands::{self, Pixel};
+use crate::geometry::Pixel;
+use crate::hands;
+use crate::inference::stopping::HEADINGS;
+use crate::inference::{Mind, Thought};
 use crate::site::page::{Found, Page};
 use crate::site::ways::Ways;
-use crate::think::{Mind, Thought};
 
 /// One view as it is recorded and classified: the JPEG, not what it was made from, so that a record repeats.
 #[derive(Clone, Debug)]
@@ -25,10 +27,6 @@ pub struct View {
     /// What the classifier makes of it, one number a cell.
     pub logits: Vec<f32>,
 }
-
-/// Headings that are looked at where the view turns, in degrees: all around, then in between, each a short way from the
-/// one before. The second half is for places that are still hard to tell.
-pub const HEADINGS: [f64; 8] = [0.0, 90.0, 180.0, 270.0, 315.0, 405.0, 495.0, 585.0];
 
 const JPEG_QUALITY: u8 = 94;
 /// A heading that the page tells may be off by this many degrees before it is corrected.
@@ -105,7 +103,7 @@ async fn look(page: &Page, views: &mut Views<'_>, time: Option<Duration>) -> Res
         let (picture, _) = finished(page, &photo).await?;
         return views.add(HEADINGS[0], picture).await;
     }
-    let view = page.find(&page.profile.look.view).await?.ok_or_else(|| surroundings("the page shows no view"))?;
+    let view = page.find(&page.profile.look.view).await?.ok_or_else(|| environment_error("the page shows no view"))?;
     let (picture, first) = finished(page, &view).await?;
     views.add(HEADINGS[0], picture).await?;
     let (start, mut turned) = (shown_heading(page).await?, 0.0);
@@ -135,7 +133,7 @@ async fn look(page: &Page, views: &mut Views<'_>, time: Option<Duration>) -> Res
             return Ok(()); // it does not turn
         }
         if (heading - turned).abs() > TOLERANCE {
-            return Err(surroundings(format!(
+            return Err(environment_error(format!(
                 "the view does not turn as expected: to {turned:.0}° instead of {heading}°"
             )));
         }
@@ -153,7 +151,7 @@ async fn finished(page: &Page, view: &Found) -> Result<(RgbImage, Vec<u8>)> {
         let picture = decoded(&png)?;
         if finish::is_blank(&picture) {
             if start.elapsed() > page.patience() {
-                return Err(surroundings(format!("the view stays blank (waited {} s)", page.profile.patience_s)));
+                return Err(environment_error(format!("the view stays blank (waited {} s)", page.profile.patience_s)));
             }
         } else if !finish::is_soft(&picture) || coarse.get_or_insert_with(Instant::now).elapsed() > COARSE {
             return Ok((picture, png));
@@ -173,7 +171,7 @@ async fn still(page: &Page, view: &Found) -> Result<Vec<u8>> {
         }
         if start.elapsed() > page.patience() {
             let waited = page.profile.patience_s;
-            return Err(surroundings(format!("the view does not come to rest (waited {waited} s)")));
+            return Err(environment_error(format!("the view does not come to rest (waited {waited} s)")));
         }
         last = next;
     }

@@ -6,14 +6,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use futures_util::future::join_all;
+use landfall_common::exit::usage_error;
+use landfall_common::text::redact_url;
 use landfall_model::Classifier;
 use serde::{Serialize, Serializer};
 use url::Url;
 
 use crate::browser;
-use crate::failure::{sentence, wrong};
-use crate::game::{self, Game, News, PlayOptions};
-use crate::site::guard::{self, Consent};
+use crate::error::describe;
+use crate::game::{self, News, PlayOptions};
+use crate::record::Game;
+use crate::site::guard::Consent;
 use crate::site::page::Page;
 use crate::site::{self, Profile};
 
@@ -80,8 +83,8 @@ pub struct Summary {
 /// When the site is not on this computer, or its terms concern other people.
 pub fn confined(profile: Profile, url: &Url) -> Result<Profile> {
     if profile.needs_consent || !site::is_loopback(url) {
-        let shown = guard::bare(url);
-        return Err(wrong(format!(
+        let shown = redact_url(url);
+        return Err(usage_error(format!(
             "{shown}: --parallel is for the arena and for sites of your own on this computer alone"
         )));
     }
@@ -89,10 +92,10 @@ pub fn confined(profile: Profile, url: &Url) -> Result<Profile> {
 }
 
 impl Games<'_> {
-    /// Plays them. `told` hears of each round, with the number of its game.
-    pub async fn play(&self, told: impl Fn(u32, News<'_>)) -> Played {
+    /// Plays them. `told` hears of each round, with the number of its game; `finished` is done after each game.
+    pub async fn play(&self, told: impl Fn(u32, News<'_>), finished: impl AsyncFn(u32, &Game)) -> Played {
         let (start, next) = (Instant::now(), Cell::new(1));
-        let players = (0..self.at_once.min(self.count)).map(|_| self.player(&next, &told));
+        let players = (0..self.at_once.min(self.count)).map(|_| self.player(&next, &told, &finished));
         let mut results: Vec<(u32, Result<Game>)> = join_all(players).await.into_iter().flatten().collect();
         results.sort_by_key(|(n, _)| *n);
         let (mut games, mut failed) = (Vec::new(), Vec::new());
@@ -107,13 +110,19 @@ impl Games<'_> {
     }
 
     /// One after another in one browser, as long as there are more to play.
-    async fn player(&self, next: &Cell<u32>, told: &impl Fn(u32, News<'_>)) -> Vec<(u32, Result<Game>)> {
+    async fn player(
+        &self,
+        next: &Cell<u32>,
+        told: &impl Fn(u32, News<'_>),
+        finished: &impl AsyncFn(u32, &Game),
+    ) -> Vec<(u32, Result<Game>)> {
         let (mut page, mut results) = (None, Vec::new());
         while next.get() <= self.count {
             let n = next.replace(next.get() + 1);
             let result = self.game(n, &mut page, told).await;
-            if result.is_err() {
-                self.close(page.take()).await; // the next game has a browser of its own
+            match &result {
+                Ok(game) => finished(n, game).await,
+                Err(_) => self.close(page.take()).await, // the next game has a browser of its own
             }
             results.push((n, result));
         }
@@ -168,13 +177,14 @@ impl Summary {
 }
 
 fn in_words<S: Serializer>(why: &anyhow::Error, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&sentence(why))
+    serializer.serialize_str(&describe(why))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::failure::exit_code;
+    use crate::error::exit_code;
+    use landfall_common::exit::Exit;
 
     #[test]
     fn games_at_once_are_played_on_this_computer_alone() {
@@ -188,7 +198,7 @@ mod tests {
             ("arena", "http://192.168.1.7:8014/"),
             ("arena", "http://localhost.example.org/"),
         ] {
-            assert_eq!(exit_code(&allowed(site, url).unwrap_err()), 2, "{site} {url}");
+            assert_eq!(exit_code(&allowed(site, url).unwrap_err()), Exit::Usage, "{site} {url}");
         }
     }
 }

@@ -1,17 +1,18 @@
 //! Replay: saved rounds answered again, without a browser, and held against what they must score.
 
-use std::collections::{BTreeMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use indicatif::ProgressBar;
+use landfall_common::exit::{check_failed, usage_error};
+use landfall_common::fs::{f32_to_le_bytes, write_atomic, write_json};
 use landfall_model::{Bundle, Classifier, LatLng, preprocess};
 use serde::{Deserialize, Serialize};
 
-use crate::decide::{Question, decide};
-use crate::failure::{no, wrong};
-use crate::record::{self, Round, View, beside, not_beside};
-use crate::stats::pairs::Paired;
+use crate::compare::{self, Common, Pair, Paired};
+use crate::inference::{Question, decide};
+use crate::record::{Found, Round, View, recorded_file, rounds_below};
 
 /// What the answer is computed from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -102,20 +103,17 @@ pub fn replay(dir: &Path, bundle: Bundle, from: From) -> Result<Replay> {
 fn again(found: &Found, bundle: &Bundle, classifier: Option<&Classifier>) -> Result<Replayed> {
     let mut round = Round::read(&found.file())?;
     if round.views.is_empty() {
-        return Err(wrong("the round has no views; play it first to record what is to be seen"));
+        return Err(usage_error("the round has no views; play it first to record what is to be seen"));
     }
     let same_bundle = round.bundle.as_deref() == Some(bundle.manifest.id().as_str());
     let recorded = if same_bundle { round.logits(&found.folder)? } else { None };
     let logits = match classifier {
         Some(classifier) => {
-            let open = |view: &View| {
-                let file = beside(&found.folder, &view.file);
-                Ok(preprocess::open(&file.ok_or_else(|| not_beside(&view.file))?)?)
-            };
+            let open = |view: &View| Ok(preprocess::open(&recorded_file(&found.folder, &view.file)?)?);
             classifier.logits(&round.views.iter().map(open).collect::<Result<Vec<_>>>()?)?
         }
         None => recorded.clone().ok_or_else(|| {
-            wrong(format!("no logits of {} are recorded; replay --from pictures", bundle.manifest.id()))
+            usage_error(format!("no logits of {} are recorded; replay --from pictures", bundle.manifest.id()))
         })?,
     };
     let answer = decide(bundle, &logits, Question::Round(&round.map))?;
@@ -135,6 +133,24 @@ fn again(found: &Found, bundle: &Bundle, classifier: Option<&Classifier>) -> Res
 }
 
 impl Replay {
+    /// Holds this replay against another bundle's of the same rounds.
+    ///
+    /// # Errors
+    /// When no round's points are known.
+    pub fn paired_with(&self, second: &Self) -> Result<Paired> {
+        let of_second: HashMap<&str, &Round> =
+            second.rounds.iter().map(|replayed| (replayed.dir.as_str(), &replayed.round)).collect();
+        let common = |replayed: &Replayed| {
+            let other = of_second.get(replayed.dir.as_str())?;
+            let (score, against, truth) = (replayed.round.score?, other.score?, replayed.round.truth?);
+            let gain = replayed.round.map.usual(f64::from(score) - f64::from(against));
+            Some(Common { pair: Pair { dir: replayed.dir.clone(), score, against }, truth, gain })
+        };
+        let common = self.rounds.iter().filter_map(common).collect();
+        compare::paired(second.bundle.clone(), second.score, common)
+            .ok_or_else(|| usage_error("no round's truth is known, so the bundles cannot be compared"))
+    }
+
     /// Holds the replay against what is expected: guesses to the last bit from logits, points within the tolerance
     /// from pictures.
     ///
@@ -143,7 +159,7 @@ impl Replay {
     pub fn hold_against(&mut self, expected: &Expected, from: From) -> Result<()> {
         let rounds = expected.bundles.get(&self.bundle).ok_or_else(|| {
             let known: Vec<_> = expected.bundles.keys().cloned().collect();
-            wrong(format!("nothing is expected of bundle {}; there is: {}", self.bundle, known.join(", ")))
+            usage_error(format!("nothing is expected of bundle {}; there is: {}", self.bundle, known.join(", ")))
         })?;
         self.expected = Some(rounds.values().map(|guess| guess.score).sum());
         let found: BTreeMap<&str, &Round> =
@@ -178,7 +194,7 @@ impl Replay {
             let changed = self.rounds.iter().filter(|replayed| replayed.repeats == Some(false));
             outside.extend(changed.map(|replayed| format!("{}: another answer than the recorded one", replayed.dir)));
         }
-        if outside.is_empty() { Ok(()) } else { Err(no(outside.join("\n"))) }
+        if outside.is_empty() { Ok(()) } else { Err(check_failed(outside.join("\n"))) }
     }
 
     /// Writes the answers and logits into the rounds' folders under `dir`, as if they had been recorded so.
@@ -190,16 +206,16 @@ impl Replay {
             let folder = dir.join(&replayed.dir);
             if Round::read(&folder.join("round.json"))?.pin.is_some() {
                 let why = "is the record of a game; --record is for fixtures and would overwrite what was played";
-                return Err(wrong(format!("{} {why}", folder.display())));
+                return Err(usage_error(format!("{} {why}", folder.display())));
             }
             let mut round = replayed.round.clone();
             for (view, row) in round.views.iter_mut().zip(&replayed.logits) {
                 let name = Path::new(&view.file).with_extension("f32").to_string_lossy().into_owned();
-                let file = beside(&folder, &name).ok_or_else(|| not_beside(&name))?;
-                record::write(&file, &record::logits_to_bytes(row))?;
+                let file = recorded_file(&folder, &name)?;
+                write_atomic(&file, &f32_to_le_bytes(row))?;
                 view.logits = Some(name);
             }
-            record::write_json(&folder.join("round.json"), &round)?;
+            write_json(&folder.join("round.json"), &round)?;
         }
         Ok(())
     }
@@ -218,100 +234,16 @@ impl Expected {
     /// # Errors
     /// When it cannot be read or is not of the format.
     pub fn read(file: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(file).with_context(|| wrong(format!("cannot read {}", file.display())))?;
+        let text =
+            std::fs::read_to_string(file).with_context(|| usage_error(format!("cannot read {}", file.display())))?;
         serde_json::from_str(&text)
-            .map_err(|error| wrong(format!("{}: not expectations of a replay: {error}", file.display())))
+            .map_err(|error| usage_error(format!("{}: not expectations of a replay: {error}", file.display())))
     }
-}
-
-/// A recorded round that was found.
-pub(crate) struct Found {
-    /// The folder that was asked for.
-    pub(crate) asked: PathBuf,
-    /// The folder with `round.json`.
-    pub(crate) folder: PathBuf,
-    /// Its path, whatever way it was asked for.
-    path: PathBuf,
-}
-
-impl Found {
-    /// The record.
-    pub(crate) fn file(&self) -> PathBuf {
-        self.folder.join("round.json")
-    }
-
-    /// The round's folder below the one that was asked for; `.` where it is that.
-    pub(crate) fn name(&self) -> String {
-        let below = self.folder.strip_prefix(&self.asked).unwrap_or(&self.folder);
-        let name = below.to_string_lossy().replace('\\', "/");
-        if name.is_empty() { ".".to_owned() } else { name }
-    }
-
-    /// The folder of the game that the round is of.
-    pub(crate) fn game(&self) -> Option<&Path> {
-        self.path.parent().filter(|above| above.join("game.json").is_file())
-    }
-}
-
-/// Every round in these folders or below, in the order of their paths, each once.
-///
-/// # Errors
-/// When a folder cannot be read or holds no round.
-pub(crate) fn rounds_below(dirs: &[impl AsRef<Path>]) -> Result<Vec<Found>> {
-    let mut rounds = Vec::new();
-    let mut seen = HashSet::new();
-    for asked in dirs.iter().map(AsRef::as_ref) {
-        for folder in round_folders(asked)? {
-            let path = std::fs::canonicalize(&folder).unwrap_or_else(|_| folder.clone());
-            if seen.insert(path.clone()) {
-                rounds.push(Found { asked: asked.to_owned(), folder, path });
-            }
-        }
-    }
-    Ok(rounds)
-}
-
-fn round_folders(dir: &Path) -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    let mut folders = vec![dir.to_owned()];
-    while let Some(folder) = folders.pop() {
-        let entries = std::fs::read_dir(&folder)
-            .with_context(|| wrong(format!("cannot read the folder {}", folder.display())))?;
-        for entry in entries {
-            let path = entry?.path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.file_name().is_some_and(|name| name == "round.json") {
-                found.push(folder.clone());
-            }
-        }
-    }
-    if found.is_empty() {
-        return Err(wrong(format!("{}: no round.json in this folder or below", dir.display())));
-    }
-    found.sort();
-    Ok(found)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn rounds_count_once_whatever_way_leads_to_them() {
-        let runs = tempfile::tempdir().unwrap();
-        let game = runs.path().join("game");
-        for round in ["round_1", "round_2"] {
-            std::fs::create_dir_all(game.join(round)).unwrap();
-            std::fs::write(game.join(round).join("round.json"), "{}").unwrap();
-        }
-        std::fs::write(game.join("game.json"), "{}").unwrap();
-        let ways = [game.join("round_2"), runs.path().to_owned(), game.join("round_1/.."), game.clone()];
-        let found = rounds_below(&ways).unwrap();
-        assert_eq!(found.iter().map(Found::name).collect::<Vec<_>>(), [".", "game/round_1"]);
-        let games: HashSet<_> = found.iter().map(|found| found.game().unwrap()).collect();
-        assert_eq!(games.len(), 1);
-    }
 
     #[test]
     fn nothing_is_written_beside_a_rounds_folder() {

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use indicatif::ProgressBar;
+use landfall_common::exit::usage_error;
+use landfall_common::fs::{sibling_file, write_atomic};
 use landfall_model::{Bundle, Classifier, preprocess};
 use rayon::prelude::*;
 
-use crate::failure::wrong;
-use crate::record;
 use crate::replay::Replay;
 
 mod belief;
@@ -85,10 +85,10 @@ impl Report {
         for told in self.parts.iter().flat_map(|part| &part.rounds) {
             let name = told.dir.display();
             let bundle = self.shelf.of(&told.round).with_context(|| match &told.round.bundle {
-                Some(id) => {
-                    wrong(format!("{name}: was answered by {id}, which is not here: replay it with --record first"))
-                }
-                None => wrong(format!("{name}: names no bundle that answered: replay it with --record first")),
+                Some(id) => usage_error(format!(
+                    "{name}: was answered by {id}, which is not here: replay it with --record first"
+                )),
+                None => usage_error(format!("{name}: names no bundle that answered: replay it with --record first")),
             })?;
             let known = loaded.iter().position(|classifier| classifier.bundle.dir == bundle.dir);
             let classifier = match known {
@@ -143,7 +143,7 @@ impl Report {
     /// As [`Report::html`], and when the file cannot be written.
     pub fn write(&self, file: &Path) -> Result<usize> {
         let html = self.html()?;
-        record::write(file, html.as_bytes())?;
+        write_atomic(file, html.as_bytes())?;
         Ok(html.len())
     }
 }
@@ -153,7 +153,7 @@ fn show<'a>(number: usize, told: &'a Told, shelf: &Shelf, allowance: usize) -> R
     let (mut views, mut thumbnail) = (Vec::new(), None);
     for (i, view) in told.round.views.iter().enumerate() {
         // What is gone is left out; what is there and damaged is said.
-        let file = record::beside(&told.dir, &view.file).filter(|file| file.is_file());
+        let file = sibling_file(&told.dir, &view.file).filter(|file| file.is_file());
         let picture = file.map(|file| preprocess::open(&file)).transpose()?;
         if i == 0 {
             thumbnail =

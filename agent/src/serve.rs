@@ -19,6 +19,8 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum_server::tls_rustls::RustlsConfig;
+use landfall_common::exit::environment_error;
+use landfall_common::text::eprint_sanitized;
 use landfall_model::{Bundle, bundle};
 use serde::Serialize;
 use tower_http::compression::CompressionLayer;
@@ -26,8 +28,6 @@ use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Pr
 use tower_http::services::{ServeDir, ServeFile};
 use tower_http::set_header::SetResponseHeaderLayer;
 
-use crate::failure::surroundings;
-use crate::plain::say;
 use crate::web;
 pub use certificate::Certificate;
 use certificate::Kept;
@@ -102,10 +102,10 @@ impl Server {
         // Sums over whole encoders are taken, which a thread that serves has no time for.
         let (bundles, mut notes) = tokio::task::spawn_blocking(bundle_files).await?;
         if bundles.names.is_empty() {
-            return Err(surroundings(format!("there is no bundle to serve: {}", notes.join("; "))));
+            return Err(environment_error(format!("there is no bundle to serve: {}", notes.join("; "))));
         }
         let listener = tokio::net::TcpListener::bind(options.listen).await.with_context(|| {
-            surroundings(format!("cannot serve on {}: name another address or port with --listen", options.listen))
+            environment_error(format!("cannot serve on {}: name another address or port with --listen", options.listen))
         })?;
         let at = listener.local_addr()?;
         let machine = network::addresses();
@@ -114,7 +114,7 @@ impl Server {
                 let kept = certificate::of_machine(&machine)?;
                 let (chain, key) = kept.site();
                 let tls =
-                    RustlsConfig::from_pem(chain, key).await.context(surroundings("the certificate is broken"))?;
+                    RustlsConfig::from_pem(chain, key).await.context(environment_error("the certificate is broken"))?;
                 (Some(kept), Some(tls))
             }
             false => (None, None),
@@ -151,7 +151,7 @@ impl Server {
             Some(tls) => axum_server::from_tcp_rustls(self.listener, tls)?.serve(service).await,
             None => axum_server::from_tcp(self.listener)?.serve(service).await,
         };
-        served.context(surroundings("the server stopped"))
+        served.context(environment_error("the server stopped"))
     }
 }
 
@@ -219,7 +219,7 @@ async fn bundle_file(
     match ServeFile::new(path).try_call(request).await {
         Ok(response) => response.into_response(),
         Err(error) => {
-            say(format!("{}: cannot be read: {error}", path.display()));
+            eprint_sanitized(format!("{}: cannot be read: {error}", path.display()));
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }

@@ -3,22 +3,20 @@
 //! Points count on the usual scale to 5000, whatever a map's most points are. Intervals hold 95 % of 2,000 resamples;
 //! places are drawn, not rounds, since rounds of one place come out alike.
 
-pub mod bootstrap;
 pub mod calibration;
-pub mod pairs;
 mod rounds;
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 
 use anyhow::Result;
-use landfall_model::LatLng;
+use calibration::Calibration;
+use landfall_common::statistics::bootstrap::{Groups, Interval};
+use landfall_common::statistics::median;
+use rounds::Round;
 use serde::Serialize;
 
-use crate::replay::rounds_below;
-use bootstrap::{Groups, Interval};
-use calibration::Calibration;
-use rounds::Round;
+use crate::record::rounds_below;
 
 /// So many of the best rounds are named, and of the worst.
 const NAMED: usize = 5;
@@ -173,15 +171,14 @@ impl Stats {
         let mut order = every.clone();
         order.sort_by(|a, b| points[*b].total_cmp(&points[*a]));
         let named = |i: &usize| rounds[*i].named(points[*i]);
-        let mut distances: Vec<f64> = rounds.iter().filter_map(|round| round.distance_km).collect();
-        distances.sort_by(f64::total_cmp);
+        let distances: Vec<f64> = rounds.iter().filter_map(|round| round.distance_km).collect();
         Self {
             rounds: rounds.len(),
             games: rounds.iter().filter_map(|round| round.game.as_ref()).collect::<HashSet<_>>().len(),
             places: groups.count(),
             without_points: all.len() - rounds.len(),
             points: groups.mean(&points, &every),
-            median_km: median_of_sorted(&distances),
+            median_km: median(distances),
             calibration: calibration::calibration(&rounds, &points, &groups),
             by_views: by_views.collect(),
             by_bundle: by_bundle.collect(),
@@ -193,12 +190,6 @@ impl Stats {
             broken: Vec::new(),
         }
     }
-}
-
-/// Places with equal keys are one: to a ten-thousandth of a degree.
-fn place_key(at: LatLng) -> (i64, i64) {
-    let whole = |degrees: f64| (degrees * 1e4).round() as i64;
-    (whole(at.lat), whole(at.lng))
 }
 
 /// The rounds by a key, those without one left out.
@@ -218,11 +209,6 @@ fn version_key(bundle: Option<&str>) -> (String, Vec<u64>, String) {
     let (name, version) = id.split_once('@').unwrap_or((id, ""));
     let numbers = version.split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse().ok()).collect();
     (name.to_owned(), numbers, version.to_owned())
-}
-
-pub(crate) fn median_of_sorted(sorted: &[f64]) -> Option<f64> {
-    let (low, high) = (sorted.get(sorted.len().saturating_sub(1) / 2)?, sorted.get(sorted.len() / 2)?);
-    Some(f64::midpoint(*low, *high))
 }
 
 #[cfg(test)]

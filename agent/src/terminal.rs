@@ -3,35 +3,19 @@
 //! Nothing is drawn where nobody looks: when the stream is no terminal, on a build machine, or with `--json`.
 
 mod map;
+mod pencil;
 pub mod picture;
 mod sixel;
 
 use console::Term;
-use landfall_model::{LatLng, Posterior};
 
-pub use map::{Mark, draw};
+pub use map::Mark;
+pub(crate) use pencil::Pencil;
 
 /// Columns of the widest map.
 const WIDEST: u16 = 96;
 /// Fewer columns show no world.
 const NARROWEST: u16 = 40;
-
-/// A cell and how likely it is: what the heat on a map is made of.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Spot {
-    /// Its middle.
-    pub at: LatLng,
-    /// How far its places lie around that, in metres.
-    pub spread_m: f64,
-    /// Probability.
-    pub p: f64,
-}
-
-/// What is believed, cell by cell.
-pub fn heat(posterior: &Posterior<'_>) -> Vec<Spot> {
-    let cells = posterior.table.cells.iter().zip(posterior.probabilities());
-    cells.map(|(cell, p)| Spot { at: cell.at, spread_m: cell.spread_m, p }).collect()
-}
 
 /// Colours that a terminal has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use image::{DynamicImage, RgbImage, RgbaImage};
+use landfall_common::exit::{environment_error, usage_error};
 use landfall_model::Classifier;
 use xcap::{Monitor, Window, XCapError};
 
-use crate::failure::{surroundings, wrong};
 use crate::locate::{self, Located};
 
 /// Between two looks at the screen; what is the same in two rests.
@@ -72,7 +72,7 @@ impl Source {
                 return Ok(Self::Region(monitor, within, name));
             }
         }
-        Err(wrong(format!("--region {name}: no screen holds all of that")))
+        Err(usage_error(format!("--region {name}: no screen holds all of that")))
     }
 
     /// The foremost window with this in its title, large and small letters alike.
@@ -91,7 +91,7 @@ impl Source {
         }
         let there =
             if titles.is_empty() { "none has one".to_owned() } else { format!("there are: {}", titles.join("; ")) };
-        Err(wrong(format!("no window has `{title}` in its title; {there}")))
+        Err(usage_error(format!("no window has `{title}` in its title; {there}")))
     }
 
     /// What it is called.
@@ -107,14 +107,14 @@ impl Source {
                 .map_err(unseen),
             Self::Window(window, name) => window
                 .capture_image()
-                .with_context(|| surroundings(format!("the window `{name}` cannot be seen any more"))),
+                .with_context(|| environment_error(format!("the window `{name}` cannot be seen any more"))),
         }
     }
 }
 
 fn unseen(error: XCapError) -> anyhow::Error {
     let hint = if cfg!(target_os = "linux") { "; is there one, and is DISPLAY set?" } else { "" };
-    anyhow::Error::from(error).context(surroundings(format!("the screen cannot be looked at{hint}")))
+    anyhow::Error::from(error).context(environment_error(format!("the screen cannot be looked at{hint}")))
 }
 
 /// Watches until `told`, which hears each answer and gets the picture, fails.

@@ -3,8 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-
-use crate::failure::{surroundings, wrong};
+use landfall_common::exit::{environment_error, usage_error};
 
 /// The folder with the built `page` (`arena.html`, `index.html`): `asked`, beside the executable, or in the source tree.
 ///
@@ -14,7 +13,7 @@ pub fn find(page: &str, asked: Option<&Path>) -> Result<PathBuf> {
     let built = |dir: &Path| dir.join(page).is_file();
     if let Some(dir) = asked {
         if !built(dir) {
-            return Err(wrong(format!("{} holds no {page}: name the folder of the built pages", dir.display())));
+            return Err(usage_error(format!("{} holds no {page}: name the folder of the built pages", dir.display())));
         }
         return Ok(dir.to_owned());
     }
@@ -27,7 +26,7 @@ pub fn find(page: &str, asked: Option<&Path>) -> Result<PathBuf> {
         .into_iter()
         .chain(workspace)
         .find(|dir| built(dir))
-        .ok_or_else(|| surroundings(format!("the page {page} is not built: run `cargo xtask setup`")))
+        .ok_or_else(|| environment_error(format!("the page {page} is not built: run `cargo xtask setup`")))
 }
 
 #[cfg(test)]

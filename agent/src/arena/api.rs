@@ -6,14 +6,14 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use axum::Json;
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, Query, State as Shared};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
+use axum::{Json, Router};
+use landfall_common::text::eprint_sanitized;
 use lru::LruCache;
 use rand::distr::{Alphanumeric, SampleString};
 use rand::rngs::StdRng;
@@ -24,10 +24,11 @@ use serde_json::{Value, json};
 use tower_http::services::ServeDir;
 
 use super::game::{self, Game, MapName, Pin, Refusal, Rules};
-use super::rounds::Round;
-use super::{ArenaOptions, Dialogs, Structure, Versus, picture, tiles};
-use crate::failure::sentence;
-use crate::plain::say;
+use super::options::{ArenaOptions, Dialogs, Structure};
+use super::round::Round;
+use super::versus::Versus;
+use super::{game_json, picture, tiles};
+use crate::error::describe;
 
 /// Pictures kept in memory, so that a reload does not encode them again.
 const KEPT_PICTURES: NonZeroUsize = NonZeroUsize::new(16).unwrap();
@@ -167,7 +168,7 @@ async fn no_such_call() -> Failure {
 /// The map object, with what the page needs to know about this arena.
 async fn read_map(Shared(state): App, Path(slug): Path<String>) -> Result<Response, Failure> {
     state.knows(&slug)?;
-    let mut map = game::map_json(state.map);
+    let mut map = game_json::map_json(state.map);
     map["arena"] = json!({
         "places": state.rounds.len(),
         "roundCount": state.rounds_per_game,
@@ -276,7 +277,7 @@ async fn guess(
         // The game is over all the same.
         _ = versus
             .keep(rounds, person, machine)
-            .inspect_err(|error| say(format!("the series is not kept: {}", sentence(error))));
+            .inspect_err(|error| eprint_sanitized(format!("the series is not kept: {}", describe(error))));
     }
     Ok(answer)
 }
@@ -292,7 +293,7 @@ async fn read_picture(Shared(state): App, Path(token): Path<String>) -> Result<R
             let served = tokio::task::spawn_blocking(move || picture::served(&round)).await;
             // The path may name the place, so it goes to the terminal and not to the page.
             let bytes = served.map_err(anyhow::Error::from).flatten().map_err(|error| {
-                say(format!("cannot show {}: {}", path.display(), sentence(&error)));
+                eprint_sanitized(format!("cannot show {}: {}", path.display(), describe(&error)));
                 broken(&"this round's picture cannot be shown: the arena's terminal says why")
             })?;
             let bytes = Bytes::from(bytes);

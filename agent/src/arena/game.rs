@@ -1,7 +1,5 @@
 //! One game: its rounds, its guesses, its score.
 
-mod shown;
-
 use std::time::Instant;
 
 use chrono::{DateTime, Utc};
@@ -9,17 +7,15 @@ use landfall_model::LatLng;
 use landfall_model::score::{Bounds, MAX_POINTS, MapScale};
 use serde::Deserialize;
 
-use super::rounds::Round;
+use super::round::Round;
 use super::versus::Thought;
-use crate::area::Area;
-use crate::record::Map;
-pub(super) use shown::map_json;
+use crate::record::{Area, Map};
 
 /// A map as its address and its players call it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct MapName {
     pub slug: &'static str,
-    name: &'static str,
+    pub name: &'static str,
 }
 
 /// The arena's only map, and what it is called where the page is built as the live one: points fall as on that.
@@ -27,12 +23,12 @@ pub(super) const ARENA: MapName = MapName { slug: "arena", name: "Landfall Arena
 pub(super) const WORLD: MapName = MapName { slug: "world", name: "World" };
 
 /// The corners of the live game's World map, so that points fall with distance as they do there.
-const BOUNDS: Bounds = Bounds {
+pub(super) const BOUNDS: Bounds = Bounds {
     min: LatLng { lat: -54.853378, lng: -159.778792 },
     max: LatLng { lat: 78.655743, lng: 178.4508514404297 },
 };
 
-fn scale() -> MapScale {
+pub(super) fn scale() -> MapScale {
     MapScale::of_map(None, Some(BOUNDS))
 }
 
@@ -87,35 +83,35 @@ pub(super) enum Refusal {
     TooLate(&'static str),
 }
 
-struct Guess {
-    pin: Option<LatLng>,
-    timed_out: bool,
-    steps: u32,
-    seconds: u64,
-    distance_m: f64,
-    points: u32,
+pub(super) struct Guess {
+    pub pin: Option<LatLng>,
+    pub timed_out: bool,
+    pub steps: u32,
+    pub seconds: u64,
+    pub distance_m: f64,
+    pub points: u32,
 }
 
 /// A round of this game: which place, under which name its picture is served, when it began.
-struct Turn {
-    round: Round,
-    picture_token: String,
-    began: Option<(DateTime<Utc>, Instant)>,
-    guess: Option<Guess>,
+pub(super) struct Turn {
+    pub round: Round,
+    pub picture_token: String,
+    pub began: Option<(DateTime<Utc>, Instant)>,
+    pub guess: Option<Guess>,
     /// What the rival says of it, where there is one.
-    rival: Thought,
+    pub rival: Thought,
 }
 
 /// A game from its first round to its last.
 pub(super) struct Game {
-    token: String,
-    map: MapName,
-    rules: Rules,
-    turns: Vec<Turn>,
+    pub token: String,
+    pub map: MapName,
+    pub rules: Rules,
+    pub turns: Vec<Turn>,
     /// Index of the round that is shown.
-    current: usize,
+    pub current: usize,
     /// The name of who plays against the person.
-    rival: Option<String>,
+    pub rival: Option<String>,
 }
 
 impl Game {
@@ -168,7 +164,8 @@ impl Game {
         Some((self.turns.len(), person, machine))
     }
 
-    fn finished(&self) -> bool {
+    /// Whether all rounds have been guessed.
+    pub(super) fn finished(&self) -> bool {
         self.turns.iter().all(|turn| turn.guess.is_some())
     }
 
@@ -205,7 +202,7 @@ impl Game {
 
 impl Turn {
     /// What the rival has said of it, as a guess.
-    fn rivals_guess(&self) -> Option<Guess> {
+    pub(super) fn rivals_guess(&self) -> Option<Guess> {
         let (at, _) = self.rival.get()?.as_ref()?;
         let distance_m = at.distance_m(self.round.truth);
         let points = scale().points(distance_m);
@@ -223,7 +220,7 @@ fn checked(lat: f64, lng: f64) -> Result<LatLng, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::arena::rounds::Kind;
+    use crate::arena::round::Kind;
     use landfall_model::score::WORLD_SCALE_M;
     use serde_json::{Value, json};
 

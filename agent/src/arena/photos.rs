@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use landfall_model::photos;
 
 use super::picture;
-use super::rounds::{Kind, Loaded, Round};
+use super::round::{Kind, Loaded, Round};
 
 /// Longest side in pixels at which the player's own photos are served.
 const MAX_PHOTO_SIDE: u32 = 2048;

@@ -9,7 +9,7 @@ use image::imageops::FilterType;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageReader};
 
-use super::rounds::Round;
+use super::round::Round;
 
 const JPEG_QUALITY: u8 = 92;
 
@@ -82,7 +82,7 @@ fn is_metadata(marker: u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::photos::tests::{encode, gps, jpeg};
-    use super::super::rounds::Kind;
+    use super::super::round::Kind;
     use super::*;
     use exif::{Tag, Value};
     use landfall_model::LatLng;

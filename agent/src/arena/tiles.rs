@@ -3,15 +3,15 @@
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
-use landfall_model::countries;
+use landfall_common::draw::clip::clip_to_rect;
+use landfall_common::draw::{Point, mercator};
+use landfall_model::{LatLng, countries};
 use tiny_skia::{Color, FillRule, LineCap, LineJoin, Paint, Path, PathBuilder, Pixmap, Stroke, Transform};
 
 /// Highest zoom that is drawn.
 pub(super) const MAX_ZOOM: u32 = 10;
 
 const TILE_PX: f64 = 256.0;
-/// Latitude at which Web Mercator ends.
-const MAX_LAT: f64 = 85.051_128_779_806_6;
 /// Pixels drawn beyond the tile's edge, so that strokes do not end there.
 const MARGIN_PX: f64 = 8.0;
 
@@ -49,39 +49,33 @@ impl TileId {
     }
 }
 
-/// A place on the unit square of Web Mercator: x to the east and y to the south, both 0 to 1.
-fn project(lat: f64, lng: f64) -> [f64; 2] {
-    let sin = lat.clamp(-MAX_LAT, MAX_LAT).to_radians().sin();
-    [lng / 360.0 + 0.5, 0.5 - ((1.0 + sin) / (1.0 - sin)).ln() / (4.0 * std::f64::consts::PI)]
-}
-
 #[derive(Clone, Copy, Debug)]
 struct Box2 {
-    min: [f64; 2],
-    max: [f64; 2],
+    min: Point,
+    max: Point,
 }
 
 impl Box2 {
-    fn of(points: &[[f64; 2]]) -> Self {
-        let start = Self { min: [f64::INFINITY; 2], max: [f64::NEG_INFINITY; 2] };
+    fn of(points: &[Point]) -> Self {
+        let start = Self { min: (f64::INFINITY, f64::INFINITY), max: (f64::NEG_INFINITY, f64::NEG_INFINITY) };
         points.iter().fold(start, |b, p| Self {
-            min: [b.min[0].min(p[0]), b.min[1].min(p[1])],
-            max: [b.max[0].max(p[0]), b.max[1].max(p[1])],
+            min: (b.min.0.min(p.0), b.min.1.min(p.1)),
+            max: (b.max.0.max(p.0), b.max.1.max(p.1)),
         })
     }
 
     fn longest_side(&self) -> f64 {
-        (self.max[0] - self.min[0]).max(self.max[1] - self.min[1])
+        (self.max.0 - self.min.0).max(self.max.1 - self.min.1)
     }
 
     fn meets(&self, other: &Self) -> bool {
-        (0..2).all(|axis| self.min[axis] <= other.max[axis] && other.min[axis] <= self.max[axis])
+        self.min.0 <= other.max.0 && other.min.0 <= self.max.0 && self.min.1 <= other.max.1 && other.min.1 <= self.max.1
     }
 }
 
 /// A ring of a country's border on the unit square, closed: the last point is the first.
 struct Ring {
-    points: Vec<[f64; 2]>,
+    points: Vec<Point>,
     bounds: Box2,
 }
 
@@ -105,7 +99,8 @@ fn shapes(z: u32) -> &'static [Shape] {
             .flat_map(|country| country.shape.0.iter().map(move |polygon| (country.iso2, polygon)))
             .map(|(iso2, polygon)| {
                 let rings = std::iter::once(polygon.exterior()).chain(polygon.interiors());
-                let rings = rings.map(|line| ring(line.0.iter().map(|c| project(c.y, c.x)), step));
+                let rings = rings
+                    .map(|line| ring(line.0.iter().map(|c| mercator::project(LatLng { lat: c.y, lng: c.x })), step));
                 Shape { rings: rings.collect(), ice: matches!(iso2, "AQ" | "GL") }
             })
             .filter(|shape| shape.rings.first().is_some_and(|outer| outer.bounds.longest_side() >= step))
@@ -113,11 +108,11 @@ fn shapes(z: u32) -> &'static [Shape] {
     })
 }
 
-fn ring(points: impl Iterator<Item = [f64; 2]>, step: f64) -> Ring {
-    let points: Vec<[f64; 2]> = points.collect();
-    let mut kept: Vec<[f64; 2]> = Vec::new();
+fn ring(points: impl Iterator<Item = Point>, step: f64) -> Ring {
+    let points: Vec<Point> = points.collect();
+    let mut kept: Vec<Point> = Vec::new();
     for (i, point) in points.iter().enumerate() {
-        let far = kept.last().is_none_or(|last| (point[0] - last[0]).abs().max((point[1] - last[1]).abs()) >= step);
+        let far = kept.last().is_none_or(|last| (point.0 - last.0).abs().max((point.1 - last.1).abs()) >= step);
         if far || i + 1 == points.len() {
             kept.push(*point);
         }
@@ -132,16 +127,16 @@ fn ring(points: impl Iterator<Item = [f64; 2]>, step: f64) -> Ring {
 pub(super) fn draw(tile: TileId) -> Result<Vec<u8>> {
     let (scale, left, top) = tile.frame();
     let window = Box2 {
-        min: [(left - MARGIN_PX) / scale, (top - MARGIN_PX) / scale],
-        max: [(left + TILE_PX + MARGIN_PX) / scale, (top + TILE_PX + MARGIN_PX) / scale],
+        min: ((left - MARGIN_PX) / scale, (top - MARGIN_PX) / scale),
+        max: ((left + TILE_PX + MARGIN_PX) / scale, (top + TILE_PX + MARGIN_PX) / scale),
     };
-    let to_px = |[x, y]: [f64; 2]| [(x * scale - left) as f32, (y * scale - top) as f32];
+    let to_px = |(x, y): Point| [(x * scale - left) as f32, (y * scale - top) as f32];
 
     let (mut land, mut ice, mut coast) = (PathBuilder::new(), PathBuilder::new(), PathBuilder::new());
     for shape in shapes(tile.z).iter().filter(|shape| shape.rings.first().is_some_and(|r| r.bounds.meets(&window))) {
         let fill = if shape.ice { &mut ice } else { &mut land };
         for ring in shape.rings.iter().filter(|ring| ring.bounds.meets(&window)) {
-            add_polygon(fill, &clip(&ring.points, &window), to_px);
+            add_polygon(fill, &clip_to_rect(ring.points.clone(), window.min, window.max), to_px);
             add_lines(&mut coast, &ring.points, &window, to_px);
         }
     }
@@ -184,7 +179,7 @@ fn stroke(pixels: &mut Pixmap, path: &Path, ink: [u8; 4], width: f32) {
     pixels.stroke_path(path, &paint(ink), &stroke, Transform::identity(), None);
 }
 
-fn add_polygon(path: &mut PathBuilder, points: &[[f64; 2]], to_px: impl Fn([f64; 2]) -> [f32; 2]) {
+fn add_polygon(path: &mut PathBuilder, points: &[Point], to_px: impl Fn(Point) -> [f32; 2]) {
     if points.len() < 3 {
         return;
     }
@@ -196,7 +191,7 @@ fn add_polygon(path: &mut PathBuilder, points: &[[f64; 2]], to_px: impl Fn([f64;
 }
 
 /// The edges of a ring that meet the window, but for those that only close the map at the date line and the pole.
-fn add_lines(path: &mut PathBuilder, ring: &[[f64; 2]], window: &Box2, to_px: impl Fn([f64; 2]) -> [f32; 2]) {
+fn add_lines(path: &mut PathBuilder, ring: &[Point], window: &Box2, to_px: impl Fn(Point) -> [f32; 2]) {
     let mut pen_down = false;
     for edge in ring.windows(2) {
         if on_map_edge(edge[0], edge[1]) || !Box2::of(edge).meets(window) {
@@ -213,39 +208,14 @@ fn add_lines(path: &mut PathBuilder, ring: &[[f64; 2]], window: &Box2, to_px: im
     }
 }
 
-fn on_map_edge(a: [f64; 2], b: [f64; 2]) -> bool {
+fn on_map_edge(a: Point, b: Point) -> bool {
     const NEAR: f64 = 1e-5;
-    let both = |axis: usize, edge: f64| (a[axis] - edge).abs() < NEAR && (b[axis] - edge).abs() < NEAR;
-    both(0, 0.0) || both(0, 1.0) || both(1, 0.0) || both(1, 1.0)
-}
-
-/// The part of a polygon inside the window (Sutherland and Hodgman): far corners would cost time and precision.
-fn clip(points: &[[f64; 2]], window: &Box2) -> Vec<[f64; 2]> {
-    let mut points = points.to_vec();
-    for (axis, edge, sign) in
-        [(0, window.min[0], 1.0), (0, window.max[0], -1.0), (1, window.min[1], 1.0), (1, window.max[1], -1.0)]
-    {
-        let inside = |p: [f64; 2]| (p[axis] - edge) * sign >= 0.0;
-        let Some(&last) = points.last() else { return points };
-        let mut kept = Vec::with_capacity(points.len());
-        let mut from = last;
-        for &to in &points {
-            if inside(from) != inside(to) {
-                let t = (edge - from[axis]) / (to[axis] - from[axis]);
-                kept.push([from[0] + t * (to[0] - from[0]), from[1] + t * (to[1] - from[1])]);
-            }
-            if inside(to) {
-                kept.push(to);
-            }
-            from = to;
-        }
-        points = kept;
-    }
-    points
+    let both = |a: f64, b: f64, edge: f64| (a - edge).abs() < NEAR && (b - edge).abs() < NEAR;
+    [0.0, 1.0].into_iter().any(|edge| both(a.0, b.0, edge) || both(a.1, b.1, edge))
 }
 
 /// Meridians and parallels, closer together the closer one looks.
-fn graticule(tile: TileId, to_px: impl Fn([f64; 2]) -> [f32; 2]) -> Option<Path> {
+fn graticule(tile: TileId, to_px: impl Fn(Point) -> [f32; 2]) -> Option<Path> {
     let step = match tile.z {
         0..=2 => 30_i32,
         3..=4 => 10,
@@ -257,14 +227,14 @@ fn graticule(tile: TileId, to_px: impl Fn([f64; 2]) -> [f32; 2]) -> Option<Path>
     let end = TILE_PX as f32;
     // Half a pixel off, so that a line fills one row of pixels.
     for lng in (-180..=180).step_by(step as usize) {
-        let x = to_px(project(0.0, lng.into()))[0].round() + 0.5;
+        let x = to_px(mercator::project(LatLng { lat: 0.0, lng: lng.into() }))[0].round() + 0.5;
         if within(x) {
             path.move_to(x, 0.0);
             path.line_to(x, end);
         }
     }
     for lat in (-90 + step..90).step_by(step as usize) {
-        let y = to_px(project(lat.into(), 0.0))[1].round() + 0.5;
+        let y = to_px(mercator::project(LatLng { lat: lat.into(), lng: 0.0 }))[1].round() + 0.5;
         if within(y) {
             path.move_to(0.0, y);
             path.line_to(end, y);
@@ -280,23 +250,13 @@ mod tests {
 
     /// The colour of the map at a place, from the tile that shows it at this zoom.
     fn color_at(z: u32, lat: f64, lng: f64) -> [u8; 4] {
-        let [x, y] = project(lat, lng);
+        let (x, y) = mercator::project(LatLng { lat, lng });
         let count = f64::from(1_u32 << z);
         let tile = TileId::new(z, (x * count) as i64, (y * count) as i64).unwrap();
         let (scale, left, top) = tile.frame();
         let pixels = image::load_from_memory(&draw(tile).unwrap()).unwrap().to_rgba8();
         assert_eq!(pixels.dimensions(), (256, 256));
         pixels.get_pixel((x * scale - left) as u32, (y * scale - top) as u32).0
-    }
-
-    #[test]
-    fn projection_has_the_corners_of_web_mercator() {
-        let near = |a: [f64; 2], b: [f64; 2]| (a[0] - b[0]).abs() < 1e-9 && (a[1] - b[1]).abs() < 1e-9;
-        assert!(near(project(0.0, 0.0), [0.5, 0.5]));
-        assert!(near(project(MAX_LAT, -180.0), [0.0, 0.0]));
-        assert!(near(project(-90.0, 180.0), [1.0, 1.0]));
-        // Tile 4/8/5 begins at 55.7766° N, 0° E.
-        assert!(near(project(55.776573018667705, 0.0), [8.0 / 16.0, 5.0 / 16.0]));
     }
 
     #[test]
@@ -326,15 +286,6 @@ mod tests {
     fn the_date_line_is_not_drawn_through_land() {
         assert_eq!(color_at(5, 67.5, 179.999), LAND);
         assert_eq!(color_at(5, 67.5, -179.999), LAND);
-    }
-
-    #[test]
-    fn clipping_keeps_the_inside() {
-        let window = Box2 { min: [0.0, 0.0], max: [1.0, 1.0] };
-        let around = [[-5.0, -5.0], [5.0, -5.0], [5.0, 5.0], [-5.0, 5.0]];
-        let clipped = Box2::of(&clip(&around, &window));
-        assert_eq!((clipped.min, clipped.max), (window.min, window.max));
-        assert!(clip(&[[2.0, 2.0], [3.0, 2.0], [3.0, 3.0]], &window).is_empty());
     }
 
     #[test]

@@ -9,15 +9,16 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use image::RgbImage;
 use image::imageops::interpolate_bilinear;
+use landfall_common::exit::{environment_error, usage_error};
+use landfall_common::text::eprint_sanitized;
 use landfall_model::{Classifier, LatLng, preprocess};
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 
 use super::picture;
-use super::rounds::{Kind, Round};
-use crate::decide::{Question, decide};
-use crate::failure::{sentence, surroundings, wrong};
-use crate::plain::say;
+use super::round::{Kind, Round};
+use crate::error::describe;
+use crate::inference::{Question, decide};
 use crate::record::Map;
 
 /// Who the person plays against, and where it is kept how that goes.
@@ -78,8 +79,10 @@ impl Versus {
             let said = tokio::task::spawn_blocking(move || self.answer(&round, &map)).await;
             // The path may name the place, so it goes to the terminal and not to the page.
             let said = said.map_err(anyhow::Error::from).flatten();
-            said.inspect_err(|error| say(format!("the machine cannot answer {}: {}", path.display(), sentence(error))))
-                .ok()
+            said.inspect_err(|error| {
+                eprint_sanitized(format!("the machine cannot answer {}: {}", path.display(), describe(error)))
+            })
+            .ok()
         };
         thought.get_or_init(answered).await;
     }
@@ -106,12 +109,12 @@ impl Versus {
         let shown = self.series.display();
         let text = match std::fs::read_to_string(&self.series) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            read => read.with_context(|| wrong(format!("cannot read {shown}")))?,
+            read => read.with_context(|| usage_error(format!("cannot read {shown}")))?,
         };
         let mut standing = Standing::default();
         for (n, line) in text.lines().enumerate() {
             let game: Played = serde_json::from_str(line).map_err(|error| {
-                wrong(format!("{shown}, line {}: no game of a series ({error}): move the file away", n + 1))
+                usage_error(format!("{shown}, line {}: no game of a series ({error}): move the file away", n + 1))
             })?;
             *match game.person.cmp(&game.machine) {
                 std::cmp::Ordering::Greater => &mut standing.person,
@@ -133,7 +136,7 @@ impl Versus {
         // One write of one line: it is there whole or not at all.
         let opened = folder.and_then(|()| std::fs::OpenOptions::new().create(true).append(true).open(&self.series));
         let kept = opened.and_then(|mut file| file.write_all(line.as_bytes()));
-        kept.with_context(|| surroundings(format!("cannot write {}", self.series.display())))
+        kept.with_context(|| environment_error(format!("cannot write {}", self.series.display())))
     }
 }
 

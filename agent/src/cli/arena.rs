@@ -1,68 +1,48 @@
-//! `arena`, and where its rounds come from, there and in `play`.
+//! `arena`: the practice game, served for people and machines.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Result;
-use landfall_agent::arena::{Arena, ArenaOptions, Dialogs, RoundSource, Structure, Versus};
-use landfall_agent::failure::wrong;
-use landfall_agent::plain::say;
+use clap::Args;
+use landfall_common::text::eprint_sanitized;
 
-use super::print::print_line;
-use super::{ArenaArgs, Model, RoundsFrom};
+use super::args::{ArenaSourceArgs, ModelArgs};
+use super::output::print_line;
+use crate::arena::{Arena, Versus};
 
-pub(super) async fn arena(args: ArenaArgs) -> Result<()> {
+#[derive(Args)]
+#[command(after_help = "Examples:\n  landfall arena --photos ~/holiday\n  landfall arena --structure live --dialogs")]
+pub(super) struct ArenaArgs {
+    /// Port on this computer; 0 takes any free one
+    #[arg(long, default_value_t = 8014)]
+    port: u16,
+    /// Rounds a game has
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Play against the machine: it looks at every round too, and its pin appears after yours
+    #[arg(long)]
+    versus: bool,
+    /// Bundle that you play against: a name or a folder [default: desktop, or pocket where desktop's encoder is absent]
+    #[arg(long, requires = "versus")]
+    bundle: Option<String>,
+    /// Folder that the series against the machine is kept in, as versus.jsonl
+    #[arg(long, default_value = "runs", requires = "versus")]
+    runs: PathBuf,
+    #[command(flatten)]
+    rounds_from: ArenaSourceArgs,
+}
+
+pub(super) async fn run(args: ArenaArgs) -> Result<()> {
     let mut options = args.rounds_from.options(args.rounds, args.port)?;
     if args.versus {
-        let classifier = Arc::new(Model { bundle: args.bundle }.load()?);
-        say(format!("You play against {}.", classifier.bundle.manifest.id()));
+        let classifier = Arc::new(ModelArgs { bundle: args.bundle }.load()?);
+        eprint_sanitized(format!("You play against {}.", classifier.bundle.manifest.id()));
         options.versus = Some(Versus { classifier, series: args.runs.join("versus.jsonl") });
     }
     let arena = Arena::start(options).await?;
-    arena.notes().iter().for_each(|note| say(format!("arena: {note}")));
+    arena.notes().iter().for_each(|note| eprint_sanitized(format!("arena: {note}")));
     print_line(arena.url())?;
     eprintln!("Open it in a browser; Ctrl-C ends it.");
     std::future::pending().await // until Ctrl-C, which `main` waits for; dropping the arena stops it
-}
-
-impl RoundsFrom {
-    pub(super) fn any(&self) -> bool {
-        let Self { fixtures, photos, seed, dialogs, structure, slow_tiles } = self;
-        let plain = *structure == Structure::Plain;
-        fixtures.is_some() || photos.is_some() || seed.is_some() || *dialogs || !plain || slow_tiles.is_some()
-    }
-
-    /// The profile that knows how the arena's page is built, where that is not the arena's own.
-    pub(super) fn site(&self) -> Option<&'static str> {
-        (self.structure != Structure::Plain).then_some("geoguessr")
-    }
-
-    pub(super) fn options(&self, rounds_per_game: usize, port: u16) -> Result<ArenaOptions> {
-        let rounds = match (&self.fixtures, &self.photos) {
-            (_, Some(dir)) => RoundSource::Photos(dir.clone()),
-            (Some(dir), None) => RoundSource::Fixtures(dir.clone()),
-            (None, None) => RoundSource::Fixtures(fixtures()?),
-        };
-        Ok(ArenaOptions {
-            port,
-            rounds_per_game,
-            seed: self.seed,
-            first_shows: Dialogs { consent: self.dialogs, interstitial: self.dialogs },
-            level_up: self.dialogs,
-            structure: self.structure,
-            slow_tiles: self.slow_tiles.map(Duration::from_millis),
-            ..ArenaOptions::new(rounds)
-        })
-    }
-}
-
-/// The rounds that come with Landfall: beside the executable, or in the source tree.
-pub(super) fn fixtures() -> Result<PathBuf> {
-    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join("fixtures")));
-    let source_tree = Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(|root| root.join("fixtures"));
-    let mut places = beside.into_iter().chain(source_tree);
-    places
-        .find(|dir| dir.join("rounds").is_dir())
-        .ok_or_else(|| wrong("no rounds are found to play; name a folder with --fixtures or --photos"))
 }

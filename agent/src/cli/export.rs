@@ -4,17 +4,17 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use landfall_agent::export::{Format, Table};
-use landfall_agent::plain::say;
-use landfall_agent::record;
+use landfall_common::fs::write_atomic;
+use landfall_common::text::eprint_sanitized;
 
-use super::print::print_text;
+use super::output::print_text;
+use crate::export::{Format, Table};
 
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  landfall export --out rounds.geojson\n  landfall export --format csv runs more-runs | head\n  landfall export --out game.kml runs/2026-11-23T20-15-00_arena_landfall-arena"
 )]
-pub(super) struct Export {
+pub(super) struct ExportArgs {
     /// Folders with recorded rounds in them or below
     #[arg(value_name = "DIR", default_value = "runs")]
     dirs: Vec<PathBuf>,
@@ -26,7 +26,7 @@ pub(super) struct Export {
     out: Option<PathBuf>,
 }
 
-pub(super) fn export(args: &Export) -> Result<()> {
+pub(super) fn run(args: &ExportArgs) -> Result<()> {
     let format = match (args.format, &args.out) {
         (Some(format), _) => format,
         (None, Some(file)) => Format::of(file)?,
@@ -35,8 +35,8 @@ pub(super) fn export(args: &Export) -> Result<()> {
     let text = Table::of_rounds(&args.dirs)?.write(format)?;
     match &args.out {
         Some(file) => {
-            record::write(file, text.as_bytes())?;
-            say(format!("Written: {}", file.display()));
+            write_atomic(file, text.as_bytes())?;
+            eprint_sanitized(format!("Written: {}", file.display()));
             Ok(())
         }
         None => print_text(text.trim_end()),

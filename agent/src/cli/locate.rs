@@ -6,30 +6,31 @@ use anyhow::Result;
 use clap::Args;
 use console::Term;
 use indicatif::ProgressBar;
-use landfall_agent::export::exif::{Copied, Guess, copy_with_guess};
-use landfall_agent::export::page::{Photo, Small, page};
-use landfall_agent::export::{Format, Table};
-use landfall_agent::failure::{exit_code, no, sentence, wrong};
-use landfall_agent::locate::{self, Located};
-use landfall_agent::plain::say;
-use landfall_agent::record;
-use landfall_agent::terminal::{Mark, Spot};
+use landfall_common::exit::{Exit, check_failed, usage_error};
+use landfall_common::fs::write_atomic;
+use landfall_common::text::eprint_sanitized;
 use landfall_model::{LatLng, photos, preprocess};
 
-use super::Model;
-use super::drawing::Drawing;
-use super::print::{print_line, print_text};
+use super::args::{DrawingArgs, ModelArgs};
+use super::output::{print_line, print_text};
+use crate::error::{describe, exit_code};
+use crate::export::exif::{Copied, Guess, copy_with_guess};
+use crate::export::page::{Photo, Small, page};
+use crate::export::{Format, Table};
+use crate::inference::Spot;
+use crate::locate::{self, Located};
+use crate::terminal::Mark;
 
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  landfall locate holiday.jpg\n  landfall locate --json --one-place north.jpg east.jpg south.jpg west.jpg\n  landfall locate --out places.html ~/holiday\n  landfall locate --format csv ~/holiday > places.csv\n  landfall locate --write-exif ~/holiday-guessed ~/holiday"
 )]
-pub(super) struct Locate {
+pub(super) struct LocateArgs {
     /// Pictures, JPEG, PNG or WebP; or folders of them
     #[arg(required = true, value_name = "FILE|FOLDER")]
     files: Vec<PathBuf>,
     #[command(flatten)]
-    model: Model,
+    model: ModelArgs,
     /// All pictures are views of one place
     #[arg(long)]
     one_place: bool,
@@ -47,7 +48,7 @@ pub(super) struct Locate {
     #[arg(long, value_name = "FOLDER")]
     write_exif: Option<PathBuf>,
     #[command(flatten)]
-    drawing: Drawing,
+    drawing: DrawingArgs,
 }
 
 /// A picture, and what it is called where the answer may be read by others: not by a path that tells whose it is.
@@ -68,7 +69,7 @@ struct Answer<'a> {
     located: Located,
 }
 
-pub(super) fn locate(args: &Locate) -> Result<()> {
+pub(super) fn run(args: &LocateArgs) -> Result<()> {
     // What is wrong with the call is said before the model is loaded.
     let out = args.out.as_deref().map(Out::by).transpose()?;
     let pictures = pictures(&args.files)?;
@@ -102,10 +103,10 @@ pub(super) fn locate(args: &Locate) -> Result<()> {
                 }
                 answers.push(Answer { pictures, located });
             }
-            Err(error) if exit_code(&error) == 3 => return Err(error), // no picture's fault
+            Err(error) if exit_code(&error) == Exit::Environment => return Err(error), // no picture's fault
             Err(error) => {
                 broken += 1;
-                say(format!("landfall: {}", sentence(&error)));
+                eprint_sanitized(format!("landfall: {}", describe(&error)));
             }
         }
         progress.inc(1);
@@ -124,13 +125,13 @@ pub(super) fn locate(args: &Locate) -> Result<()> {
             Out::Page => page(&on_page(answers)?, left_out),
             Out::Table(format) => table(&answers).write(format)?,
         };
-        record::write(file, text.as_bytes())?;
-        say(format!("Written: {}", file.display()));
+        write_atomic(file, text.as_bytes())?;
+        eprint_sanitized(format!("Written: {}", file.display()));
     }
     match (broken, uncopied) {
         (0, 0) => Ok(()),
-        (0, _) => Err(no(format!("{uncopied} of {} could not be copied", pictures.len()))),
-        _ => Err(no(format!("{broken} of {} could not be located", places.len()))),
+        (0, _) => Err(check_failed(format!("{uncopied} of {} could not be copied", pictures.len()))),
+        _ => Err(check_failed(format!("{broken} of {} could not be located", places.len()))),
     }
 }
 
@@ -163,7 +164,7 @@ fn pictures(files: &[PathBuf]) -> Result<Vec<Picture>> {
         }
         let found = photos::pictures_in(file)?;
         if found.is_empty() {
-            return Err(wrong(format!("{}: no JPEG, PNG or WebP in this folder or below", file.display())));
+            return Err(usage_error(format!("{}: no JPEG, PNG or WebP in this folder or below", file.display())));
         }
         let named =
             |found: PathBuf| Picture { name: found.strip_prefix(file).unwrap_or(&found).to_owned(), file: found };
@@ -198,11 +199,11 @@ fn copy(pictures: &[Picture], folder: &Path, located: &Located) -> usize {
         match copy_with_guess(file, &folder.join(name), &guess) {
             Ok(Copied::Written) => {}
             Ok(Copied::KnowsItsPlace) => {
-                say(format!("{}: says itself where it was taken, and is not copied", file.display()));
+                eprint_sanitized(format!("{}: says itself where it was taken, and is not copied", file.display()));
             }
             Err(error) => {
                 uncopied += 1;
-                say(format!("landfall: {}", sentence(&error)));
+                eprint_sanitized(format!("landfall: {}", describe(&error)));
             }
         }
     }

@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
-use landfall_agent::failure::{exit_code, no, sentence, surroundings, wrong};
-use landfall_agent::game::News;
-use landfall_agent::parallel::{Games, Played};
-use landfall_agent::plain::say;
+use landfall_common::exit::{Exit, check_failed, environment_error, usage_error};
+use landfall_common::text::eprint_sanitized;
 
-use super::print::{print_json, print_line};
-use super::run::{disagreement, line, print_game};
+use super::games::{disagreement, line, print_game, write_report};
+use super::output::{print_json, print_line};
+use crate::error::{describe, exit_code};
+use crate::game::News;
+use crate::parallel::{Games, Played};
+use crate::record::Game;
 
 /// Plays the games and prints what came of them.
 pub(super) async fn play(games: Games<'_>, json: bool) -> Result<()> {
@@ -18,17 +20,23 @@ pub(super) async fn play(games: Games<'_>, json: bool) -> Result<()> {
     let bar = ProgressBar::new(rounds)
         .with_style(ProgressStyle::with_template("{bar:30} {pos} of at most {len} rounds, {elapsed}")?);
     bar.enable_steady_tick(Duration::from_secs(1));
-    let played = games
-        .play(|n, news| match news {
-            News::Over(round) => {
-                bar.suspend(|| say(format!("game {n}, {}", line(round))));
-                bar.inc(1);
-            }
-            News::Failed(failed) => bar.suspend(|| say(format!("game {n}, round {} failed: {}", failed.n, failed.why))),
-            News::Unreported(why) => bar.suspend(|| say(format!("game {n}: no report: {why}"))),
-            News::Set(_) | News::Decided { .. } => {}
-        })
-        .await;
+    let told = |n: u32, news: News<'_>| match news {
+        News::Over(round) => {
+            bar.suspend(|| eprint_sanitized(format!("game {n}, {}", line(round))));
+            bar.inc(1);
+        }
+        News::Failed(failed) => {
+            bar.suspend(|| eprint_sanitized(format!("game {n}, round {} failed: {}", failed.n, failed.why)))
+        }
+        News::Set(_) | News::Decided { .. } => {}
+    };
+    let finished = async |n: u32, game: &Game| {
+        // The game is played and recorded, whatever comes of this.
+        if let Err(error) = write_report(game, &games.classifier).await {
+            bar.suspend(|| eprint_sanitized(format!("game {n}: no report: {}", describe(&error))));
+        }
+    };
+    let played = games.play(told, finished).await;
     bar.finish_and_clear();
     if json {
         print_json(&played)?;
@@ -52,11 +60,11 @@ fn print(played: &Played) -> Result<()> {
 fn verdict(played: &Played) -> Result<()> {
     if let Some(first) = played.failed.first() {
         let all = played.games.len() + played.failed.len();
-        let why = format!("{} of {all} games failed; game {}: {}", played.failed.len(), first.n, sentence(&first.why));
-        return Err(if exit_code(&first.why) == 3 { surroundings(why) } else { wrong(why) });
+        let why = format!("{} of {all} games failed; game {}: {}", played.failed.len(), first.n, describe(&first.why));
+        return Err(if exit_code(&first.why) == Exit::Environment { environment_error(why) } else { usage_error(why) });
     }
     match played.games.iter().find_map(disagreement) {
-        Some(what) => Err(no(what)),
+        Some(what) => Err(check_failed(what)),
         None => Ok(()),
     }
 }

@@ -1,28 +1,63 @@
 //! `landfall probe`: whether it may, and where the profile goes.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use landfall_agent::browser::{self, BrowserOptions};
-use landfall_agent::failure::{no, surroundings, wrong};
-use landfall_agent::plain::say;
-use landfall_agent::probe;
-use landfall_agent::record;
-use landfall_agent::site::guard::{self, Consent};
-use landfall_agent::site::page::Page;
-use landfall_agent::site::{is_loopback, own};
+use clap::Args;
+use landfall_common::exit::{check_failed, environment_error, usage_error};
+use landfall_common::fs::write_atomic;
+use landfall_common::text::eprint_sanitized;
+use url::Url;
 
-use super::Probe;
-use super::print::{print_json, print_line};
-use super::run::close;
+use super::output::{print_json, print_line};
+use super::session::close;
+use crate::browser::{self, BrowserOptions};
+use crate::probe;
+use crate::site::guard::{self, Consent};
+use crate::site::page::Page;
+use crate::site::{is_loopback, own};
 
-pub(super) async fn run(args: Probe) -> Result<()> {
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  landfall probe http://127.0.0.1:8000/game && landfall play http://127.0.0.1:8000/game\n  landfall probe --out mine.toml --with-permission https://game.example.org/ && landfall play --site mine.toml https://game.example.org/\n\nThe guesses are of no use and count as any other: probe where that concerns nobody else. Live, ranked and multiplayer\npages are refused."
+)]
+pub(super) struct ProbeArgs {
+    /// Address of the page that the game begins at
+    url: Url,
+    /// File to write the profile into [default: the folder `profiles` of Landfall's configuration directory, by the host's
+    /// name, where `play` finds it by the address]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Write over a file that is there
+    #[arg(long)]
+    force: bool,
+    /// The site is yours, or lets programs play: needed for pages that are not of this computer
+    #[arg(long)]
+    with_permission: bool,
+    /// The account on the site is yours, and the game concerns nobody else
+    #[arg(long)]
+    i_own_this_account: bool,
+    /// Rounds to play at most, to see how the game ends
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=30))]
+    rounds: u32,
+    /// A running WebDriver server in place of our own chromedriver
+    #[arg(long, value_name = "URL")]
+    webdriver: Option<Url>,
+    /// Show the browser's window
+    #[arg(long)]
+    headed: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(args: ProbeArgs) -> Result<()> {
     let consent = Consent(args.i_own_this_account);
-    let host = args.url.host_str().ok_or_else(|| wrong(format!("{}: not the address of a page", args.url)))?;
+    let host = args.url.host_str().ok_or_else(|| usage_error(format!("{}: not the address of a page", args.url)))?;
     let profile = probe::profile(host)?;
     guard::check(&profile, &args.url, consent)?;
     if !is_loopback(&args.url) && !args.with_permission {
-        return Err(wrong(format!(
+        return Err(usage_error(format!(
             "{host} is not this computer: say --with-permission if the site is yours or lets programs play"
         )));
     }
@@ -30,24 +65,24 @@ pub(super) async fn run(args: Probe) -> Result<()> {
         Some(out) => out,
         None => own::folder()
             .map(|folder| folder.join(format!("{}.toml", profile.name)))
-            .ok_or_else(|| wrong("no configuration directory is known: name a file with --out"))?,
+            .ok_or_else(|| usage_error("no configuration directory is known: name a file with --out"))?,
     };
     may_write(&out, args.force)?;
 
     let options = BrowserOptions { webdriver: args.webdriver, headed: args.headed, ..BrowserOptions::default() };
     let driver = browser::open(&options).await?;
     let probed = match Page::open(driver.clone(), profile, &args.url, consent).await {
-        Ok(mut page) => probe::probe(&mut page, args.rounds, |step| say(step)).await,
+        Ok(mut page) => probe::probe(&mut page, args.rounds, |step| eprint_sanitized(step)).await,
         Err(error) => Err(error),
     };
     let closed = close(driver, &options, None).await;
     let found = probed?;
     if let Some(folder) = out.parent() {
         let made = std::fs::create_dir_all(folder);
-        made.with_context(|| surroundings(format!("cannot create {}", folder.display())))?;
+        made.with_context(|| environment_error(format!("cannot create {}", folder.display())))?;
     }
     may_write(&out, args.force)?; // it may have come meanwhile
-    record::write(&out, found.profile.as_bytes())?;
+    write_atomic(&out, found.profile.as_bytes())?;
     if args.json {
         print_json(&serde_json::json!({
             "file": out, "name": found.name, "roles": found.roles, "rounds": found.rounds, "missing": found.missing,
@@ -60,13 +95,19 @@ pub(super) async fn run(args: Probe) -> Result<()> {
     closed?;
     match found.missing.first() {
         None => Ok(()),
-        Some(_) => Err(no(format!("{} lacks what a person must fill in: {}", out.display(), found.missing.join("; ")))),
+        Some(_) => Err(check_failed(format!(
+            "{} lacks what a person must fill in: {}",
+            out.display(),
+            found.missing.join("; ")
+        ))),
     }
 }
 
 fn may_write(out: &Path, force: bool) -> Result<()> {
     match out.exists() && !force {
-        true => Err(wrong(format!("{} is there already: say --force to write over it, or --out FILE", out.display()))),
+        true => {
+            Err(usage_error(format!("{} is there already: say --force to write over it, or --out FILE", out.display())))
+        }
         false => Ok(()),
     }
 }

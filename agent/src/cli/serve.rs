@@ -2,22 +2,42 @@
 
 use std::io::IsTerminal;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 use anyhow::Result;
-use landfall_agent::plain::say;
-use landfall_agent::serve::{About, ServeOptions, Server};
+use clap::Args;
+use landfall_common::text::eprint_sanitized;
 use qrcode::QrCode;
 use qrcode::render::unicode::Dense1x2;
 
-use super::Serve;
-use super::print::{print_json, print_line, print_text};
+use super::output::{print_json, print_line, print_text};
+use crate::serve::{About, ServeOptions, Server};
 
-pub(super) async fn serve(args: Serve) -> Result<()> {
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  landfall serve\n  landfall serve --listen 192.168.1.7:9000\n  landfall serve --http --listen 127.0.0.1:8080"
+)]
+pub(super) struct ServeArgs {
+    /// Address and port to listen on; port 0 takes any free one [default: 0.0.0.0:8443, with --http 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
+    /// Without HTTPS: for this computer alone, or behind a server that adds it
+    #[arg(long)]
+    http: bool,
+    /// Folder of the built page [default: the one that set-up builds]
+    #[arg(long, value_name = "DIR")]
+    page: Option<PathBuf>,
+    /// Print one JSON object with the addresses
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(args: ServeArgs) -> Result<()> {
     let usual = if args.http { (Ipv4Addr::LOCALHOST, 8080) } else { (Ipv4Addr::UNSPECIFIED, 8443) };
     let listen = args.listen.unwrap_or(SocketAddr::from(usual));
     let server = Server::start(&ServeOptions { listen, https: !args.http, page: args.page }).await?;
     let about = &server.about;
-    about.notes.iter().for_each(|note| say(format!("serve: {note}")));
+    about.notes.iter().for_each(|note| eprint_sanitized(format!("serve: {note}")));
     if args.json {
         print_json(about)?;
     } else {
@@ -36,7 +56,7 @@ fn show(about: &About) -> Result<()> {
             print_text(&format!("\x1b[30;107m{line}\x1b[0m"))?;
         }
     }
-    say(format!("Serving {}; Ctrl-C ends it.", about.bundles.join(" and ")));
+    eprint_sanitized(format!("Serving {}; Ctrl-C ends it.", about.bundles.join(" and ")));
     if let Some((address, certificate)) = about.for_phones().zip(about.certificate.as_ref()) {
         eprintln!(
             "The browser warns of the certificate, which this computer made itself (good until {}).",

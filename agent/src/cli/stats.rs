@@ -4,19 +4,19 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use landfall_agent::plain::{self, say};
-use landfall_agent::stats::bootstrap::Interval;
-use landfall_agent::stats::pairs::Paired;
-use landfall_agent::stats::{self, Named};
+use landfall_common::statistics::bootstrap::Interval;
+use landfall_common::text::{eprint_sanitized, sanitize_line};
 use landfall_model::countries;
 
-use super::print::{print_json, print_line};
+use super::output::{print_json, print_line};
+use crate::compare::Paired;
+use crate::stats::{self, Named};
 
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  landfall stats\n  landfall stats --json runs more-runs\n  landfall stats fixtures"
 )]
-pub(super) struct Stats {
+pub(super) struct StatsArgs {
     /// Folders with recorded rounds in them or below
     #[arg(value_name = "DIR", default_value = "runs")]
     dirs: Vec<PathBuf>,
@@ -28,9 +28,9 @@ pub(super) struct Stats {
 /// Countries that the table shows; --json has all.
 const COUNTRIES: usize = 12;
 
-pub(super) fn stats(args: &Stats) -> Result<()> {
+pub(super) fn run(args: &StatsArgs) -> Result<()> {
     let stats = stats::stats(&args.dirs)?;
-    stats.broken.iter().for_each(|why| say(format!("landfall: left out: {why}")));
+    stats.broken.iter().for_each(|why| eprint_sanitized(format!("landfall: left out: {why}")));
     if args.json { print_json(&stats) } else { print(&stats) }
 }
 
@@ -110,16 +110,16 @@ fn name(country: Option<&str>) -> &str {
 
 fn named(round: &Named) -> Result<()> {
     let far = round.distance_km.map_or_else(|| "?".to_owned(), |km| format!("{km:.0}"));
-    let (points, place) = (round.points, plain::name(round.place.as_deref().unwrap_or("?")));
+    let (points, place) = (round.points, sanitize_line(round.place.as_deref().unwrap_or("?")));
     let country = round.country.unwrap_or("?");
-    print_line(format!("{points:>6.0} {far:>8} km  in {country:<3} said {place:<40} {}", plain::name(&round.round)))
+    print_line(format!("{points:>6.0} {far:>8} km  in {country:<3} said {place:<40} {}", sanitize_line(&round.round)))
 }
 
 /// What `replay --against` says of two bundles.
 pub(super) fn print_paired(first: &str, paired: &Paired) -> Result<()> {
     for pair in &paired.rounds {
         let difference = i64::from(pair.score) - i64::from(pair.against);
-        print_line(format!("{:<40} {:>5} {:>5} {difference:>+6}", plain::name(&pair.dir), pair.score, pair.against))?;
+        print_line(format!("{:<40} {:>5} {:>5} {difference:>+6}", sanitize_line(&pair.dir), pair.score, pair.against))?;
     }
     print_line(format!("{first} against {}: {} points a round", paired.bundle, signed(&paired.difference)))?;
     print_line(format!(
@@ -129,7 +129,7 @@ pub(super) fn print_paired(first: &str, paired: &Paired) -> Result<()> {
         paired.lost,
         paired.even
     ))?;
-    if paired.difference.low.is_some() && !paired.difference.is_certain() {
+    if paired.difference.low.is_some() && !paired.difference.excludes_zero() {
         print_line("The interval holds 0: chance alone may have made the difference.")?;
     }
     Ok(())

@@ -1,26 +1,48 @@
 //! `watch`: a line for each thing that shows.
 
 use anyhow::Result;
+use clap::Args;
 use console::Term;
-use landfall_agent::failure::wrong;
-use landfall_agent::plain::{name, say};
-use landfall_agent::terminal::Mark;
-use landfall_agent::watch::{self, Source};
+use landfall_common::exit::usage_error;
+use landfall_common::text::{eprint_sanitized, sanitize_line};
 use landfall_model::LatLng;
 
-use super::Watch;
-use super::print::{print_line, print_text};
+use super::args::{DrawingArgs, ModelArgs};
+use super::output::{print_line, print_text};
+use crate::terminal::Mark;
+use crate::watch::{self, Region, Source};
 
-pub(super) fn watch(args: &Watch) -> Result<()> {
+#[derive(Args)]
+#[command(
+    group(clap::ArgGroup::new("source").required(true)),
+    after_help = "Examples:\n  landfall watch --window \"Street View\"\n  landfall watch --region 0,80,1280,720 --json"
+)]
+pub(super) struct WatchArgs {
+    /// A part of the screen in pixels
+    #[arg(long, value_name = "X,Y,WIDTH,HEIGHT", group = "source", allow_hyphen_values = true)]
+    region: Option<Region>,
+    /// The foremost window that has this in its title
+    #[arg(long, value_name = "TITLE", group = "source")]
+    window: Option<String>,
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Print one JSON line an answer
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    drawing: DrawingArgs,
+}
+
+pub(super) fn run(args: &WatchArgs) -> Result<()> {
     // What cannot be seen is said before the model is loaded.
     let source = match (&args.region, &args.window) {
         (Some(region), _) => Source::region(*region)?,
         (None, Some(title)) => Source::window(title)?,
-        (None, None) => return Err(wrong("name what to watch with --region or --window")),
+        (None, None) => return Err(usage_error("name what to watch with --region or --window")),
     };
     let pencil = args.drawing.on(Term::stdout(), args.json)?;
     let classifier = args.model.load()?;
-    say(format!("Watching {}; Ctrl-C ends it.", name(source.name())));
+    eprint_sanitized(format!("Watching {}; Ctrl-C ends it.", name(source.name())));
     watch::watch(&source, &classifier, |located, picture| {
         let now = chrono::Local::now();
         if args.json {

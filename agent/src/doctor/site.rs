@@ -4,12 +4,13 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use landfall_common::exit::environment_error;
+use landfall_common::fs::write_atomic;
 use serde::{Deserialize, Serialize};
 
-use crate::failure::surroundings;
+use crate::map;
 use crate::site::MapKind;
 use crate::site::page::Page;
-use crate::{map, record};
 
 /// What a round cannot be played without.
 const NEEDED: [&str; 4] = ["look.view", "map.canvas", "map.tiles", "map.guess"];
@@ -52,7 +53,7 @@ pub async fn examine(page: &Page, picture: &Path) -> Result<Vec<Finding>> {
     // Waiting is done as for a game; what it waited for in vain is among the findings.
     let waited = page.await_round().await;
     let png = page.screenshot().await?;
-    record::write(picture, &png).with_context(|| surroundings(format!("cannot write {}", picture.display())))?;
+    write_atomic(picture, &png).with_context(|| environment_error(format!("cannot write {}", picture.display())))?;
     let offer: Offer = page.script(OFFER).await?;
     let mut findings = Vec::new();
     for (role, ways) in page.profile.roles_before_a_guess() {

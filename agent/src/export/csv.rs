@@ -1,13 +1,13 @@
 //! CSV with a header; numbers have points, whatever the reader's language.
 
 use anyhow::{Context, Result};
+use landfall_common::exit::environment_error;
 use serde_json::Value;
 
 use super::Table;
-use crate::failure::surroundings;
 
 pub(super) fn write(table: &Table) -> Result<String> {
-    let failed = || surroundings("the table cannot be written as CSV");
+    let failed = || environment_error("the table cannot be written as CSV");
     let mut writer = csv::Writer::from_writer(Vec::new());
     let header = ["name", "lat", "lng"].into_iter().chain(table.columns.iter().copied());
     writer.write_record(header).with_context(failed)?;

@@ -7,10 +7,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use img_parts::{Bytes, DynImage, ImageEXIF};
+use landfall_common::exit::{environment_error, usage_error};
+use landfall_common::fs::write_atomic;
 use landfall_model::LatLng;
-
-use crate::failure::wrong;
-use crate::record;
 
 /// The pointer to the GPS directory, in the first directory.
 const GPS_POINTER: u16 = 0x8825;
@@ -51,10 +50,13 @@ pub enum Copied {
 /// When `to` is there, or the photograph is no JPEG, PNG or WebP or its EXIF data is broken or full.
 pub fn copy_with_guess(file: &Path, to: &Path, guess: &Guess<'_>) -> Result<Copied> {
     if to.exists() {
-        return Err(wrong(format!("{} is there already, and is not written over; name another folder", to.display())));
+        return Err(usage_error(format!(
+            "{} is there already, and is not written over; name another folder",
+            to.display()
+        )));
     }
-    let bytes = std::fs::read(file).with_context(|| wrong(format!("cannot read {}", file.display())))?;
-    let unusable = |why: String| wrong(format!("{}: no copy with the guess: {why}", file.display()));
+    let bytes = std::fs::read(file).with_context(|| usage_error(format!("cannot read {}", file.display())))?;
+    let unusable = |why: String| usage_error(format!("{}: no copy with the guess: {why}", file.display()));
     let parsed = DynImage::from_bytes(Bytes::from(bytes)).map_err(|error| unusable(error.to_string()))?;
     let mut image = parsed.ok_or_else(|| unusable("it is no JPEG, PNG or WebP".to_owned()))?;
     let exif = match with_guess(image.exif().as_deref(), guess).map_err(unusable)? {
@@ -67,9 +69,9 @@ pub fn copy_with_guess(file: &Path, to: &Path, guess: &Guess<'_>) -> Result<Copi
     image.set_exif(Some(exif.into()));
     if let Some(folder) = to.parent() {
         std::fs::create_dir_all(folder)
-            .with_context(|| crate::failure::surroundings(format!("cannot create {}", folder.display())))?;
+            .with_context(|| environment_error(format!("cannot create {}", folder.display())))?;
     }
-    record::write(to, &image.encoder().bytes())?;
+    write_atomic(to, &image.encoder().bytes())?;
     Ok(Copied::Written)
 }
 

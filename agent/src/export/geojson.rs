@@ -1,10 +1,10 @@
 //! GeoJSON (RFC 7946): a point for each answer; of rounds also the truth, and the great circle between the two.
 
+use landfall_common::draw::geodesic;
 use landfall_model::LatLng;
 use serde_json::{Map, Value, json};
 
 use super::{Row, Table};
-use crate::lines;
 
 /// A line has a point for each so many metres: straight in between, it is off by less than a pixel of a world map.
 const STEP_M: f64 = 100_000.0;
@@ -35,7 +35,7 @@ fn features(row: &Row, columns: &[&str]) -> Vec<Value> {
 /// The shortest way over the sphere as `[longitude, latitude]`, in two pieces where it crosses the date line.
 fn great_circle(from: LatLng, to: LatLng) -> Vec<Vec<[f64; 2]>> {
     let steps = (from.distance_m(to) / STEP_M).ceil().max(1.0) as usize;
-    let mut way: Vec<LatLng> = lines::great_circle(from, to, steps).skip(1).collect();
+    let mut way: Vec<LatLng> = geodesic::great_circle(from, to, steps).skip(1).collect();
     way.pop();
     way.push(to); // to the last digit
     let (mut pieces, mut last) = (vec![vec![[from.lng, from.lat]]], from);

@@ -8,13 +8,14 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use image::RgbImage;
 use image::codecs::jpeg::JpegEncoder;
+use landfall_common::exit::environment_error;
+use landfall_common::text::sanitize_line;
 use landfall_model::LatLng;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::world::{View, WIDTH};
-use crate::failure::surroundings;
 use crate::locate::Located;
-use crate::plain;
+use crate::thumbnail::fit_within;
 
 /// Sides of a small picture on the page at most, in pixels; shown at half of that, for fine screens.
 const SIDES: (u32, u32) = (288, 144);
@@ -52,14 +53,11 @@ impl Small {
     /// # Errors
     /// When it cannot be encoded.
     pub fn of(picture: &RgbImage) -> Result<Self> {
-        let (width, height) = (f64::from(picture.width().max(1)), f64::from(picture.height().max(1)));
-        let shrink = (f64::from(SIDES.0) / width).min(f64::from(SIDES.1) / height).min(1.0);
-        let side = |length: f64| ((length * shrink).round() as u32).max(1);
-        let small = image::imageops::thumbnail(picture, side(width), side(height));
+        let small = fit_within(picture, SIDES);
         let mut jpeg = Cursor::new(Vec::new());
         small
             .write_with_encoder(JpegEncoder::new_with_quality(&mut jpeg, QUALITY))
-            .context(surroundings("a small picture for the page cannot be made"))?;
+            .context(environment_error("a small picture for the page cannot be made"))?;
         Ok(Self { jpeg: jpeg.into_inner(), width: small.width(), height: small.height() })
     }
 
@@ -128,7 +126,7 @@ fn map(photos: &[Photo]) -> Markup {
                 line.lead x1=(number(place.0)) y1=(number(place.1)) x2=(number(dot.0)) y2=(number(dot.1)) {}
             }
             @for (i, (photo, (x, y))) in photos.iter().zip(&dots).enumerate() {
-                @let said = format!("{}: {}, {}", i + 1, plain::name(&photo.name), photo.located.place);
+                @let said = format!("{}: {}, {}", i + 1, sanitize_line(&photo.name), photo.located.place);
                 a.dot.unsure[!is_sure(&photo)] id=(format!("dot-{}", i + 1)) href=(format!("#photo-{}", i + 1)) aria-label=(said) {
                     title { (said) }
                     @if rings.is_empty() { path.within d=(view.circle(at(photo), ring(photo))) {} }
@@ -185,7 +183,7 @@ fn row(number: usize, photo: &Photo) -> Markup {
         tr id=(format!("photo-{number}")) {
             td.number { a href=(format!("#dot-{number}")) { (number) } }
             td { img src=(small.data_url()) width=(small.width / 2) height=(small.height / 2) alt=""; }
-            td.name { (plain::name(name)) }
+            td.name { (sanitize_line(name)) }
             td { (located.place) }
             td.place { (format!("{:.3}, {:.3}", located.lat, located.lng)) }
             td.number { (km(located.radius_km.p50)) }
@@ -237,17 +235,5 @@ mod tests {
             assert!(dots[..i].iter().all(|b| (a.0 - b.0).hypot(a.1 - b.1) >= 38.0), "{dots:?}");
         }
         assert_eq!(dots[2], (900.0, 400.0));
-    }
-
-    #[test]
-    fn small_pictures_keep_their_shape() {
-        let size = |width, height| {
-            let small = Small::of(&RgbImage::new(width, height)).unwrap();
-            (small.width, small.height)
-        };
-        assert_eq!(
-            [size(600, 400), size(4000, 100), size(10, 10), size(1, 9000)],
-            [(216, 144), (288, 7), (10, 10), (1, 144)]
-        );
     }
 }

@@ -1,9 +1,7 @@
 //! A part of the world to draw on: a cut of the map around some places, with the land in it as SVG paths.
 
-use geo::BoundingRect;
-use landfall_model::{LatLng, countries};
-
-use crate::lines;
+use landfall_common::draw::{Point, land, svg};
+use landfall_model::LatLng;
 
 /// Width of every map in units, of which a page shows two as a pixel: so whole numbers are fine enough.
 pub(super) const WIDTH: f64 = 1920.0;
@@ -70,28 +68,30 @@ impl View {
         360.0 * self.scale.0
     }
 
-    /// The land, a path a country.
+    /// The land: one path per country that is on the map.
     pub(super) fn land(&self) -> Vec<String> {
-        let paths = countries::all().iter().map(|country| {
-            let mut path = String::new();
-            for polygon in &country.shape.0 {
-                let Some(rect) = polygon.bounding_rect() else { continue };
-                // What lies over the date line is on the map where it is looked at.
-                for turn in [-360.0, 0.0, 360.0] {
-                    let (left, top) = self.of_degrees(rect.min().x + turn, rect.max().y);
-                    let (right, bottom) = self.of_degrees(rect.max().x + turn, rect.min().y);
-                    if right < 0.0 || left > WIDTH || bottom < 0.0 || top > self.height {
-                        continue;
-                    }
-                    let rings = std::iter::once(polygon.exterior()).chain(polygon.interiors());
-                    for ring in rings {
-                        lines::ring(ring.0.iter().map(|point| self.of_degrees(point.x + turn, point.y)), &mut path);
-                    }
-                }
+        let mut paths: Vec<(&str, String)> = Vec::new();
+        for (country, ring) in land::rings() {
+            if paths.last().is_none_or(|(iso2, _)| *iso2 != country.iso2) {
+                paths.push((country.iso2, String::new()));
             }
-            path
-        });
-        paths.filter(|path| !path.is_empty()).collect()
+            let Some((_, path)) = paths.last_mut() else { continue };
+            let around = |bounds: [f64; 4], (x, y): Point| {
+                [bounds[0].min(x), bounds[1].max(x), bounds[2].min(y), bounds[3].max(y)]
+            };
+            let start = [f64::INFINITY, f64::NEG_INFINITY, f64::INFINITY, f64::NEG_INFINITY];
+            let [west, east, south, north] = ring.clone().fold(start, around);
+            // What lies over the date line is on the map where it is looked at.
+            for turn in [-360.0, 0.0, 360.0] {
+                let (left, top) = self.of_degrees(west + turn, north);
+                let (right, bottom) = self.of_degrees(east + turn, south);
+                if right < 0.0 || left > WIDTH || bottom < 0.0 || top > self.height {
+                    continue;
+                }
+                svg::closed_path(ring.clone().map(|(lng, lat)| self.of_degrees(lng + turn, lat)), path);
+            }
+        }
+        paths.into_iter().map(|(_, path)| path).filter(|path| !path.is_empty()).collect()
     }
 
     /// The circle of so many metres around a place, as it is on this map, as a path.
@@ -114,7 +114,7 @@ impl View {
             let shifted: Vec<(f64, f64)> =
                 points.iter().map(|(lng, lat)| self.of_degrees(*lng, *lat)).map(|(x, y)| (x + turn, y)).collect();
             if shifted.iter().any(|(x, _)| (0.0..=WIDTH).contains(x)) {
-                lines::ring(shifted.into_iter(), &mut path);
+                svg::closed_path(shifted.into_iter(), &mut path);
             }
         }
         path

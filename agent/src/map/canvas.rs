@@ -19,22 +19,19 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use landfall_common::exit::environment_error;
 use landfall_model::LatLng;
-use serde::Deserialize;
-use serde_json::json;
 
+use super::observe;
+use super::placed::{COARSE_M, FINE_M, MARGIN, Placed, WHEEL_IN};
 use super::projection::Projection;
 use super::view::{check, stated};
 use super::wheel::{Turns, room};
-use super::{COARSE_M, FINE_M, MARGIN, Placed, WHEEL_IN};
-use crate::failure::surroundings;
-use crate::hands::{self, Pixel};
+use crate::geometry::{Pixel, Rect};
+use crate::hands;
 use crate::site::StartView;
-use crate::site::page::{Page, Rect};
+use crate::site::page::Page;
 
-/// The map rests once it has not moved for so long, which is longer than a wheel is waited for before a map begins to move,
-/// and has been looked at so often meanwhile, for a busy page answers late.
-const QUIET: (Duration, usize) = (Duration::from_millis(180), 4);
 /// Pins are shown at whole pixels: where one is seen may be off by this much in pixels, rounding of the box included.
 const NEAR: f64 = 1.5;
 /// How far beside the target the pin is put across and down, in pixels: far enough that its picture, which is mostly above
@@ -57,7 +54,7 @@ pub(super) async fn place_pin(page: &Page, view: StartView, wanted: LatLng, max_
     let target = map.pixel(wanted);
     let click = map.inside(target, 0.0);
     if distance(click, target) > NEAR {
-        return Err(surroundings(format!(
+        return Err(environment_error(format!(
             "the guess map cannot be brought to {wanted}, which stays {:.0} pixels outside of its box",
             distance(click, target)
         )));
@@ -68,7 +65,7 @@ pub(super) async fn place_pin(page: &Page, view: StartView, wanted: LatLng, max_
     let (at, metres_per_pixel) = (before.place(click), before.metres_per_pixel(wanted));
     let error_m = at.distance_m(wanted);
     if error_m > max_error_m {
-        return Err(surroundings(format!(
+        return Err(environment_error(format!(
             "the pin cannot be placed at {wanted}: it is {:.0} km off where a pixel spans {:.0} km",
             error_m / 1000.0,
             metres_per_pixel / 1000.0
@@ -76,28 +73,6 @@ pub(super) async fn place_pin(page: &Page, view: StartView, wanted: LatLng, max_
     }
     Ok(Placed { at, click, metres_per_pixel })
 }
-
-/// Moves the mouse over the map, which may make it grow, and waits until it rests.
-pub(super) async fn begin(page: &Page) -> Result<Seen> {
-    let canvas = page.rect(&page.profile.map.canvas, "guess map").await?;
-    page.hover(canvas.centre()).await?;
-    rest(page).await
-}
-
-/// What the page shows of its map: its box, and the point of the pin.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
-pub(super) struct Seen {
-    canvas: Rect,
-    pin: Option<Pixel>,
-}
-
-/// The box is as the map's own code measures it: in whole pixels and within its border. In one call, since each waits for
-/// a frame to be drawn. The pin is in the frame that the map is in.
-const SEEN: &str = "const [canvas] = seekShown(arguments[0]); if (!canvas) return null; \
-    const box = rect(canvas), [pin] = seekShown(arguments[1]), p = pin && rect(pin), [across, down] = arguments[2]; \
-    return {canvas: {x: box.x + canvas.clientLeft, y: box.y + canvas.clientTop, \
-                     width: canvas.clientWidth || box.width, height: canvas.clientHeight || box.height}, \
-            pin: p ? {x: p.x + across * p.width, y: p.y + down * p.height} : null}";
 
 /// The map, and what is known of it.
 struct Map<'a> {
@@ -113,9 +88,9 @@ struct Map<'a> {
 
 impl<'a> Map<'a> {
     async fn begin(page: &'a Page, view: StartView) -> Result<Self> {
-        let seen = begin(page).await?;
+        let seen = observe::begin(page).await?;
         if seen.pin.is_some() {
-            return Err(surroundings(
+            return Err(environment_error(
                 "the guess map has a pin already, so its view is not the one a round begins with: reload the page",
             ));
         }
@@ -135,7 +110,7 @@ impl<'a> Map<'a> {
 
     /// Waits until the map rests. When its box has changed, the place in its middle has not.
     async fn rest(&mut self) -> Result<Option<Pixel>> {
-        let seen = rest(self.page).await?;
+        let seen = observe::rest(self.page).await?;
         if seen.canvas != self.canvas {
             let by = between(self.canvas.centre(), seen.canvas.centre());
             self.projection = self.projection.moved_by(by).held_in(&seen.canvas, self.view.repeats);
@@ -154,7 +129,7 @@ impl<'a> Map<'a> {
             while start.elapsed() < PIN_PATIENCE {
                 // Where clicks are known to leave the map alone, a pin where the click was is all there is to wait for.
                 let seen = match self.recentres {
-                    Some(false) => look(self.page).await?.and_then(|seen| seen.pin),
+                    Some(false) => observe::look(self.page).await?.and_then(|seen| seen.pin),
                     _ => self.rest().await?,
                 };
                 let Some(seen) = seen else { continue };
@@ -178,7 +153,7 @@ impl<'a> Map<'a> {
             }
             // A first click may only give the map the focus; a second one places the pin.
         }
-        Err(surroundings("the guess map takes no pin: none shows where it was clicked"))
+        Err(environment_error("the guess map takes no pin: none shows where it was clicked"))
     }
 
     /// As [`Map::pin`], a little beside it where a click would not show whether the map recentres.
@@ -281,7 +256,7 @@ impl<'a> Map<'a> {
                 break;
             }
         }
-        Err(surroundings(format!("the guess map cannot be brought to {wanted}: it does not zoom as expected")))
+        Err(environment_error(format!("the guess map cannot be brought to {wanted}: it does not zoom as expected")))
     }
 
     /// The whole pixel nearest to a point that is in the box, so many pixels from its edge.
@@ -306,7 +281,7 @@ impl<'a> Map<'a> {
         let (start, from) = (self.projection, between(about, pin));
         let length = from.x.hypot(from.y);
         if length < 8.0 {
-            return Err(surroundings("the pin cannot be put beside the target on the guess map"));
+            return Err(environment_error("the pin cannot be put beside the target on the guess map"));
         }
         let room = room(&self.canvas, about, from);
         let mut factor = 1.0;
@@ -320,13 +295,13 @@ impl<'a> Map<'a> {
             let canvas = self.canvas;
             let seen = self.rest().await?.ok_or_else(lost)?;
             if self.canvas != canvas {
-                return Err(surroundings("the guess map changes its size while it is zoomed: try again"));
+                return Err(environment_error("the guess map changes its size while it is zoomed: try again"));
             }
             let to = between(about, seen);
             let now = (to.x * from.x + to.y * from.y) / (length * length);
             let astray = (to.x * from.y - to.y * from.x).abs() / length;
             if astray > NEAR || now < factor - NEAR / length {
-                return Err(surroundings(
+                return Err(environment_error(
                     "the guess map does not zoom about the mouse, so the pin cannot be placed on it",
                 ));
             }
@@ -344,37 +319,8 @@ impl<'a> Map<'a> {
     }
 }
 
-async fn look(page: &Page) -> Result<Option<Seen>> {
-    let map = &page.profile.map;
-    let more = vec![json!(map.marker.iter().collect::<Vec<_>>()), json!(map.marker_anchor)];
-    let seen: Option<(Seen, Pixel)> = page.ask(&map.canvas, SEEN, more).await?;
-    Ok(seen.map(|(seen, frame)| Seen { canvas: seen.canvas.moved_by(frame), pin: seen.pin.map(|pin| pin + frame) }))
-}
-
-/// What shows once it has stayed the same for a while.
-async fn rest(page: &Page) -> Result<Seen> {
-    let (start, mut since, mut looks, mut last) = (Instant::now(), Instant::now(), 0, None);
-    loop {
-        let now = look(page).await?;
-        if now != last {
-            (since, looks, last) = (Instant::now(), 0, now);
-        }
-        looks += 1;
-        if let Some(seen) = now.filter(|_| since.elapsed() >= QUIET.0 && looks >= QUIET.1) {
-            return Ok(seen);
-        }
-        if start.elapsed() > page.patience() {
-            return Err(surroundings(format!(
-                "the guess map does not show, or does not come to rest (waited {} s)",
-                page.profile.patience_s
-            )));
-        }
-        hands::pause(30).await;
-    }
-}
-
 fn lost() -> anyhow::Error {
-    surroundings("the pin is gone from the guess map, so nothing says where the map is now: reload the page")
+    environment_error("the pin is gone from the guess map, so nothing says where the map is now: reload the page")
 }
 
 fn rounded(pixel: Pixel) -> Pixel {

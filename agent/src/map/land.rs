@@ -7,9 +7,8 @@ use image::RgbImage;
 use landfall_model::{LatLng, countries};
 
 use super::projection::Projection;
-use crate::hands::Pixel;
+use crate::geometry::{Pixel, Rect};
 use crate::site::StartView;
-use crate::site::page::Rect;
 
 /// Pixels of the picture that are compared, at first and at last.
 const FEW: usize = 400;

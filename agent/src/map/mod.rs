@@ -2,6 +2,8 @@
 
 mod canvas;
 pub mod land;
+mod observe;
+mod placed;
 pub mod projection;
 mod raster;
 pub mod tiles;
@@ -10,31 +12,10 @@ mod wheel;
 
 use anyhow::Result;
 use landfall_model::LatLng;
-use serde::Serialize;
+pub use placed::Placed;
 
-use crate::hands::Pixel;
 use crate::site::MapKind;
 use crate::site::page::Page;
-
-/// A pin on the page's map.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct Placed {
-    /// Where the pin is, read back from the page.
-    pub at: LatLng,
-    /// The pixel that was clicked.
-    pub click: Pixel,
-    /// Metres that a pixel spans there.
-    pub metres_per_pixel: f64,
-}
-
-/// A pixel may span this many metres when the pin is set: well under what a classifier of a thousand cells errs by.
-const FINE_M: f64 = 6_000.0;
-/// A map that zooms no closer is used as it is while a pixel spans no more than this many metres.
-const COARSE_M: f64 = 25_000.0;
-/// The target is brought this far inside the map's box (a fraction of its side) before it is clicked, clear of
-/// buttons at the edges.
-const MARGIN: f64 = 0.22;
-const WHEEL_IN: i32 = -120;
 
 /// Puts the pin on a place, by whatever kind of map the profile says there is. A pin that stays more than `max_error_m`
 /// metres off is an error.

@@ -1,13 +1,10 @@
 //! The projection of a flat map on the viewport: Web Mercator, by how large the world is and where its corner lies.
 
+use landfall_common::draw::mercator::{self, MAX_LAT_DEG};
 use landfall_model::LatLng;
-use landfall_model::latlng::{EARTH_RADIUS_M, wrap_lng};
+use landfall_model::latlng::EARTH_RADIUS_M;
 
-use crate::hands::Pixel;
-use crate::site::page::Rect;
-
-/// The map's edge in degrees: Web Mercator is square there.
-const MAX_LAT: f64 = 85.051_128_779_806_6;
+use crate::geometry::{Pixel, Rect};
 
 /// Where the world lies on the viewport.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -21,13 +18,13 @@ pub struct Projection {
 impl Projection {
     /// A world so many pixels wide with a place at a pixel.
     pub fn with(place: LatLng, at: Pixel, world: f64) -> Self {
-        let (across, down) = fractions(place);
+        let (across, down) = mercator::project(place);
         Self { world, corner: Pixel { x: at.x - across * world, y: at.y - down * world } }
     }
 
     /// The pixel of a place, of its repeated copies the one nearest to `near`.
     pub fn pixel(&self, place: LatLng, near: Pixel) -> Pixel {
-        let (across, down) = fractions(place);
+        let (across, down) = mercator::project(place);
         self.copy(Pixel { x: self.corner.x + across * self.world, y: self.corner.y + down * self.world }, near)
     }
 
@@ -38,15 +35,13 @@ impl Projection {
 
     /// The place at a pixel. Above and below the map the latitude is that of its edge.
     pub fn place(&self, pixel: Pixel) -> LatLng {
-        let lng = wrap_lng((pixel.x - self.corner.x) / self.world * 360.0 - 180.0);
-        let down = ((pixel.y - self.corner.y) / self.world).clamp(0.0, 1.0);
-        let lat = (std::f64::consts::PI * (1.0 - 2.0 * down)).sinh().atan().to_degrees();
-        LatLng { lat, lng }
+        mercator::unproject(((pixel.x - self.corner.x) / self.world, (pixel.y - self.corner.y) / self.world))
     }
 
     /// Metres that one pixel spans at a place.
     pub fn metres_per_pixel(&self, place: LatLng) -> f64 {
-        std::f64::consts::TAU * EARTH_RADIUS_M * place.lat.clamp(-MAX_LAT, MAX_LAT).to_radians().cos() / self.world
+        std::f64::consts::TAU * EARTH_RADIUS_M * place.lat.clamp(-MAX_LAT_DEG, MAX_LAT_DEG).to_radians().cos()
+            / self.world
     }
 
     /// Whether the other map shows the same stretch at the same size.
@@ -79,13 +74,6 @@ impl Projection {
         let x = if repeats { map.corner.x } else { held(map.corner.x, canvas.x, canvas.width) };
         Self { corner: Pixel { x, y }, ..map }
     }
-}
-
-/// How far right and down in the world a place is, from 0 to 1.
-fn fractions(place: LatLng) -> (f64, f64) {
-    let phi = place.lat.clamp(-MAX_LAT, MAX_LAT).to_radians();
-    let down = 0.5 - (phi.tan() + 1.0 / phi.cos()).ln() / std::f64::consts::TAU;
-    ((place.lng + 180.0) / 360.0, down)
 }
 
 #[cfg(test)]

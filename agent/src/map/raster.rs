@@ -2,17 +2,18 @@
 //! need be remembered.
 
 use anyhow::Result;
+use landfall_common::exit::environment_error;
 use landfall_model::LatLng;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::placed::{COARSE_M, FINE_M, MARGIN, Placed, WHEEL_IN};
 use super::projection::Projection;
 use super::tiles::Tile;
-use super::{COARSE_M, FINE_M, MARGIN, Placed, WHEEL_IN};
-use crate::failure::surroundings;
-use crate::hands::{self, Pixel};
+use crate::geometry::{Pixel, Rect};
+use crate::hands;
 use crate::site::MapLocators;
-use crate::site::page::{Page, Rect};
+use crate::site::page::Page;
 
 /// Zooms in on the place, clicks, and reads back where the pin came to be. A pin that is more than a few pixels off is set
 /// again.
@@ -46,7 +47,7 @@ pub(super) async fn place_pin(page: &Page, wanted: LatLng, max_error_m: f64) -> 
     if let Some((_, placed)) = nearest.filter(|(error_m, _)| *error_m <= max_error_m) {
         return Ok(placed);
     }
-    Err(surroundings(format!("the pin cannot be placed at {wanted}: {worst} after three clicks")))
+    Err(environment_error(format!("the pin cannot be placed at {wanted}: {worst} after three clicks")))
 }
 
 /// Zooms and pans until the place is well inside the box and a pixel is fine enough.
@@ -99,7 +100,7 @@ async fn approach(page: &Page, wanted: LatLng) -> Result<(Projection, Rect)> {
             }
         }
     }
-    Err(surroundings(format!("the guess map cannot be brought to {wanted}: it does not zoom or pan as expected")))
+    Err(environment_error(format!("the guess map cannot be brought to {wanted}: it does not zoom or pan as expected")))
 }
 
 /// What the page shows of its map: its box, and the tiles in it.

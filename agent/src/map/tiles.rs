@@ -4,7 +4,7 @@ use regex::Regex;
 use serde::Deserialize;
 
 use super::projection::Projection;
-use crate::hands::Pixel;
+use crate::geometry::Pixel;
 
 /// A tile picture as the page has it: address and rectangle in CSS pixels.
 #[derive(Clone, Debug, PartialEq, Deserialize)]

@@ -4,15 +4,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use image::RgbImage;
+use landfall_common::exit::usage_error;
 use landfall_model::preprocess;
 
-use super::canvas;
 use super::land::Sheet;
+use super::observe;
 use super::projection::Projection;
-use crate::failure::wrong;
+use crate::geometry::Rect;
 use crate::hands;
 use crate::site::StartView;
-use crate::site::page::{Page, Rect};
+use crate::site::page::Page;
 
 /// Land and sea explain at least so much of the colours where a map is known for sure.
 const SURE: f64 = 0.25;
@@ -35,7 +36,7 @@ pub(super) async fn check(page: &Page, view: StartView) -> Result<()> {
         None => Ok(()),
         Some(shown) => {
             let line = page.profile.line_of_view();
-            Err(wrong(format!(
+            Err(usage_error(format!(
                 "{line}: map.view is not what the map shows when a round begins; that looks like {shown}"
             )))
         }
@@ -47,7 +48,7 @@ pub(super) async fn check(page: &Page, view: StartView) -> Result<()> {
 /// # Errors
 /// When the session fails.
 pub async fn examine(page: &Page, view: StartView) -> Result<Option<StartView>> {
-    canvas::begin(page).await?;
+    observe::begin(page).await?;
     differs(page, view).await
 }
 
@@ -72,7 +73,7 @@ async fn differs(page: &Page, view: StartView) -> Result<Option<StartView>> {
 /// # Errors
 /// When the session fails.
 pub async fn shown(page: &Page, tile_size: f64) -> Result<Option<StartView>> {
-    canvas::begin(page).await?;
+    observe::begin(page).await?;
     let Some((picture, canvas)) = picture(page).await? else { return Ok(None) };
     let found = tokio::task::spawn_blocking(move || {
         let sheet = Sheet::new(&picture, canvas);

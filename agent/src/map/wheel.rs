@@ -1,7 +1,6 @@
 //! How often the wheel is turned: as often as is needed, while the pin that tells the factor stays in the box.
 
-use crate::hands::Pixel;
-use crate::site::page::Rect;
+use crate::geometry::{Pixel, Rect};
 
 /// How the wheel is turned: by how much one turn zooms, once that is known.
 #[derive(Default)]

@@ -3,9 +3,9 @@
 use std::fmt::Write;
 
 use anyhow::{Context, Result};
+use landfall_common::exit::usage_error;
 use toml::{Table, Value};
 
-use crate::failure::wrong;
 use crate::site::ways::Way;
 use crate::site::{GENERIC, Profile};
 
@@ -30,7 +30,7 @@ pub(super) struct Draft {
 impl Draft {
     /// The generic profile for this host.
     pub(super) fn new(host: &str) -> Result<Self> {
-        let generic: Table = toml::from_str(GENERIC).context(wrong("the generic profile is damaged"))?;
+        let generic: Table = toml::from_str(GENERIC).context(usage_error("the generic profile is damaged"))?;
         let mut table = generic.clone();
         table.insert("name".into(), slug(host).into());
         table.insert("hosts".into(), Value::Array(vec![host.into()]));

@@ -4,10 +4,10 @@ use std::collections::HashSet;
 
 use anyhow::Result;
 
-use super::eyes::Number;
+use super::eyes::{self, Number};
 use super::rounds::Outcome;
-use super::{Probe, Seen, eyes, law, ways_to};
-use crate::site::distance::Distance;
+use super::{Probe, Seen, law, ways_to};
+use crate::record::Distance;
 use crate::site::page::{Guessed, whole_number};
 use crate::site::ways::Ways;
 

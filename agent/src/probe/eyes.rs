@@ -5,9 +5,9 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::hands::Pixel;
+use crate::geometry::{Pixel, Rect};
 use crate::map::tiles::Tile;
-use crate::site::page::{Page, Rect};
+use crate::site::page::Page;
 use crate::site::ways::{Role, Way, Ways};
 
 const EYES: &str = include_str!("eyes.js");

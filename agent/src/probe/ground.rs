@@ -3,21 +3,20 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use landfall_common::exit::check_failed;
 use regex::Regex;
 use serde_json::json;
 use toml::{Table, Value};
 
-use super::eyes::{Button, Frame, Picture, TileSeen};
+use super::eyes::{self, Button, Frame, Picture, TileSeen};
 use super::turn::{self, Turns};
-use super::{Ground, Probe, eyes, says, ways_to};
-use crate::failure::no;
-use crate::hands;
-use crate::map;
+use super::{Ground, Probe, says, ways_to};
+use crate::geometry::Rect;
 use crate::map::projection::Projection;
 use crate::map::tiles::Tile;
 use crate::site::StartView;
-use crate::site::page::Rect;
 use crate::site::ways::{Way, Ways};
+use crate::{hands, map};
 
 /// A picture with fewer pixels than this is no view.
 const VIEW_PX: f64 = 60_000.0;
@@ -57,7 +56,7 @@ impl Probe<'_> {
                 };
                 let said: Vec<(Frame, Button)> = eyes::everywhere(self.page, "return buttons()").await?;
                 let said = said.into_iter().take(12).map(|(_, button)| button.text).collect::<Vec<_>>().join(", ");
-                return Err(no(format!(
+                return Err(check_failed(format!(
                     "the page shows {what}: is a game open at this address? Its buttons say: {said}"
                 )));
             }

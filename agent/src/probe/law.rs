@@ -2,7 +2,7 @@
 
 use landfall_model::MapScale;
 
-use crate::site::distance::Distance;
+use crate::record::Distance;
 
 /// What rounds usually bring at most, the likeliest first.
 const MOST: [f64; 9] = [5000.0, 1000.0, 10_000.0, 100.0, 500.0, 2000.0, 25_000.0, 50.0, 1_000_000.0];

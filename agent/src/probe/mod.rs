@@ -15,16 +15,16 @@ mod rounds;
 mod turn;
 
 use anyhow::Result;
+use draft::Draft;
+use eyes::{Button, Frame};
+use landfall_common::text::redact_url;
 use regex::Regex;
 use serde::Serialize;
 use url::Url;
 
 use crate::site::Profile;
-use crate::site::guard;
 use crate::site::page::Page;
 use crate::site::ways::{Way, Ways};
-use draft::Draft;
-use eyes::{Button, Frame};
 
 /// What a probe found.
 #[derive(Clone, Debug, Serialize)]
@@ -121,7 +121,7 @@ impl Probe<'_> {
         let start = address.path().to_owned();
         self.draft.set("paths", "start", Some(start));
         let profile = self.draft.profile()?;
-        let mut comment = format!("Found by `landfall probe {}`.", guard::bare(address));
+        let mut comment = format!("Found by `landfall probe {}`.", redact_url(address));
         for sentence in &self.missing {
             comment.push_str("\nFILL IN ");
             comment.push_str(sentence);

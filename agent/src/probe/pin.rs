@@ -4,13 +4,13 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use landfall_common::exit::check_failed;
 use serde_json::json;
 
-use super::eyes::{Button, Thing};
-use super::{Ground, Probe, eyes, says, ways_to};
-use crate::failure::no;
-use crate::hands::{self, Pixel};
-use crate::site::page::Rect;
+use super::eyes::{self, Button, Thing};
+use super::{Ground, Probe, says, ways_to};
+use crate::geometry::{Pixel, Rect};
+use crate::hands;
 use crate::site::ways::Way;
 
 /// A pin shows within this time after a click.
@@ -62,7 +62,7 @@ impl Probe<'_> {
         });
         // Of a pin and its shadow, the one with its point in the middle.
         let Some((_, thing)) = pins.min_by_key(|(stays, thing)| (*stays, anchor(&thing.rect, first)[0] != 0.5)) else {
-            return Err(no(
+            return Err(check_failed(
                 "the map shows no pin where it is clicked that could be seen apart from the map: pins that are drawn \
                            into the map's canvas cannot be followed",
             ));
@@ -102,7 +102,9 @@ impl Probe<'_> {
                 }
                 None if late => {
                     let said = now.into_iter().map(|button| button.text).collect::<Vec<_>>().join(", ");
-                    return Err(no(format!("no button of the page is for sending the guess; its buttons say: {said}")));
+                    return Err(check_failed(format!(
+                        "no button of the page is for sending the guess; its buttons say: {said}"
+                    )));
                 }
                 _ => hands::pause(150).await,
             }

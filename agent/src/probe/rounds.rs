@@ -4,14 +4,15 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use landfall_common::exit::{check_failed, environment_error};
 use regex::Regex;
 use serde_json::json;
 
-use super::eyes::{Button, Frame, Number};
-use super::{Ground, Probe, Seen, eyes, says};
-use crate::failure::{no, surroundings};
+use super::eyes::{self, Button, Frame, Number};
+use super::{Ground, Probe, Seen, says};
 use crate::hands;
-use crate::site::distance::{self, Distance};
+use crate::record::Distance;
+use crate::site::distance;
 use crate::site::page::{Guessed, whole_number};
 use crate::site::ways::{Way, Ways};
 
@@ -63,7 +64,7 @@ impl Probe<'_> {
         let guessed = self.page.send_blindly().await?;
         let outcome = self.outcome(&guessed, &before).await?;
         let [(points_frame, points, first), ..] = outcome.points.as_slice() else {
-            return Err(no("the page shows no points after the guess, in words that are known"));
+            return Err(check_failed("the page shows no points after the guess, in words that are known"));
         };
         self.learn("points", points_frame, &points.ways);
         let mut told = vec![(*first, outcome.distance.as_ref().map(|(.., distance)| *distance))];
@@ -108,8 +109,10 @@ impl Probe<'_> {
             n += 1;
             let guessed = self.guess(n).await?;
             let seen = self.page.outcome(&guessed).await?;
-            let seen =
-                (seen.points.ok_or_else(|| no(format!("round {n} shows no points where round 1 did")))?, seen.distance);
+            let seen = (
+                seen.points.ok_or_else(|| check_failed(format!("round {n} shows no points where round 1 did")))?,
+                seen.distance,
+            );
             told.push(if n == 2 { self.no_total(&guessed, &outcome, seen).await? } else { seen });
         }
         let sum = told.iter().map(|(points, _)| points).sum();
@@ -312,7 +315,7 @@ impl Probe<'_> {
                 return Ok(After::End);
             }
             if start.elapsed() > self.page.patience() {
-                return Err(surroundings("the page does not go on after the result"));
+                return Err(environment_error("the page does not go on after the result"));
             }
         }
     }

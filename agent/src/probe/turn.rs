@@ -3,10 +3,11 @@
 use anyhow::Result;
 use image::imageops::{FilterType, resize};
 use image::{GrayImage, ImageFormat};
+use landfall_common::exit::environment_error;
 
-use crate::failure::surroundings;
-use crate::hands::{self, Pixel};
-use crate::site::page::{Page, Rect};
+use crate::geometry::{Pixel, Rect};
+use crate::hands;
+use crate::site::page::Page;
 
 /// Thumbnails of this side are compared.
 const SIDE: u32 = 40;
@@ -47,7 +48,8 @@ pub(super) async fn examine(page: &Page) -> Result<Turns> {
     }
     for (left, right) in KEYS {
         let stroke = async || {
-            let view = page.find(&page.profile.look.view).await?.ok_or_else(|| surroundings("the view is gone"))?;
+            let view =
+                page.find(&page.profile.look.view).await?.ok_or_else(|| environment_error("the view is gone"))?;
             page.keys(&view, &right.repeat(STROKES)).await
         };
         // What takes no keys cannot be turned by them.
@@ -114,7 +116,7 @@ async fn rest(page: &Page) -> Result<GrayImage> {
 }
 
 async fn thumbnail(page: &Page) -> Result<GrayImage> {
-    let view = page.find(&page.profile.look.view).await?.ok_or_else(|| surroundings("the page's view is gone"))?;
+    let view = page.find(&page.profile.look.view).await?.ok_or_else(|| environment_error("the page's view is gone"))?;
     let picture = image::load_from_memory_with_format(&page.picture(&view).await?, ImageFormat::Png)?;
     Ok(resize(&picture.to_luma8(), SIDE, SIDE, FilterType::Triangle))
 }

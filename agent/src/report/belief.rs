@@ -5,9 +5,8 @@ use landfall_model::decide::top_countries;
 use landfall_model::{Bundle, LatLng, countries, pin, place};
 
 use super::source::Told;
-use crate::decide::{Question, believe, decide};
+use crate::inference::{Question, believe, decide, stopping};
 use crate::record::Round;
-use crate::think;
 
 /// So many countries, and so many candidates, are shown.
 const SHOWN: usize = 5;
@@ -106,7 +105,7 @@ impl Belief {
             ),
             candidates: posterior.top(SHOWN).into_iter().map(candidate).collect(),
             radius_m: round.guess.map(|at| [posterior.radius_m(at, 0.5), posterior.radius_m(at, 0.9)]),
-            another: promised.map(|promised| round.map.worth(think::gain_of_another(logits.len(), promised))),
+            another: promised.map(|promised| round.map.worth(stopping::gain_of_another(logits.len(), promised))),
             steps,
         })
     }
@@ -167,7 +166,9 @@ mod tests {
     fn fixture(name: &str) -> Told {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/rounds").join(name);
         let round = Round::read(&dir.join("round.json")).unwrap();
-        let row = |view: &record::View| record::read_logits(&dir.join(view.logits.as_ref().unwrap())).unwrap();
+        let row = |view: &record::View| {
+            landfall_common::fs::f32_from_le_bytes(&std::fs::read(dir.join(view.logits.as_ref().unwrap())).unwrap())
+        };
         let logits = Some(round.views.iter().map(row).collect());
         Told { dir, round, logits }
     }

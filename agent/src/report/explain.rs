@@ -9,14 +9,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result};
 use image::{Rgb, RgbImage, Rgba, RgbaImage};
+use landfall_common::exit::usage_error;
 use landfall_model::cells::arc_m;
 use landfall_model::{Bundle, Classifier, LatLng, preprocess};
 
 use super::picture;
 use super::source::Told;
-use crate::decide::{Question, believe};
-use crate::failure::wrong;
-use crate::record::{beside, not_beside};
+use crate::inference::{Question, believe};
+use crate::record::recorded_file;
 
 /// Parts of a view along its shorter side.
 const GRID: u32 = 7;
@@ -45,8 +45,8 @@ pub(super) struct Looked {
 /// When a picture cannot be read, the round has no answer, or a network fails.
 pub(super) fn explain(classifier: &Classifier, told: &Told) -> Result<Vec<Looked>> {
     let round = &told.round;
-    let pin = round.guess.context(wrong("the round has no answer to explain; replay it with --record first"))?;
-    let open = |file: &str| Ok(preprocess::open(&beside(&told.dir, file).ok_or_else(|| not_beside(file))?)?);
+    let pin = round.guess.context(usage_error("the round has no answer to explain; replay it with --record first"))?;
+    let open = |file: &str| Ok(preprocess::open(&recorded_file(&told.dir, file)?)?);
     let pictures = round.views.iter().map(|view| open(&view.file)).collect::<Result<Vec<_>>>()?;
     let region = region(&classifier.bundle, pin);
     let views = pictures.iter().map(|picture| View::new(classifier, picture)).collect::<Result<Vec<_>>>()?;

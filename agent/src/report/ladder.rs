@@ -1,8 +1,9 @@
 //! The reference ladder: what other players, people and machines, are said to score.
 
+use maud::{Markup, html};
+
 use super::page::bar;
 use super::words::grouped;
-use maud::{Markup, html};
 
 /// One rung: points a round, from and to.
 struct Rung {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use landfall_common::draw::{Point, geodesic};
 use landfall_model::LatLng;
 use maud::{Markup, html};
 
@@ -13,10 +14,6 @@ pub(super) use detail::detail;
 pub(super) use world::{Trip, defs, overview, world};
 
 use super::belief::Shade;
-use crate::lines;
-
-/// A point of a drawing, in its pixels.
-type Point = (f64, f64);
 
 /// Steps of the heat: cells of about the same probability are one path.
 const STEPS: usize = 8;
@@ -60,7 +57,7 @@ fn heat(shades: &[Shade], trace: impl Fn(&[LatLng], &mut String)) -> Markup {
 
 /// The great circle between two places, from end to end.
 fn great_circle(from: LatLng, to: LatLng) -> impl Iterator<Item = LatLng> {
-    lines::great_circle(from, to, WAY)
+    geodesic::great_circle(from, to, WAY)
 }
 
 /// Appends a line through some points, closed or not.

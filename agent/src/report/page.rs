@@ -1,5 +1,6 @@
 //! The page: its head, what stands on top, the parts with their rounds, and how to read them.
 
+use landfall_common::text::is_printable;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::belief::Belief;
@@ -7,7 +8,6 @@ use super::explain::Looked;
 use super::picture::Embedded;
 use super::source::{Part, Told};
 use super::{map, round, summary, words};
-use crate::plain::is_printable;
 
 /// No script, no request, whatever a record says: the browser keeps to it too.
 const POLICY: &str =

@@ -7,11 +7,10 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use chrono::NaiveDateTime;
 use landfall_model::Bundle;
-use serde::Deserialize;
 
 use super::words;
-use crate::record::{Map, Round};
-use crate::replay::{Replay, rounds_below};
+use crate::record::{Failed, Game, Map, Round, rounds_below};
+use crate::replay::Replay;
 
 /// So many games before this one are compared with it, the latest ones.
 const EARLIER: usize = 60;
@@ -53,37 +52,9 @@ pub(super) struct Told {
     pub(super) logits: Option<Vec<Vec<f32>>>,
 }
 
-/// What is read of `game.json`.
-#[derive(Deserialize)]
-struct Kept {
-    site: String,
-    map: Map,
-    bundle: String,
-    #[serde(default)]
-    rounds: Vec<Counted>,
-    #[serde(default)]
-    failed: Vec<Failure>,
-    #[serde(default)]
-    page_score: Option<u32>,
-}
-
-#[derive(Deserialize)]
-struct Counted {
-    #[serde(default)]
-    score: Option<u32>,
-}
-
-#[derive(Deserialize)]
-struct Failure {
-    n: u32,
-    why: String,
-}
-
-impl Kept {
-    /// The game recorded in a folder, where there is one.
-    fn of(folder: &Path) -> Option<Self> {
-        serde_json::from_str(&fs::read_to_string(folder.join("game.json")).ok()?).ok()
-    }
+/// The game recorded in a folder, where there is one.
+fn game_of(folder: &Path) -> Option<Game> {
+    serde_json::from_str(&fs::read_to_string(folder.join("game.json")).ok()?).ok()
 }
 
 /// The rounds below some folders, by games.
@@ -124,8 +95,8 @@ pub(super) fn of_replay(dir: &Path, replay: &Replay) -> Part {
 /// A part without its rounds.
 fn part(dir: &Path) -> Part {
     let folder = name_of(dir);
-    let Some(kept) = Kept::of(dir) else { return Part { folder, ..Part::default() } };
-    let failed = |failure: &Failure| format!("Round {}: {}", failure.n, words::discreet(&failure.why));
+    let Some(kept) = game_of(dir) else { return Part { folder, ..Part::default() } };
+    let failed = |failure: &Failed| format!("Round {}: {}", failure.n, words::discreet(&failure.why));
     Part {
         when: words::when(&folder),
         failed: kept.failed.iter().map(failed).collect(),
@@ -152,7 +123,7 @@ fn earlier(dir: &Path, map: &Map) -> Vec<Earlier> {
     names.sort();
     let game = |name: &std::ffi::OsString| {
         let when = words::when(&name.to_string_lossy())?;
-        let kept = Kept::of(&runs.join(name)).filter(|kept| {
+        let kept = game_of(&runs.join(name)).filter(|kept| {
             (kept.map.scale_m, &kept.map.name, kept.map.max_points) == (map.scale_m, &map.name, map.max_points)
         })?;
         let scores: Vec<u32> = kept.rounds.iter().filter_map(|round| round.score).collect();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use landfall_common::statistics::median;
 use landfall_model::countries;
 use landfall_model::score::WORLD_SCALE_M;
 use maud::{Markup, html};
@@ -13,7 +14,6 @@ use super::round::truth;
 use super::source::{Earlier, Part};
 use super::words::{counted, grouped, points};
 use crate::record::Round;
-use crate::stats::median_of_sorted;
 
 type Parts<'a, 'b> = [(&'a Part, Vec<Shown<'b>>)];
 
@@ -89,8 +89,7 @@ fn strip(rounds: &[&Shown<'_>]) -> Markup {
 
 fn tiles(rounds: &[&Shown<'_>]) -> Markup {
     let scores: Vec<f64> = rounds.iter().filter_map(|shown| shown.told.round.score).map(f64::from).collect();
-    let mut distances: Vec<f64> = rounds.iter().filter_map(|shown| shown.told.round.distance_m).collect();
-    distances.sort_by(f64::total_cmp);
+    let distances: Vec<f64> = rounds.iter().filter_map(|shown| shown.told.round.distance_m).collect();
     let country = |at| countries::of(at).map(|country| country.iso2);
     let pairs: Vec<_> =
         rounds.iter().filter_map(|shown| shown.told.round.placed().zip(shown.told.round.truth)).collect();
@@ -106,7 +105,7 @@ fn tiles(rounds: &[&Shown<'_>]) -> Markup {
                     None => "points a round".to_owned(),
                 }))
             }
-            @if let Some(middle) = median_of_sorted(&distances) {
+            @if let Some(middle) = median(distances.clone()) {
                 (tile(off(Some(middle)), "median distance"))
                 (tile(format!("{near} of {}", distances.len()), "within 200 km"))
             }

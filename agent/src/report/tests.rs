@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use landfall_common::text::is_printable;
+
 use super::*;
 
 /// A copy of some fixtures.
@@ -52,7 +54,7 @@ fn the_page_stands_alone_and_escapes_what_it_shows() {
         }
     }
     assert!(!html.contains(&*dir.path().to_string_lossy()), "a path is on the page");
-    assert!(html.chars().all(crate::plain::is_printable));
+    assert!(html.chars().all(is_printable));
     assert!(html.contains("This picture is not in the record."));
     // Four views, and the first of them again.
     assert_eq!(html.matches("data:image/jpeg;base64,").count(), 5);

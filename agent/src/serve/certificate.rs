@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use chrono::{Datelike, Days, NaiveDate, Utc};
+use landfall_common::exit::environment_error;
+use landfall_common::fs::write_json;
 use rcgen::{
     BasicConstraints, CertificateParams, CidrSubnet, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer,
     KeyPair, KeyUsagePurpose, NameConstraints,
@@ -16,8 +18,6 @@ use rcgen::{
 use serde::{Deserialize, Serialize};
 
 use super::network::NEAR;
-use crate::failure::surroundings;
-use crate::record;
 use crate::site::own;
 
 /// Days that a site's certificate is good for: phones take no more than 825 from a root of one's own.
@@ -60,8 +60,9 @@ struct Pair {
 /// # Errors
 /// When there is no configuration directory, or it cannot be read or written.
 pub(super) fn of_machine(addresses: &[IpAddr]) -> Result<Kept> {
-    let dir = own::config_dir()
-        .ok_or_else(|| surroundings("there is no place to keep the certificate in: set LANDFALL_CONFIG to a folder"))?;
+    let dir = own::config_dir().ok_or_else(|| {
+        environment_error("there is no place to keep the certificate in: set LANDFALL_CONFIG to a folder")
+    })?;
     let always = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
     let names = always.into_iter().chain(addresses.iter().map(IpAddr::to_string)).collect();
     kept_or_new(&dir.join("serve"), names, Utc::now().date_naive())
@@ -78,9 +79,9 @@ fn kept_or_new(dir: &Path, names: Vec<String>, today: NaiveDate) -> Result<Kept>
         Some(kept) if lasts(&kept.root) => Some(kept.root),
         _ => None,
     };
-    let made = make(root, names, today, file).context(surroundings("cannot make a certificate"))?;
-    private_folder(dir).with_context(|| surroundings(format!("cannot make the folder {}", dir.display())))?;
-    record::write_json(&made.file, &made)?;
+    let made = make(root, names, today, file).context(environment_error("cannot make a certificate"))?;
+    private_folder(dir).with_context(|| environment_error(format!("cannot make the folder {}", dir.display())))?;
+    write_json(&made.file, &made)?;
     Ok(made)
 }
 

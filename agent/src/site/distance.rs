@@ -4,14 +4,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-/// A distance as it was read: a number is written with so many digits, and the truth is within half of the last.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Distance {
-    /// Metres.
-    pub metres: f64,
-    /// Half of the last digit that is shown, in metres.
-    pub within_m: f64,
-}
+use crate::record::Distance;
 
 /// Metres of each unit, and what it is called: its sign, then whole words of several languages. "mil" is left out,
 /// which is a mile to some and ten kilometres to others.

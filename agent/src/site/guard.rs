@@ -6,25 +6,15 @@
 //! [`Guessed`](super::page::Guessed), which only the guess button gives.
 
 use anyhow::Result;
+use landfall_common::exit::usage_error;
+use landfall_common::text::redact_url;
 use url::Url;
 
 use super::{BUILT_IN, Profile};
-use crate::failure::wrong;
 
 /// The user's word, given with `--i-own-this-account`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Consent(pub bool);
-
-/// The address as it may be shown and kept: without what may be the player's own, such as a token or a password.
-pub fn bare(address: &Url) -> Url {
-    let mut bare = address.clone();
-    bare.set_query(None);
-    bare.set_fragment(None);
-    // An address that cannot have them has none.
-    _ = bare.set_username("");
-    _ = bare.set_password(None);
-    bare
-}
 
 /// Whether this address may be played with this profile.
 ///
@@ -32,23 +22,23 @@ pub fn bare(address: &Url) -> Url {
 /// When it may not; the message says why.
 pub fn check(profile: &Profile, address: &Url, consent: Consent) -> Result<()> {
     let host = address.host_str().unwrap_or_default();
-    let shown = bare(address);
+    let shown = redact_url(address);
     if !profile.is_for(address) {
-        return Err(wrong(format!("{shown}: the profile `{}` is for {}", profile.name, profile.sites())));
+        return Err(usage_error(format!("{shown}: the profile `{}` is for {}", profile.name, profile.sites())));
     }
     let names = BUILT_IN.iter().map(|(name, _)| Profile::find(name)).collect::<Result<Vec<_>>>()?;
     let strict: Vec<&Profile> =
         names.iter().filter(|built_in| built_in.hosts.iter().any(|theirs| theirs == host)).chain([profile]).collect();
     if strict.iter().any(|profile| profile.paths.refuse.iter().any(|pattern| pattern.is_match(address.path()))) {
-        return Err(wrong(format!(
+        return Err(usage_error(format!(
             "{shown}: live, ranked, multiplayer and daily pages are other people's games; Landfall does not play there"
         )));
     }
     if !profile.paths.play.iter().any(|pattern| pattern.is_match(address.path())) {
-        return Err(wrong(format!("{shown}: not a page that the profile `{}` knows how to play", profile.name)));
+        return Err(usage_error(format!("{shown}: not a page that the profile `{}` knows how to play", profile.name)));
     }
     if strict.iter().any(|profile| profile.needs_consent) && !consent.0 {
-        return Err(wrong(format!(
+        return Err(usage_error(format!(
             "{host} has terms that may forbid automation: say --i-own-this-account if the account is yours and the game is private"
         )));
     }
@@ -117,7 +107,7 @@ mod tests {
     #[test]
     fn addresses_are_shown_without_what_is_the_players_own() {
         let address = Url::parse("https://me:word@www.geoguessr.com/duels/5f0?token=t#t").unwrap();
-        assert_eq!(bare(&address).as_str(), "https://www.geoguessr.com/duels/5f0");
+        assert_eq!(redact_url(&address).as_str(), "https://www.geoguessr.com/duels/5f0");
         let error = check(&Profile::find("geoguessr").unwrap(), &address, Consent(true)).unwrap_err().to_string();
         assert!(error.starts_with("https://www.geoguessr.com/duels/5f0: live"), "{error}");
     }

@@ -4,10 +4,10 @@
 //! of this computer are taken: anything else would be a way around the consent.
 
 use anyhow::Result;
+use landfall_common::exit::usage_error;
 use url::{Host, Url};
 
 use super::Profile;
-use crate::failure::wrong;
 
 impl Profile {
     /// This profile for the pages under `base` alone, which is on this computer.
@@ -16,14 +16,14 @@ impl Profile {
     /// When `base` is not the origin of a page on this computer.
     pub fn at(self, base: &Url) -> Result<Self> {
         if !["http", "https"].contains(&base.scheme()) || !is_loopback(base) {
-            return Err(wrong(format!(
+            return Err(usage_error(format!(
                 "--base-url {base}: a profile moves to an address of this computer alone, such as http://127.0.0.1:8014"
             )));
         }
         let more_than_origin = base.path() != "/" || base.query().is_some() || base.fragment().is_some();
         if more_than_origin || !base.username().is_empty() || base.password().is_some() {
             let origin = base.origin().ascii_serialization();
-            return Err(wrong(format!("--base-url {base}: give scheme, host and port alone, as in {origin}")));
+            return Err(usage_error(format!("--base-url {base}: give scheme, host and port alone, as in {origin}")));
         }
         let hosts = base.host_str().map(str::to_owned).into_iter().collect();
         Ok(Self { hosts, base: Some(base.clone()), needs_consent: false, ..self })
@@ -36,7 +36,7 @@ impl Profile {
     pub fn start(&self, base: &Url) -> Result<Url> {
         let start = &self.paths.start;
         let address = base.join(start).ok().filter(|address| address.origin() == base.origin());
-        address.ok_or_else(|| wrong(format!("profile {}: paths.start `{start}` is no path", self.name)))
+        address.ok_or_else(|| usage_error(format!("profile {}: paths.start `{start}` is no path", self.name)))
     }
 
     /// Whether the profile is for the site that this address is of.
@@ -69,8 +69,9 @@ pub fn is_loopback(address: &Url) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::failure::exit_code;
+    use crate::error::exit_code;
     use crate::site::guard::{self, Consent};
+    use landfall_common::exit::Exit;
 
     fn geoguessr_at(base: &str) -> Result<Profile> {
         Profile::find("geoguessr").unwrap().at(&Url::parse(base).unwrap())
@@ -99,7 +100,7 @@ mod tests {
             "http://me:word@127.0.0.1:8014/",
         ] {
             let error = geoguessr_at(base).err().unwrap_or_else(|| panic!("{base} is taken"));
-            assert_eq!(exit_code(&error), 2, "{base}");
+            assert_eq!(exit_code(&error), Exit::Usage, "{base}");
             assert!(error.to_string().contains("--base-url"), "{error}");
         }
     }
@@ -150,6 +151,6 @@ mod tests {
         assert_eq!(start("arena"), "http://127.0.0.1:8014/");
         let mut away = Profile::find("arena").unwrap();
         away.paths.start = "https://www.geoguessr.com/maps/world".into();
-        assert_eq!(exit_code(&away.start(&base).unwrap_err()), 2);
+        assert_eq!(exit_code(&away.start(&base).unwrap_err()), Exit::Usage);
     }
 }

@@ -18,15 +18,15 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use guess_map::MapMaterial;
+use landfall_common::exit::usage_error;
 use landfall_model::score::MapScale;
 use regex::Regex;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use url::Url;
 
-use crate::area::Area;
-use crate::failure::wrong;
-use guess_map::MapMaterial;
+use crate::record::Area;
 pub use guess_map::{MapKind, MapLocators, StartView};
 pub use local::is_loopback;
 pub use schema::schema;
@@ -166,13 +166,13 @@ impl Profile {
             let built_in = BUILT_IN.iter().map(|(name, _)| (*name).to_owned());
             let is_own = |name: &String| !BUILT_IN.iter().any(|(built_in, _)| built_in == name);
             let names: Vec<String> = built_in.chain(own::names(&folder).into_iter().filter(is_own)).collect();
-            return Err(wrong(format!(
+            return Err(usage_error(format!(
                 "there is no site `{name}`; there are: {}, or give a profile's file",
                 names.join(", ")
             )));
         }
         let name = file.display().to_string();
-        let text = std::fs::read_to_string(&file).with_context(|| wrong(format!("cannot read {name}")))?;
+        let text = std::fs::read_to_string(&file).with_context(|| usage_error(format!("cannot read {name}")))?;
         Self::parse(&text, &name)
     }
 
@@ -180,34 +180,34 @@ impl Profile {
     pub(crate) fn parse(text: &str, name: &str) -> Result<Self> {
         let parsed = toml::from_str(text);
         let profile: Self =
-            parsed.map_err(|error| wrong(format!("{name}: not a site profile: {}", error.to_string().trim())))?;
+            parsed.map_err(|error| usage_error(format!("{name}: not a site profile: {}", error.to_string().trim())))?;
         let profile = Self { source: (name.to_owned(), text.to_owned()), ..profile };
         if !(0.1..=600.0).contains(&profile.patience_s) {
-            return Err(wrong(format!("{name}: patience_s must be a number of seconds from 0.1 to 600")));
+            return Err(usage_error(format!("{name}: patience_s must be a number of seconds from 0.1 to 600")));
         }
         if let Some(fault) = profile.score.fault() {
-            return Err(wrong(format!("{name}: {fault}")));
+            return Err(usage_error(format!("{name}: {fault}")));
         }
         for (map, MapSize { bounds, countries, .. }) in &profile.maps {
             let area = Area { bounds: *bounds, countries: countries.clone() };
-            area.check().with_context(|| wrong(format!("{name}: map `{map}`")))?;
+            area.check().with_context(|| usage_error(format!("{name}: map `{map}`")))?;
         }
         for (role, ways) in profile.roles() {
             if let Some((at, why)) = ways.spans().find_map(|(way, at)| Some((at, way.fault()?))) {
-                return Err(wrong(format!("{}: {role}: {why}", profile.line(at))));
+                return Err(usage_error(format!("{}: {role}: {why}", profile.line(at))));
             }
             let is_plain = |way: &Way| way.css.is_some() && way.text.is_none() && way.role.is_none();
             if ["look.hide", "map.tiles"].contains(&role)
                 && let Some((_, at)) = ways.spans().find(|(way, _)| !is_plain(way))
             {
-                return Err(wrong(format!("{}: {role} takes CSS selectors alone", profile.line(at))));
+                return Err(usage_error(format!("{}: {role} takes CSS selectors alone", profile.line(at))));
             }
         }
         if profile.look.key.is_some() && profile.look.call.is_some() {
-            return Err(wrong(format!("{name}: look.key and look.call are two ways to turn: keep one")));
+            return Err(usage_error(format!("{name}: look.key and look.call are two ways to turn: keep one")));
         }
         if let Some((at, why)) = profile.map.fault() {
-            return Err(wrong(format!("{}: {why}", profile.line(at))));
+            return Err(usage_error(format!("{}: {why}", profile.line(at))));
         }
         Ok(profile)
     }
@@ -278,7 +278,7 @@ impl Profile {
     /// When the listed bounds are no places on earth.
     pub fn scale(&self, map_name: &str, path: &str) -> Result<MapScale> {
         match self.map(map_name, path) {
-            Some(size) => size.scale().with_context(|| wrong(format!("profile {}: map `{map_name}`", self.name))),
+            Some(size) => size.scale().with_context(|| usage_error(format!("profile {}: map `{map_name}`", self.name))),
             None => match self.score.falloff_km {
                 Some(km) => Ok(MapScale::try_from(10_000.0 * km)?),
                 None => Ok(MapScale::of_map(None, None)),

@@ -9,20 +9,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use landfall_common::exit::{environment_error, usage_error};
+use landfall_common::text::redact_url;
 use landfall_model::LatLng;
-use serde::Deserialize;
 use serde_json::json;
 use thirtyfour::prelude::*;
 use tokio::sync::Mutex;
 use url::Url;
 
 use super::Profile;
-use super::distance::{self, Distance};
+use super::distance;
 use super::guard::{self, Consent};
 use super::ways::Ways;
 use crate::browser::{self, BrowserOptions};
-use crate::failure::{surroundings, wrong};
-use crate::hands::{self, Pixel};
+use crate::hands;
+use crate::record::Distance;
 pub use dom::Found;
 
 /// A press that has shown nothing for so long did not get through.
@@ -73,44 +74,6 @@ pub enum After {
     Over(Option<u32>),
 }
 
-/// A rectangle of the viewport in CSS pixels.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
-pub struct Rect {
-    /// From the left.
-    pub x: f64,
-    /// From the top.
-    pub y: f64,
-    /// Width.
-    pub width: f64,
-    /// Height.
-    pub height: f64,
-}
-
-impl Rect {
-    /// The middle.
-    pub fn centre(&self) -> Pixel {
-        self.at(0.5, 0.5)
-    }
-
-    /// The point at these fractions of width and height.
-    pub fn at(&self, across: f64, down: f64) -> Pixel {
-        Pixel { x: self.x + across * self.width, y: self.y + down * self.height }
-    }
-
-    /// The same rectangle so much further right and down.
-    pub fn moved_by(self, by: Pixel) -> Self {
-        Self { x: self.x + by.x, y: self.y + by.y, ..self }
-    }
-
-    /// Whether the point lies at least `margin` (a fraction of the side) inside.
-    pub fn holds(&self, point: Pixel, margin: f64) -> bool {
-        let inside = |value: f64, start: f64, length: f64| {
-            value >= start + margin * length && value <= start + (1.0 - margin) * length
-        };
-        inside(point.x, self.x, self.width) && inside(point.y, self.y, self.height)
-    }
-}
-
 impl Page {
     /// Opens an address, if fair play allows.
     ///
@@ -136,7 +99,7 @@ impl Page {
     pub async fn go(&self, address: &Url) -> Result<()> {
         guard::check(&self.profile, address, self.consent)?;
         let loaded = self.top(async || Ok(self.driver.goto(address.as_str()).await?)).await;
-        loaded.with_context(|| surroundings(format!("{} does not load", guard::bare(address))))
+        loaded.with_context(|| environment_error(format!("{} does not load", redact_url(address))))
     }
 
     /// Has the browser read every selector of the profile, on a page that is none.
@@ -149,7 +112,7 @@ impl Page {
         let texts: Vec<&String> = selectors.iter().map(|(css, _)| *css).collect();
         let bad: i64 = self.driver.execute(script, vec![json!(texts)]).await?.convert()?;
         match usize::try_from(bad).ok().and_then(|bad| selectors.get(bad)) {
-            Some((css, at)) => Err(wrong(format!("{}: `{css}` is no CSS selector", self.profile.line(*at)))),
+            Some((css, at)) => Err(usage_error(format!("{}: `{css}` is no CSS selector", self.profile.line(*at)))),
             None => Ok(()),
         }
     }
@@ -233,7 +196,7 @@ impl Page {
     /// When there is none, or it cannot be pressed.
     pub async fn send(&self) -> Result<()> {
         let pressed = self.press(&self.profile.map.guess).await?;
-        pressed.ok_or_else(|| surroundings("the page has no button to send the guess with"))
+        pressed.ok_or_else(|| environment_error("the page has no button to send the guess with"))
     }
 
     /// Sends the guess on a page of which it is not known yet how it shows a result.
@@ -333,7 +296,7 @@ impl Page {
                 return Ok(answer);
             }
             if start.elapsed() > self.patience() {
-                return Err(surroundings(format!("{what} (waited {} s)", self.profile.patience_s)));
+                return Err(environment_error(format!("{what} (waited {} s)", self.profile.patience_s)));
             }
             hands::pause(BEAT_MS).await;
         }
@@ -377,7 +340,7 @@ impl Page {
 
     async fn complain(&self) -> Result<()> {
         match self.read(&self.profile.page.problem).await? {
-            Some(problem) => Err(surroundings(format!("the page says: {problem}"))),
+            Some(problem) => Err(environment_error(format!("the page says: {problem}"))),
             None => Ok(()),
         }
     }
@@ -409,14 +372,5 @@ mod tests {
             assert_eq!(whole_number(text), Some(points), "{text}");
         }
         assert_eq!(whole_number("points"), None);
-    }
-
-    #[test]
-    fn a_rect_knows_its_inside() {
-        let rect = Rect { x: 100.0, y: 50.0, width: 200.0, height: 100.0 };
-        assert_eq!(rect.centre(), Pixel { x: 200.0, y: 100.0 });
-        assert!(rect.holds(Pixel { x: 101.0, y: 51.0 }, 0.0));
-        assert!(!rect.holds(Pixel { x: 101.0, y: 51.0 }, 0.1));
-        assert!(!rect.holds(Pixel { x: 200.0, y: 151.0 }, 0.0));
     }
 }

@@ -1,12 +1,11 @@
 //! How a site scores: its law, and the sizes of its maps.
 
 use anyhow::Result;
+use landfall_common::exit::usage_error;
 use landfall_model::LatLng;
 use landfall_model::score::{Bounds, MAX_POINTS, MapScale};
 use schemars::JsonSchema;
 use serde::Deserialize;
-
-use crate::failure::wrong;
 
 /// How points fall with distance: `max_points · exp(−distance / falloff_km)`.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
@@ -56,7 +55,7 @@ impl MapSize {
     /// When a corner is no place on earth, or the distance no number of metres.
     pub fn scale(&self) -> Result<MapScale> {
         if self.max_error_distance_m.is_some_and(|metres| !metres.is_finite() || metres < 0.0) {
-            return Err(wrong("max_error_distance_m must be a number of metres, 0 or more"));
+            return Err(usage_error("max_error_distance_m must be a number of metres, 0 or more"));
         }
         let corner = |[lat, lng]: [f64; 2]| LatLng::new(lat, lng);
         let bounds =

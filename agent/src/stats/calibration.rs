@@ -1,9 +1,12 @@
 //! Whether promises are kept: points against the points that were expected, and how often the truth lay in the regions
 //! that should hold it.
 
+use std::ops::Range;
+
+use landfall_common::statistics::bootstrap::{Groups, Interval};
+use landfall_common::statistics::calibration::equal_count_bins;
 use serde::Serialize;
 
-use super::bootstrap::{Groups, Interval};
 use super::rounds::Round;
 
 /// Rounds that a bin of promises has at least, where there are enough for two.
@@ -56,8 +59,8 @@ pub(super) fn calibration(rounds: &[&Round], points: &[f64], groups: &Groups) ->
     let mean = |values: &mut dyn Iterator<Item = f64>, n: usize| values.sum::<f64>() / n as f64;
     let n = promised.len();
     let bins = if n == 0 { 0 } else { (n / LEAST).clamp(1, BINS) };
-    let bin = |i: usize| {
-        let part = &promised[n * i / bins..n * (i + 1) / bins];
+    let bin = |range: Range<usize>| {
+        let part = &promised[range];
         Bin {
             rounds: part.len(),
             expected: mean(&mut part.iter().map(|(_, promise)| *promise), part.len()),
@@ -76,7 +79,7 @@ pub(super) fn calibration(rounds: &[&Round], points: &[f64], groups: &Groups) ->
         rounds: n,
         expected: (n > 0).then(|| mean(&mut promised.iter().map(|(_, promise)| *promise), n)),
         surplus: (n > 0).then(|| groups.mean(&gains, &numbers)),
-        bins: (0..bins).map(bin).collect(),
+        bins: equal_count_bins(n, bins).map(bin).collect(),
         regions: (!likelier.is_empty()).then(|| Regions {
             rounds: likelier.len(),
             in_50: within(0.5),

@@ -7,11 +7,11 @@ use landfall_model::score::MAX_POINTS;
 use landfall_model::{Bundle, LatLng, bundle, countries};
 use rayon::prelude::*;
 
-use super::{Named, place_key};
-use crate::decide::{Question, believe};
-use crate::failure::sentence;
-use crate::record::{self, Map};
-use crate::replay::Found;
+use super::Named;
+use crate::compare::place_key;
+use crate::error::describe;
+use crate::inference::{Question, believe};
+use crate::record::{self, Found, Map};
 
 /// One round.
 #[derive(Clone, Debug, Default)]
@@ -55,7 +55,7 @@ impl Round {
 /// Reads the records; and what is wrong with those that cannot be read.
 pub(super) fn read(found: &[Found]) -> (Vec<Round>, Vec<String>) {
     let bundles = bundles();
-    let read = |found: &Found| reduced(found, &bundles).map_err(|error| sentence(&error));
+    let read = |found: &Found| reduced(found, &bundles).map_err(|error| describe(&error));
     let (mut rounds, mut broken) = (Vec::new(), Vec::new());
     for result in found.par_iter().map(read).collect::<Vec<_>>() {
         match result {

@@ -1,6 +1,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use landfall_common::fs::f32_to_le_bytes;
 use landfall_model::LatLng;
 
 use super::*;
@@ -66,7 +67,7 @@ fn ten_thousand_rounds_take_less_than_two_seconds() {
     let bundle = landfall_model::Bundle::find("pocket").unwrap();
     let logits: Vec<f32> = (0..bundle.cells.cells.len()).map(|i| (i % 97) as f32 / 10.0).collect();
     let row = dir.path().join("row.f32");
-    std::fs::write(&row, crate::record::logits_to_bytes(&logits)).unwrap();
+    std::fs::write(&row, f32_to_le_bytes(&logits)).unwrap();
     let fixture = include_str!("../../../fixtures/rounds/aizkorri-meadow/round.json");
     let mut record: serde_json::Value = serde_json::from_str(fixture).unwrap();
     record["bundle"] = bundle.manifest.id().into();

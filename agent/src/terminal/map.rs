@@ -6,7 +6,8 @@ use std::fmt::Write;
 use landfall_model::cells::arc_m;
 use landfall_model::{LatLng, countries};
 
-use super::{Canvas, Colours, Spot};
+use super::{Canvas, Colours};
+use crate::inference::Spot;
 
 /// Degrees of latitude at the map's edges.
 const EDGES: (f64, f64) = (-58.0, 80.0);
@@ -50,7 +51,7 @@ impl Mark {
 
 /// The world with heat and marks, lines that end with a line break; later marks lie on earlier ones. Where a truth is
 /// marked, a line says what the marks are.
-pub fn draw(canvas: Canvas, heat: &[Spot], marks: &[(Mark, LatLng)]) -> String {
+pub(super) fn draw(canvas: Canvas, heat: &[Spot], marks: &[(Mark, LatLng)]) -> String {
     let grid = Grid::new(canvas.columns);
     let shown = |row: usize, column: usize| {
         let is_here = |(_, at): &&(Mark, LatLng)| grid.character(*at) == Some((row, column));

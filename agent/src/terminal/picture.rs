@@ -7,9 +7,10 @@ use anyhow::{Context, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use image::{ImageFormat, RgbImage};
+use landfall_common::exit::{environment_error, usage_error};
 
 use super::sixel;
-use crate::failure::{surroundings, wrong};
+use crate::thumbnail::fit_within;
 
 /// Sides of a small picture at most, in pixels.
 const SIDES: (u32, u32) = (320, 200);
@@ -55,7 +56,7 @@ impl Protocol {
         if is("TERM", &["foot", "mlterm", "vt340", "sixel"]) || has("WT_SESSION") {
             return Ok(Self::Sixel);
         }
-        Err(wrong(
+        Err(usage_error(
             "--thumbnails: this terminal does not say that it shows pictures; name kitty, iterm or sixel if it does",
         ))
     }
@@ -65,17 +66,14 @@ impl Protocol {
     /// # Errors
     /// When it cannot be encoded.
     pub fn show(self, picture: &RgbImage) -> Result<String> {
-        let (width, height) = picture.dimensions();
-        let shrink = (f64::from(SIDES.0) / f64::from(width.max(1))).min(f64::from(SIDES.1) / f64::from(height.max(1)));
-        let side = |length: u32| ((f64::from(length) * shrink.min(1.0)).round() as u32).max(1);
-        let small = image::imageops::thumbnail(picture, side(width), side(height));
+        let small = fit_within(picture, SIDES);
         if self == Self::Sixel {
             return Ok(sixel::encode(&small) + "\n");
         }
         let mut png = Cursor::new(Vec::new());
         small
             .write_to(&mut png, ImageFormat::Png)
-            .context(surroundings("a picture for the terminal cannot be made"))?;
+            .context(environment_error("a picture for the terminal cannot be made"))?;
         let data = STANDARD.encode(png.get_ref());
         Ok(match self {
             Self::Kitty => kitty(&data),

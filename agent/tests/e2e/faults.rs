@@ -11,11 +11,12 @@ use axum::body::{Body, to_bytes};
 use axum::extract::Request;
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use landfall_agent::area::Area;
 use landfall_agent::arena::{Arena, ArenaOptions, RoundSource};
 use landfall_agent::browser::{self, BrowserOptions};
-use landfall_agent::failure::{exit_code, sentence};
-use landfall_agent::game::{self, Game, News, PlayOptions, Sender};
+use landfall_agent::error::{describe, exit_code};
+use landfall_agent::game::{self, News, PlayOptions, Sender};
+use landfall_agent::record::Area;
+use landfall_agent::record::Game;
 use landfall_agent::site::Profile;
 use landfall_agent::site::guard::Consent;
 use landfall_agent::site::page::Page;
@@ -236,15 +237,15 @@ async fn nothing_is_guessed_where_the_map_never_loads_or_the_button_is_gone() {
     let ground = Ground::new(1, 0, |_| Fate::Answered).await;
     let empty = [("needs_consent = false", "needs_consent = false\npatience_s = 4"), ("img.leaflet-tile", "img.never")];
     let error = ground.play(&empty, async |_| {}).await.unwrap_err();
-    assert_eq!((exit_code(&error), ground.guesses()), (3, 0));
-    assert!(sentence(&error).contains("shows no tiles") && sentence(&error).contains("played so far"), "{error:#}");
+    assert_eq!((exit_code(&error) as u8, ground.guesses()), (3, 0));
+    assert!(describe(&error).contains("shows no tiles") && describe(&error).contains("played so far"), "{error:#}");
     let record = ground.record();
     assert!(record.join("failed_1/view_000.jpg").is_file() && record.join("failed_1_2/failed.json").is_file());
 
     let gone = [("[data-qa=perform-guess]", "[data-qa=gone]"), ("guess-map_guessButton__", "gone__")];
     let error = ground.play(&gone, async |_| {}).await.unwrap_err();
-    assert_eq!((exit_code(&error), ground.guesses()), (3, 0));
-    assert!(sentence(&error).contains("no button to send the guess"), "{error:#}");
+    assert_eq!((exit_code(&error) as u8, ground.guesses()), (3, 0));
+    assert!(describe(&error).contains("no button to send the guess"), "{error:#}");
     ground.arena.stop().await;
 }
 

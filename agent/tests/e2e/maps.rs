@@ -295,7 +295,7 @@ async fn a_view_that_the_map_does_not_show_is_said() {
         ready(&page).await;
         let error = map::place_pin(&page, wanted, 25_000.0).await.unwrap_err();
         assert!(error.to_string().contains("map.view is not what the map shows"), "{error:#}");
-        assert_eq!(landfall_agent::failure::exit_code(&error), 2);
+        assert_eq!(landfall_agent::error::exit_code(&error) as u8, 2);
     }
     browser::bury(browser, &BrowserOptions::default()).await;
 }

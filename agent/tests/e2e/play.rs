@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use crate::fixtures;
 use crate::look::{TWO_VIEWS, mind};
-use landfall_agent::area::Area;
 use landfall_agent::arena::{Arena, ArenaOptions, RoundSource};
 use landfall_agent::browser::{self, BrowserOptions};
-use landfall_agent::failure::exit_code;
+use landfall_agent::error::exit_code;
 use landfall_agent::game::{self, News, PlayOptions, Sender};
+use landfall_agent::record::Area;
 use landfall_agent::site::Profile;
 use landfall_agent::site::guard::Consent;
 use landfall_agent::site::page::Page;
@@ -85,7 +85,8 @@ fn plays_through_dialogs_and_slow_tiles_and_its_record_repeats() {
         let headings: Vec<f64> = views.iter().map(|view| view["heading"].as_f64().unwrap()).collect();
         if is_panorama(&round["truth"]) {
             panoramas += 1;
-            let around: Vec<f64> = look::HEADINGS.iter().map(|heading| heading.rem_euclid(360.0)).collect();
+            let around: Vec<f64> =
+                landfall_agent::inference::stopping::HEADINGS.iter().map(|heading| heading.rem_euclid(360.0)).collect();
             assert!(headings.len() > 1 && around.starts_with(&headings), "{headings:?}");
             let folder = record.join(format!("round_{}", round["n"]));
             let mut pictures: Vec<_> =
@@ -176,7 +177,7 @@ async fn a_lost_session_is_said_and_is_the_surroundings_fault() {
     let (arena, page) = open_arena(9).await;
     browser::bury(page.driver.clone(), &BrowserOptions::default()).await;
     let error = look::around(&page, &mind(TWO_VIEWS), None).await.unwrap_err();
-    assert_eq!(exit_code(&error), 3, "{error:#}");
+    assert_eq!(exit_code(&error) as u8, 3, "{error:#}");
     arena.stop().await;
 }
 
@@ -258,7 +259,7 @@ async fn a_pin_that_cannot_be_set_well_enough_is_not_sent() {
     page.rect(&page.profile.map.canvas, "map").await.unwrap();
     // No pixel of the map is as small as that.
     let error = map::place_pin(&page, LatLng::new(45.76, 4.83).unwrap(), 0.001).await.unwrap_err();
-    assert!(exit_code(&error) == 3 && error.to_string().contains("after three clicks"), "{error:#}");
+    assert!(exit_code(&error) as u8 == 3 && error.to_string().contains("after three clicks"), "{error:#}");
     browser::bury(page.driver.clone(), &BrowserOptions::default()).await;
     arena.stop().await;
 }

@@ -1,11 +1,13 @@
 //! The part of the world around the pin and the truth, on Lambert's azimuthal equal-area projection around its middle: true
 //! areas, no date line, and great circles nearly straight.
 
+use landfall_common::draw::clip::clip_to_rect;
+use landfall_common::draw::{Point, land};
 use landfall_model::LatLng;
 use landfall_model::latlng::EARTH_RADIUS_M;
 use maud::{Markup, html};
 
-use super::{Point, Scene, great_circle, ground, heat, line, mark};
+use super::{Scene, great_circle, heat, line, mark};
 use crate::report::words;
 
 const WIDTH: f64 = 640.0;
@@ -63,7 +65,7 @@ impl Sheet {
             .inspect(|at| is_near |= at.distance_m(self.centre) < 1e7) // on this half of the earth
             .map(|at| self.project(at))
             .collect();
-        if is_near { clip(points) } else { Vec::new() }
+        if is_near { clip_to_rect(points, (-MARGIN, -MARGIN), (WIDTH + MARGIN, HEIGHT + MARGIN)) } else { Vec::new() }
     }
 
     /// Metres that the bar of the scale is long: 1, 2 or 5 times a power of ten.
@@ -78,8 +80,8 @@ impl Sheet {
 pub(in crate::report) fn detail(scene: &Scene<'_>, name: &str) -> Option<Markup> {
     let sheet = Sheet::around(scene)?;
     let (mut land, mut labels) = (String::new(), Vec::<(f64, Point, &str)>::new());
-    for (country, ring) in ground::borders() {
-        let places = ring.into_iter().filter_map(|(lng, lat)| LatLng::new(lat, lng).ok());
+    for (country, ring) in land::rings() {
+        let places = ring.filter_map(|(lng, lat)| LatLng::new(lat, lng).ok());
         let ring = thin(sheet.cut(places));
         if ring.len() < 3 {
             continue;
@@ -120,30 +122,6 @@ pub(in crate::report) fn detail(scene: &Scene<'_>, name: &str) -> Option<Markup>
             text.scale paint-order="stroke" x=(format!("{:.1}", 22.0 + bar)) y=(HEIGHT - 14.0) { (words::distance(bar_m)) }
         }
     })
-}
-
-/// The part of a polygon in the picture and a margin around it, by Sutherland and Hodgman.
-fn clip(mut ring: Vec<Point>) -> Vec<Point> {
-    type Inside = fn(Point) -> f64;
-    // How far inside of each edge a point is, in pixels.
-    let edges: [Inside; 4] =
-        [|(x, _)| x + MARGIN, |(x, _)| WIDTH + MARGIN - x, |(_, y)| y + MARGIN, |(_, y)| HEIGHT + MARGIN - y];
-    for inside in edges {
-        let mut kept = Vec::with_capacity(ring.len());
-        for (i, to) in ring.iter().enumerate() {
-            let from = ring[(i + ring.len() - 1) % ring.len()];
-            let (a, b) = (inside(from), inside(*to));
-            if (a < 0.0) != (b < 0.0) {
-                let t = a / (a - b);
-                kept.push((from.0 + t * (to.0 - from.0), from.1 + t * (to.1 - from.1)));
-            }
-            if b >= 0.0 {
-                kept.push(*to);
-            }
-        }
-        ring = kept;
-    }
-    ring
 }
 
 /// A polygon without the points that nobody would see.
@@ -205,13 +183,5 @@ mod tests {
         assert!(detail(&Scene { pin: None, truth: None, ..scene((0.0, 0.0), (0.0, 0.0)) }, "").is_none());
         let fiji = detail(&scene((-17.8, 179.9), (-16.5, -179.9)), "").unwrap().into_string();
         assert!(fiji.len() > 1000 && fiji.len() < 60_000);
-    }
-
-    #[test]
-    fn a_polygon_is_cut_at_the_edges() {
-        let square = vec![(-1000.0, -1000.0), (2000.0, -1000.0), (2000.0, 2000.0), (-1000.0, 2000.0)];
-        let (area, middle) = centroid(&clip(square));
-        assert_eq!((area, middle), ((WIDTH + 2.0 * MARGIN) * (HEIGHT + 2.0 * MARGIN), (WIDTH / 2.0, HEIGHT / 2.0)));
-        assert!(clip(vec![(-50.0, 0.0), (-40.0, 0.0), (-40.0, 10.0)]).is_empty());
     }
 }

@@ -1,7 +1,6 @@
-//! Outlines on the ground: S2 cells and countries.
+//! Outlines of S2 cells.
 
 use landfall_model::LatLng;
-use landfall_model::countries::{self, Country};
 use s2::cell::Cell;
 use s2::cellid::CellID;
 
@@ -25,14 +24,6 @@ pub(super) fn outline(token: &str) -> Option<Vec<LatLng>> {
     Some((0..4).flat_map(side).collect())
 }
 
-/// The outer borders of the countries, each polygon's as longitudes and latitudes, with its country.
-pub(super) fn borders() -> impl Iterator<Item = (&'static Country, Vec<(f64, f64)>)> {
-    countries::all().iter().flat_map(|country| {
-        let rings = country.shape.0.iter().map(|polygon| polygon.exterior().0.iter().map(|at| (at.x, at.y)).collect());
-        rings.map(move |ring| (country, ring))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -46,15 +37,5 @@ mod tests {
         for token in ["", "zz", "x89c25c", "0", "89c25c89c25c89c25c", "<b>"] {
             assert!(outline(token).is_none(), "{token}");
         }
-    }
-
-    #[test]
-    fn every_country_of_the_map_has_borders() {
-        let (mut names, mut points) = (std::collections::BTreeSet::new(), 0);
-        for (country, ring) in borders() {
-            names.insert(country.iso2);
-            points += ring.len();
-        }
-        assert!(names.len() > 200 && points > 50_000, "{} {points}", names.len());
     }
 }

@@ -4,11 +4,11 @@
 
 use std::f64::consts::PI;
 
+use landfall_common::draw::{Point, land};
 use landfall_model::LatLng;
 use maud::{Markup, html};
 
-use super::{Point, Scene, great_circle, ground, heat, line, mark};
-use crate::lines;
+use super::{Scene, great_circle, heat, line, mark};
 
 const A: [f64; 4] = [1.340_264, -0.081_106, 0.000_893, 0.003_796];
 /// Pixels from Greenwich to the date line on the equator.
@@ -152,14 +152,12 @@ fn globe() -> String {
     path
 }
 
-/// The land as one path of whole numbers; what falls together on their grid is left out.
+/// The land as one path, on a grid that is [`FINE`] times as fine as a pixel.
 fn land() -> String {
-    let mut path = String::new();
-    for (_, ring) in ground::borders().filter(|(country, _)| country.iso2 != "AQ") {
-        let on_paper = ring.iter().map(|(lng, lat)| unrolled(*lat, *lng)).map(|(x, y)| (x * FINE, y * FINE));
-        lines::ring(on_paper, &mut path);
-    }
-    path
+    land::svg_path(|(lng, lat)| {
+        let (x, y) = unrolled(lat, lng);
+        (x * FINE, y * FINE)
+    })
 }
 
 #[cfg(test)]

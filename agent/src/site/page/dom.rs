@@ -2,14 +2,15 @@
 //! whatever messages the browser shows meanwhile.
 
 use anyhow::{Context, Result};
+use landfall_common::exit::environment_error;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use thirtyfour::error::{WebDriverError, WebDriverErrorInner};
 use thirtyfour::prelude::*;
 
-use super::{Page, Rect};
-use crate::failure::surroundings;
-use crate::hands::{self, Pixel};
+use super::Page;
+use crate::geometry::{Pixel, Rect};
+use crate::hands;
 use crate::site::ways::{SEEK, Way, Ways};
 
 /// So often something is tried again that a message of the browser's own or a change of the page has come between.
@@ -87,7 +88,7 @@ impl Page {
     /// When it is not there; `what` names it in the message.
     pub async fn rect(&self, ways: &Ways, what: &str) -> Result<Rect> {
         let rect = self.rect_if_shown(ways).await?;
-        rect.ok_or_else(|| surroundings(format!("the page shows no {what}: is the site's profile up to date?")))
+        rect.ok_or_else(|| environment_error(format!("the page shows no {what}: is the site's profile up to date?")))
     }
 
     /// As [`Page::rect`], of what need not be there.
@@ -163,7 +164,7 @@ impl Page {
             let answer = self.driver.execute(&script, arguments.clone()).await?;
             let (depth, answer): (usize, Option<T>) = answer.convert()?;
             if depth != frame.len() {
-                return Err(Elsewhere).context(surroundings("the page's frames come and go too fast"));
+                return Err(Elsewhere).context(environment_error("the page's frames come and go too fast"));
             }
             Ok(answer.map(|answer| (answer, corner)))
         })
@@ -226,8 +227,8 @@ impl Page {
             "if (!seekShown(arguments[0])[0]) return null; const degrees = arguments[1]; {{ {call}\n}} return true"
         );
         let turned = self.ask::<bool>(&self.profile.look.view, &script, vec![json!(degrees)]).await;
-        let turned = turned.with_context(|| surroundings(format!("look.call `{call}` fails")))?;
-        turned.map(|_| ()).ok_or_else(|| surroundings("the page shows no view to turn"))
+        let turned = turned.with_context(|| environment_error(format!("look.call `{call}` fails")))?;
+        turned.map(|_| ()).ok_or_else(|| environment_error("the page shows no view to turn"))
     }
 
     /// Moves the mouse over a point of the page.
@@ -270,7 +271,7 @@ impl Page {
         self.calm(async || {
             let Some(button) = self.find(ways).await? else { return Ok(None) };
             if !button.element.is_enabled().await? {
-                return Err(surroundings("the page does not take the guess: its button is not enabled"));
+                return Err(environment_error("the page does not take the guess: its button is not enabled"));
             }
             self.here().await?;
             button.element.click().await?;

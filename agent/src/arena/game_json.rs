@@ -3,13 +3,13 @@
 use landfall_model::score::MAX_POINTS;
 use serde_json::{Value, json};
 
-use super::{BOUNDS, Game, Guess, MapName, Turn, scale};
-use crate::arena::rounds::Kind;
+use super::game::{BOUNDS, Game, Guess, MapName, Turn, scale};
+use super::round::Kind;
 
 const METRES_PER_MILE: f64 = 1609.344;
 
 /// The map object of the live game's API.
-pub(in crate::arena) fn map_json(map: MapName) -> Value {
+pub(super) fn map_json(map: MapName) -> Value {
     json!({
         "id": map.slug,
         "slug": map.slug,
@@ -22,7 +22,7 @@ pub(in crate::arena) fn map_json(map: MapName) -> Value {
 
 impl Game {
     /// The game as the live API shows it. The place, the name and the credits of a round come only with its guess.
-    pub(in crate::arena) fn json(&self) -> Value {
+    pub(super) fn json(&self) -> Value {
         let guesses: Vec<&Guess> = self.turns.iter().filter_map(|turn| turn.guess.as_ref()).collect();
         let points: u32 = guesses.iter().map(|guess| guess.points).sum();
         let distance_m: f64 = guesses.iter().map(|guess| guess.distance_m).sum();

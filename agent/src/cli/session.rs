@@ -1,9 +1,13 @@
-//! Which profile a command uses, and at which address it begins.
+//! What commands that open a page share: which profile, at which address, and how the browser is ended.
 
 use anyhow::Result;
-use landfall_agent::failure::wrong;
-use landfall_agent::site::{BUILT_IN, Profile, own};
+use landfall_common::exit::{environment_error, usage_error};
+use thirtyfour::WebDriver;
 use url::Url;
+
+use crate::arena::Arena;
+use crate::browser::{self, BrowserOptions};
+use crate::site::{BUILT_IN, Profile, own};
 
 /// The profile to use, at `--base-url` where that is given, and the address to begin at; none is the arena.
 pub(super) fn profile_and_address(
@@ -32,5 +36,14 @@ fn site_of(site: Option<&str>, url: Option<&Url>) -> Result<String> {
             return Ok(name);
         }
     }
-    Err(wrong(format!("no site profile is for {host}; write one and name it with --site FILE")))
+    Err(usage_error(format!("no site profile is for {host}; write one and name it with --site FILE")))
+}
+
+/// Ends the browser, and the arena where there is one.
+pub(super) async fn close(driver: WebDriver, options: &BrowserOptions, arena: Option<Arena>) -> Result<()> {
+    let closed = browser::bury(driver, options).await;
+    if let Some(arena) = arena {
+        arena.stop().await;
+    }
+    closed.then_some(()).ok_or_else(|| environment_error("the browser did not close"))
 }

@@ -4,14 +4,13 @@
 use std::sync::Arc;
 
 use anyhow::Result;
+use landfall_model::decide::Answer;
 use landfall_model::{Classifier, Posterior, preprocess};
 use tokio::task::JoinHandle;
 
-use crate::decide::{Answer, Question, answer, believe};
+use super::decide::{Question, answer, believe};
+use super::stopping::gain_of_another;
 use crate::record::Map;
-
-/// A view that promises fewer points than this is not taken, unless the user says otherwise.
-pub const MIN_GAIN: f64 = 10.0;
 
 /// What a round is thought about with.
 #[derive(Clone)]
@@ -75,34 +74,5 @@ impl Thought {
     /// When the picture cannot be read or a network fails.
     pub async fn end(self) -> Result<Vec<f32>> {
         self.0.await?
-    }
-}
-
-/// Points that one more view brings on average, after `views` of them with which the pin promises `expected_score`.
-///
-/// A law fitted to what the second, third and fourth view of 149 places brought (the desktop bundle, the dev split, all
-/// orders: 274, 127 and 68 points on average): `65 · (5 - expected / 1000)² / views^1.2`. Between headings that have been
-/// looked at, half of a view is known already; that half is taken, not measured.
-pub fn gain_of_another(views: usize, expected_score: f64) -> f64 {
-    let missing = (5.0 - expected_score / 1000.0).max(0.0);
-    let new = if views < super::look::HEADINGS.len() / 2 { 1.0 } else { 0.5 };
-    new * 65.0 * missing * missing / (views.max(1) as f64).powf(1.2)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn another_view_brings_less_the_more_is_known() {
-        // Means of what was measured, each within its error: (views, expected score, gain).
-        for (views, expected, measured, error) in
-            [(1, 2864.0, 284.0, 46.0), (1, 3755.0, 60.0, 40.0), (2, 2889.0, 144.0, 28.0), (3, 2892.0, 58.0, 31.0)]
-        {
-            let gain = gain_of_another(views, expected);
-            assert!((gain - measured).abs() < 1.5 * error, "{views} {expected}: {gain}");
-        }
-        assert!(gain_of_another(4, 3000.0) < gain_of_another(3, 3000.0));
-        assert_eq!(gain_of_another(2, 5000.0), 0.0);
     }
 }

@@ -1,10 +1,11 @@
 //! From logits to an answer: the one place where views are fused and the pin is chosen, for play, replay and locate.
 
 use anyhow::Result;
-pub use landfall_model::decide::{Answer, TopCell};
+use landfall_common::exit::usage_error;
+use landfall_model::decide::Answer;
 use landfall_model::{Bundle, Posterior, pin};
 
-use crate::failure::wrong;
+use super::area::narrow;
 use crate::record::Map;
 
 /// What the answer is for.
@@ -22,14 +23,14 @@ pub enum Question<'a> {
 /// When the logits are not the bundle's.
 pub fn believe<'a>(bundle: &'a Bundle, logits: &[Vec<f32>], question: Question<'_>) -> Result<Posterior<'a>> {
     let posterior = bundle.fuse(logits).ok_or_else(|| {
-        wrong(format!(
+        usage_error(format!(
             "the logits are not of bundle {}: it wants {} finite numbers a view",
             bundle.manifest.id(),
             bundle.cells.cells.len()
         ))
     })?;
     Ok(match question {
-        Question::Round(map) => map.area.narrow(posterior),
+        Question::Round(map) => narrow(posterior, &map.area),
         Question::Photo => posterior,
     })
 }

@@ -1,0 +1,52 @@
+//! What is printed of games and written beside them.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use landfall_model::Classifier;
+
+use super::output::print_line;
+use crate::record::{Game, Round};
+use crate::report::{self, Report};
+
+/// Writes the report of a game beside its record, off the thread that listens for Ctrl-C.
+pub(super) async fn write_report(game: &Game, classifier: &Arc<Classifier>) -> Result<()> {
+    let (dir, classifier) = (game.record.clone(), Arc::clone(classifier));
+    let write = move || Report::of_game(&dir, &classifier.bundle)?.write(&dir.join(report::FILE));
+    tokio::task::spawn_blocking(write).await?.map(drop)
+}
+
+/// The page and we must count the same, in each round and in all.
+pub(super) fn disagreement(game: &Game) -> Option<String> {
+    let name = |round: &Round| format!("round {}", round.n.unwrap_or_default());
+    let rounds = game.rounds.iter().map(|round| (name(round), round.score, round.page_score));
+    rounds.chain([("the game".to_owned(), game.score, game.page_score)]).find_map(|(what, ours, theirs)| {
+        let (ours, theirs) = ours.zip(theirs).filter(|(ours, theirs)| ours != theirs)?;
+        Some(format!("{what}: we count {ours} points, the page {theirs}: is the map's scale right?"))
+    })
+}
+
+/// A round in a line.
+pub(super) fn line(round: &Round) -> String {
+    let points = |points: Option<u32>| points.map_or_else(|| "?".to_owned(), |points| points.to_string());
+    let far = round.distance_m.map_or_else(|| "? km".to_owned(), |metres| format!("{:.0} km", metres / 1000.0));
+    format!(
+        "round {}  {:<44} {:>9} off  ours {:>4}  page {:>4}  {:.1} s",
+        round.n.unwrap_or_default(),
+        round.place.as_deref().unwrap_or("?"),
+        far,
+        points(round.score),
+        points(round.page_score),
+        round.seconds.unwrap_or_default().total
+    )
+}
+
+/// Prints a game with its rounds.
+pub(super) fn print_game(game: &Game) -> Result<()> {
+    print_line(format!("{} on {}, {}", game.bundle, game.map.name, game.site))?;
+    game.rounds.iter().try_for_each(|round| print_line(line(round)))?;
+    let points = |points: Option<u32>| points.map_or_else(|| "?".to_owned(), |points| points.to_string());
+    let most = game.map.max_points * game.rounds.len() as f64;
+    print_line(format!("total: ours {}, page {} of {most}", points(game.score), points(game.page_score)))?;
+    print_line(format!("record: {}", game.record.display()))
+}

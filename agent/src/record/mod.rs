@@ -1,0 +1,18 @@
+//! Rounds on disk: `RUN/round_1/{round.json, view_000.jpg, view_000.f32, …}` and `RUN/game.json` above them.
+//!
+//! The same format is a fixture: what a recorder does not know is left out. Logits are little-endian `f32` in the
+//! order of the bundle's cells.
+
+mod files;
+mod game;
+mod map;
+mod recorder;
+mod round;
+mod store;
+
+pub(crate) use files::{recorded_file, view_file};
+pub use game::{Failed, Game};
+pub use map::{Area, Map};
+pub use recorder::Recorder;
+pub use round::{Distance, FORMAT, Pin, Round, Seconds, View};
+pub(crate) use store::{Found, rounds_below};

@@ -1,0 +1,82 @@
+//! Writing the record of a game while it is played.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use landfall_common::exit::environment_error;
+use landfall_common::fs::write_json;
+
+use super::game::Failed;
+
+/// A folder that a game is recorded in.
+#[derive(Clone, Debug)]
+pub struct Recorder {
+    /// The folder.
+    pub dir: PathBuf,
+}
+
+impl Recorder {
+    /// A new folder under `runs`, named by time, site and map.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn create(runs: &Path, site: &str, map: &str) -> Result<Self> {
+        let slug: String =
+            map.chars().map(|c| if c.is_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
+        let stem = format!("{}_{site}_{slug}", chrono::Local::now().format("%Y-%m-%dT%H-%M-%S"));
+        let names = std::iter::once(stem.clone()).chain((2..100).map(|n| format!("{stem}_{n}")));
+        let made = |dir: &PathBuf| fs::create_dir_all(runs).and_then(|()| fs::create_dir(dir));
+        for dir in names.map(|name| runs.join(name)) {
+            match made(&dir) {
+                Ok(()) => return Ok(Self { dir }),
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(environment_error(format!("cannot create {}: {error}", dir.display()))),
+            }
+        }
+        Err(environment_error(format!("cannot create a folder for the record in {}", runs.display())))
+    }
+
+    /// Folder of a round, made if need be.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn round_dir(&self, n: u32) -> Result<PathBuf> {
+        let dir = self.dir.join(format!("round_{n}"));
+        fs::create_dir_all(&dir).with_context(|| environment_error(format!("cannot create {}", dir.display())))?;
+        Ok(dir)
+    }
+
+    /// Puts what a try at a round left aside, with the reason that it failed, in `failed_N`: no round is read there.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn failed(&self, failed: &Failed) -> Result<()> {
+        let names =
+            std::iter::once(format!("failed_{}", failed.n)).chain((2..).map(|i| format!("failed_{}_{i}", failed.n)));
+        let mut free = names.map(|name| self.dir.join(name)).filter(|dir| !dir.exists());
+        let (Some(dir), round) = (free.next(), self.round_dir(failed.n)?) else { return Ok(()) };
+        let moved =
+            fs::rename(&round, &dir).with_context(|| environment_error(format!("cannot create {}", dir.display())));
+        moved.and_then(|()| write_json(&dir.join("failed.json"), failed))?;
+        let half = dir.join("round.json");
+        if half.exists() {
+            fs::rename(&half, dir.join("unfinished.json")).context(environment_error("cannot rename round.json"))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_games_in_one_second_get_two_folders() {
+        let dir = tempfile::tempdir().unwrap();
+        let a = Recorder::create(dir.path(), "arena", "Landfall Arena").unwrap();
+        let b = Recorder::create(dir.path(), "arena", "Landfall Arena").unwrap();
+        assert_ne!(a.dir, b.dir);
+        assert!(a.dir.file_name().unwrap().to_string_lossy().contains("_arena_landfall-arena"));
+    }
+}

@@ -1,0 +1,97 @@
+//! Finding recorded rounds in folders.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use landfall_common::exit::usage_error;
+
+/// A recorded round that was found.
+pub(crate) struct Found {
+    /// The folder that was asked for.
+    pub(crate) asked: PathBuf,
+    /// The folder with `round.json`.
+    pub(crate) folder: PathBuf,
+    /// Its path, whatever way it was asked for.
+    path: PathBuf,
+}
+
+impl Found {
+    /// The record.
+    pub(crate) fn file(&self) -> PathBuf {
+        self.folder.join("round.json")
+    }
+
+    /// The round's folder below the one that was asked for; `.` where it is that.
+    pub(crate) fn name(&self) -> String {
+        let below = self.folder.strip_prefix(&self.asked).unwrap_or(&self.folder);
+        let name = below.to_string_lossy().replace('\\', "/");
+        if name.is_empty() { ".".to_owned() } else { name }
+    }
+
+    /// The folder of the game that the round is of.
+    pub(crate) fn game(&self) -> Option<&Path> {
+        self.path.parent().filter(|above| above.join("game.json").is_file())
+    }
+}
+
+/// Every round in these folders or below, in the order of their paths, each once.
+///
+/// # Errors
+/// When a folder cannot be read or holds no round.
+pub(crate) fn rounds_below(dirs: &[impl AsRef<Path>]) -> Result<Vec<Found>> {
+    let mut rounds = Vec::new();
+    let mut seen = HashSet::new();
+    for asked in dirs.iter().map(AsRef::as_ref) {
+        for folder in round_folders(asked)? {
+            let path = std::fs::canonicalize(&folder).unwrap_or_else(|_| folder.clone());
+            if seen.insert(path.clone()) {
+                rounds.push(Found { asked: asked.to_owned(), folder, path });
+            }
+        }
+    }
+    Ok(rounds)
+}
+
+fn round_folders(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut folders = vec![dir.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let entries = std::fs::read_dir(&folder)
+            .with_context(|| usage_error(format!("cannot read the folder {}", folder.display())))?;
+        for entry in entries {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.file_name().is_some_and(|name| name == "round.json") {
+                found.push(folder.clone());
+            }
+        }
+    }
+    if found.is_empty() {
+        return Err(usage_error(format!("{}: no round.json in this folder or below", dir.display())));
+    }
+    found.sort();
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounds_count_once_whatever_way_leads_to_them() {
+        let runs = tempfile::tempdir().unwrap();
+        let game = runs.path().join("game");
+        for round in ["round_1", "round_2"] {
+            std::fs::create_dir_all(game.join(round)).unwrap();
+            std::fs::write(game.join(round).join("round.json"), "{}").unwrap();
+        }
+        std::fs::write(game.join("game.json"), "{}").unwrap();
+        let ways = [game.join("round_2"), runs.path().to_owned(), game.join("round_1/.."), game.clone()];
+        let found = rounds_below(&ways).unwrap();
+        assert_eq!(found.iter().map(Found::name).collect::<Vec<_>>(), [".", "game/round_1"]);
+        let games: HashSet<_> = found.iter().map(|found| found.game().unwrap()).collect();
+        assert_eq!(games.len(), 1);
+    }
+}
