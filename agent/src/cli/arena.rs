@@ -7,9 +7,9 @@ use anyhow::Result;
 use clap::Args;
 use landfall_common::text::eprint_sanitized;
 
-use super::args::{ArenaSourceArgs, ModelArgs};
-use super::output::print_line;
-use crate::arena::{Arena, Versus};
+use crate::cli::args::{ArenaSourceArgs, ModelArgs};
+use crate::cli::output::print_line;
+use crate::server::arena::{Arena, Versus};
 
 #[derive(Args)]
 #[command(after_help = "Examples:\n  landfall arena --photos ~/holiday\n  landfall arena --structure live --dialogs")]

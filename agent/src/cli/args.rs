@@ -10,7 +10,7 @@ use landfall_common::exit::usage_error;
 use landfall_model::{Bundle, Classifier, MapScale};
 use url::Url;
 
-use crate::arena::{ArenaOptions, Dialogs, RoundSource, Structure};
+use crate::server::arena::{ArenaOptions, Dialogs, RoundSource, Structure};
 use crate::terminal::picture::Protocol;
 use crate::terminal::{Canvas, Pencil};
 

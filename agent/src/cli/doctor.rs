@@ -7,12 +7,14 @@ use clap::Args;
 use landfall_common::exit::check_failed;
 use url::Url;
 
-use super::args::{ModelArgs, fixtures};
-use super::output::{print_json, print_line, print_text};
-use super::session::{close, profile_and_address};
-use crate::arena::{Arena, ArenaOptions, RoundSource};
-use crate::browser::{self, BrowserOptions};
-use crate::site::guard::{self, Consent};
+use crate::browser;
+use crate::browser::BrowserOptions;
+use crate::cli::args::{ModelArgs, fixtures};
+use crate::cli::output::{print_json, print_line, print_text};
+use crate::cli::session::{close, profile_and_address};
+use crate::server::arena::{Arena, ArenaOptions, RoundSource};
+use crate::site::guard;
+use crate::site::guard::Consent;
 use crate::site::page::Page;
 use crate::{doctor, site};
 

@@ -7,7 +7,7 @@ use clap::Args;
 use landfall_common::fs::write_atomic;
 use landfall_common::text::eprint_sanitized;
 
-use super::output::print_text;
+use crate::cli::output::print_text;
 use crate::export::{Format, Table};
 
 #[derive(Args)]

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use anyhow::Result;
 use landfall_model::Classifier;
 
-use super::output::print_line;
+use crate::analysis::report;
+use crate::analysis::report::Report;
+use crate::cli::output::print_line;
 use crate::record::{Game, Round};
-use crate::report::{self, Report};
 
 /// Writes the report of a game beside its record, off the thread that listens for Ctrl-C.
 pub(super) async fn write_report(game: &Game, classifier: &Arc<Classifier>) -> Result<()> {

@@ -11,14 +11,15 @@ use landfall_common::fs::write_atomic;
 use landfall_common::text::eprint_sanitized;
 use landfall_model::{LatLng, photos, preprocess};
 
-use super::args::{DrawingArgs, ModelArgs};
-use super::output::{print_line, print_text};
+use crate::cli::args::{DrawingArgs, ModelArgs};
+use crate::cli::output::{print_line, print_text};
 use crate::error::{describe, exit_code};
-use crate::export::exif::{Copied, Guess, copy_with_guess};
-use crate::export::page::{Photo, Small, page};
 use crate::export::{Format, Table};
 use crate::inference::Spot;
-use crate::locate::{self, Located};
+use crate::photos::exif::{Copied, Guess, copy_with_guess};
+use crate::photos::locate;
+use crate::photos::locate::Located;
+use crate::photos::page::{Photo, Small, page};
 use crate::terminal::Mark;
 
 #[derive(Args)]

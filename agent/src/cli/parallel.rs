@@ -7,11 +7,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 use landfall_common::exit::{Exit, check_failed, environment_error, usage_error};
 use landfall_common::text::eprint_sanitized;
 
-use super::games::{disagreement, line, print_game, write_report};
-use super::output::{print_json, print_line};
+use crate::cli::games::{disagreement, line, print_game, write_report};
+use crate::cli::output::{print_json, print_line};
 use crate::error::{describe, exit_code};
-use crate::game::News;
-use crate::parallel::{Games, Played};
+use crate::play::game::News;
+use crate::play::parallel::{Games, Played};
 use crate::record::Game;
 
 /// Plays the games and prints what came of them.

@@ -12,19 +12,22 @@ use landfall_common::text::{eprint_sanitized, redact_url};
 use landfall_model::{Classifier, LatLng, MapScale};
 use url::Url;
 
-use super::args::{ArenaSourceArgs, DrawingArgs, ModelArgs, debugger, kilometres, points, scale, seconds};
-use super::games::{disagreement, line, print_game, write_report};
-use super::output::print_json;
-use super::parallel;
-use super::session::{close, profile_and_address};
-use crate::arena::Arena;
-use crate::browser::{self, BrowserOptions};
+use crate::browser;
+use crate::browser::BrowserOptions;
+use crate::cli::args::{ArenaSourceArgs, DrawingArgs, ModelArgs, debugger, kilometres, points, scale, seconds};
+use crate::cli::games::{disagreement, line, print_game, write_report};
+use crate::cli::output::print_json;
+use crate::cli::parallel;
+use crate::cli::session::{close, profile_and_address};
 use crate::error::describe;
-use crate::game::{self, News, PlayOptions, Sender};
 use crate::inference::Spot;
 use crate::inference::stopping::MIN_GAIN;
+use crate::play::game;
+use crate::play::game::{News, PlayOptions, Sender};
 use crate::record::{Area, Round};
-use crate::site::guard::{self, Consent};
+use crate::server::arena::Arena;
+use crate::site::guard;
+use crate::site::guard::Consent;
 use crate::site::page::Page;
 use crate::terminal::{Mark, Pencil};
 
@@ -113,7 +116,7 @@ pub(super) async fn run(args: PlayArgs) -> Result<()> {
         }
     }
     if let Some(url) = url.as_ref().filter(|_| args.parallel > 1) {
-        profile = crate::parallel::confined(profile, url)?;
+        profile = crate::play::parallel::confined(profile, url)?;
     }
     if profile.needs_consent && args.games > 1 {
         return Err(usage_error("--games is for the arena and for sites of your own: one game at a time here"));
@@ -158,7 +161,7 @@ pub(super) async fn run(args: PlayArgs) -> Result<()> {
     if args.parallel > 1 {
         let (at_once, options) = (args.parallel, &options);
         let count = args.games.max(at_once);
-        let games = crate::parallel::Games { profile, url, count, at_once, pause, classifier, options };
+        let games = crate::play::parallel::Games { profile, url, count, at_once, pause, classifier, options };
         let played = parallel::play(games, args.json).await;
         if let Some(arena) = arena {
             arena.stop().await;

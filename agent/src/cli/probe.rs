@@ -9,13 +9,16 @@ use landfall_common::fs::write_atomic;
 use landfall_common::text::eprint_sanitized;
 use url::Url;
 
-use super::output::{print_json, print_line};
-use super::session::close;
-use crate::browser::{self, BrowserOptions};
+use crate::browser;
+use crate::browser::BrowserOptions;
+use crate::cli::output::{print_json, print_line};
+use crate::cli::session::close;
+use crate::dirs;
 use crate::probe;
-use crate::site::guard::{self, Consent};
+use crate::site::guard;
+use crate::site::guard::Consent;
+use crate::site::is_loopback;
 use crate::site::page::Page;
-use crate::site::{is_loopback, own};
 
 #[derive(Args)]
 #[command(
@@ -63,7 +66,7 @@ pub(super) async fn run(args: ProbeArgs) -> Result<()> {
     }
     let out = match args.out {
         Some(out) => out,
-        None => own::folder()
+        None => dirs::folder()
             .map(|folder| folder.join(format!("{}.toml", profile.name)))
             .ok_or_else(|| usage_error("no configuration directory is known: name a file with --out"))?,
     };

@@ -8,11 +8,12 @@ use landfall_common::fs::write_json;
 use landfall_common::text::sanitize_line;
 use landfall_model::Bundle;
 
-use super::args::ModelArgs;
-use super::output::{print_json, print_line};
-use super::stats::print_paired;
-use crate::replay::{self, Expected, From};
-use crate::report::Report;
+use crate::analysis::replay;
+use crate::analysis::replay::{Expected, From};
+use crate::analysis::report::Report;
+use crate::cli::args::ModelArgs;
+use crate::cli::output::{print_json, print_line};
+use crate::cli::stats::print_paired;
 
 #[derive(Args)]
 #[command(

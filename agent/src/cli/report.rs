@@ -6,8 +6,8 @@ use anyhow::Result;
 use clap::Args;
 use serde_json::json;
 
-use super::output::{print_json, print_line};
-use crate::report::{FILE, Report};
+use crate::analysis::report::{FILE, Report};
+use crate::cli::output::{print_json, print_line};
 
 #[derive(Args)]
 #[command(

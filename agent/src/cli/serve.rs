@@ -10,8 +10,8 @@ use landfall_common::text::eprint_sanitized;
 use qrcode::QrCode;
 use qrcode::render::unicode::Dense1x2;
 
-use super::output::{print_json, print_line, print_text};
-use crate::serve::{About, ServeOptions, Server};
+use crate::cli::output::{print_json, print_line, print_text};
+use crate::server::phone::{About, ServeOptions, Server};
 
 #[derive(Args)]
 #[command(

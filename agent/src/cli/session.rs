@@ -5,9 +5,11 @@ use landfall_common::exit::{environment_error, usage_error};
 use thirtyfour::WebDriver;
 use url::Url;
 
-use crate::arena::Arena;
-use crate::browser::{self, BrowserOptions};
-use crate::site::{BUILT_IN, Profile, own};
+use crate::browser;
+use crate::browser::BrowserOptions;
+use crate::dirs;
+use crate::server::arena::Arena;
+use crate::site::{BUILT_IN, Profile};
 
 /// The profile to use, at `--base-url` where that is given, and the address to begin at; none is the arena.
 pub(super) fn profile_and_address(
@@ -31,7 +33,7 @@ fn site_of(site: Option<&str>, url: Option<&Url>) -> Result<String> {
     }
     let Some(host) = url.and_then(Url::host_str) else { return Ok("arena".to_owned()) };
     let built_in = BUILT_IN.iter().map(|(name, _)| (*name).to_owned());
-    for name in built_in.chain(own::folder().into_iter().flat_map(|folder| own::names(&folder))) {
+    for name in built_in.chain(dirs::folder().into_iter().flat_map(|folder| dirs::names(&folder))) {
         if Profile::find(&name)?.hosts.iter().any(|ours| ours == host) {
             return Ok(name);
         }

@@ -8,9 +8,10 @@ use landfall_common::statistics::bootstrap::Interval;
 use landfall_common::text::{eprint_sanitized, sanitize_line};
 use landfall_model::countries;
 
-use super::output::{print_json, print_line};
-use crate::compare::Paired;
-use crate::stats::{self, Named};
+use crate::analysis::compare::Paired;
+use crate::analysis::stats;
+use crate::analysis::stats::Named;
+use crate::cli::output::{print_json, print_line};
 
 #[derive(Args)]
 #[command(

@@ -7,10 +7,11 @@ use landfall_common::exit::usage_error;
 use landfall_common::text::{eprint_sanitized, sanitize_line};
 use landfall_model::LatLng;
 
-use super::args::{DrawingArgs, ModelArgs};
-use super::output::{print_line, print_text};
+use crate::cli::args::{DrawingArgs, ModelArgs};
+use crate::cli::output::{print_line, print_text};
 use crate::terminal::Mark;
-use crate::watch::{self, Region, Source};
+use crate::terminal::watch;
+use crate::terminal::watch::{Region, Source};
 
 #[derive(Args)]
 #[command(

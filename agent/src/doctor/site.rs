@@ -8,7 +8,7 @@ use landfall_common::exit::environment_error;
 use landfall_common::fs::write_atomic;
 use serde::{Deserialize, Serialize};
 
-use crate::map;
+use crate::play::pin;
 use crate::site::MapKind;
 use crate::site::page::Page;
 
@@ -79,7 +79,7 @@ pub async fn examine(page: &Page, picture: &Path) -> Result<Vec<Finding>> {
     if let MapKind::Canvas(view) = page.profile.map.kind()
         && waited.is_ok()
     {
-        let shown = map::view::examine(page, view).await?;
+        let shown = pin::view::examine(page, view).await?;
         let detail = match shown {
             Some(shown) => format!("the map looks like {shown} instead"),
             None => "fits what the map shows, as far as land and sea tell".to_owned(),

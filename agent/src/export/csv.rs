@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use landfall_common::exit::environment_error;
 use serde_json::Value;
 
-use super::Table;
+use crate::export::Table;
 
 pub(super) fn write(table: &Table) -> Result<String> {
     let failed = || environment_error("the table cannot be written as CSV");
@@ -36,11 +36,11 @@ fn is_formula(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::hostile;
+    use crate::export::tests::hostile;
 
     #[test]
     fn what_was_written_is_read_again() {
-        let text = super::write(&hostile()).unwrap();
+        let text = crate::export::csv::write(&hostile()).unwrap();
         let mut reader = csv::Reader::from_reader(text.as_bytes());
         let header = reader.headers().unwrap().clone();
         let rows: Vec<csv::StringRecord> = reader.records().collect::<Result<_, _>>().unwrap();

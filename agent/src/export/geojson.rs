@@ -4,7 +4,7 @@ use landfall_common::draw::geodesic;
 use landfall_model::LatLng;
 use serde_json::{Map, Value, json};
 
-use super::{Row, Table};
+use crate::export::{Row, Table};
 
 /// A line has a point for each so many metres: straight in between, it is off by less than a pixel of a world map.
 const STEP_M: f64 = 100_000.0;
@@ -58,8 +58,8 @@ fn great_circle(from: LatLng, to: LatLng) -> Vec<Vec<[f64; 2]>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::hostile;
     use super::*;
+    use crate::export::tests::hostile;
 
     #[test]
     fn a_round_is_two_points_and_the_way_between_them() {

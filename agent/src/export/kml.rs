@@ -4,7 +4,7 @@ use landfall_model::LatLng;
 use maud::{Markup, PreEscaped, html};
 use serde_json::Value;
 
-use super::{Row, Table};
+use crate::export::{Row, Table};
 
 pub(super) fn write(table: &Table) -> String {
     let kml = html! {
@@ -61,11 +61,11 @@ fn clean(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::hostile;
+    use crate::export::tests::hostile;
 
     #[test]
     fn names_are_no_markup() {
-        let kml = super::write(&hostile());
+        let kml = crate::export::kml::write(&hostile());
         assert!(kml.contains("<name>=1+\u{fffd}&lt;script&gt;&quot;&amp;'\n,</name>"), "{kml}");
         assert!(kml.contains("<coordinates>-179,10 179,10</coordinates>") && !kml.contains("<script"), "{kml}");
         assert!(kml.contains("<Data name=\"score\"><value>2269</value></Data>") && !kml.contains("page_score"));

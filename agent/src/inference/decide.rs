@@ -5,7 +5,7 @@ use landfall_common::exit::usage_error;
 use landfall_model::decide::Answer;
 use landfall_model::{Bundle, Posterior, pin};
 
-use super::area::narrow;
+use crate::inference::area::narrow;
 use crate::record::Map;
 
 /// What the answer is for.

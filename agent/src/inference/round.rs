@@ -8,8 +8,8 @@ use landfall_model::decide::Answer;
 use landfall_model::{Classifier, Posterior, preprocess};
 use tokio::task::JoinHandle;
 
-use super::decide::{Question, answer, believe};
-use super::stopping::gain_of_another;
+use crate::inference::decide::{Question, answer, believe};
+use crate::inference::stopping::gain_of_another;
 use crate::record::Map;
 
 /// What a round is thought about with.

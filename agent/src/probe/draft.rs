@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use landfall_common::exit::usage_error;
 use toml::{Table, Value};
 
-use crate::site::ways::Way;
+use crate::site::profile::locator::Way;
 use crate::site::{GENERIC, Profile};
 
 /// What of a profile is written, in this order.

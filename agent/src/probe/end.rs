@@ -4,12 +4,13 @@ use std::collections::HashSet;
 
 use anyhow::Result;
 
-use super::eyes::{self, Number};
-use super::rounds::Outcome;
-use super::{Probe, Seen, law, ways_to};
+use crate::probe::eyes;
+use crate::probe::eyes::Number;
+use crate::probe::rounds::Outcome;
+use crate::probe::{Probe, Seen, law, ways_to};
 use crate::record::Distance;
 use crate::site::page::{Guessed, whole_number};
-use crate::site::ways::Ways;
+use crate::site::profile::locator::Ways;
 
 impl Probe<'_> {
     /// Of several numbers of points the one that is not the sum of all rounds: the smallest in the second round. The second

@@ -6,9 +6,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::geometry::{Pixel, Rect};
-use crate::map::tiles::Tile;
+use crate::play::pin::tiles::Tile;
 use crate::site::page::Page;
-use crate::site::ways::{Role, Way, Ways};
+use crate::site::profile::locator::{Role, Way, Ways};
 
 const EYES: &str = include_str!("eyes.js");
 /// Frames in frames in frames are looked into, no further.

@@ -8,15 +8,18 @@ use regex::Regex;
 use serde_json::json;
 use toml::{Table, Value};
 
-use super::eyes::{self, Button, Frame, Picture, TileSeen};
-use super::turn::{self, Turns};
-use super::{Ground, Probe, says, ways_to};
+use crate::browser::input;
 use crate::geometry::Rect;
-use crate::map::projection::Projection;
-use crate::map::tiles::Tile;
+use crate::play::pin;
+use crate::play::pin::projection::Projection;
+use crate::play::pin::tiles::Tile;
+use crate::probe::eyes;
+use crate::probe::eyes::{Button, Frame, Picture, TileSeen};
+use crate::probe::turn;
+use crate::probe::turn::Turns;
+use crate::probe::{Ground, Probe, says, ways_to};
 use crate::site::StartView;
-use crate::site::ways::{Way, Ways};
-use crate::{hands, map};
+use crate::site::profile::locator::{Way, Ways};
 
 /// A picture with fewer pixels than this is no view.
 const VIEW_PX: f64 = 60_000.0;
@@ -35,7 +38,7 @@ impl Probe<'_> {
             let dismiss: Ways = frames.iter().flat_map(|frame| self.draft.generic("page", "dismiss", frame)).collect();
             if presses < PRESSES && self.page.click_any(&dismiss).await? {
                 presses += 1;
-                hands::pause(200).await;
+                input::pause(200).await;
                 continue;
             }
             let (map, view) = (self.find_map(&frames).await?, self.find_view(&frames).await?);
@@ -60,7 +63,7 @@ impl Probe<'_> {
                     "the page shows {what}: is a game open at this address? Its buttons say: {said}"
                 )));
             }
-            hands::pause(250).await;
+            input::pause(250).await;
         }
     }
 
@@ -201,7 +204,7 @@ impl Probe<'_> {
             if seen.is_empty() && start.elapsed() > TILES / 2 {
                 break;
             }
-            hands::pause(150).await;
+            input::pause(150).await;
         }
         self.drawn().await?;
         Ok(buttons)
@@ -209,7 +212,7 @@ impl Probe<'_> {
 
     /// Of a map that is drawn on a canvas, what it shows.
     async fn drawn(&mut self) -> Result<()> {
-        let shown = match map::view::shown(self.page, StartView::TILE_SIZE).await? {
+        let shown = match pin::view::shown(self.page, StartView::TILE_SIZE).await? {
             Some(shown) => {
                 (self.told)(&format!("the map is drawn, and shows {shown} at first"));
                 shown
@@ -237,7 +240,7 @@ impl Probe<'_> {
     pub(super) async fn map_box(&self) -> Result<Rect> {
         let mut last = self.page.rect(&self.page.profile.map.canvas, "guess map").await?;
         loop {
-            hands::pause(250).await;
+            input::pause(250).await;
             let now = self.page.rect(&self.page.profile.map.canvas, "guess map").await?;
             if now == last {
                 return Ok(now);

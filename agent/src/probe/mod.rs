@@ -24,7 +24,7 @@ use url::Url;
 
 use crate::site::Profile;
 use crate::site::page::Page;
-use crate::site::ways::{Way, Ways};
+use crate::site::profile::locator::{Way, Ways};
 
 /// What a probe found.
 #[derive(Clone, Debug, Serialize)]

@@ -7,11 +7,12 @@ use anyhow::Result;
 use landfall_common::exit::check_failed;
 use serde_json::json;
 
-use super::eyes::{self, Button, Thing};
-use super::{Ground, Probe, says, ways_to};
+use crate::browser::input;
 use crate::geometry::{Pixel, Rect};
-use crate::hands;
-use crate::site::ways::Way;
+use crate::probe::eyes;
+use crate::probe::eyes::{Button, Thing};
+use crate::probe::{Ground, Probe, says, ways_to};
+use crate::site::profile::locator::Way;
 
 /// A pin shows within this time after a click.
 const PATIENCE: Duration = Duration::from_millis(1500);
@@ -30,7 +31,7 @@ impl Probe<'_> {
             self.page.click(first).await?; // a first click may only give the map the focus
             let start = Instant::now();
             while new.is_empty() && start.elapsed() < PATIENCE {
-                hands::pause(150).await;
+                input::pause(150).await;
                 new = self.things(ground).await?;
                 new.retain(|thing| !there.contains(&thing.element.to_string()));
             }
@@ -38,13 +39,13 @@ impl Probe<'_> {
                 break;
             }
         }
-        hands::pause(300).await; // pins drop
+        input::pause(300).await; // pins drop
         let now = self.things(ground).await?;
         new = now.into_iter().filter(|thing| !there.contains(&thing.element.to_string())).take(16).collect();
         let ways: Vec<&Vec<String>> = new.iter().map(|thing| &thing.ways).collect();
         let second = rounded(canvas.at(0.62, 0.38));
         self.page.click(second).await?;
-        hands::pause(700).await; // maps glide
+        input::pause(700).await; // maps glide
         let script = "return arguments[1].map(ways => { \
             const [e] = seekShown(ways.map(css => ({css}))); return e ? rect(e) : null })";
         let moved: Option<(Vec<Option<Rect>>, Pixel)> =
@@ -106,7 +107,7 @@ impl Probe<'_> {
                         "no button of the page is for sending the guess; its buttons say: {said}"
                     )));
                 }
-                _ => hands::pause(150).await,
+                _ => input::pause(150).await,
             }
         }
     }

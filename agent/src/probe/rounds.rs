@@ -8,13 +8,14 @@ use landfall_common::exit::{check_failed, environment_error};
 use regex::Regex;
 use serde_json::json;
 
-use super::eyes::{self, Button, Frame, Number};
-use super::{Ground, Probe, Seen, says};
-use crate::hands;
+use crate::browser::input;
+use crate::probe::eyes;
+use crate::probe::eyes::{Button, Frame, Number};
+use crate::probe::{Ground, Probe, Seen, says};
 use crate::record::Distance;
-use crate::site::distance;
+use crate::site::page::distance;
 use crate::site::page::{Guessed, whole_number};
-use crate::site::ways::{Way, Ways};
+use crate::site::profile::locator::{Way, Ways};
 
 /// A page that has shown neither a round nor its end for so long has ended.
 const END: Duration = Duration::from_secs(2);
@@ -170,7 +171,7 @@ impl Probe<'_> {
             if start.elapsed() > self.page.patience() {
                 return Ok(Outcome { points: Vec::new(), distance: None });
             }
-            hands::pause(250).await;
+            input::pause(250).await;
         }
     }
 
@@ -222,7 +223,7 @@ impl Probe<'_> {
                 if self.page.find(&ways).await?.is_some() {
                     return Ok(Some(learned));
                 }
-                hands::pause(200).await;
+                input::pause(200).await;
             }
             return Ok(None);
         }
@@ -257,7 +258,7 @@ impl Probe<'_> {
             if late {
                 return Ok(None);
             }
-            hands::pause(200).await;
+            input::pause(200).await;
         }
     }
 
@@ -283,7 +284,7 @@ impl Probe<'_> {
         let (start, mut since, mut in_round) = (Instant::now(), Instant::now(), 0);
         self.page.press(next).await?;
         loop {
-            hands::pause(200).await;
+            input::pause(200).await;
             self.note_path().await?;
             let dismiss: Ways = self.draft.of("page", "dismiss").into_iter().collect();
             if self.page.click_any(&dismiss).await? {
@@ -360,7 +361,7 @@ impl Probe<'_> {
         let start = Instant::now();
         loop {
             self.page.click(canvas.at(across, down)).await?;
-            hands::pause(500).await;
+            input::pause(500).await;
             match self.page.send().await {
                 Ok(()) => return self.page.result().await,
                 Err(error) if start.elapsed() > BUTTON => return Err(error),

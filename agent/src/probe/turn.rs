@@ -5,8 +5,8 @@ use image::imageops::{FilterType, resize};
 use image::{GrayImage, ImageFormat};
 use landfall_common::exit::environment_error;
 
+use crate::browser::input;
 use crate::geometry::{Pixel, Rect};
-use crate::hands;
 use crate::site::page::Page;
 
 /// Thumbnails of this side are compared.
@@ -105,7 +105,7 @@ fn lowest(off: &[f64]) -> Option<f64> {
 async fn rest(page: &Page) -> Result<GrayImage> {
     let mut last = thumbnail(page).await?;
     for _ in 0..20 {
-        hands::pause(page.profile.look.still_ms).await;
+        input::pause(page.profile.look.still_ms).await;
         let next = thumbnail(page).await?;
         if differ(&last, &next) < 0.5 {
             return Ok(next);

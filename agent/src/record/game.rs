@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::map::Map;
-use super::round::Round;
+use crate::record::map::Map;
+use crate::record::round::Round;
 
 /// A game as it stands: rounds played so far.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use landfall_common::exit::environment_error;
 use landfall_common::fs::write_json;
 
-use super::game::Failed;
+use crate::record::game::Failed;
 
 /// A folder that a game is recorded in.
 #[derive(Clone, Debug)]

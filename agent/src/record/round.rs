@@ -10,9 +10,9 @@ use landfall_model::LatLng;
 use landfall_model::decide::TopCell;
 use serde::{Deserialize, Serialize};
 
-use super::files::read_logits;
-use super::map::Map;
 use crate::geometry::Pixel;
+use crate::record::files::read_logits;
+use crate::record::map::Map;
 
 /// The format's number; a reader refuses what is newer.
 pub const FORMAT: u32 = 1;

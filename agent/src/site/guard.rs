@@ -10,7 +10,7 @@ use landfall_common::exit::usage_error;
 use landfall_common::text::redact_url;
 use url::Url;
 
-use super::{BUILT_IN, Profile};
+use crate::site::{BUILT_IN, Profile};
 
 /// The user's word, given with `--i-own-this-account`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

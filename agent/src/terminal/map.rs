@@ -6,8 +6,8 @@ use std::fmt::Write;
 use landfall_model::cells::arc_m;
 use landfall_model::{LatLng, countries};
 
-use super::{Canvas, Colours};
 use crate::inference::Spot;
+use crate::terminal::{Canvas, Colours};
 
 /// Degrees of latitude at the map's edges.
 const EDGES: (f64, f64) = (-58.0, 80.0);

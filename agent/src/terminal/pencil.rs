@@ -8,10 +8,10 @@ use image::RgbImage;
 use landfall_common::exit::environment_error;
 use landfall_model::{LatLng, preprocess};
 
-use super::Canvas;
-use super::map::{Mark, draw};
-use super::picture::Protocol;
 use crate::inference::Spot;
+use crate::terminal::Canvas;
+use crate::terminal::map::{Mark, draw};
+use crate::terminal::picture::Protocol;
 
 /// What draws on a terminal; nothing where that is none.
 pub(crate) struct Pencil {

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use image::{ImageFormat, RgbImage};
 use landfall_common::exit::{environment_error, usage_error};
 
-use super::sixel;
+use crate::terminal::sixel;
 use crate::thumbnail::fit_within;
 
 /// Sides of a small picture at most, in pixels.

@@ -12,7 +12,8 @@ use std::process::Output;
 use std::time::Duration;
 
 use ground::{Event, Ground, profile};
-use landfall_agent::browser::{self, BrowserOptions};
+use landfall_agent::browser;
+use landfall_agent::browser::BrowserOptions;
 use serde_json::{Value, json};
 use thirtyfour::By;
 use toml::Table;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use landfall_agent::arena::{Arena, ArenaOptions, Dialogs, RoundSource};
+use landfall_agent::server::arena::{Arena, ArenaOptions, Dialogs, RoundSource};
 use toml::{Table, Value};
 
 /// The arena's profile with every way in a frame, and buttons by what they say.

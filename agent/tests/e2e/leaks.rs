@@ -5,7 +5,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use landfall_agent::browser::{self, BrowserOptions};
+use landfall_agent::browser;
+use landfall_agent::browser::BrowserOptions;
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, Signal, System, UpdateKind};
 
 use crate::faults::is_alive;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use landfall_agent::arena::{Arena, ArenaOptions, Dialogs, RoundSource, Structure};
+use landfall_agent::server::arena::{Arena, ArenaOptions, Dialogs, RoundSource, Structure};
 use serde_json::Value;
 
 async fn arena(structure: Structure, seed: u64) -> Arena {
@@ -104,9 +104,12 @@ async fn the_doctor_says_what_fell_back() {
 /// What the page has of the arena's own, in its code and in its words after a guess.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_live_structure_has_none_of_the_arenas_helps() {
-    use landfall_agent::browser::{self, BrowserOptions};
-    use landfall_agent::map;
-    use landfall_agent::site::{Profile, guard::Consent, page::Page};
+    use landfall_agent::browser;
+    use landfall_agent::browser::BrowserOptions;
+    use landfall_agent::play::pin;
+    use landfall_agent::site::Profile;
+    use landfall_agent::site::guard::Consent;
+    use landfall_agent::site::page::Page;
     use landfall_model::LatLng;
 
     let arena = arena(Structure::Live, 7).await;
@@ -115,7 +118,7 @@ async fn the_live_structure_has_none_of_the_arenas_helps() {
     let (driver, start) = (browser::open(&BrowserOptions::default()).await.unwrap(), profile.start(&base).unwrap());
     let page = Page::open(driver, profile, &start, Consent::default()).await.unwrap();
     page.await_round().await.unwrap();
-    map::place_pin(&page, LatLng::new(10.0, 10.0).unwrap(), 25_000.0).await.unwrap();
+    pin::place_pin(&page, LatLng::new(10.0, 10.0).unwrap(), 25_000.0).await.unwrap();
     let guessed = page.guess().await.unwrap();
     let outcome = page.outcome(&guessed).await.unwrap();
     assert!(outcome.points.is_some() && outcome.distance.is_some());

@@ -12,8 +12,10 @@ use axum::http::header;
 use axum::response::Html;
 use axum::routing::get;
 use image::ImageFormat;
-use landfall_agent::browser::{self, BrowserOptions};
-use landfall_agent::map::{self, Placed};
+use landfall_agent::browser;
+use landfall_agent::browser::BrowserOptions;
+use landfall_agent::play::pin;
+use landfall_agent::play::pin::Placed;
 use landfall_agent::site::Profile;
 use landfall_agent::site::guard::Consent;
 use landfall_agent::site::page::Page;
@@ -129,7 +131,7 @@ struct Judgement {
 /// A new round with this target. The agent's answer, and the map's.
 async fn play(page: &Page, wanted: LatLng) -> (Placed, Judgement) {
     page.driver.execute("newRound()", vec![]).await.unwrap();
-    let placed = match map::place_pin(page, wanted, 25_000.0).await {
+    let placed = match pin::place_pin(page, wanted, 25_000.0).await {
         Ok(placed) => placed,
         Err(error) => panic!("{wanted}: {error:#}"),
     };
@@ -271,10 +273,10 @@ async fn maps_on_a_canvas_may_move_by_themselves_begin_close_and_be_small() {
 async fn what_a_canvas_cannot_do_is_said() {
     let page = open("/canvas?max=1", canvas(20.0, 10.0, 1.0, "")).await;
     // A pixel spans 39 km at zoom 1, and this map comes no closer.
-    let error = map::place_pin(&page, LatLng::new(1.35, 103.8).unwrap(), 25_000.0).await.unwrap_err();
+    let error = pin::place_pin(&page, LatLng::new(1.35, 103.8).unwrap(), 25_000.0).await.unwrap_err();
     assert!(error.to_string().contains("it does not zoom as expected"), "{error:#}");
     // There is a pin now, so this is no new round.
-    let error = map::place_pin(&page, LatLng::new(1.35, 103.8).unwrap(), 25_000.0).await.unwrap_err();
+    let error = pin::place_pin(&page, LatLng::new(1.35, 103.8).unwrap(), 25_000.0).await.unwrap_err();
     assert!(error.to_string().contains("has a pin already"), "{error:#}");
     browser::bury(page.driver.clone(), &BrowserOptions::default()).await;
 }
@@ -283,7 +285,7 @@ async fn what_a_canvas_cannot_do_is_said() {
 async fn a_view_that_the_map_does_not_show_is_said() {
     let wanted = LatLng::new(48.2, 16.4).unwrap();
     let page = open("/canvas?land&lng=-40&zoom=1.4", canvas(20.0, -40.0, 1.4, "")).await;
-    let shown = map::view::shown(&page, 512.0).await.unwrap().unwrap();
+    let shown = pin::view::shown(&page, 512.0).await.unwrap().unwrap();
     assert_eq!(shown.to_string(), "{ lat = 20.0, lng = -40.0, zoom = 1.4 }");
     all("land", &page, &[wanted], 3.0).await;
     let browser = page.driver.clone();
@@ -293,7 +295,7 @@ async fn a_view_that_the_map_does_not_show_is_said() {
         let url = page.address().await.unwrap().join(address).unwrap();
         let page = Page::open(browser.clone(), canvas(lat, lng, zoom, ""), &url, Consent::default()).await.unwrap();
         ready(&page).await;
-        let error = map::place_pin(&page, wanted, 25_000.0).await.unwrap_err();
+        let error = pin::place_pin(&page, wanted, 25_000.0).await.unwrap_err();
         assert!(error.to_string().contains("map.view is not what the map shows"), "{error:#}");
         assert_eq!(landfall_agent::error::exit_code(&error) as u8, 2);
     }

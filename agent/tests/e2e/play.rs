@@ -6,15 +6,17 @@ use std::sync::Arc;
 
 use crate::fixtures;
 use crate::look::{TWO_VIEWS, mind};
-use landfall_agent::arena::{Arena, ArenaOptions, RoundSource};
-use landfall_agent::browser::{self, BrowserOptions};
+use landfall_agent::browser;
+use landfall_agent::browser::BrowserOptions;
 use landfall_agent::error::exit_code;
-use landfall_agent::game::{self, News, PlayOptions, Sender};
+use landfall_agent::play::game;
+use landfall_agent::play::game::{News, PlayOptions, Sender};
+use landfall_agent::play::{look, pin};
 use landfall_agent::record::Area;
+use landfall_agent::server::arena::{Arena, ArenaOptions, RoundSource};
 use landfall_agent::site::Profile;
 use landfall_agent::site::guard::Consent;
 use landfall_agent::site::page::Page;
-use landfall_agent::{look, map};
 use landfall_model::{Bundle, Classifier, LatLng};
 use serde_json::Value;
 use thirtyfour::By;
@@ -139,7 +141,7 @@ async fn places_the_pin_anywhere_on_the_map() {
         [(45.76, 4.83), (-54.8, -68.3), (78.2, 15.6), (-17.8, 179.97), (65.5, -179.9), (0.0, 0.0), (-45.9, 170.5)]
     {
         let wanted = LatLng::new(lat, lng).unwrap();
-        let placed = map::place_pin(&page, wanted, 25_000.0).await.unwrap();
+        let placed = pin::place_pin(&page, wanted, 25_000.0).await.unwrap();
         let error_m = placed.at.distance_m(wanted);
         assert!(
             error_m < 1.5 * placed.metres_per_pixel && placed.metres_per_pixel < 25_000.0,
@@ -148,7 +150,7 @@ async fn places_the_pin_anywhere_on_the_map() {
     }
     // What we read back is what the page sends, to the pixel.
     let wanted = LatLng::new(-33.9, 18.4).unwrap();
-    let placed = map::place_pin(&page, wanted, 25_000.0).await.unwrap();
+    let placed = pin::place_pin(&page, wanted, 25_000.0).await.unwrap();
     let guessed = page.guess().await.unwrap();
     let outcome = page.outcome(&guessed).await.unwrap();
     assert!(outcome.guess.unwrap().distance_m(placed.at) <= placed.metres_per_pixel);
@@ -160,7 +162,7 @@ async fn places_the_pin_anywhere_on_the_map() {
 async fn the_page_does_not_hold_the_truth_before_the_guess() {
     let (arena, page) = open_arena(7).await;
     let before = page.driver.source().await.unwrap();
-    map::place_pin(&page, LatLng::new(10.0, 10.0).unwrap(), 25_000.0).await.unwrap();
+    pin::place_pin(&page, LatLng::new(10.0, 10.0).unwrap(), 25_000.0).await.unwrap();
     let pinned = page.driver.source().await.unwrap();
     let guessed = page.guess().await.unwrap();
     let truth = page.outcome(&guessed).await.unwrap().truth.unwrap();
@@ -258,7 +260,7 @@ async fn a_pin_that_cannot_be_set_well_enough_is_not_sent() {
     tokio::time::sleep(std::time::Duration::from_millis(300)).await;
     page.rect(&page.profile.map.canvas, "map").await.unwrap();
     // No pixel of the map is as small as that.
-    let error = map::place_pin(&page, LatLng::new(45.76, 4.83).unwrap(), 0.001).await.unwrap_err();
+    let error = pin::place_pin(&page, LatLng::new(45.76, 4.83).unwrap(), 0.001).await.unwrap_err();
     assert!(exit_code(&error) as u8 == 3 && error.to_string().contains("after three clicks"), "{error:#}");
     browser::bury(page.driver.clone(), &BrowserOptions::default()).await;
     arena.stop().await;

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use landfall_agent::browser::{self, BrowserOptions};
+use landfall_agent::browser;
+use landfall_agent::browser::BrowserOptions;
 use serde_json::{Value, json};
 
 use crate::fixtures;

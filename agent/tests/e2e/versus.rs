@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use landfall_agent::arena::{Arena, ArenaOptions, RoundSource, Versus};
-use landfall_agent::browser::{self, BrowserOptions};
-use landfall_agent::hands;
+use landfall_agent::browser;
+use landfall_agent::browser::BrowserOptions;
+use landfall_agent::browser::input;
+use landfall_agent::server::arena::{Arena, ArenaOptions, RoundSource, Versus};
 use landfall_agent::site::Profile;
 use landfall_agent::site::guard::Consent;
 use landfall_agent::site::page::{After, Page};
@@ -28,7 +29,7 @@ async fn until(page: &Page, script: &str) -> Value {
             return said;
         }
         assert!(start.elapsed() < Duration::from_secs(20), "never: {script}");
-        hands::pause(100).await;
+        input::pause(100).await;
     }
 }
 
@@ -65,7 +66,7 @@ async fn a_person_plays_against_the_machine_and_the_series_is_kept() {
         assert_eq!(told["rival"]["guesses"].as_array().unwrap().len(), n, "it tells nothing before: {told}");
         let canvas = page.rect(&page.profile.map.canvas, "guess map").await.unwrap();
         page.hover(canvas.centre()).await.unwrap();
-        hands::pause(700).await; // the map grows
+        input::pause(700).await; // the map grows
         let canvas = page.rect(&page.profile.map.canvas, "guess map").await.unwrap();
         page.click(canvas.at(0.45, 0.4)).await.unwrap();
         let guessed = page.guess().await.unwrap();

@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use thirtyfour::error::{WebDriverError, WebDriverErrorInner};
 use thirtyfour::prelude::*;
 
-use super::Page;
+use crate::browser::input;
 use crate::geometry::{Pixel, Rect};
-use crate::hands;
-use crate::site::ways::{SEEK, Way, Ways};
+use crate::site::page::Page;
+use crate::site::profile::locator::{SEEK, Way, Ways};
 
 /// So often something is tried again that a message of the browser's own or a change of the page has come between.
 const TRIES: usize = 5;
@@ -236,7 +236,7 @@ impl Page {
     /// # Errors
     /// When the session fails, the point is outside the viewport, or the page has gone where the agent must not play.
     pub async fn hover(&self, at: Pixel) -> Result<()> {
-        self.act(async || hands::hover(&self.driver, at).await).await
+        self.act(async || input::hover(&self.driver, at).await).await
     }
 
     /// Clicks a point of the page.
@@ -244,7 +244,7 @@ impl Page {
     /// # Errors
     /// As [`Page::hover`].
     pub async fn click(&self, at: Pixel) -> Result<()> {
-        self.act(async || hands::click(&self.driver, at).await).await
+        self.act(async || input::click(&self.driver, at).await).await
     }
 
     /// Drags from one point of the page to another.
@@ -252,7 +252,7 @@ impl Page {
     /// # Errors
     /// As [`Page::hover`].
     pub async fn drag(&self, from: Pixel, to: Pixel) -> Result<()> {
-        self.act(async || hands::drag(&self.driver, from, to).await).await
+        self.act(async || input::drag(&self.driver, from, to).await).await
     }
 
     /// Turns the wheel over a point of the page; negative turns zoom in.
@@ -260,7 +260,7 @@ impl Page {
     /// # Errors
     /// As [`Page::hover`].
     pub async fn wheel(&self, at: Pixel, delta_y: i32) -> Result<()> {
-        self.act(async || hands::wheel(&self.driver, at, delta_y).await).await
+        self.act(async || input::wheel(&self.driver, at, delta_y).await).await
     }
 
     /// Presses the first button found that can be pressed. `None` when none is found.

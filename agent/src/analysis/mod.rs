@@ -1,0 +1,6 @@
+//! What recorded rounds tell: replays, comparisons of bundles, statistics and reports.
+
+pub mod compare;
+pub mod replay;
+pub mod report;
+pub mod stats;

@@ -1,0 +1,202 @@
+//! What was believed in a round, computed again from its logits: the cells, the countries, the candidates, and what each
+//! view brought.
+
+use landfall_model::decide::top_countries;
+use landfall_model::{Bundle, LatLng, countries, pin, place};
+
+use crate::analysis::report::source::Told;
+use crate::inference::{Question, believe, decide, stopping};
+use crate::record::Round;
+
+/// So many countries, and so many candidates, are shown.
+const SHOWN: usize = 5;
+/// Countries less likely than this are not, but for the likeliest.
+const UNLIKELY: f64 = 0.005;
+
+/// What was believed in a round.
+#[derive(Default)]
+pub(super) struct Belief {
+    /// The cells that hold nine tenths, likeliest first; the recorded ones where no more is known.
+    pub(super) shades: Vec<Shade>,
+    /// Whether it is computed from the logits; else it is the few cells that the record names.
+    pub(super) is_whole: bool,
+    /// The likeliest countries.
+    pub(super) countries: Vec<(String, f64)>,
+    /// Where else the pin might have gone.
+    pub(super) candidates: Vec<Candidate>,
+    /// Radius in metres around the pin that holds half of the probability, and nine tenths.
+    pub(super) radius_m: Option<[f64; 2]>,
+    /// The answers that the first views gave, one after another.
+    pub(super) steps: Vec<Step>,
+    /// Points that one more view would bring on average.
+    pub(super) another: Option<f64>,
+}
+
+/// A cell on the map.
+pub(super) struct Shade {
+    /// S2 token.
+    pub(super) token: String,
+    /// Its probability.
+    pub(super) p: f64,
+    /// Whether it is one of the fewest cells that hold half of the probability.
+    pub(super) is_in_half: bool,
+}
+
+/// The mean of the places that one of the likeliest cells was learned from: a pin might go there.
+pub(super) struct Candidate {
+    pub(super) at: LatLng,
+    /// In words.
+    pub(super) place: String,
+    /// Probability of its cell.
+    pub(super) p: f64,
+    /// Places that the cell was learned from, where the bundle is here to tell.
+    pub(super) places: Option<u32>,
+    /// Points that a pin there promises.
+    pub(super) promised: Option<f64>,
+    /// Metres from the truth.
+    pub(super) off_m: Option<f64>,
+}
+
+/// What so many of the views would have answered.
+pub(super) struct Step {
+    pub(super) views: usize,
+    pub(super) place: String,
+    pub(super) promised: f64,
+    /// What it would have scored, where the truth is known.
+    pub(super) score: Option<u32>,
+}
+
+impl Belief {
+    /// What was believed in a round: by its logits where `bundle` is the one that made them.
+    pub(super) fn of(told: &Told, bundle: Option<&Bundle>) -> Self {
+        let whole =
+            bundle.zip(told.logits.as_deref()).and_then(|(bundle, logits)| Self::whole(&told.round, logits, bundle));
+        whole.unwrap_or_else(|| Self::recorded(&told.round))
+    }
+
+    fn whole(round: &Round, logits: &[Vec<f32>], bundle: &Bundle) -> Option<Self> {
+        let posterior = believe(bundle, logits, Question::Round(&round.map)).ok()?;
+        let half = posterior.region(0.5).len();
+        let p = posterior.probabilities();
+        let shade = |(i, cell): (usize, usize)| Shade {
+            token: bundle.cells.cells[cell].token.clone(),
+            p: p[cell],
+            is_in_half: i < half,
+        };
+        let candidate = |(cell, p): (usize, f64)| {
+            let cell = &bundle.cells.cells[cell];
+            let promised = round.map.worth(pin::expected_score(&posterior, cell.at, round.map.scale_m));
+            let mut candidate = candidate(round, cell.at, p);
+            // Islands too small for the map of land are at sea by it; the cell knows better.
+            if let Some(country) = cell.country.as_deref().and_then(countries::by_code)
+                && candidate.place == "at sea"
+            {
+                candidate.place = format!("in {}", country.name);
+            }
+            Candidate { places: Some(cell.count), promised: Some(promised), ..candidate }
+        };
+        let steps = steps(round, logits, bundle);
+        let promised = round.expected_score.map(|points| round.map.usual(points));
+        Some(Self {
+            shades: posterior.region(0.9).into_iter().enumerate().map(shade).collect(),
+            is_whole: true,
+            countries: likely(
+                top_countries(&posterior, SHOWN).into_iter().map(|(it, p)| (it.name.to_owned(), p)).collect(),
+            ),
+            candidates: posterior.top(SHOWN).into_iter().map(candidate).collect(),
+            radius_m: round.guess.map(|at| [posterior.radius_m(at, 0.5), posterior.radius_m(at, 0.9)]),
+            another: promised.map(|promised| round.map.worth(stopping::gain_of_another(logits.len(), promised))),
+            steps,
+        })
+    }
+
+    /// What the record itself tells: a few cells.
+    fn recorded(round: &Round) -> Self {
+        let mut held = 0.0;
+        let mut shades = Vec::new();
+        let mut countries: Vec<(String, f64)> = Vec::new();
+        for cell in &round.top {
+            shades.push(Shade { token: cell.cell.clone(), p: cell.p, is_in_half: held < 0.5 });
+            held += cell.p;
+            let name = countries::of(cell.at).map_or("at sea", |country| country.name);
+            match countries.iter_mut().find(|(known, _)| known == name) {
+                Some((_, p)) => *p += cell.p,
+                None => countries.push((name.to_owned(), cell.p)),
+            }
+        }
+        countries.sort_by(|a, b| b.1.total_cmp(&a.1));
+        let countries = likely(countries);
+        let candidates = round.top.iter().take(SHOWN).map(|cell| candidate(round, cell.at, cell.p)).collect();
+        Self { shades, countries, candidates, ..Self::default() }
+    }
+}
+
+/// What is worth showing of the countries, likeliest first.
+fn likely(mut countries: Vec<(String, f64)>) -> Vec<(String, f64)> {
+    let keep = countries.iter().skip(1).take(SHOWN - 1).take_while(|(_, p)| *p >= UNLIKELY).count();
+    countries.truncate(1 + keep);
+    countries
+}
+
+fn candidate(round: &Round, at: LatLng, p: f64) -> Candidate {
+    let off_m = round.truth.map(|truth| truth.distance_m(at));
+    Candidate { at, place: place::describe(at).description, p, places: None, promised: None, off_m }
+}
+
+/// The answers of the first view, the first two, and so on.
+fn steps(round: &Round, logits: &[Vec<f32>], bundle: &Bundle) -> Vec<Step> {
+    let step = |views: usize| {
+        let answer = decide(bundle, &logits[..views], Question::Round(&round.map)).ok()?;
+        Some(Step {
+            views,
+            place: answer.place.description,
+            promised: answer.pin.expected_score,
+            score: round.truth.map(|truth| round.map.points(truth.distance_m(answer.pin.at))),
+        })
+    };
+    if logits.len() < 2 { Vec::new() } else { (1..=logits.len()).filter_map(step).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record;
+    use std::path::Path;
+
+    fn fixture(name: &str) -> Told {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/rounds").join(name);
+        let round = Round::read(&dir.join("round.json")).unwrap();
+        let row = |view: &record::View| {
+            landfall_common::fs::f32_from_le_bytes(&std::fs::read(dir.join(view.logits.as_ref().unwrap())).unwrap())
+        };
+        let logits = Some(round.views.iter().map(row).collect());
+        Told { dir, round, logits }
+    }
+
+    #[test]
+    fn the_last_view_leads_to_the_answer_that_was_given() {
+        let told = fixture("brooklyn-elevated-railway");
+        let bundle = Bundle::find("desktop").unwrap();
+        let belief = Belief::of(&told, Some(&bundle));
+        assert!(belief.is_whole && belief.steps.len() == 4);
+        let last = belief.steps.last().unwrap();
+        assert_eq!((last.score, Some(last.promised)), (told.round.score, told.round.expected_score));
+        assert_eq!(belief.candidates[0].p, told.round.top[0].p);
+        let held: f64 = belief.shades.iter().map(|shade| shade.p).sum();
+        assert!((0.9..0.95).contains(&held), "{held}");
+        let half: f64 = belief.shades.iter().filter(|shade| shade.is_in_half).map(|shade| shade.p).sum();
+        assert!((0.5..0.97).contains(&half), "{half}");
+        assert_eq!(belief.countries[0].0, "United States");
+        assert!(belief.another.unwrap() < 20.0);
+    }
+
+    #[test]
+    fn without_the_bundle_the_recorded_cells_speak() {
+        let told = fixture("brooklyn-elevated-railway");
+        let belief = Belief::of(&told, None);
+        assert!(!belief.is_whole && belief.steps.is_empty() && belief.another.is_none());
+        assert_eq!((belief.shades.len(), belief.candidates.len()), (10, 5));
+        assert_eq!(belief.shades.iter().filter(|shade| shade.is_in_half).count(), 2); // 0.47 and 0.13
+        assert!(belief.countries[0].0 == "United States" && belief.countries[0].1 > 0.8);
+    }
+}

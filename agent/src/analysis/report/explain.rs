@@ -1,0 +1,236 @@
+//! What a round's answer was looked at for: parts of the views are hidden one after another, and what the answer loses by
+//! it is laid over them.
+//!
+//! Occlusion (Zeiler and Fergus 2014, "Visualizing and Understanding Convolutional Networks"): it needs nothing but the
+//! bundle itself, whatever the encoder is made of.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anyhow::{Context, Result};
+use image::{Rgb, RgbImage, Rgba, RgbaImage};
+use landfall_common::exit::usage_error;
+use landfall_model::cells::arc_m;
+use landfall_model::{Bundle, Classifier, LatLng, preprocess};
+
+use crate::analysis::report::picture;
+use crate::analysis::report::source::Told;
+use crate::inference::{Question, believe};
+use crate::record::recorded_file;
+
+/// Parts of a view along its shorter side.
+const GRID: u32 = 7;
+/// A patch reaches so much beyond its part, as a share of it: neighbours overlap, and what lies on an edge is hidden whole.
+const OVERLAP: f64 = 0.5;
+/// The answer's region: cells whose places are on average so near to the pin, in metres.
+const REGION_M: f64 = 300_000.0;
+/// Less than this, in nats, is no more than chance.
+const NOTHING: f64 = 0.02;
+/// The loss, in nats, that is full red at least: small losses stay pale.
+const FULL: f64 = 0.2;
+/// The style sheet's accent, and how opaque it is where the most was lost.
+const COLOUR: ([u8; 3], f64) = ([222, 52, 30], 205.0);
+
+/// What hiding each part of a view takes from the answer.
+pub(super) struct Looked {
+    /// Parts across and down.
+    pub(super) parts: (u32, u32),
+    /// How much the logarithm of the region's probability falls, row by row.
+    pub(super) losses: Vec<f64>,
+}
+
+/// Explains a round's answer: what each of its views was looked at for.
+///
+/// # Errors
+/// When a picture cannot be read, the round has no answer, or a network fails.
+pub(super) fn explain(classifier: &Classifier, told: &Told) -> Result<Vec<Looked>> {
+    let round = &told.round;
+    let pin = round.guess.context(usage_error("the round has no answer to explain; replay it with --record first"))?;
+    let open = |file: &str| Ok(preprocess::open(&recorded_file(&told.dir, file)?)?);
+    let pictures = round.views.iter().map(|view| open(&view.file)).collect::<Result<Vec<_>>>()?;
+    let region = region(&classifier.bundle, pin);
+    let views = pictures.iter().map(|picture| View::new(classifier, picture)).collect::<Result<Vec<_>>>()?;
+    let logits = views.iter().map(|view| classifier.head(&view.embeddings.concat())).collect::<Result<Vec<_>, _>>()?;
+    let held = |logits: &[Vec<f32>]| {
+        let posterior = believe(&classifier.bundle, logits, Question::Round(&round.map))?;
+        let log_p = posterior.log_probabilities();
+        anyhow::Ok(region.iter().map(|cell| log_p[*cell].exp()).sum::<f64>().max(f64::MIN_POSITIVE).ln())
+    };
+    let before = held(&logits)?;
+    let mut explained = Vec::new();
+    for (i, view) in views.iter().enumerate() {
+        let hidden = view.hidden(classifier)?;
+        let loss = |row: &Vec<f32>| {
+            let mut all = logits.clone();
+            all[i].clone_from(row);
+            anyhow::Ok(before - held(&all)?)
+        };
+        let losses = hidden.iter().map(loss).collect::<Result<Vec<_>>>()?;
+        explained.push(Looked { parts: parts(view.picture), losses });
+    }
+    Ok(explained)
+}
+
+/// The cells around a pin, one at least.
+fn region(bundle: &Bundle, pin: LatLng) -> Vec<usize> {
+    let v = pin.to_unit_vector();
+    let near = bundle.cells.vectors().iter().enumerate().filter(|(_, u)| arc_m(**u, v) <= REGION_M).map(|(i, _)| i);
+    let near: Vec<usize> = near.collect();
+    if near.is_empty() { bundle.cells.nearest(pin).into_iter().collect() } else { near }
+}
+
+/// How many parts a picture has across and down: about square ones.
+fn parts(picture: &RgbImage) -> (u32, u32) {
+    let (width, height) = picture.dimensions();
+    let along = |side: u32| {
+        let parts = f64::from(GRID) * f64::from(side) / f64::from(width.min(height).max(1));
+        (parts.round() as u32).clamp(GRID, 3 * GRID)
+    };
+    (along(width), along(height))
+}
+
+/// A picture, and what the encoder gets and gives of it, a square each.
+struct View<'a> {
+    picture: &'a RgbImage,
+    tensors: Vec<Vec<f32>>,
+    embeddings: Vec<Vec<f32>>,
+}
+
+impl<'a> View<'a> {
+    fn new(classifier: &Classifier, picture: &'a RgbImage) -> Result<Self> {
+        let tensors: Vec<Vec<f32>> = classifier.bundle.manifest.preprocess.tensors(picture).collect();
+        let embeddings = tensors.iter().map(|tensor| embed(classifier, 0, tensor)).collect::<Result<_>>()?;
+        Ok(Self { picture, tensors, embeddings })
+    }
+
+    /// The logits with each part hidden, row by row, on all of the encoder's sessions.
+    fn hidden(&self, classifier: &Classifier) -> Result<Vec<Vec<f32>>> {
+        let (across, down) = parts(self.picture);
+        let count = (across * down) as usize;
+        let (next, rows) = (AtomicUsize::new(0), Mutex::new(Vec::with_capacity(count)));
+        std::thread::scope(|scope| {
+            for worker in 0..classifier.encoder().workers() {
+                let (next, rows) = (&next, &rows);
+                scope.spawn(move || {
+                    while let Some(i) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|i| *i < count) {
+                        let row = self.without(classifier, worker, i as u32 % across, i as u32 / across);
+                        rows.lock().unwrap_or_else(|e| e.into_inner()).push((i, row));
+                    }
+                });
+            }
+        });
+        let mut rows = rows.into_inner().unwrap_or_else(|e| e.into_inner());
+        rows.sort_by_key(|(i, _)| *i);
+        rows.into_iter().map(|(_, row)| row).collect()
+    }
+
+    /// The logits with one part hidden. Squares in which nothing of it is seen are not computed again.
+    fn without(&self, classifier: &Classifier, worker: usize, column: u32, row: u32) -> Result<Vec<f32>> {
+        let preprocess = &classifier.bundle.manifest.preprocess;
+        // What the encoder takes for nothing.
+        let grey = Rgb(preprocess.mean.map(|mean| (255.0 * mean).round() as u8));
+        let covered = covered(self.picture, parts(self.picture), (column, row), grey);
+        let mut embeddings = self.embeddings.clone();
+        for (i, tensor) in preprocess.tensors(&covered).enumerate() {
+            if tensor != self.tensors[i] {
+                embeddings[i] = embed(classifier, worker, &tensor)?;
+            }
+        }
+        Ok(classifier.head(&embeddings.concat())?)
+    }
+}
+
+fn embed(classifier: &Classifier, worker: usize, tensor: &[f32]) -> Result<Vec<f32>> {
+    let mut embedding = classifier.encoder().embed_tensor(worker, tensor)?;
+    preprocess::normalise(&mut embedding);
+    Ok(embedding)
+}
+
+/// A picture with a patch over one of its parts.
+fn covered(picture: &RgbImage, (across, down): (u32, u32), (column, row): (u32, u32), grey: Rgb<u8>) -> RgbImage {
+    let span = |i: u32, parts: u32, side: u32| {
+        let part = f64::from(side) / f64::from(parts);
+        let from = (f64::from(i) - OVERLAP) * part;
+        let to = (f64::from(i + 1) + OVERLAP) * part;
+        (from.round().max(0.0) as u32)..(to.round() as u32).min(side)
+    };
+    let mut covered = picture.clone();
+    for y in span(row, down, picture.height()) {
+        for x in span(column, across, picture.width()) {
+            covered.put_pixel(x, y, grey);
+        }
+    }
+    covered
+}
+
+impl Looked {
+    /// The most that hiding one part takes.
+    pub(super) fn most(&self) -> f64 {
+        self.losses.iter().copied().fold(0.0, f64::max)
+    }
+
+    /// A picture to be laid over the view, a pixel a part, opaque where as much as `most` is lost; what hiding a part adds
+    /// is not shown. Nothing where nothing is lost.
+    ///
+    /// # Errors
+    /// When it cannot be encoded.
+    pub(super) fn heat(&self, most: f64) -> Result<Option<String>> {
+        if most < NOTHING || self.most() < NOTHING {
+            return Ok(None);
+        }
+        let (across, down) = self.parts;
+        let ([r, g, b], opaque) = COLOUR;
+        let full = most.max(FULL);
+        let pixel = |x: u32, y: u32| {
+            let loss = self.losses.get((y * across + x) as usize).copied().unwrap_or_default();
+            Rgba([r, g, b, (opaque * (loss / full).clamp(0.0, 1.0)) as u8])
+        };
+        picture::exact(&RgbaImage::from_fn(across, down, pixel)).map(Some)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Round;
+    use std::path::Path;
+
+    #[test]
+    fn parts_are_square_and_patches_overlap() {
+        assert_eq!(parts(&RgbImage::new(800, 800)), (7, 7));
+        assert_eq!(parts(&RgbImage::new(1280, 720)), (12, 7));
+        let covered = covered(&RgbImage::new(70, 70), (7, 7), (0, 3), Rgb([9; 3]));
+        let hidden = covered.pixels().filter(|pixel| pixel.0 == [9; 3]).count();
+        assert_eq!(hidden, 15 * 20); // a part and a half across, two down
+        assert_eq!(covered.get_pixel(14, 25).0, [9; 3]);
+        assert_eq!(covered.get_pixel(15, 25).0, [0; 3]);
+    }
+
+    #[test]
+    fn the_heat_is_where_the_most_is_lost() {
+        let looked = Looked { parts: (2, 1), losses: vec![0.5, -3.0] };
+        let uri = looked.heat(0.5).unwrap().unwrap();
+        let whole = picture::exact(&RgbaImage::from_fn(2, 1, |x, _| Rgba([222, 52, 30, if x == 0 { 205 } else { 0 }])));
+        assert_eq!(uri, whole.unwrap());
+        assert!(Looked { parts: (1, 1), losses: vec![0.001] }.heat(0.5).unwrap().is_none());
+    }
+
+    #[test]
+    fn hiding_what_is_seen_changes_the_answer_and_hiding_nothing_does_not() {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/rounds/rome-colosseum");
+        let round = Round::read(&dir.join("round.json")).unwrap();
+        let classifier = Classifier::load(Bundle::find("pocket").unwrap()).unwrap();
+        let picture = preprocess::open(&dir.join("view_000.jpg")).unwrap();
+        let view = View::new(&classifier, &picture).unwrap();
+        // As the classifier computes it.
+        let logits = classifier.logits(std::slice::from_ref(&picture)).unwrap();
+        assert_eq!(classifier.head(&view.embeddings.concat()).unwrap(), logits[0]);
+        let told = Told { dir, round, logits: None };
+        let looked = explain(&classifier, &told).unwrap();
+        assert_eq!((looked.len(), looked[0].losses.len() as u32), (1, looked[0].parts.0 * looked[0].parts.1));
+        // The corners of a wide picture are in none of the encoder's squares, the middle is.
+        assert!(looked[0].most() > NOTHING, "{:?}", looked[0].losses);
+        let nowhere = Told { dir: told.dir.join("nowhere"), ..told };
+        assert!(explain(&classifier, &nowhere).is_err());
+    }
+}

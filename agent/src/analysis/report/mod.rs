@@ -1,0 +1,172 @@
+//! `report.html`: a game, a run or a replay as one page to look at: what was seen, what was believed, what came of it.
+//!
+//! The page stands alone: pictures are embedded, maps are drawn, there is no script and nothing to fetch. It shows no
+//! addresses and no paths, and reads of a record only what lies in the record's folder.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use indicatif::ProgressBar;
+use landfall_common::exit::usage_error;
+use landfall_common::fs::{sibling_file, write_atomic};
+use landfall_model::{Bundle, Classifier, preprocess};
+use rayon::prelude::*;
+
+use crate::analysis::replay::Replay;
+
+mod belief;
+mod explain;
+mod ladder;
+mod map;
+mod page;
+mod picture;
+mod round;
+mod source;
+mod summary;
+mod words;
+
+use belief::Belief;
+use explain::Looked;
+use page::Shown;
+use source::{Part, Shelf, Told};
+
+/// File name of a game's report, beside `game.json`.
+pub const FILE: &str = "report.html";
+
+/// Rounds to report on.
+pub struct Report {
+    parts: Vec<Part>,
+    shelf: Shelf,
+    /// What each view was looked at for, a list a round.
+    looked: Vec<Vec<Looked>>,
+}
+
+impl Report {
+    /// The rounds below these folders.
+    ///
+    /// # Errors
+    /// When a folder has no round, or one is broken.
+    pub fn read(dirs: &[PathBuf]) -> Result<Self> {
+        Ok(Self::of(source::read(dirs)?, Shelf::default()))
+    }
+
+    /// A game that was played with this bundle, which may lie anywhere.
+    ///
+    /// # Errors
+    /// As [`Report::read`].
+    pub fn of_game(dir: &Path, bundle: &Bundle) -> Result<Self> {
+        Ok(Self::of(source::read(&[dir.to_owned()])?, Shelf::with(bundle.clone())))
+    }
+
+    /// A replay of the rounds below `dir`, with its answers in place of the recorded ones.
+    pub fn of_replay(dir: &Path, replay: &Replay, bundle: &Bundle) -> Self {
+        Self::of(vec![source::of_replay(dir, replay)], Shelf::with(bundle.clone()))
+    }
+
+    fn of(parts: Vec<Part>, mut shelf: Shelf) -> Self {
+        shelf.fetch(parts.iter().flat_map(|part| &part.rounds).map(|told| &told.round));
+        Self { parts, shelf, looked: Vec::new() }
+    }
+
+    /// Number of rounds.
+    pub fn rounds(&self) -> usize {
+        self.parts.iter().map(|part| part.rounds.len()).sum()
+    }
+
+    /// Finds out what each view was looked at for, with the bundles that answered.
+    ///
+    /// # Errors
+    /// When a round names no bundle that is here in its version, or a picture or a network fails.
+    pub fn explain(&mut self) -> Result<()> {
+        let progress = ProgressBar::new(self.rounds() as u64);
+        let mut loaded: Vec<Classifier> = Vec::new();
+        let mut looked = Vec::new();
+        for told in self.parts.iter().flat_map(|part| &part.rounds) {
+            let name = told.dir.display();
+            let bundle = self.shelf.of(&told.round).with_context(|| match &told.round.bundle {
+                Some(id) => usage_error(format!(
+                    "{name}: was answered by {id}, which is not here: replay it with --record first"
+                )),
+                None => usage_error(format!("{name}: names no bundle that answered: replay it with --record first")),
+            })?;
+            let known = loaded.iter().position(|classifier| classifier.bundle.dir == bundle.dir);
+            let classifier = match known {
+                Some(i) => &loaded[i],
+                None => {
+                    loaded.push(Classifier::load(bundle.clone())?);
+                    &loaded[loaded.len() - 1]
+                }
+            };
+            looked.push(explain::explain(classifier, told).with_context(|| format!("{name}"))?);
+            progress.inc(1);
+        }
+        progress.finish_and_clear();
+        self.looked = looked;
+        Ok(())
+    }
+
+    /// The page.
+    ///
+    /// # Errors
+    /// When a picture that is there cannot be read.
+    pub fn html(&self) -> Result<String> {
+        let views: usize = self.parts.iter().flat_map(|part| &part.rounds).map(|told| told.round.views.len()).sum();
+        let allowance = picture::allowance(views + self.rounds());
+        let numbered = self.numbered();
+        let shown: Vec<Result<Shown<'_>>> = numbered
+            .par_iter()
+            .enumerate()
+            .map(|(i, (number, told))| {
+                let looked = self.looked.get(i).map(Vec::as_slice).unwrap_or_default();
+                Ok(Shown { looked, ..show(*number, told, &self.shelf, allowance)? })
+            })
+            .collect();
+        let mut shown = shown.into_iter().collect::<Result<Vec<_>>>()?.into_iter();
+        let parts: Vec<(&Part, Vec<Shown<'_>>)> =
+            self.parts.iter().map(|part| (part, shown.by_ref().take(part.rounds.len()).collect())).collect();
+        Ok(page::page(&parts))
+    }
+
+    /// The rounds with their numbers on the page: those that they have in their one game, else from 1.
+    fn numbered(&self) -> Vec<(usize, &Told)> {
+        let all = self.parts.iter().flat_map(|part| &part.rounds);
+        let own: Vec<usize> = all.clone().filter_map(|told| usize::try_from(told.round.n?).ok()).collect();
+        let all_differ = own.len() == all.clone().count() && own.iter().collect::<HashSet<_>>().len() == own.len();
+        let are_own = self.parts.len() == 1 && all_differ;
+        all.enumerate().map(|(i, told)| (if are_own { own[i] } else { i + 1 }, told)).collect()
+    }
+
+    /// Writes the page; its size in bytes.
+    ///
+    /// # Errors
+    /// As [`Report::html`], and when the file cannot be written.
+    pub fn write(&self, file: &Path) -> Result<usize> {
+        let html = self.html()?;
+        write_atomic(file, html.as_bytes())?;
+        Ok(html.len())
+    }
+}
+
+/// Everything that is shown of one round but what it was looked at for.
+fn show<'a>(number: usize, told: &'a Told, shelf: &Shelf, allowance: usize) -> Result<Shown<'a>> {
+    let (mut views, mut thumbnail) = (Vec::new(), None);
+    for (i, view) in told.round.views.iter().enumerate() {
+        // What is gone is left out; what is there and damaged is said.
+        let file = sibling_file(&told.dir, &view.file).filter(|file| file.is_file());
+        let picture = file.map(|file| preprocess::open(&file)).transpose()?;
+        if i == 0 {
+            thumbnail =
+                picture.as_ref().map(|picture| picture::embed(picture, THUMBNAIL.min(allowance))).transpose()?;
+        }
+        views.push(picture.map(|picture| picture::embed(&picture, allowance)).transpose()?);
+    }
+    let belief = Belief::of(told, shelf.of(&told.round));
+    Ok(Shown { number, told, belief, views, thumbnail, looked: &[] })
+}
+
+/// Most bytes of a small picture.
+const THUMBNAIL: usize = 24_000;
+
+#[cfg(test)]
+mod tests;

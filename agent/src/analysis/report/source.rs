@@ -1,0 +1,219 @@
+//! What a report is made of: the rounds below some folders, in the games that they are of.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use chrono::NaiveDateTime;
+use landfall_model::Bundle;
+
+use crate::analysis::replay::Replay;
+use crate::analysis::report::words;
+use crate::record::{Failed, Game, Map, Round, rounds_below};
+
+/// So many games before this one are compared with it, the latest ones.
+const EARLIER: usize = 60;
+
+/// A game, or rounds that belong to none.
+#[derive(Default)]
+pub(super) struct Part {
+    /// Name of the folder.
+    pub(super) folder: String,
+    /// Name of the site's profile, of a game.
+    pub(super) site: Option<String>,
+    /// When it began.
+    pub(super) when: Option<NaiveDateTime>,
+    /// Its rounds, in their order.
+    pub(super) rounds: Vec<Told>,
+    /// What went wrong, a sentence each.
+    pub(super) failed: Vec<String>,
+    /// The page's points for all of it.
+    pub(super) page_score: Option<u32>,
+    /// Games of the same map before it, beside it in the folder of runs, oldest first.
+    pub(super) earlier: Vec<Earlier>,
+}
+
+/// A game that was played before.
+pub(super) struct Earlier {
+    pub(super) when: NaiveDateTime,
+    pub(super) bundle: String,
+    pub(super) rounds: usize,
+    pub(super) points_a_round: f64,
+}
+
+/// A round as it was recorded.
+pub(super) struct Told {
+    /// Where its pictures are.
+    pub(super) dir: PathBuf,
+    /// Its record.
+    pub(super) round: Round,
+    /// A row a view, where they are known.
+    pub(super) logits: Option<Vec<Vec<f32>>>,
+}
+
+/// The game recorded in a folder, where there is one.
+fn game_of(folder: &Path) -> Option<Game> {
+    serde_json::from_str(&fs::read_to_string(folder.join("game.json")).ok()?).ok()
+}
+
+/// The rounds below some folders, by games.
+///
+/// # Errors
+/// When a folder has no round, or one is broken.
+pub(super) fn read(dirs: &[PathBuf]) -> Result<Vec<Part>> {
+    let mut parts: Vec<(PathBuf, Part)> = Vec::new();
+    for found in rounds_below(dirs)? {
+        let round = Round::read(&found.file())?;
+        let logits = round.logits(&found.folder)?;
+        let of = found.game().unwrap_or(&found.asked).to_owned();
+        let told = Told { dir: found.folder, round, logits };
+        match parts.iter_mut().find(|(known, _)| *known == of) {
+            Some((_, part)) => part.rounds.push(told),
+            None => parts.push((of.clone(), Part { rounds: vec![told], ..part(&of) })),
+        }
+    }
+    let mut parts: Vec<Part> = parts.into_iter().map(|(_, part)| part).collect();
+    for part in &mut parts {
+        part.rounds.sort_by_key(|told| told.round.n); // round_10 comes after round_2; the sort is stable
+    }
+    Ok(parts)
+}
+
+/// The rounds of a replay of `dir`, as they were answered again.
+pub(super) fn of_replay(dir: &Path, replay: &Replay) -> Part {
+    let told = |again: &crate::analysis::replay::Replayed| Told {
+        dir: dir.join(&again.dir),
+        round: again.round.clone(),
+        logits: Some(again.logits.clone()),
+    };
+    let mut rounds: Vec<Told> = replay.rounds.iter().map(told).collect();
+    rounds.sort_by_key(|told| told.round.n);
+    Part { rounds, folder: name_of(dir), ..Part::default() }
+}
+
+/// A part without its rounds.
+fn part(dir: &Path) -> Part {
+    let folder = name_of(dir);
+    let Some(kept) = game_of(dir) else { return Part { folder, ..Part::default() } };
+    let failed = |failure: &Failed| format!("Round {}: {}", failure.n, words::discreet(&failure.why));
+    Part {
+        when: words::when(&folder),
+        failed: kept.failed.iter().map(failed).collect(),
+        earlier: earlier(dir, &kept.map),
+        site: Some(kept.site),
+        page_score: kept.page_score,
+        rounds: Vec::new(),
+        folder,
+    }
+}
+
+/// The last part of a path; of `.` and the like that of the folder it stands for.
+fn name_of(dir: &Path) -> String {
+    let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
+    name(dir).or_else(|| name(&fs::canonicalize(dir).ok()?)).unwrap_or_else(|| "rounds".to_owned())
+}
+
+/// Games on maps as large as this one, beside a game and begun before it.
+fn earlier(dir: &Path, map: &Map) -> Vec<Earlier> {
+    let dir = fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
+    let (Some(runs), Some(own)) = (dir.parent(), dir.file_name()) else { return Vec::new() };
+    let Ok(entries) = fs::read_dir(runs) else { return Vec::new() };
+    let mut names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).filter(|name| &**name < own).collect();
+    names.sort();
+    let game = |name: &std::ffi::OsString| {
+        let when = words::when(&name.to_string_lossy())?;
+        let kept = game_of(&runs.join(name)).filter(|kept| {
+            (kept.map.scale_m, &kept.map.name, kept.map.max_points) == (map.scale_m, &map.name, map.max_points)
+        })?;
+        let scores: Vec<u32> = kept.rounds.iter().filter_map(|round| round.score).collect();
+        let points_a_round = f64::from(scores.iter().sum::<u32>()) / scores.len() as f64;
+        (!scores.is_empty()).then_some(Earlier { when, bundle: kept.bundle, rounds: scores.len(), points_a_round })
+    };
+    let mut games: Vec<Earlier> = names.iter().rev().filter_map(game).take(EARLIER).collect();
+    games.reverse();
+    games
+}
+
+/// Bundles by what records call them, `name@version`; each is looked for once.
+#[derive(Default)]
+pub(super) struct Shelf(HashMap<String, Option<Bundle>>);
+
+impl Shelf {
+    /// A shelf on which this bundle lies already.
+    pub(super) fn with(bundle: Bundle) -> Self {
+        Self(HashMap::from([(bundle.manifest.id(), Some(bundle))]))
+    }
+
+    /// Looks for the bundles that some rounds name.
+    pub(super) fn fetch<'a>(&mut self, rounds: impl Iterator<Item = &'a Round>) {
+        for id in rounds.filter_map(|round| round.bundle.as_deref()) {
+            if !self.0.contains_key(id) {
+                let name = id.split('@').next().unwrap_or_default();
+                // By name alone: a record from elsewhere must not name a folder.
+                let is_name = landfall_model::bundle::names().iter().any(|known| known == name);
+                let found = is_name.then(|| Bundle::find(name).ok()).flatten();
+                self.0.insert(id.to_owned(), found.filter(|bundle| bundle.manifest.id() == id));
+            }
+        }
+    }
+
+    /// The bundle that a round names, where it is here in that version.
+    pub(super) fn of(&self, round: &Round) -> Option<&Bundle> {
+        self.0.get(round.bundle.as_deref()?)?.as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A recorded game of so many rounds, each with these points.
+    fn game(dir: &Path, scale_m: f64, scores: &[u32]) {
+        fs::create_dir_all(dir).unwrap();
+        let map = serde_json::json!({"name": "World", "scale_m": scale_m});
+        let round =
+            |n: usize, score: u32| serde_json::json!({"format": 1, "n": n, "map": map, "views": [], "score": score});
+        let rounds: Vec<_> = scores.iter().enumerate().map(|(i, score)| round(i + 1, *score)).collect();
+        for (i, round) in rounds.iter().enumerate() {
+            let folder = dir.join(format!("round_{}", i + 1));
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join("round.json"), round.to_string()).unwrap();
+        }
+        let why = "cannot write /home/ada/x: full";
+        let game = serde_json::json!({"site": "arena", "map": map, "bundle": "pocket@1", "rounds": rounds, "score": 1,
+            "page_score": 7, "failed": [{"n": 2, "why": why, "sent": false}], "record": "/home/ada"});
+        fs::write(dir.join("game.json"), game.to_string()).unwrap();
+    }
+
+    #[test]
+    fn rounds_are_in_their_games_and_in_order() {
+        let runs = tempfile::tempdir().unwrap();
+        let named = |name: &str| runs.path().join(name);
+        game(&named("2026-11-20T10-00-00_arena_world"), 14_916_862.0, &[1000, 3000]);
+        game(&named("2026-11-21T10-00-00_arena_france"), 800_000.0, &[5000]);
+        game(&named("2026-11-22T10-00-00_arena_world"), 14_916_862.0, &[10; 11]);
+        game(&named("2026-11-23T10-00-00_arena_world"), 14_916_862.0, &[4000]);
+        let parts = read(&[named("2026-11-22T10-00-00_arena_world")]).unwrap();
+        assert_eq!(parts.len(), 1);
+        let part = &parts[0];
+        assert_eq!(
+            part.rounds.iter().filter_map(|told| told.round.n).collect::<Vec<_>>(),
+            (1..=11).collect::<Vec<_>>()
+        );
+        assert_eq!((part.site.as_deref(), part.page_score), (Some("arena"), Some(7)));
+        assert_eq!(part.failed, ["Round 2: cannot write … full"]);
+        // Of the same map, and before.
+        assert_eq!(part.earlier.iter().map(|game| game.points_a_round).collect::<Vec<_>>(), [2000.0]);
+        assert_eq!(read(&[runs.path().to_owned()]).unwrap().len(), 4);
+    }
+
+    #[test]
+    fn a_record_names_no_bundle_by_its_folder() {
+        let text = r#"{"format":1,"map":{"name":"W","scale_m":1000},"views":[],"bundle":"../../elsewhere@1"}"#;
+        let round: Round = serde_json::from_str(text).unwrap();
+        let mut shelf = Shelf::default();
+        shelf.fetch(std::iter::once(&round));
+        assert!(shelf.of(&round).is_none());
+    }
+}

@@ -1,0 +1,245 @@
+//! What stands on top: the points, the world with all rounds, round by round, and beside whom they stand.
+
+use std::collections::BTreeSet;
+
+use landfall_common::statistics::median;
+use landfall_model::countries;
+use landfall_model::score::WORLD_SCALE_M;
+use maud::{Markup, html};
+
+use crate::analysis::report::ladder::ladder;
+use crate::analysis::report::map;
+use crate::analysis::report::map::Trip;
+use crate::analysis::report::page::{Shown, bar, capital, off};
+use crate::analysis::report::round::truth;
+use crate::analysis::report::source::{Earlier, Part};
+use crate::analysis::report::words::{counted, grouped, points};
+use crate::record::Round;
+
+type Parts<'a, 'b> = [(&'a Part, Vec<Shown<'b>>)];
+
+/// A strip of pictures is shown for so few rounds.
+const STRIP: usize = 10;
+
+/// Names of the maps, of the bundles, and so on, each once.
+fn each<'a>(rounds: &'a [&Shown<'_>], of: impl Fn(&'a Round) -> Option<&'a str>) -> String {
+    let names: BTreeSet<&str> = rounds.iter().filter_map(|shown| of(&shown.told.round)).collect();
+    names.into_iter().collect::<Vec<_>>().join(", ")
+}
+
+/// Points of all rounds whose points are known, and how many could be had in these.
+fn total(rounds: &[&Shown<'_>]) -> (u32, f64) {
+    let known = rounds.iter().filter_map(|shown| Some((shown.told.round.score?, shown.told.round.map.max_points)));
+    known.fold((0, 0.0), |(sum, most), (score, max)| (sum + score, most + max))
+}
+
+/// What the page is called.
+pub(super) fn title(parts: &Parts<'_, '_>) -> String {
+    let rounds: Vec<&Shown<'_>> = parts.iter().flat_map(|(_, rounds)| rounds).collect();
+    let (score, most) = total(&rounds);
+    format!(
+        "{} of {} points on {} · Landfall",
+        grouped(score),
+        grouped(most),
+        each(&rounds, |round| Some(&round.map.name))
+    )
+}
+
+/// The head of the page.
+pub(super) fn hero(parts: &Parts<'_, '_>, rounds: &[&Shown<'_>]) -> Markup {
+    let (score, most) = total(rounds);
+    let trip = |shown: &&Shown<'_>| {
+        Some(Trip { n: shown.number, pin: shown.told.round.placed()?, truth: shown.told.round.truth })
+    };
+    let trips: Vec<Trip> = rounds.iter().filter_map(trip).collect();
+    let games = parts.iter().filter(|(part, _)| part.site.is_some()).count();
+    let when = parts.iter().filter_map(|(part, _)| part.when).min();
+    html! {
+        header.hero {
+            p.brand { "Landfall" }
+            h1 { (grouped(score)) span { " of " (grouped(most)) " points" } }
+            p.about {
+                (each(rounds, |round| Some(&round.map.name)))
+                " · " @if games > 1 { (counted(games, "game")) ", " } (counted(rounds.len(), "round"))
+                @let sites: BTreeSet<&str> = parts.iter().filter_map(|(part, _)| part.site.as_deref()).collect();
+                @for site in sites { " · " (site) }
+                @let bundles = each(rounds, |round| round.bundle.as_deref());
+                @if !bundles.is_empty() { " · " (bundles) }
+                @if let Some(when) = when { " · " time datetime=(when.format("%Y-%m-%dT%H:%M").to_string()) { (when.format("%-d %B %Y, %H:%M").to_string()) } }
+            }
+            @if rounds.len() <= STRIP { (strip(rounds)) }
+            (tiles(rounds))
+            @if !trips.is_empty() { (map::overview(&trips, "All rounds on the world: each pin, and the way to it from the truth")) }
+        }
+    }
+}
+
+/// The first view of each round, with its points.
+fn strip(rounds: &[&Shown<'_>]) -> Markup {
+    html! {
+        ol.strip { @for shown in rounds {
+            li { a href=(format!("#round-{}", shown.number)) {
+                @if let Some(picture) = &shown.thumbnail {
+                    img src=(picture.uri) width=(picture.width) height=(picture.height) alt=(format!("Round {}: first view", shown.number));
+                } @else { span.missing { "Round " (shown.number) } }
+                span.chip { strong { (points(shown.told.round.score)) } " " (off(shown.told.round.distance_m)) }
+            } }
+        } }
+    }
+}
+
+fn tiles(rounds: &[&Shown<'_>]) -> Markup {
+    let scores: Vec<f64> = rounds.iter().filter_map(|shown| shown.told.round.score).map(f64::from).collect();
+    let distances: Vec<f64> = rounds.iter().filter_map(|shown| shown.told.round.distance_m).collect();
+    let country = |at| countries::of(at).map(|country| country.iso2);
+    let pairs: Vec<_> =
+        rounds.iter().filter_map(|shown| shown.told.round.placed().zip(shown.told.round.truth)).collect();
+    let right = pairs.iter().filter(|(pin, truth)| country(*pin).is_some() && country(*pin) == country(*truth)).count();
+    let near = distances.iter().filter(|metres| **metres <= 200_000.0).count();
+    let seconds: Vec<f64> = rounds.iter().filter_map(|shown| Some(shown.told.round.seconds?.total)).collect();
+    let tile = |value: String, name: &str| html! { div.tile { dt { (name) } dd { (value) } } };
+    html! {
+        dl.tiles {
+            @if let Some((mean, error)) = mean(&scores) {
+                (tile(grouped(mean), &match error {
+                    Some(error) => format!("points a round, ± {}", grouped(error)),
+                    None => "points a round".to_owned(),
+                }))
+            }
+            @if let Some(middle) = median(distances.clone()) {
+                (tile(off(Some(middle)), "median distance"))
+                (tile(format!("{near} of {}", distances.len()), "within 200 km"))
+            }
+            @if !pairs.is_empty() { (tile(format!("{right} of {}", pairs.len()), "right country")) }
+            @if let Some((mean, _)) = mean(&seconds) { (tile(format!("{mean:.1} s"), "a round")) }
+        }
+    }
+}
+
+/// The mean of some numbers, and its standard error where there are enough for one.
+fn mean(numbers: &[f64]) -> Option<(f64, Option<f64>)> {
+    if numbers.is_empty() {
+        return None;
+    }
+    let n = numbers.len() as f64;
+    let mean = numbers.iter().sum::<f64>() / n;
+    let squares = numbers.iter().map(|number| (number - mean).powi(2)).sum::<f64>();
+    Some((mean, (numbers.len() > 2).then(|| (squares / (n - 1.0) / n).sqrt())))
+}
+
+/// A part's heading, its rounds in a table with the running total, and what failed.
+pub(super) fn part(part: &Part, rounds: &[Shown<'_>], are_many: bool) -> Markup {
+    let all: Vec<&Shown<'_>> = rounds.iter().collect();
+    let (score, most) = total(&all);
+    let name = match (are_many, part.when) {
+        (false, _) => "Round by round".to_owned(),
+        (true, Some(when)) => {
+            format!("{} of {}", each(&all, |round| Some(&round.map.name)), when.format("%-d %B %Y, %H:%M"))
+        }
+        (true, None) => part.folder.clone(),
+    };
+    let mut running = 0;
+    let sums: Vec<u32> = rounds
+        .iter()
+        .map(|shown| {
+            running += shown.told.round.score.unwrap_or_default();
+            running
+        })
+        .collect();
+    html! {
+        h2 { (name) }
+        table.numbers.game {
+            thead { tr {
+                th scope="col" { "#" } th.words scope="col" { "It was" } th.words.second scope="col" { "The pin" } th scope="col" { "Off" }
+                th.wide scope="col" { "Points" } th scope="col" { "Total" }
+            } }
+            tbody { @for (shown, sum) in rounds.iter().zip(&sums) {
+                @let round = &shown.told.round;
+                tr {
+                    th scope="row" { a href=(format!("#round-{}", shown.number)) { (shown.number) } }
+                    td.words { (truth(round).map_or_else(|| "?".to_owned(), |truth| capital(&truth))) }
+                    td.words.second { (round.place.as_deref().map_or_else(|| "?".to_owned(), capital)) }
+                    td { (off(round.distance_m)) }
+                    td.wide { div.figure {
+                        (bar(&[(f64::from(round.score.unwrap_or_default()) / round.map.max_points, "fill")], None))
+                        span { (points(round.score)) }
+                    } }
+                    td { (grouped(*sum)) }
+                }
+            } }
+        }
+        @if let Some(page) = part.page_score {
+            p.line {
+                @if page == score { "The page counts the same, " (grouped(page)) "." }
+                @else { "The page counts " (grouped(page)) ", the rounds here " (grouped(score)) "." }
+            }
+        } @else if are_many { p.line { (grouped(score)) " of " (grouped(most)) " points." } }
+        @if !part.failed.is_empty() {
+            p.line { (counted(part.failed.len(), "attempt")) " failed:" }
+            ul.failed { @for why in &part.failed { li { (why) } } }
+        }
+    }
+}
+
+/// The reference ladder, and earlier games.
+pub(super) fn beside_others(parts: &Parts<'_, '_>, rounds: &[&Shown<'_>]) -> Markup {
+    // On maps of another size the same distance brings other points.
+    let world = rounds.iter().map(|shown| &shown.told.round).filter(|round| {
+        (round.map.scale_m.metres() / WORLD_SCALE_M - 1.0).abs() < 0.02 && round.map.max_points == 5000.0
+    });
+    let scores: Vec<f64> = world.filter_map(|round| round.score).map(f64::from).collect();
+    let earlier = match parts {
+        [(part, rounds)] if !part.earlier.is_empty() => {
+            let scores: Vec<f64> = rounds.iter().filter_map(|shown| shown.told.round.score).map(f64::from).collect();
+            let most = rounds.iter().map(|shown| shown.told.round.map.max_points).fold(0.0, f64::max);
+            mean(&scores).map(|(mean, _)| (&part.earlier, mean, most))
+        }
+        _ => None,
+    };
+    let ladder = mean(&scores).map(|(mean, _)| ladder(mean, scores.len()));
+    html! {
+        @if earlier.is_some() || ladder.is_some() {
+            section.others {
+                h2 { "Beside others" }
+                @if let Some((games, now, most)) = earlier { (series(games, now, most)) }
+                @if let Some(ladder) = ladder { (ladder) }
+            }
+        }
+    }
+}
+
+/// Points a round, of `most`, of the games before, one dot each, and of this one.
+fn series(games: &[Earlier], now: f64, most: f64) -> Markup {
+    let (width, height, left) = (640.0, 150.0, 44.0);
+    let n = games.len() + 1;
+    let x = |i: usize| left + 12.0 + (width - left - 24.0) * (i as f64 + 0.5) / n as f64;
+    let y = |points: f64| 10.0 + (height - 20.0) * (1.0 - (points / most).clamp(0.0, 1.0));
+    let before = games.iter().map(|game| game.points_a_round).sum::<f64>() / games.len() as f64;
+    let said = format!(
+        "{} on this map before: {} points a round on average; this one {}.",
+        counted(games.len(), "game"),
+        grouped(before),
+        grouped(now)
+    );
+    html! {
+        figure.series {
+            svg viewBox=(format!("0 0 {width} {height}")) role="img" aria-label=(said) {
+                @for points in [0.0, most / 2.0, most] {
+                    line.grid x1=(left) y1=(y(points)) x2=(width) y2=(y(points)) {}
+                    text.tick x=(left - 6.0) y=(y(points) + 4.0) text-anchor="end" { (grouped(points)) }
+                }
+                line.mean x1=(left) y1=(format!("{:.1}", y(before))) x2=(width) y2=(format!("{:.1}", y(before))) {}
+                @for (i, game) in games.iter().enumerate() {
+                    circle.then cx=(format!("{:.1}", x(i))) cy=(format!("{:.1}", y(game.points_a_round))) r="4" {
+                        title {
+                            (game.when.format("%-d %B %Y, %H:%M").to_string()) ", " (game.bundle) ": " (grouped(game.points_a_round))
+                            " points a round, " (counted(game.rounds, "round"))
+                        }
+                    }
+                }
+                circle.now cx=(format!("{:.1}", x(n - 1))) cy=(format!("{:.1}", y(now))) r="6.5" {}
+            }
+            figcaption { (said) }
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Recorded rounds, read in parallel and reduced to what the statistics need.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use landfall_model::score::MAX_POINTS;
+use landfall_model::{Bundle, LatLng, bundle, countries};
+use rayon::prelude::*;
+
+use crate::analysis::compare::place_key;
+use crate::analysis::stats::Named;
+use crate::error::describe;
+use crate::inference::{Question, believe};
+use crate::record;
+use crate::record::{Found, Map};
+
+/// One round.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Round {
+    pub(super) folder: String,
+    /// The game that it is of.
+    pub(super) game: Option<PathBuf>,
+    pub(super) bundle: Option<String>,
+    pub(super) views: usize,
+    /// On the scale to 5000, as all points here.
+    pub(super) points: Option<f64>,
+    pub(super) promised: Option<f64>,
+    pub(super) distance_km: Option<f64>,
+    pub(super) truth: Option<LatLng>,
+    /// Code of the truth's country.
+    pub(super) country: Option<&'static str>,
+    pub(super) has_guess: bool,
+    pub(super) guess_country: Option<&'static str>,
+    pub(super) place: Option<String>,
+    /// Probability of all cells that are likelier than the truth's, where the logits say.
+    pub(super) likelier: Option<f64>,
+}
+
+impl Round {
+    /// Rounds with equal keys are at one place, those whose place is not known each at its own.
+    pub(super) fn place_key(&self, number: usize) -> (i64, i64) {
+        self.truth.map_or((i64::MAX, number as i64), place_key)
+    }
+
+    pub(super) fn named(&self, points: f64) -> Named {
+        Named {
+            round: self.folder.clone(),
+            points,
+            distance_km: self.distance_km,
+            place: self.place.clone(),
+            country: self.country,
+        }
+    }
+}
+
+/// Reads the records; and what is wrong with those that cannot be read.
+pub(super) fn read(found: &[Found]) -> (Vec<Round>, Vec<String>) {
+    let bundles = bundles();
+    let read = |found: &Found| reduced(found, &bundles).map_err(|error| describe(&error));
+    let (mut rounds, mut broken) = (Vec::new(), Vec::new());
+    for result in found.par_iter().map(read).collect::<Vec<_>>() {
+        match result {
+            Ok(round) => rounds.push(round),
+            Err(why) => broken.push(why),
+        }
+    }
+    (rounds, broken)
+}
+
+fn reduced(found: &Found, bundles: &HashMap<String, Bundle>) -> anyhow::Result<Round> {
+    let round = record::Round::read(&found.file())?;
+    let usual = |points: f64| round.map.usual(points);
+    let points = round.score.or(round.page_score).map(|points| usual(f64::from(points)));
+    let guess = round.placed();
+    let near = |at: LatLng| countries::of(at).map(|country| country.iso2);
+    let named = round.country.as_deref().and_then(|code| Some(countries::by_code(code)?.iso2));
+    let likelier = match (points, round.truth) {
+        (Some(_), Some(truth)) => likelier(&found.folder, &round, truth, bundles)?,
+        _ => None,
+    };
+    Ok(Round {
+        folder: found.name(),
+        game: found.game().map(Path::to_owned),
+        views: round.views.len(),
+        points,
+        promised: round.expected_score.map(usual).filter(|points| (0.0..=MAX_POINTS).contains(points)),
+        distance_km: round.distance_m.map(|metres| metres / 1000.0),
+        truth: round.truth,
+        country: named.or_else(|| round.truth.and_then(near)),
+        has_guess: guess.is_some(),
+        guess_country: guess.and_then(near),
+        place: round.place,
+        bundle: round.bundle,
+        likelier,
+    })
+}
+
+/// The probability of the cells that are likelier than the one of the truth. `None` where logits are not recorded or the
+/// bundle that made them is not here.
+fn likelier(
+    folder: &Path,
+    round: &record::Round,
+    truth: LatLng,
+    bundles: &HashMap<String, Bundle>,
+) -> anyhow::Result<Option<f64>> {
+    let Some(bundle) = round.bundle.as_deref().and_then(|id| bundles.get(id)) else { return Ok(None) };
+    let Some(rows) = round.logits(folder)? else { return Ok(None) };
+    before_truth(bundle, &rows, &round.map, truth)
+}
+
+/// The probability of the cells that stand before the truth's in the order of [`landfall_model::Posterior::region`]: a
+/// region of more than that holds the truth.
+fn before_truth(bundle: &Bundle, rows: &[Vec<f32>], map: &Map, truth: LatLng) -> anyhow::Result<Option<f64>> {
+    let posterior = believe(bundle, rows, Question::Round(map))?;
+    let log_p = posterior.log_probabilities();
+    let cell = bundle.cells.containing(truth).or_else(|| bundle.cells.nearest(truth));
+    Ok(cell.map(|cell| {
+        let own = log_p[cell];
+        let likelier = |(i, p): &(usize, &f64)| **p > own || (**p == own && *i < cell);
+        log_p.iter().enumerate().filter(likelier).map(|(_, p)| p.exp()).sum()
+    }))
+}
+
+/// The bundles of this computer, by `name@version`.
+fn bundles() -> HashMap<String, Bundle> {
+    let found = bundle::names().into_iter().filter_map(|name| Bundle::find(&name).ok());
+    found.map(|bundle| (bundle.manifest.id(), bundle)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use landfall_model::Posterior;
+
+    #[test]
+    fn a_region_holds_the_truth_when_what_stands_before_it_is_less() {
+        let bundle = Bundle::find("pocket").unwrap();
+        let map: Map = serde_json::from_str(r#"{"name":"World","scale_m":14916862}"#).unwrap();
+        // Likelier the farther on, with some equal.
+        let rows = [(0..bundle.cells.cells.len()).map(|i| (i / 7) as f32 / 30.0).collect::<Vec<f32>>()];
+        let posterior: Posterior<'_> = bundle.fuse(&rows).unwrap();
+        let region = posterior.region(0.5);
+        for (i, cell) in bundle.cells.cells.iter().enumerate().step_by(11) {
+            let before = before_truth(&bundle, &rows, &map, cell.at).unwrap().unwrap();
+            assert_eq!(before < 0.5, region.contains(&i), "{i}: {before}");
+        }
+    }
+}

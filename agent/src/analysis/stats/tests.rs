@@ -1,0 +1,112 @@
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use landfall_common::fs::f32_to_le_bytes;
+use landfall_model::LatLng;
+
+use super::*;
+
+fn round(lat: f64, points: Option<f64>, views: usize, bundle: &str) -> Round {
+    Round {
+        folder: format!("game/{lat}"),
+        game: Some(format!("game of {lat}").into()),
+        bundle: Some(bundle.to_owned()),
+        views,
+        points,
+        promised: points.map(|points| points - 100.0),
+        distance_km: points.map(|points| 5000.0 - points),
+        truth: Some(LatLng::new(lat, 2.0).unwrap()),
+        country: Some("FR"),
+        has_guess: true,
+        guess_country: Some(if points > Some(3000.0) { "FR" } else { "ES" }),
+        place: None,
+        likelier: points.map(|points| 1.0 - points / 5000.0),
+    }
+}
+
+#[test]
+fn rounds_are_counted_by_views_bundle_and_country() {
+    let rounds = [
+        round(40.0, Some(1000.0), 1, "desktop@2026.9.1"),
+        round(40.0, Some(2000.0), 4, "desktop@2026.11.1"),
+        round(41.0, Some(4500.0), 4, "desktop@2026.11.1"),
+        round(42.0, Some(4900.0), 4, "desktop@2026.11.1"),
+        round(43.0, None, 4, "desktop@2026.11.1"),
+    ];
+    let stats = Stats::of(&rounds);
+    assert_eq!((stats.rounds, stats.games, stats.places, stats.without_points), (4, 3, 3, 1));
+    assert_eq!((stats.points.value, stats.median_km), (3100.0, Some(1750.0)));
+    assert!(stats.points.low < Some(3100.0) && stats.points.high > Some(3100.0), "{:?}", stats.points);
+    let by_views: Vec<_> = stats.by_views.iter().map(|part| (part.views, part.rounds, part.points.value)).collect();
+    assert_eq!(by_views, [(1, 1, 1000.0), (4, 3, 3800.0)]);
+    let bundles: Vec<_> = stats.by_bundle.iter().map(|part| (part.bundle.as_deref(), part.rounds)).collect();
+    assert_eq!(bundles, [(Some("desktop@2026.9.1"), 1), (Some("desktop@2026.11.1"), 3)]);
+    assert_eq!(stats.right_country, Some(50.0));
+    assert_eq!(stats.confusions, [Confusion { truth: "FR", guess: Some("ES"), rounds: 2, points: 1500.0 }]);
+    assert_eq!((stats.best[0].points, stats.worst[0].points), (4900.0, 1000.0));
+    let calibration = &stats.calibration;
+    assert_eq!((calibration.expected, calibration.surplus.unwrap().value), (Some(3000.0), 100.0));
+    let regions = calibration.regions.unwrap();
+    assert_eq!((regions.rounds, regions.in_50, regions.in_90), (4, 50.0, 100.0));
+}
+
+#[test]
+fn no_points_are_no_numbers() {
+    let stats = Stats::of(&[round(40.0, None, 1, "desktop@1")]);
+    assert_eq!((stats.rounds, stats.without_points, stats.median_km), (0, 1, None));
+    assert!(stats.by_views.is_empty() && stats.calibration.bins.is_empty() && stats.best.is_empty());
+    // No mean of nothing: JSON has null there.
+    assert!(serde_json::to_value(&stats).unwrap()["points"]["value"].is_null());
+}
+
+/// Ten thousand rounds as `play` records them, two views each. Two thousand are written, the others are links to their
+/// files.
+#[test]
+fn ten_thousand_rounds_take_less_than_two_seconds() {
+    let dir = tempfile::tempdir().unwrap();
+    let bundle = landfall_model::Bundle::find("pocket").unwrap();
+    let logits: Vec<f32> = (0..bundle.cells.cells.len()).map(|i| (i % 97) as f32 / 10.0).collect();
+    let row = dir.path().join("row.f32");
+    std::fs::write(&row, f32_to_le_bytes(&logits)).unwrap();
+    let fixture = include_str!("../../../../fixtures/rounds/aizkorri-meadow/round.json");
+    let mut record: serde_json::Value = serde_json::from_str(fixture).unwrap();
+    record["bundle"] = bundle.manifest.id().into();
+    record["views"] = serde_json::json!([
+        {"file": "view_000.jpg", "heading": 0.0, "logits": "view_000.f32"},
+        {"file": "view_180.jpg", "heading": 180.0, "logits": "view_180.f32"}
+    ]);
+    let runs = dir.path().join("runs");
+    for n in 0..2_000 {
+        let game = runs.join("0").join(format!("game_{}", n / 5));
+        let round = game.join(format!("round_{}", n % 5 + 1));
+        std::fs::create_dir_all(&round).unwrap();
+        if n % 5 == 0 {
+            std::fs::write(game.join("game.json"), "{}").unwrap();
+        }
+        record["score"] = n.into();
+        record["truth"]["lat"] = (f64::from(n) / 1000.0 + 40.0).into();
+        std::fs::write(round.join("round.json"), record.to_string()).unwrap();
+        ["view_000.f32", "view_180.f32"].iter().for_each(|file| std::fs::hard_link(&row, round.join(file)).unwrap());
+    }
+    for n in 0..8_000 {
+        let below = Path::new(&format!("game_{}", n % 2_000 / 5)).join(format!("round_{}", n % 5 + 1));
+        let (of, round) = (runs.join("0").join(&below), runs.join((n / 2_000 + 1).to_string()).join(&below));
+        std::fs::create_dir_all(&round).unwrap();
+        for file in ["round.json", "view_000.f32", "view_180.f32"] {
+            std::fs::hard_link(of.join(file), round.join(file)).unwrap();
+        }
+        if n % 5 == 0 {
+            std::fs::write(round.with_file_name("game.json"), "{}").unwrap();
+        }
+    }
+    let measure = || {
+        let start = Instant::now();
+        let stats = stats(std::slice::from_ref(&runs)).unwrap();
+        assert_eq!((stats.rounds, stats.games, stats.places), (10_000, 2_000, 2_000));
+        assert_eq!(stats.calibration.regions.unwrap().rounds, 10_000);
+        start.elapsed()
+    };
+    // The machine may do other work beside: it counts when it succeeds once.
+    let times: Vec<Duration> = (0..6).map(|_| measure()).take_while(|time| *time >= Duration::from_secs(2)).collect();
+    assert!(times.len() < 6, "{times:?}");
+}

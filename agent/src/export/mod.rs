@@ -1,0 +1,184 @@
+//! Answers for other programs: GeoJSON, CSV and KML of photographs and of recorded rounds, a page with a map, and copies
+//! of photographs that know the guess.
+
+mod csv;
+mod geojson;
+mod kml;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use landfall_common::exit::usage_error;
+use landfall_model::LatLng;
+use serde_json::{Value, json};
+
+use crate::photos::locate::Located;
+use crate::record::{Round, rounds_below};
+
+/// Formats that other programs read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// Points, and of rounds the truth and the way to it
+    Geojson,
+    /// A row an answer
+    Csv,
+    /// For Google Earth and others
+    Kml,
+}
+
+impl Format {
+    /// The format by a file's ending.
+    ///
+    /// # Errors
+    /// When the ending is none of these.
+    pub fn of(file: &Path) -> Result<Self> {
+        let ending = file.extension().map(|ending| ending.to_string_lossy().to_lowercase());
+        match ending.as_deref() {
+            Some("geojson" | "json") => Ok(Self::Geojson),
+            Some("csv") => Ok(Self::Csv),
+            Some("kml") => Ok(Self::Kml),
+            _ => Err(usage_error(format!(
+                "{}: the ending says the format, and is none of .geojson, .json, .csv and .kml; or name it with --format",
+                file.display()
+            ))),
+        }
+    }
+}
+
+/// Answers of one kind, with the same columns.
+#[derive(Clone, Debug)]
+pub struct Table {
+    /// Names of the columns beside name and coordinates.
+    columns: &'static [&'static str],
+    rows: Vec<Row>,
+}
+
+/// One answer.
+#[derive(Clone, Debug)]
+struct Row {
+    name: String,
+    at: LatLng,
+    /// The answer in words.
+    place: Option<String>,
+    truth: Option<LatLng>,
+    /// A value a column, `null` where it is not known.
+    values: Vec<Value>,
+}
+
+const OF_PHOTOS: &[&str] = &["place", "country", "radius_p50_km", "radius_p90_km", "expected_score", "bundle"];
+const OF_ROUNDS: &[&str] = &[
+    "place",
+    "country",
+    "expected_score",
+    "score",
+    "page_score",
+    "max_points",
+    "distance_km",
+    "truth_lat",
+    "truth_lng",
+    "map",
+    "views",
+    "bundle",
+];
+
+impl Table {
+    /// Answers for photographs, each with its name.
+    pub fn of_photos<'a>(photos: impl IntoIterator<Item = (&'a str, &'a Located)>) -> Self {
+        let row = |(name, located): (&str, &Located)| Row {
+            name: name.to_owned(),
+            at: LatLng { lat: located.lat, lng: located.lng },
+            place: Some(located.place.clone()),
+            truth: None,
+            values: vec![
+                json!(located.place),
+                json!(located.country),
+                json!(located.radius_km.p50),
+                json!(located.radius_km.p90),
+                json!(located.expected_score),
+                json!(located.bundle),
+            ],
+        };
+        Self { columns: OF_PHOTOS, rows: photos.into_iter().map(row).collect() }
+    }
+
+    /// The recorded rounds in these folders or below that have an answer, named by their folders.
+    ///
+    /// # Errors
+    /// When there is no round, or one is broken.
+    pub fn of_rounds(dirs: &[PathBuf]) -> Result<Self> {
+        let mut rows = Vec::new();
+        for found in rounds_below(dirs)? {
+            rows.extend(Row::of_round(found.name(), Round::read(&found.file())?));
+        }
+        Ok(Self { columns: OF_ROUNDS, rows })
+    }
+
+    /// The table as a file of this format.
+    ///
+    /// # Errors
+    /// When it cannot be written so.
+    pub fn write(&self, format: Format) -> Result<String> {
+        match format {
+            Format::Geojson => Ok(geojson::write(self)),
+            Format::Csv => csv::write(self),
+            Format::Kml => Ok(kml::write(self)),
+        }
+    }
+}
+
+impl Row {
+    fn of_round(name: String, round: Round) -> Option<Self> {
+        let at = round.placed()?;
+        let country = landfall_model::place::describe(at).country;
+        Some(Self {
+            name,
+            at,
+            truth: round.truth,
+            values: vec![
+                json!(round.place),
+                json!(country),
+                json!(round.expected_score),
+                json!(round.score),
+                json!(round.page_score),
+                json!(round.map.max_points),
+                json!(round.distance_m.map(|metres| metres / 1000.0)),
+                json!(round.truth.map(|truth| truth.lat)),
+                json!(round.truth.map(|truth| truth.lng)),
+                json!(round.map.name),
+                json!(round.views.len()),
+                json!(round.bundle),
+            ],
+            place: round.place,
+        })
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A round's table with a name that no format may take for its own.
+    pub(crate) fn hostile() -> Table {
+        let mut round: Round =
+            serde_json::from_str(include_str!("../../../fixtures/rounds/aizkorri-meadow/round.json")).unwrap();
+        round.place = Some("<b>near</b> \"Lyon\", France".to_owned());
+        (round.map.name, round.score) = ("=HYPERLINK()".to_owned(), Some(2269));
+        (round.truth, round.guess) = (LatLng::new(10.0, -179.0).ok(), LatLng::new(10.0, 179.0).ok());
+        let row = Row::of_round("=1+\u{1}<script>\"&'\n,".to_owned(), round).unwrap();
+        Table { columns: OF_ROUNDS, rows: vec![row] }
+    }
+
+    #[test]
+    fn the_ending_says_the_format() {
+        for (file, format) in [("a.GeoJSON", Format::Geojson), ("b.json", Format::Geojson), ("c.csv", Format::Csv)] {
+            assert_eq!(Format::of(Path::new(file)).unwrap(), format);
+        }
+        let error = Format::of(Path::new("places.html")).unwrap_err().to_string();
+        assert!(error.contains("places.html") && error.contains(".kml"), "{error}");
+    }
+
+    #[test]
+    fn every_row_has_a_value_for_every_column() {
+        assert_eq!(hostile().rows[0].values.len(), OF_ROUNDS.len());
+    }
+}

@@ -1,0 +1,85 @@
+//! `locate`: photographs to places.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use image::RgbImage;
+use landfall_common::text::sanitize_line;
+use landfall_model::decide::{RadiusKm, TopCell};
+use landfall_model::{Classifier, preprocess};
+use serde::Serialize;
+
+use crate::inference;
+use crate::inference::{Question, Spot, believe};
+
+/// An answer as `--json` prints it.
+#[derive(Debug, Serialize)]
+pub struct Located {
+    /// The picture; of several views of one place the first.
+    pub image: PathBuf,
+    /// Degrees north.
+    pub lat: f64,
+    /// Degrees east.
+    pub lng: f64,
+    /// Points that the answer promises on the World map.
+    pub expected_score: f64,
+    /// ISO 3166-1 alpha-2 code; `None` at sea.
+    pub country: Option<&'static str>,
+    /// In words.
+    pub place: String,
+    /// Radius around the answer that holds half of the probability, and nine tenths.
+    pub radius_km: RadiusKm,
+    /// The likeliest cells.
+    pub top: Vec<TopCell>,
+    /// Bundle that answered, `name@version`.
+    pub bundle: String,
+    /// What is believed, for a map.
+    #[serde(skip)]
+    pub heat: Vec<Spot>,
+}
+
+/// Locates one place from its views.
+///
+/// # Errors
+/// When a picture cannot be read; the message names it.
+pub fn locate(classifier: &Classifier, files: &[&Path]) -> Result<Located> {
+    let pictures = files.iter().map(|file| preprocess::open(file)).collect::<Result<Vec<_>, _>>()?;
+    of_pictures(classifier, files.first().map(|file| file.to_path_buf()).unwrap_or_default(), &pictures)
+}
+
+/// Locates one place from pictures of it; `image` is what they are called.
+///
+/// # Errors
+/// When they cannot be computed with.
+pub fn of_pictures(classifier: &Classifier, image: PathBuf, pictures: &[RgbImage]) -> Result<Located> {
+    let logits = classifier.logits(pictures)?;
+    let posterior = believe(&classifier.bundle, &logits, Question::Photo)?;
+    let answer = inference::answer(&posterior, Question::Photo);
+    Ok(Located {
+        image,
+        lat: answer.pin.at.lat,
+        lng: answer.pin.at.lng,
+        expected_score: answer.pin.expected_score,
+        country: answer.place.country,
+        radius_km: answer.radius_km(),
+        place: answer.place.description,
+        top: answer.top,
+        bundle: classifier.bundle.manifest.id(),
+        heat: inference::heat(&posterior),
+    })
+}
+
+impl std::fmt::Display for Located {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{}: {} ({:.4}, {:.4}; half of the probability within {:.0} km, nine tenths within {:.0} km)",
+            sanitize_line(self.image.display()),
+            self.place,
+            self.lat,
+            self.lng,
+            self.radius_km.p50,
+            self.radius_km.p90
+        )
+    }
+}

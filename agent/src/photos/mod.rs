@@ -1,0 +1,6 @@
+//! Photographs: locating them, writing the answer into EXIF, and a page with a map of all answers.
+
+pub mod exif;
+pub mod locate;
+pub mod page;
+mod world;

@@ -1,0 +1,206 @@
+//! Several games at the same time, each in a browser of its own: for measuring, on pages of this computer.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use futures_util::future::join_all;
+use landfall_common::exit::usage_error;
+use landfall_common::text::redact_url;
+use landfall_model::Classifier;
+use serde::{Serialize, Serializer};
+use url::Url;
+
+use crate::browser;
+use crate::error::describe;
+use crate::play::game;
+use crate::play::game::{News, PlayOptions};
+use crate::record::Game;
+use crate::site;
+use crate::site::Profile;
+use crate::site::guard::Consent;
+use crate::site::page::Page;
+
+/// What is played.
+pub struct Games<'a> {
+    /// The site's profile.
+    pub profile: Profile,
+    /// Where a game begins.
+    pub url: Url,
+    /// How many in all.
+    pub count: u32,
+    /// How many at the same time.
+    pub at_once: u32,
+    /// Between two games in one browser.
+    pub pause: Duration,
+    /// Who answers: one for all games.
+    pub classifier: Arc<Classifier>,
+    /// How each is played.
+    pub options: &'a PlayOptions,
+}
+
+/// All games, as `--json` prints them.
+#[derive(Debug, Serialize)]
+pub struct Played {
+    /// Games that came to their end, in the order in which they began.
+    pub games: Vec<Game>,
+    /// Games that did not; what was recorded of them stays.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub failed: Vec<FailedGame>,
+    /// What came of it.
+    pub summary: Summary,
+}
+
+/// A game that did not come to its end.
+#[derive(Debug, Serialize)]
+pub struct FailedGame {
+    /// Which, from 1.
+    pub n: u32,
+    /// Why.
+    #[serde(serialize_with = "in_words")]
+    pub why: anyhow::Error,
+}
+
+/// What came of all games.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Summary {
+    /// Games that came to their end.
+    pub games: usize,
+    /// Rounds in these.
+    pub rounds: usize,
+    /// Points by our own law, in all of these; `None` while a round's truth is not known.
+    pub score: Option<u32>,
+    /// Points as the page said.
+    pub page_score: Option<u32>,
+    /// Points a round by our own law.
+    pub points_a_round: Option<f64>,
+    /// From the first browser's start to the last one's end.
+    pub seconds: f64,
+}
+
+/// The profile for the address's origin alone, if games may be played at the same time there.
+///
+/// # Errors
+/// When the site is not on this computer, or its terms concern other people.
+pub fn confined(profile: Profile, url: &Url) -> Result<Profile> {
+    if profile.needs_consent || !site::is_loopback(url) {
+        let shown = redact_url(url);
+        return Err(usage_error(format!(
+            "{shown}: --parallel is for the arena and for sites of your own on this computer alone"
+        )));
+    }
+    profile.at(&url.join("/")?)
+}
+
+impl Games<'_> {
+    /// Plays them. `told` hears of each round, with the number of its game; `finished` is done after each game.
+    pub async fn play(&self, told: impl Fn(u32, News<'_>), finished: impl AsyncFn(u32, &Game)) -> Played {
+        let (start, next) = (Instant::now(), Cell::new(1));
+        let players = (0..self.at_once.min(self.count)).map(|_| self.player(&next, &told, &finished));
+        let mut results: Vec<(u32, Result<Game>)> = join_all(players).await.into_iter().flatten().collect();
+        results.sort_by_key(|(n, _)| *n);
+        let (mut games, mut failed) = (Vec::new(), Vec::new());
+        for (n, result) in results {
+            match result {
+                Ok(game) => games.push(game),
+                Err(why) => failed.push(FailedGame { n, why }),
+            }
+        }
+        let summary = Summary::of(&games, start.elapsed());
+        Played { games, failed, summary }
+    }
+
+    /// One after another in one browser, as long as there are more to play.
+    async fn player(
+        &self,
+        next: &Cell<u32>,
+        told: &impl Fn(u32, News<'_>),
+        finished: &impl AsyncFn(u32, &Game),
+    ) -> Vec<(u32, Result<Game>)> {
+        let (mut page, mut results) = (None, Vec::new());
+        while next.get() <= self.count {
+            let n = next.replace(next.get() + 1);
+            let result = self.game(n, &mut page, told).await;
+            match &result {
+                Ok(game) => finished(n, game).await,
+                Err(_) => self.close(page.take()).await, // the next game has a browser of its own
+            }
+            results.push((n, result));
+        }
+        self.close(page).await;
+        results
+    }
+
+    async fn game(&self, n: u32, page: &mut Option<Page>, told: &impl Fn(u32, News<'_>)) -> Result<Game> {
+        let page = match page {
+            Some(page) => {
+                tokio::time::sleep(self.pause).await;
+                page.go(&self.url).await?;
+                page
+            }
+            None => page.insert(self.open().await?),
+        };
+        game::play(page, Arc::clone(&self.classifier), self.options, |news| told(n, news)).await
+    }
+
+    async fn open(&self) -> Result<Page> {
+        let (browser, profile) = (&self.options.browser, confined(self.profile.clone(), &self.url)?);
+        let driver = browser::open(browser).await?;
+        match Page::open(driver.clone(), profile, &self.url, Consent::default()).await {
+            Ok(page) => Ok(page),
+            Err(error) => {
+                browser::bury(driver, browser).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn close(&self, page: Option<Page>) {
+        if let Some(page) = page {
+            browser::bury(page.driver, &self.options.browser).await;
+        }
+    }
+}
+
+impl Summary {
+    fn of(games: &[Game], time: Duration) -> Self {
+        let rounds = games.iter().map(|game| game.rounds.len()).sum();
+        let score: Option<u32> = games.iter().map(|game| game.score).sum();
+        Self {
+            games: games.len(),
+            rounds,
+            score,
+            page_score: games.iter().map(|game| game.page_score).sum(),
+            points_a_round: score.filter(|_| rounds > 0).map(|score| f64::from(score) / rounds as f64),
+            seconds: time.as_secs_f64(),
+        }
+    }
+}
+
+fn in_words<S: Serializer>(why: &anyhow::Error, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&describe(why))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::exit_code;
+    use landfall_common::exit::Exit;
+
+    #[test]
+    fn games_at_once_are_played_on_this_computer_alone() {
+        let allowed = |site: &str, url: &str| confined(Profile::find(site).unwrap(), &Url::parse(url).unwrap());
+        for url in ["http://127.0.0.1:8014/", "http://localhost:8014/", "http://[::1]:8014/"] {
+            allowed("arena", url).unwrap();
+        }
+        for (site, url) in [
+            ("geoguessr", "https://www.geoguessr.com/maps/world"),
+            ("geoguessr", "http://127.0.0.1:8014/maps/world"), // as it is, with its need for consent
+            ("arena", "http://192.168.1.7:8014/"),
+            ("arena", "http://localhost.example.org/"),
+        ] {
+            assert_eq!(exit_code(&allowed(site, url).unwrap_err()), Exit::Usage, "{site} {url}");
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! What part of the world a drawn map shows, read off its picture: land and sea differ in colour, so the map lies where
+//! land and sea explain most of how the colours differ.
+
+use std::sync::OnceLock;
+
+use image::RgbImage;
+use landfall_model::{LatLng, countries};
+
+use crate::geometry::{Pixel, Rect};
+use crate::play::pin::projection::Projection;
+use crate::site::StartView;
+
+/// Pixels of the picture that are compared, at first and at last.
+const FEW: usize = 400;
+const MANY: usize = 2500;
+/// Colours that fewer than this part of the pixels go beyond, to either side, are those of neither land nor sea.
+const FEW_COLOURED: f64 = 0.1;
+/// The sides of the grid of land and sea, each a world.
+const GRID: usize = 720;
+/// Worlds are looked for from as high as the box to so many times that.
+const LARGEST: f64 = 16.0;
+/// A rounder view fits nearly as well when it explains so much of what the best does.
+const NEARLY: f64 = 0.97;
+/// So many of the best are looked at closely.
+const BEST: usize = 24;
+
+/// The picture of a map in its box.
+pub struct Sheet {
+    canvas: Rect,
+    samples: Vec<(Pixel, [f64; 3])>,
+}
+
+/// A number of a view.
+type Field = fn(&mut StartView) -> &mut f64;
+
+/// Where a map lies, and how well that fits.
+#[derive(Clone, Copy, Debug)]
+pub struct Fit {
+    /// Where it lies.
+    pub projection: Projection,
+    /// The part of the colours' variance that land and sea explain, 0 to 1.
+    pub share: f64,
+}
+
+impl Sheet {
+    /// The picture, as large as it may be, of what is in the box.
+    pub fn new(picture: &RgbImage, canvas: Rect) -> Self {
+        let step = (canvas.width * canvas.height / MANY as f64).sqrt();
+        let (across, down) = ((canvas.width / step) as u32, (canvas.height / step) as u32);
+        let sample = |i: u32, j: u32| {
+            let (x, y) = ((f64::from(i) + 0.5) / f64::from(across), (f64::from(j) + 0.5) / f64::from(down));
+            let pixel = picture.get_pixel(
+                ((x * f64::from(picture.width())) as u32).min(picture.width() - 1),
+                ((y * f64::from(picture.height())) as u32).min(picture.height() - 1),
+            );
+            (canvas.at(x, y), pixel.0.map(f64::from))
+        };
+        let is_empty = picture.width() == 0 || picture.height() == 0;
+        let samples = (0..if is_empty { 0 } else { down }).flat_map(|j| (0..across).map(move |i| sample(i, j)));
+        let mut samples: Vec<_> = samples.collect();
+        // Lines and names are few and far from both colours: as far as the paler and darker of what there is much of.
+        for channel in 0..3 {
+            let mut values: Vec<f64> = samples.iter().map(|(_, colour)| colour[channel]).collect();
+            values.sort_by(f64::total_cmp);
+            let at = |part: f64| values.get((part * values.len() as f64) as usize).copied().unwrap_or_default();
+            let (low, high) = (at(FEW_COLOURED), at(1.0 - FEW_COLOURED));
+            samples.iter_mut().for_each(|(_, colour)| colour[channel] = colour[channel].clamp(low, high));
+        }
+        Self { canvas, samples }
+    }
+
+    /// How well land and sea explain the colours if the map lies like this.
+    pub fn fit(&self, projection: Projection) -> Fit {
+        let is_land = |at: Pixel| countries::at(projection.place(at)).is_some();
+        Fit { projection, share: share(self.samples.iter(), is_land) }
+    }
+
+    /// The best fit that is uphill from here.
+    pub fn nearest(&self, from: Projection) -> Fit {
+        self.climb(from, &|projection| self.fit(projection).share, 12.0, 0.2)
+    }
+
+    /// The best fit of all, if land and sea explain anything.
+    pub fn search(&self) -> Option<Fit> {
+        let grid = grid();
+        let every = self.samples.len().div_ceil(FEW).max(1) | 1; // odd, so as not to take whole columns
+        let rough = |projection: Projection| {
+            let is_land = |at: Pixel| {
+                let fraction = |x: f64, corner: f64| (x - corner) / projection.world;
+                let (across, down) = (fraction(at.x, projection.corner.x), fraction(at.y, projection.corner.y));
+                let cell = |part: f64| (part * GRID as f64) as usize;
+                (0.0..1.0).contains(&down) && grid[cell(down) * GRID + cell(across.rem_euclid(1.0)).min(GRID - 1)]
+            };
+            share(self.samples.iter().step_by(every), is_land)
+        };
+        let Rect { x, y, width, height } = self.canvas;
+        let (mut fits, mut world) = (Vec::new(), height);
+        while world <= LARGEST * height {
+            let step = height / 20.0;
+            // The world's corner, left of the box's edge by less than a world and never below its top.
+            for i in 0..(world / step).ceil() as usize {
+                for j in 0..=((world - height) / step) as usize {
+                    let corner = Pixel { x: x - i as f64 * step, y: y - j as f64 * step };
+                    let projection = Projection { world, corner };
+                    fits.push(Fit { projection, share: rough(projection) });
+                }
+            }
+            world *= 1.08;
+        }
+        fits.sort_by(|a, b| b.share.total_cmp(&a.share));
+        fits.truncate(BEST);
+        let close = |fit: &Fit| self.climb(fit.projection, &rough, width.min(height) / 40.0, 0.04);
+        let best = fits.iter().map(close).max_by(|a, b| a.share.total_cmp(&b.share))?;
+        Some(self.nearest(best.projection)).filter(|fit| fit.share > 0.0)
+    }
+
+    /// Uphill by moving and zooming in ever smaller steps: pixels, and a part of the size.
+    fn climb(&self, from: Projection, share: &dyn Fn(Projection) -> f64, step_px: f64, step_zoom: f64) -> Fit {
+        let mut best = Fit { projection: from, share: share(from) };
+        let centre = self.canvas.centre();
+        let (mut step, mut zoom) = (step_px, step_zoom);
+        while step > 0.2 {
+            let moves = [(1.0, 0.0), (-1.0, 0.0), (0.0, 1.0), (0.0, -1.0)]
+                .map(|(x, y)| best.projection.moved_by(Pixel { x: x * step, y: y * step }));
+            let zooms = [1.0 + zoom, 1.0 / (1.0 + zoom)].map(|factor| best.projection.zoomed(centre, factor));
+            let tried = moves.into_iter().chain(zooms).map(|projection| Fit { projection, share: share(projection) });
+            match tried.max_by(|a, b| a.share.total_cmp(&b.share)).filter(|fit| fit.share > best.share) {
+                Some(better) => best = better,
+                None => (step, zoom) = (step / 2.0, zoom / 2.0),
+            }
+        }
+        best
+    }
+
+    /// The view as somebody writes it down: pages begin at round numbers, so the roundest within a pixel that fits nearly as
+    /// well. The world is `tile_size` pixels wide at zoom 0.
+    pub fn rounded(&self, fit: &Fit, tile_size: f64) -> StartView {
+        let (centre, world) = (self.canvas.centre(), fit.projection.world);
+        let LatLng { lat, lng } = fit.projection.place(centre);
+        let mut view = StartView { lat, lng, zoom: (world / tile_size).log2(), tile_size, repeats: true };
+        // What a pixel at the picture's edge is in zooms, and two in its middle are in degrees.
+        let (zooms, degrees) =
+            (2.0 / self.canvas.width.max(self.canvas.height) / std::f64::consts::LN_2, 720.0 / world);
+        let fields: [(Field, &[f64], f64); 3] = [
+            (|view| &mut view.zoom, &[1.0, 0.5, 0.25, 0.1, 0.01], zooms),
+            (|view| &mut view.lat, &[10.0, 5.0, 1.0, 0.5, 0.1], degrees),
+            (|view| &mut view.lng, &[10.0, 5.0, 1.0, 0.5, 0.1], degrees),
+        ];
+        for (field, steps, slack) in fields {
+            let exact = *field(&mut view);
+            let round = steps.iter().map(|step| (exact / step).round() * step).find(|round| {
+                let mut rounder = view;
+                *field(&mut rounder) = *round;
+                let at = LatLng { lat: rounder.lat, lng: rounder.lng };
+                let share = self.fit(Projection::with(at, centre, rounder.world_px())).share;
+                (round - exact).abs() < slack && share >= NEARLY * fit.share
+            });
+            *field(&mut view) = round.unwrap_or(exact) + 0.0; // no -0.0
+        }
+        view
+    }
+
+    /// How many pixels two views of the map differ by at most, at the corners of its box.
+    pub fn apart(&self, a: &Projection, b: &Projection) -> f64 {
+        let corners = [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0)].map(|(x, y)| self.canvas.at(x, y));
+        let apart = |at: Pixel| {
+            let zoom = b.world / a.world;
+            let there =
+                Pixel { x: b.corner.x + (at.x - a.corner.x) * zoom, y: b.corner.y + (at.y - a.corner.y) * zoom };
+            let there = b.copy(there, at);
+            (there.x - at.x).hypot(there.y - at.y)
+        };
+        corners.into_iter().map(apart).fold(0.0, f64::max)
+    }
+}
+
+/// The part of the colours' variance that lies between land and sea.
+fn share<'a>(samples: impl Iterator<Item = &'a (Pixel, [f64; 3])>, is_land: impl Fn(Pixel) -> bool) -> f64 {
+    let (mut count, mut sum, mut squares) = ([0.0; 2], [[0.0; 3]; 2], 0.0);
+    for (at, colour) in samples {
+        let side = usize::from(is_land(*at));
+        count[side] += 1.0;
+        for (sum, value) in sum[side].iter_mut().zip(colour) {
+            *sum += value;
+            squares += value * value;
+        }
+    }
+    let all = count[0] + count[1];
+    if count.contains(&0.0) {
+        return 0.0;
+    }
+    let square = |sum: [f64; 3], count: f64| sum.iter().map(|x| x * x).sum::<f64>() / count;
+    let mean = square([0, 1, 2].map(|i| sum[0][i] + sum[1][i]), all);
+    let (total, between) = (squares - mean, square(sum[0], count[0]) + square(sum[1], count[1]) - mean);
+    if total > all { between / total } else { 0.0 } // a picture of one colour, give or take one of 255, says nothing
+}
+
+/// Land and sea of the world in Web Mercator, row by row from the north.
+fn grid() -> &'static [bool] {
+    static LAND: OnceLock<Vec<bool>> = OnceLock::new();
+    LAND.get_or_init(|| {
+        let world = Projection { world: GRID as f64, corner: Pixel { x: 0.0, y: 0.0 } };
+        let cells = (0..GRID).flat_map(|y| (0..GRID).map(move |x| (x, y)));
+        let middle = |(x, y): (usize, usize)| Pixel { x: x as f64 + 0.5, y: y as f64 + 0.5 };
+        cells.map(|cell| countries::at(world.place(middle(cell))).is_some()).collect()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::Rgb;
+
+    const CANVAS: Rect = Rect { x: 31.0, y: 57.5, width: 480.0, height: 320.0 };
+
+    /// A map of brown land in a blue sea, with noise, a graticule, and a button.
+    fn drawn(projection: Projection) -> RgbImage {
+        RgbImage::from_fn(480, 320, |x, y| {
+            let at = Pixel { x: CANVAS.x + f64::from(x) + 0.5, y: CANVAS.y + f64::from(y) + 0.5 };
+            let noise = (x * 7919 + y * 104_729) % 23;
+            let colour = match countries::at(projection.place(at)) {
+                _ if x < 40 && y < 80 => [250, 250, 250],
+                _ if x % 60 == 0 || y % 60 == 0 => [120, 120, 130],
+                Some(_) => [200, 190, 160],
+                None => [160, 200, 225],
+            };
+            Rgb(colour.map(|value| (value - noise) as u8))
+        })
+    }
+
+    #[test]
+    fn a_view_is_found_by_its_land() {
+        for (lat, lng, zoom) in [(20.0, 0.0, 0.3), (20.0, 10.0, 1.0), (-25.0, 134.0, 2.5), (48.0, 8.0, 3.2)] {
+            let middle = LatLng::new(lat, lng).unwrap();
+            let is = Projection::with(middle, CANVAS.centre(), 512.0 * f64::exp2(zoom)).held_in(&CANVAS, true);
+            let sheet = Sheet::new(&drawn(is), CANVAS);
+            let found = sheet.search().unwrap();
+            let apart = sheet.apart(&is, &found.projection);
+            assert!(found.share > 0.3 && apart < 3.0, "{lat} {lng} {zoom}: {found:?}, {apart} px apart");
+            let written = sheet.rounded(&found, 512.0);
+            // Rounding moves it by little.
+            let at = LatLng::new(written.lat, written.lng).unwrap();
+            let rounded = Projection::with(at, CANVAS.centre(), written.world_px());
+            assert!(sheet.apart(&found.projection, &rounded) < 4.0, "{found:?} written as {written}");
+            // From a wrong view that is near, too.
+            let near = sheet.nearest(is.moved_by(Pixel { x: 7.0, y: -5.0 }).zoomed(CANVAS.centre(), 1.03));
+            assert!(sheet.apart(&is, &near.projection) < 3.0, "{near:?}");
+        }
+    }
+
+    #[test]
+    fn a_picture_without_land_says_nothing() {
+        let sheet = Sheet::new(&RgbImage::from_pixel(480, 320, Rgb([9, 9, 9])), CANVAS);
+        assert!(sheet.search().is_none());
+        assert!(Sheet::new(&RgbImage::new(0, 0), CANVAS).search().is_none());
+    }
+}

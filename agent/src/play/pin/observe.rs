@@ -1,0 +1,67 @@
+//! What the page shows of a drawn guess map: its box, and the pin.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use landfall_common::exit::environment_error;
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::browser::input;
+use crate::geometry::{Pixel, Rect};
+use crate::site::page::Page;
+
+/// The map rests once it has not moved for so long, which is longer than a wheel is waited for before a map begins to move,
+/// and has been looked at so often meanwhile, for a busy page answers late.
+const QUIET: (Duration, usize) = (Duration::from_millis(180), 4);
+/// Moves the mouse over the map, which may make it grow, and waits until it rests.
+pub(super) async fn begin(page: &Page) -> Result<Seen> {
+    let canvas = page.rect(&page.profile.map.canvas, "guess map").await?;
+    page.hover(canvas.centre()).await?;
+    rest(page).await
+}
+
+/// What the page shows of its map: its box, and the point of the pin.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+pub(super) struct Seen {
+    pub(super) canvas: Rect,
+    pub(super) pin: Option<Pixel>,
+}
+
+/// The box is as the map's own code measures it: in whole pixels and within its border. In one call, since each waits for
+/// a frame to be drawn. The pin is in the frame that the map is in.
+const SEEN: &str = "const [canvas] = seekShown(arguments[0]); if (!canvas) return null; \
+    const box = rect(canvas), [pin] = seekShown(arguments[1]), p = pin && rect(pin), [across, down] = arguments[2]; \
+    return {canvas: {x: box.x + canvas.clientLeft, y: box.y + canvas.clientTop, \
+                     width: canvas.clientWidth || box.width, height: canvas.clientHeight || box.height}, \
+            pin: p ? {x: p.x + across * p.width, y: p.y + down * p.height} : null}";
+
+/// What shows now; `None` while there is no map.
+pub(super) async fn look(page: &Page) -> Result<Option<Seen>> {
+    let map = &page.profile.map;
+    let more = vec![json!(map.marker.iter().collect::<Vec<_>>()), json!(map.marker_anchor)];
+    let seen: Option<(Seen, Pixel)> = page.ask(&map.canvas, SEEN, more).await?;
+    Ok(seen.map(|(seen, frame)| Seen { canvas: seen.canvas.moved_by(frame), pin: seen.pin.map(|pin| pin + frame) }))
+}
+
+/// What shows once it has stayed the same for a while.
+pub(super) async fn rest(page: &Page) -> Result<Seen> {
+    let (start, mut since, mut looks, mut last) = (Instant::now(), Instant::now(), 0, None);
+    loop {
+        let now = look(page).await?;
+        if now != last {
+            (since, looks, last) = (Instant::now(), 0, now);
+        }
+        looks += 1;
+        if let Some(seen) = now.filter(|_| since.elapsed() >= QUIET.0 && looks >= QUIET.1) {
+            return Ok(seen);
+        }
+        if start.elapsed() > page.patience() {
+            return Err(environment_error(format!(
+                "the guess map does not show, or does not come to rest (waited {} s)",
+                page.profile.patience_s
+            )));
+        }
+        input::pause(30).await;
+    }
+}

@@ -1,0 +1,348 @@
+//! The server's addresses: the page, the live game's API, pictures and map tiles.
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Path, Query, State as Shared};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get, post};
+use axum::{Json, Router};
+use landfall_common::text::eprint_sanitized;
+use lru::LruCache;
+use rand::distr::{Alphanumeric, SampleString};
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{RngExt, SeedableRng};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tower_http::services::ServeDir;
+
+use crate::error::describe;
+use crate::server::arena::game;
+use crate::server::arena::game::{Game, MapName, Pin, Refusal, Rules};
+use crate::server::arena::options::{ArenaOptions, Dialogs, Structure};
+use crate::server::arena::round::Round;
+use crate::server::arena::versus::Versus;
+use crate::server::arena::{game_json, picture, tiles};
+
+/// Pictures kept in memory, so that a reload does not encode them again.
+const KEPT_PICTURES: NonZeroUsize = NonZeroUsize::new(16).unwrap();
+/// Tiles kept in memory: a few kilobytes each.
+const KEPT_TILES: NonZeroUsize = NonZeroUsize::new(2048).unwrap();
+/// Longest time limit of a round in seconds, as on the live page.
+const MAX_TIME_LIMIT: u32 = 600;
+
+/// What all requests share.
+pub(super) struct State {
+    rounds: Vec<Round>,
+    rounds_per_game: usize,
+    page: PathBuf,
+    map: MapName,
+    structure: Structure,
+    first_shows: Dialogs,
+    level_up: bool,
+    slow_tiles: Option<Duration>,
+    versus: Option<Versus>,
+    choice: Mutex<StdRng>,
+    games: Mutex<HashMap<String, Game>>,
+    pictures: Mutex<LruCache<PathBuf, Bytes>>,
+    tiles: Mutex<LruCache<tiles::TileId, Bytes>>,
+}
+
+impl State {
+    /// `rounds` must not be empty.
+    pub(super) fn new(rounds: Vec<Round>, page: PathBuf, options: &ArenaOptions) -> Self {
+        Self {
+            rounds_per_game: options.rounds_per_game.min(rounds.len()),
+            rounds,
+            page,
+            map: if options.structure == Structure::Plain { game::ARENA } else { game::WORLD },
+            structure: options.structure,
+            first_shows: options.first_shows,
+            level_up: options.level_up,
+            slow_tiles: options.slow_tiles,
+            versus: options.versus.clone(),
+            choice: Mutex::new(StdRng::seed_from_u64(options.seed.unwrap_or_else(|| rand::rng().random()))),
+            games: Mutex::default(),
+            pictures: Mutex::new(LruCache::new(KEPT_PICTURES)),
+            tiles: Mutex::new(LruCache::new(KEPT_TILES)),
+        }
+    }
+}
+
+impl State {
+    /// Whether this is the arena's map; by the name `arena` the page asks for it whatever it is called.
+    fn knows(&self, slug: &str) -> Result<(), Failure> {
+        if [self.map.slug, game::ARENA.slug].contains(&slug) {
+            return Ok(());
+        }
+        Err(not_found(format!("there is no map {slug:?} here, only {:?}", self.map.slug)))
+    }
+}
+
+/// What is behind a lock stays whole when a holder panics: nothing is changed in more than one step.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+type App = Shared<Arc<State>>;
+
+/// The whole site.
+pub(super) fn router(state: Arc<State>) -> Router {
+    let files = ServeDir::new(&state.page);
+    Router::new()
+        .route("/", get(page))
+        .route("/maps/{slug}", get(map_page))
+        .route("/maps/vt", get(read_live_tile))
+        .route("/game/{token}", get(page))
+        .route("/results/{token}", get(page))
+        .route("/api/v3/games", post(create_game))
+        .route("/api/v3/games/{token}", get(read_game).post(guess))
+        .route("/api/maps/{slug}", get(read_map))
+        .route("/api/{*rest}", any(no_such_call))
+        .route("/pictures/{token}", get(read_picture))
+        .route("/tiles/{z}/{x}/{y}", get(read_tile))
+        .fallback_service(files)
+        .with_state(state)
+}
+
+/// An answer that is not what was asked for: a status and a sentence, as JSON.
+struct Failure(StatusCode, String);
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        (self.0, Json(json!({ "message": self.1 }))).into_response()
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::BadPin(why) => Self(StatusCode::BAD_REQUEST, why),
+            Refusal::TooLate(why) => Self(StatusCode::CONFLICT, why.into()),
+        }
+    }
+}
+
+impl From<JsonRejection> for Failure {
+    fn from(rejection: JsonRejection) -> Self {
+        Self(StatusCode::BAD_REQUEST, rejection.body_text())
+    }
+}
+
+fn not_found(what: impl Into<String>) -> Failure {
+    Failure(StatusCode::NOT_FOUND, what.into())
+}
+
+fn broken(error: &dyn std::fmt::Display) -> Failure {
+    Failure(StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}"))
+}
+
+/// A game's state changes from one request to the next: no browser may keep it.
+fn fresh(json: Value) -> Response {
+    ([(header::CACHE_CONTROL, "no-store")], Json(json)).into_response()
+}
+
+async fn page(Shared(state): App) -> Result<Response, Failure> {
+    let html = tokio::fs::read(state.page.join("arena.html"))
+        .await
+        .map_err(|error| broken(&format!("the arena's page is gone from {}: {error}", state.page.display())))?;
+    let headers = [(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CACHE_CONTROL, "no-store")];
+    Ok((headers, html).into_response())
+}
+
+async fn map_page(state: App, Path(slug): Path<String>) -> Result<Response, Failure> {
+    state.0.knows(&slug)?;
+    page(state).await
+}
+
+async fn no_such_call() -> Failure {
+    not_found("the arena has no such call")
+}
+
+/// The map object, with what the page needs to know about this arena.
+async fn read_map(Shared(state): App, Path(slug): Path<String>) -> Result<Response, Failure> {
+    state.knows(&slug)?;
+    let mut map = game_json::map_json(state.map);
+    map["arena"] = json!({
+        "places": state.rounds.len(),
+        "roundCount": state.rounds_per_game,
+        "consent": state.first_shows.consent,
+        "interstitial": state.first_shows.interstitial,
+        "levelUp": state.level_up,
+        "structure": state.structure,
+    });
+    if let Some(versus) = &state.versus {
+        let standing = versus.standing().map_err(|error| broken(&error))?;
+        map["arena"]["versus"] = json!({ "name": versus.name(), "series": standing });
+    }
+    Ok(fresh(map))
+}
+
+async fn create_game(Shared(state): App, body: Result<Json<Rules>, JsonRejection>) -> Result<Response, Failure> {
+    let Json(rules) = body?;
+    state.knows(&rules.map)?;
+    if rules.kind != "standard" {
+        return Err(Failure(
+            StatusCode::BAD_REQUEST,
+            format!("the arena has no {:?} games, only \"standard\"", rules.kind),
+        ));
+    }
+    if rules.time_limit > MAX_TIME_LIMIT {
+        return Err(Failure(StatusCode::BAD_REQUEST, format!("a round lasts at most {MAX_TIME_LIMIT} seconds")));
+    }
+    // Tokens never come from the seed: they must not tell which round is behind them.
+    let token = |length| Alphanumeric.sample_string(&mut rand::rng(), length);
+    let rounds = state
+        .rounds
+        .sample(&mut *lock(&state.choice), state.rounds_per_game)
+        .map(|round| (round.clone(), token(32)))
+        .collect();
+    let id = token(16);
+    let mut game = Game::new(id.clone(), state.map, rules, rounds);
+    if let Some(versus) = &state.versus {
+        game.against(versus.name());
+    }
+    begin_to_think(&state, &game);
+    let json = game.json();
+    lock(&state.games).insert(id, game);
+    Ok(fresh(json))
+}
+
+/// Whoever plays against the person looks at the round while the person does.
+fn begin_to_think(state: &State, game: &Game) {
+    if let Some(versus) = &state.versus {
+        let (round, map, thought) = game.current();
+        tokio::spawn(versus.clone().think(round, map, thought));
+    }
+}
+
+/// Does something with the game named `token` and answers with its state.
+fn with_game(
+    state: &State,
+    token: &str,
+    act: impl FnOnce(&mut Game) -> Result<(), Refusal>,
+) -> Result<Response, Failure> {
+    let mut games = lock(&state.games);
+    let game = games.get_mut(token).ok_or_else(|| not_found(format!("there is no game {token:?}")))?;
+    act(game)?;
+    Ok(fresh(game.json()))
+}
+
+#[derive(Deserialize)]
+struct Client {
+    client: Option<String>,
+}
+
+/// The state of a game. Asked for by the page (`?client=web`) after a guess, it goes on to the next round.
+async fn read_game(
+    Shared(state): App,
+    Path(token): Path<String>,
+    Query(query): Query<Client>,
+) -> Result<Response, Failure> {
+    with_game(&state, &token, |game| {
+        if query.client.as_deref() == Some("web") {
+            game.advance();
+            begin_to_think(&state, game);
+        }
+        Ok(())
+    })
+}
+
+async fn guess(
+    Shared(state): App,
+    Path(token): Path<String>,
+    body: Result<Json<Pin>, JsonRejection>,
+) -> Result<Response, Failure> {
+    let Json(pin) = body?;
+    if let Some(versus) = &state.versus {
+        // A lock is not held while the machine thinks.
+        let round = lock(&state.games).get(&token).map(Game::current);
+        if let Some((round, map, thought)) = round {
+            versus.clone().think(round, map, thought).await;
+        }
+    }
+    let mut outcome = None;
+    let answer = with_game(&state, &token, |game| {
+        game.guess(pin)?;
+        outcome = game.outcome();
+        Ok(())
+    })?;
+    if let Some((versus, (rounds, person, machine))) = state.versus.as_ref().zip(outcome) {
+        // The game is over all the same.
+        _ = versus
+            .keep(rounds, person, machine)
+            .inspect_err(|error| eprint_sanitized(format!("the series is not kept: {}", describe(error))));
+    }
+    Ok(answer)
+}
+
+async fn read_picture(Shared(state): App, Path(token): Path<String>) -> Result<Response, Failure> {
+    let round = lock(&state.games).values().find_map(|game| game.picture(&token).cloned());
+    let round = round.ok_or_else(|| not_found("there is no such picture"))?;
+    let kept = lock(&state.pictures).get(&round.picture).cloned();
+    let bytes = match kept {
+        Some(bytes) => bytes,
+        None => {
+            let path = round.picture.clone();
+            let served = tokio::task::spawn_blocking(move || picture::served(&round)).await;
+            // The path may name the place, so it goes to the terminal and not to the page.
+            let bytes = served.map_err(anyhow::Error::from).flatten().map_err(|error| {
+                eprint_sanitized(format!("cannot show {}: {}", path.display(), describe(&error)));
+                broken(&"this round's picture cannot be shown: the arena's terminal says why")
+            })?;
+            let bytes = Bytes::from(bytes);
+            lock(&state.pictures).put(path, bytes.clone());
+            bytes
+        }
+    };
+    let headers = [(header::CONTENT_TYPE, "image/jpeg"), (header::CACHE_CONTROL, "private, max-age=3600")];
+    Ok((headers, bytes).into_response())
+}
+
+async fn read_tile(Shared(state): App, Path((z, x, file)): Path<(u32, i64, String)>) -> Result<Response, Failure> {
+    let y = file.strip_suffix(".png").and_then(|y| y.parse::<i64>().ok());
+    let tile = y.and_then(|y| tiles::TileId::new(z, x, y)).ok_or_else(|| {
+        not_found(format!("there is no tile {z}/{x}/{file}: zoom is 0 to {}, and y is within the map", tiles::MAX_ZOOM))
+    })?;
+    send_tile(&state, tile).await
+}
+
+#[derive(Deserialize)]
+struct LiveTile {
+    pb: String,
+}
+
+/// A tile by an address as the live page's map has: `pb=!1m5!1m4!1i{z}!2i{x}!3i{y}` and more.
+async fn read_live_tile(Shared(state): App, Query(query): Query<LiveTile>) -> Result<Response, Failure> {
+    let number = |key: &str| query.pb.split('!').find_map(|part| part.strip_prefix(key)?.parse::<i64>().ok());
+    let tile = number("1i").zip(number("2i")).zip(number("3i")).and_then(|((z, x), y)| {
+        let z = u32::try_from(z).ok()?;
+        tiles::TileId::new(z, x, y)
+    });
+    send_tile(&state, tile.ok_or_else(|| not_found(format!("there is no tile {:?}", query.pb)))?).await
+}
+
+async fn send_tile(state: &State, tile: tiles::TileId) -> Result<Response, Failure> {
+    if let Some(delay) = state.slow_tiles {
+        tokio::time::sleep(delay).await;
+    }
+    let kept = lock(&state.tiles).get(&tile).cloned();
+    let bytes = match kept {
+        Some(bytes) => bytes,
+        None => {
+            let drawn = tokio::task::spawn_blocking(move || tiles::draw(tile)).await;
+            let bytes = Bytes::from(drawn.map_err(anyhow::Error::from).flatten().map_err(|error| broken(&error))?);
+            lock(&state.tiles).put(tile, bytes.clone());
+            bytes
+        }
+    };
+    let headers = [(header::CONTENT_TYPE, "image/png"), (header::CACHE_CONTROL, "public, max-age=86400")];
+    Ok((headers, bytes).into_response())
+}

@@ -1,0 +1,151 @@
+//! Rounds from a folder of records: fixtures, or games that were played.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use landfall_common::fs::sibling_file;
+use landfall_model::LatLng;
+use serde::Deserialize;
+
+use crate::server::arena::round::{Kind, Loaded, Round};
+
+/// Largest texture every WebGL implementation takes.
+const MAX_FIXTURE_SIDE: u32 = 4096;
+
+/// The part of `round.json` that a game needs; the agent's records have many more fields.
+#[derive(Deserialize)]
+struct RoundFile {
+    name: Option<String>,
+    truth: Option<Truth>,
+    pano: Option<String>,
+    #[serde(default)]
+    views: Vec<View>,
+}
+
+#[derive(Deserialize)]
+struct Truth {
+    lat: f64,
+    lng: f64,
+}
+
+#[derive(Deserialize)]
+struct View {
+    file: String,
+    #[serde(default)]
+    heading: f64,
+}
+
+/// Every round in `rounds/NAME/round.json` under `dir`, in the order of their names.
+///
+/// # Errors
+/// When a record is broken or there is none.
+pub(super) fn load(dir: &Path) -> Result<Loaded> {
+    let rounds_dir = dir.join("rounds");
+    let entries = std::fs::read_dir(&rounds_dir).with_context(|| {
+        format!("cannot read {}: name a folder that holds rounds/NAME/round.json", rounds_dir.display())
+    })?;
+    let mut files = Vec::new();
+    for entry in entries {
+        let file = entry?.path().join("round.json");
+        if file.is_file() {
+            files.push(file);
+        }
+    }
+    files.sort();
+    if files.is_empty() {
+        bail!("{} holds no NAME/round.json: there is nothing to play", rounds_dir.display());
+    }
+    let rounds = files.iter().map(|file| load_fixture(file)).collect::<Result<_>>()?;
+    Ok(Loaded { rounds, notes: Vec::new() })
+}
+
+fn load_fixture(file: &Path) -> Result<Round> {
+    let shown = file.display();
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {shown}"))?;
+    let round: RoundFile = serde_json::from_str(&text).with_context(|| format!("{shown} is no round"))?;
+    let truth = round.truth.with_context(|| format!("{shown} has no \"truth\": the arena cannot score it"))?;
+    let truth = LatLng::new(truth.lat, truth.lng).with_context(|| format!("{shown} has a wrong \"truth\""))?;
+    let first = round.views.first();
+    let (name, kind) = match (&round.pano, first) {
+        (Some(pano), _) => (pano, Kind::Panorama),
+        (None, Some(view)) => (&view.file, Kind::Photo),
+        (None, None) => bail!("{shown} has neither \"pano\" nor \"views\": there is no picture to show"),
+    };
+    let dir = file.parent().unwrap_or(Path::new("."));
+    let picture = sibling_file(dir, name).filter(|picture| picture.is_file());
+    let picture = picture.with_context(|| format!("{shown} names the picture {name}, which is not beside it"))?;
+    Ok(Round {
+        truth,
+        picture,
+        kind,
+        heading: first.map_or(0.0, |view| view.heading.rem_euclid(360.0)),
+        name: round.name,
+        credits: std::fs::read_to_string(dir.join("CREDITS")).ok().map(|text| in_short(&text)),
+        max_side: MAX_FIXTURE_SIDE,
+    })
+}
+
+/// Author and licence from a CREDITS file; the licence's text stays in the file.
+fn in_short(credits: &str) -> String {
+    let named = credits.lines().filter(|line| line.starts_with("Author:") || line.starts_with("Licence:"));
+    named.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>().join(" · ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fixture(json: &str) -> (tempfile::TempDir, Result<Loaded>) {
+        let dir = tempfile::tempdir().unwrap();
+        let round = dir.path().join("rounds/one");
+        std::fs::create_dir_all(&round).unwrap();
+        std::fs::write(round.join("round.json"), json).unwrap();
+        std::fs::write(round.join("pano.jpg"), "").unwrap();
+        std::fs::write(round.join("view_090.jpg"), "").unwrap();
+        let loaded = load(dir.path());
+        (dir, loaded)
+    }
+
+    #[test]
+    fn a_panorama_is_preferred_and_starts_at_the_first_view() {
+        let (_dir, loaded) = fixture(
+            r#"{"name":"Lyon","truth":{"lat":45.75,"lng":4.85},"pano":"pano.jpg","scale_m":1,
+                "views":[{"file":"view_090.jpg","heading":90.0,"logits":"x"}]}"#,
+        );
+        let round = loaded.unwrap().rounds.remove(0);
+        assert_eq!((round.kind, round.heading), (Kind::Panorama, 90.0));
+        assert!(round.picture.ends_with("one/pano.jpg"));
+        assert_eq!(round.name.as_deref(), Some("Lyon"));
+    }
+
+    #[test]
+    fn without_a_panorama_the_first_view_is_the_photograph() {
+        let (_dir, loaded) = fixture(r#"{"truth":{"lat":1,"lng":2},"views":[{"file":"view_090.jpg"}]}"#);
+        let round = loaded.unwrap().rounds.remove(0);
+        assert_eq!((round.kind, round.heading), (Kind::Photo, 0.0));
+        assert!(round.picture.ends_with("one/view_090.jpg"));
+    }
+
+    #[test]
+    fn broken_rounds_are_named() {
+        for (json, why) in [
+            (r#"{"pano":"pano.jpg"}"#, "no \"truth\""),
+            (r#"{"truth":{"lat":91,"lng":0},"pano":"pano.jpg"}"#, "wrong \"truth\""),
+            (r#"{"truth":{"lat":1,"lng":0}}"#, "no picture"),
+            (r#"{"truth":{"lat":1,"lng":0},"pano":"gone.jpg"}"#, "gone.jpg"),
+            ("{", "is no round"),
+        ] {
+            let (_dir, loaded) = fixture(json);
+            let error = loaded.unwrap_err().to_string();
+            assert!(error.contains("one/round.json") && error.contains(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_empty_folder_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(load(dir.path()).unwrap_err().to_string().contains("rounds"));
+        std::fs::create_dir(dir.path().join("rounds")).unwrap();
+        assert!(load(dir.path()).unwrap_err().to_string().contains("nothing to play"));
+    }
+}

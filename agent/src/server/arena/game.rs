@@ -1,0 +1,353 @@
+//! One game: its rounds, its guesses, its score.
+
+use std::time::Instant;
+
+use chrono::{DateTime, Utc};
+use landfall_model::LatLng;
+use landfall_model::score::{Bounds, MAX_POINTS, MapScale};
+use serde::Deserialize;
+
+use crate::record::{Area, Map};
+use crate::server::arena::round::Round;
+use crate::server::arena::versus::Thought;
+
+/// A map as its address and its players call it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MapName {
+    pub slug: &'static str,
+    pub name: &'static str,
+}
+
+/// The arena's only map, and what it is called where the page is built as the live one: points fall as on that.
+pub(super) const ARENA: MapName = MapName { slug: "arena", name: "Landfall Arena" };
+pub(super) const WORLD: MapName = MapName { slug: "world", name: "World" };
+
+/// The corners of the live game's World map, so that points fall with distance as they do there.
+pub(super) const BOUNDS: Bounds = Bounds {
+    min: LatLng { lat: -54.853378, lng: -159.778792 },
+    max: LatLng { lat: 78.655743, lng: 178.4508514404297 },
+};
+
+pub(super) fn scale() -> MapScale {
+    MapScale::of_map(None, Some(BOUNDS))
+}
+
+/// The map as a player knows it.
+pub(super) fn known_map(map: MapName) -> Map {
+    Map { name: map.name.into(), scale_m: scale(), max_points: MAX_POINTS, area: Area::default() }
+}
+
+/// How a game is asked for.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Rules {
+    pub map: String,
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Seconds a round; 0 is no limit.
+    pub time_limit: u32,
+    pub forbid_moving: bool,
+    pub forbid_zooming: bool,
+    pub forbid_rotating: bool,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            map: ARENA.slug.into(),
+            kind: "standard".into(),
+            time_limit: 0,
+            forbid_moving: false,
+            forbid_zooming: false,
+            forbid_rotating: false,
+        }
+    }
+}
+
+/// What a guess says. Without a pin it must have run out of time.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Pin {
+    pub lat: Option<f64>,
+    pub lng: Option<f64>,
+    pub timed_out: bool,
+    pub steps_count: u32,
+}
+
+/// Why a guess is refused.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Refusal {
+    /// The coordinates are no place on earth, or missing.
+    BadPin(String),
+    /// The round has been guessed, or the game is over.
+    TooLate(&'static str),
+}
+
+pub(super) struct Guess {
+    pub pin: Option<LatLng>,
+    pub timed_out: bool,
+    pub steps: u32,
+    pub seconds: u64,
+    pub distance_m: f64,
+    pub points: u32,
+}
+
+/// A round of this game: which place, under which name its picture is served, when it began.
+pub(super) struct Turn {
+    pub round: Round,
+    pub picture_token: String,
+    pub began: Option<(DateTime<Utc>, Instant)>,
+    pub guess: Option<Guess>,
+    /// What the rival says of it, where there is one.
+    pub rival: Thought,
+}
+
+/// A game from its first round to its last.
+pub(super) struct Game {
+    pub token: String,
+    pub map: MapName,
+    pub rules: Rules,
+    pub turns: Vec<Turn>,
+    /// Index of the round that is shown.
+    pub current: usize,
+    /// The name of who plays against the person.
+    pub rival: Option<String>,
+}
+
+impl Game {
+    /// A game over `rounds`, each with the token under which its picture is served; there must be one at least.
+    pub(super) fn new(token: String, map: MapName, rules: Rules, rounds: Vec<(Round, String)>) -> Self {
+        let turns = rounds
+            .into_iter()
+            .map(|(round, picture_token)| Turn {
+                round,
+                picture_token,
+                began: None,
+                guess: None,
+                rival: Thought::default(),
+            })
+            .collect();
+        let mut game = Self { token, map, rules, turns, current: 0, rival: None };
+        game.begin_round();
+        game
+    }
+
+    fn begin_round(&mut self) {
+        self.turns[self.current].began = Some((Utc::now(), Instant::now()));
+    }
+
+    /// Goes on to the next round if this one has been guessed and is not the last.
+    pub(super) fn advance(&mut self) {
+        if self.turns[self.current].guess.is_some() && self.current + 1 < self.turns.len() {
+            self.current += 1;
+            self.begin_round();
+        }
+    }
+
+    /// Has another play along, who knows the rounds by [`Game::current`] alone.
+    pub(super) fn against(&mut self, name: String) {
+        self.rival = Some(name);
+    }
+
+    /// The round that is shown, for whoever plays along, and where to put what it says.
+    pub(super) fn current(&self) -> (Round, Map, Thought) {
+        let turn = &self.turns[self.current];
+        (turn.round.clone(), known_map(self.map), Thought::clone(&turn.rival))
+    }
+
+    /// Points of both, once the game is over; `None` without a rival.
+    pub(super) fn outcome(&self) -> Option<(usize, u32, u32)> {
+        let person =
+            self.turns.iter().map(|turn| turn.guess.as_ref().map(|guess| guess.points)).sum::<Option<u32>>()?;
+        self.rival.as_ref()?;
+        let machine = self.turns.iter().filter_map(Turn::rivals_guess).map(|guess| guess.points).sum();
+        Some((self.turns.len(), person, machine))
+    }
+
+    /// Whether all rounds have been guessed.
+    pub(super) fn finished(&self) -> bool {
+        self.turns.iter().all(|turn| turn.guess.is_some())
+    }
+
+    /// The picture of a round that has been reached.
+    pub(super) fn picture(&self, token: &str) -> Option<&Round> {
+        self.turns[..=self.current].iter().find(|turn| turn.picture_token == token).map(|turn| &turn.round)
+    }
+
+    /// Scores the current round.
+    pub(super) fn guess(&mut self, pin: Pin) -> Result<(), Refusal> {
+        if self.finished() {
+            return Err(Refusal::TooLate("this game is finished"));
+        }
+        let turn = &mut self.turns[self.current];
+        if turn.guess.is_some() {
+            return Err(Refusal::TooLate("this round has been guessed: go on to the next"));
+        }
+        let place = match (pin.lat, pin.lng) {
+            (Some(lat), Some(lng)) => Some(checked(lat, lng)?),
+            (None, None) if pin.timed_out => None,
+            _ => return Err(Refusal::BadPin("a guess needs \"lat\" and \"lng\" in degrees".into())),
+        };
+        let mut seconds = turn.began.map_or(0, |(_, since)| since.elapsed().as_secs());
+        if self.rules.time_limit > 0 {
+            seconds = seconds.min(self.rules.time_limit.into());
+        }
+        let distance_m = place.map_or(0.0, |place| place.distance_m(turn.round.truth));
+        let points = place.map_or(0, |_| scale().points(distance_m));
+        turn.guess =
+            Some(Guess { pin: place, timed_out: pin.timed_out, steps: pin.steps_count, seconds, distance_m, points });
+        Ok(())
+    }
+}
+
+impl Turn {
+    /// What the rival has said of it, as a guess.
+    pub(super) fn rivals_guess(&self) -> Option<Guess> {
+        let (at, _) = self.rival.get()?.as_ref()?;
+        let distance_m = at.distance_m(self.round.truth);
+        let points = scale().points(distance_m);
+        Some(Guess { pin: Some(*at), timed_out: false, steps: 0, seconds: 0, distance_m, points })
+    }
+}
+
+fn checked(lat: f64, lng: f64) -> Result<LatLng, Refusal> {
+    if !(-180.0..=180.0).contains(&lng) {
+        return Err(Refusal::BadPin(format!("longitude {lng} is not within ±180")));
+    }
+    LatLng::new(lat, lng).map_err(|error| Refusal::BadPin(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::arena::round::Kind;
+    use landfall_model::score::WORLD_SCALE_M;
+    use serde_json::{Value, json};
+
+    fn game(truths: &[(f64, f64)]) -> Game {
+        let rounds = truths
+            .iter()
+            .enumerate()
+            .map(|(i, &(lat, lng))| {
+                let round = Round {
+                    truth: LatLng::new(lat, lng).unwrap(),
+                    picture: "secret-name.jpg".into(),
+                    kind: Kind::Panorama,
+                    heading: 0.0,
+                    name: Some("Secret name".into()),
+                    credits: Some("Secret credit".into()),
+                    max_side: 1,
+                };
+                (round, format!("picture{i}"))
+            })
+            .collect();
+        Game::new("token".into(), ARENA, Rules::default(), rounds)
+    }
+
+    fn pin(lat: f64, lng: f64) -> Pin {
+        Pin { lat: Some(lat), lng: Some(lng), ..Pin::default() }
+    }
+
+    #[test]
+    fn the_map_has_the_scale_of_the_world() {
+        assert_eq!(scale().metres(), WORLD_SCALE_M);
+    }
+
+    #[test]
+    fn a_game_from_its_first_round_to_its_last() {
+        // A round of the live game with the score its server gave.
+        let mut game = game(&[(61.34134292602539, 17.009126663208008), (0.0, 0.0)]);
+        game.guess(pin(62.3582942558564, 24.218661490840926)).unwrap();
+        let json = game.json();
+        assert_eq!(json["round"], 1);
+        assert_eq!(json["player"]["guesses"][0]["roundScoreInPoints"], 3838);
+        assert_eq!(json["player"]["totalScore"]["amount"], "3838");
+        assert_eq!(json["player"]["guesses"][0]["distance"]["meters"], json!({ "amount": "394.5", "unit": "km" }));
+        assert!(matches!(game.guess(pin(1.0, 1.0)), Err(Refusal::TooLate(_))));
+        game.advance();
+        game.advance();
+        assert_eq!(game.json()["round"], 2);
+        game.guess(pin(0.0, 0.0)).unwrap();
+        let json = game.json();
+        assert_eq!((&json["state"], &json["player"]["totalScore"]["amount"]), (&json!("finished"), &json!("8838")));
+        assert_eq!(game.guess(pin(0.0, 0.0)), Err(Refusal::TooLate("this game is finished")));
+    }
+
+    #[test]
+    fn the_place_comes_only_with_the_guess() {
+        let mut game = game(&[(61.341, 17.009), (-12.345, 98.765)]);
+        let secrets = ["61.341", "17.009", "-12.345", "98.765", "ecret", "\"lat\":1", "panoId"];
+        let before = game.json()["rounds"].to_string();
+        assert!(secrets.iter().all(|secret| !before.contains(secret)), "{before}");
+        game.guess(pin(1.0, 2.0)).unwrap();
+        game.advance();
+        let json = game.json();
+        assert_eq!(json["rounds"][0]["lat"], 61.341);
+        assert_eq!(json["rounds"][0]["name"], "Secret name");
+        let current = json["rounds"][1].to_string();
+        assert!(secrets.iter().all(|secret| !current.contains(secret)), "{current}");
+        assert!(json["rounds"].as_array().unwrap().len() == 2);
+    }
+
+    #[test]
+    fn the_rivals_guess_comes_only_with_the_persons() {
+        let mut game = game(&[(10.0, 10.0), (20.0, 20.0)]);
+        game.against("pocket@1".into());
+        let (round, map, thought) = game.current();
+        assert_eq!((round.truth.lat, map.scale_m), (10.0, scale()));
+        thought.set(Some((LatLng::new(10.0, 10.0).unwrap(), "near Kano".into()))).unwrap();
+        assert_eq!((&game.json()["rival"]["guesses"], game.outcome()), (&json!([]), None));
+        game.guess(pin(10.0, 12.0)).unwrap();
+        let json = game.json();
+        assert_eq!(json["rival"]["guesses"][0]["roundScoreInPoints"], 5000);
+        assert_eq!((&json["rival"]["places"][0], &json["rival"]["name"]), (&json!("near Kano"), &json!("pocket@1")));
+        game.advance();
+        game.current().2.set(None).unwrap(); // a picture that it cannot see
+        game.guess(pin(20.0, 20.0)).unwrap();
+        let json = game.json();
+        assert_eq!(
+            (&json["rival"]["guesses"][1], &json["rival"]["totalScore"]["amount"]),
+            (&Value::Null, &json!("5000"))
+        );
+        let person = json["player"]["totalScore"]["amount"].as_str().unwrap().parse().unwrap();
+        assert_eq!(game.outcome(), Some((2, person, 5000)));
+    }
+
+    #[test]
+    fn pictures_of_later_rounds_stay_closed() {
+        let mut game = game(&[(1.0, 1.0), (2.0, 2.0)]);
+        assert!(game.picture("picture0").is_some() && game.picture("picture1").is_none());
+        game.advance();
+        assert!(game.picture("picture1").is_none());
+        game.guess(pin(0.0, 0.0)).unwrap();
+        game.advance();
+        assert!(game.picture("picture1").is_some());
+    }
+
+    #[test]
+    fn pins_must_be_places() {
+        let mut game = game(&[(1.0, 1.0)]);
+        for wrong in [
+            pin(90.5, 0.0),
+            pin(0.0, 180.5),
+            pin(f64::NAN, 0.0),
+            Pin::default(),
+            Pin { lat: Some(1.0), ..Pin::default() },
+        ] {
+            assert!(matches!(game.guess(wrong), Err(Refusal::BadPin(_))), "{wrong:?}");
+        }
+        assert!(game.guess(pin(-90.0, 180.0)).is_ok());
+    }
+
+    #[test]
+    fn running_out_of_time() {
+        let mut late = game(&[(1.0, 1.0), (1.0, 1.0)]);
+        late.guess(Pin { timed_out: true, ..Pin::default() }).unwrap();
+        late.advance();
+        late.guess(Pin { timed_out: true, ..pin(1.0, 1.0) }).unwrap();
+        let guesses = late.json()["player"]["guesses"].clone();
+        assert_eq!((&guesses[0]["timedOut"], &guesses[0]["roundScoreInPoints"]), (&json!(true), &json!(0)));
+        assert_eq!((&guesses[1]["timedOut"], &guesses[1]["timedOutWithGuess"]), (&json!(false), &json!(true)));
+        assert_eq!(guesses[1]["roundScoreInPoints"], 5000);
+    }
+}

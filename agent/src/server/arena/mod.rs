@@ -1,0 +1,114 @@
+//! The arena: a practice game on this computer, with the live game's page structure, JSON and score law.
+//!
+//! It shows pictures from `fixtures/` or the player's own geotagged photos, draws its map tiles itself and needs no
+//! network. The agent reaches it only through a browser, like any other site; people can play it too.
+//!
+//! One difference from the live game is deliberate: the place of a round that has not been guessed yet is in no
+//! answer of the server, so that a test can prove that whoever plays has only seen the picture.
+
+mod api;
+mod fixtures;
+mod game;
+mod game_json;
+mod options;
+mod photos;
+mod picture;
+mod round;
+mod rounds;
+mod tiles;
+mod versus;
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use landfall_common::exit::environment_error;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::server::assets;
+pub use options::{ArenaOptions, Dialogs, RoundSource, Structure};
+pub use versus::Versus;
+
+/// A running arena. It ends when it is stopped or dropped.
+#[derive(Debug)]
+pub struct Arena {
+    url: String,
+    notes: Vec<String>,
+    server: JoinHandle<()>,
+    // Dropping the sender ends the server just as sending does.
+    stop: oneshot::Sender<()>,
+}
+
+impl Arena {
+    /// Loads the rounds and serves them on 127.0.0.1.
+    ///
+    /// # Errors
+    /// When a round is broken, when there is none, when the page is not built or when the port is taken.
+    pub async fn start(options: ArenaOptions) -> Result<Self> {
+        if options.rounds_per_game == 0 {
+            bail!("a game needs at least one round: set the number of rounds to 1 or more");
+        }
+        if let Some(versus) = &options.versus {
+            versus.standing()?; // what cannot be read is better known now
+        }
+        let page = assets::find("arena.html", options.page.as_deref())?;
+        let source = options.rounds.clone();
+        let loaded = tokio::task::spawn_blocking(move || rounds::load(&source)).await??;
+        let mut notes = loaded.notes;
+        if loaded.rounds.len() < options.rounds_per_game {
+            notes.push(format!(
+                "a game has {} instead of {} rounds: there are no more pictures",
+                loaded.rounds.len(),
+                options.rounds_per_game
+            ));
+        }
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port)).await.with_context(|| {
+            environment_error(format!(
+                "cannot serve the arena on port {}: choose another port, or 0 for any",
+                options.port
+            ))
+        })?;
+        let url = format!("http://{}/", listener.local_addr()?);
+        let router = api::router(Arc::new(api::State::new(loaded.rounds, page, &options)));
+        let (stop, stopped) = oneshot::channel::<()>();
+        let server = tokio::spawn(async move {
+            let until = async move { drop(stopped.await) };
+            if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(until).await {
+                eprintln!("the arena stopped: {error}");
+            }
+        });
+        Ok(Self { url, notes, server, stop })
+    }
+
+    /// The address of the start page, `http://127.0.0.1:PORT/`.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// What the player should know about the rounds: photos left out, games shorter than asked for.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Ends the server; answers under way get two seconds to finish.
+    pub async fn stop(mut self) {
+        drop(self.stop);
+        if tokio::time::timeout(Duration::from_secs(2), &mut self.server).await.is_err() {
+            self.server.abort();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_game_without_rounds_is_refused() {
+        let options = ArenaOptions { rounds_per_game: 0, ..ArenaOptions::new(RoundSource::Fixtures("x".into())) };
+        assert!(Arena::start(options).await.unwrap_err().to_string().contains("at least one round"));
+    }
+}

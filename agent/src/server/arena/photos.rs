@@ -1,0 +1,143 @@
+//! Rounds from a folder of photographs: the place is read from their EXIF GPS tags.
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use landfall_model::photos;
+
+use crate::server::arena::picture;
+use crate::server::arena::round::{Kind, Loaded, Round};
+
+/// Longest side in pixels at which the player's own photos are served.
+const MAX_PHOTO_SIDE: u32 = 2048;
+
+/// Every photograph under `dir` that says where it was taken, in the order of their paths.
+///
+/// # Errors
+/// When the folder cannot be read or no photograph in it says where it was taken.
+pub(super) fn load(dir: &Path) -> Result<Loaded> {
+    let files = photos::pictures_in(dir)?;
+    let (mut loaded, mut without_place) = (Loaded::default(), 0);
+    for file in &files {
+        match photos::place_of(file) {
+            Ok(Some(truth)) => loaded.rounds.push(Round {
+                truth,
+                kind: if picture::is_panorama(file) { Kind::Panorama } else { Kind::Photo },
+                picture: file.clone(),
+                heading: 0.0,
+                name: file.file_name().map(|name| name.to_string_lossy().into_owned()),
+                credits: None,
+                max_side: MAX_PHOTO_SIDE,
+            }),
+            Ok(None) => without_place += 1,
+            Err(error) => loaded.notes.push(format!("left out {error}")),
+        }
+    }
+    if without_place > 0 {
+        loaded.notes.push(format!("left out {without_place} of {} photos: they carry no GPS place", files.len()));
+    }
+    if loaded.rounds.is_empty() {
+        let why = if loaded.notes.is_empty() { "it holds no jpg, png or webp".into() } else { loaded.notes.join("; ") };
+        bail!("no photo in {} says where it was taken: {why}", dir.display());
+    }
+    Ok(loaded)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use exif::experimental::Writer;
+    use exif::{Field, In, Rational, Tag, Value};
+
+    /// EXIF data with a place; `letters` are left out when `None`.
+    pub(crate) fn gps(lat: f64, lng: f64, letters: Option<(&str, &str)>) -> Vec<u8> {
+        let sexagesimal = |value: f64| {
+            let value = value.abs();
+            let (degrees, minutes) = (value.trunc(), (value.fract() * 60.0).trunc());
+            let seconds = (value - degrees - minutes / 60.0) * 3600.0;
+            Value::Rational(
+                [(degrees, 1.0), (minutes, 1.0), (seconds * 1e4, 1e4)]
+                    .map(|(num, denom)| Rational { num: num as u32, denom: denom as u32 })
+                    .to_vec(),
+            )
+        };
+        let letter = |letter: &str| Value::Ascii(vec![letter.as_bytes().to_vec()]);
+        let mut fields = vec![(Tag::GPSLatitude, sexagesimal(lat)), (Tag::GPSLongitude, sexagesimal(lng))];
+        if let Some((ns, ew)) = letters {
+            fields.extend([(Tag::GPSLatitudeRef, letter(ns)), (Tag::GPSLongitudeRef, letter(ew))]);
+        }
+        encode(fields)
+    }
+
+    pub(crate) fn encode(fields: Vec<(Tag, Value)>) -> Vec<u8> {
+        let fields: Vec<Field> =
+            fields.into_iter().map(|(tag, value)| Field { tag, ifd_num: In::PRIMARY, value }).collect();
+        let mut writer = Writer::new();
+        for field in &fields {
+            writer.push_field(field);
+        }
+        let mut data = std::io::Cursor::new(Vec::new());
+        writer.write(&mut data, false).unwrap();
+        data.into_inner()
+    }
+
+    /// A JPEG of two colours, left red and right blue, with `exif` in it.
+    pub(crate) fn jpeg(width: u32, height: u32, exif: Option<&[u8]>) -> Vec<u8> {
+        let picture = image::RgbImage::from_fn(width, height, |x, _| {
+            image::Rgb(if x < width / 2 { [200, 0, 0] } else { [0, 0, 200] })
+        });
+        let mut plain = std::io::Cursor::new(Vec::new());
+        picture.write_to(&mut plain, image::ImageFormat::Jpeg).unwrap();
+        let plain = plain.into_inner();
+        let Some(exif) = exif else { return plain };
+        let mut tagged = plain[..2].to_vec();
+        tagged.extend([0xff, 0xe1]);
+        tagged.extend(u16::try_from(exif.len() + 8).unwrap().to_be_bytes());
+        tagged.extend(b"Exif\0\0");
+        tagged.extend(exif);
+        tagged.extend(&plain[2..]);
+        tagged
+    }
+
+    #[test]
+    fn places_come_with_their_sign() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("a.jpg");
+        for (lat, lng, letters) in
+            [(45.7578, 4.832, ("N", "E")), (-33.8568, 151.2153, ("S", "E")), (-54.8, -68.3, ("S", "W"))]
+        {
+            std::fs::write(&file, jpeg(8, 8, Some(&gps(lat, lng, Some(letters))))).unwrap();
+            let place = photos::place_of(&file).unwrap().unwrap();
+            assert!((place.lat - lat).abs() < 1e-6 && (place.lng - lng).abs() < 1e-6, "{place}");
+        }
+    }
+
+    #[test]
+    fn a_place_without_letters_is_an_error_and_no_place_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("a.jpg"), jpeg(8, 8, Some(&gps(1.0, 2.0, None)))).unwrap();
+        std::fs::write(dir.path().join("b.JPG"), jpeg(8, 8, None)).unwrap();
+        std::fs::write(dir.path().join("c.jpg"), "not a picture").unwrap();
+        std::fs::write(dir.path().join("notes.txt"), "").unwrap();
+        let error = load(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("a.jpg: its GPSLatitudeRef is missing"), "{error}");
+        assert!(error.contains("c.jpg: its EXIF data is broken"), "{error}");
+        assert!(error.contains("left out 1 of 3 photos"), "{error}");
+
+        std::fs::create_dir(dir.path().join("more")).unwrap();
+        let good = jpeg(8, 8, Some(&gps(1.0, -2.0, Some(("N", "W")))));
+        std::fs::write(dir.path().join("more/d.jpeg"), good).unwrap();
+        let loaded = load(dir.path()).unwrap();
+        assert_eq!((loaded.rounds.len(), loaded.notes.len()), (1, 3));
+        assert_eq!(loaded.rounds[0].kind, Kind::Photo);
+    }
+
+    #[test]
+    fn a_division_by_zero_is_an_error() {
+        let zero = || Value::Rational(vec![Rational { num: 0, denom: 0 }; 3]);
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("a.jpg");
+        std::fs::write(&file, jpeg(8, 8, Some(&encode(vec![(Tag::GPSLatitude, zero())])))).unwrap();
+        assert!(photos::place_of(&file).unwrap_err().to_string().contains("divides by zero"));
+    }
+}

@@ -1,0 +1,200 @@
+//! A person against the machine: it is shown what the person is shown, answers while the person still looks, and the
+//! series of their games is kept.
+
+use std::f64::consts::{FRAC_PI_2, PI, TAU};
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use image::RgbImage;
+use image::imageops::interpolate_bilinear;
+use landfall_common::exit::{environment_error, usage_error};
+use landfall_common::text::eprint_sanitized;
+use landfall_model::{Classifier, LatLng, preprocess};
+use serde::{Deserialize, Serialize};
+use tokio::sync::OnceCell;
+
+use crate::error::describe;
+use crate::inference::{Question, decide};
+use crate::record::Map;
+use crate::server::arena::picture;
+use crate::server::arena::round::{Kind, Round};
+
+/// Who the person plays against, and where it is kept how that goes.
+#[derive(Clone)]
+pub struct Versus {
+    /// What the machine knows the world with.
+    pub classifier: Arc<Classifier>,
+    /// File of the series: a JSON line a game.
+    pub series: PathBuf,
+}
+
+impl std::fmt::Debug for Versus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Versus({}, {})", self.name(), self.series.display())
+    }
+}
+
+/// Where the machine says that a round is, and in words; `None` when it could not see the picture.
+pub(super) type Said = Option<(LatLng, String)>;
+/// What it says of a round, once it has thought about it.
+pub(super) type Thought = Arc<OnceCell<Said>>;
+
+/// A panorama is looked at in this many directions, all around from where the person begins.
+const VIEWS: u32 = 4;
+/// Horizontal field of view in degrees, as the page's.
+const HFOV: f64 = 100.0;
+/// Width and height of a view in pixels.
+const SIDES: (u32, u32) = (768, 576);
+
+/// A game that was played to its end: points of both.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Played {
+    time: String,
+    bundle: String,
+    rounds: usize,
+    person: u32,
+    machine: u32,
+}
+
+/// Games won, of a series.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub(super) struct Standing {
+    person: usize,
+    machine: usize,
+    draws: usize,
+}
+
+impl Versus {
+    /// The bundle's `name@version`.
+    pub(super) fn name(&self) -> String {
+        self.classifier.bundle.manifest.id()
+    }
+
+    /// Thinks about a round, unless that has been begun already, and waits for the end of it.
+    pub(super) async fn think(self, round: Round, map: Map, thought: Thought) {
+        let answered = async || {
+            let path = round.picture.clone();
+            let said = tokio::task::spawn_blocking(move || self.answer(&round, &map)).await;
+            // The path may name the place, so it goes to the terminal and not to the page.
+            let said = said.map_err(anyhow::Error::from).flatten();
+            said.inspect_err(|error| {
+                eprint_sanitized(format!("the machine cannot answer {}: {}", path.display(), describe(error)))
+            })
+            .ok()
+        };
+        thought.get_or_init(answered).await;
+    }
+
+    fn answer(&self, round: &Round, map: &Map) -> Result<(LatLng, String)> {
+        let shown = preprocess::from_bytes(&picture::served(round)?)?;
+        let views = match round.kind {
+            Kind::Photo => vec![shown],
+            Kind::Panorama => {
+                let heading = |n: u32| round.heading + 360.0 / f64::from(VIEWS) * f64::from(n);
+                (0..VIEWS).map(|n| view(&shown, heading(n))).collect()
+            }
+        };
+        let logits = self.classifier.logits(&views)?;
+        let answer = decide(&self.classifier.bundle, &logits, Question::Round(map))?;
+        Ok((answer.pin.at, answer.place.description))
+    }
+
+    /// How the series stands.
+    ///
+    /// # Errors
+    /// When its file cannot be read or is none.
+    pub(super) fn standing(&self) -> Result<Standing> {
+        let shown = self.series.display();
+        let text = match std::fs::read_to_string(&self.series) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            read => read.with_context(|| usage_error(format!("cannot read {shown}")))?,
+        };
+        let mut standing = Standing::default();
+        for (n, line) in text.lines().enumerate() {
+            let game: Played = serde_json::from_str(line).map_err(|error| {
+                usage_error(format!("{shown}, line {}: no game of a series ({error}): move the file away", n + 1))
+            })?;
+            *match game.person.cmp(&game.machine) {
+                std::cmp::Ordering::Greater => &mut standing.person,
+                std::cmp::Ordering::Less => &mut standing.machine,
+                std::cmp::Ordering::Equal => &mut standing.draws,
+            } += 1;
+        }
+        Ok(standing)
+    }
+
+    /// Adds a game to the series.
+    ///
+    /// # Errors
+    /// When its file cannot be written.
+    pub(super) fn keep(&self, rounds: usize, person: u32, machine: u32) -> Result<()> {
+        let time = chrono::Local::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, false);
+        let line = serde_json::to_string(&Played { time, bundle: self.name(), rounds, person, machine })? + "\n";
+        let folder = self.series.parent().map_or(Ok(()), std::fs::create_dir_all);
+        // One write of one line: it is there whole or not at all.
+        let opened = folder.and_then(|()| std::fs::OpenOptions::new().create(true).append(true).open(&self.series));
+        let kept = opened.and_then(|mut file| file.write_all(line.as_bytes()));
+        kept.with_context(|| environment_error(format!("cannot write {}", self.series.display())))
+    }
+}
+
+/// What is seen of an equirectangular panorama, whose centre column faces north, in the direction of a heading in degrees:
+/// a rectilinear view, the horizon in its middle.
+fn view(panorama: &RgbImage, heading: f64) -> RgbImage {
+    let (width, height) = (f64::from(SIDES.0), f64::from(SIDES.1));
+    let focal = width / 2.0 / (HFOV / 2.0).to_radians().tan();
+    let (across, down) = (f64::from(panorama.width()), f64::from(panorama.height()));
+    RgbImage::from_fn(SIDES.0, SIDES.1, |x, y| {
+        let (right, below) = (f64::from(x) + 0.5 - width / 2.0, f64::from(y) + 0.5 - height / 2.0);
+        let yaw = heading.to_radians() + right.atan2(focal);
+        let pitch = -below.atan2(right.hypot(focal));
+        let column = (yaw + PI).rem_euclid(TAU) / TAU * across - 0.5;
+        let row = (FRAC_PI_2 - pitch) / PI * down - 0.5;
+        let (column, row) = (column.clamp(0.0, across - 1.0), row.clamp(0.0, down - 1.0));
+        *interpolate_bilinear(panorama, column as f32, row as f32)
+            .as_ref()
+            .unwrap_or_else(|| panorama.get_pixel(column as u32, row as u32))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::Rgb;
+
+    #[test]
+    fn a_view_shows_what_lies_in_its_direction() {
+        // Quarters of the horizon in four colours, north in the middle; the sky is white.
+        let colours = [[200, 0, 0], [0, 200, 0], [0, 0, 200], [200, 200, 0]];
+        let panorama = RgbImage::from_fn(720, 360, |x, y| {
+            let heading = (f64::from(x) / 2.0 - 180.0 + 45.0).rem_euclid(360.0);
+            if y < 20 { Rgb([255; 3]) } else { Rgb(colours[(heading / 90.0) as usize]) }
+        });
+        for (n, colour) in colours.iter().enumerate() {
+            let seen = view(&panorama, 90.0 * n as f64);
+            assert_eq!(seen.get_pixel(384, 288).0, *colour);
+            // Its edges are 50 degrees off: 45 of them are its own.
+            let left = colours[(n + 3) % 4];
+            assert_eq!((seen.get_pixel(0, 288).0, seen.get_pixel(80, 288).0), (left, *colour));
+        }
+        assert_eq!(view(&panorama, -90.0), view(&panorama, 270.0));
+    }
+
+    #[test]
+    fn a_series_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let bundle = landfall_model::Bundle::find("pocket").unwrap();
+        let classifier = Arc::new(Classifier::load(bundle).unwrap());
+        let versus = Versus { classifier, series: dir.path().join("runs/versus.jsonl") };
+        assert_eq!(versus.standing().unwrap(), Standing::default());
+        for (person, machine) in [(5, 4), (3, 9), (7, 7), (6, 2)] {
+            versus.keep(5, person, machine).unwrap();
+        }
+        assert_eq!(versus.standing().unwrap(), Standing { person: 2, machine: 1, draws: 1 });
+        std::fs::write(&versus.series, "{}\n").unwrap();
+        let error = format!("{:#}", versus.standing().unwrap_err());
+        assert!(error.contains("versus.jsonl, line 1: no game of a series"), "{error}");
+    }
+}

@@ -1,0 +1,5 @@
+//! Web servers: the arena, which is the practice game, and the phone page.
+
+pub mod arena;
+pub mod assets;
+pub mod phone;

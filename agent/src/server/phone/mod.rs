@@ -1,0 +1,240 @@
+//! `serve`: the phone page on the local network, with the bundles it computes with.
+//!
+//! Over HTTPS, since browsers give the camera to secure pages alone; with the headers that let WebAssembly use threads.
+//! Nothing is stored and nothing can be sent here: files are read, and only those of the page and of the bundles.
+
+mod certificate;
+mod network;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use axum::Router;
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum_server::tls_rustls::RustlsConfig;
+use landfall_common::exit::environment_error;
+use landfall_common::text::eprint_sanitized;
+use landfall_model::{Bundle, bundle};
+use serde::Serialize;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate};
+use tower_http::services::{ServeDir, ServeFile};
+use tower_http::set_header::SetResponseHeaderLayer;
+
+use crate::server::assets;
+pub use certificate::Certificate;
+use certificate::Kept;
+
+/// What the page may do: its own code and files, WebAssembly, pictures that it makes itself, and, where a person asks its
+/// map for them, OpenStreetMap's tiles.
+const POLICY: &str = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self' blob:; \
+    img-src 'self' blob: data: https://tile.openstreetmap.org; media-src 'self' blob:; connect-src 'self' blob: data:; \
+    object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// Headers of every answer. The first two make the page isolated, which threads in WebAssembly need.
+const HEADERS: [(HeaderName, &str); 6] = [
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    (HeaderName::from_static("cross-origin-embedder-policy"), "require-corp"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    (header::CONTENT_SECURITY_POLICY, POLICY),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (HeaderName::from_static("permissions-policy"), "camera=(self), geolocation=(self), microphone=()"),
+];
+
+/// How to serve.
+#[derive(Clone, Debug)]
+pub struct ServeOptions {
+    /// Address and port; port 0 takes any free one.
+    pub listen: SocketAddr,
+    /// With a certificate of our own.
+    pub https: bool,
+    /// Folder of the built page; `None` looks beside the executable and in the workspace.
+    pub page: Option<PathBuf>,
+}
+
+/// A server that is ready to answer.
+#[derive(Debug)]
+pub struct Server {
+    /// What it serves and where.
+    pub about: About,
+    listener: std::net::TcpListener,
+    router: Router,
+    tls: Option<RustlsConfig>,
+}
+
+/// What is served and where, as `--json` prints it.
+#[derive(Debug, Serialize)]
+pub struct About {
+    /// Addresses of the page, those that other machines reach first.
+    pub addresses: Vec<String>,
+    #[serde(skip)]
+    reachable: usize,
+    /// Names of the bundles.
+    pub bundles: Vec<String>,
+    /// The certificate, with HTTPS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<Certificate>,
+    /// What the user should know.
+    pub notes: Vec<String>,
+}
+
+impl About {
+    /// The address to give to a phone, if there is one.
+    pub fn for_phones(&self) -> Option<&String> {
+        self.addresses.first().filter(|_| self.reachable > 0)
+    }
+}
+
+impl Server {
+    /// Finds the page, the bundles and the certificate, and takes the port.
+    ///
+    /// # Errors
+    /// When the page is not built, there is no bundle, the certificate cannot be kept, or the port is taken.
+    pub async fn start(options: &ServeOptions) -> Result<Self> {
+        let page = assets::find("index.html", options.page.as_deref())?;
+        // Sums over whole encoders are taken, which a thread that serves has no time for.
+        let (bundles, mut notes) = tokio::task::spawn_blocking(bundle_files).await?;
+        if bundles.names.is_empty() {
+            return Err(environment_error(format!("there is no bundle to serve: {}", notes.join("; "))));
+        }
+        let listener = tokio::net::TcpListener::bind(options.listen).await.with_context(|| {
+            environment_error(format!("cannot serve on {}: name another address or port with --listen", options.listen))
+        })?;
+        let at = listener.local_addr()?;
+        let machine = network::addresses();
+        let (certificate, tls) = match options.https {
+            true => {
+                let kept = certificate::of_machine(&machine)?;
+                let (chain, key) = kept.site();
+                let tls =
+                    RustlsConfig::from_pem(chain, key).await.context(environment_error("the certificate is broken"))?;
+                (Some(kept), Some(tls))
+            }
+            false => (None, None),
+        };
+        let scheme = if options.https { "https" } else { "http" };
+        let (others, own) = network::reachable(at.ip(), &machine);
+        if !options.https && !at.ip().is_loopback() {
+            notes.push("without HTTPS browsers keep the camera from a page that is not on the same computer".into());
+        }
+        if options.https && !at.ip().is_unspecified() && !network::is_near(at.ip()) {
+            notes.push(format!("the certificate is for private networks alone; {} is on none", at.ip()));
+        } else if at.ip().is_unspecified() && others.is_empty() {
+            notes.push("this computer is on no private network: name its address with --listen".into());
+        }
+        let address = |host: &String| format!("{scheme}://{host}:{}/", at.port());
+        let about = About {
+            addresses: others.iter().chain(&own).map(address).collect(),
+            reachable: others.len(),
+            bundles: bundles.names.clone(),
+            certificate: certificate.as_ref().map(Kept::shown),
+            notes,
+        };
+        let router = router(page, bundles, certificate.map(Kept::root));
+        Ok(Self { about, listener: listener.into_std()?, router, tls })
+    }
+
+    /// Serves until it is dropped.
+    ///
+    /// # Errors
+    /// When the port is lost.
+    pub async fn run(self) -> Result<()> {
+        let service = self.router.into_make_service();
+        let served = match self.tls {
+            Some(tls) => axum_server::from_tcp_rustls(self.listener, tls)?.serve(service).await,
+            None => axum_server::from_tcp(self.listener)?.serve(service).await,
+        };
+        served.context(environment_error("the server stopped"))
+    }
+}
+
+/// The files of bundles that may be had, by `NAME/FILE`, and the names of the whole bundles.
+#[derive(Debug, Default)]
+struct BundleFiles {
+    names: Vec<String>,
+    files: HashMap<String, PathBuf>,
+}
+
+/// Every bundle that is whole; of the others, what is wrong with them.
+fn bundle_files() -> (BundleFiles, Vec<String>) {
+    let (mut found, mut notes) = (BundleFiles::default(), Vec::new());
+    for name in bundle::names() {
+        match files_of(&name) {
+            Ok(files) => {
+                found.files.extend(files.into_iter().map(|(file, path)| (format!("{name}/{file}"), path)));
+                found.names.push(name);
+            }
+            Err(why) => notes.push(format!("the bundle {name} is not served: {why}")),
+        }
+    }
+    (found, notes)
+}
+
+/// A bundle's files by the names that `bundle.json` has for them; they may lie in different folders.
+fn files_of(name: &str) -> landfall_model::Result<Vec<(String, PathBuf)>> {
+    let bundle = Bundle::find(name)?;
+    let (manifest, encoder) = (&bundle.manifest, bundle.encoder_paths()?);
+    let adapter = manifest.encoder.adapter.as_ref().map(|adapter| adapter.file.clone()).zip(encoder.adapter);
+    let files = [
+        ("bundle.json".to_owned(), bundle.dir.join("bundle.json")),
+        (manifest.cells.file.clone(), bundle.dir.join(&manifest.cells.file)),
+        (manifest.head.file.clone(), bundle.head_path()?),
+        (manifest.encoder.file.clone(), encoder.network),
+    ];
+    Ok(files.into_iter().chain(adapter).collect())
+}
+
+/// The whole site. `root`: the certificate that a phone may be told to trust, as PEM.
+fn router(page: PathBuf, bundles: BundleFiles, root: Option<String>) -> Router {
+    let files = ServeDir::new(page).fallback(get(async || nothing_here()));
+    // Networks do not shrink, and a page that goes on with half of one must be able to count.
+    let compressed = DefaultPredicate::new().and(NotForContentType::new("application/octet-stream"));
+    let mut router = Router::new().route("/bundles/{name}/{file}", get(bundle_file)).with_state(Arc::new(bundles));
+    if let Some(root) = root {
+        let kind = [(header::CONTENT_TYPE, "application/x-x509-ca-cert")];
+        router = router.route("/landfall.crt", get(async move || (kind, root)));
+    }
+    let router = router
+        .fallback_service(files)
+        .layer(middleware::from_fn(keep))
+        .layer(CompressionLayer::new().compress_when(compressed));
+    HEADERS.into_iter().fold(router, |router, (name, value)| {
+        router.layer(SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value)))
+    })
+}
+
+async fn bundle_file(
+    State(bundles): State<Arc<BundleFiles>>,
+    Path((name, file)): Path<(String, String)>,
+    request: Request,
+) -> Response {
+    let Some(path) = bundles.files.get(&format!("{name}/{file}")) else { return nothing_here() };
+    match ServeFile::new(path).try_call(request).await {
+        Ok(response) => response.into_response(),
+        Err(error) => {
+            eprint_sanitized(format!("{}: cannot be read: {error}", path.display()));
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+fn nothing_here() -> Response {
+    (StatusCode::NOT_FOUND, "There is nothing here; the page is at /.\n").into_response()
+}
+
+/// Files in `assets/` have a hash of what is in them in their names, so they can be kept; all others are asked for anew.
+async fn keep(request: Request, next: Next) -> Response {
+    let hashed = request.uri().path().starts_with("/assets/");
+    let mut response = next.run(request).await;
+    let keep =
+        if hashed && response.status().is_success() { "public, max-age=31536000, immutable" } else { "no-cache" };
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static(keep));
+    response
+}

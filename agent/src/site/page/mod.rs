@@ -1,0 +1,378 @@
+//! The page driver: one open page, read and clicked through its profile.
+//!
+//! What tells the answer (the truth, the points) is read with a [`Guessed`], which only [`Page::guess`] gives, and the
+//! selectors for it are private to this module and its parent: no other code can look through them before a guess.
+
+pub mod distance;
+mod dom;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use landfall_common::exit::{environment_error, usage_error};
+use landfall_common::text::redact_url;
+use landfall_model::LatLng;
+use serde_json::json;
+use thirtyfour::prelude::*;
+use tokio::sync::Mutex;
+use url::Url;
+
+use crate::browser;
+use crate::browser::BrowserOptions;
+use crate::browser::input;
+use crate::record::Distance;
+use crate::site::Profile;
+use crate::site::guard;
+use crate::site::guard::Consent;
+use crate::site::profile::locator::Ways;
+pub use dom::Found;
+
+/// A press that has shown nothing for so long did not get through.
+const SWALLOWED: Duration = Duration::from_secs(8);
+/// A browser that has not answered for so long is gone.
+const LOST: Duration = Duration::from_secs(10);
+/// Points that have not changed for so long are all.
+const REST: Duration = Duration::from_millis(300);
+const NO_ROUND: &str = "the page shows no round to play";
+/// How long the page is left alone between two looks at it.
+const BEAT_MS: u64 = 60;
+
+/// A page with a game on it.
+pub struct Page {
+    /// The browser.
+    pub driver: WebDriver,
+    /// How the page is built.
+    pub profile: Profile,
+    consent: Consent,
+    /// Whether scripts now run in a frame of the page.
+    in_frame: Mutex<bool>,
+    /// Whether what the guess map shows at first has been looked at.
+    map_is_known: AtomicBool,
+}
+
+/// Proof that the guess of this round has been sent.
+pub struct Guessed(());
+
+/// What the page said after a guess.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// Points of the round.
+    pub points: Option<u32>,
+    /// Where it was.
+    pub truth: Option<LatLng>,
+    /// How far off the guess was, as the page shows it, where it does not say where it was.
+    pub distance: Option<Distance>,
+    /// Where the page took the guess to be.
+    pub guess: Option<LatLng>,
+}
+
+/// What comes after a round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    /// Another round.
+    Round,
+    /// The end of the game: its points, where the page says them.
+    Over(Option<u32>),
+}
+
+impl Page {
+    /// Opens an address, if fair play allows.
+    ///
+    /// # Errors
+    /// When it is refused or does not load.
+    pub async fn open(driver: WebDriver, profile: Profile, address: &Url, consent: Consent) -> Result<Self> {
+        guard::check(&profile, address, consent)?;
+        let page = Self { driver, profile, consent, in_frame: Mutex::new(false), map_is_known: AtomicBool::new(false) };
+        page.check_selectors().await?;
+        page.go(address).await?;
+        Ok(page)
+    }
+
+    /// Whether this is asked for the first time: the guess map's view is checked once.
+    pub fn is_new_map(&self) -> bool {
+        !self.map_is_known.swap(true, Ordering::Relaxed)
+    }
+
+    /// Goes to another address of the site, if fair play allows.
+    ///
+    /// # Errors
+    /// When it is refused or does not load.
+    pub async fn go(&self, address: &Url) -> Result<()> {
+        guard::check(&self.profile, address, self.consent)?;
+        let loaded = self.top(async || Ok(self.driver.goto(address.as_str()).await?)).await;
+        loaded.with_context(|| environment_error(format!("{} does not load", redact_url(address))))
+    }
+
+    /// Has the browser read every selector of the profile, on a page that is none.
+    async fn check_selectors(&self) -> Result<()> {
+        let ways = self.profile.roles().into_iter().flat_map(|(_, ways)| ways.spans());
+        let selectors: Vec<(&String, usize)> =
+            ways.flat_map(|(way, at)| way.css.iter().chain(&way.frame).map(move |css| (css, at))).collect();
+        let script = "const page = document.createDocumentFragment(); \
+            return arguments[0].findIndex(css => { try { page.querySelector(css) } catch { return true } })";
+        let texts: Vec<&String> = selectors.iter().map(|(css, _)| *css).collect();
+        let bad: i64 = self.driver.execute(script, vec![json!(texts)]).await?.convert()?;
+        match usize::try_from(bad).ok().and_then(|bad| selectors.get(bad)) {
+            Some((css, at)) => Err(usage_error(format!("{}: `{css}` is no CSS selector", self.profile.line(*at)))),
+            None => Ok(()),
+        }
+    }
+
+    /// The page's address; checked anew, since pages forward.
+    ///
+    /// # Errors
+    /// When the page has gone where the agent must not play.
+    pub async fn address(&self) -> Result<Url> {
+        self.calm(async || self.here().await).await
+    }
+
+    /// As [`Page::address`], within what is done to the page: nothing is clicked, dragged or typed on a page that has gone
+    /// elsewhere meanwhile.
+    async fn here(&self) -> Result<Url> {
+        let address = self.driver.current_url().await?;
+        guard::check(&self.profile, &address, self.consent)?;
+        Ok(address)
+    }
+
+    /// Waits for a round: dialogs are put away, a game is begun where one is offered, loading is waited for.
+    ///
+    /// # Errors
+    /// When no round shows in time, or the page shows an error.
+    pub async fn await_round(&self) -> Result<()> {
+        self.until(NO_ROUND, async || Ok(self.is_ready().await?.then_some(()))).await
+    }
+
+    async fn is_ready(&self) -> Result<bool> {
+        self.address().await?;
+        self.complain().await?;
+        // While a dialog or an offer to begin shows, there is no round, even if the click did not get through.
+        if self.click_any(&self.profile.page.dismiss).await? || self.click_any(&self.profile.page.start).await? {
+            return Ok(false);
+        }
+        Ok(self.find(&self.profile.page.loading).await?.is_none()
+            && self.find(&self.profile.look.view).await?.is_some()
+            && self.find(&self.profile.map.canvas).await?.is_some()
+            && self.find(&self.profile.result.shown).await?.is_none())
+    }
+
+    /// Whether the round is over, by a guess or by its clock.
+    pub async fn has_ended(&self) -> bool {
+        self.find(&self.profile.result.shown).await.is_ok_and(|result| result.is_some())
+    }
+
+    /// Goes on with a game whose page or browser failed, from the game's address, in another browser where this one is
+    /// gone. `sent`: whether the guess of the last round had been, so that the game may be over.
+    ///
+    /// # Errors
+    /// When no browser opens, or the page shows neither a round nor the end of the game.
+    pub async fn recover(&mut self, browser: &BrowserOptions, address: &Url, sent: bool) -> Result<After> {
+        let answers = tokio::time::timeout(LOST, self.driver.current_url()).await;
+        if !answers.is_ok_and(|address| address.is_ok()) {
+            let fresh = browser::open(browser).await?;
+            browser::bury(std::mem::replace(&mut self.driver, fresh), browser).await;
+            *self.in_frame.get_mut() = false;
+        }
+        self.go(address).await?;
+        self.until(NO_ROUND, async || {
+            if sent && let Some(total) = self.read(&self.profile.result.total).await? {
+                return Ok(Some(After::Over(whole_number(&total))));
+            }
+            Ok(self.is_ready().await?.then_some(After::Round))
+        })
+        .await
+    }
+
+    /// Sends the guess and waits for the result.
+    ///
+    /// # Errors
+    /// When the button cannot be pressed or no result shows.
+    pub async fn guess(&self) -> Result<Guessed> {
+        self.send().await?;
+        self.result().await
+    }
+
+    /// Presses the button that sends the guess.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be pressed.
+    pub async fn send(&self) -> Result<()> {
+        let pressed = self.press(&self.profile.map.guess).await?;
+        pressed.ok_or_else(|| environment_error("the page has no button to send the guess with"))
+    }
+
+    /// Sends the guess on a page of which it is not known yet how it shows a result.
+    ///
+    /// # Errors
+    /// As [`Page::send`].
+    pub(crate) async fn send_blindly(&self) -> Result<Guessed> {
+        self.send().await?;
+        Ok(Guessed(()))
+    }
+
+    /// Waits for the result of a guess that was sent.
+    ///
+    /// # Errors
+    /// When none shows.
+    pub async fn result(&self) -> Result<Guessed> {
+        let pressed = std::cell::Cell::new(Instant::now());
+        self.until("the page shows no result for the guess", async || {
+            self.complain().await?;
+            if self.find(&self.profile.result.shown).await?.is_some() {
+                return Ok(Some(Guessed(())));
+            }
+            // A message that came with the click may have swallowed it, or the page has gone elsewhere.
+            if pressed.get().elapsed() > SWALLOWED {
+                self.address().await?;
+                self.click_any(&self.profile.page.dismiss).await?;
+                if self.press(&self.profile.map.guess).await.is_ok() {
+                    pressed.set(Instant::now());
+                }
+            }
+            Ok(None)
+        })
+        .await
+    }
+
+    /// Waits for a person to send the guess, however long that takes.
+    ///
+    /// # Errors
+    /// When the page shows an error, goes where the agent must not play, or is closed.
+    pub async fn await_guess(&self) -> Result<Guessed> {
+        loop {
+            self.address().await?;
+            self.complain().await?;
+            if self.find(&self.profile.result.shown).await?.is_some() {
+                return Ok(Guessed(()));
+            }
+            input::pause(4 * BEAT_MS).await;
+        }
+    }
+
+    /// What the page says of the round.
+    ///
+    /// # Errors
+    /// When the session fails. What the page does not show is `None`.
+    pub async fn outcome(&self, _: &Guessed) -> Result<Outcome> {
+        let result = &self.profile.result;
+        let points = self.points().await?;
+        let (truth, guess) = (self.place(&result.truth).await?, self.place(&result.guess).await?);
+        let distance = if truth.is_none() { self.first(&result.distance, distance::read).await? } else { None };
+        Ok(Outcome { points, truth, distance, guess })
+    }
+
+    /// Goes on to the next round, or to the end of the game when that was the last.
+    ///
+    /// # Errors
+    /// When the page does neither.
+    pub async fn next(&self, _: Guessed) -> Result<After> {
+        self.until("the page does not go on after the result", async || {
+            self.complain().await?;
+            if let Some(total) = self.read(&self.profile.result.total).await? {
+                return Ok(Some(After::Over(whole_number(&total))));
+            }
+            if self.find(&self.profile.result.shown).await?.is_none() {
+                return Ok(self.is_ready().await?.then_some(After::Round));
+            }
+            // Messages come over results too, such as that of a new level.
+            self.click_any(&self.profile.page.dismiss).await?;
+            self.click_any(&self.profile.result.next).await?;
+            Ok(None)
+        })
+        .await
+    }
+
+    /// How long the page may take for anything before that is an error.
+    pub fn patience(&self) -> Duration {
+        Duration::from_secs_f64(self.profile.patience_s)
+    }
+
+    /// Asks again and again until there is an answer.
+    ///
+    /// # Errors
+    /// When asking fails, or there is no answer in [`Page::patience`]; `what` is the message then.
+    pub async fn until<T>(&self, what: &str, ask: impl AsyncFn() -> Result<Option<T>>) -> Result<T> {
+        let start = Instant::now();
+        loop {
+            if let Some(answer) = ask().await? {
+                return Ok(answer);
+            }
+            if start.elapsed() > self.patience() {
+                return Err(environment_error(format!("{what} (waited {} s)", self.profile.patience_s)));
+            }
+            input::pause(BEAT_MS).await;
+        }
+    }
+
+    /// The first of what is found in these ways that can be read as something, which a page need not show.
+    async fn first<T>(&self, ways: &Ways, read: impl Fn(&str) -> Option<T>) -> Result<Option<T>> {
+        if ways.iter().next().is_none() {
+            return Ok(None); // nothing to wait for
+        }
+        self.until_or_none(async || Ok(self.readings(ways).await?.iter().find_map(|text| read(text)))).await
+    }
+
+    /// The points, once they rest: pages count up to what they show, though not in attributes.
+    async fn points(&self) -> Result<Option<u32>> {
+        let ways = &self.profile.result.points;
+        let mut points = self.first(ways, whole_number).await?;
+        let (start, mut since) = (Instant::now(), Instant::now());
+        let counts_up = points.is_some() && ways.iter().all(|way| way.attribute.is_none());
+        while counts_up && since.elapsed() < REST && start.elapsed() < self.patience() {
+            input::pause(BEAT_MS).await;
+            let now = self.first(ways, whole_number).await?;
+            if now != points {
+                (points, since) = (now, Instant::now());
+            }
+        }
+        Ok(points)
+    }
+
+    /// As [`Page::until`], for what a page need not show: gives up after a second.
+    async fn until_or_none<T>(&self, ask: impl AsyncFn() -> Result<Option<T>>) -> Result<Option<T>> {
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(1) {
+            if let Some(answer) = ask().await? {
+                return Ok(Some(answer));
+            }
+            input::pause(BEAT_MS).await;
+        }
+        Ok(None)
+    }
+
+    async fn complain(&self) -> Result<()> {
+        match self.read(&self.profile.page.problem).await? {
+            Some(problem) => Err(environment_error(format!("the page says: {problem}"))),
+            None => Ok(()),
+        }
+    }
+
+    async fn place(&self, [lat, lng]: &[Ways; 2]) -> Result<Option<LatLng>> {
+        let number = |text: Option<String>| text.and_then(|text| text.parse().ok());
+        let (lat, lng) = (number(self.read(lat).await?), number(self.read(lng).await?));
+        Ok(lat.zip(lng).and_then(|(lat, lng)| LatLng::new(lat, lng).ok()))
+    }
+}
+
+/// The whole number in a text such as "3,838 points"; thousands may be set apart by commas, dots or blanks.
+pub(crate) fn whole_number(text: &str) -> Option<u32> {
+    let start = text.find(|c: char| c.is_ascii_digit())?;
+    let part_of_number =
+        |c: &char| c.is_ascii_digit() || [',', '.', ' ', '\u{a0}', '\u{2009}', '\u{202f}', '\'', '’'].contains(c);
+    text[start..].chars().take_while(part_of_number).filter(char::is_ascii_digit).collect::<String>().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_points_as_pages_write_them() {
+        for (text, points) in
+            [("3,838 points", 3838), ("5.000", 5000), ("4 991 / 5 000", 4991), ("You got 12 points", 12), ("0", 0)]
+        {
+            assert_eq!(whole_number(text), Some(points), "{text}");
+        }
+        assert_eq!(whole_number("points"), None);
+    }
+}

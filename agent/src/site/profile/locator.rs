@@ -1,0 +1,236 @@
+//! Ways to find things on a page: by CSS, by words, by role, within frames. A profile's lists are of these.
+//!
+//! A way is a text, `css` or `css @attribute`, or a table:
+//! `{ css = "button", text = "guess|submit", role = "button", frame = ["#game"], attribute = "data-points" }`.
+
+use std::ops::Range;
+
+use regex::Regex;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize};
+use toml::Spanned;
+
+/// One way.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Way {
+    /// CSS selector.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub css: Option<String>,
+    /// Regular expression that all of the words on it, while it is on display, match, large and small letters alike.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// What it is to people who cannot see the page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
+    /// CSS selectors of the frames that it is in, the outermost first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub frame: Vec<String>,
+    /// The attribute that holds the value, where that is not the text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attribute: Option<String>,
+}
+
+impl Way {
+    /// From `css` or `css @attribute`.
+    pub(crate) fn of(text: &str) -> Self {
+        let (css, attribute) = match text.split_once(" @") {
+            Some((css, attribute)) => (css, Some(attribute.to_owned())),
+            None => (text, None),
+        };
+        Self { css: Some(css.to_owned()), attribute, ..Self::default() }
+    }
+
+    /// What is wrong with it, other than its selectors, of which the browser is the judge.
+    pub(super) fn fault(&self) -> Option<String> {
+        if self.css.is_none() && self.text.is_none() && self.role.is_none() {
+            return Some("a way needs css, text or role".into());
+        }
+        self.text.as_ref().and_then(|text| Regex::new(text).err()).map(|error| error.to_string())
+    }
+}
+
+impl std::fmt::Display for Way {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let parts = [
+            self.css.as_ref().map(|css| format!("`{css}`")),
+            self.role.map(|role| format!("a {role:?}").to_lowercase()),
+            self.text.as_ref().map(|text| format!("that says `{text}`")),
+            (!self.frame.is_empty()).then(|| format!("in the frame {}", self.frame.join(" > "))),
+        ];
+        f.write_str(&parts.into_iter().flatten().collect::<Vec<_>>().join(" "))
+    }
+}
+
+/// ARIA roles, which elements of HTML have by themselves too.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs, reason = "they are HTML's own")]
+pub enum Role {
+    Alert,
+    Button,
+    Dialog,
+    Heading,
+    Img,
+    Link,
+    Status,
+}
+
+/// Ways to find one thing, tried in order.
+#[derive(Clone, Debug, Default)]
+pub struct Ways {
+    ways: Vec<Way>,
+    /// Where each stands in the profile, in bytes.
+    spans: Vec<Range<usize>>,
+}
+
+impl Ways {
+    /// All of them, in order.
+    pub fn iter(&self) -> std::slice::Iter<'_, Way> {
+        self.ways.iter()
+    }
+
+    /// Where each stands in the profile, in bytes.
+    pub(in crate::site) fn spans(&self) -> impl Iterator<Item = (&Way, usize)> {
+        self.ways.iter().zip(self.spans.iter().map(|span| span.start))
+    }
+
+    /// The ways within each frame, in order: neighbours that are in the same frame together.
+    pub fn by_frame(&self) -> impl Iterator<Item = (&[String], &[Way])> {
+        self.ways.chunk_by(|a, b| a.frame == b.frame).map(|ways| (ways[0].frame.as_slice(), ways))
+    }
+}
+
+impl FromIterator<Way> for Ways {
+    fn from_iter<I: IntoIterator<Item = Way>>(ways: I) -> Self {
+        Self { ways: ways.into_iter().collect(), spans: Vec::new() }
+    }
+}
+
+impl<'de> Deserialize<'de> for Ways {
+    fn deserialize<D: Deserializer<'de>>(list: D) -> Result<Self, D::Error> {
+        let (mut ways, mut spans) = (Vec::new(), Vec::new());
+        for way in Vec::<Spanned<Written>>::deserialize(list)? {
+            spans.push(way.span());
+            ways.push(way.into_inner().0);
+        }
+        Ok(Self { ways, spans })
+    }
+}
+
+impl JsonSchema for Ways {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Ways".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let way = generator.subschema_for::<Way>();
+        let text = json_schema!({ "type": "string", "description": "`css` or `css @attribute`" });
+        json_schema!({
+            "description": "Ways to find one thing, tried in order.",
+            "type": "array",
+            "items": { "anyOf": [text, way] },
+        })
+    }
+}
+
+/// A way as it is written: a text or a table.
+struct Written(Way);
+
+impl<'de> Deserialize<'de> for Written {
+    fn deserialize<D: Deserializer<'de>>(way: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Way;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a CSS selector, or a table with css, text, role, frame, attribute")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Way, E> {
+                Ok(Way::of(text))
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<Way, A::Error> {
+                Way::deserialize(serde::de::value::MapAccessDeserializer::new(map))
+            }
+        }
+        way.deserialize_any(Visitor).map(Self)
+    }
+}
+
+/// Functions for scripts: `seek(way)` finds elements, `isShown(element)` says whether one is on display, `seekShown(ways)`
+/// gives those that the first of the ways finds, `rect(element)` its box in its frame's viewport in CSS pixels, `depth()`
+/// the number of frames that the script runs in.
+pub(crate) const SEEK: &str = r"
+const IMPLICIT = { alert: null, button: 'button, input[type=button], input[type=submit]', dialog: 'dialog',
+  heading: 'h1, h2, h3, h4, h5, h6', img: 'img', link: 'a[href]', status: 'output' };
+const hasRole = (e, role) => e.hasAttribute('role') ? e.getAttribute('role') === role
+  : IMPLICIT[role] !== null && e.matches(IMPLICIT[role]);
+const words = e => (e.innerText || e.value || e.getAttribute('aria-label') || e.alt || '').trim();
+const seek = way => {
+  let found = [...document.querySelectorAll(way.css ?? 'body *')];
+  if (way.role) found = found.filter(e => hasRole(e, way.role));
+  if (way.text) {
+    const text = new RegExp('^(?:' + way.text + ')$', 'iu');
+    // On display only: pages keep the answer in scripts and in what is hidden.
+    found = found.filter(e => isShown(e) && text.test(words(e)));
+    // Without more to go by, the innermost that says it.
+    if (!way.css && !way.role) found = found.filter(e => !found.some(other => other !== e && e.contains(other)));
+  }
+  return found;
+};
+const isShown = e => e.isConnected && [...e.getClientRects()].some(r => r.width > 0 && r.height > 0)
+  && e.checkVisibility({ opacityProperty: true, visibilityProperty: true });
+const seekShown = ways => {
+  for (const way of ways) {
+    const found = seek(way).filter(isShown);
+    if (found.length > 0) return found;
+  }
+  return [];
+};
+const depth = () => { let n = 0; for (let w = window; w !== w.parent; w = w.parent) n++; return n };
+const rect = e => { const r = e.getBoundingClientRect(); return { x: r.x, y: r.y, width: r.width, height: r.height } };
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    struct Table {
+        ways: Ways,
+    }
+
+    fn parse(text: &str) -> Result<Vec<Way>, String> {
+        let table: Table = toml::from_str(text).map_err(|error| error.to_string())?;
+        Ok(table.ways.iter().cloned().collect())
+    }
+
+    #[test]
+    fn ways_are_texts_or_tables() {
+        let ways = parse(
+            "ways = ['.a .b', '#c @data-x', { role = 'button', text = 'guess|submit' }, { css = 'p', frame = ['#f', 'iframe'] }]",
+        )
+        .unwrap();
+        let css = |css: &str| Some(css.to_owned());
+        assert_eq!(ways[0], Way { css: css(".a .b"), ..Way::default() });
+        assert_eq!(ways[1], Way { css: css("#c"), attribute: Some("data-x".into()), ..Way::default() });
+        assert_eq!(ways[2], Way { role: Some(Role::Button), text: Some("guess|submit".into()), ..Way::default() });
+        assert_eq!(ways[3].frame, ["#f", "iframe"]);
+        let all: Ways = ways.into_iter().collect();
+        assert_eq!(all.by_frame().map(|(frame, ways)| (frame.len(), ways.len())).collect::<Vec<_>>(), [(0, 3), (2, 1)]);
+    }
+
+    #[test]
+    fn what_is_no_way_is_shown_with_its_line() {
+        for (bad, why) in [
+            ("{ css = 'a', colour = 'red' }", "unknown field `colour`"),
+            ("{ role = 'knob' }", "unknown variant `knob`"),
+            ("7", "a CSS selector, or a table"),
+        ] {
+            let error = parse(&format!("ways = [\n  'good',\n  {bad},\n]")).unwrap_err();
+            assert!(error.contains(why) && error.contains("line 3"), "{bad}: {error}");
+        }
+    }
+}

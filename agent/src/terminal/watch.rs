@@ -1,0 +1,176 @@
+//! `watch`: says where what is on the screen seems to be, whenever it has changed. It looks and nothing else.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use image::{DynamicImage, RgbImage, RgbaImage};
+use landfall_common::exit::{environment_error, usage_error};
+use landfall_model::Classifier;
+use xcap::{Monitor, Window, XCapError};
+
+use crate::photos::locate;
+use crate::photos::locate::Located;
+
+/// Between two looks at the screen; what is the same in two rests.
+const BEAT: Duration = Duration::from_millis(250);
+/// A channel that differs by no more is the same: colours shimmer.
+const SHIMMER: u8 = 8;
+/// A change of fewer pixels, as a share of all, is none: a cursor blinks, a clock ticks.
+const LITTLE: f64 = 0.005;
+
+/// A rectangle of the screen in its pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Region {
+    /// From the left.
+    pub x: i32,
+    /// From the top.
+    pub y: i32,
+    /// Width.
+    pub width: u32,
+    /// Height.
+    pub height: u32,
+}
+
+impl std::str::FromStr for Region {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let numbers: Option<Vec<i32>> = text.split(',').map(|part| part.trim().parse().ok()).collect();
+        match numbers.as_deref() {
+            Some(&[x, y, width, height]) if width > 0 && height > 0 => {
+                Ok(Self { x, y, width: width.unsigned_abs(), height: height.unsigned_abs() })
+            }
+            _ => Err(format!("`{text}` is not X,Y,WIDTH,HEIGHT in pixels")),
+        }
+    }
+}
+
+/// What is watched.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// A part of a screen: the screen, what it is from the screen's corner, and its name.
+    Region(Monitor, Region, String),
+    /// A window, and its title when it was found.
+    Window(Window, String),
+}
+
+impl Source {
+    /// A part of the screen that holds its corner.
+    ///
+    /// # Errors
+    /// When there is no screen there, or it is smaller.
+    pub fn region(region: Region) -> Result<Self> {
+        let monitors = Monitor::all().map_err(unseen)?;
+        let name = format!("{},{},{},{}", region.x, region.y, region.width, region.height);
+        for monitor in monitors {
+            let (x, y) = (monitor.x().map_err(unseen)?, monitor.y().map_err(unseen)?);
+            let (width, height) = (monitor.width().map_err(unseen)?, monitor.height().map_err(unseen)?);
+            let (x, y) = (i64::from(region.x) - i64::from(x), i64::from(region.y) - i64::from(y));
+            let holds = |at: i64, length: u32, all: u32| at >= 0 && at + i64::from(length) <= i64::from(all);
+            if holds(x, region.width, width) && holds(y, region.height, height) {
+                let within = Region { x: x as i32, y: y as i32, ..region };
+                return Ok(Self::Region(monitor, within, name));
+            }
+        }
+        Err(usage_error(format!("--region {name}: no screen holds all of that")))
+    }
+
+    /// The foremost window with this in its title, large and small letters alike.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn window(title: &str) -> Result<Self> {
+        let mut titles = Vec::new();
+        // In the order in which they lie on each other, the foremost first.
+        for window in Window::all().map_err(unseen)? {
+            let name = window.title().unwrap_or_default();
+            if name.to_lowercase().contains(&title.to_lowercase()) {
+                return Ok(Self::Window(window, name));
+            }
+            titles.extend(Some(name).filter(|name| !name.is_empty()));
+        }
+        let there =
+            if titles.is_empty() { "none has one".to_owned() } else { format!("there are: {}", titles.join("; ")) };
+        Err(usage_error(format!("no window has `{title}` in its title; {there}")))
+    }
+
+    /// What it is called.
+    pub fn name(&self) -> &str {
+        let (Self::Region(.., name) | Self::Window(_, name)) = self;
+        name
+    }
+
+    fn picture(&self) -> Result<RgbaImage> {
+        match self {
+            Self::Region(monitor, region, _) => monitor
+                .capture_region(region.x.unsigned_abs(), region.y.unsigned_abs(), region.width, region.height)
+                .map_err(unseen),
+            Self::Window(window, name) => window
+                .capture_image()
+                .with_context(|| environment_error(format!("the window `{name}` cannot be seen any more"))),
+        }
+    }
+}
+
+fn unseen(error: XCapError) -> anyhow::Error {
+    let hint = if cfg!(target_os = "linux") { "; is there one, and is DISPLAY set?" } else { "" };
+    anyhow::Error::from(error).context(environment_error(format!("the screen cannot be looked at{hint}")))
+}
+
+/// Watches until `told`, which hears each answer and gets the picture, fails.
+///
+/// # Errors
+/// When the screen or the window cannot be seen any more, or `told` fails.
+pub fn watch(
+    source: &Source,
+    classifier: &Classifier,
+    mut told: impl FnMut(&Located, &RgbImage) -> Result<()>,
+) -> Result<()> {
+    let (mut last, mut answered) = (source.picture()?, None::<RgbaImage>);
+    loop {
+        std::thread::sleep(BEAT);
+        let now = source.picture()?;
+        if is_same(&last, &now) && !answered.as_ref().is_some_and(|answered| is_same(answered, &now)) {
+            let picture: RgbImage = DynamicImage::from(now.clone()).into_rgb8();
+            let located =
+                locate::of_pictures(classifier, PathBuf::from(source.name()), std::slice::from_ref(&picture))?;
+            told(&located, &picture)?;
+            answered = Some(now.clone());
+        }
+        last = now;
+    }
+}
+
+/// Whether two pictures show the same but for a little.
+fn is_same(one: &RgbaImage, other: &RgbaImage) -> bool {
+    let differs =
+        |(a, b): &(&image::Rgba<u8>, &image::Rgba<u8>)| a.0.iter().zip(b.0).any(|(a, b)| a.abs_diff(b) > SHIMMER);
+    let most = (LITTLE * f64::from(one.width()) * f64::from(one.height())) as usize;
+    one.dimensions() == other.dimensions() && one.pixels().zip(other.pixels()).filter(differs).nth(most).is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn regions_are_read_as_they_are_written() {
+        assert_eq!("10, -20,300,400".parse(), Ok(Region { x: 10, y: -20, width: 300, height: 400 }));
+        for text in ["", "1,2,3", "1,2,3,4,5", "1,2,0,4", "1,2,-3,4", "a,b,c,d"] {
+            assert!(text.parse::<Region>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_blinking_cursor_is_no_change_and_a_new_view_is_one() {
+        let view = RgbaImage::from_pixel(200, 100, image::Rgba([90, 120, 60, 255]));
+        let (mut cursor, mut other) = (view.clone(), view.clone());
+        (0..16).for_each(|y| cursor.put_pixel(50, 20 + y, image::Rgba([0, 0, 0, 255])));
+        (0..200).for_each(|x| other.put_pixel(x, 40, image::Rgba([0, 0, 0, 255])));
+        assert!(is_same(&view, &cursor) && !is_same(&view, &other));
+        let shimmer = RgbaImage::from_pixel(200, 100, image::Rgba([92, 119, 60, 255]));
+        assert!(is_same(&view, &shimmer));
+        assert!(!is_same(&view, &RgbaImage::from_pixel(200, 101, image::Rgba([90, 120, 60, 255]))));
+    }
+}
