@@ -14,9 +14,9 @@ use landfall_agent::browser;
 use serde_json::Value;
 
 /// Processes that end with the test.
-struct Running(Vec<Child>);
+struct ChildProcesses(Vec<Child>);
 
-impl Running {
+impl ChildProcesses {
     fn start(&mut self, command: &mut Command) -> &mut Child {
         let child = command.stderr(Stdio::null()).spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         self.keep(child)
@@ -28,7 +28,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for ChildProcesses {
     fn drop(&mut self) {
         for child in self.0.iter_mut().rev() {
             _ = child.kill();
@@ -65,7 +65,7 @@ fn answers(process: &mut Child) -> mpsc::Receiver<Value> {
 
 #[test]
 fn what_shows_is_answered_once_and_again_when_it_has_changed() {
-    let mut running = Running(Vec::new());
+    let mut running = ChildProcesses(Vec::new());
     let screen = ["-displayfd", "1", "-screen", "0", "1000x800x24", "-nolisten", "tcp"];
     let server = running.start(Command::new("Xvfb").args(screen).stdout(Stdio::piped()));
     let mut number = String::new();
@@ -91,12 +91,12 @@ fn what_shows_is_answered_once_and_again_when_it_has_changed() {
     let args = ["watch", "--json", "--bundle", "pocket", "--window", "a VIEW to"];
     let watch = (0..60).find_map(|_| {
         let mut watch = landfall(&display).args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut told = String::new();
-        BufReader::new(watch.stderr.take().unwrap()).read_line(&mut told).unwrap();
-        if told.starts_with("Watching A view to watch") {
+        let mut message = String::new();
+        BufReader::new(watch.stderr.take().unwrap()).read_line(&mut message).unwrap();
+        if message.starts_with("Watching A view to watch") {
             return Some(watch);
         }
-        assert!(told.contains("no window has") || told.contains("cannot be looked at"), "{told}");
+        assert!(message.contains("no window has") || message.contains("cannot be looked at"), "{message}");
         watch.wait().unwrap();
         std::thread::sleep(Duration::from_millis(500));
         None

@@ -87,10 +87,27 @@ pub fn exit_code(error: &anyhow::Error, classify: Classify) -> Exit {
 }
 
 fn of_model(error: &model::Error) -> Exit {
+    use model::Error::{EmptyImage, Exif, Image, NoImages, UnknownBundle};
     match error {
-        model::Error::Picture { .. } | model::Error::Unknown(_) => Exit::Usage,
-        model::Error::File { .. } | model::Error::Surroundings(_) => Exit::Environment,
+        UnknownBundle { .. } | Image { .. } | EmptyImage { .. } | NoImages | Exif { .. } => Exit::Usage,
+        _ => Exit::Environment,
     }
+}
+
+/// What to do about an error whose library cannot know: how this repository's files are restored or installed.
+pub fn hint(error: &anyhow::Error) -> Option<&'static str> {
+    use model::Error::{Cells, Checksum, EncoderNotInstalled, Manifest, Network, RuntimeLoad, RuntimeNotFound};
+    error.chain().find_map(|cause| match cause.downcast_ref::<model::Error>()? {
+        EncoderNotInstalled { .. } => Some("`cargo xtask setup` downloads it"),
+        RuntimeNotFound { .. } | RuntimeLoad { .. } => {
+            Some("`cargo xtask setup` or `python3 -m pip install onnxruntime` installs ONNX Runtime")
+        }
+        Checksum { .. } => {
+            Some("delete it; `cargo xtask setup` downloads it again, or `git checkout model/bundles` restores it")
+        }
+        Manifest { .. } | Cells { .. } | Network { .. } => Some("`git checkout model/bundles` restores the bundles"),
+        _ => None,
+    })
 }
 
 #[cfg(test)]

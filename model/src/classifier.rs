@@ -1,7 +1,7 @@
-//! A bundle's two networks in ONNX Runtime: pictures to embeddings to logits.
+//! A bundle's two networks in ONNX Runtime: images to embeddings to logits.
 //!
-//! Squares of pictures go through the encoder one at a time. An int8 encoder scales its activations by what is in the
-//! batch, so the embedding of a square would depend on its neighbours; alone, it depends on nothing else.
+//! The encoder runs one square at a time. An int8 encoder scales its activations by the maximum over the batch, so in a
+//! larger batch the embedding of a square would depend on its neighbours.
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -16,9 +16,9 @@ use crate::error::{Error, Result};
 use crate::preprocess::{self, Preprocess};
 use crate::runtime;
 
-/// The network from pixels to embeddings, in one or more sessions that work side by side.
+/// The network from pixels to embeddings, in one or more sessions that run in parallel.
 ///
-/// Each session computes on one thread: results then never depend on how work was divided.
+/// Each session uses one thread, so that results do not depend on how work was divided.
 pub struct Encoder {
     sessions: Vec<Mutex<Session>>,
     file: EncoderFile,
@@ -26,29 +26,29 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// Loads the encoder whose files lie at `paths`, in `workers` sessions.
+    /// Loads the encoder at `paths` into `workers` sessions.
     ///
     /// # Errors
-    /// When ONNX Runtime or a file cannot be loaded, or the network lacks the input or output it should have.
+    /// When ONNX Runtime or a file cannot be loaded, or the network lacks the stated input or output.
     pub fn load(paths: &EncoderPaths, file: EncoderFile, preprocess: Preprocess, workers: usize) -> Result<Self> {
         let (path, network) = (&paths.network, paths.read(file.activations)?);
         let load = |_| session(path, &network);
         let sessions: Vec<_> = (0..workers.max(1)).map(load).collect::<Result<_>>()?;
         let has = |outlets: &[ort::value::Outlet], name: &str| outlets.iter().any(|outlet| outlet.name() == name);
         if !has(sessions[0].inputs(), &file.input) || !has(sessions[0].outputs(), &file.output) {
-            let why = format!("has no input `{}` or no output `{}`", file.input, file.output);
-            return Err(Error::file(path, why, "bundle.json must name the network's own input and output"));
+            let why = format!("no input `{}` or no output `{}`, which bundle.json names", file.input, file.output);
+            return Err(Error::Network { file: path.to_owned(), source: why.into() });
         }
         Ok(Self { sessions: sessions.into_iter().map(Mutex::new).collect(), file, preprocess })
     }
 
-    /// Number of sessions that can work at once.
+    /// Number of sessions.
     pub fn workers(&self) -> usize {
         self.sessions.len()
     }
 
-    /// The embedding of one picture, computed by session `worker`: `dim` numbers of length 1 for each square that is
-    /// looked at, the central one first.
+    /// The embedding of one image, computed by session `worker`: for each square a unit vector of `dim` numbers, the central
+    /// square first.
     ///
     /// # Errors
     /// When the network fails.
@@ -62,7 +62,7 @@ impl Encoder {
         Ok(embedding)
     }
 
-    /// What the network gives for one square that is preprocessed already, `3 × size × size` numbers: `dim` numbers.
+    /// The output of the network, `dim` numbers, for one preprocessed square of shape `[3, size, size]`.
     ///
     /// # Errors
     /// When the network fails.
@@ -72,7 +72,7 @@ impl Encoder {
         run(&mut session, [1, 3, side, side], tensor, &self.file.input, &self.file.output)
     }
 
-    /// The embeddings of some pictures, in their order, on all sessions at once.
+    /// The embeddings of several images, in their order, using all sessions.
     ///
     /// # Errors
     /// When the network fails.
@@ -94,13 +94,15 @@ impl Encoder {
         });
         slots
             .into_iter()
-            .map(|slot| slot.into_inner().unwrap_or_else(|e| e.into_inner()).expect("every picture had its turn"))
+            .map(|slot| {
+                slot.into_inner().unwrap_or_else(|e| e.into_inner()).expect("every index was taken by a worker")
+            })
             .collect()
     }
 }
 
-/// The network from embeddings to logits over cells, in one session: on its own for features that are computed
-/// already, and for checking an exported head.
+/// The network from embeddings to logits over cells, in one session. Separate from the classifier for cached embeddings and
+/// for checking an exported head.
 pub struct Head {
     session: Mutex<Session>,
     file: PathBuf,
@@ -118,17 +120,16 @@ impl Head {
         Self::load(&bundle.head_path()?, &bundle.manifest.head.outputs[0], bundle.cells.cells.len())
     }
 
-    /// Loads the head at `file`, which gives `cells` logits as its `output`.
+    /// Loads the head at `file`, whose output `output` has `cells` logits.
     ///
     /// # Errors
     /// When ONNX Runtime or the file cannot be loaded, or the file does not have one input and this output.
     pub fn load(file: &Path, output: &str, cells: usize) -> Result<Self> {
-        let mend = "export it again";
-        let network = std::fs::read(file).map_err(|e| Error::file(file, format!("cannot be read: {e}"), mend))?;
+        let network = std::fs::read(file).map_err(|source| Error::Read { file: file.to_owned(), source })?;
         let session = session(file, &network)?;
         let wrong = || {
-            let why = format!("does not have one input and an output `{output}`");
-            Error::file(file, why, "export it again")
+            let reason = format!("not exactly one input, or no output `{output}`");
+            Error::Network { file: file.to_owned(), source: reason.into() }
         };
         let [input] = session.inputs() else { return Err(wrong()) };
         let input = input.name().to_owned();
@@ -138,31 +139,31 @@ impl Head {
         Ok(Self { session: Mutex::new(session), file: file.to_owned(), input, output: output.to_owned(), cells })
     }
 
-    /// Logits over cells for one embedding. One at a time, so that the numbers never depend on their neighbours.
+    /// Logits over cells for one embedding. One at a time, so that the numbers do not depend on a batch.
     ///
     /// # Errors
-    /// When the network fails, as for an embedding of another length, or does not give one logit a cell.
+    /// When the network fails, as for an embedding of another length, or does not give one logit per cell.
     pub fn logits(&self, embedding: &[f32]) -> Result<Vec<f32>> {
         let mut session = self.session.lock().unwrap_or_else(|e| e.into_inner());
         let logits = run(&mut session, [1, embedding.len()], embedding, &self.input, &self.output)?;
         if logits.len() != self.cells {
-            let why = format!("gives {} logits for {} cells", logits.len(), self.cells);
-            return Err(Error::file(&self.file, why, "export it again"));
+            let reason = format!("{} logits for {} cells", logits.len(), self.cells);
+            return Err(Error::Network { file: self.file.clone(), source: reason.into() });
         }
         Ok(logits)
     }
 }
 
-/// A bundle ready to classify.
+/// A bundle with both networks loaded.
 pub struct Classifier {
-    /// The bundle's description and cells.
+    /// The bundle's manifest and cells.
     pub bundle: Bundle,
     encoder: Encoder,
     head: Head,
 }
 
 impl Classifier {
-    /// Loads a bundle's networks, with as many encoder sessions as there are processor cores, four at most.
+    /// Loads a bundle's networks, with one encoder session per processor core, up to four.
     ///
     /// # Errors
     /// When a file is missing or damaged or ONNX Runtime cannot be loaded.
@@ -171,7 +172,7 @@ impl Classifier {
         Self::with_workers(bundle, cores.min(4))
     }
 
-    /// As [`Classifier::load`], with this many encoder sessions.
+    /// As [`Classifier::load`], with `workers` encoder sessions.
     ///
     /// # Errors
     /// As [`Classifier::load`].
@@ -182,12 +183,12 @@ impl Classifier {
         Ok(Self { bundle, encoder, head })
     }
 
-    /// The encoder alone.
+    /// The encoder.
     pub fn encoder(&self) -> &Encoder {
         &self.encoder
     }
 
-    /// Logits over the bundle's cells for each picture, in order: one row a picture.
+    /// Logits over the bundle's cells: one row per image, in order.
     ///
     /// # Errors
     /// When a network fails.
@@ -204,13 +205,13 @@ impl Classifier {
     }
 }
 
-/// Makes ONNX Runtime add products of bytes in 32 bits on x86 processors that otherwise add two of them in 16.
+/// Makes ONNX Runtime add products of bytes in 32 bits on x86 processors on which it otherwise adds pairs in 16 bits.
 /// (`kOrtSessionOptionsAvx2PrecisionMode` in onnxruntime_session_options_config_keys.h.)
 const EXACT_PRODUCTS: &str = "session.x64quantprecision";
 
-/// Whether this processor does that, which cuts large sums off: an int8 vision transformer answers something else there.
-/// Those with VNNI do not, and with AMX the option would take three quarters of their speed.
-fn cuts_sums_off() -> bool {
+/// Whether sums of pairs saturate at 16 bits on this processor, which changes the output of an int8 vision transformer. With
+/// VNNI they do not, and with AMX the option would cost three quarters of the speed.
+fn saturates() -> bool {
     #[cfg(target_arch = "x86_64")]
     return !is_x86_feature_detected!("avx512vnni") && !is_x86_feature_detected!("avxvnni");
     #[cfg(not(target_arch = "x86_64"))]
@@ -221,10 +222,10 @@ fn cuts_sums_off() -> bool {
 fn session(path: &Path, network: &[u8]) -> Result<Session> {
     let environment = runtime::environment()?;
     let failed =
-        |e: &dyn std::fmt::Display| Error::file(path, format!("ONNX Runtime cannot load it: {e}"), "fetch it again");
+        |error: &dyn std::fmt::Display| Error::Network { file: path.to_owned(), source: error.to_string().into() };
     let mut builder = Session::builder(environment).map_err(|e| failed(&e))?;
     builder = builder.with_intra_threads(1).map_err(|e| failed(&e))?;
-    if cuts_sums_off() {
+    if saturates() {
         builder = builder.with_config_entry(EXACT_PRODUCTS, "1").map_err(|e| failed(&e))?;
     }
     builder
@@ -241,9 +242,9 @@ fn run<const RANK: usize>(
     input: &str,
     output: &str,
 ) -> Result<Vec<f32>> {
-    let failed = |e: ort::Error| Error::Surroundings(format!("ONNX Runtime failed to compute `{output}`: {e}"));
+    let failed = |error: ort::Error| Error::Inference { output: output.to_owned(), source: error.into() };
     let tensor = TensorRef::from_array_view((shape, data)).map_err(failed)?;
-    // Only this output: an encoder may have others that nobody asked for.
+    // Only this output: an encoder may have more.
     let wanted = OutputSelector::no_default().with(output);
     let options = RunOptions::new().map_err(failed)?.with_outputs(wanted);
     let outputs = session.run_with_options(ort::inputs![input => tensor], &options).map_err(failed)?;

@@ -1,45 +1,149 @@
-//! What can go wrong between a file and a pin, each as one sentence a person can act on.
+//! The errors of this crate, one variant per cause.
 
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 
-/// An error of this crate.
+/// The error that another library reported.
+pub(crate) type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a location could not be predicted.
+///
+/// The message names the file at fault and does not repeat the underlying error, which
+/// [`source`](std::error::Error::source) returns.
+///
+/// ```
+/// use std::error::Error as _;
+///
+/// let error = landfall_model::open_image("no/such/photo.jpg").unwrap_err();
+/// assert_eq!(error.to_string(), "no/such/photo.jpg: not a readable image");
+/// assert!(error.source().is_some(), "the operating system's error");
+/// assert!(matches!(error, landfall_model::Error::Image { .. }));
+/// ```
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
-    /// A file cannot be used: which, what is wrong with it, and what to do.
-    #[error("{}: {why}; {mend}", file.display())]
-    File {
+    /// No bundle has this name, and it is not a bundle's directory either.
+    #[error("there is no bundle `{name}`; available: {}", list_or_none(available))]
+    UnknownBundle {
+        /// The name that was asked for.
+        name: String,
+        /// The names of all bundles that were found.
+        available: Vec<String>,
+    },
+    /// A file or directory cannot be read.
+    #[error("{}: cannot be read", file.display())]
+    Read {
+        /// The file or directory.
+        file: PathBuf,
+        /// The operating system's error.
+        source: io::Error,
+    },
+    /// A bundle's file does not have the checksum that `bundle.json` states.
+    #[error("{}: is damaged or of another version (sha256 {found}, expected {expected})", file.display())]
+    Checksum {
+        /// The file.
+        file: PathBuf,
+        /// The sha256 in `bundle.json`, in lower-case hexadecimal.
+        expected: String,
+        /// The sha256 of the file.
+        found: String,
+    },
+    /// The bundle's encoder is distributed in a Python package and is not installed.
+    #[error("{}: not installed; it is the file {member} of the Python package {package}", file.display())]
+    EncoderNotInstalled {
+        /// Where the file is looked for first.
+        file: PathBuf,
+        /// The package with its version, `NAME==VERSION`.
+        package: String,
+        /// Path of the file inside the package's wheel.
+        member: String,
+    },
+    /// `bundle.json` does not describe a bundle.
+    #[error("{}: not a valid bundle description", file.display())]
+    Manifest {
         /// The file.
         file: PathBuf,
         /// What is wrong with it.
-        why: String,
-        /// What to do about it.
-        mend: String,
+        source: Cause,
     },
-    /// A picture cannot be used; others may be.
-    #[error("{}: {why}", file.display())]
-    Picture {
-        /// The picture's file.
+    /// The cell table cannot be used.
+    #[error("{}: not a valid cell table", file.display())]
+    Cells {
+        /// The file.
         file: PathBuf,
         /// What is wrong with it.
-        why: String,
+        source: Cause,
     },
-    /// What was asked for does not exist.
+    /// A network cannot be loaded, or does not fit the bundle that it is in.
+    #[error("{}: not a usable network", file.display())]
+    Network {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        source: Cause,
+    },
+    /// An image cannot be read or decoded.
+    #[error("{}: not a readable image", file.display())]
+    Image {
+        /// The file.
+        file: PathBuf,
+        /// The error of the operating system or of the decoder.
+        source: Cause,
+    },
+    /// An image has no pixels.
+    #[error("image {index} has no pixels")]
+    EmptyImage {
+        /// Its index among the images of the call.
+        index: usize,
+    },
+    /// No image was given.
+    #[error("no image to locate")]
+    NoImages,
+    /// The EXIF metadata of an image is invalid.
+    #[error("{}: {reason}", file.display())]
+    Exif {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The ONNX Runtime library was not found.
+    #[error("ONNX Runtime ({library}) not found; set ORT_DYLIB_PATH or install the Python package onnxruntime")]
+    RuntimeNotFound {
+        /// File name of the library on this platform.
+        library: &'static str,
+    },
+    /// The library that was found cannot be loaded as ONNX Runtime.
+    #[error("{}: cannot be loaded as ONNX Runtime", library.display())]
+    RuntimeLoad {
+        /// The library.
+        library: PathBuf,
+        /// The error of the loader.
+        source: Cause,
+    },
+    /// ONNX Runtime failed while it ran a network.
+    #[error("ONNX Runtime failed to compute `{output}`")]
+    Inference {
+        /// Name of the network's output.
+        output: String,
+        /// ONNX Runtime's error.
+        source: Cause,
+    },
+    /// The networks of a bundle gave numbers that are not finite.
+    #[error("bundle {bundle} gave numbers that are not finite")]
+    NonFinite {
+        /// Name and version of the bundle.
+        bundle: String,
+    },
+    /// Something else on this machine is missing or failed.
+    #[doc(hidden)] // raised by landfall-trainer only
     #[error("{0}")]
-    Unknown(String),
-    /// The machine lacks something, such as ONNX Runtime.
-    #[error("{0}")]
-    Surroundings(String),
-}
-
-impl Error {
-    pub(crate) fn file(file: &Path, why: impl ToString, mend: impl Into<String>) -> Self {
-        Self::File { file: file.to_owned(), why: why.to_string(), mend: mend.into() }
-    }
-
-    pub(crate) fn picture(file: &Path, why: impl ToString) -> Self {
-        Self::Picture { file: file.to_owned(), why: why.to_string() }
-    }
+    Environment(String),
 }
 
 /// A result of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
+
+fn list_or_none(names: &[String]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}

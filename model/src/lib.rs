@@ -1,38 +1,58 @@
-//! From pixels to a pin: what Landfall's agent, trainer and web page share.
-//!
-//! A picture is [preprocessed](preprocess), an encoder and a head turn it into logits over [S2 cells](cells), the
-//! views of one place are fused into a [posterior], and the [pin] is the point with the highest expected [score] on
-//! the map that is played. A [bundle] holds the files one such path needs.
+#![cfg_attr(feature = "onnx", doc = include_str!("../README.md"))]
+#![cfg_attr(not(feature = "onnx"), doc = "Predicts where photographs were taken: the part that needs no ONNX Runtime.")]
 
-pub mod activations;
-pub mod adapter;
+mod error;
+#[cfg(feature = "onnx")]
+mod geolocator;
+
+pub use cells::{Cell, CellTable, InvalidCells};
+pub use error::{Error, Result};
+#[cfg(feature = "onnx")]
+pub use geolocator::Geolocator;
+pub use image::RgbImage;
+pub use latlng::{EARTH_RADIUS_M, InvalidLatLng, LatLng};
+pub use posterior::Posterior;
+pub use prediction::{Prediction, TopCell};
+pub use preprocess::open as open_image;
+pub use score::{Bounds, InvalidScale, MAX_POINTS, MapScale};
+
+// The rest is shared with landfall-agent and landfall-trainer and comes with no promise of stability.
+#[doc(hidden)]
+pub use bundle::Bundle;
+#[cfg(feature = "onnx")]
+#[doc(hidden)]
+pub use classifier::Classifier;
+
+#[doc(hidden)]
 pub mod bundle;
+#[doc(hidden)]
 pub mod cells;
 #[cfg(feature = "onnx")]
+#[doc(hidden)]
 pub mod classifier;
+#[doc(hidden)]
 pub mod countries;
-pub mod decide;
-pub mod error;
-pub mod floats;
+#[doc(hidden)]
+pub mod image_files;
+#[doc(hidden)]
 pub mod latlng;
+#[doc(hidden)]
 pub mod onnx;
-pub mod photos;
+#[doc(hidden)]
 pub mod pin;
+#[doc(hidden)]
 pub mod place;
+#[doc(hidden)]
 pub mod posterior;
+#[doc(hidden)]
+pub mod prediction;
+#[doc(hidden)]
 pub mod preprocess;
 #[cfg(feature = "onnx")]
+#[doc(hidden)]
 pub mod runtime;
+#[doc(hidden)]
 pub mod score;
 #[cfg(feature = "wasm")]
+#[doc(hidden)]
 pub mod wasm;
-pub mod whole;
-
-pub use bundle::Bundle;
-pub use cells::CellTable;
-#[cfg(feature = "onnx")]
-pub use classifier::Classifier;
-pub use error::{Error, Result};
-pub use latlng::LatLng;
-pub use posterior::Posterior;
-pub use score::MapScale;

@@ -1,4 +1,4 @@
-//! Where to put the pin: the point with the highest expected score, which is a decision and not a mean.
+//! Where to put the pin: the point with the highest expected score, which is in general not the mean of the posterior.
 
 use crate::cells::{CellTable, arc_m};
 use crate::countries;
@@ -6,53 +6,52 @@ use crate::latlng::{EARTH_RADIUS_M, LatLng};
 use crate::posterior::Posterior;
 use crate::score::MapScale;
 
-/// A point on the map and what it promises.
+/// A point on the map and its expected score.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Pin {
-    /// Where.
     pub at: LatLng,
     /// Expected points on the map that the pin was chosen for.
     pub expected_score: f64,
 }
 
-/// So many of the likeliest cells are tried as pins before the best is refined.
+/// Number of cells, the most likely ones, whose locations are tried before the best is refined.
 const CANDIDATES: usize = 48;
-/// A coast of a 1:50m map may be this far off, in metres: a pin so near to land counts as on land.
+/// A pin this near to land, in metres, counts as on land: coasts of a 1:50m map are off by kilometres.
 const COAST_M: f64 = 10_000.0;
-/// Scale in metres of the score that [`mode`] maximises: a kernel with a length of 200 km, the width of the
-/// likeliest peak rather than of a map.
+/// Scale in metres of the score that [`mode`] maximises: its kernel has a length of 200 km, the width of a peak of the
+/// posterior rather than of a map.
 const MODE_SCALE_M: f64 = 2_000_000.0;
 
 /// The pin with the highest expected score on a map of this scale.
 ///
-/// Candidates are the mean locations of the likeliest cells; the best of them is then moved in ever smaller steps
-/// uphill, off the cell's location. A cell counts as a disc of its spread. The pin lies on land or within 10 km of it,
-/// unless there is none around the best cell: an island too small for the map of land.
+/// The mean locations of the most likely cells are tried first; from the best of them a hill climb with ever smaller
+/// steps starts. A cell with spread `s` at distance `d` counts at `√(d² + s²)`. The pin is on land or within 10 km of it,
+/// unless there is none around the best cell, as around an island that is too small for the map.
 pub fn best(posterior: &Posterior<'_>, scale: MapScale) -> Pin {
-    let field = Field::new(posterior, scale);
+    let field = ScoreField::new(posterior, scale);
     let cells = &posterior.table.cells;
     let candidates = posterior.top(CANDIDATES).into_iter().map(|(i, _)| (field.at(posterior.table.vectors()[i]), i));
-    // A posterior has at least one cell, so there is a best.
+    // A posterior has at least one cell, so there always is a best one.
     let (score, best) = candidates.max_by(|a, b| a.0.total_cmp(&b.0)).unwrap_or_default();
     let start = (score, cells[best].at);
     let (_, mut at) = field.climb(start, |_| true);
     if !on_land(at) {
-        let dry = if on_land(start.1) { Some(start) } else { field.ashore(start.1, 2.0 * cells[best].spread_m) };
-        at = dry.map_or(start, |dry| field.climb(dry, on_land)).1;
+        let land = if on_land(start.1) { Some(start) } else { field.best_land(start.1, 2.0 * cells[best].spread_m) };
+        at = land.map_or(start, |land| field.climb(land, on_land)).1;
     }
     Pin { at, expected_score: expected_score(posterior, at, scale) }
 }
 
-/// The middle of the likeliest peak, the answer for a photograph that no map asks about. Its `expected_score` is for
-/// the World map.
+/// The middle of the most likely peak, for a photograph that belongs to no map. Its `expected_score` is for the World
+/// map.
 pub fn mode(posterior: &Posterior<'_>) -> Pin {
     let scale = MapScale::try_from(MODE_SCALE_M).unwrap_or(MapScale::WORLD);
     let at = best(posterior, scale).at;
     Pin { at, expected_score: expected_score(posterior, at, MapScale::WORLD) }
 }
 
-/// Expected points of a pin at `at`: the mean over cells of the points for the distance to the cell, which for a cell
-/// with spread `s` at distance `d` is taken as `√(d² + s²)`.
+/// Expected points of a pin at `at`: the mean over cells, weighted by probability, of the points for the distance to the
+/// cell, which for a cell with spread `s` at distance `d` is `√(d² + s²)`.
 pub fn expected_score(posterior: &Posterior<'_>, at: LatLng, scale: MapScale) -> f64 {
     let v = at.to_unit_vector();
     let CellTable { cells, .. } = posterior.table;
@@ -69,28 +68,28 @@ fn on_land(at: LatLng) -> bool {
     countries::at_or_near(at, COAST_M).is_some()
 }
 
-/// The expected score as a function of place, fast: points are looked up by chord length in a table.
-struct Field {
-    /// One cell a place in each: unit vector, the square of the spread as a chord, probability.
+/// The expected score as a function of location, fast: points are looked up by chord length in a table.
+struct ScoreField {
+    /// One entry per cell in each: unit vector, squared spread on the unit sphere, probability.
     x: Vec<f64>,
     y: Vec<f64>,
     z: Vec<f64>,
     spread_squared: Vec<f64>,
     p: Vec<f64>,
-    /// Points at evenly spaced chords; 0 beyond the last.
+    /// Points at evenly spaced chord lengths; 0 beyond the last.
     points: [f64; Self::STEPS + 2],
     steps_per_chord: f64,
     first_step_m: f64,
 }
 
-impl Field {
-    /// Steps of the table. Between them points are interpolated, off by less than a tenth of a point.
+impl ScoreField {
+    /// Steps of the table. The error of the linear interpolation between them is less than 0.1 points.
     const STEPS: usize = 1024;
-    /// Cells worked on at a time, in loops that the compiler can vectorise.
+    /// Number of cells per inner loop, which the compiler can vectorise.
     const BLOCK: usize = 64;
 
     fn new(posterior: &Posterior<'_>, scale: MapScale) -> Self {
-        // Beyond this arc a cell brings less than a hundredth of a point.
+        // Beyond this distance a cell contributes less than 0.01 points.
         let reach_m = scale.distance_for_m(1e-2).min(std::f64::consts::PI * EARTH_RADIUS_M);
         let reach_chord = 2.0 * libm::sin(reach_m / EARTH_RADIUS_M / 2.0);
         let arc_of = |chord: f64| 2.0 * EARTH_RADIUS_M * libm::asin((chord / 2.0).min(1.0));
@@ -140,22 +139,22 @@ impl Field {
         sum
     }
 
-    /// The best place on land around one at sea, within `reach_m` metres or 50 km, whichever is more.
-    fn ashore(&self, sea: LatLng, reach_m: f64) -> Option<(f64, LatLng)> {
+    /// The best location on land around one at sea, within `reach_m` metres or 50 km, whichever is more.
+    fn best_land(&self, sea: LatLng, reach_m: f64) -> Option<(f64, LatLng)> {
         let rings = (1..=10).map(|ring| reach_m.max(50_000.0) * f64::from(ring) / 10.0);
         let around = rings.flat_map(|radius_m| (0..16).map(move |i| sea.destination(f64::from(i) * 22.5, radius_m)));
-        let dry = around.filter(|place| countries::at(*place).is_some());
-        dry.map(|place| (self.at(place.to_unit_vector()), place)).max_by(|a, b| a.0.total_cmp(&b.0))
+        let land = around.filter(|location| countries::at(*location).is_some());
+        land.map(|location| (self.at(location.to_unit_vector()), location)).max_by(|a, b| a.0.total_cmp(&b.0))
     }
 
-    /// Moves uphill from a scored place, in six directions and ever smaller steps, over places that are `allowed`.
+    /// Moves uphill from a scored location, in six directions and ever smaller steps, over locations that are `allowed`.
     fn climb(&self, (mut score, mut at): (f64, LatLng), allowed: impl Fn(LatLng) -> bool) -> (f64, LatLng) {
         let mut step_m = self.first_step_m;
         while step_m > self.first_step_m / 300.0 {
             let around = (0..6).map(|i| at.destination(f64::from(i) * 60.0, step_m));
             let higher = around
-                .map(|place| (self.at(place.to_unit_vector()), place))
-                .filter(|(s, place)| *s > score && allowed(*place))
+                .map(|location| (self.at(location.to_unit_vector()), location))
+                .filter(|(s, location)| *s > score && allowed(*location))
                 .max_by(|a, b| a.0.total_cmp(&b.0));
             match higher {
                 Some(better) => (score, at) = better,
@@ -178,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_the_likelier_of_two_far_places_and_the_middle_of_two_near_ones() {
+    fn the_pin_is_at_the_likelier_of_distant_cells_and_between_near_ones() {
         let table = table_of(&[(48.0, 2.0), (-33.0, 147.0)]);
         let pin = best(&posterior_of(&table, &[0.6, 0.4]), MapScale::WORLD);
         assert!(pin.at.distance_m(table.cells[0].at) < 100_000.0);
@@ -190,8 +189,8 @@ mod tests {
     }
 
     #[test]
-    fn the_map_decides() {
-        // One likely place against two weaker neighbours: a large map hedges, a small one does not.
+    fn the_scale_of_the_map_moves_the_pin() {
+        // One likely cell against three weaker neighbours: hedging pays on a large map, not on a small one.
         let table = table_of(&[(44.0, 1.0), (50.5, 7.0), (50.8, 9.5), (52.0, 8.0)]);
         let posterior = posterior_of(&table, &[0.37, 0.21, 0.21, 0.21]);
         let small = best(&posterior, MapScale::try_from(1_000_000.0).unwrap());
@@ -201,20 +200,20 @@ mod tests {
     }
 
     #[test]
-    fn stays_out_of_the_sea() {
-        // Iceland, Ireland and the Azores: their middle is water.
+    fn the_pin_stays_on_land() {
+        // Iceland, Ireland and the Azores: the point between them is at sea.
         let table = table_of(&[(64.8, -18.5), (53.0, -8.0), (38.5, -28.0)]);
         let pin = best(&posterior_of(&table, &[0.34, 0.33, 0.33]), MapScale::try_from(4e7).unwrap());
         assert!(on_land(pin.at), "{}", pin.at);
-        // Around the Gulf of Guinea, whose middle is (0, 0).
+        // Around the Gulf of Guinea, whose centre is (0, 0).
         let table = table_of(&[(6.5, 1.0), (0.5, 10.0), (5.5, -2.0), (-8.9, 13.3)]);
         let pin = best(&posterior_of(&table, &[0.25; 4]), MapScale::try_from(6e7).unwrap());
         assert!(on_land(pin.at) && pin.at.distance_m(LatLng { lat: 0.0, lng: 0.0 }) > 300_000.0, "{}", pin.at);
     }
 
     #[test]
-    fn a_cell_whose_middle_is_water_sends_the_pin_ashore() {
-        // Places around the Tyrrhenian Sea, their mean in the middle of it.
+    fn a_cell_with_its_mean_at_sea_has_its_pin_on_land() {
+        // Places around the Tyrrhenian Sea, with their mean in the middle of it.
         let mut table = table_of(&[(40.0, 12.0)]);
         table.cells[0].spread_m = 250_000.0;
         assert!(!on_land(table.cells[0].at));
@@ -223,8 +222,8 @@ mod tests {
     }
 
     #[test]
-    fn a_lone_cell_is_the_answer() {
-        let table = table_of(&[(-16.5, -151.7)]); // Bora Bora, too small for the map of land
+    fn a_single_cell_gets_the_pin() {
+        let table = table_of(&[(-16.5, -151.7)]); // Bora Bora, too small for the map
         let pin = best(&posterior_of(&table, &[1.0]), MapScale::WORLD);
         assert!(pin.at.distance_m(table.cells[0].at) < 1.0);
         assert!(pin.expected_score > 4800.0 && pin.expected_score < 5000.0);

@@ -1,29 +1,29 @@
-//! Places in words: "near Lyon, France".
+//! Locations in words: "near Lyon, France".
 
 use std::sync::OnceLock;
 
 use crate::countries;
 use crate::latlng::LatLng;
 
-/// A place in words.
+/// A location in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// ISO 3166-1 alpha-2 code of the country, if the place is on land or just off it.
+    /// ISO 3166-1 alpha-2 code of the country, if the location is on land or within 50 km of it.
     pub country: Option<&'static str>,
     /// Such as "near Lyon, France", "in Mongolia", "at sea".
     pub description: String,
 }
 
-/// How far a city may be for a place to be near it, in metres.
+/// Largest distance in metres at which a location is said to be near a city.
 const NEAR_M: f64 = 300_000.0;
 
-/// This place in words: the country it is in and the city a person would name it by, near before large.
+/// The country at a location and the city that a person would name it by: a near one, or a large one further away.
 pub fn describe(at: LatLng) -> Place {
     let Some(country) = countries::of(at) else {
         return Place { country: None, description: "at sea".to_owned() };
     };
     let v = at.to_unit_vector();
-    // A city ten times as large is named from about twice as far.
+    // A city ten times as large is named from about twice the distance.
     let remoteness = |city: &City| (crate::cells::arc_m(city.vector, v) + 5_000.0) / libm::pow(city.population, 0.3);
     let city = cities()
         .iter()
@@ -46,7 +46,7 @@ struct City {
 fn cities() -> &'static [City] {
     static CITIES: OnceLock<Vec<City>> = OnceLock::new();
     CITIES.get_or_init(|| {
-        // No name in the file holds a comma: the set-up of the data drops what would need quoting.
+        // No field in the file contains a comma: cities whose names would need quoting were left out.
         include_str!("../data/cities.csv").lines().skip(1).filter_map(parse).collect()
     })
 }
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn names_what_a_person_would() {
+    fn locations_are_named_as_a_person_would() {
         assert_eq!(describe_at(45.9, 4.7), (Some("FR"), "near Lyon, France".to_owned()));
         assert_eq!(describe_at(-33.7, 150.8).1, "near Sydney, Australia");
         assert_eq!(describe_at(0.0, 0.0), (None, "at sea".to_owned()));
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn every_city_is_read() {
+    fn every_city_is_parsed() {
         assert_eq!(cities().len(), include_str!("../data/cities.csv").lines().count() - 1);
     }
 }

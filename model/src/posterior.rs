@@ -1,21 +1,43 @@
-//! The posterior: what the classifier believes about where a place is, as log-probabilities over cells.
+//! The posterior: log-probabilities over the cells of a table.
 
 use crate::cells::{CellTable, arc_m};
 use crate::latlng::LatLng;
 
-/// Log-probabilities over the cells of a table.
+/// The probability of every cell of a table, given the images of one place.
+///
+/// Obtained from a `Geolocator`, or from the logits of a network of one's own with [`Posterior::fuse`].
+///
+/// ```
+/// use landfall_model::{Cell, CellTable, LatLng, Posterior};
+///
+/// let cell = |token: &str, level, at| Cell { token: token.into(), level, at, spread_m: 0.0, count: 1, country: None };
+/// let (lyon, sydney) = (LatLng::new(45.9, 4.7)?, LatLng::new(-33.7, 150.8)?);
+/// let table = CellTable::new(vec![cell("47f4", 5, lyon), cell("6b12", 6, sydney)])?;
+/// let views = [[2.0, 0.0], [1.0, 0.0]]; // the logits of two views of one place
+/// let posterior = Posterior::fuse(&table, &views, 1.0).expect("finite numbers, one per cell");
+///
+/// let p = 1.5f64.exp() / (1.5f64.exp() + 1.0); // of the mean logits 1.5 and 0
+/// assert!((posterior.probabilities()[0] - p).abs() < 1e-12);
+/// assert_eq!(posterior.credible_region(0.5), [0]);
+/// assert!((posterior.mass_within(sydney, 100_000.0) - (1.0 - p)).abs() < 1e-12);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Posterior<'a> {
-    /// The cells.
+    /// The table that the probabilities are over.
     pub table: &'a CellTable,
     log_p: Vec<f64>,
 }
 
 impl<'a> Posterior<'a> {
-    /// Fuses the views of one place: logits are averaged over views (a product of experts), divided by the
-    /// temperature and normalised. One row of logits a view; sums run in the order given, so the result repeats.
+    /// Fuses the views of one place, each a row of logits with one number per cell.
     ///
-    /// `None` when there is no view, a row does not have one number a cell, or a number is not finite.
+    /// The logits are averaged over views, which makes the result a product of experts (Hinton, "Training products of
+    /// experts by minimizing contrastive divergence", 2002), divided by the temperature (Guo et al., "On calibration of
+    /// modern neural networks", arXiv:1706.04599) and normalised. Sums run in the order of the rows, so that the result
+    /// is the same to the last bit everywhere.
+    ///
+    /// `None` if there is no view, a row does not have one number per cell, or a number is not finite.
     pub fn fuse(table: &'a CellTable, logits: &[impl AsRef<[f32]>], temperature: f64) -> Option<Self> {
         let cells = table.cells.len();
         let usable = |row: &[f32]| row.len() == cells && row.iter().all(|x| x.is_finite());
@@ -33,7 +55,8 @@ impl<'a> Posterior<'a> {
         Some(Self { table, log_p: log_softmax(mean) })
     }
 
-    /// The same belief weighed by a prior: `log p + weight · log prior`, normalised. `log_prior` has one number a cell.
+    /// The same posterior weighted by a prior: `log p + weight · log prior`, normalised. `log_prior` has one number per
+    /// cell.
     #[must_use]
     pub fn with_prior(&self, log_prior: &[f64], weight: f64) -> Self {
         let log_p = self.log_p.iter().zip(log_prior).map(|(p, prior)| p + weight * prior).collect();
@@ -50,15 +73,16 @@ impl<'a> Posterior<'a> {
         self.log_p.iter().map(|x| libm::exp(*x)).collect()
     }
 
-    /// The `k` likeliest cells with their probabilities, likeliest first; equals stand in the order of the cells.
+    /// Indices and probabilities of the `k` most likely cells, most likely first. Ties keep the order of the cells.
     pub fn top(&self, k: usize) -> Vec<(usize, f64)> {
         let mut order: Vec<usize> = (0..self.log_p.len()).collect();
         order.sort_by(|a, b| self.log_p[*b].total_cmp(&self.log_p[*a]));
         order.into_iter().take(k).map(|i| (i, libm::exp(self.log_p[i]))).collect()
     }
 
-    /// The fewest cells that together hold at least `mass` (0 to 1) of the probability, likeliest first.
-    pub fn region(&self, mass: f64) -> Vec<usize> {
+    /// The credible region of this probability (0 to 1): indices of the fewest cells that together hold at least `mass`,
+    /// most likely first.
+    pub fn credible_region(&self, mass: f64) -> Vec<usize> {
         let mut held = 0.0;
         let mut cells = self.top(self.log_p.len());
         let enough = cells.iter().position(|(_, p)| {
@@ -69,15 +93,16 @@ impl<'a> Posterior<'a> {
         cells.into_iter().map(|(i, _)| i).collect()
     }
 
-    /// Probability that the place lies within `radius_m` metres of `centre`, each cell taken as its mean location.
+    /// Probability that the place is within `radius_m` metres of `centre`, with each cell counted at its mean location.
     pub fn mass_within(&self, centre: LatLng, radius_m: f64) -> f64 {
         let v = centre.to_unit_vector();
         let near = self.table.vectors().iter().zip(&self.log_p).filter(|(u, _)| arc_m(**u, v) <= radius_m);
         near.map(|(_, p)| libm::exp(*p)).sum()
     }
 
-    /// The radius in metres around `centre` that holds at least `mass` (0 to 1) of the probability, each cell taken
-    /// as a disc of its spread.
+    /// Radius in metres of the circle around `centre` that holds at least `mass` (0 to 1) of the probability.
+    ///
+    /// A cell with spread `s` at distance `d` is counted at `√(d² + s²)`.
     pub fn radius_m(&self, centre: LatLng, mass: f64) -> f64 {
         let v = centre.to_unit_vector();
         let reach = |i: usize| {
@@ -108,18 +133,18 @@ pub(crate) mod tests {
     use crate::cells::{Cell, leaf};
     use proptest::prelude::*;
 
-    /// A table of level-6 cells around these places.
-    pub(crate) fn table_of(places: &[(f64, f64)]) -> CellTable {
+    /// A table of level-6 cells around these locations.
+    pub(crate) fn table_of(locations: &[(f64, f64)]) -> CellTable {
         let cell = |&(lat, lng): &(f64, f64)| {
             let at = LatLng::new(lat, lng).unwrap();
             let token = leaf(at).parent(6).to_token();
             Cell { token, level: 6, at, spread_m: 30_000.0, count: 10, country: None }
         };
-        CellTable::new(places.iter().map(cell).collect()).unwrap()
+        CellTable::new(locations.iter().map(cell).collect()).unwrap()
     }
 
     #[test]
-    fn fuses_by_the_product_of_experts() {
+    fn views_are_fused_as_a_product_of_experts() {
         let table = table_of(&[(48.0, 2.0), (52.0, 13.0), (40.0, -4.0)]);
         let a = [1.0f32, 0.0, 0.0];
         let b = [0.0f32, 1.0, -3.0];
@@ -132,7 +157,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_distribution() {
+    fn invalid_logits_are_refused() {
         let table = table_of(&[(48.0, 2.0), (52.0, 13.0)]);
         assert!(Posterior::fuse(&table, &[[1.0f32, f32::NAN]], 1.0).is_none());
         assert!(Posterior::fuse(&table, &[[1.0f32]], 1.0).is_none());
@@ -140,7 +165,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_prior_moves_the_belief() {
+    fn a_prior_shifts_the_posterior() {
         let table = table_of(&[(48.0, 2.0), (52.0, 13.0)]);
         let even = Posterior::fuse(&table, &[[0.0f32, 0.0]], 1.0).unwrap();
         let moved = even.with_prior(&[0.9f64.ln(), 0.1f64.ln()], 1.0).probabilities();
@@ -149,11 +174,11 @@ pub(crate) mod tests {
 
     proptest! {
         #[test]
-        fn regions_and_radii_hold_their_mass(logits in prop::collection::vec(-5.0f32..5.0, 4), mass in 0.05..0.99f64) {
+        fn credible_regions_and_radii_hold_their_mass(logits in prop::collection::vec(-5.0f32..5.0, 4), mass in 0.05..0.99f64) {
             let table = table_of(&[(48.0, 2.0), (52.0, 13.0), (40.0, -4.0), (-33.0, 151.0)]);
             let posterior = Posterior::fuse(&table, &[logits], 1.0).unwrap();
             let p = posterior.probabilities();
-            prop_assert!(posterior.region(mass).iter().map(|i| p[*i]).sum::<f64>() >= mass - 1e-9);
+            prop_assert!(posterior.credible_region(mass).iter().map(|i| p[*i]).sum::<f64>() >= mass - 1e-9);
             let centre = table.cells[0].at;
             let radius_m = posterior.radius_m(centre, mass);
             prop_assert!(posterior.mass_within(centre, radius_m) >= mass - 1e-9);

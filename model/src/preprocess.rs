@@ -1,8 +1,8 @@
-//! The one way from a picture to the encoder's input, for the trainer, the agent and the page.
+//! Images become the encoder's input here, and only here: for the trainer, the agent and the page.
 //!
-//! The central square of the picture is resized in a single antialiased step and normalised. The resize works in
-//! integers (8-bit pixels, fixed-point Catmull-Rom weights, as Pillow's `BICUBIC` does but for rounding), so that
-//! processors and WebAssembly give the same bytes; `tests/golden` pins this down.
+//! The central square of the image is resized in a single antialiased step and normalised. The resize works in
+//! integers (8-bit pixels, fixed-point Catmull-Rom weights, like Pillow's `BICUBIC` except for rounding), so that all
+//! processors and WebAssembly give the same bytes; the golden files in `tests/golden` check this.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// How a bundle's encoder wants its pictures.
+/// The preprocessing of a bundle's encoder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Preprocess {
@@ -20,9 +20,9 @@ pub struct Preprocess {
     pub size: u32,
     /// The interpolation.
     pub resize: Resize,
-    /// Which part of the picture is used.
+    /// The part of the image that is used.
     pub crop: Crop,
-    /// Smaller squares that are looked at besides.
+    /// Smaller squares that are encoded in addition.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub details: Vec<Square>,
     /// Subtracted from each channel (red, green, blue; 0 to 1).
@@ -41,7 +41,7 @@ pub enum Resize {
     Bilinear,
 }
 
-/// Which part of the picture is used.
+/// The part of the image that is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Crop {
@@ -49,15 +49,15 @@ pub enum Crop {
     Center,
 }
 
-/// A square of a picture.
+/// A square of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Square {
-    /// Its side as a share of the picture's shorter one.
+    /// Its side as a fraction of the image's shorter side.
     pub side: f64,
-    /// Where it lies from the left edge (0) to the right edge (1) of the picture.
+    /// Position from the left edge (0) to the right edge (1) of the image.
     pub x: f64,
-    /// Where it lies from the upper edge (0) to the lower edge (1) of the picture.
+    /// Position from the upper edge (0) to the lower edge (1) of the image.
     pub y: f64,
 }
 
@@ -65,37 +65,36 @@ impl Square {
     /// The largest square around the centre.
     pub const CENTRAL: Self = Self { side: 1.0, x: 0.5, y: 0.5 };
 
-    /// Whether it lies inside every picture.
+    /// Whether it lies inside every image.
     pub fn is_inside(&self) -> bool {
         self.side > 0.0 && [self.side, self.x, self.y].iter().all(|share| (0.0..=1.0).contains(share))
     }
 }
 
 impl Preprocess {
-    /// Says what cannot be.
+    /// Checks the values.
     ///
     /// # Errors
-    /// When the size or a deviation makes no sense, or a square lies outside of the picture.
+    /// The reason, when the size or a standard deviation is out of range, or a square lies outside the image.
     pub fn check(&self) -> std::result::Result<(), &'static str> {
         let finite = |numbers: &[f32]| numbers.iter().all(|x| x.is_finite());
         if !(1..=4096).contains(&self.size) || !finite(&self.mean) || !finite(&self.std) || self.std.contains(&0.0) {
-            return Err(
-                "has a preprocessing that cannot be: a size of 1 to 4096 and a deviation other than 0 are wanted",
-            );
+            return Err("preprocess: the size must be 1 to 4096, the means finite and the standard deviations not 0");
         }
         if !self.details.iter().all(Square::is_inside) {
-            return Err("looks at a square outside of the picture: a side above 0 and shares of at most 1 are wanted");
+            return Err(
+                "preprocess: a square lies outside the image; side, x and y must be at most 1 and the side above 0",
+            );
         }
         Ok(())
     }
 
-    /// Number of squares of a picture that are looked at.
+    /// Number of squares per image that are encoded.
     pub fn squares(&self) -> usize {
         1 + self.details.len()
     }
 
-    /// The encoder's inputs for one picture, the whole crop first, then the details: for each `3 × size × size`
-    /// numbers, channel by channel, row by row.
+    /// The encoder's inputs for one image, the central square first, then the details: tensors of shape `[3, size, size]`.
     pub fn tensors(&self, picture: &RgbImage) -> impl Iterator<Item = Vec<f32>> {
         let Crop::Center = self.crop;
         std::iter::once(Square::CENTRAL).chain(self.details.iter().copied()).map(|square| self.tensor(picture, square))
@@ -115,7 +114,7 @@ impl Preprocess {
         tensor
     }
 
-    /// A square of the picture at `size × size` pixels, as interleaved RGB bytes.
+    /// A square of the image resized to `size × size` pixels, as interleaved RGB bytes.
     pub fn resize(&self, picture: &RgbImage, square: Square) -> Vec<u8> {
         let (width, height) = picture.dimensions();
         let side = square.side * f64::from(width.min(height));
@@ -135,7 +134,7 @@ impl Preprocess {
     }
 }
 
-/// Scales what an encoder says of one square to length 1, as heads want it.
+/// Scales an embedding to length 1, which heads expect.
 pub fn normalise(embedding: &mut [f32]) {
     let length = embedding.iter().map(|x| x * x).sum::<f32>().sqrt().max(1e-12);
     embedding.iter_mut().for_each(|x| *x /= length);
@@ -145,10 +144,11 @@ pub fn normalise(embedding: &mut [f32]) {
 ///
 /// # Errors
 /// When the file cannot be read, is no picture or is damaged; the message names it.
-pub fn open(file: &Path) -> Result<RgbImage> {
+pub fn open(file: impl AsRef<Path>) -> Result<RgbImage> {
+    let file = file.as_ref();
     let reader = ImageReader::open(file).and_then(ImageReader::with_guessed_format);
-    decode(reader.map_err(|e| Error::picture(file, format!("cannot be read: {e}")))?)
-        .map_err(|e| Error::picture(file, format!("is no picture that can be read: {e}")))
+    let failed = |source| Error::Image { file: file.to_owned(), source };
+    decode(reader.map_err(|error| failed(error.into()))?).map_err(|error| failed(error.into()))
 }
 
 /// A picture from the bytes of a file, as [`open`] reads it.

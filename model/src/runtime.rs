@@ -18,32 +18,48 @@ pub const LIBRARY: &str = if cfg!(windows) {
     "libonnxruntime.so"
 };
 
-const HINT: &str =
-    "run `cargo xtask setup`, or `python3 -m pip install onnxruntime`, or name the library in ORT_DYLIB_PATH";
+/// Why the runtime is not there. Kept for the life of the process, so that every attempt reports the same error.
+enum LoadError {
+    NotFound,
+    Load { library: PathBuf, reason: String },
+}
 
 /// The loaded runtime, one for the whole process.
 ///
 /// # Errors
-/// When no library is found or the one found cannot be loaded; the message says what to do.
-pub fn environment() -> Result<&'static Environment> {
-    static LOADED: OnceLock<std::result::Result<Environment, String>> = OnceLock::new();
-    LOADED.get_or_init(load).as_ref().map_err(|why| Error::Surroundings(why.clone()))
+/// [`Error::RuntimeNotFound`] or [`Error::RuntimeLoad`].
+pub(crate) fn environment() -> Result<&'static Environment> {
+    static LOADED: OnceLock<std::result::Result<Environment, LoadError>> = OnceLock::new();
+    LOADED.get_or_init(load).as_ref().map_err(|error| match error {
+        LoadError::NotFound => Error::RuntimeNotFound { library: LIBRARY },
+        LoadError::Load { library, reason } => {
+            Error::RuntimeLoad { library: library.clone(), source: reason.clone().into() }
+        }
+    })
 }
 
-fn load() -> std::result::Result<Environment, String> {
-    let library = find().ok_or_else(|| format!("ONNX Runtime ({LIBRARY}) is nowhere to be found; {HINT}"))?;
-    let broken =
-        |e: &dyn std::fmt::Display| format!("{}: cannot be loaded as ONNX Runtime ({e}); {HINT}", library.display());
-    let builder = ort::init_from(&library).map_err(|e| broken(&e))?;
-    builder.with_name("landfall").with_telemetry(false).build().map_err(|e| broken(&e))
+/// Loads the runtime now rather than with the first network.
+///
+/// # Errors
+/// [`Error::RuntimeNotFound`] or [`Error::RuntimeLoad`].
+pub fn load_library() -> Result<()> {
+    environment().map(|_| ())
 }
 
-/// Where the library is: `ORT_DYLIB_PATH`, beside the executable, `.runtime/` of the working directory or of the
-/// source tree, the user's cache directory, an importable Python package, an installed npm package.
+fn load() -> std::result::Result<Environment, LoadError> {
+    let library = find().ok_or(LoadError::NotFound)?;
+    let failed =
+        |error: &dyn std::fmt::Display| LoadError::Load { library: library.clone(), reason: error.to_string() };
+    let builder = ort::init_from(&library).map_err(|error| failed(&error))?;
+    builder.with_name("landfall").with_telemetry(false).build().map_err(|error| failed(&error))
+}
+
+/// Finds the library: `ORT_DYLIB_PATH`, beside the executable, `.runtime/` in the working directory or the source tree, the
+/// user's cache directory, an importable Python package, or an installed npm package.
 pub fn find() -> Option<PathBuf> {
     if let Some(named) = std::env::var_os("ORT_DYLIB_PATH") {
-        // Named but wrong is the user's mistake to hear of: loading it fails with a message that names it. The path is
-        // made absolute because the loader would look for a relative one beside the executable first.
+        // Not checked: loading a wrong path fails with an error that names it. The path is made absolute because the
+        // loader would look for a relative one beside the executable first.
         return Some(std::path::absolute(&named).unwrap_or(named.into()));
     }
     let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.to_owned()));
@@ -78,7 +94,7 @@ fn in_npm() -> Option<PathBuf> {
     library_in(&folder)
 }
 
-/// The library in a folder of a package, where its name may have a version in it.
+/// The library in a directory of a package, where its file name may contain a version.
 fn library_in(folder: &Path) -> Option<PathBuf> {
     let stem = LIBRARY.split('.').next()?;
     std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path()).find(|path| {

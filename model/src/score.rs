@@ -1,19 +1,21 @@
-//! The game's score law: `round(5000 · exp(−10 · distance / scale))`, where the scale is the map's size in metres.
+//! GeoGuessr's score formula: `round(5000 · exp(−10 · distance / scale))`, where the scale is the size of the map in
+//! metres.
 
 use serde::{Deserialize, Serialize};
 
 use crate::latlng::LatLng;
 
-/// Most points a round can bring.
+/// Points for a perfect guess.
 pub const MAX_POINTS: f64 = 5000.0;
 
-/// The scale of the World map in metres; papers round its tenth to 1492.7 km.
+/// Scale of the World map in metres. Papers state a tenth of it, rounded to 1492.7 km (PIGEON, arXiv:2307.05845).
 pub const WORLD_SCALE_M: f64 = 14_916_862.0;
 
-/// Scale of a map that names neither a maximum error distance nor bounds: half the earth's girth, in metres.
+/// Scale in metres of a map that states neither a maximum error distance nor bounds: half the circumference of the
+/// earth.
 pub const FALLBACK_SCALE_M: f64 = 20_015_086.0;
 
-/// The corners of a map as the game states them. Some of its maps have them upside down; only their distance matters.
+/// The corners of a map as the game states them. Some maps have them swapped; only the distance between them matters.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Bounds {
     /// South-west corner.
@@ -22,20 +24,31 @@ pub struct Bounds {
     pub max: LatLng,
 }
 
-/// How quickly points fall with distance on one map: a positive number of metres.
+/// How fast points fall with distance on a map: a positive number of metres.
+///
+/// ```
+/// use landfall_model::MapScale;
+///
+/// let points = MapScale::WORLD.points(250_000.0); // a guess 250 km off
+/// assert_eq!(points, 4229);
+/// let small = MapScale::try_from(1_000_000.0)?;
+/// assert_eq!(small.points(250_000.0), 410);
+/// assert!(MapScale::try_from(0.0).is_err());
+/// # Ok::<(), landfall_model::InvalidScale>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "f64", into = "f64")]
 pub struct MapScale(f64);
 
 /// A scale that is not a positive number of metres.
-#[derive(Debug, thiserror::Error, PartialEq)]
+#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq)]
 #[error("a map's scale must be a positive number of metres, not {0}")]
-pub struct BadScale(f64);
+pub struct InvalidScale(f64);
 
 impl TryFrom<f64> for MapScale {
-    type Error = BadScale;
-    fn try_from(metres: f64) -> Result<Self, BadScale> {
-        if metres.is_finite() && metres > 0.0 { Ok(Self(metres)) } else { Err(BadScale(metres)) }
+    type Error = InvalidScale;
+    fn try_from(metres: f64) -> Result<Self, InvalidScale> {
+        if metres.is_finite() && metres > 0.0 { Ok(Self(metres)) } else { Err(InvalidScale(metres)) }
     }
 }
 
@@ -49,9 +62,18 @@ impl MapScale {
     /// The World map.
     pub const WORLD: Self = Self(WORLD_SCALE_M);
 
-    /// The scale by the server's rule: the map's maximum error distance where it is known and positive; where it is
-    /// not known, the floor of the distance between the bounds' corners; else (known to be 0, or nothing known, or
-    /// bounds without extent) [`FALLBACK_SCALE_M`].
+    /// The scale by the rule of the game's server.
+    ///
+    /// That is the map's maximum error distance in metres if it is positive; if none is stated, the distance between
+    /// the corners of the map, rounded down to metres; and half the circumference of the earth if that leaves nothing:
+    /// a maximum error distance of 0, no bounds, or bounds without extent.
+    ///
+    /// ```
+    /// use landfall_model::MapScale;
+    ///
+    /// assert_eq!(MapScale::of_map(Some(18_499_075.0), None).metres(), 18_499_075.0);
+    /// assert_eq!(MapScale::of_map(None, None).metres(), 20_015_086.0);
+    /// ```
     pub fn of_map(max_error_distance_m: Option<f64>, bounds: Option<Bounds>) -> Self {
         let metres = match (max_error_distance_m, bounds) {
             (Some(max), _) if max > 0.0 && max.is_finite() => max,
@@ -66,18 +88,26 @@ impl MapScale {
         self.0
     }
 
-    /// Points for an error of `distance_m` metres, before rounding.
+    /// Points for a guess that is `distance_m` metres off, before rounding.
     pub fn exact_points(self, distance_m: f64) -> f64 {
         MAX_POINTS * libm::exp(-10.0 * distance_m / self.0)
     }
 
-    /// Points as the game gives them: a whole number.
+    /// Points for a guess that is `distance_m` metres off, rounded as the game does.
     pub fn points(self, distance_m: f64) -> u32 {
         // 0 ..= 5000 by construction, so the cast is exact.
         self.exact_points(distance_m).round() as u32
     }
 
-    /// The distance in metres at which `points` are scored, before rounding: the inverse of [`Self::exact_points`].
+    /// The distance in metres at which a guess scores `points` before rounding: the inverse of
+    /// [`exact_points`](Self::exact_points).
+    ///
+    /// ```
+    /// use landfall_model::MapScale;
+    ///
+    /// let distance_m = MapScale::WORLD.distance_for_m(3000.0);
+    /// assert!((MapScale::WORLD.exact_points(distance_m) - 3000.0).abs() < 1e-9);
+    /// ```
     pub fn distance_for_m(self, points: f64) -> f64 {
         self.0 / 10.0 * libm::log(MAX_POINTS / points)
     }
@@ -89,7 +119,7 @@ mod tests {
 
     type Scored = (f64, (f64, f64), (f64, f64), f64, u32);
 
-    /// (scale in m, truth, guess, distance in m, points): rounds of the live game with the score its server gave.
+    /// (scale in m, truth, guess, distance in m, points): rounds of the live game with the score that its server gave.
     #[rustfmt::skip]
     const SCORED: &[Scored] = &[
         (14916862.0, (61.34134292602539, 17.009126663208008), (62.3582942558564, 24.218661490840926), 394514.6760254228, 3838),
@@ -118,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn scale_follows_the_servers_rule() {
+    fn scale_follows_the_rule_of_the_server() {
         let corner = |lat, lng| LatLng::new(lat, lng).unwrap();
         let world = Bounds { min: corner(-54.853378, -159.778792), max: corner(78.655743, 178.4508514404297) };
         let flipped = Bounds { min: world.max, max: world.min };
@@ -133,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn perfect_zero_and_inverse() {
+    fn highest_and_lowest_score_and_inverse() {
         assert_eq!(MapScale::WORLD.points(149.0), 5000);
         assert_eq!(MapScale::WORLD.points(150.0), 4999);
         assert_eq!(MapScale::WORLD.points(20_015_000.0), 0);

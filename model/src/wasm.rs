@@ -1,13 +1,10 @@
-//! The page's entry points: a plain C interface for `wasm32-unknown-unknown`, built by `cargo xtask wasm`.
+//! The page's entry points: a C interface for `wasm32-unknown-unknown`, built by `cargo xtask wasm`.
 //!
-//! The caller asks for room with [`input`], writes its bytes there, calls a function and reads what [`output`] points to:
-//! floats (little-endian) or UTF-8 JSON when the function returned 0, a sentence on what was wrong when it returned 1.
-//! Both stay valid until the next call. One instance serves one caller; a trap leaves it unusable.
+//! The caller reserves memory with [`input`], writes its bytes there, calls a function and reads the result at [`output`]:
+//! little-endian floats or UTF-8 JSON if the function returned 0, an error message if it returned 1. Both stay valid until
+//! the next call. An instance serves one caller; a trap leaves it unusable.
 
-#![allow(
-    unsafe_code,
-    reason = "names that a page can call must be exported unmangled; nothing here is unsafe otherwise"
-)]
+#![allow(unsafe_code, reason = "exported functions need unmangled names; nothing else here is unsafe")]
 
 use std::cell::RefCell;
 use std::io::Cursor;
@@ -21,13 +18,13 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use crate::bundle::{Bundle, Manifest};
-use crate::decide::{Answer, RadiusKm, top_countries};
 use crate::latlng::LatLng;
 use crate::posterior::Posterior;
+use crate::prediction::{Prediction, RadiusKm, top_countries};
 use crate::preprocess;
 use crate::score::MapScale;
 
-/// Cells less likely than this are not told.
+/// Cells with a lower probability are left out.
 const LEAST_P: f64 = 1e-4;
 const COUNTRIES: usize = 5;
 
@@ -46,7 +43,7 @@ impl State {
         self.bundle.as_ref().ok_or_else(|| "no bundle is open".into())
     }
 
-    /// The first input as numbers.
+    /// The first input as floats.
     fn floats(&self) -> Vec<f32> {
         let (quads, _) = self.inputs[0].as_chunks();
         quads.iter().map(|quad| f32::from_le_bytes(*quad)).collect()
@@ -57,8 +54,8 @@ thread_local! {
     static STATE: RefCell<State> = RefCell::default();
 }
 
-/// Does the work, keeps what came of it as the output and lets go of the inputs.
-fn answer_with(work: impl FnOnce(&mut State) -> Outcome) -> u32 {
+/// Runs `work`, stores its result as the output and drops the inputs.
+fn respond(work: impl FnOnce(&mut State) -> Outcome) -> u32 {
     STATE.with_borrow_mut(|state| {
         state.output = Vec::new();
         let outcome = work(state);
@@ -77,7 +74,7 @@ fn json_of(value: &impl Serialize) -> Outcome {
     serde_json::to_vec(value).map_err(|e| e.to_string())
 }
 
-/// Room for `len` bytes of the first (0) or second (1) input; null when there is no memory for it.
+/// Reserves `len` bytes for the first (0) or second (1) input; null if memory is exhausted.
 #[unsafe(no_mangle)]
 pub extern "C" fn input(slot: usize, len: usize) -> *mut u8 {
     STATE.with_borrow_mut(|state| {
@@ -91,23 +88,23 @@ pub extern "C" fn input(slot: usize, len: usize) -> *mut u8 {
     })
 }
 
-/// Where the output is.
+/// Address of the output.
 #[unsafe(no_mangle)]
 pub extern "C" fn output() -> *const u8 {
     STATE.with_borrow(|state| state.output.as_ptr())
 }
 
-/// Its length in bytes.
+/// Length of the output in bytes.
 #[unsafe(no_mangle)]
 pub extern "C" fn output_len() -> usize {
     STATE.with_borrow(|state| state.output.len())
 }
 
-/// Opens a bundle: inputs bundle.json and cells.json. Says `{"id", "input", "output", "logits", "dim", "size", "squares",
-/// "cells"}`, what the networks' tensors are called and their sizes.
+/// Opens a bundle from the inputs `bundle.json` and `cells.json`. Returns the names and sizes of the networks' tensors:
+/// `{"id", "input", "output", "logits", "dim", "size", "squares", "cells"}`.
 #[unsafe(no_mangle)]
 pub extern "C" fn open() -> u32 {
-    answer_with(|state| {
+    respond(|state| {
         let manifest = Manifest::parse(&state.inputs[0]).map_err(|why| format!("bundle.json: {why}"))?;
         let cells = manifest.parse_cells(&state.inputs[1]).map_err(|why| format!("{}: {why}", manifest.cells.file))?;
         let description = json!({
@@ -125,33 +122,33 @@ pub extern "C" fn open() -> u32 {
     })
 }
 
-/// Width and height, as JSON, of the picture whose file is the input; tells no more than its header says.
+/// Width and height of an image file, from its header, as a JSON array.
 #[unsafe(no_mangle)]
 pub extern "C" fn dimensions() -> u32 {
-    answer_with(|state| {
+    respond(|state| {
         let reader = ImageReader::new(Cursor::new(&state.inputs[0]));
         let size = reader.with_guessed_format().map_err(|e| e.to_string())?.into_dimensions();
         json_of(&size.map_err(|e| e.to_string())?)
     })
 }
 
-/// The encoder's inputs for the picture whose file is the input: `squares × 3 × size × size` floats.
+/// The encoder's inputs for an image file: a tensor of shape `[squares, 3, size, size]`.
 #[unsafe(no_mangle)]
 pub extern "C" fn picture() -> u32 {
-    answer_with(|state| {
+    respond(|state| {
         let picture = preprocess::from_bytes(&state.inputs[0]).map_err(|e| e.to_string())?;
         Ok(tensors(state.bundle()?, &picture))
     })
 }
 
-/// As [`picture`], for `width × height` pixels of four bytes: red, green, blue and one that is ignored.
+/// As [`picture`], for `width × height` pixels of four bytes: red, green, blue, ignored.
 #[unsafe(no_mangle)]
 pub extern "C" fn pixels(width: u32, height: u32) -> u32 {
-    answer_with(|state| {
+    respond(|state| {
         let (quads, _) = state.inputs[0].as_chunks::<4>();
         let rgb = quads.iter().flat_map(|[red, green, blue, _]| [*red, *green, *blue]).collect();
         let picture = RgbImage::from_raw(width, height, rgb).filter(|_| width > 0 && height > 0);
-        Ok(tensors(state.bundle()?, &picture.ok_or("there are fewer pixels than width and height say")?))
+        Ok(tensors(state.bundle()?, &picture.ok_or("fewer pixels than width × height")?))
     })
 }
 
@@ -159,33 +156,33 @@ fn tensors(bundle: &Bundle, picture: &RgbImage) -> Vec<u8> {
     bytes_of(bundle.manifest.preprocess.tensors(picture).flatten())
 }
 
-/// The head's input from what the encoder gave for each square of a picture, one after the other.
+/// The head's input from the encoder's outputs for all squares of an image, concatenated.
 #[unsafe(no_mangle)]
 pub extern "C" fn embedding() -> u32 {
-    answer_with(|state| {
+    respond(|state| {
         let mut embedding = state.floats();
         embedding.chunks_mut(state.bundle()?.manifest.encoder.dim.max(1)).for_each(preprocess::normalise);
         Ok(bytes_of(embedding))
     })
 }
 
-/// The answer for one place from the logits of its views, one row after the other. JSON: `Answer` of
-/// `web-demo/src/engine/types.ts`, but for what took how long.
+/// The prediction for one place from the logits of its views, concatenated. JSON as in `web-demo/src/engine/types.ts`, without
+/// the timings.
 #[unsafe(no_mangle)]
 pub extern "C" fn answer() -> u32 {
-    answer_with(|state| {
+    respond(|state| {
         let logits = state.floats();
         let bundle = state.bundle()?;
         let rows: Vec<&[f32]> = logits.chunks(bundle.cells.cells.len()).collect();
-        let posterior = bundle.fuse(&rows).ok_or("the networks gave no finite numbers, or too few of them")?;
-        json_of(&Said::new(&posterior, bundle.manifest.id(), rows.len()))
+        let posterior = bundle.fuse(&rows).ok_or("the logits are not finite or do not fit the cells")?;
+        json_of(&PredictionJson::new(&posterior, bundle.manifest.id(), rows.len()))
     })
 }
 
-/// Points and distance of a guess, all in degrees, on a map of this scale in metres: `{"points", "distanceKm"}`.
+/// Points and distance of a guess on a map of this scale: `{"points", "distanceKm"}`. Coordinates are in degrees.
 #[unsafe(no_mangle)]
 pub extern "C" fn score(lat: f64, lng: f64, true_lat: f64, true_lng: f64, scale_m: f64) -> u32 {
-    answer_with(|_| {
+    respond(|_| {
         let place = |lat, lng| LatLng::new(lat, lng).map_err(|e| e.to_string());
         let distance_m = place(lat, lng)?.distance_m(place(true_lat, true_lng)?);
         let scale = MapScale::try_from(scale_m).map_err(|e| e.to_string())?;
@@ -193,31 +190,31 @@ pub extern "C" fn score(lat: f64, lng: f64, true_lat: f64, true_lng: f64, scale_
     })
 }
 
-/// The open bundle's encoder as it is computed, where there are products of bytes or not: inputs the network's file and
-/// its adapter's (empty when it has none).
+/// The open bundle's encoder as it is run, from the inputs network and adapter (empty if there is none). `has_bytes`: whether
+/// the device has int8 products.
 #[unsafe(no_mangle)]
 pub extern "C" fn encoder(has_bytes: bool) -> u32 {
-    answer_with(|state| {
+    respond(|state| {
         let activations = state.bundle()?.manifest.encoder.activations;
         let [network, adapter] = std::mem::take(&mut state.inputs);
         let adapter = Some(adapter.as_slice()).filter(|adapter| !adapter.is_empty());
-        if has_bytes { activations.of(network, adapter) } else { activations.in_floats(network, adapter) }
+        if has_bytes { activations.of(network, adapter) } else { activations.dequantized(network, adapter) }
     })
 }
 
-/// Hashes the input after what was hashed since [`digest`].
+/// Adds the input to the hash.
 #[unsafe(no_mangle)]
 pub extern "C" fn hash() -> u32 {
-    answer_with(|state| {
+    respond(|state| {
         state.hash.update(&state.inputs[0]);
         Ok(Vec::new())
     })
 }
 
-/// The sha256 of what was hashed, in lower-case hexadecimal, and begins anew.
+/// The sha256 of all inputs of [`hash`] since the last call, in lower-case hexadecimal.
 #[unsafe(no_mangle)]
 pub extern "C" fn digest() -> u32 {
-    answer_with(|state| {
+    respond(|state| {
         let digest = std::mem::take(&mut state.hash).finalize();
         Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into_bytes())
     })
@@ -225,7 +222,7 @@ pub extern "C" fn digest() -> u32 {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Said {
+struct PredictionJson {
     #[serde(flatten)]
     at: LatLng,
     place: String,
@@ -257,9 +254,9 @@ struct CellShare {
     ring: [[f64; 2]; 4],
 }
 
-impl Said {
+impl PredictionJson {
     fn new(posterior: &Posterior<'_>, bundle: String, views: usize) -> Self {
-        let answer = Answer::of_photo(posterior);
+        let prediction = Prediction::for_photo(posterior);
         let likely = posterior.top(posterior.table.cells.len()).into_iter().take_while(|(_, p)| *p >= LEAST_P);
         let cells: Vec<CellShare> = likely
             .map(|(i, p)| {
@@ -267,20 +264,20 @@ impl Said {
                 CellShare { at: cell.at, p, token: cell.token.clone(), level: cell.level, ring: ring(&cell.token) }
             })
             .collect();
-        // Both are likeliest first, so a region is the beginning of the list.
+        // Both are sorted by probability, so a region is a prefix of the list.
         let region = |mass| (0..posterior.region(mass).len().min(cells.len())).collect();
         let countries = top_countries(posterior, COUNTRIES).into_iter();
         Self {
-            at: answer.pin.at,
-            country: answer.place.country,
-            expected_score: answer.pin.expected_score,
-            radius_km: answer.radius_km(),
+            at: prediction.point,
+            country: prediction.country,
+            expected_score: prediction.expected_score,
+            radius_km: prediction.radius_km(),
             countries: countries
                 .map(|(country, p)| CountryShare { iso2: country.iso2, name: country.name, p })
                 .collect(),
             region50: region(0.5),
             region90: region(0.9),
-            place: answer.place.description,
+            place: prediction.place,
             cells,
             bundle,
             views,
@@ -288,7 +285,7 @@ impl Said {
     }
 }
 
-/// Corners of a cell, `[lng, lat]`, counter-clockwise. Longitudes run on across the date line, beyond ±180.
+/// Corners of a cell as `[lng, lat]`, counter-clockwise. Longitudes continue across the date line, beyond ±180.
 fn ring(token: &str) -> [[f64; 2]; 4] {
     let cell = S2Cell::from(CellID::from_token(token));
     let corners = [0, 1, 2, 3].map(|k| {

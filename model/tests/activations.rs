@@ -3,10 +3,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use landfall_model::activations::per_token;
 use landfall_model::bundle::{Activations, EncoderFile};
 use landfall_model::classifier::Encoder;
-use landfall_model::floats::in_floats;
+use landfall_model::onnx::dequantize::dequantize;
+use landfall_model::onnx::per_token::per_token;
 use landfall_model::onnx::{
     Dimension, FLOAT, Graph, Model, Node, OperatorSet, Shape, TensorProto, TensorType, Type, ValueInfo, node, tensor,
 };
@@ -127,13 +127,13 @@ fn quiet_tokens_are_heard_beside_a_loud_one() {
 
 #[test]
 fn floats_say_what_two_bytes_say() {
-    let floats = Activations::PerTokenTwoBytes.in_floats(network(14), None).unwrap();
+    let floats = Activations::PerTokenTwoBytes.dequantized(network(14), None).unwrap();
     let got = answer(&floats, &tokens(), Activations::AsWritten);
     for (a, b) in got.iter().zip(exact(&tokens())) {
         assert!((a - b).abs() < 1e-5 * b.abs().max(1.0), "{a} {b}");
     }
     // Others have no floats that say the same.
-    assert_eq!(Activations::AsWritten.in_floats(network(14), None).unwrap(), network(14));
+    assert_eq!(Activations::AsWritten.dequantized(network(14), None).unwrap(), network(14));
 }
 
 /// A processor without VNNI adds two products of bytes in 16 bits, unless it is told not to: 2 × 255 × 127 is cut off at
@@ -157,7 +157,7 @@ fn what_is_not_known_is_said() {
     let mut squared = Model::decode(network(14).as_slice()).unwrap();
     let product = squared.graph.as_mut().unwrap().node.iter_mut().find(|n| n.op_type == "MatMulInteger").unwrap();
     product.input[1] = product.input[0].clone();
-    for rewrite in [per_token, in_floats] {
+    for rewrite in [per_token, dequantize] {
         let cut = network(14);
         assert!(rewrite(&cut[..cut.len() / 2]).is_err());
         let why = rewrite(&odd.encode_to_vec()).unwrap_err();
@@ -173,5 +173,5 @@ fn a_float_network_stays_as_it_is() {
     let graph = float.graph.as_mut().unwrap();
     graph.node = vec![node("Relu", &["input"], "output", Vec::new())];
     let float = float.encode_to_vec();
-    assert_eq!((per_token(&float).unwrap(), in_floats(&float).unwrap()), (float.clone(), float));
+    assert_eq!((per_token(&float).unwrap(), dequantize(&float).unwrap()), (float.clone(), float));
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 /// How much better the first bundle is than the second on the same rounds.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Paired {
+pub struct PairedComparison {
     /// The second bundle, `name@version`.
     pub bundle: String,
     /// Its points on all rounds whose truth is known.
@@ -20,12 +20,12 @@ pub struct Paired {
     /// Rounds with equal points.
     pub even: usize,
     /// Round by round.
-    pub rounds: Vec<Pair>,
+    pub rounds: Vec<RoundPair>,
 }
 
 /// One round and the points of both.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Pair {
+pub struct RoundPair {
     /// The round's folder.
     pub dir: String,
     /// Points of the first.
@@ -35,8 +35,8 @@ pub struct Pair {
 }
 
 /// A round that both were scored on.
-pub(crate) struct Common {
-    pub(crate) pair: Pair,
+pub(crate) struct SharedRound {
+    pub(crate) pair: RoundPair,
     pub(crate) truth: LatLng,
     /// How many points more the first has, on the scale to 5000.
     pub(crate) gain: f64,
@@ -44,14 +44,14 @@ pub(crate) struct Common {
 
 /// Holds the points of two bundles on the same rounds against each other; `bundle` and `score` are the second's. `None`
 /// where there is no round.
-pub(crate) fn paired(bundle: String, score: u32, common: Vec<Common>) -> Option<Paired> {
+pub(crate) fn paired(bundle: String, score: u32, common: Vec<SharedRound>) -> Option<PairedComparison> {
     if common.is_empty() {
         return None;
     }
     let gains: Vec<f64> = common.iter().map(|round| round.gain).collect();
     let count = |is: fn(&f64) -> bool| gains.iter().filter(|gain| is(gain)).count();
     let every: Vec<usize> = (0..gains.len()).collect();
-    Some(Paired {
+    Some(PairedComparison {
         bundle,
         score,
         difference: Groups::new(common.iter().map(|round| place_key(round.truth))).mean(&gains, &every),

@@ -11,13 +11,13 @@ use landfall_model::{Bundle, Classifier, LatLng, preprocess};
 use serde::{Deserialize, Serialize};
 
 use crate::analysis::compare;
-use crate::analysis::compare::{Common, Pair, Paired};
-use crate::inference::{Question, decide};
-use crate::record::{Found, Round, View, recorded_file, rounds_below};
+use crate::analysis::compare::{PairedComparison, RoundPair, SharedRound};
+use crate::inference::{Objective, predict};
+use crate::record::{Round, RoundDir, View, find_rounds, recorded_file};
 
 /// What the answer is computed from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum From {
+pub enum ReplayInput {
     /// The pictures: the whole path. Repeats to the last bit on one kind of processor, to a few points on any.
     Pictures,
     /// The recorded logits: fusing and deciding alone. Repeats to the last bit anywhere.
@@ -49,7 +49,7 @@ pub struct Replay {
     /// Bundle that answered, `name@version`.
     pub bundle: String,
     /// The rounds with their new answers.
-    pub rounds: Vec<Replayed>,
+    pub rounds: Vec<ReplayedRound>,
     /// Points of all rounds whose truth is known.
     pub score: u32,
     /// Points they must have, if that was asked.
@@ -59,12 +59,12 @@ pub struct Replay {
     pub outside: Vec<String>,
     /// Another bundle on the same rounds, if that was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub against: Option<Paired>,
+    pub against: Option<PairedComparison>,
 }
 
 /// One round answered again.
 #[derive(Clone, Debug, Serialize)]
-pub struct Replayed {
+pub struct ReplayedRound {
     /// The round's folder, relative to the folder that was replayed.
     pub dir: String,
     /// The round, with the new answer.
@@ -82,12 +82,12 @@ pub struct Replayed {
 ///
 /// # Errors
 /// When there is no round, or one is broken.
-pub fn replay(dir: &Path, bundle: Bundle, from: From) -> Result<Replay> {
-    let found = rounds_below(&[dir])?;
+pub fn replay(dir: &Path, bundle: Bundle, from: ReplayInput) -> Result<Replay> {
+    let found = find_rounds(&[dir])?;
     let id = bundle.manifest.id();
     let classifier = match from {
-        From::Pictures => Some(Classifier::load(bundle.clone())?),
-        From::Logits => None,
+        ReplayInput::Pictures => Some(Classifier::load(bundle.clone())?),
+        ReplayInput::Logits => None,
     };
     let progress = ProgressBar::new(found.len() as u64);
     let mut rounds = Vec::new();
@@ -101,7 +101,7 @@ pub fn replay(dir: &Path, bundle: Bundle, from: From) -> Result<Replay> {
     Ok(Replay { bundle: id, rounds, score, expected: None, outside: Vec::new(), against: None })
 }
 
-fn again(found: &Found, bundle: &Bundle, classifier: Option<&Classifier>) -> Result<Replayed> {
+fn again(found: &RoundDir, bundle: &Bundle, classifier: Option<&Classifier>) -> Result<ReplayedRound> {
     let mut round = Round::read(&found.file())?;
     if round.views.is_empty() {
         return Err(usage_error("the round has no views; play it first to record what is to be seen"));
@@ -117,20 +117,20 @@ fn again(found: &Found, bundle: &Bundle, classifier: Option<&Classifier>) -> Res
             usage_error(format!("no logits of {} are recorded; replay --from pictures", bundle.manifest.id()))
         })?,
     };
-    let answer = decide(bundle, &logits, Question::Round(&round.map))?;
+    let prediction = predict(bundle, &logits, Objective::Round(&round.map))?;
     let repeats = recorded.map(|recorded| {
         let bits = |rows: &[Vec<f32>]| rows.iter().flatten().map(|x| x.to_bits()).collect::<Vec<_>>();
-        bits(&recorded) == bits(&logits) && round.guess == Some(answer.pin.at)
+        bits(&recorded) == bits(&logits) && round.guess == Some(prediction.point)
     });
-    round.guess = Some(answer.pin.at);
-    round.place = Some(answer.place.description);
-    round.expected_score = Some(answer.pin.expected_score);
-    round.top = answer.top;
+    round.guess = Some(prediction.point);
+    round.place = Some(prediction.place);
+    round.expected_score = Some(prediction.expected_score);
+    round.top = prediction.candidates;
     round.bundle = Some(bundle.manifest.id());
     // What the page said, and where its pin was, belongs to another answer.
     (round.page_score, round.pin, round.seconds) = (None, None, None);
-    round.measure(answer.pin.at, None);
-    Ok(Replayed { dir: found.name(), round, repeats, logits })
+    round.measure(prediction.point, None);
+    Ok(ReplayedRound { dir: found.name(), round, repeats, logits })
 }
 
 impl Replay {
@@ -138,14 +138,14 @@ impl Replay {
     ///
     /// # Errors
     /// When no round's points are known.
-    pub fn paired_with(&self, second: &Self) -> Result<Paired> {
+    pub fn paired_with(&self, second: &Self) -> Result<PairedComparison> {
         let of_second: HashMap<&str, &Round> =
             second.rounds.iter().map(|replayed| (replayed.dir.as_str(), &replayed.round)).collect();
-        let common = |replayed: &Replayed| {
+        let common = |replayed: &ReplayedRound| {
             let other = of_second.get(replayed.dir.as_str())?;
             let (score, against, truth) = (replayed.round.score?, other.score?, replayed.round.truth?);
             let gain = replayed.round.map.usual(f64::from(score) - f64::from(against));
-            Some(Common { pair: Pair { dir: replayed.dir.clone(), score, against }, truth, gain })
+            Some(SharedRound { pair: RoundPair { dir: replayed.dir.clone(), score, against }, truth, gain })
         };
         let common = self.rounds.iter().filter_map(common).collect();
         compare::paired(second.bundle.clone(), second.score, common)
@@ -157,7 +157,7 @@ impl Replay {
     ///
     /// # Errors
     /// When nothing is expected of this bundle.
-    pub fn hold_against(&mut self, expected: &Expected, from: From) -> Result<()> {
+    pub fn hold_against(&mut self, expected: &Expected, from: ReplayInput) -> Result<()> {
         let rounds = expected.bundles.get(&self.bundle).ok_or_else(|| {
             let known: Vec<_> = expected.bundles.keys().cloned().collect();
             usage_error(format!("nothing is expected of bundle {}; there is: {}", self.bundle, known.join(", ")))
@@ -170,7 +170,8 @@ impl Replay {
                 None => self.outside.push(format!("{dir}: expected, but not replayed")),
                 Some((guess, score)) => {
                     let off = score.abs_diff(expected_guess.score);
-                    if off > expected.tolerance_points || (from == From::Logits && guess != expected_guess.guess) {
+                    if off > expected.tolerance_points || (from == ReplayInput::Logits && guess != expected_guess.guess)
+                    {
                         self.outside.push(format!(
                             "{dir}: {score} points at {guess}, expected {} at {}",
                             expected_guess.score, expected_guess.guess
@@ -189,9 +190,9 @@ impl Replay {
     ///
     /// # Errors
     /// When something did not; the message lists it.
-    pub fn verdict(&self, from: From) -> Result<()> {
+    pub fn verdict(&self, from: ReplayInput) -> Result<()> {
         let mut outside = self.outside.clone();
-        if from == From::Logits {
+        if from == ReplayInput::Logits {
             let changed = self.rounds.iter().filter(|replayed| replayed.repeats == Some(false));
             outside.extend(changed.map(|replayed| format!("{}: another answer than the recorded one", replayed.dir)));
         }
@@ -254,7 +255,7 @@ mod tests {
         let text = r#"{"format":1,"map":{"name":"W","scale_m":1000},"views":[{"file":"../out.jpg","heading":0}]}"#;
         std::fs::write(folder.join("round.json"), text).unwrap();
         let round = serde_json::from_str(text).unwrap();
-        let replayed = Replayed { dir: ".".to_owned(), round, repeats: None, logits: vec![vec![1.0]] };
+        let replayed = ReplayedRound { dir: ".".to_owned(), round, repeats: None, logits: vec![vec![1.0]] };
         let replay = Replay {
             bundle: "pocket@1".to_owned(),
             rounds: vec![replayed],

@@ -39,14 +39,14 @@ impl Default for BrowserOptions {
 }
 
 /// A browser that is open answers within this time.
-const GREETING: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A browser may take so long to end.
-const GOODBYE: Duration = Duration::from_secs(10);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 /// So often it is tried to remove what a browser leaves on disk, and how long is waited in between: its processes go one
 /// after the other.
-const SWEEPS: (u32, Duration) = (30, Duration::from_millis(50));
+const CLEANUP_RETRIES: (u32, Duration) = (30, Duration::from_millis(50));
 /// Nothing has come back so often: nothing will.
-const QUIET_SWEEPS: u32 = 8;
+const CLEANUP_QUIET_RETRIES: u32 = 8;
 const CHROMIUM: &[&str] = &["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"];
 const DRIVER: &[&str] = &["chromedriver"];
 
@@ -81,7 +81,7 @@ pub async fn open(options: &BrowserOptions) -> Result<WebDriver> {
     match fit_viewport(&driver, options.viewport).await {
         Ok(()) => Ok(driver),
         Err(error) => {
-            bury(driver, options).await; // a session on another's server would stay open
+            shutdown(driver, options).await; // a session on another's server would stay open
             Err(error)
         }
     }
@@ -132,7 +132,7 @@ async fn managed(caps: ChromeCapabilities) -> Result<WebDriver> {
 
 /// A session in a browser that is open, with a new window: the person's own stay as they are.
 async fn attached(address: &str) -> Result<WebDriver> {
-    let greeted = tokio::time::timeout(GREETING, tokio::net::TcpStream::connect(address)).await;
+    let greeted = tokio::time::timeout(CONNECT_TIMEOUT, tokio::net::TcpStream::connect(address)).await;
     if !greeted.is_ok_and(|greeted| greeted.is_ok()) {
         return Err(environment_error(format!(
             "no browser takes commands at {address}: start Chromium with --remote-debugging-port=PORT and --user-data-dir=FOLDER"
@@ -156,11 +156,11 @@ fn missing(what: &str) -> anyhow::Error {
 
 /// Ends a browser, with all that is left of it where it is our own, on disk too. Whether it answered.
 /// Of a browser that a person has open, our window goes alone.
-pub async fn bury(driver: WebDriver, options: &BrowserOptions) -> bool {
+pub async fn shutdown(driver: WebDriver, options: &BrowserOptions) -> bool {
     let is_our_own = options.webdriver.is_none() && options.attach.is_none();
     let id = process(&driver).filter(|_| is_our_own);
     let profile = profile(&driver).filter(|_| is_our_own);
-    let left = profile.as_deref().map(remains).unwrap_or_default();
+    let left = profile.as_deref().map(leftover_dirs).unwrap_or_default();
     let goodbye = async {
         // With its last window the browser would go.
         if options.attach.is_some() && driver.windows().await?.len() > 1 {
@@ -168,15 +168,15 @@ pub async fn bury(driver: WebDriver, options: &BrowserOptions) -> bool {
         }
         driver.clone().quit().await
     };
-    let answered = tokio::time::timeout(GOODBYE, goodbye).await.is_ok_and(|quit| quit.is_ok());
+    let answered = tokio::time::timeout(SHUTDOWN_TIMEOUT, goodbye).await.is_ok_and(|quit| quit.is_ok());
     if !answered {
         id.into_iter().for_each(kill);
     }
-    for _ in 0..SWEEPS.0 {
+    for _ in 0..CLEANUP_RETRIES.0 {
         if removed(&left) {
             break;
         }
-        tokio::time::sleep(SWEEPS.1).await;
+        tokio::time::sleep(CLEANUP_RETRIES.1).await;
     }
     answered
 }
@@ -189,7 +189,7 @@ fn profile(driver: &WebDriver) -> Option<PathBuf> {
 /// What a browser of our own leaves on disk: the profile that chromedriver made for it, and the folder of the socket by
 /// which others would find that it is in use. The first chromedriver would remove a moment after it says that the browser
 /// has ended, and is stopped by then.
-fn remains(profile: &Path) -> Vec<PathBuf> {
+fn leftover_dirs(profile: &Path) -> Vec<PathBuf> {
     let socket = std::fs::read_link(profile.join("SingletonSocket")).ok();
     let beside_it = socket.and_then(|socket| Some(socket.parent()?.to_owned()));
     std::iter::once(profile.to_owned()).chain(beside_it).collect()
@@ -204,12 +204,12 @@ fn removed(folders: &[PathBuf]) -> bool {
 /// The processes below this program, browsers among them, and what these leave on disk: a driver that is stopped leaves its
 /// browser behind.
 #[derive(Debug, Default)]
-pub struct Running {
+pub struct ChildProcesses {
     processes: Vec<u32>,
-    remains: Vec<PathBuf>,
+    leftover_dirs: Vec<PathBuf>,
 }
 
-impl Running {
+impl ChildProcesses {
     /// Those that there are now.
     pub fn now() -> Self {
         let (ours, mut system) = (sysinfo::Pid::from_u32(std::process::id()), sysinfo::System::new());
@@ -225,7 +225,7 @@ impl Running {
         let profiles: BTreeSet<PathBuf> = below.iter().flat_map(|process| process.cmd()).filter_map(profile).collect();
         Self {
             processes: below.iter().map(|process| process.pid().as_u32()).collect(),
-            remains: profiles.iter().flat_map(|profile| remains(profile)).collect(),
+            leftover_dirs: profiles.iter().flat_map(|profile| leftover_dirs(profile)).collect(),
         }
     }
 
@@ -234,12 +234,12 @@ impl Running {
         self.processes.into_iter().for_each(kill);
         // One that was just started, and so is not among them, writes a last line to a log when it finds the others gone.
         let mut in_a_row = 0;
-        for _ in 0..SWEEPS.0 {
-            in_a_row = if removed(&self.remains) { in_a_row + 1 } else { 0 };
-            if in_a_row > QUIET_SWEEPS || self.remains.is_empty() {
+        for _ in 0..CLEANUP_RETRIES.0 {
+            in_a_row = if removed(&self.leftover_dirs) { in_a_row + 1 } else { 0 };
+            if in_a_row > CLEANUP_QUIET_RETRIES || self.leftover_dirs.is_empty() {
                 break;
             }
-            std::thread::sleep(SWEEPS.1);
+            std::thread::sleep(CLEANUP_RETRIES.1);
         }
     }
 }

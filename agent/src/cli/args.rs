@@ -12,7 +12,7 @@ use url::Url;
 
 use crate::server::arena::{ArenaOptions, Dialogs, RoundSource, Structure};
 use crate::terminal::picture::Protocol;
-use crate::terminal::{Canvas, Pencil};
+use crate::terminal::{TerminalCanvas, TerminalRenderer};
 
 #[derive(Args)]
 pub(super) struct ModelArgs {
@@ -120,11 +120,11 @@ impl DrawingArgs {
     ///
     /// # Errors
     /// When pictures are asked for and the terminal does not say how it takes them.
-    pub(super) fn on(&self, term: Term, is_for_machines: bool) -> Result<Pencil> {
+    pub(super) fn on(&self, term: Term, is_for_machines: bool) -> Result<TerminalRenderer> {
         let is_seen = term.is_term() && !is_for_machines;
-        let canvas = if is_seen && !self.no_map { Canvas::of(&term) } else { None };
+        let canvas = if is_seen && !self.no_map { TerminalCanvas::of(&term) } else { None };
         let protocol = self.thumbnails.filter(|_| is_seen).map(Protocol::known).transpose()?;
-        Ok(Pencil::new(term, canvas, protocol))
+        Ok(TerminalRenderer::new(term, canvas, protocol))
     }
 }
 

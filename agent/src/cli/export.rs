@@ -8,7 +8,7 @@ use landfall_common::fs::write_atomic;
 use landfall_common::text::eprint_sanitized;
 
 use crate::cli::output::print_text;
-use crate::export::{Format, Table};
+use crate::export::{ExportTable, Format};
 
 #[derive(Args)]
 #[command(
@@ -32,7 +32,7 @@ pub(super) fn run(args: &ExportArgs) -> Result<()> {
         (None, Some(file)) => Format::of(file)?,
         (None, None) => Format::Geojson,
     };
-    let text = Table::of_rounds(&args.dirs)?.write(format)?;
+    let text = ExportTable::of_rounds(&args.dirs)?.write(format)?;
     match &args.out {
         Some(file) => {
             write_atomic(file, text.as_bytes())?;

@@ -8,17 +8,17 @@ use landfall_model::Classifier;
 use crate::analysis::report;
 use crate::analysis::report::Report;
 use crate::cli::output::print_line;
-use crate::record::{Game, Round};
+use crate::record::{GameRecord, Round};
 
 /// Writes the report of a game beside its record, off the thread that listens for Ctrl-C.
-pub(super) async fn write_report(game: &Game, classifier: &Arc<Classifier>) -> Result<()> {
+pub(super) async fn write_report(game: &GameRecord, classifier: &Arc<Classifier>) -> Result<()> {
     let (dir, classifier) = (game.record.clone(), Arc::clone(classifier));
     let write = move || Report::of_game(&dir, &classifier.bundle)?.write(&dir.join(report::FILE));
     tokio::task::spawn_blocking(write).await?.map(drop)
 }
 
 /// The page and we must count the same, in each round and in all.
-pub(super) fn disagreement(game: &Game) -> Option<String> {
+pub(super) fn disagreement(game: &GameRecord) -> Option<String> {
     let name = |round: &Round| format!("round {}", round.n.unwrap_or_default());
     let rounds = game.rounds.iter().map(|round| (name(round), round.score, round.page_score));
     rounds.chain([("the game".to_owned(), game.score, game.page_score)]).find_map(|(what, ours, theirs)| {
@@ -43,7 +43,7 @@ pub(super) fn line(round: &Round) -> String {
 }
 
 /// Prints a game with its rounds.
-pub(super) fn print_game(game: &Game) -> Result<()> {
+pub(super) fn print_game(game: &GameRecord) -> Result<()> {
     print_line(format!("{} on {}, {}", game.bundle, game.map.name, game.site))?;
     game.rounds.iter().try_for_each(|round| print_line(line(round)))?;
     let points = |points: Option<u32>| points.map_or_else(|| "?".to_owned(), |points| points.to_string());

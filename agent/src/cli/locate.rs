@@ -9,18 +9,18 @@ use indicatif::ProgressBar;
 use landfall_common::exit::{Exit, check_failed, usage_error};
 use landfall_common::fs::write_atomic;
 use landfall_common::text::eprint_sanitized;
-use landfall_model::{LatLng, photos, preprocess};
+use landfall_model::{LatLng, image_files, preprocess};
 
 use crate::cli::args::{DrawingArgs, ModelArgs};
 use crate::cli::output::{print_line, print_text};
 use crate::error::{describe, exit_code};
-use crate::export::{Format, Table};
-use crate::inference::Spot;
-use crate::photos::exif::{Copied, Guess, copy_with_guess};
+use crate::export::{ExportTable, Format};
+use crate::inference::CellProbability;
+use crate::photos::exif::{CopyOutcome, Guess, copy_with_guess};
 use crate::photos::locate;
-use crate::photos::locate::Located;
-use crate::photos::page::{Photo, Small, page};
-use crate::terminal::Mark;
+use crate::photos::locate::LocatedPhoto;
+use crate::photos::page::{Photo, Thumbnail, page};
+use crate::terminal::MapMark;
 
 #[derive(Args)]
 #[command(
@@ -53,36 +53,36 @@ pub(super) struct LocateArgs {
 }
 
 /// A picture, and what it is called where the answer may be read by others: not by a path that tells whose it is.
-struct Picture {
+struct NamedImage {
     file: PathBuf,
     name: PathBuf,
 }
 
 /// What `--out` makes.
-enum Out {
+enum OutputFormat {
     Page,
-    Table(Format),
+    ExportTable(Format),
 }
 
 /// A located place and its pictures.
-struct Answer<'a> {
-    pictures: &'a [Picture],
-    located: Located,
+struct LocatedPlace<'a> {
+    pictures: &'a [NamedImage],
+    located: LocatedPhoto,
 }
 
 pub(super) fn run(args: &LocateArgs) -> Result<()> {
     // What is wrong with the call is said before the model is loaded.
-    let out = args.out.as_deref().map(Out::by).transpose()?;
+    let out = args.out.as_deref().map(OutputFormat::by).transpose()?;
     let pictures = pictures(&args.files)?;
     let pencil = args.drawing.on(Term::stdout(), args.json || args.format.is_some())?;
     let classifier = args.model.load()?;
-    let places: Vec<&[Picture]> =
+    let places: Vec<&[NamedImage]> =
         if args.one_place { vec![&pictures] } else { pictures.iter().map(std::slice::from_ref).collect() };
     let progress = match args.format {
         Some(_) => ProgressBar::new(places.len() as u64),
         None => ProgressBar::hidden(), // the lines show it
     };
-    let (mut answers, mut heat, mut broken) = (Vec::new(), Vec::<Spot>::new(), 0);
+    let (mut answers, mut heat, mut broken) = (Vec::new(), Vec::<CellProbability>::new(), 0);
     let mut uncopied = 0;
     for pictures in &places {
         let files: Vec<&Path> = pictures.iter().map(|picture| picture.file.as_path()).collect();
@@ -102,7 +102,7 @@ pub(super) fn run(args: &LocateArgs) -> Result<()> {
                 if let Some(folder) = &args.write_exif {
                     uncopied += copy(pictures, folder, &located);
                 }
-                answers.push(Answer { pictures, located });
+                answers.push(LocatedPlace { pictures, located });
             }
             Err(error) if exit_code(&error) == Exit::Environment => return Err(error), // no picture's fault
             Err(error) => {
@@ -113,7 +113,7 @@ pub(super) fn run(args: &LocateArgs) -> Result<()> {
         progress.inc(1);
     }
     progress.finish_and_clear();
-    let marks: Vec<(Mark, LatLng)> = answers.iter().map(|answer| (Mark::Guess, answer.at())).collect();
+    let marks: Vec<(MapMark, LatLng)> = answers.iter().map(|answer| (MapMark::Guess, answer.at())).collect();
     if !marks.is_empty() {
         pencil.map(&heat, &marks)?;
     }
@@ -123,8 +123,8 @@ pub(super) fn run(args: &LocateArgs) -> Result<()> {
     if let (Some(file), Some(out), false) = (&args.out, out, answers.is_empty()) {
         let left_out = places.len() - answers.len();
         let text = match out {
-            Out::Page => page(&on_page(answers)?, left_out),
-            Out::Table(format) => table(&answers).write(format)?,
+            OutputFormat::Page => page(&on_page(answers)?, left_out),
+            OutputFormat::ExportTable(format) => table(&answers).write(format)?,
         };
         write_atomic(file, text.as_bytes())?;
         eprint_sanitized(format!("Written: {}", file.display()));
@@ -136,15 +136,15 @@ pub(super) fn run(args: &LocateArgs) -> Result<()> {
     }
 }
 
-impl Out {
+impl OutputFormat {
     fn by(file: &Path) -> Result<Self> {
         let is_page =
             file.extension().is_some_and(|ending| ["html", "htm"].iter().any(|html| ending.eq_ignore_ascii_case(html)));
-        if is_page { Ok(Self::Page) } else { Format::of(file).map(Self::Table) }
+        if is_page { Ok(Self::Page) } else { Format::of(file).map(Self::ExportTable) }
     }
 }
 
-impl Answer<'_> {
+impl LocatedPlace<'_> {
     fn at(&self) -> LatLng {
         LatLng { lat: self.located.lat, lng: self.located.lng }
     }
@@ -155,51 +155,51 @@ impl Answer<'_> {
 }
 
 /// The pictures that were named, those in folders by their paths there.
-fn pictures(files: &[PathBuf]) -> Result<Vec<Picture>> {
+fn pictures(files: &[PathBuf]) -> Result<Vec<NamedImage>> {
     let mut pictures = Vec::new();
     for file in files {
         if !file.is_dir() {
             let name = file.file_name().map_or_else(|| file.clone(), PathBuf::from);
-            pictures.push(Picture { file: file.clone(), name });
+            pictures.push(NamedImage { file: file.clone(), name });
             continue;
         }
-        let found = photos::pictures_in(file)?;
+        let found = image_files::find_images(file)?;
         if found.is_empty() {
             return Err(usage_error(format!("{}: no JPEG, PNG or WebP in this folder or below", file.display())));
         }
         let named =
-            |found: PathBuf| Picture { name: found.strip_prefix(file).unwrap_or(&found).to_owned(), file: found };
+            |found: PathBuf| NamedImage { name: found.strip_prefix(file).unwrap_or(&found).to_owned(), file: found };
         pictures.extend(found.into_iter().map(named));
     }
     Ok(pictures)
 }
 
-fn table(answers: &[Answer<'_>]) -> Table {
-    let named: Vec<(String, &Located)> = answers.iter().map(|answer| (answer.name(), &answer.located)).collect();
-    Table::of_photos(named.iter().map(|(name, located)| (name.as_str(), *located)))
+fn table(answers: &[LocatedPlace<'_>]) -> ExportTable {
+    let named: Vec<(String, &LocatedPhoto)> = answers.iter().map(|answer| (answer.name(), &answer.located)).collect();
+    ExportTable::of_photos(named.iter().map(|(name, located)| (name.as_str(), *located)))
 }
 
 /// The answers as the page shows them, each with its first picture.
-fn on_page(answers: Vec<Answer<'_>>) -> Result<Vec<Photo>> {
-    let photo = |answer: Answer<'_>| {
-        let small = Small::of(&preprocess::open(&answer.pictures[0].file)?)?;
+fn on_page(answers: Vec<LocatedPlace<'_>>) -> Result<Vec<Photo>> {
+    let photo = |answer: LocatedPlace<'_>| {
+        let small = Thumbnail::of(&preprocess::open(&answer.pictures[0].file)?)?;
         Ok(Photo { name: answer.name(), located: answer.located, small })
     };
     answers.into_iter().map(photo).collect()
 }
 
 /// Copies a place's pictures into a folder with the guess in them; how many could not be.
-fn copy(pictures: &[Picture], folder: &Path, located: &Located) -> usize {
+fn copy(pictures: &[NamedImage], folder: &Path, located: &LocatedPhoto) -> usize {
     let guess = Guess {
         at: LatLng { lat: located.lat, lng: located.lng },
         error_m: located.radius_km.p90 * 1000.0,
         bundle: &located.bundle,
     };
     let mut uncopied = 0;
-    for Picture { file, name } in pictures {
+    for NamedImage { file, name } in pictures {
         match copy_with_guess(file, &folder.join(name), &guess) {
-            Ok(Copied::Written) => {}
-            Ok(Copied::KnowsItsPlace) => {
+            Ok(CopyOutcome::Written) => {}
+            Ok(CopyOutcome::KnowsItsPlace) => {
                 eprint_sanitized(format!("{}: says itself where it was taken, and is not copied", file.display()));
             }
             Err(error) => {

@@ -25,7 +25,7 @@ use clap::{Parser, Subcommand};
 use landfall_common::exit::Exit;
 use landfall_common::text::eprint_sanitized;
 
-use crate::browser::Running;
+use crate::browser::ChildProcesses;
 use crate::error::{describe, exit_code};
 
 #[derive(Parser)]
@@ -92,7 +92,7 @@ pub fn main() -> ExitCode {
     };
     let result = runtime.block_on(async {
         // Looked for while the command still runs: once it is dropped its drivers go, and leave their browsers behind.
-        let stopped = async { tokio::signal::ctrl_c().await.map(|()| Running::now()).unwrap_or_default() };
+        let stopped = async { tokio::signal::ctrl_c().await.map(|()| ChildProcesses::now()).unwrap_or_default() };
         tokio::select! {
             result = run() => Ok(result),
             browsers = stopped => Err(browsers),

@@ -10,33 +10,33 @@ use landfall_common::text::eprint_sanitized;
 use crate::cli::games::{disagreement, line, print_game, write_report};
 use crate::cli::output::{print_json, print_line};
 use crate::error::{describe, exit_code};
-use crate::play::game::News;
-use crate::play::parallel::{Games, Played};
-use crate::record::Game;
+use crate::play::game::GameEvent;
+use crate::play::parallel::{ParallelGames, ParallelReport};
+use crate::record::GameRecord;
 
 /// Plays the games and prints what came of them.
-pub(super) async fn play(games: Games<'_>, json: bool) -> Result<()> {
+pub(super) async fn play(games: ParallelGames<'_>, json: bool) -> Result<()> {
     let rounds = u64::from(games.count) * u64::from(games.options.rounds);
     let bar = ProgressBar::new(rounds)
         .with_style(ProgressStyle::with_template("{bar:30} {pos} of at most {len} rounds, {elapsed}")?);
     bar.enable_steady_tick(Duration::from_secs(1));
-    let told = |n: u32, news: News<'_>| match news {
-        News::Over(round) => {
+    let on_event = |n: u32, news: GameEvent<'_>| match news {
+        GameEvent::Over(round) => {
             bar.suspend(|| eprint_sanitized(format!("game {n}, {}", line(round))));
             bar.inc(1);
         }
-        News::Failed(failed) => {
+        GameEvent::Failed(failed) => {
             bar.suspend(|| eprint_sanitized(format!("game {n}, round {} failed: {}", failed.n, failed.why)))
         }
-        News::Set(_) | News::Decided { .. } => {}
+        GameEvent::Set(_) | GameEvent::Decided { .. } => {}
     };
-    let finished = async |n: u32, game: &Game| {
+    let finished = async |n: u32, game: &GameRecord| {
         // The game is played and recorded, whatever comes of this.
         if let Err(error) = write_report(game, &games.classifier).await {
             bar.suspend(|| eprint_sanitized(format!("game {n}: no report: {}", describe(&error))));
         }
     };
-    let played = games.play(told, finished).await;
+    let played = games.play(on_event, finished).await;
     bar.finish_and_clear();
     if json {
         print_json(&played)?;
@@ -46,7 +46,7 @@ pub(super) async fn play(games: Games<'_>, json: bool) -> Result<()> {
     verdict(&played)
 }
 
-fn print(played: &Played) -> Result<()> {
+fn print(played: &ParallelReport) -> Result<()> {
     played.games.iter().try_for_each(print_game)?;
     let summary = &played.summary;
     let points = summary.points_a_round.map_or_else(|| "?".to_owned(), |points| format!("{points:.0}"));
@@ -56,8 +56,8 @@ fn print(played: &Played) -> Result<()> {
     ))
 }
 
-/// Games that failed weigh more than points that differ.
-fn verdict(played: &Played) -> Result<()> {
+/// ParallelGames that failed weigh more than points that differ.
+fn verdict(played: &ParallelReport) -> Result<()> {
     if let Some(first) = played.failed.first() {
         let all = played.games.len() + played.failed.len();
         let why = format!("{} of {all} games failed; game {}: {}", played.failed.len(), first.n, describe(&first.why));

@@ -20,16 +20,16 @@ use crate::cli::output::print_json;
 use crate::cli::parallel;
 use crate::cli::session::{close, profile_and_address};
 use crate::error::describe;
-use crate::inference::Spot;
+use crate::inference::CellProbability;
 use crate::inference::stopping::MIN_GAIN;
 use crate::play::game;
-use crate::play::game::{News, PlayOptions, Sender};
+use crate::play::game::{GameEvent, PlayOptions, SubmitMode};
 use crate::record::{Area, Round};
 use crate::server::arena::Arena;
 use crate::site::guard;
 use crate::site::guard::Consent;
 use crate::site::page::Page;
-use crate::terminal::{Mark, Pencil};
+use crate::terminal::{MapMark, TerminalRenderer};
 
 #[derive(Args)]
 #[command(
@@ -69,10 +69,10 @@ pub(super) struct PlayArgs {
     /// Rounds to play at most; the arena's games have this many
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
-    /// Games to play, one after another; more than one where the site's terms concern nobody else
+    /// SequentialGames to play, one after another; more than one where the site's terms concern nobody else
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     games: u32,
-    /// Games to play at the same time, each in a browser of its own, as many as --games and at least this many in all; on
+    /// SequentialGames to play at the same time, each in a browser of its own, as many as --games and at least this many in all; on
     /// the arena and on sites of your own on this computer
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64), conflicts_with = "assist")]
     parallel: u32,
@@ -116,7 +116,7 @@ pub(super) async fn run(args: PlayArgs) -> Result<()> {
         }
     }
     if let Some(url) = url.as_ref().filter(|_| args.parallel > 1) {
-        profile = crate::play::parallel::confined(profile, url)?;
+        profile = crate::play::parallel::restrict_to_origin(profile, url)?;
     }
     if profile.needs_consent && args.games > 1 {
         return Err(usage_error("--games is for the arena and for sites of your own: one game at a time here"));
@@ -153,7 +153,7 @@ pub(super) async fn run(args: PlayArgs) -> Result<()> {
         area,
         rounds: args.rounds,
         max_pin_error_m: args.max_pin_error * 1000.0,
-        sender: if args.assist { Sender::Person } else { Sender::Agent },
+        sender: if args.assist { SubmitMode::Person } else { SubmitMode::Agent },
         time_budget: args.time_budget.map(Duration::from_secs_f64),
         min_gain: args.min_gain,
     };
@@ -161,14 +161,14 @@ pub(super) async fn run(args: PlayArgs) -> Result<()> {
     if args.parallel > 1 {
         let (at_once, options) = (args.parallel, &options);
         let count = args.games.max(at_once);
-        let games = crate::play::parallel::Games { profile, url, count, at_once, pause, classifier, options };
+        let games = crate::play::parallel::ParallelGames { profile, url, count, at_once, pause, classifier, options };
         let played = parallel::play(games, args.json).await;
         if let Some(arena) = arena {
             arena.stop().await;
         }
         return played;
     }
-    let games = Games { url, count: args.games, pause, json: args.json, pencil };
+    let games = SequentialGames { url, count: args.games, pause, json: args.json, pencil };
     let driver = browser::open(&options.browser).await?;
     let (driver, played) = match Page::open(driver.clone(), profile, &games.url, consent).await {
         Ok(mut page) => {
@@ -186,23 +186,23 @@ pub(super) async fn run(args: PlayArgs) -> Result<()> {
     }
 }
 
-/// Games that are played one after another.
-struct Games {
+/// SequentialGames that are played one after another.
+struct SequentialGames {
     url: Url,
     count: u32,
     pause: Duration,
     json: bool,
-    pencil: Pencil,
+    pencil: TerminalRenderer,
 }
 
 /// What is known of the round that is played, until it is over.
 #[derive(Default)]
-struct Drawn {
-    heat: Vec<Spot>,
+struct PendingDrawing {
+    heat: Vec<CellProbability>,
     pictures: Vec<PathBuf>,
 }
 
-impl Games {
+impl SequentialGames {
     /// Plays them all and prints each. The first count that the page and we do not agree on, if there is one.
     async fn play(
         &self,
@@ -216,9 +216,9 @@ impl Games {
                 tokio::time::sleep(self.pause).await;
                 page.go(&self.url).await?;
             }
-            let mut drawn = Drawn::default();
-            let told = |news: News<'_>| self.tell(news, &mut drawn);
-            let game = game::play(page, Arc::clone(classifier), options, told).await?;
+            let mut drawn = PendingDrawing::default();
+            let on_event = |event: GameEvent<'_>| self.report_event(event, &mut drawn);
+            let game = game::play(page, Arc::clone(classifier), options, on_event).await?;
             // The game is played and recorded, whatever comes of this.
             if let Err(error) = write_report(&game, classifier).await {
                 eprint_sanitized(format!("no report: {}", describe(&error)));
@@ -233,18 +233,18 @@ impl Games {
         Ok(first)
     }
 
-    fn tell(&self, news: News<'_>, drawn: &mut Drawn) {
-        match news {
-            News::Decided { heat, pictures } => *drawn = Drawn { heat, pictures },
-            News::Over(round) => {
+    fn report_event(&self, event: GameEvent<'_>, drawn: &mut PendingDrawing) {
+        match event {
+            GameEvent::Decided { heat, pictures } => *drawn = PendingDrawing { heat, pictures },
+            GameEvent::Over(round) => {
                 self.draw(round, drawn);
                 eprint_sanitized(line(round));
             }
-            News::Failed(failed) => {
+            GameEvent::Failed(failed) => {
                 let then = if failed.sent { "its guess was sent, so the game goes on" } else { "once more" };
                 eprint_sanitized(format!("round {} failed: {}; {then}", failed.n, failed.why));
             }
-            News::Set(round) => {
+            GameEvent::Set(round) => {
                 self.draw(round, drawn);
                 let expected = round.expected_score.unwrap_or_default();
                 eprint_sanitized(format!(
@@ -263,9 +263,9 @@ impl Games {
     }
 
     /// The views and the map, with the truth where it is known by now; views once a round.
-    fn draw(&self, round: &Round, drawn: &mut Drawn) {
+    fn draw(&self, round: &Round, drawn: &mut PendingDrawing) {
         let guess = round.placed();
-        let marks: Vec<(Mark, LatLng)> = [(Mark::Truth, round.truth), (Mark::Guess, guess)]
+        let marks: Vec<(MapMark, LatLng)> = [(MapMark::Truth, round.truth), (MapMark::Guess, guess)]
             .into_iter()
             .filter_map(|(mark, at)| Some((mark, at?)))
             .collect();

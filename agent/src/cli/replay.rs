@@ -9,7 +9,7 @@ use landfall_common::text::sanitize_line;
 use landfall_model::Bundle;
 
 use crate::analysis::replay;
-use crate::analysis::replay::{Expected, From};
+use crate::analysis::replay::{Expected, ReplayInput};
 use crate::analysis::report::Report;
 use crate::cli::args::ModelArgs;
 use crate::cli::output::{print_json, print_line};
@@ -26,7 +26,7 @@ pub(super) struct ReplayArgs {
     model: ModelArgs,
     /// Compute from the pictures, or from the recorded logits
     #[arg(long, value_enum, default_value = "pictures")]
-    from: From,
+    from: ReplayInput,
     /// What the rounds must score, a file whose name ends in .json; or a second bundle, by name or folder, to be compared
     /// with round by round
     #[arg(long, value_name = "FILE|BUNDLE")]

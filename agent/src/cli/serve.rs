@@ -11,7 +11,7 @@ use qrcode::QrCode;
 use qrcode::render::unicode::Dense1x2;
 
 use crate::cli::output::{print_json, print_line, print_text};
-use crate::server::phone::{About, ServeOptions, Server};
+use crate::server::phone::{PhoneServer, ServeOptions, ServerInfo};
 
 #[derive(Args)]
 #[command(
@@ -35,7 +35,7 @@ pub(super) struct ServeArgs {
 pub(super) async fn run(args: ServeArgs) -> Result<()> {
     let usual = if args.http { (Ipv4Addr::LOCALHOST, 8080) } else { (Ipv4Addr::UNSPECIFIED, 8443) };
     let listen = args.listen.unwrap_or(SocketAddr::from(usual));
-    let server = Server::start(&ServeOptions { listen, https: !args.http, page: args.page }).await?;
+    let server = PhoneServer::start(&ServeOptions { listen, https: !args.http, page: args.page }).await?;
     let about = &server.about;
     about.notes.iter().for_each(|note| eprint_sanitized(format!("serve: {note}")));
     if args.json {
@@ -46,7 +46,7 @@ pub(super) async fn run(args: ServeArgs) -> Result<()> {
     server.run().await // until Ctrl-C, which `main` waits for
 }
 
-fn show(about: &About) -> Result<()> {
+fn show(about: &ServerInfo) -> Result<()> {
     about.addresses.iter().try_for_each(print_line)?;
     if std::io::stdout().is_terminal()
         && let Some(code) = about.for_phones().and_then(|address| QrCode::new(address).ok())

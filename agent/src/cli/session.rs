@@ -43,7 +43,7 @@ fn site_of(site: Option<&str>, url: Option<&Url>) -> Result<String> {
 
 /// Ends the browser, and the arena where there is one.
 pub(super) async fn close(driver: WebDriver, options: &BrowserOptions, arena: Option<Arena>) -> Result<()> {
-    let closed = browser::bury(driver, options).await;
+    let closed = browser::shutdown(driver, options).await;
     if let Some(arena) = arena {
         arena.stop().await;
     }

@@ -8,9 +8,9 @@ use landfall_common::statistics::bootstrap::Interval;
 use landfall_common::text::{eprint_sanitized, sanitize_line};
 use landfall_model::countries;
 
-use crate::analysis::compare::Paired;
+use crate::analysis::compare::PairedComparison;
 use crate::analysis::stats;
-use crate::analysis::stats::Named;
+use crate::analysis::stats::RoundByFolder;
 use crate::cli::output::{print_json, print_line};
 
 #[derive(Args)]
@@ -109,7 +109,7 @@ fn name(country: Option<&str>) -> &str {
     country.map_or("the sea", |code| countries::by_code(code).map_or(code, |country| country.name))
 }
 
-fn named(round: &Named) -> Result<()> {
+fn named(round: &RoundByFolder) -> Result<()> {
     let far = round.distance_km.map_or_else(|| "?".to_owned(), |km| format!("{km:.0}"));
     let (points, place) = (round.points, sanitize_line(round.place.as_deref().unwrap_or("?")));
     let country = round.country.unwrap_or("?");
@@ -117,7 +117,7 @@ fn named(round: &Named) -> Result<()> {
 }
 
 /// What `replay --against` says of two bundles.
-pub(super) fn print_paired(first: &str, paired: &Paired) -> Result<()> {
+pub(super) fn print_paired(first: &str, paired: &PairedComparison) -> Result<()> {
     for pair in &paired.rounds {
         let difference = i64::from(pair.score) - i64::from(pair.against);
         print_line(format!("{:<40} {:>5} {:>5} {difference:>+6}", sanitize_line(&pair.dir), pair.score, pair.against))?;

@@ -9,7 +9,7 @@ use landfall_model::LatLng;
 
 use crate::cli::args::{DrawingArgs, ModelArgs};
 use crate::cli::output::{print_line, print_text};
-use crate::terminal::Mark;
+use crate::terminal::MapMark;
 use crate::terminal::watch;
 use crate::terminal::watch::{Region, Source};
 
@@ -53,6 +53,6 @@ pub(super) fn run(args: &WatchArgs) -> Result<()> {
         }
         print_line(format!("{}  {located}", now.format("%H:%M:%S")))?;
         pencil.picture(picture)?;
-        pencil.map(&located.heat, &[(Mark::Guess, LatLng { lat: located.lat, lng: located.lng })])
+        pencil.map(&located.heat, &[(MapMark::Guess, LatLng { lat: located.lat, lng: located.lng })])
     })
 }

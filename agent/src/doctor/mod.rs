@@ -32,7 +32,7 @@ pub fn examine() -> Vec<Finding> {
         program("chromedriver", browser::chromedriver().as_deref()),
         finding(
             "ONNX Runtime",
-            runtime::environment()
+            runtime::load_library()
                 .map(|_| runtime::find().map(|library| library.display().to_string()).unwrap_or_default()),
         ),
         finding("arena page", assets::find("arena.html", None).map(|dir| dir.display().to_string())),

@@ -17,7 +17,7 @@ const NEEDED: [&str; 4] = ["look.view", "map.canvas", "map.tiles", "map.guess"];
 
 /// What became of one thing that the profile looks for.
 #[derive(Clone, Debug, Serialize)]
-pub struct Finding {
+pub struct LocatorReport {
     /// Its name in the profile, such as `map.guess`.
     pub role: &'static str,
     /// Whether it is there, or need not be.
@@ -30,7 +30,7 @@ pub struct Finding {
 
 /// What a page has that a profile could name.
 #[derive(Debug, Deserialize)]
-struct Offer {
+struct PageCandidates {
     large: Vec<String>,
     buttons: Vec<String>,
 }
@@ -49,14 +49,14 @@ const OFFER: &str = "const named = e => e.id ? '#' + CSS.escape(e.id) : e.datase
 ///
 /// # Errors
 /// When the session fails or the picture cannot be written.
-pub async fn examine(page: &Page, picture: &Path) -> Result<Vec<Finding>> {
+pub async fn examine(page: &Page, picture: &Path) -> Result<Vec<LocatorReport>> {
     // Waiting is done as for a game; what it waited for in vain is among the findings.
     let waited = page.await_round().await;
     let png = page.screenshot().await?;
     write_atomic(picture, &png).with_context(|| environment_error(format!("cannot write {}", picture.display())))?;
-    let offer: Offer = page.script(OFFER).await?;
+    let offer: PageCandidates = page.script(OFFER).await?;
     let mut findings = Vec::new();
-    for (role, ways) in page.profile.roles_before_a_guess() {
+    for (role, ways) in page.profile.required_locators() {
         let found = page.count(ways).await?;
         let first = found.iter().position(|count| *count > 0);
         let way = |i: usize| ways.iter().nth(i).map(ToString::to_string).unwrap_or_default();
@@ -74,7 +74,7 @@ pub async fn examine(page: &Page, picture: &Path) -> Result<Vec<Finding>> {
             None => "not on the page now".to_owned(),
         };
         let ok = first.is_some() || !NEEDED.contains(&role);
-        findings.push(Finding { role, ok, detail, ways: found });
+        findings.push(LocatorReport { role, ok, detail, ways: found });
     }
     if let MapKind::Canvas(view) = page.profile.map.kind()
         && waited.is_ok()
@@ -84,10 +84,10 @@ pub async fn examine(page: &Page, picture: &Path) -> Result<Vec<Finding>> {
             Some(shown) => format!("the map looks like {shown} instead"),
             None => "fits what the map shows, as far as land and sea tell".to_owned(),
         };
-        findings.push(Finding { role: "map.view", ok: shown.is_none(), detail, ways: Vec::new() });
+        findings.push(LocatorReport { role: "map.view", ok: shown.is_none(), detail, ways: Vec::new() });
     }
     if let Err(error) = waited {
-        findings.push(Finding { role: "a round", ok: false, detail: format!("{error:#}"), ways: Vec::new() });
+        findings.push(LocatorReport { role: "a round", ok: false, detail: format!("{error:#}"), ways: Vec::new() });
     }
     Ok(findings)
 }

@@ -4,9 +4,9 @@ use anyhow::{Context, Result};
 use landfall_common::exit::environment_error;
 use serde_json::Value;
 
-use crate::export::Table;
+use crate::export::ExportTable;
 
-pub(super) fn write(table: &Table) -> Result<String> {
+pub(super) fn write(table: &ExportTable) -> Result<String> {
     let failed = || environment_error("the table cannot be written as CSV");
     let mut writer = csv::Writer::from_writer(Vec::new());
     let header = ["name", "lat", "lng"].into_iter().chain(table.columns.iter().copied());

@@ -4,17 +4,17 @@ use landfall_common::draw::geodesic;
 use landfall_model::LatLng;
 use serde_json::{Map, Value, json};
 
-use crate::export::{Row, Table};
+use crate::export::{ExportRow, ExportTable};
 
 /// A line has a point for each so many metres: straight in between, it is off by less than a pixel of a world map.
 const STEP_M: f64 = 100_000.0;
 
-pub(super) fn write(table: &Table) -> String {
+pub(super) fn write(table: &ExportTable) -> String {
     let features: Vec<Value> = table.rows.iter().flat_map(|row| features(row, table.columns)).collect();
     json!({"type": "FeatureCollection", "features": features}).to_string() + "\n"
 }
 
-fn features(row: &Row, columns: &[&str]) -> Vec<Value> {
+fn features(row: &ExportRow, columns: &[&str]) -> Vec<Value> {
     let feature = |kind: &str, geometry: Value, more: Map<String, Value>| {
         let mut properties = Map::from_iter([("name".to_owned(), json!(row.name)), ("kind".to_owned(), json!(kind))]);
         properties.extend(more);

@@ -4,9 +4,9 @@ use landfall_model::LatLng;
 use maud::{Markup, PreEscaped, html};
 use serde_json::Value;
 
-use crate::export::{Row, Table};
+use crate::export::{ExportRow, ExportTable};
 
-pub(super) fn write(table: &Table) -> String {
+pub(super) fn write(table: &ExportTable) -> String {
     let kml = html! {
         (PreEscaped("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"))
         kml xmlns="http://www.opengis.net/kml/2.2" {
@@ -19,7 +19,7 @@ pub(super) fn write(table: &Table) -> String {
     kml.into_string() + "\n"
 }
 
-fn placemarks(row: &Row, columns: &[&str]) -> Markup {
+fn placemarks(row: &ExportRow, columns: &[&str]) -> Markup {
     let name = clean(&row.name);
     html! {
         Placemark {

@@ -12,8 +12,8 @@ use landfall_common::exit::usage_error;
 use landfall_model::LatLng;
 use serde_json::{Value, json};
 
-use crate::photos::locate::Located;
-use crate::record::{Round, rounds_below};
+use crate::photos::locate::LocatedPhoto;
+use crate::record::{Round, find_rounds};
 
 /// Formats that other programs read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -47,15 +47,15 @@ impl Format {
 
 /// Answers of one kind, with the same columns.
 #[derive(Clone, Debug)]
-pub struct Table {
+pub struct ExportTable {
     /// Names of the columns beside name and coordinates.
     columns: &'static [&'static str],
-    rows: Vec<Row>,
+    rows: Vec<ExportRow>,
 }
 
 /// One answer.
 #[derive(Clone, Debug)]
-struct Row {
+struct ExportRow {
     name: String,
     at: LatLng,
     /// The answer in words.
@@ -81,10 +81,10 @@ const OF_ROUNDS: &[&str] = &[
     "bundle",
 ];
 
-impl Table {
+impl ExportTable {
     /// Answers for photographs, each with its name.
-    pub fn of_photos<'a>(photos: impl IntoIterator<Item = (&'a str, &'a Located)>) -> Self {
-        let row = |(name, located): (&str, &Located)| Row {
+    pub fn of_photos<'a>(photos: impl IntoIterator<Item = (&'a str, &'a LocatedPhoto)>) -> Self {
+        let row = |(name, located): (&str, &LocatedPhoto)| ExportRow {
             name: name.to_owned(),
             at: LatLng { lat: located.lat, lng: located.lng },
             place: Some(located.place.clone()),
@@ -107,8 +107,8 @@ impl Table {
     /// When there is no round, or one is broken.
     pub fn of_rounds(dirs: &[PathBuf]) -> Result<Self> {
         let mut rows = Vec::new();
-        for found in rounds_below(dirs)? {
-            rows.extend(Row::of_round(found.name(), Round::read(&found.file())?));
+        for found in find_rounds(dirs)? {
+            rows.extend(ExportRow::of_round(found.name(), Round::read(&found.file())?));
         }
         Ok(Self { columns: OF_ROUNDS, rows })
     }
@@ -126,7 +126,7 @@ impl Table {
     }
 }
 
-impl Row {
+impl ExportRow {
     fn of_round(name: String, round: Round) -> Option<Self> {
         let at = round.placed()?;
         let country = landfall_model::place::describe(at).country;
@@ -158,14 +158,14 @@ pub(crate) mod tests {
     use super::*;
 
     /// A round's table with a name that no format may take for its own.
-    pub(crate) fn hostile() -> Table {
+    pub(crate) fn hostile() -> ExportTable {
         let mut round: Round =
             serde_json::from_str(include_str!("../../../fixtures/rounds/aizkorri-meadow/round.json")).unwrap();
         round.place = Some("<b>near</b> \"Lyon\", France".to_owned());
         (round.map.name, round.score) = ("=HYPERLINK()".to_owned(), Some(2269));
         (round.truth, round.guess) = (LatLng::new(10.0, -179.0).ok(), LatLng::new(10.0, 179.0).ok());
-        let row = Row::of_round("=1+\u{1}<script>\"&'\n,".to_owned(), round).unwrap();
-        Table { columns: OF_ROUNDS, rows: vec![row] }
+        let row = ExportRow::of_round("=1+\u{1}<script>\"&'\n,".to_owned(), round).unwrap();
+        ExportTable { columns: OF_ROUNDS, rows: vec![row] }
     }
 
     #[test]

@@ -1,56 +1,56 @@
-//! From logits to an answer: the one place where views are fused and the pin is chosen, for play, replay and locate.
+//! From logits to a prediction: the one place where views are fused and the pin is chosen, for play, replay and locate.
 
 use anyhow::Result;
 use landfall_common::exit::usage_error;
-use landfall_model::decide::Answer;
-use landfall_model::{Bundle, Posterior, pin};
+use landfall_model::{Bundle, Posterior, Prediction, pin};
 
-use crate::inference::area::narrow;
+use crate::inference::area::restrict_to_area;
 use crate::record::Map;
 
-/// What the answer is for.
+/// What the prediction optimises.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Question<'a> {
-    /// A round on this map: the pin with the highest expected score.
+pub enum Objective<'a> {
+    /// A round on this map: the highest expected score.
     Round(&'a Map),
-    /// A photograph: the middle of the likeliest peak.
+    /// A photograph: the middle of the most likely region.
     Photo,
 }
 
-/// What the logits of one place's views, a row each, say of where it is: of a round to somebody who knows its map.
+/// The posterior given the logits of all views of one place, one row per view. For a round it includes what is known of the
+/// map's area.
 ///
 /// # Errors
-/// When the logits are not the bundle's.
-pub fn believe<'a>(bundle: &'a Bundle, logits: &[Vec<f32>], question: Question<'_>) -> Result<Posterior<'a>> {
+/// When the logits do not fit the bundle.
+pub fn posterior_for<'a>(bundle: &'a Bundle, logits: &[Vec<f32>], objective: Objective<'_>) -> Result<Posterior<'a>> {
     let posterior = bundle.fuse(logits).ok_or_else(|| {
         usage_error(format!(
-            "the logits are not of bundle {}: it wants {} finite numbers a view",
+            "the logits do not fit bundle {}: it has {} cells, and logits must be finite",
             bundle.manifest.id(),
             bundle.cells.cells.len()
         ))
     })?;
-    Ok(match question {
-        Question::Round(map) => narrow(posterior, &map.area),
-        Question::Photo => posterior,
+    Ok(match objective {
+        Objective::Round(map) => restrict_to_area(posterior, &map.area),
+        Objective::Photo => posterior,
     })
 }
 
-/// Answers from the logits of one place's views, a row each.
+/// The prediction from the logits of all views of one place, one row per view.
 ///
 /// # Errors
-/// As [`believe`].
-pub fn decide(bundle: &Bundle, logits: &[Vec<f32>], question: Question<'_>) -> Result<Answer> {
-    Ok(answer(&believe(bundle, logits, question)?, question))
+/// As [`posterior_for`].
+pub fn predict(bundle: &Bundle, logits: &[Vec<f32>], objective: Objective<'_>) -> Result<Prediction> {
+    Ok(predict_from(&posterior_for(bundle, logits, objective)?, objective))
 }
 
-/// The answer that a belief gives.
-pub fn answer(posterior: &Posterior<'_>, question: Question<'_>) -> Answer {
-    match question {
-        Question::Round(map) => {
+/// The prediction from a posterior. For a round, the expected score is in points of its map.
+pub fn predict_from(posterior: &Posterior<'_>, objective: Objective<'_>) -> Prediction {
+    match objective {
+        Objective::Round(map) => {
             let mut pin = pin::best(posterior, map.scale_m);
             pin.expected_score = map.worth(pin.expected_score);
-            Answer::with_pin(posterior, pin)
+            Prediction::at_pin(posterior, pin)
         }
-        Question::Photo => Answer::of_photo(posterior),
+        Objective::Photo => Prediction::for_photo(posterior),
     }
 }

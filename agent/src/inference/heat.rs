@@ -1,20 +1,20 @@
-//! What is believed, cell by cell, for whatever draws it.
+//! The posterior as a list of cells, for drawing heat maps.
 
 use landfall_model::{LatLng, Posterior};
 
-/// A cell and how likely it is: what the heat on a map is made of.
+/// A cell and its probability.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Spot {
-    /// Its middle.
+pub struct CellProbability {
+    /// Mean location of the cell.
     pub at: LatLng,
-    /// How far its places lie around that, in metres.
+    /// Spread of its places around the mean location, in metres.
     pub spread_m: f64,
-    /// Probability.
+    /// Probability, 0 to 1.
     pub p: f64,
 }
 
-/// What is believed, cell by cell.
-pub fn heat(posterior: &Posterior<'_>) -> Vec<Spot> {
+/// The probability of every cell.
+pub fn cell_probabilities(posterior: &Posterior<'_>) -> Vec<CellProbability> {
     let cells = posterior.table.cells.iter().zip(posterior.probabilities());
-    cells.map(|(cell, p)| Spot { at: cell.at, spread_m: cell.spread_m, p }).collect()
+    cells.map(|(cell, p)| CellProbability { at: cell.at, spread_m: cell.spread_m, p }).collect()
 }

@@ -1,4 +1,7 @@
-//! From pictures to an answer: classifying views, fusing them, choosing the pin, and when to stop looking.
+//! From images to a prediction: classifying views, fusing them, choosing the pin, and when to stop looking.
+//!
+//! [`predict`] fuses the views and chooses the pin, for `play`, `replay` and `locate` alike; the pin itself is computed in
+//! `landfall_model::pin`.
 
 mod area;
 mod decide;
@@ -6,6 +9,6 @@ mod heat;
 mod round;
 pub mod stopping;
 
-pub use decide::{Question, answer, believe, decide};
-pub use heat::{Spot, heat};
-pub use round::{Mind, Thought};
+pub use decide::{Objective, posterior_for, predict, predict_from};
+pub use heat::{CellProbability, cell_probabilities};
+pub use round::{PendingLogits, RoundInference};

@@ -1,78 +1,77 @@
-//! Thinking while looking: every picture is classified beside the browser as soon as it is taken, and what is believed so
-//! far says whether another view is worth its time.
+//! Inference during a round: each view is classified in the background while the browser turns to the next, and the
+//! posterior so far decides whether another view is worth its time.
 
 use std::sync::Arc;
 
 use anyhow::Result;
-use landfall_model::decide::Answer;
-use landfall_model::{Classifier, Posterior, preprocess};
+use landfall_model::{Classifier, Posterior, Prediction, preprocess};
 use tokio::task::JoinHandle;
 
-use crate::inference::decide::{Question, answer, believe};
+use crate::inference::decide::{Objective, posterior_for, predict_from};
 use crate::inference::stopping::gain_of_another;
 use crate::record::Map;
 
-/// What a round is thought about with.
+/// What inference in a round needs.
 #[derive(Clone)]
-pub struct Mind {
-    /// What knows the world.
+pub struct RoundInference {
+    /// The classifier.
     pub classifier: Arc<Classifier>,
-    /// The map that is played.
+    /// The map of the round.
     pub map: Map,
-    /// A view that would bring fewer points is not taken.
+    /// Minimum expected gain, in points, for taking another view.
     pub min_gain: f64,
 }
 
-/// The logits of one view, on their way.
-pub struct Thought(JoinHandle<Result<Vec<f32>>>);
+/// The logits of one view, which are still being computed.
+pub struct PendingLogits(JoinHandle<Result<Vec<f32>>>);
 
-impl Mind {
-    /// Begins to think about a picture, beside everything else.
-    pub fn begin(&self, jpeg: &[u8]) -> Thought {
+impl RoundInference {
+    /// Starts to classify an image in the background.
+    pub fn start(&self, jpeg: &[u8]) -> PendingLogits {
         let (classifier, jpeg) = (Arc::clone(&self.classifier), jpeg.to_owned());
-        Thought(tokio::task::spawn_blocking(move || {
+        PendingLogits(tokio::task::spawn_blocking(move || {
             let embedding = classifier.encoder().embed(0, &preprocess::from_bytes(&jpeg)?)?;
             Ok(classifier.head(&embedding)?)
         }))
     }
 
-    /// The answer that these views give, a row of logits each.
+    /// The prediction from these views, one row of logits per view.
     ///
     /// # Errors
-    /// As [`believe`].
-    pub fn answer(&self, logits: &[Vec<f32>]) -> Result<Answer> {
-        Ok(self.answer_of(&self.belief(logits)?))
+    /// As [`posterior_for`].
+    pub fn predict(&self, logits: &[Vec<f32>]) -> Result<Prediction> {
+        Ok(self.predict_from(&self.posterior(logits)?))
     }
 
-    /// What is believed after these views.
+    /// The posterior given these views, one row of logits per view.
     ///
     /// # Errors
-    /// As [`believe`].
-    pub fn belief(&self, logits: &[Vec<f32>]) -> Result<Posterior<'_>> {
-        believe(&self.classifier.bundle, logits, Question::Round(&self.map))
+    /// As [`posterior_for`].
+    pub fn posterior(&self, logits: &[Vec<f32>]) -> Result<Posterior<'_>> {
+        posterior_for(&self.classifier.bundle, logits, Objective::Round(&self.map))
     }
 
-    /// The answer that a belief gives.
-    pub fn answer_of(&self, posterior: &Posterior<'_>) -> Answer {
-        answer(posterior, Question::Round(&self.map))
+    /// The prediction from a posterior.
+    pub fn predict_from(&self, posterior: &Posterior<'_>) -> Prediction {
+        predict_from(posterior, Objective::Round(&self.map))
     }
 
-    /// Whether it is worth going on, when these views have been thought about and so many taken.
+    /// Whether another view is worth taking, after `taken` views of which `logits` has the rows computed so far.
     ///
     /// # Errors
-    /// As [`believe`].
-    pub fn wants_more(&self, logits: &[Vec<f32>], taken: usize) -> Result<bool> {
-        let promised = self.map.usual(self.answer(logits)?.pin.expected_score);
-        Ok(self.map.worth(gain_of_another(taken, promised)) >= self.min_gain)
+    /// As [`posterior_for`].
+    pub fn wants_another_view(&self, logits: &[Vec<f32>], taken: usize) -> Result<bool> {
+        let expected = self.map.usual(self.predict(logits)?.expected_score);
+        Ok(self.map.worth(gain_of_another(taken, expected)) >= self.min_gain)
     }
 }
 
-impl Thought {
-    /// Its end.
+impl PendingLogits {
+    /// Waits for the logits.
     ///
     /// # Errors
-    /// When the picture cannot be read or a network fails.
-    pub async fn end(self) -> Result<Vec<f32>> {
+    /// When the image cannot be decoded or a network fails.
+    pub async fn wait(self) -> Result<Vec<f32>> {
         self.0.await?
     }
 }

@@ -1,17 +1,17 @@
-//! When to stop looking around: which headings there are, and what another view would bring.
+//! When to stop looking around: the headings in order, and the expected gain of another view.
 
-/// Headings that are looked at where the view turns, in degrees: all around, then in between, each a short way from the
-/// one before. The second half is for places that are still hard to tell.
+/// Headings in degrees, in the order in which views are taken: all around, then in between, each a short turn from the
+/// previous one. The second half is for places that are still uncertain.
 pub const HEADINGS: [f64; 8] = [0.0, 90.0, 180.0, 270.0, 315.0, 405.0, 495.0, 585.0];
 
-/// A view that promises fewer points than this is not taken, unless the user says otherwise.
+/// Default minimum expected gain, in points, for taking another view.
 pub const MIN_GAIN: f64 = 10.0;
 
-/// Points that one more view brings on average, after `views` of them with which the pin promises `expected_score`.
+/// Expected gain in points of one more view, after `views` views with an expected score of `expected_score`.
 ///
-/// A law fitted to what the second, third and fourth view of 149 places brought (the desktop bundle, the dev split, all
-/// orders: 274, 127 and 68 points on average): `65 · (5 - expected / 1000)² / views^1.2`. Between headings that have been
-/// looked at, half of a view is known already; that half is taken, not measured.
+/// `65 · (5 - expected / 1000)² / views^1.2`, fitted to the gains of the second, third and fourth view of 149 places (desktop
+/// bundle, dev split, all orders: 274, 127 and 68 points on average). A view between two earlier headings overlaps both by
+/// half; the factor 0.5 for it is an assumption, not a measurement.
 pub fn gain_of_another(views: usize, expected_score: f64) -> f64 {
     let missing = (5.0 - expected_score / 1000.0).max(0.0);
     let new = if views < HEADINGS.len() / 2 { 1.0 } else { 0.5 };
@@ -23,8 +23,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn another_view_brings_less_the_more_is_known() {
-        // Means of what was measured, each within its error: (views, expected score, gain).
+    fn the_expected_gain_falls_with_views_and_score() {
+        // Measured means with their standard errors: (views, expected score, gain, error).
         for (views, expected, measured, error) in
             [(1, 2864.0, 284.0, 46.0), (1, 3755.0, 60.0, 40.0), (2, 2889.0, 144.0, 28.0), (3, 2892.0, 58.0, 31.0)]
         {

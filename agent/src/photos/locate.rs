@@ -5,16 +5,16 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use image::RgbImage;
 use landfall_common::text::sanitize_line;
-use landfall_model::decide::{RadiusKm, TopCell};
+use landfall_model::prediction::{RadiusKm, TopCell};
 use landfall_model::{Classifier, preprocess};
 use serde::Serialize;
 
 use crate::inference;
-use crate::inference::{Question, Spot, believe};
+use crate::inference::{CellProbability, Objective, posterior_for};
 
 /// An answer as `--json` prints it.
 #[derive(Debug, Serialize)]
-pub struct Located {
+pub struct LocatedPhoto {
     /// The picture; of several views of one place the first.
     pub image: PathBuf,
     /// Degrees north.
@@ -35,14 +35,14 @@ pub struct Located {
     pub bundle: String,
     /// What is believed, for a map.
     #[serde(skip)]
-    pub heat: Vec<Spot>,
+    pub heat: Vec<CellProbability>,
 }
 
 /// Locates one place from its views.
 ///
 /// # Errors
 /// When a picture cannot be read; the message names it.
-pub fn locate(classifier: &Classifier, files: &[&Path]) -> Result<Located> {
+pub fn locate(classifier: &Classifier, files: &[&Path]) -> Result<LocatedPhoto> {
     let pictures = files.iter().map(|file| preprocess::open(file)).collect::<Result<Vec<_>, _>>()?;
     of_pictures(classifier, files.first().map(|file| file.to_path_buf()).unwrap_or_default(), &pictures)
 }
@@ -51,25 +51,25 @@ pub fn locate(classifier: &Classifier, files: &[&Path]) -> Result<Located> {
 ///
 /// # Errors
 /// When they cannot be computed with.
-pub fn of_pictures(classifier: &Classifier, image: PathBuf, pictures: &[RgbImage]) -> Result<Located> {
+pub fn of_pictures(classifier: &Classifier, image: PathBuf, pictures: &[RgbImage]) -> Result<LocatedPhoto> {
     let logits = classifier.logits(pictures)?;
-    let posterior = believe(&classifier.bundle, &logits, Question::Photo)?;
-    let answer = inference::answer(&posterior, Question::Photo);
-    Ok(Located {
+    let posterior = posterior_for(&classifier.bundle, &logits, Objective::Photo)?;
+    let prediction = inference::predict_from(&posterior, Objective::Photo);
+    Ok(LocatedPhoto {
         image,
-        lat: answer.pin.at.lat,
-        lng: answer.pin.at.lng,
-        expected_score: answer.pin.expected_score,
-        country: answer.place.country,
-        radius_km: answer.radius_km(),
-        place: answer.place.description,
-        top: answer.top,
+        lat: prediction.point.lat,
+        lng: prediction.point.lng,
+        expected_score: prediction.expected_score,
+        country: prediction.country,
+        radius_km: prediction.radius_km(),
+        place: prediction.place,
+        top: prediction.candidates,
         bundle: classifier.bundle.manifest.id(),
-        heat: inference::heat(&posterior),
+        heat: inference::cell_probabilities(&posterior),
     })
 }
 
-impl std::fmt::Display for Located {
+impl std::fmt::Display for LocatedPhoto {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,

@@ -13,8 +13,8 @@ use landfall_common::text::sanitize_line;
 use landfall_model::LatLng;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use crate::photos::locate::Located;
-use crate::photos::world::{View, WIDTH};
+use crate::photos::locate::LocatedPhoto;
+use crate::photos::world::{MapSection, WIDTH};
 use crate::thumbnail::fit_within;
 
 /// Sides of a small picture on the page at most, in pixels; shown at half of that, for fine screens.
@@ -35,19 +35,19 @@ pub struct Photo {
     /// What it is called there.
     pub name: String,
     /// The answer.
-    pub located: Located,
+    pub located: LocatedPhoto,
     /// A small picture of it, a JPEG.
-    pub small: Small,
+    pub small: Thumbnail,
 }
 
 /// A small picture.
-pub struct Small {
+pub struct Thumbnail {
     jpeg: Vec<u8>,
     width: u32,
     height: u32,
 }
 
-impl Small {
+impl Thumbnail {
     /// A photograph made small.
     ///
     /// # Errors
@@ -110,7 +110,7 @@ fn at(photo: &Photo) -> LatLng {
 
 fn map(photos: &[Photo]) -> Markup {
     let ring = |photo: &Photo| photo.located.radius_km.p50 * 1000.0;
-    let view = View::around(&photos.iter().map(|photo| (at(photo), ring(photo))).collect::<Vec<_>>());
+    let view = MapSection::around(&photos.iter().map(|photo| (at(photo), ring(photo))).collect::<Vec<_>>());
     let is_numbered = photos.len() <= NUMBERED;
     let radius = if is_numbered { RADII.0 } else { RADII.1 };
     let places: Vec<(f64, f64)> = photos.iter().map(|photo| view.xy(at(photo))).collect();
@@ -195,10 +195,10 @@ fn row(number: usize, photo: &Photo) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use landfall_model::decide::RadiusKm;
+    use landfall_model::prediction::RadiusKm;
 
     fn photo(name: &str, lat: f64, lng: f64) -> Photo {
-        let located = Located {
+        let located = LocatedPhoto {
             image: name.into(),
             lat,
             lng,
@@ -210,7 +210,7 @@ mod tests {
             bundle: "pocket@1".to_owned(),
             heat: Vec::new(),
         };
-        Photo { name: name.to_owned(), located, small: Small::of(&RgbImage::new(600, 400)).unwrap() }
+        Photo { name: name.to_owned(), located, small: Thumbnail::of(&RgbImage::new(600, 400)).unwrap() }
     }
 
     #[test]

@@ -12,13 +12,13 @@ const EDGES: (f64, f64) = (-58.0, 80.0);
 /// Degrees of latitude that are shown at least.
 const LEAST: f64 = 8.0;
 /// Metres a degree of latitude.
-const METRES_A_DEGREE: f64 = 111_195.0;
+const METRES_PER_DEGREE: f64 = 111_195.0;
 /// Free space around the places, as a part of their extent.
 const MARGIN: f64 = 0.12;
 
 /// A map with latitude as y and longitude as x, true to shape in its middle.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct View {
+pub(super) struct MapSection {
     west: f64,
     north: f64,
     /// Units a degree of longitude, and of latitude.
@@ -27,10 +27,10 @@ pub(super) struct View {
     pub(super) height: f64,
 }
 
-impl View {
+impl MapSection {
     /// The part of the world around these places, each with the metres around it that should be seen.
     pub(super) fn around(places: &[(LatLng, f64)]) -> Self {
-        let up = |metres: f64| metres / METRES_A_DEGREE;
+        let up = |metres: f64| metres / METRES_PER_DEGREE;
         let aside = |(at, metres): &(LatLng, f64)| up(*metres) / at.lat.to_radians().cos().max(0.2);
         let least = |values: &mut dyn Iterator<Item = f64>| values.fold(f64::INFINITY, f64::min);
         let mut south = least(&mut places.iter().map(|(at, r)| (at.lat - up(*r)).max(EDGES.0.min(at.lat - 2.0))));
@@ -138,7 +138,7 @@ mod tests {
             vec![place(89.0, 10.0), place(-89.0, 10.0)],
         ] {
             for radius_m in [0.0, 200_000.0, 3_000_000.0, 12_000_000.0] {
-                let view = View::around(&places.iter().map(|at| (*at, radius_m)).collect::<Vec<_>>());
+                let view = MapSection::around(&places.iter().map(|at| (*at, radius_m)).collect::<Vec<_>>());
                 for at in &places {
                     let (x, y) = view.xy(*at);
                     assert!(
@@ -149,15 +149,15 @@ mod tests {
                 }
             }
         }
-        let view = View::around(&[(place(0.0, 0.0), 1e6)]);
+        let view = MapSection::around(&[(place(0.0, 0.0), 1e6)]);
         assert!(view.xy(place(1.0, 0.0)).1 < view.xy(place(0.0, 0.0)).1);
     }
 
     #[test]
     fn a_small_cut_has_few_countries_and_the_world_is_small_enough_to_embed() {
-        let near = View::around(&[(place(46.8, 8.2), 50_000.0)]).land();
+        let near = MapSection::around(&[(place(46.8, 8.2), 50_000.0)]).land();
         assert!((3..30).contains(&near.len()), "{}", near.len());
-        let world = View::around(&[]).land().concat();
+        let world = MapSection::around(&[]).land().concat();
         assert!((50_000..500_000).contains(&world.len()), "{}", world.len());
     }
 }

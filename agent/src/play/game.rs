@@ -13,11 +13,11 @@ use landfall_model::{Classifier, MapScale};
 use crate::browser::BrowserOptions;
 use crate::error::{describe, exit_code};
 use crate::inference;
-use crate::inference::{Mind, Spot};
+use crate::inference::{CellProbability, RoundInference};
 use crate::play::{look, pin};
 use crate::record;
-use crate::record::{Area, FORMAT, Failed, Game, Map, Pin, Recorder, Round, Seconds, View};
-use crate::site::page::{After, Guessed, Page};
+use crate::record::{Area, FORMAT, FailedRound, GameRecord, Map, PinPlacement, Recorder, Round, RoundTimings, View};
+use crate::site::page::{GuessSubmitted, NextStep, Page};
 
 /// How to play.
 pub struct PlayOptions {
@@ -34,7 +34,7 @@ pub struct PlayOptions {
     /// A pin that cannot be set within so many metres of where it is wanted is not sent.
     pub max_pin_error_m: f64,
     /// Who sends the guess.
-    pub sender: Sender,
+    pub sender: SubmitMode,
     /// How long a round may take; a clock that the page shows counts too.
     pub time_budget: Option<Duration>,
     /// A view that promises fewer points is not taken.
@@ -43,7 +43,7 @@ pub struct PlayOptions {
 
 /// Who sends the guess, once the pin is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sender {
+pub enum SubmitMode {
     /// The agent.
     Agent,
     /// A person at the browser, who may move the pin before.
@@ -52,11 +52,11 @@ pub enum Sender {
 
 /// What a game tells while it is played.
 #[derive(Debug)]
-pub enum News<'a> {
+pub enum GameEvent<'a> {
     /// It is decided where the pin goes.
     Decided {
         /// What is believed, for a map.
-        heat: Vec<Spot>,
+        heat: Vec<CellProbability>,
         /// Files of the views.
         pictures: Vec<PathBuf>,
     },
@@ -65,7 +65,7 @@ pub enum News<'a> {
     /// A round is over.
     Over(&'a Round),
     /// A try at a round failed; it is tried again, unless its guess had been sent.
-    Failed(&'a Failed),
+    Failed(&'a FailedRound),
 }
 
 /// Plays the game on a page to its end. `told` hears of each round. A round that fails is tried once more, from the
@@ -78,8 +78,8 @@ pub async fn play(
     page: &mut Page,
     classifier: Arc<Classifier>,
     options: &PlayOptions,
-    mut told: impl FnMut(News<'_>),
-) -> Result<Game> {
+    mut on_event: impl FnMut(GameEvent<'_>),
+) -> Result<GameRecord> {
     page.await_round().await?;
     let name = page.read(&page.profile.page.map_name).await?.unwrap_or_else(|| "unknown map".to_owned());
     let address = page.address().await?;
@@ -90,7 +90,7 @@ pub async fn play(
     let area = page.profile.area(&name, address.path());
     let area = Some(options.area.clone()).filter(|area| !area.is_unknown()).unwrap_or(area);
     let recorder = Recorder::create(&options.runs, &page.profile.name, &name)?;
-    let mut game = Game {
+    let mut game = GameRecord {
         site: page.profile.name.clone(),
         map: Map { name, scale_m, max_points: page.profile.max_points(), area },
         bundle: classifier.bundle.manifest.id(),
@@ -100,7 +100,7 @@ pub async fn play(
         page_score: None,
         record: recorder.dir.clone(),
     };
-    let mind = Mind { classifier, map: game.map.clone(), min_gain: options.min_gain };
+    let inference = RoundInference { classifier, map: game.map.clone(), min_gain: options.min_gain };
     write_json(&recorder.dir.join("game.json"), &game)?;
     let kept = || format!("the rounds played so far are in {}", recorder.dir.display());
     let mut n = 1;
@@ -108,10 +108,10 @@ pub async fn play(
         // Where the game goes on, should the page be lost.
         let address = page.address().await.with_context(kept)?;
         let mut sent = false;
-        let player = Player { page, mind: &mind, recorder: &recorder, options };
-        let next = match player.round(n, &mut sent, &mut told).await {
+        let player = Player { page, inference: &inference, recorder: &recorder, options };
+        let next = match player.round(n, &mut sent, &mut on_event).await {
             Ok((round, guessed)) => {
-                told(News::Over(&round));
+                on_event(GameEvent::Over(&round));
                 game.rounds.push(round);
                 game.tally(None);
                 write_json(&recorder.dir.join("game.json"), &game)?;
@@ -128,8 +128,8 @@ pub async fn play(
             Err(error) => {
                 let tried = game.failed.iter().any(|failed| failed.n == n);
                 sent |= page.has_ended().await;
-                let failed = Failed { n, why: describe(&error), sent };
-                told(News::Failed(&failed));
+                let failed = FailedRound { n, why: describe(&error), sent };
+                on_event(GameEvent::Failed(&failed));
                 recorder.failed(&failed)?;
                 game.failed.push(failed);
                 game.tally(None);
@@ -142,9 +142,9 @@ pub async fn play(
         };
         let played = game.rounds.last().is_some_and(|round| round.n == Some(n)) || sent;
         match next.with_context(kept)? {
-            After::Over(total) => game.tally(total),
-            After::Round if played && n >= options.rounds => game.tally(None),
-            After::Round => {
+            NextStep::Over(total) => game.tally(total),
+            NextStep::Round if played && n >= options.rounds => game.tally(None),
+            NextStep::Round => {
                 n += u32::from(played);
                 continue;
             }
@@ -161,18 +161,23 @@ fn is_final(error: &anyhow::Error) -> bool {
 
 struct Player<'a> {
     page: &'a Page,
-    mind: &'a Mind,
+    inference: &'a RoundInference,
     recorder: &'a Recorder,
     options: &'a PlayOptions,
 }
 
 impl Player<'_> {
     /// Plays a round; `sent` once its guess may have been.
-    async fn round(&self, n: u32, sent: &mut bool, told: &mut impl FnMut(News<'_>)) -> Result<(Round, Guessed)> {
+    async fn round(
+        &self,
+        n: u32,
+        sent: &mut bool,
+        on_event: &mut impl FnMut(GameEvent<'_>),
+    ) -> Result<(Round, GuessSubmitted)> {
         let start = Instant::now();
         let url = redact_url(&self.page.address().await?);
         let dir = self.recorder.round_dir(n)?;
-        let views = look::around(self.page, self.mind, self.options.time_budget).await?;
+        let views = look::around(self.page, self.inference, self.options.time_budget).await?;
         let looked = start.elapsed();
 
         let mut round = Round {
@@ -182,10 +187,10 @@ impl Player<'_> {
             n: Some(n),
             url: Some(url.into()),
             profile: Some(self.page.profile.id()),
-            map: self.mind.map.clone(),
+            map: self.inference.map.clone(),
             pano: None,
             views: Vec::new(),
-            bundle: Some(self.mind.classifier.bundle.manifest.id()),
+            bundle: Some(self.inference.classifier.bundle.manifest.id()),
             top: Vec::new(),
             guess: None,
             place: None,
@@ -200,7 +205,7 @@ impl Player<'_> {
             seconds: None,
         };
         let mut rows = Vec::new();
-        for look::View { heading, jpeg, logits } in views {
+        for look::CapturedView { heading, jpeg, logits } in views {
             let file = record::view_file(heading);
             let of_logits = file.replace(".jpg", ".f32");
             write_atomic(&dir.join(&file), &jpeg)?;
@@ -208,46 +213,46 @@ impl Player<'_> {
             round.views.push(View { file, heading, logits: Some(of_logits) });
             rows.push(logits);
         }
-        let posterior = self.mind.belief(&rows)?;
-        let answer = self.mind.answer_of(&posterior);
-        round.top = answer.top;
-        round.guess = Some(answer.pin.at);
-        round.place = Some(answer.place.description);
-        round.expected_score = Some(answer.pin.expected_score);
-        // Before the page is touched: what was seen and thought is kept even if the rest fails.
+        let posterior = self.inference.posterior(&rows)?;
+        let prediction = self.inference.predict_from(&posterior);
+        round.top = prediction.candidates;
+        round.guess = Some(prediction.point);
+        round.place = Some(prediction.place);
+        round.expected_score = Some(prediction.expected_score);
+        // Before the page is touched: what was seen and pending is kept even if the rest fails.
         write_json(&dir.join("round.json"), &round)?;
-        let thought = start.elapsed();
+        let pending = start.elapsed();
         let pictures = round.views.iter().map(|view| dir.join(&view.file)).collect();
-        told(News::Decided { heat: inference::heat(&posterior), pictures });
+        on_event(GameEvent::Decided { heat: inference::cell_probabilities(&posterior), pictures });
 
-        let placed = pin::place_pin(self.page, answer.pin.at, self.options.max_pin_error_m).await?;
+        let placed = pin::place_pin(self.page, prediction.point, self.options.max_pin_error_m).await?;
         let set = start.elapsed();
         let guessed = match self.options.sender {
-            Sender::Agent => {
+            SubmitMode::Agent => {
                 self.page.send().await?;
                 *sent = true;
                 self.page.result().await?
             }
-            Sender::Person => {
-                told(News::Set(&round));
+            SubmitMode::Person => {
+                on_event(GameEvent::Set(&round));
                 self.page.await_guess().await?
             }
         };
         let outcome = self.page.outcome(&guessed).await?;
         let at = outcome.guess.unwrap_or(placed.at);
-        round.pin = Some(Pin {
-            wanted: answer.pin.at,
+        round.pin = Some(PinPlacement {
+            wanted: prediction.point,
             placed: at,
-            error_m: at.distance_m(answer.pin.at),
+            error_m: at.distance_m(prediction.point),
             click: placed.click,
             metres_per_pixel: placed.metres_per_pixel,
         });
         (round.truth, round.page_score) = (outcome.truth, outcome.points);
         round.measure(at, outcome.distance);
-        round.seconds = Some(Seconds {
+        round.seconds = Some(RoundTimings {
             look: looked.as_secs_f64(),
-            think: (thought - looked).as_secs_f64(),
-            place: (set - thought).as_secs_f64(),
+            think: (pending - looked).as_secs_f64(),
+            place: (set - pending).as_secs_f64(),
             total: start.elapsed().as_secs_f64(),
         });
         write_json(&dir.join("round.json"), &round)?;

@@ -15,15 +15,15 @@ use url::Url;
 use crate::browser;
 use crate::error::describe;
 use crate::play::game;
-use crate::play::game::{News, PlayOptions};
-use crate::record::Game;
+use crate::play::game::{GameEvent, PlayOptions};
+use crate::record::GameRecord;
 use crate::site;
 use crate::site::Profile;
 use crate::site::guard::Consent;
 use crate::site::page::Page;
 
 /// What is played.
-pub struct Games<'a> {
+pub struct ParallelGames<'a> {
     /// The site's profile.
     pub profile: Profile,
     /// Where a game begins.
@@ -42,14 +42,14 @@ pub struct Games<'a> {
 
 /// All games, as `--json` prints them.
 #[derive(Debug, Serialize)]
-pub struct Played {
-    /// Games that came to their end, in the order in which they began.
-    pub games: Vec<Game>,
-    /// Games that did not; what was recorded of them stays.
+pub struct ParallelReport {
+    /// ParallelGames that came to their end, in the order in which they began.
+    pub games: Vec<GameRecord>,
+    /// ParallelGames that did not; what was recorded of them stays.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub failed: Vec<FailedGame>,
     /// What came of it.
-    pub summary: Summary,
+    pub summary: ParallelSummary,
 }
 
 /// A game that did not come to its end.
@@ -64,8 +64,8 @@ pub struct FailedGame {
 
 /// What came of all games.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct Summary {
-    /// Games that came to their end.
+pub struct ParallelSummary {
+    /// ParallelGames that came to their end.
     pub games: usize,
     /// Rounds in these.
     pub rounds: usize,
@@ -83,7 +83,7 @@ pub struct Summary {
 ///
 /// # Errors
 /// When the site is not on this computer, or its terms concern other people.
-pub fn confined(profile: Profile, url: &Url) -> Result<Profile> {
+pub fn restrict_to_origin(profile: Profile, url: &Url) -> Result<Profile> {
     if profile.needs_consent || !site::is_loopback(url) {
         let shown = redact_url(url);
         return Err(usage_error(format!(
@@ -93,12 +93,16 @@ pub fn confined(profile: Profile, url: &Url) -> Result<Profile> {
     profile.at(&url.join("/")?)
 }
 
-impl Games<'_> {
+impl ParallelGames<'_> {
     /// Plays them. `told` hears of each round, with the number of its game; `finished` is done after each game.
-    pub async fn play(&self, told: impl Fn(u32, News<'_>), finished: impl AsyncFn(u32, &Game)) -> Played {
+    pub async fn play(
+        &self,
+        on_event: impl Fn(u32, GameEvent<'_>),
+        finished: impl AsyncFn(u32, &GameRecord),
+    ) -> ParallelReport {
         let (start, next) = (Instant::now(), Cell::new(1));
-        let players = (0..self.at_once.min(self.count)).map(|_| self.player(&next, &told, &finished));
-        let mut results: Vec<(u32, Result<Game>)> = join_all(players).await.into_iter().flatten().collect();
+        let players = (0..self.at_once.min(self.count)).map(|_| self.player(&next, &on_event, &finished));
+        let mut results: Vec<(u32, Result<GameRecord>)> = join_all(players).await.into_iter().flatten().collect();
         results.sort_by_key(|(n, _)| *n);
         let (mut games, mut failed) = (Vec::new(), Vec::new());
         for (n, result) in results {
@@ -107,21 +111,21 @@ impl Games<'_> {
                 Err(why) => failed.push(FailedGame { n, why }),
             }
         }
-        let summary = Summary::of(&games, start.elapsed());
-        Played { games, failed, summary }
+        let summary = ParallelSummary::of(&games, start.elapsed());
+        ParallelReport { games, failed, summary }
     }
 
     /// One after another in one browser, as long as there are more to play.
     async fn player(
         &self,
         next: &Cell<u32>,
-        told: &impl Fn(u32, News<'_>),
-        finished: &impl AsyncFn(u32, &Game),
-    ) -> Vec<(u32, Result<Game>)> {
+        on_event: &impl Fn(u32, GameEvent<'_>),
+        finished: &impl AsyncFn(u32, &GameRecord),
+    ) -> Vec<(u32, Result<GameRecord>)> {
         let (mut page, mut results) = (None, Vec::new());
         while next.get() <= self.count {
             let n = next.replace(next.get() + 1);
-            let result = self.game(n, &mut page, told).await;
+            let result = self.game(n, &mut page, on_event).await;
             match &result {
                 Ok(game) => finished(n, game).await,
                 Err(_) => self.close(page.take()).await, // the next game has a browser of its own
@@ -132,7 +136,12 @@ impl Games<'_> {
         results
     }
 
-    async fn game(&self, n: u32, page: &mut Option<Page>, told: &impl Fn(u32, News<'_>)) -> Result<Game> {
+    async fn game(
+        &self,
+        n: u32,
+        page: &mut Option<Page>,
+        on_event: &impl Fn(u32, GameEvent<'_>),
+    ) -> Result<GameRecord> {
         let page = match page {
             Some(page) => {
                 tokio::time::sleep(self.pause).await;
@@ -141,16 +150,16 @@ impl Games<'_> {
             }
             None => page.insert(self.open().await?),
         };
-        game::play(page, Arc::clone(&self.classifier), self.options, |news| told(n, news)).await
+        game::play(page, Arc::clone(&self.classifier), self.options, |news| on_event(n, news)).await
     }
 
     async fn open(&self) -> Result<Page> {
-        let (browser, profile) = (&self.options.browser, confined(self.profile.clone(), &self.url)?);
+        let (browser, profile) = (&self.options.browser, restrict_to_origin(self.profile.clone(), &self.url)?);
         let driver = browser::open(browser).await?;
         match Page::open(driver.clone(), profile, &self.url, Consent::default()).await {
             Ok(page) => Ok(page),
             Err(error) => {
-                browser::bury(driver, browser).await;
+                browser::shutdown(driver, browser).await;
                 Err(error)
             }
         }
@@ -158,13 +167,13 @@ impl Games<'_> {
 
     async fn close(&self, page: Option<Page>) {
         if let Some(page) = page {
-            browser::bury(page.driver, &self.options.browser).await;
+            browser::shutdown(page.driver, &self.options.browser).await;
         }
     }
 }
 
-impl Summary {
-    fn of(games: &[Game], time: Duration) -> Self {
+impl ParallelSummary {
+    fn of(games: &[GameRecord], time: Duration) -> Self {
         let rounds = games.iter().map(|game| game.rounds.len()).sum();
         let score: Option<u32> = games.iter().map(|game| game.score).sum();
         Self {
@@ -190,7 +199,8 @@ mod tests {
 
     #[test]
     fn games_at_once_are_played_on_this_computer_alone() {
-        let allowed = |site: &str, url: &str| confined(Profile::find(site).unwrap(), &Url::parse(url).unwrap());
+        let allowed =
+            |site: &str, url: &str| restrict_to_origin(Profile::find(site).unwrap(), &Url::parse(url).unwrap());
         for url in ["http://127.0.0.1:8014/", "http://localhost:8014/", "http://[::1]:8014/"] {
             allowed("arena", url).unwrap();
         }

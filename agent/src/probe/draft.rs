@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use landfall_common::exit::usage_error;
 use toml::{Table, Value};
 
-use crate::site::profile::locator::Way;
+use crate::site::profile::locator::Locator;
 use crate::site::{GENERIC, Profile};
 
 /// What of a profile is written, in this order.
@@ -22,12 +22,12 @@ const PARTS: [(&str, &[&str]); 7] = [
 /// Lines are broken where they would be longer.
 const WIDTH: usize = 118;
 
-pub(super) struct Draft {
+pub(super) struct ProfileDraft {
     table: Table,
     generic: Table,
 }
 
-impl Draft {
+impl ProfileDraft {
     /// The generic profile for this host.
     pub(super) fn new(host: &str) -> Result<Self> {
         let generic: Table = toml::from_str(GENERIC).context(usage_error("the generic profile is damaged"))?;
@@ -48,18 +48,18 @@ impl Draft {
     }
 
     /// Puts ways in place of what is there.
-    pub(super) fn ways(&mut self, part: &str, key: &str, ways: &[Way]) {
+    pub(super) fn ways(&mut self, part: &str, key: &str, ways: &[Locator]) {
         self.set(part, key, Some(ways.iter().map(written).collect::<Vec<Value>>()));
     }
 
     /// The ways there are now.
-    pub(super) fn of(&self, part: &str, key: &str) -> Vec<Way> {
+    pub(super) fn of(&self, part: &str, key: &str) -> Vec<Locator> {
         ways_of(&self.table, part, key)
     }
 
     /// The generic profile's ways, in this frame.
-    pub(super) fn generic(&self, part: &str, key: &str, frame: &[String]) -> Vec<Way> {
-        ways_of(&self.generic, part, key).into_iter().map(|way| Way { frame: frame.to_vec(), ..way }).collect()
+    pub(super) fn generic(&self, part: &str, key: &str, frame: &[String]) -> Vec<Locator> {
+        ways_of(&self.generic, part, key).into_iter().map(|way| Locator { frame: frame.to_vec(), ..way }).collect()
     }
 
     /// The generic profile's texts of a key: regular expressions.
@@ -107,18 +107,18 @@ impl Draft {
     }
 }
 
-fn ways_of(table: &Table, part: &str, key: &str) -> Vec<Way> {
+fn ways_of(table: &Table, part: &str, key: &str) -> Vec<Locator> {
     let listed = table.get(part).and_then(|part| part.get(key)).and_then(Value::as_array);
     let way = |value: &Value| match value {
-        Value::String(text) => Some(Way::of(text)),
+        Value::String(text) => Some(Locator::of(text)),
         value => value.clone().try_into().ok(),
     };
     listed.into_iter().flatten().filter_map(way).collect()
 }
 
 /// A way as a person would write it.
-fn written(way: &Way) -> Value {
-    if let Way { css: Some(css), text: None, role: None, attribute: None, frame } = way
+fn written(way: &Locator) -> Value {
+    if let Locator { css: Some(css), text: None, role: None, attribute: None, frame } = way
         && frame.is_empty()
     {
         return css.as_str().into();
@@ -160,9 +160,9 @@ mod tests {
 
     #[test]
     fn the_generic_profile_is_written_as_it_is_read() {
-        let mut draft = Draft::new("www.example.org").unwrap();
+        let mut draft = ProfileDraft::new("www.example.org").unwrap();
         let frame = vec!["#game".to_owned()];
-        let ways = [Way { frame, ..Way::of("#a \"b\"") }, Way::of("#b @title"), Way::of(".c")];
+        let ways = [Locator { frame, ..Locator::of("#a \"b\"") }, Locator::of("#b @title"), Locator::of(".c")];
         draft.ways("map", "marker", &ways);
         draft.set("score", "max_points", Some(1000.0));
         let profile = draft.profile().unwrap();

@@ -4,26 +4,26 @@ use std::collections::HashSet;
 
 use anyhow::Result;
 
-use crate::probe::eyes;
-use crate::probe::eyes::Number;
-use crate::probe::rounds::Outcome;
-use crate::probe::{Probe, Seen, law, ways_to};
+use crate::probe::observe;
+use crate::probe::observe::NumberText;
+use crate::probe::rounds::ResultDisplay;
+use crate::probe::{ObservedRound, Probe, score_formula, ways_to};
 use crate::record::Distance;
-use crate::site::page::{Guessed, whole_number};
-use crate::site::profile::locator::Ways;
+use crate::site::page::{GuessSubmitted, whole_number};
+use crate::site::profile::locator::Locators;
 
 impl Probe<'_> {
     /// Of several numbers of points the one that is not the sum of all rounds: the smallest in the second round. The second
     /// round's points and distance.
     pub(super) async fn no_total(
         &mut self,
-        _: &Guessed,
-        first: &Outcome,
+        _: &GuessSubmitted,
+        first: &ResultDisplay,
         seen: (u32, Option<Distance>),
     ) -> Result<(u32, Option<Distance>)> {
         let mut least = seen.0;
         for (frame, number, points) in &first.points[1..] {
-            let ways: Ways = eyes::ways(&number.ways, frame).into_iter().collect();
+            let ways: Locators = observe::ways(&number.ways, frame).into_iter().collect();
             let now = self.page.read(&ways).await?.and_then(|text| whole_number(&text));
             if *points == first.points[0].2 && now.is_some_and(|now| now < least) {
                 self.learn("points", frame, &number.ways);
@@ -39,15 +39,15 @@ impl Probe<'_> {
         let end = self.shown().await?;
         // What has stood at no other time.
         let new = |ways: &[String]| ways.iter().filter(|css| !known.contains(*css)).cloned().collect::<Vec<_>>();
-        let is_total = |number: &Number| whole_number(&number.text) == Some(sum) && !new(&number.ways).is_empty();
+        let is_total = |number: &NumberText| whole_number(&number.text) == Some(sum) && !new(&number.ways).is_empty();
         let numbers = end.numbers.iter().filter(|(_, number)| is_total(number));
         let ways = if let Some((frame, number)) = numbers.min_by_key(|(_, number)| number.text.len()) {
-            (self.told)(&format!("the game ends with `{}`", number.text.replace('\n', " ")));
-            eyes::ways(&new(&number.ways), frame)
+            (self.report_step)(&format!("the game ends with `{}`", number.text.replace('\n', " ")));
+            observe::ways(&new(&number.ways), frame)
         } else {
             let found = end.buttons.iter().find(|(_, button)| button.role.is_some() && !known.contains(&button.text));
             let said = found.map_or_else(|| "nothing".to_owned(), |(_, button)| format!("`{}`", button.text));
-            (self.told)(&format!("the game's points are not found at its end; what tells the end is {said}"));
+            (self.report_step)(&format!("the game's points are not found at its end; what tells the end is {said}"));
             found.map_or_else(Vec::new, |(frame, button)| {
                 let ways = ways_to(button, frame).into_iter();
                 ways.filter(|way| way.css.as_ref().is_none_or(|css| !known.contains(css))).collect()
@@ -58,12 +58,12 @@ impl Probe<'_> {
     }
 
     /// The law that the rounds follow.
-    pub(super) fn count(&mut self, told: &[(u32, Option<Distance>)]) -> Result<Vec<Seen>> {
+    pub(super) fn count(&mut self, shown: &[(u32, Option<Distance>)]) -> Result<Vec<ObservedRound>> {
         let both: Vec<(u32, Distance)> =
-            told.iter().filter_map(|(points, distance)| Some((*points, (*distance)?))).collect();
-        match law::fit(&both) {
+            shown.iter().filter_map(|(points, distance)| Some((*points, (*distance)?))).collect();
+        match score_formula::fit(&both) {
             Some(law) => {
-                (self.told)(&format!("points: {} · exp(-km / {})", law.max_points, law.falloff_km));
+                (self.report_step)(&format!("points: {} · exp(-km / {})", law.max_points, law.falloff_km));
                 self.draft.set("score", "max_points", Some(law.max_points));
                 self.draft.set("score", "falloff_km", Some(law.falloff_km));
             }
@@ -74,10 +74,10 @@ impl Probe<'_> {
             )),
         }
         self.adopt()?;
-        let seen = |(points, distance): &(u32, Option<Distance>)| Seen {
+        let seen = |(points, distance): &(u32, Option<Distance>)| ObservedRound {
             points: Some(*points),
             distance_m: distance.map(|distance| distance.metres),
         };
-        Ok(told.iter().map(seen).collect())
+        Ok(shown.iter().map(seen).collect())
     }
 }

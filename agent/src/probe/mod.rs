@@ -7,28 +7,28 @@
 
 mod draft;
 mod end;
-mod eyes;
-mod ground;
-mod law;
+mod frames;
+mod observe;
 mod pin;
 mod rounds;
+mod score_formula;
 mod turn;
 
 use anyhow::Result;
-use draft::Draft;
-use eyes::{Button, Frame};
+use draft::ProfileDraft;
 use landfall_common::text::redact_url;
+use observe::{ButtonElement, FramePath};
 use regex::Regex;
 use serde::Serialize;
 use url::Url;
 
 use crate::site::Profile;
 use crate::site::page::Page;
-use crate::site::profile::locator::{Way, Ways};
+use crate::site::profile::locator::{Locator, Locators};
 
 /// What a probe found.
 #[derive(Clone, Debug, Serialize)]
-pub struct Found {
+pub struct ProbeReport {
     /// Name of the profile.
     pub name: String,
     /// The profile.
@@ -36,7 +36,7 @@ pub struct Found {
     /// What each thing is found by, of those that were found on this page.
     pub roles: Vec<RoleFound>,
     /// Points and distance of the rounds that were played.
-    pub rounds: Vec<Seen>,
+    pub rounds: Vec<ObservedRound>,
     /// What the profile lacks, a sentence each: a person must fill it in.
     pub missing: Vec<String>,
 }
@@ -52,7 +52,7 @@ pub struct RoleFound {
 
 /// What the page said of a round.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct Seen {
+pub struct ObservedRound {
     /// Points.
     pub points: Option<u32>,
     /// How far off the guess was, in metres.
@@ -64,18 +64,19 @@ pub struct Seen {
 /// # Errors
 /// When the generic profile is damaged.
 pub fn profile(host: &str) -> Result<Profile> {
-    Draft::new(host)?.profile()
+    ProfileDraft::new(host)?.profile()
 }
 
-/// Plays a game of at most so many rounds on a page that is open with [`profile`], and tells what it found. `told` hears of
+/// Plays a game of at most so many rounds on a page that is open with [`profile`], and tells what it found. `report_step` hears of
 /// each step.
 ///
 /// # Errors
 /// When the page shows no view, no map or no way to guess, or the session fails.
-pub async fn probe(page: &mut Page, most_rounds: u32, told: impl Fn(&str)) -> Result<Found> {
+pub async fn probe(page: &mut Page, most_rounds: u32, report_step: impl Fn(&str)) -> Result<ProbeReport> {
     let address = page.address().await?;
-    let draft = Draft::new(address.host_str().unwrap_or_default())?;
-    let mut probe = Probe { page, draft, paths: vec![address.path().to_owned()], missing: Vec::new(), told: &told };
+    let draft = ProfileDraft::new(address.host_str().unwrap_or_default())?;
+    let mut probe =
+        Probe { page, draft, paths: vec![address.path().to_owned()], missing: Vec::new(), report_step: &report_step };
     let ground = probe.ground().await?;
     probe.view(&ground).await?;
     let before = probe.map(&ground).await?;
@@ -87,17 +88,17 @@ pub async fn probe(page: &mut Page, most_rounds: u32, told: impl Fn(&str)) -> Re
 /// A probe at work.
 struct Probe<'a> {
     page: &'a mut Page,
-    draft: Draft,
+    draft: ProfileDraft,
     /// Paths that the game was seen at.
     paths: Vec<String>,
     missing: Vec<String>,
-    told: &'a dyn Fn(&str),
+    report_step: &'a dyn Fn(&str),
 }
 
 /// Where the game is.
-struct Ground {
-    view_frame: Frame,
-    map_frame: Frame,
+struct GameFrames {
+    view_frame: FramePath,
+    map_frame: FramePath,
 }
 
 impl Probe<'_> {
@@ -115,20 +116,21 @@ impl Probe<'_> {
         Ok(())
     }
 
-    fn finish(mut self, address: &Url, rounds: Vec<Seen>) -> Result<Found> {
+    fn finish(mut self, address: &Url, rounds: Vec<ObservedRound>) -> Result<ProbeReport> {
         let paths = self.paths.iter().map(String::as_str);
         self.draft.set("paths", "play", Some(draft::patterns(paths)));
         let start = address.path().to_owned();
         self.draft.set("paths", "start", Some(start));
         let profile = self.draft.profile()?;
-        let mut comment = format!("Found by `landfall probe {}`.", redact_url(address));
+        let mut comment = format!("ProbeReport by `landfall probe {}`.", redact_url(address));
         for sentence in &self.missing {
             comment.push_str("\nFILL IN ");
             comment.push_str(sentence);
         }
-        let by = |(role, ways): (&'static str, &Ways)| Some(RoleFound { role, by: ways.iter().next()?.to_string() });
-        let roles = profile.roles_found().into_iter().filter_map(by).collect();
-        Ok(Found {
+        let by =
+            |(role, ways): (&'static str, &Locators)| Some(RoleFound { role, by: ways.iter().next()?.to_string() });
+        let roles = profile.discoverable_locators().into_iter().filter_map(by).collect();
+        Ok(ProbeReport {
             name: profile.name.clone(),
             profile: self.draft.text(&comment),
             roles,
@@ -143,14 +145,14 @@ fn says(text: &str, words: &[String]) -> bool {
     words.iter().any(|words| Regex::new(&format!("(?i)^(?:{words})$")).is_ok_and(|words| words.is_match(text.trim())))
 }
 
-/// Ways to find a button again: by what it is called, then by what it says.
-fn ways_to(button: &Button, frame: &Frame) -> Vec<Way> {
-    let by_text = Way {
+/// Locators to find a button again: by what it is called, then by what it says.
+fn ways_to(button: &ButtonElement, frame: &FramePath) -> Vec<Locator> {
+    let by_text = Locator {
         text: Some(regex::escape(button.text.trim())),
         role: button.role,
         css: button.role.is_none().then(|| button.ways[0].clone()),
         frame: frame.clone(),
-        ..Way::default()
+        ..Locator::default()
     };
-    eyes::ways(&button.ways, frame).into_iter().chain([by_text]).collect()
+    observe::ways(&button.ways, frame).into_iter().chain([by_text]).collect()
 }

@@ -9,20 +9,20 @@ use serde_json::json;
 
 use crate::browser::input;
 use crate::geometry::{Pixel, Rect};
-use crate::probe::eyes;
-use crate::probe::eyes::{Button, Thing};
-use crate::probe::{Ground, Probe, says, ways_to};
-use crate::site::profile::locator::Way;
+use crate::probe::observe;
+use crate::probe::observe::{ButtonElement, OverlayElement};
+use crate::probe::{GameFrames, Probe, says, ways_to};
+use crate::site::profile::locator::Locator;
 
 /// A pin shows within this time after a click.
 const PATIENCE: Duration = Duration::from_millis(1500);
 /// Pins and clicks are at whole pixels, and boxes may not be.
-const NEAR: f64 = 2.0;
+const MARKER_TOLERANCE_PX: f64 = 2.0;
 
 impl Probe<'_> {
     /// Sets a pin in the middle of the map, and another beside it: what came with the first and moved with the second is the
-    /// pin. What button can be pressed now is told by its words, or by not having been there before.
-    pub(super) async fn pin_and_button(&mut self, ground: &Ground, before: &[Button]) -> Result<()> {
+    /// pin. What button can be pressed now is report_step by its words, or by not having been there before.
+    pub(super) async fn pin_and_button(&mut self, ground: &GameFrames, before: &[ButtonElement]) -> Result<()> {
         let canvas = self.map_box().await?;
         let there: HashSet<String> = self.things(ground).await?.iter().map(|thing| thing.element.to_string()).collect();
         let first = rounded(canvas.centre()); // where a map that recentres stays
@@ -49,12 +49,13 @@ impl Probe<'_> {
         let script = "return arguments[1].map(ways => { \
             const [e] = seekShown(ways.map(css => ({css}))); return e ? rect(e) : null })";
         let moved: Option<(Vec<Option<Rect>>, Pixel)> =
-            eyes::see(self.page, &ground.map_frame, script, vec![json!(ways)]).await?;
+            observe::see(self.page, &ground.map_frame, script, vec![json!(ways)]).await?;
         let (rects, frame) = moved.unwrap_or_else(|| (Vec::new(), Pixel { x: 0.0, y: 0.0 }));
         let pins = new.iter().zip(&rects).filter_map(|(thing, rect)| {
             let rect = (*rect)?.moved_by(frame);
             let by = Pixel { x: rect.x - thing.rect.x, y: rect.y - thing.rect.y };
-            let with = |x: f64, y: f64| (by.x - x).abs() <= NEAR && (by.y - y).abs() <= NEAR;
+            let with =
+                |x: f64, y: f64| (by.x - x).abs() <= MARKER_TOLERANCE_PX && (by.y - y).abs() <= MARKER_TOLERANCE_PX;
             // With the click, or not at all where the map has moved in its place.
             let moves = with(second.x - first.x, second.y - first.y);
             let at = thing.rect.centre();
@@ -69,21 +70,21 @@ impl Probe<'_> {
             ));
         };
         let anchor = anchor(&thing.rect, first);
-        (self.told)(&format!("pin: {}, its point at {anchor:?}", Way::of(&thing.ways[0])));
-        self.draft.ways("map", "marker", &eyes::ways(&thing.ways, &ground.map_frame));
+        (self.report_step)(&format!("pin: {}, its point at {anchor:?}", Locator::of(&thing.ways[0])));
+        self.draft.ways("map", "marker", &observe::ways(&thing.ways, &ground.map_frame));
         self.draft.set("map", "marker_anchor", Some(anchor.to_vec()));
         self.button(ground, before).await
     }
 
-    async fn button(&mut self, ground: &Ground, before: &[Button]) -> Result<()> {
+    async fn button(&mut self, ground: &GameFrames, before: &[ButtonElement]) -> Result<()> {
         let words = self.draft.words("map", "guess");
         let start = Instant::now();
         loop {
-            let now: Vec<Button> = eyes::list(self.page, &ground.map_frame, "return buttons()").await?;
-            let is_new = |button: &Button| {
+            let now: Vec<ButtonElement> = observe::list(self.page, &ground.map_frame, "return buttons()").await?;
+            let is_new = |button: &ButtonElement| {
                 !before.iter().any(|old| old.element == button.element && old.text == button.text && old.enabled)
             };
-            let rank = |button: &Button| match (says(&button.text, &words), is_new(button)) {
+            let rank = |button: &ButtonElement| match (says(&button.text, &words), is_new(button)) {
                 (true, true) => Some(0),
                 (true, false) => Some(1),
                 // What cannot be read as a word for it, but only shows once there is a pin.
@@ -91,12 +92,12 @@ impl Probe<'_> {
                 _ => None,
             };
             let late = start.elapsed() > PATIENCE;
-            let mut found: Vec<(i32, &Button)> =
+            let mut found: Vec<(i32, &ButtonElement)> =
                 now.iter().filter(|button| button.enabled).filter_map(|button| Some((rank(button)?, button))).collect();
             found.sort_by_key(|(rank, _)| *rank);
             match found.first() {
                 Some((rank, button)) if *rank == 0 || late => {
-                    (self.told)(&format!("the guess is sent by `{}`", button.text));
+                    (self.report_step)(&format!("the guess is sent by `{}`", button.text));
                     let ways = ways_to(button, &ground.map_frame);
                     self.draft.ways("map", "guess", &ways);
                     return self.adopt();
@@ -113,12 +114,13 @@ impl Probe<'_> {
     }
 
     /// What is small and over the map.
-    async fn things(&self, ground: &Ground) -> Result<Vec<Thing>> {
+    async fn things(&self, ground: &GameFrames) -> Result<Vec<OverlayElement>> {
         let script = "const [box] = seekShown(arguments[1]); return box ? things(box) : []";
         let map = json!(self.draft.of("map", "canvas"));
-        let seen: Option<(Vec<Thing>, Pixel)> = eyes::see(self.page, &ground.map_frame, script, vec![map]).await?;
+        let seen: Option<(Vec<OverlayElement>, Pixel)> =
+            observe::see(self.page, &ground.map_frame, script, vec![map]).await?;
         let (things, frame) = seen.unwrap_or_else(|| (Vec::new(), Pixel { x: 0.0, y: 0.0 }));
-        Ok(things.into_iter().map(|thing| Thing { rect: thing.rect.moved_by(frame), ..thing }).collect())
+        Ok(things.into_iter().map(|thing| OverlayElement { rect: thing.rect.moved_by(frame), ..thing }).collect())
     }
 }
 

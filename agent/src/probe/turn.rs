@@ -25,7 +25,7 @@ const STROKES: usize = 4;
 
 /// How a view turns.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Turns {
+pub(super) enum RotationControl {
     /// It does not: a static picture.
     Not,
     /// By dragging; its horizontal field of view in degrees, where it could be measured.
@@ -35,7 +35,7 @@ pub(super) enum Turns {
 }
 
 /// Tries it out on the view of the page's profile.
-pub(super) async fn examine(page: &Page) -> Result<Turns> {
+pub(super) async fn examine(page: &Page) -> Result<RotationControl> {
     let rect = page.rect(&page.profile.look.view, "view").await?;
     let first = rest(page).await?;
     let middle = rect.at(0.5, 0.45); // above the middle, as looking around drags
@@ -44,7 +44,7 @@ pub(super) async fn examine(page: &Page) -> Result<Turns> {
     drag().await?;
     if differ(&first, &rest(page).await?) > OTHER {
         let turns = come_around(page, &first, &drag).await?;
-        return Ok(Turns::Dragged(turns.map(|turns| width(&rect, 360.0 / turns))));
+        return Ok(RotationControl::Dragged(turns.map(|turns| width(&rect, 360.0 / turns))));
     }
     for (left, right) in KEYS {
         let stroke = async || {
@@ -58,10 +58,10 @@ pub(super) async fn examine(page: &Page) -> Result<Turns> {
             && let Some(turns) = come_around(page, &first, &stroke).await?
         {
             let degrees = (360.0 / turns / STROKES as f64 * 2.0).round() / 2.0;
-            return Ok(Turns::Keys { left, right, degrees });
+            return Ok(RotationControl::Keys { left, right, degrees });
         }
     }
-    Ok(Turns::Not)
+    Ok(RotationControl::Not)
 }
 
 /// Half of a drag, in pixels.

@@ -9,7 +9,7 @@ use crate::record::round::Round;
 
 /// A game as it stands: rounds played so far.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Game {
+pub struct GameRecord {
     /// Name of the profile.
     pub site: String,
     /// The map that is played.
@@ -21,7 +21,7 @@ pub struct Game {
     pub rounds: Vec<Round>,
     /// Tries at rounds that failed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub failed: Vec<Failed>,
+    pub failed: Vec<FailedRound>,
     /// Points by our own law; `None` while a round's truth is not known.
     #[serde(default)]
     pub score: Option<u32>,
@@ -35,7 +35,7 @@ pub struct Game {
 
 /// A try at a round that failed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Failed {
+pub struct FailedRound {
     /// Number of the round.
     pub n: u32,
     /// Why.
@@ -45,7 +45,7 @@ pub struct Failed {
     pub sent: bool,
 }
 
-impl Game {
+impl GameRecord {
     /// Adds up the rounds; `page_total` is what the page says of the game.
     pub(crate) fn tally(&mut self, page_total: Option<u32>) {
         // Points of a round whose result was lost are in the page's count alone.

@@ -11,8 +11,8 @@ mod round;
 mod store;
 
 pub(crate) use files::{recorded_file, view_file};
-pub use game::{Failed, Game};
+pub use game::{FailedRound, GameRecord};
 pub use map::{Area, Map};
 pub use recorder::Recorder;
-pub use round::{Distance, FORMAT, Pin, Round, Seconds, View};
-pub(crate) use store::{Found, rounds_below};
+pub use round::{Distance, FORMAT, PinPlacement, Round, RoundTimings, View};
+pub(crate) use store::{RoundDir, find_rounds};

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use landfall_common::exit::environment_error;
 use landfall_common::fs::write_json;
 
-use crate::record::game::Failed;
+use crate::record::game::FailedRound;
 
 /// A folder that a game is recorded in.
 #[derive(Clone, Debug)]
@@ -51,7 +51,7 @@ impl Recorder {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn failed(&self, failed: &Failed) -> Result<()> {
+    pub fn failed(&self, failed: &FailedRound) -> Result<()> {
         let names =
             std::iter::once(format!("failed_{}", failed.n)).chain((2..).map(|i| format!("failed_{}_{i}", failed.n)));
         let mut free = names.map(|name| self.dir.join(name)).filter(|dir| !dir.exists());

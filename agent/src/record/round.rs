@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use landfall_common::exit::usage_error;
 use landfall_common::fs::sibling_file;
 use landfall_model::LatLng;
-use landfall_model::decide::TopCell;
+use landfall_model::prediction::TopCell;
 use serde::{Deserialize, Serialize};
 
 use crate::geometry::Pixel;
@@ -61,8 +61,8 @@ pub struct Round {
     pub expected_score: Option<f64>,
     /// How the answer was put on the page's map.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pin: Option<Pin>,
-    /// Where it was, once the page has told, or on fixtures; `null` while it is not known.
+    pub pin: Option<PinPlacement>,
+    /// Where it was, once the page has on_event, or on fixtures; `null` while it is not known.
     #[serde(default)]
     pub truth: Option<LatLng>,
     /// How far the truth may be off, on fixtures whose place is not exact.
@@ -82,7 +82,7 @@ pub struct Round {
     pub page_score: Option<u32>,
     /// How long it took.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub seconds: Option<Seconds>,
+    pub seconds: Option<RoundTimings>,
 }
 
 /// One picture of the place.
@@ -99,7 +99,7 @@ pub struct View {
 
 /// How the answer was put on the page's map.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub struct Pin {
+pub struct PinPlacement {
     /// The answer.
     pub wanted: LatLng,
     /// The pin: as the page took it where it says so, else as read back from the map.
@@ -114,7 +114,7 @@ pub struct Pin {
 
 /// How long a round took, in seconds.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-pub struct Seconds {
+pub struct RoundTimings {
     /// Looking around.
     pub look: f64,
     /// Classifying and deciding.

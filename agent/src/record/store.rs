@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use landfall_common::exit::usage_error;
 
 /// A recorded round that was found.
-pub(crate) struct Found {
+pub(crate) struct RoundDir {
     /// The folder that was asked for.
     pub(crate) asked: PathBuf,
     /// The folder with `round.json`.
@@ -16,7 +16,7 @@ pub(crate) struct Found {
     path: PathBuf,
 }
 
-impl Found {
+impl RoundDir {
     /// The record.
     pub(crate) fn file(&self) -> PathBuf {
         self.folder.join("round.json")
@@ -39,14 +39,14 @@ impl Found {
 ///
 /// # Errors
 /// When a folder cannot be read or holds no round.
-pub(crate) fn rounds_below(dirs: &[impl AsRef<Path>]) -> Result<Vec<Found>> {
+pub(crate) fn find_rounds(dirs: &[impl AsRef<Path>]) -> Result<Vec<RoundDir>> {
     let mut rounds = Vec::new();
     let mut seen = HashSet::new();
     for asked in dirs.iter().map(AsRef::as_ref) {
         for folder in round_folders(asked)? {
             let path = std::fs::canonicalize(&folder).unwrap_or_else(|_| folder.clone());
             if seen.insert(path.clone()) {
-                rounds.push(Found { asked: asked.to_owned(), folder, path });
+                rounds.push(RoundDir { asked: asked.to_owned(), folder, path });
             }
         }
     }
@@ -89,8 +89,8 @@ mod tests {
         }
         std::fs::write(game.join("game.json"), "{}").unwrap();
         let ways = [game.join("round_2"), runs.path().to_owned(), game.join("round_1/.."), game.clone()];
-        let found = rounds_below(&ways).unwrap();
-        assert_eq!(found.iter().map(Found::name).collect::<Vec<_>>(), [".", "game/round_1"]);
+        let found = find_rounds(&ways).unwrap();
+        assert_eq!(found.iter().map(RoundDir::name).collect::<Vec<_>>(), [".", "game/round_1"]);
         let games: HashSet<_> = found.iter().map(|found| found.game().unwrap()).collect();
         assert_eq!(games.len(), 1);
     }

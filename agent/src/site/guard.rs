@@ -3,7 +3,7 @@
 //! Live, ranked and multiplayer pages are refused, everywhere. Sites whose terms concern other people need the user's
 //! word, per run, that the account is theirs. A profile of the user's own cannot loosen what a built-in profile says of
 //! the same host. The other half of fair play is in the types: what tells the answer can only be read with a
-//! [`Guessed`](super::page::Guessed), which only the guess button gives.
+//! [`GuessSubmitted`](super::page::GuessSubmitted), which only the guess button gives.
 
 use anyhow::Result;
 use landfall_common::exit::usage_error;

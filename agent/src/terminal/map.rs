@@ -6,13 +6,13 @@ use std::fmt::Write;
 use landfall_model::cells::arc_m;
 use landfall_model::{LatLng, countries};
 
-use crate::inference::Spot;
-use crate::terminal::{Canvas, Colours};
+use crate::inference::CellProbability;
+use crate::terminal::{Colours, TerminalCanvas};
 
 /// Degrees of latitude at the map's edges.
 const EDGES: (f64, f64) = (-58.0, 80.0);
 /// Metres a degree.
-const METRES_A_DEGREE: f64 = 111_195.0;
+const METRES_PER_DEGREE: f64 = 111_195.0;
 /// A spot of less probability shows nothing.
 const FAINT: f64 = 2e-4;
 /// Heat of less than this part of the greatest is not shown without colours.
@@ -26,14 +26,14 @@ const HEAT: [Rgb; 3] = [[150.0, 60.0, 40.0], [240.0, 130.0, 30.0], [255.0, 232.0
 
 /// What a pin on the map is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mark {
+pub enum MapMark {
     /// The answer.
     Guess,
     /// Where it was.
     Truth,
 }
 
-impl Mark {
+impl MapMark {
     fn character(self) -> char {
         match self {
             Self::Guess => '◆',
@@ -51,18 +51,18 @@ impl Mark {
 
 /// The world with heat and marks, lines that end with a line break; later marks lie on earlier ones. Where a truth is
 /// marked, a line says what the marks are.
-pub(super) fn draw(canvas: Canvas, heat: &[Spot], marks: &[(Mark, LatLng)]) -> String {
+pub(super) fn draw(canvas: TerminalCanvas, heat: &[CellProbability], marks: &[(MapMark, LatLng)]) -> String {
     let grid = Grid::new(canvas.columns);
     let shown = |row: usize, column: usize| {
-        let is_here = |(_, at): &&(Mark, LatLng)| grid.character(*at) == Some((row, column));
+        let is_here = |(_, at): &&(MapMark, LatLng)| grid.character(*at) == Some((row, column));
         marks.iter().rev().find(is_here).map(|(mark, _)| *mark)
     };
     let mut text = match canvas.colours {
         Colours::True | Colours::Table => grid.coloured(canvas.colours, &grid.heat(heat, 2), shown),
         Colours::Sixteen | Colours::None => grid.plain(canvas.colours, &grid.heat(heat, 1), shown),
     };
-    if marks.iter().any(|(mark, _)| *mark == Mark::Truth) {
-        let _ = writeln!(text, "{} guess  {} truth", Mark::Guess.character(), Mark::Truth.character());
+    if marks.iter().any(|(mark, _)| *mark == MapMark::Truth) {
+        let _ = writeln!(text, "{} guess  {} truth", MapMark::Guess.character(), MapMark::Truth.character());
     }
     text
 }
@@ -95,13 +95,13 @@ impl Grid {
     }
 
     /// How likely it is to be around each dot, of which a character has so many, row by row; the likeliest is 1.
-    fn heat(&self, spots: &[Spot], dots: usize) -> Vec<f64> {
+    fn heat(&self, spots: &[CellProbability], dots: usize) -> Vec<f64> {
         let spots: Vec<([f64; 3], f64, f64)> = spots
             .iter()
             .filter(|spot| spot.p > FAINT)
             .map(|spot| {
                 // What is smaller than a dot still fills one.
-                let reach = spot.spread_m.max(0.35 * METRES_A_DEGREE * 360.0 / self.columns as f64);
+                let reach = spot.spread_m.max(0.35 * METRES_PER_DEGREE * 360.0 / self.columns as f64);
                 (spot.at.to_unit_vector(), reach, spot.p / (reach * reach))
             })
             .collect();
@@ -129,7 +129,7 @@ impl Grid {
         samples.iter().filter(|sample| is_land(sample)).count() as f64 / samples.len() as f64
     }
 
-    fn coloured(&self, colours: Colours, heat: &[f64], shown: impl Fn(usize, usize) -> Option<Mark>) -> String {
+    fn coloured(&self, colours: Colours, heat: &[f64], shown: impl Fn(usize, usize) -> Option<MapMark>) -> String {
         let mut text = String::new();
         for row in 0..self.rows {
             for column in 0..self.columns {
@@ -155,7 +155,7 @@ impl Grid {
         text
     }
 
-    fn plain(&self, colours: Colours, heat: &[f64], shown: impl Fn(usize, usize) -> Option<Mark>) -> String {
+    fn plain(&self, colours: Colours, heat: &[f64], shown: impl Fn(usize, usize) -> Option<MapMark>) -> String {
         let mut text = String::new();
         let mut put = |character: char, style: &str| match colours {
             Colours::None => text.push(character),
@@ -169,8 +169,8 @@ impl Grid {
                 let heat = heat[row * self.columns + column];
                 let shade = SHADES.iter().find(|(least, _)| heat >= *least).map(|(_, shade)| *shade);
                 match (shown(row, column), shade) {
-                    (Some(Mark::Guess), _) => put(Mark::Guess.character(), "1;31"),
-                    (Some(Mark::Truth), _) => put(Mark::Truth.character(), "1;32"),
+                    (Some(MapMark::Guess), _) => put(MapMark::Guess.character(), "1;31"),
+                    (Some(MapMark::Truth), _) => put(MapMark::Truth.character(), "1;32"),
                     (None, Some(shade)) => put(shade, "33"),
                     (None, None) => put(self.braille(row, column), "2"),
                 }
@@ -230,14 +230,14 @@ mod tests {
 
     const LYON: LatLng = LatLng { lat: 45.76, lng: 4.83 };
 
-    fn spot(at: LatLng, p: f64) -> Spot {
-        Spot { at, spread_m: 200_000.0, p }
+    fn spot(at: LatLng, p: f64) -> CellProbability {
+        CellProbability { at, spread_m: 200_000.0, p }
     }
 
     /// Rows of what is seen, without the colours.
     fn rows(colours: Colours) -> Vec<Vec<char>> {
-        let canvas = Canvas { columns: 72, colours };
-        let text = draw(canvas, &[spot(LYON, 0.9)], &[(Mark::Guess, LYON)]);
+        let canvas = TerminalCanvas { columns: 72, colours };
+        let text = draw(canvas, &[spot(LYON, 0.9)], &[(MapMark::Guess, LYON)]);
         console::strip_ansi_codes(&text).lines().map(|line| line.chars().collect()).collect()
     }
 
@@ -256,9 +256,9 @@ mod tests {
         let plain = rows(Colours::None);
         assert_eq!((plain[6][20], plain[8][24]), (' ', '⢕'), "the Atlantic, and Brazil: {plain:?}");
         assert!(SHADES.iter().any(|(_, shade)| plain[3][37] == *shade || plain[3][35] == *shade), "{plain:?}");
-        let canvas = Canvas { columns: 60, colours: Colours::None };
+        let canvas = TerminalCanvas { columns: 60, colours: Colours::None };
         assert!(!draw(canvas, &[], &[]).contains('\x1b'));
-        let both = draw(canvas, &[], &[(Mark::Truth, LYON), (Mark::Guess, LatLng { lat: 0.0, lng: 0.0 })]);
+        let both = draw(canvas, &[], &[(MapMark::Truth, LYON), (MapMark::Guess, LatLng { lat: 0.0, lng: 0.0 })]);
         assert!(both.matches('✚').count() == 2 && both.ends_with("◆ guess  ✚ truth\n"), "{both}");
 
         let grid = Grid::new(72);

@@ -11,8 +11,8 @@ pub mod watch;
 
 use console::Term;
 
-pub use map::Mark;
-pub(crate) use pencil::Pencil;
+pub use map::MapMark;
+pub(crate) use pencil::TerminalRenderer;
 
 /// Columns of the widest map.
 const WIDEST: u16 = 96;
@@ -34,14 +34,14 @@ pub enum Colours {
 
 /// A terminal that may be drawn on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Canvas {
+pub struct TerminalCanvas {
     /// Columns of a map.
     pub columns: u16,
     /// Its colours.
     pub colours: Colours,
 }
 
-impl Canvas {
+impl TerminalCanvas {
     /// The canvas that a stream is, if it is one.
     pub fn of(term: &Term) -> Option<Self> {
         let (_, columns) = term.is_term().then(|| term.size())?;
@@ -71,10 +71,10 @@ impl Canvas {
 mod tests {
     use super::*;
 
-    fn canvas(columns: u16, variables: &[(&str, &str)]) -> Option<Canvas> {
+    fn canvas(columns: u16, variables: &[(&str, &str)]) -> Option<TerminalCanvas> {
         let variable =
             |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).into());
-        Canvas::by(columns, variable)
+        TerminalCanvas::by(columns, variable)
     }
 
     #[test]

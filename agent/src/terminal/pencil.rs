@@ -8,25 +8,25 @@ use image::RgbImage;
 use landfall_common::exit::environment_error;
 use landfall_model::{LatLng, preprocess};
 
-use crate::inference::Spot;
-use crate::terminal::Canvas;
-use crate::terminal::map::{Mark, draw};
+use crate::inference::CellProbability;
+use crate::terminal::TerminalCanvas;
+use crate::terminal::map::{MapMark, draw};
 use crate::terminal::picture::Protocol;
 
 /// What draws on a terminal; nothing where that is none.
-pub(crate) struct Pencil {
+pub(crate) struct TerminalRenderer {
     term: Term,
-    canvas: Option<Canvas>,
+    canvas: Option<TerminalCanvas>,
     protocol: Option<Protocol>,
 }
 
-impl Pencil {
-    pub(crate) fn new(term: Term, canvas: Option<Canvas>, protocol: Option<Protocol>) -> Self {
+impl TerminalRenderer {
+    pub(crate) fn new(term: Term, canvas: Option<TerminalCanvas>, protocol: Option<Protocol>) -> Self {
         Self { term, canvas, protocol }
     }
 
     /// Draws what is believed, with pins.
-    pub(crate) fn map(&self, heat: &[Spot], marks: &[(Mark, LatLng)]) -> Result<()> {
+    pub(crate) fn map(&self, heat: &[CellProbability], marks: &[(MapMark, LatLng)]) -> Result<()> {
         match self.canvas {
             Some(canvas) => self.put(&draw(canvas, heat, marks)),
             None => Ok(()),

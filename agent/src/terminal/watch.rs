@@ -10,10 +10,10 @@ use landfall_model::Classifier;
 use xcap::{Monitor, Window, XCapError};
 
 use crate::photos::locate;
-use crate::photos::locate::Located;
+use crate::photos::locate::LocatedPhoto;
 
 /// Between two looks at the screen; what is the same in two rests.
-const BEAT: Duration = Duration::from_millis(250);
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// A channel that differs by no more is the same: colours shimmer.
 const SHIMMER: u8 = 8;
 /// A change of fewer pixels, as a share of all, is none: a cursor blinks, a clock ticks.
@@ -125,17 +125,17 @@ fn unseen(error: XCapError) -> anyhow::Error {
 pub fn watch(
     source: &Source,
     classifier: &Classifier,
-    mut told: impl FnMut(&Located, &RgbImage) -> Result<()>,
+    mut on_event: impl FnMut(&LocatedPhoto, &RgbImage) -> Result<()>,
 ) -> Result<()> {
     let (mut last, mut answered) = (source.picture()?, None::<RgbaImage>);
     loop {
-        std::thread::sleep(BEAT);
+        std::thread::sleep(POLL_INTERVAL);
         let now = source.picture()?;
         if is_same(&last, &now) && !answered.as_ref().is_some_and(|answered| is_same(answered, &now)) {
             let picture: RgbImage = DynamicImage::from(now.clone()).into_rgb8();
             let located =
                 locate::of_pictures(classifier, PathBuf::from(source.name()), std::slice::from_ref(&picture))?;
-            told(&located, &picture)?;
+            on_event(&located, &picture)?;
             answered = Some(now.clone());
         }
         last = now;

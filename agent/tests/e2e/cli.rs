@@ -49,7 +49,7 @@ fn locate_names_the_broken_and_answers_the_others() {
 #[test]
 fn locate_says_of_the_fixtures_what_is_written_down() {
     let golden = root().join("model/tests/golden/locate.jsonl");
-    let pictures = landfall_model::photos::pictures_in(&root().join("fixtures/rounds")).unwrap();
+    let pictures = landfall_model::image_files::find_images(&root().join("fixtures/rounds")).unwrap();
     let said: String = ["pocket", "desktop"]
         .map(|bundle| {
             let mut locate = Command::new(env!("CARGO_BIN_EXE_landfall"));

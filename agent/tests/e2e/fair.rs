@@ -292,7 +292,7 @@ async fn every_trap_reports_who_touches_it_and_not_the_page_itself() {
         left.retain(|trap| trap != name);
     }
     assert_eq!(left, Vec::<&str>::new(), "not tried");
-    browser::bury(driver, &BrowserOptions::default()).await;
+    browser::shutdown(driver, &BrowserOptions::default()).await;
 }
 
 fn said(output: &Output) -> String {

@@ -15,10 +15,10 @@ use landfall_agent::browser;
 use landfall_agent::browser::BrowserOptions;
 use landfall_agent::error::{describe, exit_code};
 use landfall_agent::play::game;
-use landfall_agent::play::game::{News, PlayOptions, Sender};
+use landfall_agent::play::game::{GameEvent, PlayOptions, SubmitMode};
 use landfall_agent::play::{look, pin};
 use landfall_agent::record::Area;
-use landfall_agent::record::Game;
+use landfall_agent::record::GameRecord;
 use landfall_agent::server::arena::{Arena, ArenaOptions, RoundSource};
 use landfall_agent::site::Profile;
 use landfall_agent::site::guard::Consent;
@@ -28,7 +28,7 @@ use sysinfo::{Pid, ProcessesToUpdate, System};
 use thirtyfour::WebDriver;
 use url::Url;
 
-use crate::look::{TWO_VIEWS, mind};
+use crate::look::{TWO_VIEWS, inference};
 
 /// What becomes of a request.
 #[derive(Clone, Copy, PartialEq)]
@@ -70,7 +70,7 @@ impl Ground {
     }
 
     /// Plays the game with the arena's profile, changed; `begun` gets the browser when the first round shows.
-    async fn play(&self, change: &[(&str, &str)], begun: impl AsyncFnOnce(WebDriver)) -> Result<Game> {
+    async fn play(&self, change: &[(&str, &str)], begun: impl AsyncFnOnce(WebDriver)) -> Result<GameRecord> {
         let classifier = Arc::new(Classifier::load(Bundle::find("pocket").unwrap()).unwrap());
         let mut page = self.page(change, BrowserOptions::default()).await;
         page.await_round().await.unwrap();
@@ -82,13 +82,13 @@ impl Ground {
             area: Area::default(),
             rounds: 2,
             max_pin_error_m: 25_000.0,
-            sender: Sender::Agent,
+            sender: SubmitMode::Agent,
             time_budget: None,
             min_gain: TWO_VIEWS,
         };
-        let told = |news: News<'_>| eprintln!("{news:?}");
-        let game = game::play(&mut page, classifier, &options, told).await;
-        browser::bury(page.driver, &BrowserOptions::default()).await;
+        let on_event = |news: GameEvent<'_>| eprintln!("{news:?}");
+        let game = game::play(&mut page, classifier, &options, on_event).await;
+        browser::shutdown(page.driver, &BrowserOptions::default()).await;
         game
     }
 
@@ -152,7 +152,7 @@ async fn pass_on(
 }
 
 /// All rounds played, and page and we agree.
-fn assert_whole(game: &Game) {
+fn assert_whole(game: &GameRecord) {
     assert_eq!(game.rounds.len(), 1, "{game:?}");
     assert!(game.score.is_some() && game.score == game.page_score, "{game:?}");
 }
@@ -298,11 +298,11 @@ async fn small_large_and_fine_screens_take_the_pin() {
         assert!(error_m < 1.5 * placed.metres_per_pixel, "{viewport:?}: {error_m} m off");
         // A large panorama takes long to draw without a graphics card.
         if viewport.0 < 1000 {
-            let views = async |budget| look::around(&page, &mind(TWO_VIEWS), budget).await.unwrap().len();
+            let views = async |budget| look::around(&page, &inference(TWO_VIEWS), budget).await.unwrap().len();
             assert_eq!(views(None).await, 2);
             assert_eq!(views(Some(Duration::from_secs(5))).await, 1, "rather fewer views than no guess");
         }
-        browser::bury(page.driver, &options).await;
+        browser::shutdown(page.driver, &options).await;
     }
     ground.arena.stop().await;
 }

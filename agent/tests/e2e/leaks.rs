@@ -77,7 +77,7 @@ fn no_process_is_left_after_success_failure_or_ctrl_c() {
 
 #[test]
 fn no_browser_is_left_after_a_panic() {
-    let (send, told) = mpsc::channel();
+    let (send, receive) = mpsc::channel();
     let panics = std::thread::spawn(move || {
         tokio::runtime::Runtime::new().unwrap().block_on(async {
             let driver = browser::open(&BrowserOptions::default()).await.unwrap();
@@ -85,7 +85,7 @@ fn no_browser_is_left_after_a_panic() {
             panic!("on purpose");
         });
     });
-    let id = told.recv().unwrap();
+    let id = receive.recv().unwrap();
     assert!(panics.join().is_err());
     assert!(gone(|| is_alive(id)), "the browser is left");
 }

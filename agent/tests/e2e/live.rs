@@ -139,7 +139,7 @@ async fn the_live_structure_has_none_of_the_arenas_helps() {
     assert_eq!(game["player"]["guesses"][0]["roundScoreInPoints"], outcome.points.unwrap());
     let (distance, shown) = (game["player"]["guesses"][0]["distanceInMeters"].as_f64(), outcome.distance.unwrap());
     assert!((distance.unwrap() - shown.metres).abs() <= shown.within_m, "{distance:?} {shown:?}");
-    browser::bury(page.driver.clone(), &BrowserOptions::default()).await;
+    browser::shutdown(page.driver.clone(), &BrowserOptions::default()).await;
     arena.stop().await;
 }
 

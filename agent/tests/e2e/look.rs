@@ -9,7 +9,7 @@ use axum::routing::get;
 use image::RgbImage;
 use landfall_agent::browser;
 use landfall_agent::browser::BrowserOptions;
-use landfall_agent::inference::Mind;
+use landfall_agent::inference::RoundInference;
 use landfall_agent::inference::stopping::HEADINGS;
 use landfall_agent::play::look;
 use landfall_agent::record::Area;
@@ -26,10 +26,10 @@ use url::Url;
 pub(crate) const TWO_VIEWS: f64 = 5000.0;
 
 /// What thinks about the World map with the small bundle, and wants views that promise so many points.
-pub(crate) fn mind(min_gain: f64) -> Mind {
+pub(crate) fn inference(min_gain: f64) -> RoundInference {
     let classifier = Arc::new(Classifier::load(Bundle::find("pocket").unwrap()).unwrap());
     let map = Map { name: "World".into(), scale_m: MapScale::WORLD, max_points: MAX_POINTS, area: Area::default() };
-    Mind { classifier, map, min_gain }
+    RoundInference { classifier, map, min_gain }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -50,16 +50,16 @@ async fn as_many_views_are_taken_as_are_worth_it() {
     page.await_round().await.unwrap();
 
     let time = Some(std::time::Duration::from_secs(120)); // however slow the machine is
-    let all = look::around(&page, &mind(0.0), time).await.unwrap();
+    let all = look::around(&page, &inference(0.0), time).await.unwrap();
     assert_eq!(all.len(), HEADINGS.len());
     for (view, heading) in all.iter().zip(HEADINGS) {
         let apart = (view.heading - heading + 180.0).rem_euclid(360.0) - 180.0;
         assert!(apart.abs() <= 3.0, "{} instead of {heading}", view.heading);
     }
     assert!(all.windows(2).all(|two| two[0].jpeg != two[1].jpeg && two[0].logits != two[1].logits));
-    let few = look::around(&page, &mind(TWO_VIEWS), None).await.unwrap();
+    let few = look::around(&page, &inference(TWO_VIEWS), None).await.unwrap();
     assert_eq!(few.len(), 2, "the second is taken while the first is thought about");
-    browser::bury(page.driver, &options).await;
+    browser::shutdown(page.driver, &options).await;
     arena.stop().await;
 }
 
@@ -90,17 +90,17 @@ async fn a_view_is_turned_by_a_call_of_the_pages_own() {
     let call = "look = { heading = [\"#yaw\"], call = \"viewer.turnTo(viewer.yaw + degrees) // clockwise\",";
     let page = open(app, &PROFILE.replace("look = { heading = [],", call)).await;
     let time = Some(std::time::Duration::from_secs(120));
-    let views = look::around(&page, &mind(0.0), time).await.unwrap();
+    let views = look::around(&page, &inference(0.0), time).await.unwrap();
     assert_eq!(views.iter().map(|view| view.heading).collect::<Vec<_>>(), HEADINGS.map(|it| it.rem_euclid(360.0)));
     assert!(views[..4].windows(2).all(|two| two[0].jpeg != two[1].jpeg));
-    browser::bury(page.driver, &BrowserOptions::default()).await;
+    browser::shutdown(page.driver, &BrowserOptions::default()).await;
 
     let app = Router::new().route("/", get(async || Html(CALLED)));
     let page =
         open(app, &PROFILE.replace("look = { heading = [],", "look = { heading = [], call = \"veiwer.turn()\",")).await;
-    let error = format!("{:#}", look::around(&page, &mind(0.0), None).await.unwrap_err());
+    let error = format!("{:#}", look::around(&page, &inference(0.0), None).await.unwrap_err());
     assert!(error.contains("look.call `veiwer.turn()` fails") && error.contains("veiwer is not defined"), "{error}");
-    browser::bury(page.driver, &BrowserOptions::default()).await;
+    browser::shutdown(page.driver, &BrowserOptions::default()).await;
 }
 
 /// Serves a page and waits for the round on it.
@@ -161,11 +161,11 @@ async fn an_unfinished_view_is_waited_for_and_its_bars_are_cut_off() {
         .route("/", get(async || Html(SLOW)))
         .route("/picture.png", get(move || async move { ([(header::CONTENT_TYPE, "image/png")], png) }));
     let page = open(app, PROFILE).await;
-    let views = look::around(&page, &mind(TWO_VIEWS), None).await.unwrap();
+    let views = look::around(&page, &inference(TWO_VIEWS), None).await.unwrap();
     assert_eq!(views.len(), 1, "it does not turn");
     let seen: RgbImage = image::load_from_memory(&views[0].jpeg).unwrap().to_rgb8();
     assert_eq!(seen.dimensions(), picture.dimensions());
     let off = seen.iter().zip(picture.iter()).map(|(a, b)| f64::from(a.abs_diff(*b))).sum::<f64>() / seen.len() as f64;
     assert!(off < 6.0, "not the sharp picture: {off} off on average");
-    browser::bury(page.driver, &BrowserOptions::default()).await;
+    browser::shutdown(page.driver, &BrowserOptions::default()).await;
 }

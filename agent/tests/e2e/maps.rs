@@ -15,7 +15,7 @@ use image::ImageFormat;
 use landfall_agent::browser;
 use landfall_agent::browser::BrowserOptions;
 use landfall_agent::play::pin;
-use landfall_agent::play::pin::Placed;
+use landfall_agent::play::pin::PlacedPin;
 use landfall_agent::site::Profile;
 use landfall_agent::site::guard::Consent;
 use landfall_agent::site::page::Page;
@@ -129,7 +129,7 @@ struct Judgement {
 }
 
 /// A new round with this target. The agent's answer, and the map's.
-async fn play(page: &Page, wanted: LatLng) -> (Placed, Judgement) {
+async fn play(page: &Page, wanted: LatLng) -> (PlacedPin, Judgement) {
     page.driver.execute("newRound()", vec![]).await.unwrap();
     let placed = match pin::place_pin(page, wanted, 25_000.0).await {
         Ok(placed) => placed,
@@ -210,7 +210,7 @@ fn canvas(lat: f64, lng: f64, zoom: f64, more: &str) -> Profile {
 async fn on_tiles_pins_are_less_than_a_pixel_off() {
     let page = open("/raster", profile(RASTER_MAP, [0.5, 1.0])).await;
     all("tiles", &page, &targets(pins(12)), 1.0).await;
-    browser::bury(page.driver.clone(), &BrowserOptions::default()).await;
+    browser::shutdown(page.driver.clone(), &BrowserOptions::default()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -222,7 +222,7 @@ async fn on_a_canvas_pins_are_less_than_three_pixels_off() {
     let guessed = page.guess().await.unwrap();
     let sent = page.outcome(&guessed).await.unwrap().guess.unwrap();
     assert!(sent.distance_m(placed.at) < 3.0 * placed.metres_per_pixel, "{sent} is not {}", placed.at);
-    browser::bury(page.driver.clone(), &BrowserOptions::default()).await;
+    browser::shutdown(page.driver.clone(), &BrowserOptions::default()).await;
 }
 
 /// Places that lie far apart, at both sides of the date line, in the far north and south.
@@ -244,7 +244,7 @@ async fn maps_of_tiles_may_move_by_themselves_begin_close_and_be_small() {
         again(&page, address).await;
         all(name, &page, &targets, 1.0).await;
     }
-    browser::bury(page.driver.clone(), &BrowserOptions::default()).await;
+    browser::shutdown(page.driver.clone(), &BrowserOptions::default()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -265,7 +265,7 @@ async fn maps_on_a_canvas_may_move_by_themselves_begin_close_and_be_small() {
     ] {
         let page = open(address, profile).await;
         all(name, &page, &targets, 3.0).await;
-        browser::bury(page.driver.clone(), &BrowserOptions::default()).await;
+        browser::shutdown(page.driver.clone(), &BrowserOptions::default()).await;
     }
 }
 
@@ -278,7 +278,7 @@ async fn what_a_canvas_cannot_do_is_said() {
     // There is a pin now, so this is no new round.
     let error = pin::place_pin(&page, LatLng::new(1.35, 103.8).unwrap(), 25_000.0).await.unwrap_err();
     assert!(error.to_string().contains("has a pin already"), "{error:#}");
-    browser::bury(page.driver.clone(), &BrowserOptions::default()).await;
+    browser::shutdown(page.driver.clone(), &BrowserOptions::default()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -299,5 +299,5 @@ async fn a_view_that_the_map_does_not_show_is_said() {
         assert!(error.to_string().contains("map.view is not what the map shows"), "{error:#}");
         assert_eq!(landfall_agent::error::exit_code(&error) as u8, 2);
     }
-    browser::bury(browser, &BrowserOptions::default()).await;
+    browser::shutdown(browser, &BrowserOptions::default()).await;
 }

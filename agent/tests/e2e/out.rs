@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use landfall_model::photos;
+use landfall_model::image_files;
 use serde_json::Value;
 
 use crate::fixtures;
@@ -73,8 +73,8 @@ fn a_folder_of_photographs_becomes_a_page_copies_and_every_format() {
     for (answer, name) in answers.iter().zip([HOSTILE[0].into(), PathBuf::from("day 2").join(HOSTILE[1])]) {
         let original = holiday.path().join(&name);
         assert_eq!(answer["image"], text_of(&original));
-        assert_eq!(photos::place_of(&original).unwrap(), None, "the original is as it was");
-        let at = photos::place_of(&copies.join(&name)).unwrap().unwrap();
+        assert_eq!(image_files::gps_position(&original).unwrap(), None, "the original is as it was");
+        let at = image_files::gps_position(&copies.join(&name)).unwrap().unwrap();
         let (lat, lng) = (answer["lat"].as_f64().unwrap(), answer["lng"].as_f64().unwrap());
         assert!((at.lat - lat).abs() < 1e-5 && (at.lng - lng).abs() < 1e-5, "{at} {answer}");
     }

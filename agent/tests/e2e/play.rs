@@ -5,12 +5,12 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 
 use crate::fixtures;
-use crate::look::{TWO_VIEWS, mind};
+use crate::look::{TWO_VIEWS, inference};
 use landfall_agent::browser;
 use landfall_agent::browser::BrowserOptions;
 use landfall_agent::error::exit_code;
 use landfall_agent::play::game;
-use landfall_agent::play::game::{News, PlayOptions, Sender};
+use landfall_agent::play::game::{GameEvent, PlayOptions, SubmitMode};
 use landfall_agent::play::{look, pin};
 use landfall_agent::record::Area;
 use landfall_agent::server::arena::{Arena, ArenaOptions, RoundSource};
@@ -154,7 +154,7 @@ async fn places_the_pin_anywhere_on_the_map() {
     let guessed = page.guess().await.unwrap();
     let outcome = page.outcome(&guessed).await.unwrap();
     assert!(outcome.guess.unwrap().distance_m(placed.at) <= placed.metres_per_pixel);
-    browser::bury(page.driver.clone(), &BrowserOptions::default()).await;
+    browser::shutdown(page.driver.clone(), &BrowserOptions::default()).await;
     arena.stop().await;
 }
 
@@ -167,18 +167,19 @@ async fn the_page_does_not_hold_the_truth_before_the_guess() {
     let guessed = page.guess().await.unwrap();
     let truth = page.outcome(&guessed).await.unwrap().truth.unwrap();
     let after = page.driver.source().await.unwrap();
-    let told = |source: &str| source.contains(&format!("{:.3}", truth.lat)) || source.contains(&truth.lat.to_string());
-    assert!(!told(&before) && !told(&pinned));
-    assert!(told(&after), "the test would not see the truth if it were there");
-    browser::bury(page.driver.clone(), &BrowserOptions::default()).await;
+    let reveals_truth =
+        |source: &str| source.contains(&format!("{:.3}", truth.lat)) || source.contains(&truth.lat.to_string());
+    assert!(!reveals_truth(&before) && !reveals_truth(&pinned));
+    assert!(reveals_truth(&after), "the test would not see the truth if it were there");
+    browser::shutdown(page.driver.clone(), &BrowserOptions::default()).await;
     arena.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_session_is_said_and_is_the_surroundings_fault() {
     let (arena, page) = open_arena(9).await;
-    browser::bury(page.driver.clone(), &BrowserOptions::default()).await;
-    let error = look::around(&page, &mind(TWO_VIEWS), None).await.unwrap_err();
+    browser::shutdown(page.driver.clone(), &BrowserOptions::default()).await;
+    let error = look::around(&page, &inference(TWO_VIEWS), None).await.unwrap_err();
     assert_eq!(exit_code(&error) as u8, 3, "{error:#}");
     arena.stop().await;
 }
@@ -223,7 +224,7 @@ async fn a_person_sends_the_guess_that_was_set_for_them() {
         area: Area::default(),
         rounds: 1,
         max_pin_error_m: 25_000.0,
-        sender: Sender::Person,
+        sender: SubmitMode::Person,
         time_budget: None,
         min_gain: TWO_VIEWS,
         browser: BrowserOptions::default(),
@@ -231,8 +232,8 @@ async fn a_person_sends_the_guess_that_was_set_for_them() {
     let classifier = Arc::new(Classifier::load(Bundle::find("pocket").unwrap()).unwrap());
     let browser = page.driver.clone();
     let (mut set, mut person) = (None, None);
-    let told = |news: News<'_>| {
-        let News::Set(round) = news else { return };
+    let on_event = |news: GameEvent<'_>| {
+        let GameEvent::Set(round) = news else { return };
         set = Some(round.clone());
         let browser = browser.clone();
         person = Some(tokio::spawn(async move {
@@ -242,13 +243,13 @@ async fn a_person_sends_the_guess_that_was_set_for_them() {
             browser.find(By::Css("[data-qa=perform-guess]")).await.unwrap().click().await.unwrap();
         }));
     };
-    let game = game::play(&mut page, classifier, &options, told).await.unwrap();
+    let game = game::play(&mut page, classifier, &options, on_event).await.unwrap();
     person.unwrap().await.unwrap();
     let (set, round) = (set.unwrap(), &game.rounds[0]);
     assert!(set.truth.is_none() && set.place.is_some() && set.expected_score.is_some());
     assert_eq!(round.guess, set.guess);
     assert!(round.truth.is_some() && round.score.is_some() && round.score == round.page_score, "{round:?}");
-    browser::bury(page.driver.clone(), &BrowserOptions::default()).await;
+    browser::shutdown(page.driver.clone(), &BrowserOptions::default()).await;
     arena.stop().await;
 }
 
@@ -262,6 +263,6 @@ async fn a_pin_that_cannot_be_set_well_enough_is_not_sent() {
     // No pixel of the map is as small as that.
     let error = pin::place_pin(&page, LatLng::new(45.76, 4.83).unwrap(), 0.001).await.unwrap_err();
     assert!(exit_code(&error) as u8 == 3 && error.to_string().contains("after three clicks"), "{error:#}");
-    browser::bury(page.driver.clone(), &BrowserOptions::default()).await;
+    browser::shutdown(page.driver.clone(), &BrowserOptions::default()).await;
     arena.stop().await;
 }

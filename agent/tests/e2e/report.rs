@@ -84,7 +84,7 @@ async fn a_report_stands_alone_whatever_its_rounds_are_called() {
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     };
-    browser::bury(driver, &BrowserOptions::default()).await;
+    browser::shutdown(driver, &BrowserOptions::default()).await;
     // Five views, and the first of each round again.
     assert_eq!((seen["loaded"].as_u64(), seen["pictures"].as_u64()), (Some(7), Some(7)), "{seen}");
     assert_eq!((&seen["active"], &seen["fetched"]), (&json!(0), &json!([])));

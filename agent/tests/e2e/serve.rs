@@ -9,12 +9,12 @@ use reqwest::{Certificate, Client, StatusCode};
 use serde_json::Value;
 
 /// A server of our own, which ends with it.
-struct Server {
+struct PhoneServer {
     process: Child,
     about: Value,
 }
 
-impl Server {
+impl PhoneServer {
     fn start(config: &Path, more: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_landfall"));
         command.env("LANDFALL_CONFIG", config).args(["serve", "--json"]).args(more);
@@ -34,7 +34,7 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for PhoneServer {
     fn drop(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
@@ -57,7 +57,7 @@ fn page() -> tempfile::TempDir {
 async fn the_page_and_the_bundles_come_over_https_and_nothing_else() {
     let (config, page) = (tempfile::tempdir().unwrap(), page());
     let more = ["--listen", "127.0.0.1:0", "--page", page.path().to_str().unwrap()];
-    let server = Server::start(config.path(), &more);
+    let server = PhoneServer::start(config.path(), &more);
     let base = server.address();
     assert!(base.starts_with("https://127.0.0.1:"), "{base}");
 
@@ -137,11 +137,11 @@ async fn the_page_and_the_bundles_come_over_https_and_nothing_else() {
     drop(server);
 
     // The same certificate the next time, and the same port may be had again.
-    let again = Server::start(config.path(), &["--listen", &format!("127.0.0.1:{port}"), "--page", more[3]]);
+    let again = PhoneServer::start(config.path(), &["--listen", &format!("127.0.0.1:{port}"), "--page", more[3]]);
     assert_eq!(client.get(again.address()).send().await.unwrap().status(), 200);
     let kept = std::fs::read(config.path().join("serve/certificate.json")).unwrap();
     drop(again);
-    drop(Server::start(config.path(), &more));
+    drop(PhoneServer::start(config.path(), &more));
     assert!(std::fs::read(config.path().join("serve/certificate.json")).unwrap() == kept);
 }
 
@@ -152,7 +152,7 @@ fn a_browser_has_an_example_answered_and_asks_nobody_else() {
     let web = Path::new(env!("CARGO_MANIFEST_DIR")).join("../web-demo");
     let page = web.join("dist");
     assert!(page.join("index.html").is_file(), "the page is not built: run `npm ci && npm run build` in web-demo");
-    let server = Server::start(config.path(), &["--listen", "127.0.0.1:0", "--page", page.to_str().unwrap()]);
+    let server = PhoneServer::start(config.path(), &["--listen", "127.0.0.1:0", "--page", page.to_str().unwrap()]);
     let visit = Command::new("node").args(["test/served.mjs", server.address()]).current_dir(web).output().unwrap();
     assert!(visit.status.success(), "{}", String::from_utf8_lossy(&visit.stderr));
     let seen: Value = serde_json::from_slice(&visit.stdout).unwrap();
@@ -162,8 +162,10 @@ fn a_browser_has_an_example_answered_and_asks_nobody_else() {
 #[test]
 fn without_https_paths_as_they_are_typed_lead_nowhere_either() {
     let (config, page) = (tempfile::tempdir().unwrap(), page());
-    let server =
-        Server::start(config.path(), &["--http", "--listen", "127.0.0.1:0", "--page", page.path().to_str().unwrap()]);
+    let server = PhoneServer::start(
+        config.path(),
+        &["--http", "--listen", "127.0.0.1:0", "--page", page.path().to_str().unwrap()],
+    );
     let host = server.address().strip_prefix("http://").unwrap().trim_end_matches('/');
     let ask = |path: &str| {
         let mut stream = std::net::TcpStream::connect(host).unwrap();

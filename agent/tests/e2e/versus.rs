@@ -8,12 +8,12 @@ use landfall_agent::browser::input;
 use landfall_agent::server::arena::{Arena, ArenaOptions, RoundSource, Versus};
 use landfall_agent::site::Profile;
 use landfall_agent::site::guard::Consent;
-use landfall_agent::site::page::{After, Page};
+use landfall_agent::site::page::{NextStep, Page};
 use landfall_model::{LatLng, MapScale};
 use serde_json::Value;
 use url::Url;
 
-use crate::look::{TWO_VIEWS, mind};
+use crate::look::{TWO_VIEWS, inference};
 
 /// What a script of the test's own says of the page.
 async fn says(page: &Page, script: &str) -> Value {
@@ -41,7 +41,7 @@ async fn json(url: String) -> Value {
 async fn a_person_plays_against_the_machine_and_the_series_is_kept() {
     let kept = tempfile::tempdir().unwrap();
     let series = kept.path().join("runs/versus.jsonl");
-    let versus = Versus { classifier: mind(TWO_VIEWS).classifier, series: series.clone() };
+    let versus = Versus { classifier: inference(TWO_VIEWS).classifier, series: series.clone() };
     // A panorama and a photograph.
     let options = ArenaOptions {
         seed: Some(3),
@@ -88,7 +88,7 @@ async fn a_person_plays_against_the_machine_and_the_series_is_kept() {
         assert_eq!(shown, points.to_string());
         machine += points;
         let after = page.next(guessed).await.unwrap();
-        assert_eq!(matches!(after, After::Over(Some(_))), n == 1, "{after:?}");
+        assert_eq!(matches!(after, NextStep::Over(Some(_))), n == 1, "{after:?}");
     }
 
     let shown = says(&page, "return document.querySelector('[data-qa=rival-score]').dataset.points").await;
@@ -112,6 +112,6 @@ async fn a_person_plays_against_the_machine_and_the_series_is_kept() {
     page.go(&url).await.unwrap();
     let lead = until(&page, "return document.querySelector('.start-lead')?.textContent ?? null").await;
     assert!(lead.as_str().unwrap().contains("The series so far: you"), "{lead}");
-    browser::bury(page.driver, &browser).await;
+    browser::shutdown(page.driver, &browser).await;
     arena.stop().await;
 }

@@ -14,11 +14,11 @@ use landfall_model::cells::arc_m;
 use landfall_model::{Bundle, Classifier, LatLng, preprocess};
 
 use crate::analysis::report::picture;
-use crate::analysis::report::source::Told;
-use crate::inference::{Question, believe};
+use crate::analysis::report::source::LoadedRound;
+use crate::inference::{Objective, posterior_for};
 use crate::record::recorded_file;
 
-/// Parts of a view along its shorter side.
+/// Sections of a view along its shorter side.
 const GRID: u32 = 7;
 /// A patch reaches so much beyond its part, as a share of it: neighbours overlap, and what lies on an edge is hidden whole.
 const OVERLAP: f64 = 0.5;
@@ -32,8 +32,8 @@ const FULL: f64 = 0.2;
 const COLOUR: ([u8; 3], f64) = ([222, 52, 30], 205.0);
 
 /// What hiding each part of a view takes from the answer.
-pub(super) struct Looked {
-    /// Parts across and down.
+pub(super) struct OcclusionMap {
+    /// Sections across and down.
     pub(super) parts: (u32, u32),
     /// How much the logarithm of the region's probability falls, row by row.
     pub(super) losses: Vec<f64>,
@@ -43,16 +43,16 @@ pub(super) struct Looked {
 ///
 /// # Errors
 /// When a picture cannot be read, the round has no answer, or a network fails.
-pub(super) fn explain(classifier: &Classifier, told: &Told) -> Result<Vec<Looked>> {
-    let round = &told.round;
+pub(super) fn explain(classifier: &Classifier, loaded: &LoadedRound) -> Result<Vec<OcclusionMap>> {
+    let round = &loaded.round;
     let pin = round.guess.context(usage_error("the round has no answer to explain; replay it with --record first"))?;
-    let open = |file: &str| Ok(preprocess::open(&recorded_file(&told.dir, file)?)?);
+    let open = |file: &str| Ok(preprocess::open(&recorded_file(&loaded.dir, file)?)?);
     let pictures = round.views.iter().map(|view| open(&view.file)).collect::<Result<Vec<_>>>()?;
     let region = region(&classifier.bundle, pin);
-    let views = pictures.iter().map(|picture| View::new(classifier, picture)).collect::<Result<Vec<_>>>()?;
+    let views = pictures.iter().map(|picture| EncodedView::new(classifier, picture)).collect::<Result<Vec<_>>>()?;
     let logits = views.iter().map(|view| classifier.head(&view.embeddings.concat())).collect::<Result<Vec<_>, _>>()?;
     let held = |logits: &[Vec<f32>]| {
-        let posterior = believe(&classifier.bundle, logits, Question::Round(&round.map))?;
+        let posterior = posterior_for(&classifier.bundle, logits, Objective::Round(&round.map))?;
         let log_p = posterior.log_probabilities();
         anyhow::Ok(region.iter().map(|cell| log_p[*cell].exp()).sum::<f64>().max(f64::MIN_POSITIVE).ln())
     };
@@ -66,7 +66,7 @@ pub(super) fn explain(classifier: &Classifier, told: &Told) -> Result<Vec<Looked
             anyhow::Ok(before - held(&all)?)
         };
         let losses = hidden.iter().map(loss).collect::<Result<Vec<_>>>()?;
-        explained.push(Looked { parts: parts(view.picture), losses });
+        explained.push(OcclusionMap { parts: parts(view.picture), losses });
     }
     Ok(explained)
 }
@@ -90,13 +90,13 @@ fn parts(picture: &RgbImage) -> (u32, u32) {
 }
 
 /// A picture, and what the encoder gets and gives of it, a square each.
-struct View<'a> {
+struct EncodedView<'a> {
     picture: &'a RgbImage,
     tensors: Vec<Vec<f32>>,
     embeddings: Vec<Vec<f32>>,
 }
 
-impl<'a> View<'a> {
+impl<'a> EncodedView<'a> {
     fn new(classifier: &Classifier, picture: &'a RgbImage) -> Result<Self> {
         let tensors: Vec<Vec<f32>> = classifier.bundle.manifest.preprocess.tensors(picture).collect();
         let embeddings = tensors.iter().map(|tensor| embed(classifier, 0, tensor)).collect::<Result<_>>()?;
@@ -163,7 +163,7 @@ fn covered(picture: &RgbImage, (across, down): (u32, u32), (column, row): (u32, 
     covered
 }
 
-impl Looked {
+impl OcclusionMap {
     /// The most that hiding one part takes.
     pub(super) fn most(&self) -> f64 {
         self.losses.iter().copied().fold(0.0, f64::max)
@@ -208,11 +208,11 @@ mod tests {
 
     #[test]
     fn the_heat_is_where_the_most_is_lost() {
-        let looked = Looked { parts: (2, 1), losses: vec![0.5, -3.0] };
+        let looked = OcclusionMap { parts: (2, 1), losses: vec![0.5, -3.0] };
         let uri = looked.heat(0.5).unwrap().unwrap();
         let whole = picture::exact(&RgbaImage::from_fn(2, 1, |x, _| Rgba([222, 52, 30, if x == 0 { 205 } else { 0 }])));
         assert_eq!(uri, whole.unwrap());
-        assert!(Looked { parts: (1, 1), losses: vec![0.001] }.heat(0.5).unwrap().is_none());
+        assert!(OcclusionMap { parts: (1, 1), losses: vec![0.001] }.heat(0.5).unwrap().is_none());
     }
 
     #[test]
@@ -221,16 +221,16 @@ mod tests {
         let round = Round::read(&dir.join("round.json")).unwrap();
         let classifier = Classifier::load(Bundle::find("pocket").unwrap()).unwrap();
         let picture = preprocess::open(&dir.join("view_000.jpg")).unwrap();
-        let view = View::new(&classifier, &picture).unwrap();
+        let view = EncodedView::new(&classifier, &picture).unwrap();
         // As the classifier computes it.
         let logits = classifier.logits(std::slice::from_ref(&picture)).unwrap();
         assert_eq!(classifier.head(&view.embeddings.concat()).unwrap(), logits[0]);
-        let told = Told { dir, round, logits: None };
-        let looked = explain(&classifier, &told).unwrap();
+        let loaded = LoadedRound { dir, round, logits: None };
+        let looked = explain(&classifier, &loaded).unwrap();
         assert_eq!((looked.len(), looked[0].losses.len() as u32), (1, looked[0].parts.0 * looked[0].parts.1));
         // The corners of a wide picture are in none of the encoder's squares, the middle is.
         assert!(looked[0].most() > NOTHING, "{:?}", looked[0].losses);
-        let nowhere = Told { dir: told.dir.join("nowhere"), ..told };
+        let nowhere = LoadedRound { dir: loaded.dir.join("nowhere"), ..loaded };
         assert!(explain(&classifier, &nowhere).is_err());
     }
 }

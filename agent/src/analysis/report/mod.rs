@@ -15,31 +15,31 @@ use rayon::prelude::*;
 
 use crate::analysis::replay::Replay;
 
-mod belief;
 mod explain;
-mod ladder;
 mod map;
 mod page;
 mod picture;
+mod posterior_summary;
+mod reference_scores;
 mod round;
 mod source;
 mod summary;
 mod words;
 
-use belief::Belief;
-use explain::Looked;
-use page::Shown;
-use source::{Part, Shelf, Told};
+use explain::OcclusionMap;
+use page::ReportRound;
+use posterior_summary::PosteriorSummary;
+use source::{BundleCache, GameSection, LoadedRound};
 
 /// File name of a game's report, beside `game.json`.
 pub const FILE: &str = "report.html";
 
 /// Rounds to report on.
 pub struct Report {
-    parts: Vec<Part>,
-    shelf: Shelf,
+    parts: Vec<GameSection>,
+    shelf: BundleCache,
     /// What each view was looked at for, a list a round.
-    looked: Vec<Vec<Looked>>,
+    looked: Vec<Vec<OcclusionMap>>,
 }
 
 impl Report {
@@ -48,7 +48,7 @@ impl Report {
     /// # Errors
     /// When a folder has no round, or one is broken.
     pub fn read(dirs: &[PathBuf]) -> Result<Self> {
-        Ok(Self::of(source::read(dirs)?, Shelf::default()))
+        Ok(Self::of(source::read(dirs)?, BundleCache::default()))
     }
 
     /// A game that was played with this bundle, which may lie anywhere.
@@ -56,16 +56,16 @@ impl Report {
     /// # Errors
     /// As [`Report::read`].
     pub fn of_game(dir: &Path, bundle: &Bundle) -> Result<Self> {
-        Ok(Self::of(source::read(&[dir.to_owned()])?, Shelf::with(bundle.clone())))
+        Ok(Self::of(source::read(&[dir.to_owned()])?, BundleCache::with(bundle.clone())))
     }
 
     /// A replay of the rounds below `dir`, with its answers in place of the recorded ones.
     pub fn of_replay(dir: &Path, replay: &Replay, bundle: &Bundle) -> Self {
-        Self::of(vec![source::of_replay(dir, replay)], Shelf::with(bundle.clone()))
+        Self::of(vec![source::of_replay(dir, replay)], BundleCache::with(bundle.clone()))
     }
 
-    fn of(parts: Vec<Part>, mut shelf: Shelf) -> Self {
-        shelf.fetch(parts.iter().flat_map(|part| &part.rounds).map(|told| &told.round));
+    fn of(parts: Vec<GameSection>, mut shelf: BundleCache) -> Self {
+        shelf.fetch(parts.iter().flat_map(|part| &part.rounds).map(|loaded| &loaded.round));
         Self { parts, shelf, looked: Vec::new() }
     }
 
@@ -80,25 +80,25 @@ impl Report {
     /// When a round names no bundle that is here in its version, or a picture or a network fails.
     pub fn explain(&mut self) -> Result<()> {
         let progress = ProgressBar::new(self.rounds() as u64);
-        let mut loaded: Vec<Classifier> = Vec::new();
+        let mut classifiers: Vec<Classifier> = Vec::new();
         let mut looked = Vec::new();
-        for told in self.parts.iter().flat_map(|part| &part.rounds) {
-            let name = told.dir.display();
-            let bundle = self.shelf.of(&told.round).with_context(|| match &told.round.bundle {
+        for loaded in self.parts.iter().flat_map(|part| &part.rounds) {
+            let name = loaded.dir.display();
+            let bundle = self.shelf.of(&loaded.round).with_context(|| match &loaded.round.bundle {
                 Some(id) => usage_error(format!(
                     "{name}: was answered by {id}, which is not here: replay it with --record first"
                 )),
                 None => usage_error(format!("{name}: names no bundle that answered: replay it with --record first")),
             })?;
-            let known = loaded.iter().position(|classifier| classifier.bundle.dir == bundle.dir);
+            let known = classifiers.iter().position(|classifier| classifier.bundle.dir == bundle.dir);
             let classifier = match known {
-                Some(i) => &loaded[i],
+                Some(i) => &classifiers[i],
                 None => {
-                    loaded.push(Classifier::load(bundle.clone())?);
-                    &loaded[loaded.len() - 1]
+                    classifiers.push(Classifier::load(bundle.clone())?);
+                    &classifiers[classifiers.len() - 1]
                 }
             };
-            looked.push(explain::explain(classifier, told).with_context(|| format!("{name}"))?);
+            looked.push(explain::explain(classifier, loaded).with_context(|| format!("{name}"))?);
             progress.inc(1);
         }
         progress.finish_and_clear();
@@ -111,30 +111,30 @@ impl Report {
     /// # Errors
     /// When a picture that is there cannot be read.
     pub fn html(&self) -> Result<String> {
-        let views: usize = self.parts.iter().flat_map(|part| &part.rounds).map(|told| told.round.views.len()).sum();
+        let views: usize = self.parts.iter().flat_map(|part| &part.rounds).map(|loaded| loaded.round.views.len()).sum();
         let allowance = picture::allowance(views + self.rounds());
         let numbered = self.numbered();
-        let shown: Vec<Result<Shown<'_>>> = numbered
+        let shown: Vec<Result<ReportRound<'_>>> = numbered
             .par_iter()
             .enumerate()
-            .map(|(i, (number, told))| {
+            .map(|(i, (number, loaded))| {
                 let looked = self.looked.get(i).map(Vec::as_slice).unwrap_or_default();
-                Ok(Shown { looked, ..show(*number, told, &self.shelf, allowance)? })
+                Ok(ReportRound { looked, ..show(*number, loaded, &self.shelf, allowance)? })
             })
             .collect();
         let mut shown = shown.into_iter().collect::<Result<Vec<_>>>()?.into_iter();
-        let parts: Vec<(&Part, Vec<Shown<'_>>)> =
+        let parts: Vec<(&GameSection, Vec<ReportRound<'_>>)> =
             self.parts.iter().map(|part| (part, shown.by_ref().take(part.rounds.len()).collect())).collect();
         Ok(page::page(&parts))
     }
 
     /// The rounds with their numbers on the page: those that they have in their one game, else from 1.
-    fn numbered(&self) -> Vec<(usize, &Told)> {
+    fn numbered(&self) -> Vec<(usize, &LoadedRound)> {
         let all = self.parts.iter().flat_map(|part| &part.rounds);
-        let own: Vec<usize> = all.clone().filter_map(|told| usize::try_from(told.round.n?).ok()).collect();
+        let own: Vec<usize> = all.clone().filter_map(|loaded| usize::try_from(loaded.round.n?).ok()).collect();
         let all_differ = own.len() == all.clone().count() && own.iter().collect::<HashSet<_>>().len() == own.len();
         let are_own = self.parts.len() == 1 && all_differ;
-        all.enumerate().map(|(i, told)| (if are_own { own[i] } else { i + 1 }, told)).collect()
+        all.enumerate().map(|(i, loaded)| (if are_own { own[i] } else { i + 1 }, loaded)).collect()
     }
 
     /// Writes the page; its size in bytes.
@@ -149,11 +149,11 @@ impl Report {
 }
 
 /// Everything that is shown of one round but what it was looked at for.
-fn show<'a>(number: usize, told: &'a Told, shelf: &Shelf, allowance: usize) -> Result<Shown<'a>> {
+fn show<'a>(number: usize, loaded: &'a LoadedRound, shelf: &BundleCache, allowance: usize) -> Result<ReportRound<'a>> {
     let (mut views, mut thumbnail) = (Vec::new(), None);
-    for (i, view) in told.round.views.iter().enumerate() {
+    for (i, view) in loaded.round.views.iter().enumerate() {
         // What is gone is left out; what is there and damaged is said.
-        let file = sibling_file(&told.dir, &view.file).filter(|file| file.is_file());
+        let file = sibling_file(&loaded.dir, &view.file).filter(|file| file.is_file());
         let picture = file.map(|file| preprocess::open(&file)).transpose()?;
         if i == 0 {
             thumbnail =
@@ -161,8 +161,8 @@ fn show<'a>(number: usize, told: &'a Told, shelf: &Shelf, allowance: usize) -> R
         }
         views.push(picture.map(|picture| picture::embed(&picture, allowance)).transpose()?);
     }
-    let belief = Belief::of(told, shelf.of(&told.round));
-    Ok(Shown { number, told, belief, views, thumbnail, looked: &[] })
+    let belief = PosteriorSummary::of(loaded, shelf.of(&loaded.round));
+    Ok(ReportRound { number, loaded, belief, views, thumbnail, looked: &[] })
 }
 
 /// Most bytes of a small picture.

@@ -3,10 +3,10 @@
 use landfall_common::text::is_printable;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use crate::analysis::report::belief::Belief;
-use crate::analysis::report::explain::Looked;
-use crate::analysis::report::picture::Embedded;
-use crate::analysis::report::source::{Part, Told};
+use crate::analysis::report::explain::OcclusionMap;
+use crate::analysis::report::picture::EmbeddedImage;
+use crate::analysis::report::posterior_summary::PosteriorSummary;
+use crate::analysis::report::source::{GameSection, LoadedRound};
 use crate::analysis::report::{map, round, summary, words};
 
 /// No script, no request, whatever a record says: the browser keeps to it too.
@@ -18,22 +18,22 @@ const POLICY: &str =
 const SHORT: usize = 24;
 
 /// A round with everything that the page shows of it.
-pub(super) struct Shown<'a> {
+pub(super) struct ReportRound<'a> {
     /// Number on the page.
     pub(super) number: usize,
-    pub(super) told: &'a Told,
-    pub(super) belief: Belief,
+    pub(super) loaded: &'a LoadedRound,
+    pub(super) belief: PosteriorSummary,
     /// Its views; nothing for a picture that is not there.
-    pub(super) views: Vec<Option<Embedded>>,
+    pub(super) views: Vec<Option<EmbeddedImage>>,
     /// The first view again, small.
-    pub(super) thumbnail: Option<Embedded>,
+    pub(super) thumbnail: Option<EmbeddedImage>,
     /// What each view was looked at for, if that was asked.
-    pub(super) looked: &'a [Looked],
+    pub(super) looked: &'a [OcclusionMap],
 }
 
 /// The whole page.
-pub(super) fn page(parts: &[(&Part, Vec<Shown<'_>>)]) -> String {
-    let rounds: Vec<&Shown<'_>> = parts.iter().flat_map(|(_, rounds)| rounds).collect();
+pub(super) fn page(parts: &[(&GameSection, Vec<ReportRound<'_>>)]) -> String {
+    let rounds: Vec<&ReportRound<'_>> = parts.iter().flat_map(|(_, rounds)| rounds).collect();
     let title = summary::title(parts);
     let are_explained = rounds.iter().any(|shown| !shown.looked.is_empty());
     let page = html! {
@@ -75,7 +75,7 @@ fn how_to_read(are_explained: bool) -> Markup {
             h2 { "How to read this" }
             dl.key {
                 dt { (sign("pin")) } dd { "The pin. A line leads to it from the truth, the shortest way over the globe." }
-                dt { (sign("truth")) } dd { "The truth, as the page told it after the guess." }
+                dt { (sign("truth")) } dd { "The truth, as the page loaded it after the guess." }
                 dt { (sign("candidate")) }
                 dd { "Places where the pin might have gone: the mean of what each of the likeliest cells was learned from." }
                 dt { svg.sign viewBox="0 0 24 24" aria-hidden="true" { rect.heat.heat-5 x="3" y="5" width="18" height="14" {} } }

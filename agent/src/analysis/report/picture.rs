@@ -17,7 +17,7 @@ const MOST: usize = 150_000;
 const SIZES: [(u32, u8); 6] = [(960, 80), (800, 78), (640, 75), (480, 72), (360, 70), (240, 65)];
 
 /// A picture as it is embedded.
-pub(super) struct Embedded {
+pub(super) struct EmbeddedImage {
     /// Address with the data in it.
     pub(super) uri: String,
     /// In pixels.
@@ -35,7 +35,7 @@ pub(super) fn allowance(pictures: usize) -> usize {
 ///
 /// # Errors
 /// When it cannot be encoded, as one without any extent.
-pub(super) fn embed(picture: &RgbImage, most: usize) -> Result<Embedded> {
+pub(super) fn embed(picture: &RgbImage, most: usize) -> Result<EmbeddedImage> {
     let mut last = None;
     for (side, quality) in SIZES {
         let small = shrunk(picture, side);
@@ -48,7 +48,7 @@ pub(super) fn embed(picture: &RgbImage, most: usize) -> Result<Embedded> {
         }
     }
     let (jpeg, (width, height)) = last.unwrap_or_default();
-    Ok(Embedded { uri: format!("data:image/jpeg;base64,{}", STANDARD.encode(jpeg)), width, height })
+    Ok(EmbeddedImage { uri: format!("data:image/jpeg;base64,{}", STANDARD.encode(jpeg)), width, height })
 }
 
 fn shrunk(picture: &RgbImage, side: u32) -> RgbImage {
@@ -86,7 +86,7 @@ mod tests {
         })
     }
 
-    fn bytes(embedded: &Embedded) -> Vec<u8> {
+    fn bytes(embedded: &EmbeddedImage) -> Vec<u8> {
         STANDARD.decode(embedded.uri.strip_prefix("data:image/jpeg;base64,").unwrap()).unwrap()
     }
 

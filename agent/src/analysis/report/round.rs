@@ -3,19 +3,19 @@
 use landfall_model::place;
 use maud::{Markup, html};
 
-use crate::analysis::report::belief::{Belief, Candidate, Step};
 use crate::analysis::report::map;
-use crate::analysis::report::map::Scene;
-use crate::analysis::report::page::{Shown, bar, capital, off};
+use crate::analysis::report::map::MapScene;
+use crate::analysis::report::page::{ReportRound, bar, capital, off};
+use crate::analysis::report::posterior_summary::{CandidatePin, PosteriorSummary, ViewStep};
 use crate::analysis::report::words::{counted, grouped, heading, percent, points};
-use crate::record::{Round, Seconds};
+use crate::record::{Round, RoundTimings};
 
 /// The round's section.
-pub(super) fn round(shown: &Shown<'_>) -> Markup {
-    let round = &shown.told.round;
+pub(super) fn round(shown: &ReportRound<'_>) -> Markup {
+    let round = &shown.loaded.round;
     let belief = &shown.belief;
-    let scene = Scene {
-        shades: &belief.shades,
+    let scene = MapScene {
+        heat_cells: &belief.heat_cells,
         candidates: belief.candidates.iter().map(|candidate| candidate.at).collect(),
         pin: round.placed(),
         truth: round.truth,
@@ -41,7 +41,7 @@ pub(super) fn round(shown: &Shown<'_>) -> Markup {
     }
 }
 
-fn facts(round: &Round, belief: &Belief) -> Markup {
+fn facts(round: &Round, belief: &PosteriorSummary) -> Markup {
     html! {
         div.facts {
             section { (score(round, belief)) @if let Some(seconds) = &round.seconds { (time(seconds)) } }
@@ -56,8 +56,8 @@ pub(super) fn truth(round: &Round) -> Option<String> {
     round.truth.map(|at| place::describe(at).description)
 }
 
-fn head(shown: &Shown<'_>) -> Markup {
-    let round = &shown.told.round;
+fn head(shown: &ReportRound<'_>) -> Markup {
+    let round = &shown.loaded.round;
     let guess = round.place.clone().or_else(|| round.placed().map(|at| place::describe(at).description));
     let number = shown.number;
     html! {
@@ -81,14 +81,14 @@ fn head(shown: &Shown<'_>) -> Markup {
     }
 }
 
-/// The description of a place begins with `near`, `in` or `at`, and what a page told may begin with anything.
+/// The description of a place begins with `near`, `in` or `at`, and what a page loaded may begin with anything.
 fn preposition(place: &str) -> &'static str {
     if ["near ", "in ", "at "].iter().any(|known| place.starts_with(known)) { "" } else { "to " }
 }
 
-fn views(shown: &Shown<'_>) -> Markup {
-    let views = &shown.told.round.views;
-    let most = shown.looked.iter().map(super::explain::Looked::most).fold(0.0, f64::max);
+fn views(shown: &ReportRound<'_>) -> Markup {
+    let views = &shown.loaded.round.views;
+    let most = shown.looked.iter().map(super::explain::OcclusionMap::most).fold(0.0, f64::max);
     let heats: Vec<Option<String>> = shown.looked.iter().map(|looked| looked.heat(most).ok().flatten()).collect();
     let class = match views.len() {
         0 | 1 => "views one",
@@ -128,7 +128,7 @@ fn loss(nats: f64) -> String {
     }
 }
 
-fn score(round: &Round, belief: &Belief) -> Markup {
+fn score(round: &Round, belief: &PosteriorSummary) -> Markup {
     let most = round.map.max_points;
     let got = f64::from(round.score.unwrap_or_default()) / most;
     html! {
@@ -151,8 +151,8 @@ fn score(round: &Round, belief: &Belief) -> Markup {
     }
 }
 
-fn time(seconds: &Seconds) -> Markup {
-    let Seconds { look, think, place, total } = *seconds;
+fn time(seconds: &RoundTimings) -> Markup {
+    let RoundTimings { look, think, place, total } = *seconds;
     let rest = (total - look - think - place).max(0.0);
     let parts = [("looking", look, "t1"), ("thinking", think, "t2"), ("placing", place, "t3"), ("result", rest, "t4")];
     let whole = (look + think + place + rest).max(f64::MIN_POSITIVE);
@@ -171,7 +171,7 @@ fn time(seconds: &Seconds) -> Markup {
     }
 }
 
-fn countries(belief: &Belief) -> Markup {
+fn countries(belief: &PosteriorSummary) -> Markup {
     html! {
         h4 { "Countries" }
         table.bars {
@@ -184,9 +184,9 @@ fn countries(belief: &Belief) -> Markup {
     }
 }
 
-fn steps(belief: &Belief) -> Markup {
+fn steps(belief: &PosteriorSummary) -> Markup {
     let is_known = belief.steps.iter().any(|step| step.score.is_some());
-    let row = |step: &Step| {
+    let row = |step: &ViewStep| {
         html! {
             tr {
                 th scope="row" { (step.views) }
@@ -211,10 +211,10 @@ fn steps(belief: &Belief) -> Markup {
     }
 }
 
-fn candidates(belief: &Belief, round: &Round) -> Markup {
+fn candidates(belief: &PosteriorSummary, round: &Round) -> Markup {
     let is_known = belief.candidates.iter().any(|candidate| candidate.places.is_some());
-    let row = |candidate: &Candidate| {
-        let Candidate { at, place, p, places, promised, off_m } = candidate;
+    let row = |candidate: &CandidatePin| {
+        let CandidatePin { at, place, p, places, promised, off_m } = candidate;
         html! {
             tr {
                 th scope="row" { (capital(place)) span.at { (at) } }
@@ -238,7 +238,7 @@ fn candidates(belief: &Belief, round: &Round) -> Markup {
             }
             p.line {
                 "A bundle keeps no single training place, only each cell’s mean and " @if is_known { "their number" } @else { "number" } ". "
-                @if belief.is_whole { (counted(belief.shades.len(), "cell")) " hold nine tenths of the probability." }
+                @if belief.is_whole { (counted(belief.heat_cells.len(), "cell")) " hold nine tenths of the probability." }
             }
         }
     }

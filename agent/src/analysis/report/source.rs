@@ -10,14 +10,14 @@ use landfall_model::Bundle;
 
 use crate::analysis::replay::Replay;
 use crate::analysis::report::words;
-use crate::record::{Failed, Game, Map, Round, rounds_below};
+use crate::record::{FailedRound, GameRecord, Map, Round, find_rounds};
 
 /// So many games before this one are compared with it, the latest ones.
 const EARLIER: usize = 60;
 
 /// A game, or rounds that belong to none.
 #[derive(Default)]
-pub(super) struct Part {
+pub(super) struct GameSection {
     /// Name of the folder.
     pub(super) folder: String,
     /// Name of the site's profile, of a game.
@@ -25,17 +25,17 @@ pub(super) struct Part {
     /// When it began.
     pub(super) when: Option<NaiveDateTime>,
     /// Its rounds, in their order.
-    pub(super) rounds: Vec<Told>,
+    pub(super) rounds: Vec<LoadedRound>,
     /// What went wrong, a sentence each.
     pub(super) failed: Vec<String>,
     /// The page's points for all of it.
     pub(super) page_score: Option<u32>,
     /// Games of the same map before it, beside it in the folder of runs, oldest first.
-    pub(super) earlier: Vec<Earlier>,
+    pub(super) earlier: Vec<PastGame>,
 }
 
 /// A game that was played before.
-pub(super) struct Earlier {
+pub(super) struct PastGame {
     pub(super) when: NaiveDateTime,
     pub(super) bundle: String,
     pub(super) rounds: usize,
@@ -43,7 +43,7 @@ pub(super) struct Earlier {
 }
 
 /// A round as it was recorded.
-pub(super) struct Told {
+pub(super) struct LoadedRound {
     /// Where its pictures are.
     pub(super) dir: PathBuf,
     /// Its record.
@@ -53,7 +53,7 @@ pub(super) struct Told {
 }
 
 /// The game recorded in a folder, where there is one.
-fn game_of(folder: &Path) -> Option<Game> {
+fn game_of(folder: &Path) -> Option<GameRecord> {
     serde_json::from_str(&fs::read_to_string(folder.join("game.json")).ok()?).ok()
 }
 
@@ -61,43 +61,43 @@ fn game_of(folder: &Path) -> Option<Game> {
 ///
 /// # Errors
 /// When a folder has no round, or one is broken.
-pub(super) fn read(dirs: &[PathBuf]) -> Result<Vec<Part>> {
-    let mut parts: Vec<(PathBuf, Part)> = Vec::new();
-    for found in rounds_below(dirs)? {
+pub(super) fn read(dirs: &[PathBuf]) -> Result<Vec<GameSection>> {
+    let mut parts: Vec<(PathBuf, GameSection)> = Vec::new();
+    for found in find_rounds(dirs)? {
         let round = Round::read(&found.file())?;
         let logits = round.logits(&found.folder)?;
         let of = found.game().unwrap_or(&found.asked).to_owned();
-        let told = Told { dir: found.folder, round, logits };
+        let loaded = LoadedRound { dir: found.folder, round, logits };
         match parts.iter_mut().find(|(known, _)| *known == of) {
-            Some((_, part)) => part.rounds.push(told),
-            None => parts.push((of.clone(), Part { rounds: vec![told], ..part(&of) })),
+            Some((_, part)) => part.rounds.push(loaded),
+            None => parts.push((of.clone(), GameSection { rounds: vec![loaded], ..part(&of) })),
         }
     }
-    let mut parts: Vec<Part> = parts.into_iter().map(|(_, part)| part).collect();
+    let mut parts: Vec<GameSection> = parts.into_iter().map(|(_, part)| part).collect();
     for part in &mut parts {
-        part.rounds.sort_by_key(|told| told.round.n); // round_10 comes after round_2; the sort is stable
+        part.rounds.sort_by_key(|loaded| loaded.round.n); // round_10 comes after round_2; the sort is stable
     }
     Ok(parts)
 }
 
 /// The rounds of a replay of `dir`, as they were answered again.
-pub(super) fn of_replay(dir: &Path, replay: &Replay) -> Part {
-    let told = |again: &crate::analysis::replay::Replayed| Told {
+pub(super) fn of_replay(dir: &Path, replay: &Replay) -> GameSection {
+    let loaded = |again: &crate::analysis::replay::ReplayedRound| LoadedRound {
         dir: dir.join(&again.dir),
         round: again.round.clone(),
         logits: Some(again.logits.clone()),
     };
-    let mut rounds: Vec<Told> = replay.rounds.iter().map(told).collect();
-    rounds.sort_by_key(|told| told.round.n);
-    Part { rounds, folder: name_of(dir), ..Part::default() }
+    let mut rounds: Vec<LoadedRound> = replay.rounds.iter().map(loaded).collect();
+    rounds.sort_by_key(|loaded| loaded.round.n);
+    GameSection { rounds, folder: name_of(dir), ..GameSection::default() }
 }
 
 /// A part without its rounds.
-fn part(dir: &Path) -> Part {
+fn part(dir: &Path) -> GameSection {
     let folder = name_of(dir);
-    let Some(kept) = game_of(dir) else { return Part { folder, ..Part::default() } };
-    let failed = |failure: &Failed| format!("Round {}: {}", failure.n, words::discreet(&failure.why));
-    Part {
+    let Some(kept) = game_of(dir) else { return GameSection { folder, ..GameSection::default() } };
+    let failed = |failure: &FailedRound| format!("Round {}: {}", failure.n, words::discreet(&failure.why));
+    GameSection {
         when: words::when(&folder),
         failed: kept.failed.iter().map(failed).collect(),
         earlier: earlier(dir, &kept.map),
@@ -115,7 +115,7 @@ fn name_of(dir: &Path) -> String {
 }
 
 /// Games on maps as large as this one, beside a game and begun before it.
-fn earlier(dir: &Path, map: &Map) -> Vec<Earlier> {
+fn earlier(dir: &Path, map: &Map) -> Vec<PastGame> {
     let dir = fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
     let (Some(runs), Some(own)) = (dir.parent(), dir.file_name()) else { return Vec::new() };
     let Ok(entries) = fs::read_dir(runs) else { return Vec::new() };
@@ -128,18 +128,18 @@ fn earlier(dir: &Path, map: &Map) -> Vec<Earlier> {
         })?;
         let scores: Vec<u32> = kept.rounds.iter().filter_map(|round| round.score).collect();
         let points_a_round = f64::from(scores.iter().sum::<u32>()) / scores.len() as f64;
-        (!scores.is_empty()).then_some(Earlier { when, bundle: kept.bundle, rounds: scores.len(), points_a_round })
+        (!scores.is_empty()).then_some(PastGame { when, bundle: kept.bundle, rounds: scores.len(), points_a_round })
     };
-    let mut games: Vec<Earlier> = names.iter().rev().filter_map(game).take(EARLIER).collect();
+    let mut games: Vec<PastGame> = names.iter().rev().filter_map(game).take(EARLIER).collect();
     games.reverse();
     games
 }
 
 /// Bundles by what records call them, `name@version`; each is looked for once.
 #[derive(Default)]
-pub(super) struct Shelf(HashMap<String, Option<Bundle>>);
+pub(super) struct BundleCache(HashMap<String, Option<Bundle>>);
 
-impl Shelf {
+impl BundleCache {
     /// A shelf on which this bundle lies already.
     pub(super) fn with(bundle: Bundle) -> Self {
         Self(HashMap::from([(bundle.manifest.id(), Some(bundle))]))
@@ -198,7 +198,7 @@ mod tests {
         assert_eq!(parts.len(), 1);
         let part = &parts[0];
         assert_eq!(
-            part.rounds.iter().filter_map(|told| told.round.n).collect::<Vec<_>>(),
+            part.rounds.iter().filter_map(|loaded| loaded.round.n).collect::<Vec<_>>(),
             (1..=11).collect::<Vec<_>>()
         );
         assert_eq!((part.site.as_deref(), part.page_score), (Some("arena"), Some(7)));
@@ -212,7 +212,7 @@ mod tests {
     fn a_record_names_no_bundle_by_its_folder() {
         let text = r#"{"format":1,"map":{"name":"W","scale_m":1000},"views":[],"bundle":"../../elsewhere@1"}"#;
         let round: Round = serde_json::from_str(text).unwrap();
-        let mut shelf = Shelf::default();
+        let mut shelf = BundleCache::default();
         shelf.fetch(std::iter::once(&round));
         assert!(shelf.of(&round).is_none());
     }

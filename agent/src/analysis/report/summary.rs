@@ -7,35 +7,35 @@ use landfall_model::countries;
 use landfall_model::score::WORLD_SCALE_M;
 use maud::{Markup, html};
 
-use crate::analysis::report::ladder::ladder;
 use crate::analysis::report::map;
-use crate::analysis::report::map::Trip;
-use crate::analysis::report::page::{Shown, bar, capital, off};
+use crate::analysis::report::map::PinAndTruth;
+use crate::analysis::report::page::{ReportRound, bar, capital, off};
+use crate::analysis::report::reference_scores::reference_scores;
 use crate::analysis::report::round::truth;
-use crate::analysis::report::source::{Earlier, Part};
+use crate::analysis::report::source::{GameSection, PastGame};
 use crate::analysis::report::words::{counted, grouped, points};
 use crate::record::Round;
 
-type Parts<'a, 'b> = [(&'a Part, Vec<Shown<'b>>)];
+type Sections<'a, 'b> = [(&'a GameSection, Vec<ReportRound<'b>>)];
 
 /// A strip of pictures is shown for so few rounds.
 const STRIP: usize = 10;
 
 /// Names of the maps, of the bundles, and so on, each once.
-fn each<'a>(rounds: &'a [&Shown<'_>], of: impl Fn(&'a Round) -> Option<&'a str>) -> String {
-    let names: BTreeSet<&str> = rounds.iter().filter_map(|shown| of(&shown.told.round)).collect();
+fn each<'a>(rounds: &'a [&ReportRound<'_>], of: impl Fn(&'a Round) -> Option<&'a str>) -> String {
+    let names: BTreeSet<&str> = rounds.iter().filter_map(|shown| of(&shown.loaded.round)).collect();
     names.into_iter().collect::<Vec<_>>().join(", ")
 }
 
 /// Points of all rounds whose points are known, and how many could be had in these.
-fn total(rounds: &[&Shown<'_>]) -> (u32, f64) {
-    let known = rounds.iter().filter_map(|shown| Some((shown.told.round.score?, shown.told.round.map.max_points)));
+fn total(rounds: &[&ReportRound<'_>]) -> (u32, f64) {
+    let known = rounds.iter().filter_map(|shown| Some((shown.loaded.round.score?, shown.loaded.round.map.max_points)));
     known.fold((0, 0.0), |(sum, most), (score, max)| (sum + score, most + max))
 }
 
 /// What the page is called.
-pub(super) fn title(parts: &Parts<'_, '_>) -> String {
-    let rounds: Vec<&Shown<'_>> = parts.iter().flat_map(|(_, rounds)| rounds).collect();
+pub(super) fn title(parts: &Sections<'_, '_>) -> String {
+    let rounds: Vec<&ReportRound<'_>> = parts.iter().flat_map(|(_, rounds)| rounds).collect();
     let (score, most) = total(&rounds);
     format!(
         "{} of {} points on {} · Landfall",
@@ -46,12 +46,12 @@ pub(super) fn title(parts: &Parts<'_, '_>) -> String {
 }
 
 /// The head of the page.
-pub(super) fn hero(parts: &Parts<'_, '_>, rounds: &[&Shown<'_>]) -> Markup {
+pub(super) fn hero(parts: &Sections<'_, '_>, rounds: &[&ReportRound<'_>]) -> Markup {
     let (score, most) = total(rounds);
-    let trip = |shown: &&Shown<'_>| {
-        Some(Trip { n: shown.number, pin: shown.told.round.placed()?, truth: shown.told.round.truth })
+    let trip = |shown: &&ReportRound<'_>| {
+        Some(PinAndTruth { n: shown.number, pin: shown.loaded.round.placed()?, truth: shown.loaded.round.truth })
     };
-    let trips: Vec<Trip> = rounds.iter().filter_map(trip).collect();
+    let trips: Vec<PinAndTruth> = rounds.iter().filter_map(trip).collect();
     let games = parts.iter().filter(|(part, _)| part.site.is_some()).count();
     let when = parts.iter().filter_map(|(part, _)| part.when).min();
     html! {
@@ -75,28 +75,28 @@ pub(super) fn hero(parts: &Parts<'_, '_>, rounds: &[&Shown<'_>]) -> Markup {
 }
 
 /// The first view of each round, with its points.
-fn strip(rounds: &[&Shown<'_>]) -> Markup {
+fn strip(rounds: &[&ReportRound<'_>]) -> Markup {
     html! {
         ol.strip { @for shown in rounds {
             li { a href=(format!("#round-{}", shown.number)) {
                 @if let Some(picture) = &shown.thumbnail {
                     img src=(picture.uri) width=(picture.width) height=(picture.height) alt=(format!("Round {}: first view", shown.number));
                 } @else { span.missing { "Round " (shown.number) } }
-                span.chip { strong { (points(shown.told.round.score)) } " " (off(shown.told.round.distance_m)) }
+                span.chip { strong { (points(shown.loaded.round.score)) } " " (off(shown.loaded.round.distance_m)) }
             } }
         } }
     }
 }
 
-fn tiles(rounds: &[&Shown<'_>]) -> Markup {
-    let scores: Vec<f64> = rounds.iter().filter_map(|shown| shown.told.round.score).map(f64::from).collect();
-    let distances: Vec<f64> = rounds.iter().filter_map(|shown| shown.told.round.distance_m).collect();
+fn tiles(rounds: &[&ReportRound<'_>]) -> Markup {
+    let scores: Vec<f64> = rounds.iter().filter_map(|shown| shown.loaded.round.score).map(f64::from).collect();
+    let distances: Vec<f64> = rounds.iter().filter_map(|shown| shown.loaded.round.distance_m).collect();
     let country = |at| countries::of(at).map(|country| country.iso2);
     let pairs: Vec<_> =
-        rounds.iter().filter_map(|shown| shown.told.round.placed().zip(shown.told.round.truth)).collect();
+        rounds.iter().filter_map(|shown| shown.loaded.round.placed().zip(shown.loaded.round.truth)).collect();
     let right = pairs.iter().filter(|(pin, truth)| country(*pin).is_some() && country(*pin) == country(*truth)).count();
     let near = distances.iter().filter(|metres| **metres <= 200_000.0).count();
-    let seconds: Vec<f64> = rounds.iter().filter_map(|shown| Some(shown.told.round.seconds?.total)).collect();
+    let seconds: Vec<f64> = rounds.iter().filter_map(|shown| Some(shown.loaded.round.seconds?.total)).collect();
     let tile = |value: String, name: &str| html! { div.tile { dt { (name) } dd { (value) } } };
     html! {
         dl.tiles {
@@ -128,8 +128,8 @@ fn mean(numbers: &[f64]) -> Option<(f64, Option<f64>)> {
 }
 
 /// A part's heading, its rounds in a table with the running total, and what failed.
-pub(super) fn part(part: &Part, rounds: &[Shown<'_>], are_many: bool) -> Markup {
-    let all: Vec<&Shown<'_>> = rounds.iter().collect();
+pub(super) fn part(part: &GameSection, rounds: &[ReportRound<'_>], are_many: bool) -> Markup {
+    let all: Vec<&ReportRound<'_>> = rounds.iter().collect();
     let (score, most) = total(&all);
     let name = match (are_many, part.when) {
         (false, _) => "Round by round".to_owned(),
@@ -142,7 +142,7 @@ pub(super) fn part(part: &Part, rounds: &[Shown<'_>], are_many: bool) -> Markup 
     let sums: Vec<u32> = rounds
         .iter()
         .map(|shown| {
-            running += shown.told.round.score.unwrap_or_default();
+            running += shown.loaded.round.score.unwrap_or_default();
             running
         })
         .collect();
@@ -154,7 +154,7 @@ pub(super) fn part(part: &Part, rounds: &[Shown<'_>], are_many: bool) -> Markup 
                 th.wide scope="col" { "Points" } th scope="col" { "Total" }
             } }
             tbody { @for (shown, sum) in rounds.iter().zip(&sums) {
-                @let round = &shown.told.round;
+                @let round = &shown.loaded.round;
                 tr {
                     th scope="row" { a href=(format!("#round-{}", shown.number)) { (shown.number) } }
                     td.words { (truth(round).map_or_else(|| "?".to_owned(), |truth| capital(&truth))) }
@@ -182,21 +182,21 @@ pub(super) fn part(part: &Part, rounds: &[Shown<'_>], are_many: bool) -> Markup 
 }
 
 /// The reference ladder, and earlier games.
-pub(super) fn beside_others(parts: &Parts<'_, '_>, rounds: &[&Shown<'_>]) -> Markup {
+pub(super) fn beside_others(parts: &Sections<'_, '_>, rounds: &[&ReportRound<'_>]) -> Markup {
     // On maps of another size the same distance brings other points.
-    let world = rounds.iter().map(|shown| &shown.told.round).filter(|round| {
+    let world = rounds.iter().map(|shown| &shown.loaded.round).filter(|round| {
         (round.map.scale_m.metres() / WORLD_SCALE_M - 1.0).abs() < 0.02 && round.map.max_points == 5000.0
     });
     let scores: Vec<f64> = world.filter_map(|round| round.score).map(f64::from).collect();
     let earlier = match parts {
         [(part, rounds)] if !part.earlier.is_empty() => {
-            let scores: Vec<f64> = rounds.iter().filter_map(|shown| shown.told.round.score).map(f64::from).collect();
-            let most = rounds.iter().map(|shown| shown.told.round.map.max_points).fold(0.0, f64::max);
+            let scores: Vec<f64> = rounds.iter().filter_map(|shown| shown.loaded.round.score).map(f64::from).collect();
+            let most = rounds.iter().map(|shown| shown.loaded.round.map.max_points).fold(0.0, f64::max);
             mean(&scores).map(|(mean, _)| (&part.earlier, mean, most))
         }
         _ => None,
     };
-    let ladder = mean(&scores).map(|(mean, _)| ladder(mean, scores.len()));
+    let ladder = mean(&scores).map(|(mean, _)| reference_scores(mean, scores.len()));
     html! {
         @if earlier.is_some() || ladder.is_some() {
             section.others {
@@ -209,7 +209,7 @@ pub(super) fn beside_others(parts: &Parts<'_, '_>, rounds: &[&Shown<'_>]) -> Mar
 }
 
 /// Points a round, of `most`, of the games before, one dot each, and of this one.
-fn series(games: &[Earlier], now: f64, most: f64) -> Markup {
+fn series(games: &[PastGame], now: f64, most: f64) -> Markup {
     let (width, height, left) = (640.0, 150.0, 44.0);
     let n = games.len() + 1;
     let x = |i: usize| left + 12.0 + (width - left - 24.0) * (i as f64 + 0.5) / n as f64;

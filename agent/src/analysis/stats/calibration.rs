@@ -7,7 +7,7 @@ use landfall_common::statistics::bootstrap::{Groups, Interval};
 use landfall_common::statistics::calibration::equal_count_bins;
 use serde::Serialize;
 
-use crate::analysis::stats::rounds::Round;
+use crate::analysis::stats::rounds::ScoredRound;
 
 /// Rounds that a bin of promises has at least, where there are enough for two.
 const LEAST: usize = 10;
@@ -52,7 +52,7 @@ pub struct Regions {
 }
 
 /// The calibration of these rounds.
-pub(super) fn calibration(rounds: &[&Round], points: &[f64], groups: &Groups) -> Calibration {
+pub(super) fn calibration(rounds: &[&ScoredRound], points: &[f64], groups: &Groups) -> Calibration {
     let mut promised: Vec<(usize, f64)> =
         rounds.iter().enumerate().filter_map(|(i, round)| Some((i, round.promised?))).collect();
     promised.sort_by(|a, b| a.1.total_cmp(&b.1));

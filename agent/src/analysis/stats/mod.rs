@@ -13,10 +13,10 @@ use anyhow::Result;
 use calibration::Calibration;
 use landfall_common::statistics::bootstrap::{Groups, Interval};
 use landfall_common::statistics::median;
-use rounds::Round;
+use rounds::ScoredRound;
 use serde::Serialize;
 
-use crate::record::rounds_below;
+use crate::record::find_rounds;
 
 /// So many of the best rounds are named, and of the worst.
 const NAMED: usize = 5;
@@ -51,9 +51,9 @@ pub struct Stats {
     /// Countries taken for others, the most frequent first.
     pub confusions: Vec<Confusion>,
     /// The rounds with the most points.
-    pub best: Vec<Named>,
+    pub best: Vec<RoundByFolder>,
     /// The rounds with the fewest.
-    pub worst: Vec<Named>,
+    pub worst: Vec<RoundByFolder>,
     /// Records that could not be read, a sentence each.
     pub broken: Vec<String>,
 }
@@ -108,7 +108,7 @@ pub struct Confusion {
 
 /// One round by its folder.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Named {
+pub struct RoundByFolder {
     /// The round's folder, below the folder that was asked for.
     pub round: String,
     /// Its points.
@@ -126,14 +126,14 @@ pub struct Named {
 /// # Errors
 /// When a folder cannot be read or holds no round. A record that is broken is named in the result and left out.
 pub fn stats(dirs: &[PathBuf]) -> Result<Stats> {
-    let (rounds, broken) = rounds::read(&rounds_below(dirs)?);
+    let (rounds, broken) = rounds::read(&find_rounds(dirs)?);
     Ok(Stats { broken, ..Stats::of(&rounds) })
 }
 
 impl Stats {
     /// The statistics of these rounds.
-    fn of(all: &[Round]) -> Self {
-        let rounds: Vec<&Round> = all.iter().filter(|round| round.points.is_some()).collect();
+    fn of(all: &[ScoredRound]) -> Self {
+        let rounds: Vec<&ScoredRound> = all.iter().filter(|round| round.points.is_some()).collect();
         let points: Vec<f64> = rounds.iter().filter_map(|round| round.points).collect();
         let groups = Groups::new(rounds.iter().enumerate().map(|(i, round)| round.place_key(i)));
         let of = |rounds: &[usize]| (rounds.len(), groups.mean(&points, rounds));
@@ -193,7 +193,7 @@ impl Stats {
 }
 
 /// The rounds by a key, those without one left out.
-fn parts<K: Ord>(rounds: &[&Round], key: impl Fn(&Round) -> Option<K>) -> BTreeMap<K, Vec<usize>> {
+fn parts<K: Ord>(rounds: &[&ScoredRound], key: impl Fn(&ScoredRound) -> Option<K>) -> BTreeMap<K, Vec<usize>> {
     let mut parts: BTreeMap<K, Vec<usize>> = BTreeMap::new();
     for (i, round) in rounds.iter().enumerate() {
         if let Some(key) = key(round) {

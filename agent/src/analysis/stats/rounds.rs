@@ -8,15 +8,15 @@ use landfall_model::{Bundle, LatLng, bundle, countries};
 use rayon::prelude::*;
 
 use crate::analysis::compare::place_key;
-use crate::analysis::stats::Named;
+use crate::analysis::stats::RoundByFolder;
 use crate::error::describe;
-use crate::inference::{Question, believe};
+use crate::inference::{Objective, posterior_for};
 use crate::record;
-use crate::record::{Found, Map};
+use crate::record::{Map, RoundDir};
 
 /// One round.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Round {
+pub(super) struct ScoredRound {
     pub(super) folder: String,
     /// The game that it is of.
     pub(super) game: Option<PathBuf>,
@@ -36,14 +36,14 @@ pub(super) struct Round {
     pub(super) likelier: Option<f64>,
 }
 
-impl Round {
+impl ScoredRound {
     /// Rounds with equal keys are at one place, those whose place is not known each at its own.
     pub(super) fn place_key(&self, number: usize) -> (i64, i64) {
         self.truth.map_or((i64::MAX, number as i64), place_key)
     }
 
-    pub(super) fn named(&self, points: f64) -> Named {
-        Named {
+    pub(super) fn named(&self, points: f64) -> RoundByFolder {
+        RoundByFolder {
             round: self.folder.clone(),
             points,
             distance_km: self.distance_km,
@@ -54,9 +54,9 @@ impl Round {
 }
 
 /// Reads the records; and what is wrong with those that cannot be read.
-pub(super) fn read(found: &[Found]) -> (Vec<Round>, Vec<String>) {
+pub(super) fn read(found: &[RoundDir]) -> (Vec<ScoredRound>, Vec<String>) {
     let bundles = bundles();
-    let read = |found: &Found| reduced(found, &bundles).map_err(|error| describe(&error));
+    let read = |found: &RoundDir| reduced(found, &bundles).map_err(|error| describe(&error));
     let (mut rounds, mut broken) = (Vec::new(), Vec::new());
     for result in found.par_iter().map(read).collect::<Vec<_>>() {
         match result {
@@ -67,7 +67,7 @@ pub(super) fn read(found: &[Found]) -> (Vec<Round>, Vec<String>) {
     (rounds, broken)
 }
 
-fn reduced(found: &Found, bundles: &HashMap<String, Bundle>) -> anyhow::Result<Round> {
+fn reduced(found: &RoundDir, bundles: &HashMap<String, Bundle>) -> anyhow::Result<ScoredRound> {
     let round = record::Round::read(&found.file())?;
     let usual = |points: f64| round.map.usual(points);
     let points = round.score.or(round.page_score).map(|points| usual(f64::from(points)));
@@ -78,7 +78,7 @@ fn reduced(found: &Found, bundles: &HashMap<String, Bundle>) -> anyhow::Result<R
         (Some(_), Some(truth)) => likelier(&found.folder, &round, truth, bundles)?,
         _ => None,
     };
-    Ok(Round {
+    Ok(ScoredRound {
         folder: found.name(),
         game: found.game().map(Path::to_owned),
         views: round.views.len(),
@@ -111,7 +111,7 @@ fn likelier(
 /// The probability of the cells that stand before the truth's in the order of [`landfall_model::Posterior::region`]: a
 /// region of more than that holds the truth.
 fn before_truth(bundle: &Bundle, rows: &[Vec<f32>], map: &Map, truth: LatLng) -> anyhow::Result<Option<f64>> {
-    let posterior = believe(bundle, rows, Question::Round(map))?;
+    let posterior = posterior_for(bundle, rows, Objective::Round(map))?;
     let log_p = posterior.log_probabilities();
     let cell = bundle.cells.containing(truth).or_else(|| bundle.cells.nearest(truth));
     Ok(cell.map(|cell| {
@@ -139,7 +139,7 @@ mod tests {
         // Likelier the farther on, with some equal.
         let rows = [(0..bundle.cells.cells.len()).map(|i| (i / 7) as f32 / 30.0).collect::<Vec<f32>>()];
         let posterior: Posterior<'_> = bundle.fuse(&rows).unwrap();
-        let region = posterior.region(0.5);
+        let region = posterior.credible_region(0.5);
         for (i, cell) in bundle.cells.cells.iter().enumerate().step_by(11) {
             let before = before_truth(&bundle, &rows, &map, cell.at).unwrap().unwrap();
             assert_eq!(before < 0.5, region.contains(&i), "{i}: {before}");

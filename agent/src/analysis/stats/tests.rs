@@ -6,8 +6,8 @@ use landfall_model::LatLng;
 
 use super::*;
 
-fn round(lat: f64, points: Option<f64>, views: usize, bundle: &str) -> Round {
-    Round {
+fn round(lat: f64, points: Option<f64>, views: usize, bundle: &str) -> ScoredRound {
+    ScoredRound {
         folder: format!("game/{lat}"),
         game: Some(format!("game of {lat}").into()),
         bundle: Some(bundle.to_owned()),

@@ -37,7 +37,7 @@ pub struct Guess<'a> {
 
 /// What came of a photograph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Copied {
+pub enum CopyOutcome {
     /// The copy is there.
     Written,
     /// The photograph says itself where it was taken: that is better than a guess, and nothing is written.
@@ -48,7 +48,7 @@ pub enum Copied {
 ///
 /// # Errors
 /// When `to` is there, or the photograph is no JPEG, PNG or WebP or its EXIF data is broken or full.
-pub fn copy_with_guess(file: &Path, to: &Path, guess: &Guess<'_>) -> Result<Copied> {
+pub fn copy_with_guess(file: &Path, to: &Path, guess: &Guess<'_>) -> Result<CopyOutcome> {
     if to.exists() {
         return Err(usage_error(format!(
             "{} is there already, and is not written over; name another folder",
@@ -61,7 +61,7 @@ pub fn copy_with_guess(file: &Path, to: &Path, guess: &Guess<'_>) -> Result<Copi
     let mut image = parsed.ok_or_else(|| unusable("it is no JPEG, PNG or WebP".to_owned()))?;
     let exif = match with_guess(image.exif().as_deref(), guess).map_err(unusable)? {
         Some(exif) => exif,
-        None => return Ok(Copied::KnowsItsPlace),
+        None => return Ok(CopyOutcome::KnowsItsPlace),
     };
     if exif.len() > MOST {
         return Err(unusable("its EXIF data has no room left".to_owned()));
@@ -72,7 +72,7 @@ pub fn copy_with_guess(file: &Path, to: &Path, guess: &Guess<'_>) -> Result<Copi
             .with_context(|| environment_error(format!("cannot create {}", folder.display())))?;
     }
     write_atomic(to, &image.encoder().bytes())?;
-    Ok(Copied::Written)
+    Ok(CopyOutcome::Written)
 }
 
 /// EXIF data with the guess; `None` when it has a place already.

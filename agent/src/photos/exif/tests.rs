@@ -3,7 +3,7 @@ use std::io::Cursor;
 use exif::experimental::Writer;
 use exif::{Exif, Field as Read, In, Reader, Tag, Value};
 use image::{ImageFormat, Rgb, RgbImage};
-use landfall_model::photos;
+use landfall_model::image_files;
 
 use super::*;
 
@@ -50,12 +50,12 @@ fn the_copy_has_the_guess_and_everything_that_was_there() {
             image.set_exif(exif.clone().map(Bytes::from));
             let original = image.encoder().bytes();
             std::fs::write(&file, &original).unwrap();
-            assert_eq!(copy_with_guess(&file, &to, &guess()).unwrap(), Copied::Written);
+            assert_eq!(copy_with_guess(&file, &to, &guess()).unwrap(), CopyOutcome::Written);
             assert_eq!(std::fs::read(&file).unwrap(), original[..], "the original is as it was");
 
             let copy = std::fs::read(&to).unwrap();
             assert_eq!(image::load_from_memory(&copy).unwrap(), image::load_from_memory(&original).unwrap());
-            assert!(photos::place_of(&to).unwrap().unwrap().distance_m(SYDNEY) < 1.0);
+            assert!(image_files::gps_position(&to).unwrap().unwrap().distance_m(SYDNEY) < 1.0);
             let read = Reader::new().read_from_container(&mut Cursor::new(&copy)).unwrap();
             assert_eq!(text(&read, Tag(exif::Context::Gps, 0x001f)), "400000");
             let method = read.get_field(Tag::GPSProcessingMethod, In::PRIMARY).unwrap();
@@ -75,7 +75,7 @@ fn the_copy_has_the_guess_and_everything_that_was_there() {
             }
             // Once it says where it was taken, that is believed.
             let again = dir.path().join("again").join(name);
-            assert_eq!(copy_with_guess(&to, &again, &guess()).unwrap(), Copied::KnowsItsPlace);
+            assert_eq!(copy_with_guess(&to, &again, &guess()).unwrap(), CopyOutcome::KnowsItsPlace);
             assert!(!again.exists());
         }
     }

@@ -60,12 +60,12 @@ fn is_black(picture: &RgbImage, x: u32, y: u32) -> bool {
 }
 
 /// Brightness, row by row.
-struct Grey {
+struct GreyImage {
     width: usize,
     pixels: Vec<f64>,
 }
 
-impl Grey {
+impl GreyImage {
     fn height(&self) -> usize {
         self.pixels.len() / self.width
     }
@@ -87,9 +87,9 @@ impl Grey {
     }
 }
 
-fn grey(picture: &RgbImage) -> Grey {
+fn grey(picture: &RgbImage) -> GreyImage {
     let pixels = picture.pixels().map(|pixel| pixel.0.iter().map(|value| f64::from(*value)).sum::<f64>() / 3.0);
-    Grey { width: picture.width() as usize, pixels: pixels.collect() }
+    GreyImage { width: picture.width() as usize, pixels: pixels.collect() }
 }
 
 #[cfg(test)]

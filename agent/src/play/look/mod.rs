@@ -13,13 +13,13 @@ use landfall_model::preprocess;
 use crate::browser::input;
 use crate::geometry::Pixel;
 use crate::inference::stopping::HEADINGS;
-use crate::inference::{Mind, Thought};
-use crate::site::page::{Found, Page};
-use crate::site::profile::locator::Ways;
+use crate::inference::{PendingLogits, RoundInference};
+use crate::site::page::{FoundElement, Page};
+use crate::site::profile::locator::Locators;
 
 /// One view as it is recorded and classified: the JPEG, not what it was made from, so that a record repeats.
 #[derive(Clone, Debug)]
-pub struct View {
+pub struct CapturedView {
     /// Degrees clockwise from where the round began looking.
     pub heading: f64,
     /// JPEG file.
@@ -50,54 +50,54 @@ const RESERVE: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// When the view does not come to rest, or the session or the classifier fails.
-pub async fn around(page: &Page, mind: &Mind, budget: Option<Duration>) -> Result<Vec<View>> {
+pub async fn around(page: &Page, inference: &RoundInference, budget: Option<Duration>) -> Result<Vec<CapturedView>> {
     let clock = page.read(&page.profile.look.clock).await?.and_then(|text| seconds(&text));
     let time = budget.into_iter().chain(clock).min().map(|time| time.saturating_sub(RESERVE));
-    let hidden = Hidden::over(page).await?;
-    let mut views = Views { mind, seen: Vec::new(), latest: None };
+    let hidden = HiddenOverlays::over(page).await?;
+    let mut views = ViewLoop { inference, seen: Vec::new(), latest: None };
     let looked = look(page, &mut views, time).await;
     hidden.restore(page).await?;
     looked?;
     views.all().await
 }
 
-/// Views as they come: the latest is thought about while the page turns to the next.
-struct Views<'a> {
-    mind: &'a Mind,
-    seen: Vec<View>,
-    latest: Option<(View, Thought)>,
+/// ViewLoop as they come: the latest is pending about while the page turns to the next.
+struct ViewLoop<'a> {
+    inference: &'a RoundInference,
+    seen: Vec<CapturedView>,
+    latest: Option<(CapturedView, PendingLogits)>,
 }
 
-impl Views<'_> {
+impl ViewLoop<'_> {
     async fn add(&mut self, heading: f64, picture: RgbImage) -> Result<()> {
         self.finish().await?;
         let jpeg = jpeg(&finish::without_bars(picture))?;
-        let thought = self.mind.begin(&jpeg);
-        self.latest = Some((View { heading: heading.rem_euclid(360.0), jpeg, logits: Vec::new() }, thought));
+        let pending = self.inference.start(&jpeg);
+        self.latest = Some((CapturedView { heading: heading.rem_euclid(360.0), jpeg, logits: Vec::new() }, pending));
         Ok(())
     }
 
     /// Whether another is worth its time, by all but the latest, which is not waited for.
     fn want_more(&self) -> Result<bool> {
         let known: Vec<Vec<f32>> = self.seen.iter().map(|view| view.logits.clone()).collect();
-        Ok(known.is_empty() || self.mind.wants_more(&known, known.len() + 1)?)
+        Ok(known.is_empty() || self.inference.wants_another_view(&known, known.len() + 1)?)
     }
 
     async fn finish(&mut self) -> Result<()> {
-        if let Some((mut view, thought)) = self.latest.take() {
-            view.logits = thought.end().await?;
+        if let Some((mut view, pending)) = self.latest.take() {
+            view.logits = pending.wait().await?;
             self.seen.push(view);
         }
         Ok(())
     }
 
-    async fn all(mut self) -> Result<Vec<View>> {
+    async fn all(mut self) -> Result<Vec<CapturedView>> {
         self.finish().await?;
         Ok(self.seen)
     }
 }
 
-async fn look(page: &Page, views: &mut Views<'_>, time: Option<Duration>) -> Result<()> {
+async fn look(page: &Page, views: &mut ViewLoop<'_>, time: Option<Duration>) -> Result<()> {
     let begin = Instant::now();
     if let Some(photo) = page.find(&page.profile.look.photo).await? {
         let (picture, _) = finished(page, &photo).await?;
@@ -143,7 +143,7 @@ async fn look(page: &Page, views: &mut Views<'_>, time: Option<Duration>) -> Res
 }
 
 /// The first picture of a round, decoded and as PNG: once the view rests, shows something, and as sharp as it gets.
-async fn finished(page: &Page, view: &Found) -> Result<(RgbImage, Vec<u8>)> {
+async fn finished(page: &Page, view: &FoundElement) -> Result<(RgbImage, Vec<u8>)> {
     let start = Instant::now();
     let mut coarse = None;
     loop {
@@ -160,7 +160,7 @@ async fn finished(page: &Page, view: &Found) -> Result<(RgbImage, Vec<u8>)> {
 }
 
 /// A picture of the view once two in a row are the same.
-async fn still(page: &Page, view: &Found) -> Result<Vec<u8>> {
+async fn still(page: &Page, view: &FoundElement) -> Result<Vec<u8>> {
     let start = Instant::now();
     let mut last = page.picture(view).await?;
     loop {
@@ -179,7 +179,7 @@ async fn still(page: &Page, view: &Found) -> Result<Vec<u8>> {
 
 /// Turns the view clockwise: by a call of the page's own or by as many strokes of a key as come nearest, where the profile
 /// knows either, else by dragging.
-async fn turn(page: &Page, view: &Found, degrees: f64) -> Result<()> {
+async fn turn(page: &Page, view: &FoundElement, degrees: f64) -> Result<()> {
     if let Some(call) = &page.profile.look.call {
         return page.turn_by(call, degrees).await;
     }
@@ -244,9 +244,9 @@ fn jpeg(picture: &RgbImage) -> Result<Vec<u8>> {
 }
 
 /// What lies over the view, made invisible for as long as pictures are taken.
-struct Hidden;
+struct HiddenOverlays;
 
-impl Hidden {
+impl HiddenOverlays {
     async fn over(page: &Page) -> Result<Self> {
         let script = "const style = document.createElement('style'); style.id = 'landfall-look'; \
             style.textContent = arguments[0].map(way => way.css).join() + '{visibility: hidden !important}'; \
@@ -261,7 +261,7 @@ impl Hidden {
 
     /// Runs a script, which answers nothing, in every frame where something lies over the view.
     async fn everywhere(page: &Page, script: &str) -> Result<()> {
-        let hide: &Ways = &page.profile.look.hide;
+        let hide: &Locators = &page.profile.look.hide;
         page.ask::<()>(hide, script, vec![]).await?;
         Ok(())
     }

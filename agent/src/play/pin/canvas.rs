@@ -25,15 +25,15 @@ use landfall_model::LatLng;
 use crate::browser::input;
 use crate::geometry::{Pixel, Rect};
 use crate::play::pin::observe;
-use crate::play::pin::placed::{COARSE_M, FINE_M, MARGIN, Placed, WHEEL_IN};
+use crate::play::pin::placed::{COARSE_M, FINE_M, MARGIN, PlacedPin, WHEEL_IN};
 use crate::play::pin::projection::Projection;
 use crate::play::pin::view::{check, stated};
-use crate::play::pin::wheel::{Turns, room};
+use crate::play::pin::wheel::{WheelZoom, room};
 use crate::site::StartView;
 use crate::site::page::Page;
 
 /// Pins are shown at whole pixels: where one is seen may be off by this much in pixels, rounding of the box included.
-const NEAR: f64 = 1.5;
+const CLICK_TOLERANCE_PX: f64 = 1.5;
 /// How far beside the target the pin is put across and down, in pixels: far enough that its picture, which is mostly above
 /// its point, is not over the target.
 const BESIDE: Pixel = Pixel { x: 24.0, y: 16.0 };
@@ -43,8 +43,8 @@ const SMALL: f64 = 5.0;
 const PIN_PATIENCE: Duration = Duration::from_millis(1500);
 
 /// Zooms in on the place and clicks it.
-pub(super) async fn place_pin(page: &Page, view: StartView, wanted: LatLng, max_error_m: f64) -> Result<Placed> {
-    let mut map = Map::begin(page, view).await?;
+pub(super) async fn place_pin(page: &Page, view: StartView, wanted: LatLng, max_error_m: f64) -> Result<PlacedPin> {
+    let mut map = MapElement::begin(page, view).await?;
     if page.is_new_map() {
         check(page, view).await?;
     }
@@ -53,7 +53,7 @@ pub(super) async fn place_pin(page: &Page, view: StartView, wanted: LatLng, max_
     map.bring(wanted).await?; // what was held by a pole may be free now
     let target = map.pixel(wanted);
     let click = map.inside(target, 0.0);
-    if distance(click, target) > NEAR {
+    if distance(click, target) > CLICK_TOLERANCE_PX {
         return Err(environment_error(format!(
             "the guess map cannot be brought to {wanted}, which stays {:.0} pixels outside of its box",
             distance(click, target)
@@ -71,11 +71,11 @@ pub(super) async fn place_pin(page: &Page, view: StartView, wanted: LatLng, max_
             metres_per_pixel / 1000.0
         )));
     }
-    Ok(Placed { at, click, metres_per_pixel })
+    Ok(PlacedPin { at, click, metres_per_pixel })
 }
 
 /// The map, and what is known of it.
-struct Map<'a> {
+struct MapElement<'a> {
     page: &'a Page,
     view: StartView,
     canvas: Rect,
@@ -86,7 +86,7 @@ struct Map<'a> {
     recentres: Option<bool>,
 }
 
-impl<'a> Map<'a> {
+impl<'a> MapElement<'a> {
     async fn begin(page: &'a Page, view: StartView) -> Result<Self> {
         let seen = observe::begin(page).await?;
         if seen.pin.is_some() {
@@ -156,7 +156,7 @@ impl<'a> Map<'a> {
         Err(environment_error("the guess map takes no pin: none shows where it was clicked"))
     }
 
-    /// As [`Map::pin`], a little beside it where a click would not show whether the map recentres.
+    /// As [`MapElement::pin`], a little beside it where a click would not show whether the map recentres.
     async fn pin_about(&mut self, at: Pixel) -> Result<Pixel> {
         let beside = at + Pixel { x: BESIDE.x / 2.0, y: 0.0 };
         self.pin(if self.may_be_either(at) { beside } else { at }).await
@@ -166,7 +166,7 @@ impl<'a> Map<'a> {
     fn may_be_either(&self, at: Pixel) -> bool {
         let by = between(at, self.canvas.centre());
         let recentred = self.projection.moved_by(by).held_in(&self.canvas, self.view.repeats);
-        self.recentres.is_none() && distance(recentred.corner, self.projection.corner) <= 2.0 * NEAR
+        self.recentres.is_none() && distance(recentred.corner, self.projection.corner) <= 2.0 * CLICK_TOLERANCE_PX
     }
 
     /// Takes note that the map has moved by so much, as far as its edges let it, and the pin from one pixel to another. The
@@ -185,7 +185,7 @@ impl<'a> Map<'a> {
     /// Whether a pin seen at one pixel is at another, or at a copy of it, for pins are shown on one copy of the world.
     fn is_at(&self, seen: Pixel, expected: Pixel) -> bool {
         let seen = if self.view.repeats { self.projection.copy(seen, expected) } else { seen };
-        distance(seen, expected) <= NEAR
+        distance(seen, expected) <= CLICK_TOLERANCE_PX
     }
 
     /// Drags the map until the place is well inside the box, or as near to that as the map lets it.
@@ -207,7 +207,7 @@ impl<'a> Map<'a> {
             let mut by = Pixel { x: by.x.trunc(), y: by.y.trunc() };
             // Maps take a small drag for a click.
             if by.x.abs() < SMALL && by.y.abs() < SMALL {
-                if distance(self.inside(target, 0.0), target) <= NEAR {
+                if distance(self.inside(target, 0.0), target) <= CLICK_TOLERANCE_PX {
                     return Ok(());
                 }
                 // Where that little is missing, the other way first, so as to come back by more.
@@ -233,9 +233,9 @@ impl<'a> Map<'a> {
         Ok(())
     }
 
-    /// Turns the wheel over the place until a pixel is fine enough.
+    /// WheelZoom the wheel over the place until a pixel is fine enough.
     async fn zoom_in(&mut self, wanted: LatLng) -> Result<()> {
-        let mut turns = Turns::default();
+        let mut turns = WheelZoom::default();
         for _ in 0..40 {
             if self.projection.metres_per_pixel(wanted) <= FINE_M {
                 return Ok(());
@@ -275,9 +275,9 @@ impl<'a> Map<'a> {
         target + Pixel { x: side(target.x, centre.x) * BESIDE.x, y: side(target.y, centre.y) * BESIDE.y }
     }
 
-    /// Turns the wheel about a pixel for as long as the pin, which is beside it, stays in the box. All factors are told by
+    /// WheelZoom the wheel about a pixel for as long as the pin, which is beside it, stays in the box. All factors are told by
     /// where the pin was at first, which is known exactly.
-    async fn zoom_about(&mut self, about: Pixel, pin: Pixel, wanted: LatLng, turns: &mut Turns) -> Result<()> {
+    async fn zoom_about(&mut self, about: Pixel, pin: Pixel, wanted: LatLng, turns: &mut WheelZoom) -> Result<()> {
         let (start, from) = (self.projection, between(about, pin));
         let length = from.x.hypot(from.y);
         if length < 8.0 {
@@ -300,12 +300,12 @@ impl<'a> Map<'a> {
             let to = between(about, seen);
             let now = (to.x * from.x + to.y * from.y) / (length * length);
             let astray = (to.x * from.y - to.y * from.x).abs() / length;
-            if astray > NEAR || now < factor - NEAR / length {
+            if astray > CLICK_TOLERANCE_PX || now < factor - CLICK_TOLERANCE_PX / length {
                 return Err(environment_error(
                     "the guess map does not zoom about the mouse, so the pin cannot be placed on it",
                 ));
             }
-            if now - factor <= NEAR / length {
+            if now - factor <= CLICK_TOLERANCE_PX / length {
                 turns.in_vain += 1;
                 return Ok(());
             }

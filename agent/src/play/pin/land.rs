@@ -25,7 +25,7 @@ const NEARLY: f64 = 0.97;
 const BEST: usize = 24;
 
 /// The picture of a map in its box.
-pub struct Sheet {
+pub struct MapScreenshot {
     canvas: Rect,
     samples: Vec<(Pixel, [f64; 3])>,
 }
@@ -35,14 +35,14 @@ type Field = fn(&mut StartView) -> &mut f64;
 
 /// Where a map lies, and how well that fits.
 #[derive(Clone, Copy, Debug)]
-pub struct Fit {
+pub struct LandFit {
     /// Where it lies.
     pub projection: Projection,
     /// The part of the colours' variance that land and sea explain, 0 to 1.
     pub share: f64,
 }
 
-impl Sheet {
+impl MapScreenshot {
     /// The picture, as large as it may be, of what is in the box.
     pub fn new(picture: &RgbImage, canvas: Rect) -> Self {
         let step = (canvas.width * canvas.height / MANY as f64).sqrt();
@@ -70,18 +70,18 @@ impl Sheet {
     }
 
     /// How well land and sea explain the colours if the map lies like this.
-    pub fn fit(&self, projection: Projection) -> Fit {
+    pub fn fit(&self, projection: Projection) -> LandFit {
         let is_land = |at: Pixel| countries::at(projection.place(at)).is_some();
-        Fit { projection, share: share(self.samples.iter(), is_land) }
+        LandFit { projection, share: share(self.samples.iter(), is_land) }
     }
 
     /// The best fit that is uphill from here.
-    pub fn nearest(&self, from: Projection) -> Fit {
+    pub fn nearest(&self, from: Projection) -> LandFit {
         self.climb(from, &|projection| self.fit(projection).share, 12.0, 0.2)
     }
 
     /// The best fit of all, if land and sea explain anything.
-    pub fn search(&self) -> Option<Fit> {
+    pub fn search(&self) -> Option<LandFit> {
         let grid = grid();
         let every = self.samples.len().div_ceil(FEW).max(1) | 1; // odd, so as not to take whole columns
         let rough = |projection: Projection| {
@@ -102,28 +102,29 @@ impl Sheet {
                 for j in 0..=((world - height) / step) as usize {
                     let corner = Pixel { x: x - i as f64 * step, y: y - j as f64 * step };
                     let projection = Projection { world, corner };
-                    fits.push(Fit { projection, share: rough(projection) });
+                    fits.push(LandFit { projection, share: rough(projection) });
                 }
             }
             world *= 1.08;
         }
         fits.sort_by(|a, b| b.share.total_cmp(&a.share));
         fits.truncate(BEST);
-        let close = |fit: &Fit| self.climb(fit.projection, &rough, width.min(height) / 40.0, 0.04);
+        let close = |fit: &LandFit| self.climb(fit.projection, &rough, width.min(height) / 40.0, 0.04);
         let best = fits.iter().map(close).max_by(|a, b| a.share.total_cmp(&b.share))?;
         Some(self.nearest(best.projection)).filter(|fit| fit.share > 0.0)
     }
 
     /// Uphill by moving and zooming in ever smaller steps: pixels, and a part of the size.
-    fn climb(&self, from: Projection, share: &dyn Fn(Projection) -> f64, step_px: f64, step_zoom: f64) -> Fit {
-        let mut best = Fit { projection: from, share: share(from) };
+    fn climb(&self, from: Projection, share: &dyn Fn(Projection) -> f64, step_px: f64, step_zoom: f64) -> LandFit {
+        let mut best = LandFit { projection: from, share: share(from) };
         let centre = self.canvas.centre();
         let (mut step, mut zoom) = (step_px, step_zoom);
         while step > 0.2 {
             let moves = [(1.0, 0.0), (-1.0, 0.0), (0.0, 1.0), (0.0, -1.0)]
                 .map(|(x, y)| best.projection.moved_by(Pixel { x: x * step, y: y * step }));
             let zooms = [1.0 + zoom, 1.0 / (1.0 + zoom)].map(|factor| best.projection.zoomed(centre, factor));
-            let tried = moves.into_iter().chain(zooms).map(|projection| Fit { projection, share: share(projection) });
+            let tried =
+                moves.into_iter().chain(zooms).map(|projection| LandFit { projection, share: share(projection) });
             match tried.max_by(|a, b| a.share.total_cmp(&b.share)).filter(|fit| fit.share > best.share) {
                 Some(better) => best = better,
                 None => (step, zoom) = (step / 2.0, zoom / 2.0),
@@ -134,7 +135,7 @@ impl Sheet {
 
     /// The view as somebody writes it down: pages begin at round numbers, so the roundest within a pixel that fits nearly as
     /// well. The world is `tile_size` pixels wide at zoom 0.
-    pub fn rounded(&self, fit: &Fit, tile_size: f64) -> StartView {
+    pub fn rounded(&self, fit: &LandFit, tile_size: f64) -> StartView {
         let (centre, world) = (self.canvas.centre(), fit.projection.world);
         let LatLng { lat, lng } = fit.projection.place(centre);
         let mut view = StartView { lat, lng, zoom: (world / tile_size).log2(), tile_size, repeats: true };
@@ -233,7 +234,7 @@ mod tests {
         for (lat, lng, zoom) in [(20.0, 0.0, 0.3), (20.0, 10.0, 1.0), (-25.0, 134.0, 2.5), (48.0, 8.0, 3.2)] {
             let middle = LatLng::new(lat, lng).unwrap();
             let is = Projection::with(middle, CANVAS.centre(), 512.0 * f64::exp2(zoom)).held_in(&CANVAS, true);
-            let sheet = Sheet::new(&drawn(is), CANVAS);
+            let sheet = MapScreenshot::new(&drawn(is), CANVAS);
             let found = sheet.search().unwrap();
             let apart = sheet.apart(&is, &found.projection);
             assert!(found.share > 0.3 && apart < 3.0, "{lat} {lng} {zoom}: {found:?}, {apart} px apart");
@@ -250,8 +251,8 @@ mod tests {
 
     #[test]
     fn a_picture_without_land_says_nothing() {
-        let sheet = Sheet::new(&RgbImage::from_pixel(480, 320, Rgb([9, 9, 9])), CANVAS);
+        let sheet = MapScreenshot::new(&RgbImage::from_pixel(480, 320, Rgb([9, 9, 9])), CANVAS);
         assert!(sheet.search().is_none());
-        assert!(Sheet::new(&RgbImage::new(0, 0), CANVAS).search().is_none());
+        assert!(MapScreenshot::new(&RgbImage::new(0, 0), CANVAS).search().is_none());
     }
 }

@@ -12,7 +12,7 @@ mod wheel;
 
 use anyhow::Result;
 use landfall_model::LatLng;
-pub use placed::Placed;
+pub use placed::PlacedPin;
 
 use crate::site::MapKind;
 use crate::site::page::Page;
@@ -22,7 +22,7 @@ use crate::site::page::Page;
 ///
 /// # Errors
 /// When the map is not as the profile says, does not zoom or move, or takes no pin.
-pub async fn place_pin(page: &Page, wanted: LatLng, max_error_m: f64) -> Result<Placed> {
+pub async fn place_pin(page: &Page, wanted: LatLng, max_error_m: f64) -> Result<PlacedPin> {
     match page.profile.map.kind() {
         MapKind::Tiles => raster::place_pin(page, wanted, max_error_m).await,
         MapKind::Canvas(view) => canvas::place_pin(page, view, wanted, max_error_m).await,

@@ -15,7 +15,7 @@ use crate::site::page::Page;
 /// and has been looked at so often meanwhile, for a busy page answers late.
 const QUIET: (Duration, usize) = (Duration::from_millis(180), 4);
 /// Moves the mouse over the map, which may make it grow, and waits until it rests.
-pub(super) async fn begin(page: &Page) -> Result<Seen> {
+pub(super) async fn begin(page: &Page) -> Result<MapObservation> {
     let canvas = page.rect(&page.profile.map.canvas, "guess map").await?;
     page.hover(canvas.centre()).await?;
     rest(page).await
@@ -23,7 +23,7 @@ pub(super) async fn begin(page: &Page) -> Result<Seen> {
 
 /// What the page shows of its map: its box, and the point of the pin.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
-pub(super) struct Seen {
+pub(super) struct MapObservation {
     pub(super) canvas: Rect,
     pub(super) pin: Option<Pixel>,
 }
@@ -37,15 +37,18 @@ const SEEN: &str = "const [canvas] = seekShown(arguments[0]); if (!canvas) retur
             pin: p ? {x: p.x + across * p.width, y: p.y + down * p.height} : null}";
 
 /// What shows now; `None` while there is no map.
-pub(super) async fn look(page: &Page) -> Result<Option<Seen>> {
+pub(super) async fn look(page: &Page) -> Result<Option<MapObservation>> {
     let map = &page.profile.map;
     let more = vec![json!(map.marker.iter().collect::<Vec<_>>()), json!(map.marker_anchor)];
-    let seen: Option<(Seen, Pixel)> = page.ask(&map.canvas, SEEN, more).await?;
-    Ok(seen.map(|(seen, frame)| Seen { canvas: seen.canvas.moved_by(frame), pin: seen.pin.map(|pin| pin + frame) }))
+    let seen: Option<(MapObservation, Pixel)> = page.ask(&map.canvas, SEEN, more).await?;
+    Ok(seen.map(|(seen, frame)| MapObservation {
+        canvas: seen.canvas.moved_by(frame),
+        pin: seen.pin.map(|pin| pin + frame),
+    }))
 }
 
 /// What shows once it has stayed the same for a while.
-pub(super) async fn rest(page: &Page) -> Result<Seen> {
+pub(super) async fn rest(page: &Page) -> Result<MapObservation> {
     let (start, mut since, mut looks, mut last) = (Instant::now(), Instant::now(), 0, None);
     loop {
         let now = look(page).await?;

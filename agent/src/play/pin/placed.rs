@@ -7,7 +7,7 @@ use crate::geometry::Pixel;
 
 /// A pin on the page's map.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct Placed {
+pub struct PlacedPin {
     /// Where the pin is, read back from the page.
     pub at: LatLng,
     /// The pixel that was clicked.

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::browser::input;
 use crate::geometry::{Pixel, Rect};
-use crate::play::pin::placed::{COARSE_M, FINE_M, MARGIN, Placed, WHEEL_IN};
+use crate::play::pin::placed::{COARSE_M, FINE_M, MARGIN, PlacedPin, WHEEL_IN};
 use crate::play::pin::projection::Projection;
 use crate::play::pin::tiles::Tile;
 use crate::site::MapLocators;
@@ -17,12 +17,12 @@ use crate::site::page::Page;
 
 /// Zooms in on the place, clicks, and reads back where the pin came to be. A pin that is more than a few pixels off is set
 /// again.
-pub(super) async fn place_pin(page: &Page, wanted: LatLng, max_error_m: f64) -> Result<Placed> {
+pub(super) async fn place_pin(page: &Page, wanted: LatLng, max_error_m: f64) -> Result<PlacedPin> {
     let canvas = page.rect(&page.profile.map.canvas, "guess map").await?;
     page.hover(canvas.centre()).await?; // the map grows under the mouse
     let (mut map, mut canvas) = approach(page, wanted).await?;
     let mut worst = "the place is not on the part of the map that shows".to_owned();
-    let mut nearest = None::<(f64, Placed)>;
+    let mut nearest = None::<(f64, PlacedPin)>;
     for _ in 0..3 {
         let target = map.pixel(wanted, canvas.centre());
         let click = Pixel { x: target.x.round(), y: target.y.round() };
@@ -37,7 +37,7 @@ pub(super) async fn place_pin(page: &Page, wanted: LatLng, max_error_m: f64) -> 
             "no pin shows".clone_into(&mut worst);
             continue;
         };
-        let (error_m, placed) = (at.distance_m(wanted), Placed { at, click, metres_per_pixel });
+        let (error_m, placed) = (at.distance_m(wanted), PlacedPin { at, click, metres_per_pixel });
         if error_m <= (3.0 * metres_per_pixel).min(max_error_m) {
             return Ok(placed);
         }
@@ -105,7 +105,7 @@ async fn approach(page: &Page, wanted: LatLng) -> Result<(Projection, Rect)> {
 
 /// What the page shows of its map: its box, and the tiles in it.
 #[derive(Deserialize)]
-struct Shown {
+struct TileObservation {
     canvas: Rect,
     tiles: Vec<Tile>,
 }
@@ -122,7 +122,7 @@ async fn rest(page: &Page) -> Result<(Projection, Rect)> {
         let MapLocators { canvas, tiles, tile_address, .. } = &page.profile.map;
         // The tiles are in the frame that the map is in.
         let tiles = json!(tiles.iter().collect::<Vec<_>>());
-        let shown: Option<(Shown, Pixel)> = page.ask(canvas, SHOWN, vec![tiles]).await?;
+        let shown: Option<(TileObservation, Pixel)> = page.ask(canvas, SHOWN, vec![tiles]).await?;
         let now = shown.and_then(|(shown, frame)| {
             let tiles: Vec<Tile> = shown.tiles.into_iter().map(|tile| tile.moved_by(frame)).collect();
             Some((Projection::of(&tiles, tile_address)?, shown.canvas.moved_by(frame)))

@@ -9,7 +9,7 @@ use landfall_model::preprocess;
 
 use crate::browser::input;
 use crate::geometry::Rect;
-use crate::play::pin::land::Sheet;
+use crate::play::pin::land::MapScreenshot;
 use crate::play::pin::observe;
 use crate::play::pin::projection::Projection;
 use crate::site::StartView;
@@ -57,7 +57,7 @@ async fn differs(page: &Page, view: StartView) -> Result<Option<StartView>> {
     let Some((picture, canvas)) = picture(page).await? else { return Ok(None) };
     let stated = stated(view, &canvas)?;
     let found = tokio::task::spawn_blocking(move || {
-        let sheet = Sheet::new(&picture, canvas);
+        let sheet = MapScreenshot::new(&picture, canvas);
         let is = sheet.nearest(stated);
         let is = if is.share >= SURE { is } else { sheet.search()? };
         let tolerance = OFF_PX.max(OFF_M / stated.metres_per_pixel(stated.place(canvas.centre())));
@@ -76,7 +76,7 @@ pub async fn shown(page: &Page, tile_size: f64) -> Result<Option<StartView>> {
     observe::begin(page).await?;
     let Some((picture, canvas)) = picture(page).await? else { return Ok(None) };
     let found = tokio::task::spawn_blocking(move || {
-        let sheet = Sheet::new(&picture, canvas);
+        let sheet = MapScreenshot::new(&picture, canvas);
         sheet.search().filter(|fit| fit.share >= SURE).map(|fit| sheet.rounded(&fit, tile_size))
     });
     Ok(found.await?)

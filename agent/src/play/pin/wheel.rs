@@ -4,13 +4,13 @@ use crate::geometry::{Pixel, Rect};
 
 /// How the wheel is turned: by how much one turn zooms, once that is known.
 #[derive(Default)]
-pub(super) struct Turns {
+pub(super) struct WheelZoom {
     pub(super) factor: Option<f64>,
-    /// Turns that did nothing, since one that did.
+    /// WheelZoom that did nothing, since one that did.
     pub(super) in_vain: usize,
 }
 
-impl Turns {
+impl WheelZoom {
     /// How many turns zoom by the needed factor without leaving the room. `None` when there is no room; the first turns
     /// must be made whatever they do.
     pub(super) fn towards(&self, needed: f64, room: f64, first: bool) -> Option<usize> {
@@ -44,7 +44,7 @@ mod tests {
 
     #[test]
     fn the_wheel_is_turned_as_often_as_is_needed_and_there_is_room_for() {
-        let mut turns = Turns { factor: None, in_vain: 2 };
+        let mut turns = WheelZoom { factor: None, in_vain: 2 };
         assert_eq!(turns.towards(13.0, 9.0, true), Some(1));
         turns.were(2, 1.44);
         assert_eq!(turns.in_vain, 0);

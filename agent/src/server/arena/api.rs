@@ -25,9 +25,9 @@ use tower_http::services::ServeDir;
 
 use crate::error::describe;
 use crate::server::arena::game;
-use crate::server::arena::game::{Game, MapName, Pin, Refusal, Rules};
+use crate::server::arena::game::{ArenaGame, GameRules, GuessRequest, MapName, Refusal};
 use crate::server::arena::options::{ArenaOptions, Dialogs, Structure};
-use crate::server::arena::round::Round;
+use crate::server::arena::round::ArenaRound;
 use crate::server::arena::versus::Versus;
 use crate::server::arena::{game_json, picture, tiles};
 
@@ -40,7 +40,7 @@ const MAX_TIME_LIMIT: u32 = 600;
 
 /// What all requests share.
 pub(super) struct State {
-    rounds: Vec<Round>,
+    rounds: Vec<ArenaRound>,
     rounds_per_game: usize,
     page: PathBuf,
     map: MapName,
@@ -50,14 +50,14 @@ pub(super) struct State {
     slow_tiles: Option<Duration>,
     versus: Option<Versus>,
     choice: Mutex<StdRng>,
-    games: Mutex<HashMap<String, Game>>,
+    games: Mutex<HashMap<String, ArenaGame>>,
     pictures: Mutex<LruCache<PathBuf, Bytes>>,
     tiles: Mutex<LruCache<tiles::TileId, Bytes>>,
 }
 
 impl State {
     /// `rounds` must not be empty.
-    pub(super) fn new(rounds: Vec<Round>, page: PathBuf, options: &ArenaOptions) -> Self {
+    pub(super) fn new(rounds: Vec<ArenaRound>, page: PathBuf, options: &ArenaOptions) -> Self {
         Self {
             rounds_per_game: options.rounds_per_game.min(rounds.len()),
             rounds,
@@ -185,7 +185,7 @@ async fn read_map(Shared(state): App, Path(slug): Path<String>) -> Result<Respon
     Ok(fresh(map))
 }
 
-async fn create_game(Shared(state): App, body: Result<Json<Rules>, JsonRejection>) -> Result<Response, Failure> {
+async fn create_game(Shared(state): App, body: Result<Json<GameRules>, JsonRejection>) -> Result<Response, Failure> {
     let Json(rules) = body?;
     state.knows(&rules.map)?;
     if rules.kind != "standard" {
@@ -205,21 +205,21 @@ async fn create_game(Shared(state): App, body: Result<Json<Rules>, JsonRejection
         .map(|round| (round.clone(), token(32)))
         .collect();
     let id = token(16);
-    let mut game = Game::new(id.clone(), state.map, rules, rounds);
+    let mut game = ArenaGame::new(id.clone(), state.map, rules, rounds);
     if let Some(versus) = &state.versus {
         game.against(versus.name());
     }
-    begin_to_think(&state, &game);
+    start_rival(&state, &game);
     let json = game.json();
     lock(&state.games).insert(id, game);
     Ok(fresh(json))
 }
 
 /// Whoever plays against the person looks at the round while the person does.
-fn begin_to_think(state: &State, game: &Game) {
+fn start_rival(state: &State, game: &ArenaGame) {
     if let Some(versus) = &state.versus {
-        let (round, map, thought) = game.current();
-        tokio::spawn(versus.clone().think(round, map, thought));
+        let (round, map, pending) = game.current();
+        tokio::spawn(versus.clone().guess(round, map, pending));
     }
 }
 
@@ -227,7 +227,7 @@ fn begin_to_think(state: &State, game: &Game) {
 fn with_game(
     state: &State,
     token: &str,
-    act: impl FnOnce(&mut Game) -> Result<(), Refusal>,
+    act: impl FnOnce(&mut ArenaGame) -> Result<(), Refusal>,
 ) -> Result<Response, Failure> {
     let mut games = lock(&state.games);
     let game = games.get_mut(token).ok_or_else(|| not_found(format!("there is no game {token:?}")))?;
@@ -249,7 +249,7 @@ async fn read_game(
     with_game(&state, &token, |game| {
         if query.client.as_deref() == Some("web") {
             game.advance();
-            begin_to_think(&state, game);
+            start_rival(&state, game);
         }
         Ok(())
     })
@@ -258,14 +258,14 @@ async fn read_game(
 async fn guess(
     Shared(state): App,
     Path(token): Path<String>,
-    body: Result<Json<Pin>, JsonRejection>,
+    body: Result<Json<GuessRequest>, JsonRejection>,
 ) -> Result<Response, Failure> {
     let Json(pin) = body?;
     if let Some(versus) = &state.versus {
         // A lock is not held while the machine thinks.
-        let round = lock(&state.games).get(&token).map(Game::current);
-        if let Some((round, map, thought)) = round {
-            versus.clone().think(round, map, thought).await;
+        let round = lock(&state.games).get(&token).map(ArenaGame::current);
+        if let Some((round, map, pending)) = round {
+            versus.clone().guess(round, map, pending).await;
         }
     }
     let mut outcome = None;

@@ -7,7 +7,7 @@ use landfall_common::fs::sibling_file;
 use landfall_model::LatLng;
 use serde::Deserialize;
 
-use crate::server::arena::round::{Kind, Loaded, Round};
+use crate::server::arena::round::{ArenaRound, PictureKind, RoundPool};
 
 /// Largest texture every WebGL implementation takes.
 const MAX_FIXTURE_SIDE: u32 = 4096;
@@ -16,20 +16,20 @@ const MAX_FIXTURE_SIDE: u32 = 4096;
 #[derive(Deserialize)]
 struct RoundFile {
     name: Option<String>,
-    truth: Option<Truth>,
+    truth: Option<FixtureTruth>,
     pano: Option<String>,
     #[serde(default)]
-    views: Vec<View>,
+    views: Vec<FixtureView>,
 }
 
 #[derive(Deserialize)]
-struct Truth {
+struct FixtureTruth {
     lat: f64,
     lng: f64,
 }
 
 #[derive(Deserialize)]
-struct View {
+struct FixtureView {
     file: String,
     #[serde(default)]
     heading: f64,
@@ -39,7 +39,7 @@ struct View {
 ///
 /// # Errors
 /// When a record is broken or there is none.
-pub(super) fn load(dir: &Path) -> Result<Loaded> {
+pub(super) fn load(dir: &Path) -> Result<RoundPool> {
     let rounds_dir = dir.join("rounds");
     let entries = std::fs::read_dir(&rounds_dir).with_context(|| {
         format!("cannot read {}: name a folder that holds rounds/NAME/round.json", rounds_dir.display())
@@ -56,10 +56,10 @@ pub(super) fn load(dir: &Path) -> Result<Loaded> {
         bail!("{} holds no NAME/round.json: there is nothing to play", rounds_dir.display());
     }
     let rounds = files.iter().map(|file| load_fixture(file)).collect::<Result<_>>()?;
-    Ok(Loaded { rounds, notes: Vec::new() })
+    Ok(RoundPool { rounds, notes: Vec::new() })
 }
 
-fn load_fixture(file: &Path) -> Result<Round> {
+fn load_fixture(file: &Path) -> Result<ArenaRound> {
     let shown = file.display();
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {shown}"))?;
     let round: RoundFile = serde_json::from_str(&text).with_context(|| format!("{shown} is no round"))?;
@@ -67,14 +67,14 @@ fn load_fixture(file: &Path) -> Result<Round> {
     let truth = LatLng::new(truth.lat, truth.lng).with_context(|| format!("{shown} has a wrong \"truth\""))?;
     let first = round.views.first();
     let (name, kind) = match (&round.pano, first) {
-        (Some(pano), _) => (pano, Kind::Panorama),
-        (None, Some(view)) => (&view.file, Kind::Photo),
+        (Some(pano), _) => (pano, PictureKind::Panorama),
+        (None, Some(view)) => (&view.file, PictureKind::Photo),
         (None, None) => bail!("{shown} has neither \"pano\" nor \"views\": there is no picture to show"),
     };
     let dir = file.parent().unwrap_or(Path::new("."));
     let picture = sibling_file(dir, name).filter(|picture| picture.is_file());
     let picture = picture.with_context(|| format!("{shown} names the picture {name}, which is not beside it"))?;
-    Ok(Round {
+    Ok(ArenaRound {
         truth,
         picture,
         kind,
@@ -95,7 +95,7 @@ fn in_short(credits: &str) -> String {
 mod tests {
     use super::*;
 
-    fn fixture(json: &str) -> (tempfile::TempDir, Result<Loaded>) {
+    fn fixture(json: &str) -> (tempfile::TempDir, Result<RoundPool>) {
         let dir = tempfile::tempdir().unwrap();
         let round = dir.path().join("rounds/one");
         std::fs::create_dir_all(&round).unwrap();
@@ -113,7 +113,7 @@ mod tests {
                 "views":[{"file":"view_090.jpg","heading":90.0,"logits":"x"}]}"#,
         );
         let round = loaded.unwrap().rounds.remove(0);
-        assert_eq!((round.kind, round.heading), (Kind::Panorama, 90.0));
+        assert_eq!((round.kind, round.heading), (PictureKind::Panorama, 90.0));
         assert!(round.picture.ends_with("one/pano.jpg"));
         assert_eq!(round.name.as_deref(), Some("Lyon"));
     }
@@ -122,7 +122,7 @@ mod tests {
     fn without_a_panorama_the_first_view_is_the_photograph() {
         let (_dir, loaded) = fixture(r#"{"truth":{"lat":1,"lng":2},"views":[{"file":"view_090.jpg"}]}"#);
         let round = loaded.unwrap().rounds.remove(0);
-        assert_eq!((round.kind, round.heading), (Kind::Photo, 0.0));
+        assert_eq!((round.kind, round.heading), (PictureKind::Photo, 0.0));
         assert!(round.picture.ends_with("one/view_090.jpg"));
     }
 

@@ -8,8 +8,8 @@ use landfall_model::score::{Bounds, MAX_POINTS, MapScale};
 use serde::Deserialize;
 
 use crate::record::{Area, Map};
-use crate::server::arena::round::Round;
-use crate::server::arena::versus::Thought;
+use crate::server::arena::round::ArenaRound;
+use crate::server::arena::versus::PendingRival;
 
 /// A map as its address and its players call it.
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +40,7 @@ pub(super) fn known_map(map: MapName) -> Map {
 /// How a game is asked for.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct Rules {
+pub(super) struct GameRules {
     pub map: String,
     #[serde(rename = "type")]
     pub kind: String,
@@ -51,7 +51,7 @@ pub(super) struct Rules {
     pub forbid_rotating: bool,
 }
 
-impl Default for Rules {
+impl Default for GameRules {
     fn default() -> Self {
         Self {
             map: ARENA.slug.into(),
@@ -67,7 +67,7 @@ impl Default for Rules {
 /// What a guess says. Without a pin it must have run out of time.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct Pin {
+pub(super) struct GuessRequest {
     pub lat: Option<f64>,
     pub lng: Option<f64>,
     pub timed_out: bool,
@@ -93,38 +93,38 @@ pub(super) struct Guess {
 }
 
 /// A round of this game: which place, under which name its picture is served, when it began.
-pub(super) struct Turn {
-    pub round: Round,
+pub(super) struct ActiveRound {
+    pub round: ArenaRound,
     pub picture_token: String,
     pub began: Option<(DateTime<Utc>, Instant)>,
     pub guess: Option<Guess>,
     /// What the rival says of it, where there is one.
-    pub rival: Thought,
+    pub rival: PendingRival,
 }
 
 /// A game from its first round to its last.
-pub(super) struct Game {
+pub(super) struct ArenaGame {
     pub token: String,
     pub map: MapName,
-    pub rules: Rules,
-    pub turns: Vec<Turn>,
+    pub rules: GameRules,
+    pub turns: Vec<ActiveRound>,
     /// Index of the round that is shown.
     pub current: usize,
     /// The name of who plays against the person.
     pub rival: Option<String>,
 }
 
-impl Game {
+impl ArenaGame {
     /// A game over `rounds`, each with the token under which its picture is served; there must be one at least.
-    pub(super) fn new(token: String, map: MapName, rules: Rules, rounds: Vec<(Round, String)>) -> Self {
+    pub(super) fn new(token: String, map: MapName, rules: GameRules, rounds: Vec<(ArenaRound, String)>) -> Self {
         let turns = rounds
             .into_iter()
-            .map(|(round, picture_token)| Turn {
+            .map(|(round, picture_token)| ActiveRound {
                 round,
                 picture_token,
                 began: None,
                 guess: None,
-                rival: Thought::default(),
+                rival: PendingRival::default(),
             })
             .collect();
         let mut game = Self { token, map, rules, turns, current: 0, rival: None };
@@ -144,15 +144,15 @@ impl Game {
         }
     }
 
-    /// Has another play along, who knows the rounds by [`Game::current`] alone.
+    /// Has another play along, who knows the rounds by [`ArenaGame::current`] alone.
     pub(super) fn against(&mut self, name: String) {
         self.rival = Some(name);
     }
 
     /// The round that is shown, for whoever plays along, and where to put what it says.
-    pub(super) fn current(&self) -> (Round, Map, Thought) {
+    pub(super) fn current(&self) -> (ArenaRound, Map, PendingRival) {
         let turn = &self.turns[self.current];
-        (turn.round.clone(), known_map(self.map), Thought::clone(&turn.rival))
+        (turn.round.clone(), known_map(self.map), PendingRival::clone(&turn.rival))
     }
 
     /// Points of both, once the game is over; `None` without a rival.
@@ -160,7 +160,7 @@ impl Game {
         let person =
             self.turns.iter().map(|turn| turn.guess.as_ref().map(|guess| guess.points)).sum::<Option<u32>>()?;
         self.rival.as_ref()?;
-        let machine = self.turns.iter().filter_map(Turn::rivals_guess).map(|guess| guess.points).sum();
+        let machine = self.turns.iter().filter_map(ActiveRound::rivals_guess).map(|guess| guess.points).sum();
         Some((self.turns.len(), person, machine))
     }
 
@@ -170,12 +170,12 @@ impl Game {
     }
 
     /// The picture of a round that has been reached.
-    pub(super) fn picture(&self, token: &str) -> Option<&Round> {
+    pub(super) fn picture(&self, token: &str) -> Option<&ArenaRound> {
         self.turns[..=self.current].iter().find(|turn| turn.picture_token == token).map(|turn| &turn.round)
     }
 
     /// Scores the current round.
-    pub(super) fn guess(&mut self, pin: Pin) -> Result<(), Refusal> {
+    pub(super) fn guess(&mut self, pin: GuessRequest) -> Result<(), Refusal> {
         if self.finished() {
             return Err(Refusal::TooLate("this game is finished"));
         }
@@ -200,7 +200,7 @@ impl Game {
     }
 }
 
-impl Turn {
+impl ActiveRound {
     /// What the rival has said of it, as a guess.
     pub(super) fn rivals_guess(&self) -> Option<Guess> {
         let (at, _) = self.rival.get()?.as_ref()?;
@@ -220,19 +220,19 @@ fn checked(lat: f64, lng: f64) -> Result<LatLng, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::server::arena::round::Kind;
+    use crate::server::arena::round::PictureKind;
     use landfall_model::score::WORLD_SCALE_M;
     use serde_json::{Value, json};
 
-    fn game(truths: &[(f64, f64)]) -> Game {
+    fn game(truths: &[(f64, f64)]) -> ArenaGame {
         let rounds = truths
             .iter()
             .enumerate()
             .map(|(i, &(lat, lng))| {
-                let round = Round {
+                let round = ArenaRound {
                     truth: LatLng::new(lat, lng).unwrap(),
                     picture: "secret-name.jpg".into(),
-                    kind: Kind::Panorama,
+                    kind: PictureKind::Panorama,
                     heading: 0.0,
                     name: Some("Secret name".into()),
                     credits: Some("Secret credit".into()),
@@ -241,11 +241,11 @@ mod tests {
                 (round, format!("picture{i}"))
             })
             .collect();
-        Game::new("token".into(), ARENA, Rules::default(), rounds)
+        ArenaGame::new("token".into(), ARENA, GameRules::default(), rounds)
     }
 
-    fn pin(lat: f64, lng: f64) -> Pin {
-        Pin { lat: Some(lat), lng: Some(lng), ..Pin::default() }
+    fn pin(lat: f64, lng: f64) -> GuessRequest {
+        GuessRequest { lat: Some(lat), lng: Some(lng), ..GuessRequest::default() }
     }
 
     #[test]
@@ -293,9 +293,9 @@ mod tests {
     fn the_rivals_guess_comes_only_with_the_persons() {
         let mut game = game(&[(10.0, 10.0), (20.0, 20.0)]);
         game.against("pocket@1".into());
-        let (round, map, thought) = game.current();
+        let (round, map, pending) = game.current();
         assert_eq!((round.truth.lat, map.scale_m), (10.0, scale()));
-        thought.set(Some((LatLng::new(10.0, 10.0).unwrap(), "near Kano".into()))).unwrap();
+        pending.set(Some((LatLng::new(10.0, 10.0).unwrap(), "near Kano".into()))).unwrap();
         assert_eq!((&game.json()["rival"]["guesses"], game.outcome()), (&json!([]), None));
         game.guess(pin(10.0, 12.0)).unwrap();
         let json = game.json();
@@ -331,8 +331,8 @@ mod tests {
             pin(90.5, 0.0),
             pin(0.0, 180.5),
             pin(f64::NAN, 0.0),
-            Pin::default(),
-            Pin { lat: Some(1.0), ..Pin::default() },
+            GuessRequest::default(),
+            GuessRequest { lat: Some(1.0), ..GuessRequest::default() },
         ] {
             assert!(matches!(game.guess(wrong), Err(Refusal::BadPin(_))), "{wrong:?}");
         }
@@ -342,9 +342,9 @@ mod tests {
     #[test]
     fn running_out_of_time() {
         let mut late = game(&[(1.0, 1.0), (1.0, 1.0)]);
-        late.guess(Pin { timed_out: true, ..Pin::default() }).unwrap();
+        late.guess(GuessRequest { timed_out: true, ..GuessRequest::default() }).unwrap();
         late.advance();
-        late.guess(Pin { timed_out: true, ..pin(1.0, 1.0) }).unwrap();
+        late.guess(GuessRequest { timed_out: true, ..pin(1.0, 1.0) }).unwrap();
         let guesses = late.json()["player"]["guesses"].clone();
         assert_eq!((&guesses[0]["timedOut"], &guesses[0]["roundScoreInPoints"]), (&json!(true), &json!(0)));
         assert_eq!((&guesses[1]["timedOut"], &guesses[1]["timedOutWithGuess"]), (&json!(false), &json!(true)));

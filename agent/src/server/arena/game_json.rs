@@ -3,8 +3,8 @@
 use landfall_model::score::MAX_POINTS;
 use serde_json::{Value, json};
 
-use crate::server::arena::game::{BOUNDS, Game, Guess, MapName, Turn, scale};
-use crate::server::arena::round::Kind;
+use crate::server::arena::game::{ActiveRound, ArenaGame, BOUNDS, Guess, MapName, scale};
+use crate::server::arena::round::PictureKind;
 
 const METRES_PER_MILE: f64 = 1609.344;
 
@@ -20,7 +20,7 @@ pub(super) fn map_json(map: MapName) -> Value {
     })
 }
 
-impl Game {
+impl ArenaGame {
     /// The game as the live API shows it. The place, the name and the credits of a round come only with its guess.
     pub(super) fn json(&self) -> Value {
         let guesses: Vec<&Guess> = self.turns.iter().filter_map(|turn| turn.guess.as_ref()).collect();
@@ -43,7 +43,7 @@ impl Game {
             "panoramaProvider": 0,
             "bounds": BOUNDS,
             "round": self.current + 1,
-            "rounds": self.turns[..=self.current].iter().map(Turn::json).collect::<Vec<_>>(),
+            "rounds": self.turns[..=self.current].iter().map(ActiveRound::json).collect::<Vec<_>>(),
             "player": {
                 "totalScore": score_json(points, self.turns.len()),
                 "totalDistance": distance_json(distance_m),
@@ -58,20 +58,20 @@ impl Game {
         // What the live game does not have, and like the place not before the person's own guess.
         if let Some(name) = &self.rival {
             let guessed = self.turns.iter().filter(|turn| turn.guess.is_some());
-            let guesses: Vec<Option<Guess>> = guessed.map(Turn::rivals_guess).collect();
+            let guesses: Vec<Option<Guess>> = guessed.map(ActiveRound::rivals_guess).collect();
             let points: u32 = guesses.iter().flatten().map(|guess| guess.points).sum();
             json["rival"] = json!({
                 "name": name,
                 "totalScore": score_json(points, self.turns.len()),
                 "guesses": guesses.iter().map(|guess| guess.as_ref().map(Guess::json)).collect::<Vec<_>>(),
-                "places": self.turns.iter().filter(|turn| turn.guess.is_some()).map(Turn::rivals_words).collect::<Vec<_>>(),
+                "places": self.turns.iter().filter(|turn| turn.guess.is_some()).map(ActiveRound::rivals_words).collect::<Vec<_>>(),
             });
         }
         json
     }
 }
 
-impl Turn {
+impl ActiveRound {
     fn rivals_words(&self) -> Option<&str> {
         let (_, words) = self.rival.get()?.as_ref()?;
         Some(words)
@@ -86,7 +86,7 @@ impl Turn {
             "startTime": self.began.map(|(at, _)| at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)),
             "picture": {
                 "url": format!("/pictures/{}", self.picture_token),
-                "kind": if self.round.kind == Kind::Panorama { "panorama" } else { "photo" },
+                "kind": if self.round.kind == PictureKind::Panorama { "panorama" } else { "photo" },
             },
         });
         if self.guess.is_some() {

@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use landfall_model::photos;
+use landfall_model::image_files;
 
 use crate::server::arena::picture;
-use crate::server::arena::round::{Kind, Loaded, Round};
+use crate::server::arena::round::{ArenaRound, PictureKind, RoundPool};
 
 /// Longest side in pixels at which the player's own photos are served.
 const MAX_PHOTO_SIDE: u32 = 2048;
@@ -15,14 +15,14 @@ const MAX_PHOTO_SIDE: u32 = 2048;
 ///
 /// # Errors
 /// When the folder cannot be read or no photograph in it says where it was taken.
-pub(super) fn load(dir: &Path) -> Result<Loaded> {
-    let files = photos::pictures_in(dir)?;
-    let (mut loaded, mut without_place) = (Loaded::default(), 0);
+pub(super) fn load(dir: &Path) -> Result<RoundPool> {
+    let files = image_files::find_images(dir)?;
+    let (mut loaded, mut without_place) = (RoundPool::default(), 0);
     for file in &files {
-        match photos::place_of(file) {
-            Ok(Some(truth)) => loaded.rounds.push(Round {
+        match image_files::gps_position(file) {
+            Ok(Some(truth)) => loaded.rounds.push(ArenaRound {
                 truth,
-                kind: if picture::is_panorama(file) { Kind::Panorama } else { Kind::Photo },
+                kind: if picture::is_panorama(file) { PictureKind::Panorama } else { PictureKind::Photo },
                 picture: file.clone(),
                 heading: 0.0,
                 name: file.file_name().map(|name| name.to_string_lossy().into_owned()),
@@ -107,21 +107,21 @@ pub(super) mod tests {
             [(45.7578, 4.832, ("N", "E")), (-33.8568, 151.2153, ("S", "E")), (-54.8, -68.3, ("S", "W"))]
         {
             std::fs::write(&file, jpeg(8, 8, Some(&gps(lat, lng, Some(letters))))).unwrap();
-            let place = photos::place_of(&file).unwrap().unwrap();
+            let place = image_files::gps_position(&file).unwrap().unwrap();
             assert!((place.lat - lat).abs() < 1e-6 && (place.lng - lng).abs() < 1e-6, "{place}");
         }
     }
 
     #[test]
-    fn a_place_without_letters_is_an_error_and_no_place_is_none() {
+    fn positions_without_reference_letters_are_errors_and_absent_positions_are_none() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("a.jpg"), jpeg(8, 8, Some(&gps(1.0, 2.0, None)))).unwrap();
         std::fs::write(dir.path().join("b.JPG"), jpeg(8, 8, None)).unwrap();
         std::fs::write(dir.path().join("c.jpg"), "not a picture").unwrap();
         std::fs::write(dir.path().join("notes.txt"), "").unwrap();
         let error = load(dir.path()).unwrap_err().to_string();
-        assert!(error.contains("a.jpg: its GPSLatitudeRef is missing"), "{error}");
-        assert!(error.contains("c.jpg: its EXIF data is broken"), "{error}");
+        assert!(error.contains("a.jpg: EXIF GPSLatitudeRef is missing"), "{error}");
+        assert!(error.contains("c.jpg: the EXIF data is invalid"), "{error}");
         assert!(error.contains("left out 1 of 3 photos"), "{error}");
 
         std::fs::create_dir(dir.path().join("more")).unwrap();
@@ -129,7 +129,7 @@ pub(super) mod tests {
         std::fs::write(dir.path().join("more/d.jpeg"), good).unwrap();
         let loaded = load(dir.path()).unwrap();
         assert_eq!((loaded.rounds.len(), loaded.notes.len()), (1, 3));
-        assert_eq!(loaded.rounds[0].kind, Kind::Photo);
+        assert_eq!(loaded.rounds[0].kind, PictureKind::Photo);
     }
 
     #[test]
@@ -138,6 +138,6 @@ pub(super) mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("a.jpg");
         std::fs::write(&file, jpeg(8, 8, Some(&encode(vec![(Tag::GPSLatitude, zero())])))).unwrap();
-        assert!(photos::place_of(&file).unwrap_err().to_string().contains("divides by zero"));
+        assert!(image_files::gps_position(&file).unwrap_err().to_string().contains("divides by zero"));
     }
 }

@@ -9,7 +9,7 @@ use image::imageops::FilterType;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageReader};
 
-use crate::server::arena::round::Round;
+use crate::server::arena::round::ArenaRound;
 
 const JPEG_QUALITY: u8 = 92;
 
@@ -18,7 +18,7 @@ const JPEG_QUALITY: u8 = 92;
 ///
 /// # Errors
 /// When the file cannot be read or is no picture.
-pub(super) fn served(round: &Round) -> Result<Vec<u8>> {
+pub(super) fn served(round: &ArenaRound) -> Result<Vec<u8>> {
     let bytes = std::fs::read(&round.picture).context("cannot read the picture")?;
     let mut decoder = ImageReader::new(Cursor::new(&bytes)).with_guessed_format()?.into_decoder()?;
     let (width, height) = decoder.dimensions();
@@ -83,7 +83,7 @@ fn is_metadata(marker: u8) -> bool {
 mod tests {
     use super::*;
     use crate::server::arena::photos::tests::{encode, gps, jpeg};
-    use crate::server::arena::round::Kind;
+    use crate::server::arena::round::PictureKind;
     use exif::{Tag, Value};
     use landfall_model::LatLng;
 
@@ -92,7 +92,15 @@ mod tests {
         let picture = dir.path().join("a.jpg");
         std::fs::write(&picture, bytes).unwrap();
         let truth = LatLng::new(0.0, 0.0).unwrap();
-        served(&Round { truth, picture, kind: Kind::Photo, heading: 0.0, name: None, credits: None, max_side })
+        served(&ArenaRound {
+            truth,
+            picture,
+            kind: PictureKind::Photo,
+            heading: 0.0,
+            name: None,
+            credits: None,
+            max_side,
+        })
     }
 
     fn holds(bytes: &[u8], needle: &[u8]) -> bool {

@@ -6,7 +6,7 @@ use landfall_model::LatLng;
 
 /// How the picture of a round is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum PictureKind {
     /// Equirectangular, 360° × 180°; its centre column faces north.
     Panorama,
     /// One photograph, shown whole.
@@ -15,10 +15,10 @@ pub(super) enum Kind {
 
 /// One place to guess.
 #[derive(Clone, Debug)]
-pub(super) struct Round {
+pub(super) struct ArenaRound {
     pub truth: LatLng,
     pub picture: PathBuf,
-    pub kind: Kind,
+    pub kind: PictureKind,
     /// The direction a panorama is first seen in, degrees clockwise from north.
     pub heading: f64,
     /// Shown after the guess.
@@ -31,8 +31,8 @@ pub(super) struct Round {
 
 /// What a source holds.
 #[derive(Debug, Default)]
-pub(super) struct Loaded {
-    pub rounds: Vec<Round>,
+pub(super) struct RoundPool {
+    pub rounds: Vec<ArenaRound>,
     /// Sentences for the player: what was left out and why.
     pub notes: Vec<String>,
 }

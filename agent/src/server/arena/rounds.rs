@@ -3,14 +3,14 @@
 use anyhow::Result;
 
 use crate::server::arena::options::RoundSource;
-use crate::server::arena::round::Loaded;
+use crate::server::arena::round::RoundPool;
 use crate::server::arena::{fixtures, photos};
 
 /// The rounds of a source, in the order of their file names.
 ///
 /// # Errors
 /// When a fixture is broken or when there is no round at all.
-pub(super) fn load(source: &RoundSource) -> Result<Loaded> {
+pub(super) fn load(source: &RoundSource) -> Result<RoundPool> {
     match source {
         RoundSource::Fixtures(dir) => fixtures::load(dir),
         RoundSource::Photos(dir) => photos::load(dir),

@@ -172,7 +172,7 @@ fn paint(fill: [u8; 4]) -> Paint<'static> {
 }
 
 fn stroke(pixels: &mut Pixmap, path: &Path, ink: [u8; 4], width: f32) {
-    // Round joins are dear, and nobody sees them on a thin line.
+    // ArenaRound joins are dear, and nobody sees them on a thin line.
     let (line_cap, line_join) =
         if width < 2.0 { (LineCap::Butt, LineJoin::Bevel) } else { (LineCap::Round, LineJoin::Round) };
     let stroke = Stroke { width, line_cap, line_join, ..Stroke::default() };

@@ -16,10 +16,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 
 use crate::error::describe;
-use crate::inference::{Question, decide};
+use crate::inference::{Objective, predict};
 use crate::record::Map;
 use crate::server::arena::picture;
-use crate::server::arena::round::{Kind, Round};
+use crate::server::arena::round::{ArenaRound, PictureKind};
 
 /// Who the person plays against, and where it is kept how that goes.
 #[derive(Clone)]
@@ -37,9 +37,9 @@ impl std::fmt::Debug for Versus {
 }
 
 /// Where the machine says that a round is, and in words; `None` when it could not see the picture.
-pub(super) type Said = Option<(LatLng, String)>;
-/// What it says of a round, once it has thought about it.
-pub(super) type Thought = Arc<OnceCell<Said>>;
+pub(super) type RivalGuess = Option<(LatLng, String)>;
+/// What it says of a round, once it has pending about it.
+pub(super) type PendingRival = Arc<OnceCell<RivalGuess>>;
 
 /// A panorama is looked at in this many directions, all around from where the person begins.
 const VIEWS: u32 = 4;
@@ -50,7 +50,7 @@ const SIDES: (u32, u32) = (768, 576);
 
 /// A game that was played to its end: points of both.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Played {
+struct SeriesGame {
     time: String,
     bundle: String,
     rounds: usize,
@@ -60,7 +60,7 @@ struct Played {
 
 /// Games won, of a series.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub(super) struct Standing {
+pub(super) struct SeriesScore {
     person: usize,
     machine: usize,
     draws: usize,
@@ -73,7 +73,7 @@ impl Versus {
     }
 
     /// Thinks about a round, unless that has been begun already, and waits for the end of it.
-    pub(super) async fn think(self, round: Round, map: Map, thought: Thought) {
+    pub(super) async fn guess(self, round: ArenaRound, map: Map, pending: PendingRival) {
         let answered = async || {
             let path = round.picture.clone();
             let said = tokio::task::spawn_blocking(move || self.answer(&round, &map)).await;
@@ -84,36 +84,36 @@ impl Versus {
             })
             .ok()
         };
-        thought.get_or_init(answered).await;
+        pending.get_or_init(answered).await;
     }
 
-    fn answer(&self, round: &Round, map: &Map) -> Result<(LatLng, String)> {
+    fn answer(&self, round: &ArenaRound, map: &Map) -> Result<(LatLng, String)> {
         let shown = preprocess::from_bytes(&picture::served(round)?)?;
         let views = match round.kind {
-            Kind::Photo => vec![shown],
-            Kind::Panorama => {
+            PictureKind::Photo => vec![shown],
+            PictureKind::Panorama => {
                 let heading = |n: u32| round.heading + 360.0 / f64::from(VIEWS) * f64::from(n);
                 (0..VIEWS).map(|n| view(&shown, heading(n))).collect()
             }
         };
         let logits = self.classifier.logits(&views)?;
-        let answer = decide(&self.classifier.bundle, &logits, Question::Round(map))?;
-        Ok((answer.pin.at, answer.place.description))
+        let prediction = predict(&self.classifier.bundle, &logits, Objective::Round(map))?;
+        Ok((prediction.point, prediction.place))
     }
 
     /// How the series stands.
     ///
     /// # Errors
     /// When its file cannot be read or is none.
-    pub(super) fn standing(&self) -> Result<Standing> {
+    pub(super) fn standing(&self) -> Result<SeriesScore> {
         let shown = self.series.display();
         let text = match std::fs::read_to_string(&self.series) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             read => read.with_context(|| usage_error(format!("cannot read {shown}")))?,
         };
-        let mut standing = Standing::default();
+        let mut standing = SeriesScore::default();
         for (n, line) in text.lines().enumerate() {
-            let game: Played = serde_json::from_str(line).map_err(|error| {
+            let game: SeriesGame = serde_json::from_str(line).map_err(|error| {
                 usage_error(format!("{shown}, line {}: no game of a series ({error}): move the file away", n + 1))
             })?;
             *match game.person.cmp(&game.machine) {
@@ -131,7 +131,7 @@ impl Versus {
     /// When its file cannot be written.
     pub(super) fn keep(&self, rounds: usize, person: u32, machine: u32) -> Result<()> {
         let time = chrono::Local::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, false);
-        let line = serde_json::to_string(&Played { time, bundle: self.name(), rounds, person, machine })? + "\n";
+        let line = serde_json::to_string(&SeriesGame { time, bundle: self.name(), rounds, person, machine })? + "\n";
         let folder = self.series.parent().map_or(Ok(()), std::fs::create_dir_all);
         // One write of one line: it is there whole or not at all.
         let opened = folder.and_then(|()| std::fs::OpenOptions::new().create(true).append(true).open(&self.series));
@@ -188,11 +188,11 @@ mod tests {
         let bundle = landfall_model::Bundle::find("pocket").unwrap();
         let classifier = Arc::new(Classifier::load(bundle).unwrap());
         let versus = Versus { classifier, series: dir.path().join("runs/versus.jsonl") };
-        assert_eq!(versus.standing().unwrap(), Standing::default());
+        assert_eq!(versus.standing().unwrap(), SeriesScore::default());
         for (person, machine) in [(5, 4), (3, 9), (7, 7), (6, 2)] {
             versus.keep(5, person, machine).unwrap();
         }
-        assert_eq!(versus.standing().unwrap(), Standing { person: 2, machine: 1, draws: 1 });
+        assert_eq!(versus.standing().unwrap(), SeriesScore { person: 2, machine: 1, draws: 1 });
         std::fs::write(&versus.series, "{}\n").unwrap();
         let error = format!("{:#}", versus.standing().unwrap_err());
         assert!(error.contains("versus.jsonl, line 1: no game of a series"), "{error}");

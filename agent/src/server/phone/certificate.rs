@@ -18,7 +18,7 @@ use rcgen::{
 use serde::{Deserialize, Serialize};
 
 use crate::dirs;
-use crate::server::phone::network::NEAR;
+use crate::server::phone::network::PRIVATE_NETWORKS;
 
 /// Days that a site's certificate is good for: phones take no more than 825 from a root of one's own.
 const SITE_DAYS: u64 = 365;
@@ -39,9 +39,9 @@ pub struct Certificate {
 
 /// Both certificates with their keys, in one file: all of it is there or nothing is.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Kept {
-    root: Pair,
-    site: Pair,
+pub(super) struct StoredCertificates {
+    root: CertifiedKey,
+    site: CertifiedKey,
     names: Vec<String>,
     #[serde(skip)]
     file: PathBuf,
@@ -49,7 +49,7 @@ pub(super) struct Kept {
 
 /// A certificate and its key, as PEM.
 #[derive(Debug, Serialize, Deserialize)]
-struct Pair {
+struct CertifiedKey {
     certificate: String,
     key: String,
     until: NaiveDate,
@@ -59,7 +59,7 @@ struct Pair {
 ///
 /// # Errors
 /// When there is no configuration directory, or it cannot be read or written.
-pub(super) fn of_machine(addresses: &[IpAddr]) -> Result<Kept> {
+pub(super) fn of_machine(addresses: &[IpAddr]) -> Result<StoredCertificates> {
     let dir = dirs::config_dir().ok_or_else(|| {
         environment_error("there is no place to keep the certificate in: set LANDFALL_CONFIG to a folder")
     })?;
@@ -68,12 +68,12 @@ pub(super) fn of_machine(addresses: &[IpAddr]) -> Result<Kept> {
     kept_or_new(&dir.join("serve"), names, Utc::now().date_naive())
 }
 
-fn kept_or_new(dir: &Path, names: Vec<String>, today: NaiveDate) -> Result<Kept> {
+fn kept_or_new(dir: &Path, names: Vec<String>, today: NaiveDate) -> Result<StoredCertificates> {
     let file = dir.join("certificate.json");
-    let lasts = |pair: &Pair| pair.until > today + Days::new(RENEW_DAYS);
+    let lasts = |pair: &CertifiedKey| pair.until > today + Days::new(RENEW_DAYS);
     // What cannot be read is replaced: nothing but trust is lost.
-    let kept = std::fs::read(&file).ok().and_then(|text| serde_json::from_slice::<Kept>(&text).ok());
-    let kept = kept.map(|kept| Kept { file: file.clone(), ..kept });
+    let kept = std::fs::read(&file).ok().and_then(|text| serde_json::from_slice::<StoredCertificates>(&text).ok());
+    let kept = kept.map(|kept| StoredCertificates { file: file.clone(), ..kept });
     let root = match kept {
         Some(kept) if lasts(&kept.site) && names.iter().all(|name| kept.names.contains(name)) => return Ok(kept),
         Some(kept) if lasts(&kept.root) => Some(kept.root),
@@ -85,12 +85,21 @@ fn kept_or_new(dir: &Path, names: Vec<String>, today: NaiveDate) -> Result<Kept>
     Ok(made)
 }
 
-fn make(root: Option<Pair>, names: Vec<String>, today: NaiveDate, file: PathBuf) -> Result<Kept, rcgen::Error> {
+fn make(
+    root: Option<CertifiedKey>,
+    names: Vec<String>,
+    today: NaiveDate,
+    file: PathBuf,
+) -> Result<StoredCertificates, rcgen::Error> {
     let root = match root {
         Some(root) => root,
         None => {
             let (key, until) = (KeyPair::generate()?, today + Days::new(ROOT_DAYS));
-            Pair { certificate: root_params(today, until).self_signed(&key)?.pem(), key: key.serialize_pem(), until }
+            CertifiedKey {
+                certificate: root_params(today, until).self_signed(&key)?.pem(),
+                key: key.serialize_pem(),
+                until,
+            }
         }
     };
     // By its name and key the root signs; of its days nothing goes into what it signs.
@@ -101,15 +110,16 @@ fn make(root: Option<Pair>, names: Vec<String>, today: NaiveDate, file: PathBuf)
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.use_authority_key_identifier_extension = true;
     let certificate = params.signed_by(&key, &issuer)?.pem();
-    Ok(Kept { root, site: Pair { certificate, key: key.serialize_pem(), until }, names, file })
+    Ok(StoredCertificates { root, site: CertifiedKey { certificate, key: key.serialize_pem(), until }, names, file })
 }
 
 fn root_params(today: NaiveDate, until: NaiveDate) -> CertificateParams {
     let mut params = named(CertificateParams::default(), "Landfall, private networks alone", today, until);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    let networks =
-        NEAR.iter().map(|(at, prefix)| GeneralSubtree::IpAddress(CidrSubnet::from_addr_prefix(*at, *prefix)));
+    let networks = PRIVATE_NETWORKS
+        .iter()
+        .map(|(at, prefix)| GeneralSubtree::IpAddress(CidrSubnet::from_addr_prefix(*at, *prefix)));
     let names = [GeneralSubtree::DnsName("localhost".into())];
     params.name_constraints =
         Some(NameConstraints { permitted_subtrees: networks.chain(names).collect(), excluded_subtrees: Vec::new() });
@@ -124,7 +134,7 @@ fn named(mut params: CertificateParams, name: &str, today: NaiveDate, until: Nai
     params
 }
 
-impl Kept {
+impl StoredCertificates {
     /// The site's certificate and its key, as PEM.
     pub(super) fn site(&self) -> (Vec<u8>, Vec<u8>) {
         (self.site.certificate.clone().into_bytes(), self.site.key.clone().into_bytes())

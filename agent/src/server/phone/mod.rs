@@ -30,7 +30,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::server::assets;
 pub use certificate::Certificate;
-use certificate::Kept;
+use certificate::StoredCertificates;
 
 /// What the page may do: its own code and files, WebAssembly, pictures that it makes itself, and, where a person asks its
 /// map for them, OpenStreetMap's tiles.
@@ -61,9 +61,9 @@ pub struct ServeOptions {
 
 /// A server that is ready to answer.
 #[derive(Debug)]
-pub struct Server {
+pub struct PhoneServer {
     /// What it serves and where.
-    pub about: About,
+    pub about: ServerInfo,
     listener: std::net::TcpListener,
     router: Router,
     tls: Option<RustlsConfig>,
@@ -71,7 +71,7 @@ pub struct Server {
 
 /// What is served and where, as `--json` prints it.
 #[derive(Debug, Serialize)]
-pub struct About {
+pub struct ServerInfo {
     /// Addresses of the page, those that other machines reach first.
     pub addresses: Vec<String>,
     #[serde(skip)]
@@ -85,14 +85,14 @@ pub struct About {
     pub notes: Vec<String>,
 }
 
-impl About {
+impl ServerInfo {
     /// The address to give to a phone, if there is one.
     pub fn for_phones(&self) -> Option<&String> {
         self.addresses.first().filter(|_| self.reachable > 0)
     }
 }
 
-impl Server {
+impl PhoneServer {
     /// Finds the page, the bundles and the certificate, and takes the port.
     ///
     /// # Errors
@@ -130,14 +130,14 @@ impl Server {
             notes.push("this computer is on no private network: name its address with --listen".into());
         }
         let address = |host: &String| format!("{scheme}://{host}:{}/", at.port());
-        let about = About {
+        let about = ServerInfo {
             addresses: others.iter().chain(&own).map(address).collect(),
             reachable: others.len(),
             bundles: bundles.names.clone(),
-            certificate: certificate.as_ref().map(Kept::shown),
+            certificate: certificate.as_ref().map(StoredCertificates::shown),
             notes,
         };
-        let router = router(page, bundles, certificate.map(Kept::root));
+        let router = router(page, bundles, certificate.map(StoredCertificates::root));
         Ok(Self { about, listener: listener.into_std()?, router, tls })
     }
 

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use sysinfo::Networks;
 
 /// Private networks as address and length of the prefix: what a certificate of our own may be for.
-pub(super) const NEAR: [(IpAddr, u8); 8] = [
+pub(super) const PRIVATE_NETWORKS: [(IpAddr, u8); 8] = [
     (IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), 8),
     (IpAddr::V4(Ipv4Addr::new(10, 0, 0, 0)), 8),
     (IpAddr::V4(Ipv4Addr::new(172, 16, 0, 0)), 12),
@@ -18,7 +18,7 @@ pub(super) const NEAR: [(IpAddr, u8); 8] = [
 
 /// Whether the address is on a private network, or this computer's own.
 pub(super) fn is_near(address: IpAddr) -> bool {
-    NEAR.iter().any(|(network, prefix)| match (network, address) {
+    PRIVATE_NETWORKS.iter().any(|(network, prefix)| match (network, address) {
         (IpAddr::V4(network), IpAddr::V4(address)) => {
             (network.to_bits() ^ address.to_bits()).leading_zeros() >= u32::from(*prefix)
         }

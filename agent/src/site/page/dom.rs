@@ -11,13 +11,13 @@ use thirtyfour::prelude::*;
 use crate::browser::input;
 use crate::geometry::{Pixel, Rect};
 use crate::site::page::Page;
-use crate::site::profile::locator::{SEEK, Way, Ways};
+use crate::site::profile::locator::{Locator, Locators, SEEK};
 
 /// So often something is tried again that a message of the browser's own or a change of the page has come between.
 const TRIES: usize = 5;
 
 /// Something on the page, and the frame it is in.
-pub struct Found {
+pub struct FoundElement {
     element: WebElement,
     frame: Vec<String>,
 }
@@ -27,16 +27,16 @@ impl Page {
     ///
     /// # Errors
     /// When the session fails.
-    pub async fn find(&self, ways: &Ways) -> Result<Option<Found>> {
+    pub async fn find(&self, ways: &Locators) -> Result<Option<FoundElement>> {
         Ok(self.found(ways, "return seekShown(arguments[0]).slice(0, 1)").await?.pop())
     }
 
     /// Clicks what is found in any of these ways, until a click gets through: one may lie under another. Whether
     /// anything was found at all.
-    pub(crate) async fn click_any(&self, ways: &Ways) -> Result<bool> {
+    pub(crate) async fn click_any(&self, ways: &Locators) -> Result<bool> {
         let mut any = false;
         for (frame, ways) in ways.by_frame() {
-            let ways: Ways = ways.iter().cloned().collect();
+            let ways: Locators = ways.iter().cloned().collect();
             for found in self.found(&ways, "return arguments[0].flatMap(way => seek(way).filter(isShown))").await? {
                 any = true;
                 self.address().await?; // an earlier click may have led elsewhere
@@ -49,13 +49,13 @@ impl Page {
         Ok(any)
     }
 
-    async fn found(&self, ways: &Ways, script: &str) -> Result<Vec<Found>> {
+    async fn found(&self, ways: &Locators, script: &str) -> Result<Vec<FoundElement>> {
         for (frame, ways) in ways.by_frame() {
             let elements: Vec<Value> =
                 self.ask_in(frame, ways, script, vec![]).await?.map_or_else(Vec::new, |(list, _)| list);
             if !elements.is_empty() {
                 let element = |json| WebElement::from_json(json, self.driver.handle().clone());
-                let found = |json| Ok(Found { element: element(json)?, frame: frame.to_vec() });
+                let found = |json| Ok(FoundElement { element: element(json)?, frame: frame.to_vec() });
                 return elements.into_iter().map(found).collect();
             }
         }
@@ -66,7 +66,7 @@ impl Page {
     ///
     /// # Errors
     /// When the session fails.
-    pub async fn read(&self, ways: &Ways) -> Result<Option<String>> {
+    pub async fn read(&self, ways: &Locators) -> Result<Option<String>> {
         Ok(self.readings(ways).await?.into_iter().next())
     }
 
@@ -74,7 +74,7 @@ impl Page {
     ///
     /// # Errors
     /// When the session fails.
-    pub(super) async fn readings(&self, ways: &Ways) -> Result<Vec<String>> {
+    pub(super) async fn readings(&self, ways: &Locators) -> Result<Vec<String>> {
         let script = "const value = (way, element) => way.attribute ? element.getAttribute(way.attribute) \
                 : isShown(element) ? words(element) : null; \
             const values = arguments[0].flatMap(way => seek(way).map(element => value(way, element)?.trim())); \
@@ -86,7 +86,7 @@ impl Page {
     ///
     /// # Errors
     /// When it is not there; `what` names it in the message.
-    pub async fn rect(&self, ways: &Ways, what: &str) -> Result<Rect> {
+    pub async fn rect(&self, ways: &Locators, what: &str) -> Result<Rect> {
         let rect = self.rect_if_shown(ways).await?;
         rect.ok_or_else(|| environment_error(format!("the page shows no {what}: is the site's profile up to date?")))
     }
@@ -95,7 +95,7 @@ impl Page {
     ///
     /// # Errors
     /// When the session fails.
-    pub async fn rect_if_shown(&self, ways: &Ways) -> Result<Option<Rect>> {
+    pub async fn rect_if_shown(&self, ways: &Locators) -> Result<Option<Rect>> {
         let script = "const [found] = seekShown(arguments[0]); return found ? rect(found) : null";
         let found: Option<(Rect, Pixel)> = self.ask(ways, script, vec![]).await?;
         Ok(found.map(|(rect, frame)| rect.moved_by(frame)))
@@ -105,7 +105,7 @@ impl Page {
     ///
     /// # Errors
     /// When the session fails.
-    pub async fn count(&self, ways: &Ways) -> Result<Vec<usize>> {
+    pub async fn count(&self, ways: &Locators) -> Result<Vec<usize>> {
         let mut counts = Vec::new();
         for (frame, ways) in ways.by_frame() {
             let script = "return arguments[0].map(way => seek(way).filter(isShown).length)";
@@ -128,7 +128,7 @@ impl Page {
     /// # Errors
     /// When the session fails.
     pub async fn screenshot(&self) -> Result<Vec<u8>> {
-        self.calm(async || Ok(self.driver.screenshot_as_png().await?)).await
+        self.with_retry(async || Ok(self.driver.screenshot_as_png().await?)).await
     }
 
     /// Runs a script in each frame that the ways name, with the ways in it as the first argument, until one answers with
@@ -138,7 +138,7 @@ impl Page {
     /// When the session fails or the answer is of another kind.
     pub async fn ask<T: DeserializeOwned>(
         &self,
-        ways: &Ways,
+        ways: &Locators,
         script: &str,
         more: Vec<Value>,
     ) -> Result<Option<(T, Pixel)>> {
@@ -153,18 +153,18 @@ impl Page {
     async fn ask_in<T: DeserializeOwned>(
         &self,
         frame: &[String],
-        ways: &[Way],
+        ways: &[Locator],
         script: &str,
         more: Vec<Value>,
     ) -> Result<Option<(T, Pixel)>> {
         let arguments: Vec<Value> = std::iter::once(json!(ways)).chain(more).collect();
-        self.calm(async || {
+        self.with_retry(async || {
             let Some(corner) = self.enter(frame).await? else { return Ok(None) };
             let script = format!("{SEEK}return [depth(), (function () {{ {script} }}).apply(null, arguments)]");
             let answer = self.driver.execute(&script, arguments.clone()).await?;
             let (depth, answer): (usize, Option<T>) = answer.convert()?;
             if depth != frame.len() {
-                return Err(Elsewhere).context(environment_error("the page's frames come and go too fast"));
+                return Err(WrongFrame).context(environment_error("the page's frames come and go too fast"));
             }
             Ok(answer.map(|answer| (answer, corner)))
         })
@@ -196,8 +196,8 @@ impl Page {
     ///
     /// # Errors
     /// When it is gone or the session fails.
-    pub async fn picture(&self, found: &Found) -> Result<Vec<u8>> {
-        self.calm(async || {
+    pub async fn picture(&self, found: &FoundElement) -> Result<Vec<u8>> {
+        self.with_retry(async || {
             self.enter(&found.frame).await?;
             Ok(found.element.screenshot_as_png().await?)
         })
@@ -208,8 +208,8 @@ impl Page {
     ///
     /// # Errors
     /// When it is gone or takes no keys, or the page has gone where the agent must not play.
-    pub async fn keys(&self, found: &Found, keys: &str) -> Result<()> {
-        self.calm(async || {
+    pub async fn keys(&self, found: &FoundElement, keys: &str) -> Result<()> {
+        self.with_retry(async || {
             self.here().await?;
             self.enter(&found.frame).await?;
             Ok(found.element.send_keys(keys).await?)
@@ -267,8 +267,8 @@ impl Page {
     ///
     /// # Errors
     /// When it is not enabled or lies under something else, or the page has gone where the agent must not play.
-    pub(crate) async fn press(&self, ways: &Ways) -> Result<Option<()>> {
-        self.calm(async || {
+    pub(crate) async fn press(&self, ways: &Locators) -> Result<Option<()>> {
+        self.with_retry(async || {
             let Some(button) = self.find(ways).await? else { return Ok(None) };
             if !button.element.is_enabled().await? {
                 return Err(environment_error("the page does not take the guess: its button is not enabled"));
@@ -291,7 +291,7 @@ impl Page {
 
     /// Does something with the page itself, outside of all frames.
     pub(super) async fn top<T>(&self, work: impl AsyncFn() -> Result<T>) -> Result<T> {
-        self.calm(async || {
+        self.with_retry(async || {
             self.enter(&[]).await?;
             work().await
         })
@@ -300,7 +300,7 @@ impl Page {
 
     /// Does something, and again when a message of the browser's own (alert, confirm, prompt) came in between, which is
     /// accepted, or when the page has moved its elements meanwhile.
-    pub(super) async fn calm<T>(&self, work: impl AsyncFn() -> Result<T>) -> Result<T> {
+    pub(super) async fn with_retry<T>(&self, work: impl AsyncFn() -> Result<T>) -> Result<T> {
         for _ in 0..TRIES {
             match work().await {
                 Err(error) if error.chain().any(is_message) => _ = self.driver.accept_alert().await, // it may be gone
@@ -315,7 +315,7 @@ impl Page {
 /// A script ran in another frame than it was meant for: Chromium goes back to the page itself when a message comes.
 #[derive(Debug, thiserror::Error)]
 #[error("a script ran in another frame than its own")]
-struct Elsewhere;
+struct WrongFrame;
 
 fn inner<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a WebDriverErrorInner> {
     cause.downcast_ref::<WebDriverError>().map(WebDriverError::as_inner)
@@ -328,6 +328,6 @@ fn is_message(cause: &(dyn std::error::Error + 'static)) -> bool {
 fn is_moved(cause: &(dyn std::error::Error + 'static)) -> bool {
     // Json: what is asked for while a message comes may be answered with nothing.
     use WebDriverErrorInner::{Json, NoSuchElement, NoSuchFrame, StaleElementReference};
-    cause.is::<Elsewhere>()
+    cause.is::<WrongFrame>()
         || matches!(inner(cause), Some(Json(_) | NoSuchElement(_) | NoSuchFrame(_) | StaleElementReference(_)))
 }

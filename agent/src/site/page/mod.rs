@@ -1,6 +1,6 @@
 //! The page driver: one open page, read and clicked through its profile.
 //!
-//! What tells the answer (the truth, the points) is read with a [`Guessed`], which only [`Page::guess`] gives, and the
+//! What tells the answer (the truth, the points) is read with a [`GuessSubmitted`], which only [`Page::guess`] gives, and the
 //! selectors for it are private to this module and its parent: no other code can look through them before a guess.
 
 pub mod distance;
@@ -25,18 +25,18 @@ use crate::record::Distance;
 use crate::site::Profile;
 use crate::site::guard;
 use crate::site::guard::Consent;
-use crate::site::profile::locator::Ways;
-pub use dom::Found;
+use crate::site::profile::locator::Locators;
+pub use dom::FoundElement;
 
 /// A press that has shown nothing for so long did not get through.
-const SWALLOWED: Duration = Duration::from_secs(8);
+const RESEND_AFTER: Duration = Duration::from_secs(8);
 /// A browser that has not answered for so long is gone.
-const LOST: Duration = Duration::from_secs(10);
+const BROWSER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Points that have not changed for so long are all.
-const REST: Duration = Duration::from_millis(300);
+const SETTLE_TIME: Duration = Duration::from_millis(300);
 const NO_ROUND: &str = "the page shows no round to play";
 /// How long the page is left alone between two looks at it.
-const BEAT_MS: u64 = 60;
+const POLL_INTERVAL_MS: u64 = 60;
 
 /// A page with a game on it.
 pub struct Page {
@@ -52,11 +52,11 @@ pub struct Page {
 }
 
 /// Proof that the guess of this round has been sent.
-pub struct Guessed(());
+pub struct GuessSubmitted(());
 
 /// What the page said after a guess.
 #[derive(Clone, Debug, Default)]
-pub struct Outcome {
+pub struct RoundOutcome {
     /// Points of the round.
     pub points: Option<u32>,
     /// Where it was.
@@ -69,7 +69,7 @@ pub struct Outcome {
 
 /// What comes after a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum After {
+pub enum NextStep {
     /// Another round.
     Round,
     /// The end of the game: its points, where the page says them.
@@ -124,7 +124,7 @@ impl Page {
     /// # Errors
     /// When the page has gone where the agent must not play.
     pub async fn address(&self) -> Result<Url> {
-        self.calm(async || self.here().await).await
+        self.with_retry(async || self.here().await).await
     }
 
     /// As [`Page::address`], within what is done to the page: nothing is clicked, dragged or typed on a page that has gone
@@ -145,7 +145,7 @@ impl Page {
 
     async fn is_ready(&self) -> Result<bool> {
         self.address().await?;
-        self.complain().await?;
+        self.check_page_error().await?;
         // While a dialog or an offer to begin shows, there is no round, even if the click did not get through.
         if self.click_any(&self.profile.page.dismiss).await? || self.click_any(&self.profile.page.start).await? {
             return Ok(false);
@@ -166,19 +166,19 @@ impl Page {
     ///
     /// # Errors
     /// When no browser opens, or the page shows neither a round nor the end of the game.
-    pub async fn recover(&mut self, browser: &BrowserOptions, address: &Url, sent: bool) -> Result<After> {
-        let answers = tokio::time::timeout(LOST, self.driver.current_url()).await;
+    pub async fn recover(&mut self, browser: &BrowserOptions, address: &Url, sent: bool) -> Result<NextStep> {
+        let answers = tokio::time::timeout(BROWSER_TIMEOUT, self.driver.current_url()).await;
         if !answers.is_ok_and(|address| address.is_ok()) {
             let fresh = browser::open(browser).await?;
-            browser::bury(std::mem::replace(&mut self.driver, fresh), browser).await;
+            browser::shutdown(std::mem::replace(&mut self.driver, fresh), browser).await;
             *self.in_frame.get_mut() = false;
         }
         self.go(address).await?;
         self.until(NO_ROUND, async || {
             if sent && let Some(total) = self.read(&self.profile.result.total).await? {
-                return Ok(Some(After::Over(whole_number(&total))));
+                return Ok(Some(NextStep::Over(whole_number(&total))));
             }
-            Ok(self.is_ready().await?.then_some(After::Round))
+            Ok(self.is_ready().await?.then_some(NextStep::Round))
         })
         .await
     }
@@ -187,7 +187,7 @@ impl Page {
     ///
     /// # Errors
     /// When the button cannot be pressed or no result shows.
-    pub async fn guess(&self) -> Result<Guessed> {
+    pub async fn guess(&self) -> Result<GuessSubmitted> {
         self.send().await?;
         self.result().await
     }
@@ -205,24 +205,24 @@ impl Page {
     ///
     /// # Errors
     /// As [`Page::send`].
-    pub(crate) async fn send_blindly(&self) -> Result<Guessed> {
+    pub(crate) async fn send_blindly(&self) -> Result<GuessSubmitted> {
         self.send().await?;
-        Ok(Guessed(()))
+        Ok(GuessSubmitted(()))
     }
 
     /// Waits for the result of a guess that was sent.
     ///
     /// # Errors
     /// When none shows.
-    pub async fn result(&self) -> Result<Guessed> {
+    pub async fn result(&self) -> Result<GuessSubmitted> {
         let pressed = std::cell::Cell::new(Instant::now());
         self.until("the page shows no result for the guess", async || {
-            self.complain().await?;
+            self.check_page_error().await?;
             if self.find(&self.profile.result.shown).await?.is_some() {
-                return Ok(Some(Guessed(())));
+                return Ok(Some(GuessSubmitted(())));
             }
             // A message that came with the click may have swallowed it, or the page has gone elsewhere.
-            if pressed.get().elapsed() > SWALLOWED {
+            if pressed.get().elapsed() > RESEND_AFTER {
                 self.address().await?;
                 self.click_any(&self.profile.page.dismiss).await?;
                 if self.press(&self.profile.map.guess).await.is_ok() {
@@ -238,14 +238,14 @@ impl Page {
     ///
     /// # Errors
     /// When the page shows an error, goes where the agent must not play, or is closed.
-    pub async fn await_guess(&self) -> Result<Guessed> {
+    pub async fn await_guess(&self) -> Result<GuessSubmitted> {
         loop {
             self.address().await?;
-            self.complain().await?;
+            self.check_page_error().await?;
             if self.find(&self.profile.result.shown).await?.is_some() {
-                return Ok(Guessed(()));
+                return Ok(GuessSubmitted(()));
             }
-            input::pause(4 * BEAT_MS).await;
+            input::pause(4 * POLL_INTERVAL_MS).await;
         }
     }
 
@@ -253,26 +253,26 @@ impl Page {
     ///
     /// # Errors
     /// When the session fails. What the page does not show is `None`.
-    pub async fn outcome(&self, _: &Guessed) -> Result<Outcome> {
+    pub async fn outcome(&self, _: &GuessSubmitted) -> Result<RoundOutcome> {
         let result = &self.profile.result;
         let points = self.points().await?;
         let (truth, guess) = (self.place(&result.truth).await?, self.place(&result.guess).await?);
         let distance = if truth.is_none() { self.first(&result.distance, distance::read).await? } else { None };
-        Ok(Outcome { points, truth, distance, guess })
+        Ok(RoundOutcome { points, truth, distance, guess })
     }
 
     /// Goes on to the next round, or to the end of the game when that was the last.
     ///
     /// # Errors
     /// When the page does neither.
-    pub async fn next(&self, _: Guessed) -> Result<After> {
+    pub async fn next(&self, _: GuessSubmitted) -> Result<NextStep> {
         self.until("the page does not go on after the result", async || {
-            self.complain().await?;
+            self.check_page_error().await?;
             if let Some(total) = self.read(&self.profile.result.total).await? {
-                return Ok(Some(After::Over(whole_number(&total))));
+                return Ok(Some(NextStep::Over(whole_number(&total))));
             }
             if self.find(&self.profile.result.shown).await?.is_none() {
-                return Ok(self.is_ready().await?.then_some(After::Round));
+                return Ok(self.is_ready().await?.then_some(NextStep::Round));
             }
             // Messages come over results too, such as that of a new level.
             self.click_any(&self.profile.page.dismiss).await?;
@@ -300,12 +300,12 @@ impl Page {
             if start.elapsed() > self.patience() {
                 return Err(environment_error(format!("{what} (waited {} s)", self.profile.patience_s)));
             }
-            input::pause(BEAT_MS).await;
+            input::pause(POLL_INTERVAL_MS).await;
         }
     }
 
     /// The first of what is found in these ways that can be read as something, which a page need not show.
-    async fn first<T>(&self, ways: &Ways, read: impl Fn(&str) -> Option<T>) -> Result<Option<T>> {
+    async fn first<T>(&self, ways: &Locators, read: impl Fn(&str) -> Option<T>) -> Result<Option<T>> {
         if ways.iter().next().is_none() {
             return Ok(None); // nothing to wait for
         }
@@ -318,8 +318,8 @@ impl Page {
         let mut points = self.first(ways, whole_number).await?;
         let (start, mut since) = (Instant::now(), Instant::now());
         let counts_up = points.is_some() && ways.iter().all(|way| way.attribute.is_none());
-        while counts_up && since.elapsed() < REST && start.elapsed() < self.patience() {
-            input::pause(BEAT_MS).await;
+        while counts_up && since.elapsed() < SETTLE_TIME && start.elapsed() < self.patience() {
+            input::pause(POLL_INTERVAL_MS).await;
             let now = self.first(ways, whole_number).await?;
             if now != points {
                 (points, since) = (now, Instant::now());
@@ -335,19 +335,19 @@ impl Page {
             if let Some(answer) = ask().await? {
                 return Ok(Some(answer));
             }
-            input::pause(BEAT_MS).await;
+            input::pause(POLL_INTERVAL_MS).await;
         }
         Ok(None)
     }
 
-    async fn complain(&self) -> Result<()> {
+    async fn check_page_error(&self) -> Result<()> {
         match self.read(&self.profile.page.problem).await? {
             Some(problem) => Err(environment_error(format!("the page says: {problem}"))),
             None => Ok(()),
         }
     }
 
-    async fn place(&self, [lat, lng]: &[Ways; 2]) -> Result<Option<LatLng>> {
+    async fn place(&self, [lat, lng]: &[Locators; 2]) -> Result<Option<LatLng>> {
         let number = |text: Option<String>| text.and_then(|text| text.parse().ok());
         let (lat, lng) = (number(self.read(lat).await?), number(self.read(lng).await?));
         Ok(lat.zip(lng).and_then(|(lat, lng)| LatLng::new(lat, lng).ok()))

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::site::profile::locator::Ways;
+use crate::site::profile::locator::Locators;
 
 /// The guess map.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -19,10 +19,10 @@ pub struct MapLocators {
     #[serde(default)]
     pub(super) kind: MapMaterial,
     /// The map's box; it may grow when the mouse is over it.
-    pub canvas: Ways,
+    pub canvas: Locators,
     /// Its tile pictures.
     #[serde(default)]
-    pub tiles: Ways,
+    pub tiles: Locators,
     /// Regular expressions over a tile's address, with groups `z`, `x` and `y`.
     #[serde(default, deserialize_with = "crate::site::profile::patterns")]
     #[schemars(with = "Vec<String>")]
@@ -31,11 +31,11 @@ pub struct MapLocators {
     #[schemars(with = "Option<StartView>")]
     view: Option<Spanned<StartView>>,
     /// The pin.
-    pub marker: Ways,
+    pub marker: Locators,
     /// The point of the pin, as fractions of its picture's width and height.
     pub marker_anchor: [f64; 2],
     /// Sends the guess.
-    pub guess: Ways,
+    pub guess: Locators,
 }
 
 /// What a guess map is made of, as the profile writes it.

@@ -1,4 +1,4 @@
-//! Ways to find things on a page: by CSS, by words, by role, within frames. A profile's lists are of these.
+//! Locators to find things on a page: by CSS, by words, by role, within frames. A profile's lists are of these.
 //!
 //! A way is a text, `css` or `css @attribute`, or a table:
 //! `{ css = "button", text = "guess|submit", role = "button", frame = ["#game"], attribute = "data-points" }`.
@@ -13,7 +13,7 @@ use toml::Spanned;
 /// One way.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Way {
+pub struct Locator {
     /// CSS selector.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub css: Option<String>,
@@ -31,7 +31,7 @@ pub struct Way {
     pub attribute: Option<String>,
 }
 
-impl Way {
+impl Locator {
     /// From `css` or `css @attribute`.
     pub(crate) fn of(text: &str) -> Self {
         let (css, attribute) = match text.split_once(" @") {
@@ -50,7 +50,7 @@ impl Way {
     }
 }
 
-impl std::fmt::Display for Way {
+impl std::fmt::Display for Locator {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let parts = [
             self.css.as_ref().map(|css| format!("`{css}`")),
@@ -76,41 +76,41 @@ pub enum Role {
     Status,
 }
 
-/// Ways to find one thing, tried in order.
+/// Locators to find one thing, tried in order.
 #[derive(Clone, Debug, Default)]
-pub struct Ways {
-    ways: Vec<Way>,
+pub struct Locators {
+    ways: Vec<Locator>,
     /// Where each stands in the profile, in bytes.
     spans: Vec<Range<usize>>,
 }
 
-impl Ways {
+impl Locators {
     /// All of them, in order.
-    pub fn iter(&self) -> std::slice::Iter<'_, Way> {
+    pub fn iter(&self) -> std::slice::Iter<'_, Locator> {
         self.ways.iter()
     }
 
     /// Where each stands in the profile, in bytes.
-    pub(in crate::site) fn spans(&self) -> impl Iterator<Item = (&Way, usize)> {
+    pub(in crate::site) fn spans(&self) -> impl Iterator<Item = (&Locator, usize)> {
         self.ways.iter().zip(self.spans.iter().map(|span| span.start))
     }
 
     /// The ways within each frame, in order: neighbours that are in the same frame together.
-    pub fn by_frame(&self) -> impl Iterator<Item = (&[String], &[Way])> {
+    pub fn by_frame(&self) -> impl Iterator<Item = (&[String], &[Locator])> {
         self.ways.chunk_by(|a, b| a.frame == b.frame).map(|ways| (ways[0].frame.as_slice(), ways))
     }
 }
 
-impl FromIterator<Way> for Ways {
-    fn from_iter<I: IntoIterator<Item = Way>>(ways: I) -> Self {
+impl FromIterator<Locator> for Locators {
+    fn from_iter<I: IntoIterator<Item = Locator>>(ways: I) -> Self {
         Self { ways: ways.into_iter().collect(), spans: Vec::new() }
     }
 }
 
-impl<'de> Deserialize<'de> for Ways {
+impl<'de> Deserialize<'de> for Locators {
     fn deserialize<D: Deserializer<'de>>(list: D) -> Result<Self, D::Error> {
         let (mut ways, mut spans) = (Vec::new(), Vec::new());
-        for way in Vec::<Spanned<Written>>::deserialize(list)? {
+        for way in Vec::<Spanned<LocatorDef>>::deserialize(list)? {
             spans.push(way.span());
             ways.push(way.into_inner().0);
         }
@@ -118,16 +118,16 @@ impl<'de> Deserialize<'de> for Ways {
     }
 }
 
-impl JsonSchema for Ways {
+impl JsonSchema for Locators {
     fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Ways".into()
+        "Locators".into()
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let way = generator.subschema_for::<Way>();
+        let way = generator.subschema_for::<Locator>();
         let text = json_schema!({ "type": "string", "description": "`css` or `css @attribute`" });
         json_schema!({
-            "description": "Ways to find one thing, tried in order.",
+            "description": "Locators to find one thing, tried in order.",
             "type": "array",
             "items": { "anyOf": [text, way] },
         })
@@ -135,24 +135,24 @@ impl JsonSchema for Ways {
 }
 
 /// A way as it is written: a text or a table.
-struct Written(Way);
+struct LocatorDef(Locator);
 
-impl<'de> Deserialize<'de> for Written {
+impl<'de> Deserialize<'de> for LocatorDef {
     fn deserialize<D: Deserializer<'de>>(way: D) -> Result<Self, D::Error> {
         struct Visitor;
         impl<'de> serde::de::Visitor<'de> for Visitor {
-            type Value = Way;
+            type Value = Locator;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str("a CSS selector, or a table with css, text, role, frame, attribute")
             }
 
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Way, E> {
-                Ok(Way::of(text))
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Locator, E> {
+                Ok(Locator::of(text))
             }
 
-            fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<Way, A::Error> {
-                Way::deserialize(serde::de::value::MapAccessDeserializer::new(map))
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<Locator, A::Error> {
+                Locator::deserialize(serde::de::value::MapAccessDeserializer::new(map))
             }
         }
         way.deserialize_any(Visitor).map(Self)
@@ -199,10 +199,10 @@ mod tests {
 
     #[derive(Debug, Deserialize)]
     struct Table {
-        ways: Ways,
+        ways: Locators,
     }
 
-    fn parse(text: &str) -> Result<Vec<Way>, String> {
+    fn parse(text: &str) -> Result<Vec<Locator>, String> {
         let table: Table = toml::from_str(text).map_err(|error| error.to_string())?;
         Ok(table.ways.iter().cloned().collect())
     }
@@ -214,11 +214,14 @@ mod tests {
         )
         .unwrap();
         let css = |css: &str| Some(css.to_owned());
-        assert_eq!(ways[0], Way { css: css(".a .b"), ..Way::default() });
-        assert_eq!(ways[1], Way { css: css("#c"), attribute: Some("data-x".into()), ..Way::default() });
-        assert_eq!(ways[2], Way { role: Some(Role::Button), text: Some("guess|submit".into()), ..Way::default() });
+        assert_eq!(ways[0], Locator { css: css(".a .b"), ..Locator::default() });
+        assert_eq!(ways[1], Locator { css: css("#c"), attribute: Some("data-x".into()), ..Locator::default() });
+        assert_eq!(
+            ways[2],
+            Locator { role: Some(Role::Button), text: Some("guess|submit".into()), ..Locator::default() }
+        );
         assert_eq!(ways[3].frame, ["#f", "iframe"]);
-        let all: Ways = ways.into_iter().collect();
+        let all: Locators = ways.into_iter().collect();
         assert_eq!(all.by_frame().map(|(frame, ways)| (frame.len(), ways.len())).collect::<Vec<_>>(), [(0, 3), (2, 1)]);
     }
 

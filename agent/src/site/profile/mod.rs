@@ -26,7 +26,7 @@ use crate::dirs;
 use crate::record::Area;
 pub use guess_map::{MapKind, MapLocators, StartView};
 pub use local::is_loopback;
-use locator::{Way, Ways};
+use locator::{Locator, Locators};
 pub use schema::schema;
 pub use sizes::{MapSize, ScoreLaw};
 pub use view::{LookLocators, TurnKey};
@@ -96,15 +96,15 @@ fn root() -> String {
 #[serde(deny_unknown_fields)]
 pub struct PageLocators {
     /// Clicked whenever they show: consent, messages, ads.
-    pub dismiss: Ways,
+    pub dismiss: Locators,
     /// Begins a game from a map's page.
-    pub start: Ways,
+    pub start: Locators,
     /// Shows while something loads.
-    pub loading: Ways,
+    pub loading: Locators,
     /// The name of the map.
-    pub map_name: Ways,
+    pub map_name: Locators,
     /// An error that the page shows to people.
-    pub problem: Ways,
+    pub problem: Locators,
 }
 
 /// What the page shows after a guess.
@@ -112,20 +112,20 @@ pub struct PageLocators {
 #[serde(deny_unknown_fields)]
 pub struct ResultLocators {
     /// The result, once it is there.
-    pub shown: Ways,
+    pub shown: Locators,
     /// Points of the round.
-    pub points: Ways,
+    pub points: Locators,
     /// How far off the guess was, in words.
     #[serde(default)]
-    pub distance: Ways,
+    pub distance: Locators,
     /// Where it was.
-    pub truth: [Ways; 2],
+    pub truth: [Locators; 2],
     /// Where the page took the guess to be.
-    pub guess: [Ways; 2],
+    pub guess: [Locators; 2],
     /// Goes on to the next round.
-    pub next: Ways,
+    pub next: Locators,
     /// Shows after the last round: points of the game.
-    pub total: Ways,
+    pub total: Locators,
 }
 
 fn patience() -> f64 {
@@ -193,7 +193,7 @@ impl Profile {
             if let Some((at, why)) = ways.spans().find_map(|(way, at)| Some((at, way.fault()?))) {
                 return Err(usage_error(format!("{}: {role}: {why}", profile.line(at))));
             }
-            let is_plain = |way: &Way| way.css.is_some() && way.text.is_none() && way.role.is_none();
+            let is_plain = |way: &Locator| way.css.is_some() && way.text.is_none() && way.role.is_none();
             if ["look.hide", "map.tiles"].contains(&role)
                 && let Some((_, at)) = ways.spans().find(|(way, _)| !is_plain(way))
             {
@@ -222,17 +222,17 @@ impl Profile {
     }
 
     /// What may be looked for before a guess, by its name in the profile.
-    pub fn roles_before_a_guess(&self) -> Vec<(&'static str, &Ways)> {
+    pub fn required_locators(&self) -> Vec<(&'static str, &Locators)> {
         self.roles().into_iter().filter(|(role, _)| !role.starts_with("result.")).collect()
     }
 
     /// Everything that a probe may have found, which plays to learn it.
-    pub(crate) fn roles_found(&self) -> Vec<(&'static str, &Ways)> {
+    pub(crate) fn discoverable_locators(&self) -> Vec<(&'static str, &Locators)> {
         self.roles()
     }
 
     /// Everything that is looked for, by its name in the profile.
-    pub(in crate::site) fn roles(&self) -> Vec<(&'static str, &Ways)> {
+    pub(in crate::site) fn roles(&self) -> Vec<(&'static str, &Locators)> {
         let Self { page, look, map, result, .. } = self;
         let mut roles = vec![
             ("page.dismiss", &page.dismiss),

@@ -3,23 +3,23 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::site::profile::locator::Ways;
+use crate::site::profile::locator::Locators;
 
 /// Looking around.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LookLocators {
     /// The view.
-    pub view: Ways,
+    pub view: Locators,
     /// A single photograph in place of a view that turns.
-    pub photo: Ways,
+    pub photo: Locators,
     /// What lies over the view and is hidden for a picture.
-    pub hide: Ways,
+    pub hide: Locators,
     /// Where the heading is shown, in degrees.
-    pub heading: Ways,
+    pub heading: Locators,
     /// Where a timed round's clock shows how much time is left.
     #[serde(default)]
-    pub clock: Ways,
+    pub clock: Locators,
     /// The view rests once two pictures this many milliseconds apart are the same.
     pub still_ms: u64,
     /// Horizontal field of view in degrees, which tells how far to drag.

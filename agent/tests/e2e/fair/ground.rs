@@ -187,8 +187,8 @@ impl Ground {
     }
 
     pub(crate) fn reports(&self, of: &str) -> Vec<String> {
-        let told = |event| if let Event::Page(line) = event { Some(line) } else { None };
-        self.events().into_iter().filter_map(told).filter(|line| line.starts_with(of)).collect()
+        let page_line = |event| if let Event::Page(line) = event { Some(line) } else { None };
+        self.events().into_iter().filter_map(page_line).filter(|line| line.starts_with(of)).collect()
     }
 }
 

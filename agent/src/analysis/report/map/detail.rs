@@ -7,7 +7,7 @@ use landfall_model::LatLng;
 use landfall_model::latlng::EARTH_RADIUS_M;
 use maud::{Markup, html};
 
-use crate::analysis::report::map::{Scene, great_circle, heat, line, mark};
+use crate::analysis::report::map::{MapScene, great_circle, heat, line, mark};
 use crate::analysis::report::words;
 
 const WIDTH: f64 = 640.0;
@@ -24,15 +24,15 @@ const COARSE: f64 = 0.7;
 const NAMED: f64 = 0.02;
 
 /// A view from above.
-struct Sheet {
+struct AzimuthalProjection {
     centre: LatLng,
     pixels_a_radian: f64,
 }
 
-impl Sheet {
+impl AzimuthalProjection {
     /// The part of the world that shows the pin and the truth, or where they are too far apart, the pin and its
     /// surroundings.
-    fn around(scene: &Scene<'_>) -> Option<Self> {
+    fn around(scene: &MapScene<'_>) -> Option<Self> {
         let anchor = scene.pin.or(scene.truth)?;
         let other = scene.truth.unwrap_or(anchor);
         let apart_m = anchor.distance_m(other);
@@ -77,8 +77,8 @@ impl Sheet {
 }
 
 /// One round as seen from above the pin and the truth. Nothing where neither is known.
-pub(in crate::analysis::report) fn detail(scene: &Scene<'_>, name: &str) -> Option<Markup> {
-    let sheet = Sheet::around(scene)?;
+pub(in crate::analysis::report) fn detail(scene: &MapScene<'_>, name: &str) -> Option<Markup> {
+    let sheet = AzimuthalProjection::around(scene)?;
     let (mut land, mut labels) = (String::new(), Vec::<(f64, Point, &str)>::new());
     for (country, ring) in land::rings() {
         let places = ring.filter_map(|(lng, lat)| LatLng::new(lat, lng).ok());
@@ -112,7 +112,7 @@ pub(in crate::analysis::report) fn detail(scene: &Scene<'_>, name: &str) -> Opti
         svg.map.detail viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) role="img" aria-label=(name) {
             rect.sea width=(WIDTH) height=(HEIGHT) {}
             path.land d=(land) vector-effect="non-scaling-stroke" {}
-            (heat(scene.shades, trace))
+            (heat(scene.heat_cells, trace))
             @for (_, (x, y), name) in &labels { text.country paint-order="stroke" x=(format!("{x:.0}")) y=(format!("{y:.0}")) { (name) } }
             @if let Some(way) = way { path.way d=(way) vector-effect="non-scaling-stroke" {} }
             @for at in scene.candidates.iter().filter(|at| sheet.shows(**at)) { (mark("candidate", sheet.project(*at), 1.0)) }
@@ -150,15 +150,15 @@ fn centroid(ring: &[Point]) -> (f64, Point) {
 mod tests {
     use super::*;
 
-    fn scene(pin: (f64, f64), truth: (f64, f64)) -> Scene<'static> {
+    fn scene(pin: (f64, f64), truth: (f64, f64)) -> MapScene<'static> {
         let at = |(lat, lng)| LatLng::new(lat, lng).ok();
-        Scene { shades: &[], candidates: Vec::new(), pin: at(pin), truth: at(truth) }
+        MapScene { heat_cells: &[], candidates: Vec::new(), pin: at(pin), truth: at(truth) }
     }
 
     #[test]
     fn a_pin_a_hundred_kilometres_off_is_seen_apart() {
         let scene = scene((48.0, 2.0), (48.9, 2.0));
-        let sheet = Sheet::around(&scene).unwrap();
+        let sheet = AzimuthalProjection::around(&scene).unwrap();
         let (pin, truth) = (sheet.project(scene.pin.unwrap()), sheet.project(scene.truth.unwrap()));
         assert!((pin.1 - truth.1 - 266.7).abs() < 1.0, "{pin:?} {truth:?}"); // a hundred of 180 kilometres
         assert!(sheet.shows(scene.pin.unwrap()) && sheet.shows(scene.truth.unwrap()));
@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn ends_too_far_apart_leave_the_pins_surroundings() {
         let scene = scene((48.0, 2.0), (-33.0, 151.0));
-        let sheet = Sheet::around(&scene).unwrap();
+        let sheet = AzimuthalProjection::around(&scene).unwrap();
         assert!(sheet.shows(scene.pin.unwrap()) && !sheet.shows(scene.truth.unwrap()));
     }
 
@@ -180,7 +180,7 @@ mod tests {
             drawn.contains(">Spain</text>") && !drawn.contains("New Zealand") && drawn.contains("a&lt;b"),
             "{drawn}"
         );
-        assert!(detail(&Scene { pin: None, truth: None, ..scene((0.0, 0.0), (0.0, 0.0)) }, "").is_none());
+        assert!(detail(&MapScene { pin: None, truth: None, ..scene((0.0, 0.0), (0.0, 0.0)) }, "").is_none());
         let fiji = detail(&scene((-17.8, 179.9), (-16.5, -179.9)), "").unwrap().into_string();
         assert!(fiji.len() > 1000 && fiji.len() < 60_000);
     }

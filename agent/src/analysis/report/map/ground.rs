@@ -12,7 +12,7 @@ pub(super) fn outline(token: &str) -> Option<Vec<LatLng>> {
     let is_token = (1..=16).contains(&token.len()) && token.bytes().all(|byte| byte.is_ascii_hexdigit());
     let id = is_token.then(|| CellID::from_token(token)).filter(CellID::is_valid)?;
     let corners = Cell::from(id).vertices().map(|corner| [corner.0.x, corner.0.y, corner.0.z]);
-    // Small cells are straight enough.
+    // Thumbnail cells are straight enough.
     let between = if id.level() > 5 { 1 } else { BETWEEN };
     let side = |i: usize| {
         let (from, to) = (corners[i], corners[(i + 1) % 4]);

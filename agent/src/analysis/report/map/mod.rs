@@ -11,9 +11,9 @@ mod ground;
 mod world;
 
 pub(super) use detail::detail;
-pub(super) use world::{Trip, defs, overview, world};
+pub(super) use world::{PinAndTruth, defs, overview, world};
 
-use crate::analysis::report::belief::Shade;
+use crate::analysis::report::posterior_summary::HeatCell;
 
 /// Steps of the heat: cells of about the same probability are one path.
 const STEPS: usize = 8;
@@ -21,9 +21,9 @@ const STEPS: usize = 8;
 const WAY: usize = 96;
 
 /// What a round's maps show.
-pub(super) struct Scene<'a> {
+pub(super) struct MapScene<'a> {
     /// The likeliest cells, likeliest first.
-    pub(super) shades: &'a [Shade],
+    pub(super) heat_cells: &'a [HeatCell],
     /// Where the pin might have gone.
     pub(super) candidates: Vec<LatLng>,
     /// Where the pin is.
@@ -33,10 +33,10 @@ pub(super) struct Scene<'a> {
 }
 
 /// The heat and the outline of the half, as paths: `trace` draws one cell's outline.
-fn heat(shades: &[Shade], trace: impl Fn(&[LatLng], &mut String)) -> Markup {
-    let most = shades.iter().map(|shade| shade.p).fold(0.0, f64::max);
+fn heat(heat_cells: &[HeatCell], trace: impl Fn(&[LatLng], &mut String)) -> Markup {
+    let most = heat_cells.iter().map(|shade| shade.p).fold(0.0, f64::max);
     let (mut steps, mut half) = (vec![String::new(); STEPS], String::new());
-    for shade in shades {
+    for shade in heat_cells {
         let Some(outline) = ground::outline(&shade.token) else { continue };
         let mut path = String::new();
         trace(&outline, &mut path);
@@ -88,10 +88,10 @@ mod tests {
 
     #[test]
     fn what_is_likelier_is_darker_and_the_half_has_an_outline() {
-        let shade = |token: &str, p: f64, is_in_half: bool| Shade { token: token.into(), p, is_in_half };
-        let shades = [shade("89c25c", 0.6, true), shade("89c3c", 0.01, false), shade("<script>", 0.3, true)];
+        let shade = |token: &str, p: f64, is_in_half: bool| HeatCell { token: token.into(), p, is_in_half };
+        let heat_cells = [shade("89c25c", 0.6, true), shade("89c3c", 0.01, false), shade("<script>", 0.3, true)];
         let trace = |outline: &[LatLng], path: &mut String| line(outline.iter().map(|at| (at.lng, at.lat)), true, path);
-        let drawn = heat(&shades, trace).into_string();
+        let drawn = heat(&heat_cells, trace).into_string();
         assert!(drawn.contains("heat-8") && drawn.contains("heat-2") && drawn.matches("<path").count() == 3, "{drawn}");
         assert!(!drawn.contains("script"));
     }

@@ -8,7 +8,7 @@ use landfall_common::draw::{Point, land};
 use landfall_model::LatLng;
 use maud::{Markup, html};
 
-use crate::analysis::report::map::{Scene, great_circle, heat, line, mark};
+use crate::analysis::report::map::{MapScene, great_circle, heat, line, mark};
 
 const A: [f64; 4] = [1.340_264, -0.081_106, 0.000_893, 0.003_796];
 /// Pixels from Greenwich to the date line on the equator.
@@ -19,7 +19,7 @@ const EDGES: (f64, f64) = (84.0, -58.0);
 const FINE: f64 = 2.0;
 
 /// From the truth to the pin of one round.
-pub(in crate::analysis::report) struct Trip {
+pub(in crate::analysis::report) struct PinAndTruth {
     /// Number in the report.
     pub(in crate::analysis::report) n: usize,
     pub(in crate::analysis::report) pin: LatLng,
@@ -76,14 +76,14 @@ pub(in crate::analysis::report) fn defs() -> Markup {
 }
 
 /// One round on the world.
-pub(in crate::analysis::report) fn world(scene: &Scene<'_>, name: &str) -> Markup {
+pub(in crate::analysis::report) fn world(scene: &MapScene<'_>, name: &str) -> Markup {
     let (width, height) = size();
     html! {
         svg.map viewBox=(format!("0 0 {width:.0} {height:.0}")) role="img" aria-label=(name) {
             use.sea href="#globe" {}
             g clip-path="url(#within)" {
                 use href="#land" {}
-                (heat(scene.shades, trace))
+                (heat(scene.heat_cells, trace))
                 @if let Some((pin, truth)) = scene.pin.zip(scene.truth) { path.way d=(way(truth, pin)) vector-effect="non-scaling-stroke" {} }
             }
             @if let Some(truth) = scene.truth { (mark("truth", xy(truth), 2.0)) }
@@ -93,7 +93,7 @@ pub(in crate::analysis::report) fn world(scene: &Scene<'_>, name: &str) -> Marku
 }
 
 /// Many rounds on the world; with numbers where there are few.
-pub(in crate::analysis::report) fn overview(trips: &[Trip], name: &str) -> Markup {
+pub(in crate::analysis::report) fn overview(trips: &[PinAndTruth], name: &str) -> Markup {
     let (width, height) = size();
     let are_few = trips.len() <= 12;
     let scale = if are_few { 1.15 } else { 0.7 };

@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 
 use prost::Message;
 
-use crate::adapter::floats;
+use crate::onnx::adapter::floats;
 use crate::onnx::raw::{GRAPH_INITIALIZER, GRAPH_NODE, damaged, fields, with_graph, write};
 use crate::onnx::{ATTRIBUTE_INT, ATTRIBUTE_INTS, INT8, Node, TensorProto, node, tensor};
 
@@ -26,7 +26,7 @@ const LARGEST: f32 = 32.0;
 ///
 /// # Errors
 /// When the bytes are no ONNX network, or such a convolution is of a kind that this does not know; says why.
-pub fn exact(network: &[u8]) -> Result<Vec<u8>, String> {
+pub(crate) fn exact(network: &[u8]) -> Result<Vec<u8>, String> {
     with_graph(network, graph)
 }
 

@@ -13,13 +13,13 @@ use crate::geometry::Rect;
 use crate::play::pin;
 use crate::play::pin::projection::Projection;
 use crate::play::pin::tiles::Tile;
-use crate::probe::eyes;
-use crate::probe::eyes::{Button, Frame, Picture, TileSeen};
+use crate::probe::observe;
+use crate::probe::observe::{ButtonElement, FramePath, PictureElement, TileSeen};
 use crate::probe::turn;
-use crate::probe::turn::Turns;
-use crate::probe::{Ground, Probe, says, ways_to};
+use crate::probe::turn::RotationControl;
+use crate::probe::{GameFrames, Probe, says, ways_to};
 use crate::site::StartView;
-use crate::site::profile::locator::{Way, Ways};
+use crate::site::profile::locator::{Locator, Locators};
 
 /// A picture with fewer pixels than this is no view.
 const VIEW_PX: f64 = 60_000.0;
@@ -30,12 +30,13 @@ const TILES: Duration = Duration::from_secs(3);
 
 impl Probe<'_> {
     /// Comes to a round: the view and the map, in whichever frames they are.
-    pub(super) async fn ground(&mut self) -> Result<Ground> {
+    pub(super) async fn ground(&mut self) -> Result<GameFrames> {
         let (start, mut last, mut presses) = (Instant::now(), None, 0);
         loop {
             self.note_path().await?;
-            let frames = eyes::frames(self.page).await?;
-            let dismiss: Ways = frames.iter().flat_map(|frame| self.draft.generic("page", "dismiss", frame)).collect();
+            let frames = observe::frames(self.page).await?;
+            let dismiss: Locators =
+                frames.iter().flat_map(|frame| self.draft.generic("page", "dismiss", frame)).collect();
             if presses < PRESSES && self.page.click_any(&dismiss).await? {
                 presses += 1;
                 input::pause(200).await;
@@ -57,7 +58,7 @@ impl Probe<'_> {
                     (None, _) => "no guess map of a kind that is known (Leaflet, OpenLayers, MapLibre, Mapbox, Google)",
                     _ => "no picture",
                 };
-                let said: Vec<(Frame, Button)> = eyes::everywhere(self.page, "return buttons()").await?;
+                let said: Vec<(FramePath, ButtonElement)> = observe::everywhere(self.page, "return buttons()").await?;
                 let said = said.into_iter().take(12).map(|(_, button)| button.text).collect::<Vec<_>>().join(", ");
                 return Err(check_failed(format!(
                     "the page shows {what}: is a game open at this address? Its buttons say: {said}"
@@ -70,72 +71,72 @@ impl Probe<'_> {
     /// Takes note of where view and map are, and of what the page shows while a round is on.
     async fn settle(
         &mut self,
-        map_frame: &Frame,
+        map_frame: &FramePath,
         map: &[String],
-        view_frame: &Frame,
+        view_frame: &FramePath,
         view: &[String],
-        dismiss: &Ways,
-    ) -> Result<Ground> {
-        (self.told)(&format!("map: {}, view: {}", Way::of(&map[0]), Way::of(&view[0])));
-        let mut frames = vec![Frame::new()];
+        dismiss: &Locators,
+    ) -> Result<GameFrames> {
+        (self.report_step)(&format!("map: {}, view: {}", Locator::of(&map[0]), Locator::of(&view[0])));
+        let mut frames = vec![FramePath::new()];
         frames.extend([map_frame, view_frame].into_iter().filter(|frame| !frame.is_empty()).cloned());
         frames.dedup();
-        self.draft.ways("map", "canvas", &eyes::ways(map, map_frame));
-        self.draft.ways("look", "view", &eyes::ways(view, view_frame));
-        let dismiss: Vec<Way> = dismiss.iter().filter(|way| frames.contains(&way.frame)).cloned().collect();
+        self.draft.ways("map", "canvas", &observe::ways(map, map_frame));
+        self.draft.ways("look", "view", &observe::ways(view, view_frame));
+        let dismiss: Vec<Locator> = dismiss.iter().filter(|way| frames.contains(&way.frame)).cloned().collect();
         self.draft.ways("page", "dismiss", &dismiss);
         // What shows while a round is on does not say that none is.
         for (part, key) in [("page", "loading"), ("page", "problem"), ("look", "clock"), ("page", "map_name")] {
-            let ways: Ways = frames.iter().flat_map(|frame| self.draft.generic(part, key, frame)).collect();
+            let ways: Locators = frames.iter().flat_map(|frame| self.draft.generic(part, key, frame)).collect();
             let counts = self.page.count(&ways).await?;
             let wants = |count: &usize| if part == "page" && key != "map_name" { *count == 0 } else { *count == 1 };
-            let kept: Vec<Way> =
+            let kept: Vec<Locator> =
                 ways.iter().zip(&counts).filter(|(_, count)| wants(count)).map(|(way, _)| way.clone()).collect();
             self.draft.ways(part, key, &kept);
         }
         if self.draft.of("page", "start") == self.draft.generic("page", "start", &[]) {
             self.draft.ways("page", "start", &[]); // none was needed
         }
-        let guess: Vec<Way> = self.draft.generic("map", "guess", map_frame);
+        let guess: Vec<Locator> = self.draft.generic("map", "guess", map_frame);
         self.draft.ways("map", "guess", &guess);
         self.adopt()?;
-        Ok(Ground { view_frame: view_frame.clone(), map_frame: map_frame.clone() })
+        Ok(GameFrames { view_frame: view_frame.clone(), map_frame: map_frame.clone() })
     }
 
     /// Begins a game where that is offered in words. Whether it was.
     async fn begin(&mut self) -> Result<bool> {
         let words = self.draft.words("page", "start");
-        let buttons: Vec<(Frame, Button)> = eyes::everywhere(self.page, "return buttons()").await?;
+        let buttons: Vec<(FramePath, ButtonElement)> = observe::everywhere(self.page, "return buttons()").await?;
         let offers = buttons.into_iter().filter(|(_, button)| button.enabled && says(&button.text, &words));
         let Some((frame, button)) = offers.min_by_key(|(_, button)| button.role.is_none()) else { return Ok(false) };
-        (self.told)(&format!("begins by `{}`", button.text));
+        (self.report_step)(&format!("begins by `{}`", button.text));
         let ways = ways_to(&button, &frame);
         let generic = self.draft.generic("page", "start", &[]);
-        let before: Vec<Way> =
+        let before: Vec<Locator> =
             self.draft.of("page", "start").into_iter().filter(|way| !generic.contains(way)).collect();
         self.draft.ways("page", "start", &before.into_iter().chain(ways.clone()).collect::<Vec<_>>());
         let pressed = self.page.press(&ways.into_iter().collect()).await;
         Ok(pressed.is_ok_and(|pressed| pressed.is_some()))
     }
 
-    async fn find_map(&self, frames: &[Frame]) -> Result<Option<(Frame, Vec<String>)>> {
+    async fn find_map(&self, frames: &[FramePath]) -> Result<Option<(FramePath, Vec<String>)>> {
         let script = "const [box] = arguments[1].flatMap(way => seek(way).filter(isShown)).filter(e => inView(rect(e)) > 8000); \
             return box ? waysTo(box) : null";
         for frame in frames {
             let ways = json!(self.draft.generic("map", "canvas", &[]));
-            if let Some((ways, _)) = eyes::see(self.page, frame, script, vec![ways]).await? {
+            if let Some((ways, _)) = observe::see(self.page, frame, script, vec![ways]).await? {
                 return Ok(Some((frame.clone(), ways)));
             }
         }
         Ok(None)
     }
 
-    async fn find_view(&self, frames: &[Frame]) -> Result<Option<(Frame, Vec<String>)>> {
-        let mut best: Option<(f64, (Frame, Vec<String>))> = None;
+    async fn find_view(&self, frames: &[FramePath]) -> Result<Option<(FramePath, Vec<String>)>> {
+        let mut best: Option<(f64, (FramePath, Vec<String>))> = None;
         for frame in frames {
             let ways = json!(self.draft.generic("map", "canvas", &[]));
             let script = "return pictures(arguments[1].flatMap(way => seek(way).filter(isShown)))";
-            let found: Option<(Vec<Picture>, _)> = eyes::see(self.page, frame, script, vec![ways]).await?;
+            let found: Option<(Vec<PictureElement>, _)> = observe::see(self.page, frame, script, vec![ways]).await?;
             for picture in found.into_iter().flat_map(|(pictures, _)| pictures) {
                 if picture.area > best.as_ref().map_or(VIEW_PX, |(area, _)| *area) {
                     best = Some((picture.area, (frame.clone(), picture.ways)));
@@ -146,24 +147,24 @@ impl Probe<'_> {
     }
 
     /// Finds out how the view turns, and what lies over it.
-    pub(super) async fn view(&mut self, ground: &Ground) -> Result<()> {
+    pub(super) async fn view(&mut self, ground: &GameFrames) -> Result<()> {
         let view = self.draft.of("look", "view");
         let script = "const [view] = seekShown(arguments[1]); return view ? over(view) : []";
         let hide: Option<(Vec<String>, _)> =
-            eyes::see(self.page, &ground.view_frame, script, vec![json!(view)]).await?;
-        let hide = eyes::ways(&hide.map_or_else(Vec::new, |(hide, _)| hide), &ground.view_frame);
+            observe::see(self.page, &ground.view_frame, script, vec![json!(view)]).await?;
+        let hide = observe::ways(&hide.map_or_else(Vec::new, |(hide, _)| hide), &ground.view_frame);
         self.draft.ways("look", "hide", &hide);
         let turns = turn::examine(self.page).await?;
-        (self.told)(&match &turns {
-            Turns::Not => "the view is a static picture".to_owned(),
-            Turns::Dragged(None) => "the view turns by dragging".to_owned(),
-            Turns::Dragged(Some(degrees)) => format!("the view turns by dragging and is {degrees}° wide"),
-            Turns::Keys { degrees, .. } => format!("the view turns by keys, {degrees}° a stroke"),
+        (self.report_step)(&match &turns {
+            RotationControl::Not => "the view is a static picture".to_owned(),
+            RotationControl::Dragged(None) => "the view turns by dragging".to_owned(),
+            RotationControl::Dragged(Some(degrees)) => format!("the view turns by dragging and is {degrees}° wide"),
+            RotationControl::Keys { degrees, .. } => format!("the view turns by keys, {degrees}° a stroke"),
         });
         match turns {
-            Turns::Not => self.draft.ways("look", "photo", &view),
-            Turns::Dragged(hfov) => self.draft.set("look", "hfov", Some(hfov.unwrap_or(100.0))),
-            Turns::Keys { left, right, degrees } => {
+            RotationControl::Not => self.draft.ways("look", "photo", &view),
+            RotationControl::Dragged(hfov) => self.draft.set("look", "hfov", Some(hfov.unwrap_or(100.0))),
+            RotationControl::Keys { left, right, degrees } => {
                 let key = [("left", left.into()), ("right", right.into()), ("degrees", Value::from(degrees))];
                 let key: Table = key.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
                 self.draft.set("look", "key", Some(key));
@@ -173,8 +174,8 @@ impl Probe<'_> {
     }
 
     /// Finds out what the map is made of, and what a drawn one shows. The buttons that there are before a pin is set.
-    pub(super) async fn map(&mut self, ground: &Ground) -> Result<Vec<Button>> {
-        let buttons = eyes::list(self.page, &ground.map_frame, "return buttons()").await?;
+    pub(super) async fn map(&mut self, ground: &GameFrames) -> Result<Vec<ButtonElement>> {
+        let buttons = observe::list(self.page, &ground.map_frame, "return buttons()").await?;
         let canvas = self.page.rect(&self.page.profile.map.canvas, "guess map").await?;
         self.page.hover(canvas.centre()).await?; // the map grows under the mouse
         self.map_box().await?;
@@ -182,7 +183,7 @@ impl Probe<'_> {
         let script = "const [box] = seekShown(arguments[1]); return box ? tilesIn(box) : []";
         while start.elapsed() < TILES {
             let seen: Option<(Vec<TileSeen>, _)> =
-                eyes::see(self.page, &ground.map_frame, script, vec![json!(map)]).await?;
+                observe::see(self.page, &ground.map_frame, script, vec![json!(map)]).await?;
             let seen = seen.map_or_else(Vec::new, |(seen, _)| seen);
             let tiles: Vec<Tile> = seen.iter().map(|seen| seen.tile.clone()).collect();
             let fits = |address: &String| {
@@ -191,12 +192,12 @@ impl Probe<'_> {
                 Projection::of(&tiles, &[pattern]).filter(|_| several)
             };
             if let Some(address) = self.draft.tile_addresses().into_iter().find(|address| fits(address).is_some()) {
-                (self.told)(&format!("the map is of tiles: {address}"));
+                (self.report_step)(&format!("the map is of tiles: {address}"));
                 let class = seen[0].classes.iter().find(|class| seen.iter().all(|tile| tile.classes.contains(class)));
                 let tile = format!(" img{}", class.map_or("", String::as_str));
-                let css = |way: &Way| way.css.as_ref().map(|css| format!("{css}{tile}"));
+                let css = |way: &Locator| way.css.as_ref().map(|css| format!("{css}{tile}"));
                 let tiles: Vec<String> = map.iter().filter_map(css).collect();
-                self.draft.ways("map", "tiles", &eyes::ways(&tiles, &ground.map_frame));
+                self.draft.ways("map", "tiles", &observe::ways(&tiles, &ground.map_frame));
                 self.draft.set("map", "tile_address", Some(vec![address]));
                 self.adopt()?;
                 return Ok(buttons);
@@ -214,12 +215,12 @@ impl Probe<'_> {
     async fn drawn(&mut self) -> Result<()> {
         let shown = match pin::view::shown(self.page, StartView::TILE_SIZE).await? {
             Some(shown) => {
-                (self.told)(&format!("the map is drawn, and shows {shown} at first"));
+                (self.report_step)(&format!("the map is drawn, and shows {shown} at first"));
                 shown
             }
             None => {
                 self.missing.push(
-                    "map.view: what the map shows when a round begins could not be told from its coasts; give the latitude and \
+                    "map.view: what the map shows when a round begins cannot be told from its coasts; give the latitude and \
                      longitude of its middle, and the zoom at which the world is 512 * 2^zoom pixels wide"
                         .to_owned(),
                 );

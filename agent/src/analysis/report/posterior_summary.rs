@@ -1,11 +1,11 @@
 //! What was believed in a round, computed again from its logits: the cells, the countries, the candidates, and what each
 //! view brought.
 
-use landfall_model::decide::top_countries;
+use landfall_model::prediction::top_countries;
 use landfall_model::{Bundle, LatLng, countries, pin, place};
 
-use crate::analysis::report::source::Told;
-use crate::inference::{Question, believe, decide, stopping};
+use crate::analysis::report::source::LoadedRound;
+use crate::inference::{Objective, posterior_for, predict, stopping};
 use crate::record::Round;
 
 /// So many countries, and so many candidates, are shown.
@@ -15,25 +15,25 @@ const UNLIKELY: f64 = 0.005;
 
 /// What was believed in a round.
 #[derive(Default)]
-pub(super) struct Belief {
+pub(super) struct PosteriorSummary {
     /// The cells that hold nine tenths, likeliest first; the recorded ones where no more is known.
-    pub(super) shades: Vec<Shade>,
+    pub(super) heat_cells: Vec<HeatCell>,
     /// Whether it is computed from the logits; else it is the few cells that the record names.
     pub(super) is_whole: bool,
     /// The likeliest countries.
     pub(super) countries: Vec<(String, f64)>,
     /// Where else the pin might have gone.
-    pub(super) candidates: Vec<Candidate>,
+    pub(super) candidates: Vec<CandidatePin>,
     /// Radius in metres around the pin that holds half of the probability, and nine tenths.
     pub(super) radius_m: Option<[f64; 2]>,
     /// The answers that the first views gave, one after another.
-    pub(super) steps: Vec<Step>,
+    pub(super) steps: Vec<ViewStep>,
     /// Points that one more view would bring on average.
     pub(super) another: Option<f64>,
 }
 
 /// A cell on the map.
-pub(super) struct Shade {
+pub(super) struct HeatCell {
     /// S2 token.
     pub(super) token: String,
     /// Its probability.
@@ -43,7 +43,7 @@ pub(super) struct Shade {
 }
 
 /// The mean of the places that one of the likeliest cells was learned from: a pin might go there.
-pub(super) struct Candidate {
+pub(super) struct CandidatePin {
     pub(super) at: LatLng,
     /// In words.
     pub(super) place: String,
@@ -58,7 +58,7 @@ pub(super) struct Candidate {
 }
 
 /// What so many of the views would have answered.
-pub(super) struct Step {
+pub(super) struct ViewStep {
     pub(super) views: usize,
     pub(super) place: String,
     pub(super) promised: f64,
@@ -66,19 +66,20 @@ pub(super) struct Step {
     pub(super) score: Option<u32>,
 }
 
-impl Belief {
+impl PosteriorSummary {
     /// What was believed in a round: by its logits where `bundle` is the one that made them.
-    pub(super) fn of(told: &Told, bundle: Option<&Bundle>) -> Self {
-        let whole =
-            bundle.zip(told.logits.as_deref()).and_then(|(bundle, logits)| Self::whole(&told.round, logits, bundle));
-        whole.unwrap_or_else(|| Self::recorded(&told.round))
+    pub(super) fn of(loaded: &LoadedRound, bundle: Option<&Bundle>) -> Self {
+        let whole = bundle
+            .zip(loaded.logits.as_deref())
+            .and_then(|(bundle, logits)| Self::whole(&loaded.round, logits, bundle));
+        whole.unwrap_or_else(|| Self::recorded(&loaded.round))
     }
 
     fn whole(round: &Round, logits: &[Vec<f32>], bundle: &Bundle) -> Option<Self> {
-        let posterior = believe(bundle, logits, Question::Round(&round.map)).ok()?;
-        let half = posterior.region(0.5).len();
+        let posterior = posterior_for(bundle, logits, Objective::Round(&round.map)).ok()?;
+        let half = posterior.credible_region(0.5).len();
         let p = posterior.probabilities();
-        let shade = |(i, cell): (usize, usize)| Shade {
+        let shade = |(i, cell): (usize, usize)| HeatCell {
             token: bundle.cells.cells[cell].token.clone(),
             p: p[cell],
             is_in_half: i < half,
@@ -93,12 +94,12 @@ impl Belief {
             {
                 candidate.place = format!("in {}", country.name);
             }
-            Candidate { places: Some(cell.count), promised: Some(promised), ..candidate }
+            CandidatePin { places: Some(cell.count), promised: Some(promised), ..candidate }
         };
         let steps = steps(round, logits, bundle);
         let promised = round.expected_score.map(|points| round.map.usual(points));
         Some(Self {
-            shades: posterior.region(0.9).into_iter().enumerate().map(shade).collect(),
+            heat_cells: posterior.credible_region(0.9).into_iter().enumerate().map(shade).collect(),
             is_whole: true,
             countries: likely(
                 top_countries(&posterior, SHOWN).into_iter().map(|(it, p)| (it.name.to_owned(), p)).collect(),
@@ -113,10 +114,10 @@ impl Belief {
     /// What the record itself tells: a few cells.
     fn recorded(round: &Round) -> Self {
         let mut held = 0.0;
-        let mut shades = Vec::new();
+        let mut heat_cells = Vec::new();
         let mut countries: Vec<(String, f64)> = Vec::new();
         for cell in &round.top {
-            shades.push(Shade { token: cell.cell.clone(), p: cell.p, is_in_half: held < 0.5 });
+            heat_cells.push(HeatCell { token: cell.cell.clone(), p: cell.p, is_in_half: held < 0.5 });
             held += cell.p;
             let name = countries::of(cell.at).map_or("at sea", |country| country.name);
             match countries.iter_mut().find(|(known, _)| known == name) {
@@ -127,7 +128,7 @@ impl Belief {
         countries.sort_by(|a, b| b.1.total_cmp(&a.1));
         let countries = likely(countries);
         let candidates = round.top.iter().take(SHOWN).map(|cell| candidate(round, cell.at, cell.p)).collect();
-        Self { shades, countries, candidates, ..Self::default() }
+        Self { heat_cells, countries, candidates, ..Self::default() }
     }
 }
 
@@ -138,20 +139,20 @@ fn likely(mut countries: Vec<(String, f64)>) -> Vec<(String, f64)> {
     countries
 }
 
-fn candidate(round: &Round, at: LatLng, p: f64) -> Candidate {
+fn candidate(round: &Round, at: LatLng, p: f64) -> CandidatePin {
     let off_m = round.truth.map(|truth| truth.distance_m(at));
-    Candidate { at, place: place::describe(at).description, p, places: None, promised: None, off_m }
+    CandidatePin { at, place: place::describe(at).description, p, places: None, promised: None, off_m }
 }
 
 /// The answers of the first view, the first two, and so on.
-fn steps(round: &Round, logits: &[Vec<f32>], bundle: &Bundle) -> Vec<Step> {
+fn steps(round: &Round, logits: &[Vec<f32>], bundle: &Bundle) -> Vec<ViewStep> {
     let step = |views: usize| {
-        let answer = decide(bundle, &logits[..views], Question::Round(&round.map)).ok()?;
-        Some(Step {
+        let prediction = predict(bundle, &logits[..views], Objective::Round(&round.map)).ok()?;
+        Some(ViewStep {
             views,
-            place: answer.place.description,
-            promised: answer.pin.expected_score,
-            score: round.truth.map(|truth| round.map.points(truth.distance_m(answer.pin.at))),
+            place: prediction.place,
+            promised: prediction.expected_score,
+            score: round.truth.map(|truth| round.map.points(truth.distance_m(prediction.point))),
         })
     };
     if logits.len() < 2 { Vec::new() } else { (1..=logits.len()).filter_map(step).collect() }
@@ -163,28 +164,28 @@ mod tests {
     use crate::record;
     use std::path::Path;
 
-    fn fixture(name: &str) -> Told {
+    fn fixture(name: &str) -> LoadedRound {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/rounds").join(name);
         let round = Round::read(&dir.join("round.json")).unwrap();
         let row = |view: &record::View| {
             landfall_common::fs::f32_from_le_bytes(&std::fs::read(dir.join(view.logits.as_ref().unwrap())).unwrap())
         };
         let logits = Some(round.views.iter().map(row).collect());
-        Told { dir, round, logits }
+        LoadedRound { dir, round, logits }
     }
 
     #[test]
     fn the_last_view_leads_to_the_answer_that_was_given() {
-        let told = fixture("brooklyn-elevated-railway");
+        let loaded = fixture("brooklyn-elevated-railway");
         let bundle = Bundle::find("desktop").unwrap();
-        let belief = Belief::of(&told, Some(&bundle));
+        let belief = PosteriorSummary::of(&loaded, Some(&bundle));
         assert!(belief.is_whole && belief.steps.len() == 4);
         let last = belief.steps.last().unwrap();
-        assert_eq!((last.score, Some(last.promised)), (told.round.score, told.round.expected_score));
-        assert_eq!(belief.candidates[0].p, told.round.top[0].p);
-        let held: f64 = belief.shades.iter().map(|shade| shade.p).sum();
+        assert_eq!((last.score, Some(last.promised)), (loaded.round.score, loaded.round.expected_score));
+        assert_eq!(belief.candidates[0].p, loaded.round.top[0].p);
+        let held: f64 = belief.heat_cells.iter().map(|shade| shade.p).sum();
         assert!((0.9..0.95).contains(&held), "{held}");
-        let half: f64 = belief.shades.iter().filter(|shade| shade.is_in_half).map(|shade| shade.p).sum();
+        let half: f64 = belief.heat_cells.iter().filter(|shade| shade.is_in_half).map(|shade| shade.p).sum();
         assert!((0.5..0.97).contains(&half), "{half}");
         assert_eq!(belief.countries[0].0, "United States");
         assert!(belief.another.unwrap() < 20.0);
@@ -192,11 +193,11 @@ mod tests {
 
     #[test]
     fn without_the_bundle_the_recorded_cells_speak() {
-        let told = fixture("brooklyn-elevated-railway");
-        let belief = Belief::of(&told, None);
+        let loaded = fixture("brooklyn-elevated-railway");
+        let belief = PosteriorSummary::of(&loaded, None);
         assert!(!belief.is_whole && belief.steps.is_empty() && belief.another.is_none());
-        assert_eq!((belief.shades.len(), belief.candidates.len()), (10, 5));
-        assert_eq!(belief.shades.iter().filter(|shade| shade.is_in_half).count(), 2); // 0.47 and 0.13
+        assert_eq!((belief.heat_cells.len(), belief.candidates.len()), (10, 5));
+        assert_eq!(belief.heat_cells.iter().filter(|shade| shade.is_in_half).count(), 2); // 0.47 and 0.13
         assert!(belief.countries[0].0 == "United States" && belief.countries[0].1 > 0.8);
     }
 }

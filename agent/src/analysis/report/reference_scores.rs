@@ -6,7 +6,7 @@ use crate::analysis::report::page::bar;
 use crate::analysis::report::words::grouped;
 
 /// One rung: points a round, from and to.
-struct Rung {
+struct ReferenceScore {
     who: &'static str,
     from: f64,
     to: f64,
@@ -14,13 +14,13 @@ struct Rung {
     source: &'static str,
 }
 
-const fn rung(who: &'static str, from: f64, to: f64, source: &'static str) -> Rung {
-    Rung { who, from, to, source }
+const fn rung(who: &'static str, from: f64, to: f64, source: &'static str) -> ReferenceScore {
+    ReferenceScore { who, from, to, source }
 }
 
 /// From few points to many. The figures are those that their sources give; they were measured on different places, most on
 /// few of them.
-const RUNGS: [Rung; 9] = [
+const RUNGS: [ReferenceScore; 9] = [
     rung("Country prior alone", 209.0, 209.0, "geoscr, World"),
     rung("Casual human", 2000.0, 2400.0, "a blog’s estimate, 2013"),
     rung("Frozen CLIP and a head", 2496.0, 3450.0, "andrey-rublev: trained on OSV-5M, then on rounds"),
@@ -33,8 +33,8 @@ const RUNGS: [Rung; 9] = [
 ];
 
 /// The ladder with these rounds on it: their points a round, and how many there are.
-pub(super) fn ladder(points_a_round: f64, rounds: usize) -> Markup {
-    let own = Rung { who: "These rounds", from: points_a_round, to: points_a_round, source: "" };
+pub(super) fn reference_scores(points_a_round: f64, rounds: usize) -> Markup {
+    let own = ReferenceScore { who: "These rounds", from: points_a_round, to: points_a_round, source: "" };
     let place = RUNGS.partition_point(|rung| f64::midpoint(rung.from, rung.to) < points_a_round);
     let rungs = RUNGS[..place].iter().chain(std::iter::once(&own)).chain(&RUNGS[place..]);
     html! {
@@ -68,7 +68,7 @@ mod tests {
     fn these_rounds_stand_where_they_belong() {
         assert!(RUNGS.is_sorted_by_key(|rung| rung.from + rung.to));
         let order = |points: f64| {
-            let page = ladder(points, 5).into_string();
+            let page = reference_scores(points, 5).into_string();
             let at = |who: &str| page.find(who).unwrap();
             (at("Casual human") < at("These rounds"), at("These rounds") < at("PIGEON"))
         };

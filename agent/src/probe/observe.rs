@@ -8,18 +8,18 @@ use serde_json::Value;
 use crate::geometry::{Pixel, Rect};
 use crate::play::pin::tiles::Tile;
 use crate::site::page::Page;
-use crate::site::profile::locator::{Role, Way, Ways};
+use crate::site::profile::locator::{Locator, Locators, Role};
 
-const EYES: &str = include_str!("eyes.js");
+const OBSERVE_SCRIPT: &str = include_str!("observe.js");
 /// Frames in frames in frames are looked into, no further.
 const DEEPEST: usize = 3;
 
 /// The frames that something is in, the outermost first; none is the page itself.
-pub(super) type Frame = Vec<String>;
+pub(super) type FramePath = Vec<String>;
 
 /// A picture, or something drawn.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Picture {
+pub(super) struct PictureElement {
     /// Square pixels of it that show.
     pub(super) area: f64,
     pub(super) ways: Vec<String>,
@@ -27,7 +27,7 @@ pub(super) struct Picture {
 
 /// A button, or what is pressed like one.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Button {
+pub(super) struct ButtonElement {
     pub(super) element: Value,
     pub(super) text: String,
     pub(super) role: Option<Role>,
@@ -37,7 +37,7 @@ pub(super) struct Button {
 
 /// A short text with a number in it.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Number {
+pub(super) struct NumberText {
     pub(super) element: Value,
     pub(super) text: String,
     /// Which of the texts on display it is a part of, the innermost.
@@ -49,7 +49,7 @@ pub(super) struct Number {
 
 /// Something small that lies over a box.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Thing {
+pub(super) struct OverlayElement {
     pub(super) element: Value,
     pub(super) rect: Rect,
     pub(super) ways: Vec<String>,
@@ -71,8 +71,8 @@ pub(super) async fn see<T: DeserializeOwned>(
     script: &str,
     more: Vec<Value>,
 ) -> Result<Option<(T, Pixel)>> {
-    let ways: Ways = std::iter::once(Way { frame: frame.to_vec(), ..Way::of("html") }).collect();
-    page.ask(&ways, &format!("{EYES}{script}"), more).await
+    let ways: Locators = std::iter::once(Locator { frame: frame.to_vec(), ..Locator::of("html") }).collect();
+    page.ask(&ways, &format!("{OBSERVE_SCRIPT}{script}"), more).await
 }
 
 /// As [`see`], of a list: empty where the frame is gone.
@@ -81,8 +81,8 @@ pub(super) async fn list<T: DeserializeOwned>(page: &Page, frame: &[String], scr
 }
 
 /// The page itself and all frames on display.
-pub(super) async fn frames(page: &Page) -> Result<Vec<Frame>> {
-    let mut all = vec![Frame::new()];
+pub(super) async fn frames(page: &Page) -> Result<Vec<FramePath>> {
+    let mut all = vec![FramePath::new()];
     let mut next = 0;
     while let Some(frame) = all.get(next).cloned() {
         next += 1;
@@ -95,7 +95,7 @@ pub(super) async fn frames(page: &Page) -> Result<Vec<Frame>> {
 }
 
 /// Everything of one kind, in all frames.
-pub(super) async fn everywhere<T: DeserializeOwned>(page: &Page, script: &str) -> Result<Vec<(Frame, T)>> {
+pub(super) async fn everywhere<T: DeserializeOwned>(page: &Page, script: &str) -> Result<Vec<(FramePath, T)>> {
     let mut all = Vec::new();
     for frame in frames(page).await? {
         let found: Vec<T> = list(page, &frame, script).await?;
@@ -105,6 +105,6 @@ pub(super) async fn everywhere<T: DeserializeOwned>(page: &Page, script: &str) -
 }
 
 /// Selectors as ways in a frame.
-pub(super) fn ways(css: &[String], frame: &[String]) -> Vec<Way> {
-    css.iter().map(|css| Way { css: Some(css.clone()), frame: frame.to_vec(), ..Way::default() }).collect()
+pub(super) fn ways(css: &[String], frame: &[String]) -> Vec<Locator> {
+    css.iter().map(|css| Locator { css: Some(css.clone()), frame: frame.to_vec(), ..Locator::default() }).collect()
 }

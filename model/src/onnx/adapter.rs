@@ -31,7 +31,7 @@ struct LowRank {
 ///
 /// # Errors
 /// When either is damaged, or the adapter is for other layers than the network has; says why.
-pub fn merge(network: &[u8], adapter: &[u8]) -> Result<Vec<u8>, String> {
+pub(crate) fn merge(network: &[u8], adapter: &[u8]) -> Result<Vec<u8>, String> {
     let adapter = read(adapter).map_err(|why| format!("has an adapter that {why}"))?;
     with_graph(network, |bytes| graph(bytes, &adapter))
 }

@@ -3,7 +3,7 @@
 //!
 //! Where a dynamically quantised network rounds its activations and multiplies bytes, its weights are turned back into
 //! floats and multiplied with the activations as they are. They stay bytes in the file and in memory until then. With two
-//! bytes an activation ([`crate::activations`]) the network says nearly the same.
+//! bytes an activation ([`super::per_token`]) the network says nearly the same.
 
 use std::collections::HashMap;
 
@@ -14,7 +14,7 @@ use crate::onnx::{Node, int, node};
 ///
 /// # Errors
 /// When the bytes are no ONNX network, or it uses its integers in a way that this does not know; says why.
-pub fn in_floats(network: &[u8]) -> Result<Vec<u8>, String> {
+pub fn dequantize(network: &[u8]) -> Result<Vec<u8>, String> {
     rewritten::<Floats>(network)
 }
 

@@ -11,21 +11,22 @@ const KNOWN_SCALES_M: [f64; 2] = [14_916_862.0, 18_534_781.0];
 
 /// A law that all rounds follow.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Law {
+pub(super) struct ScoreFormula {
     pub(super) max_points: f64,
     pub(super) falloff_km: f64,
 }
 
 /// The likeliest law that gives all of these points at these distances, as far as they are rounded. `None` when there is
 /// none, or when no round tells: at nearly no or nearly all points any falloff will do.
-pub(super) fn fit(rounds: &[(u32, Distance)]) -> Option<Law> {
+pub(super) fn fit(rounds: &[(u32, Distance)]) -> Option<ScoreFormula> {
     MOST.into_iter().find_map(|max_points| {
         let spans: Option<Vec<(f64, f64)>> = rounds.iter().map(|round| span(*round, max_points)).collect();
         let (low, high) =
             spans?.into_iter().fold((0.0_f64, f64::INFINITY), |(low, high), span| (low.max(span.0), high.min(span.1)));
         // One round fits any maximum; two that agree to a hundredth are no chance.
-        let told = low > 0.0 && high.is_finite() && high / low < 1.01;
-        (told && low <= high).then(|| Law { max_points, falloff_km: roundest(low / 1000.0, high / 1000.0) })
+        let report_step = low > 0.0 && high.is_finite() && high / low < 1.01;
+        (report_step && low <= high)
+            .then(|| ScoreFormula { max_points, falloff_km: roundest(low / 1000.0, high / 1000.0) })
     })
 }
 

@@ -1,0 +1,183 @@
+//! Bundles: the files of one model, described by `bundle.json` and checked by sha256.
+
+mod manifest;
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+pub use manifest::{Activations, AdapterFile, CellsFile, EncoderFile, EncoderPaths, HeadFile, Manifest, Package};
+
+use crate::cells::CellTable;
+use crate::error::{Error, Result};
+use crate::posterior::Posterior;
+
+/// A bundle on disk. `bundle.json` and the cell table are read and checked; the networks are not.
+#[derive(Clone, Debug)]
+pub struct Bundle {
+    /// The contents of `bundle.json`.
+    pub manifest: Manifest,
+    /// The classes of the logits.
+    pub cells: CellTable,
+    /// Directory of `bundle.json`.
+    pub dir: PathBuf,
+}
+
+impl Bundle {
+    /// The bundle with this name or in this directory.
+    ///
+    /// Names are looked for in `LANDFALL_BUNDLES`, in `bundles/` beside the executable, in the source tree's
+    /// `model/bundles/` and in the user's cache directory.
+    ///
+    /// # Errors
+    /// When there is none, or `bundle.json` or the cell table is invalid. [`Bundle::encoder_paths`] and
+    /// [`Bundle::head_path`] check the two networks, since not every use needs them.
+    pub fn find(name: &str) -> Result<Self> {
+        if Path::new(name).join("bundle.json").is_file() {
+            return Self::open(Path::new(name));
+        }
+        let folders = search_path();
+        match folders.iter().map(|folder| folder.join(name)).find(|dir| dir.join("bundle.json").is_file()) {
+            Some(dir) => Self::open(&dir),
+            None => Err(Error::UnknownBundle { name: name.to_owned(), available: names() }),
+        }
+    }
+
+    /// The bundle in this directory.
+    ///
+    /// # Errors
+    /// As [`Bundle::find`].
+    pub fn open(dir: &Path) -> Result<Self> {
+        let file = dir.join("bundle.json");
+        let manifest = Manifest::parse(&read(&file)?);
+        let manifest = manifest.map_err(|reason| Error::Manifest { file: file.clone(), source: reason.into() })?;
+        let file = checked(&dir.join(&manifest.cells.file), &manifest.cells.sha256)?;
+        let cells = manifest.parse_cells(&read(&file)?);
+        let cells = cells.map_err(|reason| Error::Cells { file, source: reason.into() })?;
+        Ok(Self { manifest, cells, dir: dir.to_owned() })
+    }
+
+    /// The posterior given the logits of all views of one place, one row per view; `None` when they do not fit this bundle.
+    pub fn fuse(&self, logits: &[impl AsRef<[f32]>]) -> Option<Posterior<'_>> {
+        Posterior::fuse(&self.cells, logits, self.manifest.temperature_for(logits.len()))
+    }
+
+    /// The encoder's files, checked by sha256. The network may also be in the user's cache directory.
+    ///
+    /// # Errors
+    /// When a file is missing or damaged.
+    pub fn encoder_paths(&self) -> Result<EncoderPaths> {
+        self.manifest.encoder.locate(&self.dir)
+    }
+
+    /// The head's file, checked by sha256.
+    ///
+    /// # Errors
+    /// When it is missing or damaged.
+    pub fn head_path(&self) -> Result<PathBuf> {
+        checked(&self.dir.join(&self.manifest.head.file), &self.manifest.head.sha256)
+    }
+}
+
+impl EncoderFile {
+    /// Whether the file is neither in `dir` nor in the user's cache directory. A damaged file counts as present.
+    pub fn is_absent(&self, dir: &Path) -> bool {
+        !dir.join(&self.file).exists() && !self.cached().is_some_and(|file| file.exists())
+    }
+
+    fn cached(&self) -> Option<PathBuf> {
+        self.from.as_ref()?;
+        Some(cache_dir()?.join("bundles").join(format!("{}.onnx", self.sha256)))
+    }
+
+    /// The files in `dir`, checked by sha256. The network may also be in the user's cache directory.
+    ///
+    /// # Errors
+    /// When a file is missing or damaged.
+    pub fn locate(&self, dir: &Path) -> Result<EncoderPaths> {
+        let adapter = self.adapter.as_ref().map(|adapter| checked(&dir.join(&adapter.file), &adapter.sha256));
+        Ok(EncoderPaths { network: self.network(dir)?, adapter: adapter.transpose()? })
+    }
+
+    fn network(&self, dir: &Path) -> Result<PathBuf> {
+        let beside = dir.join(&self.file);
+        let Some(package) = self.from.as_ref().filter(|_| !beside.exists()) else {
+            return checked(&beside, &self.sha256);
+        };
+        match self.cached() {
+            Some(cached) if cached.exists() => checked(&cached, &self.sha256),
+            _ => Err(Error::EncoderNotInstalled {
+                file: beside,
+                package: package.pip.clone(),
+                member: package.member.clone(),
+            }),
+        }
+    }
+}
+
+/// Names of all bundles that can be found, sorted.
+pub fn names() -> Vec<String> {
+    let mut names: Vec<String> = search_path()
+        .iter()
+        .filter_map(|folder| fs::read_dir(folder).ok())
+        .flatten()
+        .flatten()
+        .filter(|entry| entry.path().join("bundle.json").is_file())
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// The user's cache directory: `LANDFALL_CACHE`, or the platform's own.
+pub fn cache_dir() -> Option<PathBuf> {
+    if let Some(dir) = std::env::var_os("LANDFALL_CACHE").filter(|dir| !dir.is_empty()) {
+        return Some(dir.into());
+    }
+    #[cfg(feature = "onnx")]
+    return directories::ProjectDirs::from("", "", "landfall").map(|dirs| dirs.cache_dir().to_owned());
+    #[cfg(not(feature = "onnx"))]
+    None
+}
+
+/// Lower-case hexadecimal sha256 of a file.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn sha256_of(file: &Path) -> std::io::Result<String> {
+    let mut reader = fs::File::open(file)?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match reader.read(&mut buffer)? {
+            0 => return Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()),
+            n => hash.update(&buffer[..n]),
+        }
+    }
+}
+
+fn search_path() -> Vec<PathBuf> {
+    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join("bundles")));
+    std::env::var_os("LANDFALL_BUNDLES")
+        .map(PathBuf::from)
+        .into_iter()
+        .chain(beside)
+        .chain([Path::new(env!("CARGO_MANIFEST_DIR")).join("bundles")])
+        .chain(cache_dir().map(|cache| cache.join("bundles")))
+        .collect()
+}
+
+fn checked(file: &Path, sha256: &str) -> Result<PathBuf> {
+    let found = sha256_of(file).map_err(|source| Error::Read { file: file.to_owned(), source })?;
+    if found != sha256 {
+        return Err(Error::Checksum { file: file.to_owned(), expected: sha256.to_owned(), found });
+    }
+    Ok(file.to_owned())
+}
+
+fn read(file: &Path) -> Result<Vec<u8>> {
+    fs::read(file).map_err(|source| Error::Read { file: file.to_owned(), source })
+}
