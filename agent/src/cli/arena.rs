@@ -1,4 +1,4 @@
-//! `arena`: the practice game, served for people and machines.
+//! `arena`: serves the practice game.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,27 +8,30 @@ use clap::Args;
 use landfall_common::text::eprint_sanitized;
 
 use crate::cli::args::{ArenaSourceArgs, ModelArgs};
-use crate::cli::output::print_line;
+use crate::cli::output::{print_json, print_line};
 use crate::server::arena::{Arena, Versus};
 
 #[derive(Args)]
 #[command(after_help = "Examples:\n  landfall arena --photos ~/holiday\n  landfall arena --structure live --dialogs")]
 pub(super) struct ArenaArgs {
-    /// Port on this computer; 0 takes any free one
+    /// Port to listen on, on 127.0.0.1; 0 picks a free one
     #[arg(long, default_value_t = 8014)]
     port: u16,
-    /// Rounds a game has
+    /// Number of rounds per game
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// Play against the machine: it looks at every round too, and its pin appears after yours
+    /// Play against the model: its pin appears after yours in every round
     #[arg(long)]
     versus: bool,
-    /// Bundle that you play against: a name or a folder [default: desktop, or pocket where desktop's encoder is absent]
-    #[arg(long, requires = "versus")]
+    /// Bundle to play against, by name or directory [default: desktop, or pocket if desktop's encoder is not installed]
+    #[arg(long, value_name = "NAME|DIR", requires = "versus")]
     bundle: Option<String>,
-    /// Folder that the series against the machine is kept in, as versus.jsonl
+    /// Directory for the results against the model, kept in versus.jsonl
     #[arg(long, default_value = "runs", requires = "versus")]
     runs: PathBuf,
+    /// Print one JSON object with the URL
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     rounds_from: ArenaSourceArgs,
 }
@@ -37,12 +40,16 @@ pub(super) async fn run(args: ArenaArgs) -> Result<()> {
     let mut options = args.rounds_from.options(args.rounds, args.port)?;
     if args.versus {
         let classifier = Arc::new(ModelArgs { bundle: args.bundle }.load()?);
-        eprint_sanitized(format!("You play against {}.", classifier.bundle.manifest.id()));
+        eprint_sanitized(format!("Playing against {}.", classifier.bundle.manifest.id()));
         options.versus = Some(Versus { classifier, series: args.runs.join("versus.jsonl") });
     }
     let arena = Arena::start(options).await?;
     arena.notes().iter().for_each(|note| eprint_sanitized(format!("arena: {note}")));
-    print_line(arena.url())?;
-    eprintln!("Open it in a browser; Ctrl-C ends it.");
-    std::future::pending().await // until Ctrl-C, which `main` waits for; dropping the arena stops it
+    if args.json {
+        print_json(&serde_json::json!({ "url": arena.url() }))?;
+    } else {
+        print_line(arena.url())?;
+    }
+    eprintln!("Open this URL in a browser. Ctrl-C stops the arena.");
+    std::future::pending().await // until a signal, for which `main` waits; dropping the arena stops it
 }

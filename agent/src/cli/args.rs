@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Args;
 use console::Term;
+use landfall_common::cli::parse_duration;
 use landfall_common::exit::usage_error;
 use landfall_model::{Bundle, Classifier, MapScale};
 use url::Url;
@@ -16,8 +17,8 @@ use crate::terminal::{TerminalCanvas, TerminalRenderer};
 
 #[derive(Args)]
 pub(super) struct ModelArgs {
-    /// Bundle: a name or a folder [default: desktop, or pocket where desktop's encoder is absent]
-    #[arg(long)]
+    /// Bundle, by name or directory [default: desktop, or pocket if desktop's encoder is not installed]
+    #[arg(long, value_name = "NAME|DIR", help_heading = "Model")]
     pub(super) bundle: Option<String>,
 }
 
@@ -27,11 +28,13 @@ impl ModelArgs {
             return Ok(Bundle::find(name)?);
         }
         let desktop = Bundle::find("desktop")?;
-        // Absent, not damaged: what is damaged is said when it is loaded.
+        // A damaged encoder is an error, which loading it reports.
         if desktop.manifest.encoder.is_absent(&desktop.dir)
             && let Ok(pocket) = Bundle::find("pocket")
         {
-            eprintln!("The desktop bundle's encoder is absent (`cargo xtask setup` gets it): using the pocket bundle.");
+            eprintln!(
+                "The encoder of the desktop bundle is not installed (`cargo xtask setup` downloads it): using the pocket bundle."
+            );
             return Ok(pocket);
         }
         Ok(desktop)
@@ -44,24 +47,24 @@ impl ModelArgs {
 
 #[derive(Args)]
 pub(super) struct ArenaSourceArgs {
-    /// Folder of saved rounds that the arena shows
-    #[arg(long, value_name = "DIR", conflicts_with = "photos")]
+    /// Directory of recorded rounds to play [default: the fixtures]
+    #[arg(long, value_name = "DIR", conflicts_with = "photos", help_heading = "Arena")]
     fixtures: Option<PathBuf>,
-    /// Folder of your own photos with GPS that the arena shows
-    #[arg(long, value_name = "DIR")]
+    /// Directory of photos with GPS positions to play
+    #[arg(long, value_name = "DIR", help_heading = "Arena")]
     photos: Option<PathBuf>,
-    /// Makes the arena's choice of rounds repeat
-    #[arg(long)]
+    /// Random seed for the choice of rounds
+    #[arg(long, value_name = "N", help_heading = "Arena")]
     seed: Option<u64>,
-    /// The arena shows a consent dialog and a message first, and one of a new level after a round, as live pages do
-    #[arg(long)]
+    /// Show the dialogs that live pages show: consent, a message, a new level after a round
+    #[arg(long, help_heading = "Arena")]
     dialogs: bool,
-    /// How the arena's page is built
-    #[arg(long, value_enum, default_value_t)]
+    /// Structure of the page
+    #[arg(long, value_enum, default_value_t, help_heading = "Arena")]
     structure: Structure,
-    /// The arena's map tiles take this much longer
-    #[arg(long, value_name = "MS")]
-    slow_tiles: Option<u64>,
+    /// Delay each map tile, as in 200ms
+    #[arg(long, value_name = "DURATION", value_parser = tile_delay, help_heading = "Arena")]
+    slow_tiles: Option<Duration>,
 }
 
 impl ArenaSourceArgs {
@@ -71,7 +74,7 @@ impl ArenaSourceArgs {
         fixtures.is_some() || photos.is_some() || seed.is_some() || *dialogs || !plain || slow_tiles.is_some()
     }
 
-    /// The profile that knows how the arena's page is built, where that is not the arena's own.
+    /// The profile for the structure of the page, if it is not the arena's own.
     pub(super) fn site(&self) -> Option<&'static str> {
         (self.structure != Structure::Plain).then_some("geoguessr")
     }
@@ -89,37 +92,37 @@ impl ArenaSourceArgs {
             first_shows: Dialogs { consent: self.dialogs, interstitial: self.dialogs },
             level_up: self.dialogs,
             structure: self.structure,
-            slow_tiles: self.slow_tiles.map(Duration::from_millis),
+            slow_tiles: self.slow_tiles,
             ..ArenaOptions::new(rounds)
         })
     }
 }
 
-/// The rounds that come with Landfall: beside the executable, or in the source tree.
+/// The directory of the fixtures: beside the executable, or in the source tree.
 pub(super) fn fixtures() -> Result<PathBuf> {
     let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join("fixtures")));
     let source_tree = Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(|root| root.join("fixtures"));
     let mut places = beside.into_iter().chain(source_tree);
     places
         .find(|dir| dir.join("rounds").is_dir())
-        .ok_or_else(|| usage_error("no rounds are found to play; name a folder with --fixtures or --photos"))
+        .ok_or_else(|| usage_error("no rounds to play were found; name a directory with --fixtures or --photos"))
 }
 
 #[derive(Args)]
 pub(super) struct DrawingArgs {
     /// Draw no map in the terminal
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     no_map: bool,
-    /// Show the pictures in the terminal, where it can
-    #[arg(long, value_name = "PROTOCOL", num_args = 0..=1, require_equals = true, default_missing_value = "auto")]
+    /// Show the images in the terminal, if it supports that
+    #[arg(long, value_name = "PROTOCOL", num_args = 0..=1, require_equals = true, default_missing_value = "auto", help_heading = "Output")]
     thumbnails: Option<Protocol>,
 }
 
 impl DrawingArgs {
-    /// The pencil for this stream; `is_for_machines` where nothing but JSON may stand there.
+    /// The renderer for this stream; `is_for_machines` if the stream must carry data only.
     ///
     /// # Errors
-    /// When pictures are asked for and the terminal does not say how it takes them.
+    /// When images are requested and the protocol of the terminal is unknown.
     pub(super) fn on(&self, term: Term, is_for_machines: bool) -> Result<TerminalRenderer> {
         let is_seen = term.is_term() && !is_for_machines;
         let canvas = if is_seen && !self.no_map { TerminalCanvas::of(&term) } else { None };
@@ -128,9 +131,16 @@ impl DrawingArgs {
     }
 }
 
-pub(super) fn seconds(text: &str) -> Result<f64, String> {
-    let seconds = text.parse().ok().filter(|seconds: &f64| (0.0..=86_400.0).contains(seconds));
-    seconds.ok_or_else(|| format!("`{text}` is not a number of seconds, 0 to 86400"))
+/// A duration of up to a day.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let duration = parse_duration(text)?;
+    let is_short = duration <= Duration::from_secs(86_400);
+    is_short.then_some(duration).ok_or_else(|| format!("`{text}` is longer than a day"))
+}
+
+/// As [`duration`], with plain numbers as milliseconds, which is what the option took before it had units.
+fn tile_delay(text: &str) -> Result<Duration, String> {
+    text.parse().map(Duration::from_millis).or_else(|_| duration(text))
 }
 
 pub(super) fn kilometres(text: &str) -> Result<f64, String> {
@@ -149,7 +159,7 @@ pub(super) fn debugger(text: &str) -> Result<String, String> {
     }
     let address = Url::parse(&format!("http://{text}/")).ok();
     let plain = address.filter(|address| address.port().is_some() && address.as_str() == format!("http://{text}/"));
-    plain.map(|_| text.to_owned()).ok_or_else(|| format!("`{text}` is no host and port, as in 127.0.0.1:9222"))
+    plain.map(|_| text.to_owned()).ok_or_else(|| format!("`{text}` is not a host and port, as in 127.0.0.1:9222"))
 }
 
 pub(super) fn scale(text: &str) -> Result<MapScale, String> {

@@ -1,4 +1,4 @@
-//! `doctor`: whether everything that is needed is there, and whether a profile finds what it looks for.
+//! `doctor`: checks the installation, or the locators of a site profile against its page.
 
 use std::path::PathBuf;
 
@@ -23,33 +23,33 @@ use crate::{doctor, site};
     after_help = "Examples:\n  landfall doctor --json\n  landfall doctor --site mine.toml http://127.0.0.1:8000/game\n  landfall doctor --site geoguessr --base-url http://127.0.0.1:8014"
 )]
 pub(super) struct DoctorArgs {
-    /// Address of a page to try a site's profile on; the local arena when only --site is given
+    /// URL of a page to check a site profile against [default: the local arena, with --site]
     url: Option<Url>,
-    /// Site profile to try: a name or a file [default: the one whose host the address has]
-    #[arg(long)]
+    /// Site profile to check, by name or file [default: the one for the URL's host]
+    #[arg(long, help_heading = "Site profile")]
     site: Option<String>,
-    /// Try the site's profile at this origin on this computer, in place of its hosts and its need for consent
-    #[arg(long, value_name = "URL")]
+    /// Check the profile at this origin on this computer instead of its own hosts
+    #[arg(long, value_name = "URL", help_heading = "Site profile")]
     base_url: Option<Url>,
-    /// Picture of the page to write (PNG)
-    #[arg(long, value_name = "FILE", default_value = "landfall-doctor.png")]
+    /// Screenshot to write (PNG)
+    #[arg(long, value_name = "FILE", default_value = "landfall-doctor.png", help_heading = "Site profile")]
     picture: PathBuf,
-    /// A running WebDriver server in place of our own chromedriver
-    #[arg(long, value_name = "URL")]
+    /// URL of a running WebDriver server [default: start chromedriver]
+    #[arg(long, value_name = "URL", help_heading = "Browser")]
     webdriver: Option<Url>,
-    /// The account on the site is yours, and the game concerns nobody else
-    #[arg(long)]
+    /// Confirm that the account is yours and that no other player is affected
+    #[arg(long, help_heading = "Site profile")]
     i_own_this_account: bool,
-    /// Print the JSON schema of site profiles instead
-    #[arg(long)]
+    /// Print the JSON schema of site profiles and exit
+    #[arg(long, help_heading = "Site profile")]
     schema: bool,
-    /// Measure the encoder instead: milliseconds a view on one thread
-    #[arg(long)]
+    /// Measure the encoder and exit: milliseconds per view on one thread
+    #[arg(long, help_heading = "Model")]
     bench: bool,
     #[command(flatten)]
     model: ModelArgs,
     /// Print JSON
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     json: bool,
 }
 
@@ -69,7 +69,7 @@ fn examine(args: &DoctorArgs) -> Result<()> {
         if args.json {
             return print_json(&serde_json::json!({"encoder_ms": milliseconds}));
         }
-        return print_line(format!("{milliseconds:.1} ms a view, one thread"));
+        return print_line(format!("{milliseconds:.1} ms per view, one thread"));
     }
     let findings = doctor::examine();
     if args.json {
@@ -81,10 +81,14 @@ fn examine(args: &DoctorArgs) -> Result<()> {
         }
     }
     let missing = findings.iter().filter(|finding| !finding.ok).count();
-    if missing > 0 { Err(check_failed(format!("{missing} of {} things are missing", findings.len()))) } else { Ok(()) }
+    if missing > 0 {
+        Err(check_failed(format!("{missing} of {} requirements are missing", findings.len())))
+    } else {
+        Ok(())
+    }
 }
 
-/// Tries a site's profile on its page.
+/// Checks the locators of a site profile on its page.
 async fn examine_site(args: DoctorArgs) -> Result<()> {
     let consent = Consent(args.i_own_this_account);
     let (profile, url) = profile_and_address(args.site.as_deref(), args.url, args.base_url.as_ref())?;
@@ -112,11 +116,11 @@ async fn examine_site(args: DoctorArgs) -> Result<()> {
             let state = if finding.ok { "ok     " } else { "DEAD   " };
             print_line(format!("{state}  {:<16} {}", finding.role, finding.detail))?;
         }
-        print_line(format!("picture: {}", args.picture.display()))?;
+        print_line(format!("screenshot: {}", args.picture.display()))?;
     }
     closed?;
     match findings.iter().filter(|finding| !finding.ok).count() {
         0 => Ok(()),
-        dead => Err(check_failed(format!("{dead} things that a round needs are not found; mend the profile"))),
+        dead => Err(check_failed(format!("{dead} locators that a round needs find nothing; correct the profile"))),
     }
 }

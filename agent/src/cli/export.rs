@@ -15,19 +15,22 @@ use crate::export::{ExportTable, Format};
     after_help = "Examples:\n  landfall export --out rounds.geojson\n  landfall export --format csv runs more-runs | head\n  landfall export --out game.kml runs/2026-11-23T20-15-00_arena_landfall-arena"
 )]
 pub(super) struct ExportArgs {
-    /// Folders with recorded rounds in them or below
+    /// Directories that contain recorded rounds, at any depth
     #[arg(value_name = "DIR", default_value = "runs")]
     dirs: Vec<PathBuf>,
-    /// Format [default: by the file's ending, else geojson]
+    /// Format [default: by the extension of --out, else geojson]
     #[arg(long, value_enum)]
     format: Option<Format>,
-    /// File to write instead of printing
+    /// Write to this file instead of standard output
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Print GeoJSON, as --format geojson
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
 }
 
 pub(super) fn run(args: &ExportArgs) -> Result<()> {
-    let format = match (args.format, &args.out) {
+    let format = match (args.format.or(args.json.then_some(Format::Geojson)), &args.out) {
         (Some(format), _) => format,
         (None, Some(file)) => Format::of(file)?,
         (None, None) => Format::Geojson,
@@ -36,7 +39,7 @@ pub(super) fn run(args: &ExportArgs) -> Result<()> {
     match &args.out {
         Some(file) => {
             write_atomic(file, text.as_bytes())?;
-            eprint_sanitized(format!("Written: {}", file.display()));
+            eprint_sanitized(format!("wrote {}", file.display()));
             Ok(())
         }
         None => print_text(text.trim_end()),

@@ -1,4 +1,4 @@
-//! What is printed of games and written beside them.
+//! Output of games: lines, and the report beside the record.
 
 use std::sync::Arc;
 
@@ -10,24 +10,24 @@ use crate::analysis::report::Report;
 use crate::cli::output::print_line;
 use crate::record::{GameRecord, Round};
 
-/// Writes the report of a game beside its record, off the thread that listens for Ctrl-C.
+/// Writes the report of a game beside its record, on a thread of its own so that signals are still handled.
 pub(super) async fn write_report(game: &GameRecord, classifier: &Arc<Classifier>) -> Result<()> {
     let (dir, classifier) = (game.record.clone(), Arc::clone(classifier));
     let write = move || Report::of_game(&dir, &classifier.bundle)?.write(&dir.join(report::FILE));
     tokio::task::spawn_blocking(write).await?.map(drop)
 }
 
-/// The page and we must count the same, in each round and in all.
+/// The first round, or the game, for which the page states other points than we compute.
 pub(super) fn disagreement(game: &GameRecord) -> Option<String> {
     let name = |round: &Round| format!("round {}", round.n.unwrap_or_default());
     let rounds = game.rounds.iter().map(|round| (name(round), round.score, round.page_score));
     rounds.chain([("the game".to_owned(), game.score, game.page_score)]).find_map(|(what, ours, theirs)| {
         let (ours, theirs) = ours.zip(theirs).filter(|(ours, theirs)| ours != theirs)?;
-        Some(format!("{what}: we count {ours} points, the page {theirs}: is the map's scale right?"))
+        Some(format!("{what}: computed {ours} points, the page shows {theirs}; check the scale of the map (--scale)"))
     })
 }
 
-/// A round in a line.
+/// A round as one line.
 pub(super) fn line(round: &Round) -> String {
     let points = |points: Option<u32>| points.map_or_else(|| "?".to_owned(), |points| points.to_string());
     let far = round.distance_m.map_or_else(|| "? km".to_owned(), |metres| format!("{:.0} km", metres / 1000.0));
@@ -42,7 +42,7 @@ pub(super) fn line(round: &Round) -> String {
     )
 }
 
-/// Prints a game with its rounds.
+/// Prints a game and its rounds.
 pub(super) fn print_game(game: &GameRecord) -> Result<()> {
     print_line(format!("{} on {}, {}", game.bundle, game.map.name, game.site))?;
     game.rounds.iter().try_for_each(|round| print_line(line(round)))?;

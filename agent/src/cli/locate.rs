@@ -1,4 +1,4 @@
-//! `locate`: answers in lines, in files for other programs, on a page, and in copies of the photographs.
+//! `locate`: predictions as lines, in files for other programs, on a page, and in copies of the photos.
 
 use std::path::{Path, PathBuf};
 
@@ -27,63 +27,64 @@ use crate::terminal::MapMark;
     after_help = "Examples:\n  landfall locate holiday.jpg\n  landfall locate --json --one-place north.jpg east.jpg south.jpg west.jpg\n  landfall locate --out places.html ~/holiday\n  landfall locate --format csv ~/holiday > places.csv\n  landfall locate --write-exif ~/holiday-guessed ~/holiday"
 )]
 pub(super) struct LocateArgs {
-    /// Pictures, JPEG, PNG or WebP; or folders of them
-    #[arg(required = true, value_name = "FILE|FOLDER")]
+    /// Images (JPEG, PNG or WebP) or directories of images
+    #[arg(required = true, value_name = "FILE|DIR")]
     files: Vec<PathBuf>,
     #[command(flatten)]
     model: ModelArgs,
-    /// All pictures are views of one place
-    #[arg(long)]
+    /// Treat all images as views of one place
+    #[arg(long, help_heading = "Model")]
     one_place: bool,
-    /// Print one JSON line an answer
-    #[arg(long)]
+    /// Print one JSON object per prediction
+    #[arg(long, help_heading = "Output")]
     json: bool,
-    /// Print all answers in this format instead of lines
-    #[arg(long, value_enum, conflicts_with = "json")]
+    /// Print all predictions in this format
+    #[arg(long, value_enum, conflicts_with = "json", help_heading = "Output")]
     format: Option<Format>,
-    /// Write all answers into this file too: a page with a map (.html), or .geojson, .csv or .kml
-    #[arg(long, value_name = "FILE")]
+    /// Write all predictions to this file: a page with a map (.html), or .geojson, .csv or .kml
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
     out: Option<PathBuf>,
-    /// Write a copy of each picture, with the guess in its EXIF data, into this folder; a picture that says itself where it
-    /// was taken is not copied, and nothing is written over
-    #[arg(long, value_name = "FOLDER")]
+    /// Write copies of the images with the prediction in their EXIF data to this directory
+    ///
+    /// Images that already have a GPS position are not copied, and existing files are not overwritten.
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
     write_exif: Option<PathBuf>,
     #[command(flatten)]
     drawing: DrawingArgs,
 }
 
-/// A picture, and what it is called where the answer may be read by others: not by a path that tells whose it is.
+/// An image file, and its name in output that may be shared: without directories, which may reveal the user.
 struct NamedImage {
     file: PathBuf,
     name: PathBuf,
 }
 
-/// What `--out` makes.
+/// The kind of file that `--out` writes.
 enum OutputFormat {
     Page,
     ExportTable(Format),
 }
 
-/// A located place and its pictures.
+/// A place and its images.
 struct LocatedPlace<'a> {
     pictures: &'a [NamedImage],
     located: LocatedPhoto,
 }
 
 pub(super) fn run(args: &LocateArgs) -> Result<()> {
-    // What is wrong with the call is said before the model is loaded.
+    // Usage errors are reported before the model is loaded.
     let out = args.out.as_deref().map(OutputFormat::by).transpose()?;
     let pictures = pictures(&args.files)?;
-    let pencil = args.drawing.on(Term::stdout(), args.json || args.format.is_some())?;
+    let renderer = args.drawing.on(Term::stdout(), args.json || args.format.is_some())?;
     let classifier = args.model.load()?;
     let places: Vec<&[NamedImage]> =
         if args.one_place { vec![&pictures] } else { pictures.iter().map(std::slice::from_ref).collect() };
     let progress = match args.format {
         Some(_) => ProgressBar::new(places.len() as u64),
-        None => ProgressBar::hidden(), // the lines show it
+        None => ProgressBar::hidden(), // the printed lines show the progress
     };
-    let (mut answers, mut heat, mut broken) = (Vec::new(), Vec::<CellProbability>::new(), 0);
-    let mut uncopied = 0;
+    let (mut answers, mut heat, mut unreadable) = (Vec::new(), Vec::<CellProbability>::new(), 0);
+    let mut failed_copies = 0;
     for pictures in &places {
         let files: Vec<&Path> = pictures.iter().map(|picture| picture.file.as_path()).collect();
         match locate::locate(&classifier, &files) {
@@ -93,20 +94,20 @@ pub(super) fn run(args: &LocateArgs) -> Result<()> {
                 } else if args.format.is_none() {
                     print_line(&located)?;
                 }
-                pencil.files(files)?;
+                renderer.files(files)?;
                 let of_this = std::mem::take(&mut located.heat);
                 match heat.is_empty() {
                     true => heat = of_this,
                     false => heat.iter_mut().zip(of_this).for_each(|(all, one)| all.p += one.p),
                 }
                 if let Some(folder) = &args.write_exif {
-                    uncopied += copy(pictures, folder, &located);
+                    failed_copies += copy(pictures, folder, &located);
                 }
                 answers.push(LocatedPlace { pictures, located });
             }
-            Err(error) if exit_code(&error) == Exit::Environment => return Err(error), // no picture's fault
+            Err(error) if exit_code(&error) == Exit::Environment => return Err(error), // no image is at fault
             Err(error) => {
-                broken += 1;
+                unreadable += 1;
                 eprint_sanitized(format!("landfall: {}", describe(&error)));
             }
         }
@@ -115,7 +116,7 @@ pub(super) fn run(args: &LocateArgs) -> Result<()> {
     progress.finish_and_clear();
     let marks: Vec<(MapMark, LatLng)> = answers.iter().map(|answer| (MapMark::Guess, answer.at())).collect();
     if !marks.is_empty() {
-        pencil.map(&heat, &marks)?;
+        renderer.map(&heat, &marks)?;
     }
     if let Some(format) = args.format {
         print_text(table(&answers).write(format)?.trim_end())?;
@@ -127,12 +128,12 @@ pub(super) fn run(args: &LocateArgs) -> Result<()> {
             OutputFormat::ExportTable(format) => table(&answers).write(format)?,
         };
         write_atomic(file, text.as_bytes())?;
-        eprint_sanitized(format!("Written: {}", file.display()));
+        eprint_sanitized(format!("wrote {}", file.display()));
     }
-    match (broken, uncopied) {
+    match (unreadable, failed_copies) {
         (0, 0) => Ok(()),
-        (0, _) => Err(check_failed(format!("{uncopied} of {} could not be copied", pictures.len()))),
-        _ => Err(check_failed(format!("{broken} of {} could not be located", places.len()))),
+        (0, _) => Err(check_failed(format!("{failed_copies} of {} could not be copied", pictures.len()))),
+        _ => Err(check_failed(format!("{unreadable} of {} could not be located", places.len()))),
     }
 }
 
@@ -154,7 +155,7 @@ impl LocatedPlace<'_> {
     }
 }
 
-/// The pictures that were named, those in folders by their paths there.
+/// The images in files and directories; those in directories are named by their path inside it.
 fn pictures(files: &[PathBuf]) -> Result<Vec<NamedImage>> {
     let mut pictures = Vec::new();
     for file in files {
@@ -165,7 +166,7 @@ fn pictures(files: &[PathBuf]) -> Result<Vec<NamedImage>> {
         }
         let found = image_files::find_images(file)?;
         if found.is_empty() {
-            return Err(usage_error(format!("{}: no JPEG, PNG or WebP in this folder or below", file.display())));
+            return Err(usage_error(format!("{}: no JPEG, PNG or WebP files in this directory", file.display())));
         }
         let named =
             |found: PathBuf| NamedImage { name: found.strip_prefix(file).unwrap_or(&found).to_owned(), file: found };
@@ -179,7 +180,7 @@ fn table(answers: &[LocatedPlace<'_>]) -> ExportTable {
     ExportTable::of_photos(named.iter().map(|(name, located)| (name.as_str(), *located)))
 }
 
-/// The answers as the page shows them, each with its first picture.
+/// The places as the page shows them, each with its first image.
 fn on_page(answers: Vec<LocatedPlace<'_>>) -> Result<Vec<Photo>> {
     let photo = |answer: LocatedPlace<'_>| {
         let small = Thumbnail::of(&preprocess::open(&answer.pictures[0].file)?)?;
@@ -188,25 +189,25 @@ fn on_page(answers: Vec<LocatedPlace<'_>>) -> Result<Vec<Photo>> {
     answers.into_iter().map(photo).collect()
 }
 
-/// Copies a place's pictures into a folder with the guess in them; how many could not be.
+/// Copies the images of a place to a directory, with the prediction in EXIF. Returns the number of failures.
 fn copy(pictures: &[NamedImage], folder: &Path, located: &LocatedPhoto) -> usize {
     let guess = Guess {
         at: LatLng { lat: located.lat, lng: located.lng },
         error_m: located.radius_km.p90 * 1000.0,
         bundle: &located.bundle,
     };
-    let mut uncopied = 0;
+    let mut failed_copies = 0;
     for NamedImage { file, name } in pictures {
         match copy_with_guess(file, &folder.join(name), &guess) {
             Ok(CopyOutcome::Written) => {}
             Ok(CopyOutcome::KnowsItsPlace) => {
-                eprint_sanitized(format!("{}: says itself where it was taken, and is not copied", file.display()));
+                eprint_sanitized(format!("{}: has a GPS position and is not copied", file.display()));
             }
             Err(error) => {
-                uncopied += 1;
+                failed_copies += 1;
                 eprint_sanitized(format!("landfall: {}", describe(&error)));
             }
         }
     }
-    uncopied
+    failed_copies
 }

@@ -2,6 +2,7 @@
 
 mod arena;
 mod args;
+mod completions;
 mod doctor;
 mod export;
 mod games;
@@ -22,51 +23,75 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use landfall_common::exit::Exit;
+use landfall_common::cli::{Verbosity, init_logging};
+use landfall_common::exit::{self, Exit};
 use landfall_common::text::eprint_sanitized;
 
 use crate::browser::ChildProcesses;
 use crate::error::{describe, exit_code};
 
 #[derive(Parser)]
-#[command(name = "landfall", version, about = "Knows where a photograph was taken, and proves it by playing")]
+#[command(
+    name = "landfall",
+    version,
+    about = "Geolocate photos and play geolocation games",
+    after_long_help = ENVIRONMENT,
+    after_help = exit::HELP
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
+    #[command(flatten)]
+    verbosity: Verbosity,
 }
+
+const ENVIRONMENT: &str = "\
+Environment variables:
+  LANDFALL_BUNDLES  Directory in which bundles are looked for first
+  LANDFALL_CACHE    Cache directory, for downloaded encoders and ONNX Runtime [default: the platform's]
+  LANDFALL_CONFIG   Configuration directory, for site profiles and certificates [default: the platform's]
+  LANDFALL_LOG      Log filter; overrides -v
+  ORT_DYLIB_PATH    The ONNX Runtime library to load
+  NO_COLOR          Draw no maps in the terminal and use no colours
+  TERM, COLORTERM, TERM_PROGRAM, KITTY_WINDOW_ID and similar tell what the terminal can show
+
+Exit codes: 0 success, 1 check failed, 2 usage error, 3 environment error, 130 interrupted (Ctrl-C), 143 terminated (SIGTERM).";
 
 #[derive(Subcommand)]
 enum Command {
     /// Play a game in a real browser
     Play(Box<play::PlayArgs>),
-    /// Say where photographs were taken
+    /// Predict where photos were taken
     Locate(locate::LocateArgs),
-    /// Answer saved rounds again, without a browser
+    /// Predict recorded rounds again, without a browser
     Replay(replay::ReplayArgs),
-    /// Show recorded rounds as one page: what was seen, what was believed, what came of it
+    /// Write an HTML report on recorded rounds
     Report(report::ReportArgs),
-    /// Say what all recorded games say together
+    /// Print statistics over all recorded games
     Stats(stats::StatsArgs),
-    /// Write recorded rounds as GeoJSON, CSV or KML
+    /// Export recorded rounds as GeoJSON, CSV or KML
     Export(export::ExportArgs),
-    /// Serve the practice game, for people and machines
+    /// Serve the practice game
     Arena(arena::ArenaArgs),
-    /// Put the phone page on the local network
+    /// Serve the phone page on the local network
     Serve(serve::ServeArgs),
-    /// Say where what is on the screen seems to be, whenever it changes
+    /// Watch a window or a part of the screen and locate what it shows
     #[cfg(feature = "screen")]
     Watch(watch::WatchArgs),
-    /// Say what is found, what is missing and how to mend it
+    /// Check the installation, or a site profile against its page
     Doctor(Box<doctor::DoctorArgs>),
-    /// Find out how an unknown page is built by playing a game there, and write its site profile
+    /// Play an unknown game page to write a site profile for it
     Probe(probe::ProbeArgs),
+    /// Print a shell completion script
+    Completions(completions::CompletionsArgs),
+    /// Write man pages
+    Man(completions::ManArgs),
 }
 
-/// Runs the command that was typed.
-async fn run() -> Result<()> {
-    match Cli::parse().command {
+async fn run(command: Command) -> Result<()> {
+    match command {
         Command::Play(args) => play::run(*args).await,
-        // What computes without a pause goes off the thread that listens for Ctrl-C.
+        // Commands that only compute must not block the thread that listens for signals.
         Command::Locate(args) => tokio::task::spawn_blocking(move || locate::run(&args)).await?,
         Command::Replay(args) => tokio::task::spawn_blocking(move || replay::run(&args)).await?,
         Command::Report(args) => tokio::task::spawn_blocking(move || report::run(&args)).await?,
@@ -78,11 +103,31 @@ async fn run() -> Result<()> {
         Command::Watch(args) => tokio::task::spawn_blocking(move || watch::run(&args)).await?,
         Command::Doctor(args) => doctor::run(*args).await,
         Command::Probe(args) => probe::run(args).await,
+        Command::Completions(args) => completions::run::<Cli>(&args),
+        Command::Man(args) => completions::write_man_pages::<Cli>(&args),
     }
 }
 
-/// Runs the program: the command that was typed, until it is done or Ctrl-C stops it.
+/// Waits for SIGINT (Ctrl-C) or SIGTERM and returns the exit code for it.
+async fn signal() -> Exit {
+    #[cfg(unix)]
+    if let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        return tokio::select! {
+            _ = tokio::signal::ctrl_c() => Exit::Interrupted,
+            _ = terminate.recv() => Exit::Terminated,
+        };
+    }
+    _ = tokio::signal::ctrl_c().await;
+    Exit::Interrupted
+}
+
+/// Parses the command line and runs the command until it ends or a signal stops it.
 pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Err(error) = init_logging(cli.verbosity) {
+        eprint_sanitized(format!("landfall: {}", describe(&error)));
+        return exit_code(&error).into();
+    }
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -91,24 +136,28 @@ pub fn main() -> ExitCode {
         }
     };
     let result = runtime.block_on(async {
-        // Looked for while the command still runs: once it is dropped its drivers go, and leave their browsers behind.
-        let stopped = async { tokio::signal::ctrl_c().await.map(|()| ChildProcesses::now()).unwrap_or_default() };
+        // Child processes are listed while the command still runs: dropping it ends the drivers, and the browsers, which
+        // outlive them, could not be found any more.
+        let stopped = async { (signal().await, ChildProcesses::now()) };
         tokio::select! {
-            result = run() => Ok(result),
-            browsers = stopped => Err(browsers),
+            result = run(cli.command) => Ok(result),
+            stopped = stopped => Err(stopped),
         }
     });
-    // The driver that a session started is stopped by its guard, which must run before the process ends.
+    // Guards stop the drivers of open sessions, and must run before the process ends.
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     match result {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(error)) => {
             eprint_sanitized(format!("landfall: {}", describe(&error)));
+            if let Some(hint) = exit::hint(&error) {
+                eprintln!("hint: {hint}");
+            }
             exit_code(&error).into()
         }
-        Err(browsers) => {
-            browsers.end();
-            Exit::Interrupted.into() // what was recorded until then stays
+        Err((exit, children)) => {
+            children.end();
+            exit.into() // what was recorded stays
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `play --parallel`: many games, one line for how far they are, one object for all of them.
+//! `play --parallel`: a progress bar while games are played, one result for all of them.
 
 use std::time::Duration;
 
@@ -14,13 +14,13 @@ use crate::play::game::GameEvent;
 use crate::play::parallel::{ParallelGames, ParallelReport};
 use crate::record::GameRecord;
 
-/// Plays the games and prints what came of them.
+/// Plays the games and prints the result.
 pub(super) async fn play(games: ParallelGames<'_>, json: bool) -> Result<()> {
     let rounds = u64::from(games.count) * u64::from(games.options.rounds);
     let bar = ProgressBar::new(rounds)
-        .with_style(ProgressStyle::with_template("{bar:30} {pos} of at most {len} rounds, {elapsed}")?);
+        .with_style(ProgressStyle::with_template("{bar:30} {pos} of up to {len} rounds, {elapsed}")?);
     bar.enable_steady_tick(Duration::from_secs(1));
-    let on_event = |n: u32, news: GameEvent<'_>| match news {
+    let on_event = |n: u32, event: GameEvent<'_>| match event {
         GameEvent::Over(round) => {
             bar.suspend(|| eprint_sanitized(format!("game {n}, {}", line(round))));
             bar.inc(1);
@@ -31,9 +31,9 @@ pub(super) async fn play(games: ParallelGames<'_>, json: bool) -> Result<()> {
         GameEvent::Set(_) | GameEvent::Decided { .. } => {}
     };
     let finished = async |n: u32, game: &GameRecord| {
-        // The game is played and recorded, whatever comes of this.
+        // A report that fails does not spoil a game that is already recorded.
         if let Err(error) = write_report(game, &games.classifier).await {
-            bar.suspend(|| eprint_sanitized(format!("game {n}: no report: {}", describe(&error))));
+            bar.suspend(|| eprint_sanitized(format!("game {n}: no report was written: {}", describe(&error))));
         }
     };
     let played = games.play(on_event, finished).await;
@@ -51,12 +51,12 @@ fn print(played: &ParallelReport) -> Result<()> {
     let summary = &played.summary;
     let points = summary.points_a_round.map_or_else(|| "?".to_owned(), |points| format!("{points:.0}"));
     print_line(format!(
-        "{} games, {} rounds: {points} points a round; {:.0} s",
+        "{} games, {} rounds: {points} points per round; {:.0} s",
         summary.games, summary.rounds, summary.seconds
     ))
 }
 
-/// ParallelGames that failed weigh more than points that differ.
+/// The error to report: failed games come before points that differ.
 fn verdict(played: &ParallelReport) -> Result<()> {
     if let Some(first) = played.failed.first() {
         let all = played.games.len() + played.failed.len();

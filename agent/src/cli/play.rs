@@ -14,7 +14,7 @@ use url::Url;
 
 use crate::browser;
 use crate::browser::BrowserOptions;
-use crate::cli::args::{ArenaSourceArgs, DrawingArgs, ModelArgs, debugger, kilometres, points, scale, seconds};
+use crate::cli::args::{ArenaSourceArgs, DrawingArgs, ModelArgs, debugger, duration, kilometres, points, scale};
 use crate::cli::games::{disagreement, line, print_game, write_report};
 use crate::cli::output::print_json;
 use crate::cli::parallel;
@@ -36,66 +36,69 @@ use crate::terminal::{MapMark, TerminalRenderer};
     after_help = "Examples:\n  landfall play\n  landfall play --headed --photos ~/holiday\n  landfall play --site geoguessr --i-own-this-account --webdriver http://127.0.0.1:9515 https://www.geoguessr.com/maps/world\n  landfall play --attach 9222 --site mine.toml http://127.0.0.1:8000/game\n  landfall play --parallel 4 --games 20 --json\n  landfall arena --structure live & landfall play --site geoguessr --base-url http://127.0.0.1:8014"
 )]
 pub(super) struct PlayArgs {
-    /// Address of the game; the local arena when none is given
+    /// URL of the game [default: a game in the local arena]
     url: Option<Url>,
-    /// Site profile: a name or a file [default: the one whose host the address has; for the arena the one that knows its
-    /// --structure]
-    #[arg(long)]
+    /// Site profile, by name or file [default: the one for the URL's host, or for the arena's --structure]
+    #[arg(long, help_heading = "Game")]
     site: Option<String>,
-    /// Play the site's profile at this origin on this computer, in place of its hosts and its need for consent; begins
-    /// where the profile says when no address is given
-    #[arg(long, value_name = "URL")]
+    /// Play the profile at this origin on this computer instead of its own hosts
+    ///
+    /// Consent is not needed then. Without URL, the game begins at the profile's start page.
+    #[arg(long, value_name = "URL", help_heading = "Game")]
     base_url: Option<Url>,
     #[command(flatten)]
     model: ModelArgs,
-    /// A running WebDriver server, such as a Selenium Grid, in place of our own chromedriver
-    #[arg(long, value_name = "URL")]
+    /// URL of a running WebDriver server, such as Selenium Grid [default: start chromedriver]
+    #[arg(long, value_name = "URL", help_heading = "Browser")]
     webdriver: Option<Url>,
-    /// Play in a new window of a browser that you have open, started with --remote-debugging-port; it stays open
-    #[arg(long, value_name = "[HOST:]PORT", value_parser = debugger, conflicts_with_all = ["webdriver", "parallel"])]
+    /// Play in a new window of a running browser that was started with --remote-debugging-port
+    #[arg(long, value_name = "[HOST:]PORT", value_parser = debugger, conflicts_with_all = ["webdriver", "parallel"], help_heading = "Browser")]
     attach: Option<String>,
-    /// Show the browser's window
-    #[arg(long)]
+    /// Show the browser window
+    #[arg(long, help_heading = "Browser")]
     headed: bool,
-    /// The account on the site is yours, and the game concerns nobody else
-    #[arg(long)]
+    /// Confirm that the account is yours and that no other player is affected
+    #[arg(long, help_heading = "Game")]
     i_own_this_account: bool,
-    /// Scale of the map in metres, where you know it better than the profile
-    #[arg(long, value_name = "METRES", value_parser = scale)]
+    /// Scale of the map in metres, if the profile does not know it
+    #[arg(long, value_name = "METRES", value_parser = scale, help_heading = "Game")]
     scale: Option<MapScale>,
-    /// The map's places are in this country, by its code of two letters, as in FR (repeat the option)
-    #[arg(long, value_name = "CODE")]
+    /// ISO code of a country that contains all places of the map, as in FR (repeatable)
+    #[arg(long, value_name = "CODE", help_heading = "Game")]
     country: Vec<String>,
-    /// Rounds to play at most; the arena's games have this many
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    /// Maximum number of rounds per game
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100), help_heading = "Game")]
     rounds: u32,
-    /// SequentialGames to play, one after another; more than one where the site's terms concern nobody else
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    /// Number of games, one after another; more than one only in the arena and on sites of your own
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000), help_heading = "Game")]
     games: u32,
-    /// SequentialGames to play at the same time, each in a browser of its own, as many as --games and at least this many in all; on
-    /// the arena and on sites of your own on this computer
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64), conflicts_with = "assist")]
+    /// Number of games to play at the same time, each in its own browser
+    ///
+    /// At least this many games are played. Only in the arena and on sites on this computer.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64), conflicts_with = "assist", help_heading = "Game")]
     parallel: u32,
-    /// Seconds between two games
-    #[arg(long, default_value_t = 2.0, value_parser = seconds)]
-    pause: f64,
-    /// Set the pin and say why; you press the button, and may move the pin before. Shows the window
-    #[arg(long)]
+    /// Pause between two games, as in 90s or 2m
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration, help_heading = "Game")]
+    pause: Duration,
+    /// Place the pin and explain it, but leave sending the guess to you; implies --headed
+    #[arg(long, help_heading = "Game")]
     assist: bool,
-    /// Kilometres that the pin may be off from where it is wanted; else the round fails
-    #[arg(long, value_name = "KM", default_value_t = 25.0, value_parser = kilometres)]
+    /// Maximum distance in km between the predicted and the placed pin; a round beyond it fails
+    #[arg(long, value_name = "KM", default_value_t = 25.0, value_parser = kilometres, help_heading = "Game")]
     max_pin_error: f64,
-    /// Seconds that a round may take: rather fewer views than more time. A clock on the page counts too
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
-    time_budget: Option<f64>,
-    /// Points that another view must promise to be taken: two to eight views where the view turns
-    #[arg(long, value_name = "POINTS", default_value_t = MIN_GAIN, value_parser = points)]
+    /// Time limit per round, as in 90s or 2m; fewer views are taken to meet it
+    ///
+    /// A timer that the page shows is taken into account as well.
+    #[arg(long, value_name = "DURATION", value_parser = duration, help_heading = "Game")]
+    time_budget: Option<Duration>,
+    /// Minimum expected gain, in points, for taking another view
+    #[arg(long, value_name = "POINTS", default_value_t = MIN_GAIN, value_parser = points, help_heading = "Model")]
     min_gain: f64,
-    /// Folder for the record
-    #[arg(long, default_value = "runs")]
+    /// Directory for records
+    #[arg(long, default_value = "runs", help_heading = "Output")]
     runs: PathBuf,
-    /// Print one JSON object a game; with --parallel one of all games
-    #[arg(long)]
+    /// Print JSON: one object per game, or one object for all games with --parallel
+    #[arg(long, help_heading = "Output")]
     json: bool,
     #[command(flatten)]
     drawing: DrawingArgs,
@@ -111,7 +114,7 @@ pub(super) async fn run(args: PlayArgs) -> Result<()> {
         guard::check(&profile, url, consent)?; // before anything is loaded or opened
         if args.rounds_from.any() {
             return Err(usage_error(
-                "--fixtures, --photos, --seed, --dialogs, --structure and --slow-tiles are for the arena, not for an address",
+                "--fixtures, --photos, --seed, --dialogs, --structure and --slow-tiles apply to the arena and cannot be combined with a URL",
             ));
         }
     }
@@ -119,11 +122,13 @@ pub(super) async fn run(args: PlayArgs) -> Result<()> {
         profile = crate::play::parallel::restrict_to_origin(profile, url)?;
     }
     if profile.needs_consent && args.games > 1 {
-        return Err(usage_error("--games is for the arena and for sites of your own: one game at a time here"));
+        return Err(usage_error(
+            "--games applies to the arena and to sites of your own; on this site one game at a time",
+        ));
     }
     let area = Area { countries: args.country, bounds: None };
     area.check()?;
-    let pencil = args.drawing.on(Term::stderr(), args.json || args.parallel > 1)?;
+    let renderer = args.drawing.on(Term::stderr(), args.json || args.parallel > 1)?;
     let classifier = Arc::new(args.model.load()?);
     let (arena, url) = match url {
         Some(url) => (None, url),
@@ -140,7 +145,7 @@ pub(super) async fn run(args: PlayArgs) -> Result<()> {
     if profile.needs_consent {
         let shown = redact_url(&url);
         eprint_sanitized(format!(
-            "{shown}: playing by machine may be against this site's terms; that is between you and the site."
+            "{shown}: automated play may violate the terms of this site. You are responsible for complying with them."
         ));
     }
     let headed = args.headed || args.assist;
@@ -154,10 +159,10 @@ pub(super) async fn run(args: PlayArgs) -> Result<()> {
         rounds: args.rounds,
         max_pin_error_m: args.max_pin_error * 1000.0,
         sender: if args.assist { SubmitMode::Person } else { SubmitMode::Agent },
-        time_budget: args.time_budget.map(Duration::from_secs_f64),
+        time_budget: args.time_budget,
         min_gain: args.min_gain,
     };
-    let pause = Duration::from_secs_f64(args.pause);
+    let pause = args.pause;
     if args.parallel > 1 {
         let (at_once, options) = (args.parallel, &options);
         let count = args.games.max(at_once);
@@ -168,12 +173,12 @@ pub(super) async fn run(args: PlayArgs) -> Result<()> {
         }
         return played;
     }
-    let games = SequentialGames { url, count: args.games, pause, json: args.json, pencil };
+    let games = SequentialGames { url, count: args.games, pause, json: args.json, renderer };
     let driver = browser::open(&options.browser).await?;
     let (driver, played) = match Page::open(driver.clone(), profile, &games.url, consent).await {
         Ok(mut page) => {
             let played = games.play(&mut page, &classifier, &options).await;
-            (page.driver, played) // which may be another by now
+            (page.driver, played) // recovery may have replaced the driver
         }
         Err(error) => (driver, Err(error)),
     };
@@ -186,16 +191,16 @@ pub(super) async fn run(args: PlayArgs) -> Result<()> {
     }
 }
 
-/// SequentialGames that are played one after another.
+/// Games played one after another.
 struct SequentialGames {
     url: Url,
     count: u32,
     pause: Duration,
     json: bool,
-    pencil: TerminalRenderer,
+    renderer: TerminalRenderer,
 }
 
-/// What is known of the round that is played, until it is over.
+/// What the terminal shows of the current round.
 #[derive(Default)]
 struct PendingDrawing {
     heat: Vec<CellProbability>,
@@ -203,7 +208,7 @@ struct PendingDrawing {
 }
 
 impl SequentialGames {
-    /// Plays them all and prints each. The first count that the page and we do not agree on, if there is one.
+    /// Plays and prints all games. Returns the first disagreement about points between the page and us.
     async fn play(
         &self,
         page: &mut Page,
@@ -216,12 +221,12 @@ impl SequentialGames {
                 tokio::time::sleep(self.pause).await;
                 page.go(&self.url).await?;
             }
-            let mut drawn = PendingDrawing::default();
-            let on_event = |event: GameEvent<'_>| self.report_event(event, &mut drawn);
+            let mut drawing = PendingDrawing::default();
+            let on_event = |event: GameEvent<'_>| self.print_event(event, &mut drawing);
             let game = game::play(page, Arc::clone(classifier), options, on_event).await?;
-            // The game is played and recorded, whatever comes of this.
+            // A report that fails does not spoil a game that is already recorded.
             if let Err(error) = write_report(&game, classifier).await {
-                eprint_sanitized(format!("no report: {}", describe(&error)));
+                eprint_sanitized(format!("no report was written: {}", describe(&error)));
             }
             if self.json {
                 print_json(&game)?;
@@ -233,19 +238,19 @@ impl SequentialGames {
         Ok(first)
     }
 
-    fn report_event(&self, event: GameEvent<'_>, drawn: &mut PendingDrawing) {
+    fn print_event(&self, event: GameEvent<'_>, drawing: &mut PendingDrawing) {
         match event {
-            GameEvent::Decided { heat, pictures } => *drawn = PendingDrawing { heat, pictures },
+            GameEvent::Decided { heat, pictures } => *drawing = PendingDrawing { heat, pictures },
             GameEvent::Over(round) => {
-                self.draw(round, drawn);
+                self.draw(round, drawing);
                 eprint_sanitized(line(round));
             }
             GameEvent::Failed(failed) => {
-                let then = if failed.sent { "its guess was sent, so the game goes on" } else { "once more" };
+                let then = if failed.sent { "its guess was sent; continuing with the next round" } else { "retrying" };
                 eprint_sanitized(format!("round {} failed: {}; {then}", failed.n, failed.why));
             }
             GameEvent::Set(round) => {
-                self.draw(round, drawn);
+                self.draw(round, drawing);
                 let expected = round.expected_score.unwrap_or_default();
                 eprint_sanitized(format!(
                     "round {}  {}",
@@ -257,23 +262,25 @@ impl SequentialGames {
                         landfall_model::countries::at_or_near(cell.at, 20_000.0).map_or("at sea", |it| it.name);
                     eprintln!("  {:>5.1} %  {:<28} {}", 100.0 * cell.p, country, cell.at);
                 }
-                eprintln!("  The pin promises {expected:.0} points. Move it if you know better, then send the guess.");
+                eprintln!(
+                    "  Expected score: {expected:.0} points. Move the pin if you know better, then send the guess."
+                );
             }
         }
     }
 
-    /// The views and the map, with the truth where it is known by now; views once a round.
-    fn draw(&self, round: &Round, drawn: &mut PendingDrawing) {
+    /// Draws the views, once per round, and the map with the guess and, if known, the truth.
+    fn draw(&self, round: &Round, drawing: &mut PendingDrawing) {
         let guess = round.placed();
         let marks: Vec<(MapMark, LatLng)> = [(MapMark::Truth, round.truth), (MapMark::Guess, guess)]
             .into_iter()
             .filter_map(|(mark, at)| Some((mark, at?)))
             .collect();
-        let pictures = std::mem::take(&mut drawn.pictures);
-        // A terminal that fails is no reason to end a game.
+        let pictures = std::mem::take(&mut drawing.pictures);
+        // A terminal error must not end a game.
         _ = self
-            .pencil
+            .renderer
             .files(pictures.iter().map(PathBuf::as_path))
-            .and_then(|()| self.pencil.map(&drawn.heat, &marks));
+            .and_then(|()| self.renderer.map(&drawing.heat, &marks));
     }
 }

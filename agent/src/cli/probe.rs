@@ -1,4 +1,4 @@
-//! `landfall probe`: whether it may, and where the profile goes.
+//! `probe`: writes a site profile for an unknown game page.
 
 use std::path::{Path, PathBuf};
 
@@ -22,53 +22,52 @@ use crate::site::page::Page;
 
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  landfall probe http://127.0.0.1:8000/game && landfall play http://127.0.0.1:8000/game\n  landfall probe --out mine.toml --with-permission https://game.example.org/ && landfall play --site mine.toml https://game.example.org/\n\nThe guesses are of no use and count as any other: probe where that concerns nobody else. Live, ranked and multiplayer\npages are refused."
+    after_help = "Examples:\n  landfall probe http://127.0.0.1:8000/game && landfall play http://127.0.0.1:8000/game\n  landfall probe --out mine.toml --with-permission https://game.example.org/ && landfall play --site mine.toml https://game.example.org/\n\nThe guesses are arbitrary and count like any other: probe only where no other player is affected. Live, ranked and\nmultiplayer pages are refused."
 )]
 pub(super) struct ProbeArgs {
-    /// Address of the page that the game begins at
+    /// URL of the page on which a game starts
     url: Url,
-    /// File to write the profile into [default: the folder `profiles` of Landfall's configuration directory, by the host's
-    /// name, where `play` finds it by the address]
-    #[arg(long, value_name = "FILE")]
+    /// File for the profile [default: HOST.toml in the profiles directory of Landfall's configuration, where `play` finds it by the URL]
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
     out: Option<PathBuf>,
-    /// Write over a file that is there
-    #[arg(long)]
+    /// Overwrite an existing file
+    #[arg(long, help_heading = "Output")]
     force: bool,
-    /// The site is yours, or lets programs play: needed for pages that are not of this computer
-    #[arg(long)]
+    /// Confirm that the site is yours or permits automated play; required for sites on other computers
+    #[arg(long, help_heading = "Game")]
     with_permission: bool,
-    /// The account on the site is yours, and the game concerns nobody else
-    #[arg(long)]
+    /// Confirm that the account is yours and that no other player is affected
+    #[arg(long, help_heading = "Game")]
     i_own_this_account: bool,
-    /// Rounds to play at most, to see how the game ends
-    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=30))]
+    /// Maximum number of rounds to play to find the end of the game
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=30), help_heading = "Game")]
     rounds: u32,
-    /// A running WebDriver server in place of our own chromedriver
-    #[arg(long, value_name = "URL")]
+    /// URL of a running WebDriver server [default: start chromedriver]
+    #[arg(long, value_name = "URL", help_heading = "Browser")]
     webdriver: Option<Url>,
-    /// Show the browser's window
-    #[arg(long)]
+    /// Show the browser window
+    #[arg(long, help_heading = "Browser")]
     headed: bool,
     /// Print JSON
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     json: bool,
 }
 
 pub(super) async fn run(args: ProbeArgs) -> Result<()> {
     let consent = Consent(args.i_own_this_account);
-    let host = args.url.host_str().ok_or_else(|| usage_error(format!("{}: not the address of a page", args.url)))?;
+    let host = args.url.host_str().ok_or_else(|| usage_error(format!("{}: not the URL of a page", args.url)))?;
     let profile = probe::profile(host)?;
     guard::check(&profile, &args.url, consent)?;
     if !is_loopback(&args.url) && !args.with_permission {
         return Err(usage_error(format!(
-            "{host} is not this computer: say --with-permission if the site is yours or lets programs play"
+            "{host} is not this computer; pass --with-permission if the site is yours or permits automated play"
         )));
     }
     let out = match args.out {
         Some(out) => out,
         None => dirs::folder()
             .map(|folder| folder.join(format!("{}.toml", profile.name)))
-            .ok_or_else(|| usage_error("no configuration directory is known: name a file with --out"))?,
+            .ok_or_else(|| usage_error("the configuration directory is unknown; name a file with --out"))?,
     };
     may_write(&out, args.force)?;
 
@@ -84,7 +83,7 @@ pub(super) async fn run(args: ProbeArgs) -> Result<()> {
         let made = std::fs::create_dir_all(folder);
         made.with_context(|| environment_error(format!("cannot create {}", folder.display())))?;
     }
-    may_write(&out, args.force)?; // it may have come meanwhile
+    may_write(&out, args.force)?; // again: the file may have been created meanwhile
     write_atomic(&out, found.profile.as_bytes())?;
     if args.json {
         print_json(&serde_json::json!({
@@ -98,19 +97,18 @@ pub(super) async fn run(args: ProbeArgs) -> Result<()> {
     closed?;
     match found.missing.first() {
         None => Ok(()),
-        Some(_) => Err(check_failed(format!(
-            "{} lacks what a person must fill in: {}",
-            out.display(),
-            found.missing.join("; ")
-        ))),
+        Some(_) => {
+            Err(check_failed(format!("{} is incomplete; fill in by hand: {}", out.display(), found.missing.join("; "))))
+        }
     }
 }
 
 fn may_write(out: &Path, force: bool) -> Result<()> {
     match out.exists() && !force {
-        true => {
-            Err(usage_error(format!("{} is there already: say --force to write over it, or --out FILE", out.display())))
-        }
+        true => Err(usage_error(format!(
+            "{} exists; pass --force to overwrite it, or name another file with --out",
+            out.display()
+        ))),
         false => Ok(()),
     }
 }

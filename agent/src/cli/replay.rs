@@ -1,4 +1,4 @@
-//! `replay`: recorded rounds answered again.
+//! `replay`: predicts recorded rounds again.
 
 use std::path::{Path, PathBuf};
 
@@ -20,33 +20,32 @@ use crate::cli::stats::print_paired;
     after_help = "Examples:\n  landfall replay runs/2026-11-23T20-15-00_arena_landfall-arena --from logits\n  landfall replay --against fixtures/expected.json fixtures\n  landfall replay --bundle desktop --against pocket fixtures"
 )]
 pub(super) struct ReplayArgs {
-    /// Folder with round.json files in it or below
+    /// Directory that contains recorded rounds, at any depth
     dir: PathBuf,
     #[command(flatten)]
     model: ModelArgs,
-    /// Compute from the pictures, or from the recorded logits
-    #[arg(long, value_enum, default_value = "pictures")]
+    /// Predict from the images or from the recorded logits
+    #[arg(long, value_enum, default_value = "pictures", help_heading = "Model")]
     from: ReplayInput,
-    /// What the rounds must score, a file whose name ends in .json; or a second bundle, by name or folder, to be compared
-    /// with round by round
-    #[arg(long, value_name = "FILE|BUNDLE")]
+    /// Expected scores to compare with (a file *.json), or a second bundle to compare round by round
+    #[arg(long, value_name = "FILE|BUNDLE", help_heading = "Output")]
     against: Option<String>,
-    /// Write what the rounds score now into this file, for this bundle
-    #[arg(long, value_name = "FILE", conflicts_with = "against")]
+    /// Write the scores of this bundle to this file of expected scores
+    #[arg(long, value_name = "FILE", conflicts_with = "against", help_heading = "Output")]
     write_expected: Option<PathBuf>,
-    /// Write answers and logits into the rounds' folders, as if they had been recorded so
-    #[arg(long, conflicts_with = "against")]
+    /// Write predictions and logits into the directories of the rounds
+    #[arg(long, conflicts_with = "against", help_heading = "Output")]
     record: bool,
-    /// Write the replayed rounds as a page to look at
-    #[arg(long, value_name = "FILE")]
+    /// Write an HTML report on the replayed rounds
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
     report: Option<PathBuf>,
     /// Print one JSON object
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     json: bool,
 }
 
 pub(super) fn run(args: &ReplayArgs) -> Result<()> {
-    // What is wrong with it is said before the work.
+    // Errors in files are reported before the work starts.
     let (expected, rival) = match args.against.as_deref() {
         Some(file) if file.ends_with(".json") => (Some(Expected::read(Path::new(file))?), None),
         Some(bundle) => (None, Some(Bundle::find(bundle)?)),

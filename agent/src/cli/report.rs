@@ -1,4 +1,4 @@
-//! `report`: recorded rounds as a page to look at.
+//! `report`: an HTML page on recorded rounds.
 
 use std::path::PathBuf;
 
@@ -14,15 +14,16 @@ use crate::cli::output::{print_json, print_line};
     after_help = "Examples:\n  landfall report runs/2026-11-23T20-15-00_arena_landfall-arena\n  landfall report --out all.html runs\n  landfall report --explain --out fixtures.html fixtures"
 )]
 pub(super) struct ReportArgs {
-    /// Folders with round.json files in them or below: games, runs, fixtures
+    /// Directories that contain recorded rounds, at any depth: games, runs, fixtures
     #[arg(required = true, value_name = "DIR")]
     dirs: Vec<PathBuf>,
-    /// HTML file to write [default: report.html, of one folder in it, of several in this one]
+    /// HTML file to write [default: report.html, in DIR if there is one, else in the working directory]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Lay over each view what it was looked at for: 49 parts of it are hidden one after another and the answer is computed
-    /// again. On two processor cores this takes the pocket bundle a third of a second a view, the
-    /// desktop bundle between four and five seconds
+    /// Add occlusion maps: which parts of each view the prediction depends on
+    ///
+    /// Each of 49 parts of a view is hidden in turn and the prediction repeated. On two processor cores this takes a third of
+    /// a second per view with the pocket bundle and four to five seconds with the desktop bundle.
     #[arg(long)]
     explain: bool,
     /// Print one JSON object

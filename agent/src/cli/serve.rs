@@ -1,4 +1,4 @@
-//! `serve`: says where the phone page is, for people as a code to point a phone at.
+//! `serve`: serves the phone page and prints its URLs, with a QR code in a terminal.
 
 use std::io::IsTerminal;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -18,16 +18,16 @@ use crate::server::phone::{PhoneServer, ServeOptions, ServerInfo};
     after_help = "Examples:\n  landfall serve\n  landfall serve --listen 192.168.1.7:9000\n  landfall serve --http --listen 127.0.0.1:8080"
 )]
 pub(super) struct ServeArgs {
-    /// Address and port to listen on; port 0 takes any free one [default: 0.0.0.0:8443, with --http 127.0.0.1:8080]
+    /// Address and port to listen on; port 0 picks a free one [default: 0.0.0.0:8443, or 127.0.0.1:8080 with --http]
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
-    /// Without HTTPS: for this computer alone, or behind a server that adds it
+    /// Serve plain HTTP, for this computer only or behind a reverse proxy
     #[arg(long)]
     http: bool,
-    /// Folder of the built page [default: the one that set-up builds]
+    /// Directory of the built page [default: the one that `cargo xtask setup` builds]
     #[arg(long, value_name = "DIR")]
     page: Option<PathBuf>,
-    /// Print one JSON object with the addresses
+    /// Print one JSON object with the URLs
     #[arg(long)]
     json: bool,
 }
@@ -36,33 +36,32 @@ pub(super) async fn run(args: ServeArgs) -> Result<()> {
     let usual = if args.http { (Ipv4Addr::LOCALHOST, 8080) } else { (Ipv4Addr::UNSPECIFIED, 8443) };
     let listen = args.listen.unwrap_or(SocketAddr::from(usual));
     let server = PhoneServer::start(&ServeOptions { listen, https: !args.http, page: args.page }).await?;
-    let about = &server.about;
-    about.notes.iter().for_each(|note| eprint_sanitized(format!("serve: {note}")));
+    let info = &server.about;
+    info.notes.iter().for_each(|note| eprint_sanitized(format!("serve: {note}")));
     if args.json {
-        print_json(about)?;
+        print_json(info)?;
     } else {
-        show(about)?;
+        show(info)?;
     }
-    server.run().await // until Ctrl-C, which `main` waits for
+    server.run().await // until a signal, for which `main` waits
 }
 
-fn show(about: &ServerInfo) -> Result<()> {
-    about.addresses.iter().try_for_each(print_line)?;
+fn show(info: &ServerInfo) -> Result<()> {
+    info.addresses.iter().try_for_each(print_line)?;
     if std::io::stdout().is_terminal()
-        && let Some(code) = about.for_phones().and_then(|address| QrCode::new(address).ok())
+        && let Some(code) = info.for_phones().and_then(|address| QrCode::new(address).ok())
     {
-        // In colours of its own: whatever the terminal's are, phones want dark on light.
+        // Fixed colours: QR codes must be dark on light, whatever the colours of the terminal.
         for line in code.render::<Dense1x2>().build().lines() {
             print_text(&format!("\x1b[30;107m{line}\x1b[0m"))?;
         }
     }
-    eprint_sanitized(format!("Serving {}; Ctrl-C ends it.", about.bundles.join(" and ")));
-    if let Some((address, certificate)) = about.for_phones().zip(about.certificate.as_ref()) {
+    eprint_sanitized(format!("Serving {}. Ctrl-C stops the server.", info.bundles.join(" and ")));
+    if let Some((address, certificate)) = info.for_phones().zip(info.certificate.as_ref()) {
+        eprintln!("Browsers warn info the certificate, which is self-signed (valid until {}).", certificate.until);
         eprintln!(
-            "The browser warns of the certificate, which this computer made itself (good until {}).",
-            certificate.until
+            "To install the page on a phone, install {address}landfall.crt as a trusted certificate there first."
         );
-        eprintln!("To install the page on a phone, have the phone trust {address}landfall.crt once.");
     }
     Ok(())
 }

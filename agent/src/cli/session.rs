@@ -1,4 +1,4 @@
-//! What commands that open a page share: which profile, at which address, and how the browser is ended.
+//! Shared by commands that open a page: the choice of profile and URL, and closing the browser.
 
 use anyhow::Result;
 use landfall_common::exit::{environment_error, usage_error};
@@ -11,14 +11,13 @@ use crate::dirs;
 use crate::server::arena::Arena;
 use crate::site::{BUILT_IN, Profile};
 
-/// The profile to use, at `--base-url` where that is given, and the address to begin at; none is the arena.
+/// The profile, moved to `--base-url` if given, and the URL to start at; `None` for the arena.
 pub(super) fn profile_and_address(
     site: Option<&str>,
     url: Option<Url>,
     base: Option<&Url>,
 ) -> Result<(Profile, Option<Url>)> {
     let Some(base) = base else { return Ok((Profile::find(&site_of(site, url.as_ref())?)?, url)) };
-    // Whatever its name is, the profile goes to an address of this computer.
     let profile = Profile::find(site.unwrap_or("arena"))?.at(base)?;
     let url = match url {
         Some(url) => url,
@@ -38,10 +37,10 @@ fn site_of(site: Option<&str>, url: Option<&Url>) -> Result<String> {
             return Ok(name);
         }
     }
-    Err(usage_error(format!("no site profile is for {host}; write one and name it with --site FILE")))
+    Err(usage_error(format!("no site profile is for {host}; `landfall probe` writes one, or name a file with --site")))
 }
 
-/// Ends the browser, and the arena where there is one.
+/// Closes the browser and stops the arena.
 pub(super) async fn close(driver: WebDriver, options: &BrowserOptions, arena: Option<Arena>) -> Result<()> {
     let closed = browser::shutdown(driver, options).await;
     if let Some(arena) = arena {

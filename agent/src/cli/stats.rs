@@ -1,4 +1,4 @@
-//! `stats`, and `replay --against` a second bundle: tables for people.
+//! `stats`, and the comparison of `replay --against BUNDLE`, as tables.
 
 use std::path::PathBuf;
 
@@ -18,7 +18,7 @@ use crate::cli::output::{print_json, print_line};
     after_help = "Examples:\n  landfall stats\n  landfall stats --json runs more-runs\n  landfall stats fixtures"
 )]
 pub(super) struct StatsArgs {
-    /// Folders with recorded rounds in them or below
+    /// Directories that contain recorded rounds, at any depth
     #[arg(value_name = "DIR", default_value = "runs")]
     dirs: Vec<PathBuf>,
     /// Print one JSON object
@@ -26,7 +26,7 @@ pub(super) struct StatsArgs {
     json: bool,
 }
 
-/// Countries that the table shows; --json has all.
+/// Number of countries in the table; --json prints all.
 const COUNTRIES: usize = 12;
 
 pub(super) fn run(args: &StatsArgs) -> Result<()> {
@@ -38,14 +38,14 @@ pub(super) fn run(args: &StatsArgs) -> Result<()> {
 fn print(stats: &stats::Stats) -> Result<()> {
     let unknown = match stats.without_points {
         0 => String::new(),
-        n => format!("; {n} more whose points are not known"),
+        n => format!("; {n} more without points"),
     };
     let (rounds, games, places) = (stats.rounds, stats.games, stats.places);
     print_line(format!("{} of {} at {}{unknown}", many(rounds, "round"), many(games, "game"), many(places, "place")))?;
     if rounds == 0 {
         return Ok(());
     }
-    print_line(format!("points a round   {}", interval(&stats.points)))?;
+    print_line(format!("points per round {}", interval(&stats.points)))?;
     if let Some(km) = stats.median_km {
         print_line(format!("median distance  {km:.0} km"))?;
     }
@@ -55,9 +55,9 @@ fn print(stats: &stats::Stats) -> Result<()> {
 
     let calibration = &stats.calibration;
     if let Some((expected, surplus)) = calibration.expected.zip(calibration.surplus.as_ref()) {
-        print_line("\nPromises")?;
-        let came_out = expected + surplus.value;
-        print_line(format!("  {expected:.0} points expected, {came_out:.0} came out: {}", signed(surplus)))?;
+        print_line("\nCalibration")?;
+        let scored = expected + surplus.value;
+        print_line(format!("  expected {expected:.0} points, scored {scored:.0}: {}", signed(surplus)))?;
         print_line("  expected   points   rounds")?;
         for bin in &calibration.bins {
             print_line(format!("  {:>8.0} {:>8.0} {:>8}", bin.expected, bin.points, bin.rounds))?;
@@ -65,17 +65,17 @@ fn print(stats: &stats::Stats) -> Result<()> {
     }
     if let Some(regions) = &calibration.regions {
         print_line(format!(
-            "  truth within the region of 50 %: {:.0} %; of 90 %: {:.0} % ({} with logits)",
+            "  truth in the 50 % region: {:.0} %; in the 90 % region: {:.0} % ({} with logits)",
             regions.in_50,
             regions.in_90,
             many(regions.rounds, "round")
         ))?;
     }
-    print_line("\nViews      rounds   points a round")?;
+    print_line("\nViews      rounds   points per round")?;
     for part in &stats.by_views {
         print_line(format!("{:>5} {:>11}   {}", part.views, part.rounds, interval(&part.points)))?;
     }
-    print_line("\nBundle                     rounds   points a round")?;
+    print_line("\nBundle                     rounds   points per round")?;
     for part in &stats.by_bundle {
         let bundle = part.bundle.as_deref().unwrap_or("not recorded");
         print_line(format!("{bundle:<24} {:>8}   {}", part.rounds, interval(&part.points)))?;
@@ -88,19 +88,19 @@ fn print(stats: &stats::Stats) -> Result<()> {
         }
         let rest = stats.countries.len().saturating_sub(COUNTRIES);
         if rest > 0 {
-            print_line(format!("and {rest} more: --json"))?;
+            print_line(format!("and {rest} more; --json prints all"))?;
         }
     }
     if !stats.confusions.is_empty() {
-        print_line("\nTaken for                                        rounds   points")?;
+        print_line("\nConfused                                         rounds   points")?;
         for part in &stats.confusions {
-            let pair = format!("{} for {}", name(Some(part.truth)), name(part.guess));
+            let pair = format!("{} with {}", name(Some(part.truth)), name(part.guess));
             print_line(format!("{pair:<46} {:>8} {:>8.0}", part.rounds, part.points))?;
         }
     }
     for (title, rounds) in [("\nBest", &stats.best), ("\nWorst", &stats.worst)] {
         print_line(title)?;
-        rounds.iter().try_for_each(named)?;
+        rounds.iter().try_for_each(print_round)?;
     }
     Ok(())
 }
@@ -109,20 +109,23 @@ fn name(country: Option<&str>) -> &str {
     country.map_or("the sea", |code| countries::by_code(code).map_or(code, |country| country.name))
 }
 
-fn named(round: &RoundByFolder) -> Result<()> {
+fn print_round(round: &RoundByFolder) -> Result<()> {
     let far = round.distance_km.map_or_else(|| "?".to_owned(), |km| format!("{km:.0}"));
     let (points, place) = (round.points, sanitize_line(round.place.as_deref().unwrap_or("?")));
     let country = round.country.unwrap_or("?");
-    print_line(format!("{points:>6.0} {far:>8} km  in {country:<3} said {place:<40} {}", sanitize_line(&round.round)))
+    print_line(format!(
+        "{points:>6.0} {far:>8} km  in {country:<3} predicted {place:<40} {}",
+        sanitize_line(&round.round)
+    ))
 }
 
-/// What `replay --against` says of two bundles.
+/// Prints the comparison of two bundles.
 pub(super) fn print_paired(first: &str, paired: &PairedComparison) -> Result<()> {
     for pair in &paired.rounds {
         let difference = i64::from(pair.score) - i64::from(pair.against);
         print_line(format!("{:<40} {:>5} {:>5} {difference:>+6}", sanitize_line(&pair.dir), pair.score, pair.against))?;
     }
-    print_line(format!("{first} against {}: {} points a round", paired.bundle, signed(&paired.difference)))?;
+    print_line(format!("{first} against {}: {} points per round", paired.bundle, signed(&paired.difference)))?;
     print_line(format!(
         "of {}: {} won, {} lost, {} even",
         many(paired.rounds.len(), "round"),
@@ -131,7 +134,7 @@ pub(super) fn print_paired(first: &str, paired: &PairedComparison) -> Result<()>
         paired.even
     ))?;
     if paired.difference.low.is_some() && !paired.difference.excludes_zero() {
-        print_line("The interval holds 0: chance alone may have made the difference.")?;
+        print_line("The interval contains 0: the difference is not significant.")?;
     }
     Ok(())
 }

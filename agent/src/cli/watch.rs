@@ -1,4 +1,4 @@
-//! `watch`: a line for each thing that shows.
+//! `watch`: locates what a window or a part of the screen shows, whenever it changes.
 
 use anyhow::Result;
 use clap::Args;
@@ -19,15 +19,15 @@ use crate::terminal::watch::{Region, Source};
     after_help = "Examples:\n  landfall watch --window \"Street View\"\n  landfall watch --region 0,80,1280,720 --json"
 )]
 pub(super) struct WatchArgs {
-    /// A part of the screen in pixels
+    /// Part of the screen, in pixels
     #[arg(long, value_name = "X,Y,WIDTH,HEIGHT", group = "source", allow_hyphen_values = true)]
     region: Option<Region>,
-    /// The foremost window that has this in its title
+    /// The topmost window whose title contains this text
     #[arg(long, value_name = "TITLE", group = "source")]
     window: Option<String>,
     #[command(flatten)]
     model: ModelArgs,
-    /// Print one JSON line an answer
+    /// Print one JSON object per prediction
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -35,15 +35,15 @@ pub(super) struct WatchArgs {
 }
 
 pub(super) fn run(args: &WatchArgs) -> Result<()> {
-    // What cannot be seen is said before the model is loaded.
+    // A source that cannot be captured is reported before the model is loaded.
     let source = match (&args.region, &args.window) {
         (Some(region), _) => Source::region(*region)?,
         (None, Some(title)) => Source::window(title)?,
         (None, None) => return Err(usage_error("name what to watch with --region or --window")),
     };
-    let pencil = args.drawing.on(Term::stdout(), args.json)?;
+    let renderer = args.drawing.on(Term::stdout(), args.json)?;
     let classifier = args.model.load()?;
-    eprint_sanitized(format!("Watching {}; Ctrl-C ends it.", name(source.name())));
+    eprint_sanitized(format!("Watching {}. Ctrl-C stops it.", sanitize_line(source.name())));
     watch::watch(&source, &classifier, |located, picture| {
         let now = chrono::Local::now();
         if args.json {
@@ -52,7 +52,7 @@ pub(super) fn run(args: &WatchArgs) -> Result<()> {
             return print_text(&line.to_string());
         }
         print_line(format!("{}  {located}", now.format("%H:%M:%S")))?;
-        pencil.picture(picture)?;
-        pencil.map(&located.heat, &[(MapMark::Guess, LatLng { lat: located.lat, lng: located.lng })])
+        renderer.picture(picture)?;
+        renderer.map(&located.heat, &[(MapMark::Guess, LatLng { lat: located.lat, lng: located.lng })])
     })
 }

@@ -159,11 +159,11 @@ fn pages_that_are_not_ones_own_are_not_probed_and_no_profile_is_written_over() {
     std::fs::write(&file, "mine").unwrap();
     let file = file.to_str().unwrap();
     for (args, why) in [
-        (&["https://game.example.org/"][..], "say --with-permission"),
+        (&["https://game.example.org/"][..], "pass --with-permission"),
         (&["--with-permission", "https://www.geoguessr.com/maps/world"], "--i-own-this-account"),
         (&["--with-permission", "--i-own-this-account", "https://www.geoguessr.com/duels/5f0"], "other people's games"),
         (&["http://127.0.0.1:9/ranked/5"], "other people's games"),
-        (&["--out", file, "http://127.0.0.1:9/"], "is there already: say --force"),
+        (&["--out", file, "http://127.0.0.1:9/"], "exists; pass --force"),
     ] {
         let output = landfall(&[&["probe"], args].concat());
         let said = String::from_utf8_lossy(&output.stderr);
