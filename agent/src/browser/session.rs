@@ -1,7 +1,5 @@
-//! WebDriver sessions: a browser we start ourselves, one that a running driver starts, or one that a person has open.
+//! WebDriver sessions: with a browser of our own, one that a running server starts, or one that a person has open.
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -13,23 +11,26 @@ use thirtyfour::manager::{BrowserKind, StdioMode};
 use thirtyfour::prelude::*;
 use url::Url;
 
-/// What kind of session to open.
+use crate::browser::discovery::{chromedriver, chromium, missing};
+use crate::browser::process::{CLEANUP_DELAY, CLEANUP_RETRIES, kill, leftover_dirs, process, profile, removed};
+
+/// The kind of session to open.
 #[derive(Clone, Debug)]
 pub struct BrowserOptions {
-    /// A running WebDriver server (chromedriver, Selenium); `None` starts chromedriver.
+    /// URL of a running WebDriver server (chromedriver, Selenium); `None` starts chromedriver.
     pub webdriver: Option<Url>,
-    /// Host and port where an open browser takes commands (`--remote-debugging-port`): we play in a window of our own
-    /// there, and neither start nor end it.
+    /// Host and port of the debugging port of a running browser (`--remote-debugging-port`). The session uses a new window
+    /// there and does not end the browser.
     pub attach: Option<String>,
-    /// Show the window.
+    /// Whether to show the window.
     pub headed: bool,
     /// Width and height of the page in CSS pixels.
     pub viewport: (u32, u32),
-    /// Pixels of the screen for each of those.
+    /// Device pixel ratio.
     pub pixel_ratio: f64,
 }
 
-/// Square, so that the encoder, which takes a central square, sees all of the view.
+/// A square, because the encoder takes a central square of the view.
 pub const VIEWPORT: (u32, u32) = (800, 800);
 
 impl Default for BrowserOptions {
@@ -38,74 +39,56 @@ impl Default for BrowserOptions {
     }
 }
 
-/// A browser that is open answers within this time.
+/// Time limit for connecting to a running browser.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// A browser may take so long to end.
+/// Time limit for a browser to close.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
-/// So often it is tried to remove what a browser leaves on disk, and how long is waited in between: its processes go one
-/// after the other.
-const CLEANUP_RETRIES: (u32, Duration) = (30, Duration::from_millis(50));
-/// Nothing has come back so often: nothing will.
-const CLEANUP_QUIET_RETRIES: u32 = 8;
-const CHROMIUM: &[&str] = &["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"];
-const DRIVER: &[&str] = &["chromedriver"];
-
-/// Chromium's executable, if one is in the PATH.
-pub fn chromium() -> Option<PathBuf> {
-    in_path(CHROMIUM)
-}
-
-/// Chromedriver's executable, if it is in the PATH.
-pub fn chromedriver() -> Option<PathBuf> {
-    in_path(DRIVER)
-}
-
-/// Opens a session with a page of the asked size.
+/// Opens a session with the requested viewport.
 ///
 /// # Errors
-/// When there is no driver or browser, or the server does not answer; the message says what to do.
+/// When the driver or browser is missing or the server does not respond; the message says what to do.
 pub async fn open(options: &BrowserOptions) -> Result<WebDriver> {
     let driver = match (&options.attach, &options.webdriver) {
         (Some(address), _) => attached(address).await?,
-        (None, Some(server)) => WebDriver::new(server.as_str(), of_our_own(options)?).await.with_context(|| {
-            environment_error(format!("no WebDriver session from {}: is the server running?", redact_url(server)))
+        (None, Some(server)) => WebDriver::new(server.as_str(), own_browser_capabilities(options)?).await.with_context(|| {
+            environment_error(format!("{} did not open a WebDriver session; check that the server is running", redact_url(server)))
         })?,
         (None, None) => {
-            let mut caps = of_our_own(options)?;
+            let mut caps = own_browser_capabilities(options)?;
             caps.set_binary(&chromium().ok_or_else(|| missing("chromium"))?.to_string_lossy())?;
             managed(caps)
                 .await
-                .context(environment_error("the browser did not start; `landfall doctor` shows what is missing"))?
+                .context(environment_error("the browser did not start; `landfall doctor` checks the installation"))?
         }
     };
     match fit_viewport(&driver, options.viewport).await {
         Ok(()) => Ok(driver),
         Err(error) => {
-            shutdown(driver, options).await; // a session on another's server would stay open
+            shutdown(driver, options).await; // otherwise the session on a remote server would stay open
             Err(error)
         }
     }
 }
 
-/// What is asked of every browser.
+/// Capabilities of every session.
 fn capabilities() -> Result<ChromeCapabilities> {
     let mut caps = DesiredCapabilities::chrome();
-    // Messages of the browser's own (alert, confirm, prompt) would stop everything: they are put away whenever they come.
+    // Dialogs of the browser (alert, confirm, prompt) would block every command.
     caps.set("unhandledPromptBehavior", "accept")?;
-    // A page is there before its last picture is; what a round needs is waited for.
+    // Do not wait for all images of a page; what a round needs is waited for explicitly.
     caps.set("pageLoadStrategy", "eager")?;
     Ok(caps)
 }
 
-/// What is asked of a browser that is started for us.
-fn of_our_own(options: &BrowserOptions) -> Result<ChromeCapabilities> {
+/// Capabilities of a browser that is started for the session.
+fn own_browser_capabilities(options: &BrowserOptions) -> Result<ChromeCapabilities> {
     let mut caps = capabilities()?;
     for flag in ["--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update"] {
         caps.add_arg(flag)?;
     }
     caps.add_arg("--disable-sync")?;
     caps.add_arg("--hide-scrollbars")?;
-    // Drawn views and maps need WebGL, also in a window on a computer without a graphics card.
+    // Views and maps need WebGL, even in a window on a computer without a graphics card.
     caps.add_arg("--enable-unsafe-swiftshader")?;
     caps.add_arg(&format!("--force-device-scale-factor={}", options.pixel_ratio))?;
     if !options.headed {
@@ -119,7 +102,7 @@ fn of_our_own(options: &BrowserOptions) -> Result<ChromeCapabilities> {
     Ok(caps)
 }
 
-/// A session of a chromedriver that is started for it and ends with it.
+/// A session with a chromedriver that is started for it and ends with it.
 async fn managed(caps: ChromeCapabilities) -> Result<WebDriver> {
     let driver = chromedriver().ok_or_else(|| missing("chromedriver"))?;
     let patience = WebDriverConfig::builder().request_timeout(Duration::from_secs(60)).build()?;
@@ -130,136 +113,52 @@ async fn managed(caps: ChromeCapabilities) -> Result<WebDriver> {
         .await?)
 }
 
-/// A session in a browser that is open, with a new window: the person's own stay as they are.
+/// A session in a new window of a running browser. Its other windows are not touched.
 async fn attached(address: &str) -> Result<WebDriver> {
-    let greeted = tokio::time::timeout(CONNECT_TIMEOUT, tokio::net::TcpStream::connect(address)).await;
-    if !greeted.is_ok_and(|greeted| greeted.is_ok()) {
+    let connected = tokio::time::timeout(CONNECT_TIMEOUT, tokio::net::TcpStream::connect(address)).await;
+    if !connected.is_ok_and(|stream| stream.is_ok()) {
         return Err(environment_error(format!(
-            "no browser takes commands at {address}: start Chromium with --remote-debugging-port=PORT and --user-data-dir=FOLDER"
+            "no browser listens at {address}; start Chromium with --remote-debugging-port=PORT and --user-data-dir=DIR"
         )));
     }
     let mut caps = capabilities()?;
     caps.set_debugger_address(address)?;
     let driver = managed(caps).await.with_context(|| {
-        environment_error(format!("cannot attach to the browser at {address}; is its version chromedriver's?"))
+        environment_error(format!("cannot attach to the browser at {address}; its version must match that of chromedriver"))
     })?;
     let window = driver.new_window().await?;
     driver.switch_to_window(window).await?;
     Ok(driver)
 }
 
-fn missing(what: &str) -> anyhow::Error {
-    environment_error(format!(
-        "{what} is not in the PATH; run `cargo xtask setup`, or install Chromium with its driver, or name a running one with --webdriver"
-    ))
-}
-
-/// Ends a browser, with all that is left of it where it is our own, on disk too. Whether it answered.
-/// Of a browser that a person has open, our window goes alone.
+/// Closes the session. A browser of our own is ended and its files are removed; of a running browser only our window is
+/// closed. Returns whether the browser responded.
 pub async fn shutdown(driver: WebDriver, options: &BrowserOptions) -> bool {
     let is_our_own = options.webdriver.is_none() && options.attach.is_none();
     let id = process(&driver).filter(|_| is_our_own);
     let profile = profile(&driver).filter(|_| is_our_own);
     let left = profile.as_deref().map(leftover_dirs).unwrap_or_default();
-    let goodbye = async {
-        // With its last window the browser would go.
+    let quit = async {
+        // Closing the last window would end the browser.
         if options.attach.is_some() && driver.windows().await?.len() > 1 {
-            _ = driver.close_window().await; // unless the person has
+            _ = driver.close_window().await; // the person may have closed it
         }
         driver.clone().quit().await
     };
-    let answered = tokio::time::timeout(SHUTDOWN_TIMEOUT, goodbye).await.is_ok_and(|quit| quit.is_ok());
+    let answered = tokio::time::timeout(SHUTDOWN_TIMEOUT, quit).await.is_ok_and(|result| result.is_ok());
     if !answered {
         id.into_iter().for_each(kill);
     }
-    for _ in 0..CLEANUP_RETRIES.0 {
+    for _ in 0..CLEANUP_RETRIES {
         if removed(&left) {
             break;
         }
-        tokio::time::sleep(CLEANUP_RETRIES.1).await;
+        tokio::time::sleep(CLEANUP_DELAY).await;
     }
     answered
 }
 
-/// The profile of a session's browser, where the driver tells it.
-fn profile(driver: &WebDriver) -> Option<PathBuf> {
-    driver.handle().capabilities().get("chrome")?.get("userDataDir")?.as_str().map(PathBuf::from)
-}
-
-/// What a browser of our own leaves on disk: the profile that chromedriver made for it, and the folder of the socket by
-/// which others would find that it is in use. The first chromedriver would remove a moment after it says that the browser
-/// has ended, and is stopped by then.
-fn leftover_dirs(profile: &Path) -> Vec<PathBuf> {
-    let socket = std::fs::read_link(profile.join("SingletonSocket")).ok();
-    let beside_it = socket.and_then(|socket| Some(socket.parent()?.to_owned()));
-    std::iter::once(profile.to_owned()).chain(beside_it).collect()
-}
-
-/// Removes folders; whether none is left.
-fn removed(folders: &[PathBuf]) -> bool {
-    folders.iter().for_each(|folder| _ = std::fs::remove_dir_all(folder)); // chromedriver may be at it, too
-    !folders.iter().any(|folder| folder.exists())
-}
-
-/// The processes below this program, browsers among them, and what these leave on disk: a driver that is stopped leaves its
-/// browser behind.
-#[derive(Debug, Default)]
-pub struct ChildProcesses {
-    processes: Vec<u32>,
-    leftover_dirs: Vec<PathBuf>,
-}
-
-impl ChildProcesses {
-    /// Those that there are now.
-    pub fn now() -> Self {
-        let (ours, mut system) = (sysinfo::Pid::from_u32(std::process::id()), sysinfo::System::new());
-        let with_arguments = sysinfo::ProcessRefreshKind::nothing().with_cmd(sysinfo::UpdateKind::Always);
-        system.refresh_processes_specifics(sysinfo::ProcessesToUpdate::All, true, with_arguments);
-        let parent = |process: &sysinfo::Process| process.parent().and_then(|id| system.process(id));
-        let is_below = |process: &&sysinfo::Process| {
-            std::iter::successors(parent(process), |above| parent(above)).any(|above| above.pid() == ours)
-        };
-        let below: Vec<&sysinfo::Process> = system.processes().values().filter(is_below).collect();
-        let profile =
-            |argument: &std::ffi::OsString| argument.to_str()?.strip_prefix("--user-data-dir=").map(PathBuf::from);
-        let profiles: BTreeSet<PathBuf> = below.iter().flat_map(|process| process.cmd()).filter_map(profile).collect();
-        Self {
-            processes: below.iter().map(|process| process.pid().as_u32()).collect(),
-            leftover_dirs: profiles.iter().flat_map(|profile| leftover_dirs(profile)).collect(),
-        }
-    }
-
-    /// Ends them at once, and removes what they leave.
-    pub fn end(self) {
-        self.processes.into_iter().for_each(kill);
-        // One that was just started, and so is not among them, writes a last line to a log when it finds the others gone.
-        let mut in_a_row = 0;
-        for _ in 0..CLEANUP_RETRIES.0 {
-            in_a_row = if removed(&self.leftover_dirs) { in_a_row + 1 } else { 0 };
-            if in_a_row > CLEANUP_QUIET_RETRIES || self.leftover_dirs.is_empty() {
-                break;
-            }
-            std::thread::sleep(CLEANUP_RETRIES.1);
-        }
-    }
-}
-
-/// The browser's process, where the driver tells it.
-pub fn process(driver: &WebDriver) -> Option<u32> {
-    let id = driver.handle().capabilities().get("goog:processID").and_then(serde_json::Value::as_u64);
-    id.and_then(|id| u32::try_from(id).ok())
-}
-
-/// Ends a browser's process at once; does nothing when it is another's by now.
-pub fn kill(id: u32) {
-    let (id, mut system) = (sysinfo::Pid::from_u32(id), sysinfo::System::new());
-    system.refresh_processes(sysinfo::ProcessesToUpdate::Some(&[id]), true);
-    if let Some(process) = system.process(id).filter(|process| process.name().to_string_lossy().contains("chrom")) {
-        process.kill();
-    }
-}
-
-/// Window decorations differ between platforms and modes, so the size is corrected by what the page measures.
+/// Resizes the window until the page has the requested size: window decorations differ between platforms and modes.
 async fn fit_viewport(driver: &WebDriver, (width, height): (u32, u32)) -> Result<()> {
     let inner = driver.execute("return [innerWidth, innerHeight]", vec![]).await?;
     let (inner_width, inner_height): (i64, i64) = inner.convert()?;
@@ -270,10 +169,6 @@ async fn fit_viewport(driver: &WebDriver, (width, height): (u32, u32)) -> Result
         driver.set_window_rect(0, 0, grown(window.width, wider), grown(window.height, higher)).await?;
     }
     Ok(())
-}
-
-fn in_path(names: &[&str]) -> Option<PathBuf> {
-    names.iter().find_map(|name| which::which(name).ok())
 }
 
 #[cfg(unix)]

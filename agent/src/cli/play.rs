@@ -158,7 +158,7 @@ pub(super) async fn run(args: PlayArgs) -> Result<()> {
         area,
         rounds: args.rounds,
         max_pin_error_m: args.max_pin_error * 1000.0,
-        sender: if args.assist { SubmitMode::Person } else { SubmitMode::Agent },
+        submit_mode: if args.assist { SubmitMode::Person } else { SubmitMode::Agent },
         time_budget: args.time_budget,
         min_gain: args.min_gain,
     };

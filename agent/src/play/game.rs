@@ -1,4 +1,4 @@
-//! The round loop: look, think, place, guess, compare, record, next.
+//! The round loop: take views, predict, place the pin, send the guess, read the result, record, continue.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,61 +19,62 @@ use crate::record;
 use crate::record::{Area, FORMAT, FailedRound, GameRecord, Map, PinPlacement, Recorder, Round, RoundTimings, View};
 use crate::site::page::{GuessSubmitted, NextStep, Page};
 
-/// How to play.
+/// Options of a game.
 pub struct PlayOptions {
-    /// The browser that is opened when the one that plays is lost.
+    /// The browser that replaces a lost one.
     pub browser: BrowserOptions,
-    /// Folder that records go in.
+    /// Directory for records.
     pub runs: PathBuf,
-    /// Scale of the map where the user knows better than the profile.
+    /// Scale of the map; overrides the profile.
     pub scale: Option<MapScale>,
-    /// Where the map's places are, where the user knows that better than the profile.
+    /// Area that contains all places of the map; overrides the profile.
     pub area: Area,
-    /// Rounds to stop after, for games without end.
+    /// Maximum number of rounds, for games without end.
     pub rounds: u32,
-    /// A pin that cannot be set within so many metres of where it is wanted is not sent.
+    /// Maximum distance in metres between the predicted and the placed pin; the guess of a round beyond it is not sent.
     pub max_pin_error_m: f64,
     /// Who sends the guess.
-    pub sender: SubmitMode,
-    /// How long a round may take; a clock that the page shows counts too.
+    pub submit_mode: SubmitMode,
+    /// Time limit per round. A timer that the page shows is taken into account as well.
     pub time_budget: Option<Duration>,
-    /// A view that promises fewer points is not taken.
+    /// Minimum expected gain, in points, for taking another view.
     pub min_gain: f64,
 }
 
-/// Who sends the guess, once the pin is set.
+/// Who sends the guess after the pin is placed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SubmitMode {
     /// The agent.
     Agent,
-    /// A person at the browser, who may move the pin before.
+    /// A person at the browser, who may move the pin first.
     Person,
 }
 
-/// What a game tells while it is played.
+/// Progress of a game.
 #[derive(Debug)]
 pub enum GameEvent<'a> {
-    /// It is decided where the pin goes.
+    /// The prediction is made; the pin is not placed yet.
     Decided {
-        /// What is believed, for a map.
+        /// The posterior, for drawing a map.
         heat: Vec<CellProbability>,
-        /// Files of the views.
+        /// Image files of the views.
         pictures: Vec<PathBuf>,
     },
-    /// The pin is set, and a person is to send the guess.
+    /// The pin is placed and a person has to send the guess.
     Set(&'a Round),
     /// A round is over.
     Over(&'a Round),
-    /// A try at a round failed; it is tried again, unless its guess had been sent.
+    /// An attempt at a round failed. It is repeated unless the guess was already sent.
     Failed(&'a FailedRound),
 }
 
-/// Plays the game on a page to its end. `told` hears of each round. A round that fails is tried once more, from the
-/// game's address, in another browser where the first is gone; its guess is never sent blindly.
+/// Plays the game on a page to its end and reports progress to `on_event`.
+///
+/// A failed round is repeated once, from the URL of the game and in a new browser if the old one is lost. A guess that may
+/// have been sent is never sent again.
 ///
 /// # Errors
-/// When the page, the browser or the classifier fails twice; the rounds played until then stay recorded, and the message
-/// says where.
+/// When the page, the browser or the classifier fails twice. Earlier rounds stay recorded; the message states where.
 pub async fn play(
     page: &mut Page,
     classifier: Arc<Classifier>,
@@ -102,11 +103,11 @@ pub async fn play(
     };
     let inference = RoundInference { classifier, map: game.map.clone(), min_gain: options.min_gain };
     write_json(&recorder.dir.join("game.json"), &game)?;
-    let kept = || format!("the rounds played so far are in {}", recorder.dir.display());
+    let where_recorded = || format!("rounds played before are recorded in {}", recorder.dir.display());
     let mut n = 1;
     loop {
-        // Where the game goes on, should the page be lost.
-        let address = page.address().await.with_context(kept)?;
+        // The URL at which the game continues if the page is lost.
+        let address = page.address().await.with_context(where_recorded)?;
         let mut sent = false;
         let player = Player { page, inference: &inference, recorder: &recorder, options };
         let next = match player.round(n, &mut sent, &mut on_event).await {
@@ -118,12 +119,12 @@ pub async fn play(
                 let going_on = page.next(guessed).await;
                 match going_on {
                     Ok(next) => Ok(next),
-                    // The round is played and recorded: only its page is lost.
+                    // The round is played and recorded; only the page is lost.
                     Err(error) if is_final(&error) => Err(error),
                     Err(_) => page.recover(&options.browser, &address, true).await,
                 }
             }
-            // What is wrong once is wrong again, above all an address where the agent must not play.
+            // Not an environment error, for example a page that must not be played: repeating it would not help.
             Err(error) if is_final(&error) => Err(error),
             Err(error) => {
                 let tried = game.failed.iter().any(|failed| failed.n == n);
@@ -141,7 +142,7 @@ pub async fn play(
             }
         };
         let played = game.rounds.last().is_some_and(|round| round.n == Some(n)) || sent;
-        match next.with_context(kept)? {
+        match next.with_context(where_recorded)? {
             NextStep::Over(total) => game.tally(total),
             NextStep::Round if played && n >= options.rounds => game.tally(None),
             NextStep::Round => {
@@ -154,7 +155,7 @@ pub async fn play(
     }
 }
 
-/// Whether another try would fail as well.
+/// Whether another attempt would fail as well.
 fn is_final(error: &anyhow::Error) -> bool {
     exit_code(error) != Exit::Environment
 }
@@ -167,7 +168,8 @@ struct Player<'a> {
 }
 
 impl Player<'_> {
-    /// Plays a round; `sent` once its guess may have been.
+    /// Plays a round. Sets `sent` as soon as the guess may have been sent.
+    #[tracing::instrument(name = "round", skip_all, fields(n))]
     async fn round(
         &self,
         n: u32,
@@ -215,19 +217,25 @@ impl Player<'_> {
         }
         let posterior = self.inference.posterior(&rows)?;
         let prediction = self.inference.predict_from(&posterior);
+        tracing::info!(
+            views = rows.len(),
+            place = prediction.place,
+            expected_score = prediction.expected_score,
+            "predicted"
+        );
         round.top = prediction.candidates;
         round.guess = Some(prediction.point);
         round.place = Some(prediction.place);
         round.expected_score = Some(prediction.expected_score);
-        // Before the page is touched: what was seen and pending is kept even if the rest fails.
+        // Before the page is touched, so that views and prediction are kept even if the rest fails.
         write_json(&dir.join("round.json"), &round)?;
-        let pending = start.elapsed();
+        let predicted = start.elapsed();
         let pictures = round.views.iter().map(|view| dir.join(&view.file)).collect();
         on_event(GameEvent::Decided { heat: inference::cell_probabilities(&posterior), pictures });
 
         let placed = pin::place_pin(self.page, prediction.point, self.options.max_pin_error_m).await?;
-        let set = start.elapsed();
-        let guessed = match self.options.sender {
+        let pin_set = start.elapsed();
+        let guessed = match self.options.submit_mode {
             SubmitMode::Agent => {
                 self.page.send().await?;
                 *sent = true;
@@ -251,11 +259,12 @@ impl Player<'_> {
         round.measure(at, outcome.distance);
         round.seconds = Some(RoundTimings {
             look: looked.as_secs_f64(),
-            think: (pending - looked).as_secs_f64(),
-            place: (set - pending).as_secs_f64(),
+            think: (predicted - looked).as_secs_f64(),
+            place: (pin_set - predicted).as_secs_f64(),
             total: start.elapsed().as_secs_f64(),
         });
         write_json(&dir.join("round.json"), &round)?;
+        tracing::info!(score = round.score, page_score = round.page_score, distance_m = round.distance_m, "scored");
         Ok((round, guessed))
     }
 }

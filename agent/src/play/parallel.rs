@@ -1,4 +1,4 @@
-//! Several games at the same time, each in a browser of its own: for measuring, on pages of this computer.
+//! Several games at the same time, each in its own browser, on pages on this computer.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -22,79 +22,79 @@ use crate::site::Profile;
 use crate::site::guard::Consent;
 use crate::site::page::Page;
 
-/// What is played.
+/// Games to play.
 pub struct ParallelGames<'a> {
-    /// The site's profile.
+    /// Site profile.
     pub profile: Profile,
-    /// Where a game begins.
+    /// URL at which a game starts.
     pub url: Url,
-    /// How many in all.
+    /// Number of games.
     pub count: u32,
-    /// How many at the same time.
+    /// Number of games at the same time.
     pub at_once: u32,
-    /// Between two games in one browser.
+    /// Pause between two games in one browser.
     pub pause: Duration,
-    /// Who answers: one for all games.
+    /// The classifier, shared by all games.
     pub classifier: Arc<Classifier>,
-    /// How each is played.
+    /// Options of each game.
     pub options: &'a PlayOptions,
 }
 
 /// All games, as `--json` prints them.
 #[derive(Debug, Serialize)]
 pub struct ParallelReport {
-    /// ParallelGames that came to their end, in the order in which they began.
+    /// Finished games, in the order in which they started.
     pub games: Vec<GameRecord>,
-    /// ParallelGames that did not; what was recorded of them stays.
+    /// Games that failed. What was recorded of them is kept.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub failed: Vec<FailedGame>,
-    /// What came of it.
+    /// Summary over the finished games.
     pub summary: ParallelSummary,
 }
 
-/// A game that did not come to its end.
+/// A failed game.
 #[derive(Debug, Serialize)]
 pub struct FailedGame {
-    /// Which, from 1.
+    /// Number of the game, from 1.
     pub n: u32,
-    /// Why.
+    /// The error.
     #[serde(serialize_with = "in_words")]
     pub why: anyhow::Error,
 }
 
-/// What came of all games.
+/// Summary over all finished games.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct ParallelSummary {
-    /// ParallelGames that came to their end.
+    /// Number of finished games.
     pub games: usize,
-    /// Rounds in these.
+    /// Number of rounds in them.
     pub rounds: usize,
-    /// Points by our own law, in all of these; `None` while a round's truth is not known.
+    /// Total score by the score formula; `None` if the truth of a round is unknown.
     pub score: Option<u32>,
-    /// Points as the page said.
+    /// Total score as shown by the pages.
     pub page_score: Option<u32>,
-    /// Points a round by our own law.
+    /// Mean score per round by the score formula.
     pub points_a_round: Option<f64>,
-    /// From the first browser's start to the last one's end.
+    /// Wall-clock time in seconds.
     pub seconds: f64,
 }
 
-/// The profile for the address's origin alone, if games may be played at the same time there.
+/// Restricts the profile to the origin of the URL, if parallel games are permitted there.
 ///
 /// # Errors
-/// When the site is not on this computer, or its terms concern other people.
+/// When the site is not on this computer or needs consent.
 pub fn restrict_to_origin(profile: Profile, url: &Url) -> Result<Profile> {
     if profile.needs_consent || !site::is_loopback(url) {
         let shown = redact_url(url);
         return Err(usage_error(format!(
-            "{shown}: --parallel is for the arena and for sites of your own on this computer alone"
+            "{shown}: --parallel applies only to the arena and to sites on this computer"
         )));
     }
     profile.at(&url.join("/")?)
 }
 
 impl ParallelGames<'_> {
-    /// Plays them. `told` hears of each round, with the number of its game; `finished` is done after each game.
+    /// Plays all games. `on_event` receives progress with the number of the game; `finished` runs after each game.
     pub async fn play(
         &self,
         on_event: impl Fn(u32, GameEvent<'_>),

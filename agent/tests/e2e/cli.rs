@@ -124,7 +124,7 @@ fn wrong_calls_are_2_and_missing_surroundings_3() {
         (vec!["play", "--country", "QQ"], vec![], 2, "`QQ` is no country's code"),
         (vec!["play", "--scale", "0"], vec![], 2, "positive number of metres"),
         (vec!["play", "--fixtures", nothing], vec![], 2, "rounds"),
-        (vec!["play", "--webdriver", "http://127.0.0.1:9"], vec![], 3, "is the server running?"),
+        (vec!["play", "--webdriver", "http://127.0.0.1:9"], vec![], 3, "check that the server is running"),
         (vec!["play"], vec![("PATH", "")], 3, "not in the PATH"),
     ] {
         let (found, _, err) = landfall(&args, &environment);

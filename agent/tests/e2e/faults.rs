@@ -82,7 +82,7 @@ impl Ground {
             area: Area::default(),
             rounds: 2,
             max_pin_error_m: 25_000.0,
-            sender: SubmitMode::Agent,
+            submit_mode: SubmitMode::Agent,
             time_budget: None,
             min_gain: TWO_VIEWS,
         };

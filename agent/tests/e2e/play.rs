@@ -224,7 +224,7 @@ async fn a_person_sends_the_guess_that_was_set_for_them() {
         area: Area::default(),
         rounds: 1,
         max_pin_error_m: 25_000.0,
-        sender: SubmitMode::Person,
+        submit_mode: SubmitMode::Person,
         time_budget: None,
         min_gain: TWO_VIEWS,
         browser: BrowserOptions::default(),

@@ -1,20 +1,19 @@
-//! Whether a picture of the view is finished, and what of it is the view.
+//! Whether a screenshot shows the finished view, and cropping of black bars.
 
 use image::RgbImage;
 use image::imageops::crop_imm;
 
-/// A picture whose brightness varies by no more than this (standard deviation, of 255) shows nothing.
+/// Maximum standard deviation of the brightness, of 255, of a blank image.
 const BLANK: f64 = 1.5;
-/// The finest detail of a picture holds at least this share of the power of detail eight times as coarse, else it may be
-/// a coarse picture drawn large. Of the views of 24 saved rounds 1 of 56 falls below it, of the same drawn from an eighth of
-/// their size all.
+/// Minimum power of the finest detail relative to detail eight times as coarse, below which an image may be an enlarged
+/// small one. Of 56 views of 24 recorded rounds 1 lies below it; of the same views enlarged from an eighth of their size, all.
 const SOFT: f64 = 0.035;
-/// What is darker than this in all colours may be part of a bar.
+/// Maximum value of all channels of a pixel that may belong to a black bar.
 const BLACK: u8 = 12;
-/// A bar is at least this part of the side, or it is an edge.
-const BAR: f64 = 0.02;
+/// Minimum width of a bar as a fraction of the image.
+const MIN_BAR_FRACTION: f64 = 0.02;
 
-/// Whether there is nothing on it, as on a canvas that has not been drawn yet.
+/// Whether the image is uniform, as a canvas is before it is drawn.
 pub(super) fn is_blank(picture: &RgbImage) -> bool {
     let grey = grey(picture);
     let mean = grey.pixels.iter().sum::<f64>() / grey.pixels.len() as f64;
@@ -22,8 +21,8 @@ pub(super) fn is_blank(picture: &RgbImage) -> bool {
     variance.sqrt() <= BLANK
 }
 
-/// Whether it lacks the detail that its size could show: a view that is still loading shows coarse pictures first. Some
-/// panoramas are no better, so this is a reason to wait a little and no more.
+/// Whether the image lacks fine detail, as a view does that is still loading. Some panoramas are no sharper, so callers
+/// should wait only briefly.
 pub(super) fn is_soft(picture: &RgbImage) -> bool {
     let (mut grey, mut powers) = (grey(picture), Vec::new());
     for _ in 0..4 {
@@ -37,7 +36,7 @@ pub(super) fn is_soft(picture: &RgbImage) -> bool {
     powers[0] < SOFT * powers[3]
 }
 
-/// The picture without black bars at its edges. One that is dark all over stays as it is.
+/// Crops black bars at the edges. An image that is entirely black is not changed.
 pub(super) fn without_bars(picture: RgbImage) -> RgbImage {
     let (width, height) = picture.dimensions();
     let row = |y: u32| (0..width).all(|x| is_black(&picture, x, y));
@@ -45,7 +44,7 @@ pub(super) fn without_bars(picture: RgbImage) -> RgbImage {
     let bar = |dark: &dyn Fn(u32) -> bool, side: u32, reversed: bool| {
         let at = |i: u32| if reversed { side - 1 - i } else { i };
         let length = (0..side).take_while(|i| dark(at(*i))).count() as u32;
-        if f64::from(length) >= BAR * f64::from(side) { length } else { 0 }
+        if f64::from(length) >= MIN_BAR_FRACTION * f64::from(side) { length } else { 0 }
     };
     let (top, left) = (bar(&row, height, false), bar(&column, width, false));
     if top == height || top + left == 0 && !row(height - 1) && !column(width - 1) {
@@ -59,7 +58,7 @@ fn is_black(picture: &RgbImage, x: u32, y: u32) -> bool {
     picture.get_pixel(x, y).0.iter().all(|value| *value <= BLACK)
 }
 
-/// Brightness, row by row.
+/// Brightness values in row-major order.
 struct GreyImage {
     width: usize,
     pixels: Vec<f64>,
@@ -70,7 +69,7 @@ impl GreyImage {
         self.pixels.len() / self.width
     }
 
-    /// Half the size, by the mean of four, and the mean square of what that loses.
+    /// The image at half the size, by averaging 2 × 2 pixels, and the mean square of the detail that is lost.
     fn halved(&self) -> (Self, f64) {
         let (width, height) = (self.width / 2, self.height() / 2);
         let (mut pixels, mut lost) = (Vec::with_capacity(width * height), 0.0);
@@ -104,13 +103,13 @@ mod tests {
     }
 
     #[test]
-    fn what_shows_nothing_is_blank() {
+    fn detects_blank_images() {
         assert!(is_blank(&RgbImage::from_pixel(64, 48, Rgb([20, 90, 200]))));
         assert!(!is_blank(&view()));
     }
 
     #[test]
-    fn a_coarse_picture_drawn_large_is_soft() {
+    fn detects_enlarged_images() {
         let view = view();
         let (width, height) = view.dimensions();
         assert!(!is_soft(&view));
@@ -120,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn bars_are_cut_off_and_nothing_else() {
+    fn crops_only_bars() {
         let view = view();
         let (width, height) = view.dimensions();
         assert_eq!(without_bars(view.clone()), view);

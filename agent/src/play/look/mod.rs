@@ -1,4 +1,4 @@
-//! Looking around: wait until the view stands still, take its picture, turn, again.
+//! Looking around: wait until the view is still, take a screenshot, turn, repeat.
 
 mod finish;
 
@@ -17,54 +17,55 @@ use crate::inference::{PendingLogits, RoundInference};
 use crate::site::page::{FoundElement, Page};
 use crate::site::profile::locator::Locators;
 
-/// One view as it is recorded and classified: the JPEG, not what it was made from, so that a record repeats.
+/// A view as it is recorded and classified. The JPEG is classified, not the screenshot, so that replays of a record give the
+/// same result.
 #[derive(Clone, Debug)]
 pub struct CapturedView {
-    /// Degrees clockwise from where the round began looking.
+    /// Degrees clockwise from the first view.
     pub heading: f64,
-    /// JPEG file.
+    /// The image as a JPEG file.
     pub jpeg: Vec<u8>,
-    /// What the classifier makes of it, one number a cell.
+    /// Logits, one per cell.
     pub logits: Vec<f32>,
 }
 
 const JPEG_QUALITY: u8 = 94;
-/// A heading that the page tells may be off by this many degrees before it is corrected.
-const TOLERANCE: f64 = 3.0;
+/// Maximum error in degrees of a heading that the page shows, before it is corrected.
+const HEADING_TOLERANCE: f64 = 3.0;
 
-/// The part of the view's width that a drag may cross.
-const STROKE: f64 = 0.88;
+/// Maximum length of a drag as a fraction of the view's width.
+const MAX_DRAG_FRACTION: f64 = 0.88;
 
-/// A coarse picture may be one that is still loading: a finer one is waited for so long.
-const COARSE: Duration = Duration::from_millis(1500);
+/// A blurred view may still be loading: wait at most this long for a sharper one.
+const SHARPNESS_TIMEOUT: Duration = Duration::from_millis(1500);
 
-/// Where nobody says how long a round may take, headings in between are looked at no longer than this: with the pin that is
-/// a round of some eight seconds, and what they bring is little.
-const UNHURRIED: Duration = Duration::from_secs(6);
+/// Without a time limit, views between earlier headings, which gain little, are taken for at most this long. Together with
+/// the pin a round then takes about eight seconds.
+const DEFAULT_LOOK_TIME: Duration = Duration::from_secs(6);
 
-/// What is left of a timed round's time for thinking, setting the pin and sending the guess.
-const RESERVE: Duration = Duration::from_secs(10);
+/// Part of a time limit that is kept for inference, placing the pin and sending the guess.
+const RESERVED_TIME: Duration = Duration::from_secs(10);
 
-/// Pictures of the view in as many directions as promise enough points, or of the one there is, and what the classifier
-/// makes of them; fewer where a round's `budget`, or the time that the page's clock shows, would not suffice.
+/// Takes and classifies views in different directions until the expected gain of another one is too small, or one view if
+/// the image is static. Fewer are taken to meet the time limit `budget` and the timer that the page shows.
 ///
 /// # Errors
-/// When the view does not come to rest, or the session or the classifier fails.
+/// When the view does not become still, or the session or the classifier fails.
 pub async fn around(page: &Page, inference: &RoundInference, budget: Option<Duration>) -> Result<Vec<CapturedView>> {
-    let clock = page.read(&page.profile.look.clock).await?.and_then(|text| seconds(&text));
-    let time = budget.into_iter().chain(clock).min().map(|time| time.saturating_sub(RESERVE));
+    let clock = page.read(&page.profile.look.clock).await?.and_then(|text| parse_clock(&text));
+    let time = budget.into_iter().chain(clock).min().map(|time| time.saturating_sub(RESERVED_TIME));
     let hidden = HiddenOverlays::over(page).await?;
-    let mut views = ViewLoop { inference, seen: Vec::new(), latest: None };
+    let mut views = ViewLoop { inference, classified: Vec::new(), latest: None };
     let looked = look(page, &mut views, time).await;
     hidden.restore(page).await?;
     looked?;
     views.all().await
 }
 
-/// ViewLoop as they come: the latest is pending about while the page turns to the next.
+/// The views taken up to now. The latest is classified while the page turns to the next.
 struct ViewLoop<'a> {
     inference: &'a RoundInference,
-    seen: Vec<CapturedView>,
+    classified: Vec<CapturedView>,
     latest: Option<(CapturedView, PendingLogits)>,
 }
 
@@ -77,23 +78,23 @@ impl ViewLoop<'_> {
         Ok(())
     }
 
-    /// Whether another is worth its time, by all but the latest, which is not waited for.
-    fn want_more(&self) -> Result<bool> {
-        let known: Vec<Vec<f32>> = self.seen.iter().map(|view| view.logits.clone()).collect();
+    /// Whether to take another view, judged by all views but the latest, which may still be pending.
+    fn wants_another(&self) -> Result<bool> {
+        let known: Vec<Vec<f32>> = self.classified.iter().map(|view| view.logits.clone()).collect();
         Ok(known.is_empty() || self.inference.wants_another_view(&known, known.len() + 1)?)
     }
 
     async fn finish(&mut self) -> Result<()> {
         if let Some((mut view, pending)) = self.latest.take() {
             view.logits = pending.wait().await?;
-            self.seen.push(view);
+            self.classified.push(view);
         }
         Ok(())
     }
 
     async fn all(mut self) -> Result<Vec<CapturedView>> {
         self.finish().await?;
-        Ok(self.seen)
+        Ok(self.classified)
     }
 }
 
@@ -109,32 +110,32 @@ async fn look(page: &Page, views: &mut ViewLoop<'_>, time: Option<Duration>) -> 
     let (start, mut turned) = (shown_heading(page).await?, 0.0);
     let mut last = Instant::now();
     for (n, heading) in HEADINGS.iter().enumerate().skip(1) {
-        // Another view takes about as long as the last; rather fewer views than no guess.
-        let time = time.or((n >= HEADINGS.len() / 2).then_some(UNHURRIED));
-        if time.is_some_and(|time| begin.elapsed() + last.elapsed() > time) || !views.want_more()? {
+        // Another view takes about as long as the last one.
+        let time = time.or((n >= HEADINGS.len() / 2).then_some(DEFAULT_LOOK_TIME));
+        if time.is_some_and(|time| begin.elapsed() + last.elapsed() > time) || !views.wants_another()? {
             break;
         }
         last = Instant::now();
         let mut png = Vec::new();
-        // A second, smaller turn where the first missed by more than a little.
+        // A second, smaller turn corrects the first.
         for _ in 0..2 {
             turn(page, &view, heading - turned).await?;
             png = still(page, &view).await?;
-            let shown = shown_heading(page).await?; // once at rest: on the way it says anything
+            let shown = shown_heading(page).await?; // read when still: while turning it is arbitrary
             turned = match (start, shown) {
-                (Some(start), Some(shown)) => heading + difference(shown - start - heading),
+                (Some(start), Some(shown)) => heading + wrap_degrees(shown - start - heading),
                 _ => *heading,
             };
-            if (heading - turned).abs() <= TOLERANCE {
+            if (heading - turned).abs() <= HEADING_TOLERANCE {
                 break;
             }
         }
         if n == 1 && png == first {
-            return Ok(()); // it does not turn
+            return Ok(()); // the view is static
         }
-        if (heading - turned).abs() > TOLERANCE {
+        if (heading - turned).abs() > HEADING_TOLERANCE {
             return Err(environment_error(format!(
-                "the view does not turn as expected: to {turned:.0}° instead of {heading}°"
+                "the view did not turn as expected: heading {turned:.0}° instead of {heading}°"
             )));
         }
         views.add(turned, decoded(&png)?).await?;
@@ -142,7 +143,7 @@ async fn look(page: &Page, views: &mut ViewLoop<'_>, time: Option<Duration>) -> 
     Ok(())
 }
 
-/// The first picture of a round, decoded and as PNG: once the view rests, shows something, and as sharp as it gets.
+/// The first screenshot of a round, decoded and as PNG: taken when the view is still, not blank, and as sharp as it gets.
 async fn finished(page: &Page, view: &FoundElement) -> Result<(RgbImage, Vec<u8>)> {
     let start = Instant::now();
     let mut coarse = None;
@@ -151,15 +152,15 @@ async fn finished(page: &Page, view: &FoundElement) -> Result<(RgbImage, Vec<u8>
         let picture = decoded(&png)?;
         if finish::is_blank(&picture) {
             if start.elapsed() > page.patience() {
-                return Err(environment_error(format!("the view stays blank (waited {} s)", page.profile.patience_s)));
+                return Err(environment_error(format!("the view stayed blank for {} s", page.profile.patience_s)));
             }
-        } else if !finish::is_soft(&picture) || coarse.get_or_insert_with(Instant::now).elapsed() > COARSE {
+        } else if !finish::is_soft(&picture) || coarse.get_or_insert_with(Instant::now).elapsed() > SHARPNESS_TIMEOUT {
             return Ok((picture, png));
         }
     }
 }
 
-/// A picture of the view once two in a row are the same.
+/// A screenshot of the view, taken when two in a row are identical.
 async fn still(page: &Page, view: &FoundElement) -> Result<Vec<u8>> {
     let start = Instant::now();
     let mut last = page.picture(view).await?;
@@ -171,14 +172,13 @@ async fn still(page: &Page, view: &FoundElement) -> Result<Vec<u8>> {
         }
         if start.elapsed() > page.patience() {
             let waited = page.profile.patience_s;
-            return Err(environment_error(format!("the view does not come to rest (waited {waited} s)")));
+            return Err(environment_error(format!("the view did not become still within {waited} s")));
         }
         last = next;
     }
 }
 
-/// Turns the view clockwise: by a call of the page's own or by as many strokes of a key as come nearest, where the profile
-/// knows either, else by dragging.
+/// Turns the view clockwise: by a JavaScript call or key presses if the profile states them, else by dragging.
 async fn turn(page: &Page, view: &FoundElement, degrees: f64) -> Result<()> {
     if let Some(call) = &page.profile.look.call {
         return page.turn_by(call, degrees).await;
@@ -187,7 +187,7 @@ async fn turn(page: &Page, view: &FoundElement, degrees: f64) -> Result<()> {
     let strokes = (degrees.abs() / key.degrees).round() as usize;
     let stroke = if degrees < 0.0 { &key.left } else { &key.right };
     page.keys(view, &stroke.repeat(strokes)).await?;
-    // The heading is cheaper to ask for than a picture: pictures can wait until it rests.
+    // Reading the heading is cheaper than a screenshot, so wait for the heading first.
     let mut last = None;
     for _ in 0..20 {
         let shown = shown_heading(page).await?;
@@ -204,11 +204,11 @@ async fn turn(page: &Page, view: &FoundElement, degrees: f64) -> Result<()> {
 async fn drag(page: &Page, degrees: f64) -> Result<()> {
     let rect = page.rect(&page.profile.look.view, "view").await?;
     let focal = rect.width / 2.0 / (page.profile.look.hfov / 2.0).to_radians().tan();
-    // As few as the view's width has room for.
-    let widest = 2.0 * (STROKE / 2.0 * rect.width / focal).atan().to_degrees();
+    // The fewest drags that fit the width of the view.
+    let widest = 2.0 * (MAX_DRAG_FRACTION / 2.0 * rect.width / focal).atan().to_degrees();
     let drags = (degrees.abs() / widest).ceil().max(1.0);
     let half = focal * (degrees / drags / 2.0).to_radians().tan();
-    // Above the middle: pages put arrows on the road and buttons below.
+    // Above the middle, since pages show arrows on the road and buttons below.
     let middle = rect.at(0.5, 0.45);
     let (from, to) = (Pixel { x: middle.x + half, ..middle }, Pixel { x: middle.x - half, ..middle });
     for _ in 0..drags as usize {
@@ -221,20 +221,20 @@ async fn shown_heading(page: &Page) -> Result<Option<f64>> {
     Ok(page.read(&page.profile.look.heading).await?.and_then(|text| text.trim_end_matches('°').parse().ok()))
 }
 
-/// The time that a clock shows: minutes and seconds, or seconds alone.
-fn seconds(text: &str) -> Option<Duration> {
+/// Parses the time that a timer shows: minutes and seconds, or seconds only.
+fn parse_clock(text: &str) -> Option<Duration> {
     let parts: Vec<u64> =
         text.split(':').map(|part| part.trim().trim_end_matches('s').trim_end().parse().ok()).collect::<Option<_>>()?;
     (parts.len() <= 3).then(|| Duration::from_secs(parts.iter().fold(0, |sum, part| sum * 60 + part)))
 }
 
-/// An angle between -180 and 180 degrees.
-fn difference(degrees: f64) -> f64 {
+/// Wraps an angle to -180 to 180 degrees.
+fn wrap_degrees(degrees: f64) -> f64 {
     (degrees + 180.0).rem_euclid(360.0) - 180.0
 }
 
 fn decoded(png: &[u8]) -> Result<RgbImage> {
-    preprocess::from_bytes(png).context("the browser's screenshot is no picture")
+    preprocess::from_bytes(png).context("the screenshot of the browser cannot be decoded")
 }
 
 fn jpeg(picture: &RgbImage) -> Result<Vec<u8>> {
@@ -243,7 +243,7 @@ fn jpeg(picture: &RgbImage) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// What lies over the view, made invisible for as long as pictures are taken.
+/// Elements over the view, hidden while screenshots are taken.
 struct HiddenOverlays;
 
 impl HiddenOverlays {
@@ -259,7 +259,7 @@ impl HiddenOverlays {
         Self::everywhere(page, "document.querySelectorAll('#landfall-look').forEach(style => style.remove())").await
     }
 
-    /// Runs a script, which answers nothing, in every frame where something lies over the view.
+    /// Runs a script without a result in every frame with elements over the view.
     async fn everywhere(page: &Page, script: &str) -> Result<()> {
         let hide: &Locators = &page.profile.look.hide;
         page.ask::<()>(hide, script, vec![]).await?;
@@ -272,7 +272,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clocks_are_read_as_they_are_written() {
+    fn parses_clocks() {
         for (text, time) in [
             ("01:30", Some(90)),
             ("0:07", Some(7)),
@@ -281,14 +281,14 @@ mod tests {
             ("1:00:00", Some(3600)),
             ("soon", None),
         ] {
-            assert_eq!(seconds(text), time.map(Duration::from_secs), "{text}");
+            assert_eq!(parse_clock(text), time.map(Duration::from_secs), "{text}");
         }
     }
 
     #[test]
-    fn differences_go_the_short_way() {
+    fn wraps_degrees() {
         for (degrees, short) in [(350.0, -10.0), (-350.0, 10.0), (90.0, 90.0), (-180.0, -180.0), (540.0, -180.0)] {
-            assert_eq!(difference(degrees), short);
+            assert_eq!(wrap_degrees(degrees), short);
         }
     }
 }
