@@ -1,25 +1,25 @@
-//! The user's own profiles: files in the folder `profiles` of Landfall's configuration directory, by their names.
+//! Configuration directory and user profiles: files in its subdirectory `profiles`.
 
 use std::path::{Path, PathBuf};
 
-/// The configuration directory: `LANDFALL_CONFIG`, else the platform's own place for configuration.
+/// The configuration directory: `LANDFALL_CONFIG`, or the platform's own.
 pub(crate) fn config_dir() -> Option<PathBuf> {
     let set = std::env::var_os("LANDFALL_CONFIG").filter(|dir| !dir.is_empty()).map(PathBuf::from);
     set.or_else(|| directories::ProjectDirs::from("", "", "landfall").map(|dirs| dirs.config_dir().to_owned()))
 }
 
-/// The folder of profiles in it.
-pub(crate) fn folder() -> Option<PathBuf> {
+/// The directory of user profiles.
+pub(crate) fn user_profiles() -> Option<PathBuf> {
     config_dir().map(|dir| dir.join("profiles"))
 }
 
-/// The file of the profile of this name in a folder, if there is one.
+/// The file of the profile with this name in a directory.
 pub(super) fn file(folder: &Path, name: &str) -> Option<PathBuf> {
     let is_name = !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || ['-', '_'].contains(&c));
     Some(folder.join(format!("{name}.toml"))).filter(|file| is_name && file.is_file())
 }
 
-/// Names of the profiles in a folder, sorted.
+/// Names of the profiles in a directory, sorted.
 pub(crate) fn names(folder: &Path) -> Vec<String> {
     let files = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     let profiles = files.filter(|file| file.extension().is_some_and(|ending| ending == "toml"));
@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn profiles_have_names_and_names_are_no_paths() {
+    fn profile_names_are_not_paths() {
         let dir = tempfile::tempdir().unwrap();
         for file in ["b.toml", "a-2.toml", "notes.txt"] {
             std::fs::write(dir.path().join(file), "").unwrap();

@@ -33,7 +33,7 @@ pub struct Rect {
 }
 
 impl Rect {
-    /// The middle.
+    /// The centre.
     pub fn centre(&self) -> Pixel {
         self.at(0.5, 0.5)
     }
@@ -43,7 +43,7 @@ impl Rect {
         Pixel { x: self.x + across * self.width, y: self.y + down * self.height }
     }
 
-    /// The same rectangle so much further right and down.
+    /// The rectangle moved right and down.
     pub fn moved_by(self, by: Pixel) -> Self {
         Self { x: self.x + by.x, y: self.y + by.y, ..self }
     }
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rect_knows_its_inside() {
+    fn points_inside_a_margin() {
         let rect = Rect { x: 100.0, y: 50.0, width: 200.0, height: 100.0 };
         assert_eq!(rect.centre(), Pixel { x: 200.0, y: 100.0 });
         assert!(rect.holds(Pixel { x: 101.0, y: 51.0 }, 0.0));

@@ -265,7 +265,7 @@ mod tests {
             against: None,
         };
         let error = replay.record(&folder).unwrap_err().to_string();
-        assert!(error.contains("`../out.f32` is no file beside the record"), "{error}");
+        assert!(error.contains("`../out.f32` is not the name of a file beside the record"), "{error}");
         assert!(!dir.path().join("out.f32").exists());
     }
 }

@@ -29,7 +29,7 @@ pub async fn click(driver: &WebDriver, at: Pixel) -> Result<()> {
     .await
 }
 
-/// Drags from one point to another, coming to rest before letting go, so that nothing flies on.
+/// Drags from one point to another, pausing before the release so that no inertial scrolling follows.
 ///
 /// # Errors
 /// As [`hover`].
@@ -52,7 +52,7 @@ pub async fn drag(driver: &WebDriver, from: Pixel, to: Pixel) -> Result<()> {
     .await
 }
 
-/// Turns the wheel over a point; negative turns zoom in.
+/// Scrolls the wheel over a point; negative values zoom in.
 ///
 /// # Errors
 /// As [`hover`].
@@ -64,7 +64,7 @@ pub async fn wheel(driver: &WebDriver, at: Pixel, delta_y: i32) -> Result<()> {
     perform(driver, json!([{"type": "wheel", "id": "wheel", "actions": [turn]}])).await
 }
 
-/// Waits, for pages that need a moment.
+/// Waits.
 pub async fn pause(milliseconds: u64) {
     tokio::time::sleep(Duration::from_millis(milliseconds)).await;
 }

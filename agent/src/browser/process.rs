@@ -87,4 +87,3 @@ pub fn kill(id: u32) {
         process.kill();
     }
 }
-

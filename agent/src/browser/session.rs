@@ -50,9 +50,14 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 pub async fn open(options: &BrowserOptions) -> Result<WebDriver> {
     let driver = match (&options.attach, &options.webdriver) {
         (Some(address), _) => attached(address).await?,
-        (None, Some(server)) => WebDriver::new(server.as_str(), own_browser_capabilities(options)?).await.with_context(|| {
-            environment_error(format!("{} did not open a WebDriver session; check that the server is running", redact_url(server)))
-        })?,
+        (None, Some(server)) => {
+            WebDriver::new(server.as_str(), own_browser_capabilities(options)?).await.with_context(|| {
+                environment_error(format!(
+                    "{} did not open a WebDriver session; check that the server is running",
+                    redact_url(server)
+                ))
+            })?
+        }
         (None, None) => {
             let mut caps = own_browser_capabilities(options)?;
             caps.set_binary(&chromium().ok_or_else(|| missing("chromium"))?.to_string_lossy())?;
@@ -124,7 +129,9 @@ async fn attached(address: &str) -> Result<WebDriver> {
     let mut caps = capabilities()?;
     caps.set_debugger_address(address)?;
     let driver = managed(caps).await.with_context(|| {
-        environment_error(format!("cannot attach to the browser at {address}; its version must match that of chromedriver"))
+        environment_error(format!(
+            "cannot attach to the browser at {address}; its version must match that of chromedriver"
+        ))
     })?;
     let window = driver.new_window().await?;
     driver.switch_to_window(window).await?;

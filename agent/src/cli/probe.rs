@@ -65,7 +65,7 @@ pub(super) async fn run(args: ProbeArgs) -> Result<()> {
     }
     let out = match args.out {
         Some(out) => out,
-        None => dirs::folder()
+        None => dirs::user_profiles()
             .map(|folder| folder.join(format!("{}.toml", profile.name)))
             .ok_or_else(|| usage_error("the configuration directory is unknown; name a file with --out"))?,
     };

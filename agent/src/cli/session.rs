@@ -32,7 +32,7 @@ fn site_of(site: Option<&str>, url: Option<&Url>) -> Result<String> {
     }
     let Some(host) = url.and_then(Url::host_str) else { return Ok("arena".to_owned()) };
     let built_in = BUILT_IN.iter().map(|(name, _)| (*name).to_owned());
-    for name in built_in.chain(dirs::folder().into_iter().flat_map(|folder| dirs::names(&folder))) {
+    for name in built_in.chain(dirs::user_profiles().into_iter().flat_map(|folder| dirs::names(&folder))) {
         if Profile::find(&name)?.hosts.iter().any(|ours| ours == host) {
             return Ok(name);
         }

@@ -1,7 +1,7 @@
 //! Rounds on disk: `RUN/round_1/{round.json, view_000.jpg, view_000.f32, …}` and `RUN/game.json` above them.
 //!
-//! The same format is a fixture: what a recorder does not know is left out. Logits are little-endian `f32` in the
-//! order of the bundle's cells.
+//! Fixtures have the same format without the values that only a game has. Logits are little-endian `f32` in the order of the
+//! cells of the bundle.
 
 mod files;
 mod game;

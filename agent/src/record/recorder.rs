@@ -9,18 +9,18 @@ use landfall_common::fs::write_json;
 
 use crate::record::game::FailedRound;
 
-/// A folder that a game is recorded in.
+/// The directory that a game is recorded in.
 #[derive(Clone, Debug)]
 pub struct Recorder {
-    /// The folder.
+    /// The directory.
     pub dir: PathBuf,
 }
 
 impl Recorder {
-    /// A new folder under `runs`, named by time, site and map.
+    /// Creates a directory under `runs`, named after time, site and map.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// When it cannot be created.
     pub fn create(runs: &Path, site: &str, map: &str) -> Result<Self> {
         let slug: String =
             map.chars().map(|c| if c.is_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
@@ -34,20 +34,20 @@ impl Recorder {
                 Err(error) => return Err(environment_error(format!("cannot create {}: {error}", dir.display()))),
             }
         }
-        Err(environment_error(format!("cannot create a folder for the record in {}", runs.display())))
+        Err(environment_error(format!("cannot create a directory for the record in {}", runs.display())))
     }
 
-    /// Folder of a round, made if need be.
+    /// The directory of a round, created if missing.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// When it cannot be created.
     pub fn round_dir(&self, n: u32) -> Result<PathBuf> {
         let dir = self.dir.join(format!("round_{n}"));
         fs::create_dir_all(&dir).with_context(|| environment_error(format!("cannot create {}", dir.display())))?;
         Ok(dir)
     }
 
-    /// Puts what a try at a round left aside, with the reason that it failed, in `failed_N`: no round is read there.
+    /// Moves the files of a failed attempt, with its error, to `failed_N`, where no round is read.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_games_in_one_second_get_two_folders() {
+    fn games_in_the_same_second_get_different_directories() {
         let dir = tempfile::tempdir().unwrap();
         let a = Recorder::create(dir.path(), "arena", "Landfall Arena").unwrap();
         let b = Recorder::create(dir.path(), "arena", "Landfall Arena").unwrap();

@@ -1,4 +1,4 @@
-//! `round.json`: what was seen in a round, what was answered, and what came of it.
+//! `round.json`: the views, the prediction and the result of a round.
 
 use std::fs;
 use std::path::Path;
@@ -14,123 +14,123 @@ use crate::geometry::Pixel;
 use crate::record::files::read_logits;
 use crate::record::map::Map;
 
-/// The format's number; a reader refuses what is newer.
+/// Version of the format. Newer records are refused.
 pub const FORMAT: u32 = 1;
 
 /// The contents of `round.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Round {
-    /// Number of the format.
+    /// Version of the format.
     pub format: u32,
-    /// A name for people, on fixtures.
+    /// Name of a fixture.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Country of the truth, ISO 3166-1 alpha-2, on fixtures.
+    /// Country of the truth, ISO 3166-1 alpha-2, in fixtures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub country: Option<String>,
     /// Number of the round in its game, from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub n: Option<u32>,
-    /// Address of the page.
+    /// URL of the page, redacted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
-    /// Profile that was played with, `name@version`.
+    /// Site profile, `name@version`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,
-    /// The map that is played.
+    /// The map.
     pub map: Map,
-    /// The panorama's picture, on fixtures.
+    /// Image of the panorama, in fixtures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pano: Option<String>,
-    /// What was seen.
+    /// The views.
     pub views: Vec<View>,
-    /// Bundle that made the logits, `name@version`.
+    /// Bundle that computed the logits, `name@version`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bundle: Option<String>,
-    /// The likeliest cells.
+    /// The most likely cells.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub top: Vec<TopCell>,
-    /// The answer.
+    /// The predicted location.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guess: Option<LatLng>,
-    /// The answer in words.
+    /// The predicted location in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<String>,
-    /// Points the answer promised.
+    /// Expected score of the prediction.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected_score: Option<f64>,
-    /// How the answer was put on the page's map.
+    /// How the pin was placed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pin: Option<PinPlacement>,
-    /// Where it was, once the page has on_event, or on fixtures; `null` while it is not known.
+    /// True location, if the page shows it, and in fixtures; `null` while it is unknown.
     #[serde(default)]
     pub truth: Option<LatLng>,
-    /// How far the truth may be off, on fixtures whose place is not exact.
+    /// Uncertainty of the truth in metres, in fixtures without an exact location.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub truth_within_m: Option<f64>,
-    /// Metres between the placed pin and the truth.
+    /// Distance between the placed pin and the truth in metres.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub distance_m: Option<f64>,
-    /// Metres that `distance_m` may be off, where the page does not tell the truth and shows a rounded distance alone.
+    /// Uncertainty of `distance_m` in metres, if the page shows only a rounded distance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub distance_within_m: Option<f64>,
-    /// Points by our own law. A rounded distance allows several: then the one that is nearest to what the page says.
+    /// Score by the score formula. If a rounded distance permits several, the one nearest to the score of the page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<u32>,
-    /// Points as the page said; `null` while it has not.
+    /// Score as shown by the page; `null` until then.
     #[serde(default)]
     pub page_score: Option<u32>,
-    /// How long it took.
+    /// Timings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds: Option<RoundTimings>,
 }
 
-/// One picture of the place.
+/// One view.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct View {
-    /// The picture, beside `round.json`.
+    /// Image file, beside `round.json`.
     pub file: String,
-    /// Degrees clockwise from where the round began looking.
+    /// Degrees clockwise from the first view.
     pub heading: f64,
-    /// The logits, beside `round.json`.
+    /// Logits file, beside `round.json`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logits: Option<String>,
 }
 
-/// How the answer was put on the page's map.
+/// How the pin was placed.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct PinPlacement {
-    /// The answer.
+    /// The predicted location.
     pub wanted: LatLng,
-    /// The pin: as the page took it where it says so, else as read back from the map.
+    /// The location of the pin, as stated by the page, else as read back from the map.
     pub placed: LatLng,
-    /// Metres between the two.
+    /// Distance between the two in metres.
     pub error_m: f64,
     /// The pixel that was clicked.
     pub click: Pixel,
-    /// Metres that a pixel spanned there.
+    /// Metres per pixel at the pin.
     pub metres_per_pixel: f64,
 }
 
-/// How long a round took, in seconds.
+/// Timings of a round in seconds.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct RoundTimings {
     /// Looking around.
     pub look: f64,
-    /// Classifying and deciding.
+    /// Waiting for inference.
     pub think: f64,
-    /// Putting the pin on the map.
+    /// Placing the pin.
     pub place: f64,
-    /// From the round's first sight to its result.
+    /// From the start of the round to its result.
     pub total: f64,
 }
 
-/// A distance as it was read: a number is written with so many digits, and the truth is within half of the last.
+/// A distance as read from a page, which rounds it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Distance {
     /// Metres.
     pub metres: f64,
-    /// Half of the last digit that is shown, in metres.
+    /// Maximum rounding error in metres: half of the last digit shown.
     pub within_m: f64,
 }
 
@@ -138,22 +138,26 @@ impl Round {
     /// Reads a `round.json`.
     ///
     /// # Errors
-    /// When it cannot be read, is no round, or is of a newer format.
+    /// When it cannot be read, is not a round, or has a newer format.
     pub fn read(file: &Path) -> Result<Self> {
         let text = fs::read_to_string(file).with_context(|| usage_error(format!("cannot read {}", file.display())))?;
         let round: Self = serde_json::from_str(&text)
-            .map_err(|error| usage_error(format!("{}: not a round's record: {error}", file.display())))?;
+            .map_err(|error| usage_error(format!("{}: not the record of a round: {error}", file.display())))?;
         if round.format > FORMAT {
-            let why = format!("{}: format {} is newer than this program's {FORMAT}", file.display(), round.format);
+            let why = format!(
+                "{}: format {} is newer than {FORMAT}, the latest that this version reads",
+                file.display(),
+                round.format
+            );
             return Err(usage_error(why));
         }
         Ok(round)
     }
 
-    /// The recorded logits, beside the record in `folder`: a row a view; `None` when those of a view are not there.
+    /// The recorded logits, one row per view, from the directory of the record; `None` if those of a view are missing.
     ///
     /// # Errors
-    /// When a file cannot be read or is cut off.
+    /// When a file cannot be read or is truncated.
     pub fn logits(&self, folder: &Path) -> Result<Option<Vec<Vec<f32>>>> {
         let files =
             self.views.iter().map(|view| sibling_file(folder, view.logits.as_deref()?)).collect::<Option<Vec<_>>>();
@@ -161,13 +165,13 @@ impl Round {
         files.map(|files| files.iter().map(|file| read_logits(file)).collect()).transpose()
     }
 
-    /// Where the pin is: as it was placed, else where it was wanted.
+    /// The location of the pin: as placed, else as predicted.
     pub fn placed(&self) -> Option<LatLng> {
         self.pin.map(|pin| pin.placed).or(self.guess)
     }
 
-    /// Fills in how far off the pin at `at` was and what that scores: by the truth where it is known, else by the
-    /// distance that the page shows. What the page says of the points must be known by then.
+    /// Computes distance and score of a pin at `at` from the truth, if it is known, else from the distance that the page shows.
+    /// `page_score` must be set before.
     pub fn measure(&mut self, at: LatLng, shown: Option<Distance>) {
         let map = &self.map;
         if let Some(truth) = self.truth {
@@ -191,7 +195,7 @@ mod tests {
     use landfall_common::fs::{f32_to_le_bytes, write_atomic};
 
     #[test]
-    fn logits_are_those_of_all_views_or_none() {
+    fn logits_need_the_files_of_all_views() {
         let dir = tempfile::tempdir().unwrap();
         let text = r#"{"format":1,"map":{"name":"W","scale_m":1000},"views":[
             {"file":"a.jpg","heading":0,"logits":"a.f32"},{"file":"b.jpg","heading":90,"logits":"b.f32"}]}"#;
@@ -206,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fixture_is_a_round_and_coordinates_keep_every_bit() {
+    fn coordinates_survive_the_round_trip() {
         let text = r#"{"format":1,"name":"A","map":{"name":"World","scale_m":14916862},
             "truth":{"lat":48.88888888888888,"lng":0.1},"views":[{"file":"view_000.jpg","heading":0.0}]}"#;
         let round: Round = serde_json::from_str(text).unwrap();
@@ -217,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shown_distance_allows_the_points_that_its_rounding_allows() {
+    fn scores_agree_with_a_rounded_distance() {
         let text = r#"{"format":1,"map":{"name":"World","scale_m":14916862},"views":[]}"#;
         let measured = |truth: Option<LatLng>, page_score: Option<u32>, shown: Option<Distance>| {
             let mut round: Round = serde_json::from_str(text).unwrap();
@@ -236,7 +240,7 @@ mod tests {
         assert_eq!((round.distance_m, round.distance_within_m), (Some(395_000.0), Some(500.0)));
         let again: Round = serde_json::from_str(&serde_json::to_string(&round).unwrap()).unwrap();
         assert_eq!(again.distance_within_m, Some(500.0));
-        // The truth, where it is known, is better than words; and nothing known is nothing counted.
+        // A known truth takes precedence over the shown distance; without either there is no score.
         let told = measured(Some(LatLng { lat: 0.0, lng: 0.0 }), Some(1), shown);
         assert_eq!((told.distance_m, told.distance_within_m, told.score), (Some(0.0), None, Some(5000)));
         let silent = measured(None, Some(1), None);

@@ -1,4 +1,4 @@
-//! Finding recorded rounds in folders.
+//! Finding recorded rounds in directories.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -6,39 +6,39 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use landfall_common::exit::usage_error;
 
-/// A recorded round that was found.
+/// The directory of a recorded round.
 pub(crate) struct RoundDir {
-    /// The folder that was asked for.
+    /// The directory that was searched.
     pub(crate) asked: PathBuf,
-    /// The folder with `round.json`.
+    /// The directory of `round.json`.
     pub(crate) folder: PathBuf,
-    /// Its path, whatever way it was asked for.
+    /// Its canonical path.
     path: PathBuf,
 }
 
 impl RoundDir {
-    /// The record.
+    /// The path of `round.json`.
     pub(crate) fn file(&self) -> PathBuf {
         self.folder.join("round.json")
     }
 
-    /// The round's folder below the one that was asked for; `.` where it is that.
+    /// Its path relative to the directory that was searched; `.` if it is the same.
     pub(crate) fn name(&self) -> String {
         let below = self.folder.strip_prefix(&self.asked).unwrap_or(&self.folder);
         let name = below.to_string_lossy().replace('\\', "/");
         if name.is_empty() { ".".to_owned() } else { name }
     }
 
-    /// The folder of the game that the round is of.
+    /// The directory of its game.
     pub(crate) fn game(&self) -> Option<&Path> {
         self.path.parent().filter(|above| above.join("game.json").is_file())
     }
 }
 
-/// Every round in these folders or below, in the order of their paths, each once.
+/// All rounds in these directories, at any depth, sorted by path and without duplicates.
 ///
 /// # Errors
-/// When a folder cannot be read or holds no round.
+/// When a directory cannot be read or contains no round.
 pub(crate) fn find_rounds(dirs: &[impl AsRef<Path>]) -> Result<Vec<RoundDir>> {
     let mut rounds = Vec::new();
     let mut seen = HashSet::new();
@@ -58,7 +58,7 @@ fn round_folders(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut folders = vec![dir.to_owned()];
     while let Some(folder) = folders.pop() {
         let entries = std::fs::read_dir(&folder)
-            .with_context(|| usage_error(format!("cannot read the folder {}", folder.display())))?;
+            .with_context(|| usage_error(format!("cannot read the directory {}", folder.display())))?;
         for entry in entries {
             let path = entry?.path();
             if path.is_dir() {
@@ -69,7 +69,7 @@ fn round_folders(dir: &Path) -> Result<Vec<PathBuf>> {
         }
     }
     if found.is_empty() {
-        return Err(usage_error(format!("{}: no round.json in this folder or below", dir.display())));
+        return Err(usage_error(format!("{}: no round.json in this directory, at any depth", dir.display())));
     }
     found.sort();
     Ok(found)
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rounds_count_once_whatever_way_leads_to_them() {
+    fn rounds_are_found_once() {
         let runs = tempfile::tempdir().unwrap();
         let game = runs.path().join("game");
         for round in ["round_1", "round_2"] {

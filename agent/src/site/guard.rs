@@ -1,9 +1,9 @@
-//! Fair play: where the agent may play at all.
+//! Fair play: which pages the agent may play.
 //!
-//! Live, ranked and multiplayer pages are refused, everywhere. Sites whose terms concern other people need the user's
-//! word, per run, that the account is theirs. A profile of the user's own cannot loosen what a built-in profile says of
-//! the same host. The other half of fair play is in the types: what tells the answer can only be read with a
-//! [`GuessSubmitted`](super::page::GuessSubmitted), which only the guess button gives.
+//! Live, ranked and multiplayer pages are always refused. Sites with terms on automation need `--i-own-this-account` on
+//! every run. A user profile cannot loosen the rules of a built-in profile for the same host. The other half of fair play
+//! is in the types: results can be read only with a [`GuessSubmitted`](super::page::GuessSubmitted), which only sending a
+//! guess returns.
 
 use anyhow::Result;
 use landfall_common::exit::usage_error;
@@ -12,14 +12,14 @@ use url::Url;
 
 use crate::site::{BUILT_IN, Profile};
 
-/// The user's word, given with `--i-own-this-account`.
+/// The consent given with `--i-own-this-account`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Consent(pub bool);
 
-/// Whether this address may be played with this profile.
+/// Checks that this URL may be played with this profile.
 ///
 /// # Errors
-/// When it may not; the message says why.
+/// When it may not; the message states the reason.
 pub fn check(profile: &Profile, address: &Url, consent: Consent) -> Result<()> {
     let host = address.host_str().unwrap_or_default();
     let shown = redact_url(address);
@@ -31,15 +31,15 @@ pub fn check(profile: &Profile, address: &Url, consent: Consent) -> Result<()> {
         names.iter().filter(|built_in| built_in.hosts.iter().any(|theirs| theirs == host)).chain([profile]).collect();
     if strict.iter().any(|profile| profile.paths.refuse.iter().any(|pattern| pattern.is_match(address.path()))) {
         return Err(usage_error(format!(
-            "{shown}: live, ranked, multiplayer and daily pages are other people's games; Landfall does not play there"
+            "{shown}: live, ranked, multiplayer and daily games affect other people; Landfall does not play there"
         )));
     }
     if !profile.paths.play.iter().any(|pattern| pattern.is_match(address.path())) {
-        return Err(usage_error(format!("{shown}: not a page that the profile `{}` knows how to play", profile.name)));
+        return Err(usage_error(format!("{shown}: the profile `{}` does not play this page", profile.name)));
     }
     if strict.iter().any(|profile| profile.needs_consent) && !consent.0 {
         return Err(usage_error(format!(
-            "{host} has terms that may forbid automation: say --i-own-this-account if the account is yours and the game is private"
+            "the terms of {host} may forbid automation; pass --i-own-this-account if the account is yours and the game is private"
         )));
     }
     Ok(())
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_profile_of_ones_own_cannot_loosen_the_rules() {
+    fn user_profiles_cannot_loosen_the_rules() {
         let text = BUILT_IN[1].1.replace("needs_consent = true", "needs_consent = false");
         let (start, end) = (text.find("[paths]").unwrap(), text.find("# Maximum error").unwrap());
         let loose = format!("{}[paths]\nplay = [\".*\"]\nrefuse = []\n{}", &text[..start], &text[end..]);
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_shown_without_what_is_the_players_own() {
+    fn messages_show_redacted_urls() {
         let address = Url::parse("https://me:word@www.geoguessr.com/duels/5f0?token=t#t").unwrap();
         assert_eq!(redact_url(&address).as_str(), "https://www.geoguessr.com/duels/5f0");
         let error = check(&Profile::find("geoguessr").unwrap(), &address, Consent(true)).unwrap_err().to_string();

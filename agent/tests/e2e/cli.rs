@@ -94,10 +94,10 @@ fn wrong_calls_are_2_and_missing_surroundings_3() {
     std::fs::write(impossible.path().join("bundle.json"), manifest).unwrap();
     let impossible = impossible.path().to_str().unwrap();
     for (args, environment, code, says) in [
-        (vec!["locate", "--bundle", "nonesuch", &photo], vec![], 2, "there is no bundle `nonesuch`; there are:"),
+        (vec!["locate", "--bundle", "nonesuch", &photo], vec![], 2, "there is no bundle `nonesuch`; available:"),
         (vec!["locate", "--bundle", damaged, &photo], vec![], 3, "head.onnx: is damaged"),
-        (vec!["locate", "--bundle", impossible, &photo], vec![], 3, "names no output of the head"),
-        (vec!["play", "--seed", "1", "http://127.0.0.1:9/"], vec![], 2, "are for the arena"),
+        (vec!["locate", "--bundle", impossible, &photo], vec![], 3, "no output of the head is named"),
+        (vec!["play", "--seed", "1", "http://127.0.0.1:9/"], vec![], 2, "apply to the arena"),
         (vec!["locate", &photo], vec![("ORT_DYLIB_PATH", "/nowhere/libonnxruntime.so")], 3, "cargo xtask setup"),
         (vec!["replay", nothing], vec![], 2, "no round.json"),
         (vec!["replay", "--against", "nonesuch.json", nothing], vec![], 2, "nonesuch.json"),
@@ -114,18 +114,18 @@ fn wrong_calls_are_2_and_missing_surroundings_3() {
             vec!["play", "--parallel", "2", "--i-own-this-account", "https://www.geoguessr.com/maps/world"],
             vec![],
             2,
-            "on this computer alone",
+            "sites on this computer",
         ),
         (vec!["play", "--attach", "9222", "https://www.geoguessr.com/duels/5f0"], vec![], 2, "does not play there"),
-        (vec!["play", "--attach", "nowhere"], vec![], 2, "no host and port"),
+        (vec!["play", "--attach", "nowhere"], vec![], 2, "not a host and port"),
         (vec!["play", "--attach", "127.0.0.1:9"], vec![], 3, "--remote-debugging-port=PORT"),
-        (vec!["play", "--pause=-1"], vec![], 2, "number of seconds"),
+        (vec!["play", "--pause=-1"], vec![], 2, "not a duration"),
         (vec!["doctor", "https://www.geoguessr.com/maps/world"], vec![], 2, "--i-own-this-account"),
-        (vec!["play", "--country", "QQ"], vec![], 2, "`QQ` is no country's code"),
+        (vec!["play", "--country", "QQ"], vec![], 2, "`QQ` is not an ISO country code"),
         (vec!["play", "--scale", "0"], vec![], 2, "positive number of metres"),
         (vec!["play", "--fixtures", nothing], vec![], 2, "rounds"),
         (vec!["play", "--webdriver", "http://127.0.0.1:9"], vec![], 3, "check that the server is running"),
-        (vec!["play"], vec![("PATH", "")], 3, "not in the PATH"),
+        (vec!["play"], vec![("PATH", "")], 3, "not on PATH"),
     ] {
         let (found, _, err) = landfall(&args, &environment);
         assert_eq!(found, Some(code), "{args:?}: {err}");
@@ -212,7 +212,7 @@ fn profiles_of_ones_own_are_found_by_name_and_by_host_and_loosen_nothing() {
     for (args, says) in [
         (vec!["play", "--site", "mine", "http://game.invalid/"], "--i-own-this-account"),
         (vec!["play", "http://game.invalid/"], "--i-own-this-account"),
-        (vec!["play", "--site", "yours", "http://game.invalid/"], "there are: arena, geoguessr, generic, mine"),
+        (vec!["play", "--site", "yours", "http://game.invalid/"], "available: arena, geoguessr, generic, mine"),
         // The built-in one, not the nonsense.
         (vec!["play", "https://www.geoguessr.com/duels/5f0"], "does not play there"),
     ] {

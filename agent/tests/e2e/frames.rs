@@ -107,7 +107,10 @@ fn a_selector_that_is_none_is_shown_with_its_line() {
     let output = play(&file, "http://127.0.0.1:9/", dir.path());
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(said.contains(&format!("mine.toml, line {line}: `[data-qa==guess-marker]` is no CSS selector")), "{said}");
+    assert!(
+        said.contains(&format!("mine.toml, line {line}: `[data-qa==guess-marker]` is not a CSS selector")),
+        "{said}"
+    );
 
     std::fs::write(&file, good.replace("still_ms", "still_mss")).unwrap();
     let output = play(&file, "http://127.0.0.1:9/", dir.path());

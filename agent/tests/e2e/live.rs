@@ -170,7 +170,7 @@ async fn a_profile_moves_to_this_computer_alone() {
     ] {
         let output = landfall(args).await;
         assert_eq!(output.status.code(), Some(2), "{args:?}: {}", said(&output));
-        assert!(said(&output).contains("address of this computer alone"), "{}", said(&output));
+        assert!(said(&output).contains("origin on this computer"), "{}", said(&output));
     }
     for (args, says) in [
         (
@@ -178,7 +178,7 @@ async fn a_profile_moves_to_this_computer_alone() {
             "is for http://127.0.0.1:9",
         ),
         (&["--base-url", "http://127.0.0.1:9", "http://127.0.0.1:9/duels/5f0"], "does not play there"),
-        (&["--base-url", "http://127.0.0.1:9", "--structure", "live"], "are for the arena"),
+        (&["--base-url", "http://127.0.0.1:9", "--structure", "live"], "apply to the arena"),
     ] {
         let output = landfall(&[&["play", "--site", "geoguessr"], args].concat()).await;
         assert_eq!(output.status.code(), Some(2), "{args:?}: {}", said(&output));

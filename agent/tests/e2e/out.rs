@@ -120,7 +120,7 @@ fn recorded_rounds_are_counted_and_exported() {
     std::fs::create_dir(records.path().join("half")).unwrap();
     std::fs::write(records.path().join("half/round.json"), "{\"format\":1").unwrap();
     let (code, out, err) = landfall(&["stats", "--json", dir]);
-    assert!(code == Some(0) && err.contains("left out") && err.contains("not a round's record"), "{err}");
+    assert!(code == Some(0) && err.contains("left out") && err.contains("not the record of a round"), "{err}");
     let stats: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((&stats["rounds"], &stats["games"], &stats["places"]), (&3.into(), &1.into(), &3.into()));
     let score = |name: &str| {

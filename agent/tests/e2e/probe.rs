@@ -161,8 +161,8 @@ fn pages_that_are_not_ones_own_are_not_probed_and_no_profile_is_written_over() {
     for (args, why) in [
         (&["https://game.example.org/"][..], "pass --with-permission"),
         (&["--with-permission", "https://www.geoguessr.com/maps/world"], "--i-own-this-account"),
-        (&["--with-permission", "--i-own-this-account", "https://www.geoguessr.com/duels/5f0"], "other people's games"),
-        (&["http://127.0.0.1:9/ranked/5"], "other people's games"),
+        (&["--with-permission", "--i-own-this-account", "https://www.geoguessr.com/duels/5f0"], "affect other people"),
+        (&["http://127.0.0.1:9/ranked/5"], "affect other people"),
         (&["--out", file, "http://127.0.0.1:9/"], "exists; pass --force"),
     ] {
         let output = landfall(&[&["probe"], args].concat());

@@ -1,4 +1,4 @@
-//! Distances as pages write them: "394 km", "1.034 km entfernt", "12,3 mi", "180 m", "1 234 yd".
+//! Parsing distances in the text of pages: "394 km", "1.034 km entfernt", "12,3 mi", "180 m", "1 234 yd".
 
 use std::sync::LazyLock;
 
@@ -6,8 +6,8 @@ use regex::Regex;
 
 use crate::record::Distance;
 
-/// Metres of each unit, and what it is called: its sign, then whole words of several languages. "mil" is left out,
-/// which is a mile to some and ten kilometres to others.
+/// Units in metres with their symbols and names in several languages. "mil" is left out: it means a mile in some languages
+/// and ten kilometres in others.
 const UNITS: [(f64, &str); 5] = [
     (
         1000.0,
@@ -20,8 +20,8 @@ const UNITS: [(f64, &str); 5] = [
     (1.0, "m|met(?:er|re)s?|mètres?|metros?|metr[io]|metr(?:y|ów)?|метр(?:а|ов)?|м|メートル|米|미터"),
 ];
 
-/// A number, its thousands set apart or not, and the unit behind it. Letters that go on make it another word, except in
-/// scripts that put no space between words.
+/// A number, with or without thousands separators, followed by a unit. A letter after the unit makes it another word, except
+/// in scripts without spaces between words.
 static WRITTEN: LazyLock<Regex> = LazyLock::new(|| {
     let units = UNITS.map(|(_, names)| format!("({names})")).join("|");
     let number = r"\d{1,3}(?:[ \u{a0}\u{2009}\u{202f}.,'’]\d{3})+(?:[.,]\d+)?|\d+(?:[.,]\d+)?";
@@ -37,9 +37,9 @@ pub(crate) fn read(text: &str) -> Option<Distance> {
     Some(Distance { metres: number * unit, within_m: unit * 0.5 / 10_f64.powi(decimals) })
 }
 
-/// A number and how many digits are behind its point.
+/// Parses a number; returns it with its number of decimals.
 ///
-/// Pages show one or two decimals, so three digits behind one sign are thousands, unless nothing but 0 is before it.
+/// Pages show one or two decimals, so three digits after a single separator are thousands unless only 0 precedes it.
 fn number(text: &str) -> Option<(f64, i32)> {
     let sign = text.char_indices().rev().find(|(_, c)| [',', '.'].contains(c));
     let point = sign.filter(|&(at, sign)| {
@@ -59,13 +59,13 @@ mod tests {
     use super::*;
 
     fn read_m(text: &str) -> Option<(f64, f64)> {
-        // To a tenth of a millimetre: what the products of floats leave is not of interest.
+        // To a tenth of a millimetre, to ignore rounding errors.
         let round = |x: f64| (x * 1e4).round() / 1e4;
         read(text).map(|distance| (round(distance.metres), round(distance.within_m)))
     }
 
     #[test]
-    fn units() {
+    fn parses_units() {
         for (text, metres, within_m) in [
             ("394 km", 394_000.0, 500.0),
             ("3.8 km", 3_800.0, 50.0),
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn thousands_and_decimals_of_several_languages() {
+    fn parses_separators_of_several_languages() {
         for (text, metres, within_m) in [
             ("1,034 km", 1_034_000.0, 500.0),
             ("1.034 km", 1_034_000.0, 500.0),
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn among_words_of_several_languages() {
+    fn finds_distances_in_sentences() {
         for (text, metres) in [
             ("Your guess was 394 km from the correct location.", 394_000.0),
             ("394\nKM\nFROM LOCATION", 394_000.0),
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_distance() {
+    fn ignores_other_numbers() {
         for text in
             ["", "4,991 points", "Time ran out before a pin was placed.", "3 min 20 s", "km", "5 Mann", "12 mil"]
         {

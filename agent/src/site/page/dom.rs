@@ -1,5 +1,5 @@
-//! What is done with a page's elements: found by the profile's ways, read, pictured, clicked, in whichever frame they are,
-//! whatever messages the browser shows meanwhile.
+//! Elements of a page: found by the locators of the profile in any frame, read, captured and clicked, also while the browser
+//! shows dialogs.
 
 use anyhow::{Context, Result};
 use landfall_common::exit::environment_error;
@@ -13,17 +13,17 @@ use crate::geometry::{Pixel, Rect};
 use crate::site::page::Page;
 use crate::site::profile::locator::{Locator, Locators, SEEK};
 
-/// So often something is tried again that a message of the browser's own or a change of the page has come between.
-const TRIES: usize = 5;
+/// Attempts at an action that a dialog of the browser or a change of the page may interrupt.
+const MAX_ATTEMPTS: usize = 5;
 
-/// Something on the page, and the frame it is in.
+/// An element and its frame.
 pub struct FoundElement {
     element: WebElement,
     frame: Vec<String>,
 }
 
 impl Page {
-    /// The first thing found in any of these ways that is on display.
+    /// The first visible element that a locator finds.
     ///
     /// # Errors
     /// When the session fails.
@@ -31,16 +31,15 @@ impl Page {
         Ok(self.found(ways, "return seekShown(arguments[0]).slice(0, 1)").await?.pop())
     }
 
-    /// Clicks what is found in any of these ways, until a click gets through: one may lie under another. Whether
-    /// anything was found at all.
+    /// Clicks the elements found until a click succeeds, since one may cover another. Returns whether any was found.
     pub(crate) async fn click_any(&self, ways: &Locators) -> Result<bool> {
         let mut any = false;
         for (frame, ways) in ways.by_frame() {
             let ways: Locators = ways.iter().cloned().collect();
             for found in self.found(&ways, "return arguments[0].flatMap(way => seek(way).filter(isShown))").await? {
                 any = true;
-                self.address().await?; // an earlier click may have led elsewhere
-                // Unless an earlier click has made the frame another.
+                self.address().await?; // an earlier click may have navigated
+                // An earlier click may have changed the frame.
                 if self.enter(frame).await?.is_some() && found.element.click().await.is_ok() {
                     return Ok(true);
                 }
@@ -62,7 +61,7 @@ impl Page {
         Ok(Vec::new())
     }
 
-    /// The text on display or the attribute that is found first and is not empty.
+    /// The first visible text or attribute that is not empty.
     ///
     /// # Errors
     /// When the session fails.
@@ -70,7 +69,7 @@ impl Page {
         Ok(self.readings(ways).await?.into_iter().next())
     }
 
-    /// All texts on display and attributes that are found and are not empty, in the order of the ways.
+    /// All visible texts and attributes that are not empty, in the order of the locators.
     ///
     /// # Errors
     /// When the session fails.
@@ -82,16 +81,16 @@ impl Page {
         Ok(self.ask(ways, script, vec![]).await?.map_or_else(Vec::new, |(values, _)| values))
     }
 
-    /// Rectangle of the first thing found.
+    /// The rectangle of the first visible element.
     ///
     /// # Errors
-    /// When it is not there; `what` names it in the message.
+    /// When there is none; `what` names it in the message.
     pub async fn rect(&self, ways: &Locators, what: &str) -> Result<Rect> {
         let rect = self.rect_if_shown(ways).await?;
-        rect.ok_or_else(|| environment_error(format!("the page shows no {what}: is the site's profile up to date?")))
+        rect.ok_or_else(|| environment_error(format!("the page shows no {what}; the site profile may be out of date")))
     }
 
-    /// As [`Page::rect`], of what need not be there.
+    /// As [`Page::rect`], or `None` if there is no such element.
     ///
     /// # Errors
     /// When the session fails.
@@ -101,7 +100,7 @@ impl Page {
         Ok(found.map(|(rect, frame)| rect.moved_by(frame)))
     }
 
-    /// How many things each of the ways finds, in their order.
+    /// Number of visible elements that each locator finds, in order.
     ///
     /// # Errors
     /// When the session fails.
@@ -115,15 +114,15 @@ impl Page {
         Ok(counts)
     }
 
-    /// What a script says of the page, with the functions of [`SEEK`] at hand.
+    /// Runs a script that may use the functions of [`SEEK`] and returns its result.
     ///
     /// # Errors
-    /// When the session fails or the answer is of another kind.
+    /// When the session fails or the result has another type.
     pub async fn script<T: DeserializeOwned>(&self, script: &str) -> Result<T> {
         self.top(async || Ok(self.driver.execute(&format!("{SEEK}{script}"), vec![]).await?.convert()?)).await
     }
 
-    /// A picture of what shows of the page, as PNG.
+    /// A screenshot of the viewport, as PNG.
     ///
     /// # Errors
     /// When the session fails.
@@ -131,11 +130,11 @@ impl Page {
         self.with_retry(async || Ok(self.driver.screenshot_as_png().await?)).await
     }
 
-    /// Runs a script in each frame that the ways name, with the ways in it as the first argument, until one answers with
-    /// something else than null. The answer, and where the frame's corner is in the page's viewport.
+    /// Runs a script in each frame that the locators name, with the locators of that frame as the first argument, until one
+    /// returns a value other than null. Returns the value and the position of the frame in the viewport of the page.
     ///
     /// # Errors
-    /// When the session fails or the answer is of another kind.
+    /// When the session fails or the result has another type.
     pub async fn ask<T: DeserializeOwned>(
         &self,
         ways: &Locators,
@@ -164,15 +163,15 @@ impl Page {
             let answer = self.driver.execute(&script, arguments.clone()).await?;
             let (depth, answer): (usize, Option<T>) = answer.convert()?;
             if depth != frame.len() {
-                return Err(WrongFrame).context(environment_error("the page's frames come and go too fast"));
+                return Err(WrongFrame).context(environment_error("the frames of the page changed too often"));
             }
             Ok(answer.map(|answer| (answer, corner)))
         })
         .await
     }
 
-    /// Goes into a frame, or back to the page itself when it is none. Where its corner is in the page's viewport; `None`
-    /// when there is no such frame now.
+    /// Switches to a frame, or to the page itself if the path is empty. Returns its position in the viewport of the page, or
+    /// `None` if there is no such frame.
     async fn enter(&self, frame: &[String]) -> Result<Option<Pixel>> {
         let mut in_frame = self.in_frame.lock().await;
         if *in_frame {
@@ -192,10 +191,10 @@ impl Page {
         Ok(Some(corner))
     }
 
-    /// A picture of something on the page, as PNG.
+    /// A screenshot of an element, as PNG.
     ///
     /// # Errors
-    /// When it is gone or the session fails.
+    /// When the element is gone or the session fails.
     pub async fn picture(&self, found: &FoundElement) -> Result<Vec<u8>> {
         self.with_retry(async || {
             self.enter(&found.frame).await?;
@@ -204,10 +203,10 @@ impl Page {
         .await
     }
 
-    /// Types into something on the page.
+    /// Sends keys to an element.
     ///
     /// # Errors
-    /// When it is gone or takes no keys, or the page has gone where the agent must not play.
+    /// When the element is gone or accepts no keys, or the page has navigated to one that must not be played.
     pub async fn keys(&self, found: &FoundElement, keys: &str) -> Result<()> {
         self.with_retry(async || {
             self.here().await?;
@@ -217,10 +216,10 @@ impl Page {
         .await
     }
 
-    /// Has the page turn its view by the profile's own script. What that answers is not looked at.
+    /// Turns the view by the script of the profile. Its result is ignored.
     ///
     /// # Errors
-    /// When the script fails, the view is gone, or the page has gone where the agent must not play.
+    /// When the script fails, the view is gone, or the page has navigated to one that must not be played.
     pub async fn turn_by(&self, call: &str, degrees: f64) -> Result<()> {
         self.address().await?;
         let script = format!(
@@ -234,7 +233,7 @@ impl Page {
     /// Moves the mouse over a point of the page.
     ///
     /// # Errors
-    /// When the session fails, the point is outside the viewport, or the page has gone where the agent must not play.
+    /// When the session fails, the point is outside the viewport, or the page has navigated to one that must not be played.
     pub async fn hover(&self, at: Pixel) -> Result<()> {
         self.act(async || input::hover(&self.driver, at).await).await
     }
@@ -255,7 +254,7 @@ impl Page {
         self.act(async || input::drag(&self.driver, from, to).await).await
     }
 
-    /// Turns the wheel over a point of the page; negative turns zoom in.
+    /// Scrolls the wheel over a point of the page; negative values zoom in.
     ///
     /// # Errors
     /// As [`Page::hover`].
@@ -263,15 +262,15 @@ impl Page {
         self.act(async || input::wheel(&self.driver, at, delta_y).await).await
     }
 
-    /// Presses the first button found that can be pressed. `None` when none is found.
+    /// Presses the first enabled button. `None` if there is no button.
     ///
     /// # Errors
-    /// When it is not enabled or lies under something else, or the page has gone where the agent must not play.
+    /// When the button is disabled or covered, or the page has navigated to one that must not be played.
     pub(crate) async fn press(&self, ways: &Locators) -> Result<Option<()>> {
         self.with_retry(async || {
             let Some(button) = self.find(ways).await? else { return Ok(None) };
             if !button.element.is_enabled().await? {
-                return Err(environment_error("the page does not take the guess: its button is not enabled"));
+                return Err(environment_error("the page does not accept the guess: its button is disabled"));
             }
             self.here().await?;
             button.element.click().await?;
@@ -280,7 +279,7 @@ impl Page {
         .await
     }
 
-    /// Does something to the page with the mouse, if fair play allows where it is now.
+    /// Performs an action on the page after checking that its URL may be played.
     async fn act(&self, work: impl AsyncFn() -> Result<()>) -> Result<()> {
         self.top(async || {
             self.here().await?;
@@ -289,7 +288,7 @@ impl Page {
         .await
     }
 
-    /// Does something with the page itself, outside of all frames.
+    /// Performs an action on the page itself, outside all frames.
     pub(super) async fn top<T>(&self, work: impl AsyncFn() -> Result<T>) -> Result<T> {
         self.with_retry(async || {
             self.enter(&[]).await?;
@@ -298,13 +297,13 @@ impl Page {
         .await
     }
 
-    /// Does something, and again when a message of the browser's own (alert, confirm, prompt) came in between, which is
-    /// accepted, or when the page has moved its elements meanwhile.
+    /// Performs an action, and repeats it if a dialog of the browser (alert, confirm, prompt) interrupted it, which is
+    /// accepted, or if the page replaced its elements meanwhile.
     pub(super) async fn with_retry<T>(&self, work: impl AsyncFn() -> Result<T>) -> Result<T> {
-        for _ in 0..TRIES {
+        for _ in 0..MAX_ATTEMPTS {
             match work().await {
-                Err(error) if error.chain().any(is_message) => _ = self.driver.accept_alert().await, // it may be gone
-                Err(error) if error.chain().any(is_moved) => *self.in_frame.lock().await = true,     // wherever that is
+                Err(error) if error.chain().any(is_message) => _ = self.driver.accept_alert().await, // the dialog may be closed already
+                Err(error) if error.chain().any(is_moved) => *self.in_frame.lock().await = true, // the current frame is unknown
                 done => return done,
             }
         }
@@ -312,9 +311,9 @@ impl Page {
     }
 }
 
-/// A script ran in another frame than it was meant for: Chromium goes back to the page itself when a message comes.
+/// A script ran in the wrong frame: Chromium switches to the page itself when a dialog opens.
 #[derive(Debug, thiserror::Error)]
-#[error("a script ran in another frame than its own")]
+#[error("a script ran in the wrong frame")]
 struct WrongFrame;
 
 fn inner<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a WebDriverErrorInner> {
@@ -326,7 +325,7 @@ fn is_message(cause: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 fn is_moved(cause: &(dyn std::error::Error + 'static)) -> bool {
-    // Json: what is asked for while a message comes may be answered with nothing.
+    // Json: a command that a dialog interrupts may return nothing.
     use WebDriverErrorInner::{Json, NoSuchElement, NoSuchFrame, StaleElementReference};
     cause.is::<WrongFrame>()
         || matches!(inner(cause), Some(Json(_) | NoSuchElement(_) | NoSuchFrame(_) | StaleElementReference(_)))

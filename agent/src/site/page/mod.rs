@@ -1,7 +1,7 @@
 //! The page driver: one open page, read and clicked through its profile.
 //!
-//! What tells the answer (the truth, the points) is read with a [`GuessSubmitted`], which only [`Page::guess`] gives, and the
-//! selectors for it are private to this module and its parent: no other code can look through them before a guess.
+//! Results (the truth, the points) can be read only with a [`GuessSubmitted`], which only sending a guess returns, and their
+//! locators are private to `site`: no other code can use them before a guess.
 
 pub mod distance;
 mod dom;
@@ -28,59 +28,59 @@ use crate::site::guard::Consent;
 use crate::site::profile::locator::Locators;
 pub use dom::FoundElement;
 
-/// A press that has shown nothing for so long did not get through.
+/// A press on the guess button without a result after this time is repeated.
 const RESEND_AFTER: Duration = Duration::from_secs(8);
-/// A browser that has not answered for so long is gone.
+/// A browser that does not respond within this time is considered lost.
 const BROWSER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Points that have not changed for so long are all.
+/// A score that has been stable for this long is final.
 const SETTLE_TIME: Duration = Duration::from_millis(300);
 const NO_ROUND: &str = "the page shows no round to play";
-/// How long the page is left alone between two looks at it.
+/// Delay between two checks of the page.
 const POLL_INTERVAL_MS: u64 = 60;
 
-/// A page with a game on it.
+/// An open page with a game.
 pub struct Page {
-    /// The browser.
+    /// The WebDriver session.
     pub driver: WebDriver,
-    /// How the page is built.
+    /// The site profile.
     pub profile: Profile,
     consent: Consent,
-    /// Whether scripts now run in a frame of the page.
+    /// Whether the session is switched to a frame.
     in_frame: Mutex<bool>,
-    /// Whether what the guess map shows at first has been looked at.
+    /// Whether the initial view of the guess map has been checked.
     map_is_known: AtomicBool,
 }
 
-/// Proof that the guess of this round has been sent.
+/// Proof that the guess of this round was sent; needed to read results.
 pub struct GuessSubmitted(());
 
-/// What the page said after a guess.
+/// The result of a round, as the page shows it.
 #[derive(Clone, Debug, Default)]
 pub struct RoundOutcome {
     /// Points of the round.
     pub points: Option<u32>,
-    /// Where it was.
+    /// The true location.
     pub truth: Option<LatLng>,
-    /// How far off the guess was, as the page shows it, where it does not say where it was.
+    /// The distance that the page shows, if it does not show the true location.
     pub distance: Option<Distance>,
-    /// Where the page took the guess to be.
+    /// The location of the guess, as the page states it.
     pub guess: Option<LatLng>,
 }
 
-/// What comes after a round.
+/// What follows a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NextStep {
     /// Another round.
     Round,
-    /// The end of the game: its points, where the page says them.
+    /// The end of the game, with its total score if the page shows it.
     Over(Option<u32>),
 }
 
 impl Page {
-    /// Opens an address, if fair play allows.
+    /// Opens a URL after checking that it may be played.
     ///
     /// # Errors
-    /// When it is refused or does not load.
+    /// When the URL is refused or does not load.
     pub async fn open(driver: WebDriver, profile: Profile, address: &Url, consent: Consent) -> Result<Self> {
         guard::check(&profile, address, consent)?;
         let page = Self { driver, profile, consent, in_frame: Mutex::new(false), map_is_known: AtomicBool::new(false) };
@@ -89,22 +89,22 @@ impl Page {
         Ok(page)
     }
 
-    /// Whether this is asked for the first time: the guess map's view is checked once.
+    /// Whether this is the first call: the initial view of the guess map is checked once.
     pub fn is_new_map(&self) -> bool {
         !self.map_is_known.swap(true, Ordering::Relaxed)
     }
 
-    /// Goes to another address of the site, if fair play allows.
+    /// Navigates to another URL of the site after checking that it may be played.
     ///
     /// # Errors
-    /// When it is refused or does not load.
+    /// When the URL is refused or does not load.
     pub async fn go(&self, address: &Url) -> Result<()> {
         guard::check(&self.profile, address, self.consent)?;
         let loaded = self.top(async || Ok(self.driver.goto(address.as_str()).await?)).await;
         loaded.with_context(|| environment_error(format!("{} does not load", redact_url(address))))
     }
 
-    /// Has the browser read every selector of the profile, on a page that is none.
+    /// Lets the browser parse every selector of the profile, on a blank page.
     async fn check_selectors(&self) -> Result<()> {
         let ways = self.profile.roles().into_iter().flat_map(|(_, ways)| ways.spans());
         let selectors: Vec<(&String, usize)> =
@@ -114,31 +114,30 @@ impl Page {
         let texts: Vec<&String> = selectors.iter().map(|(css, _)| *css).collect();
         let bad: i64 = self.driver.execute(script, vec![json!(texts)]).await?.convert()?;
         match usize::try_from(bad).ok().and_then(|bad| selectors.get(bad)) {
-            Some((css, at)) => Err(usage_error(format!("{}: `{css}` is no CSS selector", self.profile.line(*at)))),
+            Some((css, at)) => Err(usage_error(format!("{}: `{css}` is not a CSS selector", self.profile.line(*at)))),
             None => Ok(()),
         }
     }
 
-    /// The page's address; checked anew, since pages forward.
+    /// The current URL, checked again, since pages redirect.
     ///
     /// # Errors
-    /// When the page has gone where the agent must not play.
+    /// When the page has navigated to one that must not be played.
     pub async fn address(&self) -> Result<Url> {
         self.with_retry(async || self.here().await).await
     }
 
-    /// As [`Page::address`], within what is done to the page: nothing is clicked, dragged or typed on a page that has gone
-    /// elsewhere meanwhile.
+    /// As [`Page::address`], before each action: nothing is clicked, dragged or typed on a page that has navigated away.
     async fn here(&self) -> Result<Url> {
         let address = self.driver.current_url().await?;
         guard::check(&self.profile, &address, self.consent)?;
         Ok(address)
     }
 
-    /// Waits for a round: dialogs are put away, a game is begun where one is offered, loading is waited for.
+    /// Waits for a round: closes dialogs, starts a game if the page offers one, and waits for loading.
     ///
     /// # Errors
-    /// When no round shows in time, or the page shows an error.
+    /// When no round appears in time, or the page shows an error.
     pub async fn await_round(&self) -> Result<()> {
         self.until(NO_ROUND, async || Ok(self.is_ready().await?.then_some(()))).await
     }
@@ -146,7 +145,7 @@ impl Page {
     async fn is_ready(&self) -> Result<bool> {
         self.address().await?;
         self.check_page_error().await?;
-        // While a dialog or an offer to begin shows, there is no round, even if the click did not get through.
+        // While a dialog or a start button is visible there is no round, even if the click on it failed.
         if self.click_any(&self.profile.page.dismiss).await? || self.click_any(&self.profile.page.start).await? {
             return Ok(false);
         }
@@ -156,13 +155,13 @@ impl Page {
             && self.find(&self.profile.result.shown).await?.is_none())
     }
 
-    /// Whether the round is over, by a guess or by its clock.
+    /// Whether the round is over, by a guess or by its timer.
     pub async fn has_ended(&self) -> bool {
         self.find(&self.profile.result.shown).await.is_ok_and(|result| result.is_some())
     }
 
-    /// Goes on with a game whose page or browser failed, from the game's address, in another browser where this one is
-    /// gone. `sent`: whether the guess of the last round had been, so that the game may be over.
+    /// Continues a game after its page or browser failed, from the URL of the game and in a new browser if the old one is
+    /// lost. `sent`: whether the guess of the last round was sent, in which case the game may be over.
     ///
     /// # Errors
     /// When no browser opens, or the page shows neither a round nor the end of the game.
@@ -186,22 +185,22 @@ impl Page {
     /// Sends the guess and waits for the result.
     ///
     /// # Errors
-    /// When the button cannot be pressed or no result shows.
+    /// When the button cannot be pressed or no result appears.
     pub async fn guess(&self) -> Result<GuessSubmitted> {
         self.send().await?;
         self.result().await
     }
 
-    /// Presses the button that sends the guess.
+    /// Presses the guess button.
     ///
     /// # Errors
     /// When there is none, or it cannot be pressed.
     pub async fn send(&self) -> Result<()> {
         let pressed = self.press(&self.profile.map.guess).await?;
-        pressed.ok_or_else(|| environment_error("the page has no button to send the guess with"))
+        pressed.ok_or_else(|| environment_error("the page has no guess button"))
     }
 
-    /// Sends the guess on a page of which it is not known yet how it shows a result.
+    /// Sends the guess on a page whose result display is not known yet.
     ///
     /// # Errors
     /// As [`Page::send`].
@@ -213,7 +212,7 @@ impl Page {
     /// Waits for the result of a guess that was sent.
     ///
     /// # Errors
-    /// When none shows.
+    /// When none appears.
     pub async fn result(&self) -> Result<GuessSubmitted> {
         let pressed = std::cell::Cell::new(Instant::now());
         self.until("the page shows no result for the guess", async || {
@@ -221,7 +220,7 @@ impl Page {
             if self.find(&self.profile.result.shown).await?.is_some() {
                 return Ok(Some(GuessSubmitted(())));
             }
-            // A message that came with the click may have swallowed it, or the page has gone elsewhere.
+            // A dialog may have intercepted the click, or the page has navigated away.
             if pressed.get().elapsed() > RESEND_AFTER {
                 self.address().await?;
                 self.click_any(&self.profile.page.dismiss).await?;
@@ -234,10 +233,10 @@ impl Page {
         .await
     }
 
-    /// Waits for a person to send the guess, however long that takes.
+    /// Waits without a time limit for a person to send the guess.
     ///
     /// # Errors
-    /// When the page shows an error, goes where the agent must not play, or is closed.
+    /// When the page shows an error, navigates to one that must not be played, or is closed.
     pub async fn await_guess(&self) -> Result<GuessSubmitted> {
         loop {
             self.address().await?;
@@ -249,10 +248,10 @@ impl Page {
         }
     }
 
-    /// What the page says of the round.
+    /// The result of the round.
     ///
     /// # Errors
-    /// When the session fails. What the page does not show is `None`.
+    /// When the session fails. Values that the page does not show are `None`.
     pub async fn outcome(&self, _: &GuessSubmitted) -> Result<RoundOutcome> {
         let result = &self.profile.result;
         let points = self.points().await?;
@@ -261,12 +260,12 @@ impl Page {
         Ok(RoundOutcome { points, truth, distance, guess })
     }
 
-    /// Goes on to the next round, or to the end of the game when that was the last.
+    /// Continues with the next round, or with the end of the game after the last one.
     ///
     /// # Errors
-    /// When the page does neither.
+    /// When the page does not continue.
     pub async fn next(&self, _: GuessSubmitted) -> Result<NextStep> {
-        self.until("the page does not go on after the result", async || {
+        self.until("the page does not continue after the result", async || {
             self.check_page_error().await?;
             if let Some(total) = self.read(&self.profile.result.total).await? {
                 return Ok(Some(NextStep::Over(whole_number(&total))));
@@ -274,7 +273,7 @@ impl Page {
             if self.find(&self.profile.result.shown).await?.is_none() {
                 return Ok(self.is_ready().await?.then_some(NextStep::Round));
             }
-            // Messages come over results too, such as that of a new level.
+            // Dialogs appear over results too, such as one for a new level.
             self.click_any(&self.profile.page.dismiss).await?;
             self.click_any(&self.profile.result.next).await?;
             Ok(None)
@@ -282,15 +281,15 @@ impl Page {
         .await
     }
 
-    /// How long the page may take for anything before that is an error.
+    /// Time limit for everything that the page does.
     pub fn patience(&self) -> Duration {
         Duration::from_secs_f64(self.profile.patience_s)
     }
 
-    /// Asks again and again until there is an answer.
+    /// Polls until `ask` returns a value.
     ///
     /// # Errors
-    /// When asking fails, or there is no answer in [`Page::patience`]; `what` is the message then.
+    /// When `ask` fails, or returns nothing within [`Page::patience`]; `what` is the message then.
     pub async fn until<T>(&self, what: &str, ask: impl AsyncFn() -> Result<Option<T>>) -> Result<T> {
         let start = Instant::now();
         loop {

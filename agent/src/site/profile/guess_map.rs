@@ -101,7 +101,7 @@ impl StartView {
     /// Where the middle is.
     ///
     /// # Errors
-    /// When that is no place on earth.
+    /// When that is invalid.
     pub fn middle(&self) -> Result<LatLng> {
         Ok(LatLng::new(self.lat, self.lng)?)
     }
@@ -116,22 +116,22 @@ impl StartView {
             return Some(error.to_string());
         }
         let usual = (64.0..=4096.0).contains(&self.tile_size) && (-3.0..=24.0).contains(&self.zoom);
-        (!usual).then(|| "zoom goes from -3 to 24, tile_size from 64 to 4096 pixels".to_owned())
+        (!usual).then(|| "zoom must be -3 to 24 and tile_size 64 to 4096 pixels".to_owned())
     }
 }
 
 impl MapLocators {
-    /// How places are found on it.
+    /// The kind of map.
     pub fn kind(&self) -> MapKind {
         self.view.as_ref().map_or(MapKind::Tiles, |view| MapKind::Canvas(*view.get_ref()))
     }
 
-    /// Where in the profile the view stands, in bytes.
+    /// Byte offset of the view in the profile.
     pub(super) fn view_at(&self) -> usize {
         self.view.as_ref().map_or(0, |view| view.span().start)
     }
 
-    /// What is wrong with it other than its selectors, and where in the profile that is, in bytes.
+    /// What is wrong with it, except for its selectors, and the byte offset in the profile.
     pub(super) fn fault(&self) -> Option<(usize, String)> {
         let start = self.canvas.spans().next().map_or(0, |(_, at)| at);
         let has_tiles = self.tiles.iter().count() > 0 && !self.tile_address.is_empty();
@@ -143,7 +143,7 @@ impl MapLocators {
                 (!has_tiles).then(|| (start, "map.tiles and map.tile_address are missing".to_owned()))
             }
             (MapMaterial::Canvas, _) if self.tiles.iter().count() > 0 || !self.tile_address.is_empty() => {
-                Some((start, "map.tiles and map.tile_address are for kind = \"tiles\" alone".to_owned()))
+                Some((start, "map.tiles and map.tile_address apply to kind = \"tiles\" only".to_owned()))
             }
             (MapMaterial::Canvas, None) => {
                 Some((start, "kind = \"canvas\" needs map.view = { lat, lng, zoom }".to_owned()))

@@ -1,7 +1,7 @@
-//! A site's profile on a page of this computer, such as the arena: its hosts are replaced by that page's origin.
+//! Moving a site profile to an origin on this computer, such as the arena, in place of its own hosts.
 //!
-//! Nobody's account is there, so the site's need for consent does not go along; its rules of paths do. Only addresses
-//! of this computer are taken: anything else would be a way around the consent.
+//! No account is involved there, so consent is not needed; the rules for paths still apply. Only loopback addresses are
+//! accepted: anything else would circumvent the consent.
 
 use anyhow::Result;
 use landfall_common::exit::usage_error;
@@ -10,36 +10,36 @@ use url::{Host, Url};
 use crate::site::Profile;
 
 impl Profile {
-    /// This profile for the pages under `base` alone, which is on this computer.
+    /// This profile for pages under `base` only, which must be on this computer.
     ///
     /// # Errors
-    /// When `base` is not the origin of a page on this computer.
+    /// When `base` is not an origin on this computer.
     pub fn at(self, base: &Url) -> Result<Self> {
         if !["http", "https"].contains(&base.scheme()) || !is_loopback(base) {
             return Err(usage_error(format!(
-                "--base-url {base}: a profile moves to an address of this computer alone, such as http://127.0.0.1:8014"
+                "--base-url {base}: only an origin on this computer is accepted, such as http://127.0.0.1:8014"
             )));
         }
         let more_than_origin = base.path() != "/" || base.query().is_some() || base.fragment().is_some();
         if more_than_origin || !base.username().is_empty() || base.password().is_some() {
             let origin = base.origin().ascii_serialization();
-            return Err(usage_error(format!("--base-url {base}: give scheme, host and port alone, as in {origin}")));
+            return Err(usage_error(format!("--base-url {base}: give only scheme, host and port, as in {origin}")));
         }
         let hosts = base.host_str().map(str::to_owned).into_iter().collect();
         Ok(Self { hosts, base: Some(base.clone()), needs_consent: false, ..self })
     }
 
-    /// The address that a game begins at under `base`.
+    /// The URL under `base` at which a game starts.
     ///
     /// # Errors
-    /// When the profile's `paths.start` is no path.
+    /// When `paths.start` of the profile is not a path.
     pub fn start(&self, base: &Url) -> Result<Url> {
         let start = &self.paths.start;
         let address = base.join(start).ok().filter(|address| address.origin() == base.origin());
-        address.ok_or_else(|| usage_error(format!("profile {}: paths.start `{start}` is no path", self.name)))
+        address.ok_or_else(|| usage_error(format!("profile {}: paths.start `{start}` is not a path", self.name)))
     }
 
-    /// Whether the profile is for the site that this address is of.
+    /// Whether the profile applies to the site of this URL.
     pub(in crate::site) fn is_for(&self, address: &Url) -> bool {
         match &self.base {
             Some(base) => base.origin() == address.origin(),
@@ -50,13 +50,13 @@ impl Profile {
         }
     }
 
-    /// What the profile is for, in words.
+    /// The hosts of the profile, for messages.
     pub(in crate::site) fn sites(&self) -> String {
         self.base.as_ref().map_or_else(|| self.hosts.join(", "), |base| base.origin().ascii_serialization())
     }
 }
 
-/// Whether an address is of this computer, by the address itself: what other names lead to is not this program's to say.
+/// Whether a URL is on this computer, judged by the URL itself: other host names are not resolved.
 pub fn is_loopback(address: &Url) -> bool {
     match address.host() {
         Some(Host::Ipv4(ip)) => ip.is_loopback(),
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn a_profile_moves_to_this_computer_alone() {
+    fn profiles_move_only_to_this_computer() {
         for base in ["http://127.0.0.1:8014", "http://127.8.9.1/", "http://localhost:1", "https://[::1]:8000"] {
             assert!(geoguessr_at(base).is_ok(), "{base}");
         }
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn there_it_plays_without_consent_and_nowhere_else_even_with_it() {
+    fn a_moved_profile_needs_no_consent_and_plays_nowhere_else() {
         let profile = geoguessr_at("http://127.0.0.1:8014").unwrap();
         let allowed = |address: &str| {
             [true, false].map(|word| guard::check(&profile, &Url::parse(address).unwrap(), Consent(word)).is_ok())
@@ -116,14 +116,14 @@ mod tests {
             assert_eq!(allowed(&format!("http://127.0.0.1:8014/{path}")), [true, true], "{path}");
         }
         for elsewhere in [
-            // The site's own pages, other ports, other names of this computer.
+            // Pages of the site itself, other ports, other names of this computer.
             "https://www.geoguessr.com/maps/world",
             "https://geoguessr.com/maps/world",
             "http://127.0.0.1/maps/world",
             "http://127.0.0.1:8015/maps/world",
             "https://127.0.0.1:8014/maps/world",
             "http://localhost:8014/maps/world",
-            // The rules of paths stay.
+            // The rules for paths still apply.
             "http://127.0.0.1:8014/duels/5f0",
             "http://127.0.0.1:8014/game/AbCdEf0123456789/replay",
             "http://127.0.0.1:8014/daily-challenges",
@@ -134,18 +134,18 @@ mod tests {
     }
 
     #[test]
-    fn the_site_itself_asks_for_consent_as_before() {
+    fn the_original_profile_still_needs_consent() {
         let (site, map) = (Profile::find("geoguessr").unwrap(), Url::parse("https://www.geoguessr.com/maps/world"));
         let map = map.unwrap();
         assert!(site.needs_consent && guard::check(&site, &map, Consent(false)).is_err());
         assert!(guard::check(&site, &map, Consent(true)).is_ok());
-        // Nor does the profile as it is take this computer for the site.
+        // The unmoved profile does not accept this computer.
         let here = Url::parse("http://127.0.0.1:8014/maps/world").unwrap();
         assert!(guard::check(&site, &here, Consent(true)).is_err());
     }
 
     #[test]
-    fn a_game_begins_where_the_profile_says() {
+    fn games_start_at_the_path_of_the_profile() {
         let base = Url::parse("http://127.0.0.1:8014").unwrap();
         let start = |site: &str| Profile::find(site).unwrap().start(&base).unwrap().to_string();
         assert_eq!(start("geoguessr"), "http://127.0.0.1:8014/maps/world");

@@ -1,6 +1,6 @@
-//! Locators to find things on a page: by CSS, by words, by role, within frames. A profile's lists are of these.
+//! Locators: how elements are found on a page, by CSS, text and ARIA role, within frames. Profiles consist of lists of them.
 //!
-//! A way is a text, `css` or `css @attribute`, or a table:
+//! A locator is a string, `css` or `css @attribute`, or a table:
 //! `{ css = "button", text = "guess|submit", role = "button", frame = ["#game"], attribute = "data-points" }`.
 
 use std::ops::Range;
@@ -10,29 +10,29 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
 use toml::Spanned;
 
-/// One way.
+/// One locator.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Locator {
     /// CSS selector.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub css: Option<String>,
-    /// Regular expression that all of the words on it, while it is on display, match, large and small letters alike.
+    /// Regular expression that must match the whole visible text, ignoring case.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
-    /// What it is to people who cannot see the page.
+    /// ARIA role.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub role: Option<Role>,
-    /// CSS selectors of the frames that it is in, the outermost first.
+    /// CSS selectors of the frames that contain it, outermost first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub frame: Vec<String>,
-    /// The attribute that holds the value, where that is not the text.
+    /// Attribute that holds the value, if it is not the text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attribute: Option<String>,
 }
 
 impl Locator {
-    /// From `css` or `css @attribute`.
+    /// Parses `css` or `css @attribute`.
     pub(crate) fn of(text: &str) -> Self {
         let (css, attribute) = match text.split_once(" @") {
             Some((css, attribute)) => (css, Some(attribute.to_owned())),
@@ -41,10 +41,10 @@ impl Locator {
         Self { css: Some(css.to_owned()), attribute, ..Self::default() }
     }
 
-    /// What is wrong with it, other than its selectors, of which the browser is the judge.
+    /// What is wrong with it, except for its selectors, which the browser checks.
     pub(super) fn fault(&self) -> Option<String> {
         if self.css.is_none() && self.text.is_none() && self.role.is_none() {
-            return Some("a way needs css, text or role".into());
+            return Some("a locator needs css, text or role".into());
         }
         self.text.as_ref().and_then(|text| Regex::new(text).err()).map(|error| error.to_string())
     }
@@ -62,7 +62,7 @@ impl std::fmt::Display for Locator {
     }
 }
 
-/// ARIA roles, which elements of HTML have by themselves too.
+/// ARIA roles, explicit or implied by the HTML element.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs, reason = "they are HTML's own")]
@@ -76,26 +76,26 @@ pub enum Role {
     Status,
 }
 
-/// Locators to find one thing, tried in order.
+/// Locators of one element, tried in order.
 #[derive(Clone, Debug, Default)]
 pub struct Locators {
     ways: Vec<Locator>,
-    /// Where each stands in the profile, in bytes.
+    /// Byte offset of each in the profile.
     spans: Vec<Range<usize>>,
 }
 
 impl Locators {
-    /// All of them, in order.
+    /// All locators, in order.
     pub fn iter(&self) -> std::slice::Iter<'_, Locator> {
         self.ways.iter()
     }
 
-    /// Where each stands in the profile, in bytes.
+    /// Byte offset of each in the profile.
     pub(in crate::site) fn spans(&self) -> impl Iterator<Item = (&Locator, usize)> {
         self.ways.iter().zip(self.spans.iter().map(|span| span.start))
     }
 
-    /// The ways within each frame, in order: neighbours that are in the same frame together.
+    /// The locators grouped by frame: consecutive ones in the same frame form a group.
     pub fn by_frame(&self) -> impl Iterator<Item = (&[String], &[Locator])> {
         self.ways.chunk_by(|a, b| a.frame == b.frame).map(|ways| (ways[0].frame.as_slice(), ways))
     }
@@ -127,14 +127,14 @@ impl JsonSchema for Locators {
         let way = generator.subschema_for::<Locator>();
         let text = json_schema!({ "type": "string", "description": "`css` or `css @attribute`" });
         json_schema!({
-            "description": "Locators to find one thing, tried in order.",
+            "description": "Locators of one element, tried in order.",
             "type": "array",
             "items": { "anyOf": [text, way] },
         })
     }
 }
 
-/// A way as it is written: a text or a table.
+/// A locator as it is written: a string or a table.
 struct LocatorDef(Locator);
 
 impl<'de> Deserialize<'de> for LocatorDef {
@@ -159,9 +159,9 @@ impl<'de> Deserialize<'de> for LocatorDef {
     }
 }
 
-/// Functions for scripts: `seek(way)` finds elements, `isShown(element)` says whether one is on display, `seekShown(ways)`
-/// gives those that the first of the ways finds, `rect(element)` its box in its frame's viewport in CSS pixels, `depth()`
-/// the number of frames that the script runs in.
+/// Functions for scripts: `seek(locator)` finds elements, `isShown(element)` tests whether one is visible,
+/// `seekShown(locators)` returns the visible elements of the first locator that finds any, `rect(element)` its rectangle in
+/// CSS pixels of its frame, `depth()` the number of frames around the script.
 pub(crate) const SEEK: &str = r"
 const IMPLICIT = { alert: null, button: 'button, input[type=button], input[type=submit]', dialog: 'dialog',
   heading: 'h1, h2, h3, h4, h5, h6', img: 'img', link: 'a[href]', status: 'output' };
@@ -173,9 +173,9 @@ const seek = way => {
   if (way.role) found = found.filter(e => hasRole(e, way.role));
   if (way.text) {
     const text = new RegExp('^(?:' + way.text + ')$', 'iu');
-    // On display only: pages keep the answer in scripts and in what is hidden.
+    // Visible text only: pages keep the answer in scripts and hidden elements.
     found = found.filter(e => isShown(e) && text.test(words(e)));
-    // Without more to go by, the innermost that says it.
+    // Without other criteria, the innermost element with the text.
     if (!way.css && !way.role) found = found.filter(e => !found.some(other => other !== e && e.contains(other)));
   }
   return found;
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn ways_are_texts_or_tables() {
+    fn parses_strings_and_tables() {
         let ways = parse(
             "ways = ['.a .b', '#c @data-x', { role = 'button', text = 'guess|submit' }, { css = 'p', frame = ['#f', 'iframe'] }]",
         )
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_way_is_shown_with_its_line() {
+    fn errors_name_the_line() {
         for (bad, why) in [
             ("{ css = 'a', colour = 'red' }", "unknown field `colour`"),
             ("{ role = 'knob' }", "unknown variant `knob`"),

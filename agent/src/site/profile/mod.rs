@@ -1,7 +1,7 @@
-//! Sites: what the agent must know of a page to play on it, as data.
+//! Site profiles: everything that the agent needs to know about a site, as data.
 //!
-//! A profile is a TOML file of selectors with ordered fallbacks; see `profiles/README.md`. Sites change their pages
-//! every few months, so nothing about one site is in code.
+//! A profile is a TOML file of locators with ordered fallbacks; see `profiles/README.md`. Sites change their pages every few
+//! months, so no code is specific to a site.
 
 mod guess_map;
 mod local;
@@ -31,58 +31,58 @@ pub use schema::schema;
 pub use sizes::{MapSize, ScoreLaw};
 pub use view::{LookLocators, TurnKey};
 
-/// Everything the agent knows of a site.
+/// A site profile.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
     /// Short name, such as `arena`.
     pub name: String,
-    /// Counted up with every change.
+    /// Increased with every change.
     pub version: u32,
-    /// Hosts the profile is for.
+    /// Hosts that the profile applies to.
     pub hosts: Vec<String>,
-    /// Whether playing there needs `--i-own-this-account`.
+    /// Whether playing requires `--i-own-this-account`.
     pub needs_consent: bool,
-    /// Seconds that the page may take for anything before that is an error.
+    /// Time limit in seconds for everything that the page does.
     #[serde(default = "patience")]
     pub patience_s: f64,
-    /// Which addresses may be played, and which must not.
+    /// Which paths may be played and which must not.
     pub paths: Paths,
-    /// How points fall with distance, where that is not GeoGuessr's law.
+    /// Score formula, if it is not GeoGuessr's.
     #[serde(default)]
     pub score: ScoreLaw,
-    /// Sizes of maps that the page does not tell, by name or slug.
+    /// Sizes of maps by name or slug, since the page does not state them.
     #[serde(default)]
     pub maps: BTreeMap<String, MapSize>,
-    /// The page around the game.
+    /// Elements around the game.
     pub page: PageLocators,
-    /// Looking around.
+    /// The view.
     pub look: LookLocators,
     /// The guess map.
     pub map: MapLocators,
-    /// What the page shows after a guess. Only the page driver reads it, and only after a guess.
+    /// Elements shown after a guess. Only the page driver uses them, and only after a guess.
     pub(in crate::site) result: ResultLocators,
-    /// The origin on this computer that it was moved to, in place of its hosts.
+    /// The origin on this computer that replaces the hosts, if the profile was moved.
     #[serde(skip)]
     base: Option<Url>,
-    /// What it was read from, for messages: the file or its name, and the text.
+    /// File name and text of the profile, for messages.
     #[serde(skip)]
     source: (String, String),
 }
 
-/// Addresses by regular expressions over their path.
+/// Regular expressions over the path of a URL.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Paths {
-    /// May be played.
+    /// Paths that may be played.
     #[serde(deserialize_with = "patterns")]
     #[schemars(with = "Vec<String>")]
     pub play: Vec<Regex>,
-    /// Must not be touched, whatever `play` says.
+    /// Paths that must not be played, even if `play` matches.
     #[serde(deserialize_with = "patterns")]
     #[schemars(with = "Vec<String>")]
     pub refuse: Vec<Regex>,
-    /// Where a game begins, when the address does not say it.
+    /// Path at which a game starts if no URL is given.
     #[serde(default = "root")]
     pub start: String,
 }
@@ -91,40 +91,40 @@ fn root() -> String {
     "/".into()
 }
 
-/// The page around the game.
+/// Elements around the game.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PageLocators {
-    /// Clicked whenever they show: consent, messages, ads.
+    /// Dialogs that are closed whenever they appear: consent, messages, ads.
     pub dismiss: Locators,
-    /// Begins a game from a map's page.
+    /// Button that starts a game.
     pub start: Locators,
-    /// Shows while something loads.
+    /// Visible while the page loads.
     pub loading: Locators,
-    /// The name of the map.
+    /// Name of the map.
     pub map_name: Locators,
-    /// An error that the page shows to people.
+    /// Error message of the page.
     pub problem: Locators,
 }
 
-/// What the page shows after a guess.
+/// Elements shown after a guess.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ResultLocators {
-    /// The result, once it is there.
+    /// Visible when the result is shown.
     pub shown: Locators,
     /// Points of the round.
     pub points: Locators,
-    /// How far off the guess was, in words.
+    /// Distance of the guess, as text.
     #[serde(default)]
     pub distance: Locators,
-    /// Where it was.
+    /// The true location.
     pub truth: [Locators; 2],
-    /// Where the page took the guess to be.
+    /// Location of the guess.
     pub guess: [Locators; 2],
-    /// Goes on to the next round.
+    /// Button that continues with the next round.
     pub next: Locators,
-    /// Shows after the last round: points of the game.
+    /// Total score, visible after the last round.
     pub total: Locators,
 }
 
@@ -137,34 +137,34 @@ fn patterns<'de, D: serde::Deserializer<'de>>(field: D) -> std::result::Result<V
     texts.iter().map(|text| Regex::new(text).map_err(serde::de::Error::custom)).collect()
 }
 
-/// The profiles that come with the agent.
+/// Built-in profiles.
 pub const BUILT_IN: &[(&str, &str)] = &[
     ("arena", include_str!("../../../profiles/arena.toml")),
     ("geoguessr", include_str!("../../../profiles/geoguessr.toml")),
     ("generic", GENERIC),
 ];
 
-/// What is known of pages that nobody has described.
+/// The profile with which `probe` explores unknown pages.
 pub(crate) const GENERIC: &str = include_str!("../../../profiles/generic.toml");
 
 impl Profile {
-    /// The built-in profile of this name, the user's own of this name, or the one in this file. An own one cannot take
-    /// a built-in's place, which says what is fair.
+    /// The profile with this name, built-in or the user's, or in this file. A user profile cannot replace a built-in one,
+    /// whose rules ensure fair play.
     ///
     /// # Errors
-    /// When there is none, or the file is no profile.
+    /// When there is none, or the file is not a valid profile.
     pub fn find(name: &str) -> Result<Self> {
         if let Some((_, text)) = BUILT_IN.iter().find(|(built_in, _)| *built_in == name) {
             return Self::parse(text, name);
         }
-        let folder = dirs::folder().unwrap_or_default();
+        let folder = dirs::user_profiles().unwrap_or_default();
         let file = dirs::file(&folder, name).unwrap_or_else(|| PathBuf::from(name));
         if !file.is_file() {
             let built_in = BUILT_IN.iter().map(|(name, _)| (*name).to_owned());
             let is_own = |name: &String| !BUILT_IN.iter().any(|(built_in, _)| built_in == name);
             let names: Vec<String> = built_in.chain(dirs::names(&folder).into_iter().filter(is_own)).collect();
             return Err(usage_error(format!(
-                "there is no site `{name}`; there are: {}, or give a profile's file",
+                "there is no site profile `{name}`; available: {}, or name a file",
                 names.join(", ")
             )));
         }
@@ -173,14 +173,14 @@ impl Profile {
         Self::parse(&text, &name)
     }
 
-    /// From the text of the file of this name.
+    /// Parses a profile; `name` is its file, for messages.
     pub(crate) fn parse(text: &str, name: &str) -> Result<Self> {
         let parsed = toml::from_str(text);
         let profile: Self =
             parsed.map_err(|error| usage_error(format!("{name}: not a site profile: {}", error.to_string().trim())))?;
         let profile = Self { source: (name.to_owned(), text.to_owned()), ..profile };
         if !(0.1..=600.0).contains(&profile.patience_s) {
-            return Err(usage_error(format!("{name}: patience_s must be a number of seconds from 0.1 to 600")));
+            return Err(usage_error(format!("{name}: patience_s must be 0.1 to 600 seconds")));
         }
         if let Some(fault) = profile.score.fault() {
             return Err(usage_error(format!("{name}: {fault}")));
@@ -197,11 +197,11 @@ impl Profile {
             if ["look.hide", "map.tiles"].contains(&role)
                 && let Some((_, at)) = ways.spans().find(|(way, _)| !is_plain(way))
             {
-                return Err(usage_error(format!("{}: {role} takes CSS selectors alone", profile.line(at))));
+                return Err(usage_error(format!("{}: {role} accepts CSS selectors only", profile.line(at))));
             }
         }
         if profile.look.key.is_some() && profile.look.call.is_some() {
-            return Err(usage_error(format!("{name}: look.key and look.call are two ways to turn: keep one")));
+            return Err(usage_error(format!("{name}: look.key and look.call exclude each other")));
         }
         if let Some((at, why)) = profile.map.fault() {
             return Err(usage_error(format!("{}: {why}", profile.line(at))));
@@ -209,29 +209,29 @@ impl Profile {
         Ok(profile)
     }
 
-    /// Where something stands in the profile, for messages: its file and line.
+    /// File and line of a byte offset, for messages.
     pub(in crate::site) fn line(&self, byte: usize) -> String {
         let (name, text) = &self.source;
         let line = text.get(..byte).unwrap_or_default().matches('\n').count() + 1;
         format!("{name}, line {line}")
     }
 
-    /// Where the profile says what its guess map shows at first, for messages.
+    /// File and line of the initial view of the guess map, for messages.
     pub fn line_of_view(&self) -> String {
         self.line(self.map.view_at())
     }
 
-    /// What may be looked for before a guess, by its name in the profile.
+    /// Locators that may be used before a guess, with their keys in the profile.
     pub fn required_locators(&self) -> Vec<(&'static str, &Locators)> {
         self.roles().into_iter().filter(|(role, _)| !role.starts_with("result.")).collect()
     }
 
-    /// Everything that a probe may have found, which plays to learn it.
+    /// Locators that `probe` discovers, with their keys in the profile.
     pub(crate) fn discoverable_locators(&self) -> Vec<(&'static str, &Locators)> {
         self.roles()
     }
 
-    /// Everything that is looked for, by its name in the profile.
+    /// All locators, with their keys in the profile.
     pub(in crate::site) fn roles(&self) -> Vec<(&'static str, &Locators)> {
         let Self { page, look, map, result, .. } = self;
         let mut roles = vec![
@@ -263,16 +263,15 @@ impl Profile {
         roles
     }
 
-    /// Name and version as records show them.
+    /// Name and version, as in records.
     pub fn id(&self) -> String {
         format!("{}@{}", self.name, self.version)
     }
 
-    /// The scale of the map with this name, or in this address; that of the site's own law, or of a map of unknown size,
-    /// when neither is listed.
+    /// The scale of the map with this name or in this path, else of the site's score formula, else of a map of unknown size.
     ///
     /// # Errors
-    /// When the listed bounds are no places on earth.
+    /// When the listed bounds are invalid.
     pub fn scale(&self, map_name: &str, path: &str) -> Result<MapScale> {
         match self.map(map_name, path) {
             Some(size) => size.scale().with_context(|| usage_error(format!("profile {}: map `{map_name}`", self.name))),
@@ -283,12 +282,12 @@ impl Profile {
         }
     }
 
-    /// Most points a round can bring.
+    /// Maximum score of a round.
     pub fn max_points(&self) -> f64 {
         self.score.max_points
     }
 
-    /// Where the places are of the map with this name, or in this address, as far as that is listed.
+    /// The area of the map with this name or in this path, as far as it is listed.
     pub fn area(&self, map_name: &str, path: &str) -> Area {
         let listed = |map: &MapSize| Area { bounds: map.bounds, countries: map.countries.clone() };
         self.map(map_name, path).map(listed).unwrap_or_default()
@@ -305,7 +304,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn built_in_profiles_parse_and_their_selectors_are_sound() {
+    fn built_in_profiles_are_valid() {
         for (name, _) in BUILT_IN {
             let profile = Profile::find(name).unwrap();
             assert_eq!(profile.name, *name);
@@ -313,13 +312,13 @@ mod tests {
                 size.scale().unwrap();
             }
             for ways in [&profile.look.view, &profile.map.canvas, &profile.map.guess, &profile.result.shown] {
-                assert!(ways.iter().count() >= 2, "{name}: each needs a fallback");
+                assert!(ways.iter().count() >= 2, "{name}: needs a fallback");
             }
         }
     }
 
     #[test]
-    fn scales_come_by_name_then_slug() {
+    fn scales_are_found_by_name_then_slug() {
         let profile = Profile::find("geoguessr").unwrap();
         assert_eq!(profile.scale("A Community World", "/game/x").unwrap().metres(), 18_534_781.0);
         assert_eq!(profile.scale("?", "/maps/famous-places").unwrap().metres(), 20_015_086.0);
@@ -332,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_profile_is_named() {
+    fn errors_name_file_and_line() {
         let error = Profile::parse("name = 1", "mine.toml").unwrap_err();
         assert!(error.to_string().starts_with("mine.toml: not a site profile"), "{error}");
         let (_, good) = BUILT_IN[0];
@@ -355,8 +354,8 @@ mod tests {
         for (instead, lines_on, why) in [
             ("", 2, "map.tiles and map.tile_address are missing"),
             ("kind = 'canvas'", 2, "needs map.view"),
-            ("view = { lat = 0, lng = 0, zoom = 1 }", 1, "is for kind = \"canvas\" alone"),
-            ("kind = 'canvas'\nview = { lat = 0, lng = 0, zoom = 40 }", 2, "zoom goes from -3 to 24"),
+            ("view = { lat = 0, lng = 0, zoom = 1 }", 1, "kind = \"canvas\""),
+            ("kind = 'canvas'\nview = { lat = 0, lng = 0, zoom = 40 }", 2, "zoom must be -3 to 24"),
             ("kind = 'canvas'\nview = { lat = 95, lng = 0, zoom = 1 }", 2, "map.view: "),
             ("kind = 'globe'", 1, "unknown variant `globe`"),
             ("kind = 'canvas'\nview = { lat = 0, lng = 0, zoom = 1, pitch = 3 }", 2, "unknown field `pitch`"),

@@ -4,10 +4,10 @@ use anyhow::Result;
 
 use crate::site::Profile;
 
-/// The JSON schema that profiles follow, for editors; `profiles/profile.schema.json`.
+/// The JSON schema of profiles, for editors: `profiles/profile.schema.json`.
 ///
 /// # Errors
-/// When it cannot be written as JSON.
+/// When it cannot be serialised.
 pub fn schema() -> Result<String> {
     let mut schema = schemars::schema_for!(Profile);
     schema.insert("title".to_owned(), "Landfall's site profile".into());
@@ -20,10 +20,10 @@ mod tests {
     use crate::site::BUILT_IN;
 
     #[test]
-    fn the_committed_schema_is_what_the_types_give_and_the_profiles_follow_it() {
+    fn the_committed_schema_is_current_and_profiles_conform() {
         let committed = include_str!("../../../profiles/profile.schema.json");
         let now = schema().unwrap();
-        assert!(now == committed, "write it anew: landfall doctor --schema > agent/profiles/profile.schema.json");
+        assert!(now == committed, "regenerate it: landfall doctor --schema > agent/profiles/profile.schema.json");
         let mut compiler = boon::Compiler::new();
         compiler.add_resource("profile.json", serde_json::from_str(committed).unwrap()).unwrap();
         let mut schemas = boon::Schemas::new();
@@ -34,7 +34,10 @@ mod tests {
         };
         for (name, text) in BUILT_IN {
             assert_eq!(check(text), Ok(()), "{name}");
-            assert!(text.starts_with("#:schema ./profile.schema.json\n"), "{name}: editors are not told of the schema");
+            assert!(
+                text.starts_with("#:schema ./profile.schema.json\n"),
+                "{name}: the schema comment for editors is missing"
+            );
         }
         let (_, good) = BUILT_IN[0];
         for (from, to) in [

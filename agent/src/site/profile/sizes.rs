@@ -1,4 +1,4 @@
-//! How a site scores: its law, and the sizes of its maps.
+//! How a site scores: its score formula and the sizes of its maps.
 
 use anyhow::Result;
 use landfall_common::exit::usage_error;
@@ -7,13 +7,13 @@ use landfall_model::score::{Bounds, MAX_POINTS, MapScale};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// How points fall with distance: `max_points · exp(−distance / falloff_km)`.
+/// Score formula: `max_points · exp(−distance / falloff_km)`.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ScoreLaw {
-    /// Most points a round can bring.
+    /// Maximum score of a round.
     pub max_points: f64,
-    /// Kilometres in which points fall to a third and a little more, on maps whose size is not listed.
+    /// Distance in kilometres at which the score falls to 1/e, on maps whose size is not listed.
     pub falloff_km: Option<f64>,
 }
 
@@ -29,8 +29,8 @@ impl ScoreLaw {
         let falloff = self.falloff_km.is_none_or(|km| (0.001..=1e6).contains(&km));
         match ((1.0..=1e6).contains(&self.max_points), falloff) {
             (true, true) => None,
-            (false, _) => Some("score.max_points goes from 1 to a million"),
-            (_, false) => Some("score.falloff_km goes from 0.001 to a million kilometres"),
+            (false, _) => Some("score.max_points must be 1 to 1000000"),
+            (_, false) => Some("score.falloff_km must be 0.001 to 1000000"),
         }
     }
 }
@@ -39,23 +39,23 @@ impl ScoreLaw {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MapSize {
-    /// The map's maximum error distance in metres, where it is known.
+    /// Maximum error distance of the map in metres, if known.
     pub max_error_distance_m: Option<f64>,
     /// South-west and north-east corner, each latitude and longitude.
     pub bounds: Option<[[f64; 2]; 2]>,
-    /// The countries its places are in, ISO 3166-1 alpha-2.
+    /// Countries that contain all places of the map, ISO 3166-1 alpha-2.
     #[serde(default)]
     pub countries: Vec<String>,
 }
 
 impl MapSize {
-    /// The scale that the map is scored with.
+    /// The scale of the map.
     ///
     /// # Errors
-    /// When a corner is no place on earth, or the distance no number of metres.
+    /// When a corner or the distance is invalid.
     pub fn scale(&self) -> Result<MapScale> {
         if self.max_error_distance_m.is_some_and(|metres| !metres.is_finite() || metres < 0.0) {
-            return Err(usage_error("max_error_distance_m must be a number of metres, 0 or more"));
+            return Err(usage_error("max_error_distance_m must be 0 or more"));
         }
         let corner = |[lat, lng]: [f64; 2]| LatLng::new(lat, lng);
         let bounds =

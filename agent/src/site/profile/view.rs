@@ -1,43 +1,43 @@
-//! The part of a profile that says how to look around.
+//! The part of a profile on the view.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::site::profile::locator::Locators;
 
-/// Looking around.
+/// The view and how it turns.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LookLocators {
     /// The view.
     pub view: Locators,
-    /// A single photograph in place of a view that turns.
+    /// A static image in place of a view that turns.
     pub photo: Locators,
-    /// What lies over the view and is hidden for a picture.
+    /// Elements over the view, hidden for screenshots.
     pub hide: Locators,
-    /// Where the heading is shown, in degrees.
+    /// Element that shows the heading in degrees.
     pub heading: Locators,
-    /// Where a timed round's clock shows how much time is left.
+    /// Timer with the remaining time of the round.
     #[serde(default)]
     pub clock: Locators,
-    /// The view rests once two pictures this many milliseconds apart are the same.
+    /// The view is still when two screenshots this many milliseconds apart are identical.
     pub still_ms: u64,
-    /// Horizontal field of view in degrees, which tells how far to drag.
+    /// Horizontal field of view in degrees, which determines the length of drags.
     pub hfov: f64,
-    /// Keys that turn by a known angle, in place of dragging.
+    /// Keys that turn the view by a known angle, in place of dragging.
     pub key: Option<TurnKey>,
-    /// JavaScript by which the page itself turns its view, in place of dragging: `degrees` clockwise from where it looks.
+    /// JavaScript that turns the view by `degrees` clockwise, in place of dragging.
     pub call: Option<String>,
 }
 
-/// Keys that turn the view once it has the focus.
+/// Keys that turn the view when it has the focus.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TurnKey {
-    /// Turns to the left, as a character.
+    /// Key that turns left, as a character.
     pub left: String,
-    /// Turns to the right.
+    /// Key that turns right.
     pub right: String,
-    /// Degrees that one stroke turns by.
+    /// Degrees per key press.
     pub degrees: f64,
 }
