@@ -16,3 +16,6 @@ pub use map::{Area, Map};
 pub use recorder::Recorder;
 pub use round::{Distance, FORMAT, PinPlacement, Round, RoundTimings, View};
 pub(crate) use store::{RoundDir, find_rounds};
+
+#[cfg(test)]
+mod compat_tests;

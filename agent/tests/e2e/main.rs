@@ -7,6 +7,7 @@
 mod arena;
 mod browsers;
 mod cli;
+mod compat;
 mod fair;
 mod faults;
 mod frames;
