@@ -13,7 +13,7 @@ use crate::{files, metrics};
 mod chart;
 mod page;
 mod tally;
-pub(crate) mod world;
+mod world;
 
 pub(crate) use page::Page;
 pub(crate) use tally::findings;

@@ -10,10 +10,10 @@ use landfall_model::CellTable;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::files;
 use crate::head::{Layers, Moments};
 use crate::recipe::Recipe;
 use crate::samples::Sample;
+use crate::{files, hash};
 
 /// Where a command's checkpoints are, and whether to go on from them.
 #[derive(Clone, Debug)]
@@ -153,22 +153,17 @@ pub fn fingerprint(
 ) -> Result<String> {
     let mut recipe = recipe.clone();
     recipe.train.rate = 1.0;
-    let mut hash = Sha256::new();
-    hash.update(serde_json::to_vec(&(recipe.settings()?, seed, samples.len(), &table.cells))?);
+    let mut digest = Sha256::new();
+    digest.update(serde_json::to_vec(&(recipe.settings()?, seed, samples.len(), &table.cells))?);
     for row in samples.iter().map(|sample| &sample.row) {
-        hash.update(format!("{:?}", (&row.file, &row.at, &row.iso2, &row.group)));
+        digest.update(format!("{:?}", (&row.file, &row.at, &row.iso2, &row.group)));
     }
     let embeddings = Some(&recipe.cell_embeddings.file).filter(|file| !file.as_os_str().is_empty());
     for file in recipe.staggered.cells.iter().chain(embeddings) {
-        hash.update(std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?);
+        digest.update(std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?);
     }
-    moments.mean.iter().chain(&moments.deviation).for_each(|x| hash.update(x.to_le_bytes()));
-    Ok(hex(hash))
-}
-
-/// A fingerprint, in hexadecimal.
-pub fn hex(hash: Sha256) -> String {
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    moments.mean.iter().chain(&moments.deviation).for_each(|x| digest.update(x.to_le_bytes()));
+    Ok(hash::hex(digest))
 }
 
 #[cfg(test)]

@@ -23,7 +23,10 @@ use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use url::Url;
 
-use crate::dataset::functions;
+mod functions;
+
+use functions::all as functions;
+pub(crate) use functions::level_at_least;
 
 /// Where a plan is carried out.
 #[derive(clap::Args)]

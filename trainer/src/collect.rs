@@ -216,7 +216,7 @@ async fn collect(source: &impl Source, common: &Common) -> Result<()> {
     if let Some(purse) = source.purse() {
         purse.open(&common.out)?;
     }
-    let asked = crate::checkpoint::hex(Sha256::new_with_prefix(source.asked()))[..8].to_owned();
+    let asked = crate::hash::hex(Sha256::new_with_prefix(source.asked()))[..8].to_owned();
     let of_these_options = |part: &String| Some(part.strip_prefix(&asked)?.strip_prefix(' ')?.to_owned());
     let done = manifest.searched.iter().filter_map(of_these_options).collect();
     let mut run =

@@ -10,7 +10,7 @@ use rand::{RngExt, SeedableRng};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::embed::EncoderSpec;
+use crate::encoder_spec::EncoderSpec;
 use crate::metrics::errors::median_of_sorted;
 use crate::source::{self, Source};
 

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use landfall_model::bundle::{Activations, EncoderFile};
 use landfall_model::classifier::Encoder;
 
-use crate::embed::EncoderSpec;
+use crate::encoder_spec::EncoderSpec;
 use crate::{files, onnx};
 
 /// Cuts an encoder off after one of its tensors.

@@ -11,6 +11,7 @@ use landfall_model::countries::{self, Country};
 use rayon::prelude::*;
 use serde::Serialize;
 
+use crate::split_rules::COAST_M;
 use crate::{collect, files, table};
 
 #[cfg(feature = "cluster")]
@@ -20,13 +21,8 @@ mod split;
 pub mod stats;
 mod verify;
 
-#[cfg(feature = "cluster")]
-pub(crate) use plan::functions;
 use split::Splits;
 use verify::Look;
-
-/// A coast of the map is off by kilometres: pictures so far out at sea still have the country of it.
-const COAST_M: f64 = 10_000.0;
 
 // Why pictures are left out.
 const GONE: &str = "gone from its source";

@@ -10,8 +10,8 @@ use landfall_model::classifier;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::embed::EncoderSpec;
-use crate::head::Head;
+use crate::encoder_spec::EncoderSpec;
+use crate::head::{Head, onnx_writer};
 use crate::onnx::Precision;
 use crate::{AnswerIsNo, files, index, metrics, onnx, samples};
 
@@ -91,7 +91,7 @@ pub fn run(args: &Args) -> Result<()> {
         bail!("{} are not the cells the head was trained for; fit it again with them", args.cells.display());
     }
     let table: CellTable = files::read_json(&args.cells, "a cell table")?;
-    let bytes = onnx::head(&head.description, head.layers()?, args.precision);
+    let bytes = onnx_writer::head(&head.description, head.layers()?, args.precision);
     let difference = check(&head, &bytes, args.precision)?;
     let manifest = Manifest {
         name: args.name.clone(),
@@ -242,7 +242,7 @@ mod tests {
         for sizes in [&[64, 200][..], &[64, 48, 200]] {
             let head = random_head(sizes);
             let [whole, half, quarter] = [Precision::F32, Precision::F16, Precision::Int8].map(|precision| {
-                let bytes = onnx::head(&head.description, head.layers().unwrap(), precision);
+                let bytes = onnx_writer::head(&head.description, head.layers().unwrap(), precision);
                 (check(&head, &bytes, precision).unwrap(), bytes.len())
             });
             assert!(whole.0 < 1e-4 && half.0 > whole.0 && quarter.0 > 0.0, "{whole:?} {half:?} {quarter:?}");
@@ -255,7 +255,8 @@ mod tests {
         let head = random_head(&[8, 20]);
         let mut layers = head.layers().unwrap();
         layers[0].0[3] += 0.1;
-        let error = check(&head, &onnx::head(&head.description, layers, Precision::F32), Precision::F32).unwrap_err();
+        let error =
+            check(&head, &onnx_writer::head(&head.description, layers, Precision::F32), Precision::F32).unwrap_err();
         assert_eq!(crate::exit_code(&error), 1, "{error}");
     }
 

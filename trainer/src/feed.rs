@@ -228,7 +228,6 @@ mod tests {
     use super::*;
     use crate::material::Material;
     use crate::material::tests::{country, material, place, sample};
-    use crate::validate;
 
     /// Paris: ten pictures of one spot and five of others; Sydney: three; Japan: two that know only their country.
     fn pictures() -> Material {
@@ -248,7 +247,7 @@ mod tests {
     fn with_feed(material: &Material, recipe: &Recipe, look: impl FnOnce(&Feed<'_>)) {
         let samples: Vec<&Sample> = material.samples.iter().collect();
         let objective = Objective::new(material, recipe).unwrap();
-        look(&Feed::new(&samples, &objective, recipe, 1, &validate::moments(&samples)));
+        look(&Feed::new(&samples, &objective, recipe, 1, &Moments::of_samples(&samples)));
     }
 
     #[test]

@@ -13,13 +13,14 @@ use landfall_model::bundle::EncoderFile;
 use landfall_model::preprocess::Preprocess;
 use sha2::{Digest, Sha256};
 
-use crate::checkpoint::{self, Checkpoints};
-use crate::embed::EncoderSpec;
+use crate::checkpoint::Checkpoints;
+use crate::encoder_spec::EncoderSpec;
 use crate::head::{Description, Head, Network};
 use crate::images::Images;
+use crate::nn::lite::onnx_writer::{self, Arithmetic};
 use crate::onnx::{self, Precision};
 use crate::samples::{self, Sample};
-use crate::{files, index, live};
+use crate::{files, hash, index, interrupt};
 
 mod course;
 mod held_out;
@@ -118,7 +119,7 @@ pub fn run(args: &Args) -> Result<()> {
     let recipe = Recipe::read(&args.recipe)?;
     let teacher = Bundle::open(&recipe.teacher.bundle)?;
     let (spec, samples) = taught(args, &recipe, &teacher)?;
-    live::catch_ctrl_c()?;
+    interrupt::catch_ctrl_c()?;
     let checkpoints = Checkpoints { dir: args.out.join("checkpoints"), resume: args.resume };
     if !args.resume {
         checkpoints.remove()?;
@@ -216,20 +217,20 @@ fn taught(args: &Args, recipe: &Recipe, teacher: &Bundle) -> Result<(EncoderSpec
 
 /// Tells runs of different recipes and data apart.
 fn fingerprint(recipe: &Recipe, teacher: &Bundle, samples: &[Sample]) -> Result<String> {
-    let mut hash = Sha256::new();
-    hash.update(serde_json::to_vec(&(recipe, &teacher.manifest.head.sha256))?);
+    let mut digest = Sha256::new();
+    digest.update(serde_json::to_vec(&(recipe, &teacher.manifest.head.sha256))?);
     for sample in samples {
-        hash.update(format!("{:?}", sample.row.file));
-        sample.variants.iter().flatten().for_each(|x| hash.update(x.to_le_bytes()));
+        digest.update(format!("{:?}", sample.row.file));
+        sample.variants.iter().flatten().for_each(|x| digest.update(x.to_le_bytes()));
     }
-    Ok(checkpoint::hex(hash))
+    Ok(hash::hex(digest))
 }
 
 /// Writes the encoder and its description, once ONNX Runtime answers as burn does.
 fn write(args: &Args, spec: EncoderSpec, student: &Student) -> Result<EncoderSpec> {
     let side = spec.preprocess.size as usize;
     let bytes =
-        onnx::encoder(&student.trunk.plain()?, student.projection()?, side, onnx::Arithmetic::Floats(args.precision));
+        onnx_writer::encoder(&student.trunk.plain()?, student.projection()?, side, Arithmetic::Floats(args.precision));
     let file = args.out.join("encoder.onnx");
     files::write(&file, &bytes)?;
     let encoder = EncoderFile { input: onnx::PIXELS.into(), output: onnx::EMBEDDING.into(), ..spec.encoder };

@@ -8,8 +8,8 @@ use burn::tensor::Device;
 use landfall_model::bundle::sha256_of;
 
 use crate::checkpoint::Checkpoints;
-use crate::head::{Description, Head, Network};
-use crate::live;
+use crate::head::{Description, Head, Moments, Network};
+use crate::interrupt;
 use crate::material::Material;
 use crate::objective::Objective;
 use crate::overfit;
@@ -60,7 +60,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     let recipe = args.choice.read()?;
     let material = Material::load(&recipe)?;
-    live::catch_ctrl_c()?;
+    interrupt::catch_ctrl_c()?;
     if let Some(per_cell) = args.overfit {
         return tell_overfit(&material, &recipe, per_cell as usize, args.json);
     }
@@ -84,7 +84,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let Some(out) = args.out.as_ref().filter(|_| !args.only_validate) else { return Ok(()) };
     let all: Vec<&Sample> = material.samples.iter().collect();
-    let moments = validate::moments(&all);
+    let moments = Moments::of_samples(&all);
     let layers = train::train("training", &all, &objective, &recipe, &moments, None, &keeping)?;
     let outputs = layers.iter().map(|(_, bias)| bias.len());
     let description = Description {

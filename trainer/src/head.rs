@@ -12,8 +12,11 @@ use burn::tensor::{Device, Tensor, TensorData, activation};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-use crate::embed::EncoderSpec;
-use crate::{files, samples};
+use crate::encoder_spec::EncoderSpec;
+use crate::files;
+use crate::samples::{self, Sample};
+
+pub(crate) mod onnx_writer;
 
 /// Weights `[in, out]`, row by row, and bias of each layer.
 pub type Layers = Vec<(Vec<f32>, Vec<f32>)>;
@@ -95,6 +98,12 @@ pub struct Moments {
 }
 
 impl Moments {
+    /// The moments of samples, all variants alike.
+    pub fn of_samples(samples: &[&Sample]) -> Self {
+        let dim = samples.first().map_or(0, |s| s.variants[0].len());
+        Self::of(samples.iter().flat_map(|s| s.variants.iter().map(Vec::as_slice)), dim)
+    }
+
     /// The moments of embeddings of `dim` numbers.
     pub fn of<'a>(embeddings: impl Iterator<Item = &'a [f32]> + Clone, dim: usize) -> Self {
         let n = embeddings.clone().count().max(1) as f64;

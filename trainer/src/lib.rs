@@ -4,6 +4,7 @@
 //! [`export`] makes the bundle and [`evaluate`] measures it.
 
 pub mod analyse;
+mod args;
 pub mod checkpoint;
 #[cfg(feature = "cluster")]
 pub mod cluster;
@@ -12,15 +13,21 @@ pub mod compare;
 pub mod cut;
 pub mod dataset;
 pub mod embed;
+pub mod encoder_spec;
 pub mod evaluate;
 pub mod export;
+pub mod feature_store;
 pub mod feed;
 pub mod files;
 pub mod finetune;
 pub mod fit;
+mod hash;
 pub mod head;
+pub mod held_out;
+mod html;
 pub mod images;
 pub mod index;
+mod interrupt;
 pub mod live;
 pub mod lr_find;
 pub mod material;
@@ -38,11 +45,13 @@ pub mod recipe;
 pub mod samples;
 pub mod schedule;
 pub mod source;
+pub mod split_rules;
 mod storage;
 mod table;
 pub mod targets;
 pub mod train;
 pub mod trainee;
+pub mod trainer;
 pub mod validate;
 
 /// A check that was asked for and answered with no, as opposed to a call that was wrong.
@@ -70,14 +79,6 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
     } else {
         2
     }
-}
-
-/// A share on a command line.
-pub(crate) fn share(text: &str) -> Result<f64, String> {
-    text.parse()
-        .ok()
-        .filter(|share| (0.0..1.0).contains(share))
-        .ok_or_else(|| "must be 0 or more and less than 1".into())
 }
 
 #[cfg(test)]

@@ -1,30 +1,9 @@
-//! What a training run shows while it runs, and how Ctrl-C stops it.
+//! What a training run shows while it runs.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
-
-static STOPPED: AtomicBool = AtomicBool::new(false);
-
-/// From now on the first Ctrl-C asks runs to stop, the second stops the program at once.
-///
-/// # Errors
-/// When the system refuses a handler.
-pub fn catch_ctrl_c() -> Result<()> {
-    let stop = || {
-        if STOPPED.swap(true, Ordering::Relaxed) {
-            std::process::exit(3);
-        }
-    };
-    ctrlc::set_handler(stop).context("cannot listen for Ctrl-C")
-}
-
-/// Whether Ctrl-C was pressed.
-pub fn is_stopped() -> bool {
-    STOPPED.load(Ordering::Relaxed)
-}
 
 /// The view of one run: a bar for people or a line of json an epoch, on standard error.
 pub struct Live {

@@ -7,13 +7,13 @@ use anyhow::{Context, Result, bail};
 
 use crate::feed::Feed;
 use crate::files;
+use crate::head::Moments;
 use crate::material::Material;
 use crate::objective::Objective;
 use crate::recipe::Choice;
 use crate::samples::Sample;
 use crate::schedule::sweep_at;
-use crate::train::Trainer;
-use crate::validate;
+use crate::trainer::Trainer;
 
 /// Losses are averaged over so many steps to either side before slopes are taken.
 const REACH: usize = 6;
@@ -60,7 +60,7 @@ pub fn run(args: &Args) -> Result<()> {
     let material = Material::load(&recipe)?;
     let objective = Objective::new(&material, &recipe)?;
     let samples: Vec<&Sample> = material.samples.iter().collect();
-    let (moments, seed) = (validate::moments(&samples), recipe.train.seed);
+    let (moments, seed) = (Moments::of_samples(&samples), recipe.train.seed);
     let feed = Feed::new(&samples, &objective, &recipe, seed, &moments);
     let mut trainer = Trainer::new(&objective, &recipe, moments.mean.len(), seed)?;
     let mut curve: Vec<(f64, f64)> = Vec::with_capacity(args.steps);

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use landfall_model::{CellTable, countries};
 
-use crate::embed::EncoderSpec;
+use crate::encoder_spec::EncoderSpec;
 use crate::recipe::Recipe;
 use crate::samples::{self, Sample};
 use crate::targets::Targets;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
-use crate::embed::{self, Folder};
+use crate::feature_store::{self, Folder};
 
 /// Makes one feature folder of several, as `embed --part` writes them on many machines.
 #[derive(clap::Args)]
@@ -28,7 +28,7 @@ pub fn run(args: &Args) -> Result<()> {
         if std::path::absolute(dir)? == std::path::absolute(&args.out)? {
             bail!("{} cannot be merged into itself", dir.display());
         }
-        let (spec, features) = embed::load(dir)?;
+        let (spec, features) = feature_store::load(dir)?;
         let merged = match &mut merged {
             Some(merged) => merged,
             None => merged.insert(Folder::open(&args.out, &spec)?),

@@ -4,3 +4,4 @@ pub mod channels_last;
 #[cfg(any(test, feature = "gpu"))]
 mod composed;
 pub mod lite;
+pub(crate) mod padding;

@@ -126,6 +126,17 @@ impl<'a> Objective<'a> {
         Answers { cells: fine, others, risk }
     }
 
+    /// The mass of the labels of these rows in each cell.
+    pub(crate) fn label_mass(&self, rows: &[&Row]) -> Vec<f64> {
+        let mut mass = vec![0.0; self.table.cells.len()];
+        for rows in rows.chunks(512) {
+            for row in self.answers(rows).cells.chunks_exact(mass.len()) {
+                mass.iter_mut().zip(row).for_each(|(mass, y)| *mass += f64::from(*y));
+            }
+        }
+        mass
+    }
+
     fn weight(&self, label: Option<&Label>) -> f32 {
         match label {
             Some(Label::Place(_)) => 1.0,
@@ -211,6 +222,8 @@ mod tests {
         for (values, other) in answers.others.iter().zip(&objective.others) {
             assert_eq!(row_sums(values, other.classes)[..2], [1.0, 0.5]);
         }
+        let mass = objective.label_mass(&rows.iter().collect::<Vec<_>>());
+        assert!((mass.iter().sum::<f64>() - 1.5).abs() < 1e-5, "{mass:?}");
         let risk = answers.risk.clone().unwrap();
         assert!(risk[0] < 1e-3 && risk[1] > 0.2 && risk[2] > 0.99, "{risk:?}");
         assert_eq!(risk[3..6], [0.0; 3], "a country is no place to lose points from");

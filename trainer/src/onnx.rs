@@ -1,4 +1,4 @@
-//! Networks as ONNX: what a head and an encoder have in common.
+//! What all writers of ONNX networks have in common. Each writer lies beside the network that it writes.
 
 use half::f16;
 use landfall_model::onnx::{
@@ -6,15 +6,18 @@ use landfall_model::onnx::{
     ValueInfo, int, node, tensor,
 };
 
-mod encoder;
-mod head;
-mod pool;
 mod surgery;
 
-pub use encoder::{Arithmetic, INPUT as PIXELS, OUTPUT as EMBEDDING, Range, encoder};
-pub use head::{OUTPUT as LOGITS, head};
-pub use pool::{Pooling, TOKENS, pooled};
-pub use surgery::cut;
+pub(crate) use surgery::{cut, extend};
+
+/// Name of an encoder's input, `[N, 3, S, S]`.
+pub(crate) const PIXELS: &str = "pixel_values";
+/// Name of an encoder's output and of a head's input, `[N, D]`.
+pub(crate) const EMBEDDING: &str = "image_embeds";
+/// Name of a head's output, `[N, cells]`.
+pub(crate) const LOGITS: &str = "cell_logits";
+/// Name of the tokens that a truncated vision transformer gives, `[N, T, W]`.
+pub(crate) const TOKENS: &str = "tokens";
 
 /// IR version 8 and operator set 17 load in every runtime since mid-2022.
 const IR_VERSION: i64 = 8;
@@ -46,7 +49,7 @@ impl Precision {
 }
 
 /// The weights of a network, as they are stored.
-struct Weights {
+pub(crate) struct Weights {
     precision: Precision,
     stored: Vec<TensorProto>,
     /// What makes weights of what is stored, once, when the network is loaded.
@@ -54,27 +57,27 @@ struct Weights {
 }
 
 impl Weights {
-    fn new(precision: Precision) -> Self {
+    pub(crate) fn new(precision: Precision) -> Self {
         Self { precision, stored: Vec::new(), restore: Vec::new() }
     }
 
     /// Numbers that are too few to be worth less precision.
-    fn exact(&mut self, name: &str, dims: &[i64], values: &[f32]) {
+    pub(crate) fn exact(&mut self, name: &str, dims: &[i64], values: &[f32]) {
         self.stored.push(tensor(name, dims, values));
     }
 
     /// Numbers of some kind of ONNX's.
-    fn raw(&mut self, name: &str, dims: &[i64], data_type: i32, raw_data: Vec<u8>) {
+    pub(crate) fn raw(&mut self, name: &str, dims: &[i64], data_type: i32, raw_data: Vec<u8>) {
         self.stored.push(TensorProto { dims: dims.to_vec(), data_type, name: name.into(), raw_data });
     }
 
     /// Whole numbers, such as places.
-    fn whole_numbers(&mut self, name: &str, dims: &[i64], values: &[i64]) {
+    pub(crate) fn whole_numbers(&mut self, name: &str, dims: &[i64], values: &[i64]) {
         self.raw(name, dims, INT64, values.iter().flat_map(|x| x.to_le_bytes()).collect());
     }
 
     /// Weights whose outputs lie along `axis`.
-    fn add(&mut self, name: &str, dims: &[i64], axis: usize, values: &[f32]) {
+    pub(crate) fn add(&mut self, name: &str, dims: &[i64], axis: usize, values: &[f32]) {
         match self.precision {
             Precision::F32 => self.exact(name, dims, values),
             Precision::F16 => {
@@ -107,12 +110,12 @@ impl Weights {
     }
 
     /// What is stored, and the nodes that make weights of it.
-    fn finish(self) -> (Vec<TensorProto>, Vec<Node>) {
+    pub(crate) fn finish(self) -> (Vec<TensorProto>, Vec<Node>) {
         (self.stored, self.restore)
     }
 }
 
-fn model(graph: Graph) -> Model {
+pub(crate) fn model(graph: Graph) -> Model {
     Model {
         ir_version: IR_VERSION,
         producer_name: "landfall-train".into(),
@@ -123,7 +126,7 @@ fn model(graph: Graph) -> Model {
 }
 
 /// A float tensor of these sizes for each of a number of examples that is left open.
-fn batch_of(name: &str, sizes: &[usize]) -> ValueInfo {
+pub(crate) fn batch_of(name: &str, sizes: &[usize]) -> ValueInfo {
     let open = Dimension { value: None, parameter: Some("N".into()) };
     let sizes = sizes.iter().map(|size| Dimension { value: Some(*size as i64), parameter: None });
     let dim = std::iter::once(open).chain(sizes).collect();

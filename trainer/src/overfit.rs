@@ -7,13 +7,14 @@ use anyhow::{Result, bail};
 use burn::tensor::Device;
 use serde::Serialize;
 
-use crate::head::{self, Network};
+use crate::AnswerIsNo;
+use crate::head::{self, Moments, Network};
 use crate::material::Material;
 use crate::objective::Objective;
-use crate::recipe::{EarlyStop, MultiView, Prior, Recipe, Sampling};
+use crate::prior::Prior;
+use crate::recipe::{EarlyStop, MultiView, Recipe, Sampling};
 use crate::samples::Sample;
 use crate::train::{self, Keeping};
-use crate::{AnswerIsNo, validate};
 
 /// Share of the pictures that must be learned.
 pub const WANTED: f64 = 0.95;
@@ -57,7 +58,7 @@ pub fn check(material: &Material, recipe: &Recipe, per_cell: usize, keeping: &Ke
     }
     let samples: Vec<&Sample> = pictures.iter().map(|(_, sample)| sample).collect();
     recipe.train.epochs = STEPS.div_ceil(samples.len().div_ceil(recipe.train.batch));
-    let moments = validate::moments(&samples);
+    let moments = Moments::of_samples(&samples);
     let layers = train::train("overfitting", &samples, &objective, &recipe, &moments, None, keeping)?;
     let inputs: Vec<Vec<f32>> = samples.iter().map(|s| head::standardise(&s.variants[0], &moments)).collect();
     let device = Device::flex();

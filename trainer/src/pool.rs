@@ -19,17 +19,21 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
 
+use crate::args::share;
 use crate::cut;
-use crate::embed::{self, EncoderSpec, Folder};
+use crate::encoder_spec::EncoderSpec;
+use crate::feature_store::{self, Folder};
 use crate::head::{self, Moments, numbers};
-use crate::live::{self, Live};
+use crate::interrupt;
+use crate::live::Live;
 use crate::onnx::{self, Precision};
 use crate::recipe::Training;
 use crate::samples::{self, Sample, unit};
 use crate::schedule::rate_at;
-use crate::{AnswerIsNo, index, share};
+use crate::{AnswerIsNo, index};
 
 mod network;
+mod onnx_writer;
 
 use network::Pool;
 
@@ -113,7 +117,7 @@ pub fn run(args: &Args) -> Result<()> {
             width
         );
     }
-    live::catch_ctrl_c()?;
+    interrupt::catch_ctrl_c()?;
     let device = Device::flex().autodiff();
     let Material { seen, moments, examples, held_out } = material(args, &spec)?;
     let pool = learn(args, &examples, &device)?;
@@ -123,8 +127,8 @@ pub fn run(args: &Args) -> Result<()> {
     drop((examples, held_out));
 
     let pooling = pool.folded(&moments)?;
-    let whole =
-        onnx::pooled(&network, &pooling, args.precision).with_context(|| source.network.display().to_string())?;
+    let whole = onnx_writer::pooled(&network, &pooling, args.precision)
+        .with_context(|| source.network.display().to_string())?;
     let encoder = EncoderFile { output: onnx::EMBEDDING.into(), ..spec.encoder.clone() };
     let (pooled, loaded) = cut::write(&args.out, &whole, EncoderSpec { encoder, preprocess: spec.preprocess.clone() })?;
     check((&source, &spec), &loaded, &pool, &moments)?;
@@ -132,7 +136,7 @@ pub fn run(args: &Args) -> Result<()> {
     for folder in &args.tokens {
         let name = folder.file_name().with_context(|| format!("{} is no folder", folder.display()))?;
         let mut features = Folder::open(&args.out.join("features").join(name), &pooled)?;
-        for (file, tokens) in embed::load(folder)?.1 {
+        for (file, tokens) in feature_store::load(folder)?.1 {
             if !features.done.contains(&file) {
                 let squares: Vec<_> =
                     tokens.chunks_exact(spec.encoder.dim).map(|square| standard(square, &moments)).collect();
@@ -238,7 +242,7 @@ fn learn(args: &Args, examples: &[Example], device: &Device) -> Result<Pool> {
     for epoch in 0..train.epochs {
         order.shuffle(&mut random);
         for (i, batch) in order.chunks(BATCH).enumerate() {
-            if live::is_stopped() {
+            if interrupt::is_stopped() {
                 bail!("stopped; nothing was written");
             }
             let chosen: Vec<&Example> = batch.iter().map(|i| &examples[*i]).collect();

@@ -12,11 +12,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 use landfall_model::bundle::Activations;
 use landfall_model::classifier::Encoder;
 
-use crate::embed::EncoderSpec;
+use crate::encoder_spec::EncoderSpec;
 use crate::head::Head;
 use crate::images::Images;
+use crate::nn::lite::onnx_writer::{self, Arithmetic, Range};
 use crate::nn::lite::{self, Lite};
-use crate::onnx::{self, Arithmetic, Range};
 use crate::{AnswerIsNo, files, index};
 
 /// Makes an encoder compute with bytes, as measured on some pictures.
@@ -81,7 +81,8 @@ pub fn run(args: &Args) -> Result<()> {
     let chosen: Vec<RgbImage> = chosen.collect::<Result<_>>()?;
 
     let ranges = ranges(&network, &spec, &chosen)?;
-    let bytes = onnx::encoder(&network.plain()?, projection, spec.preprocess.size as usize, Arithmetic::Bytes(&ranges));
+    let bytes =
+        onnx_writer::encoder(&network.plain()?, projection, spec.preprocess.size as usize, Arithmetic::Bytes(&ranges));
     // Under another name until it is found good enough.
     let file = args.out.join("candidate.onnx");
     files::write(&file, &bytes)?;

@@ -12,6 +12,8 @@ mod choice;
 
 pub use choice::Choice;
 
+use crate::prior::Prior;
+
 /// A whole recipe.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -179,22 +181,6 @@ pub struct KmLoss {
     pub length_km: f64,
 }
 
-/// A bias of the logits: z - less_train log p_train + plus_game log p_game.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Prior {
-    /// How much of the training pictures' own distribution is taken away.
-    pub less_train: f64,
-    /// How much of the game's distribution is added.
-    pub plus_game: f64,
-    /// Csv of coverage points (lat, lng) that stand for the game; the cells' own counts when empty.
-    pub points: PathBuf,
-    /// Both distributions are smoothed by exp(-d / length), in kilometres.
-    pub length_km: f64,
-    /// So many counts are spread evenly over the cells beside them.
-    pub pseudo_counts: f64,
-}
-
 /// Stopping when a part held out of the training pictures is no longer answered better.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -267,12 +253,6 @@ impl Default for Sigmoids {
 impl Default for KmLoss {
     fn default() -> Self {
         Self { weight: 0.0, length_km: 1_491.686_2 }
-    }
-}
-
-impl Default for Prior {
-    fn default() -> Self {
-        Self { less_train: 0.0, plus_game: 0.0, points: PathBuf::new(), length_km: 300.0, pseudo_counts: 50.0 }
     }
 }
 

@@ -7,7 +7,8 @@ use anyhow::{Context, Result, bail};
 use landfall_model::cells::leaf;
 use sha2::{Digest, Sha256};
 
-use crate::embed::{self, EncoderSpec};
+use crate::encoder_spec::EncoderSpec;
+use crate::feature_store;
 use crate::index::Row;
 
 /// A picture, and an embedding of it from every folder that has one.
@@ -29,7 +30,7 @@ pub fn join(rows: Vec<Row>, folders: &[PathBuf]) -> Result<(EncoderSpec, Vec<Sam
         bail!("{} stands twice in the index, the second time in line {}", twice.file.display(), twice.line);
     }
     let mut loaded: Vec<(EncoderSpec, HashMap<PathBuf, Vec<f32>>)> =
-        folders.iter().map(|folder| embed::load(folder)).collect::<Result<_>>()?;
+        folders.iter().map(|folder| feature_store::load(folder)).collect::<Result<_>>()?;
     let spec = loaded.first().context("give at least one folder of features")?.0.clone();
     if let Some(i) = loaded.iter().position(|(other, _)| *other != spec) {
         bail!("{} and {} hold features of different encoders", folders[0].display(), folders[i].display());

@@ -8,7 +8,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use landfall_model::Bundle;
 use landfall_model::classifier::{Encoder, Head};
 
-use crate::embed::{self, EncoderSpec};
+use crate::embed;
+use crate::encoder_spec::EncoderSpec;
 use crate::images::Images;
 use crate::index::{self, Row};
 use crate::metrics::{self, Answer};

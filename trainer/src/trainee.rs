@@ -211,115 +211,7 @@ pub fn average(heads: Vec<Layers>) -> Layers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::feed::Feed;
     use crate::head::Network;
-    use crate::material::Material;
-    use crate::material::tests::{material, place, sample};
-    use crate::samples::Sample;
-    use crate::train::Trainer;
-    use crate::validate;
-
-    fn pictures() -> Material {
-        let places = [(48.85, 2.35, "FR"), (45.76, 4.83, "FR"), (35.68, 139.76, "JP"), (-33.87, 151.21, "AU")];
-        let mut material = material(&places);
-        for (i, (lat, lng, iso2)) in places.into_iter().enumerate() {
-            let embedding = [1.0, i as f32, (i * i) as f32, 0.5 - i as f32, 0.1];
-            material.samples.push(sample(place(lat, lng, iso2), &embedding));
-        }
-        material.staggered.push(material.table.clone());
-        material
-    }
-
-    fn recipes(embeddings: &Path) -> Vec<Recipe> {
-        let mut all = vec![Recipe::default(); 5];
-        all[0].hierarchy.levels = vec![2];
-        all[0].hierarchy.country = true;
-        all[1].cell_embeddings.file = embeddings.into();
-        all[1].train.hidden = 7;
-        all[2].cell_embeddings.file = embeddings.into();
-        all[2].cell_embeddings.free = false;
-        all[3].hierarchy = all[0].hierarchy.clone();
-        all[3].hierarchy.sums = true;
-        all[4].train.hidden = 3;
-        all[4].train.mixup = 0.3;
-        all[4].km_loss.weight = 0.5;
-        all.iter_mut().for_each(|recipe| recipe.train.rate = 0.05);
-        all
-    }
-
-    fn write_embeddings(dir: &Path, values: &[f32]) -> std::path::PathBuf {
-        let file = dir.join("cells.f32");
-        std::fs::write(&file, values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>()).unwrap();
-        file
-    }
-
-    /// Embeddings of four cells, three numbers each.
-    const EMBEDDINGS: [f32; 12] = [1.0, 0.0, 0.5, 0.0, 1.0, 0.5, -1.0, 0.0, 0.2, 0.0, -1.0, 0.1];
-
-    fn softmax(logits: &[f32]) -> Vec<f32> {
-        let sum: f32 = logits.iter().map(|z| z.exp()).sum();
-        logits.iter().map(|z| z.exp() / sum).collect()
-    }
-
-    /// Training on, with `steps` more steps.
-    fn steps(trainer: &mut Trainer<'_>, feed: &Feed<'_>, epochs: std::ops::Range<usize>) {
-        for epoch in epochs {
-            let (order, mut random) = feed.epoch(epoch);
-            let loss = trainer.step(feed.batch(&order, &mut random), 0.05).unwrap();
-            assert!(loss.is_finite());
-        }
-    }
-
-    #[test]
-    fn the_folded_layers_answer_as_the_network_does() {
-        let (material, dir) = (pictures(), tempfile::tempdir().unwrap());
-        let samples: Vec<&Sample> = material.samples.iter().collect();
-        let moments = validate::moments(&samples);
-        for (i, recipe) in recipes(&write_embeddings(dir.path(), &EMBEDDINGS)).iter().enumerate() {
-            let objective = Objective::new(&material, recipe).unwrap();
-            let feed = Feed::new(&samples, &objective, recipe, 1, &moments);
-            let mut trainer = Trainer::new(&objective, recipe, 5, 1).unwrap();
-            steps(&mut trainer, &feed, 0..30);
-            let folded = Network::new(trainer.fold().unwrap(), &Device::flex());
-            for sample in &samples {
-                let input = crate::head::standardise(&sample.variants[0], &moments);
-                let (logits, others) = trainer.answer(&input).unwrap();
-                // As the formula says it: z_child + w log P(parent).
-                let mut expected = logits;
-                for (z, other) in others.iter().zip(&objective.others) {
-                    let log_p: Vec<f32> = softmax(z).into_iter().map(f32::ln).collect();
-                    let read = |(z, class): (&mut f32, &usize)| *z += other.read_out * log_p[*class];
-                    expected.iter_mut().zip(&other.of_cell).for_each(read);
-                }
-                let got = crate::head::logits(&folded, &[input], &Device::flex()).unwrap().remove(0);
-                let differ = softmax(&got).iter().zip(softmax(&expected)).any(|(a, b)| (a - b).abs() > 1e-5);
-                assert!(!differ, "recipe {i}: {got:?} {expected:?}");
-                assert!(got.iter().any(|z| z.abs() > 0.1), "recipe {i} learned something");
-            }
-        }
-    }
-
-    #[test]
-    fn a_resumed_network_goes_on_to_the_same_bits() {
-        let (material, dir) = (pictures(), tempfile::tempdir().unwrap());
-        let samples: Vec<&Sample> = material.samples.iter().collect();
-        let moments = validate::moments(&samples);
-        for recipe in recipes(&write_embeddings(dir.path(), &EMBEDDINGS)) {
-            let objective = Objective::new(&material, &recipe).unwrap();
-            let feed = Feed::new(&samples, &objective, &recipe, 1, &moments);
-            let mut straight = Trainer::new(&objective, &recipe, 5, 1).unwrap();
-            steps(&mut straight, &feed, 0..4);
-            let kept = straight.save().unwrap();
-            let before = straight.fold().unwrap();
-            steps(&mut straight, &feed, 4..8);
-            let mut resumed = Trainer::new(&objective, &recipe, 5, 1).unwrap();
-            resumed.load(kept).unwrap();
-            assert_eq!(resumed.fold().unwrap(), before);
-            steps(&mut resumed, &feed, 4..8);
-            assert_eq!(resumed.fold().unwrap(), straight.fold().unwrap());
-            assert_ne!(straight.fold().unwrap(), before);
-        }
-    }
 
     #[test]
     fn several_heads_fold_into_the_mean_of_their_logits() {
@@ -342,11 +234,13 @@ mod tests {
     #[test]
     fn embeddings_that_do_not_fit_are_named() {
         let dir = tempfile::tempdir().unwrap();
-        let mut bad = EMBEDDINGS;
+        let good: [f32; 12] = std::array::from_fn(|i| i as f32);
+        let mut bad = good;
         bad[7] = f32::NAN;
-        for (values, says) in [(&EMBEDDINGS[..10], "no rows of f32 for 4 cells"), (&bad, "row 2: not a finite number")]
-        {
-            let error = read_embeddings(&write_embeddings(dir.path(), values), 4, &Device::flex()).unwrap_err();
+        for (values, says) in [(&good[..10], "no rows of f32 for 4 cells"), (&bad, "row 2: not a finite number")] {
+            let file = dir.path().join("cells.f32");
+            std::fs::write(&file, values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>()).unwrap();
+            let error = read_embeddings(&file, 4, &Device::flex()).unwrap_err();
             assert!(error.to_string().contains(says), "{error}");
         }
     }

@@ -1,14 +1,13 @@
-//! Measuring heads on pictures they have not seen: a quick look while one trains, and cross-validation.
+//! Cross-validation: heads are measured on pictures they have not seen.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Result, bail};
 use burn::tensor::Device;
-use landfall_model::posterior::Posterior;
-use landfall_model::{CellTable, LatLng, MapScale, pin};
-use rayon::prelude::*;
+use landfall_model::{LatLng, MapScale};
 
-use crate::head::{self, Layers, Moments, Network};
+use crate::head::{self, Moments, Network};
+use crate::held_out::Probe;
 use crate::material::Material;
 use crate::metrics::{self, Report};
 use crate::objective::Objective;
@@ -20,47 +19,6 @@ use crate::train::{self, Keeping};
 const LOOK_PLACES: usize = 256;
 /// Numbers of views that are measured.
 const VIEWS: [usize; 2] = [1, 4];
-
-/// Places whose points can be measured again and again.
-pub struct Probe<'a> {
-    table: &'a CellTable,
-    truths: Vec<LatLng>,
-    inputs: Vec<Vec<f32>>,
-}
-
-impl<'a> Probe<'a> {
-    /// A probe of at most `most` of the samples with a place, evenly taken, each through its first variant.
-    pub fn new(table: &'a CellTable, samples: &[&Sample], moments: &Moments, most: usize) -> Self {
-        let places: Vec<(LatLng, &Sample)> = samples.iter().filter_map(|s| s.row.at.map(|at| (at, *s))).collect();
-        let step = places.len().div_ceil(most).max(1);
-        let taken = || places.iter().step_by(step);
-        let inputs = taken().map(|(_, sample)| head::standardise(&sample.variants[0], moments)).collect();
-        Self { table, truths: taken().map(|(at, _)| *at).collect(), inputs }
-    }
-
-    /// Whether there is nothing to measure with.
-    pub fn is_empty(&self) -> bool {
-        self.truths.is_empty()
-    }
-
-    /// Mean points of the best pins on the World map, one view, untempered.
-    ///
-    /// # Errors
-    /// When a logit is no number.
-    pub fn points(&self, layers: &Layers) -> Result<f64> {
-        let device = Device::flex();
-        let logits = head::logits(&Network::new(layers.clone(), &device), &self.inputs, &device)?;
-        let points = |(truth, logits): (&LatLng, Vec<f32>)| {
-            let posterior = Posterior::fuse(self.table, &[logits], 1.0)?;
-            Some(MapScale::WORLD.exact_points(pin::best(&posterior, MapScale::WORLD).at.distance_m(*truth)))
-        };
-        let points: Option<Vec<f64>> = self.truths.par_iter().zip(logits).map(points).collect();
-        match points {
-            Some(points) => Ok(points.iter().sum::<f64>() / points.len() as f64),
-            None => bail!("the head answers with what are no numbers"),
-        }
-    }
-}
 
 /// By number of views: temperature, and quality through each feature folder.
 pub struct Validation {
@@ -74,12 +32,6 @@ pub struct Validation {
 
 /// Logits of rounds that were held out, with their truths.
 type Rounds = Vec<(LatLng, Vec<Vec<f32>>)>;
-
-/// Moments of the unit embeddings of samples, all variants alike.
-pub fn moments(samples: &[&Sample]) -> Moments {
-    let dim = samples.first().map_or(0, |s| s.variants[0].len());
-    Moments::of(samples.iter().flat_map(|s| s.variants.iter().map(Vec::as_slice)), dim)
-}
 
 /// Trains on all parts but one, in turn, and measures the places of the one.
 ///
@@ -100,7 +52,7 @@ pub fn cross_validate(
     for fold in 0..first.map_or(folds, |first| folds.min(first)) {
         let is_out = |s: &&Sample| samples::fold_of(&s.row, folds) == fold;
         let (out, rest): (Vec<&Sample>, Vec<&Sample>) = material.samples.iter().partition(is_out);
-        let moments = moments(&rest);
+        let moments = Moments::of_samples(&rest);
         let look = Probe::new(table, &out, &moments, LOOK_PLACES);
         let name = format!("fold {} of {folds}", fold + 1);
         let layers = train::train(&name, &rest, objective, recipe, &moments, Some(&look), keeping)?;

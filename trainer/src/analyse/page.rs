@@ -12,6 +12,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::tally::{CellTally, Confusion, Findings, Matrix, SizeClass, Worst};
 use super::{chart, world};
+use crate::html::STYLE;
 use crate::images::Images;
 use crate::metrics::errors::Errors;
 use crate::metrics::{Answer, Quality, Report};
@@ -56,7 +57,7 @@ impl Page<'_> {
                     meta charset="utf-8";
                     meta name="viewport" content="width=device-width, initial-scale=1";
                     title { (heading) ": " (title) }
-                    style { (PreEscaped(include_str!("page.css"))) }
+                    style { (PreEscaped(STYLE)) }
                 }
                 body {
                     header { h1 { (heading) } p { (title) ", " (grouped(report.n)) " rounds" } }

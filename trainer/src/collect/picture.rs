@@ -28,7 +28,7 @@ pub(super) fn settled(mut item: Item, fetched: Result<Vec<u8>, Trouble>, dir: &P
     };
     item.file = file_of(&item.id, format.extensions_str().first().unwrap_or(&"jpg"));
     (item.width, item.height) = (picture.width(), picture.height());
-    item.sha256 = crate::checkpoint::hex(Sha256::new_with_prefix(&bytes));
+    item.sha256 = crate::hash::hex(Sha256::new_with_prefix(&bytes));
     item.status = Some(Status::Ok);
     files::write(&dir.join(&item.file), &bytes).map_err(Failure::Disk)?;
     Ok(item)
@@ -43,7 +43,7 @@ fn decoded(bytes: &[u8]) -> image::ImageResult<(image::DynamicImage, image::Imag
 
 /// Where the picture of an id goes: spread over 256 folders, under a name that every file system takes.
 fn file_of(id: &str, extension: &str) -> PathBuf {
-    let hash = crate::checkpoint::hex(Sha256::new_with_prefix(id.as_bytes()));
+    let hash = crate::hash::hex(Sha256::new_with_prefix(id.as_bytes()));
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     let mut name: String = id.chars().map(|c| if plain(c) { c } else { '_' }).take(100).collect();
     if name != id || name.starts_with('.') {

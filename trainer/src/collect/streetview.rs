@@ -254,7 +254,7 @@ impl Source for StreetView {
         for (i, places) in self.places.chunks(PART).enumerate() {
             // Other places must not pass for these.
             let all: Vec<String> = places.iter().map(ToString::to_string).collect();
-            let all = crate::checkpoint::hex(Sha256::new_with_prefix(all.join(" ")));
+            let all = crate::hash::hex(Sha256::new_with_prefix(all.join(" ")));
             let name = format!("places {}, {} as {}", i * PART, places.len(), &all[..16]);
             if done.contains(&name) {
                 continue;

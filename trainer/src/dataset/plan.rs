@@ -2,8 +2,6 @@
 //! go to a folder of Parquet files, sorts and joins spill to disk, and a run that was broken off goes on behind the last
 //! step that is whole. On a Ballista cluster the steps are the same.
 
-mod functions;
-
 use std::path::Path;
 use std::sync::Arc;
 
@@ -25,16 +23,14 @@ use super::{
     Args, GONE, IN_ONE_CELL, NO_PICTURE, NOWHERE, OF_ONE_COORDINATE, Report, Row, TOO_NEAR, TOO_SMALL, holds_nothing,
     name_of, within,
 };
-use crate::{files, live, table};
-
-pub(crate) use functions::all as functions;
+use crate::{files, interrupt, table};
 
 /// The rows of the index, in the order of their files' names.
 ///
 /// # Errors
 /// When a manifest cannot be read, the working folder cannot be written, or the engine fails.
 pub(super) fn rows(args: &Args, work: &Path, report: &mut Report) -> Result<impl Iterator<Item = Result<Row>> + use<>> {
-    live::catch_ctrl_c()?;
+    interrupt::catch_ctrl_c()?;
     let runtime = crate::cluster::runtime()?;
     let context = runtime.block_on(args.engine.context())?;
     std::fs::create_dir_all(work).with_context(|| format!("cannot create {}", work.display()))?;
@@ -202,7 +198,7 @@ impl Plan<'_> {
     fn wait<T>(&self, work: impl Future<Output = datafusion::error::Result<T>>) -> Result<T> {
         self.runtime.block_on(async {
             let stopped = async {
-                while !live::is_stopped() {
+                while !interrupt::is_stopped() {
                     tokio::time::sleep(std::time::Duration::from_millis(100)).await;
                 }
             };
@@ -291,7 +287,7 @@ fn drawn(args: &Args) -> String {
 /// that one or in one beside it.
 fn near(args: &Args) -> String {
     let apart = args.splits.apart;
-    let level = functions::level_at_least(apart);
+    let level = crate::cluster::level_at_least(apart);
     format!(
         "WITH measures AS (
            SELECT lat AS m_lat, lng AS m_lng, split AS m_split, unnest(around(lat, lng, {level})) AS m_cell

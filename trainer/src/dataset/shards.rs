@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::images::{Images, Member, SHARDS};
-use crate::live;
+use crate::interrupt;
 use crate::storage::{Storage, Upload};
 use crate::table;
 
@@ -70,7 +70,7 @@ pub fn run(args: &Args) -> Result<()> {
     if storage.has(SHARDS)? && storage.read_json::<Description>(SHARDS, "a description of shards")? != description {
         bail!("{} holds shards of another index, size or seed; choose another --out", args.out.display());
     }
-    live::catch_ctrl_c()?;
+    interrupt::catch_ctrl_c()?;
     storage.write(SHARDS, (serde_json::to_string_pretty(&description)? + "\n").as_bytes())?;
     rows.shuffle(&mut StdRng::seed_from_u64(args.seed));
     let progress = ProgressBar::new(rows.len() as u64)
@@ -82,7 +82,7 @@ pub fn run(args: &Args) -> Result<()> {
             shard(&storage, &name, &images, i * args.per as usize, chunk)?;
         }
         progress.inc(chunk.len() as u64);
-        if live::is_stopped() {
+        if interrupt::is_stopped() {
             progress.abandon();
             let why = format!("stopped after {} shards; the same command goes on", i + 1);
             return Err(Error::Surroundings(why).into());

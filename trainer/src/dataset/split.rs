@@ -6,13 +6,13 @@ use std::hash::Hash;
 
 use landfall_model::LatLng;
 use landfall_model::cells::leaf;
-use landfall_model::latlng::EARTH_RADIUS_M;
 use rayon::prelude::*;
 use rstar::RTree;
 use sha2::{Digest, Sha256};
 
 use super::Row;
-use crate::share;
+use crate::args::share;
+use crate::split_rules::{chance, is_nearer};
 
 pub(super) const TRAIN: &str = "train";
 pub(super) const DEV: &str = "dev";
@@ -85,20 +85,6 @@ impl Splits {
         };
         rows.par_iter().map(|row| row.at.zip(from(row)).is_some_and(|(at, tree)| is_near(at, tree))).collect()
     }
-}
-
-/// A number from 0 to 1 that a name always has.
-pub(super) fn chance(seed: u64, what: &str, name: &str) -> f64 {
-    let hash = Sha256::digest(format!("{seed} {what} {name}"));
-    let number = hash.iter().take(6).fold(0u64, |number, byte| number << 8 | u64::from(*byte));
-    number as f64 / (1u64 << 48) as f64
-}
-
-/// Whether two places, as unit vectors, are less than so many metres along the earth apart.
-pub(super) fn is_nearer(a: [f64; 3], b: [f64; 3], metres: f64) -> bool {
-    // The straight way through the earth between places so far apart along it.
-    let chord = 2.0 * libm::sin((metres / EARTH_RADIUS_M / 2.0).min(std::f64::consts::FRAC_PI_2));
-    a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f64>() < chord.powi(2)
 }
 
 /// For each row the name of its group, where groups that share a place of at most `cap` pictures are one.

@@ -11,8 +11,8 @@ use landfall_model::countries;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde::Serialize;
 
-use crate::analyse::world;
 use crate::files;
+use crate::html::{STYLE, world_svg};
 use crate::index::{self, Row};
 
 /// S2 level of the dots on the map, about 300 km apart.
@@ -145,14 +145,14 @@ fn page(title: &str, stats: &Stats) -> Markup {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 title { "What is in " (title) }
-                style { (PreEscaped(include_str!("../analyse/page.css"))) }
+                style { (PreEscaped(STYLE)) }
             }
             body {
                 header { h1 { "What is in " (title) } p { (pictures) " pictures, " (with_place) " with a place, " (groups) " groups" } }
                 main {
                     section {
                         h2 { "Where" }
-                        (world::density(dots))
+                        (world_svg::density(dots))
                         p {
                             (cells.filled) " S2 cells of level " (cells.level) " have pictures, half of them "
                             (cells.median) " or fewer, the fullest " (cells.most) "."

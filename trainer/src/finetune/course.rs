@@ -8,7 +8,8 @@ use super::learner::Learner;
 use super::lessons::Lessons;
 use super::recipe::{Recipe, Stage};
 use crate::checkpoint::{Checkpoints, State};
-use crate::live::{self, Live};
+use crate::interrupt;
+use crate::live::Live;
 
 /// Steps between two checkpoints inside of an epoch.
 const KEEP_EVERY: usize = 100;
@@ -99,7 +100,7 @@ impl Course<'_> {
                 let look = self.held_out.filter(|_| is_time);
                 live.epoch(done.div_ceil(steps), look.map(|out| out.points(&learner.averaged())).transpose()?);
             }
-            if live::is_stopped() {
+            if interrupt::is_stopped() {
                 drop(live);
                 return Err(Error::Surroundings(format!("stopped after {done} steps{}", self.kept())).into());
             }

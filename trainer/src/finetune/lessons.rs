@@ -13,7 +13,7 @@ use rayon::prelude::*;
 
 use super::pictures::{self, Cache};
 use super::recipe::{Recipe, Stage};
-use crate::embed::EncoderSpec;
+use crate::encoder_spec::EncoderSpec;
 use crate::feed::mixed;
 use crate::head::{self, Moments};
 use crate::nn::lite;

@@ -10,7 +10,7 @@ use rand::{RngExt, SeedableRng};
 
 use super::student::Student;
 use crate::AnswerIsNo;
-use crate::embed::EncoderSpec;
+use crate::encoder_spec::EncoderSpec;
 use crate::head;
 use crate::nn::lite;
 use crate::onnx::Precision;

@@ -172,7 +172,7 @@ impl ModuleMapper for Number {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::embed::EncoderSpec;
+    use crate::encoder_spec::EncoderSpec;
     use crate::samples;
     use burn::tensor::TensorData;
 

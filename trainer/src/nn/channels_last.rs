@@ -15,7 +15,7 @@ use burn::tensor::{Tensor, TensorData};
 use pulp::Arch;
 use rayon::prelude::*;
 
-use super::lite::padding;
+use super::padding::same_padding;
 
 /// A depthwise convolution of maps `[N, H, W, C]` with weights `[kernel², C]`, padded as TensorFlow's `SAME` does: as
 /// large as its input by the stride, rounded up, the odd row and column of padding at the far end.
@@ -79,7 +79,7 @@ impl Geometry {
 
     /// Rows or columns of padding before the first, of `length`.
     fn before(&self, length: usize) -> usize {
-        padding(length, self.kernel, self.stride).0
+        same_padding(length, self.kernel, self.stride).0
     }
 
     /// For place `o` of an output along one axis the taps that lie on the input, `(tap, place)`.
@@ -342,7 +342,8 @@ mod tests {
     /// Burn's own grouped convolution of the same maps, which has them channels first.
     fn reference(x: Tensor<4>, weight: Tensor<2>, bias: Tensor<1>, kernel: usize, stride: usize) -> Tensor<4> {
         let [_, height, width, channels] = x.dims();
-        let ((top, bottom), (left, right)) = (padding(height, kernel, stride), padding(width, kernel, stride));
+        let ((top, bottom), (left, right)) =
+            (same_padding(height, kernel, stride), same_padding(width, kernel, stride));
         let x = x.permute([0, 3, 1, 2]).pad((left, right, top, bottom), 0.0);
         let weight = weight.transpose().reshape([channels, 1, kernel, kernel]);
         let options = ConvOptions::new([stride; 2], [0; 2], [1; 2], channels);

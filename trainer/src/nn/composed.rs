@@ -6,7 +6,7 @@ use burn::backend::{Backend, TensorMetadata};
 use burn::tensor::Slice;
 use burn::tensor::ops::{ConvOptions, PadMode};
 
-use super::lite::padding;
+use super::padding::same_padding;
 
 /// Where channels come first, channels last, and the way back.
 const TO_CHANNELS_FIRST: [usize; 4] = [0, 3, 1, 2];
@@ -26,7 +26,7 @@ fn filters<B: Backend>(weight: FloatTensor<B>, kernel: usize) -> FloatTensor<B> 
 /// Maps `[N, H, W, C]` with the padding of TensorFlow's `SAME` around them, channels first.
 fn padded<B: Backend>(x: FloatTensor<B>, kernel: usize, stride: usize) -> FloatTensor<B> {
     let [_, height, width, _] = x.shape().dims();
-    let around = [(0, 0), padding(height, kernel, stride), padding(width, kernel, stride), (0, 0)];
+    let around = [(0, 0), same_padding(height, kernel, stride), same_padding(width, kernel, stride), (0, 0)];
     B::float_permute(B::float_pad(x, &around, PadMode::Constant(0.0)), &TO_CHANNELS_FIRST)
 }
 
@@ -58,7 +58,7 @@ pub(super) fn depthwise_input<B: Backend>(
     let grad = B::float_permute(grad, &TO_CHANNELS_FIRST);
     let of_padded = B::conv2d_x_backward(x, filters::<B>(weight, kernel), grad, options(stride, channels));
     let inside = |length: usize| {
-        let (before, _) = padding(length, kernel, stride);
+        let (before, _) = same_padding(length, kernel, stride);
         Slice::from(before..before + length)
     };
     let all = |length: usize| Slice::from(0..length);

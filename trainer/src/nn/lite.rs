@@ -14,8 +14,10 @@ use image::RgbImage;
 use landfall_model::preprocess::Preprocess;
 
 use super::channels_last::{bias_relu6, depthwise};
+use super::padding::same_padding;
 use crate::head::numbers;
 
+pub(crate) mod onnx_writer;
 mod weights;
 
 use weights::Weights;
@@ -221,13 +223,6 @@ impl Lite {
     }
 }
 
-/// Rows or columns of zeros before the first and after the last of `length`, as TensorFlow's `SAME` pads: the output is
-/// as long as the input by the stride, rounded up, and an odd zero stands at the end.
-pub fn padding(length: usize, kernel: usize, stride: usize) -> (usize, usize) {
-    let all = ((length.div_ceil(stride) - 1) * stride + kernel).saturating_sub(length);
-    (all / 2, all - all / 2)
-}
-
 /// The patches of a picture's squares one after the other, prepared as `preprocess` says.
 pub fn patches_of(picture: &RgbImage, preprocess: &Preprocess) -> Vec<f32> {
     preprocess.tensors(picture).flat_map(|tensor| patches(&tensor, preprocess.size as usize)).collect()
@@ -237,7 +232,7 @@ pub fn patches_of(picture: &RgbImage, preprocess: &Preprocess) -> Vec<f32> {
 /// `[ceil(S / 2), ceil(S / 2), 27]` (row of the patch, column, colour), zeros beyond the edge.
 pub fn patches(picture: &[f32], side: usize) -> Vec<f32> {
     let ((kernel, stride), out) = (STEM, side.div_ceil(STEM.1));
-    let (before, _) = padding(side, kernel, stride);
+    let (before, _) = same_padding(side, kernel, stride);
     let mut patches = Vec::with_capacity(out * out * kernel * kernel * 3);
     let at = |o: usize, tap: usize| (o * stride + tap).checked_sub(before).filter(|i| *i < side);
     for (oy, ox) in (0..out * out).map(|o| (o / out, o % out)) {
@@ -258,7 +253,7 @@ pub fn patches_shape(n: usize, side: usize) -> [usize; 4] {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::embed::EncoderSpec;
+    use crate::encoder_spec::EncoderSpec;
     use burn::tensor::TensorData;
 
     pub(crate) fn pretrained() -> Lite {
@@ -299,14 +294,5 @@ pub(crate) mod tests {
         std::fs::write(&file, b"no weights").unwrap();
         let error = format!("{:#}", Lite::read(&file, &Device::flex()).unwrap_err());
         assert!(error.contains("weights.pth"), "{error}");
-    }
-
-    #[test]
-    fn padding_is_as_tensorflow_has_it() {
-        assert_eq!(padding(224, 3, 2), (0, 1));
-        assert_eq!(padding(7, 3, 2), (1, 1));
-        assert_eq!(padding(14, 5, 2), (1, 2));
-        assert_eq!(padding(7, 5, 1), (2, 2));
-        assert_eq!(padding(1, 1, 1), (0, 0));
     }
 }

@@ -18,7 +18,7 @@ const GRAPHS: [i32; 2] = [5, 10];
 ///
 /// # Errors
 /// When the bytes are no ONNX network, no node makes that tensor, or a node on the way holds a graph of its own.
-pub fn cut(model: &[u8], last: &str, output: &str) -> Result<Vec<u8>> {
+pub(crate) fn cut(model: &[u8], last: &str, output: &str) -> Result<Vec<u8>> {
     let graph = graph_of(model)?;
     let nodes: Vec<(Node, &Field<'_>)> = graph
         .iter()
@@ -64,7 +64,7 @@ pub fn cut(model: &[u8], last: &str, output: &str) -> Result<Vec<u8>> {
 ///
 /// # Errors
 /// When the bytes are no ONNX network.
-pub(super) fn extend(model: &[u8], nodes: &[Node], weights: &[TensorProto], output: &ValueInfo) -> Result<Vec<u8>> {
+pub(crate) fn extend(model: &[u8], nodes: &[Node], weights: &[TensorProto], output: &ValueInfo) -> Result<Vec<u8>> {
     rewritten(
         model,
         |field| Ok(field.tag != GRAPH_OUTPUT),

@@ -7,8 +7,8 @@ use burn::tensor::{Device, Tensor, activation};
 use rand::RngExt;
 use rand::rngs::StdRng;
 
+use super::onnx_writer::Pooling;
 use crate::head::{self, Moments, numbers};
-use crate::onnx::Pooling;
 
 /// Attention of learned queries over standardised tokens, and a linear layer that reads what they gathered and the first
 /// token.

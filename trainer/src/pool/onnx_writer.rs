@@ -3,21 +3,18 @@
 use anyhow::Result;
 use landfall_model::onnx::{int, ints, node};
 
-use super::{EMBEDDING, Precision, Weights, batch_of, surgery};
-
-/// Name of the tokens, `[N, T, W]`.
-pub const TOKENS: &str = "tokens";
+use crate::onnx::{EMBEDDING, Precision, TOKENS, Weights, batch_of, extend};
 
 /// Attention of learned queries over the tokens, and a linear layer behind it.
-pub struct Pooling {
+pub(super) struct Pooling {
     /// Numbers of a token, W.
-    pub width: usize,
+    pub(super) width: usize,
     /// Queries `[W, Q]`.
-    pub queries: Vec<f32>,
+    pub(super) queries: Vec<f32>,
     /// Weights `[(Q + 1) W, D]` of the layer that reads what the queries gathered and, behind that, the first token.
-    pub weight: Vec<f32>,
+    pub(super) weight: Vec<f32>,
     /// Bias `[D]`.
-    pub bias: Vec<f32>,
+    pub(super) bias: Vec<f32>,
 }
 
 /// What is added to a variance: less than that of any token, however it is scaled.
@@ -28,7 +25,7 @@ const EPSILON: f32 = 1e-12;
 ///
 /// # Errors
 /// When the bytes are no ONNX network.
-pub fn pooled(tokens: &[u8], pooling: &Pooling, precision: Precision) -> Result<Vec<u8>> {
+pub(super) fn pooled(tokens: &[u8], pooling: &Pooling, precision: Precision) -> Result<Vec<u8>> {
     let Pooling { width, queries, weight, bias } = pooling;
     let (wide, count, dim) = (*width as i64, (queries.len() / width) as i64, bias.len());
     let mut weights = Weights::new(precision);
@@ -57,5 +54,5 @@ pub fn pooled(tokens: &[u8], pooling: &Pooling, precision: Precision) -> Result<
     ];
     let (initializer, mut all) = weights.finish();
     all.extend(nodes);
-    surgery::extend(tokens, &all, &initializer, &batch_of(EMBEDDING, &[dim]))
+    extend(tokens, &all, &initializer, &batch_of(EMBEDDING, &[dim]))
 }

@@ -15,8 +15,7 @@ use landfall_model::countries;
 use landfall_model::latlng::EARTH_RADIUS_M;
 use s2::metric::MIN_WIDTHMETRIC;
 
-use crate::dataset::COAST_M;
-use crate::dataset::split::{chance, is_nearer};
+use crate::split_rules::{COAST_M, chance, is_nearer};
 
 const NUMBER: DataType = DataType::Float64;
 const WHOLE: DataType = DataType::Int64;
@@ -24,12 +23,12 @@ const TEXT: DataType = DataType::Utf8;
 const CELL: DataType = DataType::UInt64;
 
 /// The smallest cells that are at least so many metres wide everywhere.
-pub(super) fn level_at_least(metres: f64) -> u64 {
+pub(crate) fn level_at_least(metres: f64) -> u64 {
     MIN_WIDTHMETRIC.max_level(metres / EARTH_RADIUS_M)
 }
 
 /// All of them. Where an argument is null, so is the answer.
-pub(crate) fn all() -> Vec<ScalarUDF> {
+pub(super) fn all() -> Vec<ScalarUDF> {
     let of_place = [NUMBER, NUMBER];
     let at_level = [NUMBER, NUMBER, WHOLE];
     let cells = DataType::List(Arc::new(Field::new_list_field(CELL, true)));

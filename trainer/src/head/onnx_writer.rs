@@ -3,17 +3,12 @@
 use landfall_model::onnx::{Graph, int, ints, node};
 use prost::Message;
 
-use super::{Precision, Weights, batch_of, model};
-use crate::head::{Description, Layers};
-
-/// Name of the head's input, `[N, dim]`.
-const INPUT: &str = "image_embeds";
-/// Name of the head's output, `[N, cells]`.
-pub const OUTPUT: &str = "cell_logits";
+use super::{Description, Layers};
+use crate::onnx::{EMBEDDING, LOGITS, Precision, Weights, batch_of, model};
 
 /// The bytes of a head's ONNX file: unit length, then standardising folded into the first linear layer (a Gemm, whose
 /// weights stand as burn has them), a ReLU between layers. `layers` are weights `[in, out]` and bias of each.
-pub fn head(description: &Description, mut layers: Layers, precision: Precision) -> Vec<u8> {
+pub(crate) fn head(description: &Description, mut layers: Layers, precision: Precision) -> Vec<u8> {
     let sizes = &description.sizes;
     if let Some((weights, bias)) = layers.first_mut() {
         // ((x - m) / s) W + b  =  x (W / s) + (b - m (W / s)); the sum in f64, it runs over hundreds of terms.
@@ -32,9 +27,9 @@ pub fn head(description: &Description, mut layers: Layers, precision: Precision)
     let mut stored = Weights::new(precision);
     stored.exact("tiny", &[1], &[1e-12]);
     let mut nodes = vec![
-        node("ReduceL2", &[INPUT], "length", vec![ints("axes", vec![-1]), int("keepdims", 1)]),
+        node("ReduceL2", &[EMBEDDING], "length", vec![ints("axes", vec![-1]), int("keepdims", 1)]),
         node("Max", &["length", "tiny"], "divisor", Vec::new()),
-        node("Div", &[INPUT, "divisor"], "unit", Vec::new()),
+        node("Div", &[EMBEDDING, "divisor"], "unit", Vec::new()),
     ];
     let mut from = "unit".to_owned();
     for (i, (weights, bias)) in layers.iter().enumerate() {
@@ -42,7 +37,7 @@ pub fn head(description: &Description, mut layers: Layers, precision: Precision)
         let (weight_name, bias_name) = (format!("weight_{i}"), format!("bias_{i}"));
         stored.add(&weight_name, &[sizes[i] as i64, sizes[i + 1] as i64], 1, weights);
         stored.exact(&bias_name, &[sizes[i + 1] as i64], bias);
-        let to = if is_last { OUTPUT.to_owned() } else { format!("linear_{i}") };
+        let to = if is_last { LOGITS.to_owned() } else { format!("linear_{i}") };
         nodes.push(node("Gemm", &[&from, &weight_name, &bias_name], &to, Vec::new()));
         from = to;
         if !is_last {
@@ -56,8 +51,8 @@ pub fn head(description: &Description, mut layers: Layers, precision: Precision)
         node: restore.into_iter().chain(nodes).collect(),
         name: "head".into(),
         initializer,
-        input: vec![batch_of(INPUT, &[sizes[0]])],
-        output: vec![batch_of(OUTPUT, &[sizes[sizes.len() - 1]])],
+        input: vec![batch_of(EMBEDDING, &[sizes[0]])],
+        output: vec![batch_of(LOGITS, &[sizes[sizes.len() - 1]])],
     };
     model(graph).encode_to_vec()
 }

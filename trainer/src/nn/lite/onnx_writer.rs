@@ -3,13 +3,9 @@
 use landfall_model::onnx::{Graph, INT8, INT32, Node, UINT8, int, ints, node};
 use prost::Message;
 
-use super::{Precision, Weights, batch_of, model};
-use crate::nn::lite::{self, Convolution, Plain, PlainBlock};
-
-/// Name of an encoder's input, `[N, 3, S, S]`.
-pub const INPUT: &str = "pixel_values";
-/// Name of its output, `[N, D]`.
-pub const OUTPUT: &str = "image_embeds";
+use super::{Convolution, FEATURES, Plain, PlainBlock};
+use crate::nn::padding::same_padding;
+use crate::onnx::{EMBEDDING, PIXELS, Precision, Weights, batch_of, model};
 
 /// Largest whole number that stands for a weight. With one bit less than fits, sums of two products never leave 16 bits,
 /// where processors without instructions for bytes would cut them off: all of them then give the same numbers.
@@ -46,7 +42,7 @@ pub enum Arithmetic<'a> {
     /// Floats, with weights that are stored like this.
     Floats(Precision),
     /// Bytes in its convolutions behind the first blocks, by the ranges of all maps in the order in which
-    /// [`lite::Lite::forward_watched`] shows them.
+    /// [`super::Lite::forward_watched`] shows them.
     Bytes(&'a [Range]),
 }
 
@@ -55,7 +51,12 @@ pub enum Arithmetic<'a> {
 ///
 /// # Panics
 /// When there are fewer ranges than maps.
-pub fn encoder(network: &Plain, projection: (Vec<f32>, Vec<f32>), size: usize, arithmetic: Arithmetic<'_>) -> Vec<u8> {
+pub(crate) fn encoder(
+    network: &Plain,
+    projection: (Vec<f32>, Vec<f32>),
+    size: usize,
+    arithmetic: Arithmetic<'_>,
+) -> Vec<u8> {
     let (precision, ranges) = match arithmetic {
         Arithmetic::Floats(precision) => (precision, None),
         Arithmetic::Bytes(ranges) => (Precision::Int8, Some(ranges.iter())),
@@ -63,7 +64,7 @@ pub fn encoder(network: &Plain, projection: (Vec<f32>, Vec<f32>), size: usize, a
     let mut writer = Writer { weights: Weights::new(precision), nodes: Vec::new(), side: size, ranges: None };
     writer.weights.exact("lowest", &[], &[0.0]);
     writer.weights.exact("highest", &[], &[6.0]);
-    let input = Map { name: INPUT.into(), scale: None };
+    let input = Map { name: PIXELS.into(), scale: None };
     let mut from = writer.convolution("stem", &input, &network.stem);
     for (i, block) in network.blocks.iter().enumerate() {
         let input = from.clone();
@@ -91,16 +92,16 @@ pub fn encoder(network: &Plain, projection: (Vec<f32>, Vec<f32>), size: usize, a
     writer.nodes.push(node("Flatten", &["pooled"], "features", vec![int("axis", 1)]));
     let (weight, bias) = projection;
     let dim = bias.len();
-    writer.weights.add("projection_weight", &[lite::FEATURES as i64, dim as i64], 1, &weight);
+    writer.weights.add("projection_weight", &[FEATURES as i64, dim as i64], 1, &weight);
     writer.weights.exact("projection_bias", &[dim as i64], &bias);
-    writer.nodes.push(node("Gemm", &["features", "projection_weight", "projection_bias"], OUTPUT, Vec::new()));
+    writer.nodes.push(node("Gemm", &["features", "projection_weight", "projection_bias"], EMBEDDING, Vec::new()));
     let (initializer, restore) = writer.weights.finish();
     let graph = Graph {
         node: restore.into_iter().chain(writer.nodes).collect(),
         name: "encoder".into(),
         initializer,
-        input: vec![batch_of(INPUT, &[3, size, size])],
-        output: vec![batch_of(OUTPUT, &[dim])],
+        input: vec![batch_of(PIXELS, &[3, size, size])],
+        output: vec![batch_of(EMBEDDING, &[dim])],
     };
     model(graph).encode_to_vec()
 }
@@ -135,7 +136,7 @@ impl Writer<'_> {
             }
             Some(scale) => self.whole(name, &dims, convolution, scale),
         }
-        let (before, after) = lite::padding(self.side, kernel, stride);
+        let (before, after) = same_padding(self.side, kernel, stride);
         let [before, after, kernel, stride_] = [before, after, kernel, stride].map(|n| n as i64);
         let attributes = vec![
             ints("kernel_shape", vec![kernel; 2]),
