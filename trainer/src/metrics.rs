@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use landfall_model::pin::{self, Pin};
+use landfall_model::pin;
 use landfall_model::posterior::Posterior;
 use landfall_model::{CellTable, LatLng, MapScale, countries};
-use rayon::prelude::*;
 use serde::Serialize;
 
+mod answer;
 pub mod calibration;
 pub mod errors;
 pub mod neighbour;
@@ -15,112 +15,12 @@ pub mod oracle;
 pub mod seed;
 mod temperature;
 
-pub use calibration::{Calibration, Region};
+pub use answer::{Answer, TrueCell, answer};
+pub use calibration::Calibration;
 pub use errors::{Quality, THRESHOLDS_KM, quality};
 pub use oracle::Oracle;
 pub use seed::SeedRuler;
 pub use temperature::fit_temperature;
-
-/// One place and what was answered.
-#[derive(Clone, Debug)]
-pub struct Answer {
-    /// Where it is.
-    pub truth: LatLng,
-    /// The pin with the highest expected score on the World map.
-    pub pin: Pin,
-    /// The middle of the likeliest peak.
-    pub mode: LatLng,
-    /// Probability that the truth lies within 750 km of the pin.
-    pub confidence: f64,
-    /// Probability that the truth lies within 200 km of the pin.
-    pub confidence_200_km: f64,
-    /// Expected points of a cell drawn by the numbers of places in the cells.
-    pub prior_points: f64,
-    /// The cell the truth counts to.
-    pub cell: TrueCell,
-    /// The likeliest cell and its probability.
-    pub top: (usize, f64),
-    /// The regions that hold the shares of [`calibration::REGIONS`].
-    pub regions: [Region; 2],
-}
-
-/// The cell that contains a place, else the one with the nearest mean location.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct TrueCell {
-    /// Index in the table.
-    pub index: usize,
-    /// Whether the cell contains the place.
-    pub contains: bool,
-    /// How many cells are likelier.
-    pub rank: usize,
-    /// Natural logarithm of its probability.
-    pub log_p: f64,
-}
-
-impl Answer {
-    /// Distance of the pin from the truth in kilometres.
-    pub fn error_km(&self) -> f64 {
-        self.truth.distance_m(self.pin.at) / 1000.0
-    }
-
-    /// Points of the pin on the World map, not rounded.
-    pub fn points(&self) -> f64 {
-        MapScale::WORLD.exact_points(self.truth.distance_m(self.pin.at))
-    }
-}
-
-/// Answers for rounds: the logits of one round's views, and its truth.
-///
-/// Rounds whose logits are no distribution are left out; the caller checks the count.
-pub fn answer(
-    table: &CellTable,
-    rounds: &[(LatLng, Vec<Vec<f32>>)],
-    temperature: impl Fn(usize) -> f64 + Sync,
-) -> Vec<Answer> {
-    let total: f64 = table.cells.iter().map(|cell| f64::from(cell.count)).sum();
-    let areas_km2 = calibration::areas_km2(table);
-    let answer = |(truth, logits): &(LatLng, Vec<Vec<f32>>)| {
-        let posterior = Posterior::fuse(table, logits, temperature(logits.len()))?;
-        let pin = pin::best(&posterior, MapScale::WORLD);
-        let points = |cell: &landfall_model::cells::Cell| {
-            f64::from(cell.count) / total * MapScale::WORLD.exact_points(cell.at.distance_m(*truth))
-        };
-        let cell = true_cell(&posterior, *truth)?;
-        let region = |percent: u32| {
-            let mass = f64::from(percent) / 100.0;
-            let cells = posterior.region(mass);
-            Region {
-                cells: cells.len(),
-                area_km2: cells.iter().map(|i| areas_km2[*i]).sum(),
-                holds: cells.contains(&cell.index),
-                radius_m: posterior.radius_m(pin.at, mass),
-            }
-        };
-        Some(Answer {
-            truth: *truth,
-            pin,
-            mode: pin::mode(&posterior).at,
-            confidence: posterior.mass_within(pin.at, 750e3),
-            confidence_200_km: posterior.mass_within(pin.at, 200e3),
-            prior_points: table.cells.iter().map(points).sum(),
-            cell,
-            top: *posterior.top(1).first()?,
-            regions: calibration::REGIONS.map(region),
-        })
-    };
-    rounds.par_iter().filter_map(answer).collect()
-}
-
-fn true_cell(posterior: &Posterior<'_>, truth: LatLng) -> Option<TrueCell> {
-    let containing = posterior.table.containing(truth);
-    let index = containing.or_else(|| posterior.table.nearest(truth))?;
-    let all = posterior.log_probabilities();
-    let log_p = all[index];
-    // Equals stand in the order of the cells, as in `Posterior::top`.
-    let likelier = |(i, other): (usize, &f64)| *other > log_p || (*other == log_p && i < index);
-    let rank = all.iter().enumerate().filter(|cell| likelier(*cell)).count();
-    Some(TrueCell { index, contains: containing.is_some(), rank, log_p })
-}
 
 /// The quality on one continent.
 #[derive(Clone, Debug, PartialEq, Serialize)]

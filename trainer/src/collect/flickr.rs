@@ -15,8 +15,10 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use super::web::{self, Answer, Lane, address};
-use super::{Common, Find, Item, Part, Source, Terms, Trouble, picture, place, secret};
+use super::manifest::Item;
+use super::picture::picture;
+use super::source::{Common, Find, Part, Source, Terms, place, secret};
+use super::web::{self, Answer, Lane, Trouble, address};
 
 /// Results a page when places are asked for; more are not given.
 const PER_PAGE: u64 = 250;

@@ -9,10 +9,12 @@ use reqwest::Url;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
+use super::manifest::Item;
 use super::openaddresses::Service;
+use super::picture::picture;
 use super::places::Places;
-use super::web::{self, Answer, Lane, address};
-use super::{Common, Find, Item, Part, Source, Terms, Trouble, group, picture, place};
+use super::source::{Common, Find, Part, Source, Terms, group, place};
+use super::web::{self, Answer, Lane, Trouble, address};
 
 /// Pictures a page; for more the answer is 400.
 const PER_PAGE: usize = 100;

@@ -8,8 +8,9 @@ use anyhow::{Result, bail};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::download;
+use super::source::Common;
 use super::web::address;
-use super::{Common, download};
 
 /// Where OpenAddresses is.
 #[derive(clap::Args)]

@@ -15,8 +15,10 @@ use reqwest::Url;
 use tokio::sync::mpsc;
 use zip::ZipArchive;
 
-use super::web::Lane;
-use super::{Common, Find, Item, Part, Source, Terms, Trouble, download, group, place};
+use super::download;
+use super::manifest::Item;
+use super::source::{Common, Find, Part, Source, Terms, group, place};
+use super::web::{Lane, Trouble};
 
 /// Pictures of a part.
 const PART: usize = 500;

@@ -16,7 +16,7 @@ use rand::{RngExt, SeedableRng};
 use serde_json::Value;
 
 use super::openaddresses::Service;
-use super::{Common, place};
+use super::source::{Common, place};
 
 /// S2 level of the blocks, about 10 km wide, whose towns are made alike.
 const BLOCK_LEVEL: u64 = 10;

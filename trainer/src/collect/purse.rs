@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 
-use super::Trouble;
+use super::web::Trouble;
 
 /// A byte for each request that was paid for.
 const PAID: &str = "paid.txt";

@@ -18,10 +18,13 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
+use super::manifest::Item;
 use super::openaddresses::Service;
+use super::picture::picture;
 use super::places::Places;
-use super::web::{self, Answer, Lane, address};
-use super::{Common, Find, Item, Part, Purse, Source, Terms, Trouble, picture, place, secret};
+use super::purse::Purse;
+use super::source::{Common, Find, Part, Source, Terms, place, secret};
+use super::web::{self, Answer, Lane, Trouble, address};
 
 /// Places of a part.
 const PART: usize = 50;

@@ -18,11 +18,10 @@ use landfall_model::{Error, LatLng};
 use sha2::{Digest, Sha256};
 use tokio::runtime::Runtime;
 
+use super::args::Args;
+use super::report::{GONE, IN_ONE_CELL, NO_PICTURE, NOWHERE, OF_ONE_COORDINATE, Report, TOO_NEAR, TOO_SMALL};
+use super::rows::{Row, holds_nothing, name_of, within};
 use super::split::{DEV, Groups, HELD_OUT, ONE_PLACE, TRAIN};
-use super::{
-    Args, GONE, IN_ONE_CELL, NO_PICTURE, NOWHERE, OF_ONE_COORDINATE, Report, Row, TOO_NEAR, TOO_SMALL, holds_nothing,
-    name_of, within,
-};
 use crate::{files, interrupt, table};
 
 /// The rows of the index, in the order of their files' names.

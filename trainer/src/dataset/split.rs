@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use rstar::RTree;
 use sha2::{Digest, Sha256};
 
-use super::Row;
+use super::rows::Row;
 use crate::args::share;
 use crate::split_rules::{chance, is_nearer};
 

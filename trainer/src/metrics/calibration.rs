@@ -2,32 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use landfall_model::cells::CellTable;
-use landfall_model::latlng::EARTH_RADIUS_M;
-use s2::cell::Cell as S2Cell;
-use s2::cellid::CellID;
 use serde::Serialize;
 
-use super::Answer;
+use super::answer::{Answer, REGIONS, Region};
 
 /// Bins of a reliability diagram, of equal numbers of answers.
 const BINS: usize = 15;
-/// Percentages of the probability that regions are measured for.
-pub const REGIONS: [u32; 2] = [50, 90];
-
-/// The cells, and the circle around the pin, that hold a share of one answer's probability.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Region {
-    /// Number of the likeliest cells that hold the share.
-    pub cells: usize,
-    /// Their ground and water, in square kilometres.
-    pub area_km2: f64,
-    /// Whether the cell of the truth is one of them.
-    pub holds: bool,
-    /// Radius in metres of the circle around the pin that holds the share.
-    pub radius_m: f64,
-}
-
 /// What came of promises of like probability; percentages run from 0 to 100.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Bin {
@@ -130,17 +110,9 @@ pub fn reliability(mut promises: Vec<(f64, bool)>) -> Reliability {
     Reliability { ece: bins.iter().map(gap).sum::<f64>() / n.max(1) as f64, bins }
 }
 
-/// Areas of a table's cells in square kilometres, water included.
-pub(crate) fn areas_km2(table: &CellTable) -> Vec<f64> {
-    let radius_km = EARTH_RADIUS_M / 1000.0;
-    let area = |token: &str| S2Cell::from(CellID::from_token(token)).exact_area() * radius_km * radius_km;
-    table.cells.iter().map(|cell| area(&cell.token)).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use landfall_model::cells::{Cell, leaf};
 
     #[test]
     fn calibration_by_hand() {
@@ -154,18 +126,5 @@ mod tests {
         assert_eq!((bins.len(), bins[0].n, bins[0].came_true), (15, 2, 50.0));
         assert!((bins[0].promised - 0.5).abs() < 1e-9 && (bins[14].promised - 28.5).abs() < 1e-9);
         assert_eq!(reliability(Vec::new()), Reliability { ece: 0.0, bins: Vec::new() });
-    }
-
-    #[test]
-    fn the_six_faces_cover_the_earth() {
-        let centres = [(0.0, 0.0), (0.0, 90.0), (90.0, 0.0), (0.0, 180.0), (0.0, -90.0), (-90.0, 0.0)];
-        let face = |(lat, lng)| {
-            let at = landfall_model::LatLng::new(lat, lng).unwrap();
-            let token = leaf(at).parent(0).to_token();
-            Cell { token, level: 0, at, spread_m: 0.0, count: 1, country: None }
-        };
-        let areas = areas_km2(&CellTable::new(centres.into_iter().map(face).collect()).unwrap());
-        assert!((areas.iter().sum::<f64>() - 4.0 * std::f64::consts::PI * 6371.0 * 6371.0).abs() < 1.0);
-        assert!(areas.iter().all(|area| (area - areas[0]).abs() < 1.0));
     }
 }

