@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use reqwest::header::{CONTENT_RANGE, RANGE};
 use reqwest::{Response, StatusCode, Url};
 
-use super::web::{Lane, Trouble, broken, shown, wait_of};
+use super::http::{Lane, Trouble, broken, shown, wait_of};
 
 /// A whole file may take this long; that its bytes keep coming is watched by the lane.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);

@@ -15,10 +15,10 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
+use super::http::{self, Answer, Lane, Trouble, address};
 use super::manifest::Item;
 use super::picture::picture;
 use super::source::{Common, Find, Part, Source, Terms, place, secret};
-use super::web::{self, Answer, Lane, Trouble, address};
 
 /// Results a page when places are asked for; more are not given.
 const PER_PAGE: u64 = 250;
@@ -250,7 +250,7 @@ impl Flickr {
                 author: owner.clone(),
                 licence: licence.into(),
                 attribution: format!("https://www.flickr.com/photos/{owner}/{id}"),
-                url: web::shown(&url),
+                url: http::shown(&url),
                 time: photo.datetaken,
                 ..Item::default()
             },
@@ -280,7 +280,7 @@ fn licence(number: u8) -> &'static str {
 /// What Flickr answered. Errors come with status 200, and json may be wrapped as a call.
 fn read(answer: &Answer) -> Result<Page, Trouble> {
     let body = answer.success()?;
-    let strange = |why: &str| Trouble::Lasting(format!("{} answers {why}", web::shown(&answer.url)));
+    let strange = |why: &str| Trouble::Lasting(format!("{} answers {why}", http::shown(&answer.url)));
     let text = std::str::from_utf8(body).map_err(|_| strange("with what is no text"))?.trim();
     let text = text.strip_prefix("jsonFlickrApi(").and_then(|text| text.strip_suffix(')')).unwrap_or(text);
     let reply: Value = serde_json::from_str(text).map_err(|e| strange(&format!("with what is no json ({e})")))?;

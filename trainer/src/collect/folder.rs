@@ -9,9 +9,9 @@ use reqwest::Url;
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
+use super::http::Trouble;
 use super::manifest::Item;
 use super::source::{Common, Find, Part, Source, Terms, place};
-use super::web::Trouble;
 
 /// Takes over photographs of a folder that say where they were taken.
 ///

@@ -9,12 +9,12 @@ use reqwest::Url;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
+use super::http::{self, Answer, Lane, Trouble, address};
 use super::manifest::Item;
 use super::openaddresses::Service;
 use super::picture::picture;
 use super::places::Places;
 use super::source::{Common, Find, Part, Source, Terms, group, place};
-use super::web::{self, Answer, Lane, Trouble, address};
 
 /// Pictures a page; for more the answer is 400.
 const PER_PAGE: usize = 100;
@@ -117,7 +117,7 @@ impl KartaView {
                 twin: if is_one_enough { sequence } else { String::new() },
                 licence: "CC BY-SA 4.0".into(),
                 attribution: format!("KartaView contributors, https://kartaview.org, picture {id}"),
-                url: web::shown(&url),
+                url: http::shown(&url),
                 id,
                 ..Item::default()
             },

@@ -217,7 +217,7 @@ fn cut(open: File, file: &Path) -> Result<File> {
 ///
 /// # Errors
 /// When its manifest cannot be read or a line of it is damaged.
-pub fn items(dir: &Path) -> Result<impl Iterator<Item = Result<Item>>> {
+pub(crate) fn items(dir: &Path) -> Result<impl Iterator<Item = Result<Item>>> {
     let file = dir.join(MANIFEST);
     let cannot = {
         let file = file.clone();

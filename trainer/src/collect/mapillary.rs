@@ -13,10 +13,10 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
+use super::http::{Answer, Lane, Trouble, address};
 use super::manifest::Item;
 use super::picture::picture;
 use super::source::{Common, Find, Part, Source, Terms, group, place, secret};
-use super::web::{Answer, Lane, Trouble, address};
 
 /// Most pictures that may be asked for.
 const LIMIT: usize = 2_000;

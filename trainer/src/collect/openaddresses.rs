@@ -9,8 +9,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::download;
+use super::http::address;
 use super::source::Common;
-use super::web::address;
 
 /// Where OpenAddresses is.
 #[derive(clap::Args)]

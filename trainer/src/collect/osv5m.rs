@@ -16,9 +16,9 @@ use tokio::sync::mpsc;
 use zip::ZipArchive;
 
 use super::download;
+use super::http::{Lane, Trouble};
 use super::manifest::Item;
 use super::source::{Common, Find, Part, Source, Terms, group, place};
-use super::web::{Lane, Trouble};
 
 /// Pictures of a part.
 const PART: usize = 500;
@@ -229,7 +229,7 @@ impl Source for Osv5m {
     }
 
     async fn fetch(&self, find: &Find) -> Result<Vec<u8>, Trouble> {
-        let broken = |why: String| Trouble::Lasting(format!("{}: {why}", super::web::shown(&find.url)));
+        let broken = |why: String| Trouble::Lasting(format!("{}: {why}", super::http::shown(&find.url)));
         let archive = find.url.to_file_path().map_err(|()| broken("is no file".into()))?;
         let member = find.url.fragment().unwrap_or_default();
         // The fragment of an address is escaped.

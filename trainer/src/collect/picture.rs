@@ -1,12 +1,12 @@
 //! What becomes of the bytes of a picture: whether they are one, where it goes, what is known of it.
 
+use landfall_common::fs::write_atomic;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use super::http::{self, Answer, Trouble};
 use super::manifest::{Item, Status};
-use super::web::{self, Answer, Trouble};
-use crate::files;
 
 /// Why a picture is not settled.
 pub(super) enum Failure {
@@ -28,9 +28,9 @@ pub(super) fn settled(mut item: Item, fetched: Result<Vec<u8>, Trouble>, dir: &P
     };
     item.file = file_of(&item.id, format.extensions_str().first().unwrap_or(&"jpg"));
     (item.width, item.height) = (picture.width(), picture.height());
-    item.sha256 = crate::hash::hex(Sha256::new_with_prefix(&bytes));
+    item.sha256 = crate::io::hash::hex(Sha256::new_with_prefix(&bytes));
     item.status = Some(Status::Ok);
-    files::write(&dir.join(&item.file), &bytes).map_err(Failure::Disk)?;
+    write_atomic(&dir.join(&item.file), &bytes).map_err(Failure::Disk)?;
     Ok(item)
 }
 
@@ -43,7 +43,7 @@ fn decoded(bytes: &[u8]) -> image::ImageResult<(image::DynamicImage, image::Imag
 
 /// Where the picture of an id goes: spread over 256 folders, under a name that every file system takes.
 fn file_of(id: &str, extension: &str) -> PathBuf {
-    let hash = crate::hash::hex(Sha256::new_with_prefix(id.as_bytes()));
+    let hash = crate::io::hash::hex(Sha256::new_with_prefix(id.as_bytes()));
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     let mut name: String = id.chars().map(|c| if plain(c) { c } else { '_' }).take(100).collect();
     if name != id || name.starts_with('.') {
@@ -57,7 +57,7 @@ pub(super) fn picture(answer: &Answer) -> Result<Vec<u8>, Trouble> {
     let body = answer.success()?;
     let (is_jpeg, end) = (body.starts_with(&[0xff, 0xd8]), body.len().saturating_sub(1024));
     if is_jpeg && !body[end..].windows(2).any(|pair| pair == [0xff, 0xd9]) {
-        return Err(Trouble::passing(format!("{} sends a picture that is cut off", web::shown(&answer.url))));
+        return Err(Trouble::passing(format!("{} sends a picture that is cut off", http::shown(&answer.url))));
     }
     Ok(body.to_vec())
 }

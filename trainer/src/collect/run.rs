@@ -5,14 +5,14 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use futures_util::{StreamExt, stream};
 use indicatif::{ProgressBar, ProgressStyle};
-use landfall_model::Error;
+use landfall_common::exit::environment_error;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
+use super::http::{self, Trouble};
 use super::manifest::{Claim, Item, Manifest, Status};
 use super::picture::{Failure, settled};
 use super::source::{Common, Find, Part, Source, Terms};
-use super::web::{self, Trouble};
 
 /// So many pictures that fail one after the other are taken for a network that is gone.
 const FAILURES_IN_A_ROW: usize = 20;
@@ -40,7 +40,7 @@ pub(super) async fn collect(source: &impl Source, common: &Common) -> Result<()>
     if let Some(purse) = source.purse() {
         purse.open(&common.out)?;
     }
-    let asked = crate::hash::hex(Sha256::new_with_prefix(source.asked()))[..8].to_owned();
+    let asked = crate::io::hash::hex(Sha256::new_with_prefix(source.asked()))[..8].to_owned();
     let of_these_options = |part: &String| Some(part.strip_prefix(&asked)?.strip_prefix(' ')?.to_owned());
     let done = manifest.searched.iter().filter_map(of_these_options).collect();
     let mut run =
@@ -65,19 +65,19 @@ pub(super) async fn collect(source: &impl Source, common: &Common) -> Result<()>
     match ended {
         Some(Ok(())) if run.tally.failed > 0 => {
             let why = format!("{} pictures were left out; the same command tries them again", run.tally.failed);
-            Err(if run.refused { anyhow!(why) } else { Error::Surroundings(why).into() })
+            Err(if run.refused { anyhow!(why) } else { environment_error(why) })
         }
         Some(result) => {
             result.map_err(told).with_context(|| format!("{out} keeps what is there; the same command goes on"))
         }
-        None => Err(Error::Surroundings(format!("stopped; the same command goes on with {out}")).into()),
+        None => Err(environment_error(format!("stopped; the same command goes on with {out}"))),
     }
 }
 
 /// Trouble that may be over soon is the network's, not the call's.
 pub(super) fn told(error: anyhow::Error) -> anyhow::Error {
     match error.downcast_ref() {
-        Some(Trouble::Passing { why, .. }) => Error::Surroundings(why.clone()).into(),
+        Some(Trouble::Passing { why, .. }) => environment_error(why.clone()),
         _ => error,
     }
 }
@@ -201,9 +201,9 @@ impl<S: Source> Run<'_, S> {
                 if self.in_a_row >= FAILURES_IN_A_ROW {
                     let why =
                         format!("{FAILURES_IN_A_ROW} pictures failed one after the other, the last because {trouble}");
-                    return Err(if self.refused { anyhow!(why) } else { Error::Surroundings(why).into() });
+                    return Err(if self.refused { anyhow!(why) } else { environment_error(why) });
                 }
-                self.progress.suspend(|| eprintln!("left out for now: {}: {trouble}", web::shown(url)));
+                self.progress.suspend(|| eprintln!("left out for now: {}: {trouble}", http::shown(url)));
             }
         }
         self.progress.inc(1);

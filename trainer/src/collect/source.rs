@@ -8,9 +8,9 @@ use anyhow::{Context, Result, bail};
 use landfall_model::LatLng;
 use tokio::sync::mpsc;
 
+use super::budget::Purse;
+use super::http::{Lane, Manners, Trouble};
 use super::manifest::Item;
-use super::purse::Purse;
-use super::web::{Lane, Manners, Trouble};
 
 /// What all sources take.
 #[derive(clap::Args)]

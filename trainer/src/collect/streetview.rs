@@ -18,13 +18,13 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
+use super::budget::Purse;
+use super::http::{self, Answer, Lane, Trouble, address};
 use super::manifest::Item;
 use super::openaddresses::Service;
 use super::picture::picture;
 use super::places::Places;
-use super::purse::Purse;
 use super::source::{Common, Find, Part, Source, Terms, place, secret};
-use super::web::{self, Answer, Lane, Trouble, address};
 
 /// Places of a part.
 const PART: usize = 50;
@@ -181,7 +181,7 @@ impl StreetView {
                     author: "Google".into(),
                     licence: "Google Maps Platform Terms of Service".into(),
                     attribution: metadata.copyright.clone(),
-                    url: web::shown(&url),
+                    url: http::shown(&url),
                     ..Item::default()
                 },
                 url,
@@ -257,7 +257,7 @@ impl Source for StreetView {
         for (i, places) in self.places.chunks(PART).enumerate() {
             // Other places must not pass for these.
             let all: Vec<String> = places.iter().map(ToString::to_string).collect();
-            let all = crate::hash::hex(Sha256::new_with_prefix(all.join(" ")));
+            let all = crate::io::hash::hex(Sha256::new_with_prefix(all.join(" ")));
             let name = format!("places {}, {} as {}", i * PART, places.len(), &all[..16]);
             if done.contains(&name) {
                 continue;

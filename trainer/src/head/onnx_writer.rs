@@ -3,7 +3,7 @@
 use landfall_model::onnx::{Graph, int, ints, node};
 use prost::Message;
 
-use super::{Description, Layers};
+use super::model::{Description, Layers};
 use crate::onnx::{EMBEDDING, LOGITS, Precision, Weights, batch_of, model};
 
 /// The bytes of a head's ONNX file: unit length, then standardising folded into the first linear layer (a Gemm, whose

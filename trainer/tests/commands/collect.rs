@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use landfall_trainer::collect::{self, Item, Status};
+use landfall_trainer::{Item, Status, read_manifest};
 use sha2::{Digest, Sha256};
 use stub::{DAY, KEY, Stub, T0};
 
@@ -48,7 +48,7 @@ fn fails(args: &str, code: i32) -> String {
 
 /// What is in a folder, by id; each picture once, and all files as the manifest has them.
 fn collected(dir: &Path) -> BTreeMap<String, Item> {
-    let items = collect::read(dir).unwrap();
+    let items = read_manifest(dir).unwrap();
     let count = items.len();
     for item in items.iter().filter(|item| item.status == Some(Status::Ok)) {
         let bytes = std::fs::read(dir.join(&item.file)).unwrap();

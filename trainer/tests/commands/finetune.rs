@@ -243,7 +243,7 @@ fn the_first_block_of_an_encoder_learns_to_say_what_all_blocks_say() {
 
     // What was written says of the pictures what burn made of their tokens.
     must(dir, &format!("embed --encoder DIR/pool/encoder.json {pictures} --out DIR/again"));
-    let features = |folder: &str| landfall_trainer::feature_store::load(&dir.join(folder)).unwrap().1;
+    let features = |folder: &str| landfall_trainer::load_features(&dir.join(folder)).unwrap().1;
     let (by_burn, by_onnx) = (features("pool/features/tokens"), features("again"));
     assert_eq!(by_burn.len(), 8);
     for (file, a) in &by_burn {

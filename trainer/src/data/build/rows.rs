@@ -1,0 +1,140 @@
+//! Collected pictures on their way into an index.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use landfall_model::LatLng;
+use landfall_model::countries::{self, Country};
+use rayon::prelude::*;
+
+use super::args::Args;
+use super::report::{GONE, NO_PICTURE, NOWHERE, Report};
+use crate::collect;
+use crate::data::split_rules::COAST_M;
+
+/// A picture on its way into the index. What many pictures share is kept once: there may be millions.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Row {
+    pub(super) set: Arc<str>,
+    pub(super) file: String,
+    pub(super) at: Option<LatLng>,
+    pub(super) country: Option<&'static Country>,
+    pub(super) group: String,
+    pub(super) heading: Option<f64>,
+    pub(super) split: &'static str,
+    pub(super) source: String,
+    pub(super) licence: Arc<str>,
+    /// Shorter side in pixels, as its manifest has it.
+    pub(super) side: u32,
+}
+
+impl Row {
+    /// Its fields in the order of [`HEADER`].
+    pub(super) fn fields(&self) -> [String; 12] {
+        let number = |x: Option<f64>| x.map_or_else(String::new, |x| x.to_string());
+        let (lat, lng) = (self.at.map(|at| at.lat), self.at.map(|at| at.lng));
+        let (iso2, country) = self.country.map_or(("", ""), |country| (country.iso2, country.name));
+        let level = if self.at.is_some() { "coordinate" } else { "country" };
+        let (set, file, group, source) = (&*self.set, &self.file, &self.group, &self.source);
+        [
+            set.into(),
+            file.clone(),
+            number(lat),
+            number(lng),
+            iso2.into(),
+            country.into(),
+            level.into(),
+            group.clone(),
+            number(self.heading),
+            self.split.into(),
+            source.clone(),
+            (*self.licence).into(),
+        ]
+    }
+}
+
+pub(super) const HEADER: [&str; 12] =
+    ["set", "file", "lat", "lng", "iso2", "country", "label_level", "group", "heading", "split", "source", "licence"];
+
+/// Those of its columns that are numbers.
+pub(super) const NUMBERS: [&str; 3] = ["lat", "lng", "heading"];
+
+/// The pictures of all folders that are there and say where they are from.
+pub(super) fn rows(args: &Args, report: &mut Report) -> Result<Vec<Row>> {
+    let (mut rows, mut texts) = (Vec::new(), Texts::default());
+    for folder in &args.folders {
+        let prefix = within(&args.images, folder)?;
+        let (name, before) = (name_of(folder), report.found);
+        for item in collect::items(folder)? {
+            let item = item?;
+            report.found += 1;
+            let why = match item.status {
+                Some(collect::Status::Ok) => None,
+                Some(collect::Status::Missing) => Some(GONE),
+                _ => Some(NO_PICTURE),
+            };
+            if let Some(why) = why {
+                *report.left_out.entry(why).or_default() += 1;
+                continue;
+            }
+            let place = item.lat.zip(item.lng).map(|(lat, lng)| LatLng::new(lat, lng)).transpose();
+            rows.push(Row {
+                set: texts.shared(&format!("{}_{name}", item.source)),
+                file: prefix.join(&item.file).to_string_lossy().replace('\\', "/"),
+                at: place.with_context(|| format!("{}: {}", folder.display(), item.id))?,
+                country: countries::by_code(&item.iso2.to_uppercase()),
+                // A picture by itself is a group by itself.
+                group: if item.group.is_empty() { format!("{}:{}", item.source, item.id) } else { item.group },
+                heading: item.heading,
+                source: if item.attribution.is_empty() { item.url } else { item.attribution },
+                licence: texts.shared(&item.licence),
+                split: "",
+                side: item.width.min(item.height),
+            });
+        }
+        if report.found == before {
+            bail!(holds_nothing(folder));
+        }
+    }
+    // The country is where the place is, whatever the source says.
+    rows.par_iter_mut().for_each(|row| {
+        if let Some(at) = row.at {
+            row.country = countries::at_or_near(at, COAST_M);
+        }
+    });
+    Ok(report.keep(rows, |row| (row.at.is_none() && row.country.is_none()).then_some(NOWHERE)))
+}
+
+/// The way to a folder from the one that file names are relative to.
+pub(super) fn within(images: &Path, folder: &Path) -> Result<PathBuf> {
+    let (images, here) = (std::path::absolute(images)?, std::path::absolute(folder)?);
+    let why =
+        || format!("{} does not lie in {}; name a folder of both with --images", here.display(), images.display());
+    Ok(here.strip_prefix(&images).with_context(why)?.to_owned())
+}
+
+/// What a folder's pictures are called after.
+pub(super) fn name_of(folder: &Path) -> String {
+    folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+pub(super) fn holds_nothing(folder: &Path) -> String {
+    format!("{} holds no collected pictures (no manifest.jsonl, or an empty one)", folder.display())
+}
+
+/// Texts that many rows share.
+#[derive(Default)]
+struct Texts(HashSet<Arc<str>>);
+
+impl Texts {
+    fn shared(&mut self, text: &str) -> Arc<str> {
+        if let Some(known) = self.0.get(text) {
+            return known.clone();
+        }
+        let new: Arc<str> = text.into();
+        self.0.insert(new.clone());
+        new
+    }
+}

@@ -1,0 +1,233 @@
+//! A head's network with its optimisers: one training step at a time.
+
+use anyhow::{Result, anyhow};
+use burn::module::Module;
+use burn::optim::{AdamWConfig, GradientsParams, ModuleOptimizer};
+use burn::store::ModuleRecord;
+use burn::tensor::{Bytes, Device, Tensor, TensorData, activation};
+
+use crate::head::dataloader::Batch;
+use crate::head::loss::Objective;
+use crate::head::model::Layers;
+use crate::head::recipe::Recipe;
+use crate::head::trainable::{Fixed, Trainee};
+
+/// A network with its optimisers: one step at a time.
+pub(crate) struct Trainer<'a> {
+    objective: &'a Objective<'a>,
+    recipe: &'a Recipe,
+    fixed: Fixed,
+    device: Device,
+    network: Trainee,
+    rest: ModuleOptimizer,
+    bridge: ModuleOptimizer,
+}
+
+impl<'a> Trainer<'a> {
+    /// An untrained network for embeddings of `dim` numbers.
+    ///
+    /// # Errors
+    /// When the cell embeddings cannot be used.
+    pub(crate) fn new(objective: &'a Objective<'a>, recipe: &'a Recipe, dim: usize, seed: u64) -> Result<Self> {
+        let device = Device::flex().autodiff();
+        let fixed = Fixed::new(recipe, objective, &device)?;
+        let network = Trainee::new(dim, recipe.train.hidden, seed, objective, &fixed, &device);
+        let adam = |decay: f32| AdamWConfig::new().with_weight_decay(decay).with_epsilon(1e-8).init();
+        let (rest, bridge) = (adam(recipe.train.weight_decay), adam(recipe.cell_embeddings.weight_decay));
+        Ok(Self { objective, recipe, fixed, device, network, rest, bridge })
+    }
+
+    /// Learns from a batch; gives the loss before it, which may be no number.
+    ///
+    /// # Errors
+    /// Never in practice.
+    pub(crate) fn step(&mut self, batch: Batch, rate: f64) -> Result<f32> {
+        let Batch { n, x, mask, answers } = batch;
+        let tensor = |values: Vec<f32>| {
+            let width = values.len() / n;
+            Tensor::<2>::from_data(TensorData::new(values, [n, width]), &self.device)
+        };
+        let (logits, others) = self.network.forward(tensor(x), mask.map(tensor), &self.fixed);
+        let mut loss = self.cross_entropy(logits.clone(), tensor(answers.cells));
+        for ((z, y), other) in others.into_iter().zip(answers.others).zip(&self.objective.others) {
+            loss = loss + self.cross_entropy(z, tensor(y)) * other.loss;
+        }
+        if let Some(risk) = answers.risk {
+            loss = loss + (activation::softmax(logits, 1) * tensor(risk)).sum() * self.recipe.km_loss.weight;
+        }
+        let value: f32 = loss.clone().into_scalar();
+        if !value.is_finite() {
+            return Ok(value);
+        }
+        let mut gradients = loss.backward();
+        let ids = self.network.bridge_ids();
+        let of_bridge = GradientsParams::from_params(&mut gradients, &self.network, &ids);
+        let of_rest = GradientsParams::from_grads(gradients, &self.network);
+        let mut network = self.network.clone();
+        if !ids.is_empty() {
+            network = self.bridge.step(rate * self.recipe.cell_embeddings.rate_factor, network, of_bridge);
+        }
+        self.network = self.rest.step(rate, network, of_rest);
+        Ok(value)
+    }
+
+    /// Of logits `[N, classes]` and labels that sum to each row's weight: one distribution a row or, with sigmoids, one
+    /// a class.
+    fn cross_entropy(&self, logits: Tensor<2>, labels: Tensor<2>) -> Tensor<1> {
+        let sigmoids = &self.recipe.sigmoids;
+        if !sigmoids.on {
+            return (activation::log_softmax(logits, 1) * labels).sum().neg();
+        }
+        let others = labels.clone().sum_dim(1) - labels.clone();
+        let yes = activation::log_sigmoid(logits.clone()) * labels * sigmoids.positive_weight;
+        (yes + activation::log_sigmoid(logits.neg()) * others).sum().neg()
+    }
+
+    /// The plain layers that answer as the network does.
+    ///
+    /// # Errors
+    /// When burn cannot read its own numbers.
+    pub(crate) fn fold(&self) -> Result<Layers> {
+        self.network.fold(self.objective, &self.fixed)
+    }
+
+    /// Logits, and those of each other answer, for one standardised embedding, before folding.
+    #[cfg(test)]
+    pub(crate) fn answer(&self, input: &[f32]) -> Result<(Vec<f32>, Vec<Vec<f32>>)> {
+        let input = Tensor::<2>::from_data(TensorData::new(input.to_vec(), [1, input.len()]), &self.device);
+        let (logits, others) = self.network.forward(input, None, &self.fixed);
+        let numbers = |tensor: Tensor<2>| crate::head::model::numbers(tensor.into_data());
+        Ok((numbers(logits)?, others.into_iter().map(numbers).collect::<Result<_>>()?))
+    }
+
+    pub(crate) fn save(&self) -> Result<Vec<Vec<u8>>> {
+        let cannot = |e| anyhow!("burn cannot write its own state: {e:?}");
+        let network = self.network.clone().into_record().into_bytes().map_err(cannot)?;
+        let rest = self.rest.into_bytes().map_err(cannot)?;
+        let bridge = self.bridge.into_bytes().map_err(cannot)?;
+        Ok([network, rest, bridge].map(|bytes| bytes.to_vec()).to_vec())
+    }
+
+    pub(crate) fn load(&mut self, bytes: Vec<Vec<u8>>) -> Result<()> {
+        let [network, rest, bridge] = bytes.try_into().map_err(|_| anyhow!("a checkpoint has three parts"))?;
+        let cannot = |e| anyhow!("burn cannot read the state in a checkpoint: {e:?}");
+        let record = ModuleRecord::from_bytes(Bytes::from_bytes_vec(network)).map_err(cannot)?;
+        self.network = self.network.clone().load_record(record);
+        self.rest = self.rest.clone().from_bytes(Bytes::from_bytes_vec(rest)).map_err(cannot)?;
+        self.bridge = self.bridge.clone().from_bytes(Bytes::from_bytes_vec(bridge)).map_err(cannot)?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::features::samples::Sample;
+    use crate::head::dataloader::Feed;
+    use crate::head::model::{Moments, Network};
+    use crate::head::training_data::Material;
+    use crate::head::training_data::tests::{material, place, sample};
+    use std::path::Path;
+
+    fn pictures() -> Material {
+        let places = [(48.85, 2.35, "FR"), (45.76, 4.83, "FR"), (35.68, 139.76, "JP"), (-33.87, 151.21, "AU")];
+        let mut material = material(&places);
+        for (i, (lat, lng, iso2)) in places.into_iter().enumerate() {
+            let embedding = [1.0, i as f32, (i * i) as f32, 0.5 - i as f32, 0.1];
+            material.samples.push(sample(place(lat, lng, iso2), &embedding));
+        }
+        material.staggered.push(material.table.clone());
+        material
+    }
+
+    fn recipes(embeddings: &Path) -> Vec<Recipe> {
+        let mut all = vec![Recipe::default(); 5];
+        all[0].hierarchy.levels = vec![2];
+        all[0].hierarchy.country = true;
+        all[1].cell_embeddings.file = embeddings.into();
+        all[1].train.hidden = 7;
+        all[2].cell_embeddings.file = embeddings.into();
+        all[2].cell_embeddings.free = false;
+        all[3].hierarchy = all[0].hierarchy.clone();
+        all[3].hierarchy.sums = true;
+        all[4].train.hidden = 3;
+        all[4].train.mixup = 0.3;
+        all[4].km_loss.weight = 0.5;
+        all.iter_mut().for_each(|recipe| recipe.train.rate = 0.05);
+        all
+    }
+
+    fn write_embeddings(dir: &Path, values: &[f32]) -> std::path::PathBuf {
+        let file = dir.join("cells.f32");
+        std::fs::write(&file, values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>()).unwrap();
+        file
+    }
+
+    /// Embeddings of four cells, three numbers each.
+    const EMBEDDINGS: [f32; 12] = [1.0, 0.0, 0.5, 0.0, 1.0, 0.5, -1.0, 0.0, 0.2, 0.0, -1.0, 0.1];
+
+    fn softmax(logits: &[f32]) -> Vec<f32> {
+        let sum: f32 = logits.iter().map(|z| z.exp()).sum();
+        logits.iter().map(|z| z.exp() / sum).collect()
+    }
+
+    /// Training on, with `steps` more steps.
+    fn steps(trainer: &mut Trainer<'_>, feed: &Feed<'_>, epochs: std::ops::Range<usize>) {
+        for epoch in epochs {
+            let (order, mut random) = feed.epoch(epoch);
+            let loss = trainer.step(feed.batch(&order, &mut random), 0.05).unwrap();
+            assert!(loss.is_finite());
+        }
+    }
+
+    #[test]
+    fn the_folded_layers_answer_as_the_network_does() {
+        let (material, dir) = (pictures(), tempfile::tempdir().unwrap());
+        let samples: Vec<&Sample> = material.samples.iter().collect();
+        let moments = Moments::of_samples(&samples);
+        for (i, recipe) in recipes(&write_embeddings(dir.path(), &EMBEDDINGS)).iter().enumerate() {
+            let objective = Objective::new(&material, recipe).unwrap();
+            let feed = Feed::new(&samples, &objective, recipe, 1, &moments);
+            let mut trainer = Trainer::new(&objective, recipe, 5, 1).unwrap();
+            steps(&mut trainer, &feed, 0..30);
+            let folded = Network::new(trainer.fold().unwrap(), &Device::flex());
+            for sample in &samples {
+                let input = crate::head::model::standardise(&sample.variants[0], &moments);
+                let (logits, others) = trainer.answer(&input).unwrap();
+                // As the formula says it: z_child + w log P(parent).
+                let mut expected = logits;
+                for (z, other) in others.iter().zip(&objective.others) {
+                    let log_p: Vec<f32> = softmax(z).into_iter().map(f32::ln).collect();
+                    let read = |(z, class): (&mut f32, &usize)| *z += other.read_out * log_p[*class];
+                    expected.iter_mut().zip(&other.of_cell).for_each(read);
+                }
+                let got = crate::head::model::logits(&folded, &[input], &Device::flex()).unwrap().remove(0);
+                let differ = softmax(&got).iter().zip(softmax(&expected)).any(|(a, b)| (a - b).abs() > 1e-5);
+                assert!(!differ, "recipe {i}: {got:?} {expected:?}");
+                assert!(got.iter().any(|z| z.abs() > 0.1), "recipe {i} learned something");
+            }
+        }
+    }
+
+    #[test]
+    fn a_resumed_network_goes_on_to_the_same_bits() {
+        let (material, dir) = (pictures(), tempfile::tempdir().unwrap());
+        let samples: Vec<&Sample> = material.samples.iter().collect();
+        let moments = Moments::of_samples(&samples);
+        for recipe in recipes(&write_embeddings(dir.path(), &EMBEDDINGS)) {
+            let objective = Objective::new(&material, &recipe).unwrap();
+            let feed = Feed::new(&samples, &objective, &recipe, 1, &moments);
+            let mut straight = Trainer::new(&objective, &recipe, 5, 1).unwrap();
+            steps(&mut straight, &feed, 0..4);
+            let kept = straight.save().unwrap();
+            let before = straight.fold().unwrap();
+            steps(&mut straight, &feed, 4..8);
+            let mut resumed = Trainer::new(&objective, &recipe, 5, 1).unwrap();
+            resumed.load(kept).unwrap();
+            assert_eq!(resumed.fold().unwrap(), before);
+            steps(&mut resumed, &feed, 4..8);
+            assert_eq!(resumed.fold().unwrap(), straight.fold().unwrap());
+            assert_ne!(straight.fold().unwrap(), before);
+        }
+    }
+}
