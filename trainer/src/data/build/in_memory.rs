@@ -3,8 +3,9 @@
 use anyhow::Result;
 
 use super::args::Args;
+use super::collected::rows;
 use super::report::{IN_ONE_CELL, OF_ONE_COORDINATE, Report, TOO_NEAR, TOO_SMALL};
-use super::rows::{Row, rows};
+use super::row::Row;
 use super::split;
 use super::verify::{self, Look};
 

@@ -7,11 +7,12 @@ use landfall_common::fs::write_json;
 use crate::io::tabular;
 
 mod args;
+mod collected;
 mod in_memory;
 #[cfg(feature = "cluster")]
 mod plan;
 mod report;
-mod rows;
+mod row;
 pub(crate) mod shards;
 mod split;
 pub(crate) mod stats;
@@ -19,7 +20,7 @@ mod verify;
 
 pub(crate) use args::Args;
 use report::Report;
-use rows::{HEADER, NUMBERS, Row};
+use row::{HEADER, NUMBERS, Row};
 
 /// Runs the command.
 ///

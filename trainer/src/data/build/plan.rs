@@ -21,8 +21,9 @@ use sha2::{Digest, Sha256};
 use tokio::runtime::Runtime;
 
 use super::args::Args;
+use super::collected::{holds_nothing, name_of, within};
 use super::report::{GONE, IN_ONE_CELL, NO_PICTURE, NOWHERE, OF_ONE_COORDINATE, Report, TOO_NEAR, TOO_SMALL};
-use super::rows::{Row, holds_nothing, name_of, within};
+use super::row::Row;
 use super::split::{DEV, Groups, HELD_OUT, ONE_PLACE, TRAIN};
 use crate::io::interrupt;
 use crate::io::tabular;

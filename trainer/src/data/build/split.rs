@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use rstar::RTree;
 use sha2::{Digest, Sha256};
 
-use super::rows::Row;
+use super::row::Row;
 use crate::data::split_rules::{chance, is_nearer};
 use crate::io::args::share;
 

@@ -11,7 +11,7 @@ use landfall_model::preprocess;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::rows::Row;
+use super::row::Row;
 
 /// Grey values that deviate by less than this show nothing: Street View's picture of no imagery has a line of text.
 const EMPTY: f64 = 4.0;
