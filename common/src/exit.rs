@@ -1,0 +1,123 @@
+//! Exit codes of both programs, and errors that know theirs.
+
+use std::error::Error as StdError;
+
+use landfall_model as model;
+
+/// Exit codes. The same table holds for `landfall` and `landfall-train`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// The command did what it was asked to.
+    Success = 0,
+    /// A check failed, as in `replay --against` when a score differs.
+    CheckFailed = 1,
+    /// The command line, or a file that the user named, cannot be used.
+    Usage = 2,
+    /// The machine, the browser or the network failed, or something is not installed.
+    Environment = 3,
+    /// Stopped by Ctrl-C (SIGINT): 128 + 2.
+    Interrupted = 130,
+    /// Stopped by SIGTERM: 128 + 15.
+    Terminated = 143,
+}
+
+impl From<Exit> for std::process::ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// The exit codes as `--help` lists them.
+pub const HELP: &str = "Exit codes: 0 success, 1 check failed, 2 usage error, 3 environment error, 130 interrupted \
+                        (Ctrl-C), 143 terminated (SIGTERM).";
+
+/// An error message with its exit code.
+#[derive(Debug)]
+pub struct CliError {
+    exit: Exit,
+    message: String,
+}
+
+impl std::fmt::Display for CliError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl StdError for CliError {}
+
+/// A failed check: exit code 1.
+pub fn check_failed(message: impl Into<String>) -> anyhow::Error {
+    CliError { exit: Exit::CheckFailed, message: message.into() }.into()
+}
+
+/// A usage error: exit code 2.
+pub fn usage_error(message: impl Into<String>) -> anyhow::Error {
+    CliError { exit: Exit::Usage, message: message.into() }.into()
+}
+
+/// An environment error: exit code 3.
+pub fn environment_error(message: impl Into<String>) -> anyhow::Error {
+    CliError { exit: Exit::Environment, message: message.into() }.into()
+}
+
+/// An interruption by a signal, Ctrl-C or SIGTERM.
+pub fn interrupted(exit: Exit, message: impl Into<String>) -> anyhow::Error {
+    CliError { exit, message: message.into() }.into()
+}
+
+/// Classifies errors of libraries that only one program uses.
+pub type Classify = fn(&(dyn StdError + 'static)) -> Option<Exit>;
+
+/// The exit code of an error: that of the outermost cause that has one, [`Exit::Usage`] if none has.
+pub fn exit_code(error: &anyhow::Error, classify: Classify) -> Exit {
+    // A `CliError` added with `.context(…)` is an `anyhow::Error` inside the context and not a link of the chain.
+    if let Some(context) = error.downcast_ref::<anyhow::Error>() {
+        return exit_code(context, classify);
+    }
+    let known = error.chain().find_map(|cause| {
+        cause
+            .downcast_ref::<CliError>()
+            .map(|error| error.exit)
+            .or_else(|| cause.downcast_ref().map(of_model))
+            .or_else(|| classify(cause))
+    });
+    known.unwrap_or(Exit::Usage)
+}
+
+fn of_model(error: &model::Error) -> Exit {
+    match error {
+        model::Error::Picture { .. } | model::Error::Unknown(_) => Exit::Usage,
+        model::Error::File { .. } | model::Error::Surroundings(_) => Exit::Environment,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context;
+
+    #[test]
+    fn every_kind_of_error_has_its_exit_code() {
+        let io = || std::io::Error::other("disk full");
+        let table: [(&str, anyhow::Error, Exit); 8] = [
+            ("check", check_failed("differs"), Exit::CheckFailed),
+            ("usage", usage_error("no such map"), Exit::Usage),
+            ("environment", environment_error("no browser"), Exit::Environment),
+            ("signal", interrupted(Exit::Terminated, "stopped"), Exit::Terminated),
+            ("context added", check_failed("differs").context("round 2"), Exit::CheckFailed),
+            (
+                "context with a code",
+                Err::<(), _>(io()).context(environment_error("cannot write")).context("game 2").unwrap_err(),
+                Exit::Environment,
+            ),
+            ("library", io().into(), Exit::CheckFailed),
+            ("unknown", anyhow::anyhow!("unknown"), Exit::Usage),
+        ];
+        let classify: Classify = |cause| cause.is::<std::io::Error>().then_some(Exit::CheckFailed);
+        for (name, error, exit) in table {
+            assert_eq!(exit_code(&error, classify), exit, "{name}: {error:#}");
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Code shared by the two programs, `landfall` and `landfall-train`: exit codes, logging, atomic file writes, text that is
+//! safe to print, statistics, and map drawing.
+//!
+//! This crate is internal to the workspace and not published.
+
+pub mod cli;
+pub mod draw;
+pub mod exit;
+pub mod fs;
+pub mod statistics;
+pub mod text;

@@ -1,0 +1,59 @@
+//! Text that comes from outside (file names, pages, records) made safe to print, and URLs without their secrets.
+
+use std::fmt::Display;
+
+use url::Url;
+
+/// Whether a character is safe to print. Control characters other than a line break could command a terminal,
+/// bidirectional overrides could reorder the text around them, and HTML forbids Unicode's noncharacters.
+pub fn is_printable(c: char) -> bool {
+    let is_bidi_control = matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let is_noncharacter = matches!(c, '\u{fdd0}'..='\u{fdef}') || u32::from(c) & 0xfffe == 0xfffe;
+    c == '\n' || !(c.is_control() || is_bidi_control || is_noncharacter)
+}
+
+/// Replaces every character that is not [printable](is_printable) with U+FFFD. Line breaks stay.
+pub fn sanitize(text: impl Display) -> String {
+    text.to_string().chars().map(|c| if is_printable(c) { c } else { '\u{fffd}' }).collect()
+}
+
+/// As [`sanitize`], with line breaks replaced too: for names, which must not start a line of their own.
+pub fn sanitize_line(text: impl Display) -> String {
+    sanitize(text).replace('\n', "\u{fffd}")
+}
+
+/// Prints sanitised text to standard error.
+pub fn eprint_sanitized(text: impl Display) {
+    eprintln!("{}", sanitize(text));
+}
+
+/// The URL without user name, password, query and fragment, any of which may hold a secret: for messages, logs and records.
+pub fn redact_url(url: &Url) -> Url {
+    let mut redacted = url.clone();
+    redacted.set_query(None);
+    redacted.set_fragment(None);
+    // URLs that cannot have credentials, such as `data:`, refuse to have them removed.
+    _ = redacted.set_username("");
+    _ = redacted.set_password(None);
+    redacted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_and_bidirectional_characters_are_replaced() {
+        let text = "a\u{0}\u{b}\u{1b}\u{7f}\u{85}\u{202e}\u{2068}\u{ffff}\u{1fffe}é\n日";
+        assert_eq!(sanitize(text), format!("a{}é\n日", "\u{fffd}".repeat(9)));
+        assert_eq!(sanitize_line("a\nb"), "a\u{fffd}b");
+    }
+
+    #[test]
+    fn redacted_urls_hold_no_secret() {
+        let url = Url::parse("https://user:pass@example.org/game/5?token=abc#key").unwrap();
+        assert_eq!(redact_url(&url).as_str(), "https://example.org/game/5");
+        let data = Url::parse("data:text/plain,x").unwrap();
+        assert_eq!(redact_url(&data), data);
+    }
+}
