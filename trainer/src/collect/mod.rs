@@ -22,7 +22,8 @@ mod run;
 mod source;
 mod streetview;
 
-pub(crate) use manifest::{Item, Status, items, read};
+pub(crate) use manifest::items;
+pub use manifest::{Item, Status, read};
 
 use run::{collect, told};
 

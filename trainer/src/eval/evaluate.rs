@@ -101,20 +101,6 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Measures a bundle's head on samples with places, `views` of a group at a time.
-///
-/// # Errors
-/// When the head cannot be loaded or gives no distribution, or a group's pictures are not of one place.
-pub(crate) fn measure(
-    bundle: &Bundle,
-    samples: &[Sample],
-    views: usize,
-    neighbours: Option<&Neighbours>,
-) -> Result<Report> {
-    let rounds = eval_set::rounds(samples, views)?;
-    report(bundle, &rounds, &eval_set::answers(bundle, &rounds)?, neighbours)
-}
-
 fn report(
     bundle: &Bundle,
     rounds: &[Vec<&Sample>],

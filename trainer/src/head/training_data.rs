@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use landfall_common::fs::{read_json, write_json};
+use landfall_common::fs::read_json;
 use landfall_model::{CellTable, countries};
 
 use crate::cells::soft_labels::Targets;
@@ -95,6 +95,7 @@ fn tell_of_empty_cells(table: &CellTable, samples: &[Sample]) {
 pub(crate) mod tests {
     use super::*;
     use crate::data::index::Row;
+    use landfall_common::fs::write_json;
     use landfall_model::LatLng;
     use landfall_model::cells::{Cell, leaf};
 

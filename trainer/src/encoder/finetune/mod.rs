@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use burn::tensor::Device;
+#[cfg(feature = "gpu")]
 use landfall_common::exit::environment_error;
 use landfall_common::fs::{write_atomic, write_json};
 use landfall_model::Bundle;

@@ -5,11 +5,9 @@
 //! the statistics it was trained with on ImageNet; its scale and shift are learned on. It is applied to the weights,
 //! which are far fewer than the activations, and so folds into the plain layers of [`Lite::layers`].
 
-use std::path::Path;
-
-use anyhow::{Context, Result};
+use anyhow::Result;
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 use image::RgbImage;
 use landfall_model::preprocess::Preprocess;
 
@@ -242,7 +240,8 @@ pub fn patches_shape(n: usize, side: usize) -> [usize; 4] {
 pub(crate) mod tests {
     use super::*;
     use crate::features::encoder_spec::EncoderSpec;
-    use burn::tensor::TensorData;
+    use burn::tensor::{Device, TensorData};
+    use std::path::Path;
 
     pub(crate) fn pretrained() -> Lite {
         let encoders = Path::new(env!("CARGO_MANIFEST_DIR")).join("encoders");

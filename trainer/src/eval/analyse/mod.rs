@@ -18,7 +18,6 @@ mod world;
 
 pub(crate) use page::Page;
 pub(crate) use tally::findings;
-pub(crate) use tally::{CellTally, Confusion, Findings, Matrix, SizeClass, Worst};
 
 /// Shows where a bundle errs, as one HTML file: the worst rounds with their pictures, confused countries, cells that
 /// are never right or wrongly guessed, the reliability of its probabilities.
