@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""Teaches CLIP's image encoder streets: a low-rank adapter for every layer, learned together with a head.
+"""Fine-tunes CLIP's image encoder on street-level images: LoRA adapters in every linear layer, trained with a head.
 
     python3 -m pip install numpy onnx pillow safetensors torch
     python3 trainer/tools/adapt_encoder.py --network encoder.onnx --index index.csv --images photos --split train \\
         --out runs/adapted
 
-Writes `adapter.safetensors` and `encoder.json`, which `landfall-train embed --encoder` takes; the head is thrown away,
-`landfall-train fit` makes the one that is kept. Wants a GPU: the desktop bundle's took two and a half minutes of an
-H100, a step on a processor takes minutes.
+Writes `adapter.safetensors` and `encoder.json`, the input of `landfall-train embed --encoder`. The head is discarded;
+`landfall-train fit` trains the one to keep. A GPU is recommended: the desktop bundle's adapter took two and a half
+minutes on an H100, while one step on a CPU takes minutes.
 
-The frozen weights are those of the int8 network as floats; activations are not rounded. LoRA: Hu et al.,
-arXiv:2106.09685. Labels, cells and views are those of trainer/recipes/desktop.toml.
+The frozen weights are the dequantised int8 weights; activations are not rounded. LoRA: Hu et al., arXiv:2106.09685.
+Labels, cells and multi-view examples follow trainer/recipes/desktop.toml.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
-PIXELS = 400  # pictures are kept as squares of this side
+PIXELS = 400  # side of the cached square images
 TAU_KM, COUNTRY_WEIGHT, EARTH_KM = 75.0, 0.5, 6371.0
 WIDTH, HEADS, LAYERS, PATCH = 768, 12, 12, 16
 
@@ -44,39 +44,39 @@ def main() -> None:
     labels, weights, keep = soft_labels(rows, args.cells)
     rows, labels, weights = [rows[i] for i in keep], labels[keep].to(device), weights[keep].to(device)
     with ProcessPoolExecutor() as pool:
-        pixels = list(pool.map(square, [args.images / row["file"] for row in rows], chunksize=32))
-    pictures = torch.from_numpy(np.stack(pixels)).to(device)
+        pixels = list(pool.map(centre_square, [args.images / row["file"] for row in rows], chunksize=32))
+    images = torch.from_numpy(np.stack(pixels)).to(device)
     spec = json.loads(args.encoder.read_text())
     encoder = Encoder(args.network, args.rank, device)
     cells = torch.from_numpy(np.fromfile(args.cell_embeddings, "<f4").reshape(labels.shape[1], -1)).to(device)
 
-    # The head first, on the encoder as it is: a head of zeros would send nothing but noise into the adapters.
+    # Train the head first, on the frozen encoder: an untrained head would pass only noise to the adapters.
     with torch.no_grad():
-        parts = [looks(pictures[i : i + 128], spec, None, args) for i in range(0, len(rows), 128)]
+        parts = [crops_of(images[i : i + 128], spec, None, args) for i in range(0, len(rows), 128)]
         frozen = torch.cat([encoder.embed(part) for part in parts])
     head = Head(frozen, cells)
-    places, lonely = groups(rows)
-    learn_head(head, frozen, places, lonely, labels, weights, random)
+    places, country_only = groups(rows)
+    train_head(head, frozen, places, country_only, labels, weights, random)
 
     adapters = [p for name, p in encoder.named_parameters() if name.endswith((".a", ".b"))]
     optimiser = torch.optim.AdamW(
         [
-            {"params": adapters, "weight_decay": 0.0, "peak": args.rate},
-            {"params": [head.bridge], "weight_decay": 0.3, "peak": args.head_rate},
-            {"params": [head.bias], "weight_decay": 0.1, "peak": args.head_rate},
+            {"params": adapters, "weight_decay": 0.0, "peak": args.lr},
+            {"params": [head.bridge], "weight_decay": 0.3, "peak": args.head_lr},
+            {"params": [head.bias], "weight_decay": 0.1, "peak": args.head_lr},
         ]
     )
     steps = min(args.steps or 10**9, math.ceil(args.epochs * len(places) / args.places))
-    singles = max(1, len(lonely) * args.places // len(places))  # so that both last an epoch
-    draw_places, draw_lonely = deck(places, random), deck(lonely, random)
+    singles = max(1, len(country_only) * args.places // len(places))  # so that both kinds of examples cover one epoch
+    draw_places, draw_country_only = shuffled_cycle(places, random), shuffled_cycle(country_only, random)
     for step in range(steps):
         several = [next(draw_places) for _ in range(args.places)]
-        alone = [next(draw_lonely) for _ in range(singles)] if lonely else []
+        alone = [next(draw_country_only) for _ in range(singles)] if country_only else []
         wanted = [i for group in several for i in group] + alone
-        inputs = head.standardise(encoder.embed(looks(pictures[wanted], spec, random, args)))
-        examples, of, importance = examples_of(several, alone, inputs, weights, random)
+        inputs = head.standardise(encoder.embed(crops_of(images[wanted], spec, random, args)))
+        examples, of, example_weights = make_examples(several, alone, inputs, weights, random)
         answers = head(F.dropout(examples, args.dropout))
-        loss = weighted(cross_entropy(answers, labels[of]), importance)
+        loss = weighted(cross_entropy(answers, labels[of]), example_weights)
         for group in optimiser.param_groups:
             group["lr"] = group["peak"] * one_cycle(step, steps)
         optimiser.zero_grad()
@@ -84,7 +84,7 @@ def main() -> None:
         nn.utils.clip_grad_norm_(adapters, 1.0)
         optimiser.step()
         if not torch.isfinite(loss):
-            raise SystemExit(f"step {step}: the loss is {loss.item()}; choose a lower --rate")
+            raise SystemExit(f"step {step}: the loss is {loss.item()}; choose a lower --lr")
         if step % 20 == 0:
             print(f"step {step} of {steps}: loss {loss.item():.3f}", flush=True)
     write(args.out, encoder, spec)
@@ -93,33 +93,33 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     here = Path(__file__).parent.parent
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--index", type=Path, required=True, help="index.csv of the pictures")
-    parser.add_argument("--images", type=Path, required=True, help="folder that its file names are relative to")
-    parser.add_argument("--split", action="append", required=True, help="only this split (repeat the option)")
-    parser.add_argument("--network", type=Path, required=True, help="the encoder's .onnx file, as set-up fetches it")
-    parser.add_argument("--encoder", type=Path, default=here / "encoders/clip-vit-b16.json", help="its description")
+    parser.add_argument("--index", type=Path, required=True, help="index of the images (csv)")
+    parser.add_argument("--images", type=Path, required=True, help="folder that the index's file names are relative to")
+    parser.add_argument("--split", action="append", required=True, help="split to train on (repeat the option)")
+    parser.add_argument("--network", type=Path, required=True, help="the encoder's .onnx file, from `cargo xtask setup`")
+    parser.add_argument("--encoder", type=Path, default=here / "encoders/clip-vit-b16.json", help="encoder description")
     parser.add_argument("--cells", type=Path, default=here / "recipes/desktop/cells.json")
     parser.add_argument("--cell-embeddings", type=Path, default=here / "recipes/desktop/cell_embeddings.f32")
-    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--out", type=Path, required=True, help="output folder")
     parser.add_argument("--rank", type=int, default=8)
     parser.add_argument("--epochs", type=float, default=6)
-    parser.add_argument("--steps", type=int, help="stop after so many steps")
-    parser.add_argument("--places", type=int, default=20, help="places of several views in a step")
-    parser.add_argument("--rate", type=float, default=3e-4)
-    parser.add_argument("--head-rate", type=float, default=1e-3)
+    parser.add_argument("--steps", type=int, help="maximum number of steps")
+    parser.add_argument("--places", type=int, default=20, help="places with several views per step")
+    parser.add_argument("--lr", "--rate", type=float, default=3e-4, help="peak learning rate of the adapters")
+    parser.add_argument("--head-lr", "--head-rate", type=float, default=1e-3, help="peak learning rate of the head")
     parser.add_argument("--dropout", type=float, default=0.5)
-    parser.add_argument("--colours", type=float, default=0.35, help="how far brightness, contrast and saturation vary")
-    parser.add_argument("--cut", type=float, default=0.35, help="how much smaller than itself a square may be cut")
+    parser.add_argument("--colours", type=float, default=0.35, help="brightness, contrast and saturation jitter")
+    parser.add_argument("--cut", type=float, default=0.35, help="largest share removed by random cropping")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     return parser.parse_args()
 
 
-# What is learned: labels and examples.
+# Labels and examples.
 
 
 def soft_labels(rows: list[dict], cells_file: Path) -> tuple[torch.Tensor, torch.Tensor, list[int]]:
-    """Probabilities over cells `[N, C]`, weights `[N]`, and which rows have a label."""
+    """Probabilities over cells `[N, C]`, weights `[N]`, and the indices of rows with a label."""
     cells = json.loads(cells_file.read_text())["cells"]
     means = vectors([(cell["lat"], cell["lng"]) for cell in cells])
     labels, weights = torch.zeros(len(rows), len(cells)), torch.zeros(len(rows))
@@ -141,7 +141,7 @@ def vectors(degrees: list) -> torch.Tensor:
 
 
 def groups(rows: list[dict]) -> tuple[list[list[int]], list[int]]:
-    """The views of each place, and the pictures that know their country alone."""
+    """Rows grouped by place, and the rows with a country label only."""
     by_group: dict[str, list[int]] = {}
     for i, row in enumerate(rows):
         if row["lat"]:
@@ -149,27 +149,27 @@ def groups(rows: list[dict]) -> tuple[list[list[int]], list[int]]:
     return list(by_group.values()), [i for i, row in enumerate(rows) if not row["lat"]]
 
 
-def deck(cards: list, random: np.random.Generator):
-    """Cards in a new order each time all have been drawn."""
+def shuffled_cycle(items: list, random: np.random.Generator):
+    """Yields all items in random order, reshuffled after each pass."""
     while True:
-        yield from (cards[i] for i in random.permutation(len(cards)))
+        yield from (items[i] for i in random.permutation(len(items)))
 
 
-def examples_of(several, alone, inputs, weights, random):
-    """Single views, and means of two or more of a place, which count four times as much together."""
-    examples, of, importance, start = [], [], [], 0
+def make_examples(several, alone, inputs, weights, random):
+    """Single views, and means of two or more views of a place, which together weigh four times as much."""
+    examples, of, example_weights, start = [], [], [], 0
     for group in several:
         views, n = inputs[start : start + len(group)], len(group)
         means = [m for m in range(2, n + 1) for _ in range(1 if m == n else 2)]
         for view in views:
-            examples.append(view), of.append(group[0]), importance.append(0.2)
+            examples.append(view), of.append(group[0]), example_weights.append(0.2)
         for m in means:
             some = random.permutation(n)[:m]
-            examples.append(views[some].mean(0)), of.append(group[0]), importance.append(0.8 * n / len(means))
+            examples.append(views[some].mean(0)), of.append(group[0]), example_weights.append(0.8 * n / len(means))
         start += n
     for i, view in zip(alone, inputs[start:]):
-        examples.append(view), of.append(i), importance.append(float(weights[i]))
-    return torch.stack(examples), of, torch.tensor(importance, device=inputs.device)
+        examples.append(view), of.append(i), example_weights.append(float(weights[i]))
+    return torch.stack(examples), of, torch.tensor(example_weights, device=inputs.device)
 
 
 def cross_entropy(logits, labels):
@@ -185,20 +185,20 @@ def one_cycle(step: int, steps: int) -> float:
     return (step + 1) / warm if step + 1 < warm else 0.5 * (1 + math.cos(math.pi * (step - warm) / (steps - warm)))
 
 
-# What is seen: squares of pictures.
+# Images and crops.
 
 
-def square(file: Path) -> np.ndarray:
-    picture = Image.open(file).convert("RGB")
-    side = min(picture.size)
-    left, top = (picture.width - side) // 2, (picture.height - side) // 2
-    return np.asarray(picture.resize((PIXELS, PIXELS), Image.BICUBIC, (left, top, left + side, top + side)))
+def centre_square(file: Path) -> np.ndarray:
+    image = Image.open(file).convert("RGB")
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    return np.asarray(image.resize((PIXELS, PIXELS), Image.BICUBIC, (left, top, left + side, top + side)))
 
 
-def looks(pictures, spec, random, args):
-    """The encoder's inputs `[squares, N, 3, size, size]`: the whole of each picture, then each detail; with `random`,
-    cut otherwise and in other colours each time."""
-    x = pictures.permute(0, 3, 1, 2).float() / 255
+def crops_of(images, spec, random, args):
+    """The encoder's inputs `[crops, N, 3, size, size]`: the whole of each image, then each detail crop. With `random`,
+    crops and colours are augmented."""
+    x = images.permute(0, 3, 1, 2).float() / 255
     if random is not None:
         vary = lambda: 1 + args.colours * (2 * torch.rand(len(x), 1, 1, 1, device=x.device) - 1)
         x = x * vary()
@@ -214,14 +214,14 @@ def looks(pictures, spec, random, args):
         left, top = round(detail["x"] * (PIXELS - side)), round(detail["y"] * (PIXELS - side))
         part = x[:, :, top : top + side, left : left + side]
         if random is not None:
-            part = cut(x, left, top, side, random, args)
+            part = random_crop(x, left, top, side, random, args)
         part = F.interpolate(part, size=how["size"], mode="bicubic", antialias=True).clamp(0, 1)
         inputs.append(((part * 255).round() / 255 - mean) / std)
     return torch.stack(inputs)
 
 
-def cut(x, left, top, side, random, args):
-    """A smaller square, anywhere in the whole or near where the detail is, now and then blurred."""
+def random_crop(x, left, top, side, random, args):
+    """A random smaller crop, anywhere in the whole image or near the detail's position, sometimes blurred."""
     small, n = int(side * (1 - random.random() * args.cut)), len(x)
 
     def place(start):
@@ -237,11 +237,11 @@ def cut(x, left, top, side, random, args):
     return part
 
 
-# The networks.
+# Networks.
 
 
-class Adapted(nn.Module):
-    """A frozen layer, and A `[rank, inputs]` and B `[outputs, rank]` that learn beside it."""
+class LoraLinear(nn.Module):
+    """A frozen linear layer with trainable low-rank matrices A `[rank, inputs]` and B `[outputs, rank]`."""
 
     def __init__(self, weights, bias, rank):
         super().__init__()
@@ -255,7 +255,7 @@ class Adapted(nn.Module):
 
 
 class Encoder(nn.Module):
-    """CLIP's vision transformer (Radford et al., arXiv:2103.00020) with the weights of a dynamically quantised file."""
+    """CLIP's vision transformer (Radford et al., arXiv:2103.00020) with the weights of a quantised ONNX file."""
 
     def __init__(self, file: Path, rank: int, device: torch.device):
         super().__init__()
@@ -272,7 +272,7 @@ class Encoder(nn.Module):
             weights = arrays[node.input[1]] * arrays[node.input[1].replace("_quantized", "_scale")]
             weights = torch.from_numpy(np.ascontiguousarray(weights.T)).to(device, self.type)
             bias = self.frozen[name + ".bias"].to(self.type) if name + ".bias" in self.frozen else None
-            self.layers[name.replace(".", "/")] = Adapted(weights, bias, rank)
+            self.layers[name.replace(".", "/")] = LoraLinear(weights, bias, rank)
 
     def layer(self, name):
         return self.layers[name.replace(".", "/")]
@@ -304,13 +304,13 @@ class Encoder(nn.Module):
         return F.normalize(x.float(), dim=1)
 
     def embed(self, inputs):
-        """What a head sees of pictures, `[N, 512 squares]` of length 1, of inputs `[squares, N, 3, size, size]`."""
+        """Inputs of the head, `[N, 512 * crops]` with unit norm, from encoder inputs `[crops, N, 3, size, size]`."""
         parts = self(inputs.flatten(0, 1)).unflatten(0, inputs.shape[:2])
         return parts.transpose(0, 1).flatten(1) / math.sqrt(len(inputs))
 
 
 class Head(nn.Module):
-    """Logits as inner products with embeddings of the cells; inputs standardised as the frozen encoder's are."""
+    """Logits as inner products with the cell embeddings; inputs are standardised with the frozen encoder's moments."""
 
     def __init__(self, frozen, cells):
         super().__init__()
@@ -325,26 +325,26 @@ class Head(nn.Module):
         return x @ self.bridge @ self.cells.T + self.bias
 
 
-def learn_head(head, frozen, places, lonely, labels, weights, random, epochs=25, places_a_step=70):
+def train_head(head, frozen, places, country_only, labels, weights, random, epochs=25, places_per_step=70):
     optimiser = torch.optim.AdamW(
         [{"params": [head.bridge], "weight_decay": 0.3}, {"params": [head.bias], "weight_decay": 0.1}]
     )
-    steps = epochs * math.ceil(len(places) / places_a_step)
-    singles = len(lonely) * places_a_step // len(places)
-    draw_places, draw_lonely = deck(places, random), deck(lonely, random)
+    steps = epochs * math.ceil(len(places) / places_per_step)
+    singles = len(country_only) * places_per_step // len(places)
+    draw_places, draw_country_only = shuffled_cycle(places, random), shuffled_cycle(country_only, random)
     inputs = head.standardise(frozen)
     for step in range(steps):
-        several = [next(draw_places) for _ in range(min(places_a_step, len(places)))]
-        alone = [next(draw_lonely) for _ in range(singles)]
+        several = [next(draw_places) for _ in range(min(places_per_step, len(places)))]
+        alone = [next(draw_country_only) for _ in range(singles)]
         seen = inputs[[i for group in several for i in group] + alone]
-        examples, of, importance = examples_of(several, alone, seen, weights, random)
-        loss = weighted(cross_entropy(head(F.dropout(examples, 0.3)), labels[of]), importance)
+        examples, of, example_weights = make_examples(several, alone, seen, weights, random)
+        loss = weighted(cross_entropy(head(F.dropout(examples, 0.3)), labels[of]), example_weights)
         for group in optimiser.param_groups:
             group["lr"] = 1e-3 * one_cycle(step, steps)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    print(f"the head on the encoder as it is: loss {loss.item():.3f}", flush=True)
+    print(f"head on the frozen encoder: loss {loss.item():.3f}", flush=True)
 
 
 def write(out: Path, encoder: Encoder, spec: dict) -> None:

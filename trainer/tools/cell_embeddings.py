@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""Embeds a cell table's mean locations with GeoCLIP's location encoder, for the recipe's `cell_embeddings.file`.
+"""Computes GeoCLIP location embeddings of a cell table's mean locations, for the recipe's `cell_embeddings.file`.
 
     python3 -m pip install numpy
     python3 trainer/tools/cell_embeddings.py cells.json cell_embeddings.f32
 
-Fetches the wheel of geoclip (MIT) from PyPI and reads its weights without PyTorch. Writes little-endian f32, one row
-of 512 a cell in the order of the table, centred and scaled so that the mean square of a row's length is SCALE squared:
-what the output layer adds is then of the size of its other weights.
+Downloads the wheel of geoclip (MIT) from PyPI and reads its weights without PyTorch. Writes little-endian f32, one row
+of 512 values per cell in the order of the table, centred and scaled so that the mean squared norm of a row is SCALE
+squared; the output layer's contribution then has the scale of its other weights.
 
 The encoder: Vivanco Cepeda et al., GeoCLIP, NeurIPS 2023, section 3.1: equal-earth projection, random Fourier features
-at three scales, a small network each, summed.
+at three scales, one small network for each, summed.
 """
 
 import io
@@ -27,7 +27,7 @@ import numpy as np
 PACKAGE = "geoclip==1.3.0"
 WEIGHTS = "geoclip/model/weights/location_encoder_weights.pth"
 SCALE = 0.3
-# Equal Earth: Šavrič, Patterson and Jenny 2018, equations 2 and 3; the last number is GeoCLIP's own unit.
+# Equal Earth: Šavrič, Patterson and Jenny 2018, equations 2 and 3; UNIT is GeoCLIP's scale.
 A1, A2, A3, A4, UNIT = 1.340264, -0.081106, 0.000893, 0.003796, 66.50336
 
 
@@ -41,7 +41,7 @@ def weights() -> dict:
 
 
 def read_pth(data: bytes) -> dict:
-    """The tensors of a PyTorch file, of which only arrays of f32 and dictionaries are unpickled."""
+    """The tensors of a PyTorch file. Only f32 arrays and dictionaries are unpickled; anything else is an error."""
     archive = zipfile.ZipFile(io.BytesIO(data))
     (index,) = [name for name in archive.namelist() if name.endswith("data.pkl")]
     root = index.removesuffix("data.pkl")
@@ -54,7 +54,7 @@ def read_pth(data: bytes) -> dict:
         def find_class(self, module, name):
             known = {"_rebuild_tensor_v2": tensor, "OrderedDict": dict, "FloatStorage": None}
             if name not in known:
-                raise pickle.UnpicklingError(f"{module}.{name} is not expected in {PACKAGE}")
+                raise pickle.UnpicklingError(f"unexpected type {module}.{name} in {PACKAGE}")
             return known[name]
 
         def persistent_load(self, pid):
@@ -91,7 +91,7 @@ def main() -> None:
     part = out.with_name(out.name + ".part")
     part.write_bytes(rows.astype("<f4").tobytes())
     os.replace(part, out)
-    print(f"wrote {out}: {rows.shape[0]} cells, {rows.shape[1]} numbers each")
+    print(f"wrote {out}: {rows.shape[0]} cells, {rows.shape[1]} values each")
 
 
 if __name__ == "__main__":

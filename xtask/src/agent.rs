@@ -8,33 +8,33 @@ use anyhow::{Context, Result, anyhow, bail};
 
 use crate::command::cargo;
 
-/// Build the agent and run `landfall play` where the user stands. Returns its exit code.
+/// Builds the agent and runs `landfall play` in the current directory. Returns its exit code.
 pub(crate) fn play(root: &Path, arguments: &[OsString]) -> Result<u8> {
     let agent = build(root)?;
     let status = Command::new(&agent)
         .arg("play")
         .args(arguments)
         .status()
-        .with_context(|| format!("{} could not be started", agent.display()))?;
-    let code = status.code().ok_or_else(|| anyhow!("landfall play was stopped: {status}"))?;
-    // Windows has wider codes; none of them means "done".
+        .with_context(|| format!("cannot start {}", agent.display()))?;
+    let code = status.code().ok_or_else(|| anyhow!("landfall play was killed: {status}"))?;
+    // Exit codes above 255 exist on Windows and never mean success.
     Ok(u8::try_from(code).unwrap_or(3))
 }
 
-/// Build the agent in release mode; cargo itself says where the program is, whatever its target directory.
+/// Builds the agent in release mode. Cargo's messages name the executable, whatever the target directory is.
 pub(crate) fn build(root: &Path) -> Result<PathBuf> {
     let mut command = cargo(root);
     command.args(["build", "--release", "--package", "landfall-agent", "--bin", "landfall"]);
     command.arg("--message-format=json-render-diagnostics");
-    let output = command.stderr(Stdio::inherit()).output().context("cargo could not be started")?;
+    let output = command.stderr(Stdio::inherit()).output().context("cannot start cargo")?;
     if !output.status.success() {
-        bail!("landfall-agent does not build");
+        bail!("landfall-agent does not build; the compiler's errors are above");
     }
     executable(&String::from_utf8_lossy(&output.stdout))
-        .ok_or_else(|| anyhow!("cargo built no program called landfall"))
+        .ok_or_else(|| anyhow!("cargo reported no executable called landfall"))
 }
 
-/// The program among cargo's messages, one JSON object a line.
+/// The path of the executable in cargo's output, which has one JSON message per line.
 fn executable(messages: &str) -> Option<PathBuf> {
     messages.lines().rev().find_map(|line| {
         let message: serde_json::Value = serde_json::from_str(line).ok()?;
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_program_is_found_among_the_messages() {
+    fn executable_is_found_in_cargo_messages() {
         let messages = concat!(
             r#"{"reason":"compiler-artifact","target":{"name":"anyhow"},"executable":null}"#,
             "\nnot json\n",

@@ -1,47 +1,47 @@
-//! The desktop encoder's latency, ours beside Python's onnxruntime on the same file: one 224² view, one thread.
+//! Latency of the desktop encoder against Python's onnxruntime on the same file: one 224 × 224 image, one thread.
 
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, anyhow};
 
-use crate::command::{python, quiet};
+use crate::command::{python, run_quietly};
 use crate::{agent, bundles};
 
-/// Ours may take at most this many times what Python's takes.
-const MOST: f64 = 1.15;
-/// Turns each; they alternate, so that a busy moment of the machine hits both, and the best of each counts.
-const TURNS: usize = 3;
+/// Highest ratio of Landfall's latency to Python's.
+const MAX_RATIO: f64 = 1.15;
+/// Runs of each program. They alternate, so that other load on the machine affects both; the best run of each counts.
+const RUNS: usize = 3;
 
-/// Measure and compare. Returns 0 when ours is quick enough or Python lacks onnxruntime, else 1.
+/// Measures and compares. Returns 0 if the ratio is low enough or if Python has no onnxruntime, else 1.
 pub(crate) fn run(root: &Path) -> Result<u8> {
     if !python().args(["-c", "import onnxruntime, numpy"]).output().is_ok_and(|output| output.status.success()) {
-        println!("skipped: Python cannot import onnxruntime (LANDFALL_PYTHON names another interpreter)");
+        println!("skipped: Python cannot import onnxruntime (set LANDFALL_PYTHON to an interpreter that can)");
         return Ok(0);
     }
     let encoder = bundles::encoder(root, "desktop")?;
     let agent = agent::build(root)?;
     let mut best = [f64::INFINITY; 2];
-    for _ in 0..TURNS {
-        let mut theirs = python();
-        theirs.arg(root.join("xtask/scripts/bench_encoder.py")).arg(&encoder);
-        let mut ours = Command::new(&agent);
-        ours.args(["doctor", "--bench", "--bundle", "desktop", "--json"]);
-        for (best, command) in best.iter_mut().zip([&mut ours, &mut theirs]) {
-            *best = best.min(encoder_ms(&quiet(command)?)?);
+    for _ in 0..RUNS {
+        let mut python_cmd = python();
+        python_cmd.arg(root.join("xtask/scripts/bench_encoder.py")).arg(&encoder);
+        let mut landfall_cmd = Command::new(&agent);
+        landfall_cmd.args(["doctor", "--bench", "--bundle", "desktop", "--json"]);
+        for (best, command) in best.iter_mut().zip([&mut landfall_cmd, &mut python_cmd]) {
+            *best = best.min(encoder_ms(&run_quietly(command)?)?);
         }
     }
-    let [ours, theirs] = best;
-    let ratio = ours / theirs;
-    println!("landfall {ours:.2} ms, Python {theirs:.2} ms, ratio {ratio:.3} (at most {MOST})");
-    Ok(u8::from(ratio > MOST))
+    let [landfall_ms, python_ms] = best;
+    let ratio = landfall_ms / python_ms;
+    println!("landfall {landfall_ms:.2} ms, Python {python_ms:.2} ms, ratio {ratio:.3} (at most {MAX_RATIO})");
+    Ok(u8::from(ratio > MAX_RATIO))
 }
 
-/// The median in `{"encoder_ms": 12.3}`.
+/// Reads the median from `{"encoder_ms": 12.3}`.
 fn encoder_ms(output: &str) -> Result<f64> {
     let output = output.trim();
-    let answer: serde_json::Value = serde_json::from_str(output).with_context(|| format!("`{output}` is not JSON"))?;
-    let ms = answer["encoder_ms"].as_f64().filter(|ms| *ms > 0.0);
+    let value: serde_json::Value = serde_json::from_str(output).with_context(|| format!("`{output}` is not JSON"))?;
+    let ms = value["encoder_ms"].as_f64().filter(|ms| *ms > 0.0);
     ms.ok_or_else(|| anyhow!("`{output}` has no positive encoder_ms"))
 }
 
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_median_is_read() {
+    fn encoder_ms_reads_the_median() {
         assert_eq!(encoder_ms("{\n  \"encoder_ms\": 12.5\n}\n").unwrap(), 12.5);
         assert!(encoder_ms("{\"encoder_ms\": 0}").is_err());
         assert!(encoder_ms("").is_err());

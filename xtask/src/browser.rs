@@ -1,21 +1,22 @@
-//! Chromium and its driver: from PATH, or from Debian's packages when we may install them.
+//! Chromium and chromedriver: from PATH, or installed from Debian's packages when running as root.
 
 use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::command::{on_path, quiet, say};
+use crate::command::{find_program, print_status, run_quietly};
 
 const BROWSERS: [&str; 5] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"];
 const DRIVERS: [&str; 1] = ["chromedriver"];
 const PACKAGES: [&str; 2] = ["chromium", "chromium-driver"];
 
-/// Find the browser and its driver, install them as root on Debian and its kin, or say what to install.
+/// Finds the browser and its driver. If they are missing, installs them (as root, where apt-get exists), or fails with
+/// instructions.
 pub(crate) fn set_up() -> Result<()> {
-    if missing().is_some() && on_path(&["apt-get"]).is_some() && is_root() {
-        say("chromium", "installing Debian's packages chromium and chromium-driver");
-        quiet(&mut apt_get("update"))?;
-        quiet(apt_get("install").args(["-y", "--no-install-recommends"]).args(PACKAGES))?;
+    if missing().is_some() && find_program(&["apt-get"]).is_some() && is_root() {
+        print_status("chromium", "installing the Debian packages chromium and chromium-driver");
+        run_quietly(&mut apt_get("update"))?;
+        run_quietly(apt_get("install").args(["-y", "--no-install-recommends"]).args(PACKAGES))?;
     }
     if let Some(what) = missing() {
         bail!(
@@ -24,15 +25,15 @@ pub(crate) fn set_up() -> Result<()> {
         );
     }
     for (what, names) in [("chromium", &BROWSERS[..]), ("chromedriver", &DRIVERS[..])] {
-        if let Some(file) = on_path(names) {
-            say(what, file.display());
+        if let Some(file) = find_program(names) {
+            print_status(what, file.display());
         }
     }
     Ok(())
 }
 
 fn missing() -> Option<&'static str> {
-    let absent = |names: &[&str]| on_path(names).is_none();
+    let absent = |names: &[&str]| find_program(names).is_none();
     if absent(&BROWSERS) { Some("Chromium") } else { absent(&DRIVERS).then_some("chromedriver") }
 }
 
@@ -43,5 +44,5 @@ fn apt_get(action: &str) -> Command {
 }
 
 fn is_root() -> bool {
-    quiet(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0")
+    run_quietly(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0")
 }

