@@ -1,23 +1,18 @@
 //! `compare`: which of two bundles is better on the same rounds, and whether the difference is more than luck.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
+use landfall_common::statistics::bootstrap::{Groups, interval_95, resample};
+use landfall_common::statistics::median_of_sorted;
 use landfall_model::{Bundle, MapScale};
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
-use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::eval::eval_set::{self, Source};
-use crate::eval::metrics::errors::median_of_sorted;
 use crate::features::encoder_spec::EncoderSpec;
 
 /// Resamples of the bootstrap.
 const RESAMPLES: usize = 10_000;
-/// The bootstrap draws the same numbers every time.
-const SEED: u64 = 1;
 
 /// Compares two bundles on the same rounds.
 ///
@@ -157,36 +152,25 @@ pub(crate) fn compare(rounds: &[Paired], [a, b]: [String; 2]) -> Result<Comparis
     if rounds.is_empty() {
         bail!("there is no round to compare the bundles on");
     }
-    let mut of_group: HashMap<&str, usize> = HashMap::new();
-    let groups: Vec<usize> = rounds
-        .iter()
-        .map(|round| {
-            let next = of_group.len();
-            *of_group.entry(&round.group).or_insert(next)
-        })
-        .collect();
-    if of_group.len() < 2 {
+    let groups = Groups::new(rounds.iter().map(|round| round.group.as_str()));
+    if groups.count() < 2 {
         bail!("all rounds are of one group: an interval needs several; the index's column `group` names them");
     }
     let (a_km, b_km) = (Sorted::new(rounds, |round| round.a_km), Sorted::new(rounds, |round| round.b_km));
     let exact = |km: f64| MapScale::WORLD.exact_points(km * 1000.0);
     let gains: Vec<f64> = rounds.iter().map(|round| exact(round.b_km) - exact(round.a_km)).collect();
 
-    // How often each group is drawn, then both differences on that draw.
-    let difference = |drawn: &[u32]| {
-        let weight = |round: usize| drawn[groups[round]];
+    // Both differences on a draw, by how often each group was drawn.
+    let difference = |drawn: &[usize]| {
+        let mut times = vec![0u32; groups.count()];
+        drawn.iter().for_each(|group| times[*group] += 1);
+        let weight = |round: usize| times[groups.of_rounds()[round]];
         let n: u32 = (0..rounds.len()).map(weight).sum();
         let gain = gains.iter().enumerate().map(|(i, gain)| gain * f64::from(weight(i))).sum::<f64>() / f64::from(n);
         (gain, b_km.median(n, weight) - a_km.median(n, weight))
     };
-    let resample = |i: usize| {
-        let mut random = StdRng::seed_from_u64(SEED + i as u64);
-        let mut drawn = vec![0; of_group.len()];
-        (0..drawn.len()).for_each(|_| drawn[random.random_range(0..of_group.len())] += 1);
-        difference(&drawn)
-    };
-    let resampled: Vec<(f64, f64)> = (0..RESAMPLES).into_par_iter().map(resample).collect();
-    let whole = difference(&vec![1; of_group.len()]);
+    let resampled: Vec<(f64, f64)> = resample(groups.count(), RESAMPLES as u64, difference);
+    let whole = difference(&(0..groups.count()).collect::<Vec<_>>());
     let side = |bundle: String, km: fn(&Paired) -> f64, sorted: &Sorted| Side {
         bundle,
         geoscore: rounds.iter().map(|round| exact(km(round))).sum::<f64>() / rounds.len() as f64,
@@ -194,7 +178,7 @@ pub(crate) fn compare(rounds: &[Paired], [a, b]: [String; 2]) -> Result<Comparis
     };
     Ok(Comparison {
         n: rounds.len(),
-        groups: of_group.len(),
+        groups: groups.count(),
         resamples: RESAMPLES,
         a: side(a, |round| round.a_km, &a_km),
         b: side(b, |round| round.b_km, &b_km),
@@ -217,11 +201,10 @@ fn wins(rounds: &[Paired]) -> Wins {
     wins
 }
 
-/// The interval of 95 % of the resamples, by their percentiles.
-fn interval(value: f64, mut resampled: Vec<f64>) -> Difference {
-    resampled.sort_by(f64::total_cmp);
-    let at = |share: f64| resampled[((resampled.len() - 1) as f64 * share).round() as usize];
-    Difference { value, low: at(0.025), high: at(0.975) }
+/// The 95 % interval of a difference, by percentiles of its resamples.
+fn interval(value: f64, resampled: Vec<f64>) -> Difference {
+    let (low, high) = interval_95(resampled);
+    Difference { value, low, high }
 }
 
 /// Errors in order, so that a weighted median takes one walk and no sorting.

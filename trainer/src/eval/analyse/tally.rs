@@ -4,12 +4,12 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use landfall_common::statistics::median;
 use landfall_model::{CellTable, LatLng, countries, place};
 use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::eval::metrics::Answer;
-use crate::eval::metrics::errors::median_of_sorted;
 use crate::features::samples::Sample;
 
 /// So many of the worst rounds, confusions and cells are shown.
@@ -294,11 +294,6 @@ fn by_size(table: &CellTable, answers: &[Answer]) -> Vec<SizeClass> {
         }
     };
     order.chunks(order.len().div_ceil(4).max(1)).map(quarter).collect()
-}
-
-fn median(mut numbers: Vec<f64>) -> Option<f64> {
-    numbers.sort_by(f64::total_cmp);
-    median_of_sorted(&numbers)
 }
 
 #[cfg(test)]

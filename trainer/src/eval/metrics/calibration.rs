@@ -1,7 +1,9 @@
 //! Whether probabilities keep their word: reliability, calibration error, and regions that should hold the truth.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
+use landfall_common::statistics::calibration::equal_count_bins;
 use serde::Serialize;
 
 use super::answer::{Answer, REGIONS, Region};
@@ -95,8 +97,7 @@ pub(crate) fn reliability(mut promises: Vec<(f64, bool)>) -> Reliability {
         })
         .collect();
     let (n, bins) = (promises.len(), BINS.min(promises.len()));
-    let bin = |i: usize| {
-        let range = n * i / bins..n * (i + 1) / bins;
+    let bin = |range: Range<usize>| {
         let bin = &promises[range.clone()];
         let percent = |sum: f64| 100.0 * sum / bin.len() as f64;
         Bin {
@@ -105,7 +106,7 @@ pub(crate) fn reliability(mut promises: Vec<(f64, bool)>) -> Reliability {
             came_true: percent(came_true[range].iter().sum()),
         }
     };
-    let bins: Vec<Bin> = (0..bins).map(bin).collect();
+    let bins: Vec<Bin> = equal_count_bins(n, bins).map(bin).collect();
     let gap = |bin: &Bin| bin.n as f64 * (bin.promised - bin.came_true).abs();
     Reliability { ece: bins.iter().map(gap).sum::<f64>() / n.max(1) as f64, bins }
 }

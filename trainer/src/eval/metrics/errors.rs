@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use landfall_common::statistics::median_of_sorted;
 use landfall_model::{LatLng, MapScale, countries};
 use rayon::prelude::*;
 use serde::Serialize;
@@ -69,12 +70,6 @@ pub(crate) fn within(sorted_km: &[f64], thresholds_km: [u32; 5]) -> BTreeMap<u32
         (km, 100.0 * count as f64 / sorted_km.len() as f64)
     };
     thresholds_km.into_iter().map(percent).collect()
-}
-
-/// The median of sorted numbers, of the two in the middle their mean. `None` when there are none.
-pub(crate) fn median_of_sorted(sorted: &[f64]) -> Option<f64> {
-    let n = sorted.len();
-    Some((sorted.get(n.checked_sub(1)? / 2)? + sorted.get(n / 2)?) / 2.0)
 }
 
 #[cfg(test)]
