@@ -11,13 +11,13 @@ use tokio::sync::Mutex;
 use tokio::time::{Interval, MissedTickBehavior};
 
 /// Parameters of addresses whose values nobody must see.
-const SECRET: [&str; 4] = ["api_key", "key", "access_token", "signature"];
+const SECRET_PARAMETERS: [&str; 4] = ["api_key", "key", "access_token", "signature"];
 /// Nobody waits longer because a server says so.
 const LONGEST_WAIT: Duration = Duration::from_secs(600);
 
 /// How requests are made.
 #[derive(Clone, Debug)]
-pub(super) struct Manners {
+pub(super) struct RetryPolicy {
     /// Tries of one request.
     pub(super) tries: usize,
     /// Wait before the second try; each further one is twice as long, and all are longer by chance.
@@ -26,7 +26,7 @@ pub(super) struct Manners {
     pub(super) timeout: Duration,
 }
 
-impl Default for Manners {
+impl Default for RetryPolicy {
     fn default() -> Self {
         Self { tries: 8, first_wait: Duration::from_secs(1), timeout: Duration::from_secs(60) }
     }
@@ -34,10 +34,10 @@ impl Default for Manners {
 
 /// Why a request brought nothing.
 #[derive(Clone, Debug, thiserror::Error)]
-pub(super) enum Trouble {
+pub(super) enum FetchError {
     /// It may work a little later.
     #[error("{why}")]
-    Passing {
+    Transient {
         /// What happened.
         why: String,
         /// How long the server asks to be left alone.
@@ -45,30 +45,30 @@ pub(super) enum Trouble {
     },
     /// What was asked for is not there.
     #[error("{0}")]
-    Gone(String),
+    NotFound(String),
     /// It will not work later either.
     #[error("{0}")]
-    Lasting(String),
+    Permanent(String),
 }
 
-impl Trouble {
-    /// Trouble that may be over soon.
-    pub(super) fn passing(why: impl Into<String>) -> Self {
-        Self::Passing { why: why.into(), wait: None }
+impl FetchError {
+    /// A failure that may be over soon.
+    pub(super) fn transient(why: impl Into<String>) -> Self {
+        Self::Transient { why: why.into(), wait: None }
     }
 
     /// What a status means that is no success: 429 and errors of the server may pass, 404 and 410 say that a thing is gone.
-    pub(super) fn of(status: StatusCode, why: String, wait: Option<Duration>) -> Self {
+    pub(super) fn from_status(status: StatusCode, why: String, wait: Option<Duration>) -> Self {
         match status.as_u16() {
-            404 | 410 => Self::Gone(why),
-            429 | 500 | 502..=504 => Self::Passing { why, wait },
-            _ => Self::Lasting(why),
+            404 | 410 => Self::NotFound(why),
+            429 | 500 | 502..=504 => Self::Transient { why, wait },
+            _ => Self::Permanent(why),
         }
     }
 }
 
 /// What a server answered, whatever its status.
-pub(super) struct Answer {
+pub(super) struct HttpResponse {
     /// The status.
     pub(super) status: StatusCode,
     /// The address that answered in the end, after redirects.
@@ -80,27 +80,31 @@ pub(super) struct Answer {
     wait: Option<Duration>,
 }
 
-impl Answer {
+impl HttpResponse {
     /// The body of a success.
     ///
     /// # Errors
-    /// For all other statuses, as [`Trouble::of`] has them.
-    pub(super) fn success(&self) -> Result<&[u8], Trouble> {
+    /// For all other statuses, classified by [`FetchError::from_status`].
+    pub(super) fn success(&self) -> Result<&[u8], FetchError> {
         if self.status.is_success() {
             return Ok(&self.body);
         }
-        let why = format!("{} answers {}{}", shown(&self.url), self.status, self.excerpt());
-        Err(Trouble::of(self.status, why, self.wait))
+        let why = format!("{} answers {}{}", redact_keys(&self.url), self.status, self.excerpt());
+        Err(FetchError::from_status(self.status, why, self.wait))
     }
 
     /// The json of a success.
     ///
     /// # Errors
-    /// As [`Answer::success`]; json that is none, or of another shape, does not pass.
-    pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, Trouble> {
+    /// As [`HttpResponse::success`]; json that is none, or of another shape, does not pass.
+    pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, FetchError> {
         let body = self.success()?;
         serde_json::from_slice(body).map_err(|e| {
-            Trouble::Lasting(format!("{} answers with what was not expected: {e}{}", shown(&self.url), self.excerpt()))
+            FetchError::Permanent(format!(
+                "{} answers with what was not expected: {e}{}",
+                redact_keys(&self.url),
+                self.excerpt()
+            ))
         })
     }
 
@@ -108,46 +112,46 @@ impl Answer {
     fn excerpt(&self) -> String {
         let text = std::str::from_utf8(&self.body).unwrap_or_default();
         let mut line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-        for (_, value) in self.url.query_pairs().filter(|(name, _)| SECRET.contains(&name.as_ref())) {
+        for (_, value) in self.url.query_pairs().filter(|(name, _)| SECRET_PARAMETERS.contains(&name.as_ref())) {
             line = line.replace(value.as_ref(), "HIDDEN");
         }
         if line.is_empty() { String::new() } else { format!(": {}", line.chars().take(200).collect::<String>()) }
     }
 }
 
-/// Requests of one kind to one service, never more often than its pace, however many ask at once.
-pub(super) struct Lane {
+/// Sends requests of one kind to one service, limited to one per interval however many tasks share it.
+pub(super) struct RateLimitedClient {
     client: Client,
     authorization: Option<HeaderValue>,
-    pace: Mutex<Interval>,
+    ticks: Mutex<Interval>,
     retries: ExponentialBuilder,
 }
 
-impl Lane {
-    /// A lane with this long between two requests.
+impl RateLimitedClient {
+    /// A client that leaves at least `interval` between two requests.
     ///
     /// # Errors
     /// When there is no TLS to be had.
-    pub(super) fn new(between: Duration, manners: &Manners) -> Result<Self> {
+    pub(super) fn new(interval: Duration, policy: &RetryPolicy) -> Result<Self> {
         let client = Client::builder()
             // It would hand addresses with their keys on.
             .referer(false)
             .user_agent(concat!("landfall-train/", env!("CARGO_PKG_VERSION"), " (", env!("CARGO_PKG_REPOSITORY"), ")"))
-            .connect_timeout(manners.timeout)
-            .read_timeout(manners.timeout)
-            .timeout(manners.timeout);
-        let mut pace = tokio::time::interval(between.max(Duration::from_micros(1)));
-        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            .connect_timeout(policy.timeout)
+            .read_timeout(policy.timeout)
+            .timeout(policy.timeout);
+        let mut ticks = tokio::time::interval(interval.max(Duration::from_micros(1)));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let retries = ExponentialBuilder::default()
             .with_jitter()
-            .with_min_delay(manners.first_wait)
+            .with_min_delay(policy.first_wait)
             .with_max_delay(LONGEST_WAIT)
-            .with_max_times(manners.tries.saturating_sub(1));
+            .with_max_times(policy.tries.saturating_sub(1));
         let client = client.build().context("cannot make an HTTP client")?;
-        Ok(Self { client, authorization: None, pace: Mutex::new(pace), retries })
+        Ok(Self { client, authorization: None, ticks: Mutex::new(ticks), retries })
     }
 
-    /// The same lane with what servers want to see before they answer.
+    /// The same client with what servers want to see before they answer.
     ///
     /// # Errors
     /// When it cannot stand in a header.
@@ -157,47 +161,55 @@ impl Lane {
         Ok(Self { authorization: Some(value), ..self })
     }
 
-    /// Asks until `read` makes something of an answer, or finds trouble that lasts, or there were too many tries.
+    /// Requests a URL until `read` accepts a response, a permanent error occurs, or all tries are used up.
     ///
     /// # Errors
-    /// The last trouble.
-    pub(super) async fn get<T>(&self, url: &Url, read: impl Fn(&Answer) -> Result<T, Trouble>) -> Result<T, Trouble> {
-        self.retry(|| self.once(url, &read)).await
+    /// The last error.
+    pub(super) async fn get<T>(
+        &self,
+        url: &Url,
+        read: impl Fn(&HttpResponse) -> Result<T, FetchError>,
+    ) -> Result<T, FetchError> {
+        self.retry(|| self.try_once(url, &read)).await
     }
 
     /// Asks once.
     ///
     /// # Errors
-    /// The trouble.
-    pub(super) async fn once<T>(&self, url: &Url, read: impl Fn(&Answer) -> Result<T, Trouble>) -> Result<T, Trouble> {
-        read(&self.ask(url).await?)
+    /// That of the request, or of `read`.
+    pub(super) async fn try_once<T>(
+        &self,
+        url: &Url,
+        read: impl Fn(&HttpResponse) -> Result<T, FetchError>,
+    ) -> Result<T, FetchError> {
+        read(&self.request(url).await?)
     }
 
-    /// Tries something until it works, finds trouble that lasts, or there were too many tries.
+    /// Retries `once` until it succeeds, a permanent error occurs, or all tries are used up.
     ///
     /// # Errors
-    /// The last trouble.
-    pub(super) async fn retry<T, F>(&self, once: impl FnMut() -> F) -> Result<T, Trouble>
+    /// The last error.
+    pub(super) async fn retry<T, F>(&self, once: impl FnMut() -> F) -> Result<T, FetchError>
     where
-        F: Future<Output = Result<T, Trouble>>,
+        F: Future<Output = Result<T, FetchError>>,
     {
         once.retry(self.retries)
-            .when(|trouble| matches!(trouble, Trouble::Passing { .. }))
-            .adjust(|trouble, wait| match trouble {
-                Trouble::Passing { wait: Some(asked), .. } => wait.map(|wait| wait.max(*asked)),
+            .when(|error| matches!(error, FetchError::Transient { .. }))
+            .adjust(|error, wait| match error {
+                FetchError::Transient { wait: Some(asked), .. } => wait.map(|wait| wait.max(*asked)),
                 _ => wait,
             })
             .await
     }
 
-    async fn ask(&self, url: &Url) -> Result<Answer, Trouble> {
+    async fn request(&self, url: &Url) -> Result<HttpResponse, FetchError> {
         let response = self.send(url, |request| request).await?;
         let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
         let (status, at) = (response.status(), response.url().clone());
         let kind = header(CONTENT_TYPE).unwrap_or_default().to_owned();
-        let wait = wait_of(&response);
-        let body = response.bytes().await.map_err(|e| broken(url, e))?.to_vec();
-        Ok(Answer { status, url: at, kind, body, wait })
+        let wait = retry_after(&response);
+        let body = response.bytes().await.map_err(|e| connection_error(url, e))?.to_vec();
+        Ok(HttpResponse { status, url: at, kind, body, wait })
     }
 
     /// Sends one request when its turn has come, with what `with` adds to it.
@@ -208,19 +220,19 @@ impl Lane {
         &self,
         url: &Url,
         with: impl FnOnce(RequestBuilder) -> RequestBuilder,
-    ) -> Result<Response, Trouble> {
-        self.pace.lock().await.tick().await;
+    ) -> Result<Response, FetchError> {
+        self.ticks.lock().await.tick().await;
         let mut request = self.client.get(url.clone());
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization);
         }
-        with(request).send().await.map_err(|e| broken(url, e))
+        with(request).send().await.map_err(|e| connection_error(url, e))
     }
 }
 
 /// A connection that is none, or breaks. The error's own text would show the address with its keys.
-pub(super) fn broken(url: &Url, error: reqwest::Error) -> Trouble {
-    Trouble::passing(format!("{} cannot be reached: {}", shown(url), chain(&error.without_url())))
+pub(super) fn connection_error(url: &Url, error: reqwest::Error) -> FetchError {
+    FetchError::transient(format!("{} cannot be reached: {}", redact_keys(url), chain(&error.without_url())))
 }
 
 /// An error and what caused it, in one line.
@@ -230,12 +242,12 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// How long a server asks to be left alone.
-pub(super) fn wait_of(response: &Response) -> Option<Duration> {
-    response.headers().get(RETRY_AFTER).and_then(|value| seconds_of(value.to_str().ok()?))
+pub(super) fn retry_after(response: &Response) -> Option<Duration> {
+    response.headers().get(RETRY_AFTER).and_then(|value| parse_retry_after(value.to_str().ok()?))
 }
 
 /// What `Retry-After` asks for: seconds, or a time.
-fn seconds_of(value: &str) -> Option<Duration> {
+fn parse_retry_after(value: &str) -> Option<Duration> {
     let wait = match value.trim().parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
         Err(_) => {
@@ -247,12 +259,12 @@ fn seconds_of(value: &str) -> Option<Duration> {
 }
 
 /// An address as it may be printed: without the values of its keys.
-pub(super) fn shown(url: &Url) -> String {
+pub(super) fn redact_keys(url: &Url) -> String {
     let mut shown = url.clone();
     let pairs: Vec<(String, String)> = url.query_pairs().into_owned().collect();
-    if pairs.iter().any(|(name, _)| SECRET.contains(&name.as_str())) {
+    if pairs.iter().any(|(name, _)| SECRET_PARAMETERS.contains(&name.as_str())) {
         let open = pairs.iter().map(|(name, value)| {
-            (name.as_str(), if SECRET.contains(&name.as_str()) { "HIDDEN" } else { value.as_str() })
+            (name.as_str(), if SECRET_PARAMETERS.contains(&name.as_str()) { "HIDDEN" } else { value.as_str() })
         });
         shown.query_pairs_mut().clear().extend_pairs(open);
     }
@@ -263,7 +275,7 @@ pub(super) fn shown(url: &Url) -> String {
 ///
 /// # Errors
 /// When `base` is no address.
-pub(super) fn address<'a>(base: &str, query: impl IntoIterator<Item = (&'a str, String)>) -> Result<Url> {
+pub(super) fn url_with_query<'a>(base: &str, query: impl IntoIterator<Item = (&'a str, String)>) -> Result<Url> {
     let mut url = Url::parse(base).with_context(|| format!("`{base}` is no address"))?;
     url.query_pairs_mut().extend_pairs(query);
     Ok(url)
@@ -275,16 +287,17 @@ mod tests {
 
     #[test]
     fn keys_are_not_shown() {
-        let url = address("https://example.org/a?x=1", [("api_key", "abc".into()), ("text", "Paris -fun".into())]);
-        let shown = shown(&url.unwrap());
+        let url =
+            url_with_query("https://example.org/a?x=1", [("api_key", "abc".into()), ("text", "Paris -fun".into())]);
+        let shown = redact_keys(&url.unwrap());
         assert_eq!(shown, "https://example.org/a?x=1&api_key=HIDDEN&text=Paris+-fun");
     }
 
     #[test]
     fn keys_that_servers_repeat_are_not_shown() {
-        let answer = Answer {
+        let answer = HttpResponse {
             status: StatusCode::FORBIDDEN,
-            url: address("https://example.org/a", [("key", "top/secret".into())]).unwrap(),
+            url: url_with_query("https://example.org/a", [("key", "top/secret".into())]).unwrap(),
             kind: String::new(),
             body: b"the key top/secret is blocked".to_vec(),
             wait: None,
@@ -295,12 +308,12 @@ mod tests {
 
     #[test]
     fn servers_ask_for_seconds_or_name_a_time() {
-        assert_eq!(seconds_of("7"), Some(Duration::from_secs(7)));
-        assert_eq!(seconds_of("999999"), Some(LONGEST_WAIT));
+        assert_eq!(parse_retry_after("7"), Some(Duration::from_secs(7)));
+        assert_eq!(parse_retry_after("999999"), Some(LONGEST_WAIT));
         let soon = (chrono::Utc::now() + chrono::TimeDelta::seconds(90)).to_rfc2822();
-        assert!(seconds_of(&soon).is_some_and(|wait| (85..=90).contains(&wait.as_secs())), "{soon}");
-        assert_eq!(seconds_of("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO));
-        assert_eq!(seconds_of("later"), None);
+        assert!(parse_retry_after(&soon).is_some_and(|wait| (85..=90).contains(&wait.as_secs())), "{soon}");
+        assert_eq!(parse_retry_after("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO));
+        assert_eq!(parse_retry_after("later"), None);
     }
 
     #[tokio::test]
@@ -320,8 +333,12 @@ mod tests {
         let url = Url::parse(&format!("http://{}/", listener.local_addr().unwrap())).unwrap();
         let app = axum::Router::new().fallback(answer);
         tokio::spawn(async move { axum::serve(listener, app).await });
-        let manners = Manners { first_wait: Duration::from_millis(1), ..Manners::default() };
-        Lane::new(Duration::ZERO, &manners).unwrap().get(&url, |answer| answer.success().map(drop)).await.unwrap();
+        let policy = RetryPolicy { first_wait: Duration::from_millis(1), ..RetryPolicy::default() };
+        RateLimitedClient::new(Duration::ZERO, &policy)
+            .unwrap()
+            .get(&url, |answer| answer.success().map(drop))
+            .await
+            .unwrap();
         let waited: Vec<Duration> = asked.lock().unwrap().windows(2).map(|pair| pair[1] - pair[0]).collect();
         assert_eq!(waited.len(), 2);
         assert!(waited[0] >= Duration::from_secs(2), "the server said so: {waited:?}");

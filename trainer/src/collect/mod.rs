@@ -1,7 +1,7 @@
 //! `collect`: geotagged pictures from public sources, politely, and so that a kill loses at most what is in flight.
 //!
-//! A source finds pictures part by part (a span of time, a box, a few places); each picture is fetched, checked, written
-//! and noted in the folder's manifest, then the part is noted as done. The same command goes on where it ended.
+//! A source finds pictures in batches (a span of time, a box, a few places); each picture is fetched, checked, written and
+//! recorded in the folder's manifest, then the batch is recorded as done. The same command goes on where it ended.
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -25,7 +25,7 @@ mod streetview;
 pub(crate) use manifest::items;
 pub use manifest::{Item, Status, read};
 
-use run::{collect, told};
+use run::{as_environment_error, collect};
 
 /// Collects geotagged pictures from a source.
 ///
@@ -36,11 +36,11 @@ use run::{collect, told};
 )]
 pub(crate) struct Args {
     #[command(subcommand)]
-    from: From,
+    source: SourceCommand,
 }
 
 #[derive(Subcommand)]
-enum From {
+enum SourceCommand {
     Folder(folder::Args),
     Flickr(flickr::Args),
     Streetview(streetview::Args),
@@ -56,15 +56,17 @@ enum From {
 pub(crate) fn run(args: &Args) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
-        match &args.from {
-            From::Folder(args) => collect(&folder::Folder::new(args)?, &args.common).await,
-            From::Flickr(args) => collect(&flickr::Flickr::new(args)?, &args.common).await,
-            From::Streetview(args) => {
-                collect(&streetview::StreetView::new(args).await.map_err(told)?, &args.common).await
+        match &args.source {
+            SourceCommand::Folder(args) => collect(&folder::Folder::new(args)?, &args.common).await,
+            SourceCommand::Flickr(args) => collect(&flickr::Flickr::new(args)?, &args.common).await,
+            SourceCommand::Streetview(args) => {
+                collect(&streetview::StreetView::new(args).await.map_err(as_environment_error)?, &args.common).await
             }
-            From::Mapillary(args) => collect(&mapillary::Mapillary::new(args)?, &args.common).await,
-            From::Kartaview(args) => collect(&kartaview::KartaView::new(args).await.map_err(told)?, &args.common).await,
-            From::Osv5m(args) => collect(&osv5m::Osv5m::new(args)?, &args.common).await,
+            SourceCommand::Mapillary(args) => collect(&mapillary::Mapillary::new(args)?, &args.common).await,
+            SourceCommand::Kartaview(args) => {
+                collect(&kartaview::KartaView::new(args).await.map_err(as_environment_error)?, &args.common).await
+            }
+            SourceCommand::Osv5m(args) => collect(&osv5m::Osv5m::new(args)?, &args.common).await,
         }
     })
 }

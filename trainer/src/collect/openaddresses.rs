@@ -9,8 +9,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::download;
-use super::http::address;
-use super::source::Common;
+use super::http::url_with_query;
+use super::source::CommonArgs;
 
 /// Where OpenAddresses is.
 #[derive(clap::Args)]
@@ -35,22 +35,22 @@ impl Service {
     ///
     /// # Errors
     /// When a name is of neither, or the service refuses or cannot be reached.
-    pub(super) async fn files(&self, names: &[PathBuf], common: &Common) -> Result<Vec<PathBuf>> {
-        let lane = common.lane(Duration::from_secs(1))?;
+    pub(super) async fn files(&self, names: &[PathBuf], common: &CommonArgs) -> Result<Vec<PathBuf>> {
+        let client = common.client(Duration::from_secs(1))?;
         let mut files = Vec::new();
         for name in names {
             let Some(source) = source(name) else {
                 files.push(name.clone());
                 continue;
             };
-            let index = address(&self.addresses_index, [("source", source.to_owned())])?;
-            let entries: Vec<Entry> = lane.get(&index, |answer| answer.json()).await?;
+            let index = url_with_query(&self.addresses_index, [("source", source.to_owned())])?;
+            let entries: Vec<Entry> = client.get(&index, |answer| answer.json()).await?;
             let before = files.len();
             for entry in entries.iter().filter(|entry| entry.source == source && entry.layer == "addresses") {
                 let job = entry.job.to_string().replace('"', "");
-                let url = address(&format!("{}/{job}/source.geojson.gz", self.addresses_files), [])?;
+                let url = url_with_query(&format!("{}/{job}/source.geojson.gz", self.addresses_files), [])?;
                 let file = common.out.join("addresses").join(format!("{}-{job}.geojson.gz", source.replace('/', "-")));
-                download::download(&lane, &url, &file).await?;
+                download::download(&client, &url, &file).await?;
                 files.push(file);
             }
             if files.len() == before {

@@ -8,13 +8,13 @@ use anyhow::{Context, Result, bail};
 use landfall_model::LatLng;
 use tokio::sync::mpsc;
 
-use super::budget::Purse;
-use super::http::{Lane, Manners, Trouble};
+use super::budget::Budget;
+use super::http::{FetchError, RateLimitedClient, RetryPolicy};
 use super::manifest::Item;
 
 /// What all sources take.
 #[derive(clap::Args)]
-pub(super) struct Common {
+pub(super) struct CommonArgs {
     /// Folder to write, or to go on with
     #[arg(long)]
     pub(super) out: PathBuf,
@@ -45,10 +45,13 @@ fn seconds(text: &str) -> Result<Duration> {
     Duration::try_from_secs_f64(text.parse()?).context("must be seconds")
 }
 
-impl Common {
-    /// A lane with this long between requests, unless the user wants another pace.
-    pub(super) fn lane(&self, between: Duration) -> Result<Lane> {
-        Lane::new(self.between.unwrap_or(between), &Manners { first_wait: self.first_wait, ..Manners::default() })
+impl CommonArgs {
+    /// A client with this long between requests, unless the user has given --between.
+    pub(super) fn client(&self, between: Duration) -> Result<RateLimitedClient> {
+        RateLimitedClient::new(
+            self.between.unwrap_or(between),
+            &RetryPolicy { first_wait: self.first_wait, ..RetryPolicy::default() },
+        )
     }
 }
 
@@ -61,32 +64,36 @@ pub(super) struct Terms {
 }
 
 /// A picture that was found, and where it is.
-pub(super) struct Find {
+pub(super) struct Candidate {
     pub(super) item: Item,
     /// Its address with all that it takes to get it; never written down.
     pub(super) url: reqwest::Url,
 }
 
-/// Some pictures that were found together.
-pub(super) struct Part {
-    /// A name that the same part has in the next run.
+/// Pictures that were found together, such as those of a time span or a box.
+pub(super) struct Batch {
+    /// The same batch must have the same name in the next run.
     pub(super) name: String,
-    pub(super) finds: Vec<Find>,
+    pub(super) candidates: Vec<Candidate>,
     /// Others that are of no use: without a place that can be, or not wanted.
     pub(super) left_out: usize,
 }
 
-impl Part {
-    /// A part with what a source makes of all that was found in it.
-    pub(super) fn new<T>(name: String, found: impl IntoIterator<Item = T>, find: impl Fn(T) -> Option<Find>) -> Self {
-        let mut part = Self { name, finds: Vec::new(), left_out: 0 };
+impl Batch {
+    /// A batch of the candidates that a source makes of what was found.
+    pub(super) fn new<T>(
+        name: String,
+        found: impl IntoIterator<Item = T>,
+        to_candidate: impl Fn(T) -> Option<Candidate>,
+    ) -> Self {
+        let mut batch = Self { name, candidates: Vec::new(), left_out: 0 };
         for found in found {
-            match find(found) {
-                Some(find) => part.finds.push(find),
-                None => part.left_out += 1,
+            match to_candidate(found) {
+                Some(candidate) => batch.candidates.push(candidate),
+                None => batch.left_out += 1,
             }
         }
-        part
+        batch
     }
 }
 
@@ -106,20 +113,20 @@ pub(super) trait Source {
     /// Its rules; none where the pictures are the user's own.
     fn terms(&self) -> Option<Terms>;
 
-    /// What else decides which pictures a part of a name has: parts are done for the same options alone.
-    fn asked(&self) -> String;
+    /// The options that decide which pictures a batch contains: a batch is done only for the same options.
+    fn options_fingerprint(&self) -> String;
 
     /// What it would do, a line each. It may look things up that cost nothing.
     async fn plan(&self) -> Result<Vec<String>>;
 
-    /// Finds pictures and sends them; parts of these names are done. Ends early when nobody receives any more.
-    async fn search(&self, done: &HashSet<String>, parts: mpsc::Sender<Part>) -> Result<()>;
+    /// Finds pictures and sends them in batches, without the batches named in `done`. Ends early when nobody receives any more.
+    async fn search(&self, done: &HashSet<String>, batches: mpsc::Sender<Batch>) -> Result<()>;
 
     /// The bytes of a picture.
-    async fn fetch(&self, find: &Find) -> Result<Vec<u8>, Trouble>;
+    async fn fetch(&self, candidate: &Candidate) -> Result<Vec<u8>, FetchError>;
 
     /// What pictures cost, where they do.
-    fn purse(&self) -> Option<&Purse> {
+    fn budget(&self) -> Option<&Budget> {
         None
     }
 }
