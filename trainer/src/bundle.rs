@@ -215,7 +215,7 @@ fn write(dir: &Path, mut manifest: Manifest, onnx: &[u8], cells: &Path, encoder:
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::head::model::{Description, Network};
+    use crate::head::model::{HeadDescription, Network};
     use burn::tensor::Device;
     use landfall_common::exit::{Exit, exit_code};
 
@@ -231,7 +231,7 @@ mod tests {
                 "preprocess":{"size":4,"resize":"bicubic","crop":"center","mean":[0,0,0],"std":[1,1,1]}}"#,
         )
         .unwrap();
-        let description = Description {
+        let description = HeadDescription {
             encoder,
             sizes: sizes.to_vec(),
             cells_sha256: String::new(),

@@ -15,13 +15,13 @@ pub(crate) enum Label {
 }
 
 /// Makes soft labels over the cells of a table.
-pub(crate) struct Targets<'a> {
+pub(crate) struct SoftLabels<'a> {
     table: &'a CellTable,
     tau_m: f64,
     countries: Vec<(String, Vec<f32>)>,
 }
 
-impl<'a> Targets<'a> {
+impl<'a> SoftLabels<'a> {
     /// Labels that fall with distance: `tau_km` kilometres further away, a cell gets 1/e of the mass.
     ///
     /// # Errors
@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn by_hand() {
         let table = table();
-        let targets = Targets::new(&table, 111.194_926_6).unwrap();
+        let targets = SoftLabels::new(&table, 111.194_926_6).unwrap();
         let y = targets.batch(&[LatLng::new(0.0, 10.5).ok().map(Label::Place)]);
         // 0.5 and 1.5 degrees away: one tau further, so e^-1 of the mass; 19.5 degrees: e^-19.
         let (e1, e19) = ((-1.0f64).exp(), (-19.0f64).exp());
@@ -111,7 +111,7 @@ mod tests {
     #[test]
     fn every_row_sums_to_one() {
         let table = table();
-        let targets = Targets::new(&table, 200.0).unwrap();
+        let targets = SoftLabels::new(&table, 200.0).unwrap();
         let far = Label::Place(LatLng::new(-80.0, -170.0).unwrap());
         let labels = [far, Label::Place(table.cells[1].at), Label::Country(0), Label::Country(1)];
         for row in targets.batch(&labels.map(Some)).chunks(3) {
@@ -122,10 +122,10 @@ mod tests {
     #[test]
     fn a_country_spreads_over_its_cells_by_their_places() {
         let table = table();
-        let targets = Targets::new(&table, 200.0).unwrap();
+        let targets = SoftLabels::new(&table, 200.0).unwrap();
         let label = targets.label(None, "GA");
         assert_eq!(targets.batch(&[label, None]), [0.75, 0.25, 0.0, 0.0, 0.0, 0.0]);
         assert_eq!(targets.label(None, "FR"), None);
-        assert!(Targets::new(&table, 0.0).is_err());
+        assert!(SoftLabels::new(&table, 0.0).is_err());
     }
 }

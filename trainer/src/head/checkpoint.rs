@@ -27,18 +27,18 @@ pub(crate) struct Checkpoints {
 
 /// A run as it stood.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct State {
+pub(crate) struct TrainingState {
     /// Epochs that are done; for `finetune`, steps.
     pub(crate) epoch: usize,
     /// Network, optimisers, and whatever else a run goes on from.
     pub(crate) bytes: Vec<Vec<u8>>,
     /// The epoch with the most points on the part held out, with early stopping.
-    pub(crate) best: Option<Best>,
+    pub(crate) best: Option<BestEpoch>,
 }
 
 /// The best epoch so far.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Best {
+pub(crate) struct BestEpoch {
     /// Its number; the first is 1.
     pub(crate) epoch: usize,
     /// Points on the part held out.
@@ -52,11 +52,11 @@ struct Header {
     fingerprint: String,
     epoch: usize,
     lengths: Vec<usize>,
-    best: Option<BestHeader>,
+    best: Option<BestEpochHeader>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct BestHeader {
+struct BestEpochHeader {
     epoch: usize,
     points: f64,
     /// Numbers of weights and of biases of each layer.
@@ -73,7 +73,7 @@ impl Checkpoints {
     ///
     /// # Errors
     /// When the file is damaged or is of another recipe or other data.
-    pub(crate) fn find(&self, run: &str, fingerprint: &str) -> Result<Option<State>> {
+    pub(crate) fn load(&self, run: &str, fingerprint: &str) -> Result<Option<TrainingState>> {
         let file = self.file(run);
         if self.resume && file.exists() { read(&file, fingerprint).map(Some) } else { Ok(None) }
     }
@@ -82,8 +82,8 @@ impl Checkpoints {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub(crate) fn keep(&self, run: &str, fingerprint: &str, state: &State) -> Result<()> {
-        let best = state.best.as_ref().map(|best| BestHeader {
+    pub(crate) fn save(&self, run: &str, fingerprint: &str, state: &TrainingState) -> Result<()> {
+        let best = state.best.as_ref().map(|best| BestEpochHeader {
             epoch: best.epoch,
             points: best.points,
             sizes: best.layers.iter().map(|(weights, bias)| (weights.len(), bias.len())).collect(),
@@ -99,7 +99,7 @@ impl Checkpoints {
     }
 
     /// Whether there is one of any run.
-    pub(crate) fn any(&self) -> bool {
+    pub(crate) fn has_any(&self) -> bool {
         std::fs::read_dir(&self.dir).is_ok_and(|mut files| files.next().is_some())
     }
 
@@ -115,7 +115,7 @@ impl Checkpoints {
     }
 }
 
-fn read(file: &Path, fingerprint: &str) -> Result<State> {
+fn read(file: &Path, fingerprint: &str) -> Result<TrainingState> {
     let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
     let end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
     let header: Option<Header> = serde_json::from_slice(&bytes[..end]).ok();
@@ -133,11 +133,11 @@ fn read(file: &Path, fingerprint: &str) -> Result<State> {
     let parts = header.lengths.iter().map(|n| take(*n)).collect::<Option<Vec<_>>>().with_context(damaged)?;
     let mut floats = |n: usize| take(4 * n).map(|bytes| f32_from_le_bytes(&bytes));
     let mut best = None;
-    if let Some(BestHeader { epoch, points, sizes }) = header.best {
+    if let Some(BestEpochHeader { epoch, points, sizes }) = header.best {
         let layers = sizes.into_iter().map(|(weights, bias)| Some((floats(weights)?, floats(bias)?)));
-        best = Some(Best { epoch, points, layers: layers.collect::<Option<_>>().with_context(damaged)? });
+        best = Some(BestEpoch { epoch, points, layers: layers.collect::<Option<_>>().with_context(damaged)? });
     }
-    Ok(State { epoch: header.epoch, bytes: parts, best })
+    Ok(TrainingState { epoch: header.epoch, bytes: parts, best })
 }
 
 /// Tells runs of different recipes and data apart. The learning rate is left out: a run whose loss was no number may go
@@ -153,7 +153,7 @@ pub(crate) fn fingerprint(
     moments: &Moments,
 ) -> Result<String> {
     let mut recipe = recipe.clone();
-    recipe.train.rate = 1.0;
+    recipe.train.lr = 1.0;
     let mut digest = Sha256::new();
     digest.update(serde_json::to_vec(&(recipe.settings()?, seed, samples.len(), &table.cells))?);
     for row in samples.iter().map(|sample| &sample.row) {
@@ -178,18 +178,19 @@ mod tests {
     fn a_state_survives_its_file_and_only_its_own() {
         let dir = tempfile::tempdir().unwrap();
         let checkpoints = Checkpoints { dir: dir.path().join("new"), resume: true };
-        let best = Best { epoch: 2, points: 1234.5, layers: vec![(vec![1.0, 2.0], vec![3.0]), (vec![4.0], vec![5.0])] };
-        let state = State { epoch: 3, bytes: vec![vec![1, 10, 3], vec![], vec![b'\n'; 4]], best: Some(best) };
-        assert_eq!(checkpoints.find("a run", "f").unwrap(), None);
-        checkpoints.keep("a run", "f", &state).unwrap();
-        assert_eq!(checkpoints.find("a run", "f").unwrap(), Some(state));
-        assert!(checkpoints.find("a run", "g").unwrap_err().to_string().contains("another recipe"));
+        let best =
+            BestEpoch { epoch: 2, points: 1234.5, layers: vec![(vec![1.0, 2.0], vec![3.0]), (vec![4.0], vec![5.0])] };
+        let state = TrainingState { epoch: 3, bytes: vec![vec![1, 10, 3], vec![], vec![b'\n'; 4]], best: Some(best) };
+        assert_eq!(checkpoints.load("a run", "f").unwrap(), None);
+        checkpoints.save("a run", "f", &state).unwrap();
+        assert_eq!(checkpoints.load("a run", "f").unwrap(), Some(state));
+        assert!(checkpoints.load("a run", "g").unwrap_err().to_string().contains("another recipe"));
         let fresh = Checkpoints { resume: false, ..checkpoints.clone() };
-        assert_eq!(fresh.find("a run", "f").unwrap(), None);
+        assert_eq!(fresh.load("a run", "f").unwrap(), None);
         let file = checkpoints.file("a run");
         let bytes = std::fs::read(&file).unwrap();
         std::fs::write(&file, &bytes[..bytes.len() - 3]).unwrap();
-        assert!(checkpoints.find("a run", "f").unwrap_err().to_string().contains("is no checkpoint"));
+        assert!(checkpoints.load("a run", "f").unwrap_err().to_string().contains("is no checkpoint"));
         checkpoints.remove().unwrap();
         assert!(!checkpoints.dir.exists());
     }
@@ -211,7 +212,7 @@ mod tests {
         };
         let of = |recipe: &Recipe| on(recipe, 48.0, 48.0);
         let (mut slower, mut longer) = (Recipe::default(), Recipe::default());
-        slower.train.rate = 1e-5;
+        slower.train.lr = 1e-5;
         longer.train.epochs = 99;
         assert_eq!(of(&slower), of(&Recipe::default()));
         assert_ne!(of(&longer), of(&Recipe::default()));

@@ -8,15 +8,15 @@ use landfall_model::{LatLng, MapScale};
 
 use crate::eval::metrics::{self, Report};
 use crate::features::samples::{self, Sample};
-use crate::head::held_out::Probe;
+use crate::head::held_out::HeldOutEval;
 use crate::head::loss::Objective;
 use crate::head::model::{self, Moments, Network};
 use crate::head::recipe::Recipe;
-use crate::head::train::{self, Keeping};
-use crate::head::training_data::Material;
+use crate::head::train::{self, CheckpointConfig};
+use crate::head::training_data::TrainingData;
 
 /// While it trains, a head is looked at through at most so many places.
-const LOOK_PLACES: usize = 256;
+const EVAL_PLACES: usize = 256;
 /// Numbers of views that are measured.
 const VIEWS: [usize; 2] = [1, 4];
 
@@ -38,24 +38,24 @@ type Rounds = Vec<(LatLng, Vec<Vec<f32>>)>;
 /// # Errors
 /// When training fails, or no place is in the parts.
 pub(crate) fn cross_validate(
-    material: &Material,
+    data: &TrainingData,
     objective: &Objective<'_>,
     recipe: &Recipe,
     folds: usize,
     first: Option<usize>,
-    keeping: &Keeping,
+    checkpointing: &CheckpointConfig,
 ) -> Result<Validation> {
-    let table = &material.table;
-    let variants = material.samples.iter().map(|s| s.variants.len()).min().unwrap_or(0);
+    let table = &data.table;
+    let variants = data.samples.iter().map(|s| s.variants.len()).min().unwrap_or(0);
     let mut ends: BTreeMap<usize, Vec<usize>> = VIEWS.map(|views| (views, Vec::new())).into();
     let mut rounds: BTreeMap<usize, Vec<Rounds>> = VIEWS.map(|views| (views, vec![Vec::new(); variants])).into();
     for fold in 0..first.map_or(folds, |first| folds.min(first)) {
         let is_out = |s: &&Sample| samples::fold_of(&s.row, folds) == fold;
-        let (out, rest): (Vec<&Sample>, Vec<&Sample>) = material.samples.iter().partition(is_out);
+        let (out, rest): (Vec<&Sample>, Vec<&Sample>) = data.samples.iter().partition(is_out);
         let moments = Moments::of_samples(&rest);
-        let look = Probe::new(table, &out, &moments, LOOK_PLACES);
+        let held_out = HeldOutEval::new(table, &out, &moments, EVAL_PLACES);
         let name = format!("fold {} of {folds}", fold + 1);
-        let layers = train::train(&name, &rest, objective, recipe, &moments, Some(&look), keeping)?;
+        let layers = train::train(&name, &rest, objective, recipe, &moments, Some(&held_out), checkpointing)?;
         let device = Device::flex();
         let network = Network::new(layers, &device);
         let out: Vec<Sample> = out.into_iter().filter(|sample| sample.row.at.is_some()).cloned().collect();

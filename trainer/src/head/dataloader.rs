@@ -13,7 +13,7 @@ use rand_distr::Beta;
 
 use crate::data::index::Row;
 use crate::features::samples::{self, Sample};
-use crate::head::loss::{Answers, Objective};
+use crate::head::loss::{LabelBatch, Objective};
 use crate::head::model::{self, Moments};
 use crate::head::recipe::{Recipe, Sampling};
 
@@ -26,11 +26,11 @@ pub(crate) struct Batch {
     /// What the hidden units are multiplied by, `[n, hidden]`.
     pub(crate) mask: Option<Vec<f32>>,
     /// What the examples should be answered with.
-    pub(crate) answers: Answers,
+    pub(crate) labels: LabelBatch,
 }
 
 /// Pictures to train on.
-pub(crate) struct Feed<'a> {
+pub(crate) struct DataLoader<'a> {
     objective: &'a Objective<'a>,
     recipe: &'a Recipe,
     seed: u64,
@@ -39,10 +39,10 @@ pub(crate) struct Feed<'a> {
     /// The pictures of the same place, for those that have a place.
     groups: Vec<Vec<usize>>,
     group_of: Vec<usize>,
-    draw: Draw,
+    sampler: EpochSampler,
 }
 
-impl<'a> Feed<'a> {
+impl<'a> DataLoader<'a> {
     /// Standardises the pictures and counts what caps need counted.
     pub(crate) fn new(
         samples: &[&'a Sample],
@@ -54,38 +54,38 @@ impl<'a> Feed<'a> {
         let inputs = samples.iter().map(|s| s.variants.iter().map(|v| model::standardise(v, moments)).collect());
         let rows: Vec<&Row> = samples.iter().map(|sample| &sample.row).collect();
         // A row without a place is a group of its own: other pictures of the country are not views of one place.
-        let group_of = number(rows.iter().enumerate().map(|(i, row)| match row.at {
+        let group_of = number_by_first_appearance(rows.iter().enumerate().map(|(i, row)| match row.at {
             Some(_) => (row.group.as_str(), 0),
             None => ("", i + 1),
         }));
         let mut groups = vec![Vec::new(); group_of.iter().max().map_or(0, |last| last + 1)];
         group_of.iter().enumerate().for_each(|(i, group)| groups[*group].push(i));
-        let draw = Draw::new(&rows, objective, &recipe.sampling);
-        Self { objective, recipe, seed, inputs: inputs.collect(), rows, groups, group_of, draw }
+        let sampler = EpochSampler::new(&rows, objective, &recipe.sampling);
+        Self { objective, recipe, seed, inputs: inputs.collect(), rows, groups, group_of, sampler }
     }
 
     /// Number of pictures that an epoch takes.
     pub(crate) fn len(&self) -> usize {
-        self.draw.len
+        self.sampler.len
     }
 
     /// Whether there is nothing to train on.
     pub(crate) fn is_empty(&self) -> bool {
-        self.draw.len == 0
+        self.sampler.len == 0
     }
 
     /// The pictures of an epoch in their order, and the random numbers it goes on with.
     pub(crate) fn epoch(&self, epoch: usize) -> (Vec<usize>, StdRng) {
         // Numbers of neighbouring seeds and epochs must not meet: the epoch goes to the upper half.
         let mut random = StdRng::seed_from_u64((self.seed ^ 0x5eed) ^ (epoch as u64 + 1) << 32);
-        (self.draw.order(&mut random), random)
+        (self.sampler.order(&mut random), random)
     }
 
     /// The next step's examples.
     pub(crate) fn batch(&self, pictures: &[usize], random: &mut StdRng) -> Batch {
         let (n, train) = (pictures.len(), &self.recipe.train);
         let rows: Vec<&Row> = pictures.iter().map(|i| self.rows[*i]).collect();
-        let mut answers = self.objective.answers(&rows);
+        let mut labels = self.objective.labels(&rows);
         let mut x: Vec<f32> = pictures.iter().flat_map(|i| self.example(*i, random)).collect();
         if train.mixup > 0.0
             && let Ok(beta) = Beta::new(train.mixup, train.mixup)
@@ -93,18 +93,18 @@ impl<'a> Feed<'a> {
             let mut partner: Vec<usize> = (0..n).collect();
             partner.shuffle(random);
             let share: Vec<f32> = (0..n).map(|_| beta.sample(random)).collect();
-            let mix = |values: &mut Vec<f32>| *values = mixed(values, &share, &partner);
-            let Answers { cells, others, risk } = &mut answers;
-            [&mut x, cells].into_iter().chain(others).chain(risk).for_each(mix);
+            let mix = |values: &mut Vec<f32>| *values = mix_pairs(values, &share, &partner);
+            let LabelBatch { cells, auxiliary, risk } = &mut labels;
+            [&mut x, cells].into_iter().chain(auxiliary).chain(risk).for_each(mix);
         }
-        self.objective.finish(&mut answers);
-        drop_out(&mut x, train.dropout, random);
+        self.objective.smooth_and_normalise(&mut labels);
+        apply_dropout(&mut x, train.dropout, random);
         let mask = (train.hidden > 0).then(|| {
             let mut mask = vec![1.0; n * train.hidden];
-            drop_out(&mut mask, train.dropout, random);
+            apply_dropout(&mut mask, train.dropout, random);
             mask
         });
-        Batch { n, x, mask, answers }
+        Batch { n, x, mask, labels }
     }
 
     /// One picture through one of its variants, or the mean of several views of its place.
@@ -129,14 +129,14 @@ impl<'a> Feed<'a> {
 }
 
 /// Each row times its share, plus the rest of its partner's row.
-pub(crate) fn mixed(values: &[f32], share: &[f32], partner: &[usize]) -> Vec<f32> {
+pub(crate) fn mix_pairs(values: &[f32], share: &[f32], partner: &[usize]) -> Vec<f32> {
     let width = values.len() / share.len().max(1);
     let row = |i: usize| &values[i * width..(i + 1) * width];
     let one = |i: usize| row(i).iter().zip(row(partner[i])).map(move |(a, b)| share[i] * a + (1.0 - share[i]) * b);
     (0..share.len()).flat_map(one).collect()
 }
 
-fn drop_out(values: &mut [f32], share: f32, random: &mut StdRng) {
+fn apply_dropout(values: &mut [f32], share: f32, random: &mut StdRng) {
     if share > 0.0 {
         let keep = 1.0 - share;
         values.iter_mut().for_each(|x| *x = if random.random::<f32>() < keep { *x / keep } else { 0.0 });
@@ -144,7 +144,7 @@ fn drop_out(values: &mut [f32], share: f32, random: &mut StdRng) {
 }
 
 /// Which pictures an epoch takes.
-struct Draw {
+struct EpochSampler {
     /// Number of pictures an epoch.
     len: usize,
     cell_of: Vec<usize>,
@@ -154,22 +154,25 @@ struct Draw {
     weights: Option<WeightedIndex<f64>>,
 }
 
-impl Draw {
+impl EpochSampler {
     fn new(rows: &[&Row], objective: &Objective<'_>, sampling: &Sampling) -> Self {
         let table = objective.table;
         let cell = |at| table.containing(at).or_else(|| table.nearest(at));
-        let cell_of = number(rows.iter().map(|row| (row.at.and_then(cell), row.at.map_or(row.iso2.as_str(), |_| ""))));
+        let cell_of = number_by_first_appearance(
+            rows.iter().map(|row| (row.at.and_then(cell), row.at.map_or(row.iso2.as_str(), |_| ""))),
+        );
         let coordinate = |at: landfall_model::LatLng| (at.lat.to_bits(), at.lng.to_bits());
-        let coordinate_of =
-            number(rows.iter().enumerate().map(|(i, row)| (row.at.map(coordinate), row.at.map_or(i, |_| 0))));
+        let coordinate_of = number_by_first_appearance(
+            rows.iter().enumerate().map(|(i, row)| (row.at.map(coordinate), row.at.map_or(i, |_| 0))),
+        );
         let cap = |cap: usize| if cap == 0 { usize::MAX } else { cap };
         let (cap_per_cell, cap_per_coordinate) = (cap(sampling.cap_per_cell), cap(sampling.cap_per_coordinate));
-        let mut draw = Self { len: 0, cell_of, coordinate_of, cap_per_cell, cap_per_coordinate, weights: None };
-        draw.len = draw.within_caps((0..rows.len()).collect()).len();
+        let mut sampler = Self { len: 0, cell_of, coordinate_of, cap_per_cell, cap_per_coordinate, weights: None };
+        sampler.len = sampler.within_caps((0..rows.len()).collect()).len();
         if sampling.balance != 1.0 {
-            draw.weights = WeightedIndex::new(draw.chances(sampling.balance)).ok();
+            sampler.weights = WeightedIndex::new(sampler.sampling_weights(sampling.balance)).ok();
         }
-        draw
+        sampler
     }
 
     fn order(&self, random: &mut StdRng) -> Vec<usize> {
@@ -195,7 +198,7 @@ impl Draw {
     }
 
     /// The chance of each picture: cells by their capped number to the power, in a cell coordinates by theirs.
-    fn chances(&self, power: f64) -> Vec<f64> {
+    fn sampling_weights(&self, power: f64) -> Vec<f64> {
         let n = self.cell_of.len();
         let mut in_coordinate = vec![0usize; n];
         self.coordinate_of.iter().for_each(|coordinate| in_coordinate[*coordinate] += 1);
@@ -214,7 +217,7 @@ impl Draw {
 }
 
 /// Numbers distinct keys by their first appearance.
-fn number<K: Eq + Hash>(keys: impl Iterator<Item = K>) -> Vec<usize> {
+fn number_by_first_appearance<K: Eq + Hash>(keys: impl Iterator<Item = K>) -> Vec<usize> {
     let mut known = HashMap::new();
     keys.map(|key| {
         let next = known.len();
@@ -226,12 +229,12 @@ fn number<K: Eq + Hash>(keys: impl Iterator<Item = K>) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::head::training_data::Material;
-    use crate::head::training_data::tests::{country, material, place, sample};
+    use crate::head::training_data::TrainingData;
+    use crate::head::training_data::tests::{country, place, sample, training_data};
 
     /// Paris: ten pictures of one spot and five of others; Sydney: three; Japan: two that know only their country.
-    fn pictures() -> Material {
-        let mut material = material(&[(48.85, 2.35, "FR"), (-33.87, 151.21, "AU"), (35.68, 139.76, "JP")]);
+    fn pictures() -> TrainingData {
+        let mut data = training_data(&[(48.85, 2.35, "FR"), (-33.87, 151.21, "AU"), (35.68, 139.76, "JP")]);
         for i in 0..20u8 {
             let row = match i {
                 0..10 => place(48.85, 2.35, "FR"),
@@ -239,47 +242,47 @@ mod tests {
                 15..18 => place(-33.87 + f64::from(i) / 1000.0, 151.21, "AU"),
                 _ => country("JP"),
             };
-            material.samples.push(sample(row, &[f32::from(i), 1.0, f32::from(i % 3), 2.0]));
+            data.samples.push(sample(row, &[f32::from(i), 1.0, f32::from(i % 3), 2.0]));
         }
-        material
+        data
     }
 
-    fn with_feed(material: &Material, recipe: &Recipe, look: impl FnOnce(&Feed<'_>)) {
-        let samples: Vec<&Sample> = material.samples.iter().collect();
-        let objective = Objective::new(material, recipe).unwrap();
-        look(&Feed::new(&samples, &objective, recipe, 1, &Moments::of_samples(&samples)));
+    fn with_loader(data: &TrainingData, recipe: &Recipe, check: impl FnOnce(&DataLoader<'_>)) {
+        let samples: Vec<&Sample> = data.samples.iter().collect();
+        let objective = Objective::new(data, recipe).unwrap();
+        check(&DataLoader::new(&samples, &objective, recipe, 1, &Moments::of_samples(&samples)));
     }
 
     #[test]
     fn caps_bind_and_what_they_leave_is_drawn_anew() {
-        let (material, mut recipe) = (pictures(), Recipe::default());
-        with_feed(&material, &recipe, |feed| {
-            assert_eq!(feed.len(), 20);
-            assert_ne!(feed.epoch(0).0, feed.epoch(1).0);
-            assert_eq!(feed.epoch(1).0, feed.epoch(1).0);
+        let (data, mut recipe) = (pictures(), Recipe::default());
+        with_loader(&data, &recipe, |loader| {
+            assert_eq!(loader.len(), 20);
+            assert_ne!(loader.epoch(0).0, loader.epoch(1).0);
+            assert_eq!(loader.epoch(1).0, loader.epoch(1).0);
         });
         recipe.sampling.cap_per_coordinate = 2;
-        with_feed(&material, &recipe, |feed| {
+        with_loader(&data, &recipe, |loader| {
             let spots = |epoch| {
-                let mut spots: Vec<usize> = feed.epoch(epoch).0.into_iter().filter(|i| *i < 10).collect();
+                let mut spots: Vec<usize> = loader.epoch(epoch).0.into_iter().filter(|i| *i < 10).collect();
                 spots.sort_unstable();
                 spots
             };
-            assert_eq!(feed.len(), 2 + 5 + 3 + 2, "rows without a coordinate share none");
-            assert!((0..9).all(|epoch| spots(epoch).len() == 2 && feed.epoch(epoch).0.len() == feed.len()));
+            assert_eq!(loader.len(), 2 + 5 + 3 + 2, "rows without a coordinate share none");
+            assert!((0..9).all(|epoch| spots(epoch).len() == 2 && loader.epoch(epoch).0.len() == loader.len()));
             assert!((1..9).any(|epoch| spots(epoch) != spots(0)));
         });
         recipe.sampling.cap_per_cell = 4;
-        with_feed(&material, &recipe, |feed| assert_eq!(feed.len(), 4 + 3 + 2));
+        with_loader(&data, &recipe, |loader| assert_eq!(loader.len(), 4 + 3 + 2));
     }
 
     #[test]
     fn balance_draws_cells_by_a_power_of_their_pictures() {
-        let (material, mut recipe) = (pictures(), Recipe::default());
+        let (data, mut recipe) = (pictures(), Recipe::default());
         for (balance, expected) in [(0.0, [1.0 / 3.0, 1.0 / 3.0]), (0.5, [0.5518, 0.2468])] {
             recipe.sampling.balance = balance;
-            with_feed(&material, &recipe, |feed| {
-                let drawn: Vec<usize> = (0..500).flat_map(|epoch| feed.epoch(epoch).0).collect();
+            with_loader(&data, &recipe, |loader| {
+                let drawn: Vec<usize> = (0..500).flat_map(|epoch| loader.epoch(epoch).0).collect();
                 let share = |range: std::ops::Range<usize>| {
                     drawn.iter().filter(|i| range.contains(i)).count() as f64 / drawn.len() as f64
                 };
@@ -291,37 +294,37 @@ mod tests {
 
     #[test]
     fn several_views_are_the_mean_of_their_embeddings() {
-        let (material, mut recipe) = (pictures(), Recipe::default());
+        let (data, mut recipe) = (pictures(), Recipe::default());
         recipe.train.dropout = 0.0;
         recipe.multi_view = crate::head::recipe::MultiView { share: 1.0, views: [2, 2] };
-        with_feed(&material, &recipe, |feed| {
-            let batch = feed.batch(&[0, 15], &mut StdRng::seed_from_u64(3));
+        with_loader(&data, &recipe, |loader| {
+            let batch = loader.batch(&[0, 15], &mut StdRng::seed_from_u64(3));
             let (seen, alone) = batch.x.split_at(4);
             let is_mean = |other: usize| {
-                let pair = feed.inputs[0][0].iter().zip(&feed.inputs[other][0]);
+                let pair = loader.inputs[0][0].iter().zip(&loader.inputs[other][0]);
                 pair.zip(seen).all(|((a, b), x)| ((a + b) / 2.0 - x).abs() < 1e-6)
             };
             assert!((1..10).any(is_mean), "the first and another of the same spot");
-            assert_eq!(alone, feed.inputs[15][0], "nothing else is of this place");
+            assert_eq!(alone, loader.inputs[15][0], "nothing else is of this place");
         });
     }
 
     #[test]
     fn mixing_mixes_pictures_and_answers_alike() {
-        assert_eq!(mixed(&[1.0, 2.0, 5.0, 6.0], &[0.75, 0.5], &[1, 1]), [2.0, 3.0, 5.0, 6.0]);
-        let (material, mut recipe) = (pictures(), Recipe::default());
+        assert_eq!(mix_pairs(&[1.0, 2.0, 5.0, 6.0], &[0.75, 0.5], &[1, 1]), [2.0, 3.0, 5.0, 6.0]);
+        let (data, mut recipe) = (pictures(), Recipe::default());
         (recipe.train.mixup, recipe.train.dropout, recipe.label.smoothing) = (0.4, 0.0, 0.0);
-        with_feed(&material, &recipe, |feed| {
-            let batch = feed.batch(&(0..20).collect::<Vec<_>>(), &mut StdRng::seed_from_u64(3));
-            assert!((batch.answers.cells.iter().sum::<f32>() - 1.0).abs() < 1e-5);
-            assert!(batch.answers.cells.chunks(3).any(|y| y.iter().filter(|y| **y > 0.005).count() > 1));
+        with_loader(&data, &recipe, |loader| {
+            let batch = loader.batch(&(0..20).collect::<Vec<_>>(), &mut StdRng::seed_from_u64(3));
+            assert!((batch.labels.cells.iter().sum::<f32>() - 1.0).abs() < 1e-5);
+            assert!(batch.labels.cells.chunks(3).any(|y| y.iter().filter(|y| **y > 0.005).count() > 1));
         });
     }
 
     #[test]
     fn dropout_keeps_the_mean() {
         let mut ones = vec![1.0; 20_000];
-        drop_out(&mut ones, 0.3, &mut StdRng::seed_from_u64(3));
+        apply_dropout(&mut ones, 0.3, &mut StdRng::seed_from_u64(3));
         assert!((ones.iter().sum::<f32>() / 20_000.0 - 1.0).abs() < 0.02);
     }
 }

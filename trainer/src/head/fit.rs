@@ -11,11 +11,11 @@ use crate::features::samples::Sample;
 use crate::head::checkpoint::Checkpoints;
 use crate::head::cross_validate::{self, Validation};
 use crate::head::loss::Objective;
-use crate::head::model::{Description, Head, Moments, Network};
+use crate::head::model::{Head, HeadDescription, Moments, Network};
 use crate::head::overfit;
-use crate::head::recipe::{Choice, Recipe};
-use crate::head::train::{self, Keeping};
-use crate::head::training_data::Material;
+use crate::head::recipe::{Recipe, RecipeArgs};
+use crate::head::train::{self, CheckpointConfig};
+use crate::head::training_data::TrainingData;
 use crate::io::interrupt;
 
 /// Trains a head on features, by a recipe.
@@ -28,7 +28,7 @@ use crate::io::interrupt;
 )]
 pub(crate) struct Args {
     #[command(flatten)]
-    choice: Choice,
+    recipe: RecipeArgs,
     /// Cross-validate over so many parts of the pictures first: measures, and fits the temperatures
     #[arg(long, value_parser = clap::value_parser!(u64).range(2..))]
     folds: Option<u64>,
@@ -58,24 +58,30 @@ pub(crate) struct Args {
 /// # Errors
 /// When a file cannot be used, a setting makes no sense, the loss stops being a number, or Ctrl-C was pressed.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let recipe = args.choice.read()?;
-    let material = Material::load(&recipe)?;
+    let recipe = args.recipe.read()?;
+    let data = TrainingData::load(&recipe)?;
     interrupt::catch_ctrl_c()?;
     if let Some(per_cell) = args.overfit {
-        return tell_overfit(&material, &recipe, per_cell as usize, args.json);
+        return check_overfit(&data, &recipe, per_cell as usize, args.json);
     }
-    let objective = Objective::new(&material, &recipe)?;
+    let objective = Objective::new(&data, &recipe)?;
     let checkpoints = |out: &PathBuf| Checkpoints { dir: out.join("checkpoints"), resume: args.resume };
-    let keeping = Keeping { checkpoints: args.out.as_ref().map(checkpoints), json: args.json };
+    let checkpointing = CheckpointConfig { checkpoints: args.out.as_ref().map(checkpoints), json: args.json };
     if !args.resume {
         // Those of another run would stand in the way of a later --resume of this one.
-        keeping.checkpoints.iter().try_for_each(Checkpoints::remove)?;
+        checkpointing.checkpoints.iter().try_for_each(Checkpoints::remove)?;
     }
     let (mut temperature, mut held_out) = (BTreeMap::new(), serde_json::Value::Null);
     if let Some(folds) = args.folds {
-        let validation =
-            cross_validate::cross_validate(&material, &objective, &recipe, folds as usize, args.first_folds, &keeping)?;
-        tell(&validation, &recipe.data.features);
+        let validation = cross_validate::cross_validate(
+            &data,
+            &objective,
+            &recipe,
+            folds as usize,
+            args.first_folds,
+            &checkpointing,
+        )?;
+        print_summary(&validation, &recipe.data.features);
         held_out = serde_json::to_value(&validation.reports)?;
         temperature = validation.temperature;
     }
@@ -83,12 +89,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         println!("{}", serde_json::json!({ "temperature": temperature, "held_out": held_out }));
     }
     let Some(out) = args.out.as_ref().filter(|_| !args.only_validate) else { return Ok(()) };
-    let all: Vec<&Sample> = material.samples.iter().collect();
+    let all: Vec<&Sample> = data.samples.iter().collect();
     let moments = Moments::of_samples(&all);
-    let layers = train::train("training", &all, &objective, &recipe, &moments, None, &keeping)?;
+    let layers = train::train("training", &all, &objective, &recipe, &moments, None, &checkpointing)?;
     let outputs = layers.iter().map(|(_, bias)| bias.len());
-    let description = Description {
-        encoder: material.encoder.clone(),
+    let description = HeadDescription {
+        encoder: data.encoder.clone(),
         sizes: std::iter::once(moments.mean.len()).chain(outputs).collect(),
         cells_sha256: sha256_of(&recipe.data.cells)?,
         temperature,
@@ -98,13 +104,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         deviation: moments.deviation,
     };
     Head { description, network: Network::new(layers, &Device::flex()) }.save(out)?;
-    keeping.checkpoints.iter().try_for_each(Checkpoints::remove)?;
+    checkpointing.checkpoints.iter().try_for_each(Checkpoints::remove)?;
     eprintln!("wrote {}", out.display());
     Ok(())
 }
 
-fn tell_overfit(material: &Material, recipe: &Recipe, per_cell: usize, json: bool) -> Result<()> {
-    let outcome = overfit::check(material, recipe, per_cell, &Keeping { checkpoints: None, json })?;
+fn check_overfit(data: &TrainingData, recipe: &Recipe, per_cell: usize, json: bool) -> Result<()> {
+    let outcome = overfit::check(data, recipe, per_cell, &CheckpointConfig { checkpoints: None, json })?;
     if json {
         println!("{}", serde_json::to_string(&outcome)?);
     } else {
@@ -114,7 +120,7 @@ fn tell_overfit(material: &Material, recipe: &Recipe, per_cell: usize, json: boo
     Ok(())
 }
 
-fn tell(validation: &Validation, folders: &[PathBuf]) {
+fn print_summary(validation: &Validation, folders: &[PathBuf]) {
     for (views, reports) in &validation.reports {
         for (i, (report, folder)) in reports.iter().zip(folders).enumerate() {
             let quality = &report.quality;

@@ -10,13 +10,13 @@ use crate::features::samples::Sample;
 use crate::head::model::{self, Layers, Moments, Network};
 
 /// Places whose points can be measured again and again.
-pub(crate) struct Probe<'a> {
+pub(crate) struct HeldOutEval<'a> {
     table: &'a CellTable,
     truths: Vec<LatLng>,
     inputs: Vec<Vec<f32>>,
 }
 
-impl<'a> Probe<'a> {
+impl<'a> HeldOutEval<'a> {
     /// A probe of at most `most` of the samples with a place, evenly taken, each through its first variant.
     pub(crate) fn new(table: &'a CellTable, samples: &[&Sample], moments: &Moments, most: usize) -> Self {
         let places: Vec<(LatLng, &Sample)> = samples.iter().filter_map(|s| s.row.at.map(|at| (at, *s))).collect();

@@ -6,27 +6,27 @@ use landfall_model::CellTable;
 use landfall_model::cells::arc_m;
 use rayon::prelude::*;
 
-use crate::cells::soft_labels::{Label, Targets};
+use crate::cells::soft_labels::{Label, SoftLabels};
 use crate::data::index::Row;
 use crate::head::recipe::Recipe;
-use crate::head::training_data::Material;
+use crate::head::training_data::TrainingData;
 
 /// Everything that a batch's labels are made by.
 pub(crate) struct Objective<'a> {
     /// The cells.
     pub(crate) table: &'a CellTable,
     /// Answers learned beside the cells.
-    pub(crate) others: Vec<Other<'a>>,
-    targets: Targets<'a>,
+    pub(crate) auxiliary: Vec<AuxiliaryTarget<'a>>,
+    soft_labels: SoftLabels<'a>,
     country_weight: f32,
     smoothing: f32,
     risk_length_m: Option<f64>,
 }
 
 /// An answer learned beside the cells: coarser cells, countries, or another partition.
-pub(crate) struct Other<'a> {
+pub(crate) struct AuxiliaryTarget<'a> {
     /// For each cell the class that it reads.
-    pub(crate) of_cell: Vec<usize>,
+    pub(crate) class_of_cell: Vec<usize>,
     /// Number of classes.
     pub(crate) classes: usize,
     /// Weight of its cross-entropy.
@@ -34,26 +34,26 @@ pub(crate) struct Other<'a> {
     /// Weight of its log-probability in the logits of the cells.
     pub(crate) read_out: f32,
     /// Whether its probabilities are the sums of the cells', instead of those of a head of its own.
-    pub(crate) is_sum: bool,
-    source: Source<'a>,
+    pub(crate) is_sum_of_cells: bool,
+    source: AuxiliarySource<'a>,
 }
 
 /// Where the labels of another answer come from.
-enum Source<'a> {
+enum AuxiliarySource<'a> {
     /// The sums of the cells' labels.
     Sums,
     /// The row's country, a class each; the sums where it has none.
     Country(Vec<Option<String>>),
     /// The soft labels of another partition.
-    Partition(Targets<'a>),
+    Partition(SoftLabels<'a>),
 }
 
 /// The labels of a batch of `N` pictures, row by row. Each row of labels sums to the picture's weight.
-pub(crate) struct Answers {
+pub(crate) struct LabelBatch {
     /// `[N, cells]`.
     pub(crate) cells: Vec<f32>,
     /// `[N, classes]` of each other answer.
-    pub(crate) others: Vec<Vec<f32>>,
+    pub(crate) auxiliary: Vec<Vec<f32>>,
     /// `[N, cells]`: the share of the points that a guess at a cell would lose, by weight.
     pub(crate) risk: Option<Vec<f32>>,
 }
@@ -63,44 +63,51 @@ impl<'a> Objective<'a> {
     ///
     /// # Errors
     /// When a coarse level tells no more apart than one cell.
-    pub(crate) fn new(material: &'a Material, recipe: &Recipe) -> Result<Self> {
-        let table = &material.table;
+    pub(crate) fn new(data: &'a TrainingData, recipe: &Recipe) -> Result<Self> {
+        let table = &data.table;
         let (hierarchy, staggered) = (&recipe.hierarchy, &recipe.staggered);
-        let (loss, is_sum) = (hierarchy.loss, hierarchy.sums);
+        let (loss, is_sum_of_cells) = (hierarchy.loss, hierarchy.sums);
         // Sums say nothing that the cells do not say themselves.
-        let read_out = if is_sum { 0.0 } else { hierarchy.read_out };
-        let mut others = Vec::new();
+        let read_out = if is_sum_of_cells { 0.0 } else { hierarchy.read_out };
+        let mut auxiliary = Vec::new();
         for level in &hierarchy.levels {
-            let (of_cell, classes) = table.ancestors(*level);
+            let (class_of_cell, classes) = table.ancestors(*level);
             if classes < 2 {
                 bail!("hierarchy.levels: all cells lie in one of level {level}, which leaves nothing to learn");
             }
-            others.push(Other { of_cell, classes, loss, read_out, is_sum, source: Source::Sums });
+            auxiliary.push(AuxiliaryTarget {
+                class_of_cell,
+                classes,
+                loss,
+                read_out,
+                is_sum_of_cells,
+                source: AuxiliarySource::Sums,
+            });
         }
         if hierarchy.country {
             let mut codes: Vec<Option<String>> = table.cells.iter().map(|cell| cell.country.clone()).collect();
             codes.sort();
             codes.dedup();
             let class = |code: &Option<String>| codes.binary_search(code).unwrap_or_default();
-            let of_cell = table.cells.iter().map(|cell| class(&cell.country)).collect();
-            let (classes, source) = (codes.len(), Source::Country(codes));
-            others.push(Other { of_cell, classes, loss, read_out, is_sum, source });
+            let class_of_cell = table.cells.iter().map(|cell| class(&cell.country)).collect();
+            let (classes, source) = (codes.len(), AuxiliarySource::Country(codes));
+            auxiliary.push(AuxiliaryTarget { class_of_cell, classes, loss, read_out, is_sum_of_cells, source });
         }
-        for other in &material.staggered {
-            let near = |at| other.containing(at).or_else(|| other.nearest(at)).unwrap_or_default();
-            others.push(Other {
-                of_cell: table.cells.iter().map(|cell| near(cell.at)).collect(),
-                classes: other.cells.len(),
+        for target in &data.staggered {
+            let nearest_cell = |at| target.containing(at).or_else(|| target.nearest(at)).unwrap_or_default();
+            auxiliary.push(AuxiliaryTarget {
+                class_of_cell: table.cells.iter().map(|cell| nearest_cell(cell.at)).collect(),
+                classes: target.cells.len(),
                 loss: staggered.loss,
                 read_out: staggered.read_out,
-                is_sum: false,
-                source: Source::Partition(Targets::new(other, recipe.label.tau_km)?),
+                is_sum_of_cells: false,
+                source: AuxiliarySource::Partition(SoftLabels::new(target, recipe.label.tau_km)?),
             });
         }
         Ok(Self {
             table,
-            others,
-            targets: Targets::new(table, recipe.label.tau_km)?,
+            auxiliary,
+            soft_labels: SoftLabels::new(table, recipe.label.tau_km)?,
             country_weight: recipe.label.country_weight,
             smoothing: recipe.label.smoothing,
             risk_length_m: (recipe.km_loss.weight > 0.0).then_some(recipe.km_loss.length_km * 1000.0),
@@ -108,29 +115,30 @@ impl<'a> Objective<'a> {
     }
 
     /// The answers of these rows, without smoothing. A row that a label cannot be made for weighs nothing.
-    pub(crate) fn answers(&self, rows: &[&Row]) -> Answers {
+    pub(crate) fn labels(&self, rows: &[&Row]) -> LabelBatch {
         let cells = self.table.cells.len();
-        let labels: Vec<Option<Label>> = rows.iter().map(|row| self.targets.label(row.at, &row.iso2)).collect();
-        let mut fine = self.targets.batch(&labels);
-        let others = self.others.iter().map(|other| other.answers(rows, &fine, cells)).collect::<Vec<_>>();
+        let labels: Vec<Option<Label>> = rows.iter().map(|row| self.soft_labels.label(row.at, &row.iso2)).collect();
+        let mut cell_labels = self.soft_labels.batch(&labels);
+        let auxiliary =
+            self.auxiliary.iter().map(|target| target.labels(rows, &cell_labels, cells)).collect::<Vec<_>>();
         let mut risk = self.risk_length_m.map(|length_m| self.risk(rows, length_m));
         let weights: Vec<f32> = labels.iter().map(|label| self.weight(label.as_ref())).collect();
-        let weigh = |values: &mut Vec<f32>| {
+        let apply_weights = |values: &mut Vec<f32>| {
             let width = values.len() / rows.len().max(1);
             for (row, weight) in values.chunks_exact_mut(width.max(1)).zip(&weights) {
                 row.iter_mut().for_each(|x| *x *= weight);
             }
         };
-        let mut others = others;
-        others.iter_mut().chain([&mut fine]).chain(&mut risk).for_each(weigh);
-        Answers { cells: fine, others, risk }
+        let mut auxiliary = auxiliary;
+        auxiliary.iter_mut().chain([&mut cell_labels]).chain(&mut risk).for_each(apply_weights);
+        LabelBatch { cells: cell_labels, auxiliary, risk }
     }
 
     /// The mass of the labels of these rows in each cell.
     pub(crate) fn label_mass(&self, rows: &[&Row]) -> Vec<f64> {
         let mut mass = vec![0.0; self.table.cells.len()];
         for rows in rows.chunks(512) {
-            for row in self.answers(rows).cells.chunks_exact(mass.len()) {
+            for row in self.labels(rows).cells.chunks_exact(mass.len()) {
                 mass.iter_mut().zip(row).for_each(|(mass, y)| *mass += f64::from(*y));
             }
         }
@@ -158,39 +166,41 @@ impl<'a> Objective<'a> {
     }
 
     /// Spreads a share of each row of labels evenly over its classes, and divides all by the batch's weight.
-    pub(crate) fn finish(&self, answers: &mut Answers) {
+    pub(crate) fn smooth_and_normalise(&self, batch: &mut LabelBatch) {
         let cells = self.table.cells.len();
-        let total = answers.cells.iter().sum::<f32>().max(1e-9);
+        let total = batch.cells.iter().sum::<f32>().max(1e-9);
         let smooth = |values: &mut [f32], width: usize| {
             for row in values.chunks_exact_mut(width) {
                 let even = row.iter().sum::<f32>() * self.smoothing / width as f32;
                 row.iter_mut().for_each(|y| *y = (*y * (1.0 - self.smoothing) + even) / total);
             }
         };
-        smooth(&mut answers.cells, cells);
-        for (values, other) in answers.others.iter_mut().zip(&self.others) {
-            smooth(values, other.classes);
+        smooth(&mut batch.cells, cells);
+        for (values, target) in batch.auxiliary.iter_mut().zip(&self.auxiliary) {
+            smooth(values, target.classes);
         }
-        answers.risk.iter_mut().flatten().for_each(|risk| *risk /= total);
+        batch.risk.iter_mut().flatten().for_each(|risk| *risk /= total);
     }
 }
 
-impl Other<'_> {
-    fn answers(&self, rows: &[&Row], fine: &[f32], cells: usize) -> Vec<f32> {
+impl AuxiliaryTarget<'_> {
+    fn labels(&self, rows: &[&Row], cell_labels: &[f32], cells: usize) -> Vec<f32> {
         let known = match &self.source {
-            Source::Partition(targets) => {
-                let labels: Vec<Option<Label>> = rows.iter().map(|row| targets.label(row.at, &row.iso2)).collect();
-                return targets.batch(&labels);
+            AuxiliarySource::Partition(soft_labels) => {
+                let labels: Vec<Option<Label>> = rows.iter().map(|row| soft_labels.label(row.at, &row.iso2)).collect();
+                return soft_labels.batch(&labels);
             }
-            Source::Country(codes) => Some(codes),
-            Source::Sums => None,
+            AuxiliarySource::Country(codes) => Some(codes),
+            AuxiliarySource::Sums => None,
         };
         let mut sums = vec![0.0; rows.len() * self.classes];
-        for ((sums, fine), row) in sums.chunks_exact_mut(self.classes).zip(fine.chunks_exact(cells)).zip(rows) {
+        for ((sums, cell_labels), row) in
+            sums.chunks_exact_mut(self.classes).zip(cell_labels.chunks_exact(cells)).zip(rows)
+        {
             let class = known.and_then(|codes| codes.iter().position(|code| code.as_deref() == Some(&*row.iso2)));
             match class {
                 Some(class) => sums[class] = 1.0,
-                None => self.of_cell.iter().zip(fine).for_each(|(class, y)| sums[*class] += y),
+                None => self.class_of_cell.iter().zip(cell_labels).for_each(|(class, y)| sums[*class] += y),
             }
         }
         sums
@@ -200,7 +210,7 @@ impl Other<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::head::training_data::tests::{country, material, place};
+    use crate::head::training_data::tests::{country, place, training_data};
 
     fn row_sums(values: &[f32], width: usize) -> Vec<f32> {
         values.chunks(width).map(|row| (row.iter().sum::<f32>() * 1e4).round() / 1e4).collect()
@@ -212,23 +222,23 @@ mod tests {
         recipe.hierarchy.levels = vec![2];
         recipe.hierarchy.country = true;
         recipe.km_loss.weight = 0.5;
-        let mut material = material(&[(48.85, 2.35, "FR"), (45.76, 4.83, "FR"), (35.68, 139.76, "JP")]);
-        material.staggered.push(material.table.clone());
-        let objective = Objective::new(&material, &recipe).unwrap();
+        let mut data = training_data(&[(48.85, 2.35, "FR"), (45.76, 4.83, "FR"), (35.68, 139.76, "JP")]);
+        data.staggered.push(data.table.clone());
+        let objective = Objective::new(&data, &recipe).unwrap();
         let rows = [place(48.85, 2.35, "FR"), country("JP"), country("BR")];
-        let mut answers = objective.answers(&rows.iter().collect::<Vec<_>>());
-        assert_eq!(row_sums(&answers.cells, 3), [1.0, 0.5, 0.0]);
-        assert_eq!(answers.others.len(), 3);
-        for (values, other) in answers.others.iter().zip(&objective.others) {
-            assert_eq!(row_sums(values, other.classes)[..2], [1.0, 0.5]);
+        let mut batch = objective.labels(&rows.iter().collect::<Vec<_>>());
+        assert_eq!(row_sums(&batch.cells, 3), [1.0, 0.5, 0.0]);
+        assert_eq!(batch.auxiliary.len(), 3);
+        for (values, target) in batch.auxiliary.iter().zip(&objective.auxiliary) {
+            assert_eq!(row_sums(values, target.classes)[..2], [1.0, 0.5]);
         }
         let mass = objective.label_mass(&rows.iter().collect::<Vec<_>>());
         assert!((mass.iter().sum::<f64>() - 1.5).abs() < 1e-5, "{mass:?}");
-        let risk = answers.risk.clone().unwrap();
+        let risk = batch.risk.clone().unwrap();
         assert!(risk[0] < 1e-3 && risk[1] > 0.2 && risk[2] > 0.99, "{risk:?}");
         assert_eq!(risk[3..6], [0.0; 3], "a country is no place to lose points from");
-        objective.finish(&mut answers);
-        assert_eq!(row_sums(&answers.cells, 3), [0.6667, 0.3333, 0.0]);
-        assert!(answers.cells[2] > 0.02, "smoothed");
+        objective.smooth_and_normalise(&mut batch);
+        assert_eq!(row_sums(&batch.cells, 3), [0.6667, 0.3333, 0.0]);
+        assert!(batch.cells[2] > 0.02, "smoothed");
     }
 }

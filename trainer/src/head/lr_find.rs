@@ -7,13 +7,13 @@ use anyhow::{Context, Result, bail};
 use landfall_common::fs::write_atomic;
 
 use crate::features::samples::Sample;
-use crate::head::dataloader::Feed;
+use crate::head::dataloader::DataLoader;
 use crate::head::loss::Objective;
 use crate::head::model::Moments;
-use crate::head::recipe::Choice;
+use crate::head::recipe::RecipeArgs;
 use crate::head::schedule::sweep_at;
 use crate::head::trainer::Trainer;
-use crate::head::training_data::Material;
+use crate::head::training_data::TrainingData;
 
 /// Losses are averaged over so many steps to either side before slopes are taken.
 const REACH: usize = 6;
@@ -30,7 +30,7 @@ const BLOWN_UP: f64 = 3.0;
 )]
 pub(crate) struct Args {
     #[command(flatten)]
-    choice: Choice,
+    recipe: RecipeArgs,
     /// Picture of the curve to write (SVG)
     #[arg(long)]
     out: Option<PathBuf>,
@@ -56,20 +56,20 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if !(args.low > 0.0 && args.low < args.high && args.high.is_finite()) || args.steps < 4 * REACH {
         bail!("--low must be above 0 and below --high, and --steps at least {}", 4 * REACH);
     }
-    let recipe = args.choice.read()?;
-    let material = Material::load(&recipe)?;
-    let objective = Objective::new(&material, &recipe)?;
-    let samples: Vec<&Sample> = material.samples.iter().collect();
+    let recipe = args.recipe.read()?;
+    let data = TrainingData::load(&recipe)?;
+    let objective = Objective::new(&data, &recipe)?;
+    let samples: Vec<&Sample> = data.samples.iter().collect();
     let (moments, seed) = (Moments::of_samples(&samples), recipe.train.seed);
-    let feed = Feed::new(&samples, &objective, &recipe, seed, &moments);
+    let loader = DataLoader::new(&samples, &objective, &recipe, seed, &moments);
     let mut trainer = Trainer::new(&objective, &recipe, moments.mean.len(), seed)?;
     let mut curve: Vec<(f64, f64)> = Vec::with_capacity(args.steps);
     let mut lowest = f64::INFINITY;
     'sweep: for epoch in 0.. {
-        let (order, mut random) = feed.epoch(epoch);
+        let (order, mut random) = loader.epoch(epoch);
         for pictures in order.chunks(recipe.train.batch) {
             let rate = sweep_at(curve.len(), args.steps, args.low, args.high);
-            let loss = f64::from(trainer.step(feed.batch(pictures, &mut random), rate)?);
+            let loss = f64::from(trainer.step(loader.batch(pictures, &mut random), rate)?);
             lowest = lowest.min(loss);
             if !loss.is_finite() || loss > BLOWN_UP * lowest {
                 break 'sweep;
@@ -89,7 +89,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if args.json {
         println!("{}", serde_json::json!({ "rate": suggested, "curve": curve }));
     } else {
-        println!("try --set train.rate={suggested:.1e}; the recipe has {:.1e}", recipe.train.rate);
+        println!("try --set train.lr={suggested:.1e}; the recipe has {:.1e}", recipe.train.lr);
     }
     Ok(())
 }

@@ -29,7 +29,7 @@ pub(crate) struct Network {
 impl Network {
     /// A network of these layers.
     pub(crate) fn new(layers: Layers, device: &Device) -> Self {
-        Self { layers: layers.into_iter().map(|(weights, bias)| linear(weights, bias, device)).collect() }
+        Self { layers: layers.into_iter().map(|(weights, bias)| linear_layer(weights, bias, device)).collect() }
     }
 
     /// Logits `[N, cells]` of standardised embeddings `[N, dim]`.
@@ -43,7 +43,7 @@ impl Network {
 }
 
 /// A layer of these weights, `[in, out]` row by row, and bias.
-pub(crate) fn linear(weights: Vec<f32>, bias: Vec<f32>, device: &Device) -> Linear {
+pub(crate) fn linear_layer(weights: Vec<f32>, bias: Vec<f32>, device: &Device) -> Linear {
     let (outputs, inputs) = (bias.len(), weights.len() / bias.len());
     Linear {
         weight: Param::from_tensor(Tensor::from_data(TensorData::new(weights, [inputs, outputs]), device)),
@@ -52,13 +52,13 @@ pub(crate) fn linear(weights: Vec<f32>, bias: Vec<f32>, device: &Device) -> Line
 }
 
 /// A tensor's numbers, on their way out of burn.
-pub(crate) fn numbers(data: TensorData) -> Result<Vec<f32>> {
+pub(crate) fn to_vec(data: TensorData) -> Result<Vec<f32>> {
     data.try_into_vec().map_err(|e| anyhow::anyhow!("burn cannot read its own numbers: {e:?}"))
 }
 
 /// What a head's folder says about it, in `head.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Description {
+pub(crate) struct HeadDescription {
     /// Encoder and preprocessing that made the features.
     pub(crate) encoder: EncoderSpec,
     /// Sizes of the layers: embedding, hidden if any, cells.
@@ -81,7 +81,7 @@ pub(crate) struct Description {
 #[derive(Debug)]
 pub(crate) struct Head {
     /// Everything but the weights.
-    pub(crate) description: Description,
+    pub(crate) description: HeadDescription,
     /// The weights.
     pub(crate) network: Network,
 }
@@ -135,7 +135,7 @@ pub(crate) fn logits(network: &Network, inputs: &[Vec<f32>], device: &Device) ->
         let input = Tensor::from_data(TensorData::new(block.concat(), [block.len(), block[0].len()]), device);
         let output = network.forward(input);
         let cells = output.dims()[1];
-        let values = numbers(output.into_data())?;
+        let values = to_vec(output.into_data())?;
         rows.extend(values.chunks_exact(cells).map(<[f32]>::to_vec));
     }
     Ok(rows)
@@ -147,7 +147,7 @@ impl Head {
     /// # Errors
     /// When an embedding has another length.
     pub(crate) fn logits(&self, embeddings: &[Vec<f32>]) -> Result<Vec<Vec<f32>>> {
-        let Description { mean, deviation, .. } = &self.description;
+        let HeadDescription { mean, deviation, .. } = &self.description;
         let moments = Moments { mean: mean.clone(), deviation: deviation.clone() };
         if let Some(odd) = embeddings.iter().find(|embedding| embedding.len() != mean.len()) {
             bail!("an embedding has {} numbers, the head wants {}", odd.len(), mean.len());
@@ -163,7 +163,7 @@ impl Head {
     pub(crate) fn layers(&self) -> Result<Layers> {
         let layer = |layer: &Linear| {
             let bias = layer.bias.as_ref().context("a layer has no bias")?;
-            Ok((numbers(layer.weight.val().into_data())?, numbers(bias.val().into_data())?))
+            Ok((to_vec(layer.weight.val().into_data())?, to_vec(bias.val().into_data())?))
         };
         self.network.layers.iter().map(layer).collect()
     }
@@ -184,7 +184,7 @@ impl Head {
     /// # Errors
     /// When a file is missing or cut off.
     pub(crate) fn load(dir: &Path) -> Result<Self> {
-        let description: Description = read_json(&dir.join("head.json"), "the description of a head")?;
+        let description: HeadDescription = read_json(&dir.join("head.json"), "the description of a head")?;
         let file = dir.join("weights.f32");
         let bytes = std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
         let numbers = f32_from_le_bytes(&bytes);

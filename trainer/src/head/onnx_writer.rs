@@ -3,12 +3,12 @@
 use landfall_model::onnx::{Graph, int, ints, node};
 use prost::Message;
 
-use super::model::{Description, Layers};
+use super::model::{HeadDescription, Layers};
 use crate::onnx::{EMBEDDING, LOGITS, Precision, Weights, batch_of, model};
 
 /// The bytes of a head's ONNX file: unit length, then standardising folded into the first linear layer (a Gemm, whose
 /// weights stand as burn has them), a ReLU between layers. `layers` are weights `[in, out]` and bias of each.
-pub(crate) fn head(description: &Description, mut layers: Layers, precision: Precision) -> Vec<u8> {
+pub(crate) fn head(description: &HeadDescription, mut layers: Layers, precision: Precision) -> Vec<u8> {
     let sizes = &description.sizes;
     if let Some((weights, bias)) = layers.first_mut() {
         // ((x - m) / s) W + b  =  x (W / s) + (b - m (W / s)); the sum in f64, it runs over hundreds of terms.

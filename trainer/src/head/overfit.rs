@@ -13,8 +13,8 @@ use crate::features::samples::Sample;
 use crate::head::loss::Objective;
 use crate::head::model::{self, Moments, Network};
 use crate::head::recipe::{EarlyStop, MultiView, Recipe, Sampling};
-use crate::head::train::{self, Keeping};
-use crate::head::training_data::Material;
+use crate::head::train::{self, CheckpointConfig};
+use crate::head::training_data::TrainingData;
 
 /// Share of the pictures that must be learned.
 pub(crate) const WANTED: f64 = 0.95;
@@ -38,14 +38,19 @@ pub(crate) struct Outcome {
 ///
 /// # Errors
 /// When there is no picture with a place, or less than 95 % are learned (exit code 1).
-pub(crate) fn check(material: &Material, recipe: &Recipe, per_cell: usize, keeping: &Keeping) -> Result<Outcome> {
+pub(crate) fn check(
+    data: &TrainingData,
+    recipe: &Recipe,
+    per_cell: usize,
+    checkpointing: &CheckpointConfig,
+) -> Result<Outcome> {
     let mut recipe = by_heart(recipe);
-    let objective = Objective::new(material, &recipe)?;
+    let objective = Objective::new(data, &recipe)?;
     let mut taken: HashMap<usize, usize> = HashMap::new();
     let mut pictures: Vec<(usize, Sample)> = Vec::new();
-    for sample in &material.samples {
+    for sample in &data.samples {
         // The hardest of labels is the cell whose mean location is nearest.
-        let Some(cell) = sample.row.at.and_then(|at| material.table.nearest(at)) else { continue };
+        let Some(cell) = sample.row.at.and_then(|at| data.table.nearest(at)) else { continue };
         let taken = taken.entry(cell).or_insert(0);
         if *taken < per_cell {
             *taken += 1;
@@ -59,7 +64,7 @@ pub(crate) fn check(material: &Material, recipe: &Recipe, per_cell: usize, keepi
     let samples: Vec<&Sample> = pictures.iter().map(|(_, sample)| sample).collect();
     recipe.train.epochs = STEPS.div_ceil(samples.len().div_ceil(recipe.train.batch));
     let moments = Moments::of_samples(&samples);
-    let layers = train::train("overfitting", &samples, &objective, &recipe, &moments, None, keeping)?;
+    let layers = train::train("overfitting", &samples, &objective, &recipe, &moments, None, checkpointing)?;
     let inputs: Vec<Vec<f32>> = samples.iter().map(|s| model::standardise(&s.variants[0], &moments)).collect();
     let device = Device::flex();
     let logits = model::logits(&Network::new(layers, &device), &inputs, &device)?;
@@ -98,39 +103,39 @@ fn by_heart(recipe: &Recipe) -> Recipe {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::head::training_data::tests::{material, place, sample};
+    use crate::head::training_data::tests::{place, sample, training_data};
     use landfall_common::exit::{Exit, exit_code};
     use rand::rngs::StdRng;
     use rand::{RngExt, SeedableRng};
 
     /// Four places with three pictures each, of random features that say nothing of the place.
-    fn pictures() -> Material {
+    fn pictures() -> TrainingData {
         let places = [(48.85, 2.35, "FR"), (45.76, 4.83, "FR"), (35.68, 139.76, "JP"), (-33.87, 151.21, "AU")];
-        let (mut material, mut random) = (material(&places), StdRng::seed_from_u64(1));
+        let (mut data, mut random) = (training_data(&places), StdRng::seed_from_u64(1));
         for (lat, lng, iso2) in places {
             for _ in 0..3 {
                 let embedding: Vec<f32> = (0..16).map(|_| random.random::<f32>() - 0.5).collect();
-                material.samples.push(sample(place(lat, lng, iso2), &embedding));
+                data.samples.push(sample(place(lat, lng, iso2), &embedding));
             }
         }
-        material
+        data
     }
 
     #[test]
     fn noise_is_learned_by_heart() {
-        let (material, recipe) = (pictures(), Recipe::default());
-        let outcome = check(&material, &recipe, 2, &Keeping::default()).unwrap();
+        let (data, recipe) = (pictures(), Recipe::default());
+        let outcome = check(&data, &recipe, 2, &CheckpointConfig::default()).unwrap();
         assert_eq!(outcome, Outcome { per_cell: 2, cells: 4, pictures: 8, learned: 8 });
     }
 
     #[test]
     fn a_rate_that_learns_nothing_and_pictures_that_cannot_be_told_apart_are_broken() {
         let mut recipe = Recipe::default();
-        recipe.train.rate = 1e-12;
+        recipe.train.lr = 1e-12;
         let mut alike = pictures();
         alike.samples.iter_mut().for_each(|sample| sample.variants[0] = vec![1.0; 16]);
-        for (material, recipe) in [(pictures(), recipe), (alike, Recipe::default())] {
-            let error = check(&material, &recipe, 1, &Keeping::default()).unwrap_err();
+        for (data, recipe) in [(pictures(), recipe), (alike, Recipe::default())] {
+            let error = check(&data, &recipe, 1, &CheckpointConfig::default()).unwrap_err();
             assert_eq!(exit_code(&error, |_| None), Exit::CheckFailed, "{error}");
             assert!(error.to_string().contains("the wiring is broken"), "{error}");
         }

@@ -6,9 +6,9 @@ use crate::head::recipe::Training;
 pub(crate) fn rate_at(step: usize, steps: usize, train: &Training) -> f64 {
     let (done, rise) = ((step as f64 + 1.0) / steps as f64, train.warm_up);
     if done < rise {
-        train.rate * done / rise
+        train.lr * done / rise
     } else {
-        train.rate * 0.5 * (1.0 + (std::f64::consts::PI * (done - rise) / (1.0 - rise)).cos())
+        train.lr * 0.5 * (1.0 + (std::f64::consts::PI * (done - rise) / (1.0 - rise)).cos())
     }
 }
 
@@ -23,7 +23,7 @@ mod tests {
 
     #[test]
     fn the_rate_rises_and_falls() {
-        let train = Training { rate: 0.01, warm_up: 0.1, ..Training::default() };
+        let train = Training { lr: 0.01, warm_up: 0.1, ..Training::default() };
         let rates: Vec<f64> = (0..100).map(|step| rate_at(step, 100, &train)).collect();
         let top = rates.iter().position(|rate| (rate - 0.01).abs() < 1e-9).unwrap();
         assert!((8..=10).contains(&top));

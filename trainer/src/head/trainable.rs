@@ -11,13 +11,13 @@ use landfall_common::fs::f32_from_le_bytes;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::head::loss::{Objective, Other};
-use crate::head::model::{Layers, numbers};
+use crate::head::loss::{AuxiliaryTarget, Objective};
+use crate::head::model::{Layers, to_vec};
 use crate::head::recipe::Recipe;
 
-/// The weights that are learned.
+/// The weights that are learned. Checkpoints store them under the names of the fields: renaming one breaks `--resume`.
 #[derive(Module, Debug)]
-pub(crate) struct Trainee {
+pub(crate) struct TrainableHead {
     trunk: Vec<Linear>,
     cells: Linear,
     /// A of the cell embeddings, `[width, E]`.
@@ -26,7 +26,7 @@ pub(crate) struct Trainee {
 }
 
 /// What the network uses and does not learn.
-pub(crate) struct Fixed {
+pub(crate) struct FrozenParams {
     /// Embeddings of the cells, `[E, cells]`.
     embeddings: Option<Tensor<2>>,
     /// For each other answer the matrix `[cells, classes]` that sums cells, where that is how it is made.
@@ -35,7 +35,7 @@ pub(crate) struct Fixed {
     free: bool,
 }
 
-impl Fixed {
+impl FrozenParams {
     /// What a recipe fixes.
     ///
     /// # Errors
@@ -44,13 +44,15 @@ impl Fixed {
         let (cells, own) = (objective.table.cells.len(), &recipe.cell_embeddings);
         let is_used = !own.file.as_os_str().is_empty();
         let embeddings = if is_used { Some(read_embeddings(&own.file, cells, device)?) } else { None };
-        let matrix = |of_cell: &[usize], classes: usize| {
+        let matrix = |class_of_cell: &[usize], classes: usize| {
             let mut matrix = vec![0.0f32; cells * classes];
-            of_cell.iter().enumerate().for_each(|(cell, class)| matrix[cell * classes + class] = 1.0);
+            class_of_cell.iter().enumerate().for_each(|(cell, class)| matrix[cell * classes + class] = 1.0);
             Tensor::from_data(TensorData::new(matrix, [cells, classes]), device)
         };
-        let sum = |other: &Other<'_>| other.is_sum.then(|| matrix(&other.of_cell, other.classes));
-        let sums = objective.others.iter().map(sum).collect();
+        let sum = |target: &AuxiliaryTarget<'_>| {
+            target.is_sum_of_cells.then(|| matrix(&target.class_of_cell, target.classes))
+        };
+        let sums = objective.auxiliary.iter().map(sum).collect();
         Ok(Self { embeddings, sums, free: own.free || !is_used })
     }
 
@@ -73,14 +75,14 @@ pub(crate) fn read_embeddings(file: &Path, cells: usize, device: &Device) -> Res
     Ok(Tensor::<2>::from_data(TensorData::new(values, [cells, width]), device).transpose())
 }
 
-impl Trainee {
+impl TrainableHead {
     /// An untrained network. All outputs start at zero (everything alike), a hidden layer with weights from `seed`.
     pub(crate) fn new(
         dim: usize,
         hidden: usize,
         seed: u64,
         objective: &Objective<'_>,
-        fixed: &Fixed,
+        frozen: &FrozenParams,
         device: &Device,
     ) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
@@ -104,13 +106,13 @@ impl Trainee {
         let width = if hidden > 0 { hidden } else { dim };
         let cells = linear(width, objective.table.cells.len(), 0.0);
         let others = objective
-            .others
+            .auxiliary
             .iter()
-            .filter(|other| !other.is_sum)
-            .map(|other| linear(width, other.classes, 0.0))
+            .filter(|target| !target.is_sum_of_cells)
+            .map(|target| linear(width, target.classes, 0.0))
             .collect();
         let bridge = |inner| Param::initialized(next(), Tensor::<2>::zeros([width, inner], device).require_grad());
-        Self { trunk, cells, bridge: fixed.width().map(bridge), others }
+        Self { trunk, cells, bridge: frozen.width().map(bridge), others }
     }
 
     /// Which parameters are A.
@@ -125,7 +127,7 @@ impl Trainee {
         &self,
         input: Tensor<2>,
         mask: Option<Tensor<2>>,
-        fixed: &Fixed,
+        frozen: &FrozenParams,
     ) -> (Tensor<2>, Vec<Tensor<2>>) {
         let x = match (self.trunk.first(), mask) {
             (Some(layer), Some(mask)) => activation::relu(layer.forward(input)) * mask,
@@ -133,22 +135,22 @@ impl Trainee {
             (None, _) => input,
         };
         let bias = || self.cells.bias.as_ref().map(|bias| bias.val().unsqueeze::<2>());
-        let free = if fixed.free { Some(self.cells.forward(x.clone())) } else { bias() };
-        let through = self.bridge.as_ref().zip(fixed.embeddings.as_ref());
+        let free = if frozen.free { Some(self.cells.forward(x.clone())) } else { bias() };
+        let through = self.bridge.as_ref().zip(frozen.embeddings.as_ref());
         let through = through.map(|(bridge, embeddings)| x.clone().matmul(bridge.val()).matmul(embeddings.clone()));
         let logits = match (free, through) {
             (Some(free), Some(through)) => through + free,
             (Some(logits), None) | (None, Some(logits)) => logits,
             (None, None) => unreachable!("without embeddings the weights are free"),
         };
-        let p = fixed.sums.iter().any(Option::is_some).then(|| activation::softmax(logits.clone(), 1));
+        let p = frozen.sums.iter().any(Option::is_some).then(|| activation::softmax(logits.clone(), 1));
         let mut heads = self.others.iter();
         let answer = |sum: &Option<Tensor<2>>| match (sum, &p) {
             (Some(sum), Some(p)) => Some(p.clone().matmul(sum.clone()).clamp_min(1e-9).log()),
             _ => heads.next().map(|head| head.forward(x.clone())),
         };
-        let others = fixed.sums.iter().filter_map(answer).collect();
-        (logits, others)
+        let auxiliary = frozen.sums.iter().filter_map(answer).collect();
+        (logits, auxiliary)
     }
 
     /// The plain layers that answer as this network does. `z + w log P(parent)` differs from `z + w z_parent` by a
@@ -157,27 +159,29 @@ impl Trainee {
     ///
     /// # Errors
     /// When burn cannot read its own numbers.
-    pub(crate) fn fold(&self, objective: &Objective<'_>, fixed: &Fixed) -> Result<Layers> {
-        let plain = |layer: &Linear| -> Result<(Vec<f32>, Vec<f32>)> {
+    pub(crate) fn fold(&self, objective: &Objective<'_>, frozen: &FrozenParams) -> Result<Layers> {
+        let layer_values = |layer: &Linear| -> Result<(Vec<f32>, Vec<f32>)> {
             let bias = layer.bias.as_ref().context("a layer has no bias")?;
-            Ok((numbers(layer.weight.val().into_data())?, numbers(bias.val().into_data())?))
+            Ok((to_vec(layer.weight.val().into_data())?, to_vec(bias.val().into_data())?))
         };
-        let (mut weights, mut bias) = plain(&self.cells)?;
-        if !fixed.free {
+        let (mut weights, mut bias) = layer_values(&self.cells)?;
+        if !frozen.free {
             weights.fill(0.0);
         }
-        if let Some((bridge, embeddings)) = self.bridge.as_ref().zip(fixed.embeddings.as_ref()) {
-            let through = numbers(bridge.val().matmul(embeddings.clone()).into_data())?;
+        if let Some((bridge, embeddings)) = self.bridge.as_ref().zip(frozen.embeddings.as_ref()) {
+            let through = to_vec(bridge.val().matmul(embeddings.clone()).into_data())?;
             weights.iter_mut().zip(through).for_each(|(w, x)| *w += x);
         }
-        for (head, other) in self.others.iter().zip(objective.others.iter().filter(|other| !other.is_sum)) {
-            let (coarse, shift) = plain(head)?;
-            for (row, coarse) in weights.chunks_exact_mut(bias.len()).zip(coarse.chunks_exact(other.classes)) {
-                row.iter_mut().zip(&other.of_cell).for_each(|(w, class)| *w += other.read_out * coarse[*class]);
+        for (head, target) in
+            self.others.iter().zip(objective.auxiliary.iter().filter(|target| !target.is_sum_of_cells))
+        {
+            let (coarse, shift) = layer_values(head)?;
+            for (row, coarse) in weights.chunks_exact_mut(bias.len()).zip(coarse.chunks_exact(target.classes)) {
+                row.iter_mut().zip(&target.class_of_cell).for_each(|(w, class)| *w += target.read_out * coarse[*class]);
             }
-            bias.iter_mut().zip(&other.of_cell).for_each(|(b, class)| *b += other.read_out * shift[*class]);
+            bias.iter_mut().zip(&target.class_of_cell).for_each(|(b, class)| *b += target.read_out * shift[*class]);
         }
-        let mut layers = self.trunk.iter().map(plain).collect::<Result<Layers>>()?;
+        let mut layers = self.trunk.iter().map(layer_values).collect::<Result<Layers>>()?;
         layers.push((weights, bias));
         Ok(layers)
     }
@@ -185,7 +189,7 @@ impl Trainee {
 
 /// One set of layers that gives the mean of the logits of several: the mean of linear layers; hidden layers stand side
 /// by side, and the output takes its share of each.
-pub(crate) fn average(heads: Vec<Layers>) -> Layers {
+pub(crate) fn average_heads(heads: Vec<Layers>) -> Layers {
     let share = 1.0 / heads.len() as f32;
     let mut heads = heads.into_iter();
     let Some(mut all) = heads.next() else { return Vec::new() };
@@ -229,7 +233,7 @@ mod tests {
                 crate::head::model::logits(&Network::new(layers, &device), &inputs, &device).unwrap().concat()
             };
             let each: Vec<Vec<f32>> = heads.iter().cloned().map(logits).collect();
-            for (i, got) in logits(average(heads)).iter().enumerate() {
+            for (i, got) in logits(average_heads(heads)).iter().enumerate() {
                 let mean = each.iter().map(|logits| logits[i]).sum::<f32>() / 3.0;
                 assert!((got - mean).abs() < 1e-5, "{got} {mean}");
             }

@@ -7,14 +7,14 @@ use anyhow::{Result, bail};
 use landfall_common::fs::read_json;
 use landfall_model::{CellTable, countries};
 
-use crate::cells::soft_labels::Targets;
+use crate::cells::soft_labels::SoftLabels;
 use crate::data::index;
 use crate::features::encoder_spec::EncoderSpec;
 use crate::features::samples::{self, Sample};
 use crate::head::recipe::Recipe;
 
 /// Pictures and cells, checked.
-pub(crate) struct Material {
+pub(crate) struct TrainingData {
     /// Which encoder made the features.
     pub(crate) encoder: EncoderSpec,
     /// The cells.
@@ -25,7 +25,7 @@ pub(crate) struct Material {
     pub(crate) samples: Vec<Sample>,
 }
 
-impl Material {
+impl TrainingData {
     /// Reads what a recipe names.
     ///
     /// # Errors
@@ -35,9 +35,9 @@ impl Material {
         let staggered = recipe.staggered.cells.iter().map(|file| read_cells(file)).collect::<Result<_>>()?;
         let (encoder, samples) =
             samples::join(index::read_splits(&recipe.data.index, &recipe.data.split)?, &recipe.data.features)?;
-        let targets = Targets::new(&table, recipe.label.tau_km)?;
-        let samples = labelled(samples, &targets, &recipe.data.index)?;
-        tell_of_empty_cells(&table, &samples);
+        let soft_labels = SoftLabels::new(&table, recipe.label.tau_km)?;
+        let samples = with_labels(samples, &soft_labels, &recipe.data.index)?;
+        warn_about_empty_cells(&table, &samples);
         Ok(Self { encoder, table, staggered, samples })
     }
 }
@@ -55,12 +55,12 @@ fn read_cells(file: &Path) -> Result<CellTable> {
 
 /// The samples that a label can be made for. One without coordinates in a country without cells is left out and told
 /// of; one whose country is none is an error.
-fn labelled(samples: Vec<Sample>, targets: &Targets<'_>, index: &Path) -> Result<Vec<Sample>> {
+fn with_labels(samples: Vec<Sample>, soft_labels: &SoftLabels<'_>, index: &Path) -> Result<Vec<Sample>> {
     let mut without: BTreeMap<String, (usize, usize)> = BTreeMap::new();
     let mut kept = Vec::with_capacity(samples.len());
     for sample in samples {
         let row = &sample.row;
-        if targets.label(row.at, &row.iso2).is_some() {
+        if soft_labels.label(row.at, &row.iso2).is_some() {
             kept.push(sample);
         } else if countries::by_code(&row.iso2).is_none() {
             bail!("{}, line {}: `{}` is no country; give its ISO 3166-1 code", index.display(), row.line, row.iso2);
@@ -77,7 +77,7 @@ fn labelled(samples: Vec<Sample>, targets: &Targets<'_>, index: &Path) -> Result
     Ok(kept)
 }
 
-fn tell_of_empty_cells(table: &CellTable, samples: &[Sample]) {
+fn warn_about_empty_cells(table: &CellTable, samples: &[Sample]) {
     let mut pictures = vec![0usize; table.cells.len()];
     let places = samples.iter().filter_map(|sample| sample.row.at);
     places.filter_map(|at| table.containing(at).or_else(|| table.nearest(at))).for_each(|cell| pictures[cell] += 1);
@@ -113,7 +113,7 @@ pub(crate) mod tests {
     }
 
     /// A cell of level 6 around each place, and no picture.
-    pub(crate) fn material(places: &[(f64, f64, &str)]) -> Material {
+    pub(crate) fn training_data(places: &[(f64, f64, &str)]) -> TrainingData {
         let cell = |(lat, lng, iso2): &(f64, f64, &str)| {
             let at = LatLng::new(*lat, *lng).unwrap();
             let token = leaf(at).parent(6).to_token();
@@ -124,7 +124,7 @@ pub(crate) mod tests {
                 "preprocess":{"size":4,"resize":"bicubic","crop":"center","mean":[0,0,0],"std":[1,1,1]}}"#,
         );
         let table = CellTable::new(places.iter().map(cell).collect()).unwrap();
-        Material { encoder: encoder.unwrap(), table, staggered: Vec::new(), samples: Vec::new() }
+        TrainingData { encoder: encoder.unwrap(), table, staggered: Vec::new(), samples: Vec::new() }
     }
 
     /// A picture with its embedding.
@@ -134,11 +134,11 @@ pub(crate) mod tests {
 
     #[test]
     fn a_row_of_no_country_is_named_and_one_without_cells_left_out() {
-        let material = material(&[(48.85, 2.35, "FR")]);
-        let targets = Targets::new(&material.table, 100.0).unwrap();
+        let data = training_data(&[(48.85, 2.35, "FR")]);
+        let soft_labels = SoftLabels::new(&data.table, 100.0).unwrap();
         let read = |codes: &[&str]| {
             let samples = codes.iter().map(|code| sample(Row { line: 7, ..country(code) }, &[1.0; 4])).collect();
-            labelled(samples, &targets, Path::new("index.csv"))
+            with_labels(samples, &soft_labels, Path::new("index.csv"))
         };
         assert_eq!(read(&["FR", "JP", "FR"]).unwrap().len(), 2);
         for (codes, says) in [(&["FR", "QQ"][..], "line 7: `QQ` is no country"), (&["JP"], "no row of the split")] {
@@ -150,7 +150,7 @@ pub(crate) mod tests {
     #[test]
     fn a_cell_without_places_is_named() {
         let (dir, table) =
-            (tempfile::tempdir().unwrap(), material(&[(48.85, 2.35, "FR"), (35.68, 139.76, "JP")]).table);
+            (tempfile::tempdir().unwrap(), training_data(&[(48.85, 2.35, "FR"), (35.68, 139.76, "JP")]).table);
         let file = dir.path().join("cells.json");
         write_json(&file, &table).unwrap();
         assert!(read_cells(&file).is_ok());

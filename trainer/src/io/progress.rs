@@ -6,7 +6,7 @@ use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// The view of one run: a bar for people or a line of json an epoch, on standard error.
-pub(crate) struct Live {
+pub(crate) struct Progress {
     name: String,
     epochs: usize,
     bar: Option<ProgressBar>,
@@ -24,7 +24,7 @@ struct Mean {
     n: usize,
 }
 
-impl Live {
+impl Progress {
     /// A view of a run of so many steps, of which `done` are behind it.
     ///
     /// # Errors
@@ -87,7 +87,7 @@ impl Live {
     }
 }
 
-impl Drop for Live {
+impl Drop for Progress {
     fn drop(&mut self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();

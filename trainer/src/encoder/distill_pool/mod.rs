@@ -25,18 +25,18 @@ use crate::encoder::truncate;
 use crate::features::encoder_spec::EncoderSpec;
 use crate::features::samples::{self, Sample, unit};
 use crate::features::store::{self, Folder};
-use crate::head::model::{self, Moments, numbers};
+use crate::head::model::{self, Moments, to_vec};
 use crate::head::recipe::Training;
 use crate::head::schedule::rate_at;
 use crate::io::args::share;
 use crate::io::interrupt;
-use crate::io::progress::Live;
+use crate::io::progress::Progress;
 use crate::onnx::{self, Precision};
 
 mod network;
 mod onnx_writer;
 
-use network::Pool;
+use network::AttentionPooling;
 
 /// Learns to gather the tokens of an encoder that `cut` made.
 ///
@@ -120,89 +120,93 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     interrupt::catch_ctrl_c()?;
     let device = Device::flex().autodiff();
-    let Material { seen, moments, examples, held_out } = material(args, &spec)?;
-    let pool = learn(args, &examples, &device)?;
+    let DistillationData { preprocess_seen, moments, examples, held_out } = load_data(args, &spec)?;
+    let pool = train(args, &examples, &device)?;
     if !held_out.is_empty() {
         eprintln!("held out: a mean cosine of {:.4}, n = {}", cosine(&pool, &held_out, width)?, held_out.len());
     }
     drop((examples, held_out));
 
-    let pooling = pool.folded(&moments)?;
-    let whole = onnx_writer::pooled(&network, &pooling, args.precision)
+    let weights = pool.folded(&moments)?;
+    let onnx = onnx_writer::pooled(&network, &weights, args.precision)
         .with_context(|| source.network.display().to_string())?;
     let encoder = EncoderFile { output: onnx::EMBEDDING.into(), ..spec.encoder.clone() };
     let (pooled, loaded) =
-        truncate::write(&args.out, &whole, EncoderSpec { encoder, preprocess: spec.preprocess.clone() })?;
+        truncate::write(&args.out, &onnx, EncoderSpec { encoder, preprocess: spec.preprocess.clone() })?;
     check((&source, &spec), &loaded, &pool, &moments)?;
-    let pooled = EncoderSpec { preprocess: seen, ..pooled };
+    let pooled = EncoderSpec { preprocess: preprocess_seen, ..pooled };
     for folder in &args.tokens {
         let name = folder.file_name().with_context(|| format!("{} is no folder", folder.display()))?;
         let mut features = Folder::open(&args.out.join("features").join(name), &pooled)?;
         for (file, tokens) in store::load(folder)?.1 {
             if !features.done.contains(&file) {
                 let squares: Vec<_> =
-                    tokens.chunks_exact(spec.encoder.dim).map(|square| standard(square, &moments)).collect();
+                    tokens.chunks_exact(spec.encoder.dim).map(|square| standardise_square(square, &moments)).collect();
                 let squares: Vec<&[f32]> = squares.iter().map(Vec::as_slice).collect();
                 features.append(&file, &embeddings(&pool, &squares, width)?.concat())?;
             }
         }
     }
-    eprintln!("wrote {}, {} bytes", args.out.display(), whole.len());
+    eprintln!("wrote {}, {} bytes", args.out.display(), onnx.len());
     Ok(())
 }
 
 /// What there is to learn from.
-struct Material {
+struct DistillationData {
     /// What was looked at of each picture.
-    seen: Preprocess,
+    preprocess_seen: Preprocess,
     /// Of centred tokens.
     moments: Moments,
     examples: Vec<Example>,
     held_out: Vec<Example>,
 }
 
-fn material(args: &Args, spec: &EncoderSpec) -> Result<Material> {
+fn load_data(args: &Args, spec: &EncoderSpec) -> Result<DistillationData> {
     let width = args.width as usize;
     let rows = index::read_splits(&args.index, &args.split)?;
-    let (EncoderSpec { encoder: of_teacher, preprocess: theirs }, taught) =
+    let (EncoderSpec { encoder: teacher_encoder, preprocess: teacher_preprocess }, teacher_samples) =
         samples::join(rows, std::slice::from_ref(&args.teacher))?;
-    let rows = taught.iter().map(|sample| sample.row.clone()).collect();
-    let (EncoderSpec { encoder, preprocess: seen }, mut samples) = samples::join(rows, &args.tokens)?;
+    let rows = teacher_samples.iter().map(|sample| sample.row.clone()).collect();
+    let (EncoderSpec { encoder, preprocess: preprocess_seen }, mut samples) = samples::join(rows, &args.tokens)?;
     if encoder != spec.encoder {
         bail!("{} holds features of another encoder than {}", args.tokens[0].display(), args.encoder.display());
     }
     // Where the whole of pictures alone was looked at, the teacher's details have nobody to learn from.
-    let whole = |preprocess: &Preprocess| Preprocess { details: Vec::new(), ..preprocess.clone() };
-    if whole(&seen) != whole(&theirs)
-        || whole(&seen) != whole(&spec.preprocess)
-        || !theirs.details.starts_with(&seen.details)
+    let without_details = |preprocess: &Preprocess| Preprocess { details: Vec::new(), ..preprocess.clone() };
+    if without_details(&preprocess_seen) != without_details(&teacher_preprocess)
+        || without_details(&preprocess_seen) != without_details(&spec.preprocess)
+        || !teacher_preprocess.details.starts_with(&preprocess_seen.details)
     {
         bail!("{} and {} look at pictures in different ways", args.teacher.display(), args.tokens[0].display());
     }
-    let dim = of_teacher.dim;
-    let embeddings = taught.iter().flat_map(|sample| sample.variants[0].chunks_exact(dim));
-    let standards = Moments::of(embeddings, dim);
-    let mut of_file: HashMap<PathBuf, Vec<f32>> =
-        taught.into_iter().map(|mut sample| (sample.row.file, sample.variants.swap_remove(0))).collect();
+    let dim = teacher_encoder.dim;
+    let embeddings = teacher_samples.iter().flat_map(|sample| sample.variants[0].chunks_exact(dim));
+    let teacher_moments = Moments::of(embeddings, dim);
+    let mut embedding_of: HashMap<PathBuf, Vec<f32>> =
+        teacher_samples.into_iter().map(|mut sample| (sample.row.file, sample.variants.swap_remove(0))).collect();
     for sample in &mut samples {
         sample.variants[0].par_chunks_exact_mut(width).for_each(centre);
     }
     let tokens = samples.iter().flat_map(|sample| sample.variants[0].chunks_exact(width));
-    let mut material =
-        Material { seen, moments: Moments::of(tokens, width), examples: Vec::new(), held_out: Vec::new() };
+    let mut data = DistillationData {
+        preprocess_seen,
+        moments: Moments::of(tokens, width),
+        examples: Vec::new(),
+        held_out: Vec::new(),
+    };
     for Sample { row, mut variants } in samples {
-        let (tokens, embedding) = (variants.swap_remove(0), of_file.remove(&row.file).unwrap_or_default());
-        let is_out = args.folds.is_some_and(|folds| samples::fold_of(&row, folds as usize) == 0);
-        let to = if is_out { &mut material.held_out } else { &mut material.examples };
+        let (tokens, embedding) = (variants.swap_remove(0), embedding_of.remove(&row.file).unwrap_or_default());
+        let is_held_out = args.folds.is_some_and(|folds| samples::fold_of(&row, folds as usize) == 0);
+        let to = if is_held_out { &mut data.held_out } else { &mut data.examples };
         for (tokens, embedding) in tokens.chunks_exact(encoder.dim).zip(embedding.chunks_exact(dim)) {
-            let target = unit(&model::standardise(embedding, &standards));
-            to.push(Example { tokens: standardised(tokens, &material.moments), target });
+            let target = unit(&model::standardise(embedding, &teacher_moments));
+            to.push(Example { tokens: standardise_tokens(tokens, &data.moments), target });
         }
     }
-    if material.examples.is_empty() {
+    if data.examples.is_empty() {
         bail!("{}: no picture is left to learn from; see --split and --folds", args.index.display());
     }
-    Ok(material)
+    Ok(data)
 }
 
 /// A token less the mean of its numbers.
@@ -212,36 +216,36 @@ fn centre(token: &mut [f32]) {
 }
 
 /// A square's tokens as the network has them.
-fn standard(square: &[f32], moments: &Moments) -> Vec<f32> {
+fn standardise_square(square: &[f32], moments: &Moments) -> Vec<f32> {
     let mut square = square.to_vec();
     square.par_chunks_exact_mut(moments.mean.len()).for_each(centre);
-    standardised(&square, moments)
+    standardise_tokens(&square, moments)
 }
 
 /// The same of tokens that are centred.
-fn standardised(square: &[f32], moments: &Moments) -> Vec<f32> {
+fn standardise_tokens(square: &[f32], moments: &Moments) -> Vec<f32> {
     square.par_chunks_exact(moments.mean.len()).flat_map_iter(|token| model::standardise(token, moments)).collect()
 }
-fn learn(args: &Args, examples: &[Example], device: &Device) -> Result<Pool> {
+fn train(args: &Args, examples: &[Example], device: &Device) -> Result<AttentionPooling> {
     let (width, dim) = (args.width as usize, examples[0].target.len());
-    let train = Training {
+    let settings = Training {
         epochs: args.epochs as usize,
         dropout: args.dropout as f32,
-        rate: 1e-3,
+        lr: 1e-3,
         warm_up: 0.1,
         weight_decay: 0.1,
         seed: 1,
         ..Training::default()
     };
-    let mut random = StdRng::seed_from_u64(train.seed);
-    device.seed(train.seed);
-    let mut pool = Pool::new((width, args.queries as usize, dim), &mut random, device);
-    let mut optimiser: ModuleOptimizer = AdamWConfig::new().with_weight_decay(train.weight_decay).init();
-    let a_pass = examples.len().div_ceil(BATCH);
-    let steps = a_pass * train.epochs;
-    let mut live = Live::new("pool", train.epochs, (0, steps), args.json)?.with_pictures(BATCH);
+    let mut random = StdRng::seed_from_u64(settings.seed);
+    device.seed(settings.seed);
+    let mut pool = AttentionPooling::new((width, args.queries as usize, dim), &mut random, device);
+    let mut optimiser: ModuleOptimizer = AdamWConfig::new().with_weight_decay(settings.weight_decay).init();
+    let steps_per_epoch = examples.len().div_ceil(BATCH);
+    let steps = steps_per_epoch * settings.epochs;
+    let mut live = Progress::new("pool", settings.epochs, (0, steps), args.json)?.with_pictures(BATCH);
     let mut order: Vec<usize> = (0..examples.len()).collect();
-    for epoch in 0..train.epochs {
+    for epoch in 0..settings.epochs {
         order.shuffle(&mut random);
         for (i, batch) in order.chunks(BATCH).enumerate() {
             if interrupt::is_stopped() {
@@ -250,16 +254,17 @@ fn learn(args: &Args, examples: &[Example], device: &Device) -> Result<Pool> {
             let chosen: Vec<&Example> = batch.iter().map(|i| &examples[*i]).collect();
             let target = chosen.iter().flat_map(|example| &example.target).copied().collect();
             let target = Tensor::<2>::from_data(TensorData::new::<f32, _>(target, [batch.len(), dim]), device);
-            let tokens = tensor(&chosen.iter().map(|example| &example.tokens[..]).collect::<Vec<_>>(), width, device);
-            let said = pool.forward(tokens, args.dropout);
-            let length = said.clone().powi_scalar(2).sum_dim(1).sqrt().clamp_min(1e-6);
-            let loss = ((said / length * target).sum_dim(1).neg() + 1.0).mean();
+            let tokens =
+                token_tensor(&chosen.iter().map(|example| &example.tokens[..]).collect::<Vec<_>>(), width, device);
+            let output = pool.forward(tokens, args.dropout);
+            let length = output.clone().powi_scalar(2).sum_dim(1).sqrt().clamp_min(1e-6);
+            let loss = ((output / length * target).sum_dim(1).neg() + 1.0).mean();
             let value: f32 = loss.clone().into_scalar();
             if !value.is_finite() {
                 bail!("the loss is no number any more in epoch {}; nothing was written", epoch + 1);
             }
             let gradients = GradientsParams::from_grads(loss.backward(), &pool);
-            pool = optimiser.step(rate_at(epoch * a_pass + i, steps, &train), pool, gradients);
+            pool = optimiser.step(rate_at(epoch * steps_per_epoch + i, steps, &settings), pool, gradients);
             live.step(value);
         }
         live.epoch(epoch + 1, None);
@@ -267,29 +272,29 @@ fn learn(args: &Args, examples: &[Example], device: &Device) -> Result<Pool> {
     Ok(pool.valid())
 }
 
-fn tensor(squares: &[&[f32]], width: usize, device: &Device) -> Tensor<3> {
+fn token_tensor(squares: &[&[f32]], width: usize, device: &Device) -> Tensor<3> {
     let shape = [squares.len(), squares[0].len() / width, width];
     Tensor::from_data(TensorData::new(squares.concat(), shape), device)
 }
 
 /// Embeddings of squares' standardised tokens, each of length 1.
-fn embeddings(pool: &Pool, squares: &[&[f32]], width: usize) -> Result<Vec<Vec<f32>>> {
+fn embeddings(pool: &AttentionPooling, squares: &[&[f32]], width: usize) -> Result<Vec<Vec<f32>>> {
     let mut all = Vec::with_capacity(squares.len());
     for block in squares.chunks(BATCH) {
-        let tokens = tensor(block, width, &Device::flex());
-        let said = numbers(pool.forward(tokens, 0.0).into_data())?;
-        all.extend(said.chunks_exact(said.len() / block.len()).map(unit));
+        let tokens = token_tensor(block, width, &Device::flex());
+        let output = to_vec(pool.forward(tokens, 0.0).into_data())?;
+        all.extend(output.chunks_exact(output.len() / block.len()).map(unit));
     }
     Ok(all)
 }
 
 /// Mean cosine to what should be made of examples.
-fn cosine(pool: &Pool, examples: &[Example], width: usize) -> Result<f64> {
+fn cosine(pool: &AttentionPooling, examples: &[Example], width: usize) -> Result<f64> {
     let mut sum = 0.0;
     for block in examples.chunks(BATCH) {
         let squares: Vec<&[f32]> = block.iter().map(|example| &example.tokens[..]).collect();
-        let said = embeddings(pool, &squares, width)?;
-        sum += said.iter().zip(block).map(|(a, example)| f64::from(dot(a, &example.target))).sum::<f64>();
+        let output = embeddings(pool, &squares, width)?;
+        sum += output.iter().zip(block).map(|(a, example)| f64::from(dot(a, &example.target))).sum::<f64>();
     }
     Ok(sum / examples.len() as f64)
 }
@@ -303,12 +308,18 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
 const LOWEST_COSINE: f32 = 0.999;
 
 /// Holds the written network against burn on a made-up square.
-fn check(cut: (&EncoderPaths, &EncoderSpec), pooled: &Encoder, pool: &Pool, moments: &Moments) -> Result<()> {
+fn check(
+    cut: (&EncoderPaths, &EncoderSpec),
+    pooled: &Encoder,
+    pool: &AttentionPooling,
+    moments: &Moments,
+) -> Result<()> {
     let (paths, spec) = cut;
     let tokens = Encoder::load(paths, spec.encoder.clone(), spec.preprocess.clone(), 1)?;
     let side = spec.preprocess.size as usize;
     let square: Vec<f32> = (0..3 * side * side).map(|i| (i as f32 * 0.013).sin()).collect();
-    let ours = embeddings(pool, &[&standard(&tokens.embed_tensor(0, &square)?, moments)], moments.mean.len())?;
+    let ours =
+        embeddings(pool, &[&standardise_square(&tokens.embed_tensor(0, &square)?, moments)], moments.mean.len())?;
     let cosine = dot(&ours[0], &unit(&pooled.embed_tensor(0, &square)?));
     if cosine.is_nan() || cosine < LOWEST_COSINE {
         return Err(check_failed(format!("ONNX Runtime and burn make different embeddings: a cosine of {cosine}")));

@@ -8,24 +8,25 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 
 use super::onnx_writer::Pooling;
-use crate::head::model::{self, Moments, numbers};
+use crate::head::model::{self, Moments, to_vec};
 
 /// Attention of learned queries over standardised tokens, and a linear layer that reads what they gathered and the first
 /// token.
 #[derive(Module, Debug)]
-pub(super) struct Pool {
+pub(super) struct AttentionPooling {
     /// `[W, Q]`.
     queries: Param<Tensor<2>>,
     project: Linear,
 }
 
-impl Pool {
+impl AttentionPooling {
     /// Queries that attend to all tokens nearly alike, and a layer as burn begins one.
     pub(super) fn new((width, queries, dim): (usize, usize, usize), random: &mut StdRng, device: &Device) -> Self {
         let mut small = |reach: f32, n: usize| (0..n).map(|_| (2.0 * random.random::<f32>() - 1.0) * reach).collect();
         let inputs = (queries + 1) * width;
-        let project = model::linear(small((inputs as f32).sqrt().recip(), inputs * dim), vec![0.0; dim], device);
-        let queries = model::linear(small((width as f32).recip(), width * queries), vec![0.0; queries], device).weight;
+        let project = model::linear_layer(small((inputs as f32).sqrt().recip(), inputs * dim), vec![0.0; dim], device);
+        let queries =
+            model::linear_layer(small((width as f32).recip(), width * queries), vec![0.0; queries], device).weight;
         Self { queries, project }
     }
 
@@ -47,14 +48,14 @@ impl Pool {
     pub(super) fn folded(&self, moments: &Moments) -> Result<Pooling> {
         let width = moments.mean.len();
         let length = (width as f32).sqrt();
-        let mut queries = numbers(self.queries.val().into_data())?;
+        let mut queries = to_vec(self.queries.val().into_data())?;
         let of_query = queries.len() / width;
         // What the mean adds to a score is the same for all tokens and leaves the attention as it is.
         let scale = |i: usize| moments.deviation[i % width] * length;
         queries.iter_mut().enumerate().for_each(|(i, q)| *q /= scale(i / of_query));
-        let mut weight = numbers(self.project.weight.val().into_data())?;
+        let mut weight = to_vec(self.project.weight.val().into_data())?;
         let bias = self.project.bias.as_ref().context("the layer has no bias")?;
-        let mut bias: Vec<f64> = numbers(bias.val().into_data())?.into_iter().map(f64::from).collect();
+        let mut bias: Vec<f64> = to_vec(bias.val().into_data())?.into_iter().map(f64::from).collect();
         let dim = bias.len();
         for (i, row) in weight.chunks_exact_mut(dim).enumerate() {
             for (w, bias) in row.iter_mut().zip(&mut bias) {

@@ -16,7 +16,7 @@ use super::recipe::{Recipe, Stage};
 use crate::encoder::lite;
 use crate::features::encoder_spec::EncoderSpec;
 use crate::features::samples::{self, Sample};
-use crate::head::dataloader::mixed;
+use crate::head::dataloader::mix_pairs;
 use crate::head::model::{self, Moments};
 
 /// What one step learns from.
@@ -143,7 +143,7 @@ impl<'a> Lessons<'a> {
                 partner.shuffle(&mut random);
                 let share: Vec<f32> = (0..pictures).map(|_| beta.sample(&mut random)).collect();
                 for values in parts {
-                    let blended = mixed(values, &share, &partner);
+                    let blended = mix_pairs(values, &share, &partner);
                     values.copy_from_slice(&blended);
                 }
             };

@@ -22,7 +22,7 @@ use crate::encoder::lite::onnx_writer::{self, Arithmetic};
 use crate::features::encoder_spec::EncoderSpec;
 use crate::features::samples::{self, Sample};
 use crate::head::checkpoint::Checkpoints;
-use crate::head::model::{Description, Head, Network};
+use crate::head::model::{Head, HeadDescription, Network};
 use crate::io::hash;
 use crate::io::interrupt;
 use crate::onnx::{self, Precision};
@@ -181,7 +181,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let student_spec = EncoderSpec { encoder: EncoderFile { dim, ..begin.encoder }, preprocess: preprocess.clone() };
     let encoder = write(args, student_spec, &learned)?;
     let (moments, layers) = learned.head()?;
-    let description = Description {
+    let description = HeadDescription {
         sizes: vec![moments.mean.len(), cells],
         cells_sha256: teacher.manifest.cells.sha256.clone(),
         temperature: reports.iter().map(|(views, (t, _))| (*views, *t)).collect(),

@@ -37,7 +37,7 @@ impl<'a> Learner<'a> {
     }
 
     /// Learns from a batch; gives the loss before it, which may be no number: then nothing was learned.
-    pub(super) fn step(&mut self, batch: Batch, stage: &Stage, rate: f64) -> f32 {
+    pub(super) fn step(&mut self, batch: Batch, stage: &Stage, lr: f64) -> f32 {
         let Batch { n, squares, patches, embedding, posterior } = batch;
         let tensor = |values: Vec<f32>, rows: usize| {
             let width = values.len() / rows;
@@ -57,12 +57,16 @@ impl<'a> Learner<'a> {
         let of_trunk = GradientsParams::from_module(&mut gradients, &learning.trunk);
         let Student { trunk, heads } = self.student.clone();
         self.student = Student {
-            trunk: if of_trunk.is_empty() { trunk } else { self.trunk.step(rate * stage.trunk, trunk, of_trunk) },
-            heads: self.heads.step(rate, heads, of_heads),
+            trunk: if of_trunk.is_empty() {
+                trunk
+            } else {
+                self.trunk.step(lr * stage.encoder_lr_scale, trunk, of_trunk)
+            },
+            heads: self.heads.step(lr, heads, of_heads),
         };
         let mut now = Weights::default();
         self.student.visit(&mut now);
-        self.average = self.average.clone().map(&mut Averaging { now: &now, keep: self.recipe.train.average });
+        self.average = self.average.clone().map(&mut Averaging { now: &now, keep: self.recipe.train.ema_decay });
         value
     }
 

@@ -37,7 +37,7 @@ pub(super) fn check(file: &Path, spec: &EncoderSpec, student: &Student, precisio
             theirs.extend(encoder.embed_tensor(0, &tensor)?);
         }
         let patches = TensorData::new(lite::patches_of(&picture, &spec.preprocess), lite::patches_shape(squares, side));
-        let ours = model::numbers(student.embed(Tensor::from_data(patches, &Device::flex())).into_data())?;
+        let ours = model::to_vec(student.embed(Tensor::from_data(patches, &Device::flex())).into_data())?;
         let most = ours.iter().copied().map(f32::abs).fold(0.0, f32::max);
         // Written so that a NaN counts as a difference.
         let apart = ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs() / most);

@@ -1,4 +1,6 @@
 //! The recipe of a fine-tuned encoder: one TOML file that holds everything that decides the result.
+//!
+//! Keys that were renamed are serialised under their former names: the fingerprints of checkpoints and `head.json` have them.
 
 use std::path::{Path, PathBuf};
 
@@ -75,7 +77,8 @@ pub(super) struct Training {
     /// Gradients of one parameter are at most so long.
     pub(super) clip: f32,
     /// Share of the averaged weights that a step keeps; what is written are the averaged ones. 0 for none.
-    pub(super) average: f32,
+    #[serde(rename(serialize = "average"), alias = "average")]
+    pub(super) ema_decay: f32,
     /// Weight of one less the cosine to the teacher's embedding.
     pub(super) embedding: f32,
     /// Weight of the cross-entropy with the teacher's posterior.
@@ -97,16 +100,17 @@ pub(super) struct Stage {
     #[serde(default)]
     pub(super) frozen: usize,
     /// Highest learning rate of the heads.
-    pub(super) rate: f64,
+    #[serde(rename(serialize = "rate"), alias = "rate")]
+    pub(super) lr: f64,
     /// The encoder's, as a share of it.
-    #[serde(default)]
-    pub(super) trunk: f64,
+    #[serde(default, rename(serialize = "trunk"), alias = "trunk")]
+    pub(super) encoder_lr_scale: f64,
     /// Share of the steps in which the rates rise; they then fall as a cosine.
     #[serde(default)]
     pub(super) warm_up: f64,
     /// Where on the cosine it ends: 0 at its lowest, 1 at the highest rate.
-    #[serde(default)]
-    pub(super) end: f64,
+    #[serde(default, rename(serialize = "end"), alias = "end")]
+    pub(super) final_lr_fraction: f64,
 }
 
 impl Recipe {
@@ -131,7 +135,7 @@ impl Recipe {
             (train.batch == 0, "train.batch starts at 1"),
             (self.teacher.features.is_empty(), "teacher.features names no folder"),
             (!positive(train.clip.into()), "train.clip must be above 0"),
-            (!(0.0..1.0).contains(&train.average), "train.average is a share: from 0 to just below 1"),
+            (!(0.0..1.0).contains(&train.ema_decay), "train.ema_decay is a share: from 0 to just below 1"),
             (!weight(train.mixup), "train.mixup must not be below 0"),
             (!(32..=320).contains(&self.student.side), "student.side is from 32 to 320"),
             (!(positive(augment.scale) && augment.scale <= 1.0), "augment.scale is a share: above 0, up to 1"),
@@ -139,9 +143,12 @@ impl Recipe {
             (!(1..=augment.quality[1]).contains(&augment.quality[0]), "augment.quality is the lowest and the highest"),
             (stage(|s| !(s.epochs > 0.0 && s.epochs <= 1e4)), "stage.epochs must be above 0"),
             (stage(|s| s.side == 0 || !s.side.is_multiple_of(32)), "stage.side is a multiple of 32"),
-            (self.stage.iter().any(|s| !positive(s.rate)), "stage.rate must be above 0"),
-            (stage(|s| !(0.0..=1.0).contains(&s.end)), "stage.end is a share: from 0 to 1"),
-            (stage(|s| !(s.trunk >= 0.0 && s.trunk.is_finite())), "stage.trunk must not be below 0"),
+            (self.stage.iter().any(|s| !positive(s.lr)), "stage.lr must be above 0"),
+            (stage(|s| !(0.0..=1.0).contains(&s.final_lr_fraction)), "stage.final_lr_fraction is a share: from 0 to 1"),
+            (
+                stage(|s| !(s.encoder_lr_scale >= 0.0 && s.encoder_lr_scale.is_finite())),
+                "stage.encoder_lr_scale must not be below 0",
+            ),
             (!weight(train.weight_decay), "train.weight_decay must not be below 0"),
             (!weight(train.embedding) || !weight(train.posterior), "a loss's weight must not be below 0"),
             (!weight(augment.colour), "augment.colour must not be below 0"),
@@ -161,12 +168,30 @@ impl Stage {
     }
 
     /// The heads' learning rate at a step of the stage's.
-    pub(super) fn rate_at(&self, step: usize, steps: usize) -> f64 {
+    pub(super) fn lr_at(&self, step: usize, steps: usize) -> f64 {
         let done = (step as f64 + 1.0) / steps as f64;
         if done < self.warm_up {
-            return self.rate * done / self.warm_up;
+            return self.lr * done / self.warm_up;
         }
         let fallen = (done - self.warm_up) / (1.0 - self.warm_up);
-        self.rate * (self.end + (1.0 - self.end) * 0.5 * (1.0 + (std::f64::consts::PI * fallen).cos()))
+        self.lr
+            * (self.final_lr_fraction
+                + (1.0 - self.final_lr_fraction) * 0.5 * (1.0 + (std::f64::consts::PI * fallen).cos()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recipes_of_former_versions_mean_the_same() {
+        let trainer = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let read = |file: &str| serde_json::to_string(&Recipe::read(&trainer.join(file)).unwrap()).unwrap();
+        let former = read("tests/compat/pocket.toml");
+        assert_eq!(former, read("recipes/pocket.toml"));
+        for setting in [r#""average":0.995"#, r#""rate":0.001,"trunk":0.5,"warm_up":0.05,"end":0.2"#] {
+            assert!(former.contains(setting), "checkpoints of former versions have {setting}: {former}");
+        }
     }
 }

@@ -7,9 +7,9 @@ use super::batches::Lessons;
 use super::held_out::HeldOut;
 use super::optimizer::Learner;
 use super::recipe::{Recipe, Stage};
-use crate::head::checkpoint::{Checkpoints, State};
+use crate::head::checkpoint::{Checkpoints, TrainingState};
 use crate::io::interrupt;
-use crate::io::progress::Live;
+use crate::io::progress::Progress;
 
 /// Steps between two checkpoints inside of an epoch.
 const KEEP_EVERY: usize = 100;
@@ -54,7 +54,7 @@ impl Course<'_> {
     /// When a picture or a checkpoint cannot be used, the loss stops being a number, or Ctrl-C was pressed.
     pub(super) fn run(&self, learner: &mut Learner<'_>) -> Result<End> {
         let mut done = 0;
-        if let Some(state) = self.checkpoints.find(RUN, self.fingerprint)? {
+        if let Some(state) = self.checkpoints.load(RUN, self.fingerprint)? {
             done = state.epoch;
             learner.load(state.bytes)?;
         }
@@ -62,19 +62,19 @@ impl Course<'_> {
         let whole: usize = self.recipe.stage.iter().map(|stage| stage.steps(steps)).sum();
         let all = self.most.unwrap_or(usize::MAX).min(whole);
         let mut live =
-            Live::new(RUN, whole.div_ceil(steps), (done, whole), self.json)?.with_pictures(self.recipe.train.batch);
+            Progress::new(RUN, whole.div_ceil(steps), (done, whole), self.json)?.with_pictures(self.recipe.train.batch);
         let (mut first, mut last) = (None, f32::NAN);
         let mut next = (done < all).then(|| self.lessons.batch(self.place(done).stage, done)).transpose()?;
         while let Some(batch) = next.take() {
             let Place { stage, number, step, .. } = self.place(done);
-            let rate = stage.rate_at(step, stage.steps(steps));
+            let lr = stage.lr_at(step, stage.steps(steps));
             // The next batch is made while this one is learned from.
             let (loss, made) = std::thread::scope(|scope| {
                 let ahead = (done + 1 < all).then(|| {
                     let stage = self.place(done + 1).stage;
                     scope.spawn(move || self.lessons.batch(stage, done + 1))
                 });
-                (learner.step(batch, stage, rate), ahead.map(|thread| thread.join()))
+                (learner.step(batch, stage, lr), ahead.map(|thread| thread.join()))
             });
             if !loss.is_finite() {
                 bail!(
@@ -92,8 +92,8 @@ impl Course<'_> {
             };
             let is_whole_epoch = done.is_multiple_of(steps);
             if is_whole_epoch || done.is_multiple_of(KEEP_EVERY) || done == all {
-                let state = State { epoch: done, bytes: learner.save()?, best: None };
-                self.checkpoints.keep(RUN, self.fingerprint, &state)?;
+                let state = TrainingState { epoch: done, bytes: learner.save()?, best: None };
+                self.checkpoints.save(RUN, self.fingerprint, &state)?;
             }
             if is_whole_epoch || done == whole {
                 let is_time = (done / steps).is_multiple_of(LOOK_EVERY) || done == whole;

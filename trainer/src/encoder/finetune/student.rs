@@ -66,13 +66,13 @@ impl Student {
             // As burn's own layers begin, but by the seed.
             let reach = (inputs as f32).sqrt().recip();
             let weights = (0..inputs * outputs).map(|_| (2.0 * random.random::<f32>() - 1.0) * reach).collect();
-            model::linear(weights, vec![0.0; outputs], device)
+            model::linear_layer(weights, vec![0.0; outputs], device)
         };
         let student = Self {
             trunk: Lite::read(pretrained, device)?,
             heads: Heads {
                 project: match lite::projection(pretrained)? {
-                    Some((weights, bias)) if bias.len() == dim => model::linear(weights, bias, device),
+                    Some((weights, bias)) if bias.len() == dim => model::linear_layer(weights, bias, device),
                     _ => linear(lite::FEATURES, dim),
                 },
                 cells: linear(dim * squares, width),
@@ -105,7 +105,7 @@ impl Student {
     pub(super) fn projection(&self) -> Result<(Vec<f32>, Vec<f32>)> {
         let Linear { weight, bias, .. } = &self.heads.project;
         let bias = bias.as_ref().context("the projection has no bias")?;
-        Ok((model::numbers(weight.val().into_data())?, model::numbers(bias.val().into_data())?))
+        Ok((model::to_vec(weight.val().into_data())?, model::to_vec(bias.val().into_data())?))
     }
 
     /// The student's head as `export` takes one: what stands for moments, and the layer from the embeddings of a
@@ -123,7 +123,7 @@ impl Student {
         // A head begins with an embedding of length 1; here it is as long as `Heads::forward` makes it.
         let numbers = weight.dims()[0];
         let deviation = vec![(numbers as f32).sqrt().recip(); numbers];
-        let layer = (model::numbers(to_cells(weight.val()).into_data())?, model::numbers(to_cells(bias).into_data())?);
+        let layer = (model::to_vec(to_cells(weight.val()).into_data())?, model::to_vec(to_cells(bias).into_data())?);
         Ok((Moments { mean: vec![0.0; numbers], deviation }, vec![layer]))
     }
 }
@@ -187,11 +187,11 @@ mod tests {
         let shape = lite::patches_shape(pictures * 3, side);
         let patches = (0..shape.iter().product()).map(|i| (i as f32 * 0.37).sin()).collect();
         let patches = Tensor::<4>::from_data(TensorData::new::<f32, _>(patches, shape), &device);
-        let said = model::numbers(student.forward(patches.clone(), pictures).logits.into_data()).unwrap();
+        let said = model::to_vec(student.forward(patches.clone(), pictures).logits.into_data()).unwrap();
 
         let (moments, layers) = student.head().unwrap();
         let network = model::Network::new(layers, &device);
-        let squares = model::numbers(student.embed(patches).into_data()).unwrap();
+        let squares = model::to_vec(student.embed(patches).into_data()).unwrap();
         let squares: Vec<f32> = squares.chunks(8).flat_map(samples::unit).collect();
         let inputs: Vec<Vec<f32>> = squares.chunks(3 * 8).map(|joined| model::standardise(joined, &moments)).collect();
         let logits = model::logits(&network, &inputs, &device).unwrap().concat();

@@ -13,7 +13,7 @@ use landfall_model::preprocess::Preprocess;
 
 use super::depthwise::{bias_relu6, depthwise};
 use super::padding::same_padding;
-use crate::head::model::numbers;
+use crate::head::model::to_vec;
 
 pub(crate) mod onnx_writer;
 mod weights;
@@ -62,7 +62,7 @@ impl Layer {
         let [rows, outputs] = weight.dims();
         let taps = kernel * kernel;
         let each = rows / taps;
-        let turned = numbers(weight.into_data())?;
+        let turned = to_vec(weight.into_data())?;
         // From [row, column, in, out] to [out, in, row, column].
         let index = |i: usize| (i % taps * each + i / taps % each) * outputs + i / (taps * each);
         Ok(Convolution {
@@ -72,7 +72,7 @@ impl Layer {
             outputs,
             groups: if is_depthwise { outputs } else { 1 },
             weight: (0..turned.len()).map(|i| turned[index(i)]).collect(),
-            bias: numbers(bias.into_data())?,
+            bias: to_vec(bias.into_data())?,
             is_relu6,
         })
     }
@@ -266,7 +266,7 @@ pub(crate) mod tests {
             [(224, first_224, 167.626_13, 295.246_4), (96, first_96, 198.082_61, 359.457_83)]
         {
             let patches = TensorData::new(patches(&waves(side), side), patches_shape(1, side));
-            let features = numbers(network.forward(Tensor::from_data(patches, &Device::flex())).into_data()).unwrap();
+            let features = to_vec(network.forward(Tensor::from_data(patches, &Device::flex())).into_data()).unwrap();
             assert_eq!(features.len(), FEATURES);
             assert!(features.iter().zip(first).all(|(a, b)| (a - b).abs() < 1e-5), "{:?}", &features[..8]);
             assert!((features.iter().sum::<f32>() - sum).abs() < 2e-3);

@@ -8,9 +8,9 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 
-mod choice;
+mod args;
 
-pub(crate) use choice::Choice;
+pub(crate) use args::RecipeArgs;
 
 use crate::cells::prior::Prior;
 
@@ -83,7 +83,9 @@ pub(crate) struct Training {
     /// Pictures a step.
     pub(crate) batch: usize,
     /// Highest learning rate.
-    pub(crate) rate: f64,
+    // Serialised under its former name: the fingerprints of checkpoints and `head.json` have it.
+    #[serde(rename(serialize = "rate"), alias = "rate")]
+    pub(crate) lr: f64,
     /// Share of the steps in which the learning rate rises; it then falls as a cosine.
     pub(crate) warm_up: f64,
     /// Weight decay of AdamW.
@@ -155,7 +157,8 @@ pub(crate) struct CellEmbeddings {
     /// Weight decay of A.
     pub(crate) weight_decay: f32,
     /// Learning rate of A, as a multiple of the others'.
-    pub(crate) rate_factor: f64,
+    #[serde(rename(serialize = "rate_factor"), alias = "rate_factor")]
+    pub(crate) lr_factor: f64,
     /// Whether W is learned too.
     pub(crate) free: bool,
 }
@@ -204,7 +207,7 @@ impl Default for Training {
             heads: 1,
             epochs: 25,
             batch: 256,
-            rate: 1e-3,
+            lr: 1e-3,
             warm_up: 0.1,
             weight_decay: 0.1,
             dropout: 0.3,
@@ -240,7 +243,7 @@ impl Default for Staggered {
 
 impl Default for CellEmbeddings {
     fn default() -> Self {
-        Self { file: PathBuf::new(), weight_decay: 0.1, rate_factor: 1.0, free: true }
+        Self { file: PathBuf::new(), weight_decay: 0.1, lr_factor: 1.0, free: true }
     }
 }
 
@@ -279,7 +282,7 @@ impl Recipe {
             (!share(train.warm_up), "train.warm_up is a share: from 0 to just below 1"),
             (!(0.0..=1.0).contains(&views.share), "multi_view.share is a share: from 0 to 1"),
             (!(1..=views.views[1]).contains(&views.views[0]), "multi_view.views is the fewest and the most, from 1 on"),
-            (!positive(train.rate), "train.rate must be above 0"),
+            (!positive(train.lr), "train.lr must be above 0"),
             (train.epochs == 0 || train.batch == 0 || train.heads == 0, "train.epochs, batch and heads start at 1"),
             (!weight(label.country_weight), "label.country_weight must not be below 0"),
             (!weight(train.weight_decay), "train.weight_decay must not be below 0"),
@@ -299,7 +302,7 @@ impl Recipe {
             (!positive(self.prior.length_km), "prior.length_km must be above 0"),
             (!positive(self.prior.pseudo_counts), "prior.pseudo_counts must be above 0"),
             (!weight(self.cell_embeddings.weight_decay), "cell_embeddings.weight_decay must not be below 0"),
-            (!positive(self.cell_embeddings.rate_factor), "cell_embeddings.rate_factor must be above 0"),
+            (!positive(self.cell_embeddings.lr_factor), "cell_embeddings.lr_factor must be above 0"),
             (!(self.sampling.balance.is_finite() && self.sampling.balance >= 0.0), "sampling.balance starts at 0"),
             (self.early_stop.parts < 2, "early_stop.parts starts at 2"),
             (self.hierarchy.levels.iter().any(|level| *level > 30), "hierarchy.levels lie between 0 and 30"),

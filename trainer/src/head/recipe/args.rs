@@ -10,7 +10,7 @@ use super::Recipe;
 
 /// What every command that trains takes: a recipe, and what is changed of it.
 #[derive(clap::Args, Clone, Debug)]
-pub(crate) struct Choice {
+pub(crate) struct RecipeArgs {
     /// Recipe file (TOML)
     #[arg(long)]
     pub(crate) recipe: PathBuf,
@@ -28,7 +28,7 @@ pub(crate) struct Choice {
     pub(crate) set: Vec<String>,
 }
 
-impl Choice {
+impl RecipeArgs {
     /// Reads the recipe and changes what the command line says.
     ///
     /// # Errors
@@ -58,12 +58,30 @@ fn read(file: &Path, changes: &[String]) -> Result<Recipe> {
     let mut recipe: Recipe = read_toml(file)?;
     if !changes.is_empty() {
         let mut table: toml::Table = read_toml(file)?;
-        changes.iter().try_for_each(|change| set(&mut table, change))?;
+        rename_former_keys(&mut table);
+        for change in changes {
+            set(&mut table, change)?;
+            rename_former_keys(&mut table);
+        }
         let refused = |error: toml::de::Error| anyhow!("--set {}: {}", changes.join(" --set "), error.message());
         recipe = Recipe::deserialize(table).map_err(refused)?;
     }
     recipe.check().with_context(|| format!("{} asks for what cannot be", file.display()))?;
     Ok(recipe)
+}
+
+/// Former names of keys that files and --set may still use: section, former name, name.
+const FORMER_KEYS: [(&str, &str, &str); 2] = [("train", "rate", "lr"), ("cell_embeddings", "rate_factor", "lr_factor")];
+
+/// Renames former keys, so that a change replaces a setting under either name.
+fn rename_former_keys(table: &mut toml::Table) {
+    for (section, former, name) in FORMER_KEYS {
+        let section = table.get_mut(section).and_then(toml::Value::as_table_mut);
+        if let Some((section, value)) = section.and_then(|section| section.remove(former).map(|value| (section, value)))
+        {
+            section.insert(name.to_owned(), value);
+        }
+    }
 }
 
 /// Changes one key of a table: `section.key=value`, where the value is TOML or else a plain string.
@@ -120,10 +138,39 @@ mod tests {
 
     #[test]
     fn nonsense_settings_are_refused() {
-        for bad in ["train.dropout=1.5", "train.epochs=0", "train.rate=0", "label.smoothing=1", "label.tau_km=-1"] {
+        for bad in ["train.dropout=1.5", "train.epochs=0", "train.lr=0", "label.smoothing=1", "label.tau_km=-1"] {
             let error = format!("{:#}", read_text("", &[bad]).unwrap_err());
             assert!(error.contains(bad.split('=').next().unwrap_or_default()), "{bad}: {error}");
         }
         assert!(read_text("", &[]).is_ok());
+    }
+
+    #[test]
+    fn former_keys_are_read_and_changed() {
+        for text in ["[train]\nrate = 0.5\n", "[train]\nlr = 0.5\n"] {
+            assert_eq!(read_text(text, &[]).unwrap().train.lr, 0.5);
+            assert_eq!(read_text(text, &["train.rate=0.25"]).unwrap().train.lr, 0.25);
+            assert_eq!(read_text(text, &["train.lr=0.25"]).unwrap().train.lr, 0.25);
+        }
+        let changed = read_text("", &["cell_embeddings.rate_factor=3"]).unwrap();
+        assert_eq!(changed.cell_embeddings.lr_factor, 3.0);
+    }
+
+    #[test]
+    fn recipes_of_former_versions_mean_the_same() {
+        let trainer = Path::new(env!("CARGO_MANIFEST_DIR"));
+        for (former, now) in [("desktop.toml", "desktop.toml"), ("multi-label.toml", "seed/multi-label.toml")] {
+            let former = read(&trainer.join("tests/compat").join(former), &[]).unwrap();
+            let now = read(&trainer.join("recipes").join(now), &[]).unwrap();
+            assert_eq!(serde_json::to_value(former).unwrap(), serde_json::to_value(now).unwrap());
+        }
+    }
+
+    /// Checkpoints and `head.json` hold the recipe as it was serialised by former versions.
+    #[test]
+    fn a_recipe_is_serialised_as_before() {
+        let train = serde_json::to_string(&Recipe::default().train).unwrap();
+        let expected = r#"{"seed":1,"heads":1,"epochs":25,"batch":256,"rate":0.001,"warm_up":0.1,"weight_decay":0.1,"dropout":0.3,"hidden":0,"mixup":0.0}"#;
+        assert_eq!(train, expected);
     }
 }
