@@ -16,7 +16,7 @@ use landfall_model::classifier::Encoder;
 
 use crate::data::images::Images;
 use crate::data::index;
-use crate::encoder::lite::onnx_writer::{self, Arithmetic, Range};
+use crate::encoder::lite::onnx_writer::{self, ActivationRange, Arithmetic};
 use crate::encoder::lite::{self, Lite};
 use crate::features::encoder_spec::EncoderSpec;
 use crate::head::model::Head;
@@ -62,8 +62,8 @@ pub(crate) struct Args {
 /// When a file cannot be used, the head is another encoder's, or the embeddings turn too far.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let spec = EncoderSpec::read(&args.encoder)?;
-    let beside = args.encoder.parent().unwrap_or(Path::new("."));
-    if std::path::absolute(beside)? == std::path::absolute(&args.out)? {
+    let encoder_dir = args.encoder.parent().unwrap_or(Path::new("."));
+    if std::path::absolute(encoder_dir)? == std::path::absolute(&args.out)? {
         bail!("{} holds the encoder that is read; choose another --out", args.out.display());
     }
     let head = args.head.as_ref().map(|folder| Head::load(folder)).transpose()?;
@@ -72,7 +72,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     {
         bail!("{} was not trained on features of {}", folder.display(), args.encoder.display());
     }
-    let source = spec.encoder.locate(beside)?.network;
+    let source = spec.encoder.locate(encoder_dir)?.network;
     let network = Lite::read(&source, &Device::flex())?;
     let projection = lite::projection(&source)?;
     let projection = projection.with_context(|| format!("{} was not written by finetune", source.display()))?;
@@ -83,25 +83,29 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let chosen: Vec<RgbImage> = chosen.collect::<Result<_>>()?;
 
     let ranges = ranges(&network, &spec, &chosen)?;
-    let bytes =
-        onnx_writer::encoder(&network.plain()?, projection, spec.preprocess.size as usize, Arithmetic::Bytes(&ranges));
+    let bytes = onnx_writer::write_encoder(
+        &network.fold_batch_norm()?,
+        projection,
+        spec.preprocess.size as usize,
+        Arithmetic::Int8(&ranges),
+    );
     // Under another name until it is found good enough.
     let file = args.out.join("candidate.onnx");
     write_atomic(&file, &bytes)?;
-    let mut whole = spec.clone().of_file(&file)?;
-    whole.encoder.activations = Activations::Whole;
-    let cosine = cosine((&source, &spec), (&file, &whole), &chosen)?;
+    let mut quantised_spec = spec.clone().of_file(&file)?;
+    quantised_spec.encoder.activations = Activations::Whole;
+    let cosine = cosine((&source, &spec), (&file, &quantised_spec), &chosen)?;
     eprintln!("embeddings of {wanted} pictures have a mean cosine of {cosine:.4} to those of {}", source.display());
     if cosine.is_nan() || cosine < args.cosine {
         let _ = std::fs::remove_file(&file); // what is said below is what matters
         let why = format!("the embeddings turn too far: a mean cosine of {cosine:.4} is less than {}", args.cosine);
         return Err(check_failed(why));
     }
-    let good = args.out.join("encoder.onnx");
-    std::fs::rename(&file, &good).with_context(|| format!("cannot write {}", good.display()))?;
-    write_json(&args.out.join("encoder.json"), &whole)?;
+    let accepted = args.out.join("encoder.onnx");
+    std::fs::rename(&file, &accepted).with_context(|| format!("cannot write {}", accepted.display()))?;
+    write_json(&args.out.join("encoder.json"), &quantised_spec)?;
     if let Some(mut head) = head {
-        head.description.encoder = whole;
+        head.description.encoder = quantised_spec;
         head.save(&args.out.join("head"))?;
     }
     eprintln!("wrote {}, {} bytes", args.out.display(), bytes.len());
@@ -109,20 +113,20 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 }
 
 /// What the maps of an encoder reach on some pictures.
-fn ranges(network: &Lite, spec: &EncoderSpec, pictures: &[RgbImage]) -> Result<Vec<Range>> {
+fn ranges(network: &Lite, spec: &EncoderSpec, pictures: &[RgbImage]) -> Result<Vec<ActivationRange>> {
     let (squares, side) = (spec.preprocess.squares(), spec.preprocess.size as usize);
     let shape = lite::patches_shape(squares, side);
-    let mut ranges: Vec<Range> = Vec::new();
+    let mut ranges: Vec<ActivationRange> = Vec::new();
     for picture in progress("measuring", pictures)?.wrap_iter(pictures.iter()) {
         let patches = lite::patches_of(picture, &spec.preprocess);
         let mut maps = 0;
-        network.forward_watched(Tensor::from_data(TensorData::new(patches, shape), &Device::flex()), &mut |map| {
+        network.forward_observed(Tensor::from_data(TensorData::new(patches, shape), &Device::flex()), &mut |map| {
             let (low, high) = (map.clone().min().into_scalar::<f32>(), map.clone().max().into_scalar::<f32>());
             if maps == ranges.len() {
-                ranges.push(Range::ZERO);
+                ranges.push(ActivationRange::ZERO);
             }
-            let Range { low: lowest, high: highest } = ranges[maps];
-            ranges[maps] = Range { low: lowest.min(low), high: highest.max(high) };
+            let ActivationRange { low: lowest, high: highest } = ranges[maps];
+            ranges[maps] = ActivationRange { low: lowest.min(low), high: highest.max(high) };
             maps += 1;
         });
     }

@@ -38,7 +38,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let source = spec.encoder.locate(args.encoder.parent().unwrap_or(Path::new(".")))?;
     let network = source.read(Activations::AsWritten)?;
     let named = || source.network.display().to_string();
-    let network = onnx::cut(&network, &args.after, onnx::TOKENS).with_context(named)?;
+    let network = onnx::truncate(&network, &args.after, onnx::TOKENS).with_context(named)?;
     let encoder = EncoderFile { output: onnx::TOKENS.into(), ..spec.encoder };
     let (spec, _) = write(&args.out, &network, EncoderSpec { encoder, ..spec })?;
     eprintln!("wrote {}, {} bytes, {} numbers a square", args.out.display(), network.len(), spec.encoder.dim);

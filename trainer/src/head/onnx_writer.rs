@@ -4,7 +4,7 @@ use landfall_model::onnx::{Graph, int, ints, node};
 use prost::Message;
 
 use super::model::{HeadDescription, Layers};
-use crate::onnx::{EMBEDDING, LOGITS, Precision, Weights, batch_of, model};
+use crate::onnx::{EMBEDDING, LOGITS, Precision, WeightStore, batch_of, model};
 
 /// The bytes of a head's ONNX file: unit length, then standardising folded into the first linear layer (a Gemm, whose
 /// weights stand as burn has them), a ReLU between layers. `layers` are weights `[in, out]` and bias of each.
@@ -24,8 +24,8 @@ pub(crate) fn head(description: &HeadDescription, mut layers: Layers, precision:
         bias.iter_mut().zip(shift).for_each(|(bias, shift)| *bias = (f64::from(*bias) - shift) as f32);
     }
 
-    let mut stored = Weights::new(precision);
-    stored.exact("tiny", &[1], &[1e-12]);
+    let mut stored = WeightStore::new(precision);
+    stored.add_f32("tiny", &[1], &[1e-12]);
     let mut nodes = vec![
         node("ReduceL2", &[EMBEDDING], "length", vec![ints("axes", vec![-1]), int("keepdims", 1)]),
         node("Max", &["length", "tiny"], "divisor", Vec::new()),
@@ -36,7 +36,7 @@ pub(crate) fn head(description: &HeadDescription, mut layers: Layers, precision:
         let is_last = i + 1 == layers.len();
         let (weight_name, bias_name) = (format!("weight_{i}"), format!("bias_{i}"));
         stored.add(&weight_name, &[sizes[i] as i64, sizes[i + 1] as i64], 1, weights);
-        stored.exact(&bias_name, &[sizes[i + 1] as i64], bias);
+        stored.add_f32(&bias_name, &[sizes[i + 1] as i64], bias);
         let to = if is_last { LOGITS.to_owned() } else { format!("linear_{i}") };
         nodes.push(node("Gemm", &[&from, &weight_name, &bias_name], &to, Vec::new()));
         from = to;
@@ -46,9 +46,9 @@ pub(crate) fn head(description: &HeadDescription, mut layers: Layers, precision:
             from = to;
         }
     }
-    let (initializer, restore) = stored.finish();
+    let (initializer, restore_nodes) = stored.finish();
     let graph = Graph {
-        node: restore.into_iter().chain(nodes).collect(),
+        node: restore_nodes.into_iter().chain(nodes).collect(),
         name: "head".into(),
         initializer,
         input: vec![batch_of(EMBEDDING, &[sizes[0]])],

@@ -8,7 +8,7 @@ use landfall_model::onnx::{
 
 mod surgery;
 
-pub(crate) use surgery::{cut, extend};
+pub(crate) use surgery::{append, truncate};
 
 /// Name of an encoder's input, `[N, 3, S, S]`.
 pub(crate) const PIXELS: &str = "pixel_values";
@@ -49,40 +49,40 @@ impl Precision {
 }
 
 /// The weights of a network, as they are stored.
-pub(crate) struct Weights {
+pub(crate) struct WeightStore {
     precision: Precision,
-    stored: Vec<TensorProto>,
+    initializers: Vec<TensorProto>,
     /// What makes weights of what is stored, once, when the network is loaded.
-    restore: Vec<Node>,
+    restore_nodes: Vec<Node>,
 }
 
-impl Weights {
+impl WeightStore {
     pub(crate) fn new(precision: Precision) -> Self {
-        Self { precision, stored: Vec::new(), restore: Vec::new() }
+        Self { precision, initializers: Vec::new(), restore_nodes: Vec::new() }
     }
 
     /// Numbers that are too few to be worth less precision.
-    pub(crate) fn exact(&mut self, name: &str, dims: &[i64], values: &[f32]) {
-        self.stored.push(tensor(name, dims, values));
+    pub(crate) fn add_f32(&mut self, name: &str, dims: &[i64], values: &[f32]) {
+        self.initializers.push(tensor(name, dims, values));
     }
 
     /// Numbers of some kind of ONNX's.
-    pub(crate) fn raw(&mut self, name: &str, dims: &[i64], data_type: i32, raw_data: Vec<u8>) {
-        self.stored.push(TensorProto { dims: dims.to_vec(), data_type, name: name.into(), raw_data });
+    pub(crate) fn add_raw(&mut self, name: &str, dims: &[i64], data_type: i32, raw_data: Vec<u8>) {
+        self.initializers.push(TensorProto { dims: dims.to_vec(), data_type, name: name.into(), raw_data });
     }
 
     /// Whole numbers, such as places.
-    pub(crate) fn whole_numbers(&mut self, name: &str, dims: &[i64], values: &[i64]) {
-        self.raw(name, dims, INT64, values.iter().flat_map(|x| x.to_le_bytes()).collect());
+    pub(crate) fn add_i64(&mut self, name: &str, dims: &[i64], values: &[i64]) {
+        self.add_raw(name, dims, INT64, values.iter().flat_map(|x| x.to_le_bytes()).collect());
     }
 
     /// Weights whose outputs lie along `axis`.
     pub(crate) fn add(&mut self, name: &str, dims: &[i64], axis: usize, values: &[f32]) {
         match self.precision {
-            Precision::F32 => self.exact(name, dims, values),
+            Precision::F32 => self.add_f32(name, dims, values),
             Precision::F16 => {
                 let raw_data = values.iter().flat_map(|x| f16::from_f32(*x).to_le_bytes()).collect();
-                self.cast(name, dims, FLOAT16, raw_data);
+                self.add_with_cast(name, dims, FLOAT16, raw_data);
             }
             Precision::Int8 => {
                 let inner = dims[axis + 1..].iter().product::<i64>() as usize;
@@ -93,25 +93,25 @@ impl Weights {
                 scales.iter_mut().for_each(|scale| *scale = if *scale > 0.0 { *scale / 127.0 } else { 1.0 });
                 let rounded = |(i, x): (usize, &f32)| (x / scales[scale_of(i)]).round() as i8 as u8;
                 let raw_data = values.iter().enumerate().map(rounded).collect();
-                let (whole, scale) = (format!("{name}_whole"), format!("{name}_scale"));
-                self.cast(&whole, dims, INT8, raw_data);
+                let (quantised, scale) = (format!("{name}_whole"), format!("{name}_scale"));
+                self.add_with_cast(&quantised, dims, INT8, raw_data);
                 let shape: Vec<i64> = (0..dims.len()).map(|i| if i == axis { dims[axis] } else { 1 }).collect();
-                self.exact(&scale, &shape, &scales);
-                self.restore.push(node("Mul", &[&whole, &scale], name, Vec::new()));
+                self.add_f32(&scale, &shape, &scales);
+                self.restore_nodes.push(node("Mul", &[&quantised, &scale], name, Vec::new()));
             }
         }
     }
 
     /// Stores numbers, and the node that makes floats called `name` of them.
-    fn cast(&mut self, name: &str, dims: &[i64], data_type: i32, raw_data: Vec<u8>) {
+    fn add_with_cast(&mut self, name: &str, dims: &[i64], data_type: i32, raw_data: Vec<u8>) {
         let stored = format!("{name}_stored");
-        self.restore.push(node("Cast", &[&stored], name, vec![int("to", FLOAT.into())]));
-        self.raw(&stored, dims, data_type, raw_data);
+        self.restore_nodes.push(node("Cast", &[&stored], name, vec![int("to", FLOAT.into())]));
+        self.add_raw(&stored, dims, data_type, raw_data);
     }
 
     /// What is stored, and the nodes that make weights of it.
     pub(crate) fn finish(self) -> (Vec<TensorProto>, Vec<Node>) {
-        (self.stored, self.restore)
+        (self.initializers, self.restore_nodes)
     }
 }
 

@@ -18,7 +18,7 @@ use rayon::prelude::*;
 use super::padding::same_padding;
 
 #[cfg(any(test, feature = "gpu"))]
-mod composed;
+mod portable;
 
 /// A depthwise convolution of maps `[N, H, W, C]` with weights `[kernel², C]`, padded as TensorFlow's `SAME` does: as
 /// large as its input by the stride, rounded up, the odd row and column of padding at the far end.
@@ -61,7 +61,7 @@ pub(super) trait KernelGradients: Kernels {
 
 /// Sizes of a depthwise convolution.
 #[derive(Clone, Copy)]
-struct Geometry {
+struct ConvGeometry {
     n: usize,
     height: usize,
     width: usize,
@@ -70,7 +70,7 @@ struct Geometry {
     stride: usize,
 }
 
-impl Geometry {
+impl ConvGeometry {
     fn of([n, height, width, channels]: [usize; 4], kernel: usize, stride: usize) -> Self {
         Self { n, height, width, channels, kernel, stride }
     }
@@ -195,7 +195,7 @@ fn add_products(sums: &mut [f32], a: &[f32], b: &[f32], pairs: &[(usize, usize)]
 }
 
 /// Runs `f` on the numbers of contiguous tensors.
-fn with<const N: usize>(
+fn map_slices<const N: usize>(
     tensors: [FlexTensor; N],
     f: impl FnOnce([&[f32]; N]) -> Vec<f32>,
     shape: Vec<usize>,
@@ -206,7 +206,7 @@ fn with<const N: usize>(
 }
 
 /// A tensor with its numbers changed by `f` where they lie, or in a copy while others hold them too.
-fn changed(tensor: FlexTensor, f: impl FnOnce(&mut [f32])) -> FlexTensor {
+fn map_in_place(tensor: FlexTensor, f: impl FnOnce(&mut [f32])) -> FlexTensor {
     let mut contiguous = tensor.to_contiguous();
     drop(tensor);
     let (start, end) = contiguous.layout().contiguous_offsets().expect("a contiguous tensor is a slice");
@@ -216,16 +216,16 @@ fn changed(tensor: FlexTensor, f: impl FnOnce(&mut [f32])) -> FlexTensor {
 
 impl Kernels for Flex {
     fn depthwise(x: FlexTensor, weight: FlexTensor, kernel: usize, stride: usize) -> FlexTensor {
-        let geometry = Geometry::of(x.shape().dims(), kernel, stride);
+        let geometry = ConvGeometry::of(x.shape().dims(), kernel, stride);
         let (height, width) = geometry.output();
         let shape = vec![geometry.n, height, width, geometry.channels];
-        with([x, weight], |[x, weight]| geometry.forward(x, weight), shape)
+        map_slices([x, weight], |[x, weight]| geometry.forward(x, weight), shape)
     }
 
     fn bias_relu6(x: FlexTensor, bias: FlexTensor) -> FlexTensor {
         let bias = bias.to_contiguous();
         let bias: &[f32] = bias.as_slice().expect("a contiguous tensor is a slice");
-        changed(x, |x| {
+        map_in_place(x, |x| {
             x.par_chunks_mut(BLOCK * bias.len()).for_each(|rows| {
                 Arch::new().dispatch(|| {
                     for row in rows.chunks_exact_mut(bias.len()) {
@@ -246,22 +246,22 @@ impl KernelGradients for Flex {
         stride: usize,
     ) -> FlexTensor {
         let [n, _, _, channels] = grad.shape().dims();
-        let geometry = Geometry { n, height, width, channels, kernel, stride };
+        let geometry = ConvGeometry { n, height, width, channels, kernel, stride };
         let shape = vec![n, height, width, channels];
-        with([grad, weight], |[grad, weight]| geometry.input_gradient(grad, weight), shape)
+        map_slices([grad, weight], |[grad, weight]| geometry.input_gradient(grad, weight), shape)
     }
 
     fn depthwise_weight(x: FlexTensor, grad: FlexTensor, kernel: usize, stride: usize) -> FlexTensor {
-        let geometry = Geometry::of(x.shape().dims(), kernel, stride);
+        let geometry = ConvGeometry::of(x.shape().dims(), kernel, stride);
         let shape = vec![kernel * kernel, geometry.channels];
-        with([x, grad], |[x, grad]| geometry.weight_gradient(x, grad), shape)
+        map_slices([x, grad], |[x, grad]| geometry.weight_gradient(x, grad), shape)
     }
 
     fn relu6_input(y: FlexTensor, grad: FlexTensor) -> FlexTensor {
         let channels = y.shape().dims::<4>()[3];
         let y = y.to_contiguous();
         let y: &[f32] = y.as_slice().expect("a contiguous tensor is a slice");
-        changed(grad, |grad| {
+        map_in_place(grad, |grad| {
             grad.par_chunks_mut(BLOCK * channels).zip(y.par_chunks(BLOCK * channels)).for_each(|(grad, y)| {
                 Arch::new().dispatch(|| {
                     let is_open = |y: f32| f32::from(u8::from(y > 0.0 && y < 6.0));

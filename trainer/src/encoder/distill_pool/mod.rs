@@ -127,8 +127,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     drop((examples, held_out));
 
-    let weights = pool.folded(&moments)?;
-    let onnx = onnx_writer::pooled(&network, &weights, args.precision)
+    let weights = pool.fold_standardisation(&moments)?;
+    let onnx = onnx_writer::append_pooling(&network, &weights, args.precision)
         .with_context(|| source.network.display().to_string())?;
     let encoder = EncoderFile { output: onnx::EMBEDDING.into(), ..spec.encoder.clone() };
     let (pooled, loaded) =

@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor, activation};
 use rand::RngExt;
 use rand::rngs::StdRng;
 
-use super::onnx_writer::Pooling;
+use super::onnx_writer::PoolingWeights;
 use crate::head::model::{self, Moments, to_vec};
 
 /// Attention of learned queries over standardised tokens, and a linear layer that reads what they gathered and the first
@@ -45,7 +45,7 @@ impl AttentionPooling {
     ///
     /// # Errors
     /// When burn cannot read its own numbers.
-    pub(super) fn folded(&self, moments: &Moments) -> Result<Pooling> {
+    pub(super) fn fold_standardisation(&self, moments: &Moments) -> Result<PoolingWeights> {
         let width = moments.mean.len();
         let length = (width as f32).sqrt();
         let mut queries = to_vec(self.queries.val().into_data())?;
@@ -63,6 +63,6 @@ impl AttentionPooling {
                 *bias -= f64::from(*w) * f64::from(moments.mean[i % width] * length);
             }
         }
-        Ok(Pooling { width, queries, weight, bias: bias.into_iter().map(|x| x as f32).collect() })
+        Ok(PoolingWeights { width, queries, weight, bias: bias.into_iter().map(|x| x as f32).collect() })
     }
 }

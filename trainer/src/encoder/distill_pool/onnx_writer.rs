@@ -3,10 +3,10 @@
 use anyhow::Result;
 use landfall_model::onnx::{int, ints, node};
 
-use crate::onnx::{EMBEDDING, Precision, TOKENS, Weights, batch_of, extend};
+use crate::onnx::{EMBEDDING, Precision, TOKENS, WeightStore, append, batch_of};
 
 /// Attention of learned queries over the tokens, and a linear layer behind it.
-pub(super) struct Pooling {
+pub(super) struct PoolingWeights {
     /// Numbers of a token, W.
     pub(super) width: usize,
     /// Queries `[W, Q]`.
@@ -25,15 +25,15 @@ const EPSILON: f32 = 1e-12;
 ///
 /// # Errors
 /// When the bytes are no ONNX network.
-pub(super) fn pooled(tokens: &[u8], pooling: &Pooling, precision: Precision) -> Result<Vec<u8>> {
-    let Pooling { width, queries, weight, bias } = pooling;
+pub(super) fn append_pooling(tokens: &[u8], pooling: &PoolingWeights, precision: Precision) -> Result<Vec<u8>> {
+    let PoolingWeights { width, queries, weight, bias } = pooling;
     let (wide, count, dim) = (*width as i64, (queries.len() / width) as i64, bias.len());
-    let mut weights = Weights::new(precision);
-    weights.exact("pool_epsilon", &[1], &[EPSILON]);
-    weights.exact("pool_queries", &[wide, count], queries);
+    let mut weights = WeightStore::new(precision);
+    weights.add_f32("pool_epsilon", &[1], &[EPSILON]);
+    weights.add_f32("pool_queries", &[wide, count], queries);
     weights.add("pool_weight", &[(count + 1) * wide, dim as i64], 1, weight);
-    weights.exact("pool_bias", &[dim as i64], bias);
-    weights.whole_numbers("pool_first", &[1], &[0]);
+    weights.add_f32("pool_bias", &[dim as i64], bias);
+    weights.add_i64("pool_first", &[1], &[0]);
     let along = || vec![ints("axes", vec![-1]), int("keepdims", 1)];
     let nodes = vec![
         node("ReduceMean", &[TOKENS], "pool_mean", along()),
@@ -54,5 +54,5 @@ pub(super) fn pooled(tokens: &[u8], pooling: &Pooling, precision: Precision) -> 
     ];
     let (initializer, mut all) = weights.finish();
     all.extend(nodes);
-    extend(tokens, &all, &initializer, &batch_of(EMBEDDING, &[dim]))
+    append(tokens, &all, &initializer, &batch_of(EMBEDDING, &[dim]))
 }

@@ -34,7 +34,7 @@ pub(super) struct Batch {
 }
 
 /// Pictures and what the teacher says of them.
-pub(super) struct Lessons<'a> {
+pub(super) struct Batches<'a> {
     recipe: &'a Recipe,
     cache: &'a Cache,
     preprocess: &'a Preprocess,
@@ -45,12 +45,12 @@ pub(super) struct Lessons<'a> {
     /// Where the teacher saw all squares.
     posteriors: Vec<Vec<f32>>,
     /// The pictures that the teacher saw through all squares, and those of which it saw the whole alone.
-    kinds: [Vec<usize>; 2],
+    sample_kinds: [Vec<usize>; 2],
     /// How many of each kind a step takes.
-    taken: [usize; 2],
+    per_step: [usize; 2],
 }
 
-impl<'a> Lessons<'a> {
+impl<'a> Batches<'a> {
     /// Asks the teacher for its posteriors.
     ///
     /// # Errors
@@ -85,16 +85,16 @@ impl<'a> Lessons<'a> {
         let standard = |embedding: &[f32]| model::standardise(embedding, &moments);
         let embeddings =
             samples.iter().map(|sample| sample.variants[0].chunks_exact(dim).flat_map(standard).collect()).collect();
-        let (all, whole): (Vec<usize>, Vec<usize>) = (0..samples.len()).partition(|i| is_all(&samples[*i]));
+        let (all, whole_only): (Vec<usize>, Vec<usize>) = (0..samples.len()).partition(|i| is_all(&samples[*i]));
         let batch = recipe.train.batch;
         let of_all = (batch * all.len()).div_ceil(samples.len().max(1)).min(batch);
-        let (kinds, taken) = ([all, whole], [of_all, batch - of_all]);
-        Ok(Self { recipe, cache, preprocess, squares, embeddings, dim, posteriors, kinds, taken })
+        let (sample_kinds, per_step) = ([all, whole_only], [of_all, batch - of_all]);
+        Ok(Self { recipe, cache, preprocess, squares, embeddings, dim, posteriors, sample_kinds, per_step })
     }
 
     /// Steps of an epoch; pictures that fill no batch are left to the next epoch's order.
     pub(super) fn steps(&self) -> usize {
-        (self.kinds[0].len() / self.taken[0].max(1)).max(1)
+        (self.sample_kinds[0].len() / self.per_step[0].max(1)).max(1)
     }
 
     /// The examples of the step after `done` others. All that is random follows from the seed and that number.
@@ -108,12 +108,12 @@ impl<'a> Lessons<'a> {
         let seed = train.seed ^ (epoch as u64 + 1) << 32;
         let mut random = StdRng::seed_from_u64(seed);
         let mut chosen = Vec::with_capacity(train.batch);
-        for (kind, taken) in self.kinds.iter().zip(self.taken) {
+        for (kind, per_step) in self.sample_kinds.iter().zip(self.per_step) {
             let mut order = kind.clone();
             order.shuffle(&mut random);
-            chosen.extend(order.into_iter().cycle().skip(step * taken).take(taken));
+            chosen.extend(order.into_iter().cycle().skip(step * per_step).take(per_step));
         }
-        let n = self.taken[0];
+        let n = self.per_step[0];
         let preprocess = Preprocess { size: stage.side as u32, details: Vec::new(), ..self.preprocess.clone() };
         let example = |(place, i): (usize, &usize)| -> Result<Vec<f32>> {
             let mut random = StdRng::seed_from_u64(seed ^ ((step * train.batch + place) as u64 + 1) << 8);
@@ -121,7 +121,8 @@ impl<'a> Lessons<'a> {
             let mut patches = Vec::new();
             let squares = if place < n { &self.squares[..] } else { &self.squares[..1] };
             for square in squares {
-                let view = pictures::varied(&picture, *square, &preprocess, &self.recipe.augment, random.random())?;
+                let view =
+                    pictures::augmented_view(&picture, *square, &preprocess, &self.recipe.augment, random.random())?;
                 patches.extend(lite::patches_of(&view, &preprocess));
             }
             Ok(patches)
@@ -129,7 +130,7 @@ impl<'a> Lessons<'a> {
         let patches: Vec<Vec<f32>> = chosen.par_iter().enumerate().map(example).collect::<Result<_>>()?;
         let mut batch = Batch {
             n,
-            squares: n * self.squares.len() + self.taken[1],
+            squares: n * self.squares.len() + self.per_step[1],
             patches: patches.concat(),
             embedding: chosen.iter().flat_map(|i| &self.embeddings[*i]).copied().collect(),
             posterior: chosen.iter().flat_map(|i| &self.posteriors[*i]).copied().collect(),
@@ -153,7 +154,7 @@ impl<'a> Lessons<'a> {
             let (patches, others) = batch.patches.split_at_mut(of_square * in_all);
             let (embedding, of_others) = batch.embedding.split_at_mut(in_all * self.dim);
             blend(n, vec![patches, embedding, &mut batch.posterior]);
-            blend(self.taken[1], vec![others, of_others]);
+            blend(self.per_step[1], vec![others, of_others]);
         }
         batch.embedding = batch.embedding.chunks_exact(self.dim).flat_map(samples::unit).collect();
         Ok(batch)

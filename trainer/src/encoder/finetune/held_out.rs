@@ -15,7 +15,7 @@ use crate::features::samples::{self, Sample};
 use crate::head::model;
 
 /// Pictures that a student is measured on.
-pub(super) struct HeldOut<'a> {
+pub(super) struct HeldOutSet<'a> {
     pub(super) samples: &'a [Sample],
     pub(super) cache: &'a Cache,
     pub(super) table: &'a CellTable,
@@ -25,7 +25,7 @@ pub(super) struct HeldOut<'a> {
 /// Pictures that go through the network at once.
 const BLOCK: usize = 16;
 
-impl HeldOut<'_> {
+impl HeldOutSet<'_> {
     /// Mean points of the best pins from one view.
     pub(super) fn points(&self, student: &Student) -> Result<f64> {
         Ok(self.reports(student)?.get(&1).map_or(0.0, |(_, report)| report.quality.geoscore))
@@ -60,9 +60,9 @@ impl HeldOut<'_> {
                 patches.extend(lite::patches_of(&reader.read(i)?, self.preprocess));
             }
             let input = TensorData::new(patches, lite::patches_shape((end - start) * squares, side));
-            let said = student.forward(Tensor::from_data(input, &Device::flex()), end - start);
-            let said = model::to_vec(said.logits.into_data())?;
-            logits.extend(said.chunks_exact(said.len() / (end - start)).map(<[f32]>::to_vec));
+            let output = student.forward(Tensor::from_data(input, &Device::flex()), end - start);
+            let output = model::to_vec(output.logits.into_data())?;
+            logits.extend(output.chunks_exact(output.len() / (end - start)).map(<[f32]>::to_vec));
         }
         Ok(logits)
     }

@@ -36,12 +36,12 @@ mod recipe;
 mod schedule;
 mod student;
 
-use batches::Lessons;
-use held_out::HeldOut;
-use optimizer::Learner;
+use batches::Batches;
+use held_out::HeldOutSet;
+use optimizer::StudentOptimizer;
 use pictures::Cache;
 use recipe::Recipe;
-use schedule::{Course, End};
+use schedule::{Outcome, Schedule};
 use student::Student;
 
 /// Trains a small encoder on pictures, taught by a bundle.
@@ -70,7 +70,7 @@ pub(crate) struct Args {
     steps: Option<u64>,
     /// What it is computed on
     #[arg(long, value_enum, default_value_t)]
-    device: Where,
+    device: DeviceChoice,
     /// How the encoder's weights are stored
     #[arg(long, value_enum, default_value_t = Precision::F16)]
     precision: Precision,
@@ -87,7 +87,7 @@ pub(crate) struct Args {
 
 /// What a network is computed on.
 #[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
-pub(crate) enum Where {
+pub(crate) enum DeviceChoice {
     /// All cores of the processor.
     #[default]
     Cpu,
@@ -96,7 +96,7 @@ pub(crate) enum Where {
     Gpu,
 }
 
-impl Where {
+impl DeviceChoice {
     fn device(self) -> Result<Device> {
         match self {
             Self::Cpu => Ok(Device::flex()),
@@ -123,7 +123,7 @@ impl Where {
 pub(crate) fn run(args: &Args) -> Result<()> {
     let recipe = Recipe::read(&args.recipe)?;
     let teacher = Bundle::open(&recipe.teacher.bundle)?;
-    let (spec, samples) = taught(args, &recipe, &teacher)?;
+    let (spec, samples) = teacher_samples(args, &recipe, &teacher)?;
     interrupt::catch_ctrl_c()?;
     let checkpoints = Checkpoints { dir: args.out.join("checkpoints"), resume: args.resume };
     if !args.resume {
@@ -141,8 +141,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     // It looks where the teacher looks.
     let details = spec.preprocess.details.clone();
     let preprocess = &Preprocess { size: recipe.student.side, details, ..begin.preprocess.clone() };
-    let lessons = Lessons::new(&recipe, &teacher, &spec, &rest, &pictures, preprocess)?;
-    let held_out = HeldOut { samples: &out, cache: &held, table: &teacher.cells, preprocess };
+    let batches = Batches::new(&recipe, &teacher, &spec, &rest, &pictures, preprocess)?;
+    let held_out = HeldOutSet { samples: &out, cache: &held, table: &teacher.cells, preprocess };
     let device = args.device.device()?.autodiff();
     let cells = teacher.cells.cells.len();
     let pretrained = begin.encoder.locate(recipe.student.encoder.parent().unwrap_or(Path::new(".")))?.network;
@@ -150,21 +150,21 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let dim = spec.encoder.dim;
     let student =
         Student::new(&pretrained, cell_embeddings, (dim, preprocess.squares()), cells, recipe.train.seed, &device)?;
-    let mut learner = Learner::new(&recipe, student, device);
-    let course = Course {
+    let mut optimizer = StudentOptimizer::new(&recipe, student, device);
+    let schedule = Schedule {
         recipe: &recipe,
-        lessons: &lessons,
+        batches: &batches,
         held_out: Some(&held_out).filter(|_| !out.is_empty()),
         checkpoints: &checkpoints,
         fingerprint: &fingerprint(&recipe, &teacher, &rest)?,
-        most: args.steps.map(|steps| steps as usize),
+        max_steps: args.steps.map(|steps| steps as usize),
         json: args.json,
     };
-    if let End::Stopped { first, last } = course.run(&mut learner)? {
+    if let Outcome::Stopped { first, last } = schedule.run(&mut optimizer)? {
         eprintln!("loss {first} at first, {last} at last; --resume goes on from {}", checkpoints.dir.display());
         return Ok(());
     }
-    let learned = learner.averaged();
+    let learned = optimizer.averaged();
     let reports = held_out.reports(&learned)?;
     for (views, (_, report)) in &reports {
         let quality = &report.quality;
@@ -198,15 +198,16 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 /// The pictures that the teacher has seen, with its embeddings of their squares, each of length 1. A picture that is in
 /// more than one folder is taken from the first.
-fn taught(args: &Args, recipe: &Recipe, teacher: &Bundle) -> Result<(EncoderSpec, Vec<Sample>)> {
+fn teacher_samples(args: &Args, recipe: &Recipe, teacher: &Bundle) -> Result<(EncoderSpec, Vec<Sample>)> {
     let all = EncoderSpec::of(teacher);
-    let whole = EncoderSpec { preprocess: Preprocess { details: Vec::new(), ..all.preprocess.clone() }, ..all.clone() };
+    let without_details =
+        EncoderSpec { preprocess: Preprocess { details: Vec::new(), ..all.preprocess.clone() }, ..all.clone() };
     let mut rows = index::read_splits(&args.index, &recipe.data.split)?;
     let mut samples: Vec<Sample> = Vec::new();
     for (i, folder) in recipe.teacher.features.iter().enumerate() {
         let (spec, found) = samples::join(rows.clone(), std::slice::from_ref(folder))?;
         let (features, bundle) = (folder.display(), recipe.teacher.bundle.display());
-        if !spec.agrees(if i == 0 { &all } else { &whole }) {
+        if !spec.agrees(if i == 0 { &all } else { &without_details }) {
             let what = if i == 0 { "all squares" } else { "the whole alone" };
             bail!("{features} does not hold features of {what} by the encoder of {bundle}; embed the pictures again");
         }
@@ -234,8 +235,12 @@ fn fingerprint(recipe: &Recipe, teacher: &Bundle, samples: &[Sample]) -> Result<
 /// Writes the encoder and its description, once ONNX Runtime answers as burn does.
 fn write(args: &Args, spec: EncoderSpec, student: &Student) -> Result<EncoderSpec> {
     let side = spec.preprocess.size as usize;
-    let bytes =
-        onnx_writer::encoder(&student.trunk.plain()?, student.projection()?, side, Arithmetic::Floats(args.precision));
+    let bytes = onnx_writer::write_encoder(
+        &student.trunk.fold_batch_norm()?,
+        student.projection()?,
+        side,
+        Arithmetic::Float(args.precision),
+    );
     let file = args.out.join("encoder.onnx");
     write_atomic(&file, &bytes)?;
     let encoder = EncoderFile { input: onnx::PIXELS.into(), output: onnx::EMBEDDING.into(), ..spec.encoder };

@@ -11,21 +11,21 @@ use burn::tensor::{Bytes, Device, Tensor, TensorData};
 
 use super::batches::Batch;
 use super::recipe::{Recipe, Stage};
-use super::student::{self, Lesson, Student};
+use super::student::{self, Student, Targets};
 use crate::encoder::lite;
 
 /// A student while it learns.
-pub(super) struct Learner<'a> {
+pub(super) struct StudentOptimizer<'a> {
     recipe: &'a Recipe,
     device: Device,
     student: Student,
     trunk: ModuleOptimizer,
     heads: ModuleOptimizer,
     /// The running average of the student's weights.
-    average: Student,
+    ema: Student,
 }
 
-impl<'a> Learner<'a> {
+impl<'a> StudentOptimizer<'a> {
     /// A student before its first step.
     pub(super) fn new(recipe: &'a Recipe, student: Student, device: Device) -> Self {
         let train = &recipe.train;
@@ -33,7 +33,7 @@ impl<'a> Learner<'a> {
             let clip = GradientClippingConfig::Norm(train.clip);
             AdamWConfig::new().with_weight_decay(train.weight_decay).with_grad_clipping(Some(clip)).init()
         };
-        Self { recipe, device, average: student.valid(), student, trunk: adam(), heads: adam() }
+        Self { recipe, device, ema: student.valid(), student, trunk: adam(), heads: adam() }
     }
 
     /// Learns from a batch; gives the loss before it, which may be no number: then nothing was learned.
@@ -45,16 +45,16 @@ impl<'a> Learner<'a> {
         };
         let patches =
             Tensor::<4>::from_data(TensorData::new(patches, lite::patches_shape(squares, stage.side)), &self.device);
-        let lesson = Lesson { embedding: tensor(embedding, squares), posterior: tensor(posterior, n) };
-        let learning = self.student.clone().frozen(stage.frozen);
-        let loss = student::loss(learning.forward(patches, n), lesson, &self.recipe.train);
+        let targets = Targets { embedding: tensor(embedding, squares), posterior: tensor(posterior, n) };
+        let trained = self.student.clone().frozen(stage.frozen);
+        let loss = student::loss(trained.forward(patches, n), targets, &self.recipe.train);
         let value: f32 = loss.clone().into_scalar();
         if !value.is_finite() {
             return value;
         }
         let mut gradients = loss.backward();
-        let of_heads = GradientsParams::from_module(&mut gradients, &learning.heads);
-        let of_trunk = GradientsParams::from_module(&mut gradients, &learning.trunk);
+        let of_heads = GradientsParams::from_module(&mut gradients, &trained.heads);
+        let of_trunk = GradientsParams::from_module(&mut gradients, &trained.trunk);
         let Student { trunk, heads } = self.student.clone();
         self.student = Student {
             trunk: if of_trunk.is_empty() {
@@ -64,15 +64,15 @@ impl<'a> Learner<'a> {
             },
             heads: self.heads.step(lr, heads, of_heads),
         };
-        let mut now = Weights::default();
-        self.student.visit(&mut now);
-        self.average = self.average.clone().map(&mut Averaging { now: &now, keep: self.recipe.train.ema_decay });
+        let mut current = CurrentWeights::default();
+        self.student.visit(&mut current);
+        self.ema = self.ema.clone().map(&mut EmaUpdate { current: &current, decay: self.recipe.train.ema_decay });
         value
     }
 
     /// The student with the average of its weights, on the processor.
     pub(super) fn averaged(&self) -> Student {
-        self.average.clone().to_device(&Device::flex())
+        self.ema.clone().to_device(&Device::flex())
     }
 
     /// Network, optimiser of the encoder, optimiser of the heads, average.
@@ -80,7 +80,7 @@ impl<'a> Learner<'a> {
         let cannot = |e| anyhow!("burn cannot write its own state: {e:?}");
         let student = self.student.clone().into_record().into_bytes().map_err(cannot)?;
         let (trunk, heads) = (self.trunk.into_bytes().map_err(cannot)?, self.heads.into_bytes().map_err(cannot)?);
-        let average = self.average.clone().into_record().into_bytes().map_err(cannot)?;
+        let average = self.ema.clone().into_record().into_bytes().map_err(cannot)?;
         Ok([student, trunk, heads, average].map(|bytes| bytes.to_vec()).to_vec())
     }
 
@@ -92,16 +92,16 @@ impl<'a> Learner<'a> {
         self.student = self.student.clone().load_record(record(student)?);
         self.trunk = self.trunk.clone().from_bytes(Bytes::from_bytes_vec(trunk)).map_err(cannot)?;
         self.heads = self.heads.clone().from_bytes(Bytes::from_bytes_vec(heads)).map_err(cannot)?;
-        self.average = self.average.clone().load_record(record(average)?);
+        self.ema = self.ema.clone().load_record(record(average)?);
         Ok(())
     }
 }
 
 /// The weights that learn, as one row each.
 #[derive(Default)]
-struct Weights(HashMap<ParamId, Tensor<1>>);
+struct CurrentWeights(HashMap<ParamId, Tensor<1>>);
 
-impl ModuleVisitor for Weights {
+impl ModuleVisitor for CurrentWeights {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let value = param.val();
         if value.is_require_grad() {
@@ -111,17 +111,17 @@ impl ModuleVisitor for Weights {
 }
 
 /// Moves averages towards the weights as they are now.
-struct Averaging<'a> {
-    now: &'a Weights,
-    keep: f32,
+struct EmaUpdate<'a> {
+    current: &'a CurrentWeights,
+    decay: f32,
 }
 
-impl ModuleMapper for Averaging<'_> {
+impl ModuleMapper for EmaUpdate<'_> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let Some(now) = self.now.0.get(&param.id) else { return param };
+        let Some(now) = self.current.0.get(&param.id) else { return param };
         param.map(|average| {
             let now = now.clone().reshape(average.shape());
-            average * self.keep + now * (1.0 - self.keep)
+            average * self.decay + now * (1.0 - self.decay)
         })
     }
 }

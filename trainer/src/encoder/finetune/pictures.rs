@@ -26,7 +26,7 @@ const BYTES: usize = (SIDE * SIDE * 3) as usize;
 /// How pictures are varied.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Augment {
+pub(super) struct Augmentation {
     /// The smallest square that is cut, as a share of the side of the square that the encoder would see.
     pub(super) scale: f64,
     /// Brightness, contrast and saturation are multiplied by up to so much more or less than 1.
@@ -37,7 +37,7 @@ pub(super) struct Augment {
     pub(super) quality: [u8; 2],
 }
 
-impl Default for Augment {
+impl Default for Augmentation {
     fn default() -> Self {
         Self { scale: 1.0, colour: 0.0, jpeg: 0.0, quality: [40, 90] }
     }
@@ -126,11 +126,11 @@ impl Reader {
 ///
 /// # Errors
 /// When JPEG cannot be written or read.
-pub(super) fn varied(
+pub(super) fn augmented_view(
     picture: &RgbImage,
     square: Square,
     preprocess: &Preprocess,
-    augment: &Augment,
+    augment: &Augmentation,
     seed: u64,
 ) -> Result<RgbImage> {
     let mut random = StdRng::seed_from_u64(seed);
@@ -144,7 +144,7 @@ pub(super) fn varied(
     let mut view = preprocess.resize(picture, smaller);
     if augment.colour > 0.0 {
         let mut factor = || 1.0 + augment.colour * (2.0 * random.random::<f32>() - 1.0);
-        recolour(&mut view, factor(), factor(), factor());
+        adjust_colours(&mut view, factor(), factor(), factor());
     }
     let size = preprocess.size;
     if random.random::<f64>() < augment.jpeg {
@@ -156,7 +156,7 @@ pub(super) fn varied(
 }
 
 /// Brightness, contrast around the mean grey, and saturation.
-fn recolour(pixels: &mut [u8], brightness: f32, contrast: f32, saturation: f32) {
+fn adjust_colours(pixels: &mut [u8], brightness: f32, contrast: f32, saturation: f32) {
     let grey = |rgb: &[u8]| 0.299 * f32::from(rgb[0]) + 0.587 * f32::from(rgb[1]) + 0.114 * f32::from(rgb[2]);
     let mean = pixels.chunks_exact(3).map(grey).sum::<f32>() / (pixels.len() / 3) as f32;
     for rgb in pixels.chunks_exact_mut(3) {
@@ -184,10 +184,10 @@ mod tests {
 
     #[test]
     fn views_lie_inside_of_their_square_and_repeat() {
-        let augment = Augment { scale: 0.5, ..Augment::default() };
+        let augment = Augmentation { scale: 0.5, ..Augmentation::default() };
         let square = Square { side: 0.6, x: 1.0, y: 0.25 };
         let views: Vec<RgbImage> =
-            (0..40).map(|seed| varied(&slope(), square, &preprocess(24), &augment, seed).unwrap()).collect();
+            (0..40).map(|seed| augmented_view(&slope(), square, &preprocess(24), &augment, seed).unwrap()).collect();
         let of = |pick: fn(&image::Rgb<u8>) -> u8| {
             views.iter().flat_map(move |view| view.pixels().map(pick).collect::<Vec<_>>())
         };
@@ -195,22 +195,22 @@ mod tests {
         assert!(of(|p| p.0[0]).all(|x| (79..=200).contains(&x)) && of(|p| p.0[1]).all(|y| (19..=141).contains(&y)));
         assert!(of(|p| p.0[0]).any(|x| x < 90) && of(|p| p.0[0]).any(|x| x > 190));
         assert_ne!(views[0], views[1]);
-        assert_eq!(views[0], varied(&slope(), square, &preprocess(24), &augment, 0).unwrap());
+        assert_eq!(views[0], augmented_view(&slope(), square, &preprocess(24), &augment, 0).unwrap());
     }
 
     #[test]
     fn without_variation_a_view_is_what_the_encoder_sees() {
         for square in [Square::CENTRAL, Square { side: 0.55, x: 0.0, y: 0.5 }] {
-            let view = varied(&slope(), square, &preprocess(32), &Augment::default(), 5).unwrap();
+            let view = augmented_view(&slope(), square, &preprocess(32), &Augmentation::default(), 5).unwrap();
             assert_eq!(view.into_raw(), preprocess(32).resize(&slope(), square));
         }
     }
 
     #[test]
     fn colours_and_jpeg_change_pixels_but_not_much() {
-        let augment = Augment { colour: 0.2, jpeg: 1.0, ..Augment::default() };
+        let augment = Augmentation { colour: 0.2, jpeg: 1.0, ..Augmentation::default() };
         let plain = preprocess(64).resize(&slope(), Square::CENTRAL);
-        let view = varied(&slope(), Square::CENTRAL, &preprocess(64), &augment, 1).unwrap().into_raw();
+        let view = augmented_view(&slope(), Square::CENTRAL, &preprocess(64), &augment, 1).unwrap().into_raw();
         let apart = plain.iter().zip(&view).map(|(a, b)| f64::from(a.abs_diff(*b))).sum::<f64>() / plain.len() as f64;
         assert!(apart > 1.0 && apart < 60.0, "{apart}");
     }

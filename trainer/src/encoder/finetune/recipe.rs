@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use landfall_common::fs::read_toml;
 use serde::{Deserialize, Serialize};
 
-use super::pictures::Augment;
+use super::pictures::Augmentation;
 
 /// A whole recipe. Paths are relative to the working directory.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -19,12 +19,12 @@ pub(super) struct Recipe {
     /// Who is learned from.
     pub(super) teacher: Teacher,
     /// The network that learns.
-    pub(super) student: StudentChoice,
+    pub(super) student: StudentConfig,
     /// How the weights are found.
     pub(super) train: Training,
     /// How pictures are varied.
     #[serde(default)]
-    pub(super) augment: Augment,
+    pub(super) augment: Augmentation,
     /// What is trained one after the other.
     pub(super) stage: Vec<Stage>,
 }
@@ -54,7 +54,7 @@ pub(super) struct Teacher {
 /// The network that learns.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct StudentChoice {
+pub(super) struct StudentConfig {
     /// Description of the encoder that it begins with: EfficientNet-Lite0 from PyTorch, or what `finetune` made of it
     /// before, as in the `bundle.json` of a bundle.
     pub(super) encoder: PathBuf,

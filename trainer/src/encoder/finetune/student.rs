@@ -38,7 +38,7 @@ pub(super) struct Heads {
 }
 
 /// What a student says of `S` squares, the first of which are `K` of each of `N` pictures.
-pub(super) struct Said {
+pub(super) struct StudentOutput {
     /// The teacher's embedding of each square, of length 1, `[S, D]`.
     pub(super) embedding: Tensor<2>,
     /// Logits `[N, cells]`.
@@ -79,7 +79,7 @@ impl Student {
                 embeddings: embeddings.map(|embeddings| Param::from_tensor(embeddings).no_grad()),
             },
         };
-        Ok(student.map(&mut Number(0)))
+        Ok(student.map(&mut AssignIds(0)))
     }
 
     /// The same with the stem and the first `blocks` blocks not learning; with all of them, nothing of the encoder.
@@ -94,7 +94,7 @@ impl Student {
     }
 
     /// What it says of `n` pictures, whose squares follow each other, and of other squares behind those.
-    pub(super) fn forward(&self, patches: Tensor<4>, n: usize) -> Said {
+    pub(super) fn forward(&self, patches: Tensor<4>, n: usize) -> StudentOutput {
         self.heads.forward(self.embed(patches), n)
     }
 
@@ -129,7 +129,7 @@ impl Student {
 }
 
 impl Heads {
-    fn forward(&self, embedding: Tensor<2>, n: usize) -> Said {
+    fn forward(&self, embedding: Tensor<2>, n: usize) -> StudentOutput {
         let (dim, width) = (embedding.dims()[1], self.cells.weight.dims()[0]);
         let length = embedding.clone().powi_scalar(2).sum_dim(1).sqrt().clamp_min(1e-6);
         let embedding = embedding / length;
@@ -140,12 +140,12 @@ impl Heads {
             Some(embeddings) => to_cells.matmul(embeddings.val()),
             None => to_cells,
         };
-        Said { embedding, logits }
+        StudentOutput { embedding, logits }
     }
 }
 
 /// What a batch should be answered with.
-pub(super) struct Lesson {
+pub(super) struct Targets {
     /// The teacher's embeddings of squares, standardised and of length 1, `[S, D]`.
     pub(super) embedding: Tensor<2>,
     /// The teacher's probabilities of cells for the pictures that are seen through all squares, `[N, cells]`.
@@ -154,16 +154,16 @@ pub(super) struct Lesson {
 
 /// The loss of a batch, by weight: one less the cosine to the teacher's embedding, and the cross-entropy with its
 /// posterior.
-pub(super) fn loss(said: Said, lesson: Lesson, weights: &Training) -> Tensor<1> {
-    let apart = ((said.embedding * lesson.embedding).sum_dim(1).neg() + 1.0).mean();
-    let of_picture = (activation::log_softmax(said.logits, 1) * lesson.posterior).sum_dim(1).neg();
+pub(super) fn loss(output: StudentOutput, targets: Targets, weights: &Training) -> Tensor<1> {
+    let apart = ((output.embedding * targets.embedding).sum_dim(1).neg() + 1.0).mean();
+    let of_picture = (activation::log_softmax(output.logits, 1) * targets.posterior).sum_dim(1).neg();
     apart * weights.embedding + of_picture.mean() * weights.posterior
 }
 
 /// Gives parameters numbers in the order in which they are met: a checkpoint finds an optimiser's state by these.
-struct Number(u64);
+struct AssignIds(u64);
 
-impl ModuleMapper for Number {
+impl ModuleMapper for AssignIds {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         self.0 += 1;
         Param::initialized(ParamId::from(self.0), param.val())
@@ -187,7 +187,7 @@ mod tests {
         let shape = lite::patches_shape(pictures * 3, side);
         let patches = (0..shape.iter().product()).map(|i| (i as f32 * 0.37).sin()).collect();
         let patches = Tensor::<4>::from_data(TensorData::new::<f32, _>(patches, shape), &device);
-        let said = model::to_vec(student.forward(patches.clone(), pictures).logits.into_data()).unwrap();
+        let output = model::to_vec(student.forward(patches.clone(), pictures).logits.into_data()).unwrap();
 
         let (moments, layers) = student.head().unwrap();
         let network = model::Network::new(layers, &device);
@@ -195,7 +195,7 @@ mod tests {
         let squares: Vec<f32> = squares.chunks(8).flat_map(samples::unit).collect();
         let inputs: Vec<Vec<f32>> = squares.chunks(3 * 8).map(|joined| model::standardise(joined, &moments)).collect();
         let logits = model::logits(&network, &inputs, &device).unwrap().concat();
-        assert_eq!(said.len(), pictures * 5);
-        assert!(said.iter().zip(&logits).all(|(a, b)| (a - b).abs() < 1e-4), "{said:?} {logits:?}");
+        assert_eq!(output.len(), pictures * 5);
+        assert!(output.iter().zip(&logits).all(|(a, b)| (a - b).abs() < 1e-4), "{output:?} {logits:?}");
     }
 }

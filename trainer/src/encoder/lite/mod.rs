@@ -57,7 +57,13 @@ impl Layer {
         (y.reshape([n, height, width, outputs]), bias)
     }
 
-    fn plain(&self, kernel: usize, stride: usize, is_depthwise: bool, is_relu6: bool) -> Result<Convolution> {
+    fn fold_batch_norm(
+        &self,
+        kernel: usize,
+        stride: usize,
+        is_depthwise: bool,
+        has_relu6: bool,
+    ) -> Result<Convolution> {
         let (weight, bias) = self.folded();
         let [rows, outputs] = weight.dims();
         let taps = kernel * kernel;
@@ -73,7 +79,7 @@ impl Layer {
             groups: if is_depthwise { outputs } else { 1 },
             weight: (0..turned.len()).map(|i| turned[index(i)]).collect(),
             bias: to_vec(bias.into_data())?,
-            is_relu6,
+            has_relu6,
         })
     }
 
@@ -84,17 +90,17 @@ impl Layer {
 }
 
 /// An encoder without normalisation, laid out as other runtimes have it.
-pub(crate) struct Plain {
+pub(crate) struct FoldedNetwork {
     /// The first convolution.
     pub(crate) stem: Convolution,
     /// The inverted residual blocks.
-    pub(crate) blocks: Vec<PlainBlock>,
+    pub(crate) blocks: Vec<FoldedBlock>,
     /// The last convolution, whose map is averaged.
     pub(crate) top: Convolution,
 }
 
 /// A block of a [`Plain`] encoder.
-pub(crate) struct PlainBlock {
+pub(crate) struct FoldedBlock {
     /// One after the other.
     pub(crate) convolutions: Vec<Convolution>,
     /// Whether its input is added to what comes out.
@@ -118,7 +124,7 @@ pub(crate) struct Convolution {
     /// One an output.
     pub(crate) bias: Vec<f32>,
     /// Whether a ReLU6 follows.
-    pub(crate) is_relu6: bool,
+    pub(crate) has_relu6: bool,
 }
 
 /// An inverted residual block.
@@ -132,21 +138,21 @@ struct Block {
 }
 
 impl Block {
-    fn forward(&self, x: Tensor<4>, watch: &mut impl FnMut(&Tensor<4>)) -> Tensor<4> {
+    fn forward(&self, x: Tensor<4>, observe: &mut impl FnMut(&Tensor<4>)) -> Tensor<4> {
         let wide = match &self.expand {
-            Some(expand) => watched(expand.pointwise_relu6(x.clone()), watch),
+            Some(expand) => observed(expand.pointwise_relu6(x.clone()), observe),
             None => x.clone(),
         };
         let (weight, bias) = self.depthwise.folded();
-        let wide = watched(bias_relu6(depthwise(wide, weight, self.kernel, self.stride), bias), watch);
+        let wide = observed(bias_relu6(depthwise(wide, weight, self.kernel, self.stride), bias), observe);
         let (y, bias) = self.project.pointwise(wide);
-        let y = watched(y + bias.unsqueeze(), watch);
-        if self.stride == 1 && y.dims() == x.dims() { watched(y + x, watch) } else { y }
+        let y = observed(y + bias.unsqueeze(), observe);
+        if self.stride == 1 && y.dims() == x.dims() { observed(y + x, observe) } else { y }
     }
 }
 
-fn watched(map: Tensor<4>, watch: &mut impl FnMut(&Tensor<4>)) -> Tensor<4> {
-    watch(&map);
+fn observed(map: Tensor<4>, observe: &mut impl FnMut(&Tensor<4>)) -> Tensor<4> {
+    observe(&map);
     map
 }
 
@@ -161,15 +167,15 @@ pub struct Lite {
 impl Lite {
     /// Features `[N, 1280]` of the patches of pictures, as [`patches`] cuts them, `[N, S / 2, S / 2, 27]`.
     pub fn forward(&self, patches: Tensor<4>) -> Tensor<2> {
-        self.forward_watched(patches, &mut |_| ())
+        self.forward_observed(patches, &mut |_| ())
     }
 
     /// As [`Lite::forward`], and shows every map on the way, in the order in which [`Plain`] has the convolutions that make
     /// them, a residual block's sum behind its last.
-    pub(crate) fn forward_watched(&self, patches: Tensor<4>, watch: &mut impl FnMut(&Tensor<4>)) -> Tensor<2> {
-        let x = watched(self.stem.pointwise_relu6(patches), watch);
-        let x = self.blocks.iter().fold(x, |x, block| block.forward(x, watch));
-        let x = watched(self.top.pointwise_relu6(x), watch);
+    pub(crate) fn forward_observed(&self, patches: Tensor<4>, observe: &mut impl FnMut(&Tensor<4>)) -> Tensor<2> {
+        let x = observed(self.stem.pointwise_relu6(patches), observe);
+        let x = self.blocks.iter().fold(x, |x, block| block.forward(x, observe));
+        let x = observed(self.top.pointwise_relu6(x), observe);
         let [n, height, width, channels] = x.dims();
         x.reshape([n, height * width, channels]).mean_dim(1).reshape([n, channels])
     }
@@ -183,20 +189,20 @@ impl Lite {
     ///
     /// # Errors
     /// When burn cannot read its own numbers.
-    pub(crate) fn plain(&self) -> Result<Plain> {
+    pub(crate) fn fold_batch_norm(&self) -> Result<FoldedNetwork> {
         let block = |block: &Block| {
-            let expand = block.expand.as_ref().map(|layer| layer.plain(1, 1, false, true));
-            let depthwise = block.depthwise.plain(block.kernel, block.stride, true, true);
-            let convolutions = expand.into_iter().chain([depthwise, block.project.plain(1, 1, false, false)]);
+            let expand = block.expand.as_ref().map(|layer| layer.fold_batch_norm(1, 1, false, true));
+            let depthwise = block.depthwise.fold_batch_norm(block.kernel, block.stride, true, true);
+            let convolutions = expand.into_iter().chain([depthwise, block.project.fold_batch_norm(1, 1, false, false)]);
             let convolutions: Vec<Convolution> = convolutions.collect::<Result<_>>()?;
             let ends = convolutions.first().zip(convolutions.last());
             let is_residual = block.stride == 1 && ends.is_some_and(|(first, last)| first.inputs == last.outputs);
-            Ok(PlainBlock { convolutions, is_residual })
+            Ok(FoldedBlock { convolutions, is_residual })
         };
-        Ok(Plain {
-            stem: self.stem.plain(STEM.0, STEM.1, false, true)?,
+        Ok(FoldedNetwork {
+            stem: self.stem.fold_batch_norm(STEM.0, STEM.1, false, true)?,
             blocks: self.blocks.iter().map(block).collect::<Result<_>>()?,
-            top: self.top.plain(1, 1, false, true)?,
+            top: self.top.fold_batch_norm(1, 1, false, true)?,
         })
     }
 

@@ -100,7 +100,7 @@ mod gpu {
     use burn::backend::tensor::FloatTensor;
     use burn::backend::wgpu::CubeBackend;
 
-    use crate::encoder::depthwise::composed;
+    use crate::encoder::depthwise::portable;
     use crate::encoder::depthwise::{KernelGradients, Kernels};
 
     impl Kernels for CubeBackend {
@@ -110,11 +110,11 @@ mod gpu {
             kernel: usize,
             stride: usize,
         ) -> FloatTensor<Self> {
-            composed::depthwise::<Self>(x, weight, kernel, stride)
+            portable::depthwise::<Self>(x, weight, kernel, stride)
         }
 
         fn bias_relu6(x: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self> {
-            composed::bias_relu6::<Self>(x, bias)
+            portable::bias_relu6::<Self>(x, bias)
         }
     }
 
@@ -126,7 +126,7 @@ mod gpu {
             kernel: usize,
             stride: usize,
         ) -> FloatTensor<Self> {
-            composed::depthwise_input::<Self>(grad, weight, size, kernel, stride)
+            portable::depthwise_input::<Self>(grad, weight, size, kernel, stride)
         }
 
         fn depthwise_weight(
@@ -135,11 +135,11 @@ mod gpu {
             kernel: usize,
             stride: usize,
         ) -> FloatTensor<Self> {
-            composed::depthwise_weight::<Self>(x, grad, kernel, stride)
+            portable::depthwise_weight::<Self>(x, grad, kernel, stride)
         }
 
         fn relu6_input(y: FloatTensor<Self>, grad: FloatTensor<Self>) -> FloatTensor<Self> {
-            composed::relu6_input::<Self>(y, grad)
+            portable::relu6_input::<Self>(y, grad)
         }
     }
 }
@@ -162,7 +162,7 @@ mod tests {
             let (x, weight) = (tensor(&[2, height, width, 5], 0.37), tensor(&[kernel * kernel, 5], 0.73));
             let grad = tensor(&[2, height.div_ceil(stride), width.div_ceil(stride), 5], 0.59);
             let (bias, y) = (tensor(&[5], 1.1), <Flex as Kernels>::bias_relu6(x.clone(), tensor(&[5], 1.1)));
-            let (kernels, composed) = (
+            let (kernels, portable) = (
                 [
                     <Flex as Kernels>::depthwise(x.clone(), weight.clone(), kernel, stride),
                     <Flex as KernelGradients>::depthwise_input(
@@ -184,7 +184,7 @@ mod tests {
                     super::relu6_input::<Flex>(y, x),
                 ],
             );
-            for (i, (a, b)) in kernels.into_iter().zip(composed).enumerate() {
+            for (i, (a, b)) in kernels.into_iter().zip(portable).enumerate() {
                 let (a, b) = (a.to_contiguous(), b.to_contiguous());
                 assert_eq!(a.shape(), b.shape());
                 let (a, b) = (a.as_slice::<f32>().unwrap(), b.as_slice::<f32>().unwrap());
