@@ -112,13 +112,9 @@ pub(crate) fn partition(places: &[LatLng], limits: Limits) -> Result<CellTable> 
         let id = CellID::from_face(face);
         split(id, within(&leaves, id), limits, &mut found);
     }
-    let describe = |(id, members): &(CellID, &[(CellID, LatLng)])| describe(*id, members);
-    let (mut cells, mut small): (Vec<Cell>, Vec<Cell>) = found
-        .par_iter()
-        .map(describe)
-        .collect::<Vec<_>>()
-        .into_iter()
-        .partition(|cell| cell.count as usize >= limits.min);
+    let cell = |(id, members): &(CellID, &[(CellID, LatLng)])| cell_of(*id, members);
+    let (mut cells, mut small): (Vec<Cell>, Vec<Cell>) =
+        found.par_iter().map(cell).collect::<Vec<_>>().into_iter().partition(|cell| cell.count as usize >= limits.min);
     // The fullest first: it may be what others are near to.
     small.sort_by_key(|cell| std::cmp::Reverse(cell.count));
     for cell in small {
@@ -159,7 +155,7 @@ fn split<'a>(
     }
 }
 
-fn describe(id: CellID, members: &[(CellID, LatLng)]) -> Cell {
+fn cell_of(id: CellID, members: &[(CellID, LatLng)]) -> Cell {
     let centre = s2::latlng::LatLng::from(id);
     let centre = LatLng { lat: centre.lat.deg(), lng: centre.lng.deg() };
     // No mean only if places cancel out, which takes antipodes: the cell's centre then.

@@ -33,7 +33,7 @@ impl<'a> SoftLabels<'a> {
         let mut countries: Vec<(String, Vec<f32>)> = Vec::new();
         for code in table.cells.iter().filter_map(|cell| cell.country.as_ref()) {
             if !countries.iter().any(|(known, _)| known == code) {
-                countries.push((code.clone(), spread_over(table, code)));
+                countries.push((code.clone(), country_row(table, code)));
             }
         }
         Ok(Self { table, tau_m: tau_km * 1000.0, countries })
@@ -52,7 +52,7 @@ impl<'a> SoftLabels<'a> {
         let cells = self.table.cells.len();
         let mut rows = vec![0.0; labels.len() * cells];
         rows.par_chunks_mut(cells).zip(labels).for_each(|(row, label)| match label {
-            Some(Label::Place(at)) => self.smooth(*at, row),
+            Some(Label::Place(at)) => self.fill_place(*at, row),
             Some(Label::Country(i)) => row.copy_from_slice(&self.countries[*i].1),
             None => {}
         });
@@ -60,7 +60,7 @@ impl<'a> SoftLabels<'a> {
     }
 
     /// `exp(-(d - d_min) / tau)` over the distances to the cells' mean locations, normalised.
-    fn smooth(&self, at: LatLng, row: &mut [f32]) {
+    fn fill_place(&self, at: LatLng, row: &mut [f32]) {
         let v = at.to_unit_vector();
         let distances: Vec<f64> = self.table.vectors().iter().map(|u| arc_m(*u, v)).collect();
         let nearest = distances.iter().copied().fold(f64::INFINITY, f64::min);
@@ -72,7 +72,7 @@ impl<'a> SoftLabels<'a> {
 }
 
 /// One over the cells of a country by their number of places, zero elsewhere.
-fn spread_over(table: &CellTable, code: &str) -> Vec<f32> {
+fn country_row(table: &CellTable, code: &str) -> Vec<f32> {
     let mass = |cell: &landfall_model::cells::Cell| {
         if cell.country.as_deref() == Some(code) { f64::from(cell.count.max(1)) } else { 0.0 }
     };
@@ -98,8 +98,8 @@ mod tests {
     #[test]
     fn by_hand() {
         let table = table();
-        let targets = SoftLabels::new(&table, 111.194_926_6).unwrap();
-        let y = targets.batch(&[LatLng::new(0.0, 10.5).ok().map(Label::Place)]);
+        let soft_labels = SoftLabels::new(&table, 111.194_926_6).unwrap();
+        let y = soft_labels.batch(&[LatLng::new(0.0, 10.5).ok().map(Label::Place)]);
         // 0.5 and 1.5 degrees away: one tau further, so e^-1 of the mass; 19.5 degrees: e^-19.
         let (e1, e19) = ((-1.0f64).exp(), (-19.0f64).exp());
         let sum = 1.0 + e1 + e19;
@@ -111,10 +111,10 @@ mod tests {
     #[test]
     fn every_row_sums_to_one() {
         let table = table();
-        let targets = SoftLabels::new(&table, 200.0).unwrap();
+        let soft_labels = SoftLabels::new(&table, 200.0).unwrap();
         let far = Label::Place(LatLng::new(-80.0, -170.0).unwrap());
         let labels = [far, Label::Place(table.cells[1].at), Label::Country(0), Label::Country(1)];
-        for row in targets.batch(&labels.map(Some)).chunks(3) {
+        for row in soft_labels.batch(&labels.map(Some)).chunks(3) {
             assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-6, "{row:?}");
         }
     }
@@ -122,10 +122,10 @@ mod tests {
     #[test]
     fn a_country_spreads_over_its_cells_by_their_places() {
         let table = table();
-        let targets = SoftLabels::new(&table, 200.0).unwrap();
-        let label = targets.label(None, "GA");
-        assert_eq!(targets.batch(&[label, None]), [0.75, 0.25, 0.0, 0.0, 0.0, 0.0]);
-        assert_eq!(targets.label(None, "FR"), None);
+        let soft_labels = SoftLabels::new(&table, 200.0).unwrap();
+        let label = soft_labels.label(None, "GA");
+        assert_eq!(soft_labels.batch(&[label, None]), [0.75, 0.25, 0.0, 0.0, 0.0, 0.0]);
+        assert_eq!(soft_labels.label(None, "FR"), None);
         assert!(SoftLabels::new(&table, 0.0).is_err());
     }
 }

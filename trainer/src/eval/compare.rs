@@ -8,7 +8,7 @@ use landfall_common::statistics::median_of_sorted;
 use landfall_model::{Bundle, MapScale};
 use serde::Serialize;
 
-use crate::eval::eval_set::{self, Source};
+use crate::eval::eval_set::{self, EvalSetArgs};
 use crate::features::encoder_spec::EncoderSpec;
 
 /// Resamples of the bootstrap.
@@ -29,7 +29,7 @@ pub(crate) struct Args {
     /// Name or folder of the second bundle
     b: String,
     #[command(flatten)]
-    source: Source,
+    eval_set: EvalSetArgs,
     /// Folder that the index's file names are relative to
     #[arg(long, required_unless_present = "features")]
     images: Option<PathBuf>,
@@ -118,7 +118,7 @@ pub(crate) struct Paired {
 /// When a bundle, the index, a picture or the features cannot be used.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let (a, b) = (Bundle::find(&args.a)?, Bundle::find(&args.b)?);
-    let rows = args.source.rows()?;
+    let rows = args.eval_set.rows()?;
     let images = args.images.as_deref();
     let of_a = eval_set::samples(&a, rows.clone(), images, args.features.as_deref())?;
     let same = EncoderSpec::of(&a).agrees(&EncoderSpec::of(&b));
@@ -130,8 +130,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     };
     let views = args.views.parse()?;
     let (rounds_a, rounds_b) = (eval_set::rounds(&of_a, views)?, eval_set::rounds(&of_b, views)?);
-    let (answers_a, answers_b) = (eval_set::answers(&a, &rounds_a)?, eval_set::answers(&b, &rounds_b)?);
-    let paired = answers_a.iter().zip(&answers_b).zip(&rounds_a);
+    let (results_a, results_b) = (eval_set::results(&a, &rounds_a)?, eval_set::results(&b, &rounds_b)?);
+    let paired = results_a.iter().zip(&results_b).zip(&rounds_a);
     let paired: Vec<Paired> = paired
         .map(|((a, b), round)| Paired { group: round[0].row.group.clone(), a_km: a.error_km(), b_km: b.error_km() })
         .collect();

@@ -10,14 +10,14 @@ use landfall_model::classifier::{Encoder, Head};
 
 use crate::data::images::Images;
 use crate::data::index::{self, Row};
-use crate::eval::metrics::{self, Answer};
+use crate::eval::metrics::{self, RoundResult};
 use crate::features::embed;
 use crate::features::encoder_spec::EncoderSpec;
 use crate::features::samples::{self, Sample};
 
 /// Which rows of an index are measured on.
 #[derive(clap::Args)]
-pub(crate) struct Source {
+pub(crate) struct EvalSetArgs {
     /// Index of the pictures (csv or parquet)
     #[arg(long)]
     pub(crate) index: PathBuf,
@@ -29,7 +29,7 @@ pub(crate) struct Source {
     pub(crate) set: Vec<String>,
 }
 
-impl Source {
+impl EvalSetArgs {
     /// The rows with a place.
     ///
     /// # Errors
@@ -105,7 +105,7 @@ pub(crate) fn rounds(samples: &[Sample], views: usize) -> Result<Vec<Vec<&Sample
 ///
 /// # Errors
 /// When the head cannot be loaded or gives no distribution over the cells.
-pub(crate) fn answers(bundle: &Bundle, rounds: &[Vec<&Sample>]) -> Result<Vec<Answer>> {
+pub(crate) fn results(bundle: &Bundle, rounds: &[Vec<&Sample>]) -> Result<Vec<RoundResult>> {
     let head = Head::of(bundle)?;
     let logits = |round: &Vec<&Sample>| {
         let truth = round.first().and_then(|sample| sample.row.at).context("a round without a place")?;
@@ -113,14 +113,14 @@ pub(crate) fn answers(bundle: &Bundle, rounds: &[Vec<&Sample>]) -> Result<Vec<An
         Ok((truth, logits.collect::<landfall_model::Result<Vec<_>>>()?))
     };
     let logits = rounds.iter().map(logits).collect::<Result<Vec<_>>>()?;
-    let answers = metrics::answer(&bundle.cells, &logits, |views| bundle.manifest.temperature_for(views));
-    if answers.len() != rounds.len() {
+    let results = metrics::predict(&bundle.cells, &logits, |views| bundle.manifest.temperature_for(views));
+    if results.len() != rounds.len() {
         bail!(
             "{}: the head's output is no distribution over the bundle's cells; export it again",
             bundle.dir.display()
         );
     }
-    Ok(answers)
+    Ok(results)
 }
 
 fn from_features(bundle: &Bundle, rows: Vec<Row>, folder: &Path) -> Result<Vec<Sample>> {

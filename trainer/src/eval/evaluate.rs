@@ -9,9 +9,9 @@ use landfall_model::Bundle;
 use crate::data::images::Images;
 use crate::data::index;
 use crate::eval::analyse::{self, Page};
-use crate::eval::eval_set::{self, Source};
+use crate::eval::eval_set::{self, EvalSetArgs};
 use crate::eval::metrics::neighbour::Neighbours;
-use crate::eval::metrics::{self, Answer, Quality, Report};
+use crate::eval::metrics::{self, Quality, Report, RoundResult};
 use crate::features::samples::Sample;
 
 /// Measures a bundle on pictures whose place is known.
@@ -33,7 +33,7 @@ pub(crate) struct Args {
     #[arg(long, default_value = "desktop")]
     bundle: String,
     #[command(flatten)]
-    source: Source,
+    eval_set: EvalSetArgs,
     /// Folder that the index's file names are relative to
     #[arg(long, required_unless_present = "features")]
     images: Option<PathBuf>,
@@ -69,20 +69,20 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     let bundle = Bundle::find(&args.bundle)?;
     let neighbours = neighbours(args, &bundle)?;
-    let samples = eval_set::samples(&bundle, args.source.rows()?, args.images.as_deref(), args.features.as_deref())?;
+    let samples = eval_set::samples(&bundle, args.eval_set.rows()?, args.images.as_deref(), args.features.as_deref())?;
     let mut reports = serde_json::Map::new();
     for views in &args.views {
         let rounds = eval_set::rounds(&samples, views.parse()?)?;
-        let answers = eval_set::answers(&bundle, &rounds)?;
-        let report = report(&bundle, &rounds, &answers, neighbours.as_ref())?;
+        let results = eval_set::results(&bundle, &rounds)?;
+        let report = report(&bundle, &rounds, &results, neighbours.as_ref())?;
         if let Some(file) = &args.report {
             let page = Page {
                 heading: "How good it is",
-                title: &analyse::title(&bundle, &args.source, views),
+                title: &analyse::title(&bundle, &args.eval_set, views),
                 table: &bundle.cells,
                 report: &report,
-                findings: &analyse::findings(&bundle.cells, &rounds, &answers),
-                answers: &answers,
+                findings: &analyse::findings(&bundle.cells, &rounds, &results),
+                results: &results,
             };
             let images = args.images.as_deref().map(Images::open).transpose()?;
             write_atomic(file, page.html(images.as_ref())?.as_bytes())?;
@@ -104,13 +104,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 fn report(
     bundle: &Bundle,
     rounds: &[Vec<&Sample>],
-    answers: &[Answer],
+    results: &[RoundResult],
     neighbours: Option<&Neighbours>,
 ) -> Result<Report> {
-    let mut report = metrics::report(&bundle.cells, answers).context("no place was measured")?;
+    let mut report = metrics::report(&bundle.cells, results).context("no place was measured")?;
     if let Some(neighbours) = neighbours {
-        let pairs = neighbours.answers(rounds).into_iter().zip(answers);
-        let pairs: Vec<_> = pairs.filter_map(|(place, answer)| Some((answer.truth, place?))).collect();
+        let pairs = neighbours.places(rounds).into_iter().zip(results);
+        let pairs: Vec<_> = pairs.filter_map(|(place, result)| Some((result.truth, place?))).collect();
         report.baselines.nearest_neighbour = metrics::quality(&pairs);
     }
     Ok(report)
@@ -118,10 +118,10 @@ fn report(
 
 fn neighbours(args: &Args, bundle: &Bundle) -> Result<Option<Neighbours>> {
     let Some(folder) = &args.neighbours else { return Ok(None) };
-    let rows = index::read_splits(&args.source.index, &args.neighbours_split)?;
+    let rows = index::read_splits(&args.eval_set.index, &args.neighbours_split)?;
     let rows: Vec<_> = rows.into_iter().filter(|row| row.at.is_some()).collect();
     if rows.is_empty() {
-        bail!("{}: no row of split {} has a place", args.source.index.display(), args.neighbours_split.join(" or "));
+        bail!("{}: no row of split {} has a place", args.eval_set.index.display(), args.neighbours_split.join(" or "));
     }
     let samples = eval_set::samples(bundle, rows, None, Some(folder))?;
     Ok(Some(Neighbours::new(&samples)?))

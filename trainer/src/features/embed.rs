@@ -11,7 +11,7 @@ use landfall_model::classifier::Encoder;
 use crate::data::images::Images;
 use crate::data::index;
 use crate::features::encoder_spec::EncoderSpec;
-use crate::features::store::Folder;
+use crate::features::store::FeatureFolder;
 
 /// Embeds pictures with the encoder that a file describes.
 #[derive(clap::Args)]
@@ -33,7 +33,7 @@ pub(crate) struct Args {
     encoder: PathBuf,
     /// Only one part of so many of the pictures, as in 2/8: for many machines at once. Their folders stand side by side
     /// wherever features are asked for, or become one with `merge`
-    #[arg(long, value_name = "I/N", value_parser = part)]
+    #[arg(long, value_name = "I/N", value_parser = parse_part)]
     part: Option<(usize, usize)>,
     /// Look at the whole of each picture alone, not at its details
     #[arg(long)]
@@ -46,7 +46,7 @@ pub(crate) struct Args {
     workers: Option<usize>,
 }
 
-fn part(text: &str) -> Result<(usize, usize)> {
+fn parse_part(text: &str) -> Result<(usize, usize)> {
     let parts = text.split_once('/').and_then(|(part, of)| Some((part.parse().ok()?, of.parse().ok()?)));
     parts.filter(|(part, of)| (1..=*of).contains(part)).context("must be I/N with I from 1 to N, as in 2/8")
 }
@@ -61,7 +61,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if args.whole {
         spec.preprocess.details.clear();
     }
-    let mut folder = Folder::open(&args.out, &spec)?;
+    let mut folder = FeatureFolder::open(&args.out, &spec)?;
     let images = Images::open(&args.images)?;
     let rows = index::read_splits(&args.index, &args.split)?;
     let mut wanted: Vec<PathBuf> = rows.into_iter().map(|row| row.file).collect();

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
-use crate::features::store::{self, Folder};
+use crate::features::store::{self, FeatureFolder};
 
 /// Makes one feature folder of several, as `embed --part` writes them on many machines.
 #[derive(clap::Args)]
@@ -23,7 +23,7 @@ pub(crate) struct Args {
 /// # Errors
 /// When a folder is damaged or of another encoder, or the new one cannot be written.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let mut merged: Option<Folder> = None;
+    let mut merged: Option<FeatureFolder> = None;
     for dir in &args.folders {
         if std::path::absolute(dir)? == std::path::absolute(&args.out)? {
             bail!("{} cannot be merged into itself", dir.display());
@@ -31,7 +31,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let (spec, features) = store::load(dir)?;
         let merged = match &mut merged {
             Some(merged) => merged,
-            None => merged.insert(Folder::open(&args.out, &spec)?),
+            None => merged.insert(FeatureFolder::open(&args.out, &spec)?),
         };
         if merged.spec != spec {
             bail!("{} and {} hold features of different encoders", args.folders[0].display(), dir.display());

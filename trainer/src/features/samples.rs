@@ -41,7 +41,7 @@ pub(crate) fn join(rows: Vec<Row>, folders: &[PathBuf]) -> Result<(EncoderSpec, 
         .filter(|sample| !sample.variants.is_empty())
         .collect();
     if samples.is_empty() {
-        bail!("none of the rows has features in {}", list(folders));
+        bail!("none of the rows has features in {}", display_list(folders));
     }
     let finite = |sample: &Sample| sample.variants.iter().flatten().all(|x| x.is_finite());
     if let Some(bad) = samples.iter().find(|sample| !finite(sample)) {
@@ -87,16 +87,16 @@ const BLOCK_LEVEL: u64 = 6;
 /// Which of `folds` parts a picture belongs to; the same everywhere. Places go by blocks of ground, since pictures of
 /// one town flatter a measurement as much as pictures of one group; pictures without a place go by their group.
 pub(crate) fn fold_of(row: &Row, folds: usize) -> usize {
-    part_of(row, folds, "")
+    hash_part(row, folds, "")
 }
 
 /// Whether a picture is in the one of `parts` that early stopping is decided by. These parts have nothing to do with
 /// the folds, or a fold's training pictures could hold none of them.
 pub(crate) fn is_held_out(row: &Row, parts: usize) -> bool {
-    part_of(row, parts, "early stop") == 0
+    hash_part(row, parts, "early stop") == 0
 }
 
-fn part_of(row: &Row, folds: usize, salt: &str) -> usize {
+fn hash_part(row: &Row, folds: usize, salt: &str) -> usize {
     let block = row.at.map(|at| leaf(at).parent(BLOCK_LEVEL).to_token());
     let hash = Sha256::digest(format!("{salt}{}", block.as_deref().unwrap_or(&row.group)));
     let number = hash.iter().take(7).fold(0usize, |number, byte| number << 8 | usize::from(*byte));
@@ -104,12 +104,12 @@ fn part_of(row: &Row, folds: usize, salt: &str) -> usize {
 }
 
 /// Scales an embedding to length 1; a zero vector stays zero.
-pub(crate) fn unit(embedding: &[f32]) -> Vec<f32> {
+pub(crate) fn unit_vector(embedding: &[f32]) -> Vec<f32> {
     let length = embedding.iter().map(|x| x * x).sum::<f32>().sqrt();
     embedding.iter().map(|x| x / length.max(1e-12)).collect()
 }
 
-fn list(folders: &[PathBuf]) -> String {
+fn display_list(folders: &[PathBuf]) -> String {
     folders.iter().map(|folder: &PathBuf| Path::display(folder).to_string()).collect::<Vec<_>>().join(", ")
 }
 

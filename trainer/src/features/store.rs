@@ -15,7 +15,7 @@ use landfall_common::fs::{f32_from_le_bytes, write_json};
 use crate::features::encoder_spec::EncoderSpec;
 
 /// A feature folder that is written.
-pub(crate) struct Folder {
+pub(crate) struct FeatureFolder {
     /// What made the features in it.
     pub(crate) spec: EncoderSpec,
     /// The pictures that it has.
@@ -24,7 +24,7 @@ pub(crate) struct Folder {
     rows: File,
 }
 
-impl Folder {
+impl FeatureFolder {
     /// Opens a folder to go on with, without what is half written; makes it when it is not there.
     ///
     /// # Errors
@@ -106,7 +106,7 @@ mod tests {
                 "preprocess":{"size":4,"resize":"bicubic","crop":"center","mean":[0,0,0],"std":[1,1,1]}}"#,
         )
         .unwrap();
-        let mut folder = Folder::open(dir.path(), &spec).unwrap();
+        let mut folder = FeatureFolder::open(dir.path(), &spec).unwrap();
         for (file, embedding) in [("a.jpg", [1.0, 2.0]), ("b.jpg", [3.0, 4.0]), ("c.jpg", [5.0, 6.0])] {
             folder.append(Path::new(file), &embedding).unwrap();
         }
@@ -118,7 +118,7 @@ mod tests {
         names.write_all("d-é".as_bytes().split_last().unwrap().1).unwrap();
         assert!(load(dir.path()).is_err());
 
-        let mut folder = Folder::open(dir.path(), &spec).unwrap();
+        let mut folder = FeatureFolder::open(dir.path(), &spec).unwrap();
         assert_eq!(folder.done, ["a.jpg", "b.jpg"].map(PathBuf::from).into());
         folder.append(Path::new("c.jpg"), &[7.0, 8.0]).unwrap();
         let (_, features) = load(dir.path()).unwrap();
@@ -127,6 +127,6 @@ mod tests {
         assert_eq!(features.len(), 3);
 
         let other = EncoderSpec { encoder: EncoderFile { sha256: "other".into(), ..spec.encoder.clone() }, ..spec };
-        assert!(Folder::open(dir.path(), &other).is_err());
+        assert!(FeatureFolder::open(dir.path(), &other).is_err());
     }
 }

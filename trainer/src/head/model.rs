@@ -107,7 +107,7 @@ impl Moments {
         let n = embeddings.clone().count().max(1) as f64;
         let (mut mean, mut square) = (vec![0.0f64; dim], vec![0.0f64; dim]);
         for embedding in embeddings {
-            for (i, x) in samples::unit(embedding).iter().enumerate() {
+            for (i, x) in samples::unit_vector(embedding).iter().enumerate() {
                 mean[i] += f64::from(*x) / n;
                 square[i] += f64::from(*x) * f64::from(*x) / n;
             }
@@ -122,7 +122,7 @@ impl Moments {
 /// A unit embedding less the mean, by the deviation.
 pub(crate) fn standardise(embedding: &[f32], moments: &Moments) -> Vec<f32> {
     let moments = moments.mean.iter().zip(&moments.deviation);
-    samples::unit(embedding).iter().zip(moments).map(|(x, (m, s))| (x - m) / s).collect()
+    samples::unit_vector(embedding).iter().zip(moments).map(|(x, (m, s))| (x - m) / s).collect()
 }
 
 /// Logits of standardised embeddings, in blocks that fit in memory.

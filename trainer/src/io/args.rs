@@ -1,7 +1,7 @@
 //! Parsers of command-line values.
 
 /// A share on a command line.
-pub(crate) fn share(text: &str) -> Result<f64, String> {
+pub(crate) fn parse_fraction(text: &str) -> Result<f64, String> {
     text.parse()
         .ok()
         .filter(|share| (0.0..1.0).contains(share))

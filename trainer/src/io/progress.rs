@@ -11,15 +11,15 @@ pub(crate) struct Progress {
     epochs: usize,
     bar: Option<ProgressBar>,
     points: Option<f64>,
-    loss: Mean,
+    loss: RunningMean,
     /// Pictures a step; 0 where their speed says nothing.
-    pictures: usize,
-    begun: Instant,
+    pictures_per_step: usize,
+    started: Instant,
     steps: usize,
 }
 
 #[derive(Default)]
-struct Mean {
+struct RunningMean {
     sum: f64,
     n: usize,
 }
@@ -41,21 +41,22 @@ impl Progress {
             epochs,
             bar: (!json).then_some(bar),
             points: None,
-            loss: Mean::default(),
-            pictures: 0,
-            begun: Instant::now(),
+            loss: RunningMean::default(),
+            pictures_per_step: 0,
+            started: Instant::now(),
             steps: 0,
         })
     }
 
     /// A view that also says how many pictures a second are learned from, at so many a step.
-    pub(crate) fn with_pictures(mut self, a_step: usize) -> Self {
-        self.pictures = a_step;
+    pub(crate) fn with_pictures(mut self, pictures_per_step: usize) -> Self {
+        self.pictures_per_step = pictures_per_step;
         self
     }
 
     fn speed(&self) -> Option<f64> {
-        (self.pictures > 0).then(|| (self.pictures * self.steps) as f64 / self.begun.elapsed().as_secs_f64())
+        (self.pictures_per_step > 0)
+            .then(|| (self.pictures_per_step * self.steps) as f64 / self.started.elapsed().as_secs_f64())
     }
 
     /// Shows a step's loss.

@@ -17,7 +17,7 @@ use parquet::record::Field;
 use parquet::schema::parser::parse_message_type;
 
 /// Rows that are written to parquet at once, and kept in memory until then.
-const GROUP: usize = 1 << 16;
+const ROWS_PER_GROUP: usize = 1 << 16;
 
 /// Whether a table's name says that it is parquet.
 fn is_parquet(file: &Path) -> bool {
@@ -59,10 +59,10 @@ fn text(field: &Field) -> String {
 pub(crate) struct Writer {
     target: PathBuf,
     temporary: PathBuf,
-    rows: Rows,
+    sink: Sink,
 }
 
-enum Rows {
+enum Sink {
     Csv(csv::Writer<File>),
     Parquet { writer: SerializedFileWriter<File>, columns: Vec<Vec<String>> },
 }
@@ -86,13 +86,13 @@ impl Writer {
             let schema = format!("message table {{ {} }}", names.iter().map(column).collect::<String>());
             let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
             let writer = SerializedFileWriter::new(open, Arc::new(parse_message_type(&schema)?), Arc::new(properties))?;
-            Rows::Parquet { writer, columns: vec![Vec::new(); names.len()] }
+            Sink::Parquet { writer, columns: vec![Vec::new(); names.len()] }
         } else {
             let mut writer = csv::Writer::from_writer(open);
             writer.write_record(names)?;
-            Rows::Csv(writer)
+            Sink::Csv(writer)
         };
-        Ok(Self { target: file.to_owned(), temporary, rows })
+        Ok(Self { target: file.to_owned(), temporary, sink: rows })
     }
 
     /// Adds a row: a text for each column, empty where there is none.
@@ -100,12 +100,12 @@ impl Writer {
     /// # Errors
     /// When it cannot be written.
     pub(crate) fn push<const N: usize>(&mut self, row: [String; N]) -> Result<()> {
-        match &mut self.rows {
-            Rows::Csv(writer) => Ok(writer.write_record(row)?),
-            Rows::Parquet { writer, columns } => {
+        match &mut self.sink {
+            Sink::Csv(writer) => Ok(writer.write_record(row)?),
+            Sink::Parquet { writer, columns } => {
                 ensure!(columns.len() == N, "a row of {N} has not a field for each of {} columns", columns.len());
                 columns.iter_mut().zip(row).for_each(|(column, field)| column.push(field));
-                if columns[0].len() == GROUP { write_group(writer, columns) } else { Ok(()) }
+                if columns[0].len() == ROWS_PER_GROUP { write_group(writer, columns) } else { Ok(()) }
             }
         }
     }
@@ -115,9 +115,9 @@ impl Writer {
     /// # Errors
     /// When the rest of it cannot be written.
     pub(crate) fn finish(self) -> Result<()> {
-        match self.rows {
-            Rows::Csv(mut writer) => writer.flush()?,
-            Rows::Parquet { mut writer, mut columns } => {
+        match self.sink {
+            Sink::Csv(mut writer) => writer.flush()?,
+            Sink::Parquet { mut writer, mut columns } => {
                 write_group(&mut writer, &mut columns)?;
                 writer.close()?;
             }
@@ -164,7 +164,7 @@ mod tests {
         };
         let [csv, parquet] = ["t.csv", "t.parquet"].map(|name| dir.path().join("new").join(name));
         // More than a group.
-        let rows = GROUP + 100;
+        let rows = ROWS_PER_GROUP + 100;
         for file in [&csv, &parquet] {
             let mut writer = Writer::create(file, &["file", "lat", "group"], &["lat"]).unwrap();
             (0..rows).for_each(|i| writer.push(row(i)).unwrap());

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::split::Splits;
+use super::split::SplitArgs;
 
 /// Makes an index of collected pictures.
 ///
@@ -30,9 +30,9 @@ pub(crate) struct Args {
     pub(super) trust: bool,
     #[cfg(feature = "cluster")]
     #[command(flatten)]
-    pub(super) engine: crate::data::engine::Engine,
+    pub(super) engine: crate::data::engine::EngineArgs,
     #[command(flatten)]
-    pub(super) splits: Splits,
+    pub(super) splits: SplitArgs,
     /// At most so many pictures of one exact coordinate, which often is a town's; 0 for all
     #[arg(long, default_value_t = 5)]
     pub(super) cap_per_coordinate: usize,

@@ -17,10 +17,10 @@ use crate::data::split_rules::COAST_M;
 
 /// The pictures of all folders that are there and say where they are from.
 pub(super) fn rows(args: &Args, report: &mut Report) -> Result<Vec<Row>> {
-    let (mut rows, mut texts) = (Vec::new(), Texts::default());
+    let (mut rows, mut interner) = (Vec::new(), Interner::default());
     for folder in &args.folders {
-        let prefix = within(&args.images, folder)?;
-        let (name, before) = (name_of(folder), report.found);
+        let prefix = path_within(&args.images, folder)?;
+        let (name, before) = (folder_name(folder), report.found);
         for item in collect::items(folder)? {
             let item = item?;
             report.found += 1;
@@ -35,7 +35,7 @@ pub(super) fn rows(args: &Args, report: &mut Report) -> Result<Vec<Row>> {
             }
             let place = item.lat.zip(item.lng).map(|(lat, lng)| LatLng::new(lat, lng)).transpose();
             rows.push(Row {
-                set: texts.shared(&format!("{}_{name}", item.source)),
+                set: interner.intern(&format!("{}_{name}", item.source)),
                 file: prefix.join(&item.file).to_string_lossy().replace('\\', "/"),
                 at: place.with_context(|| format!("{}: {}", folder.display(), item.id))?,
                 country: countries::by_code(&item.iso2.to_uppercase()),
@@ -43,13 +43,13 @@ pub(super) fn rows(args: &Args, report: &mut Report) -> Result<Vec<Row>> {
                 group: if item.group.is_empty() { format!("{}:{}", item.source, item.id) } else { item.group },
                 heading: item.heading,
                 source: if item.attribution.is_empty() { item.url } else { item.attribution },
-                licence: texts.shared(&item.licence),
+                licence: interner.intern(&item.licence),
                 split: "",
                 side: item.width.min(item.height),
             });
         }
         if report.found == before {
-            bail!(holds_nothing(folder));
+            bail!(empty_folder_message(folder));
         }
     }
     // The country is where the place is, whatever the source says.
@@ -62,7 +62,7 @@ pub(super) fn rows(args: &Args, report: &mut Report) -> Result<Vec<Row>> {
 }
 
 /// The way to a folder from the one that file names are relative to.
-pub(super) fn within(images: &Path, folder: &Path) -> Result<PathBuf> {
+pub(super) fn path_within(images: &Path, folder: &Path) -> Result<PathBuf> {
     let (images, here) = (std::path::absolute(images)?, std::path::absolute(folder)?);
     let why =
         || format!("{} does not lie in {}; name a folder of both with --images", here.display(), images.display());
@@ -70,20 +70,20 @@ pub(super) fn within(images: &Path, folder: &Path) -> Result<PathBuf> {
 }
 
 /// What a folder's pictures are called after.
-pub(super) fn name_of(folder: &Path) -> String {
+pub(super) fn folder_name(folder: &Path) -> String {
     folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-pub(super) fn holds_nothing(folder: &Path) -> String {
+pub(super) fn empty_folder_message(folder: &Path) -> String {
     format!("{} holds no collected pictures (no manifest.jsonl, or an empty one)", folder.display())
 }
 
 /// Texts that many rows share.
 #[derive(Default)]
-struct Texts(HashSet<Arc<str>>);
+struct Interner(HashSet<Arc<str>>);
 
-impl Texts {
-    fn shared(&mut self, text: &str) -> Arc<str> {
+impl Interner {
+    fn intern(&mut self, text: &str) -> Arc<str> {
         if let Some(known) = self.0.get(text) {
             return known.clone();
         }

@@ -7,7 +7,7 @@ use super::collected::rows;
 use super::report::{IN_ONE_CELL, OF_ONE_COORDINATE, Report, TOO_NEAR, TOO_SMALL};
 use super::row::Row;
 use super::split;
-use super::verify::{self, Look};
+use super::verify::{self, ImageStats};
 
 /// The rows of the index, in the order in which the pictures were collected.
 pub(super) fn index(args: &Args, report: &mut Report) -> Result<Vec<Row>> {
@@ -15,7 +15,7 @@ pub(super) fn index(args: &Args, report: &mut Report) -> Result<Vec<Row>> {
     let mut rows = if args.trust {
         report.keep(rows, |row| (row.side < args.min_side).then_some(TOO_SMALL))
     } else {
-        looked_at(args, rows, report)?
+        without_unusable(args, rows, report)?
     };
     args.splits.assign(&mut rows, args.cap_per_coordinate);
     for (cap, why, key) in [
@@ -30,18 +30,18 @@ pub(super) fn index(args: &Args, report: &mut Report) -> Result<Vec<Row>> {
 }
 
 /// Those that are of use and no repetition, by a look at each picture.
-fn looked_at(args: &Args, rows: Vec<Row>, report: &mut Report) -> Result<Vec<Row>> {
-    let looks = verify::look_at_all(&args.images, &rows, &args.out.with_extension("looks.csv"))?;
-    let pairs: Vec<(Row, Look)> = rows.into_iter().zip(looks).collect();
-    let pairs = report.keep(pairs, |(_, look)| look.reason(args.min_side));
-    let hashes: Vec<u64> = pairs.iter().map(|(_, look)| look.hash).collect();
-    let mut repeats = verify::repeats(&hashes, args.same_bits.into()).into_iter();
-    let pairs = report.keep(pairs, |_| repeats.next().unwrap_or(false).then_some("the same as another"));
+fn without_unusable(args: &Args, rows: Vec<Row>, report: &mut Report) -> Result<Vec<Row>> {
+    let stats = verify::measure_all(&args.images, &rows, &args.out.with_extension("looks.csv"))?;
+    let pairs: Vec<(Row, ImageStats)> = rows.into_iter().zip(stats).collect();
+    let pairs = report.keep(pairs, |(_, stats)| stats.reason(args.min_side));
+    let hashes: Vec<u64> = pairs.iter().map(|(_, stats)| stats.hash).collect();
+    let mut near_duplicates = verify::near_duplicates(&hashes, args.same_bits.into()).into_iter();
+    let pairs = report.keep(pairs, |_| near_duplicates.next().unwrap_or(false).then_some("the same as another"));
     Ok(pairs.into_iter().map(|(row, _)| row).collect())
 }
 
 fn coordinate(row: &Row, _level: u64) -> Option<u64> {
-    cell(row, split::ONE_PLACE)
+    cell(row, split::PLACE_LEVEL)
 }
 
 fn cell(row: &Row, level: u64) -> Option<u64> {

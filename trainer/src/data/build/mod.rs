@@ -42,7 +42,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     index.finish().with_context(cannot_write)?;
     write_json(&args.out.with_extension("report.json"), &report)?;
-    tell(args, &report)
+    print_summary(args, &report)
 }
 
 /// The rows of the index one by one, computed in memory or, when there is a folder for that, on disk.
@@ -54,7 +54,7 @@ fn rows_of_index(args: &Args, report: &mut Report) -> Result<Box<dyn Iterator<It
     Ok(Box::new(in_memory::index(args, report)?.into_iter().map(Ok)))
 }
 
-fn tell(args: &Args, report: &Report) -> Result<()> {
+fn print_summary(args: &Args, report: &Report) -> Result<()> {
     if args.json {
         println!("{}", serde_json::to_string(report)?);
     }

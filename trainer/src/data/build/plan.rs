@@ -21,10 +21,10 @@ use sha2::{Digest, Sha256};
 use tokio::runtime::Runtime;
 
 use super::args::Args;
-use super::collected::{holds_nothing, name_of, within};
+use super::collected::{empty_folder_message, folder_name, path_within};
 use super::report::{GONE, IN_ONE_CELL, NO_PICTURE, NOWHERE, OF_ONE_COORDINATE, Report, TOO_NEAR, TOO_SMALL};
 use super::row::Row;
-use super::split::{DEV, Groups, HELD_OUT, ONE_PLACE, TRAIN};
+use super::split::{DEV, Groups, HELD_OUT, PLACE_LEVEL, TRAIN};
 use crate::io::interrupt;
 use crate::io::tabular;
 
@@ -44,18 +44,21 @@ pub(super) fn rows(args: &Args, work: &Path, report: &mut Report) -> Result<impl
 
     plan.folders(args)?;
     let folders: Vec<String> =
-        args.folders.iter().enumerate().map(|(i, folder)| of_folder(args, i, folder)).collect::<Result<_>>()?;
-    plan.step("rows", &format!("SELECT *, {why} AS why FROM ({})", folders.join(" UNION ALL "), why = why(args)))?;
+        args.folders.iter().enumerate().map(|(i, folder)| folder_query(args, i, folder)).collect::<Result<_>>()?;
+    plan.step(
+        "rows",
+        &format!("SELECT *, {why} AS why FROM ({})", folders.join(" UNION ALL "), why = exclusion_reason(args)),
+    )?;
     for (i, folder) in args.folders.iter().enumerate() {
         if plan.count(&format!("SELECT count(*) FROM folder_{i}"))? == 0 {
-            bail!(holds_nothing(folder));
+            bail!(empty_folder_message(folder));
         }
     }
     report.found = plan.count("SELECT count(*) FROM rows")?;
 
-    plan.names(args.cap_per_coordinate)?;
-    plan.step("drawn", &drawn(args))?;
-    plan.step("near", &near(args))?;
+    plan.group_names(args.cap_per_coordinate)?;
+    plan.step("drawn", &drawn_query(args))?;
+    plan.step("near", &near_query(args))?;
     for (table, reasons) in
         [("rows", &[GONE, NO_PICTURE, NOWHERE, TOO_SMALL][..]), ("drawn", &[OF_ONE_COORDINATE, IN_ONE_CELL])]
     {
@@ -71,7 +74,7 @@ pub(super) fn rows(args: &Args, work: &Path, report: &mut Report) -> Result<impl
     )?;
     let (runtime, progress) = (plan.runtime, plan.progress);
     let batches = Batches { runtime, stream };
-    let rows = batches.flat_map(|batch| match batch.and_then(|batch| of_batch(&batch)) {
+    let rows = batches.flat_map(|batch| match batch.and_then(|batch| rows_of_batch(&batch)) {
         Ok(rows) => rows.into_iter().map(Ok).collect::<Vec<_>>(),
         Err(error) => vec![Err(error)],
     });
@@ -102,7 +105,7 @@ impl Plan<'_> {
         let options = JsonReadOptions { schema: Some(&schema), file_extension: ".jsonl", ..JsonReadOptions::default() };
         for (i, folder) in args.folders.iter().enumerate() {
             let manifest = std::path::absolute(folder)?.join("manifest.jsonl");
-            let Ok(found) = std::fs::metadata(&manifest) else { bail!(holds_nothing(folder)) };
+            let Ok(found) = std::fs::metadata(&manifest) else { bail!(empty_folder_message(folder)) };
             let changed = found.modified().ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
             self.key += &format!("{} {} {changed:?}\n", manifest.display(), found.len());
             let registered =
@@ -150,7 +153,7 @@ impl Plan<'_> {
     }
 
     /// Makes the table `names`: what groups are called that share a place. Only they come to this machine.
-    fn names(&mut self, cap: usize) -> Result<()> {
+    fn group_names(&mut self, cap: usize) -> Result<()> {
         let cap = if cap == 0 { String::new() } else { format!("count(*) <= {cap} AND") };
         let query = format!(
             r#"WITH shared AS (
@@ -214,15 +217,15 @@ impl Plan<'_> {
 }
 
 /// A text within a query.
-fn quoted(text: &str) -> String {
+fn sql_string(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
 /// The pictures of a folder, with what the later steps ask of each.
-fn of_folder(args: &Args, i: usize, folder: &Path) -> Result<String> {
-    let prefix = within(&args.images, folder)?.to_string_lossy().replace('\\', "/");
-    let prefix = quoted(&if prefix.is_empty() { prefix } else { format!("{prefix}/") });
-    let set = quoted(&format!("_{}", name_of(folder)));
+fn folder_query(args: &Args, i: usize, folder: &Path) -> Result<String> {
+    let prefix = path_within(&args.images, folder)?.to_string_lossy().replace('\\', "/");
+    let prefix = sql_string(&if prefix.is_empty() { prefix } else { format!("{prefix}/") });
+    let set = sql_string(&format!("_{}", folder_name(folder)));
     Ok(format!(
         r#"SELECT
              source || {set} AS "set", {prefix} || file AS file, lat, longitude(lat, lng) AS lng,
@@ -230,14 +233,14 @@ fn of_folder(args: &Args, i: usize, folder: &Path) -> Result<String> {
              CASE WHEN coalesce("group", '') = '' THEN source || ':' || id ELSE "group" END AS "group", heading,
              CASE WHEN coalesce(attribution, '') = '' THEN coalesce(url, '') ELSE attribution END AS source,
              coalesce(licence, '') AS licence, least(coalesce(width, 0), coalesce(height, 0)) AS side, coalesce(status, '') AS status,
-             cell(lat, lng, {ONE_PLACE}) AS place, cell(lat, lng, {level}) AS cell
+             cell(lat, lng, {PLACE_LEVEL}) AS place, cell(lat, lng, {level}) AS cell
            FROM folder_{i}"#,
         level = args.cap_level
     ))
 }
 
 /// Why a picture is left out before any other is looked at.
-fn why(args: &Args) -> String {
+fn exclusion_reason(args: &Args) -> String {
     format!(
         "CASE WHEN status = 'missing' THEN '{GONE}' WHEN status <> 'ok' THEN '{NO_PICTURE}'
               WHEN place IS NULL AND iso2 IS NULL THEN '{NOWHERE}' WHEN side < {} THEN '{TOO_SMALL}' END",
@@ -246,7 +249,7 @@ fn why(args: &Args) -> String {
 }
 
 /// Groups by their names, splits, and who is among the first of a place and of a cell.
-fn drawn(args: &Args) -> String {
+fn drawn_query(args: &Args) -> String {
     let splits = &args.splits;
     let over = |cap: usize, nth: &str, key: &str| match cap {
         0 => "false".to_owned(),
@@ -288,7 +291,7 @@ fn drawn(args: &Args) -> String {
 
 /// The files of pictures too near to one that measures what is not to know of them. Whatever is so near lies in a cell of
 /// that one or in one beside it.
-fn near(args: &Args) -> String {
+fn near_query(args: &Args) -> String {
     let apart = args.splits.apart;
     let level = crate::data::engine::level_at_least(apart);
     format!(
@@ -325,7 +328,7 @@ fn column<'a, T: 'static>(batch: &'a RecordBatch, name: &str) -> Result<&'a T> {
     column.with_context(|| format!("the engine gave no {name}, or one of another type"))
 }
 
-fn of_batch(batch: &RecordBatch) -> Result<Vec<Row>> {
+fn rows_of_batch(batch: &RecordBatch) -> Result<Vec<Row>> {
     let texts = |name| column::<StringArray>(batch, name);
     let numbers = |name| column::<Float64Array>(batch, name);
     let (set, file, iso2, group) = (texts("set")?, texts("file")?, texts("iso2")?, texts("group")?);

@@ -11,23 +11,23 @@ use rstar::RTree;
 use sha2::{Digest, Sha256};
 
 use super::row::Row;
-use crate::data::split_rules::{chance, is_nearer};
-use crate::io::args::share;
+use crate::data::split_rules::{hash_fraction, is_closer_than};
+use crate::io::args::parse_fraction;
 
 pub(super) const TRAIN: &str = "train";
 pub(super) const DEV: &str = "dev";
 pub(super) const HELD_OUT: &str = "held_out";
 /// S2 level at which two coordinates are one place, about a metre.
-pub(super) const ONE_PLACE: u64 = 23;
+pub(super) const PLACE_LEVEL: u64 = 23;
 
 /// How pictures are split.
 #[derive(clap::Args)]
-pub(super) struct Splits {
+pub(super) struct SplitArgs {
     /// Share of the groups that goes to the split `dev`
-    #[arg(long, default_value_t = 0.05, value_parser = share)]
+    #[arg(long, default_value_t = 0.05, value_parser = parse_fraction)]
     pub(super) dev: f64,
     /// Share of the S2 cells of --held-out-level whose pictures all go to the split `held_out`
-    #[arg(long, default_value_t = 0.0, value_parser = share)]
+    #[arg(long, default_value_t = 0.0, value_parser = parse_fraction)]
     pub(super) held_out: f64,
     /// S2 level of the cells that are held out
     #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u64).range(0..=30))]
@@ -40,22 +40,22 @@ pub(super) struct Splits {
     pub(super) seed: u64,
 }
 
-impl Splits {
+impl SplitArgs {
     /// Joins groups that share a place, names them all by the first of them, and gives each row its split. A place of more than
     /// `cap` pictures is a town's and joins nothing, or all that was ever taken in towns would be one group; 0 for any.
     pub(super) fn assign(&self, rows: &mut [Row], cap: usize) {
-        let names = joined(rows, cap);
+        let names = joined_group_names(rows, cap);
         for (row, name) in rows.iter_mut().zip(names) {
             row.group = name;
         }
         let is_held_out = |row: &&Row| {
             let cell = row.at.map(|at| leaf(at).parent(self.held_out_level).to_token());
-            cell.is_some_and(|cell| chance(self.seed, "cell", &cell) < self.held_out)
+            cell.is_some_and(|cell| hash_fraction(self.seed, "cell", &cell) < self.held_out)
         };
         // One picture in such a cell takes its group with it.
         let held_out: HashSet<String> = rows.par_iter().filter(is_held_out).map(|row| row.group.clone()).collect();
         rows.par_iter_mut().for_each(|row| {
-            let is_dev = chance(self.seed, "group", &row.group) < self.dev;
+            let is_dev = hash_fraction(self.seed, "group", &row.group) < self.dev;
             row.split = if held_out.contains(&row.group) {
                 HELD_OUT
             } else if is_dev {
@@ -76,7 +76,7 @@ impl Splits {
         let (measures, held_out) = (places(&[DEV, HELD_OUT]), places(&[HELD_OUT]));
         let is_near = |at: LatLng, tree: &RTree<[f64; 3]>| {
             let at = at.to_unit_vector();
-            tree.nearest_neighbor(&at).is_some_and(|other| is_nearer(at, *other, self.apart))
+            tree.nearest_neighbor(&at).is_some_and(|other| is_closer_than(at, *other, self.apart))
         };
         let from = |row: &Row| match row.split {
             TRAIN => Some(&measures),
@@ -88,8 +88,8 @@ impl Splits {
 }
 
 /// For each row the name of its group, where groups that share a place of at most `cap` pictures are one.
-fn joined(rows: &[Row], cap: usize) -> Vec<String> {
-    let place = |row: &Row| row.at.map(|at| leaf(at).parent(ONE_PLACE).0);
+fn joined_group_names(rows: &[Row], cap: usize) -> Vec<String> {
+    let place = |row: &Row| row.at.map(|at| leaf(at).parent(PLACE_LEVEL).0);
     let mut pictures: HashMap<u64, usize> = HashMap::new();
     rows.iter().filter_map(place).for_each(|place| *pictures.entry(place).or_default() += 1);
     let mut groups = Groups::default();
@@ -191,8 +191,8 @@ mod tests {
         Row { file: format!("{i}.jpg"), group: group.into(), at, ..Row::default() }
     }
 
-    fn splits() -> Splits {
-        Splits { dev: 0.3, held_out: 0.2, held_out_level: 4, apart: 1000.0, seed: 1 }
+    fn splits() -> SplitArgs {
+        SplitArgs { dev: 0.3, held_out: 0.2, held_out_level: 4, apart: 1000.0, seed: 1 }
     }
 
     #[test]

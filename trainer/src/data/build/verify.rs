@@ -14,13 +14,13 @@ use serde::{Deserialize, Serialize};
 use super::row::Row;
 
 /// Grey values that deviate by less than this show nothing: Street View's picture of no imagery has a line of text.
-const EMPTY: f64 = 4.0;
+const MIN_DEVIATION: f64 = 4.0;
 /// Pictures that are looked at before what was seen is written down.
-const BLOCK: usize = 256;
+const FLUSH_EVERY: usize = 256;
 
 /// What was seen in a picture.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Look {
+pub(super) struct ImageStats {
     /// Shorter side in pixels; 0 of what is no picture.
     pub(super) side: u32,
     /// Standard deviation of its grey values.
@@ -30,25 +30,25 @@ pub(super) struct Look {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Line {
+struct CachedStats {
     file: String,
     side: u32,
     deviation: f64,
     hash: u64,
 }
 
-impl Look {
+impl ImageStats {
     /// Why a picture is of no use; nothing where it is.
     pub(super) fn reason(&self, min_side: u32) -> Option<&'static str> {
         match self {
             Self { side: 0, .. } => Some("no picture"),
             Self { side, .. } if *side < min_side => Some("too small"),
-            Self { deviation, .. } if *deviation < EMPTY => Some("shows nothing"),
+            Self { deviation, .. } if *deviation < MIN_DEVIATION => Some("shows nothing"),
             _ => None,
         }
     }
 
-    fn at(file: &Path) -> Self {
+    fn of_file(file: &Path) -> Self {
         let Ok(picture) = preprocess::open(file) else { return Self::default() };
         let grey = imageops::grayscale(&picture);
         let n = f64::from(grey.width()) * f64::from(grey.height());
@@ -71,57 +71,58 @@ impl Look {
 ///
 /// # Errors
 /// When `known` cannot be read or written.
-pub(super) fn look_at_all(images: &Path, rows: &[Row], known: &Path) -> Result<Vec<Look>> {
-    let mut looks: HashMap<String, Look> = HashMap::new();
-    let mut whole = 0;
-    if known.exists() {
-        let bytes = std::fs::read(known).with_context(|| format!("cannot read {}", known.display()))?;
+pub(super) fn measure_all(images: &Path, rows: &[Row], cache: &Path) -> Result<Vec<ImageStats>> {
+    let mut stats: HashMap<String, ImageStats> = HashMap::new();
+    let mut complete_bytes = 0;
+    if cache.exists() {
+        let bytes = std::fs::read(cache).with_context(|| format!("cannot read {}", cache.display()))?;
         // What is behind the last end of a line was cut off, and is looked at again.
-        whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-        for line in csv::Reader::from_reader(&bytes[..whole]).deserialize::<Line>() {
-            let line = line.with_context(|| format!("{} is damaged: remove it", known.display()))?;
-            let Line { file, side, deviation, hash } = line;
-            looks.insert(file, Look { side, deviation, hash });
+        complete_bytes = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        for line in csv::Reader::from_reader(&bytes[..complete_bytes]).deserialize::<CachedStats>() {
+            let line = line.with_context(|| format!("{} is damaged: remove it", cache.display()))?;
+            let CachedStats { file, side, deviation, hash } = line;
+            stats.insert(file, ImageStats { side, deviation, hash });
         }
     }
-    let new: Vec<&Row> = rows.iter().filter(|row| !looks.contains_key(&row.file)).collect();
-    let cannot = || format!("cannot write {}", known.display());
+    let new: Vec<&Row> = rows.iter().filter(|row| !stats.contains_key(&row.file)).collect();
+    let cannot = || format!("cannot write {}", cache.display());
     let progress = ProgressBar::new(rows.len() as u64)
         .with_style(ProgressStyle::with_template("looking: {wide_bar} {pos}/{len} pictures, {per_sec}, {eta} left")?)
         .with_position((rows.len() - new.len()) as u64);
     progress.reset_eta();
-    let mut out = table(known, whole).with_context(cannot)?;
-    for block in new.chunks(BLOCK) {
-        let seen: Vec<Look> = block.par_iter().map(|row| Look::at(&images.join(&row.file))).collect();
-        for (row, look) in block.iter().zip(seen) {
-            let Look { side, deviation, hash } = look;
+    let mut out = open_cache(cache, complete_bytes).with_context(cannot)?;
+    for block in new.chunks(FLUSH_EVERY) {
+        let measured: Vec<ImageStats> =
+            block.par_iter().map(|row| ImageStats::of_file(&images.join(&row.file))).collect();
+        for (row, image) in block.iter().zip(measured) {
+            let ImageStats { side, deviation, hash } = image;
             // What could not be read may only not be there yet: it is looked at again.
             if side > 0 {
-                out.serialize(Line { file: row.file.clone(), side, deviation, hash })?;
+                out.serialize(CachedStats { file: row.file.clone(), side, deviation, hash })?;
             }
-            looks.insert(row.file.clone(), look);
+            stats.insert(row.file.clone(), image);
         }
         out.flush().with_context(cannot)?;
         progress.inc(block.len() as u64);
     }
     progress.finish_and_clear();
-    Ok(rows.iter().map(|row| looks[&row.file]).collect())
+    Ok(rows.iter().map(|row| stats[&row.file]).collect())
 }
 
 /// A table to append to behind so many bytes; a header only where it is new.
-fn table(file: &Path, whole: usize) -> std::io::Result<csv::Writer<File>> {
+fn open_cache(file: &Path, complete_bytes: usize) -> std::io::Result<csv::Writer<File>> {
     if let Some(folder) = file.parent() {
         std::fs::create_dir_all(folder)?;
     }
     let open = OpenOptions::new().create(true).append(true).open(file)?;
-    open.set_len(whole as u64)?;
-    Ok(csv::WriterBuilder::new().has_headers(whole == 0).from_writer(open))
+    open.set_len(complete_bytes as u64)?;
+    Ok(csv::WriterBuilder::new().has_headers(complete_bytes == 0).from_writer(open))
 }
 
 /// For each hash whether one before it differs from it in at most `bits` bits, 0 to 3.
 ///
 /// Of four parts of 16 bits at least one is the same then, so only those that share one are compared.
-pub(super) fn repeats(hashes: &[u64], bits: u32) -> Vec<bool> {
+pub(super) fn near_duplicates(hashes: &[u64], bits: u32) -> Vec<bool> {
     let mut is_repeat = vec![false; hashes.len()];
     let part = |hash: u64, i: u32| (hash >> (16 * i)) as u16;
     for i in 0..4 {
@@ -151,13 +152,13 @@ mod tests {
     fn repeats_differ_in_a_few_bits_and_come_later() {
         let hash = 0x0123_4567_89ab_cdef_u64;
         let hashes = [hash, !hash, hash ^ 0b111, hash ^ (1 << 63 | 1 << 40 | 1 << 20), hash ^ 0b1111 << 30, !hash ^ 1];
-        assert_eq!(repeats(&hashes, 3), [false, false, true, true, false, true]);
-        assert_eq!(repeats(&hashes, 0), [false; 6]);
+        assert_eq!(near_duplicates(&hashes, 3), [false, false, true, true, false, true]);
+        assert_eq!(near_duplicates(&hashes, 0), [false; 6]);
         // As all pairs say it.
         let many: Vec<u64> =
             (0..2_000u64).map(|i| (i % 97).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (1 << (i % 64))).collect();
         let slow = |j: usize| many[..j].iter().any(|hash| (hash ^ many[j]).count_ones() <= 3);
-        assert_eq!(repeats(&many, 3), (0..many.len()).map(slow).collect::<Vec<_>>());
+        assert_eq!(near_duplicates(&many, 3), (0..many.len()).map(slow).collect::<Vec<_>>());
     }
 
     #[test]
@@ -171,17 +172,17 @@ mod tests {
         std::fs::write(dir.path().join("text.jpg"), "no picture").unwrap();
         let rows =
             ["view.jpg", "small.png", "grey.jpg", "text.jpg"].map(|file| Row { file: file.into(), ..Row::default() });
-        let known = dir.path().join("looks.csv");
-        let looks = look_at_all(dir.path(), &rows, &known).unwrap();
-        let reasons: Vec<_> = looks.iter().map(|look| look.reason(200)).collect();
+        let cache = dir.path().join("looks.csv");
+        let stats = measure_all(dir.path(), &rows, &cache).unwrap();
+        let reasons: Vec<_> = stats.iter().map(|stats| stats.reason(200)).collect();
         assert_eq!(reasons, [None, Some("too small"), Some("shows nothing"), Some("no picture")]);
         // Cut off in the last line: that one is looked at again, and what could not be read; the others are not.
-        let whole = std::fs::read(&known).unwrap();
-        std::fs::write(&known, &whole[..whole.len() - 4]).unwrap();
+        let bytes = std::fs::read(&cache).unwrap();
+        std::fs::write(&cache, &bytes[..bytes.len() - 4]).unwrap();
         std::fs::remove_file(dir.path().join("view.jpg")).unwrap();
-        assert_eq!(look_at_all(dir.path(), &rows, &known).unwrap(), looks);
+        assert_eq!(measure_all(dir.path(), &rows, &cache).unwrap(), stats);
         view.save(dir.path().join("text.jpg.png")).unwrap();
         std::fs::rename(dir.path().join("text.jpg.png"), dir.path().join("text.jpg")).unwrap();
-        assert_eq!(look_at_all(dir.path(), &rows, &known).unwrap()[3].side, 260);
+        assert_eq!(measure_all(dir.path(), &rows, &cache).unwrap()[3].side, 260);
     }
 }

@@ -15,7 +15,7 @@ use landfall_model::countries;
 use landfall_model::latlng::EARTH_RADIUS_M;
 use s2::metric::MIN_WIDTHMETRIC;
 
-use crate::data::split_rules::{COAST_M, chance, is_nearer};
+use crate::data::split_rules::{COAST_M, hash_fraction, is_closer_than};
 
 const NUMBER: DataType = DataType::Float64;
 const WHOLE: DataType = DataType::Int64;
@@ -77,18 +77,18 @@ pub(super) fn all() -> Vec<ScalarUDF> {
         function("chance", &[WHOLE, TEXT, TEXT], NUMBER, |columns| {
             numbers(columns.len(), |i| {
                 let named = columns.text(1, i)?.zip(columns.text(2, i)?);
-                Ok(columns.whole(0, i)?.zip(named).map(|(seed, (what, name))| chance(seed, what, name)))
+                Ok(columns.whole(0, i)?.zip(named).map(|(seed, (what, name))| hash_fraction(seed, what, name)))
             })
         }),
         function("is_nearer", &[NUMBER, NUMBER, NUMBER, NUMBER, NUMBER], DataType::Boolean, |columns| {
-            let is_nearer = |i| {
+            let is_closer_than = |i| {
                 let places = columns.place(0, i)?.zip(columns.place(2, i)?);
                 let near = |((a, b), metres): ((LatLng, LatLng), f64)| {
-                    is_nearer(a.to_unit_vector(), b.to_unit_vector(), metres)
+                    is_closer_than(a.to_unit_vector(), b.to_unit_vector(), metres)
                 };
                 Ok(places.zip(columns.number(4, i)?).map(near))
             };
-            Ok(Arc::new((0..columns.len()).map(is_nearer).collect::<Result<BooleanArray>>()?))
+            Ok(Arc::new((0..columns.len()).map(is_closer_than).collect::<Result<BooleanArray>>()?))
         }),
     ]
 }

@@ -30,7 +30,7 @@ pub(crate) use functions::level_at_least;
 
 /// Where a plan is carried out.
 #[derive(clap::Args)]
-pub(crate) struct Engine {
+pub(crate) struct EngineArgs {
     /// Work on disk, in this folder, with as little memory as --memory says, for sets of a hundred million pictures; goes
     /// on where it was broken off. A cluster's machines must all have the folder, and the pictures', under the same path
     #[arg(long, requires = "trust")]
@@ -43,7 +43,7 @@ pub(crate) struct Engine {
     scheduler: Option<String>,
 }
 
-impl Engine {
+impl EngineArgs {
     /// A session on this machine, or on the cluster.
     ///
     /// # Errors
@@ -58,7 +58,7 @@ impl Engine {
                 TcpStream::connect((host, url.port().unwrap_or(50050))).await.map_err(|error| {
                     environment_error(format!("no scheduler at {scheduler}: {error}; start `cluster scheduler` there"))
                 })?;
-                let config = settings(config.upgrade_for_ballista());
+                let config = session_config(config.upgrade_for_ballista());
                 let state = SessionStateBuilder::new().with_default_features().with_config(config).build();
                 SessionContext::remote_with_state(scheduler, state).await?
             }
@@ -70,7 +70,7 @@ impl Engine {
                     .with_memory_pool(Arc::new(FairSpillPool::new(bytes)))
                     .with_temp_file_path(work)
                     .build_arc()?;
-                SessionContext::new_with_config_rt(settings(config), environment)
+                SessionContext::new_with_config_rt(session_config(config), environment)
             }
         };
         functions().into_iter().for_each(|function| context.register_udf(function));
@@ -79,7 +79,7 @@ impl Engine {
 }
 
 /// Joins that sort spill to disk, those that hash do not; and texts have one type.
-fn settings(config: SessionConfig) -> SessionConfig {
+fn session_config(config: SessionConfig) -> SessionConfig {
     config
         .set_bool("datafusion.optimizer.prefer_hash_join", false)
         .set_bool("datafusion.execution.parquet.schema_force_view_types", false)

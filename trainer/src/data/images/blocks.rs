@@ -15,22 +15,22 @@ use crate::io::storage::Bucket;
 /// Bytes of a block.
 const BLOCK: u64 = 2 << 20;
 /// Blocks that are kept.
-const KEPT: NonZeroUsize = NonZeroUsize::new(32).expect("is not 0");
+const MAX_BLOCKS: NonZeroUsize = NonZeroUsize::new(32).expect("is not 0");
 /// Blocks that are fetched ahead when two are read one behind the other.
-const AHEAD: u64 = 8;
+const READ_AHEAD: u64 = 8;
 
 type Fetch = Shared<BoxFuture<'static, Result<Arc<[u8]>, Arc<io::Error>>>>;
 
 /// The blocks of the shards in a bucket.
 pub(super) struct Blocks {
     bucket: Bucket,
-    kept: Mutex<LruCache<(String, u64), Fetch>>,
+    cache: Mutex<LruCache<(String, u64), Fetch>>,
 }
 
 impl Blocks {
     /// Those of a bucket, none of which is fetched.
     pub(super) fn of(bucket: Bucket) -> Self {
-        Self { bucket, kept: Mutex::new(LruCache::new(KEPT)) }
+        Self { bucket, cache: Mutex::new(LruCache::new(MAX_BLOCKS)) }
     }
 
     /// A range of a shard's bytes.
@@ -56,23 +56,23 @@ impl Blocks {
 
     /// A block that is there or on its way; with it come the next ones when the one before was read.
     fn block(&self, shard: &str, i: u64) -> Fetch {
-        let mut kept = self.lock();
-        let follows = i > 0 && kept.contains(&(shard.to_owned(), i - 1));
-        for ahead in (i + 1..=i + AHEAD).rev().filter(|_| follows) {
-            drop(self.fetch(&mut kept, shard, ahead)); // it goes on by itself
+        let mut cache = self.lock();
+        let follows = i > 0 && cache.contains(&(shard.to_owned(), i - 1));
+        for ahead in (i + 1..=i + READ_AHEAD).rev().filter(|_| follows) {
+            drop(self.fetch(&mut cache, shard, ahead)); // it goes on by itself
         }
-        self.fetch(&mut kept, shard, i)
+        self.fetch(&mut cache, shard, i)
     }
 
-    fn fetch(&self, kept: &mut LruCache<(String, u64), Fetch>, shard: &str, i: u64) -> Fetch {
+    fn fetch(&self, cache: &mut LruCache<(String, u64), Fetch>, shard: &str, i: u64) -> Fetch {
         let fetch = || {
             let bytes = self.bucket.fetch(shard, i * BLOCK..(i + 1) * BLOCK);
             async { bytes.await.map(Into::into).map_err(Arc::new) }.boxed().shared()
         };
-        kept.get_or_insert((shard.to_owned(), i), fetch).clone()
+        cache.get_or_insert((shard.to_owned(), i), fetch).clone()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, LruCache<(String, u64), Fetch>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -40,26 +40,26 @@ pub struct Images {
 struct Shards {
     /// The names of the tars, in their order.
     tars: Vec<String>,
-    members: HashMap<PathBuf, Place>,
-    bytes: Bytes,
+    members: HashMap<PathBuf, ShardEntry>,
+    bytes: ShardReader,
 }
 
 /// Where a picture lies. In this order they lie one behind another.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
+struct ShardEntry {
     tar: usize,
     offset: u64,
     bytes: u64,
 }
 
 /// How a range of a tar's bytes is read.
-enum Bytes {
+enum ShardReader {
     Files { folder: PathBuf, open: Mutex<VecDeque<(usize, File)>> },
     Blocks(Blocks),
 }
 
 /// So many files stay open: opening one for every picture takes longer than reading it.
-const OPEN: usize = 64;
+const MAX_OPEN_FILES: usize = 64;
 
 impl Images {
     /// Opens a folder of pictures or shards, or shards in a bucket (`s3://bucket/set`). Of shards the tables beside them
@@ -83,13 +83,13 @@ impl Images {
             for member in csv::Reader::from_reader(table.as_slice()).deserialize() {
                 let not_one = || format!("{} is no table of a shard", storage.name_of(name));
                 let Member { file, offset, bytes } = member.with_context(not_one)?;
-                members.insert(file, Place { tar, offset, bytes });
+                members.insert(file, ShardEntry { tar, offset, bytes });
             }
         }
         let tars = tables.iter().map(|name| name.replace(".csv", ".tar")).collect();
         let bytes = match storage {
-            Storage::Folder(folder) => Bytes::Files { folder, open: Mutex::default() },
-            Storage::Bucket(bucket) => Bytes::Blocks(Blocks::of(bucket)),
+            Storage::Folder(folder) => ShardReader::Files { folder, open: Mutex::default() },
+            Storage::Bucket(bucket) => ShardReader::Blocks(Blocks::of(bucket)),
         };
         Ok(Self { dir: dir.to_owned(), shards: Some(Shards { tars, members, bytes }) })
     }
@@ -144,11 +144,11 @@ impl Images {
 }
 
 impl Shards {
-    fn read(&self, Place { tar, offset, bytes }: Place) -> io::Result<Vec<u8>> {
+    fn read(&self, ShardEntry { tar, offset, bytes }: ShardEntry) -> io::Result<Vec<u8>> {
         let name = &self.tars[tar];
         match &self.bytes {
-            Bytes::Blocks(blocks) => blocks.read(name, offset..offset + bytes),
-            Bytes::Files { folder, open } => {
+            ShardReader::Blocks(blocks) => blocks.read(name, offset..offset + bytes),
+            ShardReader::Files { folder, open } => {
                 let open = || open.lock().unwrap_or_else(PoisonError::into_inner);
                 let found = {
                     let mut open = open();
@@ -166,7 +166,7 @@ impl Shards {
                 }
                 let mut open = open();
                 open.push_back((tar, file));
-                if open.len() > OPEN {
+                if open.len() > MAX_OPEN_FILES {
                     open.pop_front();
                 }
                 Ok(picture)

@@ -23,12 +23,12 @@ use rayon::prelude::*;
 use crate::data::index;
 use crate::encoder::truncate;
 use crate::features::encoder_spec::EncoderSpec;
-use crate::features::samples::{self, Sample, unit};
-use crate::features::store::{self, Folder};
+use crate::features::samples::{self, Sample, unit_vector};
+use crate::features::store::{self, FeatureFolder};
 use crate::head::model::{self, Moments, to_vec};
 use crate::head::recipe::Training;
 use crate::head::schedule::rate_at;
-use crate::io::args::share;
+use crate::io::args::parse_fraction;
 use crate::io::interrupt;
 use crate::io::progress::Progress;
 use crate::onnx::{self, Precision};
@@ -72,7 +72,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     epochs: u32,
     /// Share of what the queries gather that is dropped out
-    #[arg(long, default_value_t = 0.5, value_parser = share)]
+    #[arg(long, default_value_t = 0.5, value_parser = parse_fraction)]
     dropout: f64,
     /// Leave the first of so many parts of the pictures out, and measure on it
     #[arg(long, value_parser = clap::value_parser!(u64).range(2..))]
@@ -137,7 +137,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let pooled = EncoderSpec { preprocess: preprocess_seen, ..pooled };
     for folder in &args.tokens {
         let name = folder.file_name().with_context(|| format!("{} is no folder", folder.display()))?;
-        let mut features = Folder::open(&args.out.join("features").join(name), &pooled)?;
+        let mut features = FeatureFolder::open(&args.out.join("features").join(name), &pooled)?;
         for (file, tokens) in store::load(folder)?.1 {
             if !features.done.contains(&file) {
                 let squares: Vec<_> =
@@ -199,7 +199,7 @@ fn load_data(args: &Args, spec: &EncoderSpec) -> Result<DistillationData> {
         let is_held_out = args.folds.is_some_and(|folds| samples::fold_of(&row, folds as usize) == 0);
         let to = if is_held_out { &mut data.held_out } else { &mut data.examples };
         for (tokens, embedding) in tokens.chunks_exact(encoder.dim).zip(embedding.chunks_exact(dim)) {
-            let target = unit(&model::standardise(embedding, &teacher_moments));
+            let target = unit_vector(&model::standardise(embedding, &teacher_moments));
             to.push(Example { tokens: standardise_tokens(tokens, &data.moments), target });
         }
     }
@@ -283,7 +283,7 @@ fn embeddings(pool: &AttentionPooling, squares: &[&[f32]], width: usize) -> Resu
     for block in squares.chunks(BATCH) {
         let tokens = token_tensor(block, width, &Device::flex());
         let output = to_vec(pool.forward(tokens, 0.0).into_data())?;
-        all.extend(output.chunks_exact(output.len() / block.len()).map(unit));
+        all.extend(output.chunks_exact(output.len() / block.len()).map(unit_vector));
     }
     Ok(all)
 }
@@ -320,7 +320,7 @@ fn check(
     let square: Vec<f32> = (0..3 * side * side).map(|i| (i as f32 * 0.013).sin()).collect();
     let ours =
         embeddings(pool, &[&standardise_square(&tokens.embed_tensor(0, &square)?, moments)], moments.mean.len())?;
-    let cosine = dot(&ours[0], &unit(&pooled.embed_tensor(0, &square)?));
+    let cosine = dot(&ours[0], &unit_vector(&pooled.embed_tensor(0, &square)?));
     if cosine.is_nan() || cosine < LOWEST_COSINE {
         return Err(check_failed(format!("ONNX Runtime and burn make different embeddings: a cosine of {cosine}")));
     }

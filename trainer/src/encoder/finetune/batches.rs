@@ -156,7 +156,7 @@ impl<'a> Batches<'a> {
             blend(n, vec![patches, embedding, &mut batch.posterior]);
             blend(self.per_step[1], vec![others, of_others]);
         }
-        batch.embedding = batch.embedding.chunks_exact(self.dim).flat_map(samples::unit).collect();
+        batch.embedding = batch.embedding.chunks_exact(self.dim).flat_map(samples::unit_vector).collect();
         Ok(batch)
     }
 }

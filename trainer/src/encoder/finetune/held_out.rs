@@ -43,8 +43,8 @@ impl HeldOutSet<'_> {
             };
             let rounds: Vec<_> = rounds.filter_map(logits).collect();
             let Some(t) = metrics::fit_temperature(self.table, &rounds) else { continue };
-            let answers = metrics::answer(self.table, &rounds, |_| t);
-            reports.extend(metrics::report(self.table, &answers).map(|report| (views, (t, report))));
+            let results = metrics::predict(self.table, &rounds, |_| t);
+            reports.extend(metrics::report(self.table, &results).map(|report| (views, (t, report))));
         }
         Ok(reports)
     }

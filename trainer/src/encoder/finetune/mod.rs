@@ -216,7 +216,7 @@ fn teacher_samples(args: &Args, recipe: &Recipe, teacher: &Bundle) -> Result<(En
         samples.extend(found);
     }
     for embedding in samples.iter_mut().flat_map(|sample| &mut sample.variants) {
-        *embedding = embedding.chunks_exact(all.encoder.dim).flat_map(samples::unit).collect();
+        *embedding = embedding.chunks_exact(all.encoder.dim).flat_map(samples::unit_vector).collect();
     }
     Ok((all, samples))
 }

@@ -192,7 +192,7 @@ mod tests {
         let (moments, layers) = student.head().unwrap();
         let network = model::Network::new(layers, &device);
         let squares = model::to_vec(student.embed(patches).into_data()).unwrap();
-        let squares: Vec<f32> = squares.chunks(8).flat_map(samples::unit).collect();
+        let squares: Vec<f32> = squares.chunks(8).flat_map(samples::unit_vector).collect();
         let inputs: Vec<Vec<f32>> = squares.chunks(3 * 8).map(|joined| model::standardise(joined, &moments)).collect();
         let logits = model::logits(&network, &inputs, &device).unwrap().concat();
         assert_eq!(output.len(), pictures * 5);

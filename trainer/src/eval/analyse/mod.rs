@@ -8,7 +8,7 @@ use landfall_common::fs::write_atomic;
 use landfall_model::Bundle;
 
 use crate::data::images::Images;
-use crate::eval::eval_set::{self, Source};
+use crate::eval::eval_set::{self, EvalSetArgs};
 use crate::eval::metrics;
 
 mod chart;
@@ -33,7 +33,7 @@ pub(crate) struct Args {
     #[arg(long, default_value = "desktop")]
     bundle: String,
     #[command(flatten)]
-    source: Source,
+    eval_set: EvalSetArgs,
     /// Folder that the index's file names are relative to
     #[arg(long)]
     images: PathBuf,
@@ -57,21 +57,21 @@ pub(crate) struct Args {
 /// When the bundle, the index, a picture or the features cannot be used, or the file cannot be written.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let bundle = Bundle::find(&args.bundle)?;
-    let rows = args.source.rows()?;
+    let rows = args.eval_set.rows()?;
     let images = Images::open(&args.images)?;
     eval_set::require_pictures(&rows, &images)?;
     let samples = eval_set::samples(&bundle, rows, Some(&args.images), args.features.as_deref())?;
     let rounds = eval_set::rounds(&samples, args.views.parse()?)?;
-    let answers = eval_set::answers(&bundle, &rounds)?;
-    let report = metrics::report(&bundle.cells, &answers).context("no place was measured")?;
-    let findings = tally::findings(&bundle.cells, &rounds, &answers);
+    let results = eval_set::results(&bundle, &rounds)?;
+    let report = metrics::report(&bundle.cells, &results).context("no place was measured")?;
+    let findings = tally::findings(&bundle.cells, &rounds, &results);
     let page = Page {
         heading: "Where it errs",
-        title: &title(&bundle, &args.source, &args.views),
+        title: &title(&bundle, &args.eval_set, &args.views),
         table: &bundle.cells,
         report: &report,
         findings: &findings,
-        answers: &answers,
+        results: &results,
     };
     write_atomic(&args.out, page.html(Some(&images))?.as_bytes())?;
     if args.json {
@@ -82,7 +82,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 }
 
 /// What a page says that it shows.
-pub(crate) fn title(bundle: &Bundle, source: &Source, views: &str) -> String {
+pub(crate) fn title(bundle: &Bundle, source: &EvalSetArgs, views: &str) -> String {
     let views = if views == "1" { "one view".to_owned() } else { format!("{views} views") };
     format!("{} on {}, {views} a place", bundle.manifest.id(), source.name())
 }

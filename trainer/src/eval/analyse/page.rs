@@ -10,11 +10,11 @@ use image::imageops;
 use landfall_model::CellTable;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::tally::{CellTally, Confusion, Findings, Matrix, SizeClass, Worst};
+use super::tally::{CellTally, Confusion, Findings, Matrix, SizeClass, WorstRound};
 use super::{chart, world};
 use crate::data::images::Images;
 use crate::eval::metrics::errors::Errors;
-use crate::eval::metrics::{Answer, Quality, Report};
+use crate::eval::metrics::{Quality, Report, RoundResult};
 use crate::html::STYLE;
 
 /// Longer side of a picture on the page, in pixels.
@@ -31,7 +31,7 @@ pub(crate) struct Page<'a> {
     pub(crate) table: &'a CellTable,
     pub(crate) report: &'a Report,
     pub(crate) findings: &'a Findings,
-    pub(crate) answers: &'a [Answer],
+    pub(crate) results: &'a [RoundResult],
 }
 
 impl Page<'_> {
@@ -40,15 +40,15 @@ impl Page<'_> {
     /// # Errors
     /// When one of those pictures cannot be read.
     pub(crate) fn html(&self, images: Option<&Images>) -> Result<String> {
-        let Self { heading, title, table, report, findings, answers } = self;
-        let pictures = |worst: &Worst| {
+        let Self { heading, title, table, report, findings, results } = self;
+        let pictures = |worst: &WorstRound| {
             images
                 .map_or_else(|| Ok(Vec::new()), |images| worst.files.iter().map(|file| picture(images, file)).collect())
         };
         let pictures: Vec<Vec<String>> = findings.worst.iter().map(pictures).collect::<Result<_>>()?;
-        let errors_km: Vec<f64> = answers.iter().map(Answer::error_km).collect();
+        let errors_km: Vec<f64> = results.iter().map(RoundResult::error_km).collect();
         let mut rounds_in = vec![0; table.cells.len()];
-        answers.iter().for_each(|answer| rounds_in[answer.cell.index] += 1);
+        results.iter().for_each(|result| rounds_in[result.cell.index] += 1);
         let calibration = &report.calibration;
         let page = html! {
             (DOCTYPE)
@@ -65,7 +65,7 @@ impl Page<'_> {
                         (tiles(report))
                         section {
                             h2 { "All rounds" }
-                            (world::map(answers, &findings.worst))
+                            (world::map(results, &findings.worst))
                             (legend())
                         }
                         section {
@@ -194,7 +194,7 @@ fn regions(report: &Report) -> Markup {
     }
 }
 
-fn card(number: usize, worst: &Worst, pictures: &[String]) -> Markup {
+fn card(number: usize, worst: &WorstRound, pictures: &[String]) -> Markup {
     html! {
         article.card {
             div.pictures.several[pictures.len() > 1] { @for data in pictures {
@@ -376,16 +376,16 @@ mod tests {
         }
         let samples: Vec<Sample> = pairs.iter().enumerate().map(|(i, p)| tally::tests::sample(p.0, &name(i))).collect();
         let rounds: Vec<Vec<&Sample>> = samples.iter().map(|sample| vec![sample]).collect();
-        let answers = tally::tests::answers(&table, &pairs);
-        let findings = tally::findings(&table, &rounds, &answers);
-        let report = metrics::report(&table, &answers).unwrap();
+        let results = tally::tests::results(&table, &pairs);
+        let findings = tally::findings(&table, &rounds, &results);
+        let report = metrics::report(&table, &results).unwrap();
         let page = Page {
             heading: "Where it errs",
             title: "a<i>@1",
             table: &table,
             report: &report,
             findings: &findings,
-            answers: &answers,
+            results: &results,
         };
         let html = page.html(Some(&Images::open(dir.path()).unwrap())).unwrap();
         assert!(html.contains("a&lt;i&gt;@1") && html.contains("&lt;b&gt;&amp;2.jpg"));

@@ -9,7 +9,7 @@ use landfall_model::{CellTable, LatLng, countries, place};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::eval::metrics::Answer;
+use crate::eval::metrics::RoundResult;
 use crate::features::samples::Sample;
 
 /// So many of the worst rounds, confusions and cells are shown.
@@ -23,7 +23,7 @@ const SEA: &str = "at sea";
 
 /// A round that went badly.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(crate) struct Worst {
+pub(crate) struct WorstRound {
     /// The pictures, as the index names them.
     pub(crate) files: Vec<PathBuf>,
     /// Where it is.
@@ -120,7 +120,7 @@ pub(crate) struct Findings {
     /// Number of rounds.
     pub(crate) n: usize,
     /// The worst rounds, worst first.
-    pub(crate) worst: Vec<Worst>,
+    pub(crate) worst: Vec<WorstRound>,
     /// The commonest confusions of countries.
     pub(crate) confusions: Vec<Confusion>,
     /// The commonest countries against each other.
@@ -134,46 +134,46 @@ pub(crate) struct Findings {
 }
 
 /// Counts what there is to count in answers to rounds.
-pub(crate) fn findings(table: &CellTable, rounds: &[Vec<&Sample>], answers: &[Answer]) -> Findings {
-    let countries = countries(answers);
-    let fared = fared(table, answers);
-    let first = |mut cells: Vec<&Fared>, order: &dyn Fn(&Fared, &Fared) -> Ordering| -> Vec<CellTally> {
+pub(crate) fn findings(table: &CellTable, rounds: &[Vec<&Sample>], results: &[RoundResult]) -> Findings {
+    let countries = countries(results);
+    let cell_counts = cell_counts(table, results);
+    let first = |mut cells: Vec<&CellCounts>, order: &dyn Fn(&CellCounts, &CellCounts) -> Ordering| -> Vec<CellTally> {
         cells.sort_by(|a, b| order(a, b));
-        cells.into_iter().take(SHOWN).map(|cell| cell.in_words(table)).collect()
+        cells.into_iter().take(SHOWN).map(|cell| cell.to_tally(table)).collect()
     };
-    let share = |cell: &Fared| cell.right as f64 / cell.km.len() as f64;
-    let judged = fared.iter().filter(|cell| cell.km.len() >= ENOUGH).collect();
+    let share = |cell: &CellCounts| cell.right as f64 / cell.km.len() as f64;
+    let judged = cell_counts.iter().filter(|cell| cell.km.len() >= ENOUGH).collect();
     let least_correct = first(judged, &|a, b| share(a).total_cmp(&share(b)).then(b.km.len().cmp(&a.km.len())));
-    let wrong = fared.iter().filter(|cell| cell.wrongly_guessed > 0).collect();
+    let wrong = cell_counts.iter().filter(|cell| cell.wrongly_guessed > 0).collect();
     let most_wrongly_guessed = first(wrong, &|a, b| b.wrongly_guessed.cmp(&a.wrongly_guessed));
     Findings {
-        n: answers.len(),
-        worst: worst(table, rounds, answers),
+        n: results.len(),
+        worst: worst(table, rounds, results),
         confusions: confusions(&countries),
         matrix: matrix(&countries),
         least_correct,
         most_wrongly_guessed,
-        by_size: by_size(table, answers),
+        by_size: by_size(table, results),
     }
 }
 
-fn worst(table: &CellTable, rounds: &[Vec<&Sample>], answers: &[Answer]) -> Vec<Worst> {
-    let mut order: Vec<usize> = (0..answers.len()).collect();
-    order.sort_by(|a, b| answers[*b].error_km().total_cmp(&answers[*a].error_km()));
+fn worst(table: &CellTable, rounds: &[Vec<&Sample>], results: &[RoundResult]) -> Vec<WorstRound> {
+    let mut order: Vec<usize> = (0..results.len()).collect();
+    order.sort_by(|a, b| results[*b].error_km().total_cmp(&results[*a].error_km()));
     let worst = |i: usize| {
-        let answer = &answers[i];
-        Worst {
+        let result = &results[i];
+        WorstRound {
             files: rounds[i].iter().map(|sample| sample.row.file.clone()).collect(),
-            truth: answer.truth,
-            truth_place: place::describe(answer.truth).description,
-            guess: answer.pin.at,
-            guess_place: place::describe(answer.pin.at).description,
-            km: answer.error_km(),
-            points: answer.points(),
-            cell: table.cells[answer.top.0].token.clone(),
-            p: answer.top.1,
-            p_truth: answer.cell.log_p.exp(),
-            rank_of_truth: answer.cell.rank,
+            truth: result.truth,
+            truth_place: place::describe(result.truth).description,
+            guess: result.pin.at,
+            guess_place: place::describe(result.pin.at).description,
+            km: result.error_km(),
+            points: result.points(),
+            cell: table.cells[result.top.0].token.clone(),
+            p: result.top.1,
+            p_truth: result.cell.log_p.exp(),
+            rank_of_truth: result.cell.rank,
         }
     };
     order.into_iter().take(SHOWN).map(worst).collect()
@@ -182,9 +182,9 @@ fn worst(table: &CellTable, rounds: &[Vec<&Sample>], answers: &[Answer]) -> Vec<
 /// Country of the truth, country of the pin, error in kilometres.
 type Countries = Vec<(&'static str, &'static str, f64)>;
 
-fn countries(answers: &[Answer]) -> Countries {
+fn countries(results: &[RoundResult]) -> Countries {
     let name = |place| countries::of(place).map_or(SEA, |country| country.name);
-    answers.par_iter().map(|a| (name(a.truth), name(a.pin.at), a.error_km())).collect()
+    results.par_iter().map(|a| (name(a.truth), name(a.pin.at), a.error_km())).collect()
 }
 
 /// Numbers of rounds by country, commonest first; equals by name.
@@ -229,7 +229,7 @@ fn matrix(countries: &Countries) -> Matrix {
 
 /// How one cell fared, before it is put into words.
 #[derive(Clone, Default)]
-struct Fared {
+struct CellCounts {
     cell: usize,
     right: usize,
     wrongly_guessed: usize,
@@ -238,23 +238,24 @@ struct Fared {
 }
 
 /// How each cell fared, in the table's order.
-fn fared(table: &CellTable, answers: &[Answer]) -> Vec<Fared> {
-    let mut fared: Vec<Fared> = (0..table.cells.len()).map(|cell| Fared { cell, ..Fared::default() }).collect();
-    for answer in answers {
-        let (truth, guess) = (answer.cell.index, answer.top.0);
-        fared[truth].km.push(answer.error_km());
+fn cell_counts(table: &CellTable, results: &[RoundResult]) -> Vec<CellCounts> {
+    let mut cell_counts: Vec<CellCounts> =
+        (0..table.cells.len()).map(|cell| CellCounts { cell, ..CellCounts::default() }).collect();
+    for result in results {
+        let (truth, guess) = (result.cell.index, result.top.0);
+        cell_counts[truth].km.push(result.error_km());
         if truth == guess {
-            fared[truth].right += 1;
+            cell_counts[truth].right += 1;
         } else {
-            fared[guess].wrongly_guessed += 1;
-            *fared[truth].instead.entry(guess).or_default() += 1;
+            cell_counts[guess].wrongly_guessed += 1;
+            *cell_counts[truth].instead.entry(guess).or_default() += 1;
         }
     }
-    fared
+    cell_counts
 }
 
-impl Fared {
-    fn in_words(&self, table: &CellTable) -> CellTally {
+impl CellCounts {
+    fn to_tally(&self, table: &CellTable) -> CellTally {
         let cell = &table.cells[self.cell];
         let words = |i: usize| place::describe(table.cells[i].at).description;
         let mut instead: Vec<(usize, usize)> = self.instead.iter().map(|(cell, n)| (*cell, *n)).collect();
@@ -274,15 +275,15 @@ impl Fared {
     }
 }
 
-fn by_size(table: &CellTable, answers: &[Answer]) -> Vec<SizeClass> {
+fn by_size(table: &CellTable, results: &[RoundResult]) -> Vec<SizeClass> {
     let mut order: Vec<usize> = (0..table.cells.len()).collect();
     order.sort_by_key(|i| table.cells[*i].count);
     let quarter = |cells: &[usize]| {
         let mut km = Vec::new();
         let mut right = 0;
-        for answer in answers.iter().filter(|answer| cells.contains(&answer.cell.index)) {
-            km.push(answer.error_km());
-            right += usize::from(answer.cell.rank == 0);
+        for result in results.iter().filter(|result| cells.contains(&result.cell.index)) {
+            km.push(result.error_km());
+            right += usize::from(result.cell.rank == 0);
         }
         SizeClass {
             from: table.cells[cells[0]].count,
@@ -323,11 +324,11 @@ pub(super) mod tests {
     }
 
     /// Answers of a head that is sure: pairs of the town it is and the town it says.
-    pub(in crate::eval::analyse) fn answers(table: &CellTable, pairs: &[(usize, usize)]) -> Vec<Answer> {
+    pub(in crate::eval::analyse) fn results(table: &CellTable, pairs: &[(usize, usize)]) -> Vec<RoundResult> {
         let logits = |says: usize| vec![(0..4).map(|i| if i == says { 9.0 } else { 0.0 }).collect()];
         let truth = |town: usize| LatLng::new(TOWNS[town].0, TOWNS[town].1).unwrap();
         let rounds: Vec<_> = pairs.iter().map(|(is, says)| (truth(*is), logits(*says))).collect();
-        metrics::answer(table, &rounds, |_| 1.0)
+        metrics::predict(table, &rounds, |_| 1.0)
     }
 
     #[test]
@@ -337,7 +338,7 @@ pub(super) mod tests {
         let pairs = [(0, 0), (0, 0), (0, 3), (0, 3), (1, 0), (1, 0), (1, 0), (2, 2), (3, 2)];
         let samples: Vec<Sample> = pairs.iter().enumerate().map(|(i, p)| sample(p.0, &i.to_string())).collect();
         let rounds: Vec<Vec<&Sample>> = samples.iter().map(|sample| vec![sample]).collect();
-        let findings = findings(&table, &rounds, &answers(&table, &pairs));
+        let findings = findings(&table, &rounds, &results(&table, &pairs));
 
         assert_eq!((findings.n, findings.worst.len()), (9, 9));
         assert_eq!(findings.worst[0].files, [PathBuf::from("8")]); // Berlin to Madrid is the longest way

@@ -2,8 +2,8 @@
 
 use maud::{Markup, html};
 
-use super::tally::Worst;
-use crate::eval::metrics::Answer;
+use super::tally::WorstRound;
+use crate::eval::metrics::RoundResult;
 use crate::html::world_svg::{self, project};
 
 /// Upper ends in kilometres of the classes of error, each with the class of its colour; the last is open.
@@ -15,9 +15,9 @@ pub(super) fn class(km: f64) -> &'static str {
 }
 
 /// The map.
-pub(super) fn map(answers: &[Answer], worst: &[Worst]) -> Markup {
+pub(super) fn map(results: &[RoundResult], worst: &[WorstRound]) -> Markup {
     let (width, height) = world_svg::SIZE;
-    let way = |w: &Worst| {
+    let way = |w: &WorstRound| {
         let (from, to) = (project(w.truth), project(w.guess));
         // The shorter way may cross the date line; then it is drawn from both ends, each leaving the map.
         let turn = ((from.0 - to.0) / width).round() * width;
@@ -28,9 +28,9 @@ pub(super) fn map(answers: &[Answer], worst: &[Worst]) -> Markup {
         svg.map viewBox=(format!("0 0 {width:.0} {height:.0}")) role="img"
             aria-label="Map of all rounds, coloured by the distance of the pin" {
             path.land d=(world_svg::land()) {}
-            @for answer in answers {
-                @let (x, y) = project(answer.truth);
-                circle class=(class(answer.error_km())) cx=(format!("{x:.1}")) cy=(format!("{y:.1}")) r="2.6" {}
+            @for result in results {
+                @let (x, y) = project(result.truth);
+                circle class=(class(result.error_km())) cx=(format!("{x:.1}")) cy=(format!("{y:.1}")) r="2.6" {}
             }
             @for (i, worst) in worst.iter().enumerate() {
                 @let ((x, y), (to_x, to_y)) = (project(worst.truth), project(worst.guess));

@@ -6,7 +6,7 @@ use std::ops::Range;
 use landfall_common::statistics::calibration::equal_count_bins;
 use serde::Serialize;
 
-use super::answer::{Answer, REGIONS, Region};
+use super::round_result::{REGIONS, Region, RoundResult};
 
 /// Bins of a reliability diagram, of equal numbers of answers.
 const BINS: usize = 15;
@@ -59,20 +59,20 @@ pub(crate) struct Calibration {
 }
 
 /// The calibration of some answers.
-pub(crate) fn calibration(answers: &[Answer]) -> Calibration {
-    let promises = |promise: &dyn Fn(&Answer) -> (f64, bool)| reliability(answers.iter().map(promise).collect());
-    let near = |a: &Answer, km: f64| a.error_km() <= km;
-    let share = |count: usize| 100.0 * count as f64 / answers.len().max(1) as f64;
+pub(crate) fn calibration(results: &[RoundResult]) -> Calibration {
+    let promises = |promise: &dyn Fn(&RoundResult) -> (f64, bool)| reliability(results.iter().map(promise).collect());
+    let near = |a: &RoundResult, km: f64| a.error_km() <= km;
+    let share = |count: usize| 100.0 * count as f64 / results.len().max(1) as f64;
     let regions = |(i, percent): (usize, u32)| {
         let mean = |number: &dyn Fn(&Region) -> f64| {
-            answers.iter().map(|a| number(&a.regions[i])).sum::<f64>() / answers.len().max(1) as f64
+            results.iter().map(|a| number(&a.regions[i])).sum::<f64>() / results.len().max(1) as f64
         };
-        let in_circle = |a: &&Answer| a.error_km() * 1000.0 <= a.regions[i].radius_m;
+        let in_circle = |a: &&RoundResult| a.error_km() * 1000.0 <= a.regions[i].radius_m;
         let regions = Regions {
-            holds: share(answers.iter().filter(|a| a.regions[i].holds).count()),
+            holds: share(results.iter().filter(|a| a.regions[i].holds).count()),
             mean_cells: mean(&|region| region.cells as f64),
             mean_area_km2: mean(&|region| region.area_km2),
-            circle_holds: share(answers.iter().filter(in_circle).count()),
+            circle_holds: share(results.iter().filter(in_circle).count()),
             mean_radius_km: mean(&|region| region.radius_m / 1000.0),
         };
         (percent, regions)

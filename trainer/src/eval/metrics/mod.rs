@@ -7,19 +7,19 @@ use landfall_model::posterior::Posterior;
 use landfall_model::{CellTable, LatLng, MapScale, countries};
 use serde::Serialize;
 
-mod answer;
 pub(crate) mod calibration;
 pub(crate) mod errors;
 pub(crate) mod neighbour;
 pub(crate) mod oracle;
-pub(crate) mod seed;
+pub(crate) mod predecessor;
+mod round_result;
 mod temperature;
 
-pub(crate) use answer::{Answer, TrueCell, answer};
 pub(crate) use calibration::Calibration;
 pub(crate) use errors::{Quality, THRESHOLDS_KM, quality};
 pub(crate) use oracle::Oracle;
-pub(crate) use seed::SeedRuler;
+pub(crate) use predecessor::PredecessorRuler;
+pub(crate) use round_result::{RoundResult, TrueCell, predict};
 pub(crate) use temperature::fit_temperature;
 
 /// The quality on one continent.
@@ -86,14 +86,14 @@ pub(crate) struct Report {
     /// What a classifier that always named the right cell would score.
     pub(crate) oracle: Oracle,
     /// The pins' errors by the wrong ruler of the project that Landfall follows.
-    pub(crate) seed_ruler: SeedRuler,
+    pub(crate) seed_ruler: PredecessorRuler,
 }
 
 /// Sums up answers. `None` when there are none.
-pub(crate) fn report(table: &CellTable, answers: &[Answer]) -> Option<Report> {
-    let pins: Vec<(LatLng, LatLng)> = answers.iter().map(|a| (a.truth, a.pin.at)).collect();
-    let modes: Vec<(LatLng, LatLng)> = answers.iter().map(|a| (a.truth, a.mode)).collect();
-    let truths: Vec<LatLng> = answers.iter().map(|a| a.truth).collect();
+pub(crate) fn report(table: &CellTable, results: &[RoundResult]) -> Option<Report> {
+    let pins: Vec<(LatLng, LatLng)> = results.iter().map(|a| (a.truth, a.pin.at)).collect();
+    let modes: Vec<(LatLng, LatLng)> = results.iter().map(|a| (a.truth, a.mode)).collect();
+    let truths: Vec<LatLng> = results.iter().map(|a| a.truth).collect();
     let mut of_continent: BTreeMap<String, Vec<(LatLng, LatLng)>> = BTreeMap::new();
     for pair in &pins {
         let continent = countries::of(pair.0).map_or("at sea", |country| country.continent);
@@ -101,28 +101,28 @@ pub(crate) fn report(table: &CellTable, answers: &[Answer]) -> Option<Report> {
     }
     let continent =
         |(name, pairs): (String, Vec<_>)| Some((name, Continent { n: pairs.len(), quality: quality(&pairs)? }));
-    let calibration = calibration::calibration(answers);
+    let calibration = calibration::calibration(results);
     Some(Report {
-        n: answers.len(),
+        n: results.len(),
         quality: quality(&pins)?,
         ece: calibration.within_750_km.ece,
         by_continent: of_continent.into_iter().filter_map(continent).collect(),
-        baselines: baselines(table, answers)?,
+        baselines: baselines(table, results)?,
         mode: quality(&modes)?,
-        cells: cell_accuracy(answers),
+        cells: cell_accuracy(results),
         calibration,
         oracle: oracle::oracle(table, &truths)?,
-        seed_ruler: seed::by_the_ruler(answers.iter().map(Answer::error_km)),
+        seed_ruler: predecessor::by_predecessor_ruler(results.iter().map(RoundResult::error_km)),
     })
 }
 
-fn baselines(table: &CellTable, answers: &[Answer]) -> Option<Baselines> {
+fn baselines(table: &CellTable, results: &[RoundResult]) -> Option<Baselines> {
     let prior: Vec<f32> = table.cells.iter().map(|cell| (cell.count.max(1) as f32).ln()).collect();
     let constant = pin::best(&Posterior::fuse(table, &[prior], 1.0)?, MapScale::WORLD).at;
     let places = table.cells.iter().map(|cell| (cell.at, f64::from(cell.count)));
     // Places that cancel out have no mean; any place is as good then.
     let mean_place = LatLng::mean(places).unwrap_or(constant);
-    let mean = |points: &dyn Fn(&Answer) -> f64| answers.iter().map(points).sum::<f64>() / answers.len() as f64;
+    let mean = |points: &dyn Fn(&RoundResult) -> f64| results.iter().map(points).sum::<f64>() / results.len() as f64;
     let of = |pin: LatLng| mean(&|a| MapScale::WORLD.exact_points(pin.distance_m(a.truth)));
     Some(Baselines {
         constant: of(constant),
@@ -132,15 +132,15 @@ fn baselines(table: &CellTable, answers: &[Answer]) -> Option<Baselines> {
     })
 }
 
-fn cell_accuracy(answers: &[Answer]) -> CellAccuracy {
-    let n = answers.len().max(1) as f64;
-    let percent = |is: &dyn Fn(&TrueCell) -> bool| 100.0 * answers.iter().filter(|a| is(&a.cell)).count() as f64 / n;
+fn cell_accuracy(results: &[RoundResult]) -> CellAccuracy {
+    let n = results.len().max(1) as f64;
+    let percent = |is: &dyn Fn(&TrueCell) -> bool| 100.0 * results.iter().filter(|a| is(&a.cell)).count() as f64 / n;
     CellAccuracy {
         top1: percent(&|cell| cell.rank < 1),
         top5: percent(&|cell| cell.rank < 5),
         top10: percent(&|cell| cell.rank < 10),
         coverage: percent(&|cell| cell.contains),
-        nll: -answers.iter().map(|a| a.cell.log_p).sum::<f64>() / n,
+        nll: -results.iter().map(|a| a.cell.log_p).sum::<f64>() / n,
     }
 }
 
@@ -165,7 +165,7 @@ pub(crate) mod tests {
     fn a_report_of_sure_answers() {
         let table = table();
         let rounds = vec![(at(48.5, 2.5), vec![vec![30.0f32, 0.0]]), (at(52.5, 13.5), vec![vec![0.0, 30.0]; 4])];
-        let report = report(&table, &answer(&table, &rounds, |_| 1.0)).unwrap();
+        let report = report(&table, &predict(&table, &rounds, |_| 1.0)).unwrap();
         assert_eq!((report.n, report.quality.country), (2, 100.0));
         assert!(report.quality.geoscore > 4950.0 && report.ece < 0.1);
         assert!(report.baselines.constant < 4500.0 && report.baselines.prior < 4500.0);
@@ -181,15 +181,15 @@ pub(crate) mod tests {
         // Probabilities 3/4 and 1/4; the truth is 400 km north of the second place, in no cell at all.
         let (table, truth) = (table(), at(52.5, 13.5).destination(0.0, 400e3));
         let rounds = vec![(truth, vec![vec![3.0f32.ln(), 0.0]])];
-        let answer = &answer(&table, &rounds, |_| 1.0)[0];
-        assert_eq!((answer.cell.index, answer.cell.contains, answer.cell.rank), (1, false, 1));
-        assert!((answer.cell.log_p - 0.25f64.ln()).abs() < 1e-6 && answer.top.0 == 0);
-        assert!((answer.top.1 - 0.75).abs() < 1e-6);
+        let result = &predict(&table, &rounds, |_| 1.0)[0];
+        assert_eq!((result.cell.index, result.cell.contains, result.cell.rank), (1, false, 1));
+        assert!((result.cell.log_p - 0.25f64.ln()).abs() < 1e-6 && result.top.0 == 0);
+        assert!((result.top.1 - 0.75).abs() < 1e-6);
         // Half of the probability lies in the first cell, nine tenths only in both.
-        assert_eq!(answer.regions.map(|region| (region.cells, region.holds)), [(1, false), (2, true)]);
-        assert!(answer.regions[1].area_km2 > 1.5 * answer.regions[0].area_km2);
-        assert!(answer.regions[1].radius_m > answer.regions[0].radius_m);
-        let report = report(&table, std::slice::from_ref(answer)).unwrap();
+        assert_eq!(result.regions.map(|region| (region.cells, region.holds)), [(1, false), (2, true)]);
+        assert!(result.regions[1].area_km2 > 1.5 * result.regions[0].area_km2);
+        assert!(result.regions[1].radius_m > result.regions[0].radius_m);
+        let report = report(&table, std::slice::from_ref(result)).unwrap();
         assert_eq!((report.cells.top1, report.cells.top5, report.cells.coverage), (0.0, 100.0, 0.0));
         assert!((report.cells.nll - 4.0f64.ln()).abs() < 1e-6);
         assert_eq!(report.calibration.regions[&50].holds, 0.0);

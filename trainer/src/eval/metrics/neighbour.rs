@@ -17,8 +17,9 @@ impl Neighbours {
     /// # Errors
     /// When none has.
     pub(crate) fn new(training: &[Sample]) -> Result<Self> {
-        let picture =
-            |sample: &Sample| Some((sample.row.at?, sample.row.group.clone(), samples::unit(sample.variants.first()?)));
+        let picture = |sample: &Sample| {
+            Some((sample.row.at?, sample.row.group.clone(), samples::unit_vector(sample.variants.first()?)))
+        };
         let pictures: Vec<_> = training.iter().filter_map(picture).collect();
         pictures.first().context("no training picture has a place to answer with")?;
         Ok(Self { pictures })
@@ -26,12 +27,12 @@ impl Neighbours {
 
     /// For each round of views the place of the training picture with the highest cosine to any of the views. Pictures
     /// of the round's own group do not count. `None` for a round that no picture is left for.
-    pub(crate) fn answers(&self, rounds: &[Vec<&Sample>]) -> Vec<Option<LatLng>> {
-        rounds.par_iter().map(|round| self.answer(round)).collect()
+    pub(crate) fn places(&self, rounds: &[Vec<&Sample>]) -> Vec<Option<LatLng>> {
+        rounds.par_iter().map(|round| self.nearest(round)).collect()
     }
 
-    fn answer(&self, round: &[&Sample]) -> Option<LatLng> {
-        let views: Vec<Vec<f32>> = round.iter().map(|sample| samples::unit(&sample.variants[0])).collect();
+    fn nearest(&self, round: &[&Sample]) -> Option<LatLng> {
+        let views: Vec<Vec<f32>> = round.iter().map(|sample| samples::unit_vector(&sample.variants[0])).collect();
         let group = &round.first()?.row.group;
         let likeness = |embedding: &[f32]| views.iter().map(|view| dot(view, embedding)).fold(f32::MIN, f32::max);
         // The first of equals is the nearest, so that the answer repeats.
@@ -80,8 +81,8 @@ mod tests {
         let neighbours = Neighbours::new(&training).unwrap();
         let (east, north) = (sample("x", None, vec![0.9, 0.2]), sample("lyon", None, vec![1.0, 0.0]));
         let up = sample("x", None, vec![0.0, 0.1]);
-        let answers = neighbours.answers(&[vec![&east], vec![&north], vec![&east, &up]]);
-        assert_eq!(answers, [Some(lyon), Some(rome), Some(oslo)]);
+        let results = neighbours.places(&[vec![&east], vec![&north], vec![&east, &up]]);
+        assert_eq!(results, [Some(lyon), Some(rome), Some(oslo)]);
         assert!(Neighbours::new(&training[3..]).is_err());
         assert_eq!(dot(&[1.0; 19], &[2.0; 19]), 38.0);
     }

@@ -25,8 +25,8 @@ pub(crate) struct Oracle {
 pub(crate) fn oracle(table: &CellTable, truths: &[LatLng]) -> Option<Oracle> {
     let centres = centres(table);
     let vectors: Vec<[f64; 3]> = centres.iter().map(|centre| centre.to_unit_vector()).collect();
-    let containing = |answer: &dyn Fn(usize) -> LatLng| {
-        let km = |truth: &LatLng| Some(truth.distance_m(answer(table.containing(*truth)?)) / 1000.0);
+    let containing = |place: &dyn Fn(usize) -> LatLng| {
+        let km = |truth: &LatLng| Some(truth.distance_m(place(table.containing(*truth)?)) / 1000.0);
         errors(truths.iter().filter_map(km).collect())
     };
     let nearest = |vectors: &[[f64; 3]]| {

@@ -16,7 +16,7 @@ const RADIUS_KM: f64 = 6378.0;
 
 /// Percentages within each threshold by the wrong ruler.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(crate) struct SeedRuler {
+pub(crate) struct PredecessorRuler {
     /// How many real kilometres each threshold stands for.
     pub(crate) means_km: BTreeMap<u32, f64>,
     /// Percentages of pins within the thresholds by that ruler.
@@ -30,16 +30,16 @@ pub(crate) fn shown_km(real_km: f64) -> f64 {
 }
 
 /// How many real kilometres a figure of the ruler stands for: the inverse of [`shown_km`].
-pub(crate) fn meant_km(shown_km: f64) -> f64 {
+pub(crate) fn real_km_of(shown_km: f64) -> f64 {
     shown_km / self::shown_km(1.0)
 }
 
 /// Real errors in kilometres as the ruler would have them.
-pub(crate) fn by_the_ruler(errors_km: impl IntoIterator<Item = f64>) -> SeedRuler {
+pub(crate) fn by_predecessor_ruler(errors_km: impl IntoIterator<Item = f64>) -> PredecessorRuler {
     let mut shown: Vec<f64> = errors_km.into_iter().map(shown_km).collect();
     shown.sort_by(f64::total_cmp);
-    SeedRuler {
-        means_km: THRESHOLDS_KM.into_iter().map(|km| (km, meant_km(f64::from(km)))).collect(),
+    PredecessorRuler {
+        means_km: THRESHOLDS_KM.into_iter().map(|km| (km, real_km_of(f64::from(km)))).collect(),
         within_km: within(&shown, THRESHOLDS_KM),
     }
 }
@@ -56,7 +56,7 @@ mod tests {
 
     #[test]
     fn its_thresholds_are_a_sixth_of_what_they_say() {
-        let ruler = by_the_ruler([0.0]);
+        let ruler = by_predecessor_ruler([0.0]);
         for (says, is) in REALLY_KM {
             assert!((ruler.means_km[&says] / is - 1.0).abs() < 0.005, "{says} km: {}", ruler.means_km[&says]);
         }
@@ -68,11 +68,11 @@ mod tests {
         let (paris, berlin) = (at(48.8566, 2.3522), at(52.52, 13.405));
         let real_km = paris.distance_m(berlin) / 1000.0;
         assert!((real_km - 877.5).abs() < 0.1 && (shown_km(real_km) - 5519.5).abs() < 1.0, "{}", shown_km(real_km));
-        assert!((meant_km(shown_km(real_km)) - real_km).abs() < 1e-9);
+        assert!((real_km_of(shown_km(real_km)) - real_km).abs() < 1e-9);
         // Pins just inside and just outside each real radius: the honest table puts them all within 750 km.
         let pins: Vec<f64> = REALLY_KM.iter().flat_map(|(_, is)| [is * 0.99, is * 1.01]).collect();
         assert_eq!(
-            by_the_ruler(pins.clone()).within_km.into_values().collect::<Vec<_>>(),
+            by_predecessor_ruler(pins.clone()).within_km.into_values().collect::<Vec<_>>(),
             [10.0, 30.0, 50.0, 70.0, 90.0]
         );
         assert_eq!(errors(pins).unwrap().within_km.into_values().collect::<Vec<_>>(), [20.0, 40.0, 80.0, 100.0, 100.0]);

@@ -26,7 +26,7 @@ pub(crate) struct Region {
 
 /// One place and what was answered.
 #[derive(Clone, Debug)]
-pub(crate) struct Answer {
+pub(crate) struct RoundResult {
     /// Where it is.
     pub(crate) truth: LatLng,
     /// The pin with the highest expected score on the World map.
@@ -60,7 +60,7 @@ pub(crate) struct TrueCell {
     pub(crate) log_p: f64,
 }
 
-impl Answer {
+impl RoundResult {
     /// Distance of the pin from the truth in kilometres.
     pub(crate) fn error_km(&self) -> f64 {
         self.truth.distance_m(self.pin.at) / 1000.0
@@ -75,14 +75,14 @@ impl Answer {
 /// Answers for rounds: the logits of one round's views, and its truth.
 ///
 /// Rounds whose logits are no distribution are left out; the caller checks the count.
-pub(crate) fn answer(
+pub(crate) fn predict(
     table: &CellTable,
     rounds: &[(LatLng, Vec<Vec<f32>>)],
     temperature: impl Fn(usize) -> f64 + Sync,
-) -> Vec<Answer> {
+) -> Vec<RoundResult> {
     let total: f64 = table.cells.iter().map(|cell| f64::from(cell.count)).sum();
     let areas_km2 = areas_km2(table);
-    let answer = |(truth, logits): &(LatLng, Vec<Vec<f32>>)| {
+    let result = |(truth, logits): &(LatLng, Vec<Vec<f32>>)| {
         let posterior = Posterior::fuse(table, logits, temperature(logits.len()))?;
         let pin = pin::best(&posterior, MapScale::WORLD);
         let points = |cell: &landfall_model::cells::Cell| {
@@ -99,7 +99,7 @@ pub(crate) fn answer(
                 radius_m: posterior.radius_m(pin.at, mass),
             }
         };
-        Some(Answer {
+        Some(RoundResult {
             truth: *truth,
             pin,
             mode: pin::mode(&posterior).at,
@@ -111,7 +111,7 @@ pub(crate) fn answer(
             regions: REGIONS.map(region),
         })
     };
-    rounds.par_iter().filter_map(answer).collect()
+    rounds.par_iter().filter_map(result).collect()
 }
 
 fn true_cell(posterior: &Posterior<'_>, truth: LatLng) -> Option<TrueCell> {
