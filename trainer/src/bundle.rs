@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_that_differs_is_refused() {
+    fn a_head_that_differs_from_burn_is_refused() {
         let head = random_head(&[8, 20]);
         let mut layers = head.layers().unwrap();
         layers[0].0[3] += 0.1;
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_survives_its_folder() {
+    fn a_head_is_restored_from_its_folder() {
         let (head, dir) = (random_head(&[8, 16, 20]), tempfile::tempdir().unwrap());
         head.save(dir.path()).unwrap();
         let again = Head::load(dir.path()).unwrap();

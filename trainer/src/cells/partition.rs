@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_photographs_not_coordinates() {
+    fn pictures_are_counted_not_coordinates() {
         let once = partition(&[at(48.85, 2.35), at(45.76, 4.83)], LIMITS).unwrap();
         let mut many = vec![at(48.85, 2.35); 30];
         many.push(at(45.76, 4.83));
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_and_nonsense_are_refused() {
+    fn no_places_and_invalid_limits_are_refused() {
         assert!(partition(&[], LIMITS).is_err());
         assert!(partition(&places(), Limits { min: 30, ..LIMITS }).is_err());
     }

@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_more_is_paid_than_was_allowed_whatever_happens_in_between() {
+    fn the_budget_is_never_exceeded_across_runs() {
         let dir = tempfile::tempdir().unwrap();
         // 0.021 / 0.007 is not quite 3.
         for (paid_before, pays) in [(0, 3), (3, 0)] {

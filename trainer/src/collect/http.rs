@@ -286,7 +286,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_not_shown() {
+    fn keys_are_redacted_in_urls() {
         let url =
             url_with_query("https://example.org/a?x=1", [("api_key", "abc".into()), ("text", "Paris -fun".into())]);
         let shown = redact_keys(&url.unwrap());
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_servers_repeat_are_not_shown() {
+    fn keys_that_servers_echo_are_redacted() {
         let answer = HttpResponse {
             status: StatusCode::FORBIDDEN,
             url: url_with_query("https://example.org/a", [("key", "top/secret".into())]).unwrap(),
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn servers_ask_for_seconds_or_name_a_time() {
+    fn retry_after_is_seconds_or_a_date() {
         assert_eq!(parse_retry_after("7"), Some(Duration::from_secs(7)));
         assert_eq!(parse_retry_after("999999"), Some(LONGEST_WAIT));
         let soon = (chrono::Utc::now() + chrono::TimeDelta::seconds(90)).to_rfc2822();
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_server_that_asks_for_time_gets_it() {
+    async fn retry_after_is_respected() {
         let asked = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
         let times = asked.clone();
         let answer = move || async move {

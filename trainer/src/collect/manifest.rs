@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_was_cut_off_is_forgotten() {
+    fn a_truncated_line_is_ignored() {
         let dir = tempfile::tempdir().unwrap();
         let mut manifest = Manifest::open(dir.path()).unwrap();
         manifest.record(&item("a", Status::Ok)).unwrap();
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_for_one_run_at_a_time() {
+    fn a_folder_is_locked_by_one_run() {
         let dir = tempfile::tempdir().unwrap();
         let first = Manifest::open(dir.path()).unwrap();
         let error = Manifest::open(dir.path()).err().unwrap().to_string();
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_line_is_named() {
+    fn errors_name_the_damaged_line() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join(MANIFEST), "{}\nnonsense\n").unwrap();
         let error = format!("{:#}", Manifest::open(dir.path()).err().unwrap());

@@ -276,7 +276,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn boxes_cover_and_do_not_overlap() {
+    fn boxes_tile_the_area() {
         let all = bounds("2.2,48.8,2.5,48.9").unwrap();
         let boxes = all.split(MAX_SIDE);
         assert_eq!(boxes.len(), 4 * 2);

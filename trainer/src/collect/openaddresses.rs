@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sources_are_told_from_files() {
+    fn source_names_are_distinguished_from_files() {
         for (name, is) in [
             ("us/wa/statewide", true),
             ("fr/countrywide", true),

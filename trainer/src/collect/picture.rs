@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_files_are_plain_and_never_the_same() {
+    fn file_names_are_portable_and_unique() {
         let name = |id: &str| file_path(id, "jpg").file_name().unwrap().to_string_lossy().into_owned();
         assert_eq!(name("a-B_7"), "a-B_7.jpg");
         assert!(name("a/b").ends_with("-a_b.jpg") && name("a/b") != name("a_b") && name("a/b") != name("a:b"));

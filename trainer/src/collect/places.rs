@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_read_as_they_come() {
+    fn address_files_are_read_in_all_their_formats() {
         let dir = tempfile::tempdir().unwrap();
         let json = format!(
             "{}\n\n{},\n{{\"geometry\":null}}\nno json\n{}",
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_town_counts_as_much_as_a_village_and_seeds_decide() {
+    fn blocks_are_sampled_evenly_and_by_seed() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("a.geojson");
         let town: String = (0..990).map(|i| point(2.35 + f64::from(i) * 1e-6, 48.85) + "\n").collect();

@@ -288,7 +288,7 @@ mod tests {
 
     /// The secret of Google's documentation; signatures recomputed with OpenSSL.
     #[test]
-    fn requests_are_signed_as_google_does() {
+    fn requests_are_signed_as_google_documents() {
         let secret = URL_SAFE.decode("vNIXE0xscrmjlyV-12Nj_BvUPaw=").unwrap();
         for (path, expected) in [
             ("/maps/api/geocode/json?address=New+York&client=clientID", "chaRF2hTJKOScPr-RQCEhZbSzIE="),

@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_split_is_told_from_those_there_are() {
+    fn an_unknown_split_is_an_error_that_lists_the_splits() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), format!("{HEADER}s,a.jpg,1,2,FR,g,train\n")).unwrap();
         let error = read_splits(file.path(), &["trian".into()]).unwrap_err().to_string();

@@ -12,7 +12,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn padding_is_as_tensorflow_has_it() {
+    fn padding_is_the_same_padding_of_tensorflow() {
         assert_eq!(same_padding(224, 3, 2), (0, 1));
         assert_eq!(same_padding(7, 3, 2), (1, 1));
         assert_eq!(same_padding(14, 5, 2), (1, 2));

@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bundle_is_as_good_as_itself() {
+    fn a_bundle_does_not_differ_from_itself() {
         let same: Vec<Paired> =
             (0..40).flat_map(|i| rounds(&[("g", f64::from(i), f64::from(i)), ("h", 100.0, 100.0)])).collect();
         let comparison = compare(&same);
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn the_interval_is_that_of_the_binomial() {
+    fn the_interval_agrees_with_the_binomial_distribution() {
         // B gains g in half of 100 rounds, each a group of its own, and nothing in the others. The mean gain of a
         // resample has a deviation of g · √(0.25 / 100), so 95 % lie within 0.1 g of g / 2.
         let pairs: Vec<Paired> = (0..100)

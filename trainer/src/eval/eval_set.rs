@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn views_are_dealt_out_far_apart_and_used_once() {
+    fn views_of_a_round_are_far_apart_and_used_once() {
         let at = LatLng::new(45.76, 4.83).unwrap();
         let mut samples: Vec<Sample> = [0, 90, 180, 270].map(|heading| sample("a", heading, at)).into();
         samples.push(sample("b", 0, at));
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn an_author_is_no_place() {
+    fn pictures_of_an_author_are_not_views_of_one_place() {
         let at = LatLng::new(45.76, 4.83).unwrap();
         let samples = [sample("author", 0, at), sample("author", 90, at.destination(0.0, 1500.0))];
         assert_eq!(rounds(&samples, 1).unwrap().len(), 2);

@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn folds_are_even_and_part_neither_groups_nor_towns() {
+    fn folds_are_even_and_split_neither_groups_nor_towns() {
         let template = row("g", None);
         let mut sizes = [0; 5];
         (0..1000).for_each(|i| sizes[fold_of(&Row { group: format!("pano:{i}"), ..template.clone() }, 5)] += 1);
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn early_stopping_has_parts_of_its_own() {
+    fn early_stopping_holds_out_parts_independent_of_the_folds() {
         let rows: Vec<Row> = (0..200).map(|i| row(&format!("pano:{i}"), None)).collect();
         let of_first_fold = rows.iter().filter(|row| fold_of(row, 7) == 0);
         let out = of_first_fold.clone().filter(|row| is_held_out(row, 7)).count();
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn views_of_a_group_stand_in_the_order_of_their_headings() {
+    fn views_of_a_group_are_ordered_by_heading() {
         let at = LatLng::new(45.76, 4.83).ok();
         let view = |group: &str, heading: &str| {
             let row = Row { heading: heading.into(), ..row(group, at) };

@@ -99,7 +99,7 @@ mod tests {
     use landfall_model::bundle::EncoderFile;
 
     #[test]
-    fn a_cut_folder_is_mended_and_goes_on() {
+    fn a_truncated_feature_folder_is_repaired_and_resumed() {
         let dir = tempfile::tempdir().unwrap();
         let spec: EncoderSpec = serde_json::from_str(
             r#"{"encoder":{"file":"e","sha256":"","bytes":0,"input":"i","output":"o","dim":2},

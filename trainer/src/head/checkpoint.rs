@@ -175,7 +175,7 @@ mod tests {
     use landfall_model::cells::{Cell, leaf};
 
     #[test]
-    fn a_state_survives_its_file_and_only_its_own() {
+    fn a_checkpoint_is_restored_only_for_the_same_fingerprint() {
         let dir = tempfile::tempdir().unwrap();
         let checkpoints = Checkpoints { dir: dir.path().join("new"), resume: true };
         let best =
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rate_may_change_and_nothing_else() {
+    fn the_fingerprint_ignores_only_the_learning_rate() {
         let moments = Moments { mean: vec![0.0], deviation: vec![1.0] };
         let table = |lat: f64| {
             let at = LatLng::new(lat, 2.0).unwrap();

@@ -111,7 +111,7 @@ mod tests {
     use super::spread;
 
     #[test]
-    fn the_spread_is_that_of_the_parts_means() {
+    fn the_spread_is_the_standard_deviation_of_the_folds_means() {
         assert_eq!(spread(vec![1.0, 3.0, 5.0, 7.0], &[2, 4]), Some(8.0_f64.sqrt()));
         assert_eq!(spread(vec![1.0, 3.0], &[2, 2]), None, "a part without a place has no mean");
     }

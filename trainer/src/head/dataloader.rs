@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn caps_bind_and_what_they_leave_is_drawn_anew() {
+    fn caps_limit_an_epoch_and_each_epoch_draws_anew() {
         let (data, mut recipe) = (pictures(), Recipe::default());
         with_loader(&data, &recipe, |loader| {
             assert_eq!(loader.len(), 20);
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn balance_draws_cells_by_a_power_of_their_pictures() {
+    fn balance_samples_cells_by_a_power_of_their_counts() {
         let (data, mut recipe) = (pictures(), Recipe::default());
         for (balance, expected) in [(0.0, [1.0 / 3.0, 1.0 / 3.0]), (0.5, [0.5518, 0.2468])] {
             recipe.sampling.balance = balance;
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn several_views_are_the_mean_of_their_embeddings() {
+    fn a_multi_view_example_is_the_mean_of_the_embeddings() {
         let (data, mut recipe) = (pictures(), Recipe::default());
         recipe.train.dropout = 0.0;
         recipe.multi_view = crate::head::recipe::MultiView { share: 1.0, views: [2, 2] };
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn mixing_mixes_pictures_and_answers_alike() {
+    fn mixup_mixes_inputs_and_labels_alike() {
         assert_eq!(mix_pairs(&[1.0, 2.0, 5.0, 6.0], &[0.75, 0.5], &[1, 1]), [2.0, 3.0, 5.0, 6.0]);
         let (data, mut recipe) = (pictures(), Recipe::default());
         (recipe.train.mixup, recipe.train.dropout, recipe.label.smoothing) = (0.4, 0.0, 0.0);

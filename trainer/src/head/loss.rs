@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn every_answer_of_a_row_weighs_what_the_row_weighs() {
+    fn all_labels_of_a_row_have_the_weight_of_the_row() {
         let mut recipe = Recipe::default();
         recipe.hierarchy.levels = vec![2];
         recipe.hierarchy.country = true;

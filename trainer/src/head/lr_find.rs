@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn the_steepest_rate_is_found() {
+    fn the_rate_of_the_steepest_descent_is_found() {
         let suggested = steepest(&smooth(&curve())).unwrap();
         assert!((suggested / 1e-3).ln().abs() < 0.1, "{suggested}");
         let rising: Vec<(f64, f64)> = curve().iter().map(|(rate, _)| (*rate, rate.ln())).collect();
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn the_picture_is_whole() {
+    fn the_svg_is_complete() {
         let curve = curve();
         let svg = svg(&curve, &smooth(&curve), 1e-3);
         assert!(svg.starts_with("<svg") && svg.ends_with("</svg>\n") && !svg.contains("NaN") && !svg.contains("inf"));

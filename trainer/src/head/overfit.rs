@@ -122,14 +122,14 @@ mod tests {
     }
 
     #[test]
-    fn noise_is_learned_by_heart() {
+    fn random_features_are_memorised() {
         let (data, recipe) = (pictures(), Recipe::default());
         let outcome = check(&data, &recipe, 2, &CheckpointConfig::default()).unwrap();
         assert_eq!(outcome, Outcome { per_cell: 2, cells: 4, pictures: 8, learned: 8 });
     }
 
     #[test]
-    fn a_rate_that_learns_nothing_and_pictures_that_cannot_be_told_apart_are_broken() {
+    fn a_tiny_learning_rate_and_identical_pictures_fail_the_check() {
         let mut recipe = Recipe::default();
         recipe.train.lr = 1e-12;
         let mut alike = pictures();

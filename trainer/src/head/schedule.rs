@@ -22,7 +22,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_rate_rises_and_falls() {
+    fn the_learning_rate_warms_up_and_decays() {
         let train = Training { lr: 0.01, warm_up: 0.1, ..Training::default() };
         let rates: Vec<f64> = (0..100).map(|step| rate_at(step, 100, &train)).collect();
         let top = rates.iter().position(|rate| (rate - 0.01).abs() < 1e-9).unwrap();

@@ -223,7 +223,7 @@ mod tests {
     use crate::head::model::Network;
 
     #[test]
-    fn several_heads_fold_into_the_mean_of_their_logits() {
+    fn averaged_heads_give_the_mean_of_their_logits() {
         let linear = |a: f32| vec![(vec![a, 2.0 * a, -a, 0.5], vec![a, 1.0])];
         let deep = |a: f32| vec![(vec![a, -1.0, 0.5, a], vec![0.1, a]), (vec![1.0, a, -a, 0.3], vec![a, 0.0])];
         for heads in [vec![linear(1.0), linear(-3.0), linear(0.7)], vec![deep(1.0), deep(-2.0), deep(0.3)]] {
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn embeddings_that_do_not_fit_are_named() {
+    fn invalid_cell_embeddings_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         let good: [f32; 12] = std::array::from_fn(|i| i as f32);
         let mut bad = good;

@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn the_folded_layers_answer_as_the_network_does() {
+    fn the_folded_layers_give_the_logits_of_the_network() {
         let (data, dir) = (pictures(), tempfile::tempdir().unwrap());
         let samples: Vec<&Sample> = data.samples.iter().collect();
         let moments = Moments::of_samples(&samples);
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_resumed_network_goes_on_to_the_same_bits() {
+    fn a_resumed_run_gives_bit_identical_weights() {
         let (data, dir) = (pictures(), tempfile::tempdir().unwrap());
         let samples: Vec<&Sample> = data.samples.iter().collect();
         let moments = Moments::of_samples(&samples);

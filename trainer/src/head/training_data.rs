@@ -133,7 +133,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_row_of_no_country_is_named_and_one_without_cells_left_out() {
+    fn unknown_countries_are_errors_and_countries_without_cells_are_left_out() {
         let data = training_data(&[(48.85, 2.35, "FR")]);
         let soft_labels = SoftLabels::new(&data.table, 100.0).unwrap();
         let read = |codes: &[&str]| {
@@ -148,7 +148,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_cell_without_places_is_named() {
+    fn a_cell_without_places_is_refused() {
         let (dir, table) =
             (tempfile::tempdir().unwrap(), training_data(&[(48.85, 2.35, "FR"), (35.68, 139.76, "JP")]).table);
         let file = dir.path().join("cells.json");

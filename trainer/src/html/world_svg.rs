@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_stand_where_a_map_has_them() {
+    fn places_are_projected_to_the_map() {
         let at = |lat, lng| project(LatLng::new(lat, lng).unwrap());
         assert_eq!(at(80.0, -180.0), (0.0, 0.0));
         assert_eq!(at(-58.0, 0.0), (480.0, 368.0));

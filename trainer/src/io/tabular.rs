@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parquet_and_csv_hold_the_same() {
+    fn parquet_and_csv_round_trip_alike() {
         let dir = tempfile::tempdir().unwrap();
         let row = |i: usize| {
             let number = if i.is_multiple_of(3) { String::new() } else { (i as f64 / 7.0).to_string() };
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_table_is_named() {
+    fn errors_name_a_file_that_is_not_a_table() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("t.parquet");
         fs::write(&file, "file,lat\n").unwrap();

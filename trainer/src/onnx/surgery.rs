@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_lead_to_the_cut_is_gone_and_what_is_added_stands_behind_it() {
+    fn truncating_drops_unused_nodes_and_appending_adds_outputs() {
         let short = truncate(&network(), "b", "tokens").unwrap();
         let longer = node("Neg", &["tokens"], "z", Vec::new());
         let longer = append(&short, &[longer], &[tensor("four", &[1], &[4.0])], &batch_of("z", &[4])).unwrap();
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_cut_is_said() {
+    fn a_network_that_cannot_be_truncated_is_an_error() {
         assert!(truncate(&network(), "c", "tokens").unwrap_err().to_string().contains("no node makes `c`"));
         let half = &network()[..40];
         assert!(format!("{:#}", truncate(half, "b", "tokens").unwrap_err()).contains("no ONNX network"));

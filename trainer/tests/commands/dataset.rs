@@ -56,7 +56,7 @@ fn column(file: &Path, name: &str) -> Vec<String> {
 }
 
 #[test]
-fn photographs_become_a_data_set() {
+fn collected_photos_become_an_index_shards_and_features() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     let count = write_photos(dir);
@@ -158,7 +158,7 @@ fn photographs_become_a_data_set() {
 }
 
 #[test]
-fn shards_lie_in_a_bucket_as_on_disk() {
+fn shards_in_a_bucket_work_as_on_disk() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     write_photos(dir);

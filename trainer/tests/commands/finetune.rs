@@ -103,7 +103,7 @@ fn losses(said: &str) -> Vec<f64> {
 }
 
 #[test]
-fn a_broken_off_run_goes_on_to_the_same_encoder() {
+fn an_interrupted_run_resumes_to_the_same_encoder() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     write_index(dir);
@@ -203,7 +203,7 @@ fn a_broken_off_run_goes_on_to_the_same_encoder() {
 }
 
 #[test]
-fn what_cannot_be_is_said() {
+fn invalid_recipes_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     write_index(dir);
@@ -220,7 +220,7 @@ fn what_cannot_be_is_said() {
 }
 
 #[test]
-fn the_first_block_of_an_encoder_learns_to_say_what_all_blocks_say() {
+fn a_truncated_encoder_is_distilled_to_the_embeddings_of_the_full_one() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     write_index(dir);
@@ -228,7 +228,10 @@ fn the_first_block_of_an_encoder_learns_to_say_what_all_blocks_say() {
     let wrong = run(dir, &format!("truncate-encoder {encoder} --after nothing --out DIR/cut"));
     assert!(String::from_utf8_lossy(&wrong.stderr).contains("no node makes `nothing`"), "{wrong:?}");
     assert_eq!(wrong.status.code(), Some(2));
-    must(dir, &format!("truncate-encoder {encoder} --after /vision_model/encoder/layers.0/Add_1_output_0 --out DIR/cut"));
+    must(
+        dir,
+        &format!("truncate-encoder {encoder} --after /vision_model/encoder/layers.0/Add_1_output_0 --out DIR/cut"),
+    );
     let pictures = "--index DIR/index.csv --images .";
     must(dir, &format!("embed {encoder} {pictures} --out DIR/teacher"));
     must(dir, &format!("embed --encoder DIR/cut/encoder.json {pictures} --out DIR/tokens"));

@@ -127,7 +127,7 @@ fn from_features_to_a_measured_bundle() -> Result<()> {
 }
 
 #[test]
-fn what_is_wrong_is_said() -> Result<()> {
+fn invalid_input_is_a_usage_error() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let dir = dir.path();
     write_data(dir)?;
@@ -164,7 +164,7 @@ fn what_is_wrong_is_said() -> Result<()> {
 }
 
 #[test]
-fn a_head_that_can_be_wired_wrongly_is_checked() -> Result<()> {
+fn overfit_detects_a_broken_setup_and_lr_find_suggests_a_rate() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let dir = dir.path();
     write_data(dir)?;
@@ -187,7 +187,7 @@ fn a_head_that_can_be_wired_wrongly_is_checked() -> Result<()> {
 /// Interrupts a run after its first checkpoint, as a person does with Ctrl-C, and lets it go on.
 #[cfg(unix)]
 #[test]
-fn an_interrupted_run_goes_on_to_the_same_bytes() -> Result<()> {
+fn an_interrupted_run_resumes_to_the_same_bytes() -> Result<()> {
     use std::process::Stdio;
     use std::time::{Duration, Instant};
 
@@ -223,7 +223,7 @@ fn an_interrupted_run_goes_on_to_the_same_bytes() -> Result<()> {
 }
 
 #[test]
-fn a_loss_that_is_no_number_keeps_the_last_good_checkpoint() -> Result<()> {
+fn a_diverged_run_keeps_the_last_good_checkpoint() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let dir = dir.path();
     write_data(dir)?;

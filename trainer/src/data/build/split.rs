@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn groups_that_share_a_place_are_one() {
+    fn groups_that_share_a_place_are_joined() {
         let here = Some((45.0, 5.0));
         let mut rows = [
             row(0, "a", here),
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn caps_leave_so_many_whatever_their_order() {
+    fn caps_do_not_depend_on_the_order() {
         let rows: Vec<Row> = (0..50).map(|i| row(i, "g", (i < 40).then_some((i as f64 % 4.0, 5.0)))).collect();
         let key = |row: &Row| row.at.map(|at| at.lat.to_bits());
         let within = within_cap(&rows, 3, key);
@@ -229,7 +229,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_measures_is_far_from_what_is_learned(
+        fn evaluation_pictures_are_far_from_training_pictures(
             places in prop::collection::vec((-0.05f64..0.05, -0.05f64..0.05, 0usize..20), 2..150), middle in -85.0f64..85.0,
         ) {
             let mut rows: Vec<Row> = places

@@ -187,7 +187,7 @@ mod tests {
     use landfall_model::LatLng;
 
     #[test]
-    fn what_repeats_and_what_is_full_is_counted() {
+    fn repeated_coordinates_and_filled_cells_are_counted() {
         let row = |lat: Option<f64>, iso2: &str| Row {
             at: lat.and_then(|lat| LatLng::new(lat, 5.0).ok()),
             iso2: iso2.into(),

@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn repeats_differ_in_a_few_bits_and_come_later() {
+    fn near_duplicates_differ_in_a_few_bits_and_come_later() {
         let hash = 0x0123_4567_89ab_cdef_u64;
         let hashes = [hash, !hash, hash ^ 0b111, hash ^ (1 << 63 | 1 << 40 | 1 << 20), hash ^ 0b1111 << 30, !hash ^ 1];
         assert_eq!(near_duplicates(&hashes, 3), [false, false, true, true, false, true]);
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn what_shows_nothing_is_seen_and_what_was_seen_is_kept() {
+    fn blank_pictures_are_detected_and_measurements_cached() {
         let dir = tempfile::tempdir().unwrap();
         let noise = |x: u32, y: u32| image::Rgb([(x * 7919 + y * 104_729) as u8, (x * y) as u8, 90]);
         let view = image::RgbImage::from_fn(300, 260, noise);

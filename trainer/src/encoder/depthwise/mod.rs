@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn both_operations_and_their_gradients_are_those_of_burn() {
+    fn both_operations_and_their_gradients_agree_with_burn() {
         let device = Device::flex().autodiff();
         for (height, width, kernel, stride) in [(7, 9, 3, 1), (8, 8, 3, 2), (9, 6, 5, 2), (4, 5, 5, 1), (1, 2, 5, 2)] {
             let random = |shape: [usize; 4]| Tensor::<4>::random(shape, Distribution::Normal(1.0, 2.0), &device);

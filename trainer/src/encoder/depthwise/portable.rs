@@ -153,7 +153,7 @@ mod tests {
     use burn::tensor::TensorData;
 
     #[test]
-    fn the_kernels_say_what_burns_own_operations_say_together() {
+    fn the_kernels_agree_with_the_portable_operations() {
         let tensor = |shape: &[usize], at: f32| {
             let numbers = (0..shape.iter().product()).map(|i| (i as f32 * at).sin() * 3.0).collect();
             FlexTensor::from_data(TensorData::new::<f32, _>(numbers, shape.to_vec()))

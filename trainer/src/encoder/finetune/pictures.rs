@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn views_lie_inside_of_their_square_and_repeat() {
+    fn augmented_views_stay_inside_their_square_and_repeat() {
         let augment = Augmentation { scale: 0.5, ..Augmentation::default() };
         let square = Square { side: 0.6, x: 1.0, y: 0.25 };
         let views: Vec<RgbImage> =
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn without_variation_a_view_is_what_the_encoder_sees() {
+    fn without_augmentation_a_view_is_what_the_encoder_sees() {
         for square in [Square::CENTRAL, Square { side: 0.55, x: 0.0, y: 0.5 }] {
             let view = augmented_view(&slope(), square, &preprocess(32), &Augmentation::default(), 5).unwrap();
             assert_eq!(view.into_raw(), preprocess(32).resize(&slope(), square));
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn colours_and_jpeg_change_pixels_but_not_much() {
+    fn colour_and_jpeg_augmentation_change_pixels_slightly() {
         let augment = Augmentation { colour: 0.2, jpeg: 1.0, ..Augmentation::default() };
         let plain = preprocess(64).resize(&slope(), Square::CENTRAL);
         let view = augmented_view(&slope(), Square::CENTRAL, &preprocess(64), &augment, 1).unwrap().into_raw();
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cache_is_made_once_and_again_for_others() {
+    fn the_cache_is_written_once_per_set_of_pictures() {
         let dir = tempfile::tempdir().unwrap();
         let (cache, images) = (dir.path().join("cache"), dir.path());
         for name in ["a.png", "b.png"] {

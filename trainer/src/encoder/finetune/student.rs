@@ -178,7 +178,7 @@ mod tests {
     use burn::tensor::TensorData;
 
     #[test]
-    fn its_head_answers_as_it_did_while_it_learned() {
+    fn the_exported_head_gives_the_logits_of_training() {
         let (encoders, device) = (Path::new(env!("CARGO_MANIFEST_DIR")).join("encoders"), Device::flex());
         let spec = EncoderSpec::read(&encoders.join("efficientnet-lite0.json")).unwrap();
         let pretrained = spec.encoder.locate(&encoders).unwrap().network;

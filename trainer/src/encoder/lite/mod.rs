@@ -281,7 +281,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn another_file_is_refused() {
+    fn a_file_of_another_network_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("weights.pth");
         std::fs::write(&file, b"no weights").unwrap();

@@ -125,7 +125,7 @@ mod tests {
     use crate::eval::metrics::calibration::reliability as bins;
 
     #[test]
-    fn points_stand_where_their_numbers_say() {
+    fn reliability_points_are_at_their_coordinates() {
         let honest = reliability("x", &bins(vec![(0.50001, true), (0.5, false)])).into_string();
         // Two bins, each of one promise of 50 %: one came true (the frame's top), one did not (its bottom).
         assert!(honest.contains(r#"cx="134.0" cy="10.0""#) && honest.contains(r#"cx="134.0" cy="210.0""#), "{honest}");

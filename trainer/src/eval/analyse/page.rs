@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_stands_alone_and_escapes_what_it_shows() {
+    fn the_page_is_self_contained_and_escapes_text() {
         let dir = tempfile::tempdir().unwrap();
         let table = tally::tests::table();
         let pairs = [(0, 0), (0, 3), (3, 2)];
@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_picture_is_named() {
+    fn errors_name_the_missing_picture() {
         let error = picture(&Images::open(Path::new("nowhere")).unwrap(), Path::new("a.jpg")).unwrap_err().to_string();
         assert!(error.contains("a.jpg"), "{error}");
     }

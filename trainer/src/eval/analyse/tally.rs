@@ -365,7 +365,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn rare_countries_stand_under_others() {
+    fn rare_countries_are_counted_as_others() {
         let names = ["A", "B", "C", "D", "E", "F", "G", "H", "I", "J", "K", "L", "M", "N"];
         let mut countries: Countries = names.iter().flat_map(|name| [(*name, *name, 0.0); 2]).collect();
         countries.extend([("rare", "A", 1.0), ("A", "rare", 1.0)]);

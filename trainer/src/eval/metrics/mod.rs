@@ -162,7 +162,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_report_of_sure_answers() {
+    fn a_report_of_confident_results() {
         let table = table();
         let rounds = vec![(at(48.5, 2.5), vec![vec![30.0f32, 0.0]]), (at(52.5, 13.5), vec![vec![0.0, 30.0]; 4])];
         let report = report(&table, &predict(&table, &rounds, |_| 1.0)).unwrap();

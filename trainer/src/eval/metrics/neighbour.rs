@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn the_most_alike_of_another_group_answers() {
+    fn the_most_similar_picture_of_another_group_is_the_nearest() {
         let (lyon, rome, oslo) = (at(45.76, 4.83), at(41.9, 12.5), at(59.9, 10.7));
         let training = [
             sample("lyon", Some(lyon), vec![5.0, 0.0]), // long: only the direction counts

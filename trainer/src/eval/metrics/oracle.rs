@@ -61,7 +61,7 @@ mod tests {
     use landfall_model::cells::{Cell, leaf};
 
     #[test]
-    fn four_ways_to_be_right() {
+    fn the_four_oracles_by_hand() {
         // Face 0 of the cube is centred on (0, 0); its places' mean lies at (0, 10). A second cell far away.
         let cell = |level: u64, of: LatLng, at: LatLng| {
             let token = leaf(of).parent(level).to_token();

@@ -55,7 +55,7 @@ mod tests {
     const REALLY_KM: [(u32, f64); 5] = [(1, 0.159), (25, 3.98), (200, 31.8), (750, 119.0), (2500, 398.0)];
 
     #[test]
-    fn its_thresholds_are_a_sixth_of_what_they_say() {
+    fn its_thresholds_are_too_large_by_a_factor_of_two_pi() {
         let ruler = by_predecessor_ruler([0.0]);
         for (says, is) in REALLY_KM {
             assert!((ruler.means_km[&says] / is - 1.0).abs() < 0.005, "{says} km: {}", ruler.means_km[&says]);
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn its_figures_are_real_ones_at_those_radii() {
+    fn its_percentages_are_those_within_the_real_radii() {
         // Berlin is 877.5 km from Paris; the ruler shows more than a quarter of the earth's girth.
         let (paris, berlin) = (at(48.8566, 2.3522), at(52.52, 13.405));
         let real_km = paris.distance_m(berlin) / 1000.0;

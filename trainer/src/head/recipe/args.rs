@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_written_has_its_default_and_can_be_changed() {
+    fn omitted_settings_have_defaults_and_set_changes_them() {
         let text = "[train]\nepochs = 3\n[hierarchy]\nlevels = [2]\n";
         let recipe = read_text(text, &[]).unwrap();
         assert_eq!((recipe.train.epochs, recipe.train.batch), (3, 256));
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_named_with_their_line() {
+    fn errors_name_the_line() {
         for (text, line, why) in [
             ("[train]\nepochs = 3\n\nepoch = 4\n", "line 4", "epoch"),
             ("[label]\ntau_km = \"far\"\n", "line 2", "far"),
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_settings_are_refused() {
+    fn invalid_settings_are_refused() {
         for bad in ["train.dropout=1.5", "train.epochs=0", "train.lr=0", "label.smoothing=1", "label.tau_km=-1"] {
             let error = format!("{:#}", read_text("", &[bad]).unwrap_err());
             assert!(error.contains(bad.split('=').next().unwrap_or_default()), "{bad}: {error}");
