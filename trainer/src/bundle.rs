@@ -132,12 +132,11 @@ pub(crate) fn check(head: &Head, onnx: &[u8], precision: Precision) -> Result<f3
     };
     let mut embeddings: Vec<Vec<f32>> = (0..64).map(|i| embedding(0.5 + i as f32 / 4.0)).collect();
     embeddings.push(vec![0.0; dim]);
-    let file = std::env::temp_dir().join(format!("landfall-head-{}-{:p}.onnx", std::process::id(), &raw const *onnx));
-    write_atomic(&file, onnx)?;
+    let file = tempfile::Builder::new().prefix("landfall-head-").suffix(".onnx").tempfile()?;
+    std::fs::write(file.path(), onnx)?;
     let cells = head.description.sizes.last().copied().unwrap_or(0);
-    let compared = classifier::Head::load(&file, onnx::LOGITS, cells)
+    let compared = classifier::Head::load(file.path(), onnx::LOGITS, cells)
         .and_then(|theirs| embeddings.iter().map(|embedding| theirs.logits(embedding)).collect::<Result<Vec<_>, _>>());
-    let _ = std::fs::remove_file(&file); // a left-over in the temporary folder is no failure
     let (theirs, ours) = (compared?.concat(), head.logits(&embeddings)?.concat());
     // Eight bits are a share of the largest weight, not an amount.
     let largest = ours.iter().map(|x| x.abs()).fold(1.0, f32::max);

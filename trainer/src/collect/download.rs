@@ -13,7 +13,7 @@ use reqwest::{Response, StatusCode, Url};
 use super::http::{FetchError, RateLimitedClient, connection_error, redact_keys, retry_after};
 
 /// A whole file may take this long; that its bytes keep coming is watched by the client.
-const LONGEST: Duration = Duration::from_secs(24 * 3600);
+const DOWNLOAD_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
 /// Makes `to` the file at an address. What is there already of it, under the same name with `.part` behind, is not asked
 /// for again.
@@ -82,7 +82,7 @@ async fn continue_download(
     let have = file.metadata().map_err(disk)?.len();
     let from = format!("bytes={have}-");
     let asked = client.send(url, |request| {
-        let request = request.timeout(LONGEST);
+        let request = request.timeout(DOWNLOAD_TIMEOUT);
         if have > 0 { request.header(RANGE, from) } else { request }
     });
     let mut response = asked.await?;

@@ -27,7 +27,7 @@ const MAX_RESULTS: u64 = 4_000;
 /// A span with fewer is made longer.
 const MIN_RESULTS: u64 = 150;
 /// Halvings between a span with too few and one with too many.
-const HALVINGS: usize = 6;
+const MAX_HALVINGS: usize = 6;
 /// Below this many bytes a picture is a notice that there is none.
 const MIN_BYTES: usize = 1_000;
 /// Codes of errors that pass: search and service unavailable.
@@ -196,7 +196,7 @@ impl Flickr {
                 return Ok((span, page));
             }
             length = match (few, many) {
-                (Some(few), Some(many)) if many - few <= 60 || halvings == HALVINGS => {
+                (Some(few), Some(many)) if many - few <= 60 || halvings == MAX_HALVINGS => {
                     // A burst: what is before it is taken by itself.
                     let span = (start, start + few - 1);
                     return Ok((span, self.page(query, span, 1).await?));

@@ -13,7 +13,7 @@ use tokio::time::{Interval, MissedTickBehavior};
 /// Parameters of addresses whose values nobody must see.
 const SECRET_PARAMETERS: [&str; 4] = ["api_key", "key", "access_token", "signature"];
 /// Nobody waits longer because a server says so.
-const LONGEST_WAIT: Duration = Duration::from_secs(600);
+const MAX_WAIT: Duration = Duration::from_secs(600);
 
 /// How requests are made.
 #[derive(Clone, Debug)]
@@ -145,7 +145,7 @@ impl RateLimitedClient {
         let retries = ExponentialBuilder::default()
             .with_jitter()
             .with_min_delay(policy.first_wait)
-            .with_max_delay(LONGEST_WAIT)
+            .with_max_delay(MAX_WAIT)
             .with_max_times(policy.tries.saturating_sub(1));
         let client = client.build().context("cannot make an HTTP client")?;
         Ok(Self { client, authorization: None, ticks: Mutex::new(ticks), retries })
@@ -232,11 +232,11 @@ impl RateLimitedClient {
 
 /// A connection that is none, or breaks. The error's own text would show the address with its keys.
 pub(super) fn connection_error(url: &Url, error: reqwest::Error) -> FetchError {
-    FetchError::transient(format!("{} cannot be reached: {}", redact_keys(url), chain(&error.without_url())))
+    FetchError::transient(format!("{} cannot be reached: {}", redact_keys(url), error_chain(&error.without_url())))
 }
 
 /// An error and what caused it, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
+fn error_chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
@@ -255,7 +255,7 @@ fn parse_retry_after(value: &str) -> Option<Duration> {
             (until.to_utc() - chrono::Utc::now()).to_std().unwrap_or_default()
         }
     };
-    Some(wait.min(LONGEST_WAIT))
+    Some(wait.min(MAX_WAIT))
 }
 
 /// An address as it may be printed: without the values of its keys.
@@ -309,7 +309,7 @@ mod tests {
     #[test]
     fn retry_after_is_seconds_or_a_date() {
         assert_eq!(parse_retry_after("7"), Some(Duration::from_secs(7)));
-        assert_eq!(parse_retry_after("999999"), Some(LONGEST_WAIT));
+        assert_eq!(parse_retry_after("999999"), Some(MAX_WAIT));
         let soon = (chrono::Utc::now() + chrono::TimeDelta::seconds(90)).to_rfc2822();
         assert!(parse_retry_after(&soon).is_some_and(|wait| (85..=90).contains(&wait.as_secs())), "{soon}");
         assert_eq!(parse_retry_after("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO));

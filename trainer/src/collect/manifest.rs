@@ -171,7 +171,7 @@ pub(super) enum Claim {
     New,
     /// It is settled, or being fetched.
     Known,
-    /// One that it is a twin of is there, or being fetched.
+    /// Another picture with the same deduplication key is there, or being fetched.
     Duplicate,
 }
 

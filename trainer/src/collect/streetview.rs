@@ -29,7 +29,7 @@ use super::source::{Batch, Candidate, CommonArgs, Source, Terms, place, secret};
 /// Places per batch.
 const BATCH_SIZE: usize = 50;
 /// Lookups under way at once.
-const AT_ONCE: usize = 8;
+const CONCURRENT_LOOKUPS: usize = 8;
 
 /// Views of Google Street View's panoramas, where the user has Google's permission to keep them.
 ///
@@ -192,7 +192,8 @@ impl StreetView {
 
     /// The panoramas near places, in their order.
     async fn panoramas(&self, places: &[LatLng]) -> Result<Vec<(String, LatLng, Metadata)>> {
-        let found: Vec<Result<_>> = stream::iter(places).map(|at| self.panorama(*at)).buffered(AT_ONCE).collect().await;
+        let found: Vec<Result<_>> =
+            stream::iter(places).map(|at| self.panorama(*at)).buffered(CONCURRENT_LOOKUPS).collect().await;
         let found: Vec<Option<_>> = found.into_iter().collect::<Result<_>>()?;
         Ok(found.into_iter().flatten().collect())
     }

@@ -49,7 +49,7 @@ pub(crate) struct Args {
 
 /// One bundle's own figures.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(crate) struct Side {
+pub(crate) struct BundleFigures {
     /// Name and version.
     pub(crate) bundle: String,
     /// Mean points on the World map, not rounded.
@@ -90,9 +90,9 @@ pub(crate) struct Comparison {
     /// Number of resamples.
     pub(crate) resamples: usize,
     /// The first bundle.
-    pub(crate) a: Side,
+    pub(crate) a: BundleFigures,
     /// The second bundle.
-    pub(crate) b: Side,
+    pub(crate) b: BundleFigures,
     /// Difference of mean points; above 0, B is better.
     pub(crate) geoscore: Difference,
     /// Difference of the median error in kilometres; below 0, B is better.
@@ -103,7 +103,7 @@ pub(crate) struct Comparison {
 
 /// One round: its group, and the errors of both bundles in kilometres.
 #[derive(Clone, Debug)]
-pub(crate) struct Paired {
+pub(crate) struct PairedErrors {
     /// Rounds of one group are drawn together.
     pub(crate) group: String,
     /// Error of A in kilometres.
@@ -121,7 +121,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let rows = args.eval_set.rows()?;
     let images = args.images.as_deref();
     let of_a = eval_set::samples(&a, rows.clone(), images, args.features.as_deref())?;
-    let same = EncoderSpec::of(&a).agrees(&EncoderSpec::of(&b));
+    let same = EncoderSpec::of(&a).is_compatible_with(&EncoderSpec::of(&b));
     let of_b = if same && args.features_b.is_none() {
         of_a.clone()
     } else {
@@ -132,8 +132,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let (rounds_a, rounds_b) = (eval_set::rounds(&of_a, views)?, eval_set::rounds(&of_b, views)?);
     let (results_a, results_b) = (eval_set::results(&a, &rounds_a)?, eval_set::results(&b, &rounds_b)?);
     let paired = results_a.iter().zip(&results_b).zip(&rounds_a);
-    let paired: Vec<Paired> = paired
-        .map(|((a, b), round)| Paired { group: round[0].row.group.clone(), a_km: a.error_km(), b_km: b.error_km() })
+    let paired: Vec<PairedErrors> = paired
+        .map(|((a, b), round)| PairedErrors {
+            group: round[0].row.group.clone(),
+            a_km: a.error_km(),
+            b_km: b.error_km(),
+        })
         .collect();
     let comparison = compare(&paired, [a.manifest.id(), b.manifest.id()])?;
     if args.json {
@@ -148,7 +152,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 ///
 /// # Errors
 /// When there are no rounds.
-pub(crate) fn compare(rounds: &[Paired], [a, b]: [String; 2]) -> Result<Comparison> {
+pub(crate) fn compare(rounds: &[PairedErrors], [a, b]: [String; 2]) -> Result<Comparison> {
     if rounds.is_empty() {
         bail!("there is no round to compare the bundles on");
     }
@@ -156,7 +160,7 @@ pub(crate) fn compare(rounds: &[Paired], [a, b]: [String; 2]) -> Result<Comparis
     if groups.count() < 2 {
         bail!("all rounds are of one group: an interval needs several; the index's column `group` names them");
     }
-    let (a_km, b_km) = (Sorted::new(rounds, |round| round.a_km), Sorted::new(rounds, |round| round.b_km));
+    let (a_km, b_km) = (SortedErrors::new(rounds, |round| round.a_km), SortedErrors::new(rounds, |round| round.b_km));
     let exact = |km: f64| MapScale::WORLD.exact_points(km * 1000.0);
     let gains: Vec<f64> = rounds.iter().map(|round| exact(round.b_km) - exact(round.a_km)).collect();
 
@@ -171,7 +175,7 @@ pub(crate) fn compare(rounds: &[Paired], [a, b]: [String; 2]) -> Result<Comparis
     };
     let resampled: Vec<(f64, f64)> = resample(groups.count(), RESAMPLES as u64, difference);
     let whole = difference(&(0..groups.count()).collect::<Vec<_>>());
-    let side = |bundle: String, km: fn(&Paired) -> f64, sorted: &Sorted| Side {
+    let side = |bundle: String, km: fn(&PairedErrors) -> f64, sorted: &SortedErrors| BundleFigures {
         bundle,
         geoscore: rounds.iter().map(|round| exact(km(round))).sum::<f64>() / rounds.len() as f64,
         median_km: sorted.median(rounds.len() as u32, |_| 1),
@@ -188,7 +192,7 @@ pub(crate) fn compare(rounds: &[Paired], [a, b]: [String; 2]) -> Result<Comparis
     })
 }
 
-fn wins(rounds: &[Paired]) -> Wins {
+fn wins(rounds: &[PairedErrors]) -> Wins {
     let points = |km: f64| MapScale::WORLD.points(km * 1000.0);
     let mut wins = Wins::default();
     for round in rounds {
@@ -208,10 +212,10 @@ fn interval(value: f64, resampled: Vec<f64>) -> Difference {
 }
 
 /// Errors in order, so that a weighted median takes one walk and no sorting.
-struct Sorted(Vec<(usize, f64)>);
+struct SortedErrors(Vec<(usize, f64)>);
 
-impl Sorted {
-    fn new(rounds: &[Paired], km: impl Fn(&Paired) -> f64) -> Self {
+impl SortedErrors {
+    fn new(rounds: &[PairedErrors], km: impl Fn(&PairedErrors) -> f64) -> Self {
         let mut sorted: Vec<(usize, f64)> = rounds.iter().map(km).enumerate().collect();
         sorted.sort_by(|a, b| a.1.total_cmp(&b.1));
         Self(sorted)
@@ -253,17 +257,17 @@ fn print(comparison: &Comparison) {
 mod tests {
     use super::*;
 
-    fn rounds(pairs: &[(&str, f64, f64)]) -> Vec<Paired> {
-        pairs.iter().map(|&(group, a_km, b_km)| Paired { group: group.into(), a_km, b_km }).collect()
+    fn rounds(pairs: &[(&str, f64, f64)]) -> Vec<PairedErrors> {
+        pairs.iter().map(|&(group, a_km, b_km)| PairedErrors { group: group.into(), a_km, b_km }).collect()
     }
 
-    fn compare(rounds: &[Paired]) -> Comparison {
+    fn compare(rounds: &[PairedErrors]) -> Comparison {
         super::compare(rounds, ["a@1".into(), "b@1".into()]).unwrap()
     }
 
     #[test]
     fn a_bundle_does_not_differ_from_itself() {
-        let same: Vec<Paired> =
+        let same: Vec<PairedErrors> =
             (0..40).flat_map(|i| rounds(&[("g", f64::from(i), f64::from(i)), ("h", 100.0, 100.0)])).collect();
         let comparison = compare(&same);
         assert_eq!((comparison.n, comparison.groups), (80, 2));
@@ -281,7 +285,7 @@ mod tests {
     #[test]
     fn medians_count_each_error_as_often_as_it_was_drawn() {
         let rounds = rounds(&[("a", 5.0, 0.0), ("b", 1.0, 0.0), ("c", 3.0, 0.0)]);
-        let sorted = Sorted::new(&rounds, |round| round.a_km);
+        let sorted = SortedErrors::new(&rounds, |round| round.a_km);
         assert_eq!(sorted.median(3, |_| 1), 3.0);
         assert_eq!(sorted.median(2, |i| [1, 1, 0][i]), 3.0); // between 1 and 5
         assert_eq!(sorted.median(4, |i| [3, 0, 1][i]), 5.0); // 3 5 5 5
@@ -293,8 +297,8 @@ mod tests {
     fn the_interval_agrees_with_the_binomial_distribution() {
         // B gains g in half of 100 rounds, each a group of its own, and nothing in the others. The mean gain of a
         // resample has a deviation of g · √(0.25 / 100), so 95 % lie within 0.1 g of g / 2.
-        let pairs: Vec<Paired> = (0..100)
-            .map(|i| Paired { group: i.to_string(), a_km: 1000.0, b_km: if i % 2 == 0 { 1000.0 } else { 0.0 } })
+        let pairs: Vec<PairedErrors> = (0..100)
+            .map(|i| PairedErrors { group: i.to_string(), a_km: 1000.0, b_km: if i % 2 == 0 { 1000.0 } else { 0.0 } })
             .collect();
         let gain = 5000.0 - MapScale::WORLD.exact_points(1e6);
         let Difference { value, low, high } = compare(&pairs).geoscore;
@@ -302,8 +306,8 @@ mod tests {
         assert!((low / gain - 0.4).abs() < 0.011 && (high / gain - 0.6).abs() < 0.011, "{low} {high} of {gain}");
 
         // The same rounds in ten groups of ten, whose rounds gain together, say ten times less.
-        let grouped: Vec<Paired> = (0..100)
-            .map(|i| Paired {
+        let grouped: Vec<PairedErrors> = (0..100)
+            .map(|i| PairedErrors {
                 group: (i / 10).to_string(),
                 a_km: 1000.0,
                 b_km: if i / 10 % 2 == 0 { 1000.0 } else { 0.0 },

@@ -101,7 +101,7 @@ pub(crate) fn rounds(samples: &[Sample], views: usize) -> Result<Vec<Vec<&Sample
     Ok(rounds)
 }
 
-/// A bundle's answers to rounds, in their order, on the path that the agent takes.
+/// A bundle's results for rounds, in their order, by the same code that the agent uses.
 ///
 /// # Errors
 /// When the head cannot be loaded or gives no distribution over the cells.
@@ -126,7 +126,7 @@ pub(crate) fn results(bundle: &Bundle, rounds: &[Vec<&Sample>]) -> Result<Vec<Ro
 fn from_features(bundle: &Bundle, rows: Vec<Row>, folder: &Path) -> Result<Vec<Sample>> {
     let wanted = rows.len();
     let (spec, samples) = samples::join(rows, &[folder.to_owned()])?;
-    if !spec.agrees(&EncoderSpec::of(bundle)) {
+    if !spec.is_compatible_with(&EncoderSpec::of(bundle)) {
         bail!("{} holds features of another encoder than the bundle's", folder.display());
     }
     if samples.len() < wanted {
@@ -146,7 +146,7 @@ fn from_pictures(bundle: &Bundle, rows: Vec<Row>, images: &Path) -> Result<Vec<S
     let progress = ProgressBar::new(files.len() as u64)
         .with_style(ProgressStyle::with_template("{wide_bar} {pos}/{len} pictures, {per_sec}, {eta} left")?);
     let mut embeddings = HashMap::new();
-    embed::each_embedding(&encoder, images, &files, |file, embedding| {
+    embed::for_each_embedding(&encoder, images, &files, |file, embedding| {
         let line = || rows.iter().find(|row| row.file == file).map_or(0, |row| row.line);
         let embedding = embedding.with_context(|| format!("index line {}", line()))?;
         embeddings.insert(file.to_owned(), embedding);

@@ -80,7 +80,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let encoder = Encoder::load(&paths, spec.encoder.clone(), spec.preprocess.clone(), workers)?;
 
     let mut broken = 0;
-    each_embedding(&encoder, &images, &wanted, |file, embedding| {
+    for_each_embedding(&encoder, &images, &wanted, |file, embedding| {
         match embedding {
             Ok(embedding) => folder.append(file, &embedding)?,
             Err(error) => {
@@ -103,7 +103,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 ///
 /// # Errors
 /// The error of `take`.
-pub(crate) fn each_embedding(
+pub(crate) fn for_each_embedding(
     encoder: &Encoder,
     images: &Images,
     files: &[PathBuf],

@@ -60,7 +60,7 @@ impl EncoderSpec {
     }
 
     /// Whether both give the same embeddings.
-    pub(crate) fn agrees(&self, other: &Self) -> bool {
+    pub(crate) fn is_compatible_with(&self, other: &Self) -> bool {
         let network = |spec: &Self| {
             let EncoderFile { sha256, output, activations, adapter, .. } = spec.encoder.clone();
             (sha256, output, activations, adapter.map(|adapter| adapter.sha256))

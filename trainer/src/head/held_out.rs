@@ -17,7 +17,7 @@ pub(crate) struct HeldOutEval<'a> {
 }
 
 impl<'a> HeldOutEval<'a> {
-    /// A probe of at most `most` of the samples with a place, evenly taken, each through its first variant.
+    /// At most `most` of the samples with a place, evenly taken, each through its first variant.
     pub(crate) fn new(table: &'a CellTable, samples: &[&Sample], moments: &Moments, most: usize) -> Self {
         let places: Vec<(LatLng, &Sample)> = samples.iter().filter_map(|s| s.row.at.map(|at| (at, *s))).collect();
         let step = places.len().div_ceil(most).max(1);

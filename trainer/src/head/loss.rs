@@ -15,7 +15,7 @@ use crate::head::training_data::TrainingData;
 pub(crate) struct Objective<'a> {
     /// The cells.
     pub(crate) table: &'a CellTable,
-    /// Answers learned beside the cells.
+    /// Targets learned beside the cells.
     pub(crate) auxiliary: Vec<AuxiliaryTarget<'a>>,
     soft_labels: SoftLabels<'a>,
     country_weight: f32,
@@ -23,7 +23,7 @@ pub(crate) struct Objective<'a> {
     risk_length_m: Option<f64>,
 }
 
-/// An answer learned beside the cells: coarser cells, countries, or another partition.
+/// A target learned beside the cells: coarser cells, countries, or another partition.
 pub(crate) struct AuxiliaryTarget<'a> {
     /// For each cell the class that it reads.
     pub(crate) class_of_cell: Vec<usize>,
@@ -38,7 +38,7 @@ pub(crate) struct AuxiliaryTarget<'a> {
     source: AuxiliarySource<'a>,
 }
 
-/// Where the labels of another answer come from.
+/// Where the labels of an auxiliary target come from.
 enum AuxiliarySource<'a> {
     /// The sums of the cells' labels.
     Sums,
@@ -52,7 +52,7 @@ enum AuxiliarySource<'a> {
 pub(crate) struct LabelBatch {
     /// `[N, cells]`.
     pub(crate) cells: Vec<f32>,
-    /// `[N, classes]` of each other answer.
+    /// `[N, classes]` of each auxiliary target.
     pub(crate) auxiliary: Vec<Vec<f32>>,
     /// `[N, cells]`: the share of the points that a guess at a cell would lose, by weight.
     pub(crate) risk: Option<Vec<f32>>,
@@ -93,15 +93,15 @@ impl<'a> Objective<'a> {
             let (classes, source) = (codes.len(), AuxiliarySource::Country(codes));
             auxiliary.push(AuxiliaryTarget { class_of_cell, classes, loss, read_out, is_sum_of_cells, source });
         }
-        for target in &data.staggered {
-            let nearest_cell = |at| target.containing(at).or_else(|| target.nearest(at)).unwrap_or_default();
+        for partition in &data.staggered {
+            let nearest_cell = |at| partition.containing(at).or_else(|| partition.nearest(at)).unwrap_or_default();
             auxiliary.push(AuxiliaryTarget {
                 class_of_cell: table.cells.iter().map(|cell| nearest_cell(cell.at)).collect(),
-                classes: target.cells.len(),
+                classes: partition.cells.len(),
                 loss: staggered.loss,
                 read_out: staggered.read_out,
                 is_sum_of_cells: false,
-                source: AuxiliarySource::Partition(SoftLabels::new(target, recipe.label.tau_km)?),
+                source: AuxiliarySource::Partition(SoftLabels::new(partition, recipe.label.tau_km)?),
             });
         }
         Ok(Self {
@@ -114,13 +114,13 @@ impl<'a> Objective<'a> {
         })
     }
 
-    /// The answers of these rows, without smoothing. A row that a label cannot be made for weighs nothing.
+    /// The labels of these rows, without smoothing. A row that a label cannot be made for weighs nothing.
     pub(crate) fn labels(&self, rows: &[&Row]) -> LabelBatch {
         let cells = self.table.cells.len();
         let labels: Vec<Option<Label>> = rows.iter().map(|row| self.soft_labels.label(row.at, &row.iso2)).collect();
         let mut cell_labels = self.soft_labels.batch(&labels);
-        let auxiliary =
-            self.auxiliary.iter().map(|target| target.labels(rows, &cell_labels, cells)).collect::<Vec<_>>();
+        let mut auxiliary: Vec<_> =
+            self.auxiliary.iter().map(|target| target.labels(rows, &cell_labels, cells)).collect();
         let mut risk = self.risk_length_m.map(|length_m| self.risk(rows, length_m));
         let weights: Vec<f32> = labels.iter().map(|label| self.weight(label.as_ref())).collect();
         let apply_weights = |values: &mut Vec<f32>| {
@@ -129,7 +129,6 @@ impl<'a> Objective<'a> {
                 row.iter_mut().for_each(|x| *x *= weight);
             }
         };
-        let mut auxiliary = auxiliary;
         auxiliary.iter_mut().chain([&mut cell_labels]).chain(&mut risk).for_each(apply_weights);
         LabelBatch { cells: cell_labels, auxiliary, risk }
     }

@@ -16,9 +16,9 @@ use crate::head::trainer::Trainer;
 use crate::head::training_data::TrainingData;
 
 /// Losses are averaged over so many steps to either side before slopes are taken.
-const REACH: usize = 6;
+const SMOOTHING_RADIUS: usize = 6;
 /// The sweep ends when the loss is so many times the lowest seen.
-const BLOWN_UP: f64 = 3.0;
+const DIVERGENCE_FACTOR: f64 = 3.0;
 
 /// Sweeps the learning rate and suggests one.
 ///
@@ -53,8 +53,8 @@ pub(crate) struct Args {
 /// # Errors
 /// When a file cannot be used, or no rate of the sweep lowers the loss.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    if !(args.low > 0.0 && args.low < args.high && args.high.is_finite()) || args.steps < 4 * REACH {
-        bail!("--low must be above 0 and below --high, and --steps at least {}", 4 * REACH);
+    if !(args.low > 0.0 && args.low < args.high && args.high.is_finite()) || args.steps < 4 * SMOOTHING_RADIUS {
+        bail!("--low must be above 0 and below --high, and --steps at least {}", 4 * SMOOTHING_RADIUS);
     }
     let recipe = args.recipe.read()?;
     let data = TrainingData::load(&recipe)?;
@@ -71,7 +71,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             let rate = sweep_at(curve.len(), args.steps, args.low, args.high);
             let loss = f64::from(trainer.step(loader.batch(pictures, &mut random), rate)?);
             lowest = lowest.min(loss);
-            if !loss.is_finite() || loss > BLOWN_UP * lowest {
+            if !loss.is_finite() || loss > DIVERGENCE_FACTOR * lowest {
                 break 'sweep;
             }
             curve.push((rate, loss));
@@ -96,7 +96,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 /// Each loss as the mean of those around it.
 fn smooth(curve: &[(f64, f64)]) -> Vec<(f64, f64)> {
-    let around = |i: usize| &curve[i.saturating_sub(REACH)..(i + REACH + 1).min(curve.len())];
+    let around = |i: usize| &curve[i.saturating_sub(SMOOTHING_RADIUS)..(i + SMOOTHING_RADIUS + 1).min(curve.len())];
     let mean = |points: &[(f64, f64)]| points.iter().map(|(_, loss)| loss).sum::<f64>() / points.len() as f64;
     (0..curve.len()).map(|i| (curve[i].0, mean(around(i)))).collect()
 }
@@ -104,10 +104,11 @@ fn smooth(curve: &[(f64, f64)]) -> Vec<(f64, f64)> {
 /// The rate, to two digits, where the loss falls steepest over the logarithm of the rate; `None` if it nowhere falls.
 fn steepest(smooth: &[(f64, f64)]) -> Option<f64> {
     let slope = |i: &usize| {
-        let ((low, before), (high, after)) = (smooth[i - REACH], smooth[i + REACH]);
+        let ((low, before), (high, after)) = (smooth[i - SMOOTHING_RADIUS], smooth[i + SMOOTHING_RADIUS]);
         (after - before) / (high / low).ln()
     };
-    let at = (REACH..smooth.len().saturating_sub(REACH)).min_by(|a, b| slope(a).total_cmp(&slope(b)))?;
+    let at = (SMOOTHING_RADIUS..smooth.len().saturating_sub(SMOOTHING_RADIUS))
+        .min_by(|a, b| slope(a).total_cmp(&slope(b)))?;
     let unit = 10f64.powf(smooth[at].0.log10().floor() - 1.0);
     (slope(&at) < 0.0).then_some((smooth[at].0 / unit).round() * unit)
 }

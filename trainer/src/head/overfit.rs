@@ -17,9 +17,9 @@ use crate::head::train::{self, CheckpointConfig};
 use crate::head::training_data::TrainingData;
 
 /// Share of the pictures that must be learned.
-pub(crate) const WANTED: f64 = 0.95;
+pub(crate) const MIN_MEMORISED: f64 = 0.95;
 /// Steps of the check; a head that is wired well needs far fewer.
-const STEPS: usize = 600;
+const MAX_STEPS: usize = 600;
 
 /// What the check found.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -44,7 +44,7 @@ pub(crate) fn check(
     per_cell: usize,
     checkpointing: &CheckpointConfig,
 ) -> Result<Outcome> {
-    let mut recipe = by_heart(recipe);
+    let mut recipe = without_regularisation(recipe);
     let objective = Objective::new(data, &recipe)?;
     let mut taken: HashMap<usize, usize> = HashMap::new();
     let mut pictures: Vec<(usize, Sample)> = Vec::new();
@@ -62,7 +62,7 @@ pub(crate) fn check(
         bail!("no picture has a place: there is nothing to overfit");
     }
     let samples: Vec<&Sample> = pictures.iter().map(|(_, sample)| sample).collect();
-    recipe.train.epochs = STEPS.div_ceil(samples.len().div_ceil(recipe.train.batch));
+    recipe.train.epochs = MAX_STEPS.div_ceil(samples.len().div_ceil(recipe.train.batch));
     let moments = Moments::of_samples(&samples);
     let layers = train::train("overfitting", &samples, &objective, &recipe, &moments, None, checkpointing)?;
     let inputs: Vec<Vec<f32>> = samples.iter().map(|s| model::standardise(&s.variants[0], &moments)).collect();
@@ -72,7 +72,7 @@ pub(crate) fn check(
     let is_sure = |row: &[f32], cell: usize| row.iter().map(|z| (z - row[cell]).exp()).sum::<f32>() < 2.0;
     let learned = logits.iter().zip(&pictures).filter(|(row, (cell, _))| is_sure(row, *cell)).count();
     let outcome = Outcome { per_cell, cells: taken.len(), pictures: pictures.len(), learned };
-    if (learned as f64) < WANTED * pictures.len() as f64 {
+    if (learned as f64) < MIN_MEMORISED * pictures.len() as f64 {
         let why = format!(
             "only {learned} of {} pictures ({per_cell} a cell at most) were learned by heart: the wiring is broken, \
              look at the labels, the head and the rate",
@@ -84,7 +84,7 @@ pub(crate) fn check(
 }
 
 /// The recipe without what keeps a head from learning by heart; its layers, rate and optimiser stay.
-fn by_heart(recipe: &Recipe) -> Recipe {
+fn without_regularisation(recipe: &Recipe) -> Recipe {
     let mut recipe = recipe.clone();
     recipe.label.tau_km = 1e-3; // a metre: the nearest cell and no other
     recipe.label.smoothing = 0.0;

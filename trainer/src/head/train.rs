@@ -21,7 +21,7 @@ use crate::io::progress::Progress;
 /// Epochs between two looks at pictures held out, where nothing depends on them.
 const EVAL_EVERY: usize = 5;
 /// With early stopping, at most so many places decide.
-const DECIDING_PLACES: usize = 600;
+const EARLY_STOP_PLACES: usize = 600;
 
 /// How runs are watched and kept.
 #[derive(Clone, Debug, Default)]
@@ -75,8 +75,8 @@ impl Run<'_> {
         let (early_stop, train) = (&self.recipe.early_stop, &self.recipe.train);
         let is_out = |s: &&&Sample| early_stop.patience > 0 && samples::is_held_out(&s.row, early_stop.parts);
         let (out, rest): (Vec<&Sample>, Vec<&Sample>) = samples.iter().partition(is_out);
-        let deciding = HeldOutEval::new(self.objective.table, &out, self.moments, DECIDING_PLACES);
-        if early_stop.patience > 0 && deciding.is_empty() {
+        let early_stop_eval = HeldOutEval::new(self.objective.table, &out, self.moments, EARLY_STOP_PLACES);
+        if early_stop.patience > 0 && early_stop_eval.is_empty() {
             bail!("early_stop: no picture with a place falls into the part held out; take fewer early_stop.parts");
         }
         let loader = DataLoader::new(&rest, self.objective, self.recipe, self.seed, self.moments);
@@ -120,7 +120,7 @@ impl Run<'_> {
             state.epoch += 1;
             let is_time = state.epoch % EVAL_EVERY == 0 || state.epoch == train.epochs;
             let points = match self.held_out.filter(|held_out| is_time && !held_out.is_empty()) {
-                _ if early_stop.patience > 0 => Some(deciding.points(&layers)?),
+                _ if early_stop.patience > 0 => Some(early_stop_eval.points(&layers)?),
                 Some(held_out) => Some(held_out.points(&layers)?),
                 None => None,
             };
@@ -142,7 +142,7 @@ impl Run<'_> {
     }
 
     /// Where a run may go on from, as the end of a sentence.
-    fn kept(&self, state: &TrainingState) -> Option<String> {
+    fn resume_hint(&self, state: &TrainingState) -> Option<String> {
         let kept = self.checkpointing.checkpoints.as_ref()?;
         if state.epoch == 0 {
             return kept.has_any().then(|| format!("what was finished before it is kept in {}", kept.dir.display()));
@@ -156,7 +156,7 @@ impl Run<'_> {
             "{}: the loss is {loss} after {steps} steps: the learning rate {lr} is too high for this data",
             self.name
         );
-        match self.kept(state) {
+        match self.resume_hint(state) {
             Some(kept) => format!("{what}; {kept}: go on from it with --resume and a lower --set train.lr"),
             None => format!("{what}; try a lower --set train.lr, as lr-find suggests"),
         }
@@ -164,7 +164,7 @@ impl Run<'_> {
 
     fn interrupted(&self, state: &TrainingState) -> anyhow::Error {
         let name = &self.name;
-        environment_error(match self.kept(state) {
+        environment_error(match self.resume_hint(state) {
             Some(kept) => format!("stopped in {name}; {kept}: the same command with --resume goes on from it"),
             None => format!("stopped in {name} before there was a checkpoint"),
         })

@@ -29,7 +29,7 @@ pub(crate) struct TrainableHead {
 pub(crate) struct FrozenParams {
     /// Embeddings of the cells, `[E, cells]`.
     embeddings: Option<Tensor<2>>,
-    /// For each other answer the matrix `[cells, classes]` that sums cells, where that is how it is made.
+    /// For each auxiliary target the matrix `[cells, classes]` that sums cells, where that is how it is made.
     sums: Vec<Option<Tensor<2>>>,
     /// Whether the cells' weights are used.
     free: bool,
@@ -120,7 +120,7 @@ impl TrainableHead {
         self.bridge.iter().map(|bridge| bridge.id).collect()
     }
 
-    /// Logits `[N, cells]` and those of each other answer, `[N, classes]`, for inputs `[N, dim]`. Those that are sums
+    /// Logits `[N, cells]` and those of each auxiliary target, `[N, classes]`, for inputs `[N, dim]`. Those that are sums
     /// of the cells' are log-probabilities.
     /// `mask`, one a hidden unit, drops hidden units out.
     pub(crate) fn forward(

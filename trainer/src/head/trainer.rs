@@ -93,7 +93,7 @@ impl<'a> Trainer<'a> {
         self.network.fold(self.objective, &self.frozen)
     }
 
-    /// Logits, and those of each other answer, for one standardised embedding, before folding.
+    /// Logits, and those of each auxiliary target, for one standardised embedding, before folding.
     #[cfg(test)]
     pub(crate) fn logits(&self, input: &[f32]) -> Result<(Vec<f32>, Vec<Vec<f32>>)> {
         let input = Tensor::<2>::from_data(TensorData::new(input.to_vec(), [1, input.len()]), &self.device);

@@ -2,7 +2,6 @@
 //! speaks its protocol) or `gs://bucket/set` (Google's). Keys and endpoints come from the environment, under the names
 //! that those stores' own tools read (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL`, `GOOGLE_SERVICE_ACCOUNT` and so on).
 
-use std::fs::File;
 use std::io::{self, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -10,10 +9,11 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use landfall_common::exit::environment_error;
-use landfall_common::fs::write_atomic;
+use landfall_common::fs::{temporary_file_in, write_atomic};
 use object_store::buffered::BufWriter;
 use object_store::{ObjectStore, ObjectStoreExt};
 use serde::de::DeserializeOwned;
+use tempfile::NamedTempFile;
 use tokio::io::AsyncWriteExt;
 use tokio::runtime::Runtime;
 use url::Url;
@@ -119,10 +119,9 @@ impl Storage {
     pub(crate) fn begin(&self, name: &str) -> Result<Upload<'_>> {
         Ok(match self {
             Self::Folder(folder) => {
-                let target = folder.join(name);
-                let temporary = target.with_extension("part");
-                let file = File::create(&temporary).with_context(|| format!("cannot write {}", temporary.display()))?;
-                Upload::File { file: io::BufWriter::new(file), temporary, target }
+                let file =
+                    temporary_file_in(folder).with_context(|| format!("cannot write to {}", folder.display()))?;
+                Upload::File { file: io::BufWriter::new(file), target: folder.join(name) }
             }
             Self::Bucket(bucket) => {
                 let writer = BufWriter::new(bucket.store.clone(), bucket.path(name));
@@ -191,7 +190,7 @@ impl Bucket {
 /// A file that is being written.
 pub(crate) enum Upload<'a> {
     /// Renamed when it is whole.
-    File { file: io::BufWriter<File>, temporary: PathBuf, target: PathBuf },
+    File { file: io::BufWriter<NamedTempFile>, target: PathBuf },
     /// Sent in parts, which the store makes an object of when all are there.
     Object { writer: Box<BufWriter>, runtime: &'a Runtime },
 }
@@ -203,9 +202,10 @@ impl Upload<'_> {
     /// When the rest of it cannot be written.
     pub(crate) fn finish(self) -> io::Result<()> {
         match self {
-            Self::File { mut file, temporary, target } => {
-                file.flush()?;
-                std::fs::rename(temporary, target)
+            Self::File { file, target } => {
+                let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
+                file.persist(target)?;
+                Ok(())
             }
             Self::Object { mut writer, runtime } => runtime.block_on(writer.shutdown()),
         }

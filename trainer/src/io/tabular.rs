@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use csv::StringRecord;
+use landfall_common::fs::temporary_file_in;
 use parquet::basic::Compression;
 use parquet::column::writer::ColumnWriter;
 use parquet::data_type::ByteArray;
@@ -15,6 +16,7 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::record::Field;
 use parquet::schema::parser::parse_message_type;
+use tempfile::NamedTempFile;
 
 /// Rows that are written to parquet at once, and kept in memory until then.
 const ROWS_PER_GROUP: usize = 1 << 16;
@@ -58,13 +60,12 @@ fn text(field: &Field) -> String {
 /// A table that is being written; it has its name once it is whole.
 pub(crate) struct Writer {
     target: PathBuf,
-    temporary: PathBuf,
     sink: Sink,
 }
 
 enum Sink {
-    Csv(csv::Writer<File>),
-    Parquet { writer: SerializedFileWriter<File>, columns: Vec<Vec<String>> },
+    Csv(csv::Writer<NamedTempFile>),
+    Parquet { writer: SerializedFileWriter<NamedTempFile>, columns: Vec<Vec<String>> },
 }
 
 impl Writer {
@@ -73,11 +74,9 @@ impl Writer {
     /// # Errors
     /// When it cannot be written.
     pub(crate) fn create(file: &Path, names: &[&str], numbers: &[&str]) -> Result<Self> {
-        if let Some(folder) = file.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        let temporary = file.with_extension("part");
-        let open = File::create(&temporary)?;
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        fs::create_dir_all(folder)?;
+        let temporary = temporary_file_in(folder)?;
         let rows = if is_parquet(file) {
             let column = |name: &&str| match numbers.contains(name) {
                 true => format!("optional double {name};"),
@@ -85,14 +84,15 @@ impl Writer {
             };
             let schema = format!("message table {{ {} }}", names.iter().map(column).collect::<String>());
             let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
-            let writer = SerializedFileWriter::new(open, Arc::new(parse_message_type(&schema)?), Arc::new(properties))?;
+            let writer =
+                SerializedFileWriter::new(temporary, Arc::new(parse_message_type(&schema)?), Arc::new(properties))?;
             Sink::Parquet { writer, columns: vec![Vec::new(); names.len()] }
         } else {
-            let mut writer = csv::Writer::from_writer(open);
+            let mut writer = csv::Writer::from_writer(temporary);
             writer.write_record(names)?;
             Sink::Csv(writer)
         };
-        Ok(Self { target: file.to_owned(), temporary, sink: rows })
+        Ok(Self { target: file.to_owned(), sink: rows })
     }
 
     /// Adds a row: a text for each column, empty where there is none.
@@ -115,19 +115,20 @@ impl Writer {
     /// # Errors
     /// When the rest of it cannot be written.
     pub(crate) fn finish(self) -> Result<()> {
-        match self.sink {
-            Sink::Csv(mut writer) => writer.flush()?,
+        let temporary = match self.sink {
+            Sink::Csv(writer) => writer.into_inner().map_err(csv::IntoInnerError::into_error)?,
             Sink::Parquet { mut writer, mut columns } => {
                 write_group(&mut writer, &mut columns)?;
-                writer.close()?;
+                writer.into_inner()?
             }
-        }
-        Ok(fs::rename(self.temporary, self.target)?)
+        };
+        temporary.persist(self.target)?;
+        Ok(())
     }
 }
 
 /// Writes rows, column by column, and forgets them.
-fn write_group(writer: &mut SerializedFileWriter<File>, columns: &mut [Vec<String>]) -> Result<()> {
+fn write_group(writer: &mut SerializedFileWriter<NamedTempFile>, columns: &mut [Vec<String>]) -> Result<()> {
     let mut group = writer.next_row_group()?;
     for fields in columns {
         let mut column = group.next_column()?.context("there is a column for each field")?;

@@ -11,7 +11,7 @@ use landfall_model::onnx::{FLOAT, Node, TensorProto, TensorType, Type, ValueInfo
 use prost::Message;
 
 /// Kinds of attributes that hold graphs of their own, whose nodes may read any tensor.
-const GRAPHS: [i32; 2] = [5, 10];
+const SUBGRAPH_KINDS: [i32; 2] = [5, 10];
 
 /// The network (the bytes of an ONNX file) without whatever does not lead to the tensor `last`, whose floats become its
 /// only `output`.
@@ -33,7 +33,7 @@ pub(crate) fn truncate(model: &[u8], last: &str, output: &str) -> Result<Vec<u8>
     // Each node stands behind those it reads from.
     for (i, (node, _)) in nodes.iter().enumerate().rev() {
         if node.output.iter().any(|name| wanted.contains(name)) {
-            if node.attribute.iter().any(|attribute| GRAPHS.contains(&attribute.kind)) {
+            if node.attribute.iter().any(|attribute| SUBGRAPH_KINDS.contains(&attribute.kind)) {
                 bail!("its node `{}` ({}) holds a graph of its own", node.name, node.op_type);
             }
             wanted.extend(node.input.iter().cloned());

@@ -119,7 +119,7 @@ impl Plan<'_> {
     fn step(&mut self, name: &str, query: &str) -> Result<()> {
         let found = self.wait(async { self.context.sql(query).await })?;
         let schema = found.schema().as_arrow().clone();
-        self.written(name, query, &schema, |plan, folder| {
+        self.write_step(name, query, &schema, |plan, folder| {
             let folder = folder.display().to_string();
             plan.wait(async { found.write_parquet(&folder, DataFrameWriteOptions::default(), None).await })?;
             Ok(())
@@ -128,7 +128,7 @@ impl Plan<'_> {
 
     /// Has a folder of Parquet files written, unless it is there and by the same query, and makes it a table. There may be
     /// no file, where nothing was found.
-    fn written(
+    fn write_step(
         &mut self,
         name: &str,
         query: &str,
@@ -164,7 +164,7 @@ impl Plan<'_> {
         );
         let text = |name: &str| Field::new(name, DataType::Utf8, false);
         let schema = Schema::new(vec![text("group"), text("name")]);
-        self.written("names", &query, &schema, |plan, folder| {
+        self.write_step("names", &query, &schema, |plan, folder| {
             let mut groups = Groups::default();
             let mut stream = plan.stream(&query)?;
             while let Some(batch) = plan.wait(async { stream.next().await.transpose() })? {

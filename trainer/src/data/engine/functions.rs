@@ -17,8 +17,8 @@ use s2::metric::MIN_WIDTHMETRIC;
 
 use crate::data::split_rules::{COAST_M, hash_fraction, is_closer_than};
 
-const NUMBER: DataType = DataType::Float64;
-const WHOLE: DataType = DataType::Int64;
+const FLOAT: DataType = DataType::Float64;
+const INTEGER: DataType = DataType::Int64;
 const TEXT: DataType = DataType::Utf8;
 const CELL: DataType = DataType::UInt64;
 
@@ -29,11 +29,11 @@ pub(crate) fn level_at_least(metres: f64) -> u64 {
 
 /// All of them. Where an argument is null, so is the answer.
 pub(super) fn all() -> Vec<ScalarUDF> {
-    let of_place = [NUMBER, NUMBER];
-    let at_level = [NUMBER, NUMBER, WHOLE];
+    let of_place = [FLOAT, FLOAT];
+    let at_level = [FLOAT, FLOAT, INTEGER];
     let cells = DataType::List(Arc::new(Field::new_list_field(CELL, true)));
     vec![
-        function("longitude", &of_place, NUMBER, |columns| {
+        function("longitude", &of_place, FLOAT, |columns| {
             numbers(columns.len(), |i| Ok(columns.place(0, i)?.map(|at| at.lng)))
         }),
         function("country_at", &of_place, TEXT, |columns| {
@@ -74,13 +74,13 @@ pub(super) fn all() -> Vec<ScalarUDF> {
             }
             Ok(Arc::new(lists.finish()))
         }),
-        function("chance", &[WHOLE, TEXT, TEXT], NUMBER, |columns| {
+        function("chance", &[INTEGER, TEXT, TEXT], FLOAT, |columns| {
             numbers(columns.len(), |i| {
                 let named = columns.text(1, i)?.zip(columns.text(2, i)?);
-                Ok(columns.whole(0, i)?.zip(named).map(|(seed, (what, name))| hash_fraction(seed, what, name)))
+                Ok(columns.integer(0, i)?.zip(named).map(|(seed, (what, name))| hash_fraction(seed, what, name)))
             })
         }),
-        function("is_nearer", &[NUMBER, NUMBER, NUMBER, NUMBER, NUMBER], DataType::Boolean, |columns| {
+        function("is_nearer", &[FLOAT, FLOAT, FLOAT, FLOAT, FLOAT], DataType::Boolean, |columns| {
             let is_closer_than = |i| {
                 let places = columns.place(0, i)?.zip(columns.place(2, i)?);
                 let near = |((a, b), metres): ((LatLng, LatLng), f64)| {
@@ -127,7 +127,7 @@ impl Columns {
         Ok(column.is_valid(i).then(|| column.value(i)))
     }
 
-    fn whole(&self, column: usize, i: usize) -> Result<Option<u64>> {
+    fn integer(&self, column: usize, i: usize) -> Result<Option<u64>> {
         let column: &Int64Array = as_int64_array(&self.0[column])?;
         Ok(column.is_valid(i).then(|| column.value(i) as u64))
     }
@@ -146,6 +146,6 @@ impl Columns {
 
     /// The S2 cell of the place in the first two columns, of the level in the third.
     fn cell(&self, i: usize) -> Result<Option<u64>> {
-        Ok(self.place(0, i)?.zip(self.whole(2, i)?).map(|(at, level)| leaf(at).parent(level).0))
+        Ok(self.place(0, i)?.zip(self.integer(2, i)?).map(|(at, level)| leaf(at).parent(level).0))
     }
 }

@@ -226,6 +226,7 @@ fn standardise_square(square: &[f32], moments: &Moments) -> Vec<f32> {
 fn standardise_tokens(square: &[f32], moments: &Moments) -> Vec<f32> {
     square.par_chunks_exact(moments.mean.len()).flat_map_iter(|token| model::standardise(token, moments)).collect()
 }
+
 fn train(args: &Args, examples: &[Example], device: &Device) -> Result<AttentionPooling> {
     let (width, dim) = (args.width as usize, examples[0].target.len());
     let settings = Training {
@@ -243,7 +244,7 @@ fn train(args: &Args, examples: &[Example], device: &Device) -> Result<Attention
     let mut optimiser: ModuleOptimizer = AdamWConfig::new().with_weight_decay(settings.weight_decay).init();
     let steps_per_epoch = examples.len().div_ceil(BATCH);
     let steps = steps_per_epoch * settings.epochs;
-    let mut live = Progress::new("pool", settings.epochs, (0, steps), args.json)?.with_pictures(BATCH);
+    let mut progress = Progress::new("pool", settings.epochs, (0, steps), args.json)?.with_pictures(BATCH);
     let mut order: Vec<usize> = (0..examples.len()).collect();
     for epoch in 0..settings.epochs {
         order.shuffle(&mut random);
@@ -265,9 +266,9 @@ fn train(args: &Args, examples: &[Example], device: &Device) -> Result<Attention
             }
             let gradients = GradientsParams::from_grads(loss.backward(), &pool);
             pool = optimiser.step(rate_at(epoch * steps_per_epoch + i, steps, &settings), pool, gradients);
-            live.step(value);
+            progress.step(value);
         }
-        live.epoch(epoch + 1, None);
+        progress.epoch(epoch + 1, None);
     }
     Ok(pool.valid())
 }
@@ -305,7 +306,7 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
 
 /// Lowest cosine between what ONNX Runtime and burn may make of the same tokens; weights of 8 bits turn embeddings a
 /// little.
-const LOWEST_COSINE: f32 = 0.999;
+const MIN_COSINE: f32 = 0.999;
 
 /// Holds the written network against burn on a made-up square.
 fn check(
@@ -321,7 +322,7 @@ fn check(
     let ours =
         embeddings(pool, &[&standardise_square(&tokens.embed_tensor(0, &square)?, moments)], moments.mean.len())?;
     let cosine = dot(&ours[0], &unit_vector(&pooled.embed_tensor(0, &square)?));
-    if cosine.is_nan() || cosine < LOWEST_COSINE {
+    if cosine.is_nan() || cosine < MIN_COSINE {
         return Err(check_failed(format!("ONNX Runtime and burn make different embeddings: a cosine of {cosine}")));
     }
     Ok(())

@@ -207,7 +207,7 @@ fn teacher_samples(args: &Args, recipe: &Recipe, teacher: &Bundle) -> Result<(En
     for (i, folder) in recipe.teacher.features.iter().enumerate() {
         let (spec, found) = samples::join(rows.clone(), std::slice::from_ref(folder))?;
         let (features, bundle) = (folder.display(), recipe.teacher.bundle.display());
-        if !spec.agrees(if i == 0 { &all } else { &without_details }) {
+        if !spec.is_compatible_with(if i == 0 { &all } else { &without_details }) {
             let what = if i == 0 { "all squares" } else { "the whole alone" };
             bail!("{features} does not hold features of {what} by the encoder of {bundle}; embed the pictures again");
         }

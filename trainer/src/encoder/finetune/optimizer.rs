@@ -84,7 +84,7 @@ impl<'a> StudentOptimizer<'a> {
         Ok([student, trunk, heads, average].map(|bytes| bytes.to_vec()).to_vec())
     }
 
-    /// Goes on from what [`Learner::save`] gave.
+    /// Goes on from what [`StudentOptimizer::save`] gave.
     pub(super) fn load(&mut self, bytes: Vec<Vec<u8>>) -> Result<()> {
         let cannot = |e| anyhow!("burn cannot read the state in a checkpoint: {e:?}");
         let [student, trunk, heads, average] = bytes.try_into().map_err(|_| anyhow!("a checkpoint has four parts"))?;

@@ -1,4 +1,4 @@
-//! The course of a fine-tuning run: stage after stage, epoch after epoch, with checkpoints between.
+//! The schedule of a fine-tuning run: stage after stage, epoch after epoch, with checkpoints in between.
 
 use anyhow::{Result, bail};
 use landfall_common::exit::environment_error;
@@ -28,7 +28,7 @@ pub(super) struct Schedule<'a> {
     pub(super) json: bool,
 }
 
-/// Where in the course a step stands.
+/// The position of a step in the schedule.
 struct Position<'a> {
     stage: &'a Stage,
     /// Number of the stage, the first being 1.
@@ -48,7 +48,7 @@ pub(super) enum Outcome {
 const RUN_NAME: &str = "finetune";
 
 impl Schedule<'_> {
-    /// Goes through what is left of the course.
+    /// Runs the steps that are left.
     ///
     /// # Errors
     /// When a picture or a checkpoint cannot be used, the loss stops being a number, or Ctrl-C was pressed.

@@ -8,7 +8,7 @@ use crate::eval::metrics::THRESHOLDS_KM;
 use crate::eval::metrics::calibration::Reliability;
 
 /// Bins of the error chart a factor of ten.
-const BINS_A_DECADE: usize = 8;
+const BINS_PER_DECADE: usize = 8;
 /// The error chart runs from 1 km to the antipodes.
 const DECADES: f64 = 4.35;
 
@@ -48,16 +48,16 @@ pub(super) fn reliability(name: &str, of: &Reliability) -> Markup {
 /// Where errors lie: bars over kilometres on a logarithmic scale, and the usual thresholds with what lies within them.
 pub(super) fn errors(errors_km: &[f64], median_km: f64) -> Markup {
     let (width, height, top) = (860.0, 190.0, 34.0);
-    let bins = (DECADES * BINS_A_DECADE as f64).ceil() as usize;
-    let bin = |km: f64| ((km.max(1.0).log10() * BINS_A_DECADE as f64) as usize).min(bins - 1);
+    let bins = (DECADES * BINS_PER_DECADE as f64).ceil() as usize;
+    let bin = |km: f64| ((km.max(1.0).log10() * BINS_PER_DECADE as f64) as usize).min(bins - 1);
     let mut counts = vec![0usize; bins];
     errors_km.iter().for_each(|km| counts[bin(*km)] += 1);
     let most = counts.iter().copied().max().unwrap_or(1).max(1) as f64;
     let step = width / bins as f64;
-    let x = |km: f64| 20.0 + km.max(1.0).log10() * BINS_A_DECADE as f64 * step;
+    let x = |km: f64| 20.0 + km.max(1.0).log10() * BINS_PER_DECADE as f64 * step;
     let share =
         |km: f64| 100.0 * errors_km.iter().filter(|error| **error <= km).count() as f64 / errors_km.len() as f64;
-    let edge = |i: usize| 10f64.powf(i as f64 / BINS_A_DECADE as f64);
+    let edge = |i: usize| 10f64.powf(i as f64 / BINS_PER_DECADE as f64);
     html! {
         svg viewBox="0 0 900 256" role="img" aria-label="Distribution of errors" {
             @for (i, count) in counts.iter().enumerate() {

@@ -13,13 +13,13 @@ use crate::eval::metrics::RoundResult;
 use crate::features::samples::Sample;
 
 /// So many of the worst rounds, confusions and cells are shown.
-const SHOWN: usize = 10;
+const TOP_COUNT: usize = 10;
 /// Rows and columns of the matrix of countries.
-const COUNTRIES: usize = 14;
+const MATRIX_SIZE: usize = 14;
 /// A cell is judged from so many rounds on.
-const ENOUGH: usize = 3;
+const MIN_ROUNDS: usize = 3;
 /// What a place in no country counts to.
-const SEA: &str = "at sea";
+const AT_SEA: &str = "at sea";
 
 /// A round that went badly.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -133,16 +133,16 @@ pub(crate) struct Findings {
     pub(crate) by_size: Vec<SizeClass>,
 }
 
-/// Counts what there is to count in answers to rounds.
+/// The findings in the results of rounds.
 pub(crate) fn findings(table: &CellTable, rounds: &[Vec<&Sample>], results: &[RoundResult]) -> Findings {
     let countries = countries(results);
     let cell_counts = cell_counts(table, results);
     let first = |mut cells: Vec<&CellCounts>, order: &dyn Fn(&CellCounts, &CellCounts) -> Ordering| -> Vec<CellTally> {
         cells.sort_by(|a, b| order(a, b));
-        cells.into_iter().take(SHOWN).map(|cell| cell.to_tally(table)).collect()
+        cells.into_iter().take(TOP_COUNT).map(|cell| cell.to_tally(table)).collect()
     };
     let share = |cell: &CellCounts| cell.right as f64 / cell.km.len() as f64;
-    let judged = cell_counts.iter().filter(|cell| cell.km.len() >= ENOUGH).collect();
+    let judged = cell_counts.iter().filter(|cell| cell.km.len() >= MIN_ROUNDS).collect();
     let least_correct = first(judged, &|a, b| share(a).total_cmp(&share(b)).then(b.km.len().cmp(&a.km.len())));
     let wrong = cell_counts.iter().filter(|cell| cell.wrongly_guessed > 0).collect();
     let most_wrongly_guessed = first(wrong, &|a, b| b.wrongly_guessed.cmp(&a.wrongly_guessed));
@@ -176,19 +176,19 @@ fn worst(table: &CellTable, rounds: &[Vec<&Sample>], results: &[RoundResult]) ->
             rank_of_truth: result.cell.rank,
         }
     };
-    order.into_iter().take(SHOWN).map(worst).collect()
+    order.into_iter().take(TOP_COUNT).map(worst).collect()
 }
 
 /// Country of the truth, country of the pin, error in kilometres.
 type Countries = Vec<(&'static str, &'static str, f64)>;
 
 fn countries(results: &[RoundResult]) -> Countries {
-    let name = |place| countries::of(place).map_or(SEA, |country| country.name);
+    let name = |place| countries::of(place).map_or(AT_SEA, |country| country.name);
     results.par_iter().map(|a| (name(a.truth), name(a.pin.at), a.error_km())).collect()
 }
 
 /// Numbers of rounds by country, commonest first; equals by name.
-fn commonest(countries: &Countries) -> Vec<(&'static str, usize)> {
+fn countries_by_count(countries: &Countries) -> Vec<(&'static str, usize)> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     countries.iter().for_each(|(truth, ..)| *counts.entry(truth).or_default() += 1);
     let mut counts: Vec<_> = counts.into_iter().collect();
@@ -197,7 +197,7 @@ fn commonest(countries: &Countries) -> Vec<(&'static str, usize)> {
 }
 
 fn confusions(countries: &Countries) -> Vec<Confusion> {
-    let of: BTreeMap<&str, usize> = commonest(countries).into_iter().collect();
+    let of: BTreeMap<&str, usize> = countries_by_count(countries).into_iter().collect();
     let mut pairs: BTreeMap<(&str, &str), Vec<f64>> = BTreeMap::new();
     for (truth, guess, km) in countries.iter().filter(|(truth, guess, _)| truth != guess) {
         pairs.entry((truth, guess)).or_default().push(*km);
@@ -211,12 +211,12 @@ fn confusions(countries: &Countries) -> Vec<Confusion> {
     };
     let mut confusions: Vec<Confusion> = pairs.into_iter().map(confusion).collect();
     confusions.sort_by_key(|confusion| std::cmp::Reverse(confusion.n));
-    confusions.truncate(2 * SHOWN);
+    confusions.truncate(2 * TOP_COUNT);
     confusions
 }
 
 fn matrix(countries: &Countries) -> Matrix {
-    let names: Vec<&str> = commonest(countries).into_iter().map(|(name, _)| name).take(COUNTRIES).collect();
+    let names: Vec<&str> = countries_by_count(countries).into_iter().map(|(name, _)| name).take(MATRIX_SIZE).collect();
     let place = |name: &str| names.iter().position(|other| *other == name);
     let mut counts = vec![vec![0; names.len() + 1]; names.len()];
     for (truth, guess, _) in countries {
@@ -323,7 +323,7 @@ pub(super) mod tests {
         Sample { row: Row { at, ..serde_json::from_value(row).unwrap() }, variants: Vec::new() }
     }
 
-    /// Answers of a head that is sure: pairs of the town it is and the town it says.
+    /// Results of a confident head: pairs of the town it is and the town it says.
     pub(in crate::eval::analyse) fn results(table: &CellTable, pairs: &[(usize, usize)]) -> Vec<RoundResult> {
         let logits = |says: usize| vec![(0..4).map(|i| if i == says { 9.0 } else { 0.0 }).collect()];
         let truth = |town: usize| LatLng::new(TOWNS[town].0, TOWNS[town].1).unwrap();
@@ -370,8 +370,8 @@ pub(super) mod tests {
         let mut countries: Countries = names.iter().flat_map(|name| [(*name, *name, 0.0); 2]).collect();
         countries.extend([("rare", "A", 1.0), ("A", "rare", 1.0)]);
         let matrix = matrix(&countries);
-        assert_eq!((matrix.countries.len(), matrix.countries[0].as_str()), (COUNTRIES, "A"));
-        assert_eq!(matrix.counts[0][COUNTRIES], 1);
-        assert_eq!(matrix.counts.iter().flatten().sum::<usize>(), 2 * COUNTRIES + 1);
+        assert_eq!((matrix.countries.len(), matrix.countries[0].as_str()), (MATRIX_SIZE, "A"));
+        assert_eq!(matrix.counts[0][MATRIX_SIZE], 1);
+        assert_eq!(matrix.counts.iter().flatten().sum::<usize>(), 2 * MATRIX_SIZE + 1);
     }
 }

@@ -52,12 +52,12 @@ mod tests {
 
     /// The thresholds it printed, in the kilometres they really were. (Without its 0.1 % longer radius, which the
     /// last digits of 0.159, 3.98, 31.8, 119 and 398 leave out.)
-    const REALLY_KM: [(u32, f64); 5] = [(1, 0.159), (25, 3.98), (200, 31.8), (750, 119.0), (2500, 398.0)];
+    const REAL_RADII_KM: [(u32, f64); 5] = [(1, 0.159), (25, 3.98), (200, 31.8), (750, 119.0), (2500, 398.0)];
 
     #[test]
     fn its_thresholds_are_too_large_by_a_factor_of_two_pi() {
         let ruler = by_predecessor_ruler([0.0]);
-        for (says, is) in REALLY_KM {
+        for (says, is) in REAL_RADII_KM {
             assert!((ruler.means_km[&says] / is - 1.0).abs() < 0.005, "{says} km: {}", ruler.means_km[&says]);
         }
     }
@@ -70,7 +70,7 @@ mod tests {
         assert!((real_km - 877.5).abs() < 0.1 && (shown_km(real_km) - 5519.5).abs() < 1.0, "{}", shown_km(real_km));
         assert!((real_km_of(shown_km(real_km)) - real_km).abs() < 1e-9);
         // Pins just inside and just outside each real radius: the honest table puts them all within 750 km.
-        let pins: Vec<f64> = REALLY_KM.iter().flat_map(|(_, is)| [is * 0.99, is * 1.01]).collect();
+        let pins: Vec<f64> = REAL_RADII_KM.iter().flat_map(|(_, is)| [is * 0.99, is * 1.01]).collect();
         assert_eq!(
             by_predecessor_ruler(pins.clone()).within_km.into_values().collect::<Vec<_>>(),
             [10.0, 30.0, 50.0, 70.0, 90.0]

@@ -72,7 +72,7 @@ impl RoundResult {
     }
 }
 
-/// Answers for rounds: the logits of one round's views, and its truth.
+/// What a bundle says of rounds, each given by its truth and the logits of its views.
 ///
 /// Rounds whose logits are no distribution are left out; the caller checks the count.
 pub(crate) fn predict(

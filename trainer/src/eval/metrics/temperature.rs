@@ -4,9 +4,9 @@ use landfall_model::{CellTable, LatLng};
 use rayon::prelude::*;
 
 /// Share of the probability whose regions must keep their word: of so large regions, as many must hold the truth.
-const REGION: f64 = 0.9;
+const REGION_MASS: f64 = 0.9;
 /// The temperature that makes regions honest is looked for within this factor of the likeliest one.
-const REACH: f64 = 1.5;
+const MAX_FACTOR: f64 = 1.5;
 
 /// The softmax temperature at which nine in ten of the rounds' 90 % regions hold the truth's cell (the containing cell,
 /// else the nearest), as near to that as within a factor of 1.5 of the likeliest temperature; `None` without rounds.
@@ -27,11 +27,11 @@ pub(crate) fn fit_temperature(table: &CellTable, rounds: &[(LatLng, Vec<Vec<f32>
         .collect();
     let likeliest = likeliest(&averaged)?;
     // Regions only grow with the temperature.
-    let (mut low, mut high) = ((likeliest / REACH).ln(), (likeliest * REACH).ln());
+    let (mut low, mut high) = ((likeliest / MAX_FACTOR).ln(), (likeliest * MAX_FACTOR).ln());
     while high - low > 1e-3 {
         let middle = (low + high) / 2.0;
         let holding = averaged.par_iter().filter(|(cell, z)| region_holds(z, *cell, middle.exp())).count();
-        if (holding as f64) < REGION * averaged.len() as f64 { low = middle } else { high = middle }
+        if (holding as f64) < REGION_MASS * averaged.len() as f64 { low = middle } else { high = middle }
     }
     Some((high.exp() * 1000.0).round() / 1000.0)
 }
@@ -43,7 +43,7 @@ fn region_holds(z: &[f64], cell: usize, t: f64) -> bool {
     let p = |x: f64| ((x - max) / t).exp();
     let all: f64 = z.iter().map(|x| p(*x)).sum();
     let likelier: f64 = z.iter().filter(|x| **x > z[cell]).map(|x| p(*x)).sum();
-    likelier < REGION * all
+    likelier < REGION_MASS * all
 }
 
 /// The temperature between 0.1 and 10 with the least mean negative log-likelihood of the true cells.
@@ -113,7 +113,7 @@ mod tests {
         let rounds: Vec<_> = (0..40).map(|i| round(i % 20 != 0)).collect();
         let likeliest = 6.0 / 19.0f64.ln();
         let t = fit_temperature(&table, &rounds).unwrap();
-        assert!((t - likeliest / REACH).abs() < 0.02, "{t}: sharper cannot make less of the first cell");
+        assert!((t - likeliest / MAX_FACTOR).abs() < 0.02, "{t}: sharper cannot make less of the first cell");
         let rounds: Vec<_> = (0..40).map(|i| round(i % 8 != 0)).collect();
         let t = fit_temperature(&table, &rounds).unwrap();
         assert!((t - 6.0 / 9.0f64.ln()).abs() < 0.02, "{t}: from here on the region has both cells");

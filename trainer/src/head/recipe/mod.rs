@@ -28,7 +28,7 @@ pub(crate) struct Recipe {
     pub(crate) sampling: Sampling,
     /// Several views of a place seen as one.
     pub(crate) multi_view: MultiView,
-    /// Coarser answers learned beside the cells.
+    /// Auxiliary targets: coarser cells and countries, learned beside the cells.
     pub(crate) hierarchy: Hierarchy,
     /// Other partitions learned beside the cells.
     pub(crate) staggered: Staggered,
@@ -120,7 +120,7 @@ pub(crate) struct MultiView {
     pub(crate) views: [usize; 2],
 }
 
-/// Coarser answers learned beside the cells, each with a cross-entropy of its own.
+/// Auxiliary targets: coarser cells and countries, learned beside the cells, each with its own cross-entropy.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Hierarchy {
