@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::{Context, Result, anyhow};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tempfile::Builder;
+use tempfile::{Builder, NamedTempFile};
 
 use crate::exit::environment_error;
 
@@ -22,7 +22,7 @@ pub fn write_atomic(file: &Path, bytes: &[u8]) -> Result<()> {
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let write = || {
         fs::create_dir_all(folder)?;
-        let mut temporary = builder().tempfile_in(folder)?;
+        let mut temporary = temporary_file_in(folder)?;
         temporary.write_all(bytes)?;
         temporary.as_file().sync_all()?;
         temporary.persist(file).map_err(|error| error.error)?;
@@ -31,13 +31,18 @@ pub fn write_atomic(file: &Path, bytes: &[u8]) -> Result<()> {
     write().with_context(|| environment_error(format!("cannot write {}", file.display())))
 }
 
-/// Temporary files get the permissions that any new file gets (0666 less the umask), not those of a secret.
-fn builder() -> Builder<'static, 'static> {
+/// A temporary file with a random name in a folder, for a file that is too large to be written at once: write it, then
+/// `persist` it under its final name. It is removed if it is dropped before.
+///
+/// # Errors
+/// When it cannot be created.
+pub fn temporary_file_in(folder: &Path) -> std::io::Result<NamedTempFile> {
     let mut builder = Builder::new();
     builder.prefix(".").suffix(".part");
+    // The permissions that any new file gets (0666 less the umask), not those of a secret.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder
+    builder.tempfile_in(folder)
 }
 
 /// Writes a value as indented JSON with a final newline, atomically.

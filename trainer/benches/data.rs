@@ -13,7 +13,7 @@ use divan::Bencher;
 use divan::counter::ItemsCount;
 use image::{ImageFormat, Rgb, RgbImage};
 use landfall_model::preprocess;
-use landfall_trainer::images::Images;
+use landfall_trainer::Images;
 use rayon::prelude::*;
 
 #[global_allocator]

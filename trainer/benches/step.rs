@@ -11,9 +11,7 @@ use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Distribution, Tensor};
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use landfall_trainer::embed::EncoderSpec;
-use landfall_trainer::nn::channels_last::depthwise;
-use landfall_trainer::nn::lite::{Lite, patches_shape};
+use landfall_trainer::{EncoderSpec, Lite, depthwise, patches_shape};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

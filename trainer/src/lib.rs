@@ -1,95 +1,37 @@
-//! From geotagged photographs to a bundle: what the commands of `landfall-train` are made of.
+//! Trains and evaluates bundles: from geotagged photographs to cells, an encoder's features, a head and a measured bundle.
 //!
-//! [`partition`] cuts the earth into cells, [`embed`] keeps the encoder's features, [`fit`] learns a head on them,
-//! [`export`] makes the bundle and [`evaluate`] measures it.
+//! The crate is the program `landfall-train` ([`cli`]); the other exports are for its tests and benchmarks. Modules further
+//! down this list may import those above them, never the other way round:
+//!
+//! - `io`: files, storage, progress bars, Ctrl-C
+//! - `html`: what the HTML pages share
+//! - `collect`: pictures from public sources
+//! - `data`: the index of a data set, and how it is built from collected pictures
+//! - `cells`: the partition of the earth, soft labels over it, and the prior
+//! - `features`: which encoder, its cached embeddings, and samples made of them
+//! - `eval`: metrics, and the commands that measure bundles
+//! - `onnx`: writing ONNX networks
+//! - `head`: training of a head on features
+//! - `encoder`: networks that make features, and how they are trained and compressed
+//! - `bundle`: the export of all this
 
-pub mod analyse;
-pub mod checkpoint;
-#[cfg(feature = "cluster")]
-pub mod cluster;
-pub mod collect;
-pub mod compare;
-pub mod cut;
-pub mod dataset;
-pub mod embed;
-pub mod evaluate;
-pub mod export;
-pub mod feed;
-pub mod files;
-pub mod finetune;
-pub mod fit;
-pub mod head;
-pub mod images;
-pub mod index;
-pub mod live;
-pub mod lr_find;
-pub mod material;
-pub mod merge;
-pub mod metrics;
-pub mod nn;
-pub mod objective;
-pub mod onnx;
-pub mod overfit;
-pub mod partition;
-pub mod pool;
-pub mod prior;
-pub mod quantise;
-pub mod recipe;
-pub mod samples;
-pub mod schedule;
-pub mod source;
-mod storage;
-mod table;
-pub mod targets;
-pub mod train;
-pub mod trainee;
-pub mod validate;
+pub mod cli;
 
-/// A check that was asked for and answered with no, as opposed to a call that was wrong.
-#[derive(Debug)]
-pub struct AnswerIsNo(pub String);
+mod bundle;
+mod cells;
+mod collect;
+mod data;
+mod encoder;
+mod eval;
+mod features;
+mod head;
+mod html;
+mod io;
+mod onnx;
 
-impl std::fmt::Display for AnswerIsNo {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for AnswerIsNo {}
-
-/// The exit code that an error stands for: 1 the answer is no, 2 the call or its input was wrong, 3 the machine lacks
-/// something.
-pub fn exit_code(error: &anyhow::Error) -> u8 {
-    let lacks = |e: &(dyn std::error::Error + 'static)| {
-        matches!(e.downcast_ref(), Some(landfall_model::Error::Surroundings(_)))
-    };
-    if error.chain().any(|e| e.is::<AnswerIsNo>()) {
-        1
-    } else if error.chain().any(lacks) {
-        3
-    } else {
-        2
-    }
-}
-
-/// A share on a command line.
-pub(crate) fn share(text: &str) -> Result<f64, String> {
-    text.parse()
-        .ok()
-        .filter(|share| (0.0..1.0).contains(share))
-        .ok_or_else(|| "must be 0 or more and less than 1".into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use anyhow::Context;
-
-    #[test]
-    fn exit_codes_survive_context() {
-        let no = anyhow::Error::new(AnswerIsNo("differs".into())).context("checking");
-        let lacks = anyhow::Error::new(landfall_model::Error::Surroundings("no runtime".into())).context("loading");
-        let wrong = std::fs::read("no/such/file").context("reading").unwrap_err();
-        assert_eq!([exit_code(&no), exit_code(&lacks), exit_code(&wrong)], [1, 3, 2]);
-    }
-}
+pub use collect::{Item, Status, read as read_manifest};
+pub use data::images::Images;
+pub use encoder::depthwise::depthwise;
+pub use encoder::lite::{Lite, patches_shape};
+pub use features::encoder_spec::EncoderSpec;
+pub use features::store::load as load_features;

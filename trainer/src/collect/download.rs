@@ -10,17 +10,17 @@ use indicatif::{ProgressBar, ProgressStyle};
 use reqwest::header::{CONTENT_RANGE, RANGE};
 use reqwest::{Response, StatusCode, Url};
 
-use super::web::{Lane, Trouble, broken, shown, wait_of};
+use super::http::{FetchError, RateLimitedClient, connection_error, redact_keys, retry_after};
 
-/// A whole file may take this long; that its bytes keep coming is watched by the lane.
-const LONGEST: Duration = Duration::from_secs(24 * 3600);
+/// A whole file may take this long; that its bytes keep coming is watched by the client.
+const DOWNLOAD_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
 /// Makes `to` the file at an address. What is there already of it, under the same name with `.part` behind, is not asked
 /// for again.
 ///
 /// # Errors
 /// When the server refuses, is not reached for too long, or the file cannot be written.
-pub(super) async fn download(lane: &Lane, url: &Url, to: &Path) -> Result<()> {
+pub(super) async fn download(client: &RateLimitedClient, url: &Url, to: &Path) -> Result<()> {
     if to.is_file() {
         return Ok(());
     }
@@ -37,13 +37,13 @@ pub(super) async fn download(lane: &Lane, url: &Url, to: &Path) -> Result<()> {
     progress.reset_eta();
     loop {
         let before = length();
-        match lane.retry(|| go_on(lane, url, part, &progress)).await {
+        match client.retry(|| continue_download(client, url, part, &progress)).await {
             Ok(()) => break,
             // While it gets longer, it is not given up.
-            Err(Trouble::Passing { .. }) if length() > before => {}
-            Err(trouble) => {
+            Err(FetchError::Transient { .. }) if length() > before => {}
+            Err(error) => {
                 progress.finish_and_clear();
-                return Err(anyhow::Error::new(trouble).context(format!("{} keeps what is there", part.display())));
+                return Err(anyhow::Error::new(error).context(format!("{} keeps what is there", part.display())));
             }
         }
     }
@@ -55,62 +55,67 @@ pub(super) async fn download(lane: &Lane, url: &Url, to: &Path) -> Result<()> {
 ///
 /// # Errors
 /// When the server refuses, does not say, or is not reached.
-pub(super) async fn size(lane: &Lane, url: &Url) -> Result<u64> {
+pub(super) async fn size(client: &RateLimitedClient, url: &Url) -> Result<u64> {
     let first = || async {
-        let response = lane.send(url, |request| request.header(RANGE, "bytes=0-0")).await?;
+        let response = client.send(url, |request| request.header(RANGE, "bytes=0-0")).await?;
         match response.status() {
             StatusCode::PARTIAL_CONTENT => Ok(total(&response)),
             StatusCode::OK => Ok(response.content_length()),
             _ => Err(refused(url, &response)),
         }
     };
-    match lane.retry(first).await? {
+    match client.retry(first).await? {
         Some(size) => Ok(size),
-        None => bail!("{} does not say how large it is", shown(url)),
+        None => bail!("{} does not say how large it is", redact_keys(url)),
     }
 }
 
 /// Adds to `part` what is missing of the file.
-async fn go_on(lane: &Lane, url: &Url, part: &Path, progress: &ProgressBar) -> Result<(), Trouble> {
-    let disk = |e: std::io::Error| Trouble::Lasting(format!("cannot write {}: {e}", part.display()));
+async fn continue_download(
+    client: &RateLimitedClient,
+    url: &Url,
+    part: &Path,
+    progress: &ProgressBar,
+) -> Result<(), FetchError> {
+    let disk = |e: std::io::Error| FetchError::Permanent(format!("cannot write {}: {e}", part.display()));
     let mut file = OpenOptions::new().create(true).append(true).open(part).map_err(disk)?;
     let have = file.metadata().map_err(disk)?.len();
     let from = format!("bytes={have}-");
-    let asked = lane.send(url, |request| {
-        let request = request.timeout(LONGEST);
+    let asked = client.send(url, |request| {
+        let request = request.timeout(DOWNLOAD_TIMEOUT);
         if have > 0 { request.header(RANGE, from) } else { request }
     });
     let mut response = asked.await?;
-    let (begin, whole) = match response.status() {
+    let (begin, total_bytes) = match response.status() {
         // It does not know of parts: from the beginning.
         StatusCode::OK => (0, response.content_length()),
         StatusCode::PARTIAL_CONTENT => (have, total(&response)),
         StatusCode::RANGE_NOT_SATISFIABLE if total(&response) == Some(have) => return Ok(()),
         StatusCode::RANGE_NOT_SATISFIABLE => {
             file.set_len(0).map_err(disk)?;
-            return Err(Trouble::passing(format!("{} is another file than before", shown(url))));
+            return Err(FetchError::transient(format!("{} is another file than before", redact_keys(url))));
         }
         _ => return Err(refused(url, &response)),
     };
     if begin != have {
         file.set_len(begin).map_err(disk)?;
     }
-    if let Some(whole) = whole {
-        progress.set_length(whole);
+    if let Some(total_bytes) = total_bytes {
+        progress.set_length(total_bytes);
     }
     progress.set_position(begin);
-    while let Some(bytes) = response.chunk().await.map_err(|e| broken(url, e))? {
+    while let Some(bytes) = response.chunk().await.map_err(|e| connection_error(url, e))? {
         file.write_all(&bytes).map_err(disk)?;
         progress.inc(bytes.len() as u64);
     }
-    ended(&file, whole, url)
+    check_length(&file, total_bytes, url)
 }
 
-fn ended(file: &File, whole: Option<u64>, url: &Url) -> Result<(), Trouble> {
+fn check_length(file: &File, total_bytes: Option<u64>, url: &Url) -> Result<(), FetchError> {
     let have = file.metadata().map_or(0, |metadata| metadata.len());
-    match whole {
-        Some(whole) if have != whole => {
-            Err(Trouble::passing(format!("{} broke off after {have} of {whole} bytes", shown(url))))
+    match total_bytes {
+        Some(total_bytes) if have != total_bytes => {
+            Err(FetchError::transient(format!("{} broke off after {have} of {total_bytes} bytes", redact_keys(url))))
         }
         _ => Ok(()),
     }
@@ -122,7 +127,7 @@ fn total(response: &Response) -> Option<u64> {
     range.and_then(|range| range.rsplit_once('/')?.1.parse().ok())
 }
 
-fn refused(url: &Url, response: &Response) -> Trouble {
+fn refused(url: &Url, response: &Response) -> FetchError {
     let status = response.status();
-    Trouble::of(status, format!("{} answers {status}", shown(url)), wait_of(response))
+    FetchError::from_status(status, format!("{} answers {status}", redact_keys(url)), retry_after(response))
 }

@@ -15,21 +15,23 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use super::web::{self, Answer, Lane, address};
-use super::{Common, Find, Item, Part, Source, Terms, Trouble, picture, place, secret};
+use super::http::{self, FetchError, HttpResponse, RateLimitedClient, url_with_query};
+use super::manifest::Item;
+use super::picture::picture;
+use super::source::{Batch, Candidate, CommonArgs, Source, Terms, place, secret};
 
 /// Results a page when places are asked for; more are not given.
 const PER_PAGE: u64 = 250;
 /// Different results of one query.
-const MOST: u64 = 4_000;
+const MAX_RESULTS: u64 = 4_000;
 /// A span with fewer is made longer.
-const FEW: u64 = 150;
+const MIN_RESULTS: u64 = 150;
 /// Halvings between a span with too few and one with too many.
-const HALVINGS: usize = 6;
+const MAX_HALVINGS: usize = 6;
 /// Below this many bytes a picture is a notice that there is none.
-const SMALLEST: usize = 1_000;
+const MIN_BYTES: usize = 1_000;
 /// Codes of errors that pass: search and service unavailable.
-const PASSING: [i64; 2] = [10, 105];
+const TRANSIENT_CODES: [i64; 2] = [10, 105];
 
 /// Searches Flickr for photographs with a place.
 ///
@@ -66,7 +68,7 @@ pub(super) struct Args {
     #[arg(long, hide = true, default_value = "https://live.staticflickr.com/")]
     pictures: String,
     #[command(flatten)]
-    pub(super) common: Common,
+    pub(super) common: CommonArgs,
 }
 
 fn day(text: &str) -> Result<i64> {
@@ -88,8 +90,8 @@ pub(super) struct Flickr {
     key: String,
     api: String,
     pictures: String,
-    searches: Lane,
-    files: Lane,
+    searches: RateLimitedClient,
+    files: RateLimitedClient,
 }
 
 /// A page of results.
@@ -151,8 +153,8 @@ impl Flickr {
             api: args.api.clone(),
             pictures: args.pictures.clone(),
             // 3,600 calls an hour are allowed; pictures as the project before this one fetched them.
-            searches: args.common.lane(Duration::from_millis(1200))?,
-            files: args.common.lane(Duration::from_millis(200))?,
+            searches: args.common.client(Duration::from_millis(1200))?,
+            files: args.common.client(Duration::from_millis(200))?,
         })
     }
 
@@ -175,7 +177,7 @@ impl Flickr {
         let mut pairs: Vec<(&str, String)> = fixed.map(|(name, value)| (name, value.to_owned())).into();
         pairs.extend([("min_upload_date", from), ("max_upload_date", to)].map(|(name, at)| (name, at.to_string())));
         pairs.extend([("per_page", PER_PAGE), ("page", page)].map(|(name, n)| (name, n.to_string())));
-        Ok(self.searches.get(&address(&self.api, pairs)?, read).await?)
+        Ok(self.searches.get(&url_with_query(&self.api, pairs)?, parse).await?)
     }
 
     /// The longest span from `start` on that a query can be read out of, up to about its first length, with its first page.
@@ -186,15 +188,15 @@ impl Flickr {
             length = length.min(last - start + 1).max(1);
             let span = (start, start + length - 1);
             let page = self.page(query, span, 1).await?;
-            if page.total > MOST && length > 1 {
+            if page.total > MAX_RESULTS && length > 1 {
                 many = Some(length);
-            } else if page.total < FEW && span.1 < last {
+            } else if page.total < MIN_RESULTS && span.1 < last {
                 few = Some(length);
             } else {
                 return Ok((span, page));
             }
             length = match (few, many) {
-                (Some(few), Some(many)) if many - few <= 60 || halvings == HALVINGS => {
+                (Some(few), Some(many)) if many - few <= 60 || halvings == MAX_HALVINGS => {
                     // A burst: what is before it is taken by itself.
                     let span = (start, start + few - 1);
                     return Ok((span, self.page(query, span, 1).await?));
@@ -211,10 +213,10 @@ impl Flickr {
 
     /// All photos of a span whose first page is read already.
     async fn photos(&self, query: &str, span: (i64, i64), first: Page) -> Result<Vec<Photo>> {
-        if first.total > MOST {
-            eprintln!("{query}, second {}: more than {MOST} photos, of which the first are taken", span.0);
+        if first.total > MAX_RESULTS {
+            eprintln!("{query}, second {}: more than {MAX_RESULTS} photos, of which the first are taken", span.0);
         }
-        let (pages, mut photos) = (first.pages.min(MOST / PER_PAGE), first.photos);
+        let (pages, mut photos) = (first.pages.min(MAX_RESULTS / PER_PAGE), first.photos);
         for page in 2..=pages {
             let more = self.page(query, span, page).await?.photos;
             if more.is_empty() {
@@ -225,7 +227,7 @@ impl Flickr {
         Ok(photos)
     }
 
-    fn find(&self, photo: Photo) -> Option<Find> {
+    fn candidate(&self, photo: Photo) -> Option<Candidate> {
         let (lat, lng) = (number(&photo.latitude)?, number(&photo.longitude)?);
         let at = place(lat, lng)?;
         if self.excluded.contains(&photo.id) || self.excluded_owners.contains(&photo.owner) {
@@ -236,7 +238,7 @@ impl Flickr {
             Url::parse(&self.pictures).and_then(|base| base.join(&format!("{server}/{id}_{secret}_b.jpg"))).ok()?;
         let day = photo.datetaken.split(' ').next().unwrap_or_default();
         let licence = number(&photo.license).map_or("", |number| licence(number as u8));
-        Some(Find {
+        Some(Candidate {
             item: Item {
                 source: "flickr".into(),
                 id: id.clone(),
@@ -244,11 +246,15 @@ impl Flickr {
                 lng: Some(at.lng),
                 group: format!("flickr:{owner}:{day}"),
                 // Of a burst one is enough.
-                twin: if photo.datetaken.is_empty() { String::new() } else { format!("{owner} {}", photo.datetaken) },
+                dedup_key: if photo.datetaken.is_empty() {
+                    String::new()
+                } else {
+                    format!("{owner} {}", photo.datetaken)
+                },
                 author: owner.clone(),
                 licence: licence.into(),
                 attribution: format!("https://www.flickr.com/photos/{owner}/{id}"),
-                url: web::shown(&url),
+                url: http::redact_keys(&url),
                 time: photo.datetaken,
                 ..Item::default()
             },
@@ -276,16 +282,20 @@ fn licence(number: u8) -> &'static str {
 }
 
 /// What Flickr answered. Errors come with status 200, and json may be wrapped as a call.
-fn read(answer: &Answer) -> Result<Page, Trouble> {
+fn parse(answer: &HttpResponse) -> Result<Page, FetchError> {
     let body = answer.success()?;
-    let strange = |why: &str| Trouble::Lasting(format!("{} answers {why}", web::shown(&answer.url)));
+    let strange = |why: &str| FetchError::Permanent(format!("{} answers {why}", http::redact_keys(&answer.url)));
     let text = std::str::from_utf8(body).map_err(|_| strange("with what is no text"))?.trim();
     let text = text.strip_prefix("jsonFlickrApi(").and_then(|text| text.strip_suffix(')')).unwrap_or(text);
     let reply: Value = serde_json::from_str(text).map_err(|e| strange(&format!("with what is no json ({e})")))?;
     if reply["stat"] != "ok" {
         let (code, message) = (reply["code"].as_i64().unwrap_or(-1), reply["message"].as_str().unwrap_or(""));
         let why = format!("Flickr answers with error {code}: {message}");
-        return Err(if PASSING.contains(&code) { Trouble::passing(why) } else { Trouble::Lasting(why) });
+        return Err(if TRANSIENT_CODES.contains(&code) {
+            FetchError::transient(why)
+        } else {
+            FetchError::Permanent(why)
+        });
     }
     let photos = &reply["photos"];
     let count = |name: &str| number(&photos[name]).map(|n| n as u64);
@@ -319,7 +329,7 @@ impl Source for Flickr {
         })
     }
 
-    fn asked(&self) -> String {
+    fn options_fingerprint(&self) -> String {
         let mut excluded: Vec<&String> = self.excluded.iter().chain(&self.excluded_owners).collect();
         excluded.sort();
         format!("{} {excluded:?}", self.accuracy)
@@ -328,7 +338,7 @@ impl Source for Flickr {
     async fn plan(&self) -> Result<Vec<String>> {
         let (from, to) = self.window;
         let mut lines = vec![format!(
-            "{} queries, {} days, at most {MOST} photos a span",
+            "{} queries, {} days, at most {MAX_RESULTS} photos a span",
             self.queries.len(),
             (to - from) / 86_400 + 1
         )];
@@ -341,13 +351,13 @@ impl Source for Flickr {
             page.pages
         ));
         let spans = (to - from + 1) as f64 / (end - start + 1) as f64 * self.queries.len() as f64;
-        let photos = (spans * page.total.min(MOST) as f64).round();
+        let photos = (spans * page.total.min(MAX_RESULTS) as f64).round();
         lines.push(format!("if all are like it: {} spans, {photos} photos", spans.ceil()));
         lines.push("cost: nothing; 3,600 searches an hour are allowed".into());
         Ok(lines)
     }
 
-    async fn search(&self, done: &HashSet<String>, parts: mpsc::Sender<Part>) -> Result<()> {
+    async fn search(&self, done: &HashSet<String>, batches: mpsc::Sender<Batch>) -> Result<()> {
         // Where a span that is done ends, by its query and its start.
         let span = |name: &String| {
             let (span, query) = name.split_once(' ')?;
@@ -365,7 +375,7 @@ impl Source for Flickr {
                 let (span, first) = self.span(query, start).await?;
                 let photos = self.photos(query, span, first).await?;
                 let name = format!("{}-{} {query}", span.0, span.1);
-                if parts.send(Part::new(name, photos, |photo| self.find(photo))).await.is_err() {
+                if batches.send(Batch::new(name, photos, |photo| self.candidate(photo))).await.is_err() {
                     return Ok(());
                 }
                 start = span.1 + 1;
@@ -374,14 +384,14 @@ impl Source for Flickr {
         Ok(())
     }
 
-    async fn fetch(&self, find: &Find) -> Result<Vec<u8>, Trouble> {
+    async fn fetch(&self, candidate: &Candidate) -> Result<Vec<u8>, FetchError> {
         self.files
-            .get(&find.url, |answer| {
+            .get(&candidate.url, |answer| {
                 let body = picture(answer)?;
                 let is_notice =
                     answer.url.path().contains("photo_unavailable") || !answer.kind.starts_with("image/jpeg");
-                if is_notice || body.len() < SMALLEST {
-                    return Err(Trouble::Gone("was removed".into()));
+                if is_notice || body.len() < MIN_BYTES {
+                    return Err(FetchError::NotFound("was removed".into()));
                 }
                 Ok(body)
             })

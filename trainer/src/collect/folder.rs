@@ -9,7 +9,9 @@ use reqwest::Url;
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
-use super::{Common, Find, Item, Part, Source, Terms, Trouble, place};
+use super::http::FetchError;
+use super::manifest::Item;
+use super::source::{Batch, Candidate, CommonArgs, Source, Terms, place};
 
 /// Takes over photographs of a folder that say where they were taken.
 ///
@@ -26,7 +28,7 @@ pub(super) struct Args {
     #[arg(long, default_value = "")]
     licence: String,
     #[command(flatten)]
-    pub(super) common: Common,
+    pub(super) common: CommonArgs,
 }
 
 #[derive(Default, Deserialize)]
@@ -41,8 +43,8 @@ struct Row {
     licence: String,
 }
 
-/// Pictures of a part.
-const PART: usize = 256;
+/// Pictures per batch.
+const BATCH_SIZE: usize = 256;
 
 pub(super) struct Folder {
     dir: PathBuf,
@@ -126,7 +128,7 @@ impl Source for Folder {
         None
     }
 
-    fn asked(&self) -> String {
+    fn options_fingerprint(&self) -> String {
         String::new()
     }
 
@@ -139,10 +141,10 @@ impl Source for Folder {
         )])
     }
 
-    async fn search(&self, _done: &HashSet<String>, parts: mpsc::Sender<Part>) -> Result<()> {
+    async fn search(&self, _done: &HashSet<String>, batches: mpsc::Sender<Batch>) -> Result<()> {
         let mut without_place = 0;
-        for (i, pictures) in self.pictures.chunks(PART).enumerate() {
-            let mut finds = Vec::new();
+        for (i, pictures) in self.pictures.chunks(BATCH_SIZE).enumerate() {
+            let mut candidates = Vec::new();
             for picture in pictures {
                 match self.item(picture) {
                     Ok(Some(item)) if item.lat.zip(item.lng).is_some_and(|(lat, lng)| place(lat, lng).is_none()) => {
@@ -150,15 +152,15 @@ impl Source for Folder {
                     }
                     Ok(Some(item)) => {
                         let url = Url::from_file_path(picture).ok();
-                        finds.extend(url.map(|url| Find { item, url }));
+                        candidates.extend(url.map(|url| Candidate { item, url }));
                     }
                     Ok(None) => without_place += 1,
                     Err(error) => eprintln!("left out {}: {error:#}", picture.display()),
                 }
             }
             // Parts are not skipped: what is in a folder may have changed, and looking at it costs little.
-            let part = Part::new(format!("files from {}", i * PART), finds, Some);
-            if parts.send(part).await.is_err() {
+            let batch = Batch::new(format!("files from {}", i * BATCH_SIZE), candidates, Some);
+            if batches.send(batch).await.is_err() {
                 return Ok(());
             }
         }
@@ -171,8 +173,8 @@ impl Source for Folder {
         Ok(())
     }
 
-    async fn fetch(&self, find: &Find) -> Result<Vec<u8>, Trouble> {
-        let file = find.url.to_file_path().map_err(|()| Trouble::Lasting("is no file".into()))?;
-        tokio::fs::read(&file).await.map_err(|e| Trouble::Lasting(format!("cannot be read: {e}")))
+    async fn fetch(&self, candidate: &Candidate) -> Result<Vec<u8>, FetchError> {
+        let file = candidate.url.to_file_path().map_err(|()| FetchError::Permanent("is no file".into()))?;
+        tokio::fs::read(&file).await.map_err(|e| FetchError::Permanent(format!("cannot be read: {e}")))
     }
 }

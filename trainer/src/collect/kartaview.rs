@@ -9,21 +9,23 @@ use reqwest::Url;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
+use super::http::{self, FetchError, HttpResponse, RateLimitedClient, url_with_query};
+use super::manifest::Item;
 use super::openaddresses::Service;
-use super::places::Places;
-use super::web::{self, Answer, Lane, address};
-use super::{Common, Find, Item, Part, Source, Terms, Trouble, group, picture, place};
+use super::picture::picture;
+use super::places::PlaceArgs;
+use super::source::{Batch, Candidate, CommonArgs, Source, Terms, group, place};
 
 /// Pictures a page; for more the answer is 400.
 const PER_PAGE: usize = 100;
 /// What the service answers with when all is well.
-const FINE: i64 = 600;
+const SUCCESS_CODE: i64 = 600;
 
 /// Street-level pictures of KartaView.
 #[derive(clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
-    places: Places,
+    places: PlaceArgs,
     /// Places drawn from each file and country
     #[arg(long, default_value_t = 1000)]
     sample: usize,
@@ -41,7 +43,7 @@ pub(super) struct Args {
     #[command(flatten)]
     openaddresses: Service,
     #[command(flatten)]
-    pub(super) common: Common,
+    pub(super) common: CommonArgs,
 }
 
 pub(super) struct KartaView {
@@ -49,8 +51,8 @@ pub(super) struct KartaView {
     radius: u32,
     whole_sequences: bool,
     api: String,
-    searches: Lane,
-    files: Lane,
+    searches: RateLimitedClient,
+    files: RateLimitedClient,
 }
 
 impl KartaView {
@@ -61,8 +63,8 @@ impl KartaView {
             whole_sequences: args.whole_sequences,
             api: args.api.clone(),
             // No limit is known: be gentle.
-            searches: args.common.lane(Duration::from_secs(1))?,
-            files: args.common.lane(Duration::from_millis(500))?,
+            searches: args.common.client(Duration::from_secs(1))?,
+            files: args.common.client(Duration::from_millis(500))?,
         })
     }
 
@@ -79,7 +81,7 @@ impl KartaView {
                 ("orderBy", "id".into()),
                 ("orderDirection", "asc".into()),
             ];
-            let (more, is_last) = self.searches.get(&address(&self.api, pairs)?, read).await?;
+            let (more, is_last) = self.searches.get(&url_with_query(&self.api, pairs)?, parse).await?;
             let before = photos.len();
             photos.extend(more.into_iter().filter(|photo| seen.insert(photo["id"].to_string())));
             // A page that brings nothing new is the last, whatever it says of itself.
@@ -90,7 +92,7 @@ impl KartaView {
         Ok(photos)
     }
 
-    fn find(&self, photo: &Value) -> Option<Find> {
+    fn candidate(&self, photo: &Value) -> Option<Candidate> {
         let text = |name: &str| match &photo[name] {
             Value::String(text) => text.clone(),
             Value::Number(number) => number.to_string(),
@@ -103,8 +105,8 @@ impl KartaView {
         let at = place(number("lat")?, number("lng")?)?;
         let (id, sequence) = (text("id"), text("sequenceId"));
         let url = Url::parse(&text("fileurl").replace("{{sizeprefix}}", "lth")).ok()?;
-        let is_one_enough = !self.whole_sequences && !sequence.is_empty();
-        (!id.is_empty()).then(|| Find {
+        let keep_first_only = !self.whole_sequences && !sequence.is_empty();
+        (!id.is_empty()).then(|| Candidate {
             item: Item {
                 source: "kartaview".into(),
                 lat: Some(at.lat),
@@ -112,10 +114,10 @@ impl KartaView {
                 heading: number("heading").map(|heading| heading.rem_euclid(360.0)),
                 time: text("shotDate"),
                 group: group("kartaview", &sequence),
-                twin: if is_one_enough { sequence } else { String::new() },
+                dedup_key: if keep_first_only { sequence } else { String::new() },
                 licence: "CC BY-SA 4.0".into(),
                 attribution: format!("KartaView contributors, https://kartaview.org, picture {id}"),
-                url: web::shown(&url),
+                url: http::redact_keys(&url),
                 id,
                 ..Item::default()
             },
@@ -125,12 +127,12 @@ impl KartaView {
 }
 
 /// The photos of an answer, and whether they are the last. Logical errors come with status 200.
-fn read(answer: &Answer) -> Result<(Vec<Value>, bool), Trouble> {
+fn parse(answer: &HttpResponse) -> Result<(Vec<Value>, bool), FetchError> {
     let reply: Value = answer.json()?;
     let code = reply["status"]["apiCode"].as_i64().unwrap_or_default();
-    if code != FINE {
+    if code != SUCCESS_CODE {
         let message = reply["status"]["apiMessage"].as_str().unwrap_or_default();
-        return Err(Trouble::Lasting(format!("KartaView answers with code {code}: {message}")));
+        return Err(FetchError::Permanent(format!("KartaView answers with code {code}: {message}")));
     }
     let photos = reply["result"]["data"].as_array().cloned().unwrap_or_default();
     Ok((photos, !reply["result"]["hasMoreData"].as_bool().unwrap_or_default()))
@@ -145,7 +147,7 @@ impl Source for KartaView {
         })
     }
 
-    fn asked(&self) -> String {
+    fn options_fingerprint(&self) -> String {
         self.whole_sequences.to_string()
     }
 
@@ -159,21 +161,21 @@ impl Source for KartaView {
         ])
     }
 
-    async fn search(&self, done: &HashSet<String>, parts: mpsc::Sender<Part>) -> Result<()> {
+    async fn search(&self, done: &HashSet<String>, batches: mpsc::Sender<Batch>) -> Result<()> {
         for at in &self.places {
             let name = format!("{} m around {},{}", self.radius, at.lat, at.lng);
             if done.contains(&name) {
                 continue;
             }
-            let part = Part::new(name, &self.photos(*at).await?, |photo| self.find(photo));
-            if parts.send(part).await.is_err() {
+            let batch = Batch::new(name, &self.photos(*at).await?, |photo| self.candidate(photo));
+            if batches.send(batch).await.is_err() {
                 return Ok(());
             }
         }
         Ok(())
     }
 
-    async fn fetch(&self, find: &Find) -> Result<Vec<u8>, Trouble> {
-        self.files.get(&find.url, picture).await
+    async fn fetch(&self, candidate: &Candidate) -> Result<Vec<u8>, FetchError> {
+        self.files.get(&candidate.url, picture).await
     }
 }

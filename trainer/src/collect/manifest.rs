@@ -1,5 +1,5 @@
 //! What a folder of collected pictures knows about itself: `manifest.jsonl`, a line for each picture that was kept or found
-//! missing, and `searched.txt`, a line for each part of the search whose pictures are all settled.
+//! missing, and `searched.txt`, a line for each batch whose pictures are all settled.
 //!
 //! Both are appended to, a line at a time and the picture's file first: whatever is cut off is searched, or fetched, again.
 
@@ -49,9 +49,9 @@ pub struct Item {
     pub time: String,
     /// Pictures of one group must not be split: a sequence, a panorama, an author's day.
     pub group: String,
-    /// Of pictures that share this one is enough: one of a second, one of a sequence.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub twin: String,
+    /// Of the pictures that share this key one is kept: one per second, one per sequence. Empty for none.
+    #[serde(rename = "twin", skip_serializing_if = "String::is_empty")]
+    pub dedup_key: String,
     /// Who took it.
     pub author: String,
     /// Under which terms it may be used.
@@ -77,14 +77,14 @@ pub(super) struct Manifest {
     pub(super) dir: PathBuf,
     /// Pictures that are settled or being fetched.
     settled: HashSet<String>,
-    /// What pictures that are there, or being fetched, stand for.
-    twins: HashSet<String>,
+    /// Deduplication keys of pictures that are there or being fetched.
+    dedup_keys: HashSet<String>,
     /// Pictures that are there.
     pub(super) kept: usize,
-    /// Parts of the search that are done.
+    /// Batches that are done, by their names.
     pub(super) searched: HashSet<String>,
     items: File,
-    parts: File,
+    batches: File,
 }
 
 impl Manifest {
@@ -106,60 +106,60 @@ impl Manifest {
             }
             _ => {}
         }
-        sweep(dir);
+        remove_partial_files(dir);
         let known = read(dir)?;
-        let searched = whole_lines(&dir.join(SEARCHED))?;
+        let searched = complete_lines(&dir.join(SEARCHED))?;
         let mut manifest = Self {
             dir: dir.to_owned(),
             settled: known.iter().map(key).collect(),
-            twins: HashSet::new(),
+            dedup_keys: HashSet::new(),
             kept: 0,
             searched: searched.into_iter().collect(),
-            items: cut(items, &file)?,
-            parts: append(&dir.join(SEARCHED))?,
+            items: without_partial_line(items, &file)?,
+            batches: append(&dir.join(SEARCHED))?,
         };
         for item in known.iter().filter(|item| item.status == Some(Status::Ok)) {
-            manifest.twins.extend(twin(item));
+            manifest.dedup_keys.extend(dedup_key(item));
             manifest.kept += 1;
         }
         Ok(manifest)
     }
 
-    /// Whether a picture is to be fetched; it then counts as settled, and stands for its twins.
+    /// Whether a picture is to be fetched; it then counts as settled, and others with its deduplication key as duplicates.
     pub(super) fn claim(&mut self, item: &Item) -> Claim {
         if self.settled.contains(&key(item)) {
             return Claim::Known;
         }
-        if twin(item).is_some_and(|twin| self.twins.contains(&twin)) {
-            return Claim::Twin;
+        if dedup_key(item).is_some_and(|key| self.dedup_keys.contains(&key)) {
+            return Claim::Duplicate;
         }
         self.settled.insert(key(item));
-        self.twins.extend(twin(item));
+        self.dedup_keys.extend(dedup_key(item));
         Claim::New
     }
 
-    /// Notes what became of a picture.
+    /// Records what became of a picture.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub(super) fn settle(&mut self, item: &Item) -> Result<()> {
+    pub(super) fn record(&mut self, item: &Item) -> Result<()> {
         let line = serde_json::to_string(item)? + "\n";
         let written = self.items.write_all(line.as_bytes());
         written.with_context(|| format!("cannot write {}", self.dir.join(MANIFEST).display()))?;
         if item.status == Some(Status::Ok) {
             self.kept += 1;
-        } else if let Some(twin) = twin(item) {
-            self.twins.remove(&twin); // it cannot stand for them
+        } else if let Some(key) = dedup_key(item) {
+            self.dedup_keys.remove(&key); // the next one may be there
         }
         Ok(())
     }
 
-    /// Notes that all that a part of the search found is settled.
+    /// Records that all pictures of a batch are settled.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub(super) fn finish(&mut self, part: &str) -> Result<()> {
-        let written = self.parts.write_all(format!("{part}\n").as_bytes());
+    pub(super) fn finish(&mut self, batch: &str) -> Result<()> {
+        let written = self.batches.write_all(format!("{batch}\n").as_bytes());
         written.with_context(|| format!("cannot write {}", self.dir.join(SEARCHED).display()))
     }
 }
@@ -171,12 +171,12 @@ pub(super) enum Claim {
     New,
     /// It is settled, or being fetched.
     Known,
-    /// One that it is a twin of is there, or being fetched.
-    Twin,
+    /// Another picture with the same deduplication key is there, or being fetched.
+    Duplicate,
 }
 
 /// Removes what a kill left of pictures that were being written.
-fn sweep(dir: &Path) {
+fn remove_partial_files(dir: &Path) {
     let entries = |dir: &Path| std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
     for file in entries(&dir.join("pictures")).flat_map(|folder| entries(&folder).collect::<Vec<_>>()) {
         if file.extension().is_some_and(|extension| extension == "part") {
@@ -188,11 +188,11 @@ fn sweep(dir: &Path) {
 /// A file to append to, without what was cut off at its end.
 pub(super) fn append(file: &Path) -> Result<File> {
     let open = OpenOptions::new().create(true).append(true).open(file);
-    cut(open.with_context(|| format!("cannot write {}", file.display()))?, file)
+    without_partial_line(open.with_context(|| format!("cannot write {}", file.display()))?, file)
 }
 
 /// An open file without what was cut off at its end.
-fn cut(open: File, file: &Path) -> Result<File> {
+fn without_partial_line(open: File, file: &Path) -> Result<File> {
     let shorten = || -> std::io::Result<()> {
         let mut reader = File::open(file)?;
         let mut end = reader.metadata()?.len();
@@ -217,7 +217,7 @@ fn cut(open: File, file: &Path) -> Result<File> {
 ///
 /// # Errors
 /// When its manifest cannot be read or a line of it is damaged.
-pub fn items(dir: &Path) -> Result<impl Iterator<Item = Result<Item>>> {
+pub(crate) fn items(dir: &Path) -> Result<impl Iterator<Item = Result<Item>>> {
     let file = dir.join(MANIFEST);
     let cannot = {
         let file = file.clone();
@@ -257,13 +257,13 @@ fn key(item: &Item) -> String {
     format!("{} {}", item.source, item.id)
 }
 
-/// What those share of which one is enough.
-fn twin(item: &Item) -> Option<String> {
-    (!item.twin.is_empty()).then(|| format!("{} {}", item.source, item.twin))
+/// What pictures share of which one is kept.
+fn dedup_key(item: &Item) -> Option<String> {
+    (!item.dedup_key.is_empty()).then(|| format!("{} {}", item.source, item.dedup_key))
 }
 
 /// The whole lines of a file, none when it is not there.
-fn whole_lines(file: &Path) -> Result<Vec<String>> {
+fn complete_lines(file: &Path) -> Result<Vec<String>> {
     if !file.exists() {
         return Ok(Vec::new());
     }
@@ -281,11 +281,11 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_was_cut_off_is_forgotten() {
+    fn a_truncated_line_is_ignored() {
         let dir = tempfile::tempdir().unwrap();
         let mut manifest = Manifest::open(dir.path()).unwrap();
-        manifest.settle(&item("a", Status::Ok)).unwrap();
-        manifest.settle(&item("b", Status::Missing)).unwrap();
+        manifest.record(&item("a", Status::Ok)).unwrap();
+        manifest.record(&item("b", Status::Missing)).unwrap();
         manifest.finish("part 1").unwrap();
         drop(manifest);
         let file = dir.path().join(MANIFEST);
@@ -298,31 +298,31 @@ mod tests {
             assert_eq!((manifest.kept, manifest.searched.clone()), (1, HashSet::from(["part 1".to_owned()])));
             assert_eq!(manifest.claim(&item("a", Status::Ok)), Claim::Known);
             assert_eq!(manifest.claim(&item("b", Status::Ok)), Claim::New);
-            manifest.settle(&item("b", Status::Missing)).unwrap();
+            manifest.record(&item("b", Status::Missing)).unwrap();
             assert_eq!(std::fs::read(&file).unwrap(), whole);
         }
         assert_eq!(read(dir.path()).unwrap(), [item("a", Status::Ok), item("b", Status::Missing)]);
     }
 
     #[test]
-    fn of_twins_the_first_is_enough() {
+    fn one_picture_per_dedup_key_is_kept() {
         let dir = tempfile::tempdir().unwrap();
-        let twin = |id: &str| Item { twin: "sequence 7".into(), ..item(id, Status::Ok) };
+        let frame = |id: &str| Item { dedup_key: "sequence 7".into(), ..item(id, Status::Ok) };
         let mut manifest = Manifest::open(dir.path()).unwrap();
-        let claims = [twin("a"), twin("b"), item("c", Status::Ok), twin("a")].map(|item| manifest.claim(&item));
-        assert_eq!(claims, [Claim::New, Claim::Twin, Claim::New, Claim::Known]);
+        let claims = [frame("a"), frame("b"), item("c", Status::Ok), frame("a")].map(|item| manifest.claim(&item));
+        assert_eq!(claims, [Claim::New, Claim::Duplicate, Claim::New, Claim::Known]);
         // One that is not there stands for none, in this run and the next.
-        manifest.settle(&Item { status: Some(Status::Missing), ..twin("a") }).unwrap();
+        manifest.record(&Item { status: Some(Status::Missing), ..frame("a") }).unwrap();
         drop(manifest);
         let mut manifest = Manifest::open(dir.path()).unwrap();
-        assert_eq!(manifest.claim(&twin("b")), Claim::New);
-        manifest.settle(&twin("b")).unwrap();
+        assert_eq!(manifest.claim(&frame("b")), Claim::New);
+        manifest.record(&frame("b")).unwrap();
         drop(manifest);
-        assert_eq!(Manifest::open(dir.path()).unwrap().claim(&twin("d")), Claim::Twin);
+        assert_eq!(Manifest::open(dir.path()).unwrap().claim(&frame("d")), Claim::Duplicate);
     }
 
     #[test]
-    fn a_folder_is_for_one_run_at_a_time() {
+    fn a_folder_is_locked_by_one_run() {
         let dir = tempfile::tempdir().unwrap();
         let first = Manifest::open(dir.path()).unwrap();
         let error = Manifest::open(dir.path()).err().unwrap().to_string();
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_line_is_named() {
+    fn errors_name_the_damaged_line() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join(MANIFEST), "{}\nnonsense\n").unwrap();
         let error = format!("{:#}", Manifest::open(dir.path()).err().unwrap());

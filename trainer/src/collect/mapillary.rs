@@ -13,17 +13,19 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use super::web::{Answer, Lane, address};
-use super::{Common, Find, Item, Part, Source, Terms, Trouble, group, picture, place, secret};
+use super::http::{FetchError, HttpResponse, RateLimitedClient, url_with_query};
+use super::manifest::Item;
+use super::picture::picture;
+use super::source::{Batch, Candidate, CommonArgs, Source, Terms, group, place, secret};
 
 /// Most pictures that may be asked for.
 const LIMIT: usize = 2_000;
 /// From so many on an answer may have been cut off.
-const MAYBE_CUT: usize = 1_500;
+const MAYBE_TRUNCATED: usize = 1_500;
 /// Side in degrees of the boxes that are begun with: less than the 0.01 square degrees that are allowed.
-const SIDE: f64 = 0.09;
+const MAX_SIDE: f64 = 0.09;
 /// Boxes are not quartered below this side, about a street's length.
-const SMALLEST: f64 = 0.001;
+const MIN_SIDE: f64 = 0.001;
 /// What is asked for of each picture.
 const FIELDS: &str = "id,geometry,computed_geometry,captured_at,compass_angle,computed_compass_angle,is_pano,sequence,creator,thumb_1024_url";
 
@@ -44,7 +46,7 @@ pub(super) struct Args {
     #[arg(long, hide = true, default_value = "https://graph.mapillary.com/images")]
     api: String,
     #[command(flatten)]
-    pub(super) common: Common,
+    pub(super) common: CommonArgs,
 }
 
 /// A box in degrees.
@@ -95,12 +97,12 @@ pub(super) struct Mapillary {
     boxes: Vec<Bounds>,
     whole_sequences: bool,
     api: String,
-    searches: Lane,
-    files: Lane,
+    searches: RateLimitedClient,
+    files: RateLimitedClient,
 }
 
 #[derive(Deserialize)]
-struct Reply {
+struct SearchResponse {
     data: Vec<Value>,
 }
 
@@ -133,40 +135,40 @@ struct Creator {
 }
 
 /// What a box answered.
-enum Found {
+enum SearchResult {
     /// All that is in it.
-    All(Vec<Value>),
+    Complete(Vec<Value>),
     /// Too much: as much as came.
-    Cut(Vec<Value>),
+    Truncated(Vec<Value>),
 }
 
 impl Mapillary {
     pub(super) fn new(args: &Args) -> Result<Self> {
         let token = secret("MAPILLARY_ACCESS_TOKEN", args.key_file.as_deref())?;
         Ok(Self {
-            boxes: args.boxes.iter().flat_map(|bounds| bounds.split(SIDE)).collect(),
+            boxes: args.boxes.iter().flat_map(|bounds| bounds.split(MAX_SIDE)).collect(),
             whole_sequences: args.whole_sequences,
             api: args.api.clone(),
-            searches: args.common.lane(Duration::from_millis(200))?.authorized(&format!("OAuth {token}"))?,
-            files: args.common.lane(Duration::from_millis(100))?,
+            searches: args.common.client(Duration::from_millis(200))?.authorized(&format!("OAuth {token}"))?,
+            files: args.common.client(Duration::from_millis(100))?,
         })
     }
 
-    async fn ask(&self, bounds: Bounds) -> Result<Found, Trouble> {
+    async fn search_box(&self, bounds: Bounds) -> Result<SearchResult, FetchError> {
         let pairs = [("bbox", bounds.name()), ("fields", FIELDS.to_owned()), ("limit", LIMIT.to_string())];
-        let url = address(&self.api, pairs).map_err(|e| Trouble::Lasting(e.to_string()))?;
-        let can_split = bounds.side() / 2.0 >= SMALLEST;
-        let read = |answer: &Answer| {
+        let url = url_with_query(&self.api, pairs).map_err(|e| FetchError::Permanent(e.to_string()))?;
+        let can_split = bounds.side() / 2.0 >= MIN_SIDE;
+        let parse = |answer: &HttpResponse| {
             // It may be the box and not the server: smaller ones will tell.
             if answer.status.as_u16() == 500 && can_split {
-                return Ok(Found::Cut(Vec::new()));
+                return Ok(SearchResult::Truncated(Vec::new()));
             }
-            let data = answer.json::<Reply>()?.data;
-            Ok(if data.len() >= MAYBE_CUT { Found::Cut(data) } else { Found::All(data) })
+            let data = answer.json::<SearchResponse>()?.data;
+            Ok(if data.len() >= MAYBE_TRUNCATED { SearchResult::Truncated(data) } else { SearchResult::Complete(data) })
         };
-        match self.searches.get(&url, read).await? {
+        match self.searches.get(&url, parse).await? {
             // Once more, before a box is taken for dense.
-            Found::Cut(data) if data.is_empty() => self.searches.get(&url, read).await,
+            SearchResult::Truncated(data) if data.is_empty() => self.searches.get(&url, parse).await,
             found => Ok(found),
         }
     }
@@ -175,10 +177,12 @@ impl Mapillary {
     async fn images(&self, bounds: Bounds) -> Result<Vec<Value>> {
         let (mut images, mut boxes) = (Vec::new(), vec![bounds]);
         while let Some(bounds) = boxes.pop() {
-            match self.ask(bounds).await? {
-                Found::All(data) => images.extend(data),
-                Found::Cut(_) if bounds.side() / 2.0 >= SMALLEST => boxes.extend(bounds.split(bounds.side() / 2.0)),
-                Found::Cut(data) => {
+            match self.search_box(bounds).await? {
+                SearchResult::Complete(data) => images.extend(data),
+                SearchResult::Truncated(_) if bounds.side() / 2.0 >= MIN_SIDE => {
+                    boxes.extend(bounds.split(bounds.side() / 2.0))
+                }
+                SearchResult::Truncated(data) => {
                     eprintln!("box {}: too many pictures for one search; {} are taken", bounds.name(), data.len());
                     images.extend(data);
                 }
@@ -187,7 +191,7 @@ impl Mapillary {
         Ok(images)
     }
 
-    fn find(&self, image: &Value) -> Option<Find> {
+    fn candidate(&self, image: &Value) -> Option<Candidate> {
         let image = Image::deserialize(image).ok().filter(|image| !image.is_pano)?;
         let Point { coordinates: [lng, lat] } = image.computed_geometry.or(image.geometry)?;
         let at = place(lat, lng)?;
@@ -195,8 +199,8 @@ impl Mapillary {
         let time = image.captured_at.and_then(chrono::DateTime::from_timestamp_millis);
         let heading = image.computed_compass_angle.or(image.compass_angle);
         let url = Url::parse(&image.thumb_1024_url?).ok()?;
-        let is_one_enough = !self.whole_sequences && !image.sequence.is_empty();
-        Some(Find {
+        let keep_first_only = !self.whole_sequences && !image.sequence.is_empty();
+        Some(Candidate {
             item: Item {
                 source: "mapillary".into(),
                 lat: Some(at.lat),
@@ -204,7 +208,7 @@ impl Mapillary {
                 heading: heading.filter(|heading| heading.is_finite()).map(|heading| heading.rem_euclid(360.0)),
                 time: time.map(|time| time.to_rfc3339()).unwrap_or_default(),
                 group: group("mapillary", &image.sequence),
-                twin: if is_one_enough { image.sequence } else { String::new() },
+                dedup_key: if keep_first_only { image.sequence } else { String::new() },
                 attribution: format!("{author} on Mapillary, https://www.mapillary.com/app/?pKey={}", image.id),
                 author,
                 licence: "CC BY-SA 4.0".into(),
@@ -227,41 +231,41 @@ impl Source for Mapillary {
         })
     }
 
-    fn asked(&self) -> String {
+    fn options_fingerprint(&self) -> String {
         self.whole_sequences.to_string()
     }
 
     async fn plan(&self) -> Result<Vec<String>> {
         let first = self.boxes[0];
         let found = self.images(first).await?;
-        let usable: Vec<Find> = found.iter().filter_map(|image| self.find(image)).collect();
+        let usable: Vec<Candidate> = found.iter().filter_map(|image| self.candidate(image)).collect();
         Ok(vec![
-            format!("{} boxes of at most {SIDE} degrees a side", self.boxes.len()),
+            format!("{} boxes of at most {MAX_SIDE} degrees a side", self.boxes.len()),
             format!("the first, {}: {} pictures, {} of them no panoramas", first.name(), found.len(), usable.len()),
             "cost: nothing".into(),
         ])
     }
 
-    async fn search(&self, done: &HashSet<String>, parts: mpsc::Sender<Part>) -> Result<()> {
+    async fn search(&self, done: &HashSet<String>, batches: mpsc::Sender<Batch>) -> Result<()> {
         for bounds in &self.boxes {
             let name = bounds.name();
             if done.contains(&name) {
                 continue;
             }
-            let mut part = Part::new(name, &self.images(*bounds).await?, |image| self.find(image));
+            let mut batch = Batch::new(name, &self.images(*bounds).await?, |image| self.candidate(image));
             // In one order, whatever the boxes were split into: of a sequence the first is kept.
-            part.finds.sort_by(|a, b| a.item.id.cmp(&b.item.id));
-            if parts.send(part).await.is_err() {
+            batch.candidates.sort_by(|a, b| a.item.id.cmp(&b.item.id));
+            if batches.send(batch).await.is_err() {
                 return Ok(());
             }
         }
         Ok(())
     }
 
-    async fn fetch(&self, find: &Find) -> Result<Vec<u8>, Trouble> {
-        self.files.get(&find.url, picture).await.map_err(|trouble| match trouble {
+    async fn fetch(&self, candidate: &Candidate) -> Result<Vec<u8>, FetchError> {
+        self.files.get(&candidate.url, picture).await.map_err(|error| match error {
             // Links expire; the next run is given a new one.
-            Trouble::Lasting(why) => Trouble::passing(why),
+            FetchError::Permanent(why) => FetchError::transient(why),
             other => other,
         })
     }
@@ -272,13 +276,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn boxes_cover_and_do_not_overlap() {
+    fn boxes_tile_the_area() {
         let all = bounds("2.2,48.8,2.5,48.9").unwrap();
-        let boxes = all.split(SIDE);
+        let boxes = all.split(MAX_SIDE);
         assert_eq!(boxes.len(), 4 * 2);
         let area = |b: &Bounds| (b.east - b.west) * (b.north - b.south);
         assert!((boxes.iter().map(area).sum::<f64>() - area(&all)).abs() < 1e-9);
-        assert!(boxes.iter().all(|b| area(b) < 0.01 && b.side() <= SIDE + 1e-9));
+        assert!(boxes.iter().all(|b| area(b) < 0.01 && b.side() <= MAX_SIDE + 1e-9));
         assert_eq!((boxes[0].east, boxes[0].north), (boxes[1].west, boxes[4].south));
         assert_eq!(all.split(all.side() / 2.0).len(), 2, "a flat box is halved");
         assert!(bounds("2,48,1,49").is_err() && bounds("1,2,3").is_err() && bounds("1,2,3,91").is_err());

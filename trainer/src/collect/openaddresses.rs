@@ -8,8 +8,9 @@ use anyhow::{Result, bail};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::web::address;
-use super::{Common, download};
+use super::download;
+use super::http::url_with_query;
+use super::source::CommonArgs;
 
 /// Where OpenAddresses is.
 #[derive(clap::Args)]
@@ -34,22 +35,22 @@ impl Service {
     ///
     /// # Errors
     /// When a name is of neither, or the service refuses or cannot be reached.
-    pub(super) async fn files(&self, names: &[PathBuf], common: &Common) -> Result<Vec<PathBuf>> {
-        let lane = common.lane(Duration::from_secs(1))?;
+    pub(super) async fn files(&self, names: &[PathBuf], common: &CommonArgs) -> Result<Vec<PathBuf>> {
+        let client = common.client(Duration::from_secs(1))?;
         let mut files = Vec::new();
         for name in names {
             let Some(source) = source(name) else {
                 files.push(name.clone());
                 continue;
             };
-            let index = address(&self.addresses_index, [("source", source.to_owned())])?;
-            let entries: Vec<Entry> = lane.get(&index, |answer| answer.json()).await?;
+            let index = url_with_query(&self.addresses_index, [("source", source.to_owned())])?;
+            let entries: Vec<Entry> = client.get(&index, |answer| answer.json()).await?;
             let before = files.len();
             for entry in entries.iter().filter(|entry| entry.source == source && entry.layer == "addresses") {
                 let job = entry.job.to_string().replace('"', "");
-                let url = address(&format!("{}/{job}/source.geojson.gz", self.addresses_files), [])?;
+                let url = url_with_query(&format!("{}/{job}/source.geojson.gz", self.addresses_files), [])?;
                 let file = common.out.join("addresses").join(format!("{}-{job}.geojson.gz", source.replace('/', "-")));
-                download::download(&lane, &url, &file).await?;
+                download::download(&client, &url, &file).await?;
                 files.push(file);
             }
             if files.len() == before {
@@ -76,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sources_are_told_from_files() {
+    fn source_names_are_distinguished_from_files() {
         for (name, is) in [
             ("us/wa/statewide", true),
             ("fr/countrywide", true),

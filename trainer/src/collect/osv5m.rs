@@ -15,11 +15,13 @@ use reqwest::Url;
 use tokio::sync::mpsc;
 use zip::ZipArchive;
 
-use super::web::Lane;
-use super::{Common, Find, Item, Part, Source, Terms, Trouble, download, group, place};
+use super::download;
+use super::http::{FetchError, RateLimitedClient};
+use super::manifest::Item;
+use super::source::{Batch, Candidate, CommonArgs, Source, Terms, group, place};
 
-/// Pictures of a part.
-const PART: usize = 500;
+/// Pictures per batch.
+const BATCH_SIZE: usize = 500;
 /// What a table must have.
 const COLUMNS: [&str; 3] = ["id", "latitude", "longitude"];
 
@@ -37,7 +39,7 @@ pub(super) struct Args {
     #[arg(long, default_value = "https://huggingface.co/datasets/osv5m/osv5m/resolve/main/")]
     hub: String,
     #[command(flatten)]
-    pub(super) common: Common,
+    pub(super) common: CommonArgs,
 }
 
 pub(super) struct Osv5m {
@@ -45,7 +47,7 @@ pub(super) struct Osv5m {
     archives: Vec<PathBuf>,
     /// Files of the hub, and where they are to be.
     from_hub: Vec<(Url, PathBuf)>,
-    lane: Lane,
+    client: RateLimitedClient,
     /// The archive that was read last, open.
     open: Mutex<Option<(PathBuf, ZipArchive<File>)>>,
 }
@@ -76,8 +78,8 @@ impl Osv5m {
             (None, 1) => of_hub(format!("{}.csv", tables.first().map_or("train", String::as_str)))?,
             _ => bail!("name the table of the archives with --labels: train.csv or test.csv"),
         };
-        let lane = args.common.lane(Duration::from_secs(1))?;
-        Ok(Self { labels, archives, from_hub, lane, open: Mutex::new(None) })
+        let client = args.common.client(Duration::from_secs(1))?;
+        Ok(Self { labels, archives, from_hub, client, open: Mutex::new(None) })
     }
 
     fn read(&self, archive: &Path, member: &str) -> Result<Vec<u8>> {
@@ -143,14 +145,14 @@ impl Table {
         Ok(row)
     }
 
-    fn find(&self, row: &StringRecord, archive: &Path, member: &str) -> Option<Find> {
+    fn candidate(&self, row: &StringRecord, archive: &Path, member: &str) -> Option<Candidate> {
         let text = |name: &str| self.columns.get(name).and_then(|i| row.get(*i)).unwrap_or_default().to_owned();
         let number = |name: &str| text(name).parse::<f64>().ok();
         let at = place(number("latitude")?, number("longitude")?)?;
         let mut url = Url::from_file_path(archive).ok()?;
         url.set_fragment(Some(member));
         let (id, author) = (text("id"), text("creator_username"));
-        Some(Find {
+        Some(Candidate {
             item: Item {
                 source: "osv5m".into(),
                 lat: Some(at.lat),
@@ -179,7 +181,7 @@ impl Source for Osv5m {
         })
     }
 
-    fn asked(&self) -> String {
+    fn options_fingerprint(&self) -> String {
         // A table of the hub may not be there yet, and is always the same.
         let is_own = self.from_hub.iter().all(|(_, to)| *to != self.labels);
         let bytes = std::fs::metadata(&self.labels).ok().filter(|_| is_own).map(|table| table.len());
@@ -190,7 +192,7 @@ impl Source for Osv5m {
         let missing: Vec<_> = self.from_hub.iter().filter(|(_, to)| !to.is_file()).collect();
         let mut plan = Vec::new();
         for (url, to) in &missing {
-            let size = HumanBytes(download::size(&self.lane, url).await?);
+            let size = HumanBytes(download::size(&self.client, url).await?);
             plan.push(format!("{url}, {size}, to {}", to.display()));
         }
         if missing.is_empty() {
@@ -204,21 +206,21 @@ impl Source for Osv5m {
         Ok(plan)
     }
 
-    async fn search(&self, done: &HashSet<String>, parts: mpsc::Sender<Part>) -> Result<()> {
+    async fn search(&self, done: &HashSet<String>, batches: mpsc::Sender<Batch>) -> Result<()> {
         for (url, to) in &self.from_hub {
-            download::download(&self.lane, url, to).await?;
+            download::download(&self.client, url, to).await?;
         }
         let mut table = Table::open(&self.labels)?;
         for archive in &self.archives {
-            for (i, members) in table.members(archive)?.chunks(PART).enumerate() {
-                let name = format!("{} from {}", archive.display(), i * PART);
+            for (i, members) in table.members(archive)?.chunks(BATCH_SIZE).enumerate() {
+                let name = format!("{} from {}", archive.display(), i * BATCH_SIZE);
                 if done.contains(&name) {
                     continue;
                 }
                 let rows: Vec<_> = members.iter().map(|(id, _)| table.row(id)).collect::<Result<_>>()?;
                 let found = rows.iter().zip(members);
-                let part = Part::new(name, found, |(row, (_, member))| table.find(row, archive, member));
-                if parts.send(part).await.is_err() {
+                let batch = Batch::new(name, found, |(row, (_, member))| table.candidate(row, archive, member));
+                if batches.send(batch).await.is_err() {
                     return Ok(());
                 }
             }
@@ -226,10 +228,11 @@ impl Source for Osv5m {
         Ok(())
     }
 
-    async fn fetch(&self, find: &Find) -> Result<Vec<u8>, Trouble> {
-        let broken = |why: String| Trouble::Lasting(format!("{}: {why}", super::web::shown(&find.url)));
-        let archive = find.url.to_file_path().map_err(|()| broken("is no file".into()))?;
-        let member = find.url.fragment().unwrap_or_default();
+    async fn fetch(&self, candidate: &Candidate) -> Result<Vec<u8>, FetchError> {
+        let broken =
+            |why: String| FetchError::Permanent(format!("{}: {why}", super::http::redact_keys(&candidate.url)));
+        let archive = candidate.url.to_file_path().map_err(|()| broken("is no file".into()))?;
+        let member = candidate.url.fragment().unwrap_or_default();
         // The fragment of an address is escaped.
         let member = percent_encoding::percent_decode_str(member).decode_utf8_lossy();
         tokio::task::block_in_place(|| self.read(&archive, &member)).map_err(|e| broken(format!("{e:#}")))

@@ -1,40 +1,44 @@
 //! What becomes of the bytes of a picture: whether they are one, where it goes, what is known of it.
 
+use landfall_common::fs::write_atomic;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use super::http::{self, FetchError, HttpResponse};
 use super::manifest::{Item, Status};
-use super::web::{self, Answer, Trouble};
-use crate::files;
 
 /// Why a picture is not settled.
-pub(super) enum Failure {
+pub(super) enum StoreError {
     /// It did not come.
-    Web(Trouble),
+    Fetch(FetchError),
     /// It cannot be kept.
     Disk(anyhow::Error),
 }
 
 /// Checks what came, writes it, and says what became of the picture.
-pub(super) fn settled(mut item: Item, fetched: Result<Vec<u8>, Trouble>, dir: &Path) -> Result<Item, Failure> {
+pub(super) fn store_picture(
+    mut item: Item,
+    fetched: Result<Vec<u8>, FetchError>,
+    dir: &Path,
+) -> Result<Item, StoreError> {
     let bytes = match fetched {
         Ok(bytes) => bytes,
-        Err(Trouble::Gone(_)) => return Ok(Item { status: Some(Status::Missing), ..item }),
-        Err(trouble) => return Err(Failure::Web(trouble)),
+        Err(FetchError::NotFound(_)) => return Ok(Item { status: Some(Status::Missing), ..item }),
+        Err(error) => return Err(StoreError::Fetch(error)),
     };
-    let Ok((picture, format)) = decoded(&bytes) else {
+    let Ok((picture, format)) = decode(&bytes) else {
         return Ok(Item { status: Some(Status::Broken), ..item });
     };
-    item.file = file_of(&item.id, format.extensions_str().first().unwrap_or(&"jpg"));
+    item.file = file_path(&item.id, format.extensions_str().first().unwrap_or(&"jpg"));
     (item.width, item.height) = (picture.width(), picture.height());
-    item.sha256 = crate::checkpoint::hex(Sha256::new_with_prefix(&bytes));
+    item.sha256 = crate::io::hash::hex(Sha256::new_with_prefix(&bytes));
     item.status = Some(Status::Ok);
-    files::write(&dir.join(&item.file), &bytes).map_err(Failure::Disk)?;
+    write_atomic(&dir.join(&item.file), &bytes).map_err(StoreError::Disk)?;
     Ok(item)
 }
 
-fn decoded(bytes: &[u8]) -> image::ImageResult<(image::DynamicImage, image::ImageFormat)> {
+fn decode(bytes: &[u8]) -> image::ImageResult<(image::DynamicImage, image::ImageFormat)> {
     let reader = image::ImageReader::new(std::io::Cursor::new(bytes)).with_guessed_format()?;
     let format = reader.format();
     let picture = reader.decode()?;
@@ -42,8 +46,8 @@ fn decoded(bytes: &[u8]) -> image::ImageResult<(image::DynamicImage, image::Imag
 }
 
 /// Where the picture of an id goes: spread over 256 folders, under a name that every file system takes.
-fn file_of(id: &str, extension: &str) -> PathBuf {
-    let hash = crate::checkpoint::hex(Sha256::new_with_prefix(id.as_bytes()));
+fn file_path(id: &str, extension: &str) -> PathBuf {
+    let hash = crate::io::hash::hex(Sha256::new_with_prefix(id.as_bytes()));
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     let mut name: String = id.chars().map(|c| if plain(c) { c } else { '_' }).take(100).collect();
     if name != id || name.starts_with('.') {
@@ -53,11 +57,14 @@ fn file_of(id: &str, extension: &str) -> PathBuf {
 }
 
 /// The picture in an answer. A JPEG without an end came through a connection that broke.
-pub(super) fn picture(answer: &Answer) -> Result<Vec<u8>, Trouble> {
+pub(super) fn picture(answer: &HttpResponse) -> Result<Vec<u8>, FetchError> {
     let body = answer.success()?;
     let (is_jpeg, end) = (body.starts_with(&[0xff, 0xd8]), body.len().saturating_sub(1024));
     if is_jpeg && !body[end..].windows(2).any(|pair| pair == [0xff, 0xd9]) {
-        return Err(Trouble::passing(format!("{} sends a picture that is cut off", web::shown(&answer.url))));
+        return Err(FetchError::transient(format!(
+            "{} sends a picture that is cut off",
+            http::redact_keys(&answer.url)
+        )));
     }
     Ok(body.to_vec())
 }
@@ -67,8 +74,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_files_are_plain_and_never_the_same() {
-        let name = |id: &str| file_of(id, "jpg").file_name().unwrap().to_string_lossy().into_owned();
+    fn file_names_are_portable_and_unique() {
+        let name = |id: &str| file_path(id, "jpg").file_name().unwrap().to_string_lossy().into_owned();
         assert_eq!(name("a-B_7"), "a-B_7.jpg");
         assert!(name("a/b").ends_with("-a_b.jpg") && name("a/b") != name("a_b") && name("a/b") != name("a:b"));
         assert!(name("../..").ends_with("-_...jpg") || !name("../..").contains('/'), "{}", name("../.."));

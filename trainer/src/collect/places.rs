@@ -16,7 +16,7 @@ use rand::{RngExt, SeedableRng};
 use serde_json::Value;
 
 use super::openaddresses::Service;
-use super::{Common, place};
+use super::source::{CommonArgs, place};
 
 /// S2 level of the blocks, about 10 km wide, whose towns are made alike.
 const BLOCK_LEVEL: u64 = 10;
@@ -24,7 +24,7 @@ const BLOCK_LEVEL: u64 = 10;
 /// Where places come from.
 #[derive(clap::Args)]
 #[group(required = true, multiple = true)]
-pub(super) struct Places {
+pub(super) struct PlaceArgs {
     /// File of OpenAddresses (line-delimited GeoJSON or csv, also as .gz), or one of its sources, as in us/wa/statewide, which
     /// is downloaded and has a licence of its own: so many places of each file (repeat the option)
     #[arg(long)]
@@ -37,12 +37,18 @@ pub(super) struct Places {
     country: Vec<String>,
 }
 
-impl Places {
+impl PlaceArgs {
     /// `n` places of each file and country, or all where there are fewer; the same for the same seed.
     ///
     /// # Errors
     /// When a file cannot be read or downloaded, or a country is not known.
-    pub(super) async fn draw(&self, n: usize, seed: u64, service: &Service, common: &Common) -> Result<Vec<LatLng>> {
+    pub(super) async fn draw(
+        &self,
+        n: usize,
+        seed: u64,
+        service: &Service,
+        common: &CommonArgs,
+    ) -> Result<Vec<LatLng>> {
         let addresses = service.files(&self.addresses, common).await?;
         self.draw_of(&addresses, n, seed)
     }
@@ -98,10 +104,10 @@ fn in_country(country: &Country, random: &mut StdRng) -> impl Iterator<Item = La
 fn sample(file: &Path, is_addresses: bool, n: usize, seed: u64) -> Result<(Vec<LatLng>, usize)> {
     let block = |at: LatLng| leaf(at).parent(BLOCK_LEVEL).0;
     let mut in_block: HashMap<u64, usize> = HashMap::new();
-    let left_out = each(file, is_addresses, |at| *in_block.entry(block(at)).or_default() += 1)?;
+    let left_out = for_each_place(file, is_addresses, |at| *in_block.entry(block(at)).or_default() += 1)?;
     let mut random = StdRng::seed_from_u64(seed);
     let mut keys: Vec<(f64, LatLng)> = Vec::new();
-    each(file, is_addresses, |at| {
+    for_each_place(file, is_addresses, |at| {
         // ln(U) / w orders as U^(1/w) does and does not vanish for small weights; w is one by the block's addresses.
         let key = random.random::<f64>().max(f64::MIN_POSITIVE).ln() * in_block[&block(at)] as f64;
         keys.push((key, at));
@@ -119,7 +125,7 @@ fn keep_largest(keys: &mut Vec<(f64, LatLng)>, n: usize) {
 }
 
 /// Goes through the places of a file and counts the lines that have none.
-fn each(file: &Path, is_addresses: bool, mut take: impl FnMut(LatLng)) -> Result<usize> {
+fn for_each_place(file: &Path, is_addresses: bool, mut take: impl FnMut(LatLng)) -> Result<usize> {
     let cannot = || format!("cannot read {}", file.display());
     let open = File::open(file).with_context(cannot)?;
     let is_packed = file.extension().is_some_and(|extension| extension == "gz");
@@ -133,7 +139,7 @@ fn each(file: &Path, is_addresses: bool, mut take: impl FnMut(LatLng)) -> Result
             let text = line.trim_ascii();
             let text = text.strip_suffix(b",").unwrap_or(text);
             if !text.is_empty() {
-                match address(text) {
+                match geojson_point(text) {
                     Some(at) => take(at),
                     None => left_out += 1,
                 }
@@ -168,7 +174,7 @@ fn each(file: &Path, is_addresses: bool, mut take: impl FnMut(LatLng)) -> Result
 }
 
 /// The place of a GeoJSON point: longitude comes first.
-fn address(line: &[u8]) -> Option<LatLng> {
+fn geojson_point(line: &[u8]) -> Option<LatLng> {
     let feature: Value = serde_json::from_slice(line).ok()?;
     let [lng, lat, ..] = feature["geometry"]["coordinates"].as_array()?.as_slice() else { return None };
     place(lat.as_f64()?, lng.as_f64()?)
@@ -184,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_read_as_they_come() {
+    fn address_files_are_read_in_all_their_formats() {
         let dir = tempfile::tempdir().unwrap();
         let json = format!(
             "{}\n\n{},\n{{\"geometry\":null}}\nno json\n{}",
@@ -220,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_town_counts_as_much_as_a_village_and_seeds_decide() {
+    fn blocks_are_sampled_evenly_and_by_seed() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("a.geojson");
         let town: String = (0..990).map(|i| point(2.35 + f64::from(i) * 1e-6, 48.85) + "\n").collect();
@@ -240,7 +246,7 @@ mod tests {
 
     #[test]
     fn places_in_a_country_are_in_it() {
-        let of = |code: &str| Places { addresses: vec![], points: vec![], country: vec![code.into()] };
+        let of = |code: &str| PlaceArgs { addresses: vec![], points: vec![], country: vec![code.into()] };
         // Islands on the other side of the date line are no hindrance.
         for code in ["ch", "nz", "fj", "fr"] {
             let drawn = of(code).draw_of(&[], 200, 7).unwrap();

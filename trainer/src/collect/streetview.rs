@@ -18,15 +18,18 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
+use super::budget::Budget;
+use super::http::{self, FetchError, HttpResponse, RateLimitedClient, url_with_query};
+use super::manifest::Item;
 use super::openaddresses::Service;
-use super::places::Places;
-use super::web::{self, Answer, Lane, address};
-use super::{Common, Find, Item, Part, Purse, Source, Terms, Trouble, picture, place, secret};
+use super::picture::picture;
+use super::places::PlaceArgs;
+use super::source::{Batch, Candidate, CommonArgs, Source, Terms, place, secret};
 
-/// Places of a part.
-const PART: usize = 50;
+/// Places per batch.
+const BATCH_SIZE: usize = 50;
 /// Lookups under way at once.
-const AT_ONCE: usize = 8;
+const CONCURRENT_LOOKUPS: usize = 8;
 
 /// Views of Google Street View's panoramas, where the user has Google's permission to keep them.
 ///
@@ -34,7 +37,7 @@ const AT_ONCE: usize = 8;
 #[derive(clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
-    places: Places,
+    places: PlaceArgs,
     /// Places drawn from each file and country
     #[arg(long, default_value_t = 1000)]
     sample: usize,
@@ -64,7 +67,7 @@ pub(super) struct Args {
     #[command(flatten)]
     openaddresses: Service,
     #[command(flatten)]
-    pub(super) common: Common,
+    pub(super) common: CommonArgs,
 }
 
 pub(super) struct StreetView {
@@ -72,12 +75,12 @@ pub(super) struct StreetView {
     headings: Vec<u16>,
     fov: u8,
     radius: u32,
-    purse: Purse,
+    budget: Budget,
     key: String,
     signing: Option<Vec<u8>>,
     api: String,
-    lookups: Lane,
-    views: Lane,
+    lookups: RateLimitedClient,
+    views: RateLimitedClient,
 }
 
 #[derive(Deserialize)]
@@ -120,18 +123,18 @@ impl StreetView {
             headings: args.headings.clone(),
             fov: args.fov,
             radius: args.radius,
-            purse: Purse::new(args.price / 1000.0, max_cost),
+            budget: Budget::new(args.price / 1000.0, max_cost),
             key: secret("GOOGLE_MAPS_API_KEY", args.key_file.as_deref())?,
             signing,
             api: args.api.clone(),
-            lookups: args.common.lane(Duration::from_millis(100))?,
-            views: args.common.lane(Duration::from_millis(200))?,
+            lookups: args.common.client(Duration::from_millis(100))?,
+            views: args.common.client(Duration::from_millis(200))?,
         })
     }
 
     fn request(&self, path: &str, pairs: Vec<(&str, String)>) -> Result<Url> {
         let key = [("key", self.key.clone())];
-        let mut url = address(&format!("{}{path}", self.api), pairs.into_iter().chain(key))?;
+        let mut url = url_with_query(&format!("{}{path}", self.api), pairs.into_iter().chain(key))?;
         if let Some(secret) = &self.signing {
             let signature = signature(secret, &url)?;
             url.query_pairs_mut().append_pair("signature", &signature);
@@ -146,7 +149,7 @@ impl StreetView {
             ("radius", self.radius.to_string()),
             ("source", "outdoor".into()),
         ];
-        let metadata = self.lookups.get(&self.request("/metadata", pairs)?, read).await?;
+        let metadata = self.lookups.get(&self.request("/metadata", pairs)?, parse).await?;
         let Some(mut metadata) = metadata else { return Ok(None) };
         let at = metadata.location.as_ref().and_then(|at| place(at.lat, at.lng));
         // Others' panoramas are spheres of gardens and halls.
@@ -154,8 +157,8 @@ impl StreetView {
         Ok(metadata.pano_id.take().zip(at).filter(|_| is_own).map(|(pano, at)| (pano, at, metadata)))
     }
 
-    fn finds(&self, (pano, at, metadata): (String, LatLng, Metadata)) -> Result<Vec<Find>> {
-        let find = |heading: &u16| {
+    fn candidates(&self, (pano, at, metadata): (String, LatLng, Metadata)) -> Result<Vec<Candidate>> {
+        let candidate = |heading: &u16| {
             let pairs = vec![
                 ("size", "640x640".to_owned()),
                 ("pano", pano.clone()),
@@ -166,7 +169,7 @@ impl StreetView {
                 ("return_error_code", "true".into()),
             ];
             let url = self.request("", pairs)?;
-            Ok(Find {
+            Ok(Candidate {
                 item: Item {
                     source: "streetview".into(),
                     id: format!("{pano}_{heading}"),
@@ -178,32 +181,33 @@ impl StreetView {
                     author: "Google".into(),
                     licence: "Google Maps Platform Terms of Service".into(),
                     attribution: metadata.copyright.clone(),
-                    url: web::shown(&url),
+                    url: http::redact_keys(&url),
                     ..Item::default()
                 },
                 url,
             })
         };
-        self.headings.iter().map(find).collect()
+        self.headings.iter().map(candidate).collect()
     }
 
     /// The panoramas near places, in their order.
     async fn panoramas(&self, places: &[LatLng]) -> Result<Vec<(String, LatLng, Metadata)>> {
-        let found: Vec<Result<_>> = stream::iter(places).map(|at| self.panorama(*at)).buffered(AT_ONCE).collect().await;
+        let found: Vec<Result<_>> =
+            stream::iter(places).map(|at| self.panorama(*at)).buffered(CONCURRENT_LOOKUPS).collect().await;
         let found: Vec<Option<_>> = found.into_iter().collect::<Result<_>>()?;
         Ok(found.into_iter().flatten().collect())
     }
 }
 
 /// What was found; the status stands in the body.
-fn read(answer: &Answer) -> Result<Option<Metadata>, Trouble> {
+fn parse(answer: &HttpResponse) -> Result<Option<Metadata>, FetchError> {
     let metadata: Metadata = answer.json()?;
     let why = || format!("Street View answers {} {}", metadata.status, metadata.error_message);
     match metadata.status.as_str() {
         "OK" => Ok(Some(metadata)),
         "ZERO_RESULTS" | "NOT_FOUND" => Ok(None),
-        "UNKNOWN_ERROR" => Err(Trouble::passing(why())),
-        _ => Err(Trouble::Lasting(why())),
+        "UNKNOWN_ERROR" => Err(FetchError::transient(why())),
+        _ => Err(FetchError::Permanent(why())),
     }
 }
 
@@ -225,16 +229,16 @@ impl Source for StreetView {
         })
     }
 
-    fn purse(&self) -> Option<&Purse> {
-        Some(&self.purse)
+    fn budget(&self) -> Option<&Budget> {
+        Some(&self.budget)
     }
 
-    fn asked(&self) -> String {
+    fn options_fingerprint(&self) -> String {
         format!("{:?} {} {}", self.headings, self.fov, self.radius)
     }
 
     async fn plan(&self) -> Result<Vec<String>> {
-        let tried = &self.places[..self.places.len().min(PART)];
+        let tried = &self.places[..self.places.len().min(BATCH_SIZE)];
         let found = self.panoramas(tried).await?.len();
         let share = found as f64 / tried.len().max(1) as f64;
         let views = (self.places.len() as f64 * share * self.headings.len() as f64).round();
@@ -244,35 +248,36 @@ impl Source for StreetView {
             format!("if all are like them: {views} views"),
             format!(
                 "cost: ${:.2} at ${} for 1,000 views; nothing was spent so far",
-                views * self.purse.each_usd(),
-                self.purse.each_usd() * 1000.0
+                views * self.budget.price_usd(),
+                self.budget.price_usd() * 1000.0
             ),
         ])
     }
 
-    async fn search(&self, done: &HashSet<String>, parts: mpsc::Sender<Part>) -> Result<()> {
-        for (i, places) in self.places.chunks(PART).enumerate() {
+    async fn search(&self, done: &HashSet<String>, batches: mpsc::Sender<Batch>) -> Result<()> {
+        for (i, places) in self.places.chunks(BATCH_SIZE).enumerate() {
             // Other places must not pass for these.
             let all: Vec<String> = places.iter().map(ToString::to_string).collect();
-            let all = crate::checkpoint::hex(Sha256::new_with_prefix(all.join(" ")));
-            let name = format!("places {}, {} as {}", i * PART, places.len(), &all[..16]);
+            let all = crate::io::hash::hex(Sha256::new_with_prefix(all.join(" ")));
+            let name = format!("places {}, {} as {}", i * BATCH_SIZE, places.len(), &all[..16]);
             if done.contains(&name) {
                 continue;
             }
             let found = self.panoramas(places).await?;
-            let finds: Vec<Vec<Find>> = found.into_iter().map(|found| self.finds(found)).collect::<Result<_>>()?;
-            if parts.send(Part::new(name, finds.into_iter().flatten(), Some)).await.is_err() {
+            let candidates: Vec<Vec<Candidate>> =
+                found.into_iter().map(|found| self.candidates(found)).collect::<Result<_>>()?;
+            if batches.send(Batch::new(name, candidates.into_iter().flatten(), Some)).await.is_err() {
                 return Ok(());
             }
         }
         Ok(())
     }
 
-    async fn fetch(&self, find: &Find) -> Result<Vec<u8>, Trouble> {
+    async fn fetch(&self, candidate: &Candidate) -> Result<Vec<u8>, FetchError> {
         // Each try is paid for, whatever comes of it.
         let once = || async {
-            self.purse.pay()?;
-            self.views.once(&find.url, picture).await
+            self.budget.charge()?;
+            self.views.try_once(&candidate.url, picture).await
         };
         self.views.retry(once).await
     }
@@ -284,7 +289,7 @@ mod tests {
 
     /// The secret of Google's documentation; signatures recomputed with OpenSSL.
     #[test]
-    fn requests_are_signed_as_google_does() {
+    fn requests_are_signed_as_google_documents() {
         let secret = URL_SAFE.decode("vNIXE0xscrmjlyV-12Nj_BvUPaw=").unwrap();
         for (path, expected) in [
             ("/maps/api/geocode/json?address=New+York&client=clientID", "chaRF2hTJKOScPr-RQCEhZbSzIE="),

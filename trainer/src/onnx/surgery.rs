@@ -11,15 +11,15 @@ use landfall_model::onnx::{FLOAT, Node, TensorProto, TensorType, Type, ValueInfo
 use prost::Message;
 
 /// Kinds of attributes that hold graphs of their own, whose nodes may read any tensor.
-const GRAPHS: [i32; 2] = [5, 10];
+const SUBGRAPH_KINDS: [i32; 2] = [5, 10];
 
 /// The network (the bytes of an ONNX file) without whatever does not lead to the tensor `last`, whose floats become its
 /// only `output`.
 ///
 /// # Errors
 /// When the bytes are no ONNX network, no node makes that tensor, or a node on the way holds a graph of its own.
-pub fn cut(model: &[u8], last: &str, output: &str) -> Result<Vec<u8>> {
-    let graph = graph_of(model)?;
+pub(crate) fn truncate(model: &[u8], last: &str, output: &str) -> Result<Vec<u8>> {
+    let graph = graph_fields(model)?;
     let nodes: Vec<(Node, &Field<'_>)> = graph
         .iter()
         .filter(|field| field.tag == GRAPH_NODE)
@@ -29,30 +29,30 @@ pub fn cut(model: &[u8], last: &str, output: &str) -> Result<Vec<u8>> {
         bail!("no node makes `{last}`");
     }
     let mut wanted = HashSet::from([last.to_owned()]);
-    let mut kept = HashSet::new();
+    let mut kept_nodes = HashSet::new();
     // Each node stands behind those it reads from.
     for (i, (node, _)) in nodes.iter().enumerate().rev() {
         if node.output.iter().any(|name| wanted.contains(name)) {
-            if node.attribute.iter().any(|attribute| GRAPHS.contains(&attribute.kind)) {
+            if node.attribute.iter().any(|attribute| SUBGRAPH_KINDS.contains(&attribute.kind)) {
                 bail!("its node `{}` ({}) holds a graph of its own", node.name, node.op_type);
             }
             wanted.extend(node.input.iter().cloned());
-            kept.insert(i);
+            kept_nodes.insert(i);
         }
     }
     let mut nodes_so_far = 0;
-    let is_kept = |field: &Field<'_>| {
+    let keep = |field: &Field<'_>| {
         Ok(match field.tag {
             GRAPH_NODE => {
                 nodes_so_far += 1;
-                kept.contains(&(nodes_so_far - 1))
+                kept_nodes.contains(&(nodes_so_far - 1))
             }
             GRAPH_INITIALIZER => wanted.contains(&TensorProto::decode(field.payload)?.name),
             GRAPH_OUTPUT | GRAPH_VALUE_INFO => false,
             _ => true,
         })
     };
-    rewritten(model, is_kept, |graph| {
+    rewrite_graph(model, keep, |graph| {
         write(GRAPH_NODE, &node("Identity", &[last], output, Vec::new()).encode_to_vec(), graph);
         let tensor = TensorType { element: FLOAT, shape: None };
         let output = ValueInfo { name: output.into(), r#type: Some(Type { tensor: Some(tensor) }) };
@@ -64,8 +64,8 @@ pub fn cut(model: &[u8], last: &str, output: &str) -> Result<Vec<u8>> {
 ///
 /// # Errors
 /// When the bytes are no ONNX network.
-pub(super) fn extend(model: &[u8], nodes: &[Node], weights: &[TensorProto], output: &ValueInfo) -> Result<Vec<u8>> {
-    rewritten(
+pub(crate) fn append(model: &[u8], nodes: &[Node], weights: &[TensorProto], output: &ValueInfo) -> Result<Vec<u8>> {
+    rewrite_graph(
         model,
         |field| Ok(field.tag != GRAPH_OUTPUT),
         |graph| {
@@ -77,14 +77,14 @@ pub(super) fn extend(model: &[u8], nodes: &[Node], weights: &[TensorProto], outp
 }
 
 /// The network with those fields of its graph that are kept, and what `add` writes behind them.
-fn rewritten(
+fn rewrite_graph(
     model: &[u8],
-    mut is_kept: impl FnMut(&Field<'_>) -> Result<bool>,
+    mut keep: impl FnMut(&Field<'_>) -> Result<bool>,
     add: impl FnOnce(&mut Vec<u8>),
 ) -> Result<Vec<u8>> {
     let mut graph = Vec::with_capacity(model.len());
-    for field in graph_of(model)? {
-        if is_kept(&field)? {
+    for field in graph_fields(model)? {
+        if keep(&field)? {
             graph.extend_from_slice(field.whole);
         }
     }
@@ -92,7 +92,7 @@ fn rewritten(
     with_graph(model, |_| Ok(graph.clone())).map_err(anyhow::Error::msg)
 }
 
-fn graph_of(model: &[u8]) -> Result<Vec<Field<'_>>> {
+fn graph_fields(model: &[u8]) -> Result<Vec<Field<'_>>> {
     let damaged = "it is no ONNX network";
     let graph = fields(model).context(damaged)?.into_iter().find(|field| field.tag == MODEL_GRAPH);
     fields(graph.context(damaged)?.payload).context(damaged)
@@ -117,10 +117,10 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_lead_to_the_cut_is_gone_and_what_is_added_stands_behind_it() {
-        let short = cut(&network(), "b", "tokens").unwrap();
+    fn truncating_drops_unused_nodes_and_appending_adds_outputs() {
+        let short = truncate(&network(), "b", "tokens").unwrap();
         let longer = node("Neg", &["tokens"], "z", Vec::new());
-        let longer = extend(&short, &[longer], &[tensor("four", &[1], &[4.0])], &batch_of("z", &[4])).unwrap();
+        let longer = append(&short, &[longer], &[tensor("four", &[1], &[4.0])], &batch_of("z", &[4])).unwrap();
         let graph = Model::decode(longer.as_slice()).unwrap().graph.unwrap();
         let outputs: Vec<&str> = graph.node.iter().map(|node| node.output[0].as_str()).collect();
         assert_eq!(outputs, ["a", "b", "tokens", "z"]);
@@ -131,9 +131,9 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_cut_is_said() {
-        assert!(cut(&network(), "c", "tokens").unwrap_err().to_string().contains("no node makes `c`"));
+    fn a_network_that_cannot_be_truncated_is_an_error() {
+        assert!(truncate(&network(), "c", "tokens").unwrap_err().to_string().contains("no node makes `c`"));
         let half = &network()[..40];
-        assert!(format!("{:#}", cut(half, "b", "tokens").unwrap_err()).contains("no ONNX network"));
+        assert!(format!("{:#}", truncate(half, "b", "tokens").unwrap_err()).contains("no ONNX network"));
     }
 }

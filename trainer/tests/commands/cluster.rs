@@ -87,7 +87,7 @@ fn free_ports(n: usize) -> Vec<u16> {
 }
 
 #[test]
-fn in_memory_on_disk_and_on_a_cluster_the_index_is_the_same() {
+fn the_index_is_the_same_in_memory_on_disk_and_on_a_cluster() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     manifest(&dir.join("sets/one"), "mapillary", 9_000, 1);

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use landfall_trainer::collect::{self, Item, Status};
+use landfall_trainer::{Item, Status, read_manifest};
 use sha2::{Digest, Sha256};
 use stub::{DAY, KEY, Stub, T0};
 
@@ -48,7 +48,7 @@ fn fails(args: &str, code: i32) -> String {
 
 /// What is in a folder, by id; each picture once, and all files as the manifest has them.
 fn collected(dir: &Path) -> BTreeMap<String, Item> {
-    let items = collect::read(dir).unwrap();
+    let items = read_manifest(dir).unwrap();
     let count = items.len();
     for item in items.iter().filter(|item| item.status == Some(Status::Ok)) {
         let bytes = std::fs::read(dir.join(&item.file)).unwrap();
@@ -107,7 +107,7 @@ fn fates(items: &BTreeMap<String, Item>) -> BTreeMap<String, Status> {
 }
 
 #[test]
-fn collect_flickr_finds_every_photo_once_from_servers_good_and_bad() {
+fn collect_flickr_finds_every_photo_once_despite_failures() {
     let dir = tempfile::tempdir().unwrap();
     let (calm, bad) = (Stub::start(false), Stub::start(true));
     let said: serde_json::Value =
@@ -136,7 +136,7 @@ fn collect_flickr_finds_every_photo_once_from_servers_good_and_bad() {
 }
 
 #[test]
-fn collect_flickr_goes_on_after_kills() {
+fn collect_flickr_resumes_after_kills() {
     let dir = tempfile::tempdir().unwrap();
     let stub = Stub::start(true);
     // So slow that there is time for ten kills on any machine.
@@ -161,7 +161,7 @@ fn collect_flickr_goes_on_after_kills() {
 }
 
 #[test]
-fn collect_flickr_fails_when_pictures_are_left_out_and_the_next_run_has_them() {
+fn collect_flickr_fails_on_missing_pictures_and_retries_them() {
     let dir = tempfile::tempdir().unwrap();
     let stub = Stub::start(false);
     let well = format!("{} --accept-terms flickr", flickr(&stub, dir.path(), "ailing"));
@@ -176,7 +176,7 @@ fn collect_flickr_fails_when_pictures_are_left_out_and_the_next_run_has_them() {
 }
 
 #[test]
-fn collect_flickr_says_what_it_would_do_and_what_is_wrong() {
+fn collect_flickr_dry_run_and_errors() {
     let dir = tempfile::tempdir().unwrap();
     let stub = Stub::start(false);
     let args = flickr(&stub, dir.path(), "out");
@@ -211,7 +211,7 @@ fn collect_flickr_says_what_it_would_do_and_what_is_wrong() {
 }
 
 #[test]
-fn collect_streetview_pays_for_what_was_allowed_and_no_more() {
+fn collect_streetview_stays_within_the_budget() {
     let dir = tempfile::tempdir().unwrap();
     let stub = Stub::start(true);
     let points: String = (0..10).chain([14, 16]).map(|lng| format!("10.5,{lng}\n")).collect();
@@ -251,7 +251,7 @@ fn collect_streetview_pays_for_what_was_allowed_and_no_more() {
 }
 
 #[test]
-fn collect_mapillary_quarters_what_is_too_much() {
+fn collect_mapillary_splits_dense_boxes() {
     let dir = tempfile::tempdir().unwrap();
     let stub = Stub::start(false);
     let args = format!(
@@ -344,7 +344,7 @@ fn collect_osv5m_reads_archives_and_does_not_unpack_them() {
 }
 
 #[test]
-fn collect_osv5m_takes_archives_from_a_hub_that_dies_and_refuses() {
+fn collect_osv5m_downloads_archives_despite_failures() {
     let dir = tempfile::tempdir().unwrap();
     let mut table = "id,latitude,longitude,sequence,country,creator_username,captured_at\n".to_owned();
     let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
@@ -379,7 +379,7 @@ fn collect_osv5m_takes_archives_from_a_hub_that_dies_and_refuses() {
 }
 
 #[test]
-fn collect_folder_takes_pictures_with_a_place() {
+fn collect_folder_takes_pictures_with_coordinates() {
     let dir = tempfile::tempdir().unwrap();
     let photos = dir.path().join("photos");
     std::fs::create_dir_all(photos.join("more")).unwrap();

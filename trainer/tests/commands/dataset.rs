@@ -56,7 +56,7 @@ fn column(file: &Path, name: &str) -> Vec<String> {
 }
 
 #[test]
-fn photographs_become_a_data_set() {
+fn collected_photos_become_an_index_shards_and_features() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     let count = write_photos(dir);
@@ -145,12 +145,12 @@ fn photographs_become_a_data_set() {
         must(dir, &format!("embed --encoder model/bundles/pocket/bundle.json --workers 1 {features}"));
     }
     must(dir, "merge DIR/part-1 DIR/part-2 --out DIR/features-merged");
-    let (_, merged) = landfall_trainer::embed::load(&dir.join("features-merged")).unwrap();
-    assert!(merged == landfall_trainer::embed::load(&dir.join("features-shards")).unwrap().1);
-    assert_eq!(landfall_trainer::embed::load(&dir.join("part-1")).unwrap().1.len(), merged.len() / 2);
+    let (_, merged) = landfall_trainer::load_features(&dir.join("features-merged")).unwrap();
+    assert!(merged == landfall_trainer::load_features(&dir.join("features-shards")).unwrap().1);
+    assert_eq!(landfall_trainer::load_features(&dir.join("part-1")).unwrap().1.len(), merged.len() / 2);
     must(dir, "stats --index DIR/index.csv --out DIR/stats.html");
     assert!(std::fs::read_to_string(dir.join("stats.html")).unwrap().contains("United States"));
-    let features = |images: &str| landfall_trainer::embed::load(&dir.join(format!("features-{images}"))).unwrap().1;
+    let features = |images: &str| landfall_trainer::load_features(&dir.join(format!("features-{images}"))).unwrap().1;
     assert!(features("shards") == features("collected"));
     let evaluate = "evaluate --json --bundle pocket --index DIR/index.csv --split dev --views 1";
     let from = |what: &str| must(dir, &format!("{evaluate} {what}"));
@@ -158,7 +158,7 @@ fn photographs_become_a_data_set() {
 }
 
 #[test]
-fn shards_lie_in_a_bucket_as_on_disk() {
+fn shards_in_a_bucket_work_as_on_disk() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     write_photos(dir);
@@ -209,7 +209,7 @@ fn shards_lie_in_a_bucket_as_on_disk() {
     must(dir, &format!("{embed} DIR/collected --out DIR/features"));
     let (code, error) = in_bucket(bucket::KEY, &format!("{embed} s3://bucket/some/set --out DIR/features-bucket"));
     assert_eq!(code, Some(0), "{error}");
-    let load = |name: &str| landfall_trainer::embed::load(&dir.join(name)).unwrap().1;
+    let load = |name: &str| landfall_trainer::load_features(&dir.join(name)).unwrap().1;
     assert!(load("features-bucket") == load("features"));
     let blocks: usize = objects.values().map(|object| object.len().div_ceil(2 << 20)).sum();
     let ranges = bucket.ranges.load(Ordering::SeqCst);

@@ -25,7 +25,7 @@ seed = 3
 batch = 4
 weight_decay = 0.01
 clip = 1.0
-average = 0.5
+ema_decay = 0.5
 embedding = 4.0
 posterior = 1.0
 mixup = 0.2
@@ -39,13 +39,13 @@ jpeg = 0.5
 epochs = 2
 side = 32
 frozen = 16
-rate = 1e-3
+lr = 1e-3
 
 [[stage]]
 epochs = 3
 side = 64
-rate = 1e-3
-trunk = 0.1
+lr = 1e-3
+encoder_lr_scale = 0.1
 warm_up = 0.2
 "#;
 
@@ -103,7 +103,7 @@ fn losses(said: &str) -> Vec<f64> {
 }
 
 #[test]
-fn a_broken_off_run_goes_on_to_the_same_encoder() {
+fn an_interrupted_run_resumes_to_the_same_encoder() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     write_index(dir);
@@ -203,7 +203,7 @@ fn a_broken_off_run_goes_on_to_the_same_encoder() {
 }
 
 #[test]
-fn what_cannot_be_is_said() {
+fn invalid_recipes_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     write_index(dir);
@@ -220,20 +220,23 @@ fn what_cannot_be_is_said() {
 }
 
 #[test]
-fn the_first_block_of_an_encoder_learns_to_say_what_all_blocks_say() {
+fn a_truncated_encoder_is_distilled_to_the_embeddings_of_the_full_one() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     write_index(dir);
     let encoder = "--encoder model/bundles/desktop/bundle.json";
-    let wrong = run(dir, &format!("cut {encoder} --after nothing --out DIR/cut"));
+    let wrong = run(dir, &format!("truncate-encoder {encoder} --after nothing --out DIR/cut"));
     assert!(String::from_utf8_lossy(&wrong.stderr).contains("no node makes `nothing`"), "{wrong:?}");
     assert_eq!(wrong.status.code(), Some(2));
-    must(dir, &format!("cut {encoder} --after /vision_model/encoder/layers.0/Add_1_output_0 --out DIR/cut"));
+    must(
+        dir,
+        &format!("truncate-encoder {encoder} --after /vision_model/encoder/layers.0/Add_1_output_0 --out DIR/cut"),
+    );
     let pictures = "--index DIR/index.csv --images .";
     must(dir, &format!("embed {encoder} {pictures} --out DIR/teacher"));
     must(dir, &format!("embed --encoder DIR/cut/encoder.json {pictures} --out DIR/tokens"));
 
-    let pool = "pool --encoder DIR/cut/encoder.json --tokens DIR/tokens --index DIR/index.csv --json";
+    let pool = "distill-pooling --encoder DIR/cut/encoder.json --tokens DIR/tokens --index DIR/index.csv --json";
     let other = run(dir, &format!("{pool} --teacher DIR/teacher --width 7 --out DIR/pool"));
     assert!(String::from_utf8_lossy(&other.stderr).contains("no tokens of 7"), "{other:?}");
     assert_eq!(other.status.code(), Some(2));
@@ -243,7 +246,7 @@ fn the_first_block_of_an_encoder_learns_to_say_what_all_blocks_say() {
 
     // What was written says of the pictures what burn made of their tokens.
     must(dir, &format!("embed --encoder DIR/pool/encoder.json {pictures} --out DIR/again"));
-    let features = |folder: &str| landfall_trainer::embed::load(&dir.join(folder)).unwrap().1;
+    let features = |folder: &str| landfall_trainer::load_features(&dir.join(folder)).unwrap().1;
     let (by_burn, by_onnx) = (features("pool/features/tokens"), features("again"));
     assert_eq!(by_burn.len(), 8);
     for (file, a) in &by_burn {

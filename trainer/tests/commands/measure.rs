@@ -131,7 +131,7 @@ fn json_of(dir: &Path, arguments: &str) -> Result<Value> {
 const ON_DEV: &str = "--json --index index.csv --features features --split dev";
 
 #[test]
-fn evaluates_by_number_of_views_and_against_neighbours() -> Result<()> {
+fn evaluate_reports_by_number_of_views_and_against_neighbours() -> Result<()> {
     let dir = tempfile::tempdir()?;
     write_data(dir.path())?;
     write_bundle(dir.path(), "good", 8, &[0, 1, 2, 3])?;
@@ -168,7 +168,7 @@ fn evaluates_by_number_of_views_and_against_neighbours() -> Result<()> {
 }
 
 #[test]
-fn compares_bundles_of_different_cells() -> Result<()> {
+fn compare_works_across_bundles_with_different_cells() -> Result<()> {
     let dir = tempfile::tempdir()?;
     write_data(dir.path())?;
     write_bundle(dir.path(), "good", 8, &[0, 1, 2, 3])?;
@@ -188,7 +188,7 @@ fn compares_bundles_of_different_cells() -> Result<()> {
 }
 
 #[test]
-fn analyses_into_one_file() -> Result<()> {
+fn analyse_writes_one_self_contained_file() -> Result<()> {
     let dir = tempfile::tempdir()?;
     write_data(dir.path())?;
     write_bundle(dir.path(), "good", 8, &[0, 1, 2, 3])?;
@@ -207,7 +207,7 @@ fn analyses_into_one_file() -> Result<()> {
 }
 
 #[test]
-fn what_is_wrong_is_said() -> Result<()> {
+fn invalid_input_is_a_usage_error() -> Result<()> {
     let dir = tempfile::tempdir()?;
     write_data(dir.path())?;
     write_bundle(dir.path(), "good", 8, &[0, 1, 2, 3])?;

@@ -127,7 +127,7 @@ fn from_features_to_a_measured_bundle() -> Result<()> {
 }
 
 #[test]
-fn what_is_wrong_is_said() -> Result<()> {
+fn invalid_input_is_a_usage_error() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let dir = dir.path();
     write_data(dir)?;
@@ -141,7 +141,7 @@ fn what_is_wrong_is_said() -> Result<()> {
     fs::write(dir.join("typo.toml"), "[label]\ntau = 3\n")?;
     let export = "export --head head --name x --version 1 --out nothing";
     for (arguments, says) in [
-        (format!("{FIT} --set train.rate=1e30 --out nothing"), "the loss is"),
+        (format!("{FIT} --set train.lr=1e30 --out nothing"), "the loss is"),
         (format!("{FIT} --set label.tau_km=0 --out nothing"), "positive number of kilometres"),
         (format!("{FIT} --set train.epoch=3 --out nothing"), "unknown field `epoch`"),
         (format!("{FIT} --features missing --out nothing"), "missing"),
@@ -164,13 +164,13 @@ fn what_is_wrong_is_said() -> Result<()> {
 }
 
 #[test]
-fn a_head_that_can_be_wired_wrongly_is_checked() -> Result<()> {
+fn overfit_detects_a_broken_setup_and_lr_find_suggests_a_rate() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let dir = dir.path();
     write_data(dir)?;
     works(dir, "partition --index index.csv --split train --min 4 --max 30 --out cells.json");
     let learned: serde_json::Value =
-        serde_json::from_str(&works(dir, &format!("{FIT} --overfit 1 --set train.rate=0.05 --json")))?;
+        serde_json::from_str(&works(dir, &format!("{FIT} --overfit 1 --set train.lr=0.05 --json")))?;
     assert_eq!(learned["learned"], learned["pictures"]);
     let broken = landfall_train(dir, &format!("{FIT} --overfit 5 --set train.rate=1e-12"))?;
     let message = String::from_utf8_lossy(&broken.stderr).into_owned();
@@ -187,7 +187,7 @@ fn a_head_that_can_be_wired_wrongly_is_checked() -> Result<()> {
 /// Interrupts a run after its first checkpoint, as a person does with Ctrl-C, and lets it go on.
 #[cfg(unix)]
 #[test]
-fn an_interrupted_run_goes_on_to_the_same_bytes() -> Result<()> {
+fn an_interrupted_run_resumes_to_the_same_bytes() -> Result<()> {
     use std::process::Stdio;
     use std::time::{Duration, Instant};
 
@@ -223,7 +223,7 @@ fn an_interrupted_run_goes_on_to_the_same_bytes() -> Result<()> {
 }
 
 #[test]
-fn a_loss_that_is_no_number_keeps_the_last_good_checkpoint() -> Result<()> {
+fn a_diverged_run_keeps_the_last_good_checkpoint() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let dir = dir.path();
     write_data(dir)?;
@@ -234,7 +234,7 @@ fn a_loss_that_is_no_number_keeps_the_last_good_checkpoint() -> Result<()> {
     let message = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{message}");
     let kept = dir.join("head/checkpoints/training.checkpoint");
-    for says in ["the loss is", "the checkpoint after epoch", "--resume and a lower --set train.rate"] {
+    for says in ["the loss is", "the checkpoint after epoch", "--resume and a lower --set train.lr"] {
         assert!(message.contains(says), "{message}");
     }
     assert!(kept.exists() && !dir.join("head/head.json").exists());

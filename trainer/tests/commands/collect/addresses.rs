@@ -14,7 +14,7 @@ use serde_json::json;
 use super::{Stub, fails, must};
 
 /// Serves the index and a file, whose first request breaks; counts how often files are asked for.
-fn serve(asked: Arc<AtomicUsize>) -> String {
+fn serve(requests: Arc<AtomicUsize>) -> String {
     let index = |Query(query): Query<std::collections::HashMap<String, String>>| async move {
         let entry = |source: &str, layer: &str, job: u32| json!({ "id": 1, "source": source, "layer": layer, "name": "state", "job": job });
         let all =
@@ -29,7 +29,7 @@ fn serve(asked: Arc<AtomicUsize>) -> String {
         if job != 7 {
             return StatusCode::NOT_FOUND.into_response();
         }
-        if asked.fetch_add(1, Ordering::SeqCst) == 0 {
+        if requests.fetch_add(1, Ordering::SeqCst) == 0 {
             return StatusCode::BAD_GATEWAY.into_response();
         }
         let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -53,10 +53,10 @@ fn serve(asked: Arc<AtomicUsize>) -> String {
 }
 
 #[test]
-fn collect_streetview_draws_from_sources_of_openaddresses() {
+fn collect_streetview_samples_openaddresses_sources() {
     let dir = tempfile::tempdir().unwrap();
-    let (stub, asked) = (Stub::start(false), Arc::new(AtomicUsize::new(0)));
-    let base = serve(asked.clone());
+    let (stub, requests) = (Stub::start(false), Arc::new(AtomicUsize::new(0)));
+    let base = serve(requests.clone());
     let args = format!(
         "streetview --addresses-index {base}/data --addresses-files {base}/job --api {}/streetview --between 0 \
          --first-wait 0.005 --out {}/out --dry-run --addresses",
@@ -66,9 +66,9 @@ fn collect_streetview_draws_from_sources_of_openaddresses() {
     let plan = must(&format!("{args} xx/here"));
     assert!(plan.contains("10 places"), "{plan}");
     let file = dir.path().join("out/addresses/xx-here-7.geojson.gz");
-    assert!(file.is_file() && asked.load(Ordering::SeqCst) == 2);
+    assert!(file.is_file() && requests.load(Ordering::SeqCst) == 2);
     assert_eq!(must(&format!("{args} xx/here")), plan);
-    assert_eq!(asked.load(Ordering::SeqCst), 2, "it is there");
+    assert_eq!(requests.load(Ordering::SeqCst), 2, "it is there");
     assert_eq!(must(&format!("{args} {}", file.display())), plan, "a file's places are drawn in the same way");
     let said = fails(&format!("{args} xx/nowhere"), 2);
     assert!(said.contains("xx/nowhere is no file") && said.contains("/data?source=xx%2Fnowhere"), "{said}");

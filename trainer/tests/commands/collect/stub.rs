@@ -109,7 +109,7 @@ struct World {
 }
 
 type Shared = State<Arc<World>>;
-type Asked = Query<HashMap<String, String>>;
+type RequestQuery = Query<HashMap<String, String>>;
 
 /// A running stub.
 pub(crate) struct Stub {
@@ -189,8 +189,8 @@ fn flickr_error(code: u16, message: &str) -> Response {
     Json(json!({ "stat": "fail", "code": code, "message": message })).into_response()
 }
 
-async fn flickr(State(world): Shared, Query(asked): Asked) -> Response {
-    let get = |name: &str| asked.get(name).map(String::as_str).unwrap_or_default();
+async fn flickr(State(world): Shared, Query(query): RequestQuery) -> Response {
+    let get = |name: &str| query.get(name).map(String::as_str).unwrap_or_default();
     if get("api_key") != KEY {
         return flickr_error(100, "Invalid API Key (Key has invalid format)");
     }
@@ -295,8 +295,8 @@ fn is_signed(path: &str, query: &str) -> bool {
 }
 
 /// By the place's longitude in whole degrees: one answer each of those there are.
-async fn metadata(State(world): Shared, Query(asked): Asked, uri: axum::http::Uri) -> Response {
-    let get = |name: &str| asked.get(name).map(String::as_str).unwrap_or_default();
+async fn metadata(State(world): Shared, Query(query): RequestQuery, uri: axum::http::Uri) -> Response {
+    let get = |name: &str| query.get(name).map(String::as_str).unwrap_or_default();
     if get("key") != KEY || !is_signed(uri.path(), uri.query().unwrap_or_default()) {
         return Json(json!({ "status": "REQUEST_DENIED", "error_message": "The provided API key is invalid." }))
             .into_response();
@@ -323,8 +323,8 @@ async fn metadata(State(world): Shared, Query(asked): Asked, uri: axum::http::Ur
     .into_response()
 }
 
-async fn view(State(world): Shared, Query(asked): Asked, uri: axum::http::Uri) -> Response {
-    let get = |name: &str| asked.get(name).map(String::as_str).unwrap_or_default();
+async fn view(State(world): Shared, Query(query): RequestQuery, uri: axum::http::Uri) -> Response {
+    let get = |name: &str| query.get(name).map(String::as_str).unwrap_or_default();
     if get("key") != KEY || !is_signed(uri.path(), uri.query().unwrap_or_default()) {
         return StatusCode::FORBIDDEN.into_response();
     }
@@ -343,13 +343,13 @@ async fn view(State(world): Shared, Query(asked): Asked, uri: axum::http::Uri) -
 }
 
 /// 5,000 pictures on a grid of 0.08 degrees from 10 E 50 N on, half of them near its corner.
-async fn mapillary(State(world): Shared, Query(asked): Asked, headers: HeaderMap) -> Response {
+async fn mapillary(State(world): Shared, Query(query): RequestQuery, headers: HeaderMap) -> Response {
     if headers.get(header::AUTHORIZATION).is_none_or(|value| value != &format!("OAuth {KEY}")) {
         let error =
             json!({ "error": { "message": "Invalid OAuth access token.", "type": "OAuthException", "code": 190 } });
         return (StatusCode::BAD_REQUEST, Json(error)).into_response();
     }
-    let edges: Vec<f64> = asked["bbox"].split(',').map(|edge| edge.parse().unwrap()).collect();
+    let edges: Vec<f64> = query["bbox"].split(',').map(|edge| edge.parse().unwrap()).collect();
     let (west, south, east, north) = (edges[0], edges[1], edges[2], edges[3]);
     if (east - west) * (north - south) > 0.01 {
         return StatusCode::BAD_REQUEST.into_response();
@@ -388,8 +388,8 @@ pub(crate) fn mapillary_images(base: &str) -> Vec<Value> {
         .collect()
 }
 
-async fn kartaview(State(world): Shared, Query(asked): Asked) -> Response {
-    let number = |name: &str| asked[name].parse::<f64>().unwrap();
+async fn kartaview(State(world): Shared, Query(query): RequestQuery) -> Response {
+    let number = |name: &str| query[name].parse::<f64>().unwrap();
     if number("itemsPerPage") > 100.0 {
         return StatusCode::BAD_REQUEST.into_response();
     }

@@ -21,7 +21,7 @@ pub(crate) struct Bucket {
     objects: Mutex<BTreeMap<String, Bytes>>,
     /// Parts of uploads that are not ended, by upload and number.
     parts: Mutex<BTreeMap<(String, usize), Bytes>>,
-    asked: AtomicUsize,
+    requests: AtomicUsize,
     /// Ranges that were read of objects.
     pub(crate) ranges: AtomicUsize,
     /// Uploads in parts that were ended.
@@ -62,7 +62,7 @@ async fn guard(State(bucket): State<Arc<Bucket>>, request: Request, next: Next) 
     if !signed.is_some_and(|signed| signed.starts_with(&format!("AWS4-HMAC-SHA256 Credential={KEY}/"))) {
         return error(StatusCode::FORBIDDEN, "SignatureDoesNotMatch");
     }
-    if bucket.asked.fetch_add(1, Ordering::SeqCst) % 6 == 5 {
+    if bucket.requests.fetch_add(1, Ordering::SeqCst) % 6 == 5 {
         return error(StatusCode::SERVICE_UNAVAILABLE, "SlowDown");
     }
     next.run(request).await

@@ -1,0 +1,278 @@
+//! `export`: a head, its cells and its encoder become a bundle.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use landfall_common::exit::check_failed;
+use landfall_common::fs::{read_json, write_atomic, write_json};
+use landfall_model::CellTable;
+use landfall_model::bundle::{CellsFile, EncoderFile, HeadFile, Manifest, sha256_of};
+use landfall_model::classifier;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use crate::data::index;
+use crate::eval::metrics;
+use crate::features::encoder_spec::EncoderSpec;
+use crate::features::samples;
+use crate::head::model::Head;
+use crate::head::onnx_writer;
+use crate::onnx;
+use crate::onnx::Precision;
+
+/// Makes a bundle of a head, its cells and its encoder.
+///
+/// The exported head must give the logits that burn gives, to 1e-4 (1e-2 with 16-bit weights; with 8-bit ones to 2 % of the
+/// largest), else nothing is written (exit 1).
+#[derive(clap::Args)]
+#[command(
+    after_help = "Example:\n  landfall-train export --head head --encoder encoder.json --cells cells.json --name desktop --version 2026.11.1 --out bundles/desktop"
+)]
+pub(crate) struct Args {
+    /// Folder that `fit` wrote
+    #[arg(long)]
+    head: PathBuf,
+    /// Description of the encoder
+    #[arg(long, default_value = "trainer/encoders/clip-vit-b16.json")]
+    encoder: PathBuf,
+    /// Cell table the head was trained for
+    #[arg(long)]
+    cells: PathBuf,
+    /// Name of the bundle
+    #[arg(long)]
+    name: String,
+    /// Version of the bundle, such as 2026.11.1
+    #[arg(long)]
+    version: String,
+    /// One sentence for people
+    #[arg(long, default_value = "Street-level and travel photographs to S2 cells")]
+    description: String,
+    /// Terms of the files
+    #[arg(long, default_value = "MIT OR Apache-2.0")]
+    licence: String,
+    /// Fit the temperatures on these features instead of taking those of the head's cross-validation
+    #[arg(long, requires = "index")]
+    calibrate: Option<PathBuf>,
+    /// A temperature by number of views, as in 4=0.8, in place of the cross-validation's, which flatters a head whose
+    /// encoder has learned from the same pictures (repeat the option)
+    #[arg(long, value_name = "VIEWS=T", value_parser = views_and_temperature, conflicts_with = "calibrate")]
+    temperature: Vec<(usize, f64)>,
+    /// Index of the pictures to calibrate with (csv or parquet)
+    #[arg(long)]
+    index: Option<PathBuf>,
+    /// Only this split of the index, or these (repeat the option); the head must not have seen it
+    #[arg(long)]
+    split: Vec<String>,
+    /// An evaluation to put into bundle.json, as NAME=FILE with what `evaluate --json` printed (repeat the option)
+    #[arg(long, value_name = "NAME=FILE")]
+    evaluation: Vec<String>,
+    /// How the head's weights are stored
+    #[arg(long, value_enum, default_value_t)]
+    precision: Precision,
+    /// Folder of the bundle
+    #[arg(long)]
+    out: PathBuf,
+}
+
+fn views_and_temperature(text: &str) -> Result<(usize, f64)> {
+    let parts = text.split_once('=').and_then(|(views, t)| Some((views.parse().ok()?, t.parse().ok()?)));
+    parts
+        .filter(|(views, t): &(usize, f64)| *views > 0 && t.is_finite() && *t > 0.0)
+        .context("must be a number of views and a temperature above 0, as in 4=0.8")
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When a file cannot be used, files do not belong together, or the exported head does not agree with burn.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let head = Head::load(&args.head)?;
+    let spec = EncoderSpec::read(&args.encoder)?;
+    if spec != head.description.encoder {
+        bail!("{} is not the encoder whose features the head was trained on", args.encoder.display());
+    }
+    let cells_sha256 = sha256_of(&args.cells).with_context(|| format!("cannot read {}", args.cells.display()))?;
+    if cells_sha256 != head.description.cells_sha256 {
+        bail!("{} are not the cells the head was trained for; fit it again with them", args.cells.display());
+    }
+    let table: CellTable = read_json(&args.cells, "a cell table")?;
+    let bytes = onnx_writer::head(&head.description, head.layers()?, args.precision);
+    let difference = check(&head, &bytes, args.precision)?;
+    let manifest = Manifest {
+        name: args.name.clone(),
+        version: args.version.clone(),
+        description: args.description.clone(),
+        licence: args.licence.clone(),
+        encoder: spec.encoder,
+        preprocess: spec.preprocess,
+        head: HeadFile { file: "head.onnx".into(), sha256: String::new(), outputs: vec![onnx::LOGITS.into()] },
+        cells: CellsFile { file: "cells.json".into(), sha256: cells_sha256, count: table.cells.len() },
+        temperature: temperature(args, &head, &table)?,
+        evaluation: evaluation(&args.evaluation)?,
+    };
+    let beside = args.encoder.parent().unwrap_or(Path::new("."));
+    write(&args.out, manifest, &bytes, &args.cells, beside)?;
+    eprintln!("wrote {}; ONNX Runtime and burn differ by {difference:.1e} at most", args.out.display());
+    Ok(())
+}
+
+/// Compares ONNX Runtime with burn on random embeddings; the largest difference of a logit, with 8-bit weights by the
+/// largest logit.
+///
+/// # Errors
+/// When it is more than the precision explains, or ONNX Runtime cannot be found or refuses the head.
+pub(crate) fn check(head: &Head, onnx: &[u8], precision: Precision) -> Result<f32> {
+    let mut random = StdRng::seed_from_u64(7);
+    let dim = head.description.mean.len();
+    // Around the training pictures' mean, a few deviations wide and of any length, as real ones are.
+    let moments = || head.description.mean.iter().zip(&head.description.deviation);
+    let mut embedding = |scale: f32| -> Vec<f32> {
+        moments().map(|(m, s)| scale * (m + s * 4.0 * (random.random::<f32>() - 0.5))).collect()
+    };
+    let mut embeddings: Vec<Vec<f32>> = (0..64).map(|i| embedding(0.5 + i as f32 / 4.0)).collect();
+    embeddings.push(vec![0.0; dim]);
+    let file = tempfile::Builder::new().prefix("landfall-head-").suffix(".onnx").tempfile()?;
+    std::fs::write(file.path(), onnx)?;
+    let cells = head.description.sizes.last().copied().unwrap_or(0);
+    let compared = classifier::Head::load(file.path(), onnx::LOGITS, cells)
+        .and_then(|theirs| embeddings.iter().map(|embedding| theirs.logits(embedding)).collect::<Result<Vec<_>, _>>());
+    let (theirs, ours) = (compared?.concat(), head.logits(&embeddings)?.concat());
+    // Eight bits are a share of the largest weight, not an amount.
+    let largest = ours.iter().map(|x| x.abs()).fold(1.0, f32::max);
+    let ruler = if precision == Precision::Int8 { largest } else { 1.0 };
+    let difference = ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs() / ruler).fold(0.0, f32::max);
+    let tolerance = precision.tolerance();
+    // Written so that a NaN fails too.
+    if ours.len() != theirs.len() || !ours.iter().chain(&theirs).all(|x| x.is_finite()) || difference > tolerance {
+        let why =
+            format!("the exported head differs from burn's by {difference:.1e}; at most {tolerance:.0e} is allowed");
+        return Err(check_failed(why));
+    }
+    Ok(difference)
+}
+
+fn temperature(args: &Args, head: &Head, table: &CellTable) -> Result<BTreeMap<usize, f64>> {
+    if !args.temperature.is_empty() {
+        return Ok(args.temperature.iter().copied().collect());
+    }
+    let (Some(features), Some(index)) = (&args.calibrate, &args.index) else {
+        if head.description.temperature.is_empty() {
+            eprintln!("the head knows no temperature (fit it with --folds, or give --calibrate): 1 is taken");
+        }
+        return Ok(head.description.temperature.clone());
+    };
+    let rows = index::read_splits(index, &args.split)?;
+    let (_, samples) = samples::join(rows, std::slice::from_ref(features))?;
+    let mut fitted = BTreeMap::new();
+    for views in [1, 4] {
+        let mut rounds = Vec::new();
+        for round in samples::rounds(&samples, views).into_iter().filter(|round| round.len() == views) {
+            let embeddings: Vec<Vec<f32>> = round.iter().map(|sample| sample.variants[0].clone()).collect();
+            rounds.extend(
+                round[0].row.at.map(|truth| head.logits(&embeddings).map(|logits| (truth, logits))).transpose()?,
+            );
+        }
+        fitted.extend(metrics::fit_temperature(table, &rounds).map(|t| (views, t)));
+    }
+    if fitted.is_empty() {
+        bail!("{}: no row with coordinates to calibrate with", index.display());
+    }
+    Ok(fitted)
+}
+
+fn evaluation(named: &[String]) -> Result<serde_json::Value> {
+    let mut all = serde_json::Map::new();
+    for pair in named {
+        let (name, file) = pair.split_once('=').with_context(|| format!("--evaluation {pair}: must be NAME=FILE"))?;
+        all.insert(name.to_owned(), read_json(Path::new(file), "what `evaluate --json` prints")?);
+    }
+    Ok(all.into())
+}
+
+/// Writes the files first, what of the encoder comes from no package among them, and bundle.json last, which names their
+/// checksums.
+fn write(dir: &Path, mut manifest: Manifest, onnx: &[u8], cells: &Path, encoder: &Path) -> Result<()> {
+    let EncoderFile { file, from, adapter, .. } = &manifest.encoder;
+    let own = from.is_none().then_some(file).into_iter().chain(adapter.as_ref().map(|adapter| &adapter.file));
+    let own: Vec<&String> = own.collect();
+    if !own.is_empty() {
+        manifest.encoder.locate(encoder)?; // whole, or not copied
+    }
+    for file in own {
+        let source = encoder.join(file);
+        let bytes = std::fs::read(&source).with_context(|| format!("cannot read {}", source.display()))?;
+        write_atomic(&dir.join(file), &bytes)?;
+    }
+    let head = dir.join(&manifest.head.file);
+    write_atomic(&head, onnx)?;
+    manifest.head.sha256 = sha256_of(&head)?;
+    write_atomic(&dir.join(&manifest.cells.file), &std::fs::read(cells)?)?;
+    write_json(&dir.join("bundle.json"), &manifest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::head::model::{HeadDescription, Network};
+    use burn::tensor::Device;
+    use landfall_common::exit::{Exit, exit_code};
+
+    /// A head with random weights in all its layers and lop-sided moments.
+    fn random_head(sizes: &[usize]) -> Head {
+        let mut random = StdRng::seed_from_u64(11);
+        let mut numbers =
+            |n: usize, scale: f32| -> Vec<f32> { (0..n).map(|_| scale * (random.random::<f32>() - 0.5)).collect() };
+        let layers = sizes.windows(2).map(|pair| (numbers(pair[0] * pair[1], 0.5), numbers(pair[1], 0.5))).collect();
+        let network = Network::new(layers, &Device::flex());
+        let encoder = serde_json::from_str(
+            r#"{"encoder":{"file":"e","sha256":"","bytes":0,"input":"i","output":"o","dim":8},
+                "preprocess":{"size":4,"resize":"bicubic","crop":"center","mean":[0,0,0],"std":[1,1,1]}}"#,
+        )
+        .unwrap();
+        let description = HeadDescription {
+            encoder,
+            sizes: sizes.to_vec(),
+            cells_sha256: String::new(),
+            temperature: BTreeMap::new(),
+            settings: serde_json::Value::Null,
+            held_out: serde_json::Value::Null,
+            mean: numbers(sizes[0], 0.4),
+            deviation: numbers(sizes[0], 0.1).into_iter().map(|x| x.abs() + 0.02).collect(),
+        };
+        Head { description, network }
+    }
+
+    #[test]
+    fn onnx_runtime_agrees_with_burn() {
+        for sizes in [&[64, 200][..], &[64, 48, 200]] {
+            let head = random_head(sizes);
+            let [whole, half, quarter] = [Precision::F32, Precision::F16, Precision::Int8].map(|precision| {
+                let bytes = onnx_writer::head(&head.description, head.layers().unwrap(), precision);
+                (check(&head, &bytes, precision).unwrap(), bytes.len())
+            });
+            assert!(whole.0 < 1e-4 && half.0 > whole.0 && quarter.0 > 0.0, "{whole:?} {half:?} {quarter:?}");
+            assert!(half.1 < whole.1 && quarter.1 < half.1);
+        }
+    }
+
+    #[test]
+    fn a_head_that_differs_from_burn_is_refused() {
+        let head = random_head(&[8, 20]);
+        let mut layers = head.layers().unwrap();
+        layers[0].0[3] += 0.1;
+        let error =
+            check(&head, &onnx_writer::head(&head.description, layers, Precision::F32), Precision::F32).unwrap_err();
+        assert_eq!(exit_code(&error, |_| None), Exit::CheckFailed, "{error}");
+    }
+
+    #[test]
+    fn a_head_is_restored_from_its_folder() {
+        let (head, dir) = (random_head(&[8, 16, 20]), tempfile::tempdir().unwrap());
+        head.save(dir.path()).unwrap();
+        let again = Head::load(dir.path()).unwrap();
+        assert_eq!(again.layers().unwrap(), head.layers().unwrap());
+        std::fs::write(dir.path().join("weights.f32"), [0; 12]).unwrap();
+        assert!(Head::load(dir.path()).is_err());
+    }
+}

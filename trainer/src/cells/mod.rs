@@ -1,0 +1,5 @@
+//! The partition of the earth into cells, and probabilities over them.
+
+pub(crate) mod partition;
+pub(crate) mod prior;
+pub(crate) mod soft_labels;

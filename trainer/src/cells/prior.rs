@@ -1,0 +1,111 @@
+//! The prior: what the training pictures make likely is taken from the logits, what the game makes likely is added.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use landfall_model::CellTable;
+use landfall_model::cells::arc_m;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::cells::partition;
+
+/// A bias of the logits: z - less_train log p_train + plus_game log p_game.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Prior {
+    /// How much of the training pictures' own distribution is taken away.
+    pub(crate) less_train: f64,
+    /// How much of the game's distribution is added.
+    pub(crate) plus_game: f64,
+    /// Csv of coverage points (lat, lng) that stand for the game; the cells' own counts when empty.
+    pub(crate) points: PathBuf,
+    /// Both distributions are smoothed by exp(-d / length), in kilometres.
+    pub(crate) length_km: f64,
+    /// So many counts are spread evenly over the cells beside them.
+    pub(crate) pseudo_counts: f64,
+}
+
+impl Default for Prior {
+    fn default() -> Self {
+        Self { less_train: 0.0, plus_game: 0.0, points: PathBuf::new(), length_km: 300.0, pseudo_counts: 50.0 }
+    }
+}
+
+/// What is added to the logits of each cell: `-less_train log p_train + plus_game log p_game`, where `train_counts` gives the
+/// mass of the training labels in each cell.
+///
+/// # Errors
+/// When the file of coverage points cannot be used; the message names the line.
+pub(crate) fn bias(prior: &Prior, table: &CellTable, train_counts: impl FnOnce() -> Vec<f64>) -> Result<Vec<f32>> {
+    let mut bias = vec![0.0; table.cells.len()];
+    let mut add = |weight: f64, counts: &[f64]| {
+        let p = smoothed(table, counts, prior);
+        bias.iter_mut().zip(p).for_each(|(bias, p)| *bias += weight * p.ln());
+    };
+    if prior.less_train != 0.0 {
+        add(-prior.less_train, &train_counts());
+    }
+    if prior.plus_game != 0.0 {
+        add(prior.plus_game, &game_counts(table, prior)?);
+    }
+    Ok(bias.into_iter().map(|x| x as f32).collect())
+}
+
+fn game_counts(table: &CellTable, prior: &Prior) -> Result<Vec<f64>> {
+    if prior.points.as_os_str().is_empty() {
+        return Ok(table.cells.iter().map(|cell| f64::from(cell.count)).collect());
+    }
+    let points = partition::read_points(&prior.points)?;
+    let cell_of: Vec<_> = points.par_iter().map(|at| table.containing(*at).or_else(|| table.nearest(*at))).collect();
+    let mut counts = vec![0.0; table.cells.len()];
+    cell_of.into_iter().flatten().for_each(|cell| counts[cell] += 1.0);
+    Ok(counts)
+}
+
+/// Counts as probabilities, after a few pseudo-counts for all and after each cell shared its own with those around it.
+fn smoothed(table: &CellTable, counts: &[f64], prior: &Prior) -> Vec<f64> {
+    let (vectors, length_m) = (table.vectors(), prior.length_km * 1000.0);
+    let shares = |v: &[f64; 3]| -> Vec<f64> {
+        let near: Vec<f64> = vectors.iter().map(|u| (-arc_m(*u, *v) / length_m).exp()).collect();
+        let sum: f64 = near.iter().sum();
+        near.into_iter().map(|x| x / sum).collect()
+    };
+    let shares: Vec<Vec<f64>> = vectors.par_iter().map(shares).collect();
+    let mut p = vec![prior.pseudo_counts / counts.len() as f64; counts.len()];
+    for (share, count) in shares.iter().zip(counts) {
+        p.iter_mut().zip(share).for_each(|(p, share)| *p += count * share);
+    }
+    let sum: f64 = p.iter().sum();
+    p.into_iter().map(|p| p / sum).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use landfall_model::LatLng;
+    use landfall_model::cells::{Cell, leaf};
+
+    #[test]
+    fn the_training_prior_is_subtracted_and_the_games_added() {
+        let cell = |lat: f64, lng: f64| {
+            let at = LatLng::new(lat, lng).unwrap();
+            let token = leaf(at).parent(6).to_token();
+            Cell { token, level: 6, at, spread_m: 1e4, count: 10, country: None }
+        };
+        let table = CellTable::new(vec![cell(48.85, 2.35), cell(-33.87, 151.21)]).unwrap();
+        let paris = table.nearest(LatLng::new(48.85, 2.35).unwrap()).unwrap();
+        let mut counts = vec![1.0; 2];
+        counts[paris] = 2.0;
+        let gap = |prior: &Prior| bias(prior, &table, || counts.clone()).map(|bias| bias[paris] - bias[1 - paris]);
+        let mut prior = Prior { pseudo_counts: 1e-6, less_train: 1.0, ..Prior::default() };
+        assert!((gap(&prior).unwrap() + 2.0f32.ln()).abs() < 1e-4, "two pictures to one");
+        // Paris once, Sydney four times.
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "lat,lng\n48.8,2.3\n-33.8,151.2\n-33.9,151.2\n-33.8,151.1\n-33.9,151.1\n").unwrap();
+        prior = Prior { less_train: 0.0, plus_game: 0.5, points: file.path().into(), ..prior };
+        assert!((gap(&prior).unwrap() + 0.5 * 4.0f32.ln()).abs() < 1e-4);
+        prior.points = "missing.csv".into();
+        assert!(gap(&prior).unwrap_err().to_string().contains("missing.csv"));
+    }
+}

@@ -1,0 +1,72 @@
+//! `collect`: geotagged pictures from public sources, politely, and so that a kill loses at most what is in flight.
+//!
+//! A source finds pictures in batches (a span of time, a box, a few places); each picture is fetched, checked, written and
+//! recorded in the folder's manifest, then the batch is recorded as done. The same command goes on where it ended.
+
+use anyhow::Result;
+use clap::Subcommand;
+
+mod budget;
+mod download;
+mod flickr;
+mod folder;
+mod http;
+mod kartaview;
+mod manifest;
+mod mapillary;
+mod openaddresses;
+mod osv5m;
+mod picture;
+mod places;
+mod run;
+mod source;
+mod streetview;
+
+pub(crate) use manifest::items;
+pub use manifest::{Item, Status, read};
+
+use run::{as_environment_error, collect};
+
+/// Collects geotagged pictures from a source.
+///
+/// Writes the pictures and manifest.jsonl, which `index` reads. Broken off, the same command goes on where it ended.
+#[derive(clap::Args)]
+#[command(
+    after_help = "Example:\n  landfall-train collect folder holiday --out collected/holiday\n  landfall-train collect flickr --queries queries.txt --since 2023-01-01 --until 2024-01-01 --out collected/flickr --dry-run"
+)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    source: SourceCommand,
+}
+
+#[derive(Subcommand)]
+enum SourceCommand {
+    Folder(folder::Args),
+    Flickr(flickr::Args),
+    Streetview(streetview::Args),
+    Mapillary(mapillary::Args),
+    Kartaview(kartaview::Args),
+    Osv5m(osv5m::Args),
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When a file or an option cannot be used, the source refuses, or the network is gone.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async {
+        match &args.source {
+            SourceCommand::Folder(args) => collect(&folder::Folder::new(args)?, &args.common).await,
+            SourceCommand::Flickr(args) => collect(&flickr::Flickr::new(args)?, &args.common).await,
+            SourceCommand::Streetview(args) => {
+                collect(&streetview::StreetView::new(args).await.map_err(as_environment_error)?, &args.common).await
+            }
+            SourceCommand::Mapillary(args) => collect(&mapillary::Mapillary::new(args)?, &args.common).await,
+            SourceCommand::Kartaview(args) => {
+                collect(&kartaview::KartaView::new(args).await.map_err(as_environment_error)?, &args.common).await
+            }
+            SourceCommand::Osv5m(args) => collect(&osv5m::Osv5m::new(args)?, &args.common).await,
+        }
+    })
+}

@@ -1,0 +1,69 @@
+//! Data sets. `index`: collected pictures become the index that training reads: checked, grouped, split, and every one that was left out
+//! counted by the reason.
+
+use anyhow::{Context, Result, bail};
+use landfall_common::fs::write_json;
+
+use crate::io::tabular;
+
+mod args;
+mod collected;
+mod in_memory;
+#[cfg(feature = "cluster")]
+mod plan;
+mod report;
+mod row;
+pub(crate) mod shards;
+mod split;
+pub(crate) mod stats;
+mod verify;
+
+pub(crate) use args::Args;
+use report::Report;
+use row::{HEADER, NUMBERS, Row};
+
+/// Runs the command.
+///
+/// # Errors
+/// When a folder cannot be read or lies elsewhere, the index cannot be written, or no picture is left.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let mut report = Report::default();
+    let mut rows = rows_of_index(args, &mut report)?.peekable();
+    if rows.peek().is_none() {
+        bail!("no picture is left: {}", serde_json::to_string(&report.left_out)?);
+    }
+    let cannot_write = || format!("cannot write {}", args.out.display());
+    let mut index = tabular::Writer::create(&args.out, &HEADER, &NUMBERS).with_context(cannot_write)?;
+    for row in rows {
+        let row = row?;
+        report.kept += 1;
+        *report.splits.entry(row.split).or_default() += 1;
+        index.push(row.fields()).with_context(cannot_write)?;
+    }
+    index.finish().with_context(cannot_write)?;
+    write_json(&args.out.with_extension("report.json"), &report)?;
+    print_summary(args, &report)
+}
+
+/// The rows of the index one by one, computed in memory or, when there is a folder for that, on disk.
+fn rows_of_index(args: &Args, report: &mut Report) -> Result<Box<dyn Iterator<Item = Result<Row>>>> {
+    #[cfg(feature = "cluster")]
+    if let Some(work) = &args.engine.work {
+        return Ok(Box::new(plan::rows(args, work, report)?));
+    }
+    Ok(Box::new(in_memory::index(args, report)?.into_iter().map(Ok)))
+}
+
+fn print_summary(args: &Args, report: &Report) -> Result<()> {
+    if args.json {
+        println!("{}", serde_json::to_string(report)?);
+    }
+    for (why, n) in &report.left_out {
+        eprintln!("left out {n:>9}: {why}");
+    }
+    for (split, n) in &report.splits {
+        eprintln!("     {split:>8} {n:>9}");
+    }
+    eprintln!("wrote {}: {} of {} pictures", args.out.display(), report.kept, report.found);
+    Ok(())
+}

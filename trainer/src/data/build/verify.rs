@@ -1,0 +1,188 @@
+//! Whether a picture is of use, and whether it is another one again.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use image::imageops::{self, FilterType};
+use indicatif::{ProgressBar, ProgressStyle};
+use landfall_model::preprocess;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::row::Row;
+
+/// Grey values that deviate by less than this show nothing: Street View's picture of no imagery has a line of text.
+const MIN_DEVIATION: f64 = 4.0;
+/// Pictures that are looked at before what was seen is written down.
+const FLUSH_EVERY: usize = 256;
+
+/// What was seen in a picture.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct ImageStats {
+    /// Shorter side in pixels; 0 of what is no picture.
+    pub(super) side: u32,
+    /// Standard deviation of its grey values.
+    pub(super) deviation: f64,
+    /// Perceptual hash: whether it gets brighter to the right, in 8 x 8 places.
+    pub(super) hash: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct CachedStats {
+    file: String,
+    side: u32,
+    deviation: f64,
+    hash: u64,
+}
+
+impl ImageStats {
+    /// Why a picture is of no use; nothing where it is.
+    pub(super) fn reason(&self, min_side: u32) -> Option<&'static str> {
+        match self {
+            Self { side: 0, .. } => Some("no picture"),
+            Self { side, .. } if *side < min_side => Some("too small"),
+            Self { deviation, .. } if *deviation < MIN_DEVIATION => Some("shows nothing"),
+            _ => None,
+        }
+    }
+
+    fn of_file(file: &Path) -> Self {
+        let Ok(picture) = preprocess::open(file) else { return Self::default() };
+        let grey = imageops::grayscale(&picture);
+        let n = f64::from(grey.width()) * f64::from(grey.height());
+        let (sum, squares) = grey.iter().map(|x| f64::from(*x)).fold((0.0, 0.0), |(s, q), x| (s + x, q + x * x));
+        // The difference hash of N. Krawetz (hackerfactor.com, 2013).
+        let small = imageops::resize(&grey, 9, 8, FilterType::Triangle);
+        let brighter = small.rows().flat_map(|row| {
+            let row: Vec<u8> = row.map(|pixel| pixel.0[0]).collect();
+            row.windows(2).map(|pair| u64::from(pair[1] > pair[0])).collect::<Vec<_>>()
+        });
+        Self {
+            side: picture.width().min(picture.height()),
+            deviation: (squares / n - (sum / n).powi(2)).max(0.0).sqrt(),
+            hash: brighter.fold(0, |hash, bit| hash << 1 | bit),
+        }
+    }
+}
+
+/// Looks at the pictures of all rows, but for those of which `known` tells; what is new is added to it.
+///
+/// # Errors
+/// When `known` cannot be read or written.
+pub(super) fn measure_all(images: &Path, rows: &[Row], cache: &Path) -> Result<Vec<ImageStats>> {
+    let mut stats: HashMap<String, ImageStats> = HashMap::new();
+    let mut complete_bytes = 0;
+    if cache.exists() {
+        let bytes = std::fs::read(cache).with_context(|| format!("cannot read {}", cache.display()))?;
+        // What is behind the last end of a line was cut off, and is looked at again.
+        complete_bytes = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        for line in csv::Reader::from_reader(&bytes[..complete_bytes]).deserialize::<CachedStats>() {
+            let line = line.with_context(|| format!("{} is damaged: remove it", cache.display()))?;
+            let CachedStats { file, side, deviation, hash } = line;
+            stats.insert(file, ImageStats { side, deviation, hash });
+        }
+    }
+    let new: Vec<&Row> = rows.iter().filter(|row| !stats.contains_key(&row.file)).collect();
+    let cannot = || format!("cannot write {}", cache.display());
+    let progress = ProgressBar::new(rows.len() as u64)
+        .with_style(ProgressStyle::with_template("looking: {wide_bar} {pos}/{len} pictures, {per_sec}, {eta} left")?)
+        .with_position((rows.len() - new.len()) as u64);
+    progress.reset_eta();
+    let mut out = open_cache(cache, complete_bytes).with_context(cannot)?;
+    for block in new.chunks(FLUSH_EVERY) {
+        let measured: Vec<ImageStats> =
+            block.par_iter().map(|row| ImageStats::of_file(&images.join(&row.file))).collect();
+        for (row, image) in block.iter().zip(measured) {
+            let ImageStats { side, deviation, hash } = image;
+            // What could not be read may only not be there yet: it is looked at again.
+            if side > 0 {
+                out.serialize(CachedStats { file: row.file.clone(), side, deviation, hash })?;
+            }
+            stats.insert(row.file.clone(), image);
+        }
+        out.flush().with_context(cannot)?;
+        progress.inc(block.len() as u64);
+    }
+    progress.finish_and_clear();
+    Ok(rows.iter().map(|row| stats[&row.file]).collect())
+}
+
+/// A table to append to behind so many bytes; a header only where it is new.
+fn open_cache(file: &Path, complete_bytes: usize) -> std::io::Result<csv::Writer<File>> {
+    if let Some(folder) = file.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let open = OpenOptions::new().create(true).append(true).open(file)?;
+    open.set_len(complete_bytes as u64)?;
+    Ok(csv::WriterBuilder::new().has_headers(complete_bytes == 0).from_writer(open))
+}
+
+/// For each hash whether one before it differs from it in at most `bits` bits, 0 to 3.
+///
+/// Of four parts of 16 bits at least one is the same then, so only those that share one are compared.
+pub(super) fn near_duplicates(hashes: &[u64], bits: u32) -> Vec<bool> {
+    let mut is_repeat = vec![false; hashes.len()];
+    let part = |hash: u64, i: u32| (hash >> (16 * i)) as u16;
+    for i in 0..4 {
+        let mut order: Vec<u32> = (0..hashes.len() as u32).collect();
+        order.par_sort_unstable_by_key(|j| (part(hashes[*j as usize], i), *j));
+        let buckets: Vec<&[u32]> =
+            order.chunk_by(|a, b| part(hashes[*a as usize], i) == part(hashes[*b as usize], i)).collect();
+        let found: Vec<u32> = buckets
+            .par_iter()
+            .flat_map_iter(|bucket| {
+                bucket.iter().enumerate().filter_map(|(n, j)| {
+                    let same = |k: &u32| (hashes[*k as usize] ^ hashes[*j as usize]).count_ones() <= bits;
+                    bucket[..n].iter().any(same).then_some(*j)
+                })
+            })
+            .collect();
+        found.into_iter().for_each(|j| is_repeat[j as usize] = true);
+    }
+    is_repeat
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn near_duplicates_differ_in_a_few_bits_and_come_later() {
+        let hash = 0x0123_4567_89ab_cdef_u64;
+        let hashes = [hash, !hash, hash ^ 0b111, hash ^ (1 << 63 | 1 << 40 | 1 << 20), hash ^ 0b1111 << 30, !hash ^ 1];
+        assert_eq!(near_duplicates(&hashes, 3), [false, false, true, true, false, true]);
+        assert_eq!(near_duplicates(&hashes, 0), [false; 6]);
+        // As all pairs say it.
+        let many: Vec<u64> =
+            (0..2_000u64).map(|i| (i % 97).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (1 << (i % 64))).collect();
+        let slow = |j: usize| many[..j].iter().any(|hash| (hash ^ many[j]).count_ones() <= 3);
+        assert_eq!(near_duplicates(&many, 3), (0..many.len()).map(slow).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn blank_pictures_are_detected_and_measurements_cached() {
+        let dir = tempfile::tempdir().unwrap();
+        let noise = |x: u32, y: u32| image::Rgb([(x * 7919 + y * 104_729) as u8, (x * y) as u8, 90]);
+        let view = image::RgbImage::from_fn(300, 260, noise);
+        view.save(dir.path().join("view.jpg")).unwrap();
+        imageops::resize(&view, 150, 130, FilterType::Triangle).save(dir.path().join("small.png")).unwrap();
+        image::RgbImage::from_pixel(640, 640, image::Rgb([228, 227, 223])).save(dir.path().join("grey.jpg")).unwrap();
+        std::fs::write(dir.path().join("text.jpg"), "no picture").unwrap();
+        let rows =
+            ["view.jpg", "small.png", "grey.jpg", "text.jpg"].map(|file| Row { file: file.into(), ..Row::default() });
+        let cache = dir.path().join("looks.csv");
+        let stats = measure_all(dir.path(), &rows, &cache).unwrap();
+        let reasons: Vec<_> = stats.iter().map(|stats| stats.reason(200)).collect();
+        assert_eq!(reasons, [None, Some("too small"), Some("shows nothing"), Some("no picture")]);
+        // Cut off in the last line: that one is looked at again, and what could not be read; the others are not.
+        let bytes = std::fs::read(&cache).unwrap();
+        std::fs::write(&cache, &bytes[..bytes.len() - 4]).unwrap();
+        std::fs::remove_file(dir.path().join("view.jpg")).unwrap();
+        assert_eq!(measure_all(dir.path(), &rows, &cache).unwrap(), stats);
+        view.save(dir.path().join("text.jpg.png")).unwrap();
+        std::fs::rename(dir.path().join("text.jpg.png"), dir.path().join("text.jpg")).unwrap();
+        assert_eq!(measure_all(dir.path(), &rows, &cache).unwrap()[3].side, 260);
+    }
+}

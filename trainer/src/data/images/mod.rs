@@ -1,0 +1,176 @@
+//! Pictures by the names that an index has for them: files of a folder, or members of the shards that `shard` wrote, on
+//! disk or in a bucket.
+
+use std::collections::{HashMap, VecDeque};
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::{Context, Result};
+use image::RgbImage;
+use landfall_model::{Error, preprocess};
+use serde::{Deserialize, Serialize};
+
+use crate::io::storage::Storage;
+use blocks::Blocks;
+
+mod blocks;
+
+/// What a folder of shards is known by.
+pub(crate) const SHARDS: &str = "shards.json";
+
+/// Where in the shards a picture lies: a line of the table beside each.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Member {
+    /// Its name in the index.
+    pub(crate) file: PathBuf,
+    /// First of its bytes in the shard.
+    pub(crate) offset: u64,
+    /// How many they are.
+    pub(crate) bytes: u64,
+}
+
+/// A folder of pictures, or of shards of them.
+pub struct Images {
+    dir: PathBuf,
+    shards: Option<Shards>,
+}
+
+struct Shards {
+    /// The names of the tars, in their order.
+    tars: Vec<String>,
+    members: HashMap<PathBuf, ShardEntry>,
+    bytes: ShardReader,
+}
+
+/// Where a picture lies. In this order they lie one behind another.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct ShardEntry {
+    tar: usize,
+    offset: u64,
+    bytes: u64,
+}
+
+/// How a range of a tar's bytes is read.
+enum ShardReader {
+    Files { folder: PathBuf, open: Mutex<VecDeque<(usize, File)>> },
+    Blocks(Blocks),
+}
+
+/// So many files stay open: opening one for every picture takes longer than reading it.
+const MAX_OPEN_FILES: usize = 64;
+
+impl Images {
+    /// Opens a folder of pictures or shards, or shards in a bucket (`s3://bucket/set`). Of shards the tables beside them
+    /// are read, not the pictures.
+    ///
+    /// # Errors
+    /// When a table of shards cannot be read.
+    pub fn open(dir: &Path) -> Result<Self> {
+        let storage = Storage::at(dir)?;
+        let is_sharded = storage.has(SHARDS)?;
+        if !is_sharded && matches!(storage, Storage::Folder(_)) {
+            return Ok(Self { dir: dir.to_owned(), shards: None });
+        }
+        anyhow::ensure!(is_sharded, "{} holds no shards (no {SHARDS})", dir.display());
+        let is_table = |name: &String| name.starts_with("shard-") && name.ends_with(".csv");
+        let mut tables: Vec<String> = storage.names()?.into_iter().filter(is_table).collect();
+        tables.sort();
+        let mut members = HashMap::new();
+        for (tar, name) in tables.iter().enumerate() {
+            let table = storage.read(name)?;
+            for member in csv::Reader::from_reader(table.as_slice()).deserialize() {
+                let not_one = || format!("{} is no table of a shard", storage.name_of(name));
+                let Member { file, offset, bytes } = member.with_context(not_one)?;
+                members.insert(file, ShardEntry { tar, offset, bytes });
+            }
+        }
+        let tars = tables.iter().map(|name| name.replace(".csv", ".tar")).collect();
+        let bytes = match storage {
+            Storage::Folder(folder) => ShardReader::Files { folder, open: Mutex::default() },
+            Storage::Bucket(bucket) => ShardReader::Blocks(Blocks::of(bucket)),
+        };
+        Ok(Self { dir: dir.to_owned(), shards: Some(Shards { tars, members, bytes }) })
+    }
+
+    /// The folder.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Whether a picture is there.
+    pub(crate) fn has(&self, file: &Path) -> bool {
+        match &self.shards {
+            Some(shards) => shards.members.contains_key(file),
+            None => self.dir.join(file).is_file(),
+        }
+    }
+
+    /// Puts pictures into the order in which they lie in the shards, which is the fastest to read them in. Those of a
+    /// folder, and those that are in no shard, stay as they are.
+    pub(crate) fn sort<T>(&self, pictures: &mut [T], file: impl Fn(&T) -> &Path) {
+        if let Some(shards) = &self.shards {
+            pictures.sort_by_key(|picture| shards.members.get(file(picture)).copied());
+        }
+    }
+
+    /// The bytes of a picture's file.
+    ///
+    /// # Errors
+    /// When it is not there or cannot be read.
+    pub(crate) fn bytes(&self, file: &Path) -> landfall_model::Result<Vec<u8>> {
+        let failed = |why: String| Error::Picture { file: self.dir.join(file), why };
+        let Some(shards) = &self.shards else {
+            return std::fs::read(self.dir.join(file)).map_err(|e| failed(format!("cannot be read: {e}")));
+        };
+        let place = shards.members.get(file).ok_or_else(|| failed("is in no shard".into()))?;
+        shards.read(*place).map_err(|e| failed(format!("{} cannot be read: {e}", shards.tars[place.tar])))
+    }
+
+    /// A picture, upright.
+    ///
+    /// # Errors
+    /// When it is not there or cannot be decoded.
+    pub fn picture(&self, file: &Path) -> landfall_model::Result<RgbImage> {
+        if self.shards.is_none() {
+            return preprocess::open(&self.dir.join(file));
+        }
+        preprocess::from_bytes(&self.bytes(file)?).map_err(|e| Error::Picture {
+            file: self.dir.join(file),
+            why: format!("is no picture that can be read: {e}"),
+        })
+    }
+}
+
+impl Shards {
+    fn read(&self, ShardEntry { tar, offset, bytes }: ShardEntry) -> io::Result<Vec<u8>> {
+        let name = &self.tars[tar];
+        match &self.bytes {
+            ShardReader::Blocks(blocks) => blocks.read(name, offset..offset + bytes),
+            ShardReader::Files { folder, open } => {
+                let open = || open.lock().unwrap_or_else(PoisonError::into_inner);
+                let found = {
+                    let mut open = open();
+                    let found = open.iter().position(|(of, _)| *of == tar);
+                    found.and_then(|i| open.swap_remove_back(i))
+                };
+                let mut file = match found {
+                    Some((_, file)) => file,
+                    None => File::open(folder.join(name))?,
+                };
+                let mut picture = Vec::with_capacity(usize::try_from(bytes).map_err(io::Error::other)?);
+                file.seek(SeekFrom::Start(offset))?;
+                if (&file).take(bytes).read_to_end(&mut picture)? as u64 != bytes {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                let mut open = open();
+                open.push_back((tar, file));
+                if open.len() > MAX_OPEN_FILES {
+                    open.pop_front();
+                }
+                Ok(picture)
+            }
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! The index of a data set: one row a picture, csv or parquet, with where it was taken and which split it belongs to.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use landfall_model::LatLng;
+use serde::{Deserialize, Deserializer};
+
+use crate::io::tabular;
+
+/// One picture of a data set.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct Row {
+    /// Data set the picture belongs to.
+    pub(crate) set: String,
+    /// Path of the picture, relative to the images folder.
+    pub(crate) file: PathBuf,
+    #[serde(deserialize_with = "optional_number")]
+    pub(crate) lat: Option<f64>,
+    #[serde(deserialize_with = "optional_number")]
+    pub(crate) lng: Option<f64>,
+    /// ISO 3166-1 alpha-2 code of the country.
+    pub(crate) iso2: String,
+    /// Pictures of one place (or one author) share a group; groups are never split.
+    pub(crate) group: String,
+    /// `train`, `dev` or the name of an evaluation set.
+    pub(crate) split: String,
+    /// Degrees clockwise from north for a view of a panorama; other sets may keep other words here.
+    #[serde(default)]
+    pub(crate) heading: String,
+    /// Line of the index file, for messages; the header is line 1, as if parquet had one too.
+    #[serde(skip)]
+    pub(crate) line: usize,
+    /// Where; checked and filled in by [`read`]. `None` when only the country is known.
+    #[serde(skip)]
+    pub(crate) at: Option<LatLng>,
+}
+
+fn optional_number<'de, D: Deserializer<'de>>(field: D) -> std::result::Result<Option<f64>, D::Error> {
+    let text = String::deserialize(field)?;
+    if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(serde::de::Error::custom) }
+}
+
+/// Reads an index file.
+///
+/// # Errors
+/// When the file cannot be read, lacks a column, or a row has coordinates that are no place on earth; the message
+/// names the line.
+pub(crate) fn read(file: &Path) -> Result<Vec<Row>> {
+    let (names, records) = tabular::read(file)?;
+    let mut rows = Vec::new();
+    for (i, record) in records.enumerate() {
+        let line = i + 2; // the header is line 1
+        let row = record.and_then(|record| Ok(record.deserialize::<Row>(Some(&names))?));
+        let mut row = row.with_context(|| format!("{}, line {line}: not an index row", file.display()))?;
+        row.at = match (row.lat, row.lng) {
+            (Some(lat), Some(lng)) => {
+                Some(LatLng::new(lat, lng).with_context(|| format!("{}, line {line}", file.display()))?)
+            }
+            (None, None) => None,
+            _ => bail!("{}, line {line}: has only one of lat and lng; give both or neither", file.display()),
+        };
+        row.line = line;
+        rows.push(row);
+    }
+    Ok(rows)
+}
+
+/// The rows of a split, or of any of several; of all when none is named.
+///
+/// # Errors
+/// As [`read`], and when no row is left; the message names the splits there are.
+pub(crate) fn read_splits(file: &Path, splits: &[String]) -> Result<Vec<Row>> {
+    let mut rows = read(file)?;
+    let mut there: Vec<String> = rows.iter().map(|row| row.split.clone()).collect();
+    rows.retain(|row| splits.is_empty() || splits.contains(&row.split));
+    if rows.is_empty() {
+        there.sort();
+        there.dedup();
+        bail!("{}: no row has split {}; there are: {}", file.display(), splits.join(" or "), there.join(", "));
+    }
+    Ok(rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_text(text: &str) -> Result<Vec<Row>> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        read(file.path())
+    }
+
+    const HEADER: &str = "set,file,lat,lng,iso2,group,split\n";
+
+    #[test]
+    fn reads_places_and_countries() {
+        let rows = read_text(&format!("{HEADER}s,a.jpg,10.5,190,FR,g,train\ns,b.jpg,,,DE,h,dev\n")).unwrap();
+        assert_eq!(rows[0].at.map(|at| (at.lat, at.lng)), Some((10.5, -170.0)));
+        assert_eq!((rows[1].at, rows[1].iso2.as_str(), rows[1].line), (None, "DE", 3));
+    }
+
+    #[test]
+    fn errors_name_the_line() {
+        let good = "s,a.jpg,1,2,FR,g,train\n";
+        for bad in ["s,b.jpg,95,2,FR,g,train\n", "s,b.jpg,1,,FR,g,train\n", "s,b.jpg,x,2,FR,g,train\n", "s,b.jpg\n"] {
+            let error = format!("{:#}", read_text(&format!("{HEADER}{good}{bad}")).unwrap_err());
+            assert!(error.contains("line 3"), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_split_is_an_error_that_lists_the_splits() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), format!("{HEADER}s,a.jpg,1,2,FR,g,train\n")).unwrap();
+        let error = read_splits(file.path(), &["trian".into()]).unwrap_err().to_string();
+        assert!(error.contains("trian") && error.ends_with("there are: train"), "{error}");
+    }
+}

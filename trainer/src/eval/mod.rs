@@ -1,0 +1,7 @@
+//! How good a bundle is.
+
+pub(crate) mod analyse;
+pub(crate) mod compare;
+pub(crate) mod eval_set;
+pub(crate) mod evaluate;
+pub(crate) mod metrics;

@@ -1,0 +1,132 @@
+//! Feature folders: the embeddings of pictures on disk.
+//!
+//! A folder holds `encoder.json` (which encoder and preprocessing made it), `files.txt` (one picture per line) and
+//! `rows.f32` (one embedding per line of `files.txt`, little-endian). Both grow together; what an interrupted run left
+//! half written is cut off when the folder is opened again.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use landfall_common::fs::{f32_from_le_bytes, write_json};
+
+use crate::features::encoder_spec::EncoderSpec;
+
+/// A feature folder that is written.
+pub(crate) struct FeatureFolder {
+    /// What made the features in it.
+    pub(crate) spec: EncoderSpec,
+    /// The pictures that it has.
+    pub(crate) done: HashSet<PathBuf>,
+    files: File,
+    rows: File,
+}
+
+impl FeatureFolder {
+    /// Opens a folder to go on with, without what is half written; makes it when it is not there.
+    ///
+    /// # Errors
+    /// When it cannot be written or holds features of another encoder.
+    pub(crate) fn open(dir: &Path, spec: &EncoderSpec) -> Result<Self> {
+        fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+        let description = dir.join("encoder.json");
+        if description.exists() {
+            if EncoderSpec::read(&description)? != *spec {
+                bail!("{} holds features of another encoder or preprocessing; choose another --out", dir.display());
+            }
+        } else {
+            write_json(&description, spec)?;
+        }
+        let append = |name: &str| {
+            let path = dir.join(name);
+            OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(&path)
+                .with_context(|| format!("cannot write {}", path.display()))
+        };
+        let (files, rows) = (append("files.txt")?, append("rows.f32")?);
+        // Keep what both files hold whole.
+        let mut lines: Vec<String> = Vec::new();
+        let mut reader = BufReader::new(File::open(dir.join("files.txt"))?);
+        let mut line = Vec::new();
+        // As bytes: the last may be cut off within a letter.
+        while reader.read_until(b'\n', &mut line)? > 0 && line.ends_with(b"\n") {
+            lines.push(String::from_utf8(std::mem::take(&mut line)).context("files.txt is no text")?);
+        }
+        let row_bytes = spec.width() as u64 * 4;
+        let whole = lines.len().min(usize::try_from(rows.metadata()?.len() / row_bytes)?);
+        lines.truncate(whole);
+        files.set_len(lines.iter().map(|line| line.len() as u64).sum())?;
+        rows.set_len(whole as u64 * row_bytes)?;
+        let done = lines.iter().map(|line| PathBuf::from(line.trim_end_matches('\n'))).collect();
+        Ok(Self { spec: spec.clone(), done, files, rows })
+    }
+
+    /// Adds a picture's embedding.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(crate) fn append(&mut self, file: &Path, embedding: &[f32]) -> Result<()> {
+        let bytes: Vec<u8> = embedding.iter().flat_map(|x| x.to_le_bytes()).collect();
+        self.rows.write_all(&bytes)?;
+        self.files.write_all(format!("{}\n", file.display()).as_bytes())?;
+        Ok(())
+    }
+}
+
+/// The features in a folder: which encoder made them, and each picture's embedding by its file name.
+///
+/// # Errors
+/// When the folder is none, or is cut off (run `embed` again to mend it).
+pub fn load(dir: &Path) -> Result<(EncoderSpec, HashMap<PathBuf, Vec<f32>>)> {
+    let spec = EncoderSpec::read(&dir.join("encoder.json"))?;
+    let files =
+        fs::read_to_string(dir.join("files.txt")).with_context(|| format!("no features in {}", dir.display()))?;
+    let rows = fs::read(dir.join("rows.f32")).with_context(|| format!("no features in {}", dir.display()))?;
+    if rows.len() != files.lines().count() * spec.width() * 4 {
+        bail!("{}: files.txt and rows.f32 do not match; run `landfall-train embed` again", dir.display());
+    }
+    let rows = rows.chunks_exact(spec.width() * 4).map(f32_from_le_bytes);
+    Ok((spec, files.lines().map(PathBuf::from).zip(rows).collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use landfall_model::bundle::EncoderFile;
+
+    #[test]
+    fn a_truncated_feature_folder_is_repaired_and_resumed() {
+        let dir = tempfile::tempdir().unwrap();
+        let spec: EncoderSpec = serde_json::from_str(
+            r#"{"encoder":{"file":"e","sha256":"","bytes":0,"input":"i","output":"o","dim":2},
+                "preprocess":{"size":4,"resize":"bicubic","crop":"center","mean":[0,0,0],"std":[1,1,1]}}"#,
+        )
+        .unwrap();
+        let mut folder = FeatureFolder::open(dir.path(), &spec).unwrap();
+        for (file, embedding) in [("a.jpg", [1.0, 2.0]), ("b.jpg", [3.0, 4.0]), ("c.jpg", [5.0, 6.0])] {
+            folder.append(Path::new(file), &embedding).unwrap();
+        }
+        drop(folder);
+        // As after a crash: the third row half written, a fourth name without its line end.
+        let rows = OpenOptions::new().write(true).open(dir.path().join("rows.f32")).unwrap();
+        rows.set_len(2 * 8 + 5).unwrap();
+        let mut names = OpenOptions::new().append(true).open(dir.path().join("files.txt")).unwrap();
+        names.write_all("d-é".as_bytes().split_last().unwrap().1).unwrap();
+        assert!(load(dir.path()).is_err());
+
+        let mut folder = FeatureFolder::open(dir.path(), &spec).unwrap();
+        assert_eq!(folder.done, ["a.jpg", "b.jpg"].map(PathBuf::from).into());
+        folder.append(Path::new("c.jpg"), &[7.0, 8.0]).unwrap();
+        let (_, features) = load(dir.path()).unwrap();
+        assert_eq!(features[Path::new("b.jpg")], [3.0, 4.0]);
+        assert_eq!(features[Path::new("c.jpg")], [7.0, 8.0]);
+        assert_eq!(features.len(), 3);
+
+        let other = EncoderSpec { encoder: EncoderFile { sha256: "other".into(), ..spec.encoder.clone() }, ..spec };
+        assert!(FeatureFolder::open(dir.path(), &other).is_err());
+    }
+}

@@ -1,0 +1,222 @@
+//! Checkpoints: after every epoch a run writes what it needs to go on to the same result, bit by bit.
+//!
+//! A checkpoint is one file: a line of json, then the bytes of the network, of its optimisers, and of the best weights
+//! so far. Random numbers need no place in it, since they follow from the seed and the epoch.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use landfall_common::fs::{f32_from_le_bytes, write_atomic};
+use landfall_model::CellTable;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::features::samples::Sample;
+use crate::head::model::{Layers, Moments};
+use crate::head::recipe::Recipe;
+use crate::io::hash;
+
+/// Where a command's checkpoints are, and whether to go on from them.
+#[derive(Clone, Debug)]
+pub(crate) struct Checkpoints {
+    /// Folder of one file a run.
+    pub(crate) dir: PathBuf,
+    /// Whether what is there is gone on from; else it is written over.
+    pub(crate) resume: bool,
+}
+
+/// A run as it stood.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct TrainingState {
+    /// Epochs that are done; for `finetune`, steps.
+    pub(crate) epoch: usize,
+    /// Network, optimisers, and whatever else a run goes on from.
+    pub(crate) bytes: Vec<Vec<u8>>,
+    /// The epoch with the most points on the part held out, with early stopping.
+    pub(crate) best: Option<BestEpoch>,
+}
+
+/// The best epoch so far.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct BestEpoch {
+    /// Its number; the first is 1.
+    pub(crate) epoch: usize,
+    /// Points on the part held out.
+    pub(crate) points: f64,
+    /// The folded layers.
+    pub(crate) layers: Layers,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    fingerprint: String,
+    epoch: usize,
+    lengths: Vec<usize>,
+    best: Option<BestEpochHeader>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct BestEpochHeader {
+    epoch: usize,
+    points: f64,
+    /// Numbers of weights and of biases of each layer.
+    sizes: Vec<(usize, usize)>,
+}
+
+impl Checkpoints {
+    /// The file of a run.
+    pub(crate) fn file(&self, run: &str) -> PathBuf {
+        self.dir.join(format!("{}.checkpoint", run.replace(' ', "-")))
+    }
+
+    /// What a run goes on from; `None` to begin at the beginning.
+    ///
+    /// # Errors
+    /// When the file is damaged or is of another recipe or other data.
+    pub(crate) fn load(&self, run: &str, fingerprint: &str) -> Result<Option<TrainingState>> {
+        let file = self.file(run);
+        if self.resume && file.exists() { read(&file, fingerprint).map(Some) } else { Ok(None) }
+    }
+
+    /// Keeps a run's state instead of the one before.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub(crate) fn save(&self, run: &str, fingerprint: &str, state: &TrainingState) -> Result<()> {
+        let best = state.best.as_ref().map(|best| BestEpochHeader {
+            epoch: best.epoch,
+            points: best.points,
+            sizes: best.layers.iter().map(|(weights, bias)| (weights.len(), bias.len())).collect(),
+        });
+        let lengths = state.bytes.iter().map(Vec::len).collect();
+        let header = Header { fingerprint: fingerprint.into(), epoch: state.epoch, lengths, best };
+        let mut bytes = serde_json::to_vec(&header)?;
+        bytes.push(b'\n');
+        state.bytes.iter().for_each(|part| bytes.extend(part));
+        let layers = state.best.iter().flat_map(|best| &best.layers);
+        bytes.extend(layers.flat_map(|(weights, bias)| weights.iter().chain(bias)).flat_map(|x| x.to_le_bytes()));
+        write_atomic(&self.file(run), &bytes)
+    }
+
+    /// Whether there is one of any run.
+    pub(crate) fn has_any(&self) -> bool {
+        std::fs::read_dir(&self.dir).is_ok_and(|mut files| files.next().is_some())
+    }
+
+    /// Removes the folder: once everything is done, or to begin at the beginning.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub(crate) fn remove(&self) -> Result<()> {
+        if self.dir.exists() {
+            std::fs::remove_dir_all(&self.dir).with_context(|| format!("cannot remove {}", self.dir.display()))?;
+        }
+        Ok(())
+    }
+}
+
+fn read(file: &Path, fingerprint: &str) -> Result<TrainingState> {
+    let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
+    let header: Option<Header> = serde_json::from_slice(&bytes[..end]).ok();
+    let damaged = || format!("{} is no checkpoint; remove it and begin anew without --resume", file.display());
+    let header = header.with_context(damaged)?;
+    if header.fingerprint != fingerprint {
+        bail!("{} is of another recipe or of other data; begin anew without --resume", file.display());
+    }
+    let mut rest = bytes.get(end + 1..).unwrap_or_default();
+    let mut take = |n: usize| {
+        let (taken, left) = rest.split_at_checked(n)?;
+        rest = left;
+        Some(taken.to_vec())
+    };
+    let parts = header.lengths.iter().map(|n| take(*n)).collect::<Option<Vec<_>>>().with_context(damaged)?;
+    let mut floats = |n: usize| take(4 * n).map(|bytes| f32_from_le_bytes(&bytes));
+    let mut best = None;
+    if let Some(BestEpochHeader { epoch, points, sizes }) = header.best {
+        let layers = sizes.into_iter().map(|(weights, bias)| Some((floats(weights)?, floats(bias)?)));
+        best = Some(BestEpoch { epoch, points, layers: layers.collect::<Option<_>>().with_context(damaged)? });
+    }
+    Ok(TrainingState { epoch: header.epoch, bytes: parts, best })
+}
+
+/// Tells runs of different recipes and data apart. The learning rate is left out: a run whose loss was no number may go
+/// on from its last good checkpoint with a lower one.
+///
+/// # Errors
+/// When a file that the recipe names cannot be read.
+pub(crate) fn fingerprint(
+    recipe: &Recipe,
+    seed: u64,
+    samples: &[&Sample],
+    table: &CellTable,
+    moments: &Moments,
+) -> Result<String> {
+    let mut recipe = recipe.clone();
+    recipe.train.lr = 1.0;
+    let mut digest = Sha256::new();
+    digest.update(serde_json::to_vec(&(recipe.settings()?, seed, samples.len(), &table.cells))?);
+    for row in samples.iter().map(|sample| &sample.row) {
+        digest.update(format!("{:?}", (&row.file, &row.at, &row.iso2, &row.group)));
+    }
+    let embeddings = Some(&recipe.cell_embeddings.file).filter(|file| !file.as_os_str().is_empty());
+    for file in recipe.staggered.cells.iter().chain(embeddings) {
+        digest.update(std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?);
+    }
+    moments.mean.iter().chain(&moments.deviation).for_each(|x| digest.update(x.to_le_bytes()));
+    Ok(hash::hex(digest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::index::Row;
+    use landfall_model::LatLng;
+    use landfall_model::cells::{Cell, leaf};
+
+    #[test]
+    fn a_checkpoint_is_restored_only_for_the_same_fingerprint() {
+        let dir = tempfile::tempdir().unwrap();
+        let checkpoints = Checkpoints { dir: dir.path().join("new"), resume: true };
+        let best =
+            BestEpoch { epoch: 2, points: 1234.5, layers: vec![(vec![1.0, 2.0], vec![3.0]), (vec![4.0], vec![5.0])] };
+        let state = TrainingState { epoch: 3, bytes: vec![vec![1, 10, 3], vec![], vec![b'\n'; 4]], best: Some(best) };
+        assert_eq!(checkpoints.load("a run", "f").unwrap(), None);
+        checkpoints.save("a run", "f", &state).unwrap();
+        assert_eq!(checkpoints.load("a run", "f").unwrap(), Some(state));
+        assert!(checkpoints.load("a run", "g").unwrap_err().to_string().contains("another recipe"));
+        let fresh = Checkpoints { resume: false, ..checkpoints.clone() };
+        assert_eq!(fresh.load("a run", "f").unwrap(), None);
+        let file = checkpoints.file("a run");
+        let bytes = std::fs::read(&file).unwrap();
+        std::fs::write(&file, &bytes[..bytes.len() - 3]).unwrap();
+        assert!(checkpoints.load("a run", "f").unwrap_err().to_string().contains("is no checkpoint"));
+        checkpoints.remove().unwrap();
+        assert!(!checkpoints.dir.exists());
+    }
+
+    #[test]
+    fn the_fingerprint_ignores_only_the_learning_rate() {
+        let moments = Moments { mean: vec![0.0], deviation: vec![1.0] };
+        let table = |lat: f64| {
+            let at = LatLng::new(lat, 2.0).unwrap();
+            let token = leaf(at).parent(6).to_token();
+            CellTable::new(vec![Cell { token, level: 6, at, spread_m: 1.0, count: 1, country: None }]).unwrap()
+        };
+        let sample = |lat: f64| Sample {
+            row: Row { at: LatLng::new(lat, 2.0).ok(), ..Row::default() },
+            variants: vec![vec![0.0]],
+        };
+        let on = |recipe: &Recipe, picture: f64, cell: f64| {
+            fingerprint(recipe, 1, &[&sample(picture)], &table(cell), &moments).unwrap()
+        };
+        let of = |recipe: &Recipe| on(recipe, 48.0, 48.0);
+        let (mut slower, mut longer) = (Recipe::default(), Recipe::default());
+        slower.train.lr = 1e-5;
+        longer.train.epochs = 99;
+        assert_eq!(of(&slower), of(&Recipe::default()));
+        assert_ne!(of(&longer), of(&Recipe::default()));
+        assert_ne!(on(&slower, 48.1, 48.0), of(&slower), "a picture's place counts");
+        assert_ne!(on(&slower, 48.0, 48.1), of(&slower), "a cell's place counts");
+    }
+}

@@ -1,0 +1,256 @@
+//! The network while it learns: an optional hidden layer, the cells' output, and whatever is learned beside it. Once
+//! trained all of it folds into the plain layers of a [`Network`](crate::head::model::Network), which is what a head keeps.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use burn::module::{Module, Param, ParamId};
+use burn::nn::Linear;
+use burn::tensor::{Device, Tensor, TensorData, activation};
+use landfall_common::fs::f32_from_le_bytes;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use crate::head::loss::{AuxiliaryTarget, Objective};
+use crate::head::model::{Layers, to_vec};
+use crate::head::recipe::Recipe;
+
+/// The weights that are learned. Checkpoints store them under the names of the fields: renaming one breaks `--resume`.
+#[derive(Module, Debug)]
+pub(crate) struct TrainableHead {
+    trunk: Vec<Linear>,
+    cells: Linear,
+    /// A of the cell embeddings, `[width, E]`.
+    bridge: Option<Param<Tensor<2>>>,
+    others: Vec<Linear>,
+}
+
+/// What the network uses and does not learn.
+pub(crate) struct FrozenParams {
+    /// Embeddings of the cells, `[E, cells]`.
+    embeddings: Option<Tensor<2>>,
+    /// For each auxiliary target the matrix `[cells, classes]` that sums cells, where that is how it is made.
+    sums: Vec<Option<Tensor<2>>>,
+    /// Whether the cells' weights are used.
+    free: bool,
+}
+
+impl FrozenParams {
+    /// What a recipe fixes.
+    ///
+    /// # Errors
+    /// When the file of cell embeddings cannot be read or does not fit the cells.
+    pub(crate) fn new(recipe: &Recipe, objective: &Objective<'_>, device: &Device) -> Result<Self> {
+        let (cells, own) = (objective.table.cells.len(), &recipe.cell_embeddings);
+        let is_used = !own.file.as_os_str().is_empty();
+        let embeddings = if is_used { Some(read_embeddings(&own.file, cells, device)?) } else { None };
+        let matrix = |class_of_cell: &[usize], classes: usize| {
+            let mut matrix = vec![0.0f32; cells * classes];
+            class_of_cell.iter().enumerate().for_each(|(cell, class)| matrix[cell * classes + class] = 1.0);
+            Tensor::from_data(TensorData::new(matrix, [cells, classes]), device)
+        };
+        let sum = |target: &AuxiliaryTarget<'_>| {
+            target.is_sum_of_cells.then(|| matrix(&target.class_of_cell, target.classes))
+        };
+        let sums = objective.auxiliary.iter().map(sum).collect();
+        Ok(Self { embeddings, sums, free: own.free || !is_used })
+    }
+
+    fn width(&self) -> Option<usize> {
+        self.embeddings.as_ref().map(|embeddings| embeddings.dims()[0])
+    }
+}
+
+/// Reads embeddings of cells, little-endian f32 `[cells, E]`, as `[E, cells]`.
+pub(crate) fn read_embeddings(file: &Path, cells: usize, device: &Device) -> Result<Tensor<2>> {
+    let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    if bytes.is_empty() || bytes.len() % (4 * cells) != 0 {
+        bail!("{} holds {} bytes, which are no rows of f32 for {cells} cells", file.display(), bytes.len());
+    }
+    let values = f32_from_le_bytes(&bytes);
+    let width = values.len() / cells;
+    if let Some(i) = values.iter().position(|x| !x.is_finite()) {
+        bail!("{}, row {}: not a finite number", file.display(), i / width);
+    }
+    Ok(Tensor::<2>::from_data(TensorData::new(values, [cells, width]), device).transpose())
+}
+
+impl TrainableHead {
+    /// An untrained network. All outputs start at zero (everything alike), a hidden layer with weights from `seed`.
+    pub(crate) fn new(
+        dim: usize,
+        hidden: usize,
+        seed: u64,
+        objective: &Objective<'_>,
+        frozen: &FrozenParams,
+        device: &Device,
+    ) -> Self {
+        let mut random = StdRng::seed_from_u64(seed);
+        // Numbered from the first parameter on: a checkpoint finds its optimiser's state by these.
+        let mut id = 0u64;
+        let mut next = || {
+            id += 1;
+            ParamId::from(id)
+        };
+        let mut linear = |inputs: usize, outputs: usize, reach: f32| {
+            let weights = (0..inputs * outputs).map(|_| (2.0 * random.random::<f32>() - 1.0) * reach).collect();
+            let weight = Tensor::<2>::from_data(TensorData::new(weights, [inputs, outputs]), device);
+            let bias = Tensor::<1>::zeros([outputs], device);
+            Linear {
+                weight: Param::initialized(next(), weight.require_grad()),
+                bias: Some(Param::initialized(next(), bias.require_grad())),
+            }
+        };
+        let trunk: Vec<Linear> =
+            (hidden > 0).then(|| linear(dim, hidden, (3.0 / dim as f32).sqrt())).into_iter().collect();
+        let width = if hidden > 0 { hidden } else { dim };
+        let cells = linear(width, objective.table.cells.len(), 0.0);
+        let others = objective
+            .auxiliary
+            .iter()
+            .filter(|target| !target.is_sum_of_cells)
+            .map(|target| linear(width, target.classes, 0.0))
+            .collect();
+        let bridge = |inner| Param::initialized(next(), Tensor::<2>::zeros([width, inner], device).require_grad());
+        Self { trunk, cells, bridge: frozen.width().map(bridge), others }
+    }
+
+    /// Which parameters are A.
+    pub(crate) fn bridge_ids(&self) -> Vec<ParamId> {
+        self.bridge.iter().map(|bridge| bridge.id).collect()
+    }
+
+    /// Logits `[N, cells]` and those of each auxiliary target, `[N, classes]`, for inputs `[N, dim]`. Those that are sums
+    /// of the cells' are log-probabilities.
+    /// `mask`, one a hidden unit, drops hidden units out.
+    pub(crate) fn forward(
+        &self,
+        input: Tensor<2>,
+        mask: Option<Tensor<2>>,
+        frozen: &FrozenParams,
+    ) -> (Tensor<2>, Vec<Tensor<2>>) {
+        let x = match (self.trunk.first(), mask) {
+            (Some(layer), Some(mask)) => activation::relu(layer.forward(input)) * mask,
+            (Some(layer), None) => activation::relu(layer.forward(input)),
+            (None, _) => input,
+        };
+        let bias = || self.cells.bias.as_ref().map(|bias| bias.val().unsqueeze::<2>());
+        let free = if frozen.free { Some(self.cells.forward(x.clone())) } else { bias() };
+        let through = self.bridge.as_ref().zip(frozen.embeddings.as_ref());
+        let through = through.map(|(bridge, embeddings)| x.clone().matmul(bridge.val()).matmul(embeddings.clone()));
+        let logits = match (free, through) {
+            (Some(free), Some(through)) => through + free,
+            (Some(logits), None) | (None, Some(logits)) => logits,
+            (None, None) => unreachable!("without embeddings the weights are free"),
+        };
+        let p = frozen.sums.iter().any(Option::is_some).then(|| activation::softmax(logits.clone(), 1));
+        let mut heads = self.others.iter();
+        let answer = |sum: &Option<Tensor<2>>| match (sum, &p) {
+            (Some(sum), Some(p)) => Some(p.clone().matmul(sum.clone()).clamp_min(1e-9).log()),
+            _ => heads.next().map(|head| head.forward(x.clone())),
+        };
+        let auxiliary = frozen.sums.iter().filter_map(answer).collect();
+        (logits, auxiliary)
+    }
+
+    /// The plain layers that answer as this network does. `z + w log P(parent)` differs from `z + w z_parent` by a
+    /// number that all cells share, which no softmax sees; so every head, and A through the embeddings, is a term of
+    /// the output layer's weights.
+    ///
+    /// # Errors
+    /// When burn cannot read its own numbers.
+    pub(crate) fn fold(&self, objective: &Objective<'_>, frozen: &FrozenParams) -> Result<Layers> {
+        let layer_values = |layer: &Linear| -> Result<(Vec<f32>, Vec<f32>)> {
+            let bias = layer.bias.as_ref().context("a layer has no bias")?;
+            Ok((to_vec(layer.weight.val().into_data())?, to_vec(bias.val().into_data())?))
+        };
+        let (mut weights, mut bias) = layer_values(&self.cells)?;
+        if !frozen.free {
+            weights.fill(0.0);
+        }
+        if let Some((bridge, embeddings)) = self.bridge.as_ref().zip(frozen.embeddings.as_ref()) {
+            let through = to_vec(bridge.val().matmul(embeddings.clone()).into_data())?;
+            weights.iter_mut().zip(through).for_each(|(w, x)| *w += x);
+        }
+        for (head, target) in
+            self.others.iter().zip(objective.auxiliary.iter().filter(|target| !target.is_sum_of_cells))
+        {
+            let (coarse, shift) = layer_values(head)?;
+            for (row, coarse) in weights.chunks_exact_mut(bias.len()).zip(coarse.chunks_exact(target.classes)) {
+                row.iter_mut().zip(&target.class_of_cell).for_each(|(w, class)| *w += target.read_out * coarse[*class]);
+            }
+            bias.iter_mut().zip(&target.class_of_cell).for_each(|(b, class)| *b += target.read_out * shift[*class]);
+        }
+        let mut layers = self.trunk.iter().map(layer_values).collect::<Result<Layers>>()?;
+        layers.push((weights, bias));
+        Ok(layers)
+    }
+}
+
+/// One set of layers that gives the mean of the logits of several: the mean of linear layers; hidden layers stand side
+/// by side, and the output takes its share of each.
+pub(crate) fn average_heads(heads: Vec<Layers>) -> Layers {
+    let share = 1.0 / heads.len() as f32;
+    let mut heads = heads.into_iter();
+    let Some(mut all) = heads.next() else { return Vec::new() };
+    let scale = |values: &mut [f32]| values.iter_mut().for_each(|x| *x *= share);
+    let add = |to: &mut [f32], from: &[f32]| to.iter_mut().zip(from).for_each(|(a, b)| *a += b);
+    for mut head in heads {
+        let Some((output, bias)) = head.pop() else { continue };
+        let Some((all_output, all_bias)) = all.last_mut() else { continue };
+        add(all_bias, &bias);
+        if head.is_empty() {
+            add(all_output, &output);
+        } else {
+            all_output.extend(output);
+        }
+        for ((all, all_bias), (weights, bias)) in all.iter_mut().zip(head) {
+            let rows = all.chunks_exact(all_bias.len()).zip(weights.chunks_exact(bias.len()));
+            *all = rows.flat_map(|(a, b)| a.iter().chain(b).copied()).collect();
+            all_bias.extend(bias);
+        }
+    }
+    if let Some((weights, bias)) = all.last_mut() {
+        scale(weights);
+        scale(bias);
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::head::model::Network;
+
+    #[test]
+    fn averaged_heads_give_the_mean_of_their_logits() {
+        let linear = |a: f32| vec![(vec![a, 2.0 * a, -a, 0.5], vec![a, 1.0])];
+        let deep = |a: f32| vec![(vec![a, -1.0, 0.5, a], vec![0.1, a]), (vec![1.0, a, -a, 0.3], vec![a, 0.0])];
+        for heads in [vec![linear(1.0), linear(-3.0), linear(0.7)], vec![deep(1.0), deep(-2.0), deep(0.3)]] {
+            let device = Device::flex();
+            let inputs = [vec![0.3, -1.2], vec![2.0, 0.7]];
+            let logits = |layers: Layers| {
+                crate::head::model::logits(&Network::new(layers, &device), &inputs, &device).unwrap().concat()
+            };
+            let each: Vec<Vec<f32>> = heads.iter().cloned().map(logits).collect();
+            for (i, got) in logits(average_heads(heads)).iter().enumerate() {
+                let mean = each.iter().map(|logits| logits[i]).sum::<f32>() / 3.0;
+                assert!((got - mean).abs() < 1e-5, "{got} {mean}");
+            }
+        }
+    }
+
+    #[test]
+    fn invalid_cell_embeddings_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let good: [f32; 12] = std::array::from_fn(|i| i as f32);
+        let mut bad = good;
+        bad[7] = f32::NAN;
+        for (values, says) in [(&good[..10], "no rows of f32 for 4 cells"), (&bad, "row 2: not a finite number")] {
+            let file = dir.path().join("cells.f32");
+            std::fs::write(&file, values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>()).unwrap();
+            let error = read_embeddings(&file, 4, &Device::flex()).unwrap_err();
+            assert!(error.to_string().contains(says), "{error}");
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! Files, storage, progress and interruption.
+
+pub(crate) mod args;
+pub(crate) mod hash;
+pub(crate) mod interrupt;
+pub(crate) mod progress;
+pub(crate) mod storage;
+pub(crate) mod tabular;

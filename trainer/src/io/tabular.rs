@@ -1,0 +1,193 @@
+//! Tables of a row a picture, by the ending of their name: csv, or parquet for large ones. Both have the same columns; in
+//! parquet numbers are doubles, and null where there is none.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail, ensure};
+use csv::StringRecord;
+use landfall_common::fs::temporary_file_in;
+use parquet::basic::Compression;
+use parquet::column::writer::ColumnWriter;
+use parquet::data_type::ByteArray;
+use parquet::file::properties::WriterProperties;
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::file::writer::SerializedFileWriter;
+use parquet::record::Field;
+use parquet::schema::parser::parse_message_type;
+use tempfile::NamedTempFile;
+
+/// Rows that are written to parquet at once, and kept in memory until then.
+const ROWS_PER_GROUP: usize = 1 << 16;
+
+/// Whether a table's name says that it is parquet.
+fn is_parquet(file: &Path) -> bool {
+    file.extension().is_some_and(|ending| ending == "parquet")
+}
+
+/// Rows, each read when it is asked for.
+type Records = Box<dyn Iterator<Item = Result<StringRecord>>>;
+
+/// The names of a table's columns, and its rows as text, one at a time.
+///
+/// # Errors
+/// When the file cannot be read or is no table; later for a row that is none.
+pub(crate) fn read(file: &Path) -> Result<(StringRecord, Records)> {
+    let cannot = || format!("cannot read {}", file.display());
+    let open = File::open(file).with_context(cannot)?;
+    if !is_parquet(file) {
+        let mut reader = csv::Reader::from_reader(open);
+        let names = reader.headers().with_context(cannot)?.clone();
+        return Ok((names, Box::new(reader.into_records().map(|row| Ok(row?)))));
+    }
+    let reader = SerializedFileReader::new(open).with_context(cannot)?;
+    let schema = reader.metadata().file_metadata().schema_descr().root_schema().get_fields();
+    let names = schema.iter().map(|column| column.name()).collect();
+    let rows = reader.into_iter().map(|row| Ok(row?.get_column_iter().map(|(_, field)| text(field)).collect()));
+    Ok((names, Box::new(rows)))
+}
+
+fn text(field: &Field) -> String {
+    match field {
+        Field::Null => String::new(),
+        Field::Str(text) => text.clone(),
+        Field::Double(number) => number.to_string(), // 1, where parquet says 1.0
+        other => other.to_string(),
+    }
+}
+
+/// A table that is being written; it has its name once it is whole.
+pub(crate) struct Writer {
+    target: PathBuf,
+    sink: Sink,
+}
+
+enum Sink {
+    Csv(csv::Writer<NamedTempFile>),
+    Parquet { writer: SerializedFileWriter<NamedTempFile>, columns: Vec<Vec<String>> },
+}
+
+impl Writer {
+    /// Begins a table with columns of these `names`, of which some are `numbers`; makes its folder.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(crate) fn create(file: &Path, names: &[&str], numbers: &[&str]) -> Result<Self> {
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        fs::create_dir_all(folder)?;
+        let temporary = temporary_file_in(folder)?;
+        let rows = if is_parquet(file) {
+            let column = |name: &&str| match numbers.contains(name) {
+                true => format!("optional double {name};"),
+                false => format!("required binary {name} (UTF8);"),
+            };
+            let schema = format!("message table {{ {} }}", names.iter().map(column).collect::<String>());
+            let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
+            let writer =
+                SerializedFileWriter::new(temporary, Arc::new(parse_message_type(&schema)?), Arc::new(properties))?;
+            Sink::Parquet { writer, columns: vec![Vec::new(); names.len()] }
+        } else {
+            let mut writer = csv::Writer::from_writer(temporary);
+            writer.write_record(names)?;
+            Sink::Csv(writer)
+        };
+        Ok(Self { target: file.to_owned(), sink: rows })
+    }
+
+    /// Adds a row: a text for each column, empty where there is none.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(crate) fn push<const N: usize>(&mut self, row: [String; N]) -> Result<()> {
+        match &mut self.sink {
+            Sink::Csv(writer) => Ok(writer.write_record(row)?),
+            Sink::Parquet { writer, columns } => {
+                ensure!(columns.len() == N, "a row of {N} has not a field for each of {} columns", columns.len());
+                columns.iter_mut().zip(row).for_each(|(column, field)| column.push(field));
+                if columns[0].len() == ROWS_PER_GROUP { write_group(writer, columns) } else { Ok(()) }
+            }
+        }
+    }
+
+    /// Ends the table.
+    ///
+    /// # Errors
+    /// When the rest of it cannot be written.
+    pub(crate) fn finish(self) -> Result<()> {
+        let temporary = match self.sink {
+            Sink::Csv(writer) => writer.into_inner().map_err(csv::IntoInnerError::into_error)?,
+            Sink::Parquet { mut writer, mut columns } => {
+                write_group(&mut writer, &mut columns)?;
+                writer.into_inner()?
+            }
+        };
+        temporary.persist(self.target)?;
+        Ok(())
+    }
+}
+
+/// Writes rows, column by column, and forgets them.
+fn write_group(writer: &mut SerializedFileWriter<NamedTempFile>, columns: &mut [Vec<String>]) -> Result<()> {
+    let mut group = writer.next_row_group()?;
+    for fields in columns {
+        let mut column = group.next_column()?.context("there is a column for each field")?;
+        match column.untyped() {
+            ColumnWriter::DoubleColumnWriter(column) => {
+                let numbers = fields.iter().filter(|field| !field.is_empty()).map(|field| field.parse());
+                let numbers = numbers.collect::<std::result::Result<Vec<f64>, _>>()?;
+                let levels: Vec<i16> = fields.iter().map(|field| i16::from(!field.is_empty())).collect();
+                column.write_batch(&numbers, Some(&levels), None)?;
+            }
+            ColumnWriter::ByteArrayColumnWriter(column) => {
+                let texts: Vec<ByteArray> = fields.drain(..).map(|field| field.into_bytes().into()).collect();
+                column.write_batch(&texts, None, None)?;
+            }
+            _ => bail!("a column is of numbers or of texts"),
+        }
+        column.close()?;
+        fields.clear();
+    }
+    group.close()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parquet_and_csv_round_trip_alike() {
+        let dir = tempfile::tempdir().unwrap();
+        let row = |i: usize| {
+            let number = if i.is_multiple_of(3) { String::new() } else { (i as f64 / 7.0).to_string() };
+            [format!("{i}, \"é\"\n.jpg"), number, if i.is_multiple_of(2) { String::new() } else { "x".into() }]
+        };
+        let [csv, parquet] = ["t.csv", "t.parquet"].map(|name| dir.path().join("new").join(name));
+        // More than a group.
+        let rows = ROWS_PER_GROUP + 100;
+        for file in [&csv, &parquet] {
+            let mut writer = Writer::create(file, &["file", "lat", "group"], &["lat"]).unwrap();
+            (0..rows).for_each(|i| writer.push(row(i)).unwrap());
+            assert!(!file.exists());
+            writer.finish().unwrap();
+            let (names, found) = read(file).unwrap();
+            assert_eq!(names, StringRecord::from(vec!["file", "lat", "group"]));
+            let found: Vec<StringRecord> = found.collect::<Result<_>>().unwrap();
+            assert_eq!(found.len(), rows);
+            for (i, found) in found.iter().enumerate() {
+                assert_eq!(found.iter().collect::<Vec<_>>(), row(i), "{}", file.display());
+            }
+        }
+        assert!(fs::metadata(&parquet).unwrap().len() < fs::metadata(&csv).unwrap().len());
+    }
+
+    #[test]
+    fn errors_name_a_file_that_is_not_a_table() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("t.parquet");
+        fs::write(&file, "file,lat\n").unwrap();
+        let error = format!("{:#}", read(&file).err().unwrap());
+        assert!(error.contains("t.parquet"), "{error}");
+    }
+}
