@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use landfall_model::photos;
+use landfall_model::image_files;
 use reqwest::Url;
 use serde::Deserialize;
 use tokio::sync::mpsc;
@@ -56,7 +56,7 @@ pub(super) struct Folder {
 impl Folder {
     pub(super) fn new(args: &Args) -> Result<Self> {
         let dir = std::path::absolute(&args.dir)?;
-        let (mut pictures, out) = (photos::pictures_in(&dir)?, std::path::absolute(&args.common.out)?);
+        let (mut pictures, out) = (image_files::find_images(&dir)?, std::path::absolute(&args.common.out)?);
         // What was collected before is not collected again.
         pictures.retain(|picture| !picture.starts_with(&out));
         let rows = args.places.as_deref().map(rows).transpose()?;
@@ -79,7 +79,7 @@ impl Folder {
     fn item(&self, picture: &Path) -> Result<Option<Item>> {
         let file = picture.strip_prefix(&self.dir).unwrap_or(picture);
         let row = match &self.rows {
-            None => photos::place_of(picture)?.map(|at| Row { lat: Some(at.lat), lng: Some(at.lng), ..Row::default() }),
+            None => image_files::gps_position(picture)?.map(|at| Row { lat: Some(at.lat), lng: Some(at.lng), ..Row::default() }),
             Some(rows) => rows.get(file).map(|row| Row {
                 file: row.file.clone(),
                 group: row.group.clone(),

@@ -93,7 +93,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let file = args.out.join("candidate.onnx");
     write_atomic(&file, &bytes)?;
     let mut quantised_spec = spec.clone().of_file(&file)?;
-    quantised_spec.encoder.activations = Activations::Whole;
+    quantised_spec.encoder.activations = Activations::ExactConv;
     let cosine = cosine((&source, &spec), (&file, &quantised_spec), &chosen)?;
     eprintln!("embeddings of {wanted} pictures have a mean cosine of {cosine:.4} to those of {}", source.display());
     if cosine.is_nan() || cosine < args.cosine {

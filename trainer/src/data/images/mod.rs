@@ -120,12 +120,13 @@ impl Images {
     /// # Errors
     /// When it is not there or cannot be read.
     pub(crate) fn bytes(&self, file: &Path) -> landfall_model::Result<Vec<u8>> {
-        let failed = |why: String| Error::Picture { file: self.dir.join(file), why };
+        let failed = |reason: String| Error::Image { file: self.dir.join(file), source: reason.into() };
         let Some(shards) = &self.shards else {
-            return std::fs::read(self.dir.join(file)).map_err(|e| failed(format!("cannot be read: {e}")));
+            return std::fs::read(self.dir.join(file))
+                .map_err(|error| Error::Image { file: self.dir.join(file), source: error.into() });
         };
-        let place = shards.members.get(file).ok_or_else(|| failed("is in no shard".into()))?;
-        shards.read(*place).map_err(|e| failed(format!("{} cannot be read: {e}", shards.tars[place.tar])))
+        let place = shards.members.get(file).ok_or_else(|| failed("not in any shard".into()))?;
+        shards.read(*place).map_err(|e| failed(format!("cannot read {}: {e}", shards.tars[place.tar])))
     }
 
     /// A picture, upright.
@@ -136,10 +137,8 @@ impl Images {
         if self.shards.is_none() {
             return preprocess::open(&self.dir.join(file));
         }
-        preprocess::from_bytes(&self.bytes(file)?).map_err(|e| Error::Picture {
-            file: self.dir.join(file),
-            why: format!("is no picture that can be read: {e}"),
-        })
+        preprocess::from_bytes(&self.bytes(file)?)
+            .map_err(|error| Error::Image { file: self.dir.join(file), source: error.into() })
     }
 }
 

@@ -91,7 +91,7 @@ pub(crate) fn predict(
         let cell = true_cell(&posterior, *truth)?;
         let region = |percent: u32| {
             let mass = f64::from(percent) / 100.0;
-            let cells = posterior.region(mass);
+            let cells = posterior.credible_region(mass);
             Region {
                 cells: cells.len(),
                 area_km2: cells.iter().map(|i| areas_km2[*i]).sum(),
