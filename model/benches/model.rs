@@ -1,4 +1,4 @@
-//! What one answer costs: `cargo bench -p landfall-model`.
+//! The cost of a prediction: `cargo bench -p landfall-model`.
 
 use divan::{Bencher, black_box};
 use landfall_model::cells::{Cell, leaf};
@@ -9,7 +9,7 @@ fn main() {
     divan::main();
 }
 
-/// 2,048 cells evenly over the earth, and four views that do not agree.
+/// 2,048 cells spread evenly over the earth, and four views with different logits.
 fn scene() -> (CellTable, Vec<Vec<f32>>) {
     let golden_angle = 180.0 * (3.0 - 5f64.sqrt());
     let cells = (0..2048).map(|i| {
@@ -46,7 +46,7 @@ fn preprocess_1024(bencher: Bencher<'_, '_>) {
     bencher.bench_local(|| clip.tensors(black_box(&picture)).next());
 }
 
-/// One view through a bundle on one thread. A bundle whose encoder is not on this machine is skipped, and says so.
+/// One view through a bundle on one thread. Bundles whose encoder is not installed are skipped.
 #[divan::bench(args = landfall_model::bundle::names(), sample_count = 30, sample_size = 1)]
 fn classify_one_view(bencher: Bencher<'_, '_>, name: &str) {
     let classifier = Bundle::find(name).and_then(|bundle| Classifier::with_workers(bundle, 1));

@@ -1,5 +1,4 @@
-//! Activations token by token, and floats in the place of bytes, against ONNX Runtime: a small int8 network, written here,
-//! with one loud token.
+//! Per-token activations and dequantised networks in ONNX Runtime, on a small int8 network with one outlier token.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -16,7 +15,7 @@ use prost::Message;
 const SIDE: usize = 8;
 const INT8: i32 = 3;
 
-/// A picture's rows are tokens of eight numbers, of each channel; the weights are whole numbers from -3 to 3.
+/// The rows of each channel are tokens of eight numbers; the weights are integers from -3 to 3.
 fn weight(from: usize, to: usize) -> i8 {
     ((from * 5 + to * 3) % 7) as i8 - 3
 }
@@ -65,7 +64,7 @@ fn network_with(opset: i64, weight: fn(usize, usize) -> i8) -> Vec<u8> {
     .encode_to_vec()
 }
 
-/// One loud token, a quiet rest, and a token of zeros.
+/// One outlier token, small ones, and a token of zeros.
 fn tokens() -> Vec<f32> {
     let mut tokens: Vec<f32> = (0..3 * SIDE * SIDE).map(|i| ((i * 37 % 101) as f32 - 50.0) / 50.0).collect();
     tokens[..SIDE].iter_mut().for_each(|x| *x *= 400.0);
@@ -78,7 +77,7 @@ fn exact(tokens: &[f32]) -> Vec<f32> {
     tokens.chunks(SIDE).flat_map(|token| (0..SIDE).map(move |to| product(token, to))).collect()
 }
 
-/// What a network says of tokens.
+/// The output of a network.
 fn answer(network: &[u8], tokens: &[f32], activations: Activations) -> Vec<f32> {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("network.onnx");
@@ -105,7 +104,7 @@ fn answer(network: &[u8], tokens: &[f32], activations: Activations) -> Vec<f32> 
     Encoder::load(&file.as_path().into(), interface, preprocess, 1).unwrap().embed_tensor(0, tokens).unwrap()
 }
 
-/// Largest error of the quiet tokens and of all.
+/// Largest error of the small tokens and of all tokens.
 fn errors(activations: Activations) -> (f32, f32) {
     let got = answer(&network(14), &tokens(), activations);
     let errors: Vec<f32> = got.iter().zip(exact(&tokens())).map(|(a, b)| (a - b).abs()).collect();
@@ -114,11 +113,10 @@ fn errors(activations: Activations) -> (f32, f32) {
 }
 
 #[test]
-fn quiet_tokens_are_heard_beside_a_loud_one() {
+fn small_tokens_keep_their_precision_beside_an_outlier() {
     let (quiet_as_written, _) = errors(Activations::AsWritten);
     let (quiet, all) = errors(Activations::PerTokenTwoBytes);
-    // Half a step of the second byte and eight weights of up to 3/2 each are the worst case; a token's largest is 1, or
-    // 400.
+    // The worst case is half a step of the second byte times eight weights of 3/2; the largest activation is 1, or 400.
     let worst = 0.5 / 32258.0 * 12.0;
     assert!(quiet_as_written > 1.0, "{quiet_as_written}");
     assert!(quiet < worst + 1e-6, "{quiet}");
@@ -126,20 +124,19 @@ fn quiet_tokens_are_heard_beside_a_loud_one() {
 }
 
 #[test]
-fn floats_say_what_two_bytes_say() {
+fn dequantised_networks_agree_with_two_bytes() {
     let floats = Activations::PerTokenTwoBytes.dequantized(network(14), None).unwrap();
     let got = answer(&floats, &tokens(), Activations::AsWritten);
     for (a, b) in got.iter().zip(exact(&tokens())) {
         assert!((a - b).abs() < 1e-5 * b.abs().max(1.0), "{a} {b}");
     }
-    // Others have no floats that say the same.
+    // Other networks are not changed.
     assert_eq!(Activations::AsWritten.dequantized(network(14), None).unwrap(), network(14));
 }
 
-/// A processor without VNNI adds two products of bytes in 16 bits, unless it is told not to: 2 × 255 × 127 is cut off at
-/// 32,767, about half.
+/// Processors without VNNI add two products of bytes in 16 bits by default, where 2 × 255 × 127 saturates at 32,767.
 #[test]
-fn large_products_are_not_cut_off() {
+fn large_products_do_not_saturate() {
     let (network, tokens) = (network_with(14, |_, _| 127), vec![1.0; 3 * SIDE * SIDE]);
     for activations in [Activations::AsWritten, Activations::PerTokenTwoBytes] {
         let got = answer(&network, &tokens, activations);
@@ -149,7 +146,7 @@ fn large_products_are_not_cut_off() {
 }
 
 #[test]
-fn what_is_not_known_is_said() {
+fn unknown_networks_are_errors() {
     let too_new = per_token(&network(18)).unwrap_err();
     assert!(too_new.contains("operator set 18"), "{too_new}");
     let mut odd = Model::decode(network(14).as_slice()).unwrap();
@@ -168,7 +165,7 @@ fn what_is_not_known_is_said() {
 }
 
 #[test]
-fn a_float_network_stays_as_it_is() {
+fn float_networks_are_not_changed() {
     let mut float = Model::decode(network(14).as_slice()).unwrap();
     let graph = float.graph.as_mut().unwrap();
     graph.node = vec![node("Relu", &["input"], "output", Vec::new())];

@@ -1,16 +1,15 @@
-//! What the pocket bundle says of one picture, pinned down: ONNX Runtime must say it here, and onnxruntime-web in the
-//! page's tests (`web-demo/src/pocket.test.ts`), from the same golden files.
+//! Golden outputs of the pocket bundle for one image, shared with the tests of the page, which run onnxruntime-web.
 //!
-//! A new bundle changes them: `LANDFALL_GOLDEN=write cargo test --release -p landfall-model --test pocket`.
+//! After a change of the bundle: `LANDFALL_GOLDEN=write cargo test --release -p landfall-model --test pocket`.
 
-#![allow(clippy::unwrap_used, reason = "a test may stop at the first thing that is wrong")]
+#![allow(clippy::unwrap_used, reason = "tests may panic")]
 
 use std::path::{Path, PathBuf};
 
 use landfall_model::preprocess::{self, Square};
 use landfall_model::{Bundle, Classifier};
 
-/// By how much a log-probability may differ, with weights of less than 32 bits.
+/// Tolerance of log-probabilities, with weights of less than 32 bits.
 const TOLERANCE: f64 = 1e-2;
 
 fn root() -> PathBuf {
@@ -18,12 +17,12 @@ fn root() -> PathBuf {
 }
 
 #[test]
-fn one_picture_has_the_golden_squares_and_log_probabilities() {
+fn squares_and_log_probabilities_match_the_golden_files() {
     let golden = root().join("model/tests/golden");
     let classifier = Classifier::load(Bundle::open(&root().join("model/bundles/pocket")).unwrap()).unwrap();
     let picture = preprocess::open(&root().join("fixtures/rounds/rome-colosseum/view_000.jpg")).unwrap();
 
-    // The squares that are looked at, one below the other.
+    // The encoded squares, one below the other.
     let preprocess = &classifier.bundle.manifest.preprocess;
     let squares = std::iter::once(&Square::CENTRAL).chain(&preprocess.details);
     let pixels: Vec<u8> = squares.flat_map(|square| preprocess.resize(&picture, *square)).collect();
@@ -41,7 +40,7 @@ fn one_picture_has_the_golden_squares_and_log_probabilities() {
         let rounded: Vec<f64> = log_p.iter().map(|x| (x * 1e5).round() / 1e5).collect();
         std::fs::write(&json, serde_json::to_string(&rounded).unwrap() + "\n").unwrap();
     }
-    assert!(preprocess::open(&png).unwrap() == seen, "{} shows other squares", png.display());
+    assert!(preprocess::open(&png).unwrap() == seen, "{} differs", png.display());
     let expected: Vec<f64> = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
     assert_eq!(expected.len(), log_p.len());
     let apart = expected.iter().zip(&log_p).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);

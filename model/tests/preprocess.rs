@@ -1,5 +1,5 @@
-//! Preprocessing against golden pictures: the same bytes on every platform, and what Pillow (`golden/make.py`) makes
-//! of them but for rounding.
+//! Preprocessing against golden images: identical bytes on every platform, and those of Pillow (`golden/make.py`) except for
+//! rounding.
 
 use std::path::PathBuf;
 
@@ -18,7 +18,7 @@ fn golden(name: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "tests", "golden", name].iter().collect()
 }
 
-/// sha256 of the resized bytes: what every platform must give.
+/// sha256 of the resized bytes on every platform.
 const OURS: [(&str, &str); 3] = [
     ("wide", "8763c1780efe9b12ac9dac1835deea76c285720f2ff1799668c84cded3f6b557"),
     ("tall", "6a61a29d6133ed20d8fc478622edd08541932056092e08eeb5ecc904c902bad8"),
@@ -48,7 +48,7 @@ fn resizes_as_pillow_does() {
 }
 
 #[test]
-fn a_tensor_is_channel_by_channel_and_normalised() {
+fn tensors_are_planar_and_normalised() {
     let picture = preprocess::open(&golden("wide.png")).unwrap();
     let (tensor, pixels) = (CLIP.tensors(&picture).next().unwrap(), CLIP.resize(&picture, Square::CENTRAL));
     assert_eq!(tensor.len(), 3 * 224 * 224);
@@ -60,8 +60,8 @@ fn a_tensor_is_channel_by_channel_and_normalised() {
 }
 
 #[test]
-fn exif_orientation_is_respected_and_damage_is_named() {
-    // A JPEG of a red left and a blue right half, with an EXIF block that says: turn a quarter clockwise to view.
+fn exif_orientation_is_applied_and_errors_name_the_file() {
+    // A JPEG with a red left and a blue right half, with EXIF orientation 6: rotate by 90° clockwise.
     let picture = image::RgbImage::from_fn(64, 32, |x, _| image::Rgb(if x < 32 { [255, 0, 0] } else { [0, 0, 255] }));
     let mut jpeg = Vec::new();
     image::codecs::jpeg::JpegEncoder::new_with_quality(&mut jpeg, 95).encode_image(&picture).unwrap();
@@ -75,5 +75,5 @@ fn exif_orientation_is_respected_and_damage_is_named() {
     let file = dir.path().join("cut.jpg");
     std::fs::write(&file, &jpeg[..90]).unwrap();
     let error = preprocess::open(&file).unwrap_err().to_string();
-    assert!(error.contains("cut.jpg") && error.contains("no picture that can be read"), "{error}");
+    assert!(error.contains("cut.jpg") && error.contains("not a readable image"), "{error}");
 }

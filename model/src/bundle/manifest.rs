@@ -63,7 +63,7 @@ pub struct EncoderFile {
     pub adapter: Option<AdapterFile>,
 }
 
-/// A LoRA adapter that is merged into the encoder; see [`crate::onnx::adapter`].
+/// A LoRA adapter that is merged into the encoder; see `onnx::adapter`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AdapterFile {
     /// File name beside `bundle.json`.
@@ -107,10 +107,10 @@ pub enum Activations {
     /// As the file states: one scale per layer.
     #[default]
     AsWritten,
-    /// One scale per token and two bytes per activation; see [`crate::onnx::per_token`].
+    /// One scale per token and two bytes per activation; see `onnx::per_token`.
     PerTokenTwoBytes,
     /// As the file states; convolutions on floats are rewritten so that their sums are exact, see
-    /// [`crate::onnx::exact_conv`].
+    /// `onnx::exact_conv`.
     #[serde(alias = "whole")]
     ExactConv,
 }

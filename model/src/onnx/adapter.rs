@@ -1,9 +1,9 @@
-//! Low-rank adapters: what an encoder learned after it was packaged, in few bytes.
+//! LoRA adapters: the fine-tuning of an encoder as a small file.
 //!
-//! For a layer `y = x W + b` an adapter holds A `[rank, inputs]` and B `[outputs, rank]` and stands for
-//! `y = x (W + Aᵀ Bᵀ) + b` (LoRA: Hu et al., arXiv:2106.09685, section 4.1; any factor is part of B). Merged into the
-//! int8 weights when the network is loaded it costs nothing afterwards. The file is in the safetensors format with the
-//! names that Hugging Face's PEFT gives: `LAYER.lora_A.weight` and `LAYER.lora_B.weight`, f32 or f16.
+//! For a layer `y = x W + b` an adapter holds A `[rank, inputs]` and B `[outputs, rank]` and changes it to
+//! `y = x (W + Aᵀ Bᵀ) + b` (Hu et al., arXiv:2106.09685, section 4.1; the scaling factor is part of B). It is merged into
+//! the int8 weights when the network is loaded, so inference does not slow down. The file has the safetensors format with the
+//! names of Hugging Face PEFT: `LAYER.lora_A.weight` and `LAYER.lora_B.weight`, f32 or f16.
 
 use std::collections::HashMap;
 
@@ -14,40 +14,41 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use crate::onnx::raw::{GRAPH_INITIALIZER, GRAPH_NODE, TENSOR_NAME, damaged, fields, with_graph, write};
 use crate::onnx::{FLOAT, INT8, Node, TensorProto};
 
-/// What is added to the weights of one layer.
+/// The update of the weights of one layer.
 struct LowRank {
-    /// `[rank, inputs]`, row by row.
+    /// `[rank, inputs]`, row-major.
     a: Vec<f32>,
-    /// `[outputs, rank]`, row by row.
+    /// `[outputs, rank]`, row-major.
     b: Vec<f32>,
     inputs: usize,
     outputs: usize,
 }
 
-/// The same network (the bytes of an ONNX file) with an adapter (the bytes of a safetensors file) merged into the
-/// weights of its `MatMulInteger` nodes, each of which is rounded to bytes again with a step for every output. The node
-/// of the layer `a.b` is called `/a/b/MatMul_quant`, and its weights end in `_quantized`, their steps in `_scale`: so
-/// ONNX Runtime's quantiser writes what PyTorch exports.
+/// Merges an adapter (the bytes of a safetensors file) into the weights of the `MatMulInteger` nodes of a network (the bytes
+/// of an ONNX file), which are quantised again with one scale per output. The node of layer `a.b` is called
+/// `/a/b/MatMul_quant`; the names of its weights end in `_quantized`, of their scales in `_scale`, as ONNX Runtime's
+/// quantiser names them for networks exported by PyTorch.
 ///
 /// # Errors
-/// When either is damaged, or the adapter is for other layers than the network has; says why.
+/// The reason, when a file is invalid or the adapter has layers that the network lacks.
 pub(crate) fn merge(network: &[u8], adapter: &[u8]) -> Result<Vec<u8>, String> {
-    let adapter = read(adapter).map_err(|why| format!("has an adapter that {why}"))?;
+    let adapter = read(adapter).map_err(|why| format!("adapter: {why}"))?;
     with_graph(network, |bytes| graph(bytes, &adapter))
 }
 
 fn graph(bytes: &[u8], adapter: &HashMap<String, LowRank>) -> Result<Vec<u8>, String> {
     let fields = fields(bytes).map_err(damaged)?;
-    // What the weights of an adapted layer are called, without their ending.
+    // Layer by the name of its weights, without the suffix.
     let mut layer_of: HashMap<String, &str> = HashMap::new();
     for field in fields.iter().filter(|field| field.tag == GRAPH_NODE) {
         let node = Node::decode(field.payload).map_err(damaged)?;
         let Some((layer, _)) = adapter.get_key_value(&layer_name(&node)) else { continue };
         let weights = node.input.get(1).and_then(|name| name.strip_suffix("_quantized"));
-        layer_of.insert(weights.ok_or_else(|| format!("its layer {layer} has no bytes for weights"))?.into(), layer);
+        layer_of
+            .insert(weights.ok_or_else(|| format!("the weights of layer {layer} are not quantised"))?.into(), layer);
     }
     if let Some(layer) = adapter.keys().find(|layer| !layer_of.values().any(|known| known == layer)) {
-        return Err(format!("has no layer {layer}, which its adapter is for"));
+        return Err(format!("the network has no layer {layer}, for which there is an adapter"));
     }
     let mut merged = Vec::with_capacity(bytes.len() + (1 << 10));
     let mut parts: HashMap<&str, Parts> = HashMap::new();
@@ -74,14 +75,14 @@ fn graph(bytes: &[u8], adapter: &HashMap<String, LowRank>) -> Result<Vec<u8>, St
         let parts = parts.remove(layer.as_str()).unwrap_or_default();
         let parts = parts.merged(low_rank).ok_or_else(|| {
             let LowRank { inputs, outputs, .. } = low_rank;
-            format!("its layer {layer} has no signed bytes around zero, [{inputs}, {outputs}], with a step an output")
+            format!("layer {layer}: expected int8 weights of shape [{inputs}, {outputs}] with zero point 0 and one scale per output")
         })?;
         parts.iter().for_each(|tensor| write(GRAPH_INITIALIZER, &tensor.encode_to_vec(), &mut merged));
     }
     Ok(merged)
 }
 
-/// `/a/b/MatMul_quant` is the product of the layer `a.b`.
+/// The layer of a node: `a.b` for `/a/b/MatMul_quant`.
 fn layer_name(node: &Node) -> String {
     let path = node.name.strip_suffix("/MatMul_quant").filter(|_| node.op_type == "MatMulInteger");
     path.unwrap_or_default().trim_start_matches('/').replace('/', ".")
@@ -92,7 +93,7 @@ fn name_of(tensor: &[u8]) -> Result<&str, DecodeError> {
     Ok(name.and_then(|field| std::str::from_utf8(field.payload).ok()).unwrap_or_default())
 }
 
-/// Where a tensor's numbers also may be: ONNX Runtime's quantiser writes few of them so.
+/// Typed data fields of a tensor, which ONNX Runtime's quantiser uses for small tensors instead of raw data.
 #[derive(Clone, PartialEq, Message)]
 struct Typed {
     #[prost(float, repeated, tag = "4")]
@@ -108,17 +109,17 @@ impl Typed {
     }
 }
 
-/// The weights of a layer and their steps.
+/// Weights and scales of a layer.
 #[derive(Default)]
 struct Parts {
     bytes: Option<TensorProto>,
     steps: Option<TensorProto>,
-    /// Whether a byte of 0 may mean something else.
+    /// Whether a zero point is not 0.
     is_shifted: bool,
 }
 
 impl Parts {
-    /// Both with the adapter in them; `None` when they are not what it is for.
+    /// Weights and scales with the adapter merged; `None` when their types or shapes do not fit.
     fn merged(self, low_rank: &LowRank) -> Option<[TensorProto; 2]> {
         let (mut bytes, mut steps) = (self.bytes?, self.steps?);
         let LowRank { a, b, inputs, outputs } = low_rank;
@@ -150,9 +151,9 @@ impl Parts {
     }
 }
 
-/// The layers of an adapter.
+/// Parses an adapter: its layers by name.
 fn read(file: &[u8]) -> Result<HashMap<String, LowRank>, String> {
-    let tensors = SafeTensors::deserialize(file).map_err(|e| format!("is no safetensors file ({e})"))?;
+    let tensors = SafeTensors::deserialize(file).map_err(|e| format!("not a safetensors file ({e})"))?;
     let mut layers = HashMap::new();
     for name in tensors.names() {
         let Some(layer) = name.strip_suffix(".lora_A.weight") else {
@@ -160,24 +161,24 @@ fn read(file: &[u8]) -> Result<HashMap<String, LowRank>, String> {
             if pair.is_some_and(|pair| tensors.tensor(&pair).is_ok()) {
                 continue;
             }
-            return Err(format!("holds {name}, which is half of no pair lora_A and lora_B"));
+            return Err(format!("{name} is not part of a pair lora_A and lora_B"));
         };
         let numbers = |name: &str| tensors.tensor(name).ok().and_then(|tensor| Some((numbers(&tensor)?, tensor)));
         let pair = numbers(name).zip(numbers(&format!("{layer}.lora_B.weight")));
         let Some(((a, of_a), (b, of_b))) = pair else {
-            return Err(format!("has no lora_A and lora_B of f32 or f16 for {layer}"));
+            return Err(format!("{layer}: lora_A and lora_B must be finite numbers of type f32 or f16"));
         };
         match (of_a.shape(), of_b.shape()) {
             (&[rank, inputs], &[outputs, same]) if rank == same && rank * inputs * outputs > 0 => {
                 layers.insert(layer.to_owned(), LowRank { a, b, inputs, outputs });
             }
-            (a, b) => return Err(format!("has shapes {a:?} and {b:?} for {layer}, which do not belong together")),
+            (a, b) => return Err(format!("{layer}: the shapes {a:?} and {b:?} do not match")),
         }
     }
     Ok(layers)
 }
 
-/// The numbers of a tensor, all of them finite.
+/// The values of a tensor, if all are finite.
 fn numbers(tensor: &TensorView<'_>) -> Option<Vec<f32>> {
     let numbers: Vec<f32> = match tensor.dtype() {
         Dtype::F32 => floats(tensor.data()),
@@ -199,7 +200,7 @@ mod tests {
 
     const LAYER: &str = "encoder.layers.0.q_proj";
 
-    /// `[4, 3]`: every output's largest byte is 127.
+    /// `[4, 3]`; the largest absolute value of every output is 127.
     const BYTES: [i8; 12] = [127, -3, 5, 0, 127, -7, 64, 1, 127, -127, 2, -100];
     const STEPS: [f32; 3] = [0.01, 0.002, 0.5];
 
@@ -240,7 +241,7 @@ mod tests {
         let tensor = |name: &str| graph.initializer.iter().find(|tensor| tensor.name == name).unwrap();
         let steps = floats(&tensor("w_scale").raw_data);
         let bytes = tensor("w_quantized").raw_data.iter().map(|byte| f32::from(byte.cast_signed()));
-        assert_eq!(graph.initializer.len(), 4, "nothing is lost, nothing there twice");
+        assert_eq!(graph.initializer.len(), 4, "no tensor is lost or duplicated");
         assert_eq!(tensor("other").raw_data, 7.0f32.to_le_bytes());
         bytes.enumerate().map(|(i, byte)| byte * steps[i % 3]).collect()
     }
@@ -249,7 +250,7 @@ mod tests {
     const B: [f32; 6] = [0.25, -0.125, 0.0, 0.0625, 4.0, 8.0];
 
     #[test]
-    fn weights_become_what_the_adapter_says_to_half_a_step() {
+    fn merged_weights_are_exact_to_half_a_step() {
         let before = weights(&network(&BYTES, 0));
         for dtype in [Dtype::F32, Dtype::F16] {
             let merged = merge(&network(&BYTES, 0), &adapter(LAYER, dtype, &A, &B, 2)).unwrap();
@@ -268,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn steps_may_be_typed_numbers() {
+    fn scales_may_be_typed_data() {
         let raw = network(&BYTES, 0);
         let mut typed = Vec::new();
         for field in fields(Model::decode(raw.as_slice()).unwrap().graph.unwrap().encode_to_vec().as_slice()).unwrap() {
@@ -287,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn an_adapter_of_zeros_changes_nothing() {
+    fn a_zero_adapter_changes_nothing() {
         let merged = merge(&network(&BYTES, 0), &adapter(LAYER, Dtype::F32, &A, &[0.0; 6], 2)).unwrap();
         for (a, b) in weights(&merged).into_iter().zip(weights(&network(&BYTES, 0))) {
             assert!((a - b).abs() <= b.abs() * 1e-6, "{a} {b}");
@@ -295,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_belong_together_is_said() {
+    fn mismatches_are_errors() {
         let right = adapter(LAYER, Dtype::F32, &A, &B, 2);
         let whole = network(&BYTES, 0);
         let says = |network: &[u8], adapter: &[u8], what: &str| {
@@ -304,13 +305,13 @@ mod tests {
         };
         says(&whole, &adapter("encoder.layers.1.q_proj", Dtype::F32, &A, &B, 2), "no layer encoder.layers.1.q_proj");
         says(&whole, &adapter(LAYER, Dtype::F32, &A[..6], &B, 2), "[3, 3]");
-        says(&whole, &adapter(LAYER, Dtype::F32, &[f32::NAN; 8], &B, 2), "no lora_A and lora_B of f32");
-        says(&whole, b"no tensors", "is no safetensors file");
-        says(&whole, &right[..right.len() - 8], "is no safetensors file");
-        says(&whole[..whole.len() / 2], &right, "is no ONNX network");
-        says(&network(&BYTES, 3), &right, "around zero");
+        says(&whole, &adapter(LAYER, Dtype::F32, &[f32::NAN; 8], &B, 2), "must be finite numbers");
+        says(&whole, b"no tensors", "not a safetensors file");
+        says(&whole, &right[..right.len() - 8], "not a safetensors file");
+        says(&whole[..whole.len() / 2], &right, "not an ONNX network");
+        says(&network(&BYTES, 3), &right, "zero point 0");
         let half =
             safetensors::serialize([("q.lora_B.weight", TensorView::new(Dtype::F32, vec![1], &[0; 4]).unwrap())], None);
-        says(&whole, &half.unwrap(), "half of no pair");
+        says(&whole, &half.unwrap(), "not part of a pair");
     }
 }

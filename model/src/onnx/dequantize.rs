@@ -1,39 +1,39 @@
-//! Int8 networks computed in floats, for processors that have no products of bytes, such as those that browsers reach
-//! through WebGPU.
+//! Dequantisation: int8 networks computed in floats, for devices without int8 products, such as GPUs through WebGPU.
 //!
-//! Where a dynamically quantised network rounds its activations and multiplies bytes, its weights are turned back into
-//! floats and multiplied with the activations as they are. They stay bytes in the file and in memory until then. With two
-//! bytes an activation ([`super::per_token`]) the network says nearly the same.
+//! Where a dynamically quantised network quantises activations and multiplies bytes, weights are dequantised and multiplied
+//! with the float activations. They are stored as bytes until then. The output is nearly that of the network with two bytes
+//! per activation ([`super::per_token`]).
 
 use std::collections::HashMap;
 
 use crate::onnx::raw::{Rewrite, rewritten, unexpected};
 use crate::onnx::{Node, int, node};
 
-/// The same network (the bytes of an ONNX file) in floats. A network that is not dynamically quantised stays as it is.
+/// Rewrites a network (the bytes of an ONNX file) to compute in floats. A network that is not dynamically quantised is not
+/// changed.
 ///
 /// # Errors
-/// When the bytes are no ONNX network, or it uses its integers in a way that this does not know; says why.
+/// The reason, when the bytes are not an ONNX network or it uses quantised activations in an unknown way.
 pub fn dequantize(network: &[u8]) -> Result<Vec<u8>, String> {
     rewritten::<Floats>(network)
 }
 
-/// A tensor that is not computed any more.
+/// A tensor that is no longer computed.
 #[derive(Clone)]
 enum Gone {
-    /// The integers of these activations.
+    /// Quantised values of these activations.
     Integers(String),
-    /// The step of these activations.
+    /// Scale of these activations.
     Step(String),
-    /// The zero of activations.
+    /// Zero point of activations.
     Zero,
-    /// The step of activations times that of weights.
+    /// Scale of activations times scale of weights.
     Unit { activations: String, weights_step: String },
-    /// The sums of a product, as integers or as floats.
+    /// Sums of a product, as integers or floats.
     Sums(Product),
 }
 
-/// A product, by the names of activations and weights, and of the weights' zeros where they have any.
+/// A product, by the names of activations, weights and the zero points of the weights, if any.
 #[derive(Clone)]
 struct Product {
     activations: String,
@@ -41,7 +41,7 @@ struct Product {
     zeros: Option<String>,
 }
 
-/// The tensors that are not computed any more, by name.
+/// Tensors that are no longer computed, by name.
 #[derive(Default)]
 struct Floats(HashMap<String, Gone>);
 
@@ -79,13 +79,13 @@ impl Rewrite for Floats {
     }
 }
 
-/// A product in floats, by weights that become floats with these steps.
+/// A float product with weights dequantised by these scales.
 fn multiply(product: &Product, step: &str, output: &str) -> Vec<Node> {
     let floats = format!("{output}_weights");
     let weights = [Some(product.weights.as_str()), Some(step), product.zeros.as_deref()];
     let weights: Vec<&str> = weights.into_iter().flatten().collect();
     vec![
-        // Each output has a step of its own.
+        // One scale per output.
         node("DequantizeLinear", &weights, &floats, vec![int("axis", 1)]),
         node("MatMul", &[&product.activations, &floats], output, Vec::new()),
     ]

@@ -1,10 +1,9 @@
-//! Networks whose every sum is exact, so that all processors and runtimes give the same embedding.
+//! Convolutions with exact sums, so that all processors and runtimes compute the same embedding.
 //!
-//! A network that rounds its activations to bytes repeats to the last bit where its sums are integers. Where it
-//! convolves floats before that, each processor adds them in another order: one activation in a million then falls on
-//! the other side of a rounding, and what follows differs by as much as rounding to bytes costs. But weights that are
-//! bytes times a step need no float sums: with the activations on a fine enough grid too, all products and sums are
-//! whole numbers below 2²⁴, which floats hold exactly in whatever order they are added.
+//! A quantised network is reproducible to the last bit where its sums are integers. Where it convolves floats first, each
+//! processor adds in another order: one activation in a million is then rounded to a different byte, and the output changes
+//! by as much as the quantisation error. Weights that are bytes times a scale need no float sums: with activations rounded to
+//! a fine enough grid too, all products and sums are integers below 2²⁴, which floats represent exactly in any order.
 
 use std::collections::{HashMap, HashSet};
 
@@ -14,18 +13,18 @@ use crate::onnx::adapter::floats;
 use crate::onnx::raw::{GRAPH_INITIALIZER, GRAPH_NODE, damaged, fields, with_graph, write};
 use crate::onnx::{ATTRIBUTE_INT, ATTRIBUTE_INTS, INT8, Node, TensorProto, node, tensor};
 
-/// Whole numbers up to this are floats.
+/// All integers up to this value are representable as floats.
 const EXACT: f64 = (1 << 24) as f64;
-/// Largest pixel, after normalisation, that is counted with.
+/// Assumed maximum of a pixel after normalisation.
 const LARGEST_PIXEL: f32 = 8.0;
-/// Largest activation that is counted with where nothing clips them. A larger one is computed too, perhaps not exactly.
+/// Assumed maximum of activations that are not clipped. Sums of larger ones may be inexact.
 const LARGEST: f32 = 32.0;
 
-/// The same network (the bytes of an ONNX file) with exact sums in the convolutions whose weights are bytes that are
-/// cast and multiplied by a step for each output.
+/// Rewrites a network (the bytes of an ONNX file) to have exact sums in convolutions whose weights are bytes that are cast and
+/// multiplied by one scale per output.
 ///
 /// # Errors
-/// When the bytes are no ONNX network, or such a convolution is of a kind that this does not know; says why.
+/// The reason, when the bytes are not an ONNX network or such a convolution has an unknown form.
 pub(crate) fn exact(network: &[u8]) -> Result<Vec<u8>, String> {
     with_graph(network, graph)
 }
@@ -65,25 +64,25 @@ fn graph(bytes: &[u8]) -> Result<Vec<u8>, String> {
     Ok(rewritten)
 }
 
-/// Nodes of a graph and their tensors.
+/// Nodes and their tensors.
 type Part = (Vec<Node>, Vec<TensorProto>);
 
-/// What a graph holds, by name.
+/// The contents of a graph by name.
 #[derive(Default)]
 struct Known {
-    /// The node that makes a tensor.
+    /// The node that computes a tensor.
     makers: HashMap<String, Node>,
     tensors: HashMap<String, TensorProto>,
 }
 
 impl Known {
-    /// What stands in the place of a node, and its tensors; `None` when it stays.
+    /// The replacement of a node with its tensors; `None` to keep it.
     fn exact(&self, conv: &Node) -> Result<Option<Part>, String> {
         let maker = |name: &String, op: &str| self.makers.get(name).filter(|node| node.op_type == op);
         let weights = conv.input.get(1).filter(|_| conv.op_type == "Conv").and_then(|weights| maker(weights, "Mul"));
         let Some(Node { input: factors, .. }) = weights else { return Ok(None) };
         let Some(cast) = factors.first().and_then(|whole| maker(whole, "Cast")) else { return Ok(None) };
-        let strange = || format!("its convolution `{}` is of a kind whose sums cannot be made exact", conv.name);
+        let strange = || format!("the sums of convolution `{}` cannot be made exact", conv.name);
         let tensor_of = |name: Option<&String>| name.and_then(|name| self.tensors.get(name)).ok_or_else(strange);
         let (bytes, steps, shifts) =
             (tensor_of(cast.input.first())?, tensor_of(factors.get(1))?, tensor_of(conv.input.get(2))?);
@@ -117,7 +116,7 @@ impl Known {
         whole_sums.input = vec![name("on_grid"), factors[0].clone()];
         whole_sums.output = vec![name("sums")];
         whole_sums.name = format!("make_{}", name("sums"));
-        // The second rounding changes nothing: it keeps runtimes from drawing what follows into the convolution.
+        // The second rounding has no effect but prevents runtimes from fusing the following nodes into the convolution.
         let nodes = vec![
             node("Mul", &[input, &name("grid")], &name("in_steps"), Vec::new()),
             node("Round", &[&name("in_steps")], &name("on_grid"), Vec::new()),
@@ -129,7 +128,7 @@ impl Known {
         Ok(Some((nodes, tensors)))
     }
 
-    /// The largest number that a tensor is expected to hold.
+    /// The assumed maximum of a tensor.
     fn largest(&self, name: &str) -> f32 {
         let Some(maker) = self.makers.get(name) else { return LARGEST_PIXEL };
         let limit = |i: usize| self.tensors.get(maker.input.get(i)?).and_then(|tensor| floats(&tensor.raw_data).pop());
@@ -162,13 +161,13 @@ mod tests {
     }
 
     #[test]
-    fn sums_stay_below_what_floats_hold() {
+    fn sums_are_exact_floats() {
         let rewritten = Model::decode(exact(&network(&[-100, 64], Vec::new())).unwrap().as_slice()).unwrap();
         let graph = rewritten.graph.unwrap();
         let ops: Vec<&str> = graph.node.iter().map(|node| node.op_type.as_str()).collect();
         assert_eq!(ops, ["Cast", "Mul", "Mul", "Round", "Conv", "Round", "Mul", "Add", "Relu"]);
         let names: HashSet<&str> = graph.node.iter().map(|node| node.name.as_str()).collect();
-        assert_eq!(names.len(), ops.len(), "runtimes want names that differ");
+        assert_eq!(names.len(), ops.len(), "node names must be unique");
         let numbers = |name: &str| {
             let mut found = graph.initializer.iter().filter(|tensor| tensor.name == name);
             let tensor = found.next().unwrap();
@@ -184,12 +183,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_said_or_left() {
+    fn unknown_forms_are_errors_or_unchanged() {
         let text = Attribute { name: "auto_pad".into(), kind: 3, ..Attribute::default() };
         assert!(exact(&network(&[1, 2], vec![text])).unwrap_err().contains("make_sum"));
         assert!(exact(&network(&[1], Vec::new())).unwrap_err().contains("make_sum"));
         let whole = network(&[1, 2], Vec::new());
-        assert!(exact(&whole[..whole.len() / 2]).unwrap_err().contains("no ONNX network"));
+        assert!(exact(&whole[..whole.len() / 2]).unwrap_err().contains("not an ONNX network"));
         let mut float = Model::decode(whole.as_slice()).unwrap();
         float.graph.as_mut().unwrap().node.remove(1);
         let float = float.encode_to_vec();

@@ -1,16 +1,14 @@
-//! Int8 networks whose activations are scaled token by token and rounded to two bytes each.
+//! Per-token activation scales with two bytes per activation, for int8 networks.
 //!
-//! A dynamically quantised network rounds all activations of a layer to 256 steps of one size, which its largest
-//! activation sets. A vision transformer has a few tokens with activations far above all others, and what the others
-//! say drowns in the rounding. Divided by its own largest activation first, and its result multiplied by it
-//! afterwards, every token gets steps that fit it. (Per-token scales are those of ZeroQuant, arXiv:2206.01861, section
-//! 4.1.)
+//! A dynamically quantised network quantises all activations of a layer with one scale, set by the largest activation. A
+//! vision transformer has a few outlier tokens with far larger activations, which leave the others with few distinct values.
+//! Here each token is divided by its own largest activation first and the result multiplied by it afterwards (per-token
+//! scales as in ZeroQuant, arXiv:2206.01861, section 4.1).
 //!
-//! One byte an activation is still too coarse for two processors to agree: each adds floats in another order, an
-//! activation in a million falls on the other side of a rounding, and three layers on half of them do. What is left of
-//! an activation by its first byte is therefore rounded to a second one, which is multiplied by the same weights. A step
-//! is a 32,258th of a token's largest activation then, and what falls on its other side is nearly as small as the
-//! floats' own errors. The weights and the integer products stay as they are.
+//! One byte per activation is too coarse for two processors to agree: each adds floats in another order, one activation in a
+//! million is rounded to a different byte, and three layers later half of them are. The remainder of the first byte is
+//! therefore quantised to a second byte, which is multiplied by the same weights. The step is then 1/32258 of the largest
+//! activation of the token, close to the rounding errors of floats. Weights and integer products are not changed.
 
 use std::collections::HashMap;
 
@@ -19,38 +17,40 @@ use prost::Message;
 use crate::onnx::raw::{MODEL_OPSET, Rewrite, damaged, fields, rewritten, unexpected};
 use crate::onnx::{Attribute, Node, OperatorSet, TensorProto, UINT8, int, ints, node, tensor};
 
-/// From this operator set on `ReduceMax` takes its axes as an input.
+/// From this operator set, `ReduceMax` takes its axes as an input.
 const OPSET_WITH_AXES_AS_INPUT: i64 = 18;
-/// Keeps a token of zeros from being divided by zero.
+/// Avoids a division by zero for a token of zeros.
 const TINY: &str = "landfall_tiny";
-/// A byte counts this many steps up and as many down from [`ZERO`].
+/// Steps of a byte in each direction from [`ZERO`].
 const STEPS: f32 = 127.0;
 const STEP: &str = "landfall_step";
-/// Steps of the second byte in one of the first, which leaves half a step either way.
+/// Steps of the second byte per step of the first; the remainder is half a step in each direction.
 const FINE_STEPS: f32 = 2.0 * STEPS;
 const FINE_STEP: &str = "landfall_fine_step";
 const FINE_IN_STEPS: &str = "landfall_fine_in_steps";
 const ZERO: &str = "landfall_zero";
-/// The tokens, in whose rows the second bytes are put below the first ones, are the last axis but one.
+/// The axis of tokens is the second to last; second bytes are appended there as further rows.
 const TOKENS: i64 = -2;
 
-/// The same network (the bytes of an ONNX file) with activations scaled token by token, along their last axis, and
-/// rounded to two bytes. A network that is not dynamically quantised stays as it is.
+/// Rewrites a network (the bytes of an ONNX file) to have one activation scale per token, that is, per row of the last axis,
+/// and two bytes per activation. A network that is not dynamically quantised is not changed.
 ///
 /// # Errors
-/// When the bytes are no ONNX network, or it uses its integers in a way that this does not know; says why.
+/// The reason, when the bytes are not an ONNX network or it uses quantised activations in an unknown way.
 pub fn per_token(model: &[u8]) -> Result<Vec<u8>, String> {
     let fields = fields(model).map_err(damaged)?;
     for field in fields.iter().filter(|field| field.tag == MODEL_OPSET) {
         let OperatorSet { domain, version } = OperatorSet::decode(field.payload).map_err(damaged)?;
         if domain.is_empty() && version >= OPSET_WITH_AXES_AS_INPUT {
-            return Err(format!("is of operator set {version}, from {OPSET_WITH_AXES_AS_INPUT} on it is not known"));
+            return Err(format!(
+                "operator set {version} is not supported, only those before {OPSET_WITH_AXES_AS_INPUT}"
+            ));
         }
     }
     rewritten::<Scaling>(model)
 }
 
-/// Which tensors are in units of which token scales, on a walk through the nodes in their order.
+/// Tracks which tensors are in units of which token scales while walking through the nodes in order.
 #[derive(Default)]
 struct Scaling {
     scale_of: HashMap<String, String>,
@@ -60,10 +60,10 @@ impl Rewrite for Scaling {
     fn nodes(&mut self, old: &Node) -> Result<Option<Vec<Node>>, String> {
         let scale = old.input.iter().find_map(|input| self.scale_of.get(input)).cloned();
         let scaled = old.input.iter().filter(|input| self.scale_of.contains_key(*input)).count();
-        // The quantised activations must be the left factor: its rows are the tokens.
+        // The quantised activations must be the left factor, whose rows are the tokens.
         let is_left = old.input.first().is_some_and(|input| self.scale_of.contains_key(input));
         match (old.op_type.as_str(), old.input.as_slice(), old.output.as_slice(), scale) {
-            // A product of two would have to be multiplied by both scales.
+            // A product of two would need both scales.
             (_, _, _, Some(_)) if scaled > 1 => Err(unexpected(old)),
             ("DynamicQuantizeLinear", [x], [integers, step, zero], None) => {
                 self.scale_of.insert(integers.clone(), token_scale(integers));
@@ -80,7 +80,7 @@ impl Rewrite for Scaling {
             ("Mul", _, [output], Some(scale)) => {
                 let unscaled = format!("{output}_unscaled");
                 let product = Node { output: vec![unscaled.clone()], ..old.clone() };
-                let name = format!("make_{output}_of_{unscaled}"); // the network may have a `make_` of its own
+                let name = format!("make_{output}_of_{unscaled}"); // avoids a clash with the network's own names
                 let scaled = Node { name, ..node("Mul", &[&unscaled, &scale], output, Vec::new()) };
                 Ok(Some(vec![product, scaled]))
             }
@@ -102,12 +102,12 @@ impl Rewrite for Scaling {
     }
 }
 
-/// The name of a token's largest activation, by that of its integers.
+/// Name of the scale tensor for quantised activations.
 fn token_scale(integers: &str) -> String {
     format!("{integers}_token_scale")
 }
 
-/// Both bytes of the activations `x`, under the names that `DynamicQuantizeLinear` gave to one and its step and zero.
+/// Nodes that compute both bytes of the activations `x`, with the output names of the `DynamicQuantizeLinear` they replace.
 fn quantise(x: &str, integers: &str, step: &str, zero: &str) -> Vec<Node> {
     let name = |what: &str| format!("{integers}_{what}");
     let last_axis = vec![ints("axes", vec![-1]), int("keepdims", 1)];
@@ -126,7 +126,7 @@ fn quantise(x: &str, integers: &str, step: &str, zero: &str) -> Vec<Node> {
     ]
 }
 
-/// The sums of both bytes as floats, those of the second in steps of the first.
+/// Nodes that add the products of both bytes, in units of the first.
 fn add(sums: &str, floats: &str, to_float: &[Attribute]) -> Vec<Node> {
     let name = |what: &str| format!("{floats}_{what}");
     let split = Node {

@@ -1,34 +1,34 @@
 //! The subset of `onnx.proto` that Landfall reads and writes. Tags are those of the original; fields left out are
 //! dropped when a message is decoded and encoded again, which is why rewrites work on [raw fields](super::raw).
 
-#![allow(missing_docs, reason = "prost's derive makes accessors")]
+#![allow(missing_docs, reason = "the derive of prost generates accessors")]
 
 use prost::Message;
 
-/// A network and what it needs.
+/// A model: a graph and its metadata.
 #[derive(Clone, PartialEq, Message)]
 pub struct Model {
     /// Version of the format.
     #[prost(int64, tag = "1")]
     pub ir_version: i64,
-    /// Who wrote it.
+    /// Name of the program that wrote it.
     #[prost(string, tag = "2")]
     pub producer_name: String,
-    /// In which version.
+    /// Version of that program.
     #[prost(string, tag = "3")]
     pub producer_version: String,
-    /// The network.
+    /// The graph.
     #[prost(message, optional, tag = "7")]
     pub graph: Option<Graph>,
-    /// Which operators it is written in.
+    /// Operator sets.
     #[prost(message, repeated, tag = "8")]
     pub opset_import: Vec<OperatorSet>,
 }
 
-/// A version of the operators.
+/// An operator set.
 #[derive(Clone, PartialEq, Message)]
 pub struct OperatorSet {
-    /// Empty for the standard operators.
+    /// Domain; empty for the standard operators.
     #[prost(string, tag = "1")]
     pub domain: String,
     /// The version.
@@ -36,10 +36,10 @@ pub struct OperatorSet {
     pub version: i64,
 }
 
-/// The nodes, the weights and the interface.
+/// A graph: nodes, weights, inputs and outputs.
 #[derive(Clone, PartialEq, Message)]
 pub struct Graph {
-    /// The nodes, each after those it reads from.
+    /// Nodes in topological order.
     #[prost(message, repeated, tag = "1")]
     pub node: Vec<Node>,
     /// The name.
@@ -56,7 +56,7 @@ pub struct Graph {
     pub output: Vec<ValueInfo>,
 }
 
-/// One operator with the tensors it reads and makes.
+/// An operator with its inputs and outputs.
 #[derive(Clone, PartialEq, Message)]
 pub struct Node {
     /// Names of inputs.
@@ -71,24 +71,24 @@ pub struct Node {
     /// The operator.
     #[prost(string, tag = "4")]
     pub op_type: String,
-    /// Its settings.
+    /// Attributes.
     #[prost(message, repeated, tag = "5")]
     pub attribute: Vec<Attribute>,
 }
 
-/// A setting of an operator.
+/// An attribute of an operator.
 #[derive(Clone, PartialEq, Message)]
 pub struct Attribute {
     /// The name.
     #[prost(string, tag = "1")]
     pub name: String,
-    /// A whole number.
+    /// Integer value.
     #[prost(int64, tag = "3")]
     pub i: i64,
-    /// Whole numbers.
+    /// Integer values.
     #[prost(int64, repeated, packed = "false", tag = "8")]
     pub ints: Vec<i64>,
-    /// Which of the fields holds the value.
+    /// Type of the value.
     #[prost(int32, tag = "20")]
     pub kind: i32,
 }
@@ -99,18 +99,18 @@ pub struct TensorProto {
     /// The shape.
     #[prost(int64, repeated, packed = "false", tag = "1")]
     pub dims: Vec<i64>,
-    /// The kind of its numbers.
+    /// Element type.
     #[prost(int32, tag = "2")]
     pub data_type: i32,
     /// The name.
     #[prost(string, tag = "8")]
     pub name: String,
-    /// Little-endian numbers.
+    /// Values as little-endian bytes.
     #[prost(bytes = "vec", tag = "9")]
     pub raw_data: Vec<u8>,
 }
 
-/// The name and the type of an input or output.
+/// Name and type of an input or output.
 #[derive(Clone, PartialEq, Message)]
 pub struct ValueInfo {
     /// The name.
@@ -121,7 +121,7 @@ pub struct ValueInfo {
     pub r#type: Option<Type>,
 }
 
-/// A type; only tensors are known.
+/// A type; only tensors are supported.
 #[derive(Clone, PartialEq, Message)]
 pub struct Type {
     /// The tensor.
@@ -129,10 +129,10 @@ pub struct Type {
     pub tensor: Option<TensorType>,
 }
 
-/// The numbers and the shape of a tensor.
+/// Element type and shape of a tensor.
 #[derive(Clone, PartialEq, Message)]
 pub struct TensorType {
-    /// The kind of its numbers.
+    /// Element type.
     #[prost(int32, tag = "1")]
     pub element: i32,
     /// The shape.
@@ -140,21 +140,21 @@ pub struct TensorType {
     pub shape: Option<Shape>,
 }
 
-/// Sizes by dimension.
+/// A shape.
 #[derive(Clone, PartialEq, Message)]
 pub struct Shape {
-    /// The sizes.
+    /// The dimensions.
     #[prost(message, repeated, tag = "1")]
     pub dim: Vec<Dimension>,
 }
 
-/// A size, or the name of one left open.
+/// A dimension: a size or a name.
 #[derive(Clone, PartialEq, Message)]
 pub struct Dimension {
     /// The size.
     #[prost(int64, optional, tag = "1")]
     pub value: Option<i64>,
-    /// The name of a size left open.
+    /// The name of a dynamic dimension.
     #[prost(string, optional, tag = "2")]
     pub parameter: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! Protobuf messages field by field, as bytes: what a rewrite of a network does not know comes through it unchanged.
+//! Protobuf messages as lists of raw fields, so that rewriting a network keeps fields that this crate does not know.
 
 use prost::bytes::Buf;
 use prost::encoding::{WireType, decode_key, decode_varint, encode_key, encode_varint};
@@ -6,36 +6,36 @@ use prost::{DecodeError, Message};
 
 use super::{Node, TensorProto};
 
-/// Tag of a model's graph.
+/// Field number of the graph in a model.
 pub const MODEL_GRAPH: u32 = 7;
-/// Tag of the operators that a model is written in.
+/// Field number of the operator sets in a model.
 pub const MODEL_OPSET: u32 = 8;
-/// Tag of a graph's nodes.
+/// Field number of the nodes in a graph.
 pub const GRAPH_NODE: u32 = 1;
-/// Tag of a graph's weights.
+/// Field number of the initializers in a graph.
 pub const GRAPH_INITIALIZER: u32 = 5;
-/// Tag of a graph's outputs.
+/// Field number of the outputs in a graph.
 pub const GRAPH_OUTPUT: u32 = 12;
-/// Tag of the types of tensors inside a graph.
+/// Field number of the value types in a graph.
 pub const GRAPH_VALUE_INFO: u32 = 13;
 
-/// Tag of a tensor's name.
+/// Field number of the name in a tensor.
 pub const TENSOR_NAME: u32 = 8;
 
-/// One field of a message: all its bytes, and those of its value where it has a length.
+/// A field of a message.
 pub struct Field<'a> {
-    /// Its number in the message.
+    /// Field number.
     pub tag: u32,
-    /// All its bytes.
+    /// All bytes of the field.
     pub whole: &'a [u8],
-    /// Those of its value, where it has a length.
+    /// Bytes of the value, for length-delimited fields.
     pub payload: &'a [u8],
 }
 
-/// The fields of a message, in their order.
+/// Splits a message into its fields.
 ///
 /// # Errors
-/// When the bytes are no message.
+/// When the bytes are not a message.
 pub fn fields(mut rest: &[u8]) -> Result<Vec<Field<'_>>, DecodeError> {
     let mut fields = Vec::new();
     while !rest.is_empty() {
@@ -49,7 +49,7 @@ pub fn fields(mut rest: &[u8]) -> Result<Vec<Field<'_>>, DecodeError> {
             WireType::StartGroup | WireType::EndGroup => usize::MAX, // ONNX has no groups
         };
         let Some(payload) = rest.get(..length) else {
-            // Prost makes this error only itself: let it read what is not there.
+            // Only prost can construct this error, so let it decode an incomplete message.
             return Err(Node::decode(&[0x0a, 0x01][..]).err().unwrap_or_else(|| unreachable!("a cut string is none")));
         };
         rest.advance(length);
@@ -58,12 +58,12 @@ pub fn fields(mut rest: &[u8]) -> Result<Vec<Field<'_>>, DecodeError> {
     Ok(fields)
 }
 
-/// A network with another graph in the place of its own; what else it holds stays as it is.
+/// Replaces the graph of a network and keeps everything else.
 ///
 /// # Errors
-/// When the bytes are no ONNX network, or `graph` cannot make another of them; says why.
+/// The reason, when the bytes are not an ONNX network or `graph` fails.
 pub fn with_graph(network: &[u8], graph: impl Fn(&[u8]) -> Result<Vec<u8>, String>) -> Result<Vec<u8>, String> {
-    // Rewriting adds a little.
+    // Rewriting adds a few nodes.
     let mut rewritten = Vec::with_capacity(network.len() + (1 << 16));
     for field in fields(network).map_err(damaged)? {
         if field.tag == MODEL_GRAPH {
@@ -75,24 +75,24 @@ pub fn with_graph(network: &[u8], graph: impl Fn(&[u8]) -> Result<Vec<u8>, Strin
     Ok(rewritten)
 }
 
-/// A change of a network's nodes, on a walk through them in their order.
+/// A rewrite of the nodes of a network, which are visited in order.
 pub trait Rewrite {
-    /// What stands in the place of a node; `None` when it stays.
+    /// The replacement of a node; `None` to keep it.
     ///
     /// # Errors
-    /// When the node is used in a way that is not known; says which.
+    /// The reason, when the node is used in an unknown way.
     fn nodes(&mut self, old: &Node) -> Result<Option<Vec<Node>>, String>;
 
-    /// Weights that the new nodes need, asked for after the last.
+    /// Initializers that the new nodes need; called after the last node.
     fn tensors(&self) -> Vec<TensorProto> {
         Vec::new()
     }
 }
 
-/// A network with its nodes rewritten; what else it holds stays as it is.
+/// Rewrites the nodes of a network and keeps everything else.
 ///
 /// # Errors
-/// When the bytes are no ONNX network, or as [`Rewrite::nodes`].
+/// The reason, when the bytes are not an ONNX network, or as [`Rewrite::nodes`].
 pub fn rewritten<R: Rewrite + Default>(network: &[u8]) -> Result<Vec<u8>, String> {
     with_graph(network, |graph| {
         let mut rewritten = Vec::with_capacity(graph.len() + (1 << 16));
@@ -110,17 +110,17 @@ pub fn rewritten<R: Rewrite + Default>(network: &[u8]) -> Result<Vec<u8>, String
     })
 }
 
-/// What a rewrite says of a node that it does not expect where activations are quantised.
+/// The error for a node that uses quantised activations in an unknown way.
 pub fn unexpected(node: &Node) -> String {
-    format!("its node `{}` ({}) uses quantised activations unexpectedly", node.name, node.op_type)
+    format!("node `{}` ({}) uses quantised activations in an unknown way", node.name, node.op_type)
 }
 
-/// What is said of bytes that cannot be read as a network, after the name of their file.
+/// The error for bytes that are not a network.
 pub fn damaged(error: DecodeError) -> String {
-    format!("is no ONNX network ({error})")
+    format!("not an ONNX network ({error})")
 }
 
-/// Adds a field with a value of this many bytes.
+/// Appends a length-delimited field.
 pub fn write(tag: u32, message: &[u8], to: &mut Vec<u8>) {
     encode_key(tag, WireType::LengthDelimited, to);
     encode_varint(message.len() as u64, to);
