@@ -28,25 +28,24 @@ pub struct Finding {
 /// Looks at everything the agent needs.
 pub fn examine() -> Vec<Finding> {
     let mut findings = vec![
-        program("chromium", browser::chromium().as_deref()),
-        program("chromedriver", browser::chromedriver().as_deref()),
-        finding(
+        check_program("chromium", browser::chromium().as_deref()),
+        check_program("chromedriver", browser::chromedriver().as_deref()),
+        check(
             "ONNX Runtime",
             runtime::load_library()
                 .map(|_| runtime::find().map(|library| library.display().to_string()).unwrap_or_default()),
         ),
-        finding("arena page", assets::find("arena.html", None).map(|dir| dir.display().to_string())),
+        check("arena page", assets::find_page("arena.html", None).map(|dir| dir.display().to_string())),
     ];
     let names = bundle::names();
     if names.is_empty() {
-        findings
-            .push(finding("bundles", Err::<String, _>("none is found; `git checkout model/bundles` restores them")));
+        findings.push(check("bundles", Err::<String, _>("none is found; `git checkout model/bundles` restores them")));
     }
-    findings.extend(names.iter().map(|name| finding(&format!("bundle {name}"), classify_nothing(name))));
+    findings.extend(names.iter().map(|name| check(&format!("bundle {name}"), check_bundle(name))));
     findings.extend(
         BUILT_IN
             .iter()
-            .map(|(name, _)| finding(&format!("site {name}"), Profile::find(name).map(|profile| profile.id()))),
+            .map(|(name, _)| check(&format!("site {name}"), Profile::find(name).map(|profile| profile.id()))),
     );
     findings
 }
@@ -74,7 +73,7 @@ pub fn encoder_ms(bundle: Bundle) -> landfall_model::Result<f64> {
     Ok(median(times).unwrap_or_default())
 }
 
-fn finding<E: std::fmt::Display>(what: &str, result: Result<String, E>) -> Finding {
+fn check<E: std::fmt::Display>(what: &str, result: Result<String, E>) -> Finding {
     let (ok, detail) = match result {
         Ok(detail) => (true, detail),
         Err(why) => (false, why.to_string()),
@@ -82,17 +81,17 @@ fn finding<E: std::fmt::Display>(what: &str, result: Result<String, E>) -> Findi
     Finding { what: what.to_owned(), ok, detail }
 }
 
-fn program(what: &str, path: Option<&Path>) -> Finding {
+fn check_program(what: &str, path: Option<&Path>) -> Finding {
     let result = path.ok_or("not in the PATH; run `cargo xtask setup` or install it").map(|path| {
         let version = Command::new(path).arg("--version").output();
         let version = version.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
         format!("{} ({})", path.display(), version.unwrap_or_else(|_| "does not say its version".to_owned()))
     });
-    finding(what, result)
+    check(what, result)
 }
 
 /// A whole pass on a grey picture: proves that files, runtime and cells fit together.
-fn classify_nothing(name: &str) -> landfall_model::Result<String> {
+fn check_bundle(name: &str) -> landfall_model::Result<String> {
     let classifier = Classifier::with_workers(Bundle::find(name)?, 1)?;
     let logits = classifier.logits(&[image::RgbImage::from_pixel(256, 256, image::Rgb([128; 3]))])?;
     Ok(format!("{}, {} cells, {}", classifier.bundle.manifest.id(), logits[0].len(), classifier.bundle.dir.display()))

@@ -13,7 +13,7 @@ use crate::site::MapKind;
 use crate::site::page::Page;
 
 /// What a round cannot be played without.
-const NEEDED: [&str; 4] = ["look.view", "map.canvas", "map.tiles", "map.guess"];
+const REQUIRED_ROLES: [&str; 4] = ["look.view", "map.canvas", "map.tiles", "map.guess"];
 
 /// What became of one thing that the profile looks for.
 #[derive(Clone, Debug, Serialize)]
@@ -24,8 +24,9 @@ pub struct LocatorReport {
     pub ok: bool,
     /// What was found, or what to do.
     pub detail: String,
-    /// Of each way, in order, how many things it finds.
-    pub ways: Vec<usize>,
+    /// How many elements each locator finds, in order.
+    #[serde(rename = "ways")]
+    pub matches: Vec<usize>,
 }
 
 /// What a page has that a profile could name.
@@ -36,13 +37,13 @@ struct PageCandidates {
 }
 
 /// The largest things on display by their selectors, and what buttons say.
-const OFFER: &str = "const named = e => e.id ? '#' + CSS.escape(e.id) : e.dataset.qa ? `[data-qa=${e.dataset.qa}]` \
+const CANDIDATES_SCRIPT: &str = "const named = e => e.id ? '#' + CSS.escape(e.id) : e.dataset.qa ? `[data-qa=${e.dataset.qa}]` \
       : e.tagName.toLowerCase() + [...e.classList].map(name => '.' + CSS.escape(name)).join(''); \
     const area = e => e.getBoundingClientRect().width * e.getBoundingClientRect().height; \
     const large = [...document.querySelectorAll('canvas, img, iframe, video, [class*=map], [class*=leaflet]')] \
-      .filter(isShown).sort((a, b) => area(b) - area(a)).slice(0, 5).map(named); \
-    const buttons = [...document.querySelectorAll('button, [role=button], input[type=submit], a[href]')].filter(isShown) \
-      .map(words).filter(text => text && text.length < 40).slice(0, 12); \
+      .filter(isVisible).sort((a, b) => area(b) - area(a)).slice(0, 5).map(named); \
+    const buttons = [...document.querySelectorAll('button, [role=button], input[type=submit], a[href]')].filter(isVisible) \
+      .map(visibleText).filter(text => text && text.length < 40).slice(0, 12); \
     return {large, buttons}";
 
 /// Tries everything that the profile looks for before a guess, and writes a picture of the page into a file.
@@ -54,27 +55,29 @@ pub async fn examine(page: &Page, picture: &Path) -> Result<Vec<LocatorReport>> 
     let waited = page.await_round().await;
     let png = page.screenshot().await?;
     write_atomic(picture, &png).with_context(|| environment_error(format!("cannot write {}", picture.display())))?;
-    let offer: PageCandidates = page.script(OFFER).await?;
-    let mut findings = Vec::new();
-    for (role, ways) in page.profile.required_locators() {
-        let found = page.count(ways).await?;
+    let candidates: PageCandidates = page.script(CANDIDATES_SCRIPT).await?;
+    let mut reports = Vec::new();
+    for (role, locators) in page.profile.required_locators() {
+        let found = page.count(locators).await?;
         let first = found.iter().position(|count| *count > 0);
-        let way = |i: usize| ways.iter().nth(i).map(ToString::to_string).unwrap_or_default();
+        let locator = |i: usize| locators.iter().nth(i).map(ToString::to_string).unwrap_or_default();
         let detail = match first {
-            Some(0) => format!("found by {}", way(0)),
-            Some(i) => format!("fell back to way {} of {}, {}; {} finds nothing", i + 1, found.len(), way(i), way(0)),
+            Some(0) => format!("found by {}", locator(0)),
+            Some(i) => {
+                format!("fell back to way {} of {}, {}; {} finds nothing", i + 1, found.len(), locator(i), locator(0))
+            }
             None if found.is_empty() => "the profile has no way to find it".to_owned(),
-            None if NEEDED.contains(&role) => {
+            None if REQUIRED_ROLES.contains(&role) => {
                 let instead = match role {
-                    "map.guess" => format!("buttons here say: {}", offer.buttons.join(", ")),
-                    _ => format!("the largest things here: {}", offer.large.join(", ")),
+                    "map.guess" => format!("buttons here say: {}", candidates.buttons.join(", ")),
+                    _ => format!("the largest things here: {}", candidates.large.join(", ")),
                 };
                 format!("none of {} ways finds it. {instead}", found.len())
             }
             None => "not on the page now".to_owned(),
         };
-        let ok = first.is_some() || !NEEDED.contains(&role);
-        findings.push(LocatorReport { role, ok, detail, ways: found });
+        let ok = first.is_some() || !REQUIRED_ROLES.contains(&role);
+        reports.push(LocatorReport { role, ok, detail, matches: found });
     }
     if let MapKind::Canvas(view) = page.profile.map.kind()
         && waited.is_ok()
@@ -84,10 +87,10 @@ pub async fn examine(page: &Page, picture: &Path) -> Result<Vec<LocatorReport>> 
             Some(shown) => format!("the map looks like {shown} instead"),
             None => "fits what the map shows, as far as land and sea tell".to_owned(),
         };
-        findings.push(LocatorReport { role: "map.view", ok: shown.is_none(), detail, ways: Vec::new() });
+        reports.push(LocatorReport { role: "map.view", ok: shown.is_none(), detail, matches: Vec::new() });
     }
     if let Err(error) = waited {
-        findings.push(LocatorReport { role: "a round", ok: false, detail: format!("{error:#}"), ways: Vec::new() });
+        reports.push(LocatorReport { role: "a round", ok: false, detail: format!("{error:#}"), matches: Vec::new() });
     }
-    Ok(findings)
+    Ok(reports)
 }

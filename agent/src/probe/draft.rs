@@ -10,7 +10,7 @@ use crate::site::profile::locator::Locator;
 use crate::site::{GENERIC, Profile};
 
 /// What of a profile is written, in this order.
-const PARTS: [(&str, &[&str]); 7] = [
+const SECTIONS: [(&str, &[&str]); 7] = [
     ("", &["name", "version", "hosts", "needs_consent"]),
     ("paths", &["start", "play", "refuse"]),
     ("score", &["max_points", "falloff_km"]),
@@ -20,7 +20,7 @@ const PARTS: [(&str, &[&str]); 7] = [
     ("result", &["shown", "points", "distance", "truth", "guess", "next", "total"]),
 ];
 /// Lines are broken where they would be longer.
-const WIDTH: usize = 118;
+const MAX_LINE_CHARS: usize = 118;
 
 pub(super) struct ProfileDraft {
     table: Table,
@@ -32,39 +32,42 @@ impl ProfileDraft {
     pub(super) fn new(host: &str) -> Result<Self> {
         let generic: Table = toml::from_str(GENERIC).context(usage_error("the generic profile is damaged"))?;
         let mut table = generic.clone();
-        table.insert("name".into(), slug(host).into());
+        table.insert("name".into(), profile_name(host).into());
         table.insert("hosts".into(), Value::Array(vec![host.into()]));
         Ok(Self { table, generic })
     }
 
     /// Puts a value in place of what is there, or takes it away.
-    pub(super) fn set(&mut self, part: &str, key: &str, value: Option<impl Into<Value>>) {
-        let part = self.table.entry(part).or_insert_with(|| Value::Table(Table::new()));
-        let Some(part) = part.as_table_mut() else { return };
+    pub(super) fn set(&mut self, section: &str, key: &str, value: Option<impl Into<Value>>) {
+        let section = self.table.entry(section).or_insert_with(|| Value::Table(Table::new()));
+        let Some(section) = section.as_table_mut() else { return };
         match value {
-            Some(value) => _ = part.insert(key.into(), value.into()),
-            None => _ = part.remove(key),
+            Some(value) => _ = section.insert(key.into(), value.into()),
+            None => _ = section.remove(key),
         }
     }
 
-    /// Puts ways in place of what is there.
-    pub(super) fn ways(&mut self, part: &str, key: &str, ways: &[Locator]) {
-        self.set(part, key, Some(ways.iter().map(written).collect::<Vec<Value>>()));
+    /// Puts locators in place of what is there.
+    pub(super) fn set_locators(&mut self, section: &str, key: &str, locators: &[Locator]) {
+        self.set(section, key, Some(locators.iter().map(locator_value).collect::<Vec<Value>>()));
     }
 
-    /// The ways there are now.
-    pub(super) fn of(&self, part: &str, key: &str) -> Vec<Locator> {
-        ways_of(&self.table, part, key)
+    /// The locators there are now.
+    pub(super) fn locators(&self, section: &str, key: &str) -> Vec<Locator> {
+        parse_locators(&self.table, section, key)
     }
 
-    /// The generic profile's ways, in this frame.
-    pub(super) fn generic(&self, part: &str, key: &str, frame: &[String]) -> Vec<Locator> {
-        ways_of(&self.generic, part, key).into_iter().map(|way| Locator { frame: frame.to_vec(), ..way }).collect()
+    /// The generic profile's locators, in this frame.
+    pub(super) fn generic_locators(&self, section: &str, key: &str, frame: &[String]) -> Vec<Locator> {
+        parse_locators(&self.generic, section, key)
+            .into_iter()
+            .map(|locator| Locator { frame: frame.to_vec(), ..locator })
+            .collect()
     }
 
     /// The generic profile's texts of a key: regular expressions.
-    pub(super) fn words(&self, part: &str, key: &str) -> Vec<String> {
-        self.generic(part, key, &[]).into_iter().filter_map(|way| way.text).collect()
+    pub(super) fn generic_texts(&self, section: &str, key: &str) -> Vec<String> {
+        self.generic_locators(section, key, &[]).into_iter().filter_map(|locator| locator.text).collect()
     }
 
     /// The generic profile's tile addresses.
@@ -75,25 +78,25 @@ impl ProfileDraft {
 
     /// The profile that this is now.
     pub(super) fn profile(&self) -> Result<Profile> {
-        Profile::parse(&self.text(""), "the profile that was found")
+        Profile::parse(&self.to_toml(""), "the profile that was found")
     }
 
     /// As TOML, behind some lines of comment.
-    pub(super) fn text(&self, comment: &str) -> String {
+    pub(super) fn to_toml(&self, comment: &str) -> String {
         let mut text = String::from(
             "#:schema https://raw.githubusercontent.com/landfall-geo/landfall/main/agent/profiles/profile.schema.json\n",
         );
         comment.lines().for_each(|line| _ = writeln!(text, "# {line}"));
-        for (part, keys) in PARTS {
+        for (section, keys) in SECTIONS {
             let table =
-                if part.is_empty() { Some(&self.table) } else { self.table.get(part).and_then(Value::as_table) };
+                if section.is_empty() { Some(&self.table) } else { self.table.get(section).and_then(Value::as_table) };
             let Some(table) = table else { continue };
-            if !part.is_empty() {
-                _ = write!(text, "\n[{part}]\n");
+            if !section.is_empty() {
+                _ = write!(text, "\n[{section}]\n");
             }
             for (key, value) in keys.iter().filter_map(|key| Some((key, table.get(*key)?))) {
                 let line = format!("{key} = {value}");
-                match value.as_array().filter(|_| line.chars().count() > WIDTH) {
+                match value.as_array().filter(|_| line.chars().count() > MAX_LINE_CHARS) {
                     Some(list) => {
                         _ = writeln!(text, "{key} = [");
                         list.iter().for_each(|value| _ = writeln!(text, "  {value},"));
@@ -107,27 +110,27 @@ impl ProfileDraft {
     }
 }
 
-fn ways_of(table: &Table, part: &str, key: &str) -> Vec<Locator> {
-    let listed = table.get(part).and_then(|part| part.get(key)).and_then(Value::as_array);
-    let way = |value: &Value| match value {
+fn parse_locators(table: &Table, section: &str, key: &str) -> Vec<Locator> {
+    let listed = table.get(section).and_then(|section| section.get(key)).and_then(Value::as_array);
+    let locator = |value: &Value| match value {
         Value::String(text) => Some(Locator::of(text)),
         value => value.clone().try_into().ok(),
     };
-    listed.into_iter().flatten().filter_map(way).collect()
+    listed.into_iter().flatten().filter_map(locator).collect()
 }
 
-/// A way as a person would write it.
-fn written(way: &Locator) -> Value {
-    if let Locator { css: Some(css), text: None, role: None, attribute: None, frame } = way
+/// A locator as a person would write it.
+fn locator_value(locator: &Locator) -> Value {
+    if let Locator { css: Some(css), text: None, role: None, attribute: None, frame } = locator
         && frame.is_empty()
     {
         return css.as_str().into();
     }
-    Value::try_from(way).unwrap_or_else(|_| Value::Table(Table::new()))
+    Value::try_from(locator).unwrap_or_else(|_| Value::Table(Table::new()))
 }
 
 /// A name for files and records: of `www.example.org` it is `example`.
-pub(super) fn slug(host: &str) -> String {
+pub(super) fn profile_name(host: &str) -> String {
     let is_number = host.chars().all(|c| c.is_ascii_digit() || ".:[]".contains(c));
     let parts: Vec<&str> = host.split('.').filter(|part| !part.is_empty() && *part != "www").collect();
     let name = match parts.as_slice() {
@@ -139,7 +142,7 @@ pub(super) fn slug(host: &str) -> String {
 }
 
 /// Patterns for the paths that a game was seen at: parts with digits in them are taken for numbers of games.
-pub(super) fn patterns<'a>(paths: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+pub(super) fn path_patterns<'a>(paths: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     for path in paths {
         let part = |part: &str| {
@@ -159,27 +162,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_generic_profile_is_written_as_it_is_read() {
+    fn a_written_profile_reads_back_the_same() {
         let mut draft = ProfileDraft::new("www.example.org").unwrap();
         let frame = vec!["#game".to_owned()];
-        let ways = [Locator { frame, ..Locator::of("#a \"b\"") }, Locator::of("#b @title"), Locator::of(".c")];
-        draft.ways("map", "marker", &ways);
+        let locators = [Locator { frame, ..Locator::of("#a \"b\"") }, Locator::of("#b @title"), Locator::of(".c")];
+        draft.set_locators("map", "marker", &locators);
         draft.set("score", "max_points", Some(1000.0));
         let profile = draft.profile().unwrap();
         assert_eq!((profile.name.as_str(), profile.max_points()), ("example", 1000.0));
-        assert_eq!(profile.map.marker.iter().cloned().collect::<Vec<_>>(), ways);
-        assert_eq!(draft.of("map", "marker"), ways);
+        assert_eq!(profile.map.marker.iter().cloned().collect::<Vec<_>>(), locators);
+        assert_eq!(draft.locators("map", "marker"), locators);
         let generic = Profile::find("generic").unwrap();
         let texts = |profile: &Profile| profile.map.guess.iter().cloned().collect::<Vec<_>>();
         assert_eq!(texts(&profile), texts(&generic));
     }
 
     #[test]
-    fn names_and_patterns() {
+    fn profile_names_and_path_patterns() {
         for (host, name) in [("www.example.org", "example"), ("127.0.0.1", "127-0-0-1"), ("localhost", "localhost")] {
-            assert_eq!(slug(host), name);
+            assert_eq!(profile_name(host), name);
         }
-        let paths = patterns(["/spiel/", "/game/a8Bc1", "/game/x7", "/index.html"]);
+        let paths = path_patterns(["/spiel/", "/game/a8Bc1", "/game/x7", "/index.html"]);
         assert_eq!(paths, ["^/spiel/$", "^/game/[^/]+$", r"^/index\.html$"]);
         assert!(regex::Regex::new(&paths[1]).unwrap().is_match("/game/zzz"));
     }

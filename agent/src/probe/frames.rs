@@ -14,30 +14,30 @@ use crate::play::pin;
 use crate::play::pin::projection::Projection;
 use crate::play::pin::tiles::Tile;
 use crate::probe::observe;
-use crate::probe::observe::{ButtonElement, FramePath, PictureElement, TileSeen};
+use crate::probe::observe::{ButtonElement, FramePath, PictureElement, TileElement};
 use crate::probe::turn;
 use crate::probe::turn::RotationControl;
-use crate::probe::{GameFrames, Probe, says, ways_to};
+use crate::probe::{GameFrames, Probe, button_locators, matches_any};
 use crate::site::StartView;
 use crate::site::profile::locator::{Locator, Locators};
 
 /// A picture with fewer pixels than this is no view.
-const VIEW_PX: f64 = 60_000.0;
+const MIN_VIEW_AREA_PX: f64 = 60_000.0;
 /// Dialogs that are put away, and offers to begin that are taken, at most.
-const PRESSES: usize = 8;
+const MAX_PRESSES: usize = 8;
 /// Tiles come within this time, or the map has none.
-const TILES: Duration = Duration::from_secs(3);
+const TILE_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl Probe<'_> {
     /// Comes to a round: the view and the map, in whichever frames they are.
-    pub(super) async fn ground(&mut self) -> Result<GameFrames> {
+    pub(super) async fn find_game(&mut self) -> Result<GameFrames> {
         let (start, mut last, mut presses) = (Instant::now(), None, 0);
         loop {
-            self.note_path().await?;
-            let frames = observe::frames(self.page).await?;
+            self.record_path().await?;
+            let frames = observe::visible_frames(self.page).await?;
             let dismiss: Locators =
-                frames.iter().flat_map(|frame| self.draft.generic("page", "dismiss", frame)).collect();
-            if presses < PRESSES && self.page.click_any(&dismiss).await? {
+                frames.iter().flat_map(|frame| self.draft.generic_locators("page", "dismiss", frame)).collect();
+            if presses < MAX_PRESSES && self.page.click_any(&dismiss).await? {
                 presses += 1;
                 input::pause(200).await;
                 continue;
@@ -46,10 +46,10 @@ impl Probe<'_> {
             if let (Some((map_frame, map)), Some((view_frame, view))) = (&map, &view) {
                 let now = (map_frame.clone(), map.clone(), view_frame.clone(), view.clone());
                 if last.as_ref() == Some(&now) {
-                    return self.settle(map_frame, map, view_frame, view, &dismiss).await;
+                    return self.learn_frames(map_frame, map, view_frame, view, &dismiss).await;
                 }
                 last = Some(now);
-            } else if presses < PRESSES && self.begin().await? {
+            } else if presses < MAX_PRESSES && self.start_game().await? {
                 presses += 1;
             }
             if start.elapsed() > self.page.patience() {
@@ -58,7 +58,8 @@ impl Probe<'_> {
                     (None, _) => "no guess map of a kind that is known (Leaflet, OpenLayers, MapLibre, Mapbox, Google)",
                     _ => "no picture",
                 };
-                let said: Vec<(FramePath, ButtonElement)> = observe::everywhere(self.page, "return buttons()").await?;
+                let said: Vec<(FramePath, ButtonElement)> =
+                    observe::in_all_frames(self.page, "return buttons()").await?;
                 let said = said.into_iter().take(12).map(|(_, button)| button.text).collect::<Vec<_>>().join(", ");
                 return Err(check_failed(format!(
                     "the page shows {what}: is a game open at this address? Its buttons say: {said}"
@@ -69,7 +70,7 @@ impl Probe<'_> {
     }
 
     /// Takes note of where view and map are, and of what the page shows while a round is on.
-    async fn settle(
+    async fn learn_frames(
         &mut self,
         map_frame: &FramePath,
         map: &[String],
@@ -77,55 +78,60 @@ impl Probe<'_> {
         view: &[String],
         dismiss: &Locators,
     ) -> Result<GameFrames> {
-        (self.report_step)(&format!("map: {}, view: {}", Locator::of(&map[0]), Locator::of(&view[0])));
+        (self.on_step)(&format!("map: {}, view: {}", Locator::of(&map[0]), Locator::of(&view[0])));
         let mut frames = vec![FramePath::new()];
         frames.extend([map_frame, view_frame].into_iter().filter(|frame| !frame.is_empty()).cloned());
         frames.dedup();
-        self.draft.ways("map", "canvas", &observe::ways(map, map_frame));
-        self.draft.ways("look", "view", &observe::ways(view, view_frame));
-        let dismiss: Vec<Locator> = dismiss.iter().filter(|way| frames.contains(&way.frame)).cloned().collect();
-        self.draft.ways("page", "dismiss", &dismiss);
+        self.draft.set_locators("map", "canvas", &observe::css_locators(map, map_frame));
+        self.draft.set_locators("look", "view", &observe::css_locators(view, view_frame));
+        let dismiss: Vec<Locator> = dismiss.iter().filter(|locator| frames.contains(&locator.frame)).cloned().collect();
+        self.draft.set_locators("page", "dismiss", &dismiss);
         // What shows while a round is on does not say that none is.
         for (part, key) in [("page", "loading"), ("page", "problem"), ("look", "clock"), ("page", "map_name")] {
-            let ways: Locators = frames.iter().flat_map(|frame| self.draft.generic(part, key, frame)).collect();
-            let counts = self.page.count(&ways).await?;
+            let locators: Locators =
+                frames.iter().flat_map(|frame| self.draft.generic_locators(part, key, frame)).collect();
+            let counts = self.page.count(&locators).await?;
             let wants = |count: &usize| if part == "page" && key != "map_name" { *count == 0 } else { *count == 1 };
-            let kept: Vec<Locator> =
-                ways.iter().zip(&counts).filter(|(_, count)| wants(count)).map(|(way, _)| way.clone()).collect();
-            self.draft.ways(part, key, &kept);
+            let kept: Vec<Locator> = locators
+                .iter()
+                .zip(&counts)
+                .filter(|(_, count)| wants(count))
+                .map(|(locator, _)| locator.clone())
+                .collect();
+            self.draft.set_locators(part, key, &kept);
         }
-        if self.draft.of("page", "start") == self.draft.generic("page", "start", &[]) {
-            self.draft.ways("page", "start", &[]); // none was needed
+        if self.draft.locators("page", "start") == self.draft.generic_locators("page", "start", &[]) {
+            self.draft.set_locators("page", "start", &[]); // none was needed
         }
-        let guess: Vec<Locator> = self.draft.generic("map", "guess", map_frame);
-        self.draft.ways("map", "guess", &guess);
-        self.adopt()?;
+        let guess: Vec<Locator> = self.draft.generic_locators("map", "guess", map_frame);
+        self.draft.set_locators("map", "guess", &guess);
+        self.apply_draft()?;
         Ok(GameFrames { view_frame: view_frame.clone(), map_frame: map_frame.clone() })
     }
 
     /// Begins a game where that is offered in words. Whether it was.
-    async fn begin(&mut self) -> Result<bool> {
-        let words = self.draft.words("page", "start");
-        let buttons: Vec<(FramePath, ButtonElement)> = observe::everywhere(self.page, "return buttons()").await?;
-        let offers = buttons.into_iter().filter(|(_, button)| button.enabled && says(&button.text, &words));
+    async fn start_game(&mut self) -> Result<bool> {
+        let words = self.draft.generic_texts("page", "start");
+        let buttons: Vec<(FramePath, ButtonElement)> = observe::in_all_frames(self.page, "return buttons()").await?;
+        let offers = buttons.into_iter().filter(|(_, button)| button.enabled && matches_any(&button.text, &words));
         let Some((frame, button)) = offers.min_by_key(|(_, button)| button.role.is_none()) else { return Ok(false) };
-        (self.report_step)(&format!("begins by `{}`", button.text));
-        let ways = ways_to(&button, &frame);
-        let generic = self.draft.generic("page", "start", &[]);
+        (self.on_step)(&format!("begins by `{}`", button.text));
+        let locators = button_locators(&button, &frame);
+        let generic = self.draft.generic_locators("page", "start", &[]);
         let before: Vec<Locator> =
-            self.draft.of("page", "start").into_iter().filter(|way| !generic.contains(way)).collect();
-        self.draft.ways("page", "start", &before.into_iter().chain(ways.clone()).collect::<Vec<_>>());
-        let pressed = self.page.press(&ways.into_iter().collect()).await;
+            self.draft.locators("page", "start").into_iter().filter(|locator| !generic.contains(locator)).collect();
+        self.draft.set_locators("page", "start", &before.into_iter().chain(locators.clone()).collect::<Vec<_>>());
+        let pressed = self.page.press(&locators.into_iter().collect()).await;
         Ok(pressed.is_ok_and(|pressed| pressed.is_some()))
     }
 
     async fn find_map(&self, frames: &[FramePath]) -> Result<Option<(FramePath, Vec<String>)>> {
-        let script = "const [box] = arguments[1].flatMap(way => seek(way).filter(isShown)).filter(e => inView(rect(e)) > 8000); \
-            return box ? waysTo(box) : null";
+        let script = "const [box] = arguments[1].flatMap(locator => findAll(locator).filter(isVisible)).filter(e => visibleArea(rect(e)) > 8000); \
+            return box ? selectorsFor(box) : null";
         for frame in frames {
-            let ways = json!(self.draft.generic("map", "canvas", &[]));
-            if let Some((ways, _)) = observe::see(self.page, frame, script, vec![ways]).await? {
-                return Ok(Some((frame.clone(), ways)));
+            let locators = json!(self.draft.generic_locators("map", "canvas", &[]));
+            if let Some((selectors, _)) = observe::run_script(self.page, frame, script, vec![locators]).await? {
+                return Ok(Some((frame.clone(), selectors)));
             }
         }
         Ok(None)
@@ -134,12 +140,13 @@ impl Probe<'_> {
     async fn find_view(&self, frames: &[FramePath]) -> Result<Option<(FramePath, Vec<String>)>> {
         let mut best: Option<(f64, (FramePath, Vec<String>))> = None;
         for frame in frames {
-            let ways = json!(self.draft.generic("map", "canvas", &[]));
-            let script = "return pictures(arguments[1].flatMap(way => seek(way).filter(isShown)))";
-            let found: Option<(Vec<PictureElement>, _)> = observe::see(self.page, frame, script, vec![ways]).await?;
+            let locators = json!(self.draft.generic_locators("map", "canvas", &[]));
+            let script = "return pictures(arguments[1].flatMap(locator => findAll(locator).filter(isVisible)))";
+            let found: Option<(Vec<PictureElement>, _)> =
+                observe::run_script(self.page, frame, script, vec![locators]).await?;
             for picture in found.into_iter().flat_map(|(pictures, _)| pictures) {
-                if picture.area > best.as_ref().map_or(VIEW_PX, |(area, _)| *area) {
-                    best = Some((picture.area, (frame.clone(), picture.ways)));
+                if picture.area > best.as_ref().map_or(MIN_VIEW_AREA_PX, |(area, _)| *area) {
+                    best = Some((picture.area, (frame.clone(), picture.selectors)));
                 }
             }
         }
@@ -147,43 +154,43 @@ impl Probe<'_> {
     }
 
     /// Finds out how the view turns, and what lies over it.
-    pub(super) async fn view(&mut self, ground: &GameFrames) -> Result<()> {
-        let view = self.draft.of("look", "view");
-        let script = "const [view] = seekShown(arguments[1]); return view ? over(view) : []";
+    pub(super) async fn learn_view(&mut self, game: &GameFrames) -> Result<()> {
+        let view = self.draft.locators("look", "view");
+        let script = "const [view] = findVisible(arguments[1]); return view ? coveringElements(view) : []";
         let hide: Option<(Vec<String>, _)> =
-            observe::see(self.page, &ground.view_frame, script, vec![json!(view)]).await?;
-        let hide = observe::ways(&hide.map_or_else(Vec::new, |(hide, _)| hide), &ground.view_frame);
-        self.draft.ways("look", "hide", &hide);
-        let turns = turn::examine(self.page).await?;
-        (self.report_step)(&match &turns {
-            RotationControl::Not => "the view is a static picture".to_owned(),
-            RotationControl::Dragged(None) => "the view turns by dragging".to_owned(),
-            RotationControl::Dragged(Some(degrees)) => format!("the view turns by dragging and is {degrees}° wide"),
+            observe::run_script(self.page, &game.view_frame, script, vec![json!(view)]).await?;
+        let hide = observe::css_locators(&hide.map_or_else(Vec::new, |(hide, _)| hide), &game.view_frame);
+        self.draft.set_locators("look", "hide", &hide);
+        let turns = turn::detect(self.page).await?;
+        (self.on_step)(&match &turns {
+            RotationControl::Fixed => "the view is a static picture".to_owned(),
+            RotationControl::Drag(None) => "the view turns by dragging".to_owned(),
+            RotationControl::Drag(Some(degrees)) => format!("the view turns by dragging and is {degrees}° wide"),
             RotationControl::Keys { degrees, .. } => format!("the view turns by keys, {degrees}° a stroke"),
         });
         match turns {
-            RotationControl::Not => self.draft.ways("look", "photo", &view),
-            RotationControl::Dragged(hfov) => self.draft.set("look", "hfov", Some(hfov.unwrap_or(100.0))),
+            RotationControl::Fixed => self.draft.set_locators("look", "photo", &view),
+            RotationControl::Drag(hfov) => self.draft.set("look", "hfov", Some(hfov.unwrap_or(100.0))),
             RotationControl::Keys { left, right, degrees } => {
                 let key = [("left", left.into()), ("right", right.into()), ("degrees", Value::from(degrees))];
                 let key: Table = key.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
                 self.draft.set("look", "key", Some(key));
             }
         }
-        self.adopt()
+        self.apply_draft()
     }
 
     /// Finds out what the map is made of, and what a drawn one shows. The buttons that there are before a pin is set.
-    pub(super) async fn map(&mut self, ground: &GameFrames) -> Result<Vec<ButtonElement>> {
-        let buttons = observe::list(self.page, &ground.map_frame, "return buttons()").await?;
+    pub(super) async fn learn_map(&mut self, game: &GameFrames) -> Result<Vec<ButtonElement>> {
+        let buttons = observe::run_list_script(self.page, &game.map_frame, "return buttons()").await?;
         let canvas = self.page.rect(&self.page.profile.map.canvas, "guess map").await?;
         self.page.hover(canvas.centre()).await?; // the map grows under the mouse
-        self.map_box().await?;
-        let (map, start) = (self.draft.of("map", "canvas"), Instant::now());
-        let script = "const [box] = seekShown(arguments[1]); return box ? tilesIn(box) : []";
-        while start.elapsed() < TILES {
-            let seen: Option<(Vec<TileSeen>, _)> =
-                observe::see(self.page, &ground.map_frame, script, vec![json!(map)]).await?;
+        self.settled_map_rect().await?;
+        let (map, start) = (self.draft.locators("map", "canvas"), Instant::now());
+        let script = "const [box] = findVisible(arguments[1]); return box ? mapTiles(box) : []";
+        while start.elapsed() < TILE_TIMEOUT {
+            let seen: Option<(Vec<TileElement>, _)> =
+                observe::run_script(self.page, &game.map_frame, script, vec![json!(map)]).await?;
             let seen = seen.map_or_else(Vec::new, |(seen, _)| seen);
             let tiles: Vec<Tile> = seen.iter().map(|seen| seen.tile.clone()).collect();
             let fits = |address: &String| {
@@ -192,30 +199,30 @@ impl Probe<'_> {
                 Projection::of(&tiles, &[pattern]).filter(|_| several)
             };
             if let Some(address) = self.draft.tile_addresses().into_iter().find(|address| fits(address).is_some()) {
-                (self.report_step)(&format!("the map is of tiles: {address}"));
+                (self.on_step)(&format!("the map is of tiles: {address}"));
                 let class = seen[0].classes.iter().find(|class| seen.iter().all(|tile| tile.classes.contains(class)));
                 let tile = format!(" img{}", class.map_or("", String::as_str));
-                let css = |way: &Locator| way.css.as_ref().map(|css| format!("{css}{tile}"));
+                let css = |locator: &Locator| locator.css.as_ref().map(|css| format!("{css}{tile}"));
                 let tiles: Vec<String> = map.iter().filter_map(css).collect();
-                self.draft.ways("map", "tiles", &observe::ways(&tiles, &ground.map_frame));
+                self.draft.set_locators("map", "tiles", &observe::css_locators(&tiles, &game.map_frame));
                 self.draft.set("map", "tile_address", Some(vec![address]));
-                self.adopt()?;
+                self.apply_draft()?;
                 return Ok(buttons);
             }
-            if seen.is_empty() && start.elapsed() > TILES / 2 {
+            if seen.is_empty() && start.elapsed() > TILE_TIMEOUT / 2 {
                 break;
             }
             input::pause(150).await;
         }
-        self.drawn().await?;
+        self.learn_canvas_map().await?;
         Ok(buttons)
     }
 
     /// Of a map that is drawn on a canvas, what it shows.
-    async fn drawn(&mut self) -> Result<()> {
+    async fn learn_canvas_map(&mut self) -> Result<()> {
         let shown = match pin::view::shown(self.page, StartView::TILE_SIZE).await? {
             Some(shown) => {
-                (self.report_step)(&format!("the map is drawn, and shows {shown} at first"));
+                (self.on_step)(&format!("the map is drawn, and shows {shown} at first"));
                 shown
             }
             None => {
@@ -234,11 +241,11 @@ impl Probe<'_> {
         self.draft.set("map", "view", Some(view.into_iter().collect::<Table>()));
         self.draft.set("map", "tiles", None::<Value>);
         self.draft.set("map", "tile_address", None::<Value>);
-        self.adopt()
+        self.apply_draft()
     }
 
     /// The map's box, once it has stayed the same for a while.
-    pub(super) async fn map_box(&self) -> Result<Rect> {
+    pub(super) async fn settled_map_rect(&self) -> Result<Rect> {
         let mut last = self.page.rect(&self.page.profile.map.canvas, "guess map").await?;
         loop {
             input::pause(250).await;

@@ -34,7 +34,7 @@ pub struct ProbeReport {
     /// The profile.
     pub profile: String,
     /// What each thing is found by, of those that were found on this page.
-    pub roles: Vec<RoleFound>,
+    pub roles: Vec<LocatedRole>,
     /// Points and distance of the rounds that were played.
     pub rounds: Vec<ObservedRound>,
     /// What the profile lacks, a sentence each: a person must fill it in.
@@ -43,10 +43,10 @@ pub struct ProbeReport {
 
 /// A thing that was found.
 #[derive(Clone, Debug, Serialize)]
-pub struct RoleFound {
+pub struct LocatedRole {
     /// Its name in the profile, such as `map.guess`.
     pub role: &'static str,
-    /// The first way to find it.
+    /// The first locator that finds it.
     pub by: String,
 }
 
@@ -67,21 +67,21 @@ pub fn profile(host: &str) -> Result<Profile> {
     ProfileDraft::new(host)?.profile()
 }
 
-/// Plays a game of at most so many rounds on a page that is open with [`profile`], and tells what it found. `report_step` hears of
-/// each step.
+/// Plays a game of up to `max_rounds` rounds on a page that is open with [`profile`]. `on_step` is called with a sentence
+/// for each step.
 ///
 /// # Errors
 /// When the page shows no view, no map or no way to guess, or the session fails.
-pub async fn probe(page: &mut Page, most_rounds: u32, report_step: impl Fn(&str)) -> Result<ProbeReport> {
+pub async fn probe(page: &mut Page, max_rounds: u32, on_step: impl Fn(&str)) -> Result<ProbeReport> {
     let address = page.address().await?;
     let draft = ProfileDraft::new(address.host_str().unwrap_or_default())?;
     let mut probe =
-        Probe { page, draft, paths: vec![address.path().to_owned()], missing: Vec::new(), report_step: &report_step };
-    let ground = probe.ground().await?;
-    probe.view(&ground).await?;
-    let before = probe.map(&ground).await?;
-    probe.pin_and_button(&ground, &before).await?;
-    let rounds = probe.rounds(&ground, most_rounds).await?;
+        Probe { page, draft, paths: vec![address.path().to_owned()], missing: Vec::new(), on_step: &on_step };
+    let game = probe.find_game().await?;
+    probe.learn_view(&game).await?;
+    let before = probe.learn_map(&game).await?;
+    probe.learn_pin_and_guess_button(&game, &before).await?;
+    let rounds = probe.play_rounds(&game, max_rounds).await?;
     probe.finish(&address, rounds)
 }
 
@@ -92,7 +92,7 @@ struct Probe<'a> {
     /// Paths that the game was seen at.
     paths: Vec<String>,
     missing: Vec<String>,
-    report_step: &'a dyn Fn(&str),
+    on_step: &'a dyn Fn(&str),
 }
 
 /// Where the game is.
@@ -103,12 +103,12 @@ struct GameFrames {
 
 impl Probe<'_> {
     /// Uses what has been found so far.
-    fn adopt(&mut self) -> Result<()> {
+    fn apply_draft(&mut self) -> Result<()> {
         self.page.profile = self.draft.profile()?;
         Ok(())
     }
 
-    async fn note_path(&mut self) -> Result<()> {
+    async fn record_path(&mut self) -> Result<()> {
         let path = self.page.address().await?.path().to_owned();
         if !self.paths.contains(&path) {
             self.paths.push(path);
@@ -118,21 +118,22 @@ impl Probe<'_> {
 
     fn finish(mut self, address: &Url, rounds: Vec<ObservedRound>) -> Result<ProbeReport> {
         let paths = self.paths.iter().map(String::as_str);
-        self.draft.set("paths", "play", Some(draft::patterns(paths)));
+        self.draft.set("paths", "play", Some(draft::path_patterns(paths)));
         let start = address.path().to_owned();
         self.draft.set("paths", "start", Some(start));
         let profile = self.draft.profile()?;
-        let mut comment = format!("ProbeReport by `landfall probe {}`.", redact_url(address));
+        let mut comment = format!("Found by `landfall probe {}`.", redact_url(address));
         for sentence in &self.missing {
             comment.push_str("\nFILL IN ");
             comment.push_str(sentence);
         }
-        let by =
-            |(role, ways): (&'static str, &Locators)| Some(RoleFound { role, by: ways.iter().next()?.to_string() });
+        let by = |(role, locators): (&'static str, &Locators)| {
+            Some(LocatedRole { role, by: locators.iter().next()?.to_string() })
+        };
         let roles = profile.discoverable_locators().into_iter().filter_map(by).collect();
         Ok(ProbeReport {
             name: profile.name.clone(),
-            profile: self.draft.text(&comment),
+            profile: self.draft.to_toml(&comment),
             roles,
             rounds,
             missing: self.missing,
@@ -141,18 +142,18 @@ impl Probe<'_> {
 }
 
 /// Whether a text is one of these, which are regular expressions over all of it.
-fn says(text: &str, words: &[String]) -> bool {
+fn matches_any(text: &str, words: &[String]) -> bool {
     words.iter().any(|words| Regex::new(&format!("(?i)^(?:{words})$")).is_ok_and(|words| words.is_match(text.trim())))
 }
 
 /// Locators to find a button again: by what it is called, then by what it says.
-fn ways_to(button: &ButtonElement, frame: &FramePath) -> Vec<Locator> {
+fn button_locators(button: &ButtonElement, frame: &FramePath) -> Vec<Locator> {
     let by_text = Locator {
         text: Some(regex::escape(button.text.trim())),
         role: button.role,
-        css: button.role.is_none().then(|| button.ways[0].clone()),
+        css: button.role.is_none().then(|| button.selectors[0].clone()),
         frame: frame.clone(),
         ..Locator::default()
     };
-    observe::ways(&button.ways, frame).into_iter().chain([by_text]).collect()
+    observe::css_locators(&button.selectors, frame).into_iter().chain([by_text]).collect()
 }

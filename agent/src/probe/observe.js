@@ -1,33 +1,33 @@
-// What shows of a page, and by what it can be found again. Runs behind the functions of `ways.rs`. Of what is not on display
+// What shows of a page, and by what it can be found again. Runs behind the functions of `site/profile/locator.rs`. Of what is not on display
 // nothing is read, and of what is, no attribute but those that name a part of the page.
 
-const NAMES = ['data-qa', 'data-testid', 'data-test', 'data-cy', 'data-role', 'data-action', 'name', 'aria-label'];
-const shownElements = () => [...document.querySelectorAll('body *')].filter(isShown);
-// A name that the next visit finds again: no numbers of rounds, no hashes, no states.
-const lasts = name => name.length > 1 && name.length < 40 && !/\d{2,}|^\d|[:/]|^(css|sc|jsx|svelte|emotion)-/.test(name)
+const NAME_ATTRIBUTES = ['data-qa', 'data-testid', 'data-test', 'data-cy', 'data-role', 'data-action', 'name', 'aria-label'];
+const visibleElements = () => [...document.querySelectorAll('body *')].filter(isVisible);
+// A name that the next visit isUnique again: no numbers of rounds, no hashes, no states.
+const isStableName = name => name.length > 1 && name.length < 40 && !/\d{2,}|^\d|[:/]|^(css|sc|jsx|svelte|emotion)-/.test(name)
   && !/^leaflet-(zoom|touch|retina|fade|grab|drag|interactive)|^(maplibregl|mapboxgl)-(marker-anchor|touch)|-selectable$|^ol-(touch|unselectable)/.test(name)
   && !/(^|[-_])(is-?)?(active|hover|focus|open|opened|visible|show|shown|hidden|disabled|enabled|selected|current|loaded|ready|grab|grabbing|dragging|on|off)$/i.test(name);
-const classWay = name => {
+const classSelector = name => {
   const hashed = name.match(/^(.*__)[A-Za-z0-9+_-]{5,8}$/);
-  return hashed ? `[class*="${hashed[1]}"]` : lasts(name) ? '.' + CSS.escape(name) : null;
+  return hashed ? `[class*="${hashed[1]}"]` : isStableName(name) ? '.' + CSS.escape(name) : null;
 };
 // By what the element itself is called, most lasting first.
-const named = e => {
+const ownSelectors = e => {
   const tag = e.tagName.toLowerCase(), found = [];
   const value = name => e.getAttribute(name);
-  for (const name of NAMES.slice(0, 6)) if (value(name) && lasts(value(name))) found.push(`[${name}="${CSS.escape(value(name))}"]`);
-  if (e.id && lasts(e.id)) found.push('#' + CSS.escape(e.id));
-  const classes = [...e.classList].map(classWay).filter(way => way);
+  for (const name of NAME_ATTRIBUTES.slice(0, 6)) if (value(name) && isStableName(value(name))) found.push(`[${name}="${CSS.escape(value(name))}"]`);
+  if (e.id && isStableName(e.id)) found.push('#' + CSS.escape(e.id));
+  const classes = [...e.classList].map(classSelector).filter(selector => selector);
   found.push(...classes);
   if (classes.length > 1) found.push(classes.join(''));
-  if (value('name') && lasts(value('name'))) found.push(`${tag}[name="${CSS.escape(value('name'))}"]`);
+  if (value('name') && isStableName(value('name'))) found.push(`${tag}[name="${CSS.escape(value('name'))}"]`);
   return found;
 };
-const finds = (css, e) => {
-  const found = [...document.querySelectorAll(css)].filter(isShown);
+const isUnique = (css, e) => {
+  const found = [...document.querySelectorAll(css)].filter(isVisible);
   return found.length === 1 && found[0] === e;
 };
-const path = e => {
+const cssPath = e => {
   const steps = [];
   for (let at = e; at && at !== document.body; at = at.parentElement) {
     const same = [...at.parentElement.children].filter(other => other.tagName === at.tagName);
@@ -36,58 +36,58 @@ const path = e => {
   return ['body', ...steps].join(' > ');
 };
 // Selectors that find this element alone, the most lasting first.
-const waysTo = e => {
-  const own = [...named(e), e.tagName.toLowerCase()];
-  const found = own.slice(0, -1).filter(css => finds(css, e));
+const selectorsFor = e => {
+  const own = [...ownSelectors(e), e.tagName.toLowerCase()];
+  const found = own.slice(0, -1).filter(css => isUnique(css, e));
   for (let up = e.parentElement; up && up !== document.body && found.length < 3; up = up.parentElement) {
-    for (const of of named(up)) found.push(...own.map(css => `${of} ${css}`).filter(css => finds(css, e)).slice(0, 1));
+    for (const of of ownSelectors(up)) found.push(...own.map(css => `${of} ${css}`).filter(css => isUnique(css, e)).slice(0, 1));
   }
-  return found.length > 0 ? [...new Set(found)].slice(0, 3) : [path(e)];
+  return found.length > 0 ? [...new Set(found)].slice(0, 3) : [cssPath(e)];
 };
-const inView = r => Math.max(0, Math.min(r.x + r.width, innerWidth) - Math.max(r.x, 0))
+const visibleArea = r => Math.max(0, Math.min(r.x + r.width, innerWidth) - Math.max(r.x, 0))
   * Math.max(0, Math.min(r.y + r.height, innerHeight) - Math.max(r.y, 0));
 const roleOf = e => ['button', 'link'].find(role => hasRole(e, role)) ?? null;
 
 // Frames on display.
-const frames = () => shownElements().filter(e => e.tagName === 'IFRAME' && inView(rect(e)) > 10000).map(e => waysTo(e)[0]);
+const visibleFrames = () => visibleElements().filter(e => e.tagName === 'IFRAME' && visibleArea(rect(e)) > 10000).map(e => selectorsFor(e)[0]);
 // Pictures and what is drawn, the largest first, with those left out that lie in one of the boxes.
 const pictures = boxes => {
   const isPicture = e => ['CANVAS', 'IMG', 'VIDEO'].includes(e.tagName) || getComputedStyle(e).backgroundImage.includes('url(');
-  const found = shownElements().filter(e => isPicture(e) && !boxes.some(box => box.contains(e)));
+  const found = visibleElements().filter(e => isPicture(e) && !boxes.some(box => box.contains(e)));
   // Of one size and in one place, the innermost: what is around it may hold buttons too.
-  return found.map((e, i) => ({ e, i, area: inView(rect(e)) })).filter(it => it.area > 40000)
-    .sort((a, b) => b.area - a.area || b.i - a.i).slice(0, 4).map(({ e, area }) => ({ area, ways: waysTo(e) }));
+  return found.map((e, i) => ({ e, i, area: visibleArea(rect(e)) })).filter(it => it.area > 40000)
+    .sort((a, b) => b.area - a.area || b.i - a.i).slice(0, 4).map(({ e, area }) => ({ area, selectors: selectorsFor(e) }));
 };
 // Square pictures of one size beside one another in a box: tiles.
-const tilesIn = box => {
-  const squares = [...box.querySelectorAll('*')].filter(e => e.tagName === 'IMG' && isShown(e))
+const mapTiles = box => {
+  const squares = [...box.querySelectorAll('*')].filter(e => e.tagName === 'IMG' && isVisible(e))
     .map(e => ({ e, ...rect(e) })).filter(r => Math.abs(r.width - r.height) < 1 && r.width >= 100);
-  return squares.map(({ e, x, y, width }) => ({ src: e.src, x, y, width, classes: [...e.classList].map(classWay).filter(way => way) }));
+  return squares.map(({ e, x, y, width }) => ({ src: e.src, x, y, width, classes: [...e.classList].map(classSelector).filter(selector => selector) }));
 };
 // Buttons, and what is pressed like one.
-const buttons = () => shownElements()
+const buttons = () => visibleElements()
   .filter(e => roleOf(e) || e.matches('[role=menuitem], label') || getComputedStyle(e).cursor === 'pointer' && !roleOf(e.parentElement))
-  .map(e => ({ e, text: words(e) })).filter(({ text }) => text && text.length < 60)
+  .map(e => ({ e, text: visibleText(e) })).filter(({ text }) => text && text.length < 60)
   .map(({ e, text }) => ({ element: e, text, role: roleOf(e), enabled: !e.disabled && e.getAttribute('aria-disabled') !== 'true',
-                           area: inView(rect(e)), ways: waysTo(e) }));
+                           area: visibleArea(rect(e)), selectors: selectorsFor(e) }));
 // Short texts with a number in them; none in a map, which has scales. `within`: which of them the element is in.
 const numbers = boxes => {
-  const found = shownElements().filter(e => !boxes.some(box => box.contains(e))).map(e => ({ e, text: words(e) }))
+  const found = visibleElements().filter(e => !boxes.some(box => box.contains(e))).map(e => ({ e, text: visibleText(e) }))
     .filter(({ e, text }) => /\d/.test(text) && text.length < 120 && !['SCRIPT', 'STYLE', 'OPTION'].includes(e.tagName));
   const at = new Map(found.map(({ e }, i) => [e, i]));
   const within = e => { for (let up = e.parentElement; up; up = up.parentElement) if (at.has(up)) return at.get(up); return null };
-  return found.map(({ e, text }) => ({ element: e, text, within: within(e), size: parseFloat(getComputedStyle(e).fontSize), ways: waysTo(e) }));
+  return found.map(({ e, text }) => ({ element: e, text, within: within(e), size: parseFloat(getComputedStyle(e).fontSize), selectors: selectorsFor(e) }));
 };
 // Small things over a box.
-const things = box => {
+const smallOverlays = box => {
   const b = box.getBoundingClientRect();
-  return shownElements().filter(e => !e.contains(box) && e !== box).map(e => ({ e, ...rect(e) }))
+  return visibleElements().filter(e => !e.contains(box) && e !== box).map(e => ({ e, ...rect(e) }))
     .filter(r => r.width <= 100 && r.height <= 100 && r.width >= 4 && r.x + r.width > b.x - 20 && r.x < b.x + b.width + 20
       && r.y + r.height > b.y - 20 && r.y < b.y + b.height + 20)
-    .map(({ e, x, y, width, height }) => ({ element: e, rect: { x, y, width, height }, ways: waysTo(e) }));
+    .map(({ e, x, y, width, height }) => ({ element: e, rect: { x, y, width, height }, selectors: selectorsFor(e) }));
 };
 // What lies over a view and is seen there.
-const over = view => {
+const coveringElements = view => {
   const r = view.getBoundingClientRect(), found = new Set();
   const paints = e => {
     const style = getComputedStyle(e);
@@ -100,19 +100,19 @@ const over = view => {
       if (e === view || e.contains(view)) break;
       let top = e;
       while (top.parentElement && !top.parentElement.contains(view)) top = top.parentElement;
-      if (!view.contains(e) && [top, ...top.querySelectorAll('*')].some(part => isShown(part) && paints(part))) found.add(top);
+      if (!view.contains(e) && [top, ...top.querySelectorAll('*')].some(part => isVisible(part) && paints(part))) found.add(top);
     }
   }
-  return [...found].map(e => waysTo(e)[0]);
+  return [...found].map(e => selectorsFor(e)[0]);
 };
 // What an element is in, the outermost first, as far as that does not hold the box.
-const around = (e, box) => {
+const containersOf = (e, box) => {
   const found = [];
-  for (let up = e.parentElement; up && up !== document.body && !(box && up.contains(box)); up = up.parentElement) found.unshift(waysTo(up)[0]);
+  for (let up = e.parentElement; up && up !== document.body && !(box && up.contains(box)); up = up.parentElement) found.unshift(selectorsFor(up)[0]);
   return found;
 };
 // Whether something else lies over the middle of a box.
-const covered = box => {
+const isCovered = box => {
   const r = box.getBoundingClientRect(), top = document.elementFromPoint(r.x + r.width / 2, r.y + r.height / 2);
   return top !== null && !box.contains(top);
 };

@@ -11,96 +11,103 @@ use crate::browser::input;
 use crate::geometry::{Pixel, Rect};
 use crate::probe::observe;
 use crate::probe::observe::{ButtonElement, OverlayElement};
-use crate::probe::{GameFrames, Probe, says, ways_to};
+use crate::probe::{GameFrames, Probe, button_locators, matches_any};
 use crate::site::profile::locator::Locator;
 
 /// A pin shows within this time after a click.
-const PATIENCE: Duration = Duration::from_millis(1500);
+const PIN_TIMEOUT: Duration = Duration::from_millis(1500);
 /// Pins and clicks are at whole pixels, and boxes may not be.
 const MARKER_TOLERANCE_PX: f64 = 2.0;
 
 impl Probe<'_> {
     /// Sets a pin in the middle of the map, and another beside it: what came with the first and moved with the second is the
-    /// pin. What button can be pressed now is report_step by its words, or by not having been there before.
-    pub(super) async fn pin_and_button(&mut self, ground: &GameFrames, before: &[ButtonElement]) -> Result<()> {
-        let canvas = self.map_box().await?;
-        let there: HashSet<String> = self.things(ground).await?.iter().map(|thing| thing.element.to_string()).collect();
+    /// pin. What button can be pressed now is told by its words, or by not having been there before.
+    pub(super) async fn learn_pin_and_guess_button(
+        &mut self,
+        game: &GameFrames,
+        before: &[ButtonElement],
+    ) -> Result<()> {
+        let canvas = self.settled_map_rect().await?;
+        let before_click: HashSet<String> =
+            self.map_overlays(game).await?.iter().map(|overlay| overlay.element.to_string()).collect();
         let first = rounded(canvas.centre()); // where a map that recentres stays
         let mut new = Vec::new();
         for _ in 0..3 {
             self.page.click(first).await?; // a first click may only give the map the focus
             let start = Instant::now();
-            while new.is_empty() && start.elapsed() < PATIENCE {
+            while new.is_empty() && start.elapsed() < PIN_TIMEOUT {
                 input::pause(150).await;
-                new = self.things(ground).await?;
-                new.retain(|thing| !there.contains(&thing.element.to_string()));
+                new = self.map_overlays(game).await?;
+                new.retain(|overlay| !before_click.contains(&overlay.element.to_string()));
             }
             if !new.is_empty() {
                 break;
             }
         }
         input::pause(300).await; // pins drop
-        let now = self.things(ground).await?;
-        new = now.into_iter().filter(|thing| !there.contains(&thing.element.to_string())).take(16).collect();
-        let ways: Vec<&Vec<String>> = new.iter().map(|thing| &thing.ways).collect();
+        let now = self.map_overlays(game).await?;
+        new = now.into_iter().filter(|overlay| !before_click.contains(&overlay.element.to_string())).take(16).collect();
+        let selectors: Vec<&Vec<String>> = new.iter().map(|overlay| &overlay.selectors).collect();
         let second = rounded(canvas.at(0.62, 0.38));
         self.page.click(second).await?;
         input::pause(700).await; // maps glide
-        let script = "return arguments[1].map(ways => { \
-            const [e] = seekShown(ways.map(css => ({css}))); return e ? rect(e) : null })";
+        let script = "return arguments[1].map(selectors => { \
+            const [e] = findVisible(selectors.map(css => ({css}))); return e ? rect(e) : null })";
         let moved: Option<(Vec<Option<Rect>>, Pixel)> =
-            observe::see(self.page, &ground.map_frame, script, vec![json!(ways)]).await?;
+            observe::run_script(self.page, &game.map_frame, script, vec![json!(selectors)]).await?;
         let (rects, frame) = moved.unwrap_or_else(|| (Vec::new(), Pixel { x: 0.0, y: 0.0 }));
-        let pins = new.iter().zip(&rects).filter_map(|(thing, rect)| {
+        let pins = new.iter().zip(&rects).filter_map(|(overlay, rect)| {
             let rect = (*rect)?.moved_by(frame);
-            let by = Pixel { x: rect.x - thing.rect.x, y: rect.y - thing.rect.y };
+            let by = Pixel { x: rect.x - overlay.rect.x, y: rect.y - overlay.rect.y };
             let with =
                 |x: f64, y: f64| (by.x - x).abs() <= MARKER_TOLERANCE_PX && (by.y - y).abs() <= MARKER_TOLERANCE_PX;
             // With the click, or not at all where the map has moved in its place.
             let moves = with(second.x - first.x, second.y - first.y);
-            let at = thing.rect.centre();
+            let at = overlay.rect.centre();
             let is_near = (at.x - first.x).hypot(at.y - first.y) < 60.0;
-            (moves || is_near && with(0.0, 0.0)).then_some((!moves, thing))
+            (moves || is_near && with(0.0, 0.0)).then_some((!moves, overlay))
         });
         // Of a pin and its shadow, the one with its point in the middle.
-        let Some((_, thing)) = pins.min_by_key(|(stays, thing)| (*stays, anchor(&thing.rect, first)[0] != 0.5)) else {
+        let Some((_, overlay)) = pins.min_by_key(|(stays, overlay)| (*stays, anchor(&overlay.rect, first)[0] != 0.5))
+        else {
             return Err(check_failed(
                 "the map shows no pin where it is clicked that could be seen apart from the map: pins that are drawn \
                            into the map's canvas cannot be followed",
             ));
         };
-        let anchor = anchor(&thing.rect, first);
-        (self.report_step)(&format!("pin: {}, its point at {anchor:?}", Locator::of(&thing.ways[0])));
-        self.draft.ways("map", "marker", &observe::ways(&thing.ways, &ground.map_frame));
+        let anchor = anchor(&overlay.rect, first);
+        (self.on_step)(&format!("pin: {}, its point at {anchor:?}", Locator::of(&overlay.selectors[0])));
+        self.draft.set_locators("map", "marker", &observe::css_locators(&overlay.selectors, &game.map_frame));
         self.draft.set("map", "marker_anchor", Some(anchor.to_vec()));
-        self.button(ground, before).await
+        self.learn_guess_button(game, before).await
     }
 
-    async fn button(&mut self, ground: &GameFrames, before: &[ButtonElement]) -> Result<()> {
-        let words = self.draft.words("map", "guess");
+    async fn learn_guess_button(&mut self, game: &GameFrames, before: &[ButtonElement]) -> Result<()> {
+        let words = self.draft.generic_texts("map", "guess");
         let start = Instant::now();
         loop {
-            let now: Vec<ButtonElement> = observe::list(self.page, &ground.map_frame, "return buttons()").await?;
+            let now: Vec<ButtonElement> =
+                observe::run_list_script(self.page, &game.map_frame, "return buttons()").await?;
             let is_new = |button: &ButtonElement| {
                 !before.iter().any(|old| old.element == button.element && old.text == button.text && old.enabled)
             };
-            let rank = |button: &ButtonElement| match (says(&button.text, &words), is_new(button)) {
+            let rank = |button: &ButtonElement| match (matches_any(&button.text, &words), is_new(button)) {
                 (true, true) => Some(0),
                 (true, false) => Some(1),
                 // What cannot be read as a word for it, but only shows once there is a pin.
                 (false, true) if button.role.is_some() => Some(2),
                 _ => None,
             };
-            let late = start.elapsed() > PATIENCE;
+            let late = start.elapsed() > PIN_TIMEOUT;
             let mut found: Vec<(i32, &ButtonElement)> =
                 now.iter().filter(|button| button.enabled).filter_map(|button| Some((rank(button)?, button))).collect();
             found.sort_by_key(|(rank, _)| *rank);
             match found.first() {
                 Some((rank, button)) if *rank == 0 || late => {
-                    (self.report_step)(&format!("the guess is sent by `{}`", button.text));
-                    let ways = ways_to(button, &ground.map_frame);
-                    self.draft.ways("map", "guess", &ways);
-                    return self.adopt();
+                    (self.on_step)(&format!("the guess is sent by `{}`", button.text));
+                    let locators = button_locators(button, &game.map_frame);
+                    self.draft.set_locators("map", "guess", &locators);
+                    return self.apply_draft();
                 }
                 None if late => {
                     let said = now.into_iter().map(|button| button.text).collect::<Vec<_>>().join(", ");
@@ -114,13 +121,16 @@ impl Probe<'_> {
     }
 
     /// What is small and over the map.
-    async fn things(&self, ground: &GameFrames) -> Result<Vec<OverlayElement>> {
-        let script = "const [box] = seekShown(arguments[1]); return box ? things(box) : []";
-        let map = json!(self.draft.of("map", "canvas"));
+    async fn map_overlays(&self, game: &GameFrames) -> Result<Vec<OverlayElement>> {
+        let script = "const [box] = findVisible(arguments[1]); return box ? smallOverlays(box) : []";
+        let map = json!(self.draft.locators("map", "canvas"));
         let seen: Option<(Vec<OverlayElement>, Pixel)> =
-            observe::see(self.page, &ground.map_frame, script, vec![map]).await?;
-        let (things, frame) = seen.unwrap_or_else(|| (Vec::new(), Pixel { x: 0.0, y: 0.0 }));
-        Ok(things.into_iter().map(|thing| OverlayElement { rect: thing.rect.moved_by(frame), ..thing }).collect())
+            observe::run_script(self.page, &game.map_frame, script, vec![map]).await?;
+        let (overlays, frame) = seen.unwrap_or_else(|| (Vec::new(), Pixel { x: 0.0, y: 0.0 }));
+        Ok(overlays
+            .into_iter()
+            .map(|overlay| OverlayElement { rect: overlay.rect.moved_by(frame), ..overlay })
+            .collect())
     }
 }
 
@@ -142,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pins_point_is_where_the_click_was() {
+    fn anchor_is_where_the_click_was() {
         let rect = Rect { x: 86.0, y: 64.0, width: 28.0, height: 36.0 };
         assert_eq!(anchor(&rect, Pixel { x: 100.0, y: 100.0 }), [0.5, 1.0]);
         assert_eq!(anchor(&rect, Pixel { x: 99.0, y: 94.0 }), [0.5, 0.833]);

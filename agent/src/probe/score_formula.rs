@@ -5,7 +5,7 @@ use landfall_model::MapScale;
 use crate::record::Distance;
 
 /// What rounds usually bring at most, the likeliest first.
-const MOST: [f64; 9] = [5000.0, 1000.0, 10_000.0, 100.0, 500.0, 2000.0, 25_000.0, 50.0, 1_000_000.0];
+const MAX_POINTS_CANDIDATES: [f64; 9] = [5000.0, 1000.0, 10_000.0, 100.0, 500.0, 2000.0, 25_000.0, 50.0, 1_000_000.0];
 /// Maps whose size GeoGuessr states, and that others play: World and A Community World, in metres.
 const KNOWN_SCALES_M: [f64; 2] = [14_916_862.0, 18_534_781.0];
 
@@ -19,14 +19,13 @@ pub(super) struct ScoreFormula {
 /// The likeliest law that gives all of these points at these distances, as far as they are rounded. `None` when there is
 /// none, or when no round tells: at nearly no or nearly all points any falloff will do.
 pub(super) fn fit(rounds: &[(u32, Distance)]) -> Option<ScoreFormula> {
-    MOST.into_iter().find_map(|max_points| {
+    MAX_POINTS_CANDIDATES.into_iter().find_map(|max_points| {
         let spans: Option<Vec<(f64, f64)>> = rounds.iter().map(|round| span(*round, max_points)).collect();
         let (low, high) =
             spans?.into_iter().fold((0.0_f64, f64::INFINITY), |(low, high), span| (low.max(span.0), high.min(span.1)));
         // One round fits any maximum; two that agree to a hundredth are no chance.
-        let report_step = low > 0.0 && high.is_finite() && high / low < 1.01;
-        (report_step && low <= high)
-            .then(|| ScoreFormula { max_points, falloff_km: roundest(low / 1000.0, high / 1000.0) })
+        let on_step = low > 0.0 && high.is_finite() && high / low < 1.01;
+        (on_step && low <= high).then(|| ScoreFormula { max_points, falloff_km: roundest(low / 1000.0, high / 1000.0) })
     })
 }
 
@@ -73,16 +72,16 @@ mod tests {
     }
 
     #[test]
-    fn laws_are_told_by_two_rounds() {
+    fn two_rounds_determine_the_formula() {
         for (max_points, falloff_km) in [(5000.0, 1491.6862), (5000.0, 2000.0), (1000.0, 1853.4781), (10_000.0, 750.0)]
         {
-            let law = fit(&rounds(max_points, falloff_km, &[812.4, 2210.7, 1401.3])).unwrap();
-            assert_eq!((law.max_points, law.falloff_km), (max_points, falloff_km));
+            let formula = fit(&rounds(max_points, falloff_km, &[812.4, 2210.7, 1401.3])).unwrap();
+            assert_eq!((formula.max_points, formula.falloff_km), (max_points, falloff_km));
         }
     }
 
     #[test]
-    fn what_tells_nothing_or_is_another_law_gives_none() {
+    fn saturated_or_linear_points_give_none() {
         assert_eq!(fit(&[]), None);
         assert_eq!(fit(&rounds(5000.0, 10.0, &[8000.0, 9000.0])), None);
         let linear: Vec<_> = [1000.0, 3000.0, 4000.0]

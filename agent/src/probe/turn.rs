@@ -10,82 +10,82 @@ use crate::geometry::{Pixel, Rect};
 use crate::site::page::Page;
 
 /// Thumbnails of this side are compared.
-const SIDE: u32 = 40;
+const THUMBNAIL_SIDE: u32 = 40;
 /// Thumbnails that differ by more grey levels than this show different things.
-const OTHER: f64 = 5.0;
+const OTHER_VIEW_LEVELS: f64 = 5.0;
 /// Drags are first made as if the view were so many degrees wide.
-const HFOV: f64 = 100.0;
+const ASSUMED_HFOV_DEG: f64 = 100.0;
 /// Degrees that one drag, or some strokes of a key, would turn by then.
-const TURN: f64 = 30.0;
+const DRAG_DEG: f64 = 30.0;
 /// A view that has not come around after so many turns does not.
-const MOST: usize = 26;
+const MAX_TURNS: usize = 26;
 /// Keys that turn, left and right: arrows, and letters.
-const KEYS: [(&str, &str); 2] = [("\u{e012}", "\u{e014}"), ("a", "d")];
-const STROKES: usize = 4;
+const KEY_PAIRS: [(&str, &str); 2] = [("\u{e012}", "\u{e014}"), ("a", "d")];
+const STROKES_PER_TURN: usize = 4;
 
 /// How a view turns.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum RotationControl {
     /// It does not: a static picture.
-    Not,
+    Fixed,
     /// By dragging; its horizontal field of view in degrees, where it could be measured.
-    Dragged(Option<f64>),
+    Drag(Option<f64>),
     /// By these keys, so many degrees a stroke.
     Keys { left: &'static str, right: &'static str, degrees: f64 },
 }
 
 /// Tries it out on the view of the page's profile.
-pub(super) async fn examine(page: &Page) -> Result<RotationControl> {
+pub(super) async fn detect(page: &Page) -> Result<RotationControl> {
     let rect = page.rect(&page.profile.look.view, "view").await?;
-    let first = rest(page).await?;
+    let first = settled_thumbnail(page).await?;
     let middle = rect.at(0.5, 0.45); // above the middle, as looking around drags
     let side = |by: f64| Pixel { x: middle.x + by, ..middle };
-    let drag = async || page.drag(side(pull(&rect)), side(-pull(&rect))).await;
+    let drag = async || page.drag(side(half_drag_px(&rect)), side(-half_drag_px(&rect))).await;
     drag().await?;
-    if differ(&first, &rest(page).await?) > OTHER {
-        let turns = come_around(page, &first, &drag).await?;
-        return Ok(RotationControl::Dragged(turns.map(|turns| width(&rect, 360.0 / turns))));
+    if mean_difference(&first, &settled_thumbnail(page).await?) > OTHER_VIEW_LEVELS {
+        let turns = turns_per_circle(page, &first, &drag).await?;
+        return Ok(RotationControl::Drag(turns.map(|turns| hfov_deg(&rect, 360.0 / turns))));
     }
-    for (left, right) in KEYS {
+    for (left, right) in KEY_PAIRS {
         let stroke = async || {
             let view =
                 page.find(&page.profile.look.view).await?.ok_or_else(|| environment_error("the view is gone"))?;
-            page.keys(&view, &right.repeat(STROKES)).await
+            page.keys(&view, &right.repeat(STROKES_PER_TURN)).await
         };
         // What takes no keys cannot be turned by them.
         if stroke().await.is_ok()
-            && differ(&first, &rest(page).await?) > OTHER
-            && let Some(turns) = come_around(page, &first, &stroke).await?
+            && mean_difference(&first, &settled_thumbnail(page).await?) > OTHER_VIEW_LEVELS
+            && let Some(turns) = turns_per_circle(page, &first, &stroke).await?
         {
-            let degrees = (360.0 / turns / STROKES as f64 * 2.0).round() / 2.0;
+            let degrees = (360.0 / turns / STROKES_PER_TURN as f64 * 2.0).round() / 2.0;
             return Ok(RotationControl::Keys { left, right, degrees });
         }
     }
-    Ok(RotationControl::Not)
+    Ok(RotationControl::Fixed)
 }
 
 /// Half of a drag, in pixels.
-fn pull(rect: &Rect) -> f64 {
-    focal(rect, HFOV) * (TURN / 2.0).to_radians().tan()
+fn half_drag_px(rect: &Rect) -> f64 {
+    focal_length_px(rect, ASSUMED_HFOV_DEG) * (DRAG_DEG / 2.0).to_radians().tan()
 }
 
-fn focal(rect: &Rect, hfov: f64) -> f64 {
+fn focal_length_px(rect: &Rect, hfov: f64) -> f64 {
     rect.width / 2.0 / (hfov / 2.0).to_radians().tan()
 }
 
 /// The field of view of a view that one drag turns by so many degrees.
-fn width(rect: &Rect, degrees: f64) -> f64 {
-    let focal = pull(rect) / (degrees / 2.0).to_radians().tan();
+fn hfov_deg(rect: &Rect, degrees: f64) -> f64 {
+    let focal = half_drag_px(rect) / (degrees / 2.0).to_radians().tan();
     (2.0 * (rect.width / 2.0 / focal).atan().to_degrees()).round()
 }
 
 /// After how many turns, the first of which is made, the view shows what it showed at first.
-async fn come_around(page: &Page, first: &GrayImage, turn: impl AsyncFn() -> Result<()>) -> Result<Option<f64>> {
-    let mut off = vec![0.0, differ(first, &rest(page).await?)];
-    while off.len() < MOST {
+async fn turns_per_circle(page: &Page, first: &GrayImage, turn: impl AsyncFn() -> Result<()>) -> Result<Option<f64>> {
+    let mut off = vec![0.0, mean_difference(first, &settled_thumbnail(page).await?)];
+    while off.len() < MAX_TURNS {
         turn().await?;
-        off.push(differ(first, &thumbnail(page).await?));
-        if let Some(turns) = lowest(&off) {
+        off.push(mean_difference(first, &thumbnail(page).await?));
+        if let Some(turns) = full_circle_dip(&off) {
             return Ok(Some(turns));
         }
     }
@@ -93,7 +93,7 @@ async fn come_around(page: &Page, first: &GrayImage, turn: impl AsyncFn() -> Res
 }
 
 /// Where the view was nearest to the first, once that has been passed: a clear dip, by the parabola through its three lowest.
-fn lowest(off: &[f64]) -> Option<f64> {
+fn full_circle_dip(off: &[f64]) -> Option<f64> {
     let [.., before, at, after] = *off else { return None };
     let typical = off[1..].iter().sum::<f64>() / (off.len() - 1) as f64;
     let is_dip = off.len() > 6 && at < before && at < after && at < 0.7 * typical;
@@ -102,12 +102,12 @@ fn lowest(off: &[f64]) -> Option<f64> {
 }
 
 /// The view once it rests.
-async fn rest(page: &Page) -> Result<GrayImage> {
+async fn settled_thumbnail(page: &Page) -> Result<GrayImage> {
     let mut last = thumbnail(page).await?;
     for _ in 0..20 {
         input::pause(page.profile.look.still_ms).await;
         let next = thumbnail(page).await?;
-        if differ(&last, &next) < 0.5 {
+        if mean_difference(&last, &next) < 0.5 {
             return Ok(next);
         }
         last = next;
@@ -118,13 +118,13 @@ async fn rest(page: &Page) -> Result<GrayImage> {
 async fn thumbnail(page: &Page) -> Result<GrayImage> {
     let view = page.find(&page.profile.look.view).await?.ok_or_else(|| environment_error("the page's view is gone"))?;
     let picture = image::load_from_memory_with_format(&page.picture(&view).await?, ImageFormat::Png)?;
-    Ok(resize(&picture.to_luma8(), SIDE, SIDE, FilterType::Triangle))
+    Ok(resize(&picture.to_luma8(), THUMBNAIL_SIDE, THUMBNAIL_SIDE, FilterType::Triangle))
 }
 
 /// Mean difference in grey levels.
-fn differ(a: &GrayImage, b: &GrayImage) -> f64 {
+fn mean_difference(a: &GrayImage, b: &GrayImage) -> f64 {
     let levels = a.iter().zip(b.iter()).map(|(a, b)| f64::from(a.abs_diff(*b)));
-    levels.sum::<f64>() / f64::from(SIDE * SIDE)
+    levels.sum::<f64>() / f64::from(THUMBNAIL_SIDE * THUMBNAIL_SIDE)
 }
 
 #[cfg(test)]
@@ -132,22 +132,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_view_has_come_around_where_it_is_nearest_to_the_first() {
+    fn a_full_circle_ends_where_the_view_matches_the_first() {
         let off = |turns: f64, made: usize| -> Vec<f64> {
             let apart = |i: usize| (i as f64 - turns).abs().min(i as f64).min(1.5) * 20.0;
             (0..=made).map(apart).collect()
         };
-        assert_eq!(lowest(&off(12.0, 12)), None);
-        assert!((lowest(&off(12.0, 13)).unwrap() - 12.0).abs() < 1e-9);
-        assert!((lowest(&off(11.7, 13)).unwrap() - 11.7).abs() < 0.35);
-        assert_eq!(lowest(&[0.0, 20.0, 20.0, 19.0, 20.0, 21.0, 20.0, 20.0]), None);
+        assert_eq!(full_circle_dip(&off(12.0, 12)), None);
+        assert!((full_circle_dip(&off(12.0, 13)).unwrap() - 12.0).abs() < 1e-9);
+        assert!((full_circle_dip(&off(11.7, 13)).unwrap() - 11.7).abs() < 0.35);
+        assert_eq!(full_circle_dip(&[0.0, 20.0, 20.0, 19.0, 20.0, 21.0, 20.0, 20.0]), None);
     }
 
     #[test]
-    fn the_field_of_view_follows_from_what_a_drag_turns_by() {
+    fn field_of_view_follows_from_the_turn_of_one_drag() {
         let rect = Rect { x: 0.0, y: 0.0, width: 800.0, height: 600.0 };
-        assert_eq!(width(&rect, TURN), HFOV);
-        let narrow = 2.0 * (pull(&rect) / focal(&rect, 60.0)).atan().to_degrees();
-        assert_eq!(width(&rect, narrow), 60.0);
+        assert_eq!(hfov_deg(&rect, DRAG_DEG), ASSUMED_HFOV_DEG);
+        let narrow = 2.0 * (half_drag_px(&rect) / focal_length_px(&rect, 60.0)).atan().to_degrees();
+        assert_eq!(hfov_deg(&rect, narrow), 60.0);
     }
 }

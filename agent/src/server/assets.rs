@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use landfall_common::exit::{environment_error, usage_error};
 
-/// The folder with the built `page` (`arena.html`, `index.html`): `asked`, beside the executable, or in the source tree.
+/// The folder with the built `page` (`arena.html`, `index.html`): `folder`, beside the executable, or in the source tree.
 ///
 /// # Errors
 /// When it is in none of these.
-pub fn find(page: &str, asked: Option<&Path>) -> Result<PathBuf> {
+pub fn find_page(page: &str, folder: Option<&Path>) -> Result<PathBuf> {
     let built = |dir: &Path| dir.join(page).is_file();
-    if let Some(dir) = asked {
+    if let Some(dir) = folder {
         if !built(dir) {
             return Err(usage_error(format!("{} holds no {page}: name the folder of the built pages", dir.display())));
         }
@@ -36,9 +36,9 @@ mod tests {
     #[test]
     fn a_page_folder_without_the_page_is_named() {
         let dir = tempfile::tempdir().unwrap();
-        let error = find("arena.html", Some(dir.path())).unwrap_err().to_string();
+        let error = find_page("arena.html", Some(dir.path())).unwrap_err().to_string();
         assert!(error.contains(&dir.path().display().to_string()), "{error}");
         std::fs::write(dir.path().join("arena.html"), "").unwrap();
-        assert_eq!(find("arena.html", Some(dir.path())).unwrap(), dir.path());
+        assert_eq!(find_page("arena.html", Some(dir.path())).unwrap(), dir.path());
     }
 }

@@ -3,3 +3,4 @@
 pub mod arena;
 pub mod assets;
 pub mod phone;
+mod security;

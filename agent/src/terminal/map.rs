@@ -10,13 +10,13 @@ use crate::inference::CellProbability;
 use crate::terminal::{Colours, TerminalCanvas};
 
 /// Degrees of latitude at the map's edges.
-const EDGES: (f64, f64) = (-58.0, 80.0);
+const LAT_RANGE_DEG: (f64, f64) = (-58.0, 80.0);
 /// Metres a degree.
 const METRES_PER_DEGREE: f64 = 111_195.0;
 /// A spot of less probability shows nothing.
-const FAINT: f64 = 2e-4;
+const MIN_PROBABILITY: f64 = 2e-4;
 /// Heat of less than this part of the greatest is not shown without colours.
-const SHADES: [(f64, char); 4] = [(0.6, '█'), (0.3, '▓'), (0.12, '▒'), (0.04, '░')];
+const HEAT_SHADES: [(f64, char); 4] = [(0.6, '█'), (0.3, '▓'), (0.12, '▒'), (0.04, '░')];
 
 type Rgb = [f64; 3];
 const SEA: Rgb = [16.0, 26.0, 42.0];
@@ -52,14 +52,14 @@ impl MapMark {
 /// The world with heat and marks, lines that end with a line break; later marks lie on earlier ones. Where a truth is
 /// marked, a line says what the marks are.
 pub(super) fn draw(canvas: TerminalCanvas, heat: &[CellProbability], marks: &[(MapMark, LatLng)]) -> String {
-    let grid = Grid::new(canvas.columns);
-    let shown = |row: usize, column: usize| {
-        let is_here = |(_, at): &&(MapMark, LatLng)| grid.character(*at) == Some((row, column));
+    let grid = CharacterGrid::new(canvas.columns);
+    let mark_at = |row: usize, column: usize| {
+        let is_here = |(_, at): &&(MapMark, LatLng)| grid.cell_of(*at) == Some((row, column));
         marks.iter().rev().find(is_here).map(|(mark, _)| *mark)
     };
     let mut text = match canvas.colours {
-        Colours::True | Colours::Table => grid.coloured(canvas.colours, &grid.heat(heat, 2), shown),
-        Colours::Sixteen | Colours::None => grid.plain(canvas.colours, &grid.heat(heat, 1), shown),
+        Colours::True | Colours::Palette256 => grid.render_coloured(canvas.colours, &grid.heat(heat, 2), mark_at),
+        Colours::Sixteen | Colours::None => grid.render_plain(canvas.colours, &grid.heat(heat, 1), mark_at),
     };
     if marks.iter().any(|(mark, _)| *mark == MapMark::Truth) {
         let _ = writeln!(text, "{} guess  {} truth", MapMark::Guess.character(), MapMark::Truth.character());
@@ -68,29 +68,29 @@ pub(super) fn draw(canvas: TerminalCanvas, heat: &[CellProbability], marks: &[(M
 }
 
 /// The characters of a map.
-struct Grid {
+struct CharacterGrid {
     columns: usize,
     rows: usize,
 }
 
-impl Grid {
+impl CharacterGrid {
     fn new(columns: u16) -> Self {
         let columns = usize::from(columns);
         // A character is about twice as high as wide.
-        let rows = (columns as f64 * (EDGES.1 - EDGES.0) / 360.0 / 2.0).round() as usize;
+        let rows = (columns as f64 * (LAT_RANGE_DEG.1 - LAT_RANGE_DEG.0) / 360.0 / 2.0).round() as usize;
         Self { columns, rows: rows.max(1) }
     }
 
     /// Row and column of a place's character.
-    fn character(&self, at: LatLng) -> Option<(usize, usize)> {
-        let row = (EDGES.1 - at.lat) / (EDGES.1 - EDGES.0) * self.rows as f64;
+    fn cell_of(&self, at: LatLng) -> Option<(usize, usize)> {
+        let row = (LAT_RANGE_DEG.1 - at.lat) / (LAT_RANGE_DEG.1 - LAT_RANGE_DEG.0) * self.rows as f64;
         let column = (at.lng + 180.0) / 360.0 * self.columns as f64;
         (0.0..self.rows as f64).contains(&row).then_some((row as usize, (column as usize).min(self.columns - 1)))
     }
 
     /// The place in a character: fractions from its left and from its top.
-    fn place(&self, row: usize, column: usize, x: f64, y: f64) -> LatLng {
-        let lat = EDGES.1 - (row as f64 + y) / self.rows as f64 * (EDGES.1 - EDGES.0);
+    fn point_in_cell(&self, row: usize, column: usize, x: f64, y: f64) -> LatLng {
+        let lat = LAT_RANGE_DEG.1 - (row as f64 + y) / self.rows as f64 * (LAT_RANGE_DEG.1 - LAT_RANGE_DEG.0);
         LatLng { lat, lng: (column as f64 + x) / self.columns as f64 * 360.0 - 180.0 }
     }
 
@@ -98,7 +98,7 @@ impl Grid {
     fn heat(&self, spots: &[CellProbability], dots: usize) -> Vec<f64> {
         let spots: Vec<([f64; 3], f64, f64)> = spots
             .iter()
-            .filter(|spot| spot.p > FAINT)
+            .filter(|spot| spot.p > MIN_PROBABILITY)
             .map(|spot| {
                 // What is smaller than a dot still fills one.
                 let reach = spot.spread_m.max(0.35 * METRES_PER_DEGREE * 360.0 / self.columns as f64);
@@ -109,7 +109,7 @@ impl Grid {
         for line in 0..self.rows * dots {
             for column in 0..self.columns {
                 let y = ((line % dots) as f64 + 0.5) / dots as f64;
-                let v = self.place(line / dots, column, 0.5, y).to_unit_vector();
+                let v = self.point_in_cell(line / dots, column, 0.5, y).to_unit_vector();
                 let sum = spots.iter().map(|(at, reach, weight)| {
                     let part = arc_m(*at, v) / reach;
                     if part > 4.0 { 0.0 } else { weight * (-0.5 * part * part).exp() }
@@ -125,20 +125,26 @@ impl Grid {
     /// Land's part of half a character, 0 to 1.
     fn land(&self, row: usize, column: usize, half: usize) -> f64 {
         let samples = [(0.25, 0.125), (0.75, 0.125), (0.25, 0.375), (0.75, 0.375)];
-        let is_land = |(x, y): &(f64, f64)| countries::at(self.place(row, column, *x, y + half as f64 / 2.0)).is_some();
+        let is_land =
+            |(x, y): &(f64, f64)| countries::at(self.point_in_cell(row, column, *x, y + half as f64 / 2.0)).is_some();
         samples.iter().filter(|sample| is_land(sample)).count() as f64 / samples.len() as f64
     }
 
-    fn coloured(&self, colours: Colours, heat: &[f64], shown: impl Fn(usize, usize) -> Option<MapMark>) -> String {
+    fn render_coloured(
+        &self,
+        colours: Colours,
+        heat: &[f64],
+        mark_at: impl Fn(usize, usize) -> Option<MapMark>,
+    ) -> String {
         let mut text = String::new();
         for row in 0..self.rows {
             for column in 0..self.columns {
                 let [upper, lower]: [Rgb; 2] = std::array::from_fn(|half| {
-                    let ground = mix(SEA, LAND, self.land(row, column, half));
-                    hot(ground, heat[(2 * row + half) * self.columns + column])
+                    let ground = blend(SEA, LAND, self.land(row, column, half));
+                    heat_colour(ground, heat[(2 * row + half) * self.columns + column])
                 });
-                let (front, back, character) = match shown(row, column) {
-                    Some(mark) => (mark.colour(), mix(mix(upper, lower, 0.5), [0.0; 3], 0.55), mark.character()),
+                let (front, back, character) = match mark_at(row, column) {
+                    Some(mark) => (mark.colour(), blend(blend(upper, lower, 0.5), [0.0; 3], 0.55), mark.character()),
                     None => (upper, lower, '▀'),
                 };
                 // Writing to a String cannot fail.
@@ -147,7 +153,12 @@ impl Grid {
                         let [[a, b, c], [d, e, f]] = [front, back].map(|colour| colour.map(|part| part as u8));
                         write!(text, "\x1b[38;2;{a};{b};{c};48;2;{d};{e};{f}m{character}")
                     }
-                    _ => write!(text, "\x1b[38;5;{};48;5;{}m{character}", of_table(front), of_table(back)),
+                    _ => write!(
+                        text,
+                        "\x1b[38;5;{};48;5;{}m{character}",
+                        nearest_palette_index(front),
+                        nearest_palette_index(back)
+                    ),
                 };
             }
             text.push_str("\x1b[0m\n");
@@ -155,7 +166,12 @@ impl Grid {
         text
     }
 
-    fn plain(&self, colours: Colours, heat: &[f64], shown: impl Fn(usize, usize) -> Option<MapMark>) -> String {
+    fn render_plain(
+        &self,
+        colours: Colours,
+        heat: &[f64],
+        mark_at: impl Fn(usize, usize) -> Option<MapMark>,
+    ) -> String {
         let mut text = String::new();
         let mut put = |character: char, style: &str| match colours {
             Colours::None => text.push(character),
@@ -167,8 +183,8 @@ impl Grid {
         for row in 0..self.rows {
             for column in 0..self.columns {
                 let heat = heat[row * self.columns + column];
-                let shade = SHADES.iter().find(|(least, _)| heat >= *least).map(|(_, shade)| *shade);
-                match (shown(row, column), shade) {
+                let shade = HEAT_SHADES.iter().find(|(least, _)| heat >= *least).map(|(_, shade)| *shade);
+                match (mark_at(row, column), shade) {
                     (Some(MapMark::Guess), _) => put(MapMark::Guess.character(), "1;31"),
                     (Some(MapMark::Truth), _) => put(MapMark::Truth.character(), "1;32"),
                     (None, Some(shade)) => put(shade, "33"),
@@ -190,7 +206,7 @@ impl Grid {
                 if (x + y) % 2 == 1 {
                     continue;
                 }
-                let at = self.place(row, column, (x as f64 + 0.5) / 2.0, (y as f64 + 0.5) / 4.0);
+                let at = self.point_in_cell(row, column, (x as f64 + 0.5) / 2.0, (y as f64 + 0.5) / 4.0);
                 bits |= if countries::at(at).is_some() { *bit } else { 0 };
             }
         }
@@ -198,19 +214,20 @@ impl Grid {
     }
 }
 
-fn mix(a: Rgb, b: Rgb, part: f64) -> Rgb {
+fn blend(a: Rgb, b: Rgb, part: f64) -> Rgb {
     std::array::from_fn(|i| a[i] + part * (b[i] - a[i]))
 }
 
 /// The ground under this heat, 0 to 1.
-fn hot(ground: Rgb, heat: f64) -> Rgb {
+fn heat_colour(ground: Rgb, heat: f64) -> Rgb {
     let heat = heat.sqrt(); // so that what is a hundredth as likely still shows
-    let colour = if heat < 0.5 { mix(HEAT[0], HEAT[1], 2.0 * heat) } else { mix(HEAT[1], HEAT[2], 2.0 * heat - 1.0) };
-    mix(ground, colour, (heat * 2.2).min(1.0))
+    let colour =
+        if heat < 0.5 { blend(HEAT[0], HEAT[1], 2.0 * heat) } else { blend(HEAT[1], HEAT[2], 2.0 * heat - 1.0) };
+    blend(ground, colour, (heat * 2.2).min(1.0))
 }
 
 /// The nearest colour of the terminals' table of 256: of its cube of six levels a channel, or of its greys.
-fn of_table(colour: Rgb) -> u8 {
+fn nearest_palette_index(colour: Rgb) -> u8 {
     const LEVELS: [f64; 6] = [0.0, 95.0, 135.0, 175.0, 215.0, 255.0];
     let nearest = |part: f64| {
         (0..LEVELS.len()).min_by(|a, b| (LEVELS[*a] - part).abs().total_cmp(&(LEVELS[*b] - part).abs())).unwrap_or(0)
@@ -243,7 +260,7 @@ mod tests {
 
     #[test]
     fn the_pin_is_where_it_belongs_with_every_number_of_colours() {
-        for colours in [Colours::None, Colours::Sixteen, Colours::Table, Colours::True] {
+        for colours in [Colours::None, Colours::Sixteen, Colours::Palette256, Colours::True] {
             let rows = rows(colours);
             assert!(rows.len() == 14 && rows.iter().all(|row| row.len() == 72), "{colours:?}: {rows:?}");
             // 45.76 north is 34.24 degrees below 80 of 138; 4.83 east is 184.83 of 360.
@@ -255,24 +272,27 @@ mod tests {
     fn land_sea_and_heat_are_told_apart() {
         let plain = rows(Colours::None);
         assert_eq!((plain[6][20], plain[8][24]), (' ', '⢕'), "the Atlantic, and Brazil: {plain:?}");
-        assert!(SHADES.iter().any(|(_, shade)| plain[3][37] == *shade || plain[3][35] == *shade), "{plain:?}");
+        assert!(HEAT_SHADES.iter().any(|(_, shade)| plain[3][37] == *shade || plain[3][35] == *shade), "{plain:?}");
         let canvas = TerminalCanvas { columns: 60, colours: Colours::None };
         assert!(!draw(canvas, &[], &[]).contains('\x1b'));
         let both = draw(canvas, &[], &[(MapMark::Truth, LYON), (MapMark::Guess, LatLng { lat: 0.0, lng: 0.0 })]);
         assert!(both.matches('✚').count() == 2 && both.ends_with("◆ guess  ✚ truth\n"), "{both}");
 
-        let grid = Grid::new(72);
+        let grid = CharacterGrid::new(72);
         let heat = grid.heat(&[spot(LYON, 0.6), spot(LatLng { lat: -33.0, lng: 151.0 }, 0.3)], 2);
         let at = |lat: f64, lng: f64| {
-            let (row, column) = grid.character(LatLng { lat, lng }).unwrap();
+            let (row, column) = grid.cell_of(LatLng { lat, lng }).unwrap();
             heat[2 * row * 72 + column].max(heat[(2 * row + 1) * 72 + column])
         };
         assert!(at(45.76, 4.83) == 1.0 && (0.2..0.8).contains(&at(-33.0, 151.0)) && at(0.0, -30.0) == 0.0);
-        assert_eq!(grid.character(LatLng { lat: -89.0, lng: 0.0 }), None);
+        assert_eq!(grid.cell_of(LatLng { lat: -89.0, lng: 0.0 }), None);
     }
 
     #[test]
     fn the_table_has_cube_and_greys() {
-        assert_eq!([[255.0, 0.0, 0.0], [0.0; 3], [128.0; 3], [255.0; 3]].map(of_table), [196, 16, 244, 231]);
+        assert_eq!(
+            [[255.0, 0.0, 0.0], [0.0; 3], [128.0; 3], [255.0; 3]].map(nearest_palette_index),
+            [196, 16, 244, 231]
+        );
     }
 }

@@ -3,8 +3,8 @@
 //! Nothing is drawn where nobody looks: when the stream is no terminal, on a build machine, or with `--json`.
 
 mod map;
-mod pencil;
 pub mod picture;
+mod renderer;
 mod sixel;
 #[cfg(feature = "screen")]
 pub mod watch;
@@ -12,12 +12,12 @@ pub mod watch;
 use console::Term;
 
 pub use map::MapMark;
-pub(crate) use pencil::TerminalRenderer;
+pub(crate) use renderer::TerminalRenderer;
 
 /// Columns of the widest map.
-const WIDEST: u16 = 96;
+const MAX_COLUMNS: u16 = 96;
 /// Fewer columns show no world.
-const NARROWEST: u16 = 40;
+const MIN_COLUMNS: u16 = 40;
 
 /// Colours that a terminal has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,7 +27,7 @@ pub enum Colours {
     /// The sixteen.
     Sixteen,
     /// The table of 256.
-    Table,
+    Palette256,
     /// Any.
     True,
 }
@@ -45,25 +45,25 @@ impl TerminalCanvas {
     /// The canvas that a stream is, if it is one.
     pub fn of(term: &Term) -> Option<Self> {
         let (_, columns) = term.is_term().then(|| term.size())?;
-        Self::by(columns, |name| std::env::var(name).ok())
+        Self::from_env(columns, |name| std::env::var(name).ok())
     }
 
     /// The canvas of so many columns, by what the environment says.
-    fn by(columns: u16, variable: impl Fn(&str) -> Option<String>) -> Option<Self> {
+    fn from_env(columns: u16, variable: impl Fn(&str) -> Option<String>) -> Option<Self> {
         let set = |name: &str| variable(name).filter(|value| !value.is_empty());
         let kind = set("TERM").unwrap_or_default();
-        if set("CI").is_some() || kind == "dumb" || columns < NARROWEST {
+        if set("CI").is_some() || kind == "dumb" || columns < MIN_COLUMNS {
             return None;
         }
         let colours = match set("COLORTERM").as_deref() {
             _ if set("NO_COLOR").is_some() => Colours::None,
             Some("truecolor" | "24bit") => Colours::True,
             _ if set("WT_SESSION").is_some() => Colours::True, // Windows Terminal
-            _ if kind.contains("256color") || kind.contains("direct") => Colours::Table,
+            _ if kind.contains("256color") || kind.contains("direct") => Colours::Palette256,
             _ if kind.is_empty() && cfg!(not(windows)) => Colours::None,
             _ => Colours::Sixteen,
         };
-        Some(Self { columns: columns.min(WIDEST), colours })
+        Some(Self { columns: columns.min(MAX_COLUMNS), colours })
     }
 }
 
@@ -74,14 +74,14 @@ mod tests {
     fn canvas(columns: u16, variables: &[(&str, &str)]) -> Option<TerminalCanvas> {
         let variable =
             |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).into());
-        TerminalCanvas::by(columns, variable)
+        TerminalCanvas::from_env(columns, variable)
     }
 
     #[test]
     fn the_environment_says_what_can_be_shown() {
         let colours = |variables: &[_]| canvas(80, variables).unwrap().colours;
         assert_eq!(colours(&[("TERM", "xterm-256color"), ("COLORTERM", "truecolor")]), Colours::True);
-        assert_eq!(colours(&[("TERM", "xterm-256color")]), Colours::Table);
+        assert_eq!(colours(&[("TERM", "xterm-256color")]), Colours::Palette256);
         assert_eq!(colours(&[("TERM", "linux")]), Colours::Sixteen);
         assert_eq!(colours(&[("WT_SESSION", "1")]), Colours::True);
         assert_eq!(colours(&[("TERM", "xterm"), ("COLORTERM", "24bit"), ("NO_COLOR", "1")]), Colours::None);
@@ -89,6 +89,6 @@ mod tests {
         assert_eq!(canvas(80, &[("TERM", "dumb")]), None);
         assert_eq!(canvas(80, &[("TERM", "xterm"), ("CI", "true")]), None);
         assert_eq!(canvas(30, &[("TERM", "xterm")]), None);
-        assert_eq!(canvas(500, &[("TERM", "xterm")]).unwrap().columns, WIDEST);
+        assert_eq!(canvas(500, &[("TERM", "xterm")]).unwrap().columns, MAX_COLUMNS);
     }
 }

@@ -13,9 +13,9 @@ use crate::terminal::sixel;
 use crate::thumbnail::fit_within;
 
 /// Sides of a small picture at most, in pixels.
-const SIDES: (u32, u32) = (320, 200);
+const MAX_SIZE_PX: (u32, u32) = (320, 200);
 /// Characters of base64 that kitty takes at a time.
-const PIECE: usize = 4096;
+const CHUNK_CHARS: usize = 4096;
 
 /// How a terminal is told a picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -36,10 +36,10 @@ impl Protocol {
     /// # Errors
     /// When the environment does not say.
     pub fn known(self) -> Result<Self> {
-        self.by(|name| std::env::var(name).ok())
+        self.resolve_with(|name| std::env::var(name).ok())
     }
 
-    fn by(self, variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
+    fn resolve_with(self, variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
         if self != Self::Auto {
             return Ok(self);
         }
@@ -65,8 +65,8 @@ impl Protocol {
     ///
     /// # Errors
     /// When it cannot be encoded.
-    pub fn show(self, picture: &RgbImage) -> Result<String> {
-        let small = fit_within(picture, SIDES);
+    pub fn encode(self, picture: &RgbImage) -> Result<String> {
+        let small = fit_within(picture, MAX_SIZE_PX);
         if self == Self::Sixel {
             return Ok(sixel::encode(&small) + "\n");
         }
@@ -76,20 +76,20 @@ impl Protocol {
             .context(environment_error("a picture for the terminal cannot be made"))?;
         let data = STANDARD.encode(png.get_ref());
         Ok(match self {
-            Self::Kitty => kitty(&data),
+            Self::Kitty => kitty_escape(&data),
             _ => format!("\x1b]1337;File=inline=1;size={};width={}px:{data}\x07\n", png.get_ref().len(), small.width()),
         })
     }
 }
 
 /// Transmits and shows a PNG (`a=T`, `f=100`), quietly (`q=2`), in pieces.
-fn kitty(data: &str) -> String {
+fn kitty_escape(data: &str) -> String {
     let mut text = String::new();
-    let mut pieces = data.as_bytes().chunks(PIECE).map(String::from_utf8_lossy).peekable();
+    let mut chunks = data.as_bytes().chunks(CHUNK_CHARS).map(String::from_utf8_lossy).peekable();
     let mut head = "a=T,f=100,q=2,";
-    while let Some(piece) = pieces.next() {
-        let more = u8::from(pieces.peek().is_some());
-        let _ = write!(text, "\x1b_G{head}m={more};{piece}\x1b\\"); // writing to a String cannot fail
+    while let Some(chunk) = chunks.next() {
+        let more = u8::from(chunks.peek().is_some());
+        let _ = write!(text, "\x1b_G{head}m={more};{chunk}\x1b\\"); // writing to a String cannot fail
         head = "";
     }
     text + "\n"
@@ -107,26 +107,26 @@ mod tests {
     #[test]
     fn terminals_are_known_by_their_environment() {
         let by = |name: &'static str, value: &'static str| {
-            Protocol::Auto.by(|asked| (asked == name).then(|| value.to_owned())).ok()
+            Protocol::Auto.resolve_with(|asked| (asked == name).then(|| value.to_owned())).ok()
         };
         assert_eq!(by("TERM", "xterm-kitty"), Some(Protocol::Kitty));
         assert_eq!(by("TERM_PROGRAM", "iTerm.app"), Some(Protocol::Iterm));
         assert_eq!(by("TERM", "foot-extra"), Some(Protocol::Sixel));
         assert_eq!(by("TERM", "xterm-256color"), None);
-        assert_eq!(Protocol::Sixel.by(|_| None).unwrap(), Protocol::Sixel);
+        assert_eq!(Protocol::Sixel.resolve_with(|_| None).unwrap(), Protocol::Sixel);
     }
 
     #[test]
     fn what_is_sent_is_the_picture_made_small() {
         let decoded = |data: &str| image::load_from_memory(&STANDARD.decode(data).unwrap()).unwrap().to_rgb8();
-        let iterm = Protocol::Iterm.show(&picture()).unwrap();
+        let iterm = Protocol::Iterm.encode(&picture()).unwrap();
         let data = iterm.strip_suffix("\x07\n").unwrap().rsplit(':').next().unwrap();
         assert_eq!(decoded(data).dimensions(), (320, 178));
-        let kitty = Protocol::Kitty.show(&picture()).unwrap();
-        let pieces: Vec<&str> = kitty.trim_end().split_terminator("\x1b\\").collect();
-        assert!(pieces.len() > 1 && pieces[0].starts_with("\x1b_Ga=T,f=100,q=2,m=1;"));
-        assert!(pieces.last().unwrap().starts_with("\x1b_Gm=0;"));
-        let data: String = pieces.iter().map(|piece| piece.split_once(';').unwrap().1).collect();
+        let kitty = Protocol::Kitty.encode(&picture()).unwrap();
+        let chunks: Vec<&str> = kitty.trim_end().split_terminator("\x1b\\").collect();
+        assert!(chunks.len() > 1 && chunks[0].starts_with("\x1b_Ga=T,f=100,q=2,m=1;"));
+        assert!(chunks.last().unwrap().starts_with("\x1b_Gm=0;"));
+        let data: String = chunks.iter().map(|chunk| chunk.split_once(';').unwrap().1).collect();
         assert_eq!(decoded(&data), image::imageops::thumbnail(&picture(), 320, 178));
     }
 }

@@ -12,15 +12,15 @@ use image::{Rgb, RgbImage};
 const LEVELS: [usize; 3] = [6, 8, 5];
 
 /// The fixed palette.
-struct Cube;
+struct FixedPalette;
 
-impl Cube {
+impl FixedPalette {
     fn colour(index: usize) -> [usize; 3] {
         [index / (LEVELS[1] * LEVELS[2]), index / LEVELS[2] % LEVELS[1], index % LEVELS[2]]
     }
 }
 
-impl ColorMap for Cube {
+impl ColorMap for FixedPalette {
     type Color = Rgb<u8>;
 
     fn index_of(&self, colour: &Rgb<u8>) -> usize {
@@ -38,12 +38,12 @@ impl ColorMap for Cube {
 pub(super) fn encode(picture: &RgbImage) -> String {
     let (width, height) = picture.dimensions();
     let mut dithered = picture.clone();
-    imageops::dither(&mut dithered, &Cube);
+    imageops::dither(&mut dithered, &FixedPalette);
     let mut text = format!("\x1bPq\"1;1;{width};{height}");
     let mut known = [false; LEVELS[0] * LEVELS[1] * LEVELS[2]];
     for top in (0..height).step_by(6) {
         let band: Vec<Vec<usize>> = (top..(top + 6).min(height))
-            .map(|y| (0..width).map(|x| Cube.index_of(dithered.get_pixel(x, y))).collect())
+            .map(|y| (0..width).map(|x| FixedPalette.index_of(dithered.get_pixel(x, y))).collect())
             .collect();
         let mut colours: Vec<usize> = band.iter().flatten().copied().collect();
         colours.sort_unstable();
@@ -54,7 +54,7 @@ pub(super) fn encode(picture: &RgbImage) -> String {
                 .collect();
             if !known[colour] {
                 known[colour] = true;
-                let levels = Cube::colour(colour);
+                let levels = FixedPalette::colour(colour);
                 let [r, g, b]: [usize; 3] = std::array::from_fn(|i| levels[i] * 100 / (LEVELS[i] - 1));
                 let _ = write!(text, "#{colour};2;{r};{g};{b}"); // writing to a String cannot fail
             }
@@ -81,7 +81,7 @@ mod tests {
     fn every_pixel_has_its_colour() {
         // Corners of the palette, which dithering leaves as they are: seven rows, so two bands.
         let picture = RgbImage::from_fn(5, 7, |x, _| if x < 4 { Rgb([255, 0, 0]) } else { Rgb([0, 0, 255]) });
-        let (red, blue) = (Cube.index_of(&Rgb([255, 0, 0])), Cube.index_of(&Rgb([0, 0, 255])));
+        let (red, blue) = (FixedPalette.index_of(&Rgb([255, 0, 0])), FixedPalette.index_of(&Rgb([0, 0, 255])));
         let expected = format!(
             "\x1bPq\"1;1;5;7#{blue};2;0;0;100#{blue}!4?~$#{red};2;100;0;0#{red}!4~?$-#{blue}!4?@$#{red}!4@?$-\x1b\\"
         );

@@ -15,9 +15,9 @@ use crate::photos::locate::LocatedPhoto;
 /// Between two looks at the screen; what is the same in two rests.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// A channel that differs by no more is the same: colours shimmer.
-const SHIMMER: u8 = 8;
+const CHANNEL_TOLERANCE: u8 = 8;
 /// A change of fewer pixels, as a share of all, is none: a cursor blinks, a clock ticks.
-const LITTLE: f64 = 0.005;
+const MIN_CHANGED_SHARE: f64 = 0.005;
 
 /// A rectangle of the screen in its pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,11 +61,11 @@ impl Source {
     /// # Errors
     /// When there is no screen there, or it is smaller.
     pub fn region(region: Region) -> Result<Self> {
-        let monitors = Monitor::all().map_err(unseen)?;
+        let monitors = Monitor::all().map_err(screen_error)?;
         let name = format!("{},{},{},{}", region.x, region.y, region.width, region.height);
         for monitor in monitors {
-            let (x, y) = (monitor.x().map_err(unseen)?, monitor.y().map_err(unseen)?);
-            let (width, height) = (monitor.width().map_err(unseen)?, monitor.height().map_err(unseen)?);
+            let (x, y) = (monitor.x().map_err(screen_error)?, monitor.y().map_err(screen_error)?);
+            let (width, height) = (monitor.width().map_err(screen_error)?, monitor.height().map_err(screen_error)?);
             let (x, y) = (i64::from(region.x) - i64::from(x), i64::from(region.y) - i64::from(y));
             let holds = |at: i64, length: u32, all: u32| at >= 0 && at + i64::from(length) <= i64::from(all);
             if holds(x, region.width, width) && holds(y, region.height, height) {
@@ -83,7 +83,7 @@ impl Source {
     pub fn window(title: &str) -> Result<Self> {
         let mut titles = Vec::new();
         // In the order in which they lie on each other, the foremost first.
-        for window in Window::all().map_err(unseen)? {
+        for window in Window::all().map_err(screen_error)? {
             let name = window.title().unwrap_or_default();
             if name.to_lowercase().contains(&title.to_lowercase()) {
                 return Ok(Self::Window(window, name));
@@ -105,7 +105,7 @@ impl Source {
         match self {
             Self::Region(monitor, region, _) => monitor
                 .capture_region(region.x.unsigned_abs(), region.y.unsigned_abs(), region.width, region.height)
-                .map_err(unseen),
+                .map_err(screen_error),
             Self::Window(window, name) => window
                 .capture_image()
                 .with_context(|| environment_error(format!("the window `{name}` cannot be seen any more"))),
@@ -113,19 +113,19 @@ impl Source {
     }
 }
 
-fn unseen(error: XCapError) -> anyhow::Error {
+fn screen_error(error: XCapError) -> anyhow::Error {
     let hint = if cfg!(target_os = "linux") { "; is there one, and is DISPLAY set?" } else { "" };
     anyhow::Error::from(error).context(environment_error(format!("the screen cannot be looked at{hint}")))
 }
 
-/// Watches until `told`, which hears each answer and gets the picture, fails.
+/// Watches the screen and calls `on_prediction` with every new prediction and its picture, until that fails.
 ///
 /// # Errors
-/// When the screen or the window cannot be seen any more, or `told` fails.
+/// When the screen or the window cannot be seen any more, or `on_prediction` fails.
 pub fn watch(
     source: &Source,
     classifier: &Classifier,
-    mut on_event: impl FnMut(&LocatedPhoto, &RgbImage) -> Result<()>,
+    mut on_prediction: impl FnMut(&LocatedPhoto, &RgbImage) -> Result<()>,
 ) -> Result<()> {
     let (mut last, mut answered) = (source.picture()?, None::<RgbaImage>);
     loop {
@@ -135,7 +135,7 @@ pub fn watch(
             let picture: RgbImage = DynamicImage::from(now.clone()).into_rgb8();
             let located =
                 locate::of_pictures(classifier, PathBuf::from(source.name()), std::slice::from_ref(&picture))?;
-            on_event(&located, &picture)?;
+            on_prediction(&located, &picture)?;
             answered = Some(now.clone());
         }
         last = now;
@@ -144,9 +144,10 @@ pub fn watch(
 
 /// Whether two pictures show the same but for a little.
 fn is_same(one: &RgbaImage, other: &RgbaImage) -> bool {
-    let differs =
-        |(a, b): &(&image::Rgba<u8>, &image::Rgba<u8>)| a.0.iter().zip(b.0).any(|(a, b)| a.abs_diff(b) > SHIMMER);
-    let most = (LITTLE * f64::from(one.width()) * f64::from(one.height())) as usize;
+    let differs = |(a, b): &(&image::Rgba<u8>, &image::Rgba<u8>)| {
+        a.0.iter().zip(b.0).any(|(a, b)| a.abs_diff(b) > CHANNEL_TOLERANCE)
+    };
+    let most = (MIN_CHANGED_SHARE * f64::from(one.width()) * f64::from(one.height())) as usize;
     one.dimensions() == other.dimensions() && one.pixels().zip(other.pixels()).filter(differs).nth(most).is_none()
 }
 

@@ -249,7 +249,7 @@ struct HiddenOverlays;
 impl HiddenOverlays {
     async fn over(page: &Page) -> Result<Self> {
         let script = "const style = document.createElement('style'); style.id = 'landfall-look'; \
-            style.textContent = arguments[0].map(way => way.css).join() + '{visibility: hidden !important}'; \
+            style.textContent = arguments[0].map(locator => locator.css).join() + '{visibility: hidden !important}'; \
             document.head.append(style)";
         Self::everywhere(page, script).await?;
         Ok(Self)

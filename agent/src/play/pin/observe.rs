@@ -30,8 +30,8 @@ pub(super) struct MapObservation {
 
 /// The box is as the map's own code measures it: in whole pixels and within its border. In one call, since each waits for
 /// a frame to be drawn. The pin is in the frame that the map is in.
-const SEEN: &str = "const [canvas] = seekShown(arguments[0]); if (!canvas) return null; \
-    const box = rect(canvas), [pin] = seekShown(arguments[1]), p = pin && rect(pin), [across, down] = arguments[2]; \
+const SEEN: &str = "const [canvas] = findVisible(arguments[0]); if (!canvas) return null; \
+    const box = rect(canvas), [pin] = findVisible(arguments[1]), p = pin && rect(pin), [across, down] = arguments[2]; \
     return {canvas: {x: box.x + canvas.clientLeft, y: box.y + canvas.clientTop, \
                      width: canvas.clientWidth || box.width, height: canvas.clientHeight || box.height}, \
             pin: p ? {x: p.x + across * p.width, y: p.y + down * p.height} : null}";

@@ -111,8 +111,8 @@ struct TileObservation {
 }
 
 /// In one call, since each waits for a frame to be drawn.
-const SHOWN: &str = "const [canvas] = seekShown(arguments[0]); \
-    const tiles = arguments[1].flatMap(seek).map(tile => ({src: tile.src, ...rect(tile)})); \
+const SHOWN: &str = "const [canvas] = findVisible(arguments[0]); \
+    const tiles = arguments[1].flatMap(findAll).map(tile => ({src: tile.src, ...rect(tile)})); \
     return canvas ? {canvas: rect(canvas), tiles} : null";
 
 /// The map's projection and box once both are the same twice in a row.

@@ -25,25 +25,25 @@ use tower_http::services::ServeDir;
 
 use crate::error::describe;
 use crate::server::arena::game;
-use crate::server::arena::game::{ArenaGame, GameRules, GuessRequest, MapName, Refusal};
+use crate::server::arena::game::{ArenaGame, GameRules, GuessRejection, GuessRequest, MapId};
 use crate::server::arena::options::{ArenaOptions, Dialogs, Structure};
 use crate::server::arena::round::ArenaRound;
 use crate::server::arena::versus::Versus;
 use crate::server::arena::{game_json, picture, tiles};
 
 /// Pictures kept in memory, so that a reload does not encode them again.
-const KEPT_PICTURES: NonZeroUsize = NonZeroUsize::new(16).unwrap();
+const PICTURE_CACHE_SIZE: NonZeroUsize = NonZeroUsize::new(16).unwrap();
 /// Tiles kept in memory: a few kilobytes each.
-const KEPT_TILES: NonZeroUsize = NonZeroUsize::new(2048).unwrap();
+const TILE_CACHE_SIZE: NonZeroUsize = NonZeroUsize::new(2048).unwrap();
 /// Longest time limit of a round in seconds, as on the live page.
-const MAX_TIME_LIMIT: u32 = 600;
+const MAX_TIME_LIMIT_S: u32 = 600;
 
 /// What all requests share.
 pub(super) struct State {
     rounds: Vec<ArenaRound>,
     rounds_per_game: usize,
     page: PathBuf,
-    map: MapName,
+    map: MapId,
     structure: Structure,
     first_shows: Dialogs,
     level_up: bool,
@@ -70,15 +70,15 @@ impl State {
             versus: options.versus.clone(),
             choice: Mutex::new(StdRng::seed_from_u64(options.seed.unwrap_or_else(|| rand::rng().random()))),
             games: Mutex::default(),
-            pictures: Mutex::new(LruCache::new(KEPT_PICTURES)),
-            tiles: Mutex::new(LruCache::new(KEPT_TILES)),
+            pictures: Mutex::new(LruCache::new(PICTURE_CACHE_SIZE)),
+            tiles: Mutex::new(LruCache::new(TILE_CACHE_SIZE)),
         }
     }
 }
 
 impl State {
     /// Whether this is the arena's map; by the name `arena` the page asks for it whatever it is called.
-    fn knows(&self, slug: &str) -> Result<(), Failure> {
+    fn check_slug(&self, slug: &str) -> Result<(), ApiError> {
         if [self.map.slug, game::ARENA.slug].contains(&slug) {
             return Ok(());
         }
@@ -97,15 +97,15 @@ type App = Shared<Arc<State>>;
 pub(super) fn router(state: Arc<State>) -> Router {
     let files = ServeDir::new(&state.page);
     Router::new()
-        .route("/", get(page))
-        .route("/maps/{slug}", get(map_page))
+        .route("/", get(serve_page))
+        .route("/maps/{slug}", get(serve_map_page))
         .route("/maps/vt", get(read_live_tile))
-        .route("/game/{token}", get(page))
-        .route("/results/{token}", get(page))
+        .route("/game/{token}", get(serve_page))
+        .route("/results/{token}", get(serve_page))
         .route("/api/v3/games", post(create_game))
         .route("/api/v3/games/{token}", get(read_game).post(guess))
         .route("/api/maps/{slug}", get(read_map))
-        .route("/api/{*rest}", any(no_such_call))
+        .route("/api/{*rest}", any(unknown_api_path))
         .route("/pictures/{token}", get(read_picture))
         .route("/tiles/{z}/{x}/{y}", get(read_tile))
         .fallback_service(files)
@@ -113,62 +113,62 @@ pub(super) fn router(state: Arc<State>) -> Router {
 }
 
 /// An answer that is not what was asked for: a status and a sentence, as JSON.
-struct Failure(StatusCode, String);
+struct ApiError(StatusCode, String);
 
-impl IntoResponse for Failure {
+impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         (self.0, Json(json!({ "message": self.1 }))).into_response()
     }
 }
 
-impl From<Refusal> for Failure {
-    fn from(refusal: Refusal) -> Self {
+impl From<GuessRejection> for ApiError {
+    fn from(refusal: GuessRejection) -> Self {
         match refusal {
-            Refusal::BadPin(why) => Self(StatusCode::BAD_REQUEST, why),
-            Refusal::TooLate(why) => Self(StatusCode::CONFLICT, why.into()),
+            GuessRejection::BadPin(why) => Self(StatusCode::BAD_REQUEST, why),
+            GuessRejection::TooLate(why) => Self(StatusCode::CONFLICT, why.into()),
         }
     }
 }
 
-impl From<JsonRejection> for Failure {
+impl From<JsonRejection> for ApiError {
     fn from(rejection: JsonRejection) -> Self {
         Self(StatusCode::BAD_REQUEST, rejection.body_text())
     }
 }
 
-fn not_found(what: impl Into<String>) -> Failure {
-    Failure(StatusCode::NOT_FOUND, what.into())
+fn not_found(what: impl Into<String>) -> ApiError {
+    ApiError(StatusCode::NOT_FOUND, what.into())
 }
 
-fn broken(error: &dyn std::fmt::Display) -> Failure {
-    Failure(StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}"))
+fn internal_error(error: &dyn std::fmt::Display) -> ApiError {
+    ApiError(StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}"))
 }
 
 /// A game's state changes from one request to the next: no browser may keep it.
-fn fresh(json: Value) -> Response {
+fn uncached_json(json: Value) -> Response {
     ([(header::CACHE_CONTROL, "no-store")], Json(json)).into_response()
 }
 
-async fn page(Shared(state): App) -> Result<Response, Failure> {
+async fn serve_page(Shared(state): App) -> Result<Response, ApiError> {
     let html = tokio::fs::read(state.page.join("arena.html"))
         .await
-        .map_err(|error| broken(&format!("the arena's page is gone from {}: {error}", state.page.display())))?;
+        .map_err(|error| internal_error(&format!("the arena's page is gone from {}: {error}", state.page.display())))?;
     let headers = [(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CACHE_CONTROL, "no-store")];
     Ok((headers, html).into_response())
 }
 
-async fn map_page(state: App, Path(slug): Path<String>) -> Result<Response, Failure> {
-    state.0.knows(&slug)?;
-    page(state).await
+async fn serve_map_page(state: App, Path(slug): Path<String>) -> Result<Response, ApiError> {
+    state.0.check_slug(&slug)?;
+    serve_page(state).await
 }
 
-async fn no_such_call() -> Failure {
+async fn unknown_api_path() -> ApiError {
     not_found("the arena has no such call")
 }
 
 /// The map object, with what the page needs to know about this arena.
-async fn read_map(Shared(state): App, Path(slug): Path<String>) -> Result<Response, Failure> {
-    state.knows(&slug)?;
+async fn read_map(Shared(state): App, Path(slug): Path<String>) -> Result<Response, ApiError> {
+    state.check_slug(&slug)?;
     let mut map = game_json::map_json(state.map);
     map["arena"] = json!({
         "places": state.rounds.len(),
@@ -179,23 +179,23 @@ async fn read_map(Shared(state): App, Path(slug): Path<String>) -> Result<Respon
         "structure": state.structure,
     });
     if let Some(versus) = &state.versus {
-        let standing = versus.standing().map_err(|error| broken(&error))?;
+        let standing = versus.read_score().map_err(|error| internal_error(&error))?;
         map["arena"]["versus"] = json!({ "name": versus.name(), "series": standing });
     }
-    Ok(fresh(map))
+    Ok(uncached_json(map))
 }
 
-async fn create_game(Shared(state): App, body: Result<Json<GameRules>, JsonRejection>) -> Result<Response, Failure> {
+async fn create_game(Shared(state): App, body: Result<Json<GameRules>, JsonRejection>) -> Result<Response, ApiError> {
     let Json(rules) = body?;
-    state.knows(&rules.map)?;
+    state.check_slug(&rules.map)?;
     if rules.kind != "standard" {
-        return Err(Failure(
+        return Err(ApiError(
             StatusCode::BAD_REQUEST,
             format!("the arena has no {:?} games, only \"standard\"", rules.kind),
         ));
     }
-    if rules.time_limit > MAX_TIME_LIMIT {
-        return Err(Failure(StatusCode::BAD_REQUEST, format!("a round lasts at most {MAX_TIME_LIMIT} seconds")));
+    if rules.time_limit > MAX_TIME_LIMIT_S {
+        return Err(ApiError(StatusCode::BAD_REQUEST, format!("a round lasts at most {MAX_TIME_LIMIT_S} seconds")));
     }
     // Tokens never come from the seed: they must not tell which round is behind them.
     let token = |length| Alphanumeric.sample_string(&mut rand::rng(), length);
@@ -207,18 +207,18 @@ async fn create_game(Shared(state): App, body: Result<Json<GameRules>, JsonRejec
     let id = token(16);
     let mut game = ArenaGame::new(id.clone(), state.map, rules, rounds);
     if let Some(versus) = &state.versus {
-        game.against(versus.name());
+        game.set_rival(versus.name());
     }
     start_rival(&state, &game);
     let json = game.json();
     lock(&state.games).insert(id, game);
-    Ok(fresh(json))
+    Ok(uncached_json(json))
 }
 
 /// Whoever plays against the person looks at the round while the person does.
 fn start_rival(state: &State, game: &ArenaGame) {
     if let Some(versus) = &state.versus {
-        let (round, map, pending) = game.current();
+        let (round, map, pending) = game.current_round();
         tokio::spawn(versus.clone().guess(round, map, pending));
     }
 }
@@ -227,16 +227,16 @@ fn start_rival(state: &State, game: &ArenaGame) {
 fn with_game(
     state: &State,
     token: &str,
-    act: impl FnOnce(&mut ArenaGame) -> Result<(), Refusal>,
-) -> Result<Response, Failure> {
+    act: impl FnOnce(&mut ArenaGame) -> Result<(), GuessRejection>,
+) -> Result<Response, ApiError> {
     let mut games = lock(&state.games);
     let game = games.get_mut(token).ok_or_else(|| not_found(format!("there is no game {token:?}")))?;
     act(game)?;
-    Ok(fresh(game.json()))
+    Ok(uncached_json(game.json()))
 }
 
 #[derive(Deserialize)]
-struct Client {
+struct GameQuery {
     client: Option<String>,
 }
 
@@ -244,8 +244,8 @@ struct Client {
 async fn read_game(
     Shared(state): App,
     Path(token): Path<String>,
-    Query(query): Query<Client>,
-) -> Result<Response, Failure> {
+    Query(query): Query<GameQuery>,
+) -> Result<Response, ApiError> {
     with_game(&state, &token, |game| {
         if query.client.as_deref() == Some("web") {
             game.advance();
@@ -259,31 +259,31 @@ async fn guess(
     Shared(state): App,
     Path(token): Path<String>,
     body: Result<Json<GuessRequest>, JsonRejection>,
-) -> Result<Response, Failure> {
+) -> Result<Response, ApiError> {
     let Json(pin) = body?;
     if let Some(versus) = &state.versus {
         // A lock is not held while the machine thinks.
-        let round = lock(&state.games).get(&token).map(ArenaGame::current);
+        let round = lock(&state.games).get(&token).map(ArenaGame::current_round);
         if let Some((round, map, pending)) = round {
             versus.clone().guess(round, map, pending).await;
         }
     }
-    let mut outcome = None;
+    let mut scores = None;
     let answer = with_game(&state, &token, |game| {
         game.guess(pin)?;
-        outcome = game.outcome();
+        scores = game.final_scores();
         Ok(())
     })?;
-    if let Some((versus, (rounds, person, machine))) = state.versus.as_ref().zip(outcome) {
+    if let Some((versus, (rounds, person, machine))) = state.versus.as_ref().zip(scores) {
         // The game is over all the same.
         _ = versus
-            .keep(rounds, person, machine)
+            .append_game(rounds, person, machine)
             .inspect_err(|error| eprint_sanitized(format!("the series is not kept: {}", describe(error))));
     }
     Ok(answer)
 }
 
-async fn read_picture(Shared(state): App, Path(token): Path<String>) -> Result<Response, Failure> {
+async fn read_picture(Shared(state): App, Path(token): Path<String>) -> Result<Response, ApiError> {
     let round = lock(&state.games).values().find_map(|game| game.picture(&token).cloned());
     let round = round.ok_or_else(|| not_found("there is no such picture"))?;
     let kept = lock(&state.pictures).get(&round.picture).cloned();
@@ -291,11 +291,11 @@ async fn read_picture(Shared(state): App, Path(token): Path<String>) -> Result<R
         Some(bytes) => bytes,
         None => {
             let path = round.picture.clone();
-            let served = tokio::task::spawn_blocking(move || picture::served(&round)).await;
+            let served = tokio::task::spawn_blocking(move || picture::to_served_jpeg(&round)).await;
             // The path may name the place, so it goes to the terminal and not to the page.
             let bytes = served.map_err(anyhow::Error::from).flatten().map_err(|error| {
                 eprint_sanitized(format!("cannot show {}: {}", path.display(), describe(&error)));
-                broken(&"this round's picture cannot be shown: the arena's terminal says why")
+                internal_error(&"this round's picture cannot be shown: the arena's terminal says why")
             })?;
             let bytes = Bytes::from(bytes);
             lock(&state.pictures).put(path, bytes.clone());
@@ -306,7 +306,7 @@ async fn read_picture(Shared(state): App, Path(token): Path<String>) -> Result<R
     Ok((headers, bytes).into_response())
 }
 
-async fn read_tile(Shared(state): App, Path((z, x, file)): Path<(u32, i64, String)>) -> Result<Response, Failure> {
+async fn read_tile(Shared(state): App, Path((z, x, file)): Path<(u32, i64, String)>) -> Result<Response, ApiError> {
     let y = file.strip_suffix(".png").and_then(|y| y.parse::<i64>().ok());
     let tile = y.and_then(|y| tiles::TileId::new(z, x, y)).ok_or_else(|| {
         not_found(format!("there is no tile {z}/{x}/{file}: zoom is 0 to {}, and y is within the map", tiles::MAX_ZOOM))
@@ -320,7 +320,7 @@ struct LiveTile {
 }
 
 /// A tile by an address as the live page's map has: `pb=!1m5!1m4!1i{z}!2i{x}!3i{y}` and more.
-async fn read_live_tile(Shared(state): App, Query(query): Query<LiveTile>) -> Result<Response, Failure> {
+async fn read_live_tile(Shared(state): App, Query(query): Query<LiveTile>) -> Result<Response, ApiError> {
     let number = |key: &str| query.pb.split('!').find_map(|part| part.strip_prefix(key)?.parse::<i64>().ok());
     let tile = number("1i").zip(number("2i")).zip(number("3i")).and_then(|((z, x), y)| {
         let z = u32::try_from(z).ok()?;
@@ -329,7 +329,7 @@ async fn read_live_tile(Shared(state): App, Query(query): Query<LiveTile>) -> Re
     send_tile(&state, tile.ok_or_else(|| not_found(format!("there is no tile {:?}", query.pb)))?).await
 }
 
-async fn send_tile(state: &State, tile: tiles::TileId) -> Result<Response, Failure> {
+async fn send_tile(state: &State, tile: tiles::TileId) -> Result<Response, ApiError> {
     if let Some(delay) = state.slow_tiles {
         tokio::time::sleep(delay).await;
     }
@@ -338,7 +338,8 @@ async fn send_tile(state: &State, tile: tiles::TileId) -> Result<Response, Failu
         Some(bytes) => bytes,
         None => {
             let drawn = tokio::task::spawn_blocking(move || tiles::draw(tile)).await;
-            let bytes = Bytes::from(drawn.map_err(anyhow::Error::from).flatten().map_err(|error| broken(&error))?);
+            let bytes =
+                Bytes::from(drawn.map_err(anyhow::Error::from).flatten().map_err(|error| internal_error(&error))?);
             lock(&state.tiles).put(tile, bytes.clone());
             bytes
         }

@@ -80,13 +80,13 @@ fn load_fixture(file: &Path) -> Result<ArenaRound> {
         kind,
         heading: first.map_or(0.0, |view| view.heading.rem_euclid(360.0)),
         name: round.name,
-        credits: std::fs::read_to_string(dir.join("CREDITS")).ok().map(|text| in_short(&text)),
+        credits: std::fs::read_to_string(dir.join("CREDITS")).ok().map(|text| author_and_licence(&text)),
         max_side: MAX_FIXTURE_SIDE,
     })
 }
 
 /// Author and licence from a CREDITS file; the licence's text stays in the file.
-fn in_short(credits: &str) -> String {
+fn author_and_licence(credits: &str) -> String {
     let named = credits.lines().filter(|line| line.starts_with("Author:") || line.starts_with("Licence:"));
     named.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>().join(" · ")
 }

@@ -13,14 +13,14 @@ use crate::server::arena::versus::PendingRival;
 
 /// A map as its address and its players call it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct MapName {
+pub(super) struct MapId {
     pub slug: &'static str,
     pub name: &'static str,
 }
 
 /// The arena's only map, and what it is called where the page is built as the live one: points fall as on that.
-pub(super) const ARENA: MapName = MapName { slug: "arena", name: "Landfall Arena" };
-pub(super) const WORLD: MapName = MapName { slug: "world", name: "World" };
+pub(super) const ARENA: MapId = MapId { slug: "arena", name: "Landfall Arena" };
+pub(super) const WORLD: MapId = MapId { slug: "world", name: "World" };
 
 /// The corners of the live game's World map, so that points fall with distance as they do there.
 pub(super) const BOUNDS: Bounds = Bounds {
@@ -33,7 +33,7 @@ pub(super) fn scale() -> MapScale {
 }
 
 /// The map as a player knows it.
-pub(super) fn known_map(map: MapName) -> Map {
+pub(super) fn known_map(map: MapId) -> Map {
     Map { name: map.name.into(), scale_m: scale(), max_points: MAX_POINTS, area: Area::default() }
 }
 
@@ -76,7 +76,7 @@ pub(super) struct GuessRequest {
 
 /// Why a guess is refused.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Refusal {
+pub(super) enum GuessRejection {
     /// The coordinates are no place on earth, or missing.
     BadPin(String),
     /// The round has been guessed, or the game is over.
@@ -105,7 +105,7 @@ pub(super) struct ActiveRound {
 /// A game from its first round to its last.
 pub(super) struct ArenaGame {
     pub token: String,
-    pub map: MapName,
+    pub map: MapId,
     pub rules: GameRules,
     pub turns: Vec<ActiveRound>,
     /// Index of the round that is shown.
@@ -116,7 +116,7 @@ pub(super) struct ArenaGame {
 
 impl ArenaGame {
     /// A game over `rounds`, each with the token under which its picture is served; there must be one at least.
-    pub(super) fn new(token: String, map: MapName, rules: GameRules, rounds: Vec<(ArenaRound, String)>) -> Self {
+    pub(super) fn new(token: String, map: MapId, rules: GameRules, rounds: Vec<(ArenaRound, String)>) -> Self {
         let turns = rounds
             .into_iter()
             .map(|(round, picture_token)| ActiveRound {
@@ -145,22 +145,22 @@ impl ArenaGame {
     }
 
     /// Has another play along, who knows the rounds by [`ArenaGame::current`] alone.
-    pub(super) fn against(&mut self, name: String) {
+    pub(super) fn set_rival(&mut self, name: String) {
         self.rival = Some(name);
     }
 
     /// The round that is shown, for whoever plays along, and where to put what it says.
-    pub(super) fn current(&self) -> (ArenaRound, Map, PendingRival) {
+    pub(super) fn current_round(&self) -> (ArenaRound, Map, PendingRival) {
         let turn = &self.turns[self.current];
         (turn.round.clone(), known_map(self.map), PendingRival::clone(&turn.rival))
     }
 
     /// Points of both, once the game is over; `None` without a rival.
-    pub(super) fn outcome(&self) -> Option<(usize, u32, u32)> {
+    pub(super) fn final_scores(&self) -> Option<(usize, u32, u32)> {
         let person =
             self.turns.iter().map(|turn| turn.guess.as_ref().map(|guess| guess.points)).sum::<Option<u32>>()?;
         self.rival.as_ref()?;
-        let machine = self.turns.iter().filter_map(ActiveRound::rivals_guess).map(|guess| guess.points).sum();
+        let machine = self.turns.iter().filter_map(ActiveRound::rival_guess).map(|guess| guess.points).sum();
         Some((self.turns.len(), person, machine))
     }
 
@@ -175,18 +175,18 @@ impl ArenaGame {
     }
 
     /// Scores the current round.
-    pub(super) fn guess(&mut self, pin: GuessRequest) -> Result<(), Refusal> {
+    pub(super) fn guess(&mut self, pin: GuessRequest) -> Result<(), GuessRejection> {
         if self.finished() {
-            return Err(Refusal::TooLate("this game is finished"));
+            return Err(GuessRejection::TooLate("this game is finished"));
         }
         let turn = &mut self.turns[self.current];
         if turn.guess.is_some() {
-            return Err(Refusal::TooLate("this round has been guessed: go on to the next"));
+            return Err(GuessRejection::TooLate("this round has been guessed: go on to the next"));
         }
         let place = match (pin.lat, pin.lng) {
-            (Some(lat), Some(lng)) => Some(checked(lat, lng)?),
+            (Some(lat), Some(lng)) => Some(validated_point(lat, lng)?),
             (None, None) if pin.timed_out => None,
-            _ => return Err(Refusal::BadPin("a guess needs \"lat\" and \"lng\" in degrees".into())),
+            _ => return Err(GuessRejection::BadPin("a guess needs \"lat\" and \"lng\" in degrees".into())),
         };
         let mut seconds = turn.began.map_or(0, |(_, since)| since.elapsed().as_secs());
         if self.rules.time_limit > 0 {
@@ -202,7 +202,7 @@ impl ArenaGame {
 
 impl ActiveRound {
     /// What the rival has said of it, as a guess.
-    pub(super) fn rivals_guess(&self) -> Option<Guess> {
+    pub(super) fn rival_guess(&self) -> Option<Guess> {
         let (at, _) = self.rival.get()?.as_ref()?;
         let distance_m = at.distance_m(self.round.truth);
         let points = scale().points(distance_m);
@@ -210,11 +210,11 @@ impl ActiveRound {
     }
 }
 
-fn checked(lat: f64, lng: f64) -> Result<LatLng, Refusal> {
+fn validated_point(lat: f64, lng: f64) -> Result<LatLng, GuessRejection> {
     if !(-180.0..=180.0).contains(&lng) {
-        return Err(Refusal::BadPin(format!("longitude {lng} is not within ±180")));
+        return Err(GuessRejection::BadPin(format!("longitude {lng} is not within ±180")));
     }
-    LatLng::new(lat, lng).map_err(|error| Refusal::BadPin(error.to_string()))
+    LatLng::new(lat, lng).map_err(|error| GuessRejection::BadPin(error.to_string()))
 }
 
 #[cfg(test)]
@@ -263,14 +263,14 @@ mod tests {
         assert_eq!(json["player"]["guesses"][0]["roundScoreInPoints"], 3838);
         assert_eq!(json["player"]["totalScore"]["amount"], "3838");
         assert_eq!(json["player"]["guesses"][0]["distance"]["meters"], json!({ "amount": "394.5", "unit": "km" }));
-        assert!(matches!(game.guess(pin(1.0, 1.0)), Err(Refusal::TooLate(_))));
+        assert!(matches!(game.guess(pin(1.0, 1.0)), Err(GuessRejection::TooLate(_))));
         game.advance();
         game.advance();
         assert_eq!(game.json()["round"], 2);
         game.guess(pin(0.0, 0.0)).unwrap();
         let json = game.json();
         assert_eq!((&json["state"], &json["player"]["totalScore"]["amount"]), (&json!("finished"), &json!("8838")));
-        assert_eq!(game.guess(pin(0.0, 0.0)), Err(Refusal::TooLate("this game is finished")));
+        assert_eq!(game.guess(pin(0.0, 0.0)), Err(GuessRejection::TooLate("this game is finished")));
     }
 
     #[test]
@@ -292,17 +292,17 @@ mod tests {
     #[test]
     fn the_rivals_guess_comes_only_with_the_persons() {
         let mut game = game(&[(10.0, 10.0), (20.0, 20.0)]);
-        game.against("pocket@1".into());
-        let (round, map, pending) = game.current();
+        game.set_rival("pocket@1".into());
+        let (round, map, pending) = game.current_round();
         assert_eq!((round.truth.lat, map.scale_m), (10.0, scale()));
         pending.set(Some((LatLng::new(10.0, 10.0).unwrap(), "near Kano".into()))).unwrap();
-        assert_eq!((&game.json()["rival"]["guesses"], game.outcome()), (&json!([]), None));
+        assert_eq!((&game.json()["rival"]["guesses"], game.final_scores()), (&json!([]), None));
         game.guess(pin(10.0, 12.0)).unwrap();
         let json = game.json();
         assert_eq!(json["rival"]["guesses"][0]["roundScoreInPoints"], 5000);
         assert_eq!((&json["rival"]["places"][0], &json["rival"]["name"]), (&json!("near Kano"), &json!("pocket@1")));
         game.advance();
-        game.current().2.set(None).unwrap(); // a picture that it cannot see
+        game.current_round().2.set(None).unwrap(); // a picture that it cannot see
         game.guess(pin(20.0, 20.0)).unwrap();
         let json = game.json();
         assert_eq!(
@@ -310,7 +310,7 @@ mod tests {
             (&Value::Null, &json!("5000"))
         );
         let person = json["player"]["totalScore"]["amount"].as_str().unwrap().parse().unwrap();
-        assert_eq!(game.outcome(), Some((2, person, 5000)));
+        assert_eq!(game.final_scores(), Some((2, person, 5000)));
     }
 
     #[test]
@@ -334,7 +334,7 @@ mod tests {
             GuessRequest::default(),
             GuessRequest { lat: Some(1.0), ..GuessRequest::default() },
         ] {
-            assert!(matches!(game.guess(wrong), Err(Refusal::BadPin(_))), "{wrong:?}");
+            assert!(matches!(game.guess(wrong), Err(GuessRejection::BadPin(_))), "{wrong:?}");
         }
         assert!(game.guess(pin(-90.0, 180.0)).is_ok());
     }

@@ -3,13 +3,13 @@
 use landfall_model::score::MAX_POINTS;
 use serde_json::{Value, json};
 
-use crate::server::arena::game::{ActiveRound, ArenaGame, BOUNDS, Guess, MapName, scale};
+use crate::server::arena::game::{ActiveRound, ArenaGame, BOUNDS, Guess, MapId, scale};
 use crate::server::arena::round::PictureKind;
 
 const METRES_PER_MILE: f64 = 1609.344;
 
 /// The map object of the live game's API.
-pub(super) fn map_json(map: MapName) -> Value {
+pub(super) fn map_json(map: MapId) -> Value {
     json!({
         "id": map.slug,
         "slug": map.slug,
@@ -58,13 +58,13 @@ impl ArenaGame {
         // What the live game does not have, and like the place not before the person's own guess.
         if let Some(name) = &self.rival {
             let guessed = self.turns.iter().filter(|turn| turn.guess.is_some());
-            let guesses: Vec<Option<Guess>> = guessed.map(ActiveRound::rivals_guess).collect();
+            let guesses: Vec<Option<Guess>> = guessed.map(ActiveRound::rival_guess).collect();
             let points: u32 = guesses.iter().flatten().map(|guess| guess.points).sum();
             json["rival"] = json!({
                 "name": name,
                 "totalScore": score_json(points, self.turns.len()),
                 "guesses": guesses.iter().map(|guess| guess.as_ref().map(Guess::json)).collect::<Vec<_>>(),
-                "places": self.turns.iter().filter(|turn| turn.guess.is_some()).map(ActiveRound::rivals_words).collect::<Vec<_>>(),
+                "places": self.turns.iter().filter(|turn| turn.guess.is_some()).map(ActiveRound::rival_place).collect::<Vec<_>>(),
             });
         }
         json
@@ -72,7 +72,7 @@ impl ArenaGame {
 }
 
 impl ActiveRound {
-    fn rivals_words(&self) -> Option<&str> {
+    fn rival_place(&self) -> Option<&str> {
         let (_, words) = self.rival.get()?.as_ref()?;
         Some(words)
     }

@@ -52,9 +52,9 @@ impl Arena {
             bail!("a game needs at least one round: set the number of rounds to 1 or more");
         }
         if let Some(versus) = &options.versus {
-            versus.standing()?; // what cannot be read is better known now
+            versus.read_score()?; // what cannot be read is better known now
         }
-        let page = assets::find("arena.html", options.page.as_deref())?;
+        let page = assets::find_page("arena.html", options.page.as_deref())?;
         let source = options.rounds.clone();
         let loaded = tokio::task::spawn_blocking(move || rounds::load(&source)).await??;
         let mut notes = loaded.notes;

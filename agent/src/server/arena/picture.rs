@@ -18,7 +18,7 @@ const JPEG_QUALITY: u8 = 92;
 ///
 /// # Errors
 /// When the file cannot be read or is no picture.
-pub(super) fn served(round: &ArenaRound) -> Result<Vec<u8>> {
+pub(super) fn to_served_jpeg(round: &ArenaRound) -> Result<Vec<u8>> {
     let bytes = std::fs::read(&round.picture).context("cannot read the picture")?;
     let mut decoder = ImageReader::new(Cursor::new(&bytes)).with_guessed_format()?.into_decoder()?;
     let (width, height) = decoder.dimensions();
@@ -92,7 +92,7 @@ mod tests {
         let picture = dir.path().join("a.jpg");
         std::fs::write(&picture, bytes).unwrap();
         let truth = LatLng::new(0.0, 0.0).unwrap();
-        served(&ArenaRound {
+        to_served_jpeg(&ArenaRound {
             truth,
             picture,
             kind: PictureKind::Photo,

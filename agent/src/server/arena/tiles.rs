@@ -11,7 +11,7 @@ use tiny_skia::{Color, FillRule, LineCap, LineJoin, Paint, Path, PathBuilder, Pi
 /// Highest zoom that is drawn.
 pub(super) const MAX_ZOOM: u32 = 10;
 
-const TILE_PX: f64 = 256.0;
+const TILE_SIDE_PX: f64 = 256.0;
 /// Pixels drawn beyond the tile's edge, so that strokes do not end there.
 const MARGIN_PX: f64 = 8.0;
 
@@ -44,18 +44,18 @@ impl TileId {
 
     /// From the unit square of the map to pixels of this tile: (scale, left, top).
     fn frame(self) -> (f64, f64, f64) {
-        let scale = TILE_PX * f64::from(1_u32 << self.z);
-        (scale, f64::from(self.x) * TILE_PX, f64::from(self.y) * TILE_PX)
+        let scale = TILE_SIDE_PX * f64::from(1_u32 << self.z);
+        (scale, f64::from(self.x) * TILE_SIDE_PX, f64::from(self.y) * TILE_SIDE_PX)
     }
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Box2 {
+struct Bounds {
     min: Point,
     max: Point,
 }
 
-impl Box2 {
+impl Bounds {
     fn of(points: &[Point]) -> Self {
         let start = Self { min: (f64::INFINITY, f64::INFINITY), max: (f64::NEG_INFINITY, f64::NEG_INFINITY) };
         points.iter().fold(start, |b, p| Self {
@@ -68,7 +68,7 @@ impl Box2 {
         (self.max.0 - self.min.0).max(self.max.1 - self.min.1)
     }
 
-    fn meets(&self, other: &Self) -> bool {
+    fn intersects(&self, other: &Self) -> bool {
         self.min.0 <= other.max.0 && other.min.0 <= self.max.0 && self.min.1 <= other.max.1 && other.min.1 <= self.max.1
     }
 }
@@ -76,39 +76,41 @@ impl Box2 {
 /// A ring of a country's border on the unit square, closed: the last point is the first.
 struct Ring {
     points: Vec<Point>,
-    bounds: Box2,
+    bounds: Bounds,
 }
 
 /// One polygon: an outer ring, then holes.
-struct Shape {
+struct LandPolygon {
     rings: Vec<Ring>,
     ice: bool,
 }
 
 /// The finest zoom of each level of detail; each level leaves out points closer than half a pixel at that zoom,
 /// and islands smaller than that.
-const DETAIL: [u32; 5] = [0, 1, 3, 5, MAX_ZOOM];
+const LEVEL_MAX_ZOOM: [u32; 5] = [0, 1, 3, 5, MAX_ZOOM];
 
-fn shapes(z: u32) -> &'static [Shape] {
-    static LEVELS: [OnceLock<Vec<Shape>>; DETAIL.len()] = [const { OnceLock::new() }; DETAIL.len()];
-    let level = DETAIL.iter().position(|&finest| z <= finest).unwrap_or(DETAIL.len() - 1);
+fn polygons(z: u32) -> &'static [LandPolygon] {
+    static LEVELS: [OnceLock<Vec<LandPolygon>>; LEVEL_MAX_ZOOM.len()] =
+        [const { OnceLock::new() }; LEVEL_MAX_ZOOM.len()];
+    let level = LEVEL_MAX_ZOOM.iter().position(|&finest| z <= finest).unwrap_or(LEVEL_MAX_ZOOM.len() - 1);
     LEVELS[level].get_or_init(|| {
-        let step = 0.5 / (TILE_PX * f64::from(1_u32 << DETAIL[level]));
+        let step = 0.5 / (TILE_SIDE_PX * f64::from(1_u32 << LEVEL_MAX_ZOOM[level]));
         countries::all()
             .iter()
             .flat_map(|country| country.shape.0.iter().map(move |polygon| (country.iso2, polygon)))
             .map(|(iso2, polygon)| {
                 let rings = std::iter::once(polygon.exterior()).chain(polygon.interiors());
-                let rings = rings
-                    .map(|line| ring(line.0.iter().map(|c| mercator::project(LatLng { lat: c.y, lng: c.x })), step));
-                Shape { rings: rings.collect(), ice: matches!(iso2, "AQ" | "GL") }
+                let rings = rings.map(|line| {
+                    simplified_ring(line.0.iter().map(|c| mercator::project(LatLng { lat: c.y, lng: c.x })), step)
+                });
+                LandPolygon { rings: rings.collect(), ice: matches!(iso2, "AQ" | "GL") }
             })
             .filter(|shape| shape.rings.first().is_some_and(|outer| outer.bounds.longest_side() >= step))
             .collect()
     })
 }
 
-fn ring(points: impl Iterator<Item = Point>, step: f64) -> Ring {
+fn simplified_ring(points: impl Iterator<Item = Point>, step: f64) -> Ring {
     let points: Vec<Point> = points.collect();
     let mut kept: Vec<Point> = Vec::new();
     for (i, point) in points.iter().enumerate() {
@@ -117,7 +119,7 @@ fn ring(points: impl Iterator<Item = Point>, step: f64) -> Ring {
             kept.push(*point);
         }
     }
-    Ring { bounds: Box2::of(&kept), points: kept }
+    Ring { bounds: Bounds::of(&kept), points: kept }
 }
 
 /// A PNG of 256 × 256 pixels.
@@ -126,23 +128,25 @@ fn ring(points: impl Iterator<Item = Point>, step: f64) -> Ring {
 /// When the PNG cannot be encoded.
 pub(super) fn draw(tile: TileId) -> Result<Vec<u8>> {
     let (scale, left, top) = tile.frame();
-    let window = Box2 {
+    let window = Bounds {
         min: ((left - MARGIN_PX) / scale, (top - MARGIN_PX) / scale),
-        max: ((left + TILE_PX + MARGIN_PX) / scale, (top + TILE_PX + MARGIN_PX) / scale),
+        max: ((left + TILE_SIDE_PX + MARGIN_PX) / scale, (top + TILE_SIDE_PX + MARGIN_PX) / scale),
     };
     let to_px = |(x, y): Point| [(x * scale - left) as f32, (y * scale - top) as f32];
 
     let (mut land, mut ice, mut coast) = (PathBuilder::new(), PathBuilder::new(), PathBuilder::new());
-    for shape in shapes(tile.z).iter().filter(|shape| shape.rings.first().is_some_and(|r| r.bounds.meets(&window))) {
+    for shape in
+        polygons(tile.z).iter().filter(|shape| shape.rings.first().is_some_and(|r| r.bounds.intersects(&window)))
+    {
         let fill = if shape.ice { &mut ice } else { &mut land };
-        for ring in shape.rings.iter().filter(|ring| ring.bounds.meets(&window)) {
+        for ring in shape.rings.iter().filter(|ring| ring.bounds.intersects(&window)) {
             add_polygon(fill, &clip_to_rect(ring.points.clone(), window.min, window.max), to_px);
             add_lines(&mut coast, &ring.points, &window, to_px);
         }
     }
     let coast = coast.finish();
 
-    let mut pixels = Pixmap::new(TILE_PX as u32, TILE_PX as u32).context("a tile has no size")?;
+    let mut pixels = Pixmap::new(TILE_SIDE_PX as u32, TILE_SIDE_PX as u32).context("a tile has no size")?;
     pixels.fill(color(SEA));
     if let Some(coast) = &coast {
         stroke(&mut pixels, coast, SHALLOWS, if tile.z < 3 { 1.9 } else { 6.0 });
@@ -191,10 +195,10 @@ fn add_polygon(path: &mut PathBuilder, points: &[Point], to_px: impl Fn(Point) -
 }
 
 /// The edges of a ring that meet the window, but for those that only close the map at the date line and the pole.
-fn add_lines(path: &mut PathBuilder, ring: &[Point], window: &Box2, to_px: impl Fn(Point) -> [f32; 2]) {
+fn add_lines(path: &mut PathBuilder, ring: &[Point], window: &Bounds, to_px: impl Fn(Point) -> [f32; 2]) {
     let mut pen_down = false;
     for edge in ring.windows(2) {
-        if on_map_edge(edge[0], edge[1]) || !Box2::of(edge).meets(window) {
+        if on_map_edge(edge[0], edge[1]) || !Bounds::of(edge).intersects(window) {
             pen_down = false;
             continue;
         }
@@ -223,8 +227,8 @@ fn graticule(tile: TileId, to_px: impl Fn(Point) -> [f32; 2]) -> Option<Path> {
         _ => 1,
     };
     let mut path = PathBuilder::new();
-    let within = |px: f32| (-1.0..=TILE_PX as f32 + 1.0).contains(&px);
-    let end = TILE_PX as f32;
+    let within = |px: f32| (-1.0..=TILE_SIDE_PX as f32 + 1.0).contains(&px);
+    let end = TILE_SIDE_PX as f32;
     // Half a pixel off, so that a line fills one row of pixels.
     for lng in (-180..=180).step_by(step as usize) {
         let x = to_px(mercator::project(LatLng { lat: 0.0, lng: lng.into() }))[0].round() + 0.5;
@@ -293,7 +297,7 @@ mod tests {
         let tiles = [(0, 0, 0), (1, 1, 0), (2, 2, 1), (3, 4, 2), (4, 8, 5), (6, 33, 21), (10, 530, 350)];
         let tiles = tiles.map(|(z, x, y)| TileId::new(z, x, y).unwrap());
         for tile in tiles {
-            shapes(tile.z);
+            polygons(tile.z);
         }
         for tile in tiles {
             // The best of three: other work on the same processor is not the tile's fault.

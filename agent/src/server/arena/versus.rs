@@ -38,15 +38,15 @@ impl std::fmt::Debug for Versus {
 
 /// Where the machine says that a round is, and in words; `None` when it could not see the picture.
 pub(super) type RivalGuess = Option<(LatLng, String)>;
-/// What it says of a round, once it has pending about it.
+/// What it says of a round, once it has been computed.
 pub(super) type PendingRival = Arc<OnceCell<RivalGuess>>;
 
 /// A panorama is looked at in this many directions, all around from where the person begins.
-const VIEWS: u32 = 4;
+const PANORAMA_VIEWS: u32 = 4;
 /// Horizontal field of view in degrees, as the page's.
-const HFOV: f64 = 100.0;
+const VIEW_HFOV_DEG: f64 = 100.0;
 /// Width and height of a view in pixels.
-const SIDES: (u32, u32) = (768, 576);
+const VIEW_SIZE_PX: (u32, u32) = (768, 576);
 
 /// A game that was played to its end: points of both.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -72,7 +72,7 @@ impl Versus {
         self.classifier.bundle.manifest.id()
     }
 
-    /// Thinks about a round, unless that has been begun already, and waits for the end of it.
+    /// Computes the guess for a round unless that has been started already, and waits for it.
     pub(super) async fn guess(self, round: ArenaRound, map: Map, pending: PendingRival) {
         let answered = async || {
             let path = round.picture.clone();
@@ -88,12 +88,12 @@ impl Versus {
     }
 
     fn answer(&self, round: &ArenaRound, map: &Map) -> Result<(LatLng, String)> {
-        let shown = preprocess::from_bytes(&picture::served(round)?)?;
+        let shown = preprocess::from_bytes(&picture::to_served_jpeg(round)?)?;
         let views = match round.kind {
             PictureKind::Photo => vec![shown],
             PictureKind::Panorama => {
-                let heading = |n: u32| round.heading + 360.0 / f64::from(VIEWS) * f64::from(n);
-                (0..VIEWS).map(|n| view(&shown, heading(n))).collect()
+                let heading = |n: u32| round.heading + 360.0 / f64::from(PANORAMA_VIEWS) * f64::from(n);
+                (0..PANORAMA_VIEWS).map(|n| render_view(&shown, heading(n))).collect()
             }
         };
         let logits = self.classifier.logits(&views)?;
@@ -101,11 +101,11 @@ impl Versus {
         Ok((prediction.point, prediction.place))
     }
 
-    /// How the series stands.
+    /// Games won so far, from the file of the series.
     ///
     /// # Errors
     /// When its file cannot be read or is none.
-    pub(super) fn standing(&self) -> Result<SeriesScore> {
+    pub(super) fn read_score(&self) -> Result<SeriesScore> {
         let shown = self.series.display();
         let text = match std::fs::read_to_string(&self.series) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
@@ -129,7 +129,7 @@ impl Versus {
     ///
     /// # Errors
     /// When its file cannot be written.
-    pub(super) fn keep(&self, rounds: usize, person: u32, machine: u32) -> Result<()> {
+    pub(super) fn append_game(&self, rounds: usize, person: u32, machine: u32) -> Result<()> {
         let time = chrono::Local::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, false);
         let line = serde_json::to_string(&SeriesGame { time, bundle: self.name(), rounds, person, machine })? + "\n";
         let folder = self.series.parent().map_or(Ok(()), std::fs::create_dir_all);
@@ -142,11 +142,11 @@ impl Versus {
 
 /// What is seen of an equirectangular panorama, whose centre column faces north, in the direction of a heading in degrees:
 /// a rectilinear view, the horizon in its middle.
-fn view(panorama: &RgbImage, heading: f64) -> RgbImage {
-    let (width, height) = (f64::from(SIDES.0), f64::from(SIDES.1));
-    let focal = width / 2.0 / (HFOV / 2.0).to_radians().tan();
+fn render_view(panorama: &RgbImage, heading: f64) -> RgbImage {
+    let (width, height) = (f64::from(VIEW_SIZE_PX.0), f64::from(VIEW_SIZE_PX.1));
+    let focal = width / 2.0 / (VIEW_HFOV_DEG / 2.0).to_radians().tan();
     let (across, down) = (f64::from(panorama.width()), f64::from(panorama.height()));
-    RgbImage::from_fn(SIDES.0, SIDES.1, |x, y| {
+    RgbImage::from_fn(VIEW_SIZE_PX.0, VIEW_SIZE_PX.1, |x, y| {
         let (right, below) = (f64::from(x) + 0.5 - width / 2.0, f64::from(y) + 0.5 - height / 2.0);
         let yaw = heading.to_radians() + right.atan2(focal);
         let pitch = -below.atan2(right.hypot(focal));
@@ -173,13 +173,13 @@ mod tests {
             if y < 20 { Rgb([255; 3]) } else { Rgb(colours[(heading / 90.0) as usize]) }
         });
         for (n, colour) in colours.iter().enumerate() {
-            let seen = view(&panorama, 90.0 * n as f64);
+            let seen = render_view(&panorama, 90.0 * n as f64);
             assert_eq!(seen.get_pixel(384, 288).0, *colour);
             // Its edges are 50 degrees off: 45 of them are its own.
             let left = colours[(n + 3) % 4];
             assert_eq!((seen.get_pixel(0, 288).0, seen.get_pixel(80, 288).0), (left, *colour));
         }
-        assert_eq!(view(&panorama, -90.0), view(&panorama, 270.0));
+        assert_eq!(render_view(&panorama, -90.0), render_view(&panorama, 270.0));
     }
 
     #[test]
@@ -188,13 +188,13 @@ mod tests {
         let bundle = landfall_model::Bundle::find("pocket").unwrap();
         let classifier = Arc::new(Classifier::load(bundle).unwrap());
         let versus = Versus { classifier, series: dir.path().join("runs/versus.jsonl") };
-        assert_eq!(versus.standing().unwrap(), SeriesScore::default());
+        assert_eq!(versus.read_score().unwrap(), SeriesScore::default());
         for (person, machine) in [(5, 4), (3, 9), (7, 7), (6, 2)] {
-            versus.keep(5, person, machine).unwrap();
+            versus.append_game(5, person, machine).unwrap();
         }
-        assert_eq!(versus.standing().unwrap(), SeriesScore { person: 2, machine: 1, draws: 1 });
+        assert_eq!(versus.read_score().unwrap(), SeriesScore { person: 2, machine: 1, draws: 1 });
         std::fs::write(&versus.series, "{}\n").unwrap();
-        let error = format!("{:#}", versus.standing().unwrap_err());
+        let error = format!("{:#}", versus.read_score().unwrap_err());
         assert!(error.contains("versus.jsonl, line 1: no game of a series"), "{error}");
     }
 }

@@ -59,16 +59,16 @@ struct CertifiedKey {
 ///
 /// # Errors
 /// When there is no configuration directory, or it cannot be read or written.
-pub(super) fn of_machine(addresses: &[IpAddr]) -> Result<StoredCertificates> {
+pub(super) fn load_or_create(addresses: &[IpAddr]) -> Result<StoredCertificates> {
     let dir = dirs::config_dir().ok_or_else(|| {
         environment_error("there is no place to keep the certificate in: set LANDFALL_CONFIG to a folder")
     })?;
     let always = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
     let names = always.into_iter().chain(addresses.iter().map(IpAddr::to_string)).collect();
-    kept_or_new(&dir.join("serve"), names, Utc::now().date_naive())
+    load_or_create_in(&dir.join("serve"), names, Utc::now().date_naive())
 }
 
-fn kept_or_new(dir: &Path, names: Vec<String>, today: NaiveDate) -> Result<StoredCertificates> {
+fn load_or_create_in(dir: &Path, names: Vec<String>, today: NaiveDate) -> Result<StoredCertificates> {
     let file = dir.join("certificate.json");
     let lasts = |pair: &CertifiedKey| pair.until > today + Days::new(RENEW_DAYS);
     // What cannot be read is replaced: nothing but trust is lost.
@@ -79,13 +79,13 @@ fn kept_or_new(dir: &Path, names: Vec<String>, today: NaiveDate) -> Result<Store
         Some(kept) if lasts(&kept.root) => Some(kept.root),
         _ => None,
     };
-    let made = make(root, names, today, file).context(environment_error("cannot make a certificate"))?;
-    private_folder(dir).with_context(|| environment_error(format!("cannot make the folder {}", dir.display())))?;
+    let made = create(root, names, today, file).context(environment_error("cannot make a certificate"))?;
+    create_private_dir(dir).with_context(|| environment_error(format!("cannot make the folder {}", dir.display())))?;
     write_json(&made.file, &made)?;
     Ok(made)
 }
 
-fn make(
+fn create(
     root: Option<CertifiedKey>,
     names: Vec<String>,
     today: NaiveDate,
@@ -105,7 +105,8 @@ fn make(
     // By its name and key the root signs; of its days nothing goes into what it signs.
     let issuer = Issuer::new(root_params(today, root.until), KeyPair::from_pem(&root.key)?);
     let (key, until) = (KeyPair::generate()?, root.until.min(today + Days::new(SITE_DAYS)));
-    let mut params = named(CertificateParams::new(names.clone())?, "Landfall on this network", today, until);
+    let mut params =
+        with_name_and_validity(CertificateParams::new(names.clone())?, "Landfall on this network", today, until);
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.use_authority_key_identifier_extension = true;
@@ -114,7 +115,8 @@ fn make(
 }
 
 fn root_params(today: NaiveDate, until: NaiveDate) -> CertificateParams {
-    let mut params = named(CertificateParams::default(), "Landfall, private networks alone", today, until);
+    let mut params =
+        with_name_and_validity(CertificateParams::default(), "Landfall, private networks alone", today, until);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let networks = PRIVATE_NETWORKS
@@ -127,7 +129,12 @@ fn root_params(today: NaiveDate, until: NaiveDate) -> CertificateParams {
 }
 
 /// Clocks of phones may be behind, so it is good from the day before.
-fn named(mut params: CertificateParams, name: &str, today: NaiveDate, until: NaiveDate) -> CertificateParams {
+fn with_name_and_validity(
+    mut params: CertificateParams,
+    name: &str,
+    today: NaiveDate,
+    until: NaiveDate,
+) -> CertificateParams {
     params.distinguished_name.push(DnType::CommonName, name);
     let day = |day: NaiveDate| rcgen::date_time_ymd(day.year(), day.month() as u8, day.day() as u8);
     (params.not_before, params.not_after) = (day(today - Days::new(1)), day(until));
@@ -136,30 +143,30 @@ fn named(mut params: CertificateParams, name: &str, today: NaiveDate, until: Nai
 
 impl StoredCertificates {
     /// The site's certificate and its key, as PEM.
-    pub(super) fn site(&self) -> (Vec<u8>, Vec<u8>) {
+    pub(super) fn site_pem(&self) -> (Vec<u8>, Vec<u8>) {
         (self.site.certificate.clone().into_bytes(), self.site.key.clone().into_bytes())
     }
 
     /// The root as PEM, which phones take from a file.
-    pub(super) fn root(self) -> String {
+    pub(super) fn into_root_pem(self) -> String {
         self.root.certificate
     }
 
-    pub(super) fn shown(&self) -> Certificate {
+    pub(super) fn summary(&self) -> Certificate {
         Certificate { until: self.site.until, names: self.names.clone(), kept_in: self.file.clone() }
     }
 }
 
 /// A folder that nobody else may look into.
 #[cfg(unix)]
-fn private_folder(dir: &Path) -> std::io::Result<()> {
+fn create_private_dir(dir: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700))
 }
 
 #[cfg(not(unix))]
-fn private_folder(dir: &Path) -> std::io::Result<()> {
+fn create_private_dir(dir: &Path) -> std::io::Result<()> {
     std::fs::create_dir_all(dir)
 }
 
@@ -176,7 +183,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let at = |names: &[&str], today: &str| {
             let names = names.iter().map(|name| (*name).to_owned()).collect();
-            kept_or_new(&dir.path().join("serve"), names, day(today)).unwrap()
+            load_or_create_in(&dir.path().join("serve"), names, day(today)).unwrap()
         };
         let first = at(&["localhost", "192.168.1.7"], "2026-11-26");
         assert_eq!(first.site.until, day("2027-11-26"));

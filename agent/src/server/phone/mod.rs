@@ -14,7 +14,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use axum::Router;
 use axum::extract::{Path, Request, State};
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -26,27 +26,10 @@ use serde::Serialize;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate};
 use tower_http::services::{ServeDir, ServeFile};
-use tower_http::set_header::SetResponseHeaderLayer;
 
-use crate::server::assets;
+use crate::server::{assets, security};
 pub use certificate::Certificate;
 use certificate::StoredCertificates;
-
-/// What the page may do: its own code and files, WebAssembly, pictures that it makes itself, and, where a person asks its
-/// map for them, OpenStreetMap's tiles.
-const POLICY: &str = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self' blob:; \
-    img-src 'self' blob: data: https://tile.openstreetmap.org; media-src 'self' blob:; connect-src 'self' blob: data:; \
-    object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-
-/// Headers of every answer. The first two make the page isolated, which threads in WebAssembly need.
-const HEADERS: [(HeaderName, &str); 6] = [
-    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
-    (HeaderName::from_static("cross-origin-embedder-policy"), "require-corp"),
-    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
-    (header::CONTENT_SECURITY_POLICY, POLICY),
-    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    (HeaderName::from_static("permissions-policy"), "camera=(self), geolocation=(self), microphone=()"),
-];
 
 /// How to serve.
 #[derive(Clone, Debug)]
@@ -98,9 +81,9 @@ impl PhoneServer {
     /// # Errors
     /// When the page is not built, there is no bundle, the certificate cannot be kept, or the port is taken.
     pub async fn start(options: &ServeOptions) -> Result<Self> {
-        let page = assets::find("index.html", options.page.as_deref())?;
+        let page = assets::find_page("index.html", options.page.as_deref())?;
         // Sums over whole encoders are taken, which a thread that serves has no time for.
-        let (bundles, mut notes) = tokio::task::spawn_blocking(bundle_files).await?;
+        let (bundles, mut notes) = tokio::task::spawn_blocking(collect_bundle_files).await?;
         if bundles.names.is_empty() {
             return Err(environment_error(format!("there is no bundle to serve: {}", notes.join("; "))));
         }
@@ -108,11 +91,11 @@ impl PhoneServer {
             environment_error(format!("cannot serve on {}: name another address or port with --listen", options.listen))
         })?;
         let at = listener.local_addr()?;
-        let machine = network::addresses();
+        let machine = network::private_addresses();
         let (certificate, tls) = match options.https {
             true => {
-                let kept = certificate::of_machine(&machine)?;
-                let (chain, key) = kept.site();
+                let kept = certificate::load_or_create(&machine)?;
+                let (chain, key) = kept.site_pem();
                 let tls =
                     RustlsConfig::from_pem(chain, key).await.context(environment_error("the certificate is broken"))?;
                 (Some(kept), Some(tls))
@@ -120,11 +103,11 @@ impl PhoneServer {
             false => (None, None),
         };
         let scheme = if options.https { "https" } else { "http" };
-        let (others, own) = network::reachable(at.ip(), &machine);
+        let (others, own) = network::hosts(at.ip(), &machine);
         if !options.https && !at.ip().is_loopback() {
             notes.push("without HTTPS browsers keep the camera from a page that is not on the same computer".into());
         }
-        if options.https && !at.ip().is_unspecified() && !network::is_near(at.ip()) {
+        if options.https && !at.ip().is_unspecified() && !network::is_private(at.ip()) {
             notes.push(format!("the certificate is for private networks alone; {} is on none", at.ip()));
         } else if at.ip().is_unspecified() && others.is_empty() {
             notes.push("this computer is on no private network: name its address with --listen".into());
@@ -134,10 +117,10 @@ impl PhoneServer {
             addresses: others.iter().chain(&own).map(address).collect(),
             reachable: others.len(),
             bundles: bundles.names.clone(),
-            certificate: certificate.as_ref().map(StoredCertificates::shown),
+            certificate: certificate.as_ref().map(StoredCertificates::summary),
             notes,
         };
-        let router = router(page, bundles, certificate.map(StoredCertificates::root));
+        let router = router(page, bundles, certificate.map(StoredCertificates::into_root_pem));
         Ok(Self { about, listener: listener.into_std()?, router, tls })
     }
 
@@ -163,10 +146,10 @@ struct BundleFiles {
 }
 
 /// Every bundle that is whole; of the others, what is wrong with them.
-fn bundle_files() -> (BundleFiles, Vec<String>) {
+fn collect_bundle_files() -> (BundleFiles, Vec<String>) {
     let (mut found, mut notes) = (BundleFiles::default(), Vec::new());
     for name in bundle::names() {
-        match files_of(&name) {
+        match bundle_file_paths(&name) {
             Ok(files) => {
                 found.files.extend(files.into_iter().map(|(file, path)| (format!("{name}/{file}"), path)));
                 found.names.push(name);
@@ -178,7 +161,7 @@ fn bundle_files() -> (BundleFiles, Vec<String>) {
 }
 
 /// A bundle's files by the names that `bundle.json` has for them; they may lie in different folders.
-fn files_of(name: &str) -> landfall_model::Result<Vec<(String, PathBuf)>> {
+fn bundle_file_paths(name: &str) -> landfall_model::Result<Vec<(String, PathBuf)>> {
     let bundle = Bundle::find(name)?;
     let (manifest, encoder) = (&bundle.manifest, bundle.encoder_paths()?);
     let adapter = manifest.encoder.adapter.as_ref().map(|adapter| adapter.file.clone()).zip(encoder.adapter);
@@ -193,29 +176,28 @@ fn files_of(name: &str) -> landfall_model::Result<Vec<(String, PathBuf)>> {
 
 /// The whole site. `root`: the certificate that a phone may be told to trust, as PEM.
 fn router(page: PathBuf, bundles: BundleFiles, root: Option<String>) -> Router {
-    let files = ServeDir::new(page).fallback(get(async || nothing_here()));
+    let files = ServeDir::new(page).fallback(get(async || not_found()));
     // Networks do not shrink, and a page that goes on with half of one must be able to count.
     let compressed = DefaultPredicate::new().and(NotForContentType::new("application/octet-stream"));
-    let mut router = Router::new().route("/bundles/{name}/{file}", get(bundle_file)).with_state(Arc::new(bundles));
+    let mut router =
+        Router::new().route("/bundles/{name}/{file}", get(serve_bundle_file)).with_state(Arc::new(bundles));
     if let Some(root) = root {
         let kind = [(header::CONTENT_TYPE, "application/x-x509-ca-cert")];
         router = router.route("/landfall.crt", get(async move || (kind, root)));
     }
     let router = router
         .fallback_service(files)
-        .layer(middleware::from_fn(keep))
+        .layer(middleware::from_fn(set_cache_control))
         .layer(CompressionLayer::new().compress_when(compressed));
-    HEADERS.into_iter().fold(router, |router, (name, value)| {
-        router.layer(SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value)))
-    })
+    security::with_headers(router)
 }
 
-async fn bundle_file(
+async fn serve_bundle_file(
     State(bundles): State<Arc<BundleFiles>>,
     Path((name, file)): Path<(String, String)>,
     request: Request,
 ) -> Response {
-    let Some(path) = bundles.files.get(&format!("{name}/{file}")) else { return nothing_here() };
+    let Some(path) = bundles.files.get(&format!("{name}/{file}")) else { return not_found() };
     match ServeFile::new(path).try_call(request).await {
         Ok(response) => response.into_response(),
         Err(error) => {
@@ -225,16 +207,16 @@ async fn bundle_file(
     }
 }
 
-fn nothing_here() -> Response {
+fn not_found() -> Response {
     (StatusCode::NOT_FOUND, "There is nothing here; the page is at /.\n").into_response()
 }
 
 /// Files in `assets/` have a hash of what is in them in their names, so they can be kept; all others are asked for anew.
-async fn keep(request: Request, next: Next) -> Response {
+async fn set_cache_control(request: Request, next: Next) -> Response {
     let hashed = request.uri().path().starts_with("/assets/");
     let mut response = next.run(request).await;
-    let keep =
+    let cache_control =
         if hashed && response.status().is_success() { "public, max-age=31536000, immutable" } else { "no-cache" };
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static(keep));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static(cache_control));
     response
 }

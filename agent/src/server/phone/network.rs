@@ -17,7 +17,7 @@ pub(super) const PRIVATE_NETWORKS: [(IpAddr, u8); 8] = [
 ];
 
 /// Whether the address is on a private network, or this computer's own.
-pub(super) fn is_near(address: IpAddr) -> bool {
+pub(super) fn is_private(address: IpAddr) -> bool {
     PRIVATE_NETWORKS.iter().any(|(network, prefix)| match (network, address) {
         (IpAddr::V4(network), IpAddr::V4(address)) => {
             (network.to_bits() ^ address.to_bits()).leading_zeros() >= u32::from(*prefix)
@@ -30,36 +30,39 @@ pub(super) fn is_near(address: IpAddr) -> bool {
 }
 
 /// This computer's addresses on private networks, the one that leads on first, the others in order.
-pub(super) fn addresses() -> Vec<IpAddr> {
+pub(super) fn private_addresses() -> Vec<IpAddr> {
     let networks = Networks::new_with_refreshed_list();
     let all = networks.values().flat_map(|network| network.ip_networks()).map(|network| network.addr);
-    let mut near: Vec<IpAddr> = all.filter(|address| is_near(*address) && !address.is_loopback()).collect();
-    let first = towards_others();
+    let mut near: Vec<IpAddr> = all.filter(|address| is_private(*address) && !address.is_loopback()).collect();
+    let first = outbound_address();
     near.sort_by_key(|address| (Some(*address) != first, *address));
     near.dedup();
     near
 }
 
 /// The address that this computer would send from to others. Nothing is sent: a datagram socket only looks up the way.
-fn towards_others() -> Option<IpAddr> {
+fn outbound_address() -> Option<IpAddr> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
     socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?; // an address for documents, which no machine has
     Some(socket.local_addr().ok()?.ip())
 }
 
 /// Hosts as addresses have them, for a server that listens on `at`: those that others reach, and this computer's own.
-pub(super) fn reachable(at: IpAddr, machine: &[IpAddr]) -> (Vec<String>, Vec<String>) {
+pub(super) fn hosts(at: IpAddr, machine: &[IpAddr]) -> (Vec<String>, Vec<String>) {
     let own = vec!["localhost".to_owned()];
     if at.is_loopback() {
-        return (Vec::new(), vec![host(at)]);
+        return (Vec::new(), vec![url_host(at)]);
     }
     if !at.is_unspecified() {
-        return (vec![host(at)], Vec::new());
+        return (vec![url_host(at)], Vec::new());
     }
-    (machine.iter().filter(|address| at.is_ipv6() || address.is_ipv4()).map(|address| host(*address)).collect(), own)
+    (
+        machine.iter().filter(|address| at.is_ipv6() || address.is_ipv4()).map(|address| url_host(*address)).collect(),
+        own,
+    )
 }
 
-fn host(address: IpAddr) -> String {
+fn url_host(address: IpAddr) -> String {
     if address.is_ipv6() { format!("[{address}]") } else { address.to_string() }
 }
 
@@ -69,7 +72,7 @@ mod tests {
 
     #[test]
     fn private_networks_are_near_and_no_others() {
-        let near = |text: &str| is_near(text.parse().unwrap());
+        let near = |text: &str| is_private(text.parse().unwrap());
         for address in ["192.168.1.7", "10.200.0.1", "172.31.255.1", "100.127.0.1", "127.0.0.1", "::1", "fd12::1"] {
             assert!(near(address), "{address}");
         }
@@ -81,7 +84,7 @@ mod tests {
     #[test]
     fn what_is_reached_depends_on_where_one_listens() {
         let machine: Vec<IpAddr> = ["192.168.1.7", "fd12::1"].map(|text| text.parse().unwrap()).to_vec();
-        let hosts = |at: &str| reachable(at.parse().unwrap(), &machine);
+        let hosts = |at: &str| hosts(at.parse().unwrap(), &machine);
         assert_eq!(hosts("0.0.0.0"), (vec!["192.168.1.7".into()], vec!["localhost".into()]));
         assert_eq!(hosts("::"), (vec!["192.168.1.7".into(), "[fd12::1]".into()], vec!["localhost".into()]));
         assert_eq!(hosts("127.0.0.1"), (vec![], vec!["127.0.0.1".into()]));

@@ -11,7 +11,7 @@ use thirtyfour::prelude::*;
 use crate::browser::input;
 use crate::geometry::{Pixel, Rect};
 use crate::site::page::Page;
-use crate::site::profile::locator::{Locator, Locators, SEEK};
+use crate::site::profile::locator::{LOCATOR_SCRIPT, Locator, Locators};
 
 /// Attempts at an action that a dialog of the browser or a change of the page may interrupt.
 const MAX_ATTEMPTS: usize = 5;
@@ -28,7 +28,7 @@ impl Page {
     /// # Errors
     /// When the session fails.
     pub async fn find(&self, ways: &Locators) -> Result<Option<FoundElement>> {
-        Ok(self.found(ways, "return seekShown(arguments[0]).slice(0, 1)").await?.pop())
+        Ok(self.found(ways, "return findVisible(arguments[0]).slice(0, 1)").await?.pop())
     }
 
     /// Clicks the elements found until a click succeeds, since one may cover another. Returns whether any was found.
@@ -36,7 +36,9 @@ impl Page {
         let mut any = false;
         for (frame, ways) in ways.by_frame() {
             let ways: Locators = ways.iter().cloned().collect();
-            for found in self.found(&ways, "return arguments[0].flatMap(way => seek(way).filter(isShown))").await? {
+            for found in
+                self.found(&ways, "return arguments[0].flatMap(locator => findAll(locator).filter(isVisible))").await?
+            {
                 any = true;
                 self.address().await?; // an earlier click may have navigated
                 // An earlier click may have changed the frame.
@@ -74,9 +76,9 @@ impl Page {
     /// # Errors
     /// When the session fails.
     pub(super) async fn readings(&self, ways: &Locators) -> Result<Vec<String>> {
-        let script = "const value = (way, element) => way.attribute ? element.getAttribute(way.attribute) \
-                : isShown(element) ? words(element) : null; \
-            const values = arguments[0].flatMap(way => seek(way).map(element => value(way, element)?.trim())); \
+        let script = "const value = (locator, element) => locator.attribute ? element.getAttribute(locator.attribute) \
+                : isVisible(element) ? visibleText(element) : null; \
+            const values = arguments[0].flatMap(locator => findAll(locator).map(element => value(locator, element)?.trim())); \
             const told = values.filter(value => value); return told.length > 0 ? told : null";
         Ok(self.ask(ways, script, vec![]).await?.map_or_else(Vec::new, |(values, _)| values))
     }
@@ -95,7 +97,7 @@ impl Page {
     /// # Errors
     /// When the session fails.
     pub async fn rect_if_shown(&self, ways: &Locators) -> Result<Option<Rect>> {
-        let script = "const [found] = seekShown(arguments[0]); return found ? rect(found) : null";
+        let script = "const [found] = findVisible(arguments[0]); return found ? rect(found) : null";
         let found: Option<(Rect, Pixel)> = self.ask(ways, script, vec![]).await?;
         Ok(found.map(|(rect, frame)| rect.moved_by(frame)))
     }
@@ -107,19 +109,19 @@ impl Page {
     pub async fn count(&self, ways: &Locators) -> Result<Vec<usize>> {
         let mut counts = Vec::new();
         for (frame, ways) in ways.by_frame() {
-            let script = "return arguments[0].map(way => seek(way).filter(isShown).length)";
+            let script = "return arguments[0].map(locator => findAll(locator).filter(isVisible).length)";
             let found: Option<(Vec<usize>, Pixel)> = self.ask_in(frame, ways, script, vec![]).await?;
             counts.extend(found.map_or_else(|| vec![0; ways.len()], |(counts, _)| counts));
         }
         Ok(counts)
     }
 
-    /// Runs a script that may use the functions of [`SEEK`] and returns its result.
+    /// Runs a script that may use the functions of [`LOCATOR_SCRIPT`] and returns its result.
     ///
     /// # Errors
     /// When the session fails or the result has another type.
     pub async fn script<T: DeserializeOwned>(&self, script: &str) -> Result<T> {
-        self.top(async || Ok(self.driver.execute(&format!("{SEEK}{script}"), vec![]).await?.convert()?)).await
+        self.top(async || Ok(self.driver.execute(&format!("{LOCATOR_SCRIPT}{script}"), vec![]).await?.convert()?)).await
     }
 
     /// A screenshot of the viewport, as PNG.
@@ -159,7 +161,8 @@ impl Page {
         let arguments: Vec<Value> = std::iter::once(json!(ways)).chain(more).collect();
         self.with_retry(async || {
             let Some(corner) = self.enter(frame).await? else { return Ok(None) };
-            let script = format!("{SEEK}return [depth(), (function () {{ {script} }}).apply(null, arguments)]");
+            let script =
+                format!("{LOCATOR_SCRIPT}return [frameDepth(), (function () {{ {script} }}).apply(null, arguments)]");
             let answer = self.driver.execute(&script, arguments.clone()).await?;
             let (depth, answer): (usize, Option<T>) = answer.convert()?;
             if depth != frame.len() {
@@ -180,9 +183,9 @@ impl Page {
         }
         let mut corner = Pixel { x: 0.0, y: 0.0 };
         for css in frame {
-            let script = "const [frame] = seekShown([{css: arguments[0]}]); if (!frame) return null; const r = rect(frame); \
+            let script = "const [frame] = findVisible([{css: arguments[0]}]); if (!frame) return null; const r = rect(frame); \
                 return [frame, r.x + frame.clientLeft, r.y + frame.clientTop]";
-            let found = self.driver.execute(&format!("{SEEK}{script}"), vec![json!(css)]).await?;
+            let found = self.driver.execute(&format!("{LOCATOR_SCRIPT}{script}"), vec![json!(css)]).await?;
             let Some((element, x, y)) = found.convert::<Option<(Value, f64, f64)>>()? else { return Ok(None) };
             *in_frame = true;
             WebElement::from_json(element, self.driver.handle().clone())?.enter_frame().await?;
@@ -223,7 +226,7 @@ impl Page {
     pub async fn turn_by(&self, call: &str, degrees: f64) -> Result<()> {
         self.address().await?;
         let script = format!(
-            "if (!seekShown(arguments[0])[0]) return null; const degrees = arguments[1]; {{ {call}\n}} return true"
+            "if (!findVisible(arguments[0])[0]) return null; const degrees = arguments[1]; {{ {call}\n}} return true"
         );
         let turned = self.ask::<bool>(&self.profile.look.view, &script, vec![json!(degrees)]).await;
         let turned = turned.with_context(|| environment_error(format!("look.call `{call}` fails")))?;

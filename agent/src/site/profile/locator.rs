@@ -159,37 +159,37 @@ impl<'de> Deserialize<'de> for LocatorDef {
     }
 }
 
-/// Functions for scripts: `seek(locator)` finds elements, `isShown(element)` tests whether one is visible,
-/// `seekShown(locators)` returns the visible elements of the first locator that finds any, `rect(element)` its rectangle in
-/// CSS pixels of its frame, `depth()` the number of frames around the script.
-pub(crate) const SEEK: &str = r"
+/// Functions for scripts: `findAll(locator)` finds elements, `isVisible(element)` tests whether one is visible,
+/// `findVisible(locators)` returns the visible elements of the first locator that finds any, `rect(element)` its rectangle in
+/// CSS pixels of its frame, `frameDepth()` the number of frames around the script.
+pub(crate) const LOCATOR_SCRIPT: &str = r"
 const IMPLICIT = { alert: null, button: 'button, input[type=button], input[type=submit]', dialog: 'dialog',
   heading: 'h1, h2, h3, h4, h5, h6', img: 'img', link: 'a[href]', status: 'output' };
 const hasRole = (e, role) => e.hasAttribute('role') ? e.getAttribute('role') === role
   : IMPLICIT[role] !== null && e.matches(IMPLICIT[role]);
-const words = e => (e.innerText || e.value || e.getAttribute('aria-label') || e.alt || '').trim();
-const seek = way => {
-  let found = [...document.querySelectorAll(way.css ?? 'body *')];
-  if (way.role) found = found.filter(e => hasRole(e, way.role));
-  if (way.text) {
-    const text = new RegExp('^(?:' + way.text + ')$', 'iu');
+const visibleText = e => (e.innerText || e.value || e.getAttribute('aria-label') || e.alt || '').trim();
+const findAll = locator => {
+  let found = [...document.querySelectorAll(locator.css ?? 'body *')];
+  if (locator.role) found = found.filter(e => hasRole(e, locator.role));
+  if (locator.text) {
+    const text = new RegExp('^(?:' + locator.text + ')$', 'iu');
     // Visible text only: pages keep the answer in scripts and hidden elements.
-    found = found.filter(e => isShown(e) && text.test(words(e)));
+    found = found.filter(e => isVisible(e) && text.test(visibleText(e)));
     // Without other criteria, the innermost element with the text.
-    if (!way.css && !way.role) found = found.filter(e => !found.some(other => other !== e && e.contains(other)));
+    if (!locator.css && !locator.role) found = found.filter(e => !found.some(other => other !== e && e.contains(other)));
   }
   return found;
 };
-const isShown = e => e.isConnected && [...e.getClientRects()].some(r => r.width > 0 && r.height > 0)
+const isVisible = e => e.isConnected && [...e.getClientRects()].some(r => r.width > 0 && r.height > 0)
   && e.checkVisibility({ opacityProperty: true, visibilityProperty: true });
-const seekShown = ways => {
-  for (const way of ways) {
-    const found = seek(way).filter(isShown);
+const findVisible = locators => {
+  for (const locator of locators) {
+    const found = findAll(locator).filter(isVisible);
     if (found.length > 0) return found;
   }
   return [];
 };
-const depth = () => { let n = 0; for (let w = window; w !== w.parent; w = w.parent) n++; return n };
+const frameDepth = () => { let n = 0; for (let w = window; w !== w.parent; w = w.parent) n++; return n };
 const rect = e => { const r = e.getBoundingClientRect(); return { x: r.x, y: r.y, width: r.width, height: r.height } };
 ";
 

@@ -28,7 +28,7 @@ impl TerminalRenderer {
     /// Draws what is believed, with pins.
     pub(crate) fn map(&self, heat: &[CellProbability], marks: &[(MapMark, LatLng)]) -> Result<()> {
         match self.canvas {
-            Some(canvas) => self.put(&draw(canvas, heat, marks)),
+            Some(canvas) => self.write(&draw(canvas, heat, marks)),
             None => Ok(()),
         }
     }
@@ -36,7 +36,7 @@ impl TerminalRenderer {
     /// Shows a picture.
     pub(crate) fn picture(&self, picture: &RgbImage) -> Result<()> {
         match self.protocol {
-            Some(protocol) => self.put(&protocol.show(picture)?),
+            Some(protocol) => self.write(&protocol.encode(picture)?),
             None => Ok(()),
         }
     }
@@ -49,7 +49,7 @@ impl TerminalRenderer {
         files.into_iter().filter_map(|file| preprocess::open(file).ok()).try_for_each(|picture| self.picture(&picture))
     }
 
-    fn put(&self, text: &str) -> Result<()> {
+    fn write(&self, text: &str) -> Result<()> {
         // Somebody who closes the terminal wants nothing drawn.
         match self.term.write_str(text) {
             Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
