@@ -210,7 +210,7 @@ impl Plan<'_> {
             };
             tokio::select! {
                 done = work => done.map_err(|error| anyhow::anyhow!("{}", error.strip_backtrace())),
-                () = stopped => Err(environment_error("stopped; the same command goes on".into())),
+                () = stopped => Err(environment_error("stopped; the same command goes on")),
             }
         })
     }
