@@ -43,7 +43,7 @@ pub struct LocatedPhoto {
 /// # Errors
 /// When a picture cannot be read; the message names it.
 pub fn locate(classifier: &Classifier, files: &[&Path]) -> Result<LocatedPhoto> {
-    let pictures = files.iter().map(|file| preprocess::open(file)).collect::<Result<Vec<_>, _>>()?;
+    let pictures = files.iter().map(preprocess::open).collect::<Result<Vec<_>, _>>()?;
     of_pictures(classifier, files.first().map(|file| file.to_path_buf()).unwrap_or_default(), &pictures)
 }
 

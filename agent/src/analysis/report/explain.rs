@@ -220,7 +220,7 @@ mod tests {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/rounds/rome-colosseum");
         let round = Round::read(&dir.join("round.json")).unwrap();
         let classifier = Classifier::load(Bundle::find("pocket").unwrap()).unwrap();
-        let picture = preprocess::open(&dir.join("view_000.jpg")).unwrap();
+        let picture = preprocess::open(dir.join("view_000.jpg")).unwrap();
         let view = EncodedView::new(&classifier, &picture).unwrap();
         // As the classifier computes it.
         let logits = classifier.logits(std::slice::from_ref(&picture)).unwrap();
