@@ -2,7 +2,7 @@
 import { defaultClientConditions } from "vite";
 import { defineConfig } from "vitest/config";
 import { bundles } from "./build/bundles.ts";
-import { offline } from "./build/offline.ts";
+import { offline } from "./build/service-worker.ts";
 
 export default defineConfig({
   base: "./",
@@ -13,13 +13,13 @@ export default defineConfig({
   build: {
     target: "es2022",
     rolldownOptions: {
-      input: { index: "index.html", arena: "arena.html", sw: "src/sw.ts" },
+      input: { index: "index.html", arena: "arena.html", sw: "src/service-worker.ts" },
       output: { entryFileNames: ({ name }) => (name === "sw" ? "sw.js" : "assets/[name]-[hash].js") },
     },
   },
   // Tests of the page share one build and one browser; they wait for a model now and then.
   // Two files at a time also on two cores: much of their time goes by in waiting.
-  test: { globalSetup: "test/setup.ts", testTimeout: 120_000, hookTimeout: 120_000, maxWorkers: 2 },
+  test: { globalSetup: "test/global-setup.ts", testTimeout: 120_000, hookTimeout: 120_000, maxWorkers: 2 },
   // `npm run dev` serves the pages, with the fixtures beside this folder; the arena itself answers the calls:
   // landfall arena --port 8735
   server: {

@@ -7,7 +7,7 @@ import { copyFileSync, createReadStream, existsSync, mkdirSync, readFileSync } f
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import type { Plugin } from "vite";
-import { type BundleFile, filesOf, type Manifest } from "../src/engine/bundle.ts";
+import { type BundleFile, filesOf, type Manifest } from "../src/engine/manifest.ts";
 
 const BUNDLES = resolve(import.meta.dirname, "../../model/bundles");
 

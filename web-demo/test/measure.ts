@@ -4,13 +4,13 @@
 import { type Browser, chromium, type Page } from "playwright-core";
 import { expect, inject, it } from "vitest";
 import type { createEngine } from "../src/engine";
-import { load, PHOTO } from "../src/engine/testing/drive";
+import { load, PHOTO } from "../src/engine/testing/engine-page";
 import { agree, golden } from "../src/engine/testing/parity";
-import { Served } from "../src/engine/testing/served";
+import { Served } from "../src/engine/testing/harness-server";
 import type { Engine } from "../src/engine/types";
-import { place } from "./page.ts";
-import { serve } from "./server.ts";
-import { profile, slowed, withBrowser } from "./slow.ts";
+import { place } from "./visit.ts";
+import { serve } from "./static-server.ts";
+import { profile, slowed, withBrowser } from "./throttling.ts";
 
 declare const globalThis: { createEngine: typeof createEngine; engine: Engine };
 

@@ -1,6 +1,6 @@
 // The arena's calls: names and shapes of the live game's API.
 
-import type { Place } from "./geometry";
+import type { Place } from "../geometry";
 import type { Structure } from "./structure";
 
 export interface GameMap {

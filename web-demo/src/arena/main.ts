@@ -3,8 +3,8 @@
 import "./arena.css";
 import { readMap } from "./api";
 import { askConsent, showError } from "./dialogs";
-import { Play } from "./play";
-import { showStart } from "./start";
+import { Play } from "./game-page";
+import { showStart } from "./start-page";
 import { build } from "./structure";
 
 const root = document.querySelector<HTMLElement>("#app")!;

@@ -3,7 +3,7 @@
 import "leaflet/dist/leaflet.css";
 import * as L from "leaflet";
 import { el, pinSvg, set } from "./dom";
-import { greatCircle, nearestCopy, wrapLng, type Place } from "./geometry";
+import { greatCircle, nearestCopy, wrapLng, type Place } from "../geometry";
 import { carried, isPlain } from "./structure";
 
 /** Tiles by their numbers; the live page's addresses have them among other things. */

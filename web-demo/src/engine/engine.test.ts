@@ -4,8 +4,8 @@ import { join } from "node:path";
 import type { BrowserContext } from "playwright-core";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import type { createEngine } from ".";
-import { load, locate, PHOTO, stop } from "./testing/drive";
-import { type Meddle, Served } from "./testing/served";
+import { load, locate, PHOTO, stop } from "./testing/engine-page";
+import { type Meddle, Served } from "./testing/harness-server";
 import type { Engine } from "./types";
 
 declare const globalThis: { createEngine: typeof createEngine; engine: Engine };

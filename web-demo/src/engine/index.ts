@@ -1,6 +1,6 @@
 // The engine for the page: calls become messages to a worker, so that nothing here takes long.
-import type { Call, Reply, Request, Result, Setup } from "./messages";
-import type { Backend } from "./networks";
+import type { Call, Reply, Request, Result, Setup } from "./protocol";
+import type { Backend } from "./onnx-sessions";
 import { type Engine, EngineError, type Progress } from "./types";
 
 export * from "./types";

@@ -3,11 +3,11 @@
 import { readFileSync } from "node:fs";
 import type { BrowserContext, Page } from "playwright-core";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { plain } from "../../test/pictures.ts";
+import { plain } from "../../test/images.ts";
 import type { createEngine } from ".";
-import { load, locate, PHOTO } from "./testing/drive";
+import { load, locate, PHOTO } from "./testing/engine-page";
 import { agree, golden } from "./testing/parity";
-import { Served } from "./testing/served";
+import { Served } from "./testing/harness-server";
 import type { Engine } from "./types";
 
 declare const globalThis: { createEngine: typeof createEngine; engine: Engine };

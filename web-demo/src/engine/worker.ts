@@ -1,10 +1,10 @@
 // The engine's worker. Pictures are located one after the other, also while another model is on its way.
-import type { BundleFile } from "./bundle";
-import { Core, type Opened, Refused } from "./core";
-import type { Call, Reply, Request, Setup } from "./messages";
-import { type Backend, Networks, RuntimeLost, backends, start } from "./networks";
-import { tensors } from "./pictures";
-import { ModelStore, type Report } from "./store";
+import type { BundleFile } from "./manifest";
+import { Core, type Opened, Refused } from "./model-wasm";
+import type { Call, Reply, Request, Setup } from "./protocol";
+import { type Backend, Networks, RuntimeLost, backends, start } from "./onnx-sessions";
+import { tensors } from "./preprocess";
+import { ModelStore, type Report } from "./model-store";
 import { type Answer, type BundleName, EngineError, type Status } from "./types";
 
 const NAMES: BundleName[] = ["pocket", "desktop"];

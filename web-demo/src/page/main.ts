@@ -1,18 +1,18 @@
 // The phone page: its head, its two modes, and what begins when it is opened.
 
 import "./page.css";
-import "./view.css";
+import "./media.css";
 import "./panel.css";
 import "./settings.css";
 import { el } from "../dom";
 import { icon, mark } from "./icons";
-import { Look } from "./look";
+import { Look } from "./locate-mode";
 import { Model } from "./model";
-import { Offline } from "./offline";
-import { onDrop } from "./pictures";
-import { Play } from "./play";
+import { Offline } from "./offline-cache";
+import { onDrop } from "./photos";
+import { Play } from "./game-mode";
 import { Settings, statusLine } from "./settings";
-import { notify, Stage, voices } from "./stage";
+import { notify, Stage, voices } from "./layout";
 
 const model = new Model();
 const offline = new Offline();

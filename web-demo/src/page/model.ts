@@ -2,8 +2,8 @@
 
 import { createEngine } from "../engine/index";
 import type { Answer, BundleName, Engine, Point, Progress, Status } from "../engine/types";
-import { recall, remember } from "./memory";
-import { sentence } from "./words";
+import { recall, remember } from "./preferences";
+import { sentence } from "./labels";
 
 export type State =
   | { kind: "loading"; name: BundleName; received: number; total: number; cached: boolean }

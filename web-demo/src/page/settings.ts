@@ -3,11 +3,11 @@
 import { el } from "../dom";
 import type { BundleName } from "../engine/types";
 import { icon } from "./icons";
-import { recall, remember } from "./memory";
+import { recall, remember } from "./preferences";
 import type { Model, State } from "./model";
-import { EXAMPLES, ROUNDS } from "./rounds";
-import { announce, button, showError, type Stage } from "./stage";
-import { backend, sentenceCase, size } from "./words";
+import { EXAMPLES, ROUNDS } from "./samples";
+import { announce, button, showError, type Stage } from "./layout";
+import { backend, sentenceCase, size } from "./labels";
 
 /** One line that says what is loaded and what computes, and how far a download has come. */
 export function statusLine(model: Model, offline: { ready: boolean } & EventTarget): HTMLElement {

@@ -1,14 +1,14 @@
 // The picture that people send each other, made on the device: of an answer, or of a game.
 
 import type { Answer } from "../engine/types";
-import { formatCount, formatDistance } from "../arena/geometry";
-import { around, point } from "./answer";
-import { draw, themeOf, viewOf, type Mark, type Theme } from "./draw";
-import { heatOf } from "./heat";
-import { totals, type Played } from "./game";
-import { announce } from "./stage";
-import { coarseLand } from "./world";
-import { duration, odds, sentenceCase, sureness } from "./words";
+import { formatCount, formatDistance } from "../geometry";
+import { around, point } from "./prediction-view";
+import { draw, themeOf, viewOf, type Mark, type Theme } from "./map-renderer";
+import { heatOf } from "./heatmap";
+import { totals, type Played } from "./game-rules";
+import { announce } from "./layout";
+import { coarseLand } from "./basemap";
+import { duration, odds, sentenceCase, sureness } from "./labels";
 
 const WIDTH = 1080;
 const HEIGHT = 1350;

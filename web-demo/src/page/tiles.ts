@@ -1,7 +1,7 @@
 // Street tiles under the map, only when a person has asked for them: the one thing that comes from another origin.
 
-import type { View } from "./draw";
-import { WORLD } from "./world";
+import type { View } from "./map-renderer";
+import { WORLD } from "./basemap";
 
 /** The host must stand in the page's Content-Security-Policy too (index.html). */
 const HOST = "https://tile.openstreetmap.org";

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { TAP_STEP, Turning } from "./turning";
+import { TAP_STEP, Turning } from "./rotation-control";
 
 const FRAME_MS = 1000 / 60;
 

@@ -2,8 +2,8 @@
 
 import { el, type Child } from "../dom";
 import { icon } from "./icons";
-import { WorldMap } from "./map";
-import { sentence } from "./words";
+import { WorldMap } from "./world-map";
+import { sentence } from "./labels";
 
 /** The picture, the map and what is said of them. */
 export class Stage {

@@ -3,7 +3,7 @@
 import { createGame, type GameMap, type Rules } from "./api";
 import { showError } from "./dialogs";
 import { el } from "./dom";
-import { RIVAL, series } from "./rival";
+import { RIVAL, series } from "./opponent";
 
 const TIME_LIMITS: [string, number][] = [
   ["No limit", 0],

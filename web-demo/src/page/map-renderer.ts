@@ -1,9 +1,9 @@
 // Draws the earth and what is on it, on any canvas: the map of the page and the picture that is shared.
 
 import type { Point } from "../engine/types";
-import { nearestCopy } from "../arena/geometry";
-import type { Heat } from "./heat";
-import { project, trace, WORLD, type Land } from "./world";
+import { nearestCopy } from "../geometry";
+import type { Heat } from "./heatmap";
+import { project, trace, WORLD, type Land } from "./basemap";
 
 /** The map's own units to pixels: `x = k · u + x`. */
 export interface View {

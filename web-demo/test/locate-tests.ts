@@ -4,8 +4,8 @@ import { readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { choose, place, type Visit } from "./page.ts";
-import { fixture, plain, taken, upload } from "./pictures.ts";
+import { choose, place, type Visit } from "./visit.ts";
+import { fixture, plain, taken, upload } from "./images.ts";
 
 /** How many pixels of the map have the accent's colour: pin, heat and rims. */
 function warmPixels({ page }: Visit): Promise<number> {

@@ -4,9 +4,9 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { PNG } from "pngjs";
 import { expect, inject, it } from "vitest";
-import { choose, open, place, ready, useBrowser } from "./page.ts";
-import { fixture } from "./pictures.ts";
-import { serve } from "./server.ts";
+import { choose, open, place, ready, useBrowser } from "./visit.ts";
+import { fixture } from "./images.ts";
+import { serve } from "./static-server.ts";
 
 useBrowser();
 const DIST = inject("dist");

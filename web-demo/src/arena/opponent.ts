@@ -2,7 +2,7 @@
 
 import type { Game, GameMap, Guess } from "./api";
 import { el } from "./dom";
-import { formatCount, formatDistance, type Place } from "./geometry";
+import { formatCount, formatDistance, type Place } from "../geometry";
 
 /** What people call it. */
 export const RIVAL = "Landfall";

@@ -1,7 +1,7 @@
 // From a picture to the encoder's inputs, with the agent's own decoder, so that both see the same pixels.
 //
 // What that cannot read, or what is too large for it, goes through the browser's decoder.
-import { type Core, Refused } from "./core";
+import { type Core, Refused } from "./model-wasm";
 import { EngineError } from "./types";
 
 /** Megapixels up to which our decoder is used: more would take too much memory on a phone. */

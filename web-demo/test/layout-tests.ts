@@ -6,8 +6,8 @@ import { createRequire } from "node:module";
 import type { AxeResults } from "axe-core";
 import type { Page } from "playwright-core";
 import { expect, it } from "vitest";
-import { choose, place, type Visit } from "./page.ts";
-import { fixture } from "./pictures.ts";
+import { choose, place, type Visit } from "./visit.ts";
+import { fixture } from "./images.ts";
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 /** A folder for screenshots, for those who want to look: LANDFALL_SHOTS=DIR npm test */

@@ -1,6 +1,6 @@
 // What goes between the page and the engine's worker.
 import type { BundleName, Engine, ErrorKind, Point, Progress } from "./types";
-import type { Backend } from "./networks";
+import type { Backend } from "./onnx-sessions";
 
 /** The first message to the worker. */
 export interface Setup {

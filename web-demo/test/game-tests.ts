@@ -5,8 +5,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Page } from "playwright-core";
 import { expect, it } from "vitest";
-import { choose, type Visit } from "./page.ts";
-import { fixture, taken, upload } from "./pictures.ts";
+import { choose, type Visit } from "./visit.ts";
+import { fixture, taken, upload } from "./images.ts";
 
 async function toPlay(page: Page): Promise<void> {
   await page.getByRole("link", { name: "Play" }).click();

@@ -13,7 +13,7 @@ import type { BundleName } from "../types";
 
 const ROOT = resolve(import.meta.dirname, "../../..");
 const REPOSITORY = resolve(ROOT, "..");
-/** A name for this machine that browsers do not trust as they trust 127.0.0.1 (`test/setup.ts`). */
+/** A name for this machine that browsers do not trust as they trust 127.0.0.1 (`test/global-setup.ts`). */
 const INSECURE = "plain.test";
 const TYPES: Record<string, string> = {
   ".html": "text/html",

@@ -4,7 +4,7 @@ import plainGlue from "onnxruntime-web/ort-wasm-simd-threaded.mjs?url";
 import plainWasm from "onnxruntime-web/ort-wasm-simd-threaded.wasm?url";
 import gpuGlue from "onnxruntime-web/ort-wasm-simd-threaded.jspi.mjs?url";
 import gpuWasm from "onnxruntime-web/ort-wasm-simd-threaded.jspi.wasm?url";
-import type { Opened } from "./core";
+import type { Opened } from "./model-wasm";
 import { EngineError, type Status } from "./types";
 
 export type Backend = Status["backend"];

@@ -3,7 +3,7 @@
 // A download that breaks off leaves parts behind from which the next one goes on. A lock of the file's name lets one tab
 // at a time fetch it; the other one then finds it stored. Where there is no storage (an insecure origin, a private
 // window) all works without.
-import { type BundleFile, type Manifest, damaged, filesOf, parseManifest } from "./bundle";
+import { type BundleFile, type Manifest, damaged, filesOf, parseManifest } from "./manifest";
 import { EngineError, type Progress } from "./types";
 
 const STORE = "landfall-models";

@@ -1,17 +1,17 @@
 // Playing: five places, the person's pin against the model's.
 
 import { el } from "../dom";
-import { formatCount, formatDistance } from "../arena/geometry";
+import { formatCount, formatDistance } from "../geometry";
 import type { Answer, Point } from "../engine/types";
-import { bar, creditLine, point } from "./answer";
-import type { Mark } from "./draw";
-import { deal, ROUNDS_A_GAME, totals, verdict, type Played, type Score } from "./game";
+import { bar, creditLine, point } from "./prediction-view";
+import type { Mark } from "./map-renderer";
+import { deal, ROUNDS_A_GAME, totals, verdict, type Played, type Score } from "./game-rules";
 import type { Model } from "./model";
-import { gallery, picker, release, viewOf, type View } from "./pictures";
-import { fetchViews, ROUNDS, type Credit } from "./rounds";
+import { gallery, picker, release, viewOf, type View } from "./photos";
+import { fetchViews, ROUNDS, type Credit } from "./samples";
 import { share } from "./share";
-import { announce, button, hideNotice, notify, showError, type Stage } from "./stage";
-import { placeIn } from "./truth";
+import { announce, button, hideNotice, notify, showError, type Stage } from "./layout";
+import { placeIn } from "./location";
 
 const MOST_POINTS = 5000;
 

@@ -3,9 +3,9 @@
 import { geoDistance } from "d3-geo";
 import { el } from "../dom";
 import type { Answer, Point } from "../engine/types";
-import type { Credit } from "./rounds";
-import type { Stage } from "./stage";
-import { duration, odds, percent, sentenceCase, sureness } from "./words";
+import type { Credit } from "./samples";
+import type { Stage } from "./layout";
+import { duration, odds, percent, sentenceCase, sureness } from "./labels";
 
 const EARTH_KM = 6371;
 

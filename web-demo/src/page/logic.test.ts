@@ -1,10 +1,10 @@
 // The page's pure parts: words, rules of the game, credits, places.
 
 import { expect, it } from "vitest";
-import { deal, totals, verdict, type Played } from "./game";
-import { readCredit } from "./rounds";
-import { isPlace } from "./truth";
-import { backend, duration, odds, percent, sureness } from "./words";
+import { deal, totals, verdict, type Played } from "./game-rules";
+import { readCredit } from "./samples";
+import { isPlace } from "./location";
+import { backend, duration, odds, percent, sureness } from "./labels";
 
 it("says how sure an answer is", () => {
   const words = [12, 200, 650, 2000, 9000].map((p50) => sureness({ radiusKm: { p50, p90: 10_000 } }));

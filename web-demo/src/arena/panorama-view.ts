@@ -4,8 +4,8 @@ import "pannellum/build/pannellum.css";
 import "pannellum/build/pannellum.js";
 import type { Game, Round } from "./api";
 import { el, set } from "./dom";
-import { wrapHeading } from "./geometry";
-import { Turning, type Angles } from "./turning";
+import { wrapHeading } from "../geometry";
+import { Turning, type Angles } from "./rotation-control";
 
 /** Horizontal field of view at the start, in degrees. */
 const HFOV = 100;

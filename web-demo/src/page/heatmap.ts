@@ -1,7 +1,7 @@
 // An answer's cells as heat on the map, and the outlines of its regions.
 
 import type { Answer, CellShare } from "../engine/types";
-import { outline, trace, WORLD } from "./world";
+import { outline, trace, WORLD } from "./basemap";
 
 /** How much of the map the likeliest cell covers. */
 const FULL = 0.8;

@@ -1,6 +1,6 @@
 // Numbers as words and short text.
 
-import { formatCount } from "../arena/geometry";
+import { formatCount } from "../geometry";
 import type { Answer, Status } from "../engine/types";
 
 const SURE: [number, string][] = [

@@ -5,11 +5,11 @@ import { select, type Selection } from "d3-selection";
 import { zoom, zoomIdentity, zoomTransform, type ZoomBehavior } from "d3-zoom";
 import { el } from "../dom";
 import type { Answer, Point } from "../engine/types";
-import { draw, themeOf, viewOf, wholeWorld, type Mark, type Scene, type Theme, type View } from "./draw";
-import { heatOf } from "./heat";
+import { draw, themeOf, viewOf, wholeWorld, type Mark, type Scene, type Theme, type View } from "./map-renderer";
+import { heatOf } from "./heatmap";
 import { icon } from "./icons";
 import { drawTiles, ATTRIBUTION } from "./tiles";
-import { coarseLand, fineLand, unproject, WORLD } from "./world";
+import { coarseLand, fineLand, unproject, WORLD } from "./basemap";
 
 /** Pixels a unit from which the finer coast is drawn. */
 const FINE = 2.5;

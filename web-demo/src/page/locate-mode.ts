@@ -1,18 +1,18 @@
 // Looking: the camera, photos or an example, and where they seem to have been taken.
 
-import { formatCount, formatDistance } from "../arena/geometry";
+import { formatCount, formatDistance } from "../geometry";
 import { el } from "../dom";
 import type { Answer, Point } from "../engine/types";
-import { answerOnMap, answerText, creditLine, point } from "./answer";
+import { answerOnMap, answerText, creditLine, point } from "./prediction-view";
 import { Camera } from "./camera";
 import { icon } from "./icons";
 import type { Model } from "./model";
-import { gallery, picker, release, viewOf, type View } from "./pictures";
-import { EXAMPLES, fetchViews, type Round } from "./rounds";
+import { gallery, picker, release, viewOf, type View } from "./photos";
+import { EXAMPLES, fetchViews, type Round } from "./samples";
 import { share } from "./share";
-import { announce, button, hideNotice, notify, showError, type Stage } from "./stage";
-import { placeIn, placeOfDevice } from "./truth";
-import { sentenceCase, sureness } from "./words";
+import { announce, button, hideNotice, notify, showError, type Stage } from "./layout";
+import { placeIn, placeOfDevice } from "./location";
+import { sentenceCase, sureness } from "./labels";
 
 /** Milliseconds between two live guesses, so that a phone stays cool. */
 const BREATH_MS = 150;

@@ -3,12 +3,12 @@
 import { readGame, sendGuess, type Game, type GameMap, type Round } from "./api";
 import { hideError, showError, showInterstitial, showLevelUp } from "./dialogs";
 import { el } from "./dom";
-import { formatClock, formatCount, type Place } from "./geometry";
+import { formatClock, formatCount, type Place } from "../geometry";
 import { GuessMap } from "./maps";
-import { finalResult, roundResult, type Result } from "./result";
-import { RIVAL, totals } from "./rival";
-import { startGame } from "./start";
-import { View } from "./view";
+import { finalResult, roundResult, type Result } from "./results";
+import { RIVAL, totals } from "./opponent";
+import { startGame } from "./start-page";
+import { View } from "./panorama-view";
 
 /** Plays the game with this token on the page. */
 export class Play {

@@ -1,8 +1,8 @@
 // The picture of a game against the machine that people send each other, made in the browser.
 
 import type { Game } from "./api";
-import { formatCount, formatDistance, wrapLng, type Place } from "./geometry";
-import { RIVAL, rivalsGuess, rivalsPin, totals } from "./rival";
+import { formatCount, formatDistance, wrapLng, type Place } from "../geometry";
+import { RIVAL, rivalsGuess, rivalsPin, totals } from "./opponent";
 
 const WIDTH = 1200;
 const EDGE = 64;

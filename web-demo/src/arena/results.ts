@@ -4,9 +4,9 @@ import type * as L from "leaflet";
 import type { Game, Guess } from "./api";
 import { showError } from "./dialogs";
 import { el } from "./dom";
-import { formatCount, formatDistance, formatPlace, type Place } from "./geometry";
+import { formatCount, formatDistance, formatPlace, type Place } from "../geometry";
 import { showResults, type Answer } from "./maps";
-import { RIVAL, rivalsGuess, rivalsOutcome, rivalsPin, totals, winner } from "./rival";
+import { RIVAL, rivalsGuess, rivalsOutcome, rivalsPin, totals, winner } from "./opponent";
 import { isPlain } from "./structure";
 
 const MAX_POINTS = 5000;
@@ -189,7 +189,7 @@ function rivalsTotal(game: Game): HTMLElement {
 /** Saves the picture of the game. */
 function saveButton(game: Game): HTMLElement {
   const save = async () => {
-    const { card } = await import("./card");
+    const { card } = await import("./share-image");
     const address = URL.createObjectURL(await card(game));
     const link = document.createElement("a");
     [link.href, link.download] = [address, "landfall-versus.png"];

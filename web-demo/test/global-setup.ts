@@ -6,8 +6,8 @@ import { join } from "node:path";
 import { chromium } from "playwright-core";
 import type { TestProject } from "vitest/node";
 import { build } from "vite";
-import { fixture } from "./pictures.ts";
-import { serve } from "./server.ts";
+import { fixture } from "./images.ts";
+import { serve } from "./static-server.ts";
 
 declare module "vitest" {
   interface ProvidedContext {

@@ -4,7 +4,7 @@ export {};
 
 declare const self: ServiceWorkerGlobalScope;
 
-/** What the build made (build/offline.ts writes it): a version, what is needed at once, and what may come later. */
+/** What the build made (build/service-worker.ts writes it): a version, what is needed at once, and what may come later. */
 declare const FILES: { version: string; first: string[]; later: string[] };
 
 const PREFIX = "landfall-page-";

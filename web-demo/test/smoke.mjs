@@ -1,4 +1,4 @@
-// The page at an address as a phone has it: node test/served.mjs https://127.0.0.1:8736/
+// The page at an address as a phone has it: node test/smoke.mjs https://127.0.0.1:8736/
 //
 // It must load, be allowed threads, answer an example, and ask nobody but its own origin. Exit code 0 and what was seen as a
 // line of JSON; 1 and a sentence when something is not so; 2 without an address. `agent/tests/e2e/serve.rs` runs it against
@@ -10,7 +10,7 @@ const NO_WORKER = /SSL certificate error occurred when fetching the script/;
 
 const [address] = process.argv.slice(2);
 if (!address) {
-  console.error("usage: node test/served.mjs ADDRESS");
+  console.error("usage: node test/smoke.mjs ADDRESS");
   process.exit(2);
 }
 const { origin, hostname } = new URL(address);

@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import * as ort from "onnxruntime-web";
 import { PNG } from "pngjs";
 import { expect, it } from "vitest";
-import { Core, Refused } from "./core";
+import { Core, Refused } from "./model-wasm";
 
 const root = new URL("../../../", import.meta.url);
 const file = (path: string) => new Uint8Array(readFileSync(new URL(path, root)));
