@@ -145,7 +145,7 @@ async fn the_page_and_the_bundles_come_over_https_and_nothing_else() {
     assert!(std::fs::read(config.path().join("serve/certificate.json")).unwrap() == kept);
 }
 
-/// `web-demo/test/served.mjs` drives Chromium, and holds against the page what goes wrong or leaves its origin.
+/// `web-demo/test/smoke.mjs` drives Chromium, and holds against the page what goes wrong or leaves its origin.
 #[test]
 fn a_browser_has_an_example_answered_and_asks_nobody_else() {
     let config = tempfile::tempdir().unwrap();
@@ -153,7 +153,7 @@ fn a_browser_has_an_example_answered_and_asks_nobody_else() {
     let page = web.join("dist");
     assert!(page.join("index.html").is_file(), "the page is not built: run `npm ci && npm run build` in web-demo");
     let server = PhoneServer::start(config.path(), &["--listen", "127.0.0.1:0", "--page", page.to_str().unwrap()]);
-    let visit = Command::new("node").args(["test/served.mjs", server.address()]).current_dir(web).output().unwrap();
+    let visit = Command::new("node").args(["test/smoke.mjs", server.address()]).current_dir(web).output().unwrap();
     assert!(visit.status.success(), "{}", String::from_utf8_lossy(&visit.stderr));
     let seen: Value = serde_json::from_slice(&visit.stdout).unwrap();
     assert_eq!(seen["place"], "Near Rome, Italy", "{seen}");

@@ -61,8 +61,9 @@ class Answerer {
       const file = (of: BundleFile) => this.#store.file(name, of, report);
       const { adapter, activations } = manifest.encoder;
       const { backend } = this.#setup;
-      // A network that is computed as it is written is taken to be floats.
-      const usable = backend ? [backend] : await backends(activations !== "whole");
+      // "whole" is the former name of "exact-conv".
+      const isExact = activations === "exact-conv" || activations === "whole";
+      const usable = backend ? [backend] : await backends(!isExact);
       // Beside the files; whether that went well is asked when there are networks for it.
       start(usable[0]!).catch(() => undefined);
       const core = await this.#core();
