@@ -265,7 +265,7 @@ impl PredictionJson {
             })
             .collect();
         // Both are sorted by probability, so a region is a prefix of the list.
-        let region = |mass| (0..posterior.region(mass).len().min(cells.len())).collect();
+        let region = |mass| (0..posterior.credible_region(mass).len().min(cells.len())).collect();
         let countries = top_countries(posterior, COUNTRIES).into_iter();
         Self {
             at: prediction.point,

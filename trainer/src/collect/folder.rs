@@ -79,7 +79,11 @@ impl Folder {
     fn item(&self, picture: &Path) -> Result<Option<Item>> {
         let file = picture.strip_prefix(&self.dir).unwrap_or(picture);
         let row = match &self.rows {
-            None => image_files::gps_position(picture)?.map(|at| Row { lat: Some(at.lat), lng: Some(at.lng), ..Row::default() }),
+            None => image_files::gps_position(picture)?.map(|at| Row {
+                lat: Some(at.lat),
+                lng: Some(at.lng),
+                ..Row::default()
+            }),
             Some(rows) => rows.get(file).map(|row| Row {
                 file: row.file.clone(),
                 group: row.group.clone(),

@@ -102,6 +102,14 @@ impl Arena {
     }
 }
 
+/// Draws the map tile `z/x/y` as PNG; `None` if there is no such tile. For benchmarks.
+///
+/// # Errors
+/// When the image cannot be encoded.
+pub fn draw_tile(z: u32, x: i64, y: i64) -> Option<anyhow::Result<Vec<u8>>> {
+    tiles::TileId::new(z, x, y).map(tiles::draw)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
