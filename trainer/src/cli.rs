@@ -1,10 +1,14 @@
 //! The command line: all commands of `landfall-train`. The options of each stand beside its code.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use landfall_common::exit::{Exit, exit_code};
+use clap_complete::Shell;
+use landfall_common::cli::{Verbosity, init_logging, print_completions, write_man_pages};
+use landfall_common::exit::{self, Exit, exit_code};
+use landfall_common::text::eprint_sanitized;
 
 #[cfg(feature = "cluster")]
 use crate::data::engine;
@@ -15,11 +19,31 @@ use crate::head::{fit, lr_find};
 use crate::{bundle, cells, collect, data};
 
 #[derive(Parser)]
-#[command(name = "landfall-train", version, about = "Trains and evaluates Landfall's cell classifiers")]
+#[command(
+    name = "landfall-train",
+    version,
+    about = "Train and evaluate Landfall's cell classifiers",
+    after_long_help = ENVIRONMENT,
+    after_help = exit::HELP
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
+    #[command(flatten)]
+    verbosity: Verbosity,
 }
+
+const ENVIRONMENT: &str = "\
+Environment variables:
+  LANDFALL_BUNDLES            Directory in which bundles are looked for first
+  LANDFALL_CACHE              Cache directory, for encoders and ONNX Runtime [default: the platform's]
+  LANDFALL_LOG                Log filter; overrides -v
+  ORT_DYLIB_PATH              The ONNX Runtime library to load
+  GOOGLE_MAPS_SIGNING_SECRET  Secret that signs requests of `collect streetview`
+  AWS_*, GOOGLE_*             Credentials of buckets, as their own tools read them
+  API keys of `collect` are named in the help of each source.
+
+Exit codes: 0 success, 1 check failed, 2 usage error, 3 environment error, 130 interrupted (Ctrl-C), 143 terminated (SIGTERM).";
 
 // The help text of each command stands with its options.
 #[derive(Subcommand)]
@@ -43,7 +67,17 @@ enum Command {
     Evaluate(evaluate::Args),
     Analyse(analyse::Args),
     Compare(compare::Args),
-    /// Runs a machine of a cluster, for `index --scheduler`
+    /// Print a shell completion script
+    Completions {
+        /// Shell to complete in
+        shell: Shell,
+    },
+    /// Write man pages
+    Man {
+        /// Directory to write to; created if missing
+        dir: PathBuf,
+    },
+    /// Run a machine of a cluster, for `index --scheduler`
     #[cfg(feature = "cluster")]
     #[command(subcommand)]
     Cluster(engine::Command),
@@ -51,10 +85,14 @@ enum Command {
 
 /// Parses the command line, runs the command and prints its error, if any.
 pub fn main() -> ExitCode {
-    match run(Cli::parse().command) {
+    let cli = Cli::parse();
+    match init_logging(cli.verbosity).and_then(|()| run(cli.command)) {
         Ok(()) => Exit::Success.into(),
         Err(error) => {
-            eprintln!("landfall-train: {error:#}");
+            eprint_sanitized(format!("landfall-train: {error:#}"));
+            if let Some(hint) = exit::hint(&error) {
+                eprintln!("hint: {hint}");
+            }
             exit_code(&error, |_| None).into()
         }
     }
@@ -79,6 +117,11 @@ fn run(command: Command) -> Result<()> {
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Analyse(args) => analyse::run(&args),
         Command::Compare(args) => compare::run(&args),
+        Command::Completions { shell } => {
+            print_completions::<Cli>(shell);
+            Ok(())
+        }
+        Command::Man { dir } => write_man_pages::<Cli>(&dir),
         #[cfg(feature = "cluster")]
         Command::Cluster(command) => engine::run(&command),
     }

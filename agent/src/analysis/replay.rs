@@ -27,7 +27,7 @@ pub enum ReplayInput {
 /// The contents of `expected.json`: for each bundle what the rounds must score.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Expected {
-    /// How many points a round may differ, since processors add floats in another order; the sum may differ by as much
+    /// Tolerance in points per round, since processors add floats in another order; the sum may differ by as much
     /// for each round.
     pub tolerance_points: u32,
     /// By bundle, `name@version`, then by the round's folder.

@@ -94,7 +94,7 @@ impl MapSection {
         paths.into_iter().map(|(_, path)| path).filter(|path| !path.is_empty()).collect()
     }
 
-    /// The circle of so many metres around a place, as it is on this map, as a path.
+    /// The circle with a radius in metres around a place, projected to this map, as a path.
     pub(super) fn circle(&self, at: LatLng, radius_m: f64) -> String {
         let (mut points, mut last) = (Vec::new(), at.lng);
         for step in 0..=72 {

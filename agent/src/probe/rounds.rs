@@ -17,7 +17,7 @@ use crate::site::page::distance;
 use crate::site::page::{GuessSubmitted, whole_number};
 use crate::site::profile::locator::{Locator, Locators};
 
-/// A page that has shown neither a round nor its end for so long has ended.
+/// A page that has shown neither a round nor a result for this time has ended the game.
 const GAME_END_TIMEOUT: Duration = Duration::from_secs(2);
 /// A button that is not there by then does not come.
 const BUTTON_TIMEOUT: Duration = Duration::from_secs(3);

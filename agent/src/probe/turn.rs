@@ -13,11 +13,11 @@ use crate::site::page::Page;
 const THUMBNAIL_SIDE: u32 = 40;
 /// Thumbnails that differ by more grey levels than this show different things.
 const OTHER_VIEW_LEVELS: f64 = 5.0;
-/// Drags are first made as if the view were so many degrees wide.
+/// Assumed horizontal field of view in degrees for the first drags.
 const ASSUMED_HFOV_DEG: f64 = 100.0;
 /// Degrees that one drag, or some strokes of a key, would turn by then.
 const DRAG_DEG: f64 = 30.0;
-/// A view that has not come around after so many turns does not.
+/// Maximum number of turns after which a view must have turned all around.
 const MAX_TURNS: usize = 26;
 /// Keys that turn, left and right: arrows, and letters.
 const KEY_PAIRS: [(&str, &str); 2] = [("\u{e012}", "\u{e014}"), ("a", "d")];
@@ -30,7 +30,7 @@ pub(super) enum RotationControl {
     Fixed,
     /// By dragging; its horizontal field of view in degrees, where it could be measured.
     Drag(Option<f64>),
-    /// By these keys, so many degrees a stroke.
+    /// By these keys, with the degrees per key press.
     Keys { left: &'static str, right: &'static str, degrees: f64 },
 }
 
@@ -73,7 +73,7 @@ fn focal_length_px(rect: &Rect, hfov: f64) -> f64 {
     rect.width / 2.0 / (hfov / 2.0).to_radians().tan()
 }
 
-/// The field of view of a view that one drag turns by so many degrees.
+/// The field of view of a view that one drag turns by these degrees.
 fn hfov_deg(rect: &Rect, degrees: f64) -> f64 {
     let focal = half_drag_px(rect) / (degrees / 2.0).to_radians().tan();
     (2.0 * (rect.width / 2.0 / focal).atan().to_degrees()).round()

@@ -94,7 +94,7 @@ impl CharacterGrid {
         LatLng { lat, lng: (column as f64 + x) / self.columns as f64 * 360.0 - 180.0 }
     }
 
-    /// How likely it is to be around each dot, of which a character has so many, row by row; the likeliest is 1.
+    /// Probability density at each dot relative to the maximum, row by row, with `dots` dots per character.
     fn heat(&self, spots: &[CellProbability], dots: usize) -> Vec<f64> {
         let spots: Vec<([f64; 3], f64, f64)> = spots
             .iter()

@@ -48,7 +48,7 @@ impl TerminalCanvas {
         Self::from_env(columns, |name| std::env::var(name).ok())
     }
 
-    /// The canvas of so many columns, by what the environment says.
+    /// The canvas with `columns` columns, for the terminal that the environment states.
     fn from_env(columns: u16, variable: impl Fn(&str) -> Option<String>) -> Option<Self> {
         let set = |name: &str| variable(name).filter(|value| !value.is_empty());
         let kind = set("TERM").unwrap_or_default();

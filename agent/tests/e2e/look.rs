@@ -22,10 +22,10 @@ use landfall_model::score::MAX_POINTS;
 use landfall_model::{Bundle, Classifier, MapScale};
 use url::Url;
 
-/// No third view promises so many points.
+/// A minimum gain that no third view reaches.
 pub(crate) const TWO_VIEWS: f64 = 5000.0;
 
-/// What thinks about the World map with the small bundle, and wants views that promise so many points.
+/// Inference for the World map with the pocket bundle and this minimum gain.
 pub(crate) fn inference(min_gain: f64) -> RoundInference {
     let classifier = Arc::new(Classifier::load(Bundle::find("pocket").unwrap()).unwrap());
     let map = Map { name: "World".into(), scale_m: MapScale::WORLD, max_points: MAX_POINTS, area: Area::default() };

@@ -139,7 +139,7 @@ async fn play(page: &Page, wanted: LatLng) -> (PlacedPin, Judgement) {
     (placed, page.driver.execute(&script, vec![]).await.unwrap().convert().unwrap())
 }
 
-/// Plays all targets; none may be further off than so many pixels, nor may what the agent believes be.
+/// Plays all targets. Neither the pins nor their positions as read back may be off by more than `most_px` pixels.
 async fn all(name: &str, page: &Page, targets: &[LatLng], most_px: f64) {
     let start = Instant::now();
     let mut off = Vec::new();

@@ -56,7 +56,7 @@ pub(crate) struct Limits {
     /// Finest level of a cell
     #[arg(long, default_value_t = 6)]
     pub(crate) max_level: u64,
-    /// Near: so many kilometres from a cell's mean location
+    /// Maximum distance in kilometres between a place and the mean location of its cell
     #[arg(long, default_value_t = 200.0)]
     pub(crate) near_km: f64,
     /// Count a coordinate once, however many places share it

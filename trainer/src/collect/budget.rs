@@ -40,7 +40,7 @@ impl Budget {
         Ok(())
     }
 
-    /// Whether so many more requests may be sent.
+    /// Whether this number of further requests is within the budget.
     pub(super) fn allows(&self, more: usize) -> bool {
         self.is_within_limit(self.paid.lock().unwrap_or_else(PoisonError::into_inner).1 + more)
     }

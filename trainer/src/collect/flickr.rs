@@ -28,7 +28,7 @@ const MAX_RESULTS: u64 = 4_000;
 const MIN_RESULTS: u64 = 150;
 /// Halvings between a span with too few and one with too many.
 const MAX_HALVINGS: usize = 6;
-/// Below this many bytes a picture is a notice that there is none.
+/// Images below this size in bytes are placeholders.
 const MIN_BYTES: usize = 1_000;
 /// Codes of errors that pass: search and service unavailable.
 const TRANSIENT_CODES: [i64; 2] = [10, 105];

@@ -20,7 +20,7 @@ use super::source::{Batch, Candidate, CommonArgs, Source, Terms, group, place, s
 
 /// Most pictures that may be asked for.
 const LIMIT: usize = 2_000;
-/// From so many on an answer may have been cut off.
+/// Number of results from which a response may be truncated.
 const MAYBE_TRUNCATED: usize = 1_500;
 /// Side in degrees of the boxes that are begun with: less than the 0.01 square degrees that are allowed.
 const MAX_SIDE: f64 = 0.09;

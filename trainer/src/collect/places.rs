@@ -26,7 +26,7 @@ const BLOCK_LEVEL: u64 = 10;
 #[group(required = true, multiple = true)]
 pub(super) struct PlaceArgs {
     /// File of OpenAddresses (line-delimited GeoJSON or csv, also as .gz), or one of its sources, as in us/wa/statewide, which
-    /// is downloaded and has a licence of its own: so many places of each file (repeat the option)
+    /// is downloaded and has a licence of its own: maximum number of places per file (repeatable)
     #[arg(long)]
     addresses: Vec<PathBuf>,
     /// Csv of points with the columns lat and lng (repeat the option)

@@ -13,6 +13,7 @@ use super::http::{self, FetchError};
 use super::manifest::{Claim, Item, Manifest, Status};
 use super::picture::{StoreError, store_picture};
 use super::source::{Batch, Candidate, CommonArgs, Source, Terms};
+use crate::io::interrupt;
 
 /// So many pictures that fail one after the other are taken for a network that is gone.
 const MAX_CONSECUTIVE_FAILURES: usize = 20;
@@ -33,6 +34,7 @@ pub(super) async fn collect(source: &impl Source, common: &CommonArgs) -> Result
     {
         bail!("{text} Whoever may do that says so with --accept-terms {name}");
     }
+    interrupt::listen()?;
     let manifest = Manifest::open(&common.out)?;
     let style = ProgressStyle::with_template("{spinner} {msg} ({per_sec}, {elapsed})")?;
     let progress = ProgressBar::new_spinner().with_style(style);
@@ -65,7 +67,7 @@ pub(super) async fn collect(source: &impl Source, common: &CommonArgs) -> Result
     };
     let ended = tokio::select! {
         ended = both => Some(ended),
-        _ = tokio::signal::ctrl_c() => None,
+        () = interrupt::wait() => None,
     };
     run.progress.finish_and_clear();
     run.print_summary()?;
@@ -77,8 +79,8 @@ pub(super) async fn collect(source: &impl Source, common: &CommonArgs) -> Result
         }
         Some(result) => result
             .map_err(as_environment_error)
-            .with_context(|| format!("{out} keeps what is there; the same command goes on")),
-        None => Err(environment_error(format!("stopped; the same command goes on with {out}"))),
+            .with_context(|| format!("{out} keeps what is there; the same command continues")),
+        None => Err(interrupt::stopped(format!("stopped; the same command continues with {out}"))),
     }
 }
 

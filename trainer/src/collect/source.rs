@@ -18,7 +18,7 @@ pub(super) struct CommonArgs {
     /// Folder to write, or to go on with
     #[arg(long)]
     pub(super) out: PathBuf,
-    /// Stop when the folder holds so many pictures
+    /// Stop when the directory holds this number of images
     #[arg(long)]
     pub(super) limit: Option<usize>,
     /// Say what would be fetched, and under which terms, and fetch nothing

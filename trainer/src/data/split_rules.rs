@@ -13,7 +13,7 @@ pub(crate) fn hash_fraction(seed: u64, what: &str, name: &str) -> f64 {
     number as f64 / (1u64 << 48) as f64
 }
 
-/// Whether two places, as unit vectors, are less than so many metres along the earth apart.
+/// Whether the distance between two places, as unit vectors, is less than a number of metres.
 pub(crate) fn is_closer_than(a: [f64; 3], b: [f64; 3], metres: f64) -> bool {
     // The straight way through the earth between places so far apart along it.
     let chord = 2.0 * libm::sin((metres / EARTH_RADIUS_M / 2.0).min(std::f64::consts::FRAC_PI_2));

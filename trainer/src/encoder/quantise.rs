@@ -45,7 +45,7 @@ pub(crate) struct Args {
     /// Only this split of the index, or these (repeat the option)
     #[arg(long)]
     split: Vec<String>,
-    /// Measure on so many pictures, evenly from all of the index
+    /// Number of calibration images, taken evenly from the index
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
     pictures: u32,
     /// Lowest mean cosine between embeddings of both encoders

@@ -41,7 +41,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let network = onnx::truncate(&network, &args.after, onnx::TOKENS).with_context(named)?;
     let encoder = EncoderFile { output: onnx::TOKENS.into(), ..spec.encoder };
     let (spec, _) = write(&args.out, &network, EncoderSpec { encoder, ..spec })?;
-    eprintln!("wrote {}, {} bytes, {} numbers a square", args.out.display(), network.len(), spec.encoder.dim);
+    eprintln!("wrote {}, {} bytes, {} numbers per square", args.out.display(), network.len(), spec.encoder.dim);
     Ok(())
 }
 

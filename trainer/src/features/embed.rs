@@ -31,7 +31,7 @@ pub(crate) struct Args {
     /// Description of the encoder
     #[arg(long, default_value = "trainer/encoders/clip-vit-b16.json")]
     encoder: PathBuf,
-    /// Only one part of so many of the pictures, as in 2/8: for many machines at once. Their folders stand side by side
+    /// Embed only part I of N of the images, as in 2/8, to use several machines. Their directories are placed side by side
     /// wherever features are asked for, or become one with `merge`
     #[arg(long, value_name = "I/N", value_parser = parse_part)]
     part: Option<(usize, usize)>,

@@ -15,7 +15,7 @@ use crate::head::recipe::Recipe;
 use crate::head::train::{self, CheckpointConfig};
 use crate::head::training_data::TrainingData;
 
-/// While it trains, a head is looked at through at most so many places.
+/// Maximum number of places on which a head is evaluated during training.
 const EVAL_PLACES: usize = 256;
 /// Numbers of views that are measured.
 const VIEWS: [usize; 2] = [1, 4];

@@ -29,19 +29,19 @@ use crate::io::interrupt;
 pub(crate) struct Args {
     #[command(flatten)]
     recipe: RecipeArgs,
-    /// Cross-validate over so many parts of the pictures first: measures, and fits the temperatures
+    /// Cross-validate over this number of folds first, which also fits the temperatures
     #[arg(long, value_parser = clap::value_parser!(u64).range(2..))]
     folds: Option<u64>,
     /// Stop after the cross-validation (with --folds): to compare settings
     #[arg(long, requires = "folds")]
     only_validate: bool,
-    /// Of the --folds, only the first so many
+    /// Only run this number of the --folds
     #[arg(long, requires = "folds")]
     first_folds: Option<usize>,
     /// Folder to write
     #[arg(long, required_unless_present_any = ["only_validate", "overfit"])]
     out: Option<PathBuf>,
-    /// Instead of training, check the wiring: so many pictures a cell must be learned by heart, else exit 1
+    /// Check the training code: overfit this number of images per cell; exit with 1 if that fails
     #[arg(long, value_name = "PICTURES", value_parser = clap::value_parser!(u64).range(1..))]
     #[arg(conflicts_with_all = ["folds", "out"])]
     overfit: Option<u64>,
@@ -60,7 +60,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<()> {
     let recipe = args.recipe.read()?;
     let data = TrainingData::load(&recipe)?;
-    interrupt::catch_ctrl_c()?;
+    interrupt::listen()?;
     if let Some(per_cell) = args.overfit {
         return check_overfit(&data, &recipe, per_cell as usize, args.json);
     }

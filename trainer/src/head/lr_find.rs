@@ -15,9 +15,9 @@ use crate::head::schedule::sweep_at;
 use crate::head::trainer::Trainer;
 use crate::head::training_data::TrainingData;
 
-/// Losses are averaged over so many steps to either side before slopes are taken.
+/// Half width in steps of the moving average of losses from which slopes are computed.
 const SMOOTHING_RADIUS: usize = 6;
-/// The sweep ends when the loss is so many times the lowest seen.
+/// The sweep ends when the loss exceeds the minimum by this factor.
 const DIVERGENCE_FACTOR: f64 = 3.0;
 
 /// Sweeps the learning rate and suggests one.

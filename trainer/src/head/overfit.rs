@@ -34,7 +34,7 @@ pub(crate) struct Outcome {
     pub(crate) learned: usize,
 }
 
-/// Trains on at most `per_cell` pictures a cell, with nothing that hinders learning by heart, and asks them again.
+/// Trains on up to `per_cell` images per cell without regularisation and evaluates on the same images.
 ///
 /// # Errors
 /// When there is no picture with a place, or less than 95 % are learned (exit code 1).

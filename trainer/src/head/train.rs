@@ -1,7 +1,6 @@
 //! The training loop: AdamW over epochs of batches, with early stopping and checkpoints.
 
 use anyhow::{Result, bail};
-use landfall_common::exit::environment_error;
 
 use crate::cells::prior;
 use crate::data::index::Row;
@@ -20,7 +19,7 @@ use crate::io::progress::Progress;
 
 /// Epochs between two looks at pictures held out, where nothing depends on them.
 const EVAL_EVERY: usize = 5;
-/// With early stopping, at most so many places decide.
+/// Maximum number of places that early stopping evaluates.
 const EARLY_STOP_PLACES: usize = 600;
 
 /// How runs are watched and kept.
@@ -164,7 +163,7 @@ impl Run<'_> {
 
     fn interrupted(&self, state: &TrainingState) -> anyhow::Error {
         let name = &self.name;
-        environment_error(match self.resume_hint(state) {
+        interrupt::stopped(match self.resume_hint(state) {
             Some(kept) => format!("stopped in {name}; {kept}: the same command with --resume goes on from it"),
             None => format!("stopped in {name} before there was a checkpoint"),
         })

@@ -25,7 +25,7 @@ struct RunningMean {
 }
 
 impl Progress {
-    /// A view of a run of so many steps, of which `done` are behind it.
+    /// Progress of a run with `steps` steps, of which `done` are done.
     ///
     /// # Errors
     /// Never in practice.
@@ -48,7 +48,7 @@ impl Progress {
         })
     }
 
-    /// A view that also says how many pictures a second are learned from, at so many a step.
+    /// Progress that also shows images per second, given the images per step.
     pub(crate) fn with_pictures(mut self, pictures_per_step: usize) -> Self {
         self.pictures_per_step = pictures_per_step;
         self

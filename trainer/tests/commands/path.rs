@@ -208,7 +208,7 @@ fn an_interrupted_run_resumes_to_the_same_bytes() -> Result<()> {
     assert!(Command::new("kill").args(["-INT", &run.id().to_string()]).status()?.success());
     let output = run.wait_with_output()?;
     let message = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(3), "{message}");
+    assert_eq!(output.status.code(), Some(130), "{message}");
     assert!(message.contains("stopped in training head 1") && message.contains("--resume"), "{message}");
     assert!(checkpoint.exists() && !dir.join("broken/head.json").exists());
 

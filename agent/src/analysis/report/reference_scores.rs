@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use crate::analysis::report::page::bar;
 use crate::analysis::report::words::grouped;
 
-/// One rung: points a round, from and to.
+/// A reference: a range of points per round.
 struct ReferenceScore {
     who: &'static str,
     from: f64,
@@ -32,7 +32,7 @@ const RUNGS: [ReferenceScore; 9] = [
     rung("Gemini 3 Pro", 4771.0, 4771.0, "GeoGuessBench: 73 places, four views, landmarks"),
 ];
 
-/// The ladder with these rounds on it: their points a round, and how many there are.
+/// The reference scores together with the mean score of these rounds and their number.
 pub(super) fn reference_scores(points_a_round: f64, rounds: usize) -> Markup {
     let own = ReferenceScore { who: "These rounds", from: points_a_round, to: points_a_round, source: "" };
     let place = RUNGS.partition_point(|rung| f64::midpoint(rung.from, rung.to) < points_a_round);

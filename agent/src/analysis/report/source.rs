@@ -168,7 +168,7 @@ impl BundleCache {
 mod tests {
     use super::*;
 
-    /// A recorded game of so many rounds, each with these points.
+    /// A recorded game of `rounds` rounds with the same score.
     fn game(dir: &Path, scale_m: f64, scores: &[u32]) {
         fs::create_dir_all(dir).unwrap();
         let map = serde_json::json!({"name": "World", "scale_m": scale_m});

@@ -34,7 +34,7 @@ pub struct Stats {
     pub places: usize,
     /// Rounds whose points are not known.
     pub without_points: usize,
-    /// Mean points a round.
+    /// Mean score per round.
     pub points: Interval,
     /// Half of the pins are no farther off, in kilometres.
     pub median_km: Option<f64>,
@@ -58,14 +58,14 @@ pub struct Stats {
     pub broken: Vec<String>,
 }
 
-/// Rounds with so many views.
+/// Rounds by number of views.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ByViews {
     /// Views that were looked at.
     pub views: usize,
     /// Rounds.
     pub rounds: usize,
-    /// Mean points a round.
+    /// Mean score per round.
     pub points: Interval,
 }
 
@@ -76,7 +76,7 @@ pub struct ByBundle {
     pub bundle: Option<String>,
     /// Rounds.
     pub rounds: usize,
-    /// Mean points a round.
+    /// Mean score per round.
     pub points: Interval,
 }
 
@@ -89,7 +89,7 @@ pub struct ByCountry {
     pub rounds: usize,
     /// Percentage of pins in this country.
     pub right: f64,
-    /// Mean points a round.
+    /// Mean score per round.
     pub points: f64,
 }
 

@@ -91,7 +91,7 @@ impl<'a> MapElement<'a> {
         let seen = observe::begin(page).await?;
         if seen.pin.is_some() {
             return Err(environment_error(
-                "the guess map has a pin already, so its view is not the one a round begins with: reload the page",
+                "the guess map already has a pin, so its view is not the initial one; reload the page",
             ));
         }
         let canvas = seen.canvas;
@@ -153,7 +153,7 @@ impl<'a> MapElement<'a> {
             }
             // A first click may only give the map the focus; a second one places the pin.
         }
-        Err(environment_error("the guess map takes no pin: none shows where it was clicked"))
+        Err(environment_error("the guess map accepts no pin: none appears where it was clicked"))
     }
 
     /// As [`MapElement::pin`], a little beside it where a click would not show whether the map recentres.
@@ -233,7 +233,7 @@ impl<'a> MapElement<'a> {
         Ok(())
     }
 
-    /// WheelZoom the wheel over the place until a pixel is fine enough.
+    /// Turns the wheel over the place until a pixel is fine enough.
     async fn zoom_in(&mut self, wanted: LatLng) -> Result<()> {
         let mut turns = WheelZoom::default();
         for _ in 0..40 {
@@ -259,7 +259,7 @@ impl<'a> MapElement<'a> {
         Err(environment_error(format!("the guess map cannot be brought to {wanted}: it does not zoom as expected")))
     }
 
-    /// The whole pixel nearest to a point that is in the box, so many pixels from its edge.
+    /// The whole pixel nearest to a point that lies in the box, at least `clear` pixels from its edge.
     fn inside(&self, point: Pixel, clear: f64) -> Pixel {
         let Rect { x, y, width, height } = self.canvas;
         let within = |value: f64, start: f64, side: f64| {
@@ -275,7 +275,7 @@ impl<'a> MapElement<'a> {
         target + Pixel { x: side(target.x, centre.x) * BESIDE.x, y: side(target.y, centre.y) * BESIDE.y }
     }
 
-    /// WheelZoom the wheel about a pixel for as long as the pin, which is beside it, stays in the box. All factors are told by
+    /// Turns the wheel about a pixel for as long as the pin, which is beside it, stays in the box. All factors are told by
     /// where the pin was at first, which is known exactly.
     async fn zoom_about(&mut self, about: Pixel, pin: Pixel, wanted: LatLng, turns: &mut WheelZoom) -> Result<()> {
         let (start, from) = (self.projection, between(about, pin));
@@ -320,7 +320,7 @@ impl<'a> MapElement<'a> {
 }
 
 fn lost() -> anyhow::Error {
-    environment_error("the pin is gone from the guess map, so nothing says where the map is now: reload the page")
+    environment_error("the pin disappeared from the guess map, so its position is unknown; reload the page")
 }
 
 fn rounded(pixel: Pixel) -> Pixel {

@@ -1,5 +1,5 @@
-//! What part of the world a drawn map shows, read off its picture: land and sea differ in colour, so the map lies where
-//! land and sea explain most of how the colours differ.
+//! Detects which part of the world a drawn map shows from a screenshot: land and sea differ in colour, so the best fit is
+//! where land and sea explain most of the variance of the colours.
 
 use std::sync::OnceLock;
 
@@ -10,40 +10,40 @@ use crate::geometry::{Pixel, Rect};
 use crate::play::pin::projection::Projection;
 use crate::site::StartView;
 
-/// Pixels of the picture that are compared, at first and at last.
+/// Number of sampled pixels in the first and in the last stage of the search.
 const FEW: usize = 400;
 const MANY: usize = 2500;
-/// Colours that fewer than this part of the pixels go beyond, to either side, are those of neither land nor sea.
+/// Fraction of pixels at each end of the brightness range that is clipped: lines and labels, neither land nor sea.
 const FEW_COLOURED: f64 = 0.1;
-/// The sides of the grid of land and sea, each a world.
+/// Side of the grid of land and sea, in cells per world.
 const GRID: usize = 720;
-/// Worlds are looked for from as high as the box to so many times that.
+/// Maximum height of the world relative to the box in the search.
 const LARGEST: f64 = 16.0;
-/// A rounder view fits nearly as well when it explains so much of what the best does.
+/// Minimum fit of a rounded view relative to the best.
 const NEARLY: f64 = 0.97;
-/// So many of the best are looked at closely.
+/// Number of best fits that are refined.
 const BEST: usize = 24;
 
-/// The picture of a map in its box.
+/// A screenshot of a map.
 pub struct MapScreenshot {
     canvas: Rect,
     samples: Vec<(Pixel, [f64; 3])>,
 }
 
-/// A number of a view.
+/// Accesses a field of a view.
 type Field = fn(&mut StartView) -> &mut f64;
 
-/// Where a map lies, and how well that fits.
+/// A projection and its fit.
 #[derive(Clone, Copy, Debug)]
 pub struct LandFit {
-    /// Where it lies.
+    /// The projection.
     pub projection: Projection,
-    /// The part of the colours' variance that land and sea explain, 0 to 1.
+    /// Fraction of the variance of the colours that land and sea explain, 0 to 1.
     pub share: f64,
 }
 
 impl MapScreenshot {
-    /// The picture, as large as it may be, of what is in the box.
+    /// Samples a screenshot of any size that shows the box `canvas`.
     pub fn new(picture: &RgbImage, canvas: Rect) -> Self {
         let step = (canvas.width * canvas.height / MANY as f64).sqrt();
         let (across, down) = ((canvas.width / step) as u32, (canvas.height / step) as u32);
@@ -58,7 +58,7 @@ impl MapScreenshot {
         let is_empty = picture.width() == 0 || picture.height() == 0;
         let samples = (0..if is_empty { 0 } else { down }).flat_map(|j| (0..across).map(move |i| sample(i, j)));
         let mut samples: Vec<_> = samples.collect();
-        // Lines and names are few and far from both colours: as far as the paler and darker of what there is much of.
+        // Lines and labels are few and differ from both colours: clip them to the common range.
         for channel in 0..3 {
             let mut values: Vec<f64> = samples.iter().map(|(_, colour)| colour[channel]).collect();
             values.sort_by(f64::total_cmp);
@@ -69,21 +69,21 @@ impl MapScreenshot {
         Self { canvas, samples }
     }
 
-    /// How well land and sea explain the colours if the map lies like this.
+    /// The fit of a projection.
     pub fn fit(&self, projection: Projection) -> LandFit {
         let is_land = |at: Pixel| countries::at(projection.place(at)).is_some();
         LandFit { projection, share: share(self.samples.iter(), is_land) }
     }
 
-    /// The best fit that is uphill from here.
+    /// The local maximum of the fit from a projection.
     pub fn nearest(&self, from: Projection) -> LandFit {
         self.climb(from, &|projection| self.fit(projection).share, 12.0, 0.2)
     }
 
-    /// The best fit of all, if land and sea explain anything.
+    /// The global maximum of the fit, if land and sea explain anything.
     pub fn search(&self) -> Option<LandFit> {
         let grid = grid();
-        let every = self.samples.len().div_ceil(FEW).max(1) | 1; // odd, so as not to take whole columns
+        let every = self.samples.len().div_ceil(FEW).max(1) | 1; // odd, to avoid sampling whole columns
         let rough = |projection: Projection| {
             let is_land = |at: Pixel| {
                 let fraction = |x: f64, corner: f64| (x - corner) / projection.world;
@@ -97,7 +97,7 @@ impl MapScreenshot {
         let (mut fits, mut world) = (Vec::new(), height);
         while world <= LARGEST * height {
             let step = height / 20.0;
-            // The world's corner, left of the box's edge by less than a world and never below its top.
+            // The corner of the world lies left of the box by less than a world and not below its upper edge.
             for i in 0..(world / step).ceil() as usize {
                 for j in 0..=((world - height) / step) as usize {
                     let corner = Pixel { x: x - i as f64 * step, y: y - j as f64 * step };
@@ -114,7 +114,7 @@ impl MapScreenshot {
         Some(self.nearest(best.projection)).filter(|fit| fit.share > 0.0)
     }
 
-    /// Uphill by moving and zooming in ever smaller steps: pixels, and a part of the size.
+    /// Hill climbing by moving and zooming in decreasing steps.
     fn climb(&self, from: Projection, share: &dyn Fn(Projection) -> f64, step_px: f64, step_zoom: f64) -> LandFit {
         let mut best = LandFit { projection: from, share: share(from) };
         let centre = self.canvas.centre();
@@ -133,13 +133,13 @@ impl MapScreenshot {
         best
     }
 
-    /// The view as somebody writes it down: pages begin at round numbers, so the roundest within a pixel that fits nearly as
+    /// The view as written in a profile: pages start at round numbers, so the roundest values within a pixel that fit nearly as
     /// well. The world is `tile_size` pixels wide at zoom 0.
     pub fn rounded(&self, fit: &LandFit, tile_size: f64) -> StartView {
         let (centre, world) = (self.canvas.centre(), fit.projection.world);
         let LatLng { lat, lng } = fit.projection.place(centre);
         let mut view = StartView { lat, lng, zoom: (world / tile_size).log2(), tile_size, repeats: true };
-        // What a pixel at the picture's edge is in zooms, and two in its middle are in degrees.
+        // One pixel at the edge of the box in zoom levels, and two in its middle in degrees.
         let (zooms, degrees) =
             (2.0 / self.canvas.width.max(self.canvas.height) / std::f64::consts::LN_2, 720.0 / world);
         let fields: [(Field, &[f64], f64); 3] = [
@@ -161,7 +161,7 @@ impl MapScreenshot {
         view
     }
 
-    /// How many pixels two views of the map differ by at most, at the corners of its box.
+    /// Maximum distance in pixels between two projections at the corners of the box.
     pub fn apart(&self, a: &Projection, b: &Projection) -> f64 {
         let corners = [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0)].map(|(x, y)| self.canvas.at(x, y));
         let apart = |at: Pixel| {
@@ -175,7 +175,7 @@ impl MapScreenshot {
     }
 }
 
-/// The part of the colours' variance that lies between land and sea.
+/// Fraction of the variance of the colours between land and sea.
 fn share<'a>(samples: impl Iterator<Item = &'a (Pixel, [f64; 3])>, is_land: impl Fn(Pixel) -> bool) -> f64 {
     let (mut count, mut sum, mut squares) = ([0.0; 2], [[0.0; 3]; 2], 0.0);
     for (at, colour) in samples {
@@ -193,10 +193,10 @@ fn share<'a>(samples: impl Iterator<Item = &'a (Pixel, [f64; 3])>, is_land: impl
     let square = |sum: [f64; 3], count: f64| sum.iter().map(|x| x * x).sum::<f64>() / count;
     let mean = square([0, 1, 2].map(|i| sum[0][i] + sum[1][i]), all);
     let (total, between) = (squares - mean, square(sum[0], count[0]) + square(sum[1], count[1]) - mean);
-    if total > all { between / total } else { 0.0 } // a picture of one colour, give or take one of 255, says nothing
+    if total > all { between / total } else { 0.0 } // an image of a single colour, up to noise, has no information
 }
 
-/// Land and sea of the world in Web Mercator, row by row from the north.
+/// Land and sea in Web Mercator, row by row from the north.
 fn grid() -> &'static [bool] {
     static LAND: OnceLock<Vec<bool>> = OnceLock::new();
     LAND.get_or_init(|| {
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_view_is_found_by_its_land() {
+    fn finds_views_by_land_and_sea() {
         for (lat, lng, zoom) in [(20.0, 0.0, 0.3), (20.0, 10.0, 1.0), (-25.0, 134.0, 2.5), (48.0, 8.0, 3.2)] {
             let middle = LatLng::new(lat, lng).unwrap();
             let is = Projection::with(middle, CANVAS.centre(), 512.0 * f64::exp2(zoom)).held_in(&CANVAS, true);
@@ -239,18 +239,18 @@ mod tests {
             let apart = sheet.apart(&is, &found.projection);
             assert!(found.share > 0.3 && apart < 3.0, "{lat} {lng} {zoom}: {found:?}, {apart} px apart");
             let written = sheet.rounded(&found, 512.0);
-            // Rounding moves it by little.
+            // Rounding changes the view only slightly.
             let at = LatLng::new(written.lat, written.lng).unwrap();
             let rounded = Projection::with(at, CANVAS.centre(), written.world_px());
             assert!(sheet.apart(&found.projection, &rounded) < 4.0, "{found:?} written as {written}");
-            // From a wrong view that is near, too.
+            // From a wrong view nearby, too.
             let near = sheet.nearest(is.moved_by(Pixel { x: 7.0, y: -5.0 }).zoomed(CANVAS.centre(), 1.03));
             assert!(sheet.apart(&is, &near.projection) < 3.0, "{near:?}");
         }
     }
 
     #[test]
-    fn a_picture_without_land_says_nothing() {
+    fn images_without_land_have_no_fit() {
         let sheet = MapScreenshot::new(&RgbImage::from_pixel(480, 320, Rgb([9, 9, 9])), CANVAS);
         assert!(sheet.search().is_none());
         assert!(MapScreenshot::new(&RgbImage::new(0, 0), CANVAS).search().is_none());

@@ -1,4 +1,4 @@
-//! What the page shows of a drawn guess map: its box, and the pin.
+//! Observing a drawn guess map: its box and the pin.
 
 use std::time::{Duration, Instant};
 
@@ -11,32 +11,32 @@ use crate::browser::input;
 use crate::geometry::{Pixel, Rect};
 use crate::site::page::Page;
 
-/// The map rests once it has not moved for so long, which is longer than a wheel is waited for before a map begins to move,
-/// and has been looked at so often meanwhile, for a busy page answers late.
+/// The map is still when it has not changed for this time and number of observations. The time exceeds the delay with which
+/// maps react to the wheel; the number is for busy pages, which respond late.
 const QUIET: (Duration, usize) = (Duration::from_millis(180), 4);
-/// Moves the mouse over the map, which may make it grow, and waits until it rests.
+/// Moves the mouse over the map, which may enlarge it, and waits until it is still.
 pub(super) async fn begin(page: &Page) -> Result<MapObservation> {
     let canvas = page.rect(&page.profile.map.canvas, "guess map").await?;
     page.hover(canvas.centre()).await?;
     rest(page).await
 }
 
-/// What the page shows of its map: its box, and the point of the pin.
+/// The box of the map and the position of the pin.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 pub(super) struct MapObservation {
     pub(super) canvas: Rect,
     pub(super) pin: Option<Pixel>,
 }
 
-/// The box is as the map's own code measures it: in whole pixels and within its border. In one call, since each waits for
-/// a frame to be drawn. The pin is in the frame that the map is in.
+/// The box is measured as map libraries do: in whole pixels and inside the border. One call, since each waits for a frame to
+/// be rendered. The pin is in the same frame as the map.
 const SEEN: &str = "const [canvas] = findVisible(arguments[0]); if (!canvas) return null; \
     const box = rect(canvas), [pin] = findVisible(arguments[1]), p = pin && rect(pin), [across, down] = arguments[2]; \
     return {canvas: {x: box.x + canvas.clientLeft, y: box.y + canvas.clientTop, \
                      width: canvas.clientWidth || box.width, height: canvas.clientHeight || box.height}, \
             pin: p ? {x: p.x + across * p.width, y: p.y + down * p.height} : null}";
 
-/// What shows now; `None` while there is no map.
+/// The current observation; `None` while there is no map.
 pub(super) async fn look(page: &Page) -> Result<Option<MapObservation>> {
     let map = &page.profile.map;
     let more = vec![json!(map.marker.iter().collect::<Vec<_>>()), json!(map.marker_anchor)];
@@ -47,7 +47,7 @@ pub(super) async fn look(page: &Page) -> Result<Option<MapObservation>> {
     }))
 }
 
-/// What shows once it has stayed the same for a while.
+/// The observation when the map is still.
 pub(super) async fn rest(page: &Page) -> Result<MapObservation> {
     let (start, mut since, mut looks, mut last) = (Instant::now(), Instant::now(), 0, None);
     loop {
@@ -61,7 +61,7 @@ pub(super) async fn rest(page: &Page) -> Result<MapObservation> {
         }
         if start.elapsed() > page.patience() {
             return Err(environment_error(format!(
-                "the guess map does not show, or does not come to rest (waited {} s)",
+                "the guess map is not visible or did not become still within {} s",
                 page.profile.patience_s
             )));
         }

@@ -1,4 +1,4 @@
-//! Whether a drawn map shows what its profile says it shows when a round begins: a wrong view makes every guess wrong.
+//! Checks the initial view of a drawn map that the profile states: a wrong one would make every guess wrong.
 
 use std::time::{Duration, Instant};
 
@@ -15,35 +15,35 @@ use crate::play::pin::projection::Projection;
 use crate::site::StartView;
 use crate::site::page::Page;
 
-/// Land and sea explain at least so much of the colours where a map is known for sure.
+/// Minimum fit of a detected view that is considered certain.
 const SURE: f64 = 0.25;
-/// And so much more than where the profile says it lies.
+/// Minimum difference to the fit of the view that the profile states.
 const MORE: f64 = 0.03;
-/// A view may be off by so many pixels, and by as much as a coast of the model's land is.
+/// Tolerance of a view in pixels, and in metres for the accuracy of the coasts.
 const OFF_PX: f64 = 4.0;
 const OFF_M: f64 = 15_000.0;
-/// A map that moves for longer than this is taken as it is.
+/// Time limit for a map to become still.
 const RESTLESS: Duration = Duration::from_secs(5);
 
-/// Where a map lies in its box when it shows this.
+/// The projection of a view in a box.
 pub(super) fn stated(view: StartView, canvas: &Rect) -> Result<Projection> {
     Ok(Projection::with(view.middle()?, canvas.centre(), view.world_px()).held_in(canvas, view.repeats))
 }
 
-/// Checks the view that the profile states against what the map shows, with the mouse over it.
+/// Checks the view that the profile states against a screenshot, with the mouse over the map.
 pub(super) async fn check(page: &Page, view: StartView) -> Result<()> {
     match differs(page, view).await? {
         None => Ok(()),
         Some(shown) => {
             let line = page.profile.line_of_view();
             Err(usage_error(format!(
-                "{line}: map.view is not what the map shows when a round begins; that looks like {shown}"
+                "{line}: map.view does not match the initial view of the map, which looks like {shown}"
             )))
         }
     }
 }
 
-/// What the map shows, when the profile states something else; it may grow under the mouse, which is moved there.
+/// The detected view, if it differs from the one that the profile states. Moves the mouse over the map, which may enlarge it.
 ///
 /// # Errors
 /// When the session fails.
@@ -52,7 +52,7 @@ pub async fn examine(page: &Page, view: StartView) -> Result<Option<StartView>> 
     differs(page, view).await
 }
 
-/// What the map shows when that is not what the profile states; a map whose land and sea cannot be told apart is believed.
+/// The detected view, if it differs; `None` also if land and sea cannot be distinguished.
 async fn differs(page: &Page, view: StartView) -> Result<Option<StartView>> {
     let Some((picture, canvas)) = picture(page).await? else { return Ok(None) };
     let stated = stated(view, &canvas)?;
@@ -68,7 +68,7 @@ async fn differs(page: &Page, view: StartView) -> Result<Option<StartView>> {
     Ok(found.await?)
 }
 
-/// What the map shows, for a world of `tile_size` pixels at zoom 0, if that can be told; it may grow under the mouse.
+/// The detected view, for a world of `tile_size` pixels at zoom 0. Moves the mouse over the map, which may enlarge it.
 ///
 /// # Errors
 /// When the session fails.
@@ -82,7 +82,7 @@ pub async fn shown(page: &Page, tile_size: f64) -> Result<Option<StartView>> {
     Ok(found.await?)
 }
 
-/// The map's picture, once two in a row are the same or it has moved for too long, and its box.
+/// A screenshot of the map, when two in a row are identical or the time limit is reached, and its box.
 async fn picture(page: &Page) -> Result<Option<(RgbImage, Rect)>> {
     let Some(map) = page.find(&page.profile.map.canvas).await? else { return Ok(None) };
     let (start, mut png) = (Instant::now(), page.picture(&map).await?);
@@ -96,6 +96,6 @@ async fn picture(page: &Page) -> Result<Option<(RgbImage, Rect)>> {
         }
     }
     let canvas = page.rect(&page.profile.map.canvas, "guess map").await?;
-    let picture = preprocess::from_bytes(&png).context("the browser's screenshot is no picture")?;
+    let picture = preprocess::from_bytes(&png).context("the screenshot of the browser cannot be decoded")?;
     Ok(Some((picture, canvas)))
 }

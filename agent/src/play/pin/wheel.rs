@@ -1,18 +1,18 @@
-//! How often the wheel is turned: as often as is needed, while the pin that tells the factor stays in the box.
+//! The number of wheel turns: as many as needed while the pin, from which the zoom factor is measured, stays in the box.
 
 use crate::geometry::{Pixel, Rect};
 
-/// How the wheel is turned: by how much one turn zooms, once that is known.
+/// The zoom factor per turn of the wheel, once it is known.
 #[derive(Default)]
 pub(super) struct WheelZoom {
     pub(super) factor: Option<f64>,
-    /// WheelZoom that did nothing, since one that did.
+    /// Turns without effect since the last one that zoomed.
     pub(super) in_vain: usize,
 }
 
 impl WheelZoom {
-    /// How many turns zoom by the needed factor without leaving the room. `None` when there is no room; the first turns
-    /// must be made whatever they do.
+    /// The number of turns that zoom by the needed factor within the room. `None` if there is no room. The first turns are made
+    /// in any case, to measure the factor.
     pub(super) fn towards(&self, needed: f64, room: f64, first: bool) -> Option<usize> {
         let Some(factor) = self.factor else { return Some(1) };
         let fit = (room.ln() / factor.ln()).floor().max(if first { 1.0 } else { 0.0 });
@@ -20,14 +20,14 @@ impl WheelZoom {
         (count >= 1.0).then_some(count as usize)
     }
 
-    /// Takes note that so many turns zoomed by this factor.
+    /// Records that `count` turns zoomed by this factor.
     pub(super) fn were(&mut self, count: usize, factor: f64) {
         self.in_vain = 0;
         self.factor = Some(factor.powf(1.0 / count as f64).max(1.01));
     }
 }
 
-/// How many times a pin that is `from` off a pixel may be carried further away from it within the box.
+/// The factor by which a pin at the offset `from` from a pixel can move away from it within the box.
 pub(super) fn room(canvas: &Rect, about: Pixel, from: Pixel) -> f64 {
     let free = |way: f64, at: f64, start: f64, side: f64| match way {
         way if way > 0.0 => (start + 0.97 * side - at) / way,

@@ -26,7 +26,7 @@ use crate::server::arena::round::{ArenaRound, PictureKind};
 pub struct Versus {
     /// What the machine knows the world with.
     pub classifier: Arc<Classifier>,
-    /// File of the series: a JSON line a game.
+    /// File of the series, with one JSON line per game.
     pub series: PathBuf,
 }
 

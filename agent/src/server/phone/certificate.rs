@@ -23,7 +23,7 @@ use crate::server::phone::network::PRIVATE_NETWORKS;
 /// Days that a site's certificate is good for: phones take no more than 825 from a root of one's own.
 const SITE_DAYS: u64 = 365;
 const ROOT_DAYS: u64 = 3650;
-/// Made anew when it ends in less than so many days.
+/// The certificate is renewed when it expires within this number of days.
 const RENEW_DAYS: u64 = 30;
 
 /// The certificate as it is shown.

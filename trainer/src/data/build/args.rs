@@ -22,7 +22,7 @@ pub(crate) struct Args {
     /// Shortest side in pixels that is of use
     #[arg(long, default_value_t = 200)]
     pub(super) min_side: u32,
-    /// Pictures whose perceptual hashes, of 64 bits, differ in at most so many are the same: 0 to 3
+    /// Maximum number of differing bits, of 64, between perceptual hashes of duplicates: 0 to 3
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(0..=3))]
     pub(super) same_bits: u8,
     /// Do not look at the pictures: their sizes are the manifest's, and what shows nothing or repeats stays in
@@ -33,10 +33,10 @@ pub(crate) struct Args {
     pub(super) engine: crate::data::engine::EngineArgs,
     #[command(flatten)]
     pub(super) splits: SplitArgs,
-    /// At most so many pictures of one exact coordinate, which often is a town's; 0 for all
+    /// Maximum number of images per exact coordinate, which is often that of a town; 0 for all
     #[arg(long, default_value_t = 5)]
     pub(super) cap_per_coordinate: usize,
-    /// At most so many pictures in each S2 cell of --cap-level; 0 for all
+    /// Maximum number of images per S2 cell of --cap-level; 0 for all
     #[arg(long, default_value_t = 0)]
     pub(super) cap_per_cell: usize,
     /// S2 level of the cells that --cap-per-cell counts in

@@ -13,7 +13,6 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::prelude::{JsonReadOptions, ParquetReadOptions, SessionContext};
 use futures_util::StreamExt;
 use indicatif::{ProgressBar, ProgressStyle};
-use landfall_common::exit::environment_error;
 use landfall_common::fs::write_atomic;
 use landfall_model::LatLng;
 use landfall_model::countries;
@@ -33,7 +32,7 @@ use crate::io::tabular;
 /// # Errors
 /// When a manifest cannot be read, the working folder cannot be written, or the engine fails.
 pub(super) fn rows(args: &Args, work: &Path, report: &mut Report) -> Result<impl Iterator<Item = Result<Row>> + use<>> {
-    interrupt::catch_ctrl_c()?;
+    interrupt::listen()?;
     let runtime = crate::data::engine::runtime()?;
     let context = runtime.block_on(args.engine.context())?;
     std::fs::create_dir_all(work).with_context(|| format!("cannot create {}", work.display()))?;
@@ -200,17 +199,12 @@ impl Plan<'_> {
         self.wait(async { self.context.sql(query).await?.execute_stream().await })
     }
 
-    /// Waits for the engine, or for Ctrl-C.
+    /// Waits for the engine or a signal.
     fn wait<T>(&self, work: impl Future<Output = datafusion::error::Result<T>>) -> Result<T> {
         self.runtime.block_on(async {
-            let stopped = async {
-                while !interrupt::is_stopped() {
-                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-                }
-            };
             tokio::select! {
                 done = work => done.map_err(|error| anyhow::anyhow!("{}", error.strip_backtrace())),
-                () = stopped => Err(environment_error("stopped; the same command goes on")),
+                () = interrupt::wait() => Err(interrupt::stopped("stopped; the same command continues")),
             }
         })
     }

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
-use landfall_common::exit::environment_error;
 use landfall_model::bundle::sha256_of;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -21,7 +20,7 @@ use crate::io::interrupt;
 use crate::io::storage::{Storage, Upload};
 use crate::io::tabular;
 
-/// A tar is made of blocks of so many bytes.
+/// Block size of tar files in bytes.
 const BLOCK: u64 = 512;
 
 /// Packs the pictures of an index into shuffled shards.
@@ -70,7 +69,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if storage.has(SHARDS)? && storage.read_json::<Description>(SHARDS, "a description of shards")? != description {
         bail!("{} holds shards of another index, size or seed; choose another --out", args.out.display());
     }
-    interrupt::catch_ctrl_c()?;
+    interrupt::listen()?;
     storage.write(SHARDS, (serde_json::to_string_pretty(&description)? + "\n").as_bytes())?;
     rows.shuffle(&mut StdRng::seed_from_u64(args.seed));
     let progress = ProgressBar::new(rows.len() as u64)
@@ -84,8 +83,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         progress.inc(chunk.len() as u64);
         if interrupt::is_stopped() {
             progress.abandon();
-            let why = format!("stopped after {} shards; the same command goes on", i + 1);
-            return Err(environment_error(why));
+            return Err(interrupt::stopped(format!("stopped after {} shards; the same command continues", i + 1)));
         }
     }
     progress.finish_and_clear();

@@ -109,7 +109,7 @@ pub(super) fn measure_all(images: &Path, rows: &[Row], cache: &Path) -> Result<V
     Ok(rows.iter().map(|row| stats[&row.file]).collect())
 }
 
-/// A table to append to behind so many bytes; a header only where it is new.
+/// Opens a table to append after `bytes` bytes; writes a header only if it is new.
 fn open_cache(file: &Path, complete_bytes: usize) -> std::io::Result<csv::Writer<File>> {
     if let Some(folder) = file.parent() {
         std::fs::create_dir_all(folder)?;

@@ -22,7 +22,7 @@ const INTEGER: DataType = DataType::Int64;
 const TEXT: DataType = DataType::Utf8;
 const CELL: DataType = DataType::UInt64;
 
-/// The smallest cells that are at least so many metres wide everywhere.
+/// The smallest cells with at least this width in metres everywhere.
 pub(crate) fn level_at_least(metres: f64) -> u64 {
     MIN_WIDTHMETRIC.max_level(metres / EARTH_RADIUS_M)
 }

@@ -74,7 +74,7 @@ pub(crate) struct Args {
     /// Share of what the queries gather that is dropped out
     #[arg(long, default_value_t = 0.5, value_parser = parse_fraction)]
     dropout: f64,
-    /// Leave the first of so many parts of the pictures out, and measure on it
+    /// Hold out the first of this number of folds and measure on it
     #[arg(long, value_parser = clap::value_parser!(u64).range(2..))]
     folds: Option<u64>,
     /// How the pooling's weights are stored
@@ -112,13 +112,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let width = args.width as usize;
     if !spec.encoder.dim.is_multiple_of(width) {
         bail!(
-            "{} gives {} numbers a square, which are no tokens of {}",
+            "{} outputs {} numbers per square, which are not tokens of {}",
             args.encoder.display(),
             spec.encoder.dim,
             width
         );
     }
-    interrupt::catch_ctrl_c()?;
+    interrupt::listen()?;
     let device = Device::flex().autodiff();
     let DistillationData { preprocess_seen, moments, examples, held_out } = load_data(args, &spec)?;
     let pool = train(args, &examples, &device)?;
@@ -250,7 +250,7 @@ fn train(args: &Args, examples: &[Example], device: &Device) -> Result<Attention
         order.shuffle(&mut random);
         for (i, batch) in order.chunks(BATCH).enumerate() {
             if interrupt::is_stopped() {
-                bail!("stopped; nothing was written");
+                return Err(interrupt::stopped("stopped; nothing was written"));
             }
             let chosen: Vec<&Example> = batch.iter().map(|i| &examples[*i]).collect();
             let target = chosen.iter().flat_map(|example| &example.target).copied().collect();

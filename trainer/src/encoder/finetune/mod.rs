@@ -62,10 +62,10 @@ pub(crate) struct Args {
     /// Folder that the index's file names are relative to
     #[arg(long)]
     images: PathBuf,
-    /// Leave the first of so many parts of the pictures out, and measure on it
+    /// Hold out the first of this number of folds and measure on it
     #[arg(long, value_parser = clap::value_parser!(u64).range(2..))]
     folds: Option<u64>,
-    /// Stop after so many steps
+    /// Stop after this number of steps
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     steps: Option<u64>,
     /// What it is computed on
@@ -124,7 +124,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let recipe = Recipe::read(&args.recipe)?;
     let teacher = Bundle::open(&recipe.teacher.bundle)?;
     let (spec, samples) = teacher_samples(args, &recipe, &teacher)?;
-    interrupt::catch_ctrl_c()?;
+    interrupt::listen()?;
     let checkpoints = Checkpoints { dir: args.out.join("checkpoints"), resume: args.resume };
     if !args.resume {
         checkpoints.remove()?;

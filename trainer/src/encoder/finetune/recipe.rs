@@ -74,7 +74,7 @@ pub(super) struct Training {
     pub(super) batch: usize,
     /// Weight decay of AdamW.
     pub(super) weight_decay: f32,
-    /// Gradients of one parameter are at most so long.
+    /// Gradient clipping norm, per parameter.
     pub(super) clip: f32,
     /// Share of the averaged weights that a step keeps; what is written are the averaged ones. 0 for none.
     #[serde(rename(serialize = "average"), alias = "average")]
@@ -96,7 +96,7 @@ pub(super) struct Stage {
     pub(super) epochs: f64,
     /// Side of the pictures in pixels.
     pub(super) side: usize,
-    /// The stem and so many blocks do not learn. All of them, and nothing of the encoder does.
+    /// Number of frozen blocks after the stem, which is frozen too.
     #[serde(default)]
     pub(super) frozen: usize,
     /// Highest learning rate of the heads.

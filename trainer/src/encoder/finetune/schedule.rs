@@ -1,7 +1,6 @@
 //! The schedule of a fine-tuning run: stage after stage, epoch after epoch, with checkpoints in between.
 
 use anyhow::{Result, bail};
-use landfall_common::exit::environment_error;
 
 use super::batches::Batches;
 use super::held_out::HeldOutSet;
@@ -23,7 +22,7 @@ pub(super) struct Schedule<'a> {
     pub(super) held_out: Option<&'a HeldOutSet<'a>>,
     pub(super) checkpoints: &'a Checkpoints,
     pub(super) fingerprint: &'a str,
-    /// Stop after so many steps in all.
+    /// Stop after this total number of steps.
     pub(super) max_steps: Option<usize>,
     pub(super) json: bool,
 }
@@ -102,7 +101,7 @@ impl Schedule<'_> {
             }
             if interrupt::is_stopped() {
                 drop(progress);
-                return Err(environment_error(format!("stopped after {done} steps{}", self.resume_hint())));
+                return Err(interrupt::stopped(format!("stopped after {done} steps{}", self.resume_hint())));
             }
         }
         match first {

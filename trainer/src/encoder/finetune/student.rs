@@ -46,7 +46,7 @@ pub(super) struct StudentOutput {
 }
 
 impl Student {
-    /// A pretrained encoder with fresh heads for embeddings of `dim` numbers of each of so many squares, and so many
+    /// A pretrained encoder with fresh heads for embeddings of `dim` numbers per square, the number of squares, and the number of
     /// cells. An encoder that was fine-tuned before keeps its projection.
     ///
     /// # Errors

@@ -112,7 +112,7 @@ fn tiles(report: &Report) -> Markup {
     let tile = |name: &str, value: String| html! { div.tile { div.value { (value) } div { (name) } } };
     html! {
         div.tiles {
-            (tile("points a round", grouped(*geoscore)))
+            (tile("points per round", grouped(*geoscore)))
             (tile("median error", km(*median_km)))
             (tile("right country", format!("{country:.1} %")))
             @for (within, percent) in within_km.iter().skip(1) {

@@ -16,7 +16,7 @@ use crate::features::samples::Sample;
 const TOP_COUNT: usize = 10;
 /// Rows and columns of the matrix of countries.
 const MATRIX_SIZE: usize = 14;
-/// A cell is judged from so many rounds on.
+/// Minimum number of rounds for which a cell is judged.
 const MIN_ROUNDS: usize = 3;
 /// What a place in no country counts to.
 const AT_SEA: &str = "at sea";

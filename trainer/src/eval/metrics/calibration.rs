@@ -54,7 +54,7 @@ pub(crate) struct Calibration {
     pub(crate) within_750_km: Reliability,
     /// Of the likeliest cell's probability to be the place's cell.
     pub(crate) top_cell: Reliability,
-    /// Of the regions that hold so many percent of the probability.
+    /// Of credible regions, by percentage of the probability.
     pub(crate) regions: BTreeMap<u32, Regions>,
 }
 

@@ -15,7 +15,7 @@ pub(crate) const THRESHOLDS_KM: [u32; 5] = [1, 25, 200, 750, 2500];
 pub(crate) struct Errors {
     /// Number of places.
     pub(crate) n: usize,
-    /// Percentage of errors of at most so many kilometres.
+    /// Percentage of errors up to a distance in kilometres.
     pub(crate) within_km: BTreeMap<u32, f64>,
     /// Median in kilometres.
     pub(crate) median_km: f64,
@@ -28,7 +28,7 @@ pub(crate) struct Errors {
 /// Errors, points and countries of some answers; percentages run from 0 to 100.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Quality {
-    /// Percentage of answers at most so many kilometres off.
+    /// Percentage of predictions with an error up to a distance in kilometres.
     pub(crate) within_km: BTreeMap<u32, f64>,
     /// Median error in kilometres.
     pub(crate) median_km: f64,
@@ -63,7 +63,7 @@ pub(crate) fn quality(guesses: &[(LatLng, LatLng)]) -> Option<Quality> {
     Some(Quality { within_km, median_km, mean_km, geoscore, country: 100.0 * right.count() as f64 / n as f64 })
 }
 
-/// Percentages of sorted errors that are at most so many kilometres.
+/// Percentages of sorted errors up to each threshold in kilometres.
 pub(crate) fn within(sorted_km: &[f64], thresholds_km: [u32; 5]) -> BTreeMap<u32, f64> {
     let percent = |km: u32| {
         let count = sorted_km.partition_point(|error| *error <= f64::from(km));

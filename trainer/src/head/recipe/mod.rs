@@ -102,9 +102,9 @@ pub(crate) struct Training {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Sampling {
-    /// At most so many pictures of one exact coordinate an epoch, drawn anew; 0 for all.
+    /// Maximum number of images per exact coordinate and epoch, drawn anew each epoch; 0 for all.
     pub(crate) cap_per_coordinate: usize,
-    /// At most so many pictures of one cell an epoch, drawn anew; 0 for all.
+    /// Maximum number of images per cell and epoch, drawn anew each epoch; 0 for all.
     pub(crate) cap_per_cell: usize,
     /// Cells are drawn by their number of pictures to this power: 1 as they come, 0 each cell alike.
     pub(crate) balance: f64,
@@ -130,7 +130,7 @@ pub(crate) struct Hierarchy {
     pub(crate) country: bool,
     /// Weight of each coarse cross-entropy; that of the cells weighs 1.
     pub(crate) loss: f32,
-    /// A cell's logit gets so many times the log-probability of its coarse cell.
+    /// Weight of the log-probability of the coarse cell in the logit of a cell.
     pub(crate) read_out: f32,
     /// Coarse probabilities are the sums of the cells', not those of heads of their own; there is nothing to read out.
     pub(crate) sums: bool,
@@ -144,7 +144,7 @@ pub(crate) struct Staggered {
     pub(crate) cells: Vec<PathBuf>,
     /// Weight of each cross-entropy.
     pub(crate) loss: f32,
-    /// A cell's logit gets so many times the log-probability of the other partition's cell.
+    /// Weight of the log-probability of the cell of the other partition in the logit of a cell.
     pub(crate) read_out: f32,
 }
 
@@ -190,7 +190,7 @@ pub(crate) struct KmLoss {
 pub(crate) struct EarlyStop {
     /// Epochs without more points before it stops and the best epoch is taken; 0 for never.
     pub(crate) patience: usize,
-    /// One in so many parts is held out.
+    /// Number of folds, of which one is held out.
     pub(crate) parts: usize,
 }
 

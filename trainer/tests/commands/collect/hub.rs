@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use futures_util::{StreamExt, stream};
 
-/// It dies after so many bytes.
+/// The connection is closed after this number of bytes.
 const BREATH: usize = 100_000;
 
 struct World {

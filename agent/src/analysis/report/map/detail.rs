@@ -14,11 +14,11 @@ const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 480.0;
 /// What is outside of the picture by more than this many pixels is cut off.
 const MARGIN: f64 = 8.0;
-/// A detail spans at least, and at most, so many metres from its middle upwards.
+/// Minimum and maximum distance in metres from the centre to the upper edge.
 const REACH_M: (f64, f64) = (70_000.0, 2_600_000.0);
 /// It spans so much of the way from the pin to the truth.
 const OF_THE_WAY: f64 = 0.9;
-/// Borders are drawn to so many pixels.
+/// Resolution of borders in pixels.
 const COARSE: f64 = 0.7;
 /// A country is named when it takes up so much of the picture.
 const NAMED: f64 = 0.02;

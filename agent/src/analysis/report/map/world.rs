@@ -15,7 +15,7 @@ const A: [f64; 4] = [1.340_264, -0.081_106, 0.000_893, 0.003_796];
 const HALF_WIDTH: f64 = 480.0;
 /// The map's northern and southern edge in degrees.
 const EDGES: (f64, f64) = (84.0, -58.0);
-/// The coast is drawn on a grid so many times as fine as a pixel, in whole numbers.
+/// Subdivisions of a pixel in the integer coordinates of the coast.
 const FINE: f64 = 2.0;
 
 /// From the truth to the pin of one round.
