@@ -20,7 +20,7 @@ fn root() -> PathBuf {
 fn squares_and_log_probabilities_match_the_golden_files() {
     let golden = root().join("model/tests/golden");
     let classifier = Classifier::load(Bundle::open(&root().join("model/bundles/pocket")).unwrap()).unwrap();
-    let picture = preprocess::open(&root().join("fixtures/rounds/rome-colosseum/view_000.jpg")).unwrap();
+    let picture = preprocess::open(root().join("fixtures/rounds/rome-colosseum/view_000.jpg")).unwrap();
 
     // The encoded squares, one below the other.
     let preprocess = &classifier.bundle.manifest.preprocess;

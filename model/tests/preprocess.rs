@@ -28,7 +28,7 @@ const OURS: [(&str, &str); 3] = [
 #[test]
 fn resizes_to_the_same_bytes_everywhere() {
     for (name, expected) in OURS {
-        let bytes = CLIP.resize(&preprocess::open(&golden(&format!("{name}.png"))).unwrap(), Square::CENTRAL);
+        let bytes = CLIP.resize(&preprocess::open(golden(&format!("{name}.png"))).unwrap(), Square::CENTRAL);
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), &bytes).unwrap();
         assert_eq!(landfall_model::bundle::sha256_of(file.path()).unwrap(), expected, "{name}");
@@ -38,8 +38,8 @@ fn resizes_to_the_same_bytes_everywhere() {
 #[test]
 fn resizes_as_pillow_does() {
     for (name, _) in OURS {
-        let ours = CLIP.resize(&preprocess::open(&golden(&format!("{name}.png"))).unwrap(), Square::CENTRAL);
-        let theirs = preprocess::open(&golden(&format!("{name}_224.png"))).unwrap().into_raw();
+        let ours = CLIP.resize(&preprocess::open(golden(&format!("{name}.png"))).unwrap(), Square::CENTRAL);
+        let theirs = preprocess::open(golden(&format!("{name}_224.png"))).unwrap().into_raw();
         let differences = ours.iter().zip(&theirs).map(|(a, b)| a.abs_diff(*b));
         assert!(differences.clone().all(|difference| difference <= 2), "{name}: {:?}", differences.max());
         let mean = differences.map(f64::from).sum::<f64>() / ours.len() as f64;
@@ -49,7 +49,7 @@ fn resizes_as_pillow_does() {
 
 #[test]
 fn tensors_are_planar_and_normalised() {
-    let picture = preprocess::open(&golden("wide.png")).unwrap();
+    let picture = preprocess::open(golden("wide.png")).unwrap();
     let (tensor, pixels) = (CLIP.tensors(&picture).next().unwrap(), CLIP.resize(&picture, Square::CENTRAL));
     assert_eq!(tensor.len(), 3 * 224 * 224);
     for (channel, row, column) in [(0, 0, 0), (1, 17, 200), (2, 223, 223)] {

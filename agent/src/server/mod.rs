@@ -4,3 +4,4 @@ pub mod arena;
 pub mod assets;
 pub mod phone;
 mod security;
+mod spans;

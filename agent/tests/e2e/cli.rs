@@ -220,3 +220,50 @@ fn profiles_of_ones_own_are_found_by_name_and_by_host_and_loosen_nothing() {
         assert!(code == Some(2) && err.contains(says), "{args:?}: {err}");
     }
 }
+
+#[test]
+fn secrets_are_not_logged() {
+    let args = ["-vv", "play", "--webdriver", "http://me:sesame@127.0.0.1:9/?token=sesame", "--pause", "2m"];
+    let (code, out, err) = landfall(&args, &[]);
+    assert_eq!(code, Some(3), "{err}");
+    assert!(!err.contains("sesame") && !out.contains("sesame"), "{err}");
+    let url = "http://me:sesame@127.0.0.1:9/game/AbCdEf0123456789?token=sesame";
+    let (code, _, err) = landfall(&["-vv", "play", "--site", "arena", "--headed", url], &[("PATH", "")]);
+    assert!(code == Some(3) && !err.contains("sesame"), "{err}");
+}
+
+#[test]
+fn completions_and_man_pages_are_generated() {
+    let (code, out, _) = landfall(&["completions", "bash"], &[]);
+    assert!(code == Some(0) && out.contains("_landfall()") && out.contains("--i-own-this-account"), "{out}");
+    let dir = tempfile::tempdir().unwrap();
+    let (code, _, err) = landfall(&["man", dir.path().to_str().unwrap()], &[]);
+    assert_eq!(code, Some(0), "{err}");
+    let page = std::fs::read_to_string(dir.path().join("landfall-play.1")).unwrap();
+    assert!(page.contains("time\\-budget"), "{page}");
+}
+
+#[test]
+fn help_lists_all_environment_variables_and_exit_codes() {
+    let (_, help, _) = landfall(&["--help"], &[]);
+    for name in ["LANDFALL_BUNDLES", "LANDFALL_CACHE", "LANDFALL_CONFIG", "LANDFALL_LOG", "ORT_DYLIB_PATH", "NO_COLOR"]
+    {
+        assert!(help.contains(name), "{name}");
+    }
+    assert!(help.contains("130 interrupted") && help.contains("143 terminated"), "{help}");
+}
+
+#[cfg(unix)]
+#[test]
+fn signals_have_their_exit_codes() {
+    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+        let mut arena = Command::new(env!("CARGO_BIN_EXE_landfall"));
+        arena.args(["arena", "--port", "0"]).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null());
+        let mut arena = arena.spawn().unwrap();
+        let mut url = String::new();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(arena.stdout.take().unwrap()), &mut url).unwrap();
+        assert!(url.starts_with("http://127.0.0.1:"), "{url}");
+        assert!(Command::new("kill").args([format!("-{signal}"), arena.id().to_string()]).status().unwrap().success());
+        assert_eq!(arena.wait().unwrap().code(), Some(code));
+    }
+}

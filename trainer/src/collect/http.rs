@@ -222,11 +222,17 @@ impl RateLimitedClient {
         with: impl FnOnce(RequestBuilder) -> RequestBuilder,
     ) -> Result<Response, FetchError> {
         self.ticks.lock().await.tick().await;
+        let span = tracing::info_span!("request", url = %redact_keys(url));
         let mut request = self.client.get(url.clone());
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization);
         }
-        with(request).send().await.map_err(|e| connection_error(url, e))
+        let response = with(request).send().await.map_err(|e| connection_error(url, e));
+        match &response {
+            Ok(response) => tracing::debug!(parent: &span, status = response.status().as_u16(), "response"),
+            Err(error) => tracing::debug!(parent: &span, %error, "no response"),
+        }
+        response
     }
 }
 

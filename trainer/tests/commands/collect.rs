@@ -18,6 +18,7 @@ fn command(args: &str) -> Command {
     command
         .arg("collect")
         .args(args.split_whitespace())
+        .arg("-vv") // logs must not show keys either
         .env("FLICKR_API_KEY", KEY)
         .env("GOOGLE_MAPS_API_KEY", KEY)
         .env("GOOGLE_MAPS_SIGNING_SECRET", stub::SIGNING_SECRET)

@@ -30,6 +30,7 @@ use crate::server::arena::options::{ArenaOptions, Dialogs, Structure};
 use crate::server::arena::round::ArenaRound;
 use crate::server::arena::versus::Versus;
 use crate::server::arena::{game_json, picture, tiles};
+use crate::server::spans;
 
 /// Pictures kept in memory, so that a reload does not encode them again.
 const PICTURE_CACHE_SIZE: NonZeroUsize = NonZeroUsize::new(16).unwrap();
@@ -96,7 +97,7 @@ type App = Shared<Arc<State>>;
 /// The whole site.
 pub(super) fn router(state: Arc<State>) -> Router {
     let files = ServeDir::new(&state.page);
-    Router::new()
+    let router = Router::new()
         .route("/", get(serve_page))
         .route("/maps/{slug}", get(serve_map_page))
         .route("/maps/vt", get(read_live_tile))
@@ -109,7 +110,8 @@ pub(super) fn router(state: Arc<State>) -> Router {
         .route("/pictures/{token}", get(read_picture))
         .route("/tiles/{z}/{x}/{y}", get(read_tile))
         .fallback_service(files)
-        .with_state(state)
+        .with_state(state);
+    spans::with_spans(router)
 }
 
 /// An answer that is not what was asked for: a status and a sentence, as JSON.

@@ -27,7 +27,7 @@ use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate};
 use tower_http::services::{ServeDir, ServeFile};
 
-use crate::server::{assets, security};
+use crate::server::{assets, security, spans};
 pub use certificate::Certificate;
 use certificate::StoredCertificates;
 
@@ -189,7 +189,7 @@ fn router(page: PathBuf, bundles: BundleFiles, root: Option<String>) -> Router {
         .fallback_service(files)
         .layer(middleware::from_fn(set_cache_control))
         .layer(CompressionLayer::new().compress_when(compressed));
-    security::with_headers(router)
+    spans::with_spans(security::with_headers(router))
 }
 
 async fn serve_bundle_file(

@@ -135,7 +135,7 @@ impl Images {
     /// When it is not there or cannot be decoded.
     pub fn picture(&self, file: &Path) -> landfall_model::Result<RgbImage> {
         if self.shards.is_none() {
-            return preprocess::open(&self.dir.join(file));
+            return preprocess::open(self.dir.join(file));
         }
         preprocess::from_bytes(&self.bytes(file)?)
             .map_err(|error| Error::Image { file: self.dir.join(file), source: error.into() })
