@@ -10,7 +10,7 @@ use rayon::prelude::*;
 pub(crate) enum Label {
     /// The place.
     Place(LatLng),
-    /// Only the country, one of those that have cells, as [`Targets::label`] numbers them.
+    /// Only the country, one of those that have cells, by index.
     Country(usize),
 }
 

@@ -232,7 +232,7 @@ pub(crate) fn items(dir: &Path) -> Result<impl Iterator<Item = Result<Item>>> {
     }))
 }
 
-/// All of [`items`].
+/// Reads all items of a manifest.
 ///
 /// # Errors
 /// As there.

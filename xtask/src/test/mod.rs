@@ -90,7 +90,7 @@ fn lint(root: &Path, suite: &mut Suite) -> Result<()> {
         "warnings",
     ]);
     suite.check(&mut clippy)?;
-    let doc = ["doc", "--release", "--workspace", "--no-deps", "--document-private-items"];
+    let doc = ["doc", "--release", "--workspace", "--no-deps"];
     suite.check(cargo(root).args(doc).env("RUSTDOCFLAGS", "-D warnings"))?;
 
     if features::has_wasm_target() {

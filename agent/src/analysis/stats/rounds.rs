@@ -108,7 +108,7 @@ fn likelier(
     before_truth(bundle, &rows, &round.map, truth)
 }
 
-/// The probability of the cells that stand before the truth's in the order of [`landfall_model::Posterior::region`]: a
+/// The probability of the cells that stand before the truth's in the order of [`landfall_model::Posterior::credible_region`]: a
 /// region of more than that holds the truth.
 fn before_truth(bundle: &Bundle, rows: &[Vec<f32>], map: &Map, truth: LatLng) -> anyhow::Result<Option<f64>> {
     let posterior = posterior_for(bundle, rows, Objective::Round(map))?;

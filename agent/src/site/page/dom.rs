@@ -116,7 +116,7 @@ impl Page {
         Ok(counts)
     }
 
-    /// Runs a script that may use the functions of [`LOCATOR_SCRIPT`] and returns its result.
+    /// Runs a script that may use the functions of `LOCATOR_SCRIPT` and returns its result.
     ///
     /// # Errors
     /// When the session fails or the result has another type.

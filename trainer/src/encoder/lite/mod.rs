@@ -3,7 +3,7 @@
 //!
 //! Maps lie channels last, so that all but the depthwise convolutions are matrix products. Batch normalisation keeps
 //! the statistics it was trained with on ImageNet; its scale and shift are learned on. It is applied to the weights,
-//! which are far fewer than the activations, and so folds into the plain layers of [`Lite::layers`].
+//! which are far fewer than the activations, and so folds into the plain layers of `Lite`.
 
 use anyhow::Result;
 use burn::module::{Module, Param};
@@ -99,7 +99,7 @@ pub(crate) struct FoldedNetwork {
     pub(crate) top: Convolution,
 }
 
-/// A block of a [`Plain`] encoder.
+/// A block of a plain encoder.
 pub(crate) struct FoldedBlock {
     /// One after the other.
     pub(crate) convolutions: Vec<Convolution>,
@@ -165,12 +165,12 @@ pub struct Lite {
 }
 
 impl Lite {
-    /// Features `[N, 1280]` of the patches of pictures, as [`patches`] cuts them, `[N, S / 2, S / 2, 27]`.
+    /// Features `[N, 1280]` of the patches of pictures, as `patches` cuts them, `[N, S / 2, S / 2, 27]`.
     pub fn forward(&self, patches: Tensor<4>) -> Tensor<2> {
         self.forward_observed(patches, &mut |_| ())
     }
 
-    /// As [`Lite::forward`], and shows every map on the way, in the order in which [`Plain`] has the convolutions that make
+    /// As [`Lite::forward`], and shows every map on the way, in the order in which plain has the convolutions that make
     /// them, a residual block's sum behind its last.
     pub(crate) fn forward_observed(&self, patches: Tensor<4>, observe: &mut impl FnMut(&Tensor<4>)) -> Tensor<2> {
         let x = observed(self.stem.pointwise_relu6(patches), observe);

@@ -42,7 +42,7 @@ pub(crate) enum Arithmetic<'a> {
     /// Floats, with weights that are stored like this.
     Float(Precision),
     /// Bytes in its convolutions behind the first blocks, by the ranges of all maps in the order in which
-    /// [`super::Lite::forward_watched`] shows them.
+    /// `Lite` shows them.
     Int8(&'a [ActivationRange]),
 }
 

@@ -36,7 +36,7 @@ pub(crate) fn fit_temperature(table: &CellTable, rounds: &[(LatLng, Vec<Vec<f32>
     Some((high.exp() * 1000.0).round() / 1000.0)
 }
 
-/// Whether the fewest likeliest cells that hold the share [`REGION`] at temperature `t` include `cell`: so when those
+/// Whether the fewest likeliest cells that hold the share of the region at temperature `t` include `cell`: so when those
 /// likelier than it hold less.
 fn region_holds(z: &[f64], cell: usize, t: f64) -> bool {
     let max = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
