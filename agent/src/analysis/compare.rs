@@ -44,7 +44,7 @@ pub(crate) struct SharedRound {
 
 /// Holds the points of two bundles on the same rounds against each other; `bundle` and `score` are the second's. `None`
 /// where there is no round.
-pub(crate) fn paired(bundle: String, score: u32, common: Vec<SharedRound>) -> Option<PairedComparison> {
+pub(crate) fn compare(bundle: String, score: u32, common: Vec<SharedRound>) -> Option<PairedComparison> {
     if common.is_empty() {
         return None;
     }

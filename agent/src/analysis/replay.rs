@@ -92,7 +92,7 @@ pub fn replay(dir: &Path, bundle: Bundle, from: ReplayInput) -> Result<Replay> {
     let progress = ProgressBar::new(found.len() as u64);
     let mut rounds = Vec::new();
     for found in &found {
-        let answered = again(found, &bundle, classifier.as_ref());
+        let answered = replay_round(found, &bundle, classifier.as_ref());
         rounds.push(answered.with_context(|| format!("{}", found.file().display()))?);
         progress.inc(1);
     }
@@ -101,7 +101,7 @@ pub fn replay(dir: &Path, bundle: Bundle, from: ReplayInput) -> Result<Replay> {
     Ok(Replay { bundle: id, rounds, score, expected: None, outside: Vec::new(), against: None })
 }
 
-fn again(found: &RoundDir, bundle: &Bundle, classifier: Option<&Classifier>) -> Result<ReplayedRound> {
+fn replay_round(found: &RoundDir, bundle: &Bundle, classifier: Option<&Classifier>) -> Result<ReplayedRound> {
     let mut round = Round::read(&found.file())?;
     if round.views.is_empty() {
         return Err(usage_error("the round has no views; play it first to record what is to be seen"));
@@ -138,7 +138,7 @@ impl Replay {
     ///
     /// # Errors
     /// When no round's points are known.
-    pub fn paired_with(&self, second: &Self) -> Result<PairedComparison> {
+    pub fn compare_with(&self, second: &Self) -> Result<PairedComparison> {
         let of_second: HashMap<&str, &Round> =
             second.rounds.iter().map(|replayed| (replayed.dir.as_str(), &replayed.round)).collect();
         let common = |replayed: &ReplayedRound| {
@@ -148,7 +148,7 @@ impl Replay {
             Some(SharedRound { pair: RoundPair { dir: replayed.dir.clone(), score, against }, truth, gain })
         };
         let common = self.rounds.iter().filter_map(common).collect();
-        compare::paired(second.bundle.clone(), second.score, common)
+        compare::compare(second.bundle.clone(), second.score, common)
             .ok_or_else(|| usage_error("no round's truth is known, so the bundles cannot be compared"))
     }
 
@@ -157,7 +157,7 @@ impl Replay {
     ///
     /// # Errors
     /// When nothing is expected of this bundle.
-    pub fn hold_against(&mut self, expected: &Expected, from: ReplayInput) -> Result<()> {
+    pub fn compare_with_expected(&mut self, expected: &Expected, from: ReplayInput) -> Result<()> {
         let rounds = expected.bundles.get(&self.bundle).ok_or_else(|| {
             let known: Vec<_> = expected.bundles.keys().cloned().collect();
             usage_error(format!("nothing is expected of bundle {}; there is: {}", self.bundle, known.join(", ")))
@@ -190,7 +190,7 @@ impl Replay {
     ///
     /// # Errors
     /// When something did not; the message lists it.
-    pub fn verdict(&self, from: ReplayInput) -> Result<()> {
+    pub fn check(&self, from: ReplayInput) -> Result<()> {
         let mut outside = self.outside.clone();
         if from == ReplayInput::Logits {
             let changed = self.rounds.iter().filter(|replayed| replayed.repeats == Some(false));
@@ -223,7 +223,7 @@ impl Replay {
     }
 
     /// What `expected.json` must say for this replay to pass, added to what it says of other bundles.
-    pub fn expect(&self, expected: &mut Expected) {
+    pub fn add_to(&self, expected: &mut Expected) {
         let guess = |round: &Round| Some(Guess { guess: round.guess?, score: round.score? });
         let rounds = self.rounds.iter().filter_map(|replayed| Some((replayed.dir.clone(), guess(&replayed.round)?)));
         expected.bundles.insert(self.bundle.clone(), rounds.collect());

@@ -13,7 +13,7 @@ use crate::record::{GameRecord, Round};
 /// Writes the report of a game beside its record, on a thread of its own so that signals are still handled.
 pub(super) async fn write_report(game: &GameRecord, classifier: &Arc<Classifier>) -> Result<()> {
     let (dir, classifier) = (game.record.clone(), Arc::clone(classifier));
-    let write = move || Report::of_game(&dir, &classifier.bundle)?.write(&dir.join(report::FILE));
+    let write = move || Report::of_game(&dir, &classifier.bundle)?.write(&dir.join(report::FILE_NAME));
     tokio::task::spawn_blocking(write).await?.map(drop)
 }
 

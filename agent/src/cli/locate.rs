@@ -183,8 +183,8 @@ fn table(answers: &[LocatedPlace<'_>]) -> ExportTable {
 /// The places as the page shows them, each with its first image.
 fn on_page(answers: Vec<LocatedPlace<'_>>) -> Result<Vec<Photo>> {
     let photo = |answer: LocatedPlace<'_>| {
-        let small = Thumbnail::of(&preprocess::open(&answer.pictures[0].file)?)?;
-        Ok(Photo { name: answer.name(), located: answer.located, small })
+        let thumbnail = Thumbnail::new(&preprocess::open(&answer.pictures[0].file)?)?;
+        Ok(Photo { name: answer.name(), located: answer.located, thumbnail })
     };
     answers.into_iter().map(photo).collect()
 }
@@ -200,7 +200,7 @@ fn copy(pictures: &[NamedImage], folder: &Path, located: &LocatedPhoto) -> usize
     for NamedImage { file, name } in pictures {
         match copy_with_guess(file, &folder.join(name), &guess) {
             Ok(CopyOutcome::Written) => {}
-            Ok(CopyOutcome::KnowsItsPlace) => {
+            Ok(CopyOutcome::HasLocation) => {
                 eprint_sanitized(format!("{}: has a GPS position and is not copied", file.display()));
             }
             Err(error) => {

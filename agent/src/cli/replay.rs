@@ -55,10 +55,10 @@ pub(super) fn run(args: &ReplayArgs) -> Result<()> {
     let mut result = replay::replay(&args.dir, bundle.clone(), args.from)?;
     if let Some(rival) = rival {
         let rival = replay::replay(&args.dir, rival, args.from)?;
-        result.against = Some(result.paired_with(&rival)?);
+        result.against = Some(result.compare_with(&rival)?);
     }
     if let Some(expected) = &expected {
-        result.hold_against(expected, args.from)?;
+        result.compare_with_expected(expected, args.from)?;
     }
     if args.record {
         result.record(&args.dir)?;
@@ -68,7 +68,7 @@ pub(super) fn run(args: &ReplayArgs) -> Result<()> {
     }
     if let Some(file) = &args.write_expected {
         let mut expected = if file.exists() { Expected::read(file)? } else { Expected::default() };
-        result.expect(&mut expected);
+        result.add_to(&mut expected);
         write_json(file, &expected)?;
     }
     if args.json {
@@ -86,5 +86,5 @@ pub(super) fn run(args: &ReplayArgs) -> Result<()> {
             print_paired(&result.bundle, paired)?;
         }
     }
-    result.verdict(args.from)
+    result.check(args.from)
 }

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use serde_json::json;
 
-use crate::analysis::report::{FILE, Report};
+use crate::analysis::report::{FILE_NAME, Report};
 use crate::cli::output::{print_json, print_line};
 
 #[derive(Args)]
@@ -34,8 +34,8 @@ pub(super) struct ReportArgs {
 pub(super) fn run(args: &ReportArgs) -> Result<()> {
     let out = match (&args.out, args.dirs.as_slice()) {
         (Some(out), _) => out.clone(),
-        (None, [dir]) => dir.join(FILE),
-        (None, _) => PathBuf::from(FILE),
+        (None, [dir]) => dir.join(FILE_NAME),
+        (None, _) => PathBuf::from(FILE_NAME),
     };
     let mut report = Report::read(&args.dirs)?;
     if args.explain {

@@ -18,14 +18,14 @@ pub(super) fn write(table: &ExportTable) -> Result<String> {
             Value::String(text) => text.clone(),
             other => other.to_string(),
         };
-        let fields = [inert(&row.name), row.at.lat.to_string(), row.at.lng.to_string()];
+        let fields = [defuse_formula(&row.name), row.at.lat.to_string(), row.at.lng.to_string()];
         writer.write_record(fields.into_iter().chain(row.values.iter().map(text))).with_context(failed)?;
     }
     Ok(String::from_utf8(writer.into_inner().map_err(|error| error.into_error()).with_context(failed)?)?)
 }
 
 /// A path that a spreadsheet would take for a formula, as the same path that it does not.
-fn inert(path: &str) -> String {
+fn defuse_formula(path: &str) -> String {
     if is_formula(path) { format!("./{path}") } else { path.to_owned() }
 }
 
@@ -36,11 +36,11 @@ fn is_formula(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::export::tests::hostile;
+    use crate::export::tests::hostile_table;
 
     #[test]
     fn what_was_written_is_read_again() {
-        let text = crate::export::csv::write(&hostile()).unwrap();
+        let text = crate::export::csv::write(&hostile_table()).unwrap();
         let mut reader = csv::Reader::from_reader(text.as_bytes());
         let header = reader.headers().unwrap().clone();
         let rows: Vec<csv::StringRecord> = reader.records().collect::<Result<_, _>>().unwrap();

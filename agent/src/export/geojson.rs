@@ -6,9 +6,8 @@ use serde_json::{Map, Value, json};
 
 use crate::export::{ExportRow, ExportTable};
 
-/// Distance in metres between points of a line. The straight segments between them are off by less than a pixel of a world
-/// map.
-const STEP_M: f64 = 100_000.0;
+/// A line has a point for each so many metres: straight in between, it is off by less than a pixel of a world map.
+const MAX_SEGMENT_M: f64 = 100_000.0;
 
 pub(super) fn write(table: &ExportTable) -> String {
     let features: Vec<Value> = table.rows.iter().flat_map(|row| features(row, table.columns)).collect();
@@ -26,21 +25,21 @@ fn features(row: &ExportRow, columns: &[&str]) -> Vec<Value> {
     let mut features = vec![feature("guess", point(row.at), values)];
     if let Some(truth) = row.truth {
         let lines = great_circle(truth, row.at);
-        let way = json!({"type": "MultiLineString", "coordinates": lines});
+        let line = json!({"type": "MultiLineString", "coordinates": lines});
         features.push(feature("truth", point(truth), Map::new()));
-        features.push(feature("error", way, Map::new()));
+        features.push(feature("error", line, Map::new()));
     }
     features
 }
 
 /// The shortest way over the sphere as `[longitude, latitude]`, in two pieces where it crosses the date line.
 fn great_circle(from: LatLng, to: LatLng) -> Vec<Vec<[f64; 2]>> {
-    let steps = (from.distance_m(to) / STEP_M).ceil().max(1.0) as usize;
-    let mut way: Vec<LatLng> = geodesic::great_circle(from, to, steps).skip(1).collect();
-    way.pop();
-    way.push(to); // to the last digit
-    let (mut pieces, mut last) = (vec![vec![[from.lng, from.lat]]], from);
-    for next in way {
+    let steps = (from.distance_m(to) / MAX_SEGMENT_M).ceil().max(1.0) as usize;
+    let mut line: Vec<LatLng> = geodesic::great_circle(from, to, steps).skip(1).collect();
+    line.pop();
+    line.push(to); // to the last digit
+    let (mut segments, mut last) = (vec![vec![[from.lng, from.lat]]], from);
+    for next in line {
         let turn = ((next.lng - last.lng) / 360.0).round() * 360.0;
         if turn != 0.0 {
             // Where the piece of line meets the meridian of 180 degrees, on either side.
@@ -48,23 +47,23 @@ fn great_circle(from: LatLng, to: LatLng) -> Vec<Vec<[f64; 2]>> {
             let span = next.lng - turn - last.lng;
             let part = if span == 0.0 { 0.0 } else { (edge - last.lng) / span };
             let lat = last.lat + part * (next.lat - last.lat);
-            pieces.last_mut().into_iter().for_each(|line| line.push([edge, lat]));
-            pieces.push(vec![[-edge, lat]]);
+            segments.last_mut().into_iter().for_each(|line| line.push([edge, lat]));
+            segments.push(vec![[-edge, lat]]);
         }
-        pieces.last_mut().into_iter().for_each(|line| line.push([next.lng, next.lat]));
+        segments.last_mut().into_iter().for_each(|line| line.push([next.lng, next.lat]));
         last = next;
     }
-    pieces
+    segments
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::export::tests::hostile;
+    use crate::export::tests::hostile_table;
 
     #[test]
     fn a_round_is_two_points_and_the_way_between_them() {
-        let parsed: Value = serde_json::from_str(&write(&hostile())).unwrap();
+        let parsed: Value = serde_json::from_str(&write(&hostile_table())).unwrap();
         let features = parsed["features"].as_array().unwrap();
         assert_eq!(
             features.iter().map(|f| f["properties"]["kind"].as_str().unwrap()).collect::<Vec<_>>(),

@@ -20,15 +20,15 @@ pub(super) fn write(table: &ExportTable) -> String {
 }
 
 fn placemarks(row: &ExportRow, columns: &[&str]) -> Markup {
-    let name = clean(&row.name);
+    let name = replace_invalid_chars(&row.name);
     html! {
         Placemark {
             name { (name) }
-            @if let Some(place) = &row.place { description { (clean(place)) } }
+            @if let Some(place) = &row.place { description { (replace_invalid_chars(place)) } }
             ExtendedData {
                 @for (column, value) in columns.iter().zip(&row.values).filter(|(_, value)| !value.is_null()) {
                     Data name=(column) { value { @match value {
-                        Value::String(text) => (clean(text)),
+                        Value::String(text) => (replace_invalid_chars(text)),
                         other => (other.to_string()),
                     } } }
                 }
@@ -54,18 +54,18 @@ fn coordinates(at: LatLng) -> String {
 }
 
 /// Without the characters that XML has no way to write.
-fn clean(text: &str) -> String {
+fn replace_invalid_chars(text: &str) -> String {
     let is_written = |c: char| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{fffd}' | '\u{10000}'..);
     text.chars().map(|c| if is_written(c) { c } else { '\u{fffd}' }).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::export::tests::hostile;
+    use crate::export::tests::hostile_table;
 
     #[test]
     fn names_are_no_markup() {
-        let kml = crate::export::kml::write(&hostile());
+        let kml = crate::export::kml::write(&hostile_table());
         assert!(kml.contains("<name>=1+\u{fffd}&lt;script&gt;&quot;&amp;'\n,</name>"), "{kml}");
         assert!(kml.contains("<coordinates>-179,10 179,10</coordinates>") && !kml.contains("<script"), "{kml}");
         assert!(kml.contains("<Data name=\"score\"><value>2269</value></Data>") && !kml.contains("page_score"));

@@ -65,8 +65,8 @@ struct ExportRow {
     values: Vec<Value>,
 }
 
-const OF_PHOTOS: &[&str] = &["place", "country", "radius_p50_km", "radius_p90_km", "expected_score", "bundle"];
-const OF_ROUNDS: &[&str] = &[
+const PHOTO_COLUMNS: &[&str] = &["place", "country", "radius_p50_km", "radius_p90_km", "expected_score", "bundle"];
+const ROUND_COLUMNS: &[&str] = &[
     "place",
     "country",
     "expected_score",
@@ -98,7 +98,7 @@ impl ExportTable {
                 json!(located.bundle),
             ],
         };
-        Self { columns: OF_PHOTOS, rows: photos.into_iter().map(row).collect() }
+        Self { columns: PHOTO_COLUMNS, rows: photos.into_iter().map(row).collect() }
     }
 
     /// The recorded rounds in these folders or below that have an answer, named by their folders.
@@ -110,7 +110,7 @@ impl ExportTable {
         for found in find_rounds(dirs)? {
             rows.extend(ExportRow::of_round(found.name(), Round::read(&found.file())?));
         }
-        Ok(Self { columns: OF_ROUNDS, rows })
+        Ok(Self { columns: ROUND_COLUMNS, rows })
     }
 
     /// The table as a file of this format.
@@ -158,14 +158,14 @@ pub(crate) mod tests {
     use super::*;
 
     /// A round's table with a name that no format may take for its own.
-    pub(crate) fn hostile() -> ExportTable {
+    pub(crate) fn hostile_table() -> ExportTable {
         let mut round: Round =
             serde_json::from_str(include_str!("../../../fixtures/rounds/aizkorri-meadow/round.json")).unwrap();
         round.place = Some("<b>near</b> \"Lyon\", France".to_owned());
         (round.map.name, round.score) = ("=HYPERLINK()".to_owned(), Some(2269));
         (round.truth, round.guess) = (LatLng::new(10.0, -179.0).ok(), LatLng::new(10.0, 179.0).ok());
         let row = ExportRow::of_round("=1+\u{1}<script>\"&'\n,".to_owned(), round).unwrap();
-        ExportTable { columns: OF_ROUNDS, rows: vec![row] }
+        ExportTable { columns: ROUND_COLUMNS, rows: vec![row] }
     }
 
     #[test]
@@ -179,6 +179,6 @@ pub(crate) mod tests {
 
     #[test]
     fn every_row_has_a_value_for_every_column() {
-        assert_eq!(hostile().rows[0].values.len(), OF_ROUNDS.len());
+        assert_eq!(hostile_table().rows[0].values.len(), ROUND_COLUMNS.len());
     }
 }

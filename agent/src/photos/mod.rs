@@ -2,5 +2,5 @@
 
 pub mod exif;
 pub mod locate;
+mod map_section;
 pub mod page;
-mod world;

@@ -14,21 +14,21 @@ use landfall_model::LatLng;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::photos::locate::LocatedPhoto;
-use crate::photos::world::{MapSection, WIDTH};
+use crate::photos::map_section::{MapSection, WIDTH};
 use crate::thumbnail::fit_within;
 
 /// Sides of a small picture on the page at most, in pixels; shown at half of that, for fine screens.
-const SIDES: (u32, u32) = (288, 144);
+const THUMBNAIL_SIZE_PX: (u32, u32) = (288, 144);
 /// JPEG quality of a small picture.
-const QUALITY: u8 = 72;
+const JPEG_QUALITY: u8 = 72;
 /// So many dots have numbers; more would hide each other.
-const NUMBERED: usize = 99;
+const MAX_NUMBERED_DOTS: usize = 99;
 /// So many rings are shown at once; of more each is shown at its dot alone.
-const RINGS: usize = 12;
+const MAX_RINGS: usize = 12;
 /// A ring of more metres says nothing: the dot is hollow.
-const UNSURE_M: f64 = 2_500_000.0;
+const MAX_RING_RADIUS_M: f64 = 2_500_000.0;
 /// Radius of a dot with a number and of one without, in units of the map.
-const RADII: (f64, f64) = (24.0, 11.0);
+const DOT_RADII: (f64, f64) = (24.0, 11.0);
 
 /// A photograph on the page.
 pub struct Photo {
@@ -37,7 +37,7 @@ pub struct Photo {
     /// The answer.
     pub located: LocatedPhoto,
     /// A small picture of it, a JPEG.
-    pub small: Thumbnail,
+    pub thumbnail: Thumbnail,
 }
 
 /// A small picture.
@@ -52,11 +52,11 @@ impl Thumbnail {
     ///
     /// # Errors
     /// When it cannot be encoded.
-    pub fn of(picture: &RgbImage) -> Result<Self> {
-        let small = fit_within(picture, SIDES);
+    pub fn new(picture: &RgbImage) -> Result<Self> {
+        let small = fit_within(picture, THUMBNAIL_SIZE_PX);
         let mut jpeg = Cursor::new(Vec::new());
         small
-            .write_with_encoder(JpegEncoder::new_with_quality(&mut jpeg, QUALITY))
+            .write_with_encoder(JpegEncoder::new_with_quality(&mut jpeg, JPEG_QUALITY))
             .context(environment_error("a small picture for the page cannot be made"))?;
         Ok(Self { jpeg: jpeg.into_inner(), width: small.width(), height: small.height() })
     }
@@ -84,9 +84,9 @@ pub fn page(photos: &[Photo], left_out: usize) -> String {
                 header {
                     h1 { "Where these pictures seem to have been taken" }
                     p {
-                        (many(photos.len())) ", guessed from the pixels alone. A guess is mostly hundreds of kilometres off: "
+                        (count_pictures(photos.len())) ", guessed from the pixels alone. A guess is mostly hundreds of kilometres off: "
                         "a ring around a dot holds half of the probability, and a hollow dot may be anywhere."
-                        @if left_out > 0 { " " (many(left_out)) " could not be read." }
+                        @if left_out > 0 { " " (count_pictures(left_out)) " could not be read." }
                     }
                 }
                 main {
@@ -100,28 +100,28 @@ pub fn page(photos: &[Photo], left_out: usize) -> String {
     page.into_string()
 }
 
-fn many(n: usize) -> String {
+fn count_pictures(n: usize) -> String {
     format!("{n} {}", if n == 1 { "picture" } else { "pictures" })
 }
 
-fn at(photo: &Photo) -> LatLng {
+fn point_of(photo: &Photo) -> LatLng {
     LatLng { lat: photo.located.lat, lng: photo.located.lng }
 }
 
 fn map(photos: &[Photo]) -> Markup {
     let ring = |photo: &Photo| photo.located.radius_km.p50 * 1000.0;
-    let view = MapSection::around(&photos.iter().map(|photo| (at(photo), ring(photo))).collect::<Vec<_>>());
-    let is_numbered = photos.len() <= NUMBERED;
-    let radius = if is_numbered { RADII.0 } else { RADII.1 };
-    let places: Vec<(f64, f64)> = photos.iter().map(|photo| view.xy(at(photo))).collect();
-    let dots = if is_numbered { apart(&places, radius, view.height) } else { places.clone() };
-    let is_sure = |photo: &&Photo| ring(photo) <= UNSURE_M;
-    let rings = if photos.len() <= RINGS { photos } else { &[] };
+    let view = MapSection::around(&photos.iter().map(|photo| (point_of(photo), ring(photo))).collect::<Vec<_>>());
+    let is_numbered = photos.len() <= MAX_NUMBERED_DOTS;
+    let radius = if is_numbered { DOT_RADII.0 } else { DOT_RADII.1 };
+    let places: Vec<(f64, f64)> = photos.iter().map(|photo| view.project(point_of(photo))).collect();
+    let dots = if is_numbered { separate_dots(&places, radius, view.height) } else { places.clone() };
+    let is_sure = |photo: &&Photo| ring(photo) <= MAX_RING_RADIUS_M;
+    let rings = if photos.len() <= MAX_RINGS { photos } else { &[] };
     let number = |x: f64| format!("{x:.1}");
     html! {
         svg.map viewBox=(format!("0 0 {WIDTH} {:.0}", view.height)) role="group" aria-label="Map of the guesses" {
             @for path in view.land() { path.land d=(path) {} }
-            @for photo in rings.iter().filter(is_sure) { path.within d=(view.circle(at(photo), ring(photo))) {} }
+            @for photo in rings.iter().filter(is_sure) { path.within d=(view.circle(point_of(photo), ring(photo))) {} }
             @for (place, dot) in places.iter().zip(&dots).filter(|(place, dot)| place != dot) {
                 line.lead x1=(number(place.0)) y1=(number(place.1)) x2=(number(dot.0)) y2=(number(dot.1)) {}
             }
@@ -129,7 +129,7 @@ fn map(photos: &[Photo]) -> Markup {
                 @let said = format!("{}: {}, {}", i + 1, sanitize_line(&photo.name), photo.located.place);
                 a.dot.unsure[!is_sure(&photo)] id=(format!("dot-{}", i + 1)) href=(format!("#photo-{}", i + 1)) aria-label=(said) {
                     title { (said) }
-                    @if rings.is_empty() { path.within d=(view.circle(at(photo), ring(photo))) {} }
+                    @if rings.is_empty() { path.within d=(view.circle(point_of(photo), ring(photo))) {} }
                     circle cx=(number(*x)) cy=(number(*y)) r=(radius) {}
                     @if is_numbered { text x=(number(*x)) y=(number(*y)) { (i + 1) } }
                 }
@@ -139,7 +139,7 @@ fn map(photos: &[Photo]) -> Markup {
 }
 
 /// Dots for these places, moved where they would hide each other: to the nearest free place on a spiral.
-fn apart(places: &[(f64, f64)], radius: f64, height: f64) -> Vec<(f64, f64)> {
+fn separate_dots(places: &[(f64, f64)], radius: f64, height: f64) -> Vec<(f64, f64)> {
     let mut dots: Vec<(f64, f64)> = Vec::new();
     for place in places {
         let is_free = |x: f64, y: f64| {
@@ -177,12 +177,12 @@ fn table(photos: &[Photo]) -> Markup {
 }
 
 fn row(number: usize, photo: &Photo) -> Markup {
-    let Photo { name, located, small } = photo;
+    let Photo { name, located, thumbnail } = photo;
     let km = |km: f64| format!("{km:.0} km");
     html! {
         tr id=(format!("photo-{number}")) {
             td.number { a href=(format!("#dot-{number}")) { (number) } }
-            td { img src=(small.data_url()) width=(small.width / 2) height=(small.height / 2) alt=""; }
+            td { img src=(thumbnail.data_url()) width=(thumbnail.width / 2) height=(thumbnail.height / 2) alt=""; }
             td.name { (sanitize_line(name)) }
             td { (located.place) }
             td.place { (format!("{:.3}, {:.3}", located.lat, located.lng)) }
@@ -210,7 +210,7 @@ mod tests {
             bundle: "pocket@1".to_owned(),
             heat: Vec::new(),
         };
-        Photo { name: name.to_owned(), located, small: Thumbnail::of(&RgbImage::new(600, 400)).unwrap() }
+        Photo { name: name.to_owned(), located, thumbnail: Thumbnail::new(&RgbImage::new(600, 400)).unwrap() }
     }
 
     #[test]
@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn dots_do_not_hide_each_other() {
-        let dots = apart(&[(5.0, 5.0), (5.0, 5.0), (900.0, 400.0), (905.0, 404.0)], 20.0, 800.0);
+        let dots = separate_dots(&[(5.0, 5.0), (5.0, 5.0), (900.0, 400.0), (905.0, 404.0)], 20.0, 800.0);
         for (i, a) in dots.iter().enumerate() {
             assert!((20.0..).contains(&a.0) && (20.0..).contains(&a.1), "{a:?}");
             assert!(dots[..i].iter().all(|b| (a.0 - b.0).hypot(a.1 - b.1) >= 38.0), "{dots:?}");

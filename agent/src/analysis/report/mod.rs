@@ -15,31 +15,31 @@ use rayon::prelude::*;
 
 use crate::analysis::replay::Replay;
 
-mod explain;
+mod embedded_image;
+mod format;
 mod map;
+mod occlusion;
 mod page;
-mod picture;
 mod posterior_summary;
 mod reference_scores;
-mod round;
+mod round_section;
 mod source;
 mod summary;
-mod words;
 
-use explain::OcclusionMap;
+use occlusion::OcclusionMap;
 use page::ReportRound;
 use posterior_summary::PosteriorSummary;
 use source::{BundleCache, GameSection, LoadedRound};
 
 /// File name of a game's report, beside `game.json`.
-pub const FILE: &str = "report.html";
+pub const FILE_NAME: &str = "report.html";
 
 /// Rounds to report on.
 pub struct Report {
-    parts: Vec<GameSection>,
-    shelf: BundleCache,
+    sections: Vec<GameSection>,
+    bundles: BundleCache,
     /// What each view was looked at for, a list a round.
-    looked: Vec<Vec<OcclusionMap>>,
+    occlusions: Vec<Vec<OcclusionMap>>,
 }
 
 impl Report {
@@ -56,22 +56,22 @@ impl Report {
     /// # Errors
     /// As [`Report::read`].
     pub fn of_game(dir: &Path, bundle: &Bundle) -> Result<Self> {
-        Ok(Self::of(source::read(&[dir.to_owned()])?, BundleCache::with(bundle.clone())))
+        Ok(Self::of(source::read(&[dir.to_owned()])?, BundleCache::containing(bundle.clone())))
     }
 
     /// A replay of the rounds below `dir`, with its answers in place of the recorded ones.
     pub fn of_replay(dir: &Path, replay: &Replay, bundle: &Bundle) -> Self {
-        Self::of(vec![source::of_replay(dir, replay)], BundleCache::with(bundle.clone()))
+        Self::of(vec![source::of_replay(dir, replay)], BundleCache::containing(bundle.clone()))
     }
 
-    fn of(parts: Vec<GameSection>, mut shelf: BundleCache) -> Self {
-        shelf.fetch(parts.iter().flat_map(|part| &part.rounds).map(|loaded| &loaded.round));
-        Self { parts, shelf, looked: Vec::new() }
+    fn of(sections: Vec<GameSection>, mut bundles: BundleCache) -> Self {
+        bundles.load_for(sections.iter().flat_map(|section| &section.rounds).map(|loaded| &loaded.round));
+        Self { sections, bundles, occlusions: Vec::new() }
     }
 
     /// Number of rounds.
     pub fn rounds(&self) -> usize {
-        self.parts.iter().map(|part| part.rounds.len()).sum()
+        self.sections.iter().map(|section| section.rounds.len()).sum()
     }
 
     /// Finds out what each view was looked at for, with the bundles that answered.
@@ -81,10 +81,10 @@ impl Report {
     pub fn explain(&mut self) -> Result<()> {
         let progress = ProgressBar::new(self.rounds() as u64);
         let mut classifiers: Vec<Classifier> = Vec::new();
-        let mut looked = Vec::new();
-        for loaded in self.parts.iter().flat_map(|part| &part.rounds) {
+        let mut occlusions = Vec::new();
+        for loaded in self.sections.iter().flat_map(|section| &section.rounds) {
             let name = loaded.dir.display();
-            let bundle = self.shelf.of(&loaded.round).with_context(|| match &loaded.round.bundle {
+            let bundle = self.bundles.of_round(&loaded.round).with_context(|| match &loaded.round.bundle {
                 Some(id) => usage_error(format!(
                     "{name}: was answered by {id}, which is not here: replay it with --record first"
                 )),
@@ -98,11 +98,11 @@ impl Report {
                     &classifiers[classifiers.len() - 1]
                 }
             };
-            looked.push(explain::explain(classifier, loaded).with_context(|| format!("{name}"))?);
+            occlusions.push(occlusion::explain(classifier, loaded).with_context(|| format!("{name}"))?);
             progress.inc(1);
         }
         progress.finish_and_clear();
-        self.looked = looked;
+        self.occlusions = occlusions;
         Ok(())
     }
 
@@ -111,29 +111,33 @@ impl Report {
     /// # Errors
     /// When a picture that is there cannot be read.
     pub fn html(&self) -> Result<String> {
-        let views: usize = self.parts.iter().flat_map(|part| &part.rounds).map(|loaded| loaded.round.views.len()).sum();
-        let allowance = picture::allowance(views + self.rounds());
+        let views: usize =
+            self.sections.iter().flat_map(|section| &section.rounds).map(|loaded| loaded.round.views.len()).sum();
+        let allowance = embedded_image::byte_allowance(views + self.rounds());
         let numbered = self.numbered();
         let shown: Vec<Result<ReportRound<'_>>> = numbered
             .par_iter()
             .enumerate()
             .map(|(i, (number, loaded))| {
-                let looked = self.looked.get(i).map(Vec::as_slice).unwrap_or_default();
-                Ok(ReportRound { looked, ..show(*number, loaded, &self.shelf, allowance)? })
+                let occlusions = self.occlusions.get(i).map(Vec::as_slice).unwrap_or_default();
+                Ok(ReportRound { occlusions, ..show(*number, loaded, &self.bundles, allowance)? })
             })
             .collect();
         let mut shown = shown.into_iter().collect::<Result<Vec<_>>>()?.into_iter();
-        let parts: Vec<(&GameSection, Vec<ReportRound<'_>>)> =
-            self.parts.iter().map(|part| (part, shown.by_ref().take(part.rounds.len()).collect())).collect();
-        Ok(page::page(&parts))
+        let sections: Vec<(&GameSection, Vec<ReportRound<'_>>)> = self
+            .sections
+            .iter()
+            .map(|section| (section, shown.by_ref().take(section.rounds.len()).collect()))
+            .collect();
+        Ok(page::page(&sections))
     }
 
     /// The rounds with their numbers on the page: those that they have in their one game, else from 1.
     fn numbered(&self) -> Vec<(usize, &LoadedRound)> {
-        let all = self.parts.iter().flat_map(|part| &part.rounds);
+        let all = self.sections.iter().flat_map(|section| &section.rounds);
         let own: Vec<usize> = all.clone().filter_map(|loaded| usize::try_from(loaded.round.n?).ok()).collect();
         let all_differ = own.len() == all.clone().count() && own.iter().collect::<HashSet<_>>().len() == own.len();
-        let are_own = self.parts.len() == 1 && all_differ;
+        let are_own = self.sections.len() == 1 && all_differ;
         all.enumerate().map(|(i, loaded)| (if are_own { own[i] } else { i + 1 }, loaded)).collect()
     }
 
@@ -149,24 +153,31 @@ impl Report {
 }
 
 /// Everything that is shown of one round but what it was looked at for.
-fn show<'a>(number: usize, loaded: &'a LoadedRound, shelf: &BundleCache, allowance: usize) -> Result<ReportRound<'a>> {
+fn show<'a>(
+    number: usize,
+    loaded: &'a LoadedRound,
+    bundles: &BundleCache,
+    allowance: usize,
+) -> Result<ReportRound<'a>> {
     let (mut views, mut thumbnail) = (Vec::new(), None);
     for (i, view) in loaded.round.views.iter().enumerate() {
         // What is gone is left out; what is there and damaged is said.
         let file = sibling_file(&loaded.dir, &view.file).filter(|file| file.is_file());
         let picture = file.map(|file| preprocess::open(&file)).transpose()?;
         if i == 0 {
-            thumbnail =
-                picture.as_ref().map(|picture| picture::embed(picture, THUMBNAIL.min(allowance))).transpose()?;
+            thumbnail = picture
+                .as_ref()
+                .map(|picture| embedded_image::embed(picture, THUMBNAIL_MAX_BYTES.min(allowance)))
+                .transpose()?;
         }
-        views.push(picture.map(|picture| picture::embed(&picture, allowance)).transpose()?);
+        views.push(picture.map(|picture| embedded_image::embed(&picture, allowance)).transpose()?);
     }
-    let belief = PosteriorSummary::of(loaded, shelf.of(&loaded.round));
-    Ok(ReportRound { number, loaded, belief, views, thumbnail, looked: &[] })
+    let posterior = PosteriorSummary::of(loaded, bundles.of_round(&loaded.round));
+    Ok(ReportRound { number, loaded, posterior, views, thumbnail, occlusions: &[] })
 }
 
 /// Most bytes of a small picture.
-const THUMBNAIL: usize = 24_000;
+const THUMBNAIL_MAX_BYTES: usize = 24_000;
 
 #[cfg(test)]
 mod tests;

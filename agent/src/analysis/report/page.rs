@@ -3,11 +3,11 @@
 use landfall_common::text::is_printable;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use crate::analysis::report::explain::OcclusionMap;
-use crate::analysis::report::picture::EmbeddedImage;
+use crate::analysis::report::embedded_image::EmbeddedImage;
+use crate::analysis::report::occlusion::OcclusionMap;
 use crate::analysis::report::posterior_summary::PosteriorSummary;
 use crate::analysis::report::source::{GameSection, LoadedRound};
-use crate::analysis::report::{map, round, summary, words};
+use crate::analysis::report::{format, map, round_section, summary};
 
 /// No script, no request, whatever a record says: the browser keeps to it too.
 const POLICY: &str =
@@ -15,27 +15,27 @@ const POLICY: &str =
 
 /// A page of more rounds than this draws them when they are scrolled to: it opens quickly, but its picture as a whole has
 /// empty places.
-const SHORT: usize = 24;
+const MAX_EAGER_ROUNDS: usize = 24;
 
 /// A round with everything that the page shows of it.
 pub(super) struct ReportRound<'a> {
     /// Number on the page.
     pub(super) number: usize,
     pub(super) loaded: &'a LoadedRound,
-    pub(super) belief: PosteriorSummary,
+    pub(super) posterior: PosteriorSummary,
     /// Its views; nothing for a picture that is not there.
     pub(super) views: Vec<Option<EmbeddedImage>>,
     /// The first view again, small.
     pub(super) thumbnail: Option<EmbeddedImage>,
     /// What each view was looked at for, if that was asked.
-    pub(super) looked: &'a [OcclusionMap],
+    pub(super) occlusions: &'a [OcclusionMap],
 }
 
 /// The whole page.
 pub(super) fn page(parts: &[(&GameSection, Vec<ReportRound<'_>>)]) -> String {
     let rounds: Vec<&ReportRound<'_>> = parts.iter().flat_map(|(_, rounds)| rounds).collect();
     let title = summary::title(parts);
-    let are_explained = rounds.iter().any(|shown| !shown.looked.is_empty());
+    let are_explained = rounds.iter().any(|shown| !shown.occlusions.is_empty());
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -50,13 +50,13 @@ pub(super) fn page(parts: &[(&GameSection, Vec<ReportRound<'_>>)]) -> String {
             }
             body {
                 (map::defs())
-                (summary::hero(parts, &rounds))
-                main.long[rounds.len() > SHORT] {
-                    (summary::beside_others(parts, &rounds))
+                (summary::header(parts, &rounds))
+                main.long[rounds.len() > MAX_EAGER_ROUNDS] {
+                    (summary::comparison(parts, &rounds))
                     @for (part, rounds) in parts {
                         section.part {
-                            (summary::part(part, rounds, parts.len() > 1))
-                            @for shown in rounds { (round::round(shown)) }
+                            (summary::section(part, rounds, parts.len() > 1))
+                            @for shown in rounds { (round_section::section(shown)) }
                         }
                     }
                 }
@@ -75,7 +75,7 @@ fn how_to_read(are_explained: bool) -> Markup {
             h2 { "How to read this" }
             dl.key {
                 dt { (sign("pin")) } dd { "The pin. A line leads to it from the truth, the shortest way over the globe." }
-                dt { (sign("truth")) } dd { "The truth, as the page loaded it after the guess." }
+                dt { (sign("truth")) } dd { "The truth, as the page showed it after the guess." }
                 dt { (sign("candidate")) }
                 dd { "Places where the pin might have gone: the mean of what each of the likeliest cells was learned from." }
                 dt { svg.sign viewBox="0 0 24 24" aria-hidden="true" { rect.heat.heat-5 x="3" y="5" width="18" height="14" {} } }
@@ -128,12 +128,12 @@ pub(super) fn bar(parts: &[(f64, &str)], tick: Option<f64>) -> Markup {
 }
 
 /// With a capital letter.
-pub(super) fn capital(text: &str) -> String {
+pub(super) fn capitalize(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
 /// Metres in words, or a question mark.
-pub(super) fn off(metres: Option<f64>) -> String {
-    metres.map_or_else(|| "?".to_owned(), words::distance)
+pub(super) fn distance_or_unknown(metres: Option<f64>) -> String {
+    metres.map_or_else(|| "?".to_owned(), format::distance)
 }

@@ -8,10 +8,10 @@ use crate::analysis::report::source::LoadedRound;
 use crate::inference::{Objective, posterior_for, predict, stopping};
 use crate::record::Round;
 
-/// Number of countries, and of candidates, that are shown.
-const SHOWN: usize = 5;
+/// So many countries, and so many candidates, are shown.
+const MAX_SHOWN: usize = 5;
 /// Countries less likely than this are not, but for the likeliest.
-const UNLIKELY: f64 = 0.005;
+const MIN_COUNTRY_PROBABILITY: f64 = 0.005;
 
 /// What was believed in a round.
 #[derive(Default)]
@@ -19,7 +19,7 @@ pub(super) struct PosteriorSummary {
     /// The cells that hold nine tenths, likeliest first; the recorded ones where no more is known.
     pub(super) heat_cells: Vec<HeatCell>,
     /// Whether it is computed from the logits; else it is the few cells that the record names.
-    pub(super) is_whole: bool,
+    pub(super) is_complete: bool,
     /// The likeliest countries.
     pub(super) countries: Vec<(String, f64)>,
     /// Where else the pin might have gone.
@@ -29,7 +29,7 @@ pub(super) struct PosteriorSummary {
     /// The answers that the first views gave, one after another.
     pub(super) steps: Vec<ViewStep>,
     /// Points that one more view would bring on average.
-    pub(super) another: Option<f64>,
+    pub(super) gain_of_another: Option<f64>,
 }
 
 /// A cell on the map.
@@ -57,7 +57,7 @@ pub(super) struct CandidatePin {
     pub(super) off_m: Option<f64>,
 }
 
-/// The prediction from the first views.
+/// What so many of the views would have answered.
 pub(super) struct ViewStep {
     pub(super) views: usize,
     pub(super) place: String,
@@ -71,11 +71,11 @@ impl PosteriorSummary {
     pub(super) fn of(loaded: &LoadedRound, bundle: Option<&Bundle>) -> Self {
         let whole = bundle
             .zip(loaded.logits.as_deref())
-            .and_then(|(bundle, logits)| Self::whole(&loaded.round, logits, bundle));
-        whole.unwrap_or_else(|| Self::recorded(&loaded.round))
+            .and_then(|(bundle, logits)| Self::from_logits(&loaded.round, logits, bundle));
+        whole.unwrap_or_else(|| Self::from_record(&loaded.round))
     }
 
-    fn whole(round: &Round, logits: &[Vec<f32>], bundle: &Bundle) -> Option<Self> {
+    fn from_logits(round: &Round, logits: &[Vec<f32>], bundle: &Bundle) -> Option<Self> {
         let posterior = posterior_for(bundle, logits, Objective::Round(&round.map)).ok()?;
         let half = posterior.credible_region(0.5).len();
         let p = posterior.probabilities();
@@ -96,23 +96,24 @@ impl PosteriorSummary {
             }
             CandidatePin { places: Some(cell.count), promised: Some(promised), ..candidate }
         };
-        let steps = steps(round, logits, bundle);
+        let steps = view_steps(round, logits, bundle);
         let promised = round.expected_score.map(|points| round.map.usual(points));
         Some(Self {
             heat_cells: posterior.credible_region(0.9).into_iter().enumerate().map(shade).collect(),
-            is_whole: true,
-            countries: likely(
-                top_countries(&posterior, SHOWN).into_iter().map(|(it, p)| (it.name.to_owned(), p)).collect(),
+            is_complete: true,
+            countries: drop_unlikely(
+                top_countries(&posterior, MAX_SHOWN).into_iter().map(|(it, p)| (it.name.to_owned(), p)).collect(),
             ),
-            candidates: posterior.top(SHOWN).into_iter().map(candidate).collect(),
+            candidates: posterior.top(MAX_SHOWN).into_iter().map(candidate).collect(),
             radius_m: round.guess.map(|at| [posterior.radius_m(at, 0.5), posterior.radius_m(at, 0.9)]),
-            another: promised.map(|promised| round.map.worth(stopping::gain_of_another(logits.len(), promised))),
+            gain_of_another: promised
+                .map(|promised| round.map.worth(stopping::gain_of_another(logits.len(), promised))),
             steps,
         })
     }
 
     /// What the record itself tells: a few cells.
-    fn recorded(round: &Round) -> Self {
+    fn from_record(round: &Round) -> Self {
         let mut held = 0.0;
         let mut heat_cells = Vec::new();
         let mut countries: Vec<(String, f64)> = Vec::new();
@@ -126,15 +127,15 @@ impl PosteriorSummary {
             }
         }
         countries.sort_by(|a, b| b.1.total_cmp(&a.1));
-        let countries = likely(countries);
-        let candidates = round.top.iter().take(SHOWN).map(|cell| candidate(round, cell.at, cell.p)).collect();
+        let countries = drop_unlikely(countries);
+        let candidates = round.top.iter().take(MAX_SHOWN).map(|cell| candidate(round, cell.at, cell.p)).collect();
         Self { heat_cells, countries, candidates, ..Self::default() }
     }
 }
 
 /// What is worth showing of the countries, likeliest first.
-fn likely(mut countries: Vec<(String, f64)>) -> Vec<(String, f64)> {
-    let keep = countries.iter().skip(1).take(SHOWN - 1).take_while(|(_, p)| *p >= UNLIKELY).count();
+fn drop_unlikely(mut countries: Vec<(String, f64)>) -> Vec<(String, f64)> {
+    let keep = countries.iter().skip(1).take(MAX_SHOWN - 1).take_while(|(_, p)| *p >= MIN_COUNTRY_PROBABILITY).count();
     countries.truncate(1 + keep);
     countries
 }
@@ -145,7 +146,7 @@ fn candidate(round: &Round, at: LatLng, p: f64) -> CandidatePin {
 }
 
 /// The answers of the first view, the first two, and so on.
-fn steps(round: &Round, logits: &[Vec<f32>], bundle: &Bundle) -> Vec<ViewStep> {
+fn view_steps(round: &Round, logits: &[Vec<f32>], bundle: &Bundle) -> Vec<ViewStep> {
     let step = |views: usize| {
         let prediction = predict(bundle, &logits[..views], Objective::Round(&round.map)).ok()?;
         Some(ViewStep {
@@ -178,26 +179,26 @@ mod tests {
     fn the_last_view_leads_to_the_answer_that_was_given() {
         let loaded = fixture("brooklyn-elevated-railway");
         let bundle = Bundle::find("desktop").unwrap();
-        let belief = PosteriorSummary::of(&loaded, Some(&bundle));
-        assert!(belief.is_whole && belief.steps.len() == 4);
-        let last = belief.steps.last().unwrap();
+        let posterior = PosteriorSummary::of(&loaded, Some(&bundle));
+        assert!(posterior.is_complete && posterior.steps.len() == 4);
+        let last = posterior.steps.last().unwrap();
         assert_eq!((last.score, Some(last.promised)), (loaded.round.score, loaded.round.expected_score));
-        assert_eq!(belief.candidates[0].p, loaded.round.top[0].p);
-        let held: f64 = belief.heat_cells.iter().map(|shade| shade.p).sum();
+        assert_eq!(posterior.candidates[0].p, loaded.round.top[0].p);
+        let held: f64 = posterior.heat_cells.iter().map(|shade| shade.p).sum();
         assert!((0.9..0.95).contains(&held), "{held}");
-        let half: f64 = belief.heat_cells.iter().filter(|shade| shade.is_in_half).map(|shade| shade.p).sum();
+        let half: f64 = posterior.heat_cells.iter().filter(|shade| shade.is_in_half).map(|shade| shade.p).sum();
         assert!((0.5..0.97).contains(&half), "{half}");
-        assert_eq!(belief.countries[0].0, "United States");
-        assert!(belief.another.unwrap() < 20.0);
+        assert_eq!(posterior.countries[0].0, "United States");
+        assert!(posterior.gain_of_another.unwrap() < 20.0);
     }
 
     #[test]
     fn without_the_bundle_the_recorded_cells_speak() {
         let loaded = fixture("brooklyn-elevated-railway");
-        let belief = PosteriorSummary::of(&loaded, None);
-        assert!(!belief.is_whole && belief.steps.is_empty() && belief.another.is_none());
-        assert_eq!((belief.heat_cells.len(), belief.candidates.len()), (10, 5));
-        assert_eq!(belief.heat_cells.iter().filter(|shade| shade.is_in_half).count(), 2); // 0.47 and 0.13
-        assert!(belief.countries[0].0 == "United States" && belief.countries[0].1 > 0.8);
+        let posterior = PosteriorSummary::of(&loaded, None);
+        assert!(!posterior.is_complete && posterior.steps.is_empty() && posterior.gain_of_another.is_none());
+        assert_eq!((posterior.heat_cells.len(), posterior.candidates.len()), (10, 5));
+        assert_eq!(posterior.heat_cells.iter().filter(|shade| shade.is_in_half).count(), 2); // 0.47 and 0.13
+        assert!(posterior.countries[0].0 == "United States" && posterior.countries[0].1 > 0.8);
     }
 }

@@ -2,10 +2,10 @@
 
 use maud::{Markup, html};
 
+use crate::analysis::report::format::group_thousands;
 use crate::analysis::report::page::bar;
-use crate::analysis::report::words::grouped;
 
-/// A reference: a range of points per round.
+/// One rung: points a round, from and to.
 struct ReferenceScore {
     who: &'static str,
     from: f64,
@@ -14,42 +14,42 @@ struct ReferenceScore {
     source: &'static str,
 }
 
-const fn rung(who: &'static str, from: f64, to: f64, source: &'static str) -> ReferenceScore {
+const fn reference(who: &'static str, from: f64, to: f64, source: &'static str) -> ReferenceScore {
     ReferenceScore { who, from, to, source }
 }
 
 /// From few points to many. The figures are those that their sources give; they were measured on different places, most on
 /// few of them.
-const RUNGS: [ReferenceScore; 9] = [
-    rung("Country prior alone", 209.0, 209.0, "geoscr, World"),
-    rung("Casual human", 2000.0, 2400.0, "a blog’s estimate, 2013"),
-    rung("Frozen CLIP and a head", 2496.0, 3450.0, "andrey-rublev: trained on OSV-5M, then on rounds"),
-    rung("Claude Sonnet 4.5", 3739.0, 3739.0, "GeoGuessBench: 73 places, four views, landmarks"),
-    rung("Human, Master I", 4411.0, 4411.0, "Sam Patterson, 2025, 5 rounds"),
-    rung("GPT-4o", 4493.0, 4493.0, "ParthGandhi, World, no moving, 25 rounds"),
-    rung("PIGEON", 4525.0, 4525.0, "CVPR 2024, four views, by a video’s summary"),
-    rung("o3", 4636.0, 4636.0, "Sam Patterson, 2025, 5 rounds"),
-    rung("Gemini 3 Pro", 4771.0, 4771.0, "GeoGuessBench: 73 places, four views, landmarks"),
+const REFERENCE_SCORES: [ReferenceScore; 9] = [
+    reference("Country prior alone", 209.0, 209.0, "geoscr, World"),
+    reference("Casual human", 2000.0, 2400.0, "a blog’s estimate, 2013"),
+    reference("Frozen CLIP and a head", 2496.0, 3450.0, "andrey-rublev: trained on OSV-5M, then on rounds"),
+    reference("Claude Sonnet 4.5", 3739.0, 3739.0, "GeoGuessBench: 73 places, four views, landmarks"),
+    reference("Human, Master I", 4411.0, 4411.0, "Sam Patterson, 2025, 5 rounds"),
+    reference("GPT-4o", 4493.0, 4493.0, "ParthGandhi, World, no moving, 25 rounds"),
+    reference("PIGEON", 4525.0, 4525.0, "CVPR 2024, four views, by a video’s summary"),
+    reference("o3", 4636.0, 4636.0, "Sam Patterson, 2025, 5 rounds"),
+    reference("Gemini 3 Pro", 4771.0, 4771.0, "GeoGuessBench: 73 places, four views, landmarks"),
 ];
 
-/// The reference scores together with the mean score of these rounds and their number.
-pub(super) fn reference_scores(points_a_round: f64, rounds: usize) -> Markup {
-    let own = ReferenceScore { who: "These rounds", from: points_a_round, to: points_a_round, source: "" };
-    let place = RUNGS.partition_point(|rung| f64::midpoint(rung.from, rung.to) < points_a_round);
-    let rungs = RUNGS[..place].iter().chain(std::iter::once(&own)).chain(&RUNGS[place..]);
+/// The ladder with these rounds on it: their points a round, and how many there are.
+pub(super) fn reference_scores(points_per_round: f64, rounds: usize) -> Markup {
+    let own = ReferenceScore { who: "These rounds", from: points_per_round, to: points_per_round, source: "" };
+    let place = REFERENCE_SCORES.partition_point(|score| f64::midpoint(score.from, score.to) < points_per_round);
+    let scores = REFERENCE_SCORES[..place].iter().chain(std::iter::once(&own)).chain(&REFERENCE_SCORES[place..]);
     html! {
         table.ladder {
             caption { "Points a round beside what others are said to score" }
             thead.unseen { tr { th scope="col" { "Who" } th scope="col" { "Points a round" } th scope="col" { "Source" } } }
-            tbody { @for rung in rungs {
-                @let is_own = std::ptr::eq(rung, &raw const own);
+            tbody { @for score in scores {
+                @let is_own = std::ptr::eq(score, &raw const own);
                 tr.own[is_own] {
-                    th scope="row" { (rung.who) }
+                    th scope="row" { (score.who) }
                     td { div.figure {
-                        (bar(&[(rung.from / 5000.0, if is_own { "fill" } else { "other" }), ((rung.to - rung.from) / 5000.0, "span")], None))
-                        span { (grouped(rung.from)) @if rung.to > rung.from { " to " (grouped(rung.to)) } }
+                        (bar(&[(score.from / 5000.0, if is_own { "fill" } else { "other" }), ((score.to - score.from) / 5000.0, "span")], None))
+                        span { (group_thousands(score.from)) @if score.to > score.from { " to " (group_thousands(score.to)) } }
                     } }
-                    td.source { @if is_own { (super::words::counted(rounds, "round")) } @else { (rung.source) } }
+                    td.source { @if is_own { (super::format::count_noun(rounds, "round")) } @else { (score.source) } }
                 }
             } }
         }
@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn these_rounds_stand_where_they_belong() {
-        assert!(RUNGS.is_sorted_by_key(|rung| rung.from + rung.to));
+        assert!(REFERENCE_SCORES.is_sorted_by_key(|score| score.from + score.to));
         let order = |points: f64| {
             let page = reference_scores(points, 5).into_string();
             let at = |who: &str| page.find(who).unwrap();

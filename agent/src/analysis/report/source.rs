@@ -9,11 +9,11 @@ use chrono::NaiveDateTime;
 use landfall_model::Bundle;
 
 use crate::analysis::replay::Replay;
-use crate::analysis::report::words;
+use crate::analysis::report::format;
 use crate::record::{FailedRound, GameRecord, Map, Round, find_rounds};
 
 /// So many games before this one are compared with it, the latest ones.
-const EARLIER: usize = 60;
+const MAX_PAST_GAMES: usize = 60;
 
 /// A game, or rounds that belong to none.
 #[derive(Default)]
@@ -39,7 +39,7 @@ pub(super) struct PastGame {
     pub(super) when: NaiveDateTime,
     pub(super) bundle: String,
     pub(super) rounds: usize,
-    pub(super) points_a_round: f64,
+    pub(super) points_per_round: f64,
 }
 
 /// A round as it was recorded.
@@ -53,7 +53,7 @@ pub(super) struct LoadedRound {
 }
 
 /// The game recorded in a folder, where there is one.
-fn game_of(folder: &Path) -> Option<GameRecord> {
+fn read_game(folder: &Path) -> Option<GameRecord> {
     serde_json::from_str(&fs::read_to_string(folder.join("game.json")).ok()?).ok()
 }
 
@@ -62,22 +62,22 @@ fn game_of(folder: &Path) -> Option<GameRecord> {
 /// # Errors
 /// When a folder has no round, or one is broken.
 pub(super) fn read(dirs: &[PathBuf]) -> Result<Vec<GameSection>> {
-    let mut parts: Vec<(PathBuf, GameSection)> = Vec::new();
+    let mut sections: Vec<(PathBuf, GameSection)> = Vec::new();
     for found in find_rounds(dirs)? {
         let round = Round::read(&found.file())?;
         let logits = round.logits(&found.folder)?;
         let of = found.game().unwrap_or(&found.asked).to_owned();
         let loaded = LoadedRound { dir: found.folder, round, logits };
-        match parts.iter_mut().find(|(known, _)| *known == of) {
-            Some((_, part)) => part.rounds.push(loaded),
-            None => parts.push((of.clone(), GameSection { rounds: vec![loaded], ..part(&of) })),
+        match sections.iter_mut().find(|(known, _)| *known == of) {
+            Some((_, section)) => section.rounds.push(loaded),
+            None => sections.push((of.clone(), GameSection { rounds: vec![loaded], ..section(&of) })),
         }
     }
-    let mut parts: Vec<GameSection> = parts.into_iter().map(|(_, part)| part).collect();
-    for part in &mut parts {
-        part.rounds.sort_by_key(|loaded| loaded.round.n); // round_10 comes after round_2; the sort is stable
+    let mut sections: Vec<GameSection> = sections.into_iter().map(|(_, section)| section).collect();
+    for section in &mut sections {
+        section.rounds.sort_by_key(|loaded| loaded.round.n); // round_10 comes after round_2; the sort is stable
     }
-    Ok(parts)
+    Ok(sections)
 }
 
 /// The rounds of a replay of `dir`, as they were answered again.
@@ -89,48 +89,55 @@ pub(super) fn of_replay(dir: &Path, replay: &Replay) -> GameSection {
     };
     let mut rounds: Vec<LoadedRound> = replay.rounds.iter().map(loaded).collect();
     rounds.sort_by_key(|loaded| loaded.round.n);
-    GameSection { rounds, folder: name_of(dir), ..GameSection::default() }
+    GameSection { rounds, folder: folder_name(dir), ..GameSection::default() }
 }
 
 /// A part without its rounds.
-fn part(dir: &Path) -> GameSection {
-    let folder = name_of(dir);
-    let Some(kept) = game_of(dir) else { return GameSection { folder, ..GameSection::default() } };
-    let failed = |failure: &FailedRound| format!("Round {}: {}", failure.n, words::discreet(&failure.why));
+fn section(dir: &Path) -> GameSection {
+    let folder = folder_name(dir);
+    let Some(game_record) = read_game(dir) else { return GameSection { folder, ..GameSection::default() } };
+    let failed =
+        |failure: &FailedRound| format!("Round {}: {}", failure.n, format::redact_paths_and_urls(&failure.why));
     GameSection {
-        when: words::when(&folder),
-        failed: kept.failed.iter().map(failed).collect(),
-        earlier: earlier(dir, &kept.map),
-        site: Some(kept.site),
-        page_score: kept.page_score,
+        when: format::start_time(&folder),
+        failed: game_record.failed.iter().map(failed).collect(),
+        earlier: past_games(dir, &game_record.map),
+        site: Some(game_record.site),
+        page_score: game_record.page_score,
         rounds: Vec::new(),
         folder,
     }
 }
 
 /// The last part of a path; of `.` and the like that of the folder it stands for.
-fn name_of(dir: &Path) -> String {
+fn folder_name(dir: &Path) -> String {
     let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
     name(dir).or_else(|| name(&fs::canonicalize(dir).ok()?)).unwrap_or_else(|| "rounds".to_owned())
 }
 
 /// Games on maps as large as this one, beside a game and begun before it.
-fn earlier(dir: &Path, map: &Map) -> Vec<PastGame> {
+fn past_games(dir: &Path, map: &Map) -> Vec<PastGame> {
     let dir = fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
     let (Some(runs), Some(own)) = (dir.parent(), dir.file_name()) else { return Vec::new() };
     let Ok(entries) = fs::read_dir(runs) else { return Vec::new() };
     let mut names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).filter(|name| &**name < own).collect();
     names.sort();
     let game = |name: &std::ffi::OsString| {
-        let when = words::when(&name.to_string_lossy())?;
-        let kept = game_of(&runs.join(name)).filter(|kept| {
-            (kept.map.scale_m, &kept.map.name, kept.map.max_points) == (map.scale_m, &map.name, map.max_points)
+        let when = format::start_time(&name.to_string_lossy())?;
+        let game_record = read_game(&runs.join(name)).filter(|game_record| {
+            (game_record.map.scale_m, &game_record.map.name, game_record.map.max_points)
+                == (map.scale_m, &map.name, map.max_points)
         })?;
-        let scores: Vec<u32> = kept.rounds.iter().filter_map(|round| round.score).collect();
-        let points_a_round = f64::from(scores.iter().sum::<u32>()) / scores.len() as f64;
-        (!scores.is_empty()).then_some(PastGame { when, bundle: kept.bundle, rounds: scores.len(), points_a_round })
+        let scores: Vec<u32> = game_record.rounds.iter().filter_map(|round| round.score).collect();
+        let points_per_round = f64::from(scores.iter().sum::<u32>()) / scores.len() as f64;
+        (!scores.is_empty()).then_some(PastGame {
+            when,
+            bundle: game_record.bundle,
+            rounds: scores.len(),
+            points_per_round,
+        })
     };
-    let mut games: Vec<PastGame> = names.iter().rev().filter_map(game).take(EARLIER).collect();
+    let mut games: Vec<PastGame> = names.iter().rev().filter_map(game).take(MAX_PAST_GAMES).collect();
     games.reverse();
     games
 }
@@ -140,13 +147,13 @@ fn earlier(dir: &Path, map: &Map) -> Vec<PastGame> {
 pub(super) struct BundleCache(HashMap<String, Option<Bundle>>);
 
 impl BundleCache {
-    /// A shelf on which this bundle lies already.
-    pub(super) fn with(bundle: Bundle) -> Self {
+    /// A cache that contains this bundle.
+    pub(super) fn containing(bundle: Bundle) -> Self {
         Self(HashMap::from([(bundle.manifest.id(), Some(bundle))]))
     }
 
     /// Looks for the bundles that some rounds name.
-    pub(super) fn fetch<'a>(&mut self, rounds: impl Iterator<Item = &'a Round>) {
+    pub(super) fn load_for<'a>(&mut self, rounds: impl Iterator<Item = &'a Round>) {
         for id in rounds.filter_map(|round| round.bundle.as_deref()) {
             if !self.0.contains_key(id) {
                 let name = id.split('@').next().unwrap_or_default();
@@ -159,7 +166,7 @@ impl BundleCache {
     }
 
     /// The bundle that a round names, where it is here in that version.
-    pub(super) fn of(&self, round: &Round) -> Option<&Bundle> {
+    pub(super) fn of_round(&self, round: &Round) -> Option<&Bundle> {
         self.0.get(round.bundle.as_deref()?)?.as_ref()
     }
 }
@@ -194,17 +201,17 @@ mod tests {
         game(&named("2026-11-21T10-00-00_arena_france"), 800_000.0, &[5000]);
         game(&named("2026-11-22T10-00-00_arena_world"), 14_916_862.0, &[10; 11]);
         game(&named("2026-11-23T10-00-00_arena_world"), 14_916_862.0, &[4000]);
-        let parts = read(&[named("2026-11-22T10-00-00_arena_world")]).unwrap();
-        assert_eq!(parts.len(), 1);
-        let part = &parts[0];
+        let sections = read(&[named("2026-11-22T10-00-00_arena_world")]).unwrap();
+        assert_eq!(sections.len(), 1);
+        let section = &sections[0];
         assert_eq!(
-            part.rounds.iter().filter_map(|loaded| loaded.round.n).collect::<Vec<_>>(),
+            section.rounds.iter().filter_map(|loaded| loaded.round.n).collect::<Vec<_>>(),
             (1..=11).collect::<Vec<_>>()
         );
-        assert_eq!((part.site.as_deref(), part.page_score), (Some("arena"), Some(7)));
-        assert_eq!(part.failed, ["Round 2: cannot write … full"]);
+        assert_eq!((section.site.as_deref(), section.page_score), (Some("arena"), Some(7)));
+        assert_eq!(section.failed, ["Round 2: cannot write … full"]);
         // Of the same map, and before.
-        assert_eq!(part.earlier.iter().map(|game| game.points_a_round).collect::<Vec<_>>(), [2000.0]);
+        assert_eq!(section.earlier.iter().map(|game| game.points_per_round).collect::<Vec<_>>(), [2000.0]);
         assert_eq!(read(&[runs.path().to_owned()]).unwrap().len(), 4);
     }
 
@@ -212,8 +219,8 @@ mod tests {
     fn a_record_names_no_bundle_by_its_folder() {
         let text = r#"{"format":1,"map":{"name":"W","scale_m":1000},"views":[],"bundle":"../../elsewhere@1"}"#;
         let round: Round = serde_json::from_str(text).unwrap();
-        let mut shelf = BundleCache::default();
-        shelf.fetch(std::iter::once(&round));
-        assert!(shelf.of(&round).is_none());
+        let mut bundles = BundleCache::default();
+        bundles.load_for(std::iter::once(&round));
+        assert!(bundles.of_round(&round).is_none());
     }
 }

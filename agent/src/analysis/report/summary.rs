@@ -7,22 +7,22 @@ use landfall_model::countries;
 use landfall_model::score::WORLD_SCALE_M;
 use maud::{Markup, html};
 
+use crate::analysis::report::format::{count_noun, group_thousands, points};
 use crate::analysis::report::map;
 use crate::analysis::report::map::PinAndTruth;
-use crate::analysis::report::page::{ReportRound, bar, capital, off};
+use crate::analysis::report::page::{ReportRound, bar, capitalize, distance_or_unknown};
 use crate::analysis::report::reference_scores::reference_scores;
-use crate::analysis::report::round::truth;
+use crate::analysis::report::round_section::truth;
 use crate::analysis::report::source::{GameSection, PastGame};
-use crate::analysis::report::words::{counted, grouped, points};
 use crate::record::Round;
 
 type Sections<'a, 'b> = [(&'a GameSection, Vec<ReportRound<'b>>)];
 
 /// A strip of pictures is shown for so few rounds.
-const STRIP: usize = 10;
+const MAX_STRIP_ROUNDS: usize = 10;
 
 /// Names of the maps, of the bundles, and so on, each once.
-fn each<'a>(rounds: &'a [&ReportRound<'_>], of: impl Fn(&'a Round) -> Option<&'a str>) -> String {
+fn distinct<'a>(rounds: &'a [&ReportRound<'_>], of: impl Fn(&'a Round) -> Option<&'a str>) -> String {
     let names: BTreeSet<&str> = rounds.iter().filter_map(|shown| of(&shown.loaded.round)).collect();
     names.into_iter().collect::<Vec<_>>().join(", ")
 }
@@ -39,14 +39,14 @@ pub(super) fn title(parts: &Sections<'_, '_>) -> String {
     let (score, most) = total(&rounds);
     format!(
         "{} of {} points on {} · Landfall",
-        grouped(score),
-        grouped(most),
-        each(&rounds, |round| Some(&round.map.name))
+        group_thousands(score),
+        group_thousands(most),
+        distinct(&rounds, |round| Some(&round.map.name))
     )
 }
 
 /// The head of the page.
-pub(super) fn hero(parts: &Sections<'_, '_>, rounds: &[&ReportRound<'_>]) -> Markup {
+pub(super) fn header(parts: &Sections<'_, '_>, rounds: &[&ReportRound<'_>]) -> Markup {
     let (score, most) = total(rounds);
     let trip = |shown: &&ReportRound<'_>| {
         Some(PinAndTruth { n: shown.number, pin: shown.loaded.round.placed()?, truth: shown.loaded.round.truth })
@@ -57,38 +57,38 @@ pub(super) fn hero(parts: &Sections<'_, '_>, rounds: &[&ReportRound<'_>]) -> Mar
     html! {
         header.hero {
             p.brand { "Landfall" }
-            h1 { (grouped(score)) span { " of " (grouped(most)) " points" } }
+            h1 { (group_thousands(score)) span { " of " (group_thousands(most)) " points" } }
             p.about {
-                (each(rounds, |round| Some(&round.map.name)))
-                " · " @if games > 1 { (counted(games, "game")) ", " } (counted(rounds.len(), "round"))
+                (distinct(rounds, |round| Some(&round.map.name)))
+                " · " @if games > 1 { (count_noun(games, "game")) ", " } (count_noun(rounds.len(), "round"))
                 @let sites: BTreeSet<&str> = parts.iter().filter_map(|(part, _)| part.site.as_deref()).collect();
                 @for site in sites { " · " (site) }
-                @let bundles = each(rounds, |round| round.bundle.as_deref());
+                @let bundles = distinct(rounds, |round| round.bundle.as_deref());
                 @if !bundles.is_empty() { " · " (bundles) }
                 @if let Some(when) = when { " · " time datetime=(when.format("%Y-%m-%dT%H:%M").to_string()) { (when.format("%-d %B %Y, %H:%M").to_string()) } }
             }
-            @if rounds.len() <= STRIP { (strip(rounds)) }
-            (tiles(rounds))
+            @if rounds.len() <= MAX_STRIP_ROUNDS { (thumbnail_strip(rounds)) }
+            (key_figures(rounds))
             @if !trips.is_empty() { (map::overview(&trips, "All rounds on the world: each pin, and the way to it from the truth")) }
         }
     }
 }
 
 /// The first view of each round, with its points.
-fn strip(rounds: &[&ReportRound<'_>]) -> Markup {
+fn thumbnail_strip(rounds: &[&ReportRound<'_>]) -> Markup {
     html! {
         ol.strip { @for shown in rounds {
             li { a href=(format!("#round-{}", shown.number)) {
                 @if let Some(picture) = &shown.thumbnail {
                     img src=(picture.uri) width=(picture.width) height=(picture.height) alt=(format!("Round {}: first view", shown.number));
                 } @else { span.missing { "Round " (shown.number) } }
-                span.chip { strong { (points(shown.loaded.round.score)) } " " (off(shown.loaded.round.distance_m)) }
+                span.chip { strong { (points(shown.loaded.round.score)) } " " (distance_or_unknown(shown.loaded.round.distance_m)) }
             } }
         } }
     }
 }
 
-fn tiles(rounds: &[&ReportRound<'_>]) -> Markup {
+fn key_figures(rounds: &[&ReportRound<'_>]) -> Markup {
     let scores: Vec<f64> = rounds.iter().filter_map(|shown| shown.loaded.round.score).map(f64::from).collect();
     let distances: Vec<f64> = rounds.iter().filter_map(|shown| shown.loaded.round.distance_m).collect();
     let country = |at| countries::of(at).map(|country| country.iso2);
@@ -101,13 +101,13 @@ fn tiles(rounds: &[&ReportRound<'_>]) -> Markup {
     html! {
         dl.tiles {
             @if let Some((mean, error)) = mean(&scores) {
-                (tile(grouped(mean), &match error {
-                    Some(error) => format!("points per round, ± {}", grouped(error)),
-                    None => "points per round".to_owned(),
+                (tile(group_thousands(mean), &match error {
+                    Some(error) => format!("points a round, ± {}", group_thousands(error)),
+                    None => "points a round".to_owned(),
                 }))
             }
             @if let Some(middle) = median(distances.clone()) {
-                (tile(off(Some(middle)), "median distance"))
+                (tile(distance_or_unknown(Some(middle)), "median distance"))
                 (tile(format!("{near} of {}", distances.len()), "within 200 km"))
             }
             @if !pairs.is_empty() { (tile(format!("{right} of {}", pairs.len()), "right country")) }
@@ -128,13 +128,13 @@ fn mean(numbers: &[f64]) -> Option<(f64, Option<f64>)> {
 }
 
 /// A part's heading, its rounds in a table with the running total, and what failed.
-pub(super) fn part(part: &GameSection, rounds: &[ReportRound<'_>], are_many: bool) -> Markup {
+pub(super) fn section(part: &GameSection, rounds: &[ReportRound<'_>], are_many: bool) -> Markup {
     let all: Vec<&ReportRound<'_>> = rounds.iter().collect();
     let (score, most) = total(&all);
     let name = match (are_many, part.when) {
         (false, _) => "Round by round".to_owned(),
         (true, Some(when)) => {
-            format!("{} of {}", each(&all, |round| Some(&round.map.name)), when.format("%-d %B %Y, %H:%M"))
+            format!("{} of {}", distinct(&all, |round| Some(&round.map.name)), when.format("%-d %B %Y, %H:%M"))
         }
         (true, None) => part.folder.clone(),
     };
@@ -157,32 +157,32 @@ pub(super) fn part(part: &GameSection, rounds: &[ReportRound<'_>], are_many: boo
                 @let round = &shown.loaded.round;
                 tr {
                     th scope="row" { a href=(format!("#round-{}", shown.number)) { (shown.number) } }
-                    td.words { (truth(round).map_or_else(|| "?".to_owned(), |truth| capital(&truth))) }
-                    td.words.second { (round.place.as_deref().map_or_else(|| "?".to_owned(), capital)) }
-                    td { (off(round.distance_m)) }
+                    td.words { (truth(round).map_or_else(|| "?".to_owned(), |truth| capitalize(&truth))) }
+                    td.words.second { (round.place.as_deref().map_or_else(|| "?".to_owned(), capitalize)) }
+                    td { (distance_or_unknown(round.distance_m)) }
                     td.wide { div.figure {
                         (bar(&[(f64::from(round.score.unwrap_or_default()) / round.map.max_points, "fill")], None))
                         span { (points(round.score)) }
                     } }
-                    td { (grouped(*sum)) }
+                    td { (group_thousands(*sum)) }
                 }
             } }
         }
         @if let Some(page) = part.page_score {
             p.line {
-                @if page == score { "The page counts the same, " (grouped(page)) "." }
-                @else { "The page counts " (grouped(page)) ", the rounds here " (grouped(score)) "." }
+                @if page == score { "The page counts the same, " (group_thousands(page)) "." }
+                @else { "The page counts " (group_thousands(page)) ", the rounds here " (group_thousands(score)) "." }
             }
-        } @else if are_many { p.line { (grouped(score)) " of " (grouped(most)) " points." } }
+        } @else if are_many { p.line { (group_thousands(score)) " of " (group_thousands(most)) " points." } }
         @if !part.failed.is_empty() {
-            p.line { (counted(part.failed.len(), "attempt")) " failed:" }
+            p.line { (count_noun(part.failed.len(), "attempt")) " failed:" }
             ul.failed { @for why in &part.failed { li { (why) } } }
         }
     }
 }
 
 /// The reference ladder, and earlier games.
-pub(super) fn beside_others(parts: &Sections<'_, '_>, rounds: &[&ReportRound<'_>]) -> Markup {
+pub(super) fn comparison(parts: &Sections<'_, '_>, rounds: &[&ReportRound<'_>]) -> Markup {
     // On maps of another size the same distance brings other points.
     let world = rounds.iter().map(|shown| &shown.loaded.round).filter(|round| {
         (round.map.scale_m.metres() / WORLD_SCALE_M - 1.0).abs() < 0.02 && round.map.max_points == 5000.0
@@ -201,7 +201,7 @@ pub(super) fn beside_others(parts: &Sections<'_, '_>, rounds: &[&ReportRound<'_>
         @if earlier.is_some() || ladder.is_some() {
             section.others {
                 h2 { "Beside others" }
-                @if let Some((games, now, most)) = earlier { (series(games, now, most)) }
+                @if let Some((games, now, most)) = earlier { (past_games_chart(games, now, most)) }
                 @if let Some(ladder) = ladder { (ladder) }
             }
         }
@@ -209,31 +209,31 @@ pub(super) fn beside_others(parts: &Sections<'_, '_>, rounds: &[&ReportRound<'_>
 }
 
 /// Points a round, of `most`, of the games before, one dot each, and of this one.
-fn series(games: &[PastGame], now: f64, most: f64) -> Markup {
+fn past_games_chart(games: &[PastGame], now: f64, most: f64) -> Markup {
     let (width, height, left) = (640.0, 150.0, 44.0);
     let n = games.len() + 1;
     let x = |i: usize| left + 12.0 + (width - left - 24.0) * (i as f64 + 0.5) / n as f64;
     let y = |points: f64| 10.0 + (height - 20.0) * (1.0 - (points / most).clamp(0.0, 1.0));
-    let before = games.iter().map(|game| game.points_a_round).sum::<f64>() / games.len() as f64;
+    let before = games.iter().map(|game| game.points_per_round).sum::<f64>() / games.len() as f64;
     let said = format!(
-        "{} on this map before: {} points per round on average; this one {}.",
-        counted(games.len(), "game"),
-        grouped(before),
-        grouped(now)
+        "{} on this map before: {} points a round on average; this one {}.",
+        count_noun(games.len(), "game"),
+        group_thousands(before),
+        group_thousands(now)
     );
     html! {
         figure.series {
             svg viewBox=(format!("0 0 {width} {height}")) role="img" aria-label=(said) {
                 @for points in [0.0, most / 2.0, most] {
                     line.grid x1=(left) y1=(y(points)) x2=(width) y2=(y(points)) {}
-                    text.tick x=(left - 6.0) y=(y(points) + 4.0) text-anchor="end" { (grouped(points)) }
+                    text.tick x=(left - 6.0) y=(y(points) + 4.0) text-anchor="end" { (group_thousands(points)) }
                 }
                 line.mean x1=(left) y1=(format!("{:.1}", y(before))) x2=(width) y2=(format!("{:.1}", y(before))) {}
                 @for (i, game) in games.iter().enumerate() {
-                    circle.then cx=(format!("{:.1}", x(i))) cy=(format!("{:.1}", y(game.points_a_round))) r="4" {
+                    circle.then cx=(format!("{:.1}", x(i))) cy=(format!("{:.1}", y(game.points_per_round))) r="4" {
                         title {
-                            (game.when.format("%-d %B %Y, %H:%M").to_string()) ", " (game.bundle) ": " (grouped(game.points_a_round))
-                            " points per round, " (counted(game.rounds, "round"))
+                            (game.when.format("%-d %B %Y, %H:%M").to_string()) ", " (game.bundle) ": " (group_thousands(game.points_per_round))
+                            " points a round, " (count_noun(game.rounds, "round"))
                         }
                     }
                 }

@@ -10,9 +10,9 @@ use serde::Serialize;
 use crate::analysis::stats::rounds::ScoredRound;
 
 /// Rounds that a bin of promises has at least, where there are enough for two.
-const LEAST: usize = 10;
+const MIN_ROUNDS_PER_BIN: usize = 10;
 /// Most bins.
-const BINS: usize = 10;
+const MAX_BINS: usize = 10;
 
 /// How honest the promises were.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -53,14 +53,14 @@ pub struct Regions {
 
 /// The calibration of these rounds.
 pub(super) fn calibration(rounds: &[&ScoredRound], points: &[f64], groups: &Groups) -> Calibration {
-    let mut promised: Vec<(usize, f64)> =
-        rounds.iter().enumerate().filter_map(|(i, round)| Some((i, round.promised?))).collect();
-    promised.sort_by(|a, b| a.1.total_cmp(&b.1));
+    let mut expected: Vec<(usize, f64)> =
+        rounds.iter().enumerate().filter_map(|(i, round)| Some((i, round.expected?))).collect();
+    expected.sort_by(|a, b| a.1.total_cmp(&b.1));
     let mean = |values: &mut dyn Iterator<Item = f64>, n: usize| values.sum::<f64>() / n as f64;
-    let n = promised.len();
-    let bins = if n == 0 { 0 } else { (n / LEAST).clamp(1, BINS) };
+    let n = expected.len();
+    let bins = if n == 0 { 0 } else { (n / MIN_ROUNDS_PER_BIN).clamp(1, MAX_BINS) };
     let bin = |range: Range<usize>| {
-        let part = &promised[range];
+        let part = &expected[range];
         Bin {
             rounds: part.len(),
             expected: mean(&mut part.iter().map(|(_, promise)| *promise), part.len()),
@@ -68,20 +68,20 @@ pub(super) fn calibration(rounds: &[&ScoredRound], points: &[f64], groups: &Grou
         }
     };
     let mut gains = vec![0.0; points.len()];
-    promised.iter().for_each(|(i, promise)| gains[*i] = points[*i] - promise);
-    let numbers: Vec<usize> = promised.iter().map(|(i, _)| *i).collect();
-    let likelier: Vec<f64> = rounds.iter().filter_map(|round| round.likelier).collect();
+    expected.iter().for_each(|(i, promise)| gains[*i] = points[*i] - promise);
+    let numbers: Vec<usize> = expected.iter().map(|(i, _)| *i).collect();
+    let mass_before_truth: Vec<f64> = rounds.iter().filter_map(|round| round.mass_before_truth).collect();
     let within = |mass: f64| {
-        let held = likelier.iter().filter(|before| **before < mass).count();
-        100.0 * held as f64 / likelier.len() as f64
+        let held = mass_before_truth.iter().filter(|before| **before < mass).count();
+        100.0 * held as f64 / mass_before_truth.len() as f64
     };
     Calibration {
         rounds: n,
-        expected: (n > 0).then(|| mean(&mut promised.iter().map(|(_, promise)| *promise), n)),
+        expected: (n > 0).then(|| mean(&mut expected.iter().map(|(_, promise)| *promise), n)),
         surplus: (n > 0).then(|| groups.mean(&gains, &numbers)),
         bins: equal_count_bins(n, bins).map(bin).collect(),
-        regions: (!likelier.is_empty()).then(|| Regions {
-            rounds: likelier.len(),
+        regions: (!mass_before_truth.is_empty()).then(|| Regions {
+            rounds: mass_before_truth.len(),
             in_50: within(0.5),
             in_90: within(0.9),
         }),

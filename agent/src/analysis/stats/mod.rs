@@ -19,9 +19,9 @@ use serde::Serialize;
 use crate::record::find_rounds;
 
 /// So many of the best rounds are named, and of the worst.
-const NAMED: usize = 5;
+const RANKED_ROUNDS: usize = 5;
 /// So many confusions of countries are named.
-const CONFUSIONS: usize = 10;
+const MAX_CONFUSIONS: usize = 10;
 
 /// Everything `stats` says.
 #[derive(Clone, Debug, Serialize)]
@@ -140,24 +140,25 @@ impl Stats {
         let mean = |rounds: &[usize]| rounds.iter().map(|i| points[*i]).sum::<f64>() / rounds.len() as f64;
         let every: Vec<usize> = (0..rounds.len()).collect();
 
-        let by_views = parts(&rounds, |round| Some(round.views)).into_iter().map(|(views, part)| {
+        let by_views = group_by(&rounds, |round| Some(round.views)).into_iter().map(|(views, part)| {
             let (rounds, points) = of(&part);
             ByViews { views, rounds, points }
         });
-        let by_bundle = parts(&rounds, |round| Some(version_key(round.bundle.as_deref()))).into_values().map(|part| {
-            let (n, points) = of(&part);
-            ByBundle { bundle: rounds[part[0]].bundle.clone(), rounds: n, points }
-        });
+        let by_bundle =
+            group_by(&rounds, |round| Some(version_key(round.bundle.as_deref()))).into_values().map(|part| {
+                let (n, points) = of(&part);
+                ByBundle { bundle: rounds[part[0]].bundle.clone(), rounds: n, points }
+            });
         let is_right = |i: &&usize| rounds[**i].guess_country == rounds[**i].country;
         let share = |part: &[usize]| 100.0 * part.iter().filter(is_right).count() as f64 / part.len() as f64;
-        let of_country = parts(&rounds, |round| round.country.filter(|_| round.has_guess));
+        let of_country = group_by(&rounds, |round| round.country.filter(|_| round.has_guess));
         let placed: Vec<usize> = of_country.values().flatten().copied().collect();
         let mut countries: Vec<ByCountry> = of_country
             .into_iter()
             .map(|(country, part)| ByCountry { country, rounds: part.len(), right: share(&part), points: mean(&part) })
             .collect();
         countries.sort_by_key(|country| std::cmp::Reverse(country.rounds));
-        let confused = parts(&rounds, |round| {
+        let confused = group_by(&rounds, |round| {
             let pair = (round.country?, round.guess_country);
             (round.has_guess && pair.1 != Some(pair.0)).then_some(pair)
         });
@@ -166,11 +167,11 @@ impl Stats {
             .map(|((truth, guess), part)| Confusion { truth, guess, rounds: part.len(), points: mean(&part) })
             .collect();
         confusions.sort_by(|a, b| b.rounds.cmp(&a.rounds).then(a.points.total_cmp(&b.points)));
-        confusions.truncate(CONFUSIONS);
+        confusions.truncate(MAX_CONFUSIONS);
 
         let mut order = every.clone();
         order.sort_by(|a, b| points[*b].total_cmp(&points[*a]));
-        let named = |i: &usize| rounds[*i].named(points[*i]);
+        let named = |i: &usize| rounds[*i].by_folder(points[*i]);
         let distances: Vec<f64> = rounds.iter().filter_map(|round| round.distance_km).collect();
         Self {
             rounds: rounds.len(),
@@ -185,15 +186,15 @@ impl Stats {
             right_country: (!placed.is_empty()).then(|| share(&placed)),
             countries,
             confusions,
-            best: order.iter().take(NAMED).map(named).collect(),
-            worst: order.iter().rev().take(NAMED).map(named).collect(),
+            best: order.iter().take(RANKED_ROUNDS).map(named).collect(),
+            worst: order.iter().rev().take(RANKED_ROUNDS).map(named).collect(),
             broken: Vec::new(),
         }
     }
 }
 
 /// The rounds by a key, those without one left out.
-fn parts<K: Ord>(rounds: &[&ScoredRound], key: impl Fn(&ScoredRound) -> Option<K>) -> BTreeMap<K, Vec<usize>> {
+fn group_by<K: Ord>(rounds: &[&ScoredRound], key: impl Fn(&ScoredRound) -> Option<K>) -> BTreeMap<K, Vec<usize>> {
     let mut parts: BTreeMap<K, Vec<usize>> = BTreeMap::new();
     for (i, round) in rounds.iter().enumerate() {
         if let Some(key) = key(round) {

@@ -24,7 +24,7 @@ pub(super) struct ScoredRound {
     pub(super) views: usize,
     /// On the scale to 5000, as all points here.
     pub(super) points: Option<f64>,
-    pub(super) promised: Option<f64>,
+    pub(super) expected: Option<f64>,
     pub(super) distance_km: Option<f64>,
     pub(super) truth: Option<LatLng>,
     /// Code of the truth's country.
@@ -33,7 +33,7 @@ pub(super) struct ScoredRound {
     pub(super) guess_country: Option<&'static str>,
     pub(super) place: Option<String>,
     /// Probability of all cells that are likelier than the truth's, where the logits say.
-    pub(super) likelier: Option<f64>,
+    pub(super) mass_before_truth: Option<f64>,
 }
 
 impl ScoredRound {
@@ -42,7 +42,7 @@ impl ScoredRound {
         self.truth.map_or((i64::MAX, number as i64), place_key)
     }
 
-    pub(super) fn named(&self, points: f64) -> RoundByFolder {
+    pub(super) fn by_folder(&self, points: f64) -> RoundByFolder {
         RoundByFolder {
             round: self.folder.clone(),
             points,
@@ -55,8 +55,8 @@ impl ScoredRound {
 
 /// Reads the records; and what is wrong with those that cannot be read.
 pub(super) fn read(found: &[RoundDir]) -> (Vec<ScoredRound>, Vec<String>) {
-    let bundles = bundles();
-    let read = |found: &RoundDir| reduced(found, &bundles).map_err(|error| describe(&error));
+    let bundles = installed_bundles();
+    let read = |found: &RoundDir| score_round(found, &bundles).map_err(|error| describe(&error));
     let (mut rounds, mut broken) = (Vec::new(), Vec::new());
     for result in found.par_iter().map(read).collect::<Vec<_>>() {
         match result {
@@ -67,7 +67,7 @@ pub(super) fn read(found: &[RoundDir]) -> (Vec<ScoredRound>, Vec<String>) {
     (rounds, broken)
 }
 
-fn reduced(found: &RoundDir, bundles: &HashMap<String, Bundle>) -> anyhow::Result<ScoredRound> {
+fn score_round(found: &RoundDir, bundles: &HashMap<String, Bundle>) -> anyhow::Result<ScoredRound> {
     let round = record::Round::read(&found.file())?;
     let usual = |points: f64| round.map.usual(points);
     let points = round.score.or(round.page_score).map(|points| usual(f64::from(points)));
@@ -75,7 +75,7 @@ fn reduced(found: &RoundDir, bundles: &HashMap<String, Bundle>) -> anyhow::Resul
     let near = |at: LatLng| countries::of(at).map(|country| country.iso2);
     let named = round.country.as_deref().and_then(|code| Some(countries::by_code(code)?.iso2));
     let likelier = match (points, round.truth) {
-        (Some(_), Some(truth)) => likelier(&found.folder, &round, truth, bundles)?,
+        (Some(_), Some(truth)) => mass_before_truth(&found.folder, &round, truth, bundles)?,
         _ => None,
     };
     Ok(ScoredRound {
@@ -83,7 +83,7 @@ fn reduced(found: &RoundDir, bundles: &HashMap<String, Bundle>) -> anyhow::Resul
         game: found.game().map(Path::to_owned),
         views: round.views.len(),
         points,
-        promised: round.expected_score.map(usual).filter(|points| (0.0..=MAX_POINTS).contains(points)),
+        expected: round.expected_score.map(usual).filter(|points| (0.0..=MAX_POINTS).contains(points)),
         distance_km: round.distance_m.map(|metres| metres / 1000.0),
         truth: round.truth,
         country: named.or_else(|| round.truth.and_then(near)),
@@ -91,13 +91,13 @@ fn reduced(found: &RoundDir, bundles: &HashMap<String, Bundle>) -> anyhow::Resul
         guess_country: guess.and_then(near),
         place: round.place,
         bundle: round.bundle,
-        likelier,
+        mass_before_truth: likelier,
     })
 }
 
 /// The probability of the cells that are likelier than the one of the truth. `None` where logits are not recorded or the
 /// bundle that made them is not here.
-fn likelier(
+fn mass_before_truth(
     folder: &Path,
     round: &record::Round,
     truth: LatLng,
@@ -105,12 +105,12 @@ fn likelier(
 ) -> anyhow::Result<Option<f64>> {
     let Some(bundle) = round.bundle.as_deref().and_then(|id| bundles.get(id)) else { return Ok(None) };
     let Some(rows) = round.logits(folder)? else { return Ok(None) };
-    before_truth(bundle, &rows, &round.map, truth)
+    cell_mass_before_truth(bundle, &rows, &round.map, truth)
 }
 
 /// The probability of the cells that stand before the truth's in the order of [`landfall_model::Posterior::credible_region`]: a
 /// region of more than that holds the truth.
-fn before_truth(bundle: &Bundle, rows: &[Vec<f32>], map: &Map, truth: LatLng) -> anyhow::Result<Option<f64>> {
+fn cell_mass_before_truth(bundle: &Bundle, rows: &[Vec<f32>], map: &Map, truth: LatLng) -> anyhow::Result<Option<f64>> {
     let posterior = posterior_for(bundle, rows, Objective::Round(map))?;
     let log_p = posterior.log_probabilities();
     let cell = bundle.cells.containing(truth).or_else(|| bundle.cells.nearest(truth));
@@ -122,7 +122,7 @@ fn before_truth(bundle: &Bundle, rows: &[Vec<f32>], map: &Map, truth: LatLng) ->
 }
 
 /// The bundles of this computer, by `name@version`.
-fn bundles() -> HashMap<String, Bundle> {
+fn installed_bundles() -> HashMap<String, Bundle> {
     let found = bundle::names().into_iter().filter_map(|name| Bundle::find(&name).ok());
     found.map(|bundle| (bundle.manifest.id(), bundle)).collect()
 }
@@ -141,7 +141,7 @@ mod tests {
         let posterior: Posterior<'_> = bundle.fuse(&rows).unwrap();
         let region = posterior.credible_region(0.5);
         for (i, cell) in bundle.cells.cells.iter().enumerate().step_by(11) {
-            let before = before_truth(&bundle, &rows, &map, cell.at).unwrap().unwrap();
+            let before = cell_mass_before_truth(&bundle, &rows, &map, cell.at).unwrap().unwrap();
             assert_eq!(before < 0.5, region.contains(&i), "{i}: {before}");
         }
     }

@@ -10,14 +10,14 @@ fn round(lat: f64, points: Option<f64>, views: usize, bundle: &str) -> ScoredRou
         bundle: Some(bundle.to_owned()),
         views,
         points,
-        promised: points.map(|points| points - 100.0),
+        expected: points.map(|points| points - 100.0),
         distance_km: points.map(|points| 5000.0 - points),
         truth: Some(LatLng::new(lat, 2.0).unwrap()),
         country: Some("FR"),
         has_guess: true,
         guess_country: Some(if points > Some(3000.0) { "FR" } else { "ES" }),
         place: None,
-        likelier: points.map(|points| 1.0 - points / 5000.0),
+        mass_before_truth: points.map(|points| 1.0 - points / 5000.0),
     }
 }
 

@@ -22,7 +22,7 @@ const LONG: u16 = 4;
 const RATIONAL: u16 = 5;
 const UNDEFINED: u16 = 7;
 /// A JPEG's EXIF segment holds no more bytes than this.
-const MOST: usize = 65_527;
+const MAX_SEGMENT_BYTES: usize = 65_527;
 
 /// What a copy is to say.
 #[derive(Clone, Debug)]
@@ -41,7 +41,7 @@ pub enum CopyOutcome {
     /// The copy is there.
     Written,
     /// The photograph says itself where it was taken: that is better than a guess, and nothing is written.
-    KnowsItsPlace,
+    HasLocation,
 }
 
 /// Writes a copy of the photograph `file` with the guess into `to`, which is not there yet.
@@ -59,11 +59,11 @@ pub fn copy_with_guess(file: &Path, to: &Path, guess: &Guess<'_>) -> Result<Copy
     let unusable = |why: String| usage_error(format!("{}: no copy with the guess: {why}", file.display()));
     let parsed = DynImage::from_bytes(Bytes::from(bytes)).map_err(|error| unusable(error.to_string()))?;
     let mut image = parsed.ok_or_else(|| unusable("it is no JPEG, PNG or WebP".to_owned()))?;
-    let exif = match with_guess(image.exif().as_deref(), guess).map_err(unusable)? {
+    let exif = match insert_guess(image.exif().as_deref(), guess).map_err(unusable)? {
         Some(exif) => exif,
-        None => return Ok(CopyOutcome::KnowsItsPlace),
+        None => return Ok(CopyOutcome::HasLocation),
     };
-    if exif.len() > MOST {
+    if exif.len() > MAX_SEGMENT_BYTES {
         return Err(unusable("its EXIF data has no room left".to_owned()));
     }
     image.set_exif(Some(exif.into()));
@@ -79,7 +79,7 @@ pub fn copy_with_guess(file: &Path, to: &Path, guess: &Guess<'_>) -> Result<Copy
 ///
 /// # Errors
 /// When it is broken; says why.
-fn with_guess(exif: Option<&[u8]>, guess: &Guess<'_>) -> Result<Option<Vec<u8>>, String> {
+fn insert_guess(exif: Option<&[u8]>, guess: &Guess<'_>) -> Result<Option<Vec<u8>>, String> {
     // An empty directory, big end first.
     let mut tiff = Tiff::new(exif.unwrap_or(b"MM\0\x2a\0\0\0\x08\0\0\0\0\0\0"))?;
     let main = tiff.long(4)?;
@@ -93,7 +93,7 @@ fn with_guess(exif: Option<&[u8]>, guess: &Guess<'_>) -> Result<Option<Vec<u8>>,
         return Ok(None);
     }
     for (tag, kind, count, value) in fields(guess, tiff.order) {
-        let value = tiff.value(value);
+        let value = tiff.push_value(value);
         gps.retain(|(_, entry)| entry.tag != tag);
         gps.push((0, Entry { tag, kind, count, value }));
     }
@@ -101,7 +101,7 @@ fn with_guess(exif: Option<&[u8]>, guess: &Guess<'_>) -> Result<Option<Vec<u8>>,
     match pointer {
         Some((place, _)) => tiff.set_long(place + 8, at),
         None => {
-            let value = tiff.order.of_long(at);
+            let value = tiff.order.long_bytes(at);
             entries.push((0, Entry { tag: GPS_POINTER, kind: LONG, count: 1, value }));
             let moved = tiff.push_directory(&mut entries, after);
             tiff.set_long(4, moved);
@@ -114,9 +114,9 @@ fn with_guess(exif: Option<&[u8]>, guess: &Guess<'_>) -> Result<Option<Vec<u8>>,
 type Field = (u16, u16, u32, Vec<u8>);
 
 /// The guess as EXIF 2.31 has it.
-fn fields(guess: &Guess<'_>, order: Order) -> Vec<Field> {
+fn fields(guess: &Guess<'_>, order: ByteOrder) -> Vec<Field> {
     let rationals = |numbers: &[(u32, u32)]| {
-        numbers.iter().flat_map(|(a, b)| [order.of_long(*a), order.of_long(*b)].concat()).collect::<Vec<u8>>()
+        numbers.iter().flat_map(|(a, b)| [order.long_bytes(*a), order.long_bytes(*b)].concat()).collect::<Vec<u8>>()
     };
     // In hundredths of a second of arc, 30 cm.
     let degrees = |degrees: f64| {
@@ -142,12 +142,12 @@ fn fields(guess: &Guess<'_>, order: Order) -> Vec<Field> {
 
 /// The order of bytes in numbers.
 #[derive(Clone, Copy)]
-enum Order {
+enum ByteOrder {
     Big,
     Little,
 }
 
-impl Order {
+impl ByteOrder {
     fn short(self, bytes: [u8; 2]) -> u16 {
         match self {
             Self::Big => u16::from_be_bytes(bytes),
@@ -162,14 +162,14 @@ impl Order {
         }
     }
 
-    fn of_short(self, number: u16) -> [u8; 2] {
+    fn short_bytes(self, number: u16) -> [u8; 2] {
         match self {
             Self::Big => number.to_be_bytes(),
             Self::Little => number.to_le_bytes(),
         }
     }
 
-    fn of_long(self, number: u32) -> [u8; 4] {
+    fn long_bytes(self, number: u32) -> [u8; 4] {
         match self {
             Self::Big => number.to_be_bytes(),
             Self::Little => number.to_le_bytes(),
@@ -189,43 +189,43 @@ struct Entry {
 /// EXIF data: TIFF directories.
 struct Tiff {
     bytes: Vec<u8>,
-    order: Order,
+    order: ByteOrder,
 }
 
 impl Tiff {
     fn new(bytes: &[u8]) -> Result<Self, String> {
         let order = match bytes.get(..4) {
-            Some(b"MM\0\x2a") => Order::Big,
-            Some(b"II\x2a\0") => Order::Little,
+            Some(b"MM\0\x2a") => ByteOrder::Big,
+            Some(b"II\x2a\0") => ByteOrder::Little,
             _ => return Err("its EXIF data is none".to_owned()),
         };
         Ok(Self { bytes: bytes.to_owned(), order })
     }
 
-    fn at<const N: usize>(&self, place: usize) -> Result<[u8; N], String> {
+    fn bytes_at<const N: usize>(&self, place: usize) -> Result<[u8; N], String> {
         let bytes = place.checked_add(N).and_then(|end| self.bytes.get(place..end)?.try_into().ok());
         bytes.ok_or_else(|| "its EXIF data is cut off".to_owned())
     }
 
     fn long(&self, place: usize) -> Result<u32, String> {
-        Ok(self.order.long(self.at(place)?))
+        Ok(self.order.long(self.bytes_at(place)?))
     }
 
     fn set_long(&mut self, place: usize, number: u32) {
-        self.bytes[place..place + 4].copy_from_slice(&self.order.of_long(number));
+        self.bytes[place..place + 4].copy_from_slice(&self.order.long_bytes(number));
     }
 
     /// The entries of the directory at this place, each with its own, and where the next directory is.
     fn directory(&self, place: u32) -> Result<(Vec<(usize, Entry)>, u32), String> {
         let place = place as usize;
-        let count = usize::from(self.order.short(self.at(place)?));
+        let count = usize::from(self.order.short(self.bytes_at(place)?));
         let entry = |i: usize| {
             let place = place + 2 + 12 * i;
             let entry = Entry {
-                tag: self.order.short(self.at(place)?),
-                kind: self.order.short(self.at(place + 2)?),
+                tag: self.order.short(self.bytes_at(place)?),
+                kind: self.order.short(self.bytes_at(place + 2)?),
                 count: self.long(place + 4)?,
-                value: self.at(place + 8)?,
+                value: self.bytes_at(place + 8)?,
             };
             Ok((place, entry))
         };
@@ -235,32 +235,32 @@ impl Tiff {
     }
 
     /// The value's four bytes in a directory: itself, or where it lies from now on.
-    fn value(&mut self, mut value: Vec<u8>) -> [u8; 4] {
+    fn push_value(&mut self, mut value: Vec<u8>) -> [u8; 4] {
         if value.len() <= 4 {
             value.resize(4, 0);
             return std::array::from_fn(|i| value[i]);
         }
-        let at = self.end();
+        let at = self.aligned_end();
         self.bytes.extend(value);
-        self.order.of_long(at)
+        self.order.long_bytes(at)
     }
 
     fn push_directory(&mut self, entries: &mut [(usize, Entry)], next: u32) -> u32 {
         entries.sort_by_key(|(_, entry)| entry.tag);
-        let at = self.end();
-        self.bytes.extend(self.order.of_short(entries.len() as u16));
+        let at = self.aligned_end();
+        self.bytes.extend(self.order.short_bytes(entries.len() as u16));
         for (_, Entry { tag, kind, count, value }) in entries {
-            self.bytes.extend(self.order.of_short(*tag));
-            self.bytes.extend(self.order.of_short(*kind));
-            self.bytes.extend(self.order.of_long(*count));
+            self.bytes.extend(self.order.short_bytes(*tag));
+            self.bytes.extend(self.order.short_bytes(*kind));
+            self.bytes.extend(self.order.long_bytes(*count));
             self.bytes.extend(*value);
         }
-        self.bytes.extend(self.order.of_long(next));
+        self.bytes.extend(self.order.long_bytes(next));
         at
     }
 
     /// The end, where a value or directory may begin: at an even place.
-    fn end(&mut self) -> u32 {
+    fn aligned_end(&mut self) -> u32 {
         if self.bytes.len() % 2 == 1 {
             self.bytes.push(0);
         }

@@ -75,7 +75,7 @@ fn the_copy_has_the_guess_and_everything_that_was_there() {
             }
             // Once it says where it was taken, that is believed.
             let again = dir.path().join("again").join(name);
-            assert_eq!(copy_with_guess(&to, &again, &guess()).unwrap(), CopyOutcome::KnowsItsPlace);
+            assert_eq!(copy_with_guess(&to, &again, &guess()).unwrap(), CopyOutcome::HasLocation);
             assert!(!again.exists());
         }
     }
@@ -90,10 +90,10 @@ fn nothing_is_written_over_and_nothing_broken_is_mended() {
     assert!(error.contains("is there already"), "{error}");
     for cut in 0..camera(true).len() {
         // Whatever is cut off: an answer, no panic.
-        _ = with_guess(Some(&camera(true)[..cut]), &guess());
+        _ = insert_guess(Some(&camera(true)[..cut]), &guess());
     }
     for broken in [&b""[..], b"II\x2a\0", b"II\x2a\0\xff\xff\xff\xff", b"MM\0\x2a\0\0\0\x08\xff\xff"] {
-        assert!(with_guess(Some(broken), &guess()).is_err(), "{broken:?}");
+        assert!(insert_guess(Some(broken), &guess()).is_err(), "{broken:?}");
     }
     std::fs::write(&file, b"GIF89a").unwrap();
     let error = copy_with_guess(&file, &dir.path().join("b.jpg"), &guess()).unwrap_err().to_string();
@@ -103,7 +103,7 @@ fn nothing_is_written_over_and_nothing_broken_is_mended() {
 #[test]
 fn seconds_never_reach_sixty() {
     let south = Guess { at: LatLng { lat: -0.999_999_999, lng: 179.999_999_999 }, ..guess() };
-    let fields = fields(&south, Order::Big);
+    let fields = fields(&south, ByteOrder::Big);
     assert_eq!(fields[2].3, [0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 100]);
     assert_eq!((&fields[1].3[..], &fields[3].3[..]), (&b"S\0"[..], &b"E\0"[..]));
 }

@@ -7,8 +7,8 @@ use landfall_model::LatLng;
 use landfall_model::latlng::EARTH_RADIUS_M;
 use maud::{Markup, html};
 
+use crate::analysis::report::format;
 use crate::analysis::report::map::{MapScene, great_circle, heat, line, mark};
-use crate::analysis::report::words;
 
 const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 480.0;
@@ -119,20 +119,20 @@ pub(in crate::analysis::report) fn detail(scene: &MapScene<'_>, name: &str) -> O
             @if let Some(truth) = scene.truth { (mark("truth", sheet.project(truth), 1.5)) }
             @if let Some(pin) = scene.pin { (mark("pin", sheet.project(pin), 1.6)) }
             path.bar d=(format!("M16 {}v6h{bar:.1}v-6", HEIGHT - 22.0)) {}
-            text.scale paint-order="stroke" x=(format!("{:.1}", 22.0 + bar)) y=(HEIGHT - 14.0) { (words::distance(bar_m)) }
+            text.scale paint-order="stroke" x=(format!("{:.1}", 22.0 + bar)) y=(HEIGHT - 14.0) { (format::distance(bar_m)) }
         }
     })
 }
 
 /// A polygon without the points that nobody would see.
 fn thin(ring: Vec<Point>) -> Vec<Point> {
-    let mut kept: Vec<Point> = Vec::with_capacity(ring.len());
+    let mut thinned: Vec<Point> = Vec::with_capacity(ring.len());
     for (x, y) in ring {
-        if kept.last().is_none_or(|last| (last.0 - x).hypot(last.1 - y) > COARSE) {
-            kept.push((x, y));
+        if thinned.last().is_none_or(|last| (last.0 - x).hypot(last.1 - y) > COARSE) {
+            thinned.push((x, y));
         }
     }
-    kept
+    thinned
 }
 
 /// The area of a polygon and its middle.

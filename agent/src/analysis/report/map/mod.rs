@@ -6,8 +6,8 @@ use landfall_common::draw::{Point, geodesic};
 use landfall_model::LatLng;
 use maud::{Markup, html};
 
+mod cell_outline;
 mod detail;
-mod ground;
 mod world;
 
 pub(super) use detail::detail;
@@ -37,7 +37,7 @@ fn heat(heat_cells: &[HeatCell], trace: impl Fn(&[LatLng], &mut String)) -> Mark
     let most = heat_cells.iter().map(|shade| shade.p).fold(0.0, f64::max);
     let (mut steps, mut half) = (vec![String::new(); STEPS], String::new());
     for shade in heat_cells {
-        let Some(outline) = ground::outline(&shade.token) else { continue };
+        let Some(outline) = cell_outline::outline(&shade.token) else { continue };
         let mut path = String::new();
         trace(&outline, &mut path);
         // By the square root: what is a hundredth as likely is still seen.

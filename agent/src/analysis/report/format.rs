@@ -3,7 +3,7 @@
 use chrono::NaiveDateTime;
 
 /// A whole number with commas, as in `14,916`.
-pub(super) fn grouped(number: impl Into<f64>) -> String {
+pub(super) fn group_thousands(number: impl Into<f64>) -> String {
     let digits = format!("{:.0}", number.into());
     let (sign, digits) = digits.strip_prefix('-').map_or(("", &*digits), |digits| ("-", digits));
     let mut out = String::from(sign);
@@ -18,7 +18,7 @@ pub(super) fn grouped(number: impl Into<f64>) -> String {
 
 /// Points, or a question mark while they are not known.
 pub(super) fn points(points: Option<u32>) -> String {
-    points.map_or_else(|| "?".to_owned(), grouped)
+    points.map_or_else(|| "?".to_owned(), group_thousands)
 }
 
 /// A distance: metres below one kilometre, a decimal below ten.
@@ -26,7 +26,7 @@ pub(super) fn distance(metres: f64) -> String {
     match metres {
         ..950.0 => format!("{metres:.0} m"),
         ..9_950.0 => format!("{:.1} km", metres / 1000.0),
-        _ => format!("{} km", grouped(metres / 1000.0)),
+        _ => format!("{} km", group_thousands(metres / 1000.0)),
     }
 }
 
@@ -37,12 +37,12 @@ pub(super) fn percent(share: f64) -> String {
 }
 
 /// `1 round`, `2 rounds`.
-pub(super) fn counted(n: usize, thing: &str) -> String {
-    format!("{} {thing}{}", grouped(n as f64), if n == 1 { "" } else { "s" })
+pub(super) fn count_noun(n: usize, thing: &str) -> String {
+    format!("{} {thing}{}", group_thousands(n as f64), if n == 1 { "" } else { "s" })
 }
 
 /// When a record began, by the name of its folder.
-pub(super) fn when(folder: &str) -> Option<NaiveDateTime> {
+pub(super) fn start_time(folder: &str) -> Option<NaiveDateTime> {
     NaiveDateTime::parse_from_str(folder.split('_').next()?, "%Y-%m-%dT%H-%M-%S").ok()
 }
 
@@ -61,7 +61,7 @@ pub(super) fn heading(degrees: f64) -> String {
 
 /// A message without what may be private: absolute paths and addresses become an ellipsis. A path ends with a mark or, since
 /// folders' names have blanks, with the last word that has a separator; what comes after a blank in a file's own name stays.
-pub(super) fn discreet(message: &str) -> String {
+pub(super) fn redact_paths_and_urls(message: &str) -> String {
     const SEPARATORS: [char; 2] = ['/', '\\'];
     let is_private = |word: &str| {
         let bare = word.trim_start_matches(['"', '\'', '`', '(', '[', '<']);
@@ -97,7 +97,7 @@ mod tests {
     #[test]
     fn numbers_are_as_people_read_them() {
         assert_eq!(
-            [grouped(0), grouped(999), grouped(14_916), grouped(-1_234_567)],
+            [group_thousands(0), group_thousands(999), group_thousands(14_916), group_thousands(-1_234_567)],
             ["0", "999", "14,916", "-1,234,567"]
         );
         assert_eq!(
@@ -105,7 +105,7 @@ mod tests {
             ["42 m", "950 m", "1.2 km", "10 km", "1,870 km"]
         );
         assert_eq!([0.004, 0.0994, 0.5].map(percent), ["0.4 %", "9.9 %", "50 %"]);
-        assert_eq!([counted(1, "round"), counted(1200, "round")], ["1 round", "1,200 rounds"]);
+        assert_eq!([count_noun(1, "round"), count_noun(1200, "round")], ["1 round", "1,200 rounds"]);
         assert_eq!(
             [0.0, 90.0, 315.0, -90.0, 359.9].map(heading),
             ["0° ahead", "90° to the right", "315°", "270° to the left", "0° ahead"]
@@ -114,18 +114,22 @@ mod tests {
 
     #[test]
     fn a_folder_tells_when() {
-        let time = when("2026-11-23T20-15-00_arena_landfall-arena").unwrap();
+        let time = start_time("2026-11-23T20-15-00_arena_landfall-arena").unwrap();
         assert_eq!(time.format("%-d %B %Y, %H:%M").to_string(), "23 November 2026, 20:15");
-        assert!(when("fixtures").is_none());
+        assert!(start_time("fixtures").is_none());
     }
 
     #[test]
     fn what_may_be_private_is_left_out() {
-        let said =
-            discreet("cannot write /home/ada/runs/a.jpg: full (see `C:\\Users\\ada` or https://x.example/?token=1)");
+        let said = redact_paths_and_urls(
+            "cannot write /home/ada/runs/a.jpg: full (see `C:\\Users\\ada` or https://x.example/?token=1)",
+        );
         assert_eq!(said, "cannot write … full (see … or …");
-        assert_eq!(discreet("cannot open /home/ada/Photos of Rome/a.jpg: no file"), "cannot open … no file");
-        assert_eq!(discreet("C:\\Users\\Ada Lovelace\\runs: full at 3 km/h"), "… full at 3 km/h");
-        assert_eq!(discreet("the view / the map: 3 s"), "the view / the map: 3 s");
+        assert_eq!(
+            redact_paths_and_urls("cannot open /home/ada/Photos of Rome/a.jpg: no file"),
+            "cannot open … no file"
+        );
+        assert_eq!(redact_paths_and_urls("C:\\Users\\Ada Lovelace\\runs: full at 3 km/h"), "… full at 3 km/h");
+        assert_eq!(redact_paths_and_urls("the view / the map: 3 s"), "the view / the map: 3 s");
     }
 }

@@ -13,28 +13,28 @@ use landfall_common::exit::usage_error;
 use landfall_model::cells::arc_m;
 use landfall_model::{Bundle, Classifier, LatLng, preprocess};
 
-use crate::analysis::report::picture;
+use crate::analysis::report::embedded_image;
 use crate::analysis::report::source::LoadedRound;
 use crate::inference::{Objective, posterior_for};
 use crate::record::recorded_file;
 
-/// Sections of a view along its shorter side.
-const GRID: u32 = 7;
+/// Parts of a view along its shorter side.
+const GRID_SIDE: u32 = 7;
 /// A patch reaches so much beyond its part, as a share of it: neighbours overlap, and what lies on an edge is hidden whole.
 const OVERLAP: f64 = 0.5;
 /// The answer's region: cells whose places are on average so near to the pin, in metres.
 const REGION_M: f64 = 300_000.0;
 /// Less than this, in nats, is no more than chance.
-const NOTHING: f64 = 0.02;
+const MIN_LOSS_NATS: f64 = 0.02;
 /// The loss, in nats, that is full red at least: small losses stay pale.
-const FULL: f64 = 0.2;
+const FULL_COLOUR_NATS: f64 = 0.2;
 /// The style sheet's accent, and how opaque it is where the most was lost.
 const COLOUR: ([u8; 3], f64) = ([222, 52, 30], 205.0);
 
 /// What hiding each part of a view takes from the answer.
 pub(super) struct OcclusionMap {
-    /// Sections across and down.
-    pub(super) parts: (u32, u32),
+    /// Parts across and down.
+    pub(super) grid: (u32, u32),
     /// How much the logarithm of the region's probability falls, row by row.
     pub(super) losses: Vec<f64>,
 }
@@ -51,22 +51,22 @@ pub(super) fn explain(classifier: &Classifier, loaded: &LoadedRound) -> Result<V
     let region = region(&classifier.bundle, pin);
     let views = pictures.iter().map(|picture| EncodedView::new(classifier, picture)).collect::<Result<Vec<_>>>()?;
     let logits = views.iter().map(|view| classifier.head(&view.embeddings.concat())).collect::<Result<Vec<_>, _>>()?;
-    let held = |logits: &[Vec<f32>]| {
+    let log_mass = |logits: &[Vec<f32>]| {
         let posterior = posterior_for(&classifier.bundle, logits, Objective::Round(&round.map))?;
         let log_p = posterior.log_probabilities();
         anyhow::Ok(region.iter().map(|cell| log_p[*cell].exp()).sum::<f64>().max(f64::MIN_POSITIVE).ln())
     };
-    let before = held(&logits)?;
+    let before = log_mass(&logits)?;
     let mut explained = Vec::new();
     for (i, view) in views.iter().enumerate() {
-        let hidden = view.hidden(classifier)?;
+        let hidden = view.logits_with_parts_hidden(classifier)?;
         let loss = |row: &Vec<f32>| {
             let mut all = logits.clone();
             all[i].clone_from(row);
-            anyhow::Ok(before - held(&all)?)
+            anyhow::Ok(before - log_mass(&all)?)
         };
         let losses = hidden.iter().map(loss).collect::<Result<Vec<_>>>()?;
-        explained.push(OcclusionMap { parts: parts(view.picture), losses });
+        explained.push(OcclusionMap { grid: grid_size(view.picture), losses });
     }
     Ok(explained)
 }
@@ -80,11 +80,11 @@ fn region(bundle: &Bundle, pin: LatLng) -> Vec<usize> {
 }
 
 /// How many parts a picture has across and down: about square ones.
-fn parts(picture: &RgbImage) -> (u32, u32) {
+fn grid_size(picture: &RgbImage) -> (u32, u32) {
     let (width, height) = picture.dimensions();
     let along = |side: u32| {
-        let parts = f64::from(GRID) * f64::from(side) / f64::from(width.min(height).max(1));
-        (parts.round() as u32).clamp(GRID, 3 * GRID)
+        let parts = f64::from(GRID_SIDE) * f64::from(side) / f64::from(width.min(height).max(1));
+        (parts.round() as u32).clamp(GRID_SIDE, 3 * GRID_SIDE)
     };
     (along(width), along(height))
 }
@@ -104,8 +104,8 @@ impl<'a> EncodedView<'a> {
     }
 
     /// The logits with each part hidden, row by row, on all of the encoder's sessions.
-    fn hidden(&self, classifier: &Classifier) -> Result<Vec<Vec<f32>>> {
-        let (across, down) = parts(self.picture);
+    fn logits_with_parts_hidden(&self, classifier: &Classifier) -> Result<Vec<Vec<f32>>> {
+        let (across, down) = grid_size(self.picture);
         let count = (across * down) as usize;
         let (next, rows) = (AtomicUsize::new(0), Mutex::new(Vec::with_capacity(count)));
         std::thread::scope(|scope| {
@@ -113,7 +113,7 @@ impl<'a> EncodedView<'a> {
                 let (next, rows) = (&next, &rows);
                 scope.spawn(move || {
                     while let Some(i) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|i| *i < count) {
-                        let row = self.without(classifier, worker, i as u32 % across, i as u32 / across);
+                        let row = self.logits_without(classifier, worker, i as u32 % across, i as u32 / across);
                         rows.lock().unwrap_or_else(|e| e.into_inner()).push((i, row));
                     }
                 });
@@ -125,11 +125,11 @@ impl<'a> EncodedView<'a> {
     }
 
     /// The logits with one part hidden. Squares in which nothing of it is seen are not computed again.
-    fn without(&self, classifier: &Classifier, worker: usize, column: u32, row: u32) -> Result<Vec<f32>> {
+    fn logits_without(&self, classifier: &Classifier, worker: usize, column: u32, row: u32) -> Result<Vec<f32>> {
         let preprocess = &classifier.bundle.manifest.preprocess;
         // What the encoder takes for nothing.
         let grey = Rgb(preprocess.mean.map(|mean| (255.0 * mean).round() as u8));
-        let covered = covered(self.picture, parts(self.picture), (column, row), grey);
+        let covered = with_patch(self.picture, grid_size(self.picture), (column, row), grey);
         let mut embeddings = self.embeddings.clone();
         for (i, tensor) in preprocess.tensors(&covered).enumerate() {
             if tensor != self.tensors[i] {
@@ -147,7 +147,7 @@ fn embed(classifier: &Classifier, worker: usize, tensor: &[f32]) -> Result<Vec<f
 }
 
 /// A picture with a patch over one of its parts.
-fn covered(picture: &RgbImage, (across, down): (u32, u32), (column, row): (u32, u32), grey: Rgb<u8>) -> RgbImage {
+fn with_patch(picture: &RgbImage, (across, down): (u32, u32), (column, row): (u32, u32), grey: Rgb<u8>) -> RgbImage {
     let span = |i: u32, parts: u32, side: u32| {
         let part = f64::from(side) / f64::from(parts);
         let from = (f64::from(i) - OVERLAP) * part;
@@ -165,7 +165,7 @@ fn covered(picture: &RgbImage, (across, down): (u32, u32), (column, row): (u32, 
 
 impl OcclusionMap {
     /// The most that hiding one part takes.
-    pub(super) fn most(&self) -> f64 {
+    pub(super) fn max_loss(&self) -> f64 {
         self.losses.iter().copied().fold(0.0, f64::max)
     }
 
@@ -174,18 +174,18 @@ impl OcclusionMap {
     ///
     /// # Errors
     /// When it cannot be encoded.
-    pub(super) fn heat(&self, most: f64) -> Result<Option<String>> {
-        if most < NOTHING || self.most() < NOTHING {
+    pub(super) fn overlay(&self, most: f64) -> Result<Option<String>> {
+        if most < MIN_LOSS_NATS || self.max_loss() < MIN_LOSS_NATS {
             return Ok(None);
         }
-        let (across, down) = self.parts;
+        let (across, down) = self.grid;
         let ([r, g, b], opaque) = COLOUR;
-        let full = most.max(FULL);
+        let full = most.max(FULL_COLOUR_NATS);
         let pixel = |x: u32, y: u32| {
             let loss = self.losses.get((y * across + x) as usize).copied().unwrap_or_default();
             Rgba([r, g, b, (opaque * (loss / full).clamp(0.0, 1.0)) as u8])
         };
-        picture::exact(&RgbaImage::from_fn(across, down, pixel)).map(Some)
+        embedded_image::embed_png(&RgbaImage::from_fn(across, down, pixel)).map(Some)
     }
 }
 
@@ -197,9 +197,9 @@ mod tests {
 
     #[test]
     fn parts_are_square_and_patches_overlap() {
-        assert_eq!(parts(&RgbImage::new(800, 800)), (7, 7));
-        assert_eq!(parts(&RgbImage::new(1280, 720)), (12, 7));
-        let covered = covered(&RgbImage::new(70, 70), (7, 7), (0, 3), Rgb([9; 3]));
+        assert_eq!(grid_size(&RgbImage::new(800, 800)), (7, 7));
+        assert_eq!(grid_size(&RgbImage::new(1280, 720)), (12, 7));
+        let covered = with_patch(&RgbImage::new(70, 70), (7, 7), (0, 3), Rgb([9; 3]));
         let hidden = covered.pixels().filter(|pixel| pixel.0 == [9; 3]).count();
         assert_eq!(hidden, 15 * 20); // a part and a half across, two down
         assert_eq!(covered.get_pixel(14, 25).0, [9; 3]);
@@ -208,11 +208,13 @@ mod tests {
 
     #[test]
     fn the_heat_is_where_the_most_is_lost() {
-        let looked = OcclusionMap { parts: (2, 1), losses: vec![0.5, -3.0] };
-        let uri = looked.heat(0.5).unwrap().unwrap();
-        let whole = picture::exact(&RgbaImage::from_fn(2, 1, |x, _| Rgba([222, 52, 30, if x == 0 { 205 } else { 0 }])));
+        let occlusions = OcclusionMap { grid: (2, 1), losses: vec![0.5, -3.0] };
+        let uri = occlusions.overlay(0.5).unwrap().unwrap();
+        let whole = embedded_image::embed_png(&RgbaImage::from_fn(2, 1, |x, _| {
+            Rgba([222, 52, 30, if x == 0 { 205 } else { 0 }])
+        }));
         assert_eq!(uri, whole.unwrap());
-        assert!(OcclusionMap { parts: (1, 1), losses: vec![0.001] }.heat(0.5).unwrap().is_none());
+        assert!(OcclusionMap { grid: (1, 1), losses: vec![0.001] }.overlay(0.5).unwrap().is_none());
     }
 
     #[test]
@@ -226,10 +228,13 @@ mod tests {
         let logits = classifier.logits(std::slice::from_ref(&picture)).unwrap();
         assert_eq!(classifier.head(&view.embeddings.concat()).unwrap(), logits[0]);
         let loaded = LoadedRound { dir, round, logits: None };
-        let looked = explain(&classifier, &loaded).unwrap();
-        assert_eq!((looked.len(), looked[0].losses.len() as u32), (1, looked[0].parts.0 * looked[0].parts.1));
+        let occlusions = explain(&classifier, &loaded).unwrap();
+        assert_eq!(
+            (occlusions.len(), occlusions[0].losses.len() as u32),
+            (1, occlusions[0].grid.0 * occlusions[0].grid.1)
+        );
         // The corners of a wide picture are in none of the encoder's squares, the middle is.
-        assert!(looked[0].most() > NOTHING, "{:?}", looked[0].losses);
+        assert!(occlusions[0].max_loss() > MIN_LOSS_NATS, "{:?}", occlusions[0].losses);
         let nowhere = LoadedRound { dir: loaded.dir.join("nowhere"), ..loaded };
         assert!(explain(&classifier, &nowhere).is_err());
     }

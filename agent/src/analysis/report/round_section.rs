@@ -3,20 +3,20 @@
 use landfall_model::place;
 use maud::{Markup, html};
 
+use crate::analysis::report::format::{count_noun, group_thousands, heading, percent, points};
 use crate::analysis::report::map;
 use crate::analysis::report::map::MapScene;
-use crate::analysis::report::page::{ReportRound, bar, capital, off};
+use crate::analysis::report::page::{ReportRound, bar, capitalize, distance_or_unknown};
 use crate::analysis::report::posterior_summary::{CandidatePin, PosteriorSummary, ViewStep};
-use crate::analysis::report::words::{counted, grouped, heading, percent, points};
 use crate::record::{Round, RoundTimings};
 
 /// The round's section.
-pub(super) fn round(shown: &ReportRound<'_>) -> Markup {
+pub(super) fn section(shown: &ReportRound<'_>) -> Markup {
     let round = &shown.loaded.round;
-    let belief = &shown.belief;
+    let posterior = &shown.posterior;
     let scene = MapScene {
-        heat_cells: &belief.heat_cells,
-        candidates: belief.candidates.iter().map(|candidate| candidate.at).collect(),
+        heat_cells: &posterior.heat_cells,
+        candidates: posterior.candidates.iter().map(|candidate| candidate.at).collect(),
         pin: round.placed(),
         truth: round.truth,
     };
@@ -28,25 +28,25 @@ pub(super) fn round(shown: &ReportRound<'_>) -> Markup {
                 div {
                     (views(shown))
                     // One picture leaves room under it.
-                    @if is_single { (facts(round, belief)) }
+                    @if is_single { (facts(round, posterior)) }
                 }
                 div.maps {
                     @if let Some(detail) = map::detail(&scene, &format!("Round {number}: the pin and the truth from near by")) { (detail) }
                     (map::world(&scene, &format!("Round {number}: the pin, the truth and what was believed, on the world")))
                 }
             }
-            @if !is_single { (facts(round, belief)) }
-            @if !belief.candidates.is_empty() { (candidates(belief, round)) }
+            @if !is_single { (facts(round, posterior)) }
+            @if !posterior.candidates.is_empty() { (candidates(posterior, round)) }
         }
     }
 }
 
-fn facts(round: &Round, belief: &PosteriorSummary) -> Markup {
+fn facts(round: &Round, posterior: &PosteriorSummary) -> Markup {
     html! {
         div.facts {
-            section { (score(round, belief)) @if let Some(seconds) = &round.seconds { (time(seconds)) } }
-            @if !belief.countries.is_empty() { section { (countries(belief)) } }
-            @if !belief.steps.is_empty() { section { (steps(belief)) } }
+            section { (score(round, posterior)) @if let Some(seconds) = &round.seconds { (time(seconds)) } }
+            @if !posterior.countries.is_empty() { section { (countries(posterior)) } }
+            @if !posterior.steps.is_empty() { section { (steps(posterior)) } }
         }
     }
 }
@@ -65,31 +65,32 @@ fn head(shown: &ReportRound<'_>) -> Markup {
             div {
                 p.kicker { "Round " (number) @if let Some(name) = &round.name { " · " (name) } }
                 h3 id=(format!("title-{number}")) {
-                    @if let Some(truth) = truth(round) { (capital(&truth)) } @else { "The truth is not known" }
+                    @if let Some(truth) = truth(round) { (capitalize(&truth)) } @else { "The truth is not known" }
                 }
                 @if let Some(guess) = guess {
                     p.guess {
                         "The pin went " (preposition(&guess)) (guess)
-                        @if let Some(metres) = round.distance_m { ", " strong { (off(Some(metres))) } " off" }
-                        @if let Some(within) = round.truth_within_m { " (the truth is known to " (off(Some(within))) ")" }
+                        @if let Some(metres) = round.distance_m { ", " strong { (distance_or_unknown(Some(metres))) } " off" }
+                        @if let Some(within) = round.truth_within_m { " (the truth is known to " (distance_or_unknown(Some(within))) ")" }
                         "."
                     }
                 }
             }
-            p.points { strong { (points(round.score)) } span { " of " (grouped(round.map.max_points)) " points" } }
+            p.points { strong { (points(round.score)) } span { " of " (group_thousands(round.map.max_points)) " points" } }
         }
     }
 }
 
-/// The description of a place begins with `near`, `in` or `at`, and what a page loaded may begin with anything.
+/// The description of a place begins with `near`, `in` or `at`, and what a page shows may begin with anything.
 fn preposition(place: &str) -> &'static str {
     if ["near ", "in ", "at "].iter().any(|known| place.starts_with(known)) { "" } else { "to " }
 }
 
 fn views(shown: &ReportRound<'_>) -> Markup {
     let views = &shown.loaded.round.views;
-    let most = shown.looked.iter().map(super::explain::OcclusionMap::most).fold(0.0, f64::max);
-    let heats: Vec<Option<String>> = shown.looked.iter().map(|looked| looked.heat(most).ok().flatten()).collect();
+    let most = shown.occlusions.iter().map(super::occlusion::OcclusionMap::max_loss).fold(0.0, f64::max);
+    let heats: Vec<Option<String>> =
+        shown.occlusions.iter().map(|occlusions| occlusions.overlay(most).ok().flatten()).collect();
     let class = match views.len() {
         0 | 1 => "views one",
         2..=4 => "views few",
@@ -109,7 +110,7 @@ fn views(shown: &ReportRound<'_>) -> Markup {
                     }
                     figcaption {
                         (heading(view.heading))
-                        @if let Some(looked) = shown.looked.get(i) { span.loss { (loss(looked.most())) } }
+                        @if let Some(occlusions) = shown.occlusions.get(i) { span.loss { (format_loss(occlusions.max_loss())) } }
                     }
                 }
             } }
@@ -121,14 +122,14 @@ fn views(shown: &ReportRound<'_>) -> Markup {
 }
 
 /// A loss in nats as people understand it.
-fn loss(nats: f64) -> String {
+fn format_loss(nats: f64) -> String {
     match nats.exp() {
         ..1.05 => "no part matters".to_owned(),
         times => format!("reddest part {times:.1}×"),
     }
 }
 
-fn score(round: &Round, belief: &PosteriorSummary) -> Markup {
+fn score(round: &Round, posterior: &PosteriorSummary) -> Markup {
     let most = round.map.max_points;
     let got = f64::from(round.score.unwrap_or_default()) / most;
     html! {
@@ -136,17 +137,17 @@ fn score(round: &Round, belief: &PosteriorSummary) -> Markup {
         (bar(&[(got, "fill")], round.expected_score.map(|promised| promised / most)))
         p.line {
             strong { (points(round.score)) }
-            @if let Some(promised) = round.expected_score { "; the pin promised " (grouped(promised)) " (the tick)" }
+            @if let Some(promised) = round.expected_score { "; the pin promised " (group_thousands(promised)) " (the tick)" }
             @if let Some(page) = round.page_score {
-                @if Some(page) == round.score { "; the page counts the same" } @else { "; the page counts " (grouped(page)) }
+                @if Some(page) == round.score { "; the page counts the same" } @else { "; the page counts " (group_thousands(page)) }
             }
             "."
         }
-        @if let Some([half, most]) = belief.radius_m {
-            p.line { "Half of the probability lies within " (off(Some(half))) " of the pin, nine tenths within " (off(Some(most))) "." }
+        @if let Some([half, most]) = posterior.radius_m {
+            p.line { "Half of the probability lies within " (distance_or_unknown(Some(half))) " of the pin, nine tenths within " (distance_or_unknown(Some(most))) "." }
         }
         @if let Some(pin) = &round.pin {
-            p.line { "Placed " (off(Some(pin.error_m))) " from where it was wanted, at " (off(Some(pin.metres_per_pixel))) " a pixel." }
+            p.line { "Placed " (distance_or_unknown(Some(pin.error_m))) " from where it was wanted, at " (distance_or_unknown(Some(pin.metres_per_pixel))) " a pixel." }
         }
     }
 }
@@ -171,27 +172,27 @@ fn time(seconds: &RoundTimings) -> Markup {
     }
 }
 
-fn countries(belief: &PosteriorSummary) -> Markup {
+fn countries(posterior: &PosteriorSummary) -> Markup {
     html! {
         h4 { "Countries" }
         table.bars {
             thead.unseen { tr { th scope="col" { "Country" } th scope="col" { "Probability" } } }
-            tbody { @for (name, p) in &belief.countries {
+            tbody { @for (name, p) in &posterior.countries {
                 tr { th scope="row" { (name) } td { div.figure { (bar(&[(*p, "fill")], None)) span { (percent(*p)) } } } }
             } }
         }
-        @if !belief.is_whole { p.line { "By the recorded cells alone." } }
+        @if !posterior.is_complete { p.line { "By the recorded cells alone." } }
     }
 }
 
-fn steps(belief: &PosteriorSummary) -> Markup {
-    let is_known = belief.steps.iter().any(|step| step.score.is_some());
+fn steps(posterior: &PosteriorSummary) -> Markup {
+    let is_known = posterior.steps.iter().any(|step| step.score.is_some());
     let row = |step: &ViewStep| {
         html! {
             tr {
                 th scope="row" { (step.views) }
-                td.words { (capital(&step.place)) }
-                td { (grouped(step.promised)) }
+                td.words { (capitalize(&step.place)) }
+                td { (group_thousands(step.promised)) }
                 @if is_known { td { (points(step.score)) } }
             }
         }
@@ -203,25 +204,25 @@ fn steps(belief: &PosteriorSummary) -> Markup {
                 th scope="col" { "Views" } th.words scope="col" { "Answer" } th scope="col" { "Promises" }
                 @if is_known { th scope="col" { "Scores" } }
             } }
-            tbody { @for step in &belief.steps { (row(step)) } }
+            tbody { @for step in &posterior.steps { (row(step)) } }
         }
-        @if let Some(another) = belief.another {
-            p.line { "One more view would bring " (grouped(another)) " points on average." }
+        @if let Some(another) = posterior.gain_of_another {
+            p.line { "One more view would bring " (group_thousands(another)) " points on average." }
         }
     }
 }
 
-fn candidates(belief: &PosteriorSummary, round: &Round) -> Markup {
-    let is_known = belief.candidates.iter().any(|candidate| candidate.places.is_some());
+fn candidates(posterior: &PosteriorSummary, round: &Round) -> Markup {
+    let is_known = posterior.candidates.iter().any(|candidate| candidate.places.is_some());
     let row = |candidate: &CandidatePin| {
         let CandidatePin { at, place, p, places, promised, off_m } = candidate;
         html! {
             tr {
-                th scope="row" { (capital(place)) span.at { (at) } }
+                th scope="row" { (capitalize(place)) span.at { (at) } }
                 td { (percent(*p)) }
-                @if is_known { td { (places.map_or_else(|| "?".to_owned(), grouped)) } }
-                @if is_known { td.second { (promised.map_or_else(|| "?".to_owned(), grouped)) } }
-                @if round.truth.is_some() { td { (off(*off_m)) } }
+                @if is_known { td { (places.map_or_else(|| "?".to_owned(), group_thousands)) } }
+                @if is_known { td.second { (promised.map_or_else(|| "?".to_owned(), group_thousands)) } }
+                @if round.truth.is_some() { td { (distance_or_unknown(*off_m)) } }
             }
         }
     };
@@ -234,11 +235,11 @@ fn candidates(belief: &PosteriorSummary, round: &Round) -> Markup {
                     @if is_known { th scope="col" { "Learned from" } th.second scope="col" { "A pin promises" } }
                     @if round.truth.is_some() { th scope="col" { "From the truth" } }
                 } }
-                tbody { @for candidate in &belief.candidates { (row(candidate)) } }
+                tbody { @for candidate in &posterior.candidates { (row(candidate)) } }
             }
             p.line {
                 "A bundle keeps no single training place, only each cell’s mean and " @if is_known { "their number" } @else { "number" } ". "
-                @if belief.is_whole { (counted(belief.heat_cells.len(), "cell")) " hold nine tenths of the probability." }
+                @if posterior.is_complete { (count_noun(posterior.heat_cells.len(), "cell")) " hold nine tenths of the probability." }
             }
         }
     }

@@ -8,11 +8,11 @@ use base64::engine::general_purpose::STANDARD;
 use image::codecs::jpeg::JpegEncoder;
 use image::{ImageFormat, RgbImage, RgbaImage, imageops};
 
-/// Maximum size in bytes of all images of a report, before they are written as text (four characters for
+/// All pictures of a report together have at most so many bytes, before they are written as text (four characters for
 /// three bytes): a report of a hundred rounds then stays under 40 MB.
-const BUDGET: usize = 26_000_000;
-/// Maximum size in bytes of one image.
-const MOST: usize = 150_000;
+const TOTAL_BYTES: usize = 26_000_000;
+/// One picture has at most so many, however few there are.
+const MAX_BYTES: usize = 150_000;
 /// Longer sides in pixels and JPEG qualities that are tried, until a picture is small enough.
 const SIZES: [(u32, u8); 6] = [(960, 80), (800, 78), (640, 75), (480, 72), (360, 70), (240, 65)];
 
@@ -26,19 +26,19 @@ pub(super) struct EmbeddedImage {
     pub(super) height: u32,
 }
 
-/// Maximum size in bytes of each image, by their number.
-pub(super) fn allowance(pictures: usize) -> usize {
-    (BUDGET / pictures.max(1)).min(MOST)
+/// Bytes that each of so many pictures may have.
+pub(super) fn byte_allowance(pictures: usize) -> usize {
+    (TOTAL_BYTES / pictures.max(1)).min(MAX_BYTES)
 }
 
-/// The largest copy of an image within a size in bytes.
+/// The largest copy of a picture that has at most so many bytes.
 ///
 /// # Errors
 /// When it cannot be encoded, as one without any extent.
 pub(super) fn embed(picture: &RgbImage, most: usize) -> Result<EmbeddedImage> {
     let mut last = None;
     for (side, quality) in SIZES {
-        let small = shrunk(picture, side);
+        let small = shrink(picture, side);
         let mut jpeg = Vec::new();
         JpegEncoder::new_with_quality(&mut jpeg, quality).encode_image(&small)?;
         let fits = jpeg.len() <= most;
@@ -51,7 +51,7 @@ pub(super) fn embed(picture: &RgbImage, most: usize) -> Result<EmbeddedImage> {
     Ok(EmbeddedImage { uri: format!("data:image/jpeg;base64,{}", STANDARD.encode(jpeg)), width, height })
 }
 
-fn shrunk(picture: &RgbImage, side: u32) -> RgbImage {
+fn shrink(picture: &RgbImage, side: u32) -> RgbImage {
     let (width, height) = picture.dimensions();
     let scale = f64::from(side) / f64::from(width.max(height).max(1));
     if scale >= 1.0 {
@@ -65,7 +65,7 @@ fn shrunk(picture: &RgbImage, side: u32) -> RgbImage {
 ///
 /// # Errors
 /// When it cannot be encoded.
-pub(super) fn exact(picture: &RgbaImage) -> Result<String> {
+pub(super) fn embed_png(picture: &RgbaImage) -> Result<String> {
     let mut png = Cursor::new(Vec::new());
     picture.write_to(&mut png, ImageFormat::Png)?;
     Ok(format!("data:image/png;base64,{}", STANDARD.encode(png.into_inner())))
@@ -92,8 +92,8 @@ mod tests {
 
     #[test]
     fn a_hundred_rounds_of_eight_views_fit() {
-        assert!(allowance(800) * 800 * 4 / 3 < 36_000_000 && allowance(1) == MOST);
-        let most = allowance(800);
+        assert!(byte_allowance(800) * 800 * 4 / 3 < 36_000_000 && byte_allowance(1) == MAX_BYTES);
+        let most = byte_allowance(800);
         let embedded = embed(&noise(800, 800), most).unwrap();
         let jpeg = bytes(&embedded);
         assert!(jpeg.len() <= most, "{}", jpeg.len());
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn a_heat_keeps_its_transparency() {
-        let uri = exact(&RgbaImage::from_pixel(7, 7, image::Rgba([1, 2, 3, 4]))).unwrap();
+        let uri = embed_png(&RgbaImage::from_pixel(7, 7, image::Rgba([1, 2, 3, 4]))).unwrap();
         let png = STANDARD.decode(uri.strip_prefix("data:image/png;base64,").unwrap()).unwrap();
         assert_eq!(image::load_from_memory(&png).unwrap().to_rgba8().get_pixel(3, 3).0, [1, 2, 3, 4]);
     }

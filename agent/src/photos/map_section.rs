@@ -6,11 +6,11 @@ use landfall_model::LatLng;
 /// Width of every map in units, of which a page shows two as a pixel: so whole numbers are fine enough.
 pub(super) const WIDTH: f64 = 1920.0;
 /// Least and greatest height of a map.
-const HEIGHTS: (f64, f64) = (750.0, 960.0);
+const HEIGHT_RANGE: (f64, f64) = (750.0, 960.0);
 /// Degrees of latitude that are shown at most, unless a place lies beyond.
-const EDGES: (f64, f64) = (-58.0, 80.0);
+const LAT_RANGE_DEG: (f64, f64) = (-58.0, 80.0);
 /// Degrees of latitude that are shown at least.
-const LEAST: f64 = 8.0;
+const MIN_HEIGHT_DEG: f64 = 8.0;
 /// Metres a degree of latitude.
 const METRES_PER_DEGREE: f64 = 111_195.0;
 /// Free space around the places, as a part of their extent.
@@ -33,38 +33,40 @@ impl MapSection {
         let up = |metres: f64| metres / METRES_PER_DEGREE;
         let aside = |(at, metres): &(LatLng, f64)| up(*metres) / at.lat.to_radians().cos().max(0.2);
         let least = |values: &mut dyn Iterator<Item = f64>| values.fold(f64::INFINITY, f64::min);
-        let mut south = least(&mut places.iter().map(|(at, r)| (at.lat - up(*r)).max(EDGES.0.min(at.lat - 2.0))));
-        let mut north = -least(&mut places.iter().map(|(at, r)| -(at.lat + up(*r)).min(EDGES.1.max(at.lat + 2.0))));
+        let mut south =
+            least(&mut places.iter().map(|(at, r)| (at.lat - up(*r)).max(LAT_RANGE_DEG.0.min(at.lat - 2.0))));
+        let mut north =
+            -least(&mut places.iter().map(|(at, r)| -(at.lat + up(*r)).min(LAT_RANGE_DEG.1.max(at.lat + 2.0))));
         let mut west = least(&mut places.iter().map(|place| place.0.lng - aside(place)));
         let mut east = -least(&mut places.iter().map(|place| -place.0.lng - aside(place)));
         let mut margin = 1.0 + MARGIN;
         if places.is_empty() || east - west > 300.0 {
             // What goes around the earth is shown whole.
             (west, east) = (-180.0, 180.0);
-            (south, north, margin) = (south.min(EDGES.0), north.max(EDGES.1), 1.0);
+            (south, north, margin) = (south.min(LAT_RANGE_DEG.0), north.max(LAT_RANGE_DEG.1), 1.0);
         }
-        let (high, wide) = ((north - south).max(LEAST) * margin, (east - west) * margin);
+        let (high, wide) = ((north - south).max(MIN_HEIGHT_DEG) * margin, (east - west) * margin);
         let middle = (f64::midpoint(south, north), f64::midpoint(west, east));
         // No wider than the earth, which may leave the map's sides empty.
         let shrink = middle.0.to_radians().cos().max(0.2);
-        let per_degree = (HEIGHTS.1 / high).min(WIDTH / (wide.min(360.0) * shrink).max(1.0));
+        let per_degree = (HEIGHT_RANGE.1 / high).min(WIDTH / (wide.min(360.0) * shrink).max(1.0));
         let scale = (per_degree * shrink, per_degree);
-        let height = (high * per_degree).clamp(HEIGHTS.0, HEIGHTS.1);
+        let height = (high * per_degree).clamp(HEIGHT_RANGE.0, HEIGHT_RANGE.1);
         let north = middle.0 + height / per_degree / 2.0;
         Self { west: middle.1 - WIDTH / scale.0 / 2.0, north, scale, height }
     }
 
     /// Units from the left and from the top.
-    pub(super) fn xy(&self, at: LatLng) -> (f64, f64) {
-        self.of_degrees(at.lng, at.lat)
+    pub(super) fn project(&self, at: LatLng) -> (f64, f64) {
+        self.project_degrees(at.lng, at.lat)
     }
 
-    fn of_degrees(&self, lng: f64, lat: f64) -> (f64, f64) {
+    fn project_degrees(&self, lng: f64, lat: f64) -> (f64, f64) {
         ((lng - self.west) * self.scale.0, (self.north - lat) * self.scale.1)
     }
 
     /// Units that the earth is wide.
-    fn around_the_earth(&self) -> f64 {
+    fn world_width(&self) -> f64 {
         360.0 * self.scale.0
     }
 
@@ -83,12 +85,12 @@ impl MapSection {
             let [west, east, south, north] = ring.clone().fold(start, around);
             // What lies over the date line is on the map where it is looked at.
             for turn in [-360.0, 0.0, 360.0] {
-                let (left, top) = self.of_degrees(west + turn, north);
-                let (right, bottom) = self.of_degrees(east + turn, south);
+                let (left, top) = self.project_degrees(west + turn, north);
+                let (right, bottom) = self.project_degrees(east + turn, south);
                 if right < 0.0 || left > WIDTH || bottom < 0.0 || top > self.height {
                     continue;
                 }
-                svg::closed_path(ring.clone().map(|(lng, lat)| self.of_degrees(lng + turn, lat)), path);
+                svg::closed_path(ring.clone().map(|(lng, lat)| self.project_degrees(lng + turn, lat)), path);
             }
         }
         paths.into_iter().map(|(_, path)| path).filter(|path| !path.is_empty()).collect()
@@ -110,9 +112,9 @@ impl MapSection {
             points.extend([(last.0, pole), (first.0, pole)]);
         }
         let mut path = String::new();
-        for turn in [-self.around_the_earth(), 0.0, self.around_the_earth()] {
+        for turn in [-self.world_width(), 0.0, self.world_width()] {
             let shifted: Vec<(f64, f64)> =
-                points.iter().map(|(lng, lat)| self.of_degrees(*lng, *lat)).map(|(x, y)| (x + turn, y)).collect();
+                points.iter().map(|(lng, lat)| self.project_degrees(*lng, *lat)).map(|(x, y)| (x + turn, y)).collect();
             if shifted.iter().any(|(x, _)| (0.0..=WIDTH).contains(x)) {
                 svg::closed_path(shifted.into_iter(), &mut path);
             }
@@ -140,7 +142,7 @@ mod tests {
             for radius_m in [0.0, 200_000.0, 3_000_000.0, 12_000_000.0] {
                 let view = MapSection::around(&places.iter().map(|at| (*at, radius_m)).collect::<Vec<_>>());
                 for at in &places {
-                    let (x, y) = view.xy(*at);
+                    let (x, y) = view.project(*at);
                     assert!(
                         (0.0..=WIDTH).contains(&x) && (0.0..=view.height).contains(&y),
                         "{places:?} {radius_m}: {x} {y}"
@@ -150,7 +152,7 @@ mod tests {
             }
         }
         let view = MapSection::around(&[(place(0.0, 0.0), 1e6)]);
-        assert!(view.xy(place(1.0, 0.0)).1 < view.xy(place(0.0, 0.0)).1);
+        assert!(view.project(place(1.0, 0.0)).1 < view.project(place(0.0, 0.0)).1);
     }
 
     #[test]
