@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::export::{ExportRow, ExportTable};
 
-/// A line has a point for each so many metres: straight in between, it is off by less than a pixel of a world map.
+/// Distance in metres between points of a line. Straight segments between them are off by less than a pixel of a world map.
 const MAX_SEGMENT_M: f64 = 100_000.0;
 
 pub(super) fn write(table: &ExportTable) -> String {

@@ -8,10 +8,10 @@ use base64::engine::general_purpose::STANDARD;
 use image::codecs::jpeg::JpegEncoder;
 use image::{ImageFormat, RgbImage, RgbaImage, imageops};
 
-/// All pictures of a report together have at most so many bytes, before they are written as text (four characters for
+/// Maximum size in bytes of all images of a report, before they are written as text (four characters for
 /// three bytes): a report of a hundred rounds then stays under 40 MB.
 const TOTAL_BYTES: usize = 26_000_000;
-/// One picture has at most so many, however few there are.
+/// Maximum size in bytes of one image.
 const MAX_BYTES: usize = 150_000;
 /// Longer sides in pixels and JPEG qualities that are tried, until a picture is small enough.
 const SIZES: [(u32, u8); 6] = [(960, 80), (800, 78), (640, 75), (480, 72), (360, 70), (240, 65)];
@@ -26,12 +26,12 @@ pub(super) struct EmbeddedImage {
     pub(super) height: u32,
 }
 
-/// Bytes that each of so many pictures may have.
+/// Maximum size in bytes of each image, by their number.
 pub(super) fn byte_allowance(pictures: usize) -> usize {
     (TOTAL_BYTES / pictures.max(1)).min(MAX_BYTES)
 }
 
-/// The largest copy of a picture that has at most so many bytes.
+/// The largest copy of an image within a size in bytes.
 ///
 /// # Errors
 /// When it cannot be encoded, as one without any extent.

@@ -8,7 +8,7 @@ use crate::analysis::report::source::LoadedRound;
 use crate::inference::{Objective, posterior_for, predict, stopping};
 use crate::record::Round;
 
-/// So many countries, and so many candidates, are shown.
+/// Number of countries, and of candidates, that are shown.
 const MAX_SHOWN: usize = 5;
 /// Countries less likely than this are not, but for the likeliest.
 const MIN_COUNTRY_PROBABILITY: f64 = 0.005;
@@ -57,7 +57,7 @@ pub(super) struct CandidatePin {
     pub(super) off_m: Option<f64>,
 }
 
-/// What so many of the views would have answered.
+/// The prediction from the first views.
 pub(super) struct ViewStep {
     pub(super) views: usize,
     pub(super) place: String,

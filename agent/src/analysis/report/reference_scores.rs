@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use crate::analysis::report::format::group_thousands;
 use crate::analysis::report::page::bar;
 
-/// One rung: points a round, from and to.
+/// A reference: a range of points per round.
 struct ReferenceScore {
     who: &'static str,
     from: f64,
@@ -32,7 +32,7 @@ const REFERENCE_SCORES: [ReferenceScore; 9] = [
     reference("Gemini 3 Pro", 4771.0, 4771.0, "GeoGuessBench: 73 places, four views, landmarks"),
 ];
 
-/// The ladder with these rounds on it: their points a round, and how many there are.
+/// The reference scores together with the mean score of these rounds and their number.
 pub(super) fn reference_scores(points_per_round: f64, rounds: usize) -> Markup {
     let own = ReferenceScore { who: "These rounds", from: points_per_round, to: points_per_round, source: "" };
     let place = REFERENCE_SCORES.partition_point(|score| f64::midpoint(score.from, score.to) < points_per_round);

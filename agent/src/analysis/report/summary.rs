@@ -102,8 +102,8 @@ fn key_figures(rounds: &[&ReportRound<'_>]) -> Markup {
         dl.tiles {
             @if let Some((mean, error)) = mean(&scores) {
                 (tile(group_thousands(mean), &match error {
-                    Some(error) => format!("points a round, ± {}", group_thousands(error)),
-                    None => "points a round".to_owned(),
+                    Some(error) => format!("points per round, ± {}", group_thousands(error)),
+                    None => "points per round".to_owned(),
                 }))
             }
             @if let Some(middle) = median(distances.clone()) {
@@ -216,7 +216,7 @@ fn past_games_chart(games: &[PastGame], now: f64, most: f64) -> Markup {
     let y = |points: f64| 10.0 + (height - 20.0) * (1.0 - (points / most).clamp(0.0, 1.0));
     let before = games.iter().map(|game| game.points_per_round).sum::<f64>() / games.len() as f64;
     let said = format!(
-        "{} on this map before: {} points a round on average; this one {}.",
+        "{} on this map before: {} points per round on average; this one {}.",
         count_noun(games.len(), "game"),
         group_thousands(before),
         group_thousands(now)
@@ -233,7 +233,7 @@ fn past_games_chart(games: &[PastGame], now: f64, most: f64) -> Markup {
                     circle.then cx=(format!("{:.1}", x(i))) cy=(format!("{:.1}", y(game.points_per_round))) r="4" {
                         title {
                             (game.when.format("%-d %B %Y, %H:%M").to_string()) ", " (game.bundle) ": " (group_thousands(game.points_per_round))
-                            " points a round, " (count_noun(game.rounds, "round"))
+                            " points per round, " (count_noun(game.rounds, "round"))
                         }
                     }
                 }
