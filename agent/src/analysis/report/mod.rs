@@ -20,6 +20,7 @@ mod format;
 mod map;
 mod occlusion;
 mod page;
+mod parts;
 mod posterior_summary;
 mod reference_scores;
 mod round_section;
@@ -27,7 +28,7 @@ mod source;
 mod summary;
 
 use occlusion::OcclusionMap;
-use page::ReportRound;
+use parts::ReportRound;
 use posterior_summary::PosteriorSummary;
 use source::{BundleCache, GameSection, LoadedRound};
 

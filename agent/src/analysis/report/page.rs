@@ -1,35 +1,19 @@
-//! The page: its head, what stands on top, the parts with their rounds, and how to read them.
+//! The page: head, header, the games with their rounds, and an explanation.
 
 use landfall_common::text::is_printable;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use crate::analysis::report::embedded_image::EmbeddedImage;
-use crate::analysis::report::occlusion::OcclusionMap;
-use crate::analysis::report::posterior_summary::PosteriorSummary;
-use crate::analysis::report::source::{GameSection, LoadedRound};
-use crate::analysis::report::{format, map, round_section, summary};
+use crate::analysis::report::parts::ReportRound;
+use crate::analysis::report::source::GameSection;
+use crate::analysis::report::{map, round_section, summary};
 
-/// No script, no request, whatever a record says: the browser keeps to it too.
+/// Forbids scripts and requests, in case a record contains markup.
 const POLICY: &str =
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; form-action 'none'; base-uri 'none'";
 
-/// A page of more rounds than this draws them when they are scrolled to: it opens quickly, but its picture as a whole has
-/// empty places.
+/// Pages with more rounds than this render each when it is scrolled to, which opens faster; a screenshot of the whole page
+/// then has gaps.
 const MAX_EAGER_ROUNDS: usize = 24;
-
-/// A round with everything that the page shows of it.
-pub(super) struct ReportRound<'a> {
-    /// Number on the page.
-    pub(super) number: usize,
-    pub(super) loaded: &'a LoadedRound,
-    pub(super) posterior: PosteriorSummary,
-    /// Its views; nothing for a picture that is not there.
-    pub(super) views: Vec<Option<EmbeddedImage>>,
-    /// The first view again, small.
-    pub(super) thumbnail: Option<EmbeddedImage>,
-    /// What each view was looked at for, if that was asked.
-    pub(super) occlusions: &'a [OcclusionMap],
-}
 
 /// The whole page.
 pub(super) fn page(parts: &[(&GameSection, Vec<ReportRound<'_>>)]) -> String {
@@ -106,34 +90,4 @@ fn how_to_read(are_explained: bool) -> Markup {
 fn sign(name: &str) -> Markup {
     let at = if name == "pin" { "translate(12 22)" } else { "translate(12 12)" };
     html! { svg.sign viewBox="0 0 24 24" aria-hidden="true" { use href=(format!("#{name}")) transform=(at) {} } }
-}
-
-/// A bar of parts, each a share of its length and a class, and a tick. What it says must stand beside it in words.
-pub(super) fn bar(parts: &[(f64, &str)], tick: Option<f64>) -> Markup {
-    let mut from = 0.0;
-    let parts = parts.iter().map(|(share, class)| {
-        let (x, width) = (100.0 * from, 100.0 * share.clamp(0.0, 1.0));
-        from += share.clamp(0.0, 1.0);
-        html! { rect class=(class) x=(format!("{x:.1}")) y="0" width=(format!("{width:.1}")) height="8" {} }
-    });
-    html! {
-        svg.bar viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true" focusable="false" {
-            rect.track x="0" y="0" width="100" height="8" {}
-            @for part in parts { (part) }
-            @if let Some(tick) = tick {
-                rect.tick x=(format!("{:.1}", (100.0 * tick - 0.3).clamp(0.0, 99.4))) y="0" width="0.6" height="8" {}
-            }
-        }
-    }
-}
-
-/// With a capital letter.
-pub(super) fn capitalize(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
-}
-
-/// Metres in words, or a question mark.
-pub(super) fn distance_or_unknown(metres: Option<f64>) -> String {
-    metres.map_or_else(|| "?".to_owned(), format::distance)
 }

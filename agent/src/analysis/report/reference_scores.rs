@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use crate::analysis::report::format::group_thousands;
-use crate::analysis::report::page::bar;
+use crate::analysis::report::parts::bar;
 
 /// A reference: a range of points per round.
 struct ReferenceScore {

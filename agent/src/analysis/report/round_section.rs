@@ -6,7 +6,7 @@ use maud::{Markup, html};
 use crate::analysis::report::format::{count_noun, group_thousands, heading, percent, points};
 use crate::analysis::report::map;
 use crate::analysis::report::map::MapScene;
-use crate::analysis::report::page::{ReportRound, bar, capitalize, distance_or_unknown};
+use crate::analysis::report::parts::{ReportRound, bar, capitalize, distance_or_unknown};
 use crate::analysis::report::posterior_summary::{CandidatePin, PosteriorSummary, ViewStep};
 use crate::record::{Round, RoundTimings};
 

@@ -10,7 +10,7 @@ use maud::{Markup, html};
 use crate::analysis::report::format::{count_noun, group_thousands, points};
 use crate::analysis::report::map;
 use crate::analysis::report::map::PinAndTruth;
-use crate::analysis::report::page::{ReportRound, bar, capitalize, distance_or_unknown};
+use crate::analysis::report::parts::{ReportRound, bar, capitalize, distance_or_unknown};
 use crate::analysis::report::reference_scores::reference_scores;
 use crate::analysis::report::round_section::truth;
 use crate::analysis::report::source::{GameSection, PastGame};
