@@ -90,7 +90,8 @@ fn lint(root: &Path, suite: &mut Suite) -> Result<()> {
         "warnings",
     ]);
     suite.check(&mut clippy)?;
-    let doc = ["doc", "--release", "--workspace", "--no-deps"];
+    // With the same features, so that dependencies are checked only once.
+    let doc = ["doc", "--release", "--workspace", "--no-deps", "--features", &features];
     suite.check(cargo(root).args(doc).env("RUSTDOCFLAGS", "-D warnings"))?;
 
     if features::has_wasm_target() {
