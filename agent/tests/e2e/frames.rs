@@ -123,7 +123,7 @@ fn a_selector_that_is_none_is_shown_with_its_line() {
 
     std::fs::write(&file, good.replace("tiles = [", "tiles = [{ role = \"img\" }, ")).unwrap();
     let output = play(&file, "http://127.0.0.1:9/", dir.path());
-    assert!(String::from_utf8_lossy(&output.stderr).contains("map.tiles takes CSS selectors alone"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("map.tiles accepts CSS selectors only"));
 }
 
 #[test]

@@ -277,7 +277,7 @@ async fn what_a_canvas_cannot_do_is_said() {
     assert!(error.to_string().contains("it does not zoom as expected"), "{error:#}");
     // There is a pin now, so this is no new round.
     let error = pin::place_pin(&page, LatLng::new(1.35, 103.8).unwrap(), 25_000.0).await.unwrap_err();
-    assert!(error.to_string().contains("has a pin already"), "{error:#}");
+    assert!(error.to_string().contains("already has a pin"), "{error:#}");
     browser::shutdown(page.driver.clone(), &BrowserOptions::default()).await;
 }
 
@@ -296,7 +296,7 @@ async fn a_view_that_the_map_does_not_show_is_said() {
         let page = Page::open(browser.clone(), canvas(lat, lng, zoom, ""), &url, Consent::default()).await.unwrap();
         ready(&page).await;
         let error = pin::place_pin(&page, wanted, 25_000.0).await.unwrap_err();
-        assert!(error.to_string().contains("map.view is not what the map shows"), "{error:#}");
+        assert!(error.to_string().contains("map.view does not match the initial view of the map"), "{error:#}");
         assert_eq!(landfall_agent::error::exit_code(&error) as u8, 2);
     }
     browser::shutdown(browser, &BrowserOptions::default()).await;

@@ -190,7 +190,7 @@ fn another_count_than_the_pages_is_a_no_and_the_record_is_kept() {
     let folder = runs.path().to_str().unwrap();
     let output = landfall(&["play", "--json", "--seed", "1", "--rounds", "1", "--scale", "1000000", "--runs", folder]);
     assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("is the map's scale right?"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("check the scale of the map"));
     let game = json(&output);
     assert_ne!(game["rounds"][0]["score"], game["rounds"][0]["page_score"]);
     let record = Path::new(game["record"].as_str().unwrap());
