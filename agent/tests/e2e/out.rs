@@ -102,7 +102,7 @@ fn wrong_ends_are_said_before_the_work() {
             vec!["locate", "--bundle", "nonesuch", "--out", "places.docx", text_of(holiday.path())],
             "places.docx: the ending says the format",
         ),
-        (vec!["locate", "--bundle", "nonesuch", text_of(empty.path())], "no JPEG, PNG or WebP in this folder"),
+        (vec!["locate", "--bundle", "nonesuch", text_of(empty.path())], "no JPEG, PNG or WebP files in this directory"),
         (vec!["locate", "--json", "--format", "csv", text_of(holiday.path())], "cannot be used with"),
         (vec!["export", "--out", "rounds.html", text_of(empty.path())], "rounds.html: the ending says the format"),
         (vec!["stats", text_of(empty.path())], "no round.json"),
