@@ -240,7 +240,10 @@ async fn nothing_is_guessed_where_the_map_never_loads_or_the_button_is_gone() {
     let empty = [("needs_consent = false", "needs_consent = false\npatience_s = 4"), ("img.leaflet-tile", "img.never")];
     let error = ground.play(&empty, async |_| {}).await.unwrap_err();
     assert_eq!((exit_code(&error) as u8, ground.guesses()), (3, 0));
-    assert!(describe(&error).contains("shows no tiles") && describe(&error).contains("rounds played before"), "{error:#}");
+    assert!(
+        describe(&error).contains("shows no tiles") && describe(&error).contains("rounds played before"),
+        "{error:#}"
+    );
     let record = ground.record();
     assert!(record.join("failed_1/view_000.jpg").is_file() && record.join("failed_1_2/failed.json").is_file());
 

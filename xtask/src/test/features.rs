@@ -51,15 +51,6 @@ pub(super) fn has_wasm_target() -> bool {
     targets.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).lines().any(|target| target == WASM_TARGET))
 }
 
-/// Whether cargo-deny has fetched the database of security advisories before: the suite itself must run offline.
-pub(super) fn has_advisories() -> bool {
-    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
-    let home = home.or_else(|| std::env::home_dir().map(|home| home.join(".cargo")));
-    home.is_some_and(|home| {
-        std::fs::read_dir(home.join("advisory-dbs")).is_ok_and(|mut entries| entries.next().is_some())
-    })
-}
-
 fn succeeds(command: &mut Command) -> bool {
     command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }
