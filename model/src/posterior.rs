@@ -12,7 +12,7 @@ use crate::latlng::LatLng;
 ///
 /// let cell = |token: &str, level, at| Cell { token: token.into(), level, at, spread_m: 0.0, count: 1, country: None };
 /// let (lyon, sydney) = (LatLng::new(45.9, 4.7)?, LatLng::new(-33.7, 150.8)?);
-/// let table = CellTable::new(vec![cell("47f4", 5, lyon), cell("6b12", 6, sydney)])?;
+/// let table = CellTable::new(vec![cell("47f4", 5, lyon), cell("6b14", 5, sydney)])?;
 /// let views = [[2.0, 0.0], [1.0, 0.0]]; // the logits of two views of one place
 /// let posterior = Posterior::fuse(&table, &views, 1.0).expect("finite numbers, one per cell");
 ///

@@ -30,7 +30,7 @@ pub struct Bounds {
 /// use landfall_model::MapScale;
 ///
 /// let points = MapScale::WORLD.points(250_000.0); // a guess 250 km off
-/// assert_eq!(points, 4229);
+/// assert_eq!(points, 4228);
 /// let small = MapScale::try_from(1_000_000.0)?;
 /// assert_eq!(small.points(250_000.0), 410);
 /// assert!(MapScale::try_from(0.0).is_err());
