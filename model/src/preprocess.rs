@@ -4,13 +4,18 @@
 //! integers (8-bit pixels, fixed-point Catmull-Rom weights, like Pillow's `BICUBIC` except for rounding), so that all
 //! processors and WebAssembly give the same bytes; the golden files in `tests/golden` check this.
 
+use std::io::Read;
 use std::path::Path;
 
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer, images::Image, images::ImageRef};
-use image::{DynamicImage, ImageDecoder, ImageReader, RgbImage};
+use fast_image_resize::images::{Image, TypedImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer, pixels::U8x3};
+use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, RgbImage};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+
+/// Enough to tell the format of any image.
+const SIGNATURE_BYTES: u64 = 64;
 
 /// The preprocessing of a bundle's encoder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -127,9 +132,12 @@ impl Preprocess {
             .resize_alg(ResizeAlg::Convolution(filter))
             .crop(left, top, side, side)
             .use_alpha(false);
-        let source = ImageRef::new(width, height, picture, PixelType::U8x3).expect("an RgbImage holds w × h × 3 bytes");
+        // The untyped `resize` would compile the convolutions of all pixel types.
+        let source = TypedImageRef::<U8x3>::from_buffer(width, height, picture);
+        let source = source.expect("an RgbImage holds w × h × 3 bytes");
         let mut resized = Image::new(self.size, self.size, PixelType::U8x3);
-        Resizer::new().resize(&source, &mut resized, &options).expect("the crop lies inside the picture");
+        let mut target = resized.typed_image_mut::<U8x3>().expect("of the type given above");
+        Resizer::new().resize_typed(&source, &mut target, &options).expect("the crop lies inside the picture");
         resized.into_vec()
     }
 }
@@ -146,9 +154,20 @@ pub fn normalise(embedding: &mut [f32]) {
 /// When the file cannot be read, is no picture or is damaged; the message names it.
 pub fn open(file: impl AsRef<Path>) -> Result<RgbImage> {
     let file = file.as_ref();
-    let reader = ImageReader::open(file).and_then(ImageReader::with_guessed_format);
-    let failed = |source| Error::Image { file: file.to_owned(), source };
-    decode(reader.map_err(|error| failed(error.into()))?).map_err(|error| failed(error.into()))
+    let bytes = read_image(file);
+    let picture = bytes.map_err(ImageError::IoError).and_then(|bytes| from_bytes(&bytes));
+    picture.map_err(|error| Error::Image { file: file.to_owned(), source: error.into() })
+}
+
+/// The contents of a file that starts like an image, and only the start of any other file, which may be huge.
+fn read_image(file: &Path) -> std::io::Result<Vec<u8>> {
+    let mut file = std::fs::File::open(file)?;
+    let mut bytes = Vec::new();
+    (&mut file).take(SIGNATURE_BYTES).read_to_end(&mut bytes)?;
+    if image::guess_format(&bytes).is_ok() {
+        file.read_to_end(&mut bytes)?;
+    }
+    Ok(bytes)
 }
 
 /// A picture from the bytes of a file, as [`open`] reads it.
@@ -156,11 +175,8 @@ pub fn open(file: impl AsRef<Path>) -> Result<RgbImage> {
 /// # Errors
 /// When the bytes are no picture, or a damaged one.
 pub fn from_bytes(bytes: &[u8]) -> image::ImageResult<RgbImage> {
-    decode(ImageReader::new(std::io::Cursor::new(bytes)).with_guessed_format()?)
-}
-
-fn decode<R: std::io::BufRead + std::io::Seek>(reader: ImageReader<R>) -> image::ImageResult<RgbImage> {
-    let mut decoder = reader.into_decoder()?;
+    // The only reader type in use: every further one would compile all decoders once more.
+    let mut decoder = ImageReader::new(std::io::Cursor::new(bytes)).with_guessed_format()?.into_decoder()?;
     let orientation = decoder.orientation()?;
     let mut picture = DynamicImage::from_decoder(decoder)?;
     picture.apply_orientation(orientation);

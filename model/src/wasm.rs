@@ -126,7 +126,7 @@ pub extern "C" fn open() -> u32 {
 #[unsafe(no_mangle)]
 pub extern "C" fn dimensions() -> u32 {
     respond(|state| {
-        let reader = ImageReader::new(Cursor::new(&state.inputs[0]));
+        let reader = ImageReader::new(Cursor::new(state.inputs[0].as_slice()));
         let size = reader.with_guessed_format().map_err(|e| e.to_string())?.into_dimensions();
         json_of(&size.map_err(|e| e.to_string())?)
     })

@@ -16,9 +16,9 @@ use stub::{DAY, KEY, Stub, T0};
 fn command(args: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_landfall-train"));
     command
+        .arg("-vv") // logs must not show keys either
         .arg("collect")
         .args(args.split_whitespace())
-        .arg("-vv") // logs must not show keys either
         .env("FLICKR_API_KEY", KEY)
         .env("GOOGLE_MAPS_API_KEY", KEY)
         .env("GOOGLE_MAPS_SIGNING_SECRET", stub::SIGNING_SECRET)

@@ -5,6 +5,7 @@ mod features;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
@@ -21,19 +22,25 @@ struct Counts {
 type ParseSummary = fn(&str) -> Option<Counts>;
 
 /// Packages with unit tests that run with overflow checks and debug assertions.
-const CHECKED_PACKAGES: [&str; 4] = ["landfall-model", "landfall-common", "landfall-agent", "landfall-trainer"];
+const CHECKED_PACKAGES: [&str; 5] =
+    ["landfall-model", "landfall-common", "landfall-agent", "landfall-trainer", "xtask"];
+
+/// Width of the commands in the table of durations.
+const SHOWN_COMMAND_CHARS: usize = 100;
 
 /// The steps run up to now.
 #[derive(Default)]
 struct Suite {
     total: Counts,
     failures: Vec<String>,
+    /// Each step's command and duration.
+    durations: Vec<(String, Duration)>,
 }
 
 impl Suite {
     /// Runs a step that has no tests to count.
     fn check(&mut self, command: &mut Command) -> Result<()> {
-        let (success, _) = stream(command, None)?;
+        let (success, _) = self.timed(command, None)?;
         if !success {
             self.failures.push(format!("`{}` failed", display_command(command)));
         }
@@ -42,7 +49,7 @@ impl Suite {
 
     /// Runs a step that must run at least one test.
     fn test(&mut self, command: &mut Command, parse_summary: ParseSummary) -> Result<()> {
-        let (success, counts) = stream(command, Some(parse_summary))?;
+        let (success, counts) = self.timed(command, Some(parse_summary))?;
         let counts = counts.unwrap_or_default();
         if !success {
             self.failures.push(format!("`{}` failed", display_command(command)));
@@ -53,6 +60,13 @@ impl Suite {
         self.total.passed += counts.passed;
         self.total.failed += counts.failed;
         Ok(())
+    }
+
+    fn timed(&mut self, command: &mut Command, parse_summary: Option<ParseSummary>) -> Result<(bool, Option<Counts>)> {
+        let start = Instant::now();
+        let result = stream(command, parse_summary);
+        self.durations.push((display_command(command), start.elapsed()));
+        result
     }
 }
 
@@ -66,6 +80,10 @@ pub(crate) fn run(root: &Path) -> Result<u8> {
     suite.test(npm().args(["test"]).env("NO_COLOR", "1").current_dir(&page), vitest)?;
     test_crates(root, &mut suite)?;
 
+    for (command, duration) in &suite.durations {
+        let shown: String = command.chars().take(SHOWN_COMMAND_CHARS).collect();
+        println!("{:>6} s  {shown}", duration.as_secs());
+    }
     for failure in &suite.failures {
         println!("{failure}");
     }
@@ -109,14 +127,14 @@ fn lint(root: &Path, suite: &mut Suite) -> Result<()> {
     Ok(())
 }
 
-/// Unit and end-to-end tests as users run the programs, unit tests with overflow checks, and documentation examples.
+/// End-to-end tests of the programs as users run them, unit tests with overflow checks, and documentation examples.
 fn test_crates(root: &Path, suite: &mut Suite) -> Result<()> {
-    let test = ["test", "--release", "--workspace", "--tests", "--no-fail-fast"];
+    let test = ["test", "--release", "--workspace", "--test", "*", "--no-fail-fast"];
     suite.test(cargo(root).args(test).env("RUST_TEST_THREADS", test_threads().to_string()), libtest)?;
 
     // A debug build of our own crates only: dependencies stay as they were built for the release profile.
     let mut checked = cargo(root);
-    checked.args(["test", "--release", "--lib", "--no-fail-fast"]);
+    checked.args(["test", "--release", "--lib", "--bin", "xtask", "--no-fail-fast"]);
     for package in CHECKED_PACKAGES {
         checked.args(["--package", package]);
         for setting in ["overflow-checks=true", "debug-assertions=true", "opt-level=1", "debug=false"] {
@@ -124,7 +142,8 @@ fn test_crates(root: &Path, suite: &mut Suite) -> Result<()> {
         }
     }
     suite.test(&mut checked, libtest)?;
-    suite.test(cargo(root).args(["test", "--release", "--package", "landfall-model", "--doc"]), libtest)
+    // The whole workspace, so that dependencies keep the features they were built with.
+    suite.test(cargo(root).args(["test", "--release", "--workspace", "--doc"]), libtest)
 }
 
 /// Number of tests at a time. A test with a browser waits for half of its time, hence half as many again as cores.
