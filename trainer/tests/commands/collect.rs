@@ -186,6 +186,9 @@ fn collect_flickr_dry_run_and_errors() {
     let plan = run_ok(&format!("{args} --dry-run"));
     assert!(plan.contains("2 queries, 10 days") && plan.contains("cost: nothing"), "{plan}");
     assert!(plan.contains("all rights reserved") && plan.contains("--accept-terms flickr"), "{plan}");
+    let plan: serde_json::Value = serde_json::from_str(&run_ok(&format!("{args} --dry-run --json"))).unwrap();
+    assert_eq!(plan["terms"]["name"], "flickr", "{plan}");
+    assert!(plan["plan"][0].as_str().is_some_and(|line| line.starts_with("2 queries, 10 days")), "{plan}");
     assert!(!dir.path().join("out").exists(), "a dry run writes nothing");
     assert!(run_err(&args, 2).contains("--accept-terms flickr"));
 

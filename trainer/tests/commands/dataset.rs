@@ -90,7 +90,8 @@ fn collected_photos_become_an_index_shards_and_features() {
 
     // Only an incomplete shard is written again.
     let shard = "shard --index DIR/index.csv --images DIR/collected --per 7 --out DIR/shards";
-    run_ok(dir, shard);
+    let summary: serde_json::Value = serde_json::from_str(&run_ok(dir, &format!("{shard} --json"))).unwrap();
+    assert_eq!(summary, serde_json::json!({ "shards": count.div_ceil(7), "pictures": count }));
     let first = dir.join("shards/shard-000000.tar");
     let (bytes, second) = (std::fs::read(&first).unwrap(), dir.join("shards/shard-000001.tar"));
     std::fs::remove_file(first.with_extension("csv")).unwrap();
@@ -131,20 +132,20 @@ fn collected_photos_become_an_index_shards_and_features() {
 
     // Shards and files give the same features.
     for images in ["shards", "collected"] {
-        run_ok(
-            dir,
-            &format!(
-                "embed --encoder model/bundles/pocket/bundle.json --workers 1 --index DIR/index.csv --images DIR/{images} \
-                 --out DIR/features-{images}"
-            ),
+        let embed = format!(
+            "embed --encoder model/bundles/pocket/bundle.json --workers 1 --index DIR/index.csv --images DIR/{images} \
+             --out DIR/features-{images} --json"
         );
+        let summary: serde_json::Value = serde_json::from_str(&run_ok(dir, &embed)).unwrap();
+        assert_eq!(summary, serde_json::json!({ "pictures": count, "embedded": count, "failed": 0 }));
     }
     // The merged parts of two machines equal the features of one.
     for part in 1..=2 {
         let features = format!("--index DIR/index.csv --images DIR/shards --part {part}/2 --out DIR/part-{part}");
         run_ok(dir, &format!("embed --encoder model/bundles/pocket/bundle.json --workers 1 {features}"));
     }
-    run_ok(dir, "merge DIR/part-1 DIR/part-2 --out DIR/features-merged");
+    let summary = run_ok(dir, "merge DIR/part-1 DIR/part-2 --out DIR/features-merged --json");
+    assert_eq!(summary.trim(), format!(r#"{{"pictures":{count}}}"#));
     let (_, merged) = landfall_trainer::load_features(&dir.join("features-merged")).unwrap();
     assert!(merged == landfall_trainer::load_features(&dir.join("features-shards")).unwrap().1);
     assert_eq!(landfall_trainer::load_features(&dir.join("part-1")).unwrap().1.len(), merged.len() / 2);
