@@ -1,4 +1,4 @@
-//! The partition of the earth into cells, and probabilities over them.
+//! The partition of the earth into cells, and probability distributions over them.
 
 pub(crate) mod partition;
 pub(crate) mod prior;

@@ -1,8 +1,8 @@
-//! `partition`: adaptive S2 cells over street-view coverage and the training pictures' places.
+//! `partition`: adaptive S2 cells over street-view coverage and the locations of training images.
 //!
-//! A cell is split into its four children while it holds more than `max` places. A child with fewer than `min` becomes
-//! a cell only where no other cell is near; its places belong to the nearest one else. So cells never overlap, and
-//! every place lies in a cell or near one. Cells come in the order of their S2 ids: the same places give the same file.
+//! A cell is split into its four children while it contains more than `max` places. A child with fewer than `min`
+//! places is kept only if no other cell is near; otherwise its places belong to the nearest cell. Cells therefore never
+//! overlap, and every place is in or near a cell. Cells are sorted by S2 id, so the same places give the same file.
 
 use std::path::{Path, PathBuf};
 
@@ -16,58 +16,58 @@ use serde::Deserialize;
 
 use crate::data::index;
 
-/// Cuts the earth into cells, small where there is much to see.
+/// Partition the earth into cells, smaller where there are more images
 #[derive(clap::Args)]
 #[command(
     after_help = "Example:\n  landfall-train partition --points coverage.csv --index index.csv --split train --out cells.json"
 )]
 pub(crate) struct Args {
-    /// Csv of coverage points with the columns lat and lng (repeat the option)
-    #[arg(long)]
+    /// CSV file of coverage points with the columns lat and lng (repeatable)
+    #[arg(long, value_name = "FILE", help_heading = "Input")]
     points: Vec<PathBuf>,
-    /// Index of the pictures (csv or parquet); each row with a place counts once, however many share it
-    #[arg(long)]
+    /// Index of the images (CSV or Parquet); every row with coordinates counts once
+    #[arg(long, value_name = "FILE", help_heading = "Input")]
     index: Option<PathBuf>,
-    /// Only this split of the index, or these (repeat the option)
-    #[arg(long)]
+    /// Use only this split of the index (repeatable)
+    #[arg(long, value_name = "NAME", help_heading = "Input")]
     split: Vec<String>,
     #[command(flatten)]
     limits: Limits,
-    /// File to write
-    #[arg(long)]
+    /// Cell table to write (JSON)
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
     out: PathBuf,
-    /// Print the numbers as json
-    #[arg(long)]
+    /// Print the summary as JSON
+    #[arg(long, help_heading = "Output")]
     json: bool,
 }
 
-/// When cells are split and kept.
+/// When cells are split and which are kept.
 #[derive(clap::Args, Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// A cell with fewer places is kept only where no other is near
+    /// Minimum number of places per cell; a cell with fewer is kept only if no other cell is near
     #[arg(long, default_value_t = 20)]
     pub(crate) min: usize,
-    /// A cell with more places is split
+    /// Maximum number of places per cell; a cell with more is split
     #[arg(long, default_value_t = 300)]
     pub(crate) max: usize,
-    /// Coarsest level of a cell
+    /// Coarsest S2 level of a cell
     #[arg(long, default_value_t = 2)]
     pub(crate) min_level: u64,
-    /// Finest level of a cell
+    /// Finest S2 level of a cell
     #[arg(long, default_value_t = 6)]
     pub(crate) max_level: u64,
     /// Maximum distance in kilometres between a place and the mean location of its cell
     #[arg(long, default_value_t = 200.0)]
     pub(crate) near_km: f64,
-    /// Count a coordinate once, however many places share it
-    #[arg(long)]
+    /// Count identical coordinates once
+    #[arg(long, help_heading = "Input")]
     pub(crate) dedupe_coordinates: bool,
 }
 
 /// Runs the command.
 ///
 /// # Errors
-/// When a file cannot be used or there is no place in them.
+/// If a file cannot be read or written, or the input has no places.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let mut places = Vec::new();
     for file in &args.points {
@@ -83,24 +83,26 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     spreads_km.sort_by(f64::total_cmp);
     let (cells, spread_km) = (table.cells.len(), spreads_km[spreads_km.len() / 2]);
     if args.json {
-        let numbers = serde_json::json!({ "cells": cells, "places": places.len(), "places_in_cells": kept, "median_spread_km": spread_km });
-        println!("{numbers}");
+        let summary = serde_json::json!({
+            "cells": cells, "places": places.len(), "places_in_cells": kept, "median_spread_km": spread_km,
+        });
+        println!("{summary}");
     } else {
-        println!("{cells} cells hold {kept} of {} places; their median spread is {spread_km:.0} km", places.len());
+        println!("{cells} cells contain {kept} of {} places; median spread {spread_km:.0} km", places.len());
     }
     Ok(())
 }
 
-/// Cuts places into cells.
+/// Partitions places into cells.
 ///
 /// # Errors
-/// When there is no place, or the limits contradict each other.
+/// If there are no places or the limits contradict each other.
 pub(crate) fn partition(places: &[LatLng], limits: Limits) -> Result<CellTable> {
     if places.is_empty() {
-        bail!("there are no places to cut into cells; give --points or an --index with coordinates");
+        bail!("no places to partition; give --points, or an --index with coordinates");
     }
     if limits.min > limits.max || limits.max == 0 || limits.min_level > limits.max_level || limits.max_level > 30 {
-        bail!("min must not be above max, max not 0, and levels lie between 0 and 30");
+        bail!("--min must be at most --max, --max at least 1, and levels between 0 and 30");
     }
     let mut leaves: Vec<(CellID, LatLng)> = places.par_iter().map(|place| (leaf(*place), *place)).collect();
     leaves.par_sort_unstable_by_key(|(id, place)| (id.0, place.lat.to_bits(), place.lng.to_bits()));
@@ -115,7 +117,7 @@ pub(crate) fn partition(places: &[LatLng], limits: Limits) -> Result<CellTable> 
     let cell = |(id, members): &(CellID, &[(CellID, LatLng)])| cell_of(*id, members);
     let (mut cells, mut small): (Vec<Cell>, Vec<Cell>) =
         found.par_iter().map(cell).collect::<Vec<_>>().into_iter().partition(|cell| cell.count as usize >= limits.min);
-    // The fullest first: it may be what others are near to.
+    // Fullest first: a cell that is kept may make smaller ones near it unnecessary.
     small.sort_by_key(|cell| std::cmp::Reverse(cell.count));
     for cell in small {
         if cells.iter().all(|other| other.at.distance_m(cell.at) > limits.near_km * 1000.0) {
@@ -129,7 +131,7 @@ pub(crate) fn partition(places: &[LatLng], limits: Limits) -> Result<CellTable> 
     Ok(CellTable::new(cells)?)
 }
 
-/// The run of sorted leaves that lie in a cell.
+/// The slice of sorted leaves inside a cell.
 fn within(leaves: &[(CellID, LatLng)], id: CellID) -> &[(CellID, LatLng)] {
     let (first, last) = (id.range_min().0, id.range_max().0);
     let start = leaves.partition_point(|(leaf, _)| leaf.0 < first);
@@ -158,19 +160,19 @@ fn split<'a>(
 fn cell_of(id: CellID, members: &[(CellID, LatLng)]) -> Cell {
     let centre = s2::latlng::LatLng::from(id);
     let centre = LatLng { lat: centre.lat.deg(), lng: centre.lng.deg() };
-    // No mean only if places cancel out, which takes antipodes: the cell's centre then.
+    // There is no mean if the places cancel out (antipodes); use the cell's centre then.
     let at = LatLng::mean(members.iter().map(|(_, place)| (*place, 1.0))).unwrap_or(centre);
     let squares: f64 = members.iter().map(|(_, place)| at.distance_m(*place).powi(2)).sum();
     let spread_m = (squares / members.len() as f64).sqrt();
-    // Five decimals are a metre, one of a spread a decimetre: the file stays small and readable.
+    // Five decimals of a degree are a metre; rounding keeps the file small and readable.
     let round = |x: f64, unit: f64| (x * unit).round() / unit;
     let at = LatLng { lat: round(at.lat, 1e5), lng: landfall_model::latlng::wrap_lng(round(at.lng, 1e5)) };
     let count = u32::try_from(members.len()).unwrap_or(u32::MAX);
     Cell { token: id.to_token(), level: id.level(), at, spread_m: round(spread_m, 10.0), count, country: None }
 }
 
-/// The country most places are in or within 50 km of, by at most 64 of them, evenly taken. Once four are far out at sea,
-/// where to look for the nearest country is slow, the others must be in one.
+/// The country that contains most places, judged by up to 64 evenly spaced ones. A place within 50 km of a country
+/// counts for it, until four places were farther out at sea: the search for the nearest country is slow there.
 fn majority_country(members: &[(CellID, LatLng)]) -> Option<String> {
     let step = members.len().div_ceil(64).max(1);
     let mut votes = std::collections::BTreeMap::new();
@@ -185,7 +187,7 @@ fn majority_country(members: &[(CellID, LatLng)]) -> Option<String> {
     votes.into_iter().rev().max_by_key(|(_, votes)| *votes).map(|(code, _)| code.to_owned())
 }
 
-/// Reads a csv of coverage points with the columns lat and lng.
+/// Reads a CSV file of coverage points with the columns lat and lng.
 pub(crate) fn read_points(file: &Path) -> Result<Vec<LatLng>> {
     #[derive(Deserialize)]
     struct Point {
@@ -196,9 +198,9 @@ pub(crate) fn read_points(file: &Path) -> Result<Vec<LatLng>> {
     }
     let mut reader = csv::Reader::from_path(file).with_context(|| format!("cannot read {}", file.display()))?;
     let points = reader.deserialize::<Point>().enumerate().map(|(i, point)| {
-        let at = || format!("{}, line {}", file.display(), i + 2);
-        let point = point.with_context(|| format!("{}: not a point", at()))?;
-        LatLng::new(point.lat, point.lng).with_context(at)
+        let location = || format!("{}, line {}", file.display(), i + 2);
+        let point = point.with_context(|| format!("{}: not a valid point", location()))?;
+        LatLng::new(point.lat, point.lng).with_context(location)
     });
     points.collect()
 }
@@ -214,7 +216,7 @@ mod tests {
         LatLng::new(lat, lng).unwrap()
     }
 
-    /// A grid of places with a dense corner and one far island.
+    /// A grid of places with a dense corner and a remote island.
     fn places() -> Vec<LatLng> {
         let grid = (0..400).map(|i| at(40.0 + f64::from(i % 20) * 0.5, 0.0 + f64::from(i / 20) * 0.5));
         let town = (0..300).map(|i| at(45.0 + f64::from(i % 17) * 0.01, 5.0 + f64::from(i / 17) * 0.01));
@@ -226,24 +228,24 @@ mod tests {
         let table = partition(&places(), LIMITS).unwrap();
         for place in places() {
             let nearest = table.nearest(place).map(|i| table.cells[i].at.distance_m(place)).unwrap();
-            // The mean location of a small child is near a cell; the place is at most its own cell away from that.
+            // The mean location of a dropped child is near a cell, and the place is within that child.
             assert!(table.containing(place).is_some() || nearest < 400_000.0, "{place}: {nearest}");
         }
-        let island = table.containing(at(-16.0, -5.7)).expect("too far from all others to be dropped");
+        let island = table.containing(at(-16.0, -5.7)).expect("remote cells are kept");
         assert_eq!(table.cells[island].count, 1);
         assert!(table.cells.iter().all(|cell| cell.count <= 20 || cell.level == 8));
         assert!(table.cells.windows(2).all(|p| CellID::from_token(&p[0].token).0 < CellID::from_token(&p[1].token).0));
     }
 
     #[test]
-    fn pictures_are_counted_not_coordinates() {
+    fn repeated_coordinates_count_repeatedly() {
         let once = partition(&[at(48.85, 2.35), at(45.76, 4.83)], LIMITS).unwrap();
         let mut many = vec![at(48.85, 2.35); 30];
         many.push(at(45.76, 4.83));
         let many = partition(&many, LIMITS).unwrap();
         assert_eq!(once.cells.iter().map(|cell| cell.count).sum::<u32>(), 2);
         let paris = &many.cells[many.containing(at(48.85, 2.35)).unwrap()];
-        assert_eq!((paris.count, paris.level), (30, 8), "30 photographs of one place exceed max and split the cell");
+        assert_eq!((paris.count, paris.level), (30, 8), "30 images of one place exceed max and split the cell");
         assert_eq!(paris.country.as_deref(), Some("FR"));
         assert!(paris.spread_m < 1.0 && paris.at.distance_m(at(48.85, 2.35)) < 2.0);
     }
@@ -260,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn no_places_and_invalid_limits_are_refused() {
+    fn no_places_and_invalid_limits_are_rejected() {
         assert!(partition(&[], LIMITS).is_err());
         assert!(partition(&places(), Limits { min: 30, ..LIMITS }).is_err());
     }

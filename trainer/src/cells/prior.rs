@@ -1,4 +1,4 @@
-//! The prior: what the training pictures make likely is taken from the logits, what the game makes likely is added.
+//! Prior correction of the logits: subtracts the log prior of the training images and adds the log prior of the game.
 
 use std::path::PathBuf;
 
@@ -10,19 +10,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::cells::partition;
 
-/// A bias of the logits: z - less_train log p_train + plus_game log p_game.
+/// Parameters of the logit bias: z - less_train log p_train + plus_game log p_game.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Prior {
-    /// How much of the training pictures' own distribution is taken away.
+    /// Weight of the training distribution, which is subtracted.
     pub(crate) less_train: f64,
-    /// How much of the game's distribution is added.
+    /// Weight of the game's distribution, which is added.
     pub(crate) plus_game: f64,
-    /// Csv of coverage points (lat, lng) that stand for the game; the cells' own counts when empty.
+    /// CSV file of coverage points (lat, lng) that approximate the game's distribution; if empty, the cells' counts are
+    /// used.
     pub(crate) points: PathBuf,
-    /// Both distributions are smoothed by exp(-d / length), in kilometres.
+    /// Length scale in kilometres of the kernel exp(-d / length) that smooths both distributions.
     pub(crate) length_km: f64,
-    /// So many counts are spread evenly over the cells beside them.
+    /// Total number of pseudo-counts, spread evenly over the cells.
     pub(crate) pseudo_counts: f64,
 }
 
@@ -32,11 +33,11 @@ impl Default for Prior {
     }
 }
 
-/// What is added to the logits of each cell: `-less_train log p_train + plus_game log p_game`, where `train_counts` gives the
-/// mass of the training labels in each cell.
+/// Computes the bias of each cell's logit, `-less_train log p_train + plus_game log p_game`; `train_counts` returns the
+/// mass of the training labels per cell.
 ///
 /// # Errors
-/// When the file of coverage points cannot be used; the message names the line.
+/// If the file of coverage points is invalid; the message names the line.
 pub(crate) fn bias(prior: &Prior, table: &CellTable, train_counts: impl FnOnce() -> Vec<f64>) -> Result<Vec<f32>> {
     let mut bias = vec![0.0; table.cells.len()];
     let mut add = |weight: f64, counts: &[f64]| {
@@ -63,7 +64,7 @@ fn game_counts(table: &CellTable, prior: &Prior) -> Result<Vec<f64>> {
     Ok(counts)
 }
 
-/// Counts as probabilities, after a few pseudo-counts for all and after each cell shared its own with those around it.
+/// Converts counts to probabilities: adds pseudo-counts and smooths each cell's counts over its neighbourhood.
 fn smoothed(table: &CellTable, counts: &[f64], prior: &Prior) -> Vec<f64> {
     let (vectors, length_m) = (table.vectors(), prior.length_km * 1000.0);
     let shares = |v: &[f64; 3]| -> Vec<f64> {
@@ -99,8 +100,8 @@ mod tests {
         counts[paris] = 2.0;
         let gap = |prior: &Prior| bias(prior, &table, || counts.clone()).map(|bias| bias[paris] - bias[1 - paris]);
         let mut prior = Prior { pseudo_counts: 1e-6, less_train: 1.0, ..Prior::default() };
-        assert!((gap(&prior).unwrap() + 2.0f32.ln()).abs() < 1e-4, "two pictures to one");
-        // Paris once, Sydney four times.
+        assert!((gap(&prior).unwrap() + 2.0f32.ln()).abs() < 1e-4, "two images versus one");
+        // One point in Paris, four in Sydney.
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "lat,lng\n48.8,2.3\n-33.8,151.2\n-33.9,151.2\n-33.8,151.1\n-33.9,151.1\n").unwrap();
         prior = Prior { less_train: 0.0, plus_game: 0.5, points: file.path().into(), ..prior };

@@ -1,20 +1,20 @@
-//! Soft labels: what the head should say about a picture, as probabilities over cells.
+//! Soft labels: target distributions over cells.
 
 use anyhow::{Result, bail};
 use landfall_model::LatLng;
 use landfall_model::cells::{CellTable, arc_m};
 use rayon::prelude::*;
 
-/// What is known about where a picture was taken.
+/// The known location of an image.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Label {
-    /// The place.
+    /// Coordinates.
     Place(LatLng),
-    /// Only the country, one of those that have cells, by index.
+    /// Only the country, as an index into the countries that have cells.
     Country(usize),
 }
 
-/// Makes soft labels over the cells of a table.
+/// Computes soft labels over the cells of a table.
 pub(crate) struct SoftLabels<'a> {
     table: &'a CellTable,
     tau_m: f64,
@@ -22,13 +22,13 @@ pub(crate) struct SoftLabels<'a> {
 }
 
 impl<'a> SoftLabels<'a> {
-    /// Labels that fall with distance: `tau_km` kilometres further away, a cell gets 1/e of the mass.
+    /// Creates labels whose mass decays exponentially with distance, with the length scale `tau_km` in kilometres.
     ///
     /// # Errors
-    /// When `tau_km` is not a positive number.
+    /// If `tau_km` is not a positive number.
     pub(crate) fn new(table: &'a CellTable, tau_km: f64) -> Result<Self> {
         if !(tau_km.is_finite() && tau_km > 0.0) {
-            bail!("the length of soft labels must be a positive number of kilometres, not {tau_km}");
+            bail!("the length scale of soft labels must be a positive number of kilometres, not {tau_km}");
         }
         let mut countries: Vec<(String, Vec<f32>)> = Vec::new();
         for code in table.cells.iter().filter_map(|cell| cell.country.as_ref()) {
@@ -39,15 +39,14 @@ impl<'a> SoftLabels<'a> {
         Ok(Self { table, tau_m: tau_km * 1000.0, countries })
     }
 
-    /// The label of a picture with this place, or in this country. `None` when the place is unknown and the country
-    /// has no cell.
+    /// The label of an image with these coordinates, or in this country. `None` if the coordinates are unknown and the
+    /// country has no cell.
     pub(crate) fn label(&self, at: Option<LatLng>, iso2: &str) -> Option<Label> {
         let country = || self.countries.iter().position(|(code, _)| code == iso2).map(Label::Country);
         at.map(Label::Place).or_else(country)
     }
 
-    /// Writes the labels of a batch, one row of probabilities over cells a picture; zeros where there is no label.
-    /// Nothing larger than the batch is ever held.
+    /// Computes the labels of a batch: one row of probabilities over cells per image, all zeros without a label.
     pub(crate) fn batch(&self, labels: &[Option<Label>]) -> Vec<f32> {
         let cells = self.table.cells.len();
         let mut rows = vec![0.0; labels.len() * cells];
@@ -59,19 +58,19 @@ impl<'a> SoftLabels<'a> {
         rows
     }
 
-    /// `exp(-(d - d_min) / tau)` over the distances to the cells' mean locations, normalised.
+    /// `exp(-(d - d_min) / tau)` of the distances to the cells' mean locations, normalised.
     fn fill_place(&self, at: LatLng, row: &mut [f32]) {
         let v = at.to_unit_vector();
         let distances: Vec<f64> = self.table.vectors().iter().map(|u| arc_m(*u, v)).collect();
         let nearest = distances.iter().copied().fold(f64::INFINITY, f64::min);
-        // Beyond 20 tau a cell would get less than a part in 10^8.
+        // Beyond 20 tau a cell would get less than 10^-8 of the mass.
         let mass = |d: f64| if d - nearest > 20.0 * self.tau_m { 0.0 } else { (-(d - nearest) / self.tau_m).exp() };
         let sum: f64 = distances.iter().map(|d| mass(*d)).sum();
         row.iter_mut().zip(distances).for_each(|(y, d)| *y = (mass(d) / sum) as f32);
     }
 }
 
-/// One over the cells of a country by their number of places, zero elsewhere.
+/// A distribution over the cells of a country, proportional to their number of places.
 fn country_row(table: &CellTable, code: &str) -> Vec<f32> {
     let mass = |cell: &landfall_model::cells::Cell| {
         if cell.country.as_deref() == Some(code) { f64::from(cell.count.max(1)) } else { 0.0 }
@@ -91,16 +90,16 @@ mod tests {
             let token = leaf(at).parent(6).to_token();
             Cell { token, level: 6, at, spread_m: 1e4, count, country: Some(country.into()) }
         };
-        // On the equator a degree is 111.19 km.
+        // One degree on the equator is 111.19 km.
         CellTable::new(vec![cell(0.0, 10.0, 30, "GA"), cell(0.0, 12.0, 10, "GA"), cell(0.0, 30.0, 5, "UG")]).unwrap()
     }
 
     #[test]
-    fn by_hand() {
+    fn labels_match_a_manual_calculation() {
         let table = table();
         let soft_labels = SoftLabels::new(&table, 111.194_926_6).unwrap();
         let y = soft_labels.batch(&[LatLng::new(0.0, 10.5).ok().map(Label::Place)]);
-        // 0.5 and 1.5 degrees away: one tau further, so e^-1 of the mass; 19.5 degrees: e^-19.
+        // 0.5 and 1.5 degrees away: one tau farther, so e^-1 of the mass; 19.5 degrees: e^-19.
         let (e1, e19) = ((-1.0f64).exp(), (-19.0f64).exp());
         let sum = 1.0 + e1 + e19;
         for (y, expected) in y.iter().zip([1.0 / sum, e1 / sum, e19 / sum]) {
@@ -120,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_country_spreads_over_its_cells_by_their_places() {
+    fn country_labels_are_proportional_to_the_places_in_each_cell() {
         let table = table();
         let soft_labels = SoftLabels::new(&table, 200.0).unwrap();
         let label = soft_labels.label(None, "GA");

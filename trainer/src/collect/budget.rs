@@ -1,4 +1,4 @@
-//! What may be paid for requests that cost, and what was: noted before each is sent, so that no kill forgets one.
+//! Budget for paid requests. Each request is recorded before it is sent, so that a killed process cannot lose one.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -10,27 +10,27 @@ use anyhow::{Context, Result};
 
 use super::http::FetchError;
 
-/// A byte for each request that was paid for.
+/// Ledger file with one byte per paid request.
 const LEDGER: &str = "paid.txt";
 
-/// The budget of one folder of pictures.
+/// The budget of one folder of images.
 pub(super) struct Budget {
     price_usd: f64,
     limit_usd: f64,
-    /// The folder's note, and how many requests stand in it.
+    /// The open ledger file and the number of requests in it.
     paid: Mutex<(Option<File>, usize)>,
 }
 
 impl Budget {
-    /// What a request costs, and all that were ever sent for a folder may, in US dollars.
+    /// Creates a budget from the price of one request and the limit for all requests of a folder, in US dollars.
     pub(super) fn new(price_usd: f64, limit_usd: f64) -> Self {
         Self { price_usd, limit_usd, paid: Mutex::new((None, 0)) }
     }
 
-    /// Reads what was paid for a folder, to add to it.
+    /// Opens the ledger of a folder.
     ///
     /// # Errors
-    /// When its note cannot be read or written.
+    /// If the ledger cannot be read or written.
     pub(super) fn open(&self, dir: &Path) -> Result<()> {
         let file = dir.join(LEDGER);
         let open = OpenOptions::new().create(true).append(true).open(&file);
@@ -40,20 +40,20 @@ impl Budget {
         Ok(())
     }
 
-    /// Whether this number of further requests is within the budget.
+    /// Returns whether `more` further requests are within the budget.
     pub(super) fn allows(&self, more: usize) -> bool {
         self.is_within_limit(self.paid.lock().unwrap_or_else(PoisonError::into_inner).1 + more)
     }
 
     fn is_within_limit(&self, requests: usize) -> bool {
-        // Prices are not whole in binary: a thousandth of a request is nobody's.
+        // Tolerates rounding errors: 0.021 / 0.007 is slightly less than 3.
         (requests as f64 - 1e-3) * self.price_usd <= self.limit_usd
     }
 
-    /// Pays for a request that is about to be sent.
+    /// Records a request that is about to be sent.
     ///
     /// # Errors
-    /// When there is not enough left, or it cannot be noted: it must not be sent then.
+    /// If the budget is exhausted or the ledger cannot be written. The request must not be sent then.
     pub(super) fn charge(&self) -> Result<(), FetchError> {
         let mut paid = self.paid.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.is_within_limit(paid.1 + 1) {
@@ -65,19 +65,19 @@ impl Budget {
         Ok(())
     }
 
-    /// What a request costs, in US dollars.
+    /// Price of a request in US dollars.
     pub(super) fn price_usd(&self) -> f64 {
         self.price_usd
     }
 
-    /// What was paid, in US dollars.
+    /// Amount spent so far in US dollars.
     pub(super) fn spent_usd(&self) -> f64 {
         self.paid.lock().unwrap_or_else(PoisonError::into_inner).1 as f64 * self.price_usd
     }
 
-    /// What to say when there is not enough left.
+    /// The error message for an exhausted budget.
     pub(super) fn exhausted_message(&self) -> String {
-        format!("the next picture would cost more than --max-cost {}, which this folder has used up", self.limit_usd)
+        format!("the budget of this directory is used up: the next image would exceed --max-cost {}", self.limit_usd)
     }
 }
 
@@ -94,7 +94,7 @@ mod tests {
     #[test]
     fn the_budget_is_never_exceeded_across_runs() {
         let dir = tempfile::tempdir().unwrap();
-        // 0.021 / 0.007 is not quite 3.
+        // 0.021 / 0.007 is slightly less than 3.
         for (paid_before, pays) in [(0, 3), (3, 0)] {
             let budget = Budget::new(0.007, 0.021);
             budget.open(dir.path()).unwrap();

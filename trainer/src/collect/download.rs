@@ -1,4 +1,5 @@
-//! Large files: what broke off goes on where it broke off, in this run or the next, and only a whole file gets its name.
+//! Downloads of large files. An interrupted download resumes where it stopped, in the same or a later run; only a
+//! complete file gets its final name.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -12,23 +13,22 @@ use reqwest::{Response, StatusCode, Url};
 
 use super::http::{FetchError, RateLimitedClient, connection_error, redact_keys, retry_after};
 
-/// A whole file may take this long; that its bytes keep coming is watched by the client.
+/// Time limit for a whole file. Stalled connections are detected by the read timeout of the client.
 const DOWNLOAD_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
-/// Makes `to` the file at an address. What is there already of it, under the same name with `.part` behind, is not asked
-/// for again.
+/// Downloads a URL to the file `to`, resuming from `to` with the suffix `.part` if that exists.
 ///
 /// # Errors
-/// When the server refuses, is not reached for too long, or the file cannot be written.
+/// If the server refuses the request, cannot be reached, or the file cannot be written.
 pub(super) async fn download(client: &RateLimitedClient, url: &Url, to: &Path) -> Result<()> {
     if to.is_file() {
         return Ok(());
     }
-    let cannot = || format!("cannot write {}", to.display());
+    let write_failed = || format!("cannot write {}", to.display());
     let mut part = to.as_os_str().to_owned();
     part.push(".part");
     let part = Path::new(&part);
-    fs::create_dir_all(to.parent().unwrap_or(Path::new("."))).with_context(cannot)?;
+    fs::create_dir_all(to.parent().unwrap_or(Path::new("."))).with_context(write_failed)?;
     let length = || fs::metadata(part).map_or(0, |metadata| metadata.len());
     let name = to.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let style =
@@ -39,22 +39,23 @@ pub(super) async fn download(client: &RateLimitedClient, url: &Url, to: &Path) -
         let before = length();
         match client.retry(|| continue_download(client, url, part, &progress)).await {
             Ok(()) => break,
-            // While it gets longer, it is not given up.
+            // Keep trying as long as there is progress.
             Err(FetchError::Transient { .. }) if length() > before => {}
             Err(error) => {
                 progress.finish_and_clear();
-                return Err(anyhow::Error::new(error).context(format!("{} keeps what is there", part.display())));
+                return Err(anyhow::Error::new(error)
+                    .context(format!("download failed; the partial file {} is kept", part.display())));
             }
         }
     }
     progress.finish_and_clear();
-    fs::rename(part, to).with_context(cannot)
+    fs::rename(part, to).with_context(write_failed)
 }
 
-/// The size of the file at an address, in bytes.
+/// Returns the size of a remote file in bytes.
 ///
 /// # Errors
-/// When the server refuses, does not say, or is not reached.
+/// If the server refuses the request, does not report a size, or cannot be reached.
 pub(super) async fn size(client: &RateLimitedClient, url: &Url) -> Result<u64> {
     let first = || async {
         let response = client.send(url, |request| request.header(RANGE, "bytes=0-0")).await?;
@@ -66,62 +67,63 @@ pub(super) async fn size(client: &RateLimitedClient, url: &Url) -> Result<u64> {
     };
     match client.retry(first).await? {
         Some(size) => Ok(size),
-        None => bail!("{} does not say how large it is", redact_keys(url)),
+        None => bail!("{}: the server does not report the size", redact_keys(url)),
     }
 }
 
-/// Adds to `part` what is missing of the file.
+/// Appends the missing bytes to `part`.
 async fn continue_download(
     client: &RateLimitedClient,
     url: &Url,
     part: &Path,
     progress: &ProgressBar,
 ) -> Result<(), FetchError> {
-    let disk = |e: std::io::Error| FetchError::Permanent(format!("cannot write {}: {e}", part.display()));
-    let mut file = OpenOptions::new().create(true).append(true).open(part).map_err(disk)?;
-    let have = file.metadata().map_err(disk)?.len();
-    let from = format!("bytes={have}-");
-    let asked = client.send(url, |request| {
+    let disk_error = |e: std::io::Error| FetchError::Permanent(format!("cannot write {}: {e}", part.display()));
+    let mut file = OpenOptions::new().create(true).append(true).open(part).map_err(disk_error)?;
+    let present = file.metadata().map_err(disk_error)?.len();
+    let range = format!("bytes={present}-");
+    let request = client.send(url, |request| {
         let request = request.timeout(DOWNLOAD_TIMEOUT);
-        if have > 0 { request.header(RANGE, from) } else { request }
+        if present > 0 { request.header(RANGE, range) } else { request }
     });
-    let mut response = asked.await?;
+    let mut response = request.await?;
     let (begin, total_bytes) = match response.status() {
-        // It does not know of parts: from the beginning.
+        // The server ignores ranges and sends the whole file.
         StatusCode::OK => (0, response.content_length()),
-        StatusCode::PARTIAL_CONTENT => (have, total(&response)),
-        StatusCode::RANGE_NOT_SATISFIABLE if total(&response) == Some(have) => return Ok(()),
+        StatusCode::PARTIAL_CONTENT => (present, total(&response)),
+        StatusCode::RANGE_NOT_SATISFIABLE if total(&response) == Some(present) => return Ok(()),
         StatusCode::RANGE_NOT_SATISFIABLE => {
-            file.set_len(0).map_err(disk)?;
-            return Err(FetchError::transient(format!("{} is another file than before", redact_keys(url))));
+            file.set_len(0).map_err(disk_error)?;
+            return Err(FetchError::transient(format!("{} has changed since the download started", redact_keys(url))));
         }
         _ => return Err(refused(url, &response)),
     };
-    if begin != have {
-        file.set_len(begin).map_err(disk)?;
+    if begin != present {
+        file.set_len(begin).map_err(disk_error)?;
     }
     if let Some(total_bytes) = total_bytes {
         progress.set_length(total_bytes);
     }
     progress.set_position(begin);
     while let Some(bytes) = response.chunk().await.map_err(|e| connection_error(url, e))? {
-        file.write_all(&bytes).map_err(disk)?;
+        file.write_all(&bytes).map_err(disk_error)?;
         progress.inc(bytes.len() as u64);
     }
     check_length(&file, total_bytes, url)
 }
 
 fn check_length(file: &File, total_bytes: Option<u64>, url: &Url) -> Result<(), FetchError> {
-    let have = file.metadata().map_or(0, |metadata| metadata.len());
+    let present = file.metadata().map_or(0, |metadata| metadata.len());
     match total_bytes {
-        Some(total_bytes) if have != total_bytes => {
-            Err(FetchError::transient(format!("{} broke off after {have} of {total_bytes} bytes", redact_keys(url))))
-        }
+        Some(total_bytes) if present != total_bytes => Err(FetchError::transient(format!(
+            "{}: the connection closed after {present} of {total_bytes} bytes",
+            redact_keys(url)
+        ))),
         _ => Ok(()),
     }
 }
 
-/// The size of the whole that an answer is a part of: behind the stroke of `Content-Range`.
+/// The total size from a `Content-Range` header, which follows the slash.
 fn total(response: &Response) -> Option<u64> {
     let range = response.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
     range.and_then(|range| range.rsplit_once('/')?.1.parse().ok())
@@ -129,5 +131,5 @@ fn total(response: &Response) -> Option<u64> {
 
 fn refused(url: &Url, response: &Response) -> FetchError {
     let status = response.status();
-    FetchError::from_status(status, format!("{} answers {status}", redact_keys(url)), retry_after(response))
+    FetchError::from_status(status, format!("{} returned {status}", redact_keys(url)), retry_after(response))
 }

@@ -1,8 +1,8 @@
-//! Photographs of Flickr, as the im2gps sets were collected: words to search for and words to keep out, and spans of time
-//! that hold as many results as one query gives.
+//! Photos from Flickr, collected like the im2gps data sets: text queries with excluded words over time spans that each
+//! contain no more results than one query returns.
 //!
-//! `flickr.photos.search` gives at most about 4,000 different results, later pages repeat earlier ones. So a span is halved
-//! while it holds more and doubled while it holds few, and all of its pages are read, the last one too.
+//! `flickr.photos.search` returns at most about 4,000 distinct results; later pages repeat earlier ones. A span is
+//! therefore halved while it contains more and doubled while it contains few, and all of its pages are read.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use chrono::NaiveDate;
+use landfall_common::cli::parse_duration;
 use reqwest::Url;
 use serde::Deserialize;
 use serde_json::Value;
@@ -20,48 +21,66 @@ use super::manifest::Item;
 use super::picture::picture;
 use super::source::{Batch, Candidate, CommonArgs, Source, Terms, place, secret};
 
-/// Results a page when places are asked for; more are not given.
+/// Results per page; the maximum for searches with coordinates.
 const PER_PAGE: u64 = 250;
-/// Different results of one query.
+/// Maximum number of distinct results per query.
 const MAX_RESULTS: u64 = 4_000;
-/// A span with fewer is made longer.
+/// A span with fewer results is lengthened.
 const MIN_RESULTS: u64 = 150;
-/// Halvings between a span with too few and one with too many.
+/// Maximum number of bisections between a span with too few results and one with too many.
 const MAX_HALVINGS: usize = 6;
 /// Images below this size in bytes are placeholders.
 const MIN_BYTES: usize = 1_000;
-/// Codes of errors that pass: search and service unavailable.
+/// Codes of transient errors: search unavailable and service unavailable.
 const TRANSIENT_CODES: [i64; 2] = [10, 105];
 
-/// Searches Flickr for photographs with a place.
+/// Search Flickr for photos with coordinates
 ///
-/// The key of an application, from <https://www.flickr.com/services/apps/create/>, is read from FLICKR_API_KEY.
+/// The API key, from <https://www.flickr.com/services/apps/create/>, is read from FLICKR_API_KEY.
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// File of queries, a line each (Latin-1). Words on lines that begin with - are kept out of all of them; # begins a
-    /// comment
-    #[arg(long)]
+    /// File of search queries, one per line (Latin-1)
+    ///
+    /// Lines that start with - contain words to exclude from all queries; lines that start with # are comments.
+    #[arg(long, value_name = "FILE", help_heading = "Input")]
     queries: PathBuf,
-    /// Uploaded on this day or later (YYYY-MM-DD or seconds since 1970)
-    #[arg(long, value_parser = day)]
+    /// First upload date (YYYY-MM-DD or Unix time in seconds)
+    #[arg(long, value_name = "DATE", value_parser = day, help_heading = "Input")]
     since: i64,
-    /// Uploaded before this day
-    #[arg(long, value_parser = day)]
+    /// End of the upload dates, exclusive
+    #[arg(long, value_name = "DATE", value_parser = day, help_heading = "Input")]
     until: i64,
-    /// Hours of the first span that is tried
-    #[arg(long, default_value_t = 4.0)]
-    first_hours: f64,
-    /// How exactly a place is known at least: 1 the world, 6 a region, 11 a city, 16 a street
-    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u8).range(1..=16))]
+    /// Length of the first time span to search, as in 90m or 4h
+    ///
+    /// Later spans adapt to the number of results. A plain number is in hours.
+    #[arg(
+        long,
+        alias = "first-hours",
+        value_name = "DURATION",
+        value_parser = hours_or_duration,
+        default_value = "4h",
+        help_heading = "Input"
+    )]
+    first_span: Duration,
+    /// Minimum accuracy of the coordinates: 1 world, 6 region, 11 city, 16 street
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        default_value_t = 6,
+        value_parser = clap::value_parser!(u8).range(1..=16),
+        help_heading = "Input"
+    )]
     accuracy: u8,
-    /// File of photo ids to leave out, such as those of a benchmark: a line each, or names of files ID_SECRET_SERVER_OWNER.jpg
-    #[arg(long)]
+    /// File of photos to exclude, such as those of a benchmark (repeatable)
+    ///
+    /// One photo id or file name ID_SECRET_SERVER_OWNER.jpg per line.
+    #[arg(long, value_name = "FILE", help_heading = "Input")]
     exclude: Vec<PathBuf>,
-    /// Leave out all photos by the owners in those names too
-    #[arg(long, requires = "exclude")]
+    /// Also exclude all photos by the owners in those file names
+    #[arg(long, requires = "exclude", help_heading = "Input")]
     exclude_owners: bool,
-    /// File with the key, instead of FLICKR_API_KEY
-    #[arg(long)]
+    /// File with the API key, instead of FLICKR_API_KEY
+    #[arg(long, value_name = "FILE", help_heading = "Network")]
     key_file: Option<PathBuf>,
     #[arg(long, hide = true, default_value = "https://api.flickr.com/services/rest/")]
     api: String,
@@ -71,19 +90,26 @@ pub(super) struct Args {
     pub(super) common: CommonArgs,
 }
 
+/// As [`parse_duration`], with plain numbers as hours, which is what the option took before it had units.
+fn hours_or_duration(text: &str) -> Result<Duration, String> {
+    let Ok(hours) = text.trim().parse::<f64>() else { return parse_duration(text) };
+    Duration::try_from_secs_f64(hours * 3600.0).map_err(|_| format!("`{text}` is not a duration: use 90m or 4h"))
+}
+
 fn day(text: &str) -> Result<i64> {
     if let Ok(seconds) = text.parse() {
         return Ok(seconds);
     }
-    let day = NaiveDate::parse_from_str(text, "%Y-%m-%d").context("must be YYYY-MM-DD or seconds since 1970")?;
+    let day = NaiveDate::parse_from_str(text, "%Y-%m-%d").context("must be YYYY-MM-DD or Unix time in seconds")?;
     Ok(day.and_time(chrono::NaiveTime::MIN).and_utc().timestamp())
 }
 
 pub(super) struct Flickr {
     queries: Vec<String>,
-    /// First and last second.
+    /// First and last second, as Unix time.
     window: (i64, i64),
-    first: i64,
+    /// Length in seconds of the first span to try.
+    first_length: i64,
     accuracy: u8,
     excluded: HashSet<String>,
     excluded_owners: HashSet<String>,
@@ -97,13 +123,13 @@ pub(super) struct Flickr {
 /// A page of results.
 #[derive(Default)]
 struct Page {
-    /// Results of the whole query.
+    /// Results of the whole query, over all pages.
     total: u64,
     pages: u64,
     photos: Vec<Photo>,
 }
 
-/// A photograph; Flickr writes numbers as numbers or as texts.
+/// A photo. Flickr sends numbers as JSON numbers or as strings.
 #[derive(Clone, Deserialize)]
 struct Photo {
     id: String,
@@ -128,9 +154,9 @@ impl Flickr {
         if window.0 > window.1 {
             bail!("--since must be before --until");
         }
-        let first = (args.first_hours * 3600.0) as i64;
-        if first < 1 {
-            bail!("--first-hours must be at least a second");
+        let first_length = i64::try_from(args.first_span.as_secs()).unwrap_or(i64::MAX);
+        if first_length < 1 {
+            bail!("--first-span must be at least 1s");
         }
         let (mut excluded, mut excluded_owners) = (HashSet::new(), HashSet::new());
         for file in &args.exclude {
@@ -145,20 +171,20 @@ impl Flickr {
         Ok(Self {
             queries: queries(&args.queries)?,
             window,
-            first,
+            first_length,
             accuracy: args.accuracy,
             excluded,
             excluded_owners,
             key: secret("FLICKR_API_KEY", args.key_file.as_deref())?,
             api: args.api.clone(),
             pictures: args.pictures.clone(),
-            // 3,600 calls an hour are allowed; pictures as the project before this one fetched them.
+            // The API allows 3,600 calls per hour.
             searches: args.common.client(Duration::from_millis(1200))?,
             files: args.common.client(Duration::from_millis(200))?,
         })
     }
 
-    /// A page of the photos that a query finds from one second to another, both included.
+    /// Requests one page of a query's results uploaded between two seconds, both inclusive.
     async fn page(&self, query: &str, (from, to): (i64, i64), page: u64) -> Result<Page> {
         let accuracy = self.accuracy.to_string();
         let fixed = [
@@ -180,10 +206,10 @@ impl Flickr {
         Ok(self.searches.get(&url_with_query(&self.api, pairs)?, parse).await?)
     }
 
-    /// The longest span from `start` on that a query can be read out of, up to about its first length, with its first page.
+    /// Finds a span from `start` whose results a query can return completely, and returns it with its first page.
     async fn span(&self, query: &str, start: i64) -> Result<((i64, i64), Page)> {
         let last = self.window.1;
-        let (mut length, mut few, mut many, mut halvings) = (self.first, None, None, 0);
+        let (mut length, mut few, mut many, mut halvings) = (self.first_length, None, None, 0);
         loop {
             length = length.min(last - start + 1).max(1);
             let span = (start, start + length - 1);
@@ -197,7 +223,7 @@ impl Flickr {
             }
             length = match (few, many) {
                 (Some(few), Some(many)) if many - few <= 60 || halvings == MAX_HALVINGS => {
-                    // A burst: what is before it is taken by itself.
+                    // Many photos uploaded at once: the span ends before them.
                     let span = (start, start + few - 1);
                     return Ok((span, self.page(query, span, 1).await?));
                 }
@@ -211,16 +237,16 @@ impl Flickr {
         }
     }
 
-    /// All photos of a span whose first page is read already.
+    /// Requests the remaining pages of a span and returns all its photos.
     async fn photos(&self, query: &str, span: (i64, i64), first: Page) -> Result<Vec<Photo>> {
         if first.total > MAX_RESULTS {
-            eprintln!("{query}, second {}: more than {MAX_RESULTS} photos, of which the first are taken", span.0);
+            eprintln!("{query}, second {}: more than {MAX_RESULTS} photos; only the first ones are collected", span.0);
         }
         let (pages, mut photos) = (first.pages.min(MAX_RESULTS / PER_PAGE), first.photos);
         for page in 2..=pages {
             let more = self.page(query, span, page).await?.photos;
             if more.is_empty() {
-                break; // totals drift; what comes counts
+                break; // the reported total is not reliable
             }
             photos.extend(more);
         }
@@ -245,7 +271,7 @@ impl Flickr {
                 lat: Some(at.lat),
                 lng: Some(at.lng),
                 group: format!("flickr:{owner}:{day}"),
-                // Of a burst one is enough.
+                // Keep only one photo of a burst.
                 dedup_key: if photo.datetaken.is_empty() {
                     String::new()
                 } else {
@@ -263,7 +289,7 @@ impl Flickr {
     }
 }
 
-/// Flickr's numbers of licences (`flickr.photos.licenses.getInfo`).
+/// The name of a licence by Flickr's number (`flickr.photos.licenses.getInfo`).
 fn licence(number: u8) -> &'static str {
     match number {
         0 => "all rights reserved",
@@ -281,16 +307,16 @@ fn licence(number: u8) -> &'static str {
     }
 }
 
-/// What Flickr answered. Errors come with status 200, and json may be wrapped as a call.
-fn parse(answer: &HttpResponse) -> Result<Page, FetchError> {
-    let body = answer.success()?;
-    let strange = |why: &str| FetchError::Permanent(format!("{} answers {why}", http::redact_keys(&answer.url)));
-    let text = std::str::from_utf8(body).map_err(|_| strange("with what is no text"))?.trim();
+/// Parses a response of Flickr. Errors have status 200, and the JSON may be wrapped in a JSONP call.
+fn parse(response: &HttpResponse) -> Result<Page, FetchError> {
+    let body = response.success()?;
+    let unexpected = |why: &str| FetchError::Permanent(format!("{} returned {why}", http::redact_keys(&response.url)));
+    let text = std::str::from_utf8(body).map_err(|_| unexpected("a body that is not UTF-8"))?.trim();
     let text = text.strip_prefix("jsonFlickrApi(").and_then(|text| text.strip_suffix(')')).unwrap_or(text);
-    let reply: Value = serde_json::from_str(text).map_err(|e| strange(&format!("with what is no json ({e})")))?;
+    let reply: Value = serde_json::from_str(text).map_err(|e| unexpected(&format!("invalid JSON ({e})")))?;
     if reply["stat"] != "ok" {
         let (code, message) = (reply["code"].as_i64().unwrap_or(-1), reply["message"].as_str().unwrap_or(""));
-        let why = format!("Flickr answers with error {code}: {message}");
+        let why = format!("Flickr returned error {code}: {message}");
         return Err(if TRANSIENT_CODES.contains(&code) {
             FetchError::transient(why)
         } else {
@@ -300,32 +326,32 @@ fn parse(answer: &HttpResponse) -> Result<Page, FetchError> {
     let photos = &reply["photos"];
     let count = |name: &str| number(&photos[name]).map(|n| n as u64);
     let (Some(total), Some(pages), Some(list)) = (count("total"), count("pages"), photos["photo"].as_array()) else {
-        return Err(strange("without total, pages or photos"));
+        return Err(unexpected("a result without total, pages or photos"));
     };
-    // A photo of another shape is left out, not the page.
+    // Skip single photos that cannot be parsed.
     let photos = list.iter().filter_map(|photo| Photo::deserialize(photo).ok()).collect();
     Ok(Page { total, pages, photos })
 }
 
-/// The queries of a file, each with the words to keep out.
+/// Reads the queries of a file and appends the excluded words to each.
 fn queries(file: &Path) -> Result<Vec<String>> {
     let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
     let text: String = bytes.iter().map(|byte| char::from(*byte)).collect();
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let (without, with): (Vec<&str>, Vec<&str>) = lines.partition(|line| line.starts_with('-'));
-    if with.is_empty() {
-        bail!("{} holds no query", file.display());
+    let (excluded, queries): (Vec<&str>, Vec<&str>) = lines.partition(|line| line.starts_with('-'));
+    if queries.is_empty() {
+        bail!("{} contains no query", file.display());
     }
-    let without: String = without.iter().map(|words| format!(" {words}")).collect();
-    Ok(with.iter().map(|query| format!("{query}{without}")).collect())
+    let exclusions: String = excluded.iter().map(|words| format!(" {words}")).collect();
+    Ok(queries.iter().map(|query| format!("{query}{exclusions}")).collect())
 }
 
 impl Source for Flickr {
     fn terms(&self) -> Option<Terms> {
         Some(Terms {
             name: "flickr",
-            text: "Flickr's photographs belong to those who took them, many with all rights reserved, and strangers are in \
-                   them: do not publish them, keep the attribution, and remove photos that their owners have deleted.",
+            text: "Flickr photos belong to their authors, many with all rights reserved, and may show strangers: do \
+                   not publish them, keep the attribution, and remove photos that their owners have deleted.",
         })
     }
 
@@ -338,7 +364,7 @@ impl Source for Flickr {
     async fn plan(&self) -> Result<Vec<String>> {
         let (from, to) = self.window;
         let mut lines = vec![format!(
-            "{} queries, {} days, at most {MAX_RESULTS} photos a span",
+            "{} queries, {} days, at most {MAX_RESULTS} photos per span",
             self.queries.len(),
             (to - from) / 86_400 + 1
         )];
@@ -352,13 +378,13 @@ impl Source for Flickr {
         ));
         let spans = (to - from + 1) as f64 / (end - start + 1) as f64 * self.queries.len() as f64;
         let photos = (spans * page.total.min(MAX_RESULTS) as f64).round();
-        lines.push(format!("if all are like it: {} spans, {photos} photos", spans.ceil()));
-        lines.push("cost: nothing; 3,600 searches an hour are allowed".into());
+        lines.push(format!("extrapolated to all: {} spans, {photos} photos", spans.ceil()));
+        lines.push("cost: nothing; 3,600 searches per hour are allowed".into());
         Ok(lines)
     }
 
     async fn search(&self, done: &HashSet<String>, batches: mpsc::Sender<Batch>) -> Result<()> {
-        // Where a span that is done ends, by its query and its start.
+        // The ends of completed spans, by query and start.
         let span = |name: &String| {
             let (span, query) = name.split_once(' ')?;
             let (start, end) = span.split_once('-')?;
@@ -386,15 +412,28 @@ impl Source for Flickr {
 
     async fn fetch(&self, candidate: &Candidate) -> Result<Vec<u8>, FetchError> {
         self.files
-            .get(&candidate.url, |answer| {
-                let body = picture(answer)?;
-                let is_notice =
-                    answer.url.path().contains("photo_unavailable") || !answer.kind.starts_with("image/jpeg");
-                if is_notice || body.len() < MIN_BYTES {
-                    return Err(FetchError::NotFound("was removed".into()));
+            .get(&candidate.url, |response| {
+                let body = picture(response)?;
+                let is_placeholder =
+                    response.url.path().contains("photo_unavailable") || !response.kind.starts_with("image/jpeg");
+                if is_placeholder || body.len() < MIN_BYTES {
+                    return Err(FetchError::NotFound("the photo was removed".into()));
                 }
                 Ok(body)
             })
             .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_numbers_of_the_first_span_are_hours() {
+        for (text, seconds) in [("2", 7200), ("0.5", 1800), ("90m", 5400)] {
+            assert_eq!(hours_or_duration(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        assert!(hours_or_duration("-1").is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! Pictures of one's own: any folder, with places from their EXIF data or from a table.
+//! Images from a local folder, with coordinates from EXIF data or from a table.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -13,19 +13,20 @@ use super::http::FetchError;
 use super::manifest::Item;
 use super::source::{Batch, Candidate, CommonArgs, Source, Terms, place};
 
-/// Takes over photographs of a folder that say where they were taken.
+/// Import photos with coordinates from a directory
 ///
-/// They are copied, so that the folder with the manifest is whole by itself.
+/// The photos are copied, so that the output directory is self-contained.
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// The folder; those in it are searched too
+    /// Directory to search recursively
     dir: PathBuf,
-    /// Table (csv) with the columns file, lat and lng, and group, iso2, author and licence where they are known: takes the
-    /// place of EXIF data. Files are relative to the folder
-    #[arg(long)]
+    /// Table (CSV) of the photos and their coordinates, used instead of EXIF data
+    ///
+    /// The columns are file (relative to the directory), lat and lng, and optionally group, iso2, author and licence.
+    #[arg(long, value_name = "FILE", help_heading = "Input")]
     places: Option<PathBuf>,
-    /// Terms of pictures for which the table has none
-    #[arg(long, default_value = "")]
+    /// Licence of photos for which the table has none
+    #[arg(long, default_value = "", help_heading = "Input")]
     licence: String,
     #[command(flatten)]
     pub(super) common: CommonArgs,
@@ -43,7 +44,7 @@ struct Row {
     licence: String,
 }
 
-/// Pictures per batch.
+/// Images per batch.
 const BATCH_SIZE: usize = 256;
 
 pub(super) struct Folder {
@@ -57,7 +58,7 @@ impl Folder {
     pub(super) fn new(args: &Args) -> Result<Self> {
         let dir = std::path::absolute(&args.dir)?;
         let (mut pictures, out) = (image_files::find_images(&dir)?, std::path::absolute(&args.common.out)?);
-        // What was collected before is not collected again.
+        // The output directory may be inside the searched one.
         pictures.retain(|picture| !picture.starts_with(&out));
         let rows = args.places.as_deref().map(rows).transpose()?;
         if let Some(rows) = &rows {
@@ -65,7 +66,7 @@ impl Folder {
             if let Some(first) = missing.iter().min() {
                 let n = missing.len();
                 bail!(
-                    "{n} of the {} files of the table are not in {}, such as {}",
+                    "{n} of the {} files in the table are missing from {}, such as {}",
                     rows.len(),
                     dir.display(),
                     first.display()
@@ -75,7 +76,7 @@ impl Folder {
         Ok(Self { dir, licence: args.licence.clone(), rows, pictures })
     }
 
-    /// What is known of a picture; nothing when its place is not.
+    /// The manifest item of an image, or `None` if its location is unknown.
     fn item(&self, picture: &Path) -> Result<Option<Item>> {
         let file = picture.strip_prefix(&self.dir).unwrap_or(picture);
         let row = match &self.rows {
@@ -114,14 +115,14 @@ fn rows(file: &Path) -> Result<HashMap<PathBuf, Row>> {
     let mut rows = HashMap::new();
     for (i, row) in reader.deserialize::<Row>().enumerate() {
         let line = || format!("{}, line {}", file.display(), i + 2);
-        let row = row.with_context(|| format!("{}: not a picture's row", line()))?;
+        let row = row.with_context(|| format!("{}: not a valid row", line()))?;
         match (row.lat, row.lng) {
             (Some(lat), Some(lng)) if place(lat, lng).is_some() => {}
             (None, None) if !row.iso2.is_empty() => {}
-            _ => bail!("{}: needs lat and lng that are a place, or iso2", line()),
+            _ => bail!("{}: needs valid lat and lng, or iso2", line()),
         }
-        if let Some(twice) = rows.insert(row.file.clone(), row) {
-            bail!("{}: {} stands twice in the table", line(), twice.file.display());
+        if let Some(duplicate) = rows.insert(row.file.clone(), row) {
+            bail!("{}: {} is listed twice in the table", line(), duplicate.file.display());
         }
     }
     Ok(rows)
@@ -139,7 +140,7 @@ impl Source for Folder {
     async fn plan(&self) -> Result<Vec<String>> {
         let with_place = self.pictures.iter().filter(|picture| matches!(self.item(picture), Ok(Some(_)))).count();
         Ok(vec![format!(
-            "{} pictures in {}, {with_place} of them with a place",
+            "{} images in {}, {with_place} of them with coordinates",
             self.pictures.len(),
             self.dir.display()
         )])
@@ -152,33 +153,30 @@ impl Source for Folder {
             for picture in pictures {
                 match self.item(picture) {
                     Ok(Some(item)) if item.lat.zip(item.lng).is_some_and(|(lat, lng)| place(lat, lng).is_none()) => {
-                        without_place += 1; // a camera that had found none
+                        without_place += 1; // such as 0, 0 from a camera without a GPS fix
                     }
                     Ok(Some(item)) => {
                         let url = Url::from_file_path(picture).ok();
                         candidates.extend(url.map(|url| Candidate { item, url }));
                     }
                     Ok(None) => without_place += 1,
-                    Err(error) => eprintln!("left out {}: {error:#}", picture.display()),
+                    Err(error) => eprintln!("skipped {}: {error:#}", picture.display()),
                 }
             }
-            // Parts are not skipped: what is in a folder may have changed, and looking at it costs little.
+            // Completed batches are searched again: the folder may have changed, and searching it is cheap.
             let batch = Batch::new(format!("files from {}", i * BATCH_SIZE), candidates, Some);
             if batches.send(batch).await.is_err() {
                 return Ok(());
             }
         }
         if without_place > 0 {
-            eprintln!(
-                "left out {without_place} of {} pictures: nothing says where they were taken",
-                self.pictures.len()
-            );
+            eprintln!("skipped {without_place} of {} images: no coordinates", self.pictures.len());
         }
         Ok(())
     }
 
     async fn fetch(&self, candidate: &Candidate) -> Result<Vec<u8>, FetchError> {
-        let file = candidate.url.to_file_path().map_err(|()| FetchError::Permanent("is no file".into()))?;
-        tokio::fs::read(&file).await.map_err(|e| FetchError::Permanent(format!("cannot be read: {e}")))
+        let file = candidate.url.to_file_path().map_err(|()| FetchError::Permanent("not a file".into()))?;
+        tokio::fs::read(&file).await.map_err(|e| FetchError::Permanent(format!("cannot read the file: {e}")))
     }
 }

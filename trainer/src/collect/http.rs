@@ -1,4 +1,4 @@
-//! Polite requests: paced, retried when that can help, with keys kept out of all that is printed.
+//! Rate-limited HTTP requests with retries. API keys never appear in messages or logs.
 
 use std::time::Duration;
 
@@ -10,19 +10,19 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 use tokio::time::{Interval, MissedTickBehavior};
 
-/// Parameters of addresses whose values nobody must see.
+/// URL query parameters whose values are secret.
 const SECRET_PARAMETERS: [&str; 4] = ["api_key", "key", "access_token", "signature"];
-/// Nobody waits longer because a server says so.
+/// Upper limit of waits, including those that servers request.
 const MAX_WAIT: Duration = Duration::from_secs(600);
 
-/// How requests are made.
+/// How requests are retried.
 #[derive(Clone, Debug)]
 pub(super) struct RetryPolicy {
-    /// Tries of one request.
+    /// Maximum number of tries per request.
     pub(super) tries: usize,
-    /// Wait before the second try; each further one is twice as long, and all are longer by chance.
+    /// Wait before the second try; each further wait is twice as long. All waits have random jitter added.
     pub(crate) first_wait: Duration,
-    /// How long a connection, and then an answer, may take.
+    /// Time limit for connecting, and for the response.
     pub(super) timeout: Duration,
 }
 
@@ -32,32 +32,32 @@ impl Default for RetryPolicy {
     }
 }
 
-/// Why a request brought nothing.
+/// Why a request failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum FetchError {
-    /// It may work a little later.
+    /// A retry may succeed.
     #[error("{why}")]
     Transient {
-        /// What happened.
+        /// The message.
         why: String,
-        /// How long the server asks to be left alone.
+        /// Wait requested by the server.
         wait: Option<Duration>,
     },
-    /// What was asked for is not there.
+    /// The resource does not exist.
     #[error("{0}")]
     NotFound(String),
-    /// It will not work later either.
+    /// A retry would fail too.
     #[error("{0}")]
     Permanent(String),
 }
 
 impl FetchError {
-    /// A failure that may be over soon.
+    /// A transient failure without a requested wait.
     pub(super) fn transient(why: impl Into<String>) -> Self {
         Self::Transient { why: why.into(), wait: None }
     }
 
-    /// What a status means that is no success: 429 and errors of the server may pass, 404 and 410 say that a thing is gone.
+    /// Classifies the status of a failed request: 429 and server errors are transient, 404 and 410 mean not found.
     pub(super) fn from_status(status: StatusCode, why: String, wait: Option<Duration>) -> Self {
         match status.as_u16() {
             404 | 410 => Self::NotFound(why),
@@ -67,48 +67,44 @@ impl FetchError {
     }
 }
 
-/// What a server answered, whatever its status.
+/// A complete HTTP response of any status.
 pub(super) struct HttpResponse {
-    /// The status.
+    /// Status code.
     pub(super) status: StatusCode,
-    /// The address that answered in the end, after redirects.
+    /// Final URL after redirects.
     pub(super) url: Url,
-    /// The type of the body, as the server has it.
+    /// `Content-Type` header.
     pub(super) kind: String,
-    /// The whole body.
+    /// Body.
     pub(super) body: Vec<u8>,
     wait: Option<Duration>,
 }
 
 impl HttpResponse {
-    /// The body of a success.
+    /// Returns the body of a successful response.
     ///
     /// # Errors
-    /// For all other statuses, classified by [`FetchError::from_status`].
+    /// For all other status codes, classified by [`FetchError::from_status`].
     pub(super) fn success(&self) -> Result<&[u8], FetchError> {
         if self.status.is_success() {
             return Ok(&self.body);
         }
-        let why = format!("{} answers {}{}", redact_keys(&self.url), self.status, self.excerpt());
+        let why = format!("{} returned {}{}", redact_keys(&self.url), self.status, self.excerpt());
         Err(FetchError::from_status(self.status, why, self.wait))
     }
 
-    /// The json of a success.
+    /// Parses the JSON body of a successful response.
     ///
     /// # Errors
-    /// As [`HttpResponse::success`]; json that is none, or of another shape, does not pass.
+    /// As [`HttpResponse::success`]; invalid or unexpected JSON is a permanent error.
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, FetchError> {
         let body = self.success()?;
         serde_json::from_slice(body).map_err(|e| {
-            FetchError::Permanent(format!(
-                "{} answers with what was not expected: {e}{}",
-                redact_keys(&self.url),
-                self.excerpt()
-            ))
+            FetchError::Permanent(format!("{} returned unexpected JSON: {e}{}", redact_keys(&self.url), self.excerpt()))
         })
     }
 
-    /// The beginning of a text, to be shown behind an error.
+    /// The beginning of a text body, with secrets redacted, to append to an error message.
     fn excerpt(&self) -> String {
         let text = std::str::from_utf8(&self.body).unwrap_or_default();
         let mut line = text.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -119,7 +115,7 @@ impl HttpResponse {
     }
 }
 
-/// Sends requests of one kind to one service, limited to one per interval however many tasks share it.
+/// Sends requests of one kind to one service, limited to one per interval across all tasks that share the client.
 pub(super) struct RateLimitedClient {
     client: Client,
     authorization: Option<HeaderValue>,
@@ -128,13 +124,13 @@ pub(super) struct RateLimitedClient {
 }
 
 impl RateLimitedClient {
-    /// A client that leaves at least `interval` between two requests.
+    /// Creates a client that sends at most one request per `interval`.
     ///
     /// # Errors
-    /// When there is no TLS to be had.
+    /// If TLS cannot be initialised.
     pub(super) fn new(interval: Duration, policy: &RetryPolicy) -> Result<Self> {
         let client = Client::builder()
-            // It would hand addresses with their keys on.
+            // A Referer header would leak URLs with API keys.
             .referer(false)
             .user_agent(concat!("landfall-train/", env!("CARGO_PKG_VERSION"), " (", env!("CARGO_PKG_REPOSITORY"), ")"))
             .connect_timeout(policy.timeout)
@@ -147,16 +143,16 @@ impl RateLimitedClient {
             .with_min_delay(policy.first_wait)
             .with_max_delay(MAX_WAIT)
             .with_max_times(policy.tries.saturating_sub(1));
-        let client = client.build().context("cannot make an HTTP client")?;
+        let client = client.build().context("cannot create an HTTP client")?;
         Ok(Self { client, authorization: None, ticks: Mutex::new(ticks), retries })
     }
 
-    /// The same client with what servers want to see before they answer.
+    /// Adds an `Authorization` header to all requests.
     ///
     /// # Errors
-    /// When it cannot stand in a header.
+    /// If the value is not valid in a header.
     pub(super) fn authorized(self, value: &str) -> Result<Self> {
-        let mut value = HeaderValue::from_str(value).ok().context("the key has letters that no key has")?;
+        let mut value = HeaderValue::from_str(value).ok().context("the key contains invalid characters")?;
         value.set_sensitive(true);
         Ok(Self { authorization: Some(value), ..self })
     }
@@ -173,10 +169,10 @@ impl RateLimitedClient {
         self.retry(|| self.try_once(url, &read)).await
     }
 
-    /// Asks once.
+    /// Sends one request without retries.
     ///
     /// # Errors
-    /// That of the request, or of `read`.
+    /// The error of the request or of `read`.
     pub(super) async fn try_once<T>(
         &self,
         url: &Url,
@@ -196,7 +192,7 @@ impl RateLimitedClient {
         once.retry(self.retries)
             .when(|error| matches!(error, FetchError::Transient { .. }))
             .adjust(|error, wait| match error {
-                FetchError::Transient { wait: Some(asked), .. } => wait.map(|wait| wait.max(*asked)),
+                FetchError::Transient { wait: Some(requested), .. } => wait.map(|wait| wait.max(*requested)),
                 _ => wait,
             })
             .await
@@ -212,10 +208,10 @@ impl RateLimitedClient {
         Ok(HttpResponse { status, url: at, kind, body, wait })
     }
 
-    /// Sends one request when its turn has come, with what `with` adds to it.
+    /// Waits for the rate limit and sends one request, customised by `with`.
     ///
     /// # Errors
-    /// When no server answers.
+    /// If there is no response.
     pub(super) async fn send(
         &self,
         url: &Url,
@@ -236,23 +232,23 @@ impl RateLimitedClient {
     }
 }
 
-/// A connection that is none, or breaks. The error's own text would show the address with its keys.
+/// Converts a connection error. The URL is removed from its text because it may contain an API key.
 pub(super) fn connection_error(url: &Url, error: reqwest::Error) -> FetchError {
     FetchError::transient(format!("{} cannot be reached: {}", redact_keys(url), error_chain(&error.without_url())))
 }
 
-/// An error and what caused it, in one line.
+/// Formats an error and its causes on one line.
 fn error_chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
-/// How long a server asks to be left alone.
+/// The wait that a response requests with `Retry-After`.
 pub(super) fn retry_after(response: &Response) -> Option<Duration> {
     response.headers().get(RETRY_AFTER).and_then(|value| parse_retry_after(value.to_str().ok()?))
 }
 
-/// What `Retry-After` asks for: seconds, or a time.
+/// Parses a `Retry-After` value: seconds or a date.
 fn parse_retry_after(value: &str) -> Option<Duration> {
     let wait = match value.trim().parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
@@ -264,25 +260,25 @@ fn parse_retry_after(value: &str) -> Option<Duration> {
     Some(wait.min(MAX_WAIT))
 }
 
-/// An address as it may be printed: without the values of its keys.
+/// Formats a URL with the values of secret parameters redacted.
 pub(super) fn redact_keys(url: &Url) -> String {
     let mut shown = url.clone();
     let pairs: Vec<(String, String)> = url.query_pairs().into_owned().collect();
     if pairs.iter().any(|(name, _)| SECRET_PARAMETERS.contains(&name.as_str())) {
-        let open = pairs.iter().map(|(name, value)| {
+        let redacted = pairs.iter().map(|(name, value)| {
             (name.as_str(), if SECRET_PARAMETERS.contains(&name.as_str()) { "HIDDEN" } else { value.as_str() })
         });
-        shown.query_pairs_mut().clear().extend_pairs(open);
+        shown.query_pairs_mut().clear().extend_pairs(redacted);
     }
     shown.to_string()
 }
 
-/// An address with this query behind those that it has.
+/// Parses a URL and appends query parameters to it.
 ///
 /// # Errors
-/// When `base` is no address.
+/// If `base` is not a valid URL.
 pub(super) fn url_with_query<'a>(base: &str, query: impl IntoIterator<Item = (&'a str, String)>) -> Result<Url> {
-    let mut url = Url::parse(base).with_context(|| format!("`{base}` is no address"))?;
+    let mut url = Url::parse(base).with_context(|| format!("`{base}` is not a valid URL"))?;
     url.query_pairs_mut().extend_pairs(query);
     Ok(url)
 }
@@ -301,14 +297,14 @@ mod tests {
 
     #[test]
     fn keys_that_servers_echo_are_redacted() {
-        let answer = HttpResponse {
+        let response = HttpResponse {
             status: StatusCode::FORBIDDEN,
             url: url_with_query("https://example.org/a", [("key", "top/secret".into())]).unwrap(),
             kind: String::new(),
             body: b"the key top/secret is blocked".to_vec(),
             wait: None,
         };
-        let why = answer.success().unwrap_err().to_string();
+        let why = response.success().unwrap_err().to_string();
         assert!(why.ends_with("403 Forbidden: the key HIDDEN is blocked") && !why.contains("secret"), "{why}");
     }
 
@@ -324,9 +320,9 @@ mod tests {
 
     #[tokio::test]
     async fn retry_after_is_respected() {
-        let asked = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
-        let times = asked.clone();
-        let answer = move || async move {
+        let request_times = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+        let times = request_times.clone();
+        let response = move || async move {
             let mut times = times.lock().unwrap();
             times.push(std::time::Instant::now());
             match times.len() {
@@ -337,17 +333,17 @@ mod tests {
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = Url::parse(&format!("http://{}/", listener.local_addr().unwrap())).unwrap();
-        let app = axum::Router::new().fallback(answer);
+        let app = axum::Router::new().fallback(response);
         tokio::spawn(async move { axum::serve(listener, app).await });
         let policy = RetryPolicy { first_wait: Duration::from_millis(1), ..RetryPolicy::default() };
         RateLimitedClient::new(Duration::ZERO, &policy)
             .unwrap()
-            .get(&url, |answer| answer.success().map(drop))
+            .get(&url, |response| response.success().map(drop))
             .await
             .unwrap();
-        let waited: Vec<Duration> = asked.lock().unwrap().windows(2).map(|pair| pair[1] - pair[0]).collect();
+        let waited: Vec<Duration> = request_times.lock().unwrap().windows(2).map(|pair| pair[1] - pair[0]).collect();
         assert_eq!(waited.len(), 2);
-        assert!(waited[0] >= Duration::from_secs(2), "the server said so: {waited:?}");
-        assert!(waited[1] < Duration::from_secs(2), "then it did not: {waited:?}");
+        assert!(waited[0] >= Duration::from_secs(2), "Retry-After: {waited:?}");
+        assert!(waited[1] < Duration::from_secs(2), "no Retry-After: {waited:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! KartaView's street-level pictures, around points.
+//! Street-level images from KartaView around given points.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -16,27 +16,27 @@ use super::picture::picture;
 use super::places::PlaceArgs;
 use super::source::{Batch, Candidate, CommonArgs, Source, Terms, group, place};
 
-/// Pictures a page; for more the answer is 400.
+/// Images per page; the API rejects higher values with status 400.
 const PER_PAGE: usize = 100;
-/// What the service answers with when all is well.
+/// `apiCode` of a successful response.
 const SUCCESS_CODE: i64 = 600;
 
-/// Street-level pictures of KartaView.
+/// Collect street-level images from KartaView
 #[derive(clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
     places: PlaceArgs,
-    /// Places drawn from each file and country
-    #[arg(long, default_value_t = 1000)]
+    /// Number of places to sample per file and country
+    #[arg(long, value_name = "N", default_value_t = 1000, help_heading = "Input")]
     sample: usize,
-    /// Seed of what is drawn
-    #[arg(long, default_value_t = 1)]
+    /// Random seed for the sampling
+    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Input")]
     seed: u64,
-    /// Metres around each place
-    #[arg(long, default_value_t = 1000)]
+    /// Search radius around each place in metres
+    #[arg(long, value_name = "METRES", default_value_t = 1000, help_heading = "Input")]
     radius: u32,
-    /// Keep all pictures of a sequence, not the first alone
-    #[arg(long)]
+    /// Keep all images of a sequence, not only the first
+    #[arg(long, help_heading = "Input")]
     whole_sequences: bool,
     #[arg(long, hide = true, default_value = "https://api.openstreetcam.org/2.0/photo/")]
     api: String,
@@ -62,7 +62,7 @@ impl KartaView {
             radius: args.radius,
             whole_sequences: args.whole_sequences,
             api: args.api.clone(),
-            // No limit is known: be gentle.
+            // The service documents no rate limit; these are conservative.
             searches: args.common.client(Duration::from_secs(1))?,
             files: args.common.client(Duration::from_millis(500))?,
         })
@@ -84,7 +84,7 @@ impl KartaView {
             let (more, is_last) = self.searches.get(&url_with_query(&self.api, pairs)?, parse).await?;
             let before = photos.len();
             photos.extend(more.into_iter().filter(|photo| seen.insert(photo["id"].to_string())));
-            // A page that brings nothing new is the last, whatever it says of itself.
+            // `hasMoreData` is not reliable: stop at a page without new images.
             if is_last || photos.len() == before {
                 break;
             }
@@ -100,7 +100,7 @@ impl KartaView {
         };
         let number = |name: &str| text(name).parse::<f64>().ok().filter(|number| number.is_finite());
         if !["", "PLANE"].contains(&text("projection").as_str()) {
-            return None; // spheres and fish-eyes look unlike what the encoder knows
+            return None; // the encoder is not trained on spherical or fisheye images
         }
         let at = place(number("lat")?, number("lng")?)?;
         let (id, sequence) = (text("id"), text("sequenceId"));
@@ -126,13 +126,13 @@ impl KartaView {
     }
 }
 
-/// The photos of an answer, and whether they are the last. Logical errors come with status 200.
-fn parse(answer: &HttpResponse) -> Result<(Vec<Value>, bool), FetchError> {
-    let reply: Value = answer.json()?;
+/// Parses a response into its photos and whether they are the last. Logical errors have status 200.
+fn parse(response: &HttpResponse) -> Result<(Vec<Value>, bool), FetchError> {
+    let reply: Value = response.json()?;
     let code = reply["status"]["apiCode"].as_i64().unwrap_or_default();
     if code != SUCCESS_CODE {
         let message = reply["status"]["apiMessage"].as_str().unwrap_or_default();
-        return Err(FetchError::Permanent(format!("KartaView answers with code {code}: {message}")));
+        return Err(FetchError::Permanent(format!("KartaView returned code {code}: {message}")));
     }
     let photos = reply["result"]["data"].as_array().cloned().unwrap_or_default();
     Ok((photos, !reply["result"]["hasMoreData"].as_bool().unwrap_or_default()))
@@ -142,8 +142,8 @@ impl Source for KartaView {
     fn terms(&self) -> Option<Terms> {
         Some(Terms {
             name: "kartaview",
-            text: "KartaView's pictures are under CC BY-SA 4.0: name KartaView and its contributors, and pass on what is \
-                   made of the pictures under the same licence.",
+            text: "KartaView images are licensed under CC BY-SA 4.0: credit KartaView and its contributors, and share \
+                   adaptations under the same licence.",
         })
     }
 
@@ -155,8 +155,8 @@ impl Source for KartaView {
         let Some(first) = self.places.first() else { return Ok(vec!["no places".into()]) };
         let found = self.photos(*first).await?;
         Ok(vec![
-            format!("{} places, pictures within {} m of each", self.places.len(), self.radius),
-            format!("the first, {first}: {} pictures", found.len()),
+            format!("{} places, images within {} m of each", self.places.len(), self.radius),
+            format!("the first, {first}: {} images", found.len()),
             "cost: nothing".into(),
         ])
     }

@@ -1,7 +1,8 @@
-//! What a folder of collected pictures knows about itself: `manifest.jsonl`, a line for each picture that was kept or found
-//! missing, and `searched.txt`, a line for each batch whose pictures are all settled.
+//! The manifest of a folder of collected images: `manifest.jsonl`, one line per image that was stored or found missing
+//! or broken, and `searched.txt`, one line per batch whose images are all processed.
 //!
-//! Both are appended to, a line at a time and the picture's file first: whatever is cut off is searched, or fetched, again.
+//! Both are appended to one line at a time, after the image file is written. Whatever an interrupted run did not record
+//! is searched or fetched again.
 
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -14,84 +15,84 @@ use serde::{Deserialize, Serialize};
 const MANIFEST: &str = "manifest.jsonl";
 const SEARCHED: &str = "searched.txt";
 
-/// What became of a picture.
+/// The outcome for an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// It is there.
+    /// Stored.
     Ok,
-    /// Its server no longer has it.
+    /// No longer on the server.
     Missing,
-    /// What came is no picture that can be used.
+    /// Not a readable image.
     Broken,
 }
 
-/// A picture and all that is known of it.
+/// An image and its metadata.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Item {
-    /// Where it comes from, such as `flickr`.
+    /// Name of the source, such as `flickr`.
     pub source: String,
-    /// Its name there.
+    /// Id in the source.
     pub id: String,
-    /// Its file, relative to the folder.
+    /// Image file, relative to the folder.
     pub file: PathBuf,
-    /// Degrees; `None` when only the country is known.
+    /// Latitude in degrees; `None` if only the country is known.
     pub lat: Option<f64>,
-    /// Degrees.
+    /// Longitude in degrees.
     pub lng: Option<f64>,
-    /// ISO 3166-1 alpha-2 code, where the source says so.
+    /// ISO 3166-1 alpha-2 code, if the source has one.
     pub iso2: String,
-    /// Degrees clockwise from north.
+    /// Heading in degrees clockwise from north.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub heading: Option<f64>,
-    /// When it was taken, as the source says it.
+    /// Capture time in the format of the source.
     pub time: String,
-    /// Pictures of one group must not be split: a sequence, a panorama, an author's day.
+    /// Images of one group must not be split: a sequence, a panorama, an author's day.
     pub group: String,
-    /// Of the pictures that share this key one is kept: one per second, one per sequence. Empty for none.
+    /// Only one image is kept per key, such as one per sequence or per second. Empty if there is no key.
     #[serde(rename = "twin", skip_serializing_if = "String::is_empty")]
     pub dedup_key: String,
-    /// Who took it.
+    /// Author.
     pub author: String,
-    /// Under which terms it may be used.
+    /// Licence.
     pub licence: String,
-    /// Whom to name.
+    /// Attribution text.
     pub attribution: String,
-    /// Its address, without keys.
+    /// URL without API keys.
     pub url: String,
-    /// Of the file's bytes.
+    /// SHA-256 of the file.
     pub sha256: String,
-    /// Pixels.
+    /// Width in pixels.
     pub width: u32,
-    /// Pixels.
+    /// Height in pixels.
     pub height: u32,
-    /// What became of it.
+    /// The outcome.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<Status>,
 }
 
-/// A folder of collected pictures, open for more.
+/// The manifest of a folder, open for appending.
 pub(super) struct Manifest {
     /// The folder.
     pub(super) dir: PathBuf,
-    /// Pictures that are settled or being fetched.
-    settled: HashSet<String>,
-    /// Deduplication keys of pictures that are there or being fetched.
+    /// Keys of images that are processed or being fetched.
+    known_keys: HashSet<String>,
+    /// Deduplication keys of images that are stored or being fetched.
     dedup_keys: HashSet<String>,
-    /// Pictures that are there.
+    /// Number of stored images.
     pub(super) kept: usize,
-    /// Batches that are done, by their names.
+    /// Names of completed batches.
     pub(super) searched: HashSet<String>,
     items: File,
     batches: File,
 }
 
 impl Manifest {
-    /// Opens a folder, and makes it when it is not there.
+    /// Opens and locks a folder; creates it if missing.
     ///
     /// # Errors
-    /// When it cannot be read or written, another run works on it, or a line of it is damaged.
+    /// If it cannot be read or written, another run has locked it, or a line of the manifest is damaged.
     pub(super) fn open(dir: &Path) -> Result<Self> {
         std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
         let file = dir.join(MANIFEST);
@@ -99,7 +100,7 @@ impl Manifest {
         let items = items.with_context(|| format!("cannot write {}", file.display()))?;
         match items.try_lock() {
             Err(TryLockError::WouldBlock) => {
-                bail!("another run collects into {}; wait for it, or choose another --out", dir.display())
+                bail!("another run is writing to {}; wait for it to finish, or choose another --out", dir.display())
             }
             Err(TryLockError::Error(error)) if error.kind() != ErrorKind::Unsupported => {
                 return Err(error).with_context(|| format!("cannot lock {}", file.display()));
@@ -111,7 +112,7 @@ impl Manifest {
         let searched = complete_lines(&dir.join(SEARCHED))?;
         let mut manifest = Self {
             dir: dir.to_owned(),
-            settled: known.iter().map(key).collect(),
+            known_keys: known.iter().map(key).collect(),
             dedup_keys: HashSet::new(),
             kept: 0,
             searched: searched.into_iter().collect(),
@@ -125,23 +126,23 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Whether a picture is to be fetched; it then counts as settled, and others with its deduplication key as duplicates.
+    /// Claims an image for fetching. It then counts as known, and others with its deduplication key as duplicates.
     pub(super) fn claim(&mut self, item: &Item) -> Claim {
-        if self.settled.contains(&key(item)) {
+        if self.known_keys.contains(&key(item)) {
             return Claim::Known;
         }
         if dedup_key(item).is_some_and(|key| self.dedup_keys.contains(&key)) {
             return Claim::Duplicate;
         }
-        self.settled.insert(key(item));
+        self.known_keys.insert(key(item));
         self.dedup_keys.extend(dedup_key(item));
         Claim::New
     }
 
-    /// Records what became of a picture.
+    /// Records the outcome for an image.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// If it cannot be written.
     pub(super) fn record(&mut self, item: &Item) -> Result<()> {
         let line = serde_json::to_string(item)? + "\n";
         let written = self.items.write_all(line.as_bytes());
@@ -149,49 +150,49 @@ impl Manifest {
         if item.status == Some(Status::Ok) {
             self.kept += 1;
         } else if let Some(key) = dedup_key(item) {
-            self.dedup_keys.remove(&key); // the next one may be there
+            self.dedup_keys.remove(&key); // another image with this key may exist
         }
         Ok(())
     }
 
-    /// Records that all pictures of a batch are settled.
+    /// Records that a batch is complete.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// If it cannot be written.
     pub(super) fn finish(&mut self, batch: &str) -> Result<()> {
         let written = self.batches.write_all(format!("{batch}\n").as_bytes());
         written.with_context(|| format!("cannot write {}", self.dir.join(SEARCHED).display()))
     }
 }
 
-/// What becomes of a picture that was found.
+/// The result of [`Manifest::claim`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Claim {
-    /// It is to be fetched.
+    /// The image has to be fetched.
     New,
-    /// It is settled, or being fetched.
+    /// The image is already processed or being fetched.
     Known,
-    /// Another picture with the same deduplication key is there, or being fetched.
+    /// Another image with the same deduplication key is stored or being fetched.
     Duplicate,
 }
 
-/// Removes what a kill left of pictures that were being written.
+/// Removes partially written images of a killed run.
 fn remove_partial_files(dir: &Path) {
     let entries = |dir: &Path| std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
     for file in entries(&dir.join("pictures")).flat_map(|folder| entries(&folder).collect::<Vec<_>>()) {
         if file.extension().is_some_and(|extension| extension == "part") {
-            let _ = std::fs::remove_file(file); // it is in nobody's way
+            let _ = std::fs::remove_file(file); // a leftover is harmless
         }
     }
 }
 
-/// A file to append to, without what was cut off at its end.
+/// Opens a file for appending and removes a partial last line.
 pub(super) fn append(file: &Path) -> Result<File> {
     let open = OpenOptions::new().create(true).append(true).open(file);
     without_partial_line(open.with_context(|| format!("cannot write {}", file.display()))?, file)
 }
 
-/// An open file without what was cut off at its end.
+/// Removes a partial last line from an open file.
 fn without_partial_line(open: File, file: &Path) -> Result<File> {
     let shorten = || -> std::io::Result<()> {
         let mut reader = File::open(file)?;
@@ -213,21 +214,22 @@ fn without_partial_line(open: File, file: &Path) -> Result<File> {
     Ok(open)
 }
 
-/// The pictures of a folder, in the order in which they were settled.
+/// Iterates over the images of a folder, in the order in which they were recorded.
 ///
 /// # Errors
-/// When its manifest cannot be read or a line of it is damaged.
+/// If the manifest cannot be read or a line of it is damaged.
 pub(crate) fn items(dir: &Path) -> Result<impl Iterator<Item = Result<Item>>> {
     let file = dir.join(MANIFEST);
-    let cannot = {
+    let read_failed = {
         let file = file.clone();
         move || format!("cannot read {}", file.display())
     };
     let empty: Box<dyn BufRead> = Box::new(std::io::empty());
-    let reader = if file.exists() { Box::new(BufReader::new(File::open(&file).with_context(&cannot)?)) } else { empty };
+    let reader =
+        if file.exists() { Box::new(BufReader::new(File::open(&file).with_context(&read_failed)?)) } else { empty };
     Ok(lines(reader).enumerate().map(move |(i, line)| {
-        serde_json::from_str(&line.with_context(&cannot)?).with_context(|| {
-            format!("{}, line {}: not a picture's line; remove it and collect again", file.display(), i + 1)
+        serde_json::from_str(&line.with_context(&read_failed)?).with_context(|| {
+            format!("{}, line {}: not a valid entry; remove the line and collect again", file.display(), i + 1)
         })
     }))
 }
@@ -235,12 +237,13 @@ pub(crate) fn items(dir: &Path) -> Result<impl Iterator<Item = Result<Item>>> {
 /// Reads all items of a manifest.
 ///
 /// # Errors
-/// As there.
+/// If the manifest cannot be read or a line of it is damaged.
 pub fn read(dir: &Path) -> Result<Vec<Item>> {
     items(dir)?.collect()
 }
 
-/// The whole lines, without their ends; not a last one that was cut off, maybe within a letter.
+/// Iterates over complete lines, without line ends. A partial last line, which may end within a UTF-8 character, is
+/// skipped.
 fn lines(mut reader: impl BufRead) -> impl Iterator<Item = std::io::Result<String>> {
     std::iter::from_fn(move || {
         let mut line = Vec::new();
@@ -252,23 +255,25 @@ fn lines(mut reader: impl BufRead) -> impl Iterator<Item = std::io::Result<Strin
     })
 }
 
-/// What no two pictures share.
+/// The unique key of an image.
 fn key(item: &Item) -> String {
     format!("{} {}", item.source, item.id)
 }
 
-/// What pictures share of which one is kept.
+/// The deduplication key of an image, qualified by its source.
 fn dedup_key(item: &Item) -> Option<String> {
     (!item.dedup_key.is_empty()).then(|| format!("{} {}", item.source, item.dedup_key))
 }
 
-/// The whole lines of a file, none when it is not there.
+/// Reads the complete lines of a file; none if it does not exist.
 fn complete_lines(file: &Path) -> Result<Vec<String>> {
     if !file.exists() {
         return Ok(Vec::new());
     }
-    let cannot = || format!("cannot read {}", file.display());
-    lines(BufReader::new(File::open(file).with_context(cannot)?)).collect::<std::io::Result<_>>().with_context(cannot)
+    let read_failed = || format!("cannot read {}", file.display());
+    lines(BufReader::new(File::open(file).with_context(read_failed)?))
+        .collect::<std::io::Result<_>>()
+        .with_context(read_failed)
 }
 
 #[cfg(test)]
@@ -289,29 +294,29 @@ mod tests {
         manifest.finish("part 1").unwrap();
         drop(manifest);
         let file = dir.path().join(MANIFEST);
-        let whole = std::fs::read(&file).unwrap();
-        // Behind its first line, in the middle of a letter of the second, before its end.
-        let of_letter = whole.windows(2).rposition(|pair| pair == "é".as_bytes()).unwrap() + 1;
-        for cut in [whole.len() - 1, of_letter, whole.len() - 20] {
-            std::fs::write(&file, &whole[..cut]).unwrap();
+        let complete = std::fs::read(&file).unwrap();
+        // Before the last line end, within a UTF-8 character, and within the second line.
+        let within_character = complete.windows(2).rposition(|pair| pair == "é".as_bytes()).unwrap() + 1;
+        for cut in [complete.len() - 1, within_character, complete.len() - 20] {
+            std::fs::write(&file, &complete[..cut]).unwrap();
             let mut manifest = Manifest::open(dir.path()).unwrap();
             assert_eq!((manifest.kept, manifest.searched.clone()), (1, HashSet::from(["part 1".to_owned()])));
             assert_eq!(manifest.claim(&item("a", Status::Ok)), Claim::Known);
             assert_eq!(manifest.claim(&item("b", Status::Ok)), Claim::New);
             manifest.record(&item("b", Status::Missing)).unwrap();
-            assert_eq!(std::fs::read(&file).unwrap(), whole);
+            assert_eq!(std::fs::read(&file).unwrap(), complete);
         }
         assert_eq!(read(dir.path()).unwrap(), [item("a", Status::Ok), item("b", Status::Missing)]);
     }
 
     #[test]
-    fn one_picture_per_dedup_key_is_kept() {
+    fn one_image_per_dedup_key_is_kept() {
         let dir = tempfile::tempdir().unwrap();
         let frame = |id: &str| Item { dedup_key: "sequence 7".into(), ..item(id, Status::Ok) };
         let mut manifest = Manifest::open(dir.path()).unwrap();
         let claims = [frame("a"), frame("b"), item("c", Status::Ok), frame("a")].map(|item| manifest.claim(&item));
         assert_eq!(claims, [Claim::New, Claim::Duplicate, Claim::New, Claim::Known]);
-        // One that is not there stands for none, in this run and the next.
+        // A missing image does not block others with its key, in this run and the next.
         manifest.record(&Item { status: Some(Status::Missing), ..frame("a") }).unwrap();
         drop(manifest);
         let mut manifest = Manifest::open(dir.path()).unwrap();
@@ -326,13 +331,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let first = Manifest::open(dir.path()).unwrap();
         let error = Manifest::open(dir.path()).err().unwrap().to_string();
-        assert!(error.contains("another run collects into"), "{error}");
+        assert!(error.contains("another run is writing to"), "{error}");
         drop(first);
-        let cut_off = dir.path().join("pictures/00/.a.jpg.7.part");
-        std::fs::create_dir_all(cut_off.parent().unwrap()).unwrap();
-        std::fs::write(&cut_off, "half").unwrap();
+        let partial_file = dir.path().join("pictures/00/.a.jpg.7.part");
+        std::fs::create_dir_all(partial_file.parent().unwrap()).unwrap();
+        std::fs::write(&partial_file, "half").unwrap();
         Manifest::open(dir.path()).unwrap();
-        assert!(!cut_off.exists());
+        assert!(!partial_file.exists());
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! Mapillary's street-level pictures, box by box.
+//! Street-level images from Mapillary, by bounding box.
 //!
-//! A search gives at most about 2,000 pictures, has no pages and does not say that it was cut; a dense box answers with
-//! an error of the server. Both are answered by four smaller boxes.
+//! A search returns at most about 2,000 images, without pages and without reporting truncation; a search of a dense box
+//! fails with a server error. In both cases the box is split into four.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -18,30 +18,37 @@ use super::manifest::Item;
 use super::picture::picture;
 use super::source::{Batch, Candidate, CommonArgs, Source, Terms, group, place, secret};
 
-/// Most pictures that may be asked for.
+/// Maximum value of the API's `limit` parameter.
 const LIMIT: usize = 2_000;
 /// Number of results from which a response may be truncated.
 const MAYBE_TRUNCATED: usize = 1_500;
-/// Side in degrees of the boxes that are begun with: less than the 0.01 square degrees that are allowed.
+/// Maximum side in degrees of the initial boxes, below the API's limit of 0.01 square degrees.
 const MAX_SIDE: f64 = 0.09;
-/// Boxes are not quartered below this side, about a street's length.
+/// Boxes are not split below this side in degrees, about the length of a street.
 const MIN_SIDE: f64 = 0.001;
-/// What is asked for of each picture.
+/// Requested fields of each image.
 const FIELDS: &str = "id,geometry,computed_geometry,captured_at,compass_angle,computed_compass_angle,is_pano,sequence,creator,thumb_1024_url";
 
-/// Street-level pictures of Mapillary.
+/// Collect street-level images from Mapillary
 ///
-/// An application's token, from <https://www.mapillary.com/dashboard/developers>, is read from MAPILLARY_ACCESS_TOKEN.
+/// The access token, from <https://www.mapillary.com/dashboard/developers>, is read from MAPILLARY_ACCESS_TOKEN.
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Box to search, WEST,SOUTH,EAST,NORTH in degrees (repeat the option)
-    #[arg(long = "box", value_parser = bounds, required = true, allow_hyphen_values = true)]
+    /// Bounding box to search, in degrees (repeatable)
+    #[arg(
+        long = "box",
+        value_name = "WEST,SOUTH,EAST,NORTH",
+        value_parser = bounds,
+        required = true,
+        allow_hyphen_values = true,
+        help_heading = "Input"
+    )]
     boxes: Vec<Bounds>,
-    /// Keep all pictures of a sequence, not the first alone
-    #[arg(long)]
+    /// Keep all images of a sequence, not only the first
+    #[arg(long, help_heading = "Input")]
     whole_sequences: bool,
-    /// File with the token, instead of MAPILLARY_ACCESS_TOKEN
-    #[arg(long)]
+    /// File with the access token, instead of MAPILLARY_ACCESS_TOKEN
+    #[arg(long, value_name = "FILE", help_heading = "Network")]
     key_file: Option<PathBuf>,
     #[arg(long, hide = true, default_value = "https://graph.mapillary.com/images")]
     api: String,
@@ -49,7 +56,7 @@ pub(super) struct Args {
     pub(super) common: CommonArgs,
 }
 
-/// A box in degrees.
+/// A bounding box in degrees.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Bounds {
     west: f64,
@@ -69,7 +76,7 @@ fn bounds(text: &str) -> Result<Bounds> {
 }
 
 impl Bounds {
-    /// Boxes of at most this side, row by row from the south-west.
+    /// Splits the box into boxes of at most this side, row by row from the south-west.
     fn split(self, side: f64) -> Vec<Self> {
         let steps = |from: f64, to: f64| ((to - from) / side).ceil().max(1.0) as usize;
         let (columns, rows) = (steps(self.west, self.east), steps(self.south, self.north));
@@ -134,11 +141,11 @@ struct Creator {
     username: String,
 }
 
-/// What a box answered.
+/// The result of searching a box.
 enum SearchResult {
-    /// All that is in it.
+    /// All images in the box.
     Complete(Vec<Value>),
-    /// Too much: as much as came.
+    /// A part of the images, because the box contains too many.
     Truncated(Vec<Value>),
 }
 
@@ -158,22 +165,22 @@ impl Mapillary {
         let pairs = [("bbox", bounds.name()), ("fields", FIELDS.to_owned()), ("limit", LIMIT.to_string())];
         let url = url_with_query(&self.api, pairs).map_err(|e| FetchError::Permanent(e.to_string()))?;
         let can_split = bounds.side() / 2.0 >= MIN_SIDE;
-        let parse = |answer: &HttpResponse| {
-            // It may be the box and not the server: smaller ones will tell.
-            if answer.status.as_u16() == 500 && can_split {
+        let parse = |response: &HttpResponse| {
+            // The box may be too dense; smaller boxes distinguish that from a failing server.
+            if response.status.as_u16() == 500 && can_split {
                 return Ok(SearchResult::Truncated(Vec::new()));
             }
-            let data = answer.json::<SearchResponse>()?.data;
+            let data = response.json::<SearchResponse>()?.data;
             Ok(if data.len() >= MAYBE_TRUNCATED { SearchResult::Truncated(data) } else { SearchResult::Complete(data) })
         };
         match self.searches.get(&url, parse).await? {
-            // Once more, before a box is taken for dense.
+            // Retry once before treating the box as dense.
             SearchResult::Truncated(data) if data.is_empty() => self.searches.get(&url, parse).await,
             found => Ok(found),
         }
     }
 
-    /// All images in a box.
+    /// Returns all images in a box, splitting it where necessary.
     async fn images(&self, bounds: Bounds) -> Result<Vec<Value>> {
         let (mut images, mut boxes) = (Vec::new(), vec![bounds]);
         while let Some(bounds) = boxes.pop() {
@@ -183,7 +190,11 @@ impl Mapillary {
                     boxes.extend(bounds.split(bounds.side() / 2.0))
                 }
                 SearchResult::Truncated(data) => {
-                    eprintln!("box {}: too many pictures for one search; {} are taken", bounds.name(), data.len());
+                    eprintln!(
+                        "box {}: too many images for one search; only {} are collected",
+                        bounds.name(),
+                        data.len()
+                    );
                     images.extend(data);
                 }
             }
@@ -212,7 +223,7 @@ impl Mapillary {
                 attribution: format!("{author} on Mapillary, https://www.mapillary.com/app/?pKey={}", image.id),
                 author,
                 licence: "CC BY-SA 4.0".into(),
-                // The address of a thumbnail expires; the picture's own does not.
+                // Thumbnail URLs expire; the URL of the image does not.
                 url: format!("https://graph.mapillary.com/{}", image.id),
                 id: image.id,
                 ..Item::default()
@@ -226,8 +237,8 @@ impl Source for Mapillary {
     fn terms(&self) -> Option<Terms> {
         Some(Terms {
             name: "mapillary",
-            text: "Mapillary's pictures are under CC BY-SA 4.0: name Mapillary and the author, and pass on what is made of \
-                   the pictures under the same licence.",
+            text: "Mapillary images are licensed under CC BY-SA 4.0: credit Mapillary and the author, and share \
+                   adaptations under the same licence.",
         })
     }
 
@@ -240,8 +251,8 @@ impl Source for Mapillary {
         let found = self.images(first).await?;
         let usable: Vec<Candidate> = found.iter().filter_map(|image| self.candidate(image)).collect();
         Ok(vec![
-            format!("{} boxes of at most {MAX_SIDE} degrees a side", self.boxes.len()),
-            format!("the first, {}: {} pictures, {} of them no panoramas", first.name(), found.len(), usable.len()),
+            format!("{} boxes with sides of at most {MAX_SIDE} degrees", self.boxes.len()),
+            format!("the first, {}: {} images, {} of them usable", first.name(), found.len(), usable.len()),
             "cost: nothing".into(),
         ])
     }
@@ -253,7 +264,7 @@ impl Source for Mapillary {
                 continue;
             }
             let mut batch = Batch::new(name, &self.images(*bounds).await?, |image| self.candidate(image));
-            // In one order, whatever the boxes were split into: of a sequence the first is kept.
+            // Only the first image of a sequence is kept, so the order must not depend on how boxes were split.
             batch.candidates.sort_by(|a, b| a.item.id.cmp(&b.item.id));
             if batches.send(batch).await.is_err() {
                 return Ok(());
@@ -264,7 +275,7 @@ impl Source for Mapillary {
 
     async fn fetch(&self, candidate: &Candidate) -> Result<Vec<u8>, FetchError> {
         self.files.get(&candidate.url, picture).await.map_err(|error| match error {
-            // Links expire; the next run is given a new one.
+            // URLs expire; the next run gets a new one.
             FetchError::Permanent(why) => FetchError::transient(why),
             other => other,
         })

@@ -1,7 +1,8 @@
-//! `collect`: geotagged pictures from public sources, politely, and so that a kill loses at most what is in flight.
+//! `collect`: downloads geotagged images from public sources, with rate limits and resumable after a kill.
 //!
-//! A source finds pictures in batches (a span of time, a box, a few places); each picture is fetched, checked, written and
-//! recorded in the folder's manifest, then the batch is recorded as done. The same command goes on where it ended.
+//! A source finds images in batches (a time span, a box, a few places). Each image is fetched, checked, written and
+//! recorded in the manifest of the folder; then the batch is recorded as complete. Running the same command again
+//! continues where it stopped.
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -27,12 +28,13 @@ pub use manifest::{Item, Status, read};
 
 use run::{as_environment_error, collect};
 
-/// Collects geotagged pictures from a source.
+/// Collect geotagged images from a source
 ///
-/// Writes the pictures and manifest.jsonl, which `index` reads. Broken off, the same command goes on where it ended.
+/// Writes the images and manifest.jsonl, which `index` reads. Run the same command again to continue after an
+/// interruption.
 #[derive(clap::Args)]
 #[command(
-    after_help = "Example:\n  landfall-train collect folder holiday --out collected/holiday\n  landfall-train collect flickr --queries queries.txt --since 2023-01-01 --until 2024-01-01 --out collected/flickr --dry-run"
+    after_help = "Examples:\n  landfall-train collect folder holiday --out collected/holiday\n  landfall-train collect flickr --queries queries.txt --since 2023-01-01 --until 2024-01-01 --out collected/flickr --dry-run"
 )]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -52,7 +54,7 @@ enum SourceCommand {
 /// Runs the command.
 ///
 /// # Errors
-/// When a file or an option cannot be used, the source refuses, or the network is gone.
+/// If a file or an option is invalid, the source refuses requests, or the network fails.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {

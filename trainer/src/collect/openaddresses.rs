@@ -1,5 +1,5 @@
-//! OpenAddresses' files by the names of their sources, as in us/wa/statewide: which job made the newest of a source is asked
-//! of its index, and the job's file is downloaded once.
+//! OpenAddresses files by source name, as in us/wa/statewide. The index of OpenAddresses gives the newest job of a
+//! source; the file of that job is downloaded once.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::download;
 use super::http::url_with_query;
 use super::source::CommonArgs;
 
-/// Where OpenAddresses is.
+/// URLs of OpenAddresses, for tests.
 #[derive(clap::Args)]
 pub(super) struct Service {
     #[arg(long, hide = true, default_value = "https://batch.openaddresses.io/api/data")]
@@ -21,20 +21,21 @@ pub(super) struct Service {
     addresses_files: String,
 }
 
-/// A file of the index.
+/// An entry of the index.
 #[derive(Deserialize)]
 struct Entry {
     source: String,
     layer: String,
-    /// A number, or a text of one.
+    /// A number, or a string that contains one.
     job: Value,
 }
 
 impl Service {
-    /// The files for names of files and of sources. Those of sources are in the folder `addresses` of --out, or will be.
+    /// Resolves file names and source names to files. Files of sources are downloaded to the folder `addresses` of
+    /// --out if missing.
     ///
     /// # Errors
-    /// When a name is of neither, or the service refuses or cannot be reached.
+    /// If a name is neither a file nor a known source, or the service refuses requests or cannot be reached.
     pub(super) async fn files(&self, names: &[PathBuf], common: &CommonArgs) -> Result<Vec<PathBuf>> {
         let client = common.client(Duration::from_secs(1))?;
         let mut files = Vec::new();
@@ -44,7 +45,7 @@ impl Service {
                 continue;
             };
             let index = url_with_query(&self.addresses_index, [("source", source.to_owned())])?;
-            let entries: Vec<Entry> = client.get(&index, |answer| answer.json()).await?;
+            let entries: Vec<Entry> = client.get(&index, |response| response.json()).await?;
             let before = files.len();
             for entry in entries.iter().filter(|entry| entry.source == source && entry.layer == "addresses") {
                 let job = entry.job.to_string().replace('"', "");
@@ -54,14 +55,14 @@ impl Service {
                 files.push(file);
             }
             if files.len() == before {
-                bail!("--addresses {source} is no file, and {index} knows no addresses of it");
+                bail!("--addresses {source}: no such file, and {index} lists no addresses for it");
             }
         }
         Ok(files)
     }
 }
 
-/// The source that a name is of, unless there is such a file: a country's code and places in it.
+/// Returns the name if it is a source name (a country code followed by regions) and no such file exists.
 fn source(name: &Path) -> Option<&str> {
     let text = name.to_str().filter(|_| !name.exists())?;
     let is_part = |part: &str| {
@@ -78,7 +79,7 @@ mod tests {
 
     #[test]
     fn source_names_are_distinguished_from_files() {
-        for (name, is) in [
+        for (name, is_source) in [
             ("us/wa/statewide", true),
             ("fr/countrywide", true),
             ("us", false),
@@ -86,7 +87,7 @@ mod tests {
             ("../us/wa", false),
             ("", false),
         ] {
-            assert_eq!(source(Path::new(name)).is_some(), is, "{name}");
+            assert_eq!(source(Path::new(name)).is_some(), is_source, "{name}");
         }
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(source(dir.path()), None);

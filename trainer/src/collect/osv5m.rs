@@ -1,5 +1,5 @@
-//! OpenStreetView-5M (<https://huggingface.co/datasets/osv5m/osv5m>) from its tables and archives, on disk or on the hub:
-//! pictures come out of the archives one by one, which are never unpacked.
+//! OpenStreetView-5M (<https://huggingface.co/datasets/osv5m/osv5m>) from its tables and archives, on disk or on the
+//! hub. Images are read from the archives one by one, without unpacking them.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::File;
@@ -20,23 +20,29 @@ use super::http::{FetchError, RateLimitedClient};
 use super::manifest::Item;
 use super::source::{Batch, Candidate, CommonArgs, Source, Terms, group, place};
 
-/// Pictures per batch.
+/// Images per batch.
 const BATCH_SIZE: usize = 500;
-/// What a table must have.
+/// Required columns of a table.
 const COLUMNS: [&str; 3] = ["id", "latitude", "longitude"];
 
-/// Pictures of OpenStreetView-5M, from its files on disk or on the hub.
+/// Collect images of OpenStreetView-5M from its files on disk or on the hub
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Table of the pictures, train.csv or test.csv [default: the hub's, for archives of the hub]
-    #[arg(long)]
+    /// Table of the images, train.csv or test.csv [default: the hub's, for archives of the hub]
+    #[arg(long, value_name = "FILE", help_heading = "Input")]
     labels: Option<PathBuf>,
-    /// Archive of pictures on disk, or of the hub, as in train/00 (repeat the option). What comes from the hub stays in the
-    /// folder `hub` of --out
-    #[arg(required = true)]
+    /// Archives of images: files on disk, or names on the hub as in train/00
+    ///
+    /// Downloads from the hub are kept in the directory `hub` of --out.
+    #[arg(required = true, value_name = "ARCHIVE")]
     archives: Vec<String>,
-    /// Address that the hub's files are under
-    #[arg(long, default_value = "https://huggingface.co/datasets/osv5m/osv5m/resolve/main/")]
+    /// Base URL of the files on the hub
+    #[arg(
+        long,
+        value_name = "URL",
+        default_value = "https://huggingface.co/datasets/osv5m/osv5m/resolve/main/",
+        help_heading = "Network"
+    )]
     hub: String,
     #[command(flatten)]
     pub(super) common: CommonArgs,
@@ -45,18 +51,18 @@ pub(super) struct Args {
 pub(super) struct Osv5m {
     labels: PathBuf,
     archives: Vec<PathBuf>,
-    /// Files of the hub, and where they are to be.
+    /// URLs of files on the hub and their local paths.
     from_hub: Vec<(Url, PathBuf)>,
     client: RateLimitedClient,
-    /// The archive that was read last, open.
+    /// The most recently read archive, kept open.
     open: Mutex<Option<(PathBuf, ZipArchive<File>)>>,
 }
 
 impl Osv5m {
     pub(super) fn new(args: &Args) -> Result<Self> {
-        let hub = Url::parse(&args.hub).with_context(|| format!("`{}` is no address", args.hub))?;
+        let hub = Url::parse(&args.hub).with_context(|| format!("`{}` is not a valid URL", args.hub))?;
         let mut from_hub = Vec::new();
-        let mut of_hub = |file: String| -> Result<PathBuf> {
+        let mut hub_file = |file: String| -> Result<PathBuf> {
             let to = std::path::absolute(args.common.out.join("hub").join(&file))?;
             from_hub.push((hub.join(&file)?, to.clone()));
             Ok(to)
@@ -68,15 +74,15 @@ impl Osv5m {
                 _ if path.is_file() => std::path::absolute(path)?,
                 Some((split @ ("train" | "test"), number)) if number.bytes().all(|b| b.is_ascii_digit()) => {
                     tables.insert(split.to_owned());
-                    of_hub(format!("images/{split}/{number}.zip"))?
+                    hub_file(format!("images/{split}/{number}.zip"))?
                 }
                 _ => bail!("{archive} is neither a file nor an archive of the hub, as in train/00"),
             });
         }
         let labels = match (&args.labels, tables.len()) {
             (Some(labels), _) => labels.clone(),
-            (None, 1) => of_hub(format!("{}.csv", tables.first().map_or("train", String::as_str)))?,
-            _ => bail!("name the table of the archives with --labels: train.csv or test.csv"),
+            (None, 1) => hub_file(format!("{}.csv", tables.first().map_or("train", String::as_str)))?,
+            _ => bail!("give the table of the archives with --labels: train.csv or test.csv"),
         };
         let client = args.common.client(Duration::from_secs(1))?;
         Ok(Self { labels, archives, from_hub, client, open: Mutex::new(None) })
@@ -95,28 +101,36 @@ impl Osv5m {
     }
 }
 
-/// The table of the pictures.
+/// The table of the images.
 struct Table {
     reader: csv::Reader<File>,
     columns: HashMap<String, usize>,
-    /// Where the row of an id begins: the table itself is too large to keep.
+    /// Position of the row of each id; the table is too large to keep in memory.
     rows: HashMap<String, Position>,
 }
 
 impl Table {
     fn open(file: &Path) -> Result<Self> {
-        let cannot = || format!("cannot read {}", file.display());
-        let mut reader = csv::Reader::from_path(file).with_context(cannot)?;
-        // By their names: test.csv has fewer.
-        let columns: HashMap<String, usize> =
-            reader.headers().with_context(cannot)?.iter().enumerate().map(|(i, name)| (name.to_owned(), i)).collect();
+        let read_failed = || format!("cannot read {}", file.display());
+        let mut reader = csv::Reader::from_path(file).with_context(read_failed)?;
+        // By name, since test.csv has fewer columns.
+        let columns: HashMap<String, usize> = reader
+            .headers()
+            .with_context(read_failed)?
+            .iter()
+            .enumerate()
+            .map(|(i, name)| (name.to_owned(), i))
+            .collect();
         if let Some(missing) = COLUMNS.iter().find(|name| !columns.contains_key(**name)) {
-            bail!("{} has no column `{missing}`: name OpenStreetView-5M's train.csv or test.csv", file.display());
+            bail!(
+                "{} has no column `{missing}`: --labels must be train.csv or test.csv of OpenStreetView-5M",
+                file.display()
+            );
         }
         let (mut rows, mut record) = (HashMap::new(), StringRecord::new());
         loop {
             let at = reader.position().clone();
-            if !reader.read_record(&mut record).with_context(cannot)? {
+            if !reader.read_record(&mut record).with_context(read_failed)? {
                 break;
             }
             rows.insert(record[columns["id"]].to_owned(), at);
@@ -124,13 +138,13 @@ impl Table {
         Ok(Self { reader, columns, rows })
     }
 
-    /// The pictures of an archive that the table knows, by their ids, as they stand in the table, which is then read in one
-    /// direction.
+    /// Ids and archive members of the images in an archive that are listed in the table, in the order of the table, so
+    /// that it is read sequentially.
     fn members(&self, archive: &Path) -> Result<Vec<(String, String)>> {
         let open = || Ok::<_, anyhow::Error>(ZipArchive::new(File::open(archive)?)?);
         let zip = open().with_context(|| format!("cannot read {}", archive.display()))?;
         let id = |name: &str| Path::new(name).file_stem().map(|stem| stem.to_string_lossy().into_owned());
-        // Names that are no text are not the table's.
+        // File names that are not valid UTF-8 cannot be in the table.
         let names = zip.file_names().filter_map(Result::ok);
         let known = names.filter_map(|name| id(&name).map(|id| (id, name.into_owned())));
         let mut members: Vec<_> = known.filter(|(id, _)| self.rows.contains_key(id)).collect();
@@ -176,15 +190,15 @@ impl Source for Osv5m {
     fn terms(&self) -> Option<Terms> {
         Some(Terms {
             name: "osv5m",
-            text: "OpenStreetView-5M's pictures come from Mapillary and are under CC BY-SA 4.0: name the authors, and pass on \
-                   what is made of the pictures under the same licence.",
+            text: "OpenStreetView-5M images come from Mapillary and are licensed under CC BY-SA 4.0: credit the \
+                   authors, and share adaptations under the same licence.",
         })
     }
 
     fn options_fingerprint(&self) -> String {
-        // A table of the hub may not be there yet, and is always the same.
-        let is_own = self.from_hub.iter().all(|(_, to)| *to != self.labels);
-        let bytes = std::fs::metadata(&self.labels).ok().filter(|_| is_own).map(|table| table.len());
+        // A table of the hub never changes, and may not have been downloaded yet.
+        let is_local = self.from_hub.iter().all(|(_, to)| *to != self.labels);
+        let bytes = std::fs::metadata(&self.labels).ok().filter(|_| is_local).map(|table| table.len());
         format!("{} {bytes:?}", self.labels.display())
     }
 
@@ -200,7 +214,7 @@ impl Source for Osv5m {
             let members = self.archives.iter().map(|archive| table.members(archive).map(|members| members.len()));
             let members: usize = members.sum::<Result<_>>()?;
             let labels = self.labels.display();
-            plan.push(format!("{} archives with {members} pictures that {labels} knows", self.archives.len()));
+            plan.push(format!("{} archives with {members} images listed in {labels}", self.archives.len()));
         }
         plan.push("cost: nothing".into());
         Ok(plan)
@@ -231,9 +245,9 @@ impl Source for Osv5m {
     async fn fetch(&self, candidate: &Candidate) -> Result<Vec<u8>, FetchError> {
         let broken =
             |why: String| FetchError::Permanent(format!("{}: {why}", super::http::redact_keys(&candidate.url)));
-        let archive = candidate.url.to_file_path().map_err(|()| broken("is no file".into()))?;
+        let archive = candidate.url.to_file_path().map_err(|()| broken("not a file".into()))?;
         let member = candidate.url.fragment().unwrap_or_default();
-        // The fragment of an address is escaped.
+        // URL fragments are percent-encoded.
         let member = percent_encoding::percent_decode_str(member).decode_utf8_lossy();
         tokio::task::block_in_place(|| self.read(&archive, &member)).map_err(|e| broken(format!("{e:#}")))
     }

@@ -1,4 +1,4 @@
-//! What becomes of the bytes of a picture: whether they are one, where it goes, what is known of it.
+//! Checking and storing fetched images.
 
 use landfall_common::fs::write_atomic;
 use std::path::{Path, PathBuf};
@@ -8,15 +8,15 @@ use sha2::{Digest, Sha256};
 use super::http::{self, FetchError, HttpResponse};
 use super::manifest::{Item, Status};
 
-/// Why a picture is not settled.
+/// Why an image could not be stored.
 pub(super) enum StoreError {
-    /// It did not come.
+    /// It could not be fetched.
     Fetch(FetchError),
-    /// It cannot be kept.
+    /// It could not be written.
     Disk(anyhow::Error),
 }
 
-/// Checks what came, writes it, and says what became of the picture.
+/// Checks a fetched image, writes it and returns its item with the outcome.
 pub(super) fn store_picture(
     mut item: Item,
     fetched: Result<Vec<u8>, FetchError>,
@@ -45,26 +45,23 @@ fn decode(bytes: &[u8]) -> image::ImageResult<(image::DynamicImage, image::Image
     Ok((picture, format.unwrap_or(image::ImageFormat::Jpeg)))
 }
 
-/// Where the picture of an id goes: spread over 256 folders, under a name that every file system takes.
+/// The path of an image: in one of 256 folders, with a name that is valid on every file system.
 fn file_path(id: &str, extension: &str) -> PathBuf {
     let hash = crate::io::hash::hex(Sha256::new_with_prefix(id.as_bytes()));
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    let mut name: String = id.chars().map(|c| if plain(c) { c } else { '_' }).take(100).collect();
+    let is_portable = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let mut name: String = id.chars().map(|c| if is_portable(c) { c } else { '_' }).take(100).collect();
     if name != id || name.starts_with('.') {
         name = format!("{}-{}", &hash[..8], name.trim_start_matches('.'));
     }
     PathBuf::from(format!("pictures/{}/{name}.{extension}", &hash[..2]))
 }
 
-/// The picture in an answer. A JPEG without an end came through a connection that broke.
-pub(super) fn picture(answer: &HttpResponse) -> Result<Vec<u8>, FetchError> {
-    let body = answer.success()?;
+/// Returns the image in a response. A JPEG without an end marker was truncated by the connection.
+pub(super) fn picture(response: &HttpResponse) -> Result<Vec<u8>, FetchError> {
+    let body = response.success()?;
     let (is_jpeg, end) = (body.starts_with(&[0xff, 0xd8]), body.len().saturating_sub(1024));
     if is_jpeg && !body[end..].windows(2).any(|pair| pair == [0xff, 0xd9]) {
-        return Err(FetchError::transient(format!(
-            "{} sends a picture that is cut off",
-            http::redact_keys(&answer.url)
-        )));
+        return Err(FetchError::transient(format!("{} returned a truncated image", http::redact_keys(&response.url))));
     }
     Ok(body.to_vec())
 }

@@ -1,4 +1,4 @@
-//! Places to ask for imagery at: from addresses, from a list of points, or from all over a country.
+//! Places to search for imagery: sampled from addresses, from a list of points, or uniformly from a country.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -18,30 +18,32 @@ use serde_json::Value;
 use super::openaddresses::Service;
 use super::source::{CommonArgs, place};
 
-/// S2 level of the blocks, about 10 km wide, whose towns are made alike.
+/// S2 level of the blocks that addresses are balanced over, about 10 km wide.
 const BLOCK_LEVEL: u64 = 10;
 
-/// Where places come from.
+/// Sources of places.
 #[derive(clap::Args)]
 #[group(required = true, multiple = true)]
 pub(super) struct PlaceArgs {
-    /// File of OpenAddresses (line-delimited GeoJSON or csv, also as .gz), or one of its sources, as in us/wa/statewide, which
-    /// is downloaded and has a licence of its own: maximum number of places per file (repeatable)
-    #[arg(long)]
+    /// OpenAddresses file or source name, as in us/wa/statewide (repeatable)
+    ///
+    /// Files are line-delimited GeoJSON or CSV, optionally compressed (.gz). The file of a source is downloaded; each
+    /// source has its own licence.
+    #[arg(long, value_name = "FILE|SOURCE", help_heading = "Input")]
     addresses: Vec<PathBuf>,
-    /// Csv of points with the columns lat and lng (repeat the option)
-    #[arg(long)]
+    /// CSV file of points with the columns lat and lng (repeatable)
+    #[arg(long, value_name = "FILE", help_heading = "Input")]
     points: Vec<PathBuf>,
-    /// ISO 3166-1 alpha-2 code of a country, to be drawn from evenly (repeat the option)
-    #[arg(long)]
+    /// ISO 3166-1 alpha-2 code of a country to sample uniformly by area (repeatable)
+    #[arg(long, value_name = "CODE", help_heading = "Input")]
     country: Vec<String>,
 }
 
 impl PlaceArgs {
-    /// `n` places of each file and country, or all where there are fewer; the same for the same seed.
+    /// Samples `n` places per file and country, or all if there are fewer. Deterministic for a given seed.
     ///
     /// # Errors
-    /// When a file cannot be read or downloaded, or a country is not known.
+    /// If a file cannot be read or downloaded, or a country is unknown.
     pub(super) async fn draw(
         &self,
         n: usize,
@@ -59,17 +61,17 @@ impl PlaceArgs {
             let is_addresses = i < addresses.len();
             let (drawn, left_out) = sample(file, is_addresses, n, seed.wrapping_add(i as u64))?;
             if left_out > 0 {
-                eprintln!("{}: {left_out} lines have no place and are left out", file.display());
+                eprintln!("{}: skipped {left_out} lines without valid coordinates", file.display());
             }
             places.extend(drawn);
         }
         for code in &self.country {
             let country = countries::by_code(&code.to_uppercase());
-            let country = country.with_context(|| format!("--country {code}: there is no such ISO 3166-1 code"))?;
+            let country = country.with_context(|| format!("--country {code}: no such ISO 3166-1 code"))?;
             let mut random = StdRng::seed_from_u64(seed);
             let drawn: Vec<LatLng> = in_country(country, &mut random).take(n).collect();
             if drawn.len() < n {
-                bail!("--country {code}: too small for the map");
+                bail!("--country {code}: too small for the built-in map; give points with --points");
             }
             places.extend(drawn);
         }
@@ -77,12 +79,12 @@ impl PlaceArgs {
     }
 }
 
-/// Places all over a country, evenly over the ground; none of one that is too small for the map.
+/// Samples a country uniformly by area; yields nothing for a country that is too small for the map.
 fn in_country(country: &Country, random: &mut StdRng) -> impl Iterator<Item = LatLng> {
-    // By the sine of the latitude boxes are as large as the ground in them.
+    // Areas are proportional to differences of the sine of the latitude.
     let sine = |degrees: f64| degrees.clamp(-90.0, 90.0).to_radians().sin();
     let boxed = |polygon| -> Option<(&Polygon<f64>, Rect<f64>)> { Some((polygon, Polygon::bounding_rect(polygon)?)) };
-    // What lies across the date line stands there twice.
+    // Polygons across the date line are in the map twice.
     let parts: Vec<_> = country.shape.iter().filter_map(boxed).filter(|(_, bounds)| bounds.min().x >= -180.0).collect();
     let area = move |bounds: &Rect<f64>| bounds.width() * (sine(bounds.max().y) - sine(bounds.min().y));
     let all: f64 = parts.iter().map(|(_, bounds)| area(bounds)).sum();
@@ -99,8 +101,8 @@ fn in_country(country: &Country, random: &mut StdRng) -> impl Iterator<Item = La
     std::iter::repeat_with(draw).take(if all > 0.0 { usize::MAX } else { 0 }).flatten()
 }
 
-/// `n` places of a file, drawn so that a block of ground counts once and not by its addresses (the reservoir of Efraimidis
-/// and Spirakis, 2006: the largest of U^(1/w)), and the number of lines without one.
+/// Samples `n` places of a file such that every S2 block has the same weight, however many addresses it has (reservoir
+/// sampling of Efraimidis and Spirakis, 2006: the largest U^(1/w)). Also returns the number of lines without a place.
 fn sample(file: &Path, is_addresses: bool, n: usize, seed: u64) -> Result<(Vec<LatLng>, usize)> {
     let block = |at: LatLng| leaf(at).parent(BLOCK_LEVEL).0;
     let mut in_block: HashMap<u64, usize> = HashMap::new();
@@ -108,7 +110,8 @@ fn sample(file: &Path, is_addresses: bool, n: usize, seed: u64) -> Result<(Vec<L
     let mut random = StdRng::seed_from_u64(seed);
     let mut keys: Vec<(f64, LatLng)> = Vec::new();
     for_each_place(file, is_addresses, |at| {
-        // ln(U) / w orders as U^(1/w) does and does not vanish for small weights; w is one by the block's addresses.
+        // ln(U) / w has the same order as U^(1/w) but does not underflow for small w. The weight w is 1 / addresses in
+        // the block.
         let key = random.random::<f64>().max(f64::MIN_POSITIVE).ln() * in_block[&block(at)] as f64;
         keys.push((key, at));
         if keys.len() >= 2 * n.max(1024) {
@@ -124,18 +127,18 @@ fn keep_largest(keys: &mut Vec<(f64, LatLng)>, n: usize) {
     keys.truncate(n);
 }
 
-/// Goes through the places of a file and counts the lines that have none.
+/// Calls `take` for every place in a file and returns the number of lines without one.
 fn for_each_place(file: &Path, is_addresses: bool, mut take: impl FnMut(LatLng)) -> Result<usize> {
-    let cannot = || format!("cannot read {}", file.display());
-    let open = File::open(file).with_context(cannot)?;
-    let is_packed = file.extension().is_some_and(|extension| extension == "gz");
-    let plain: Box<dyn Read> = if is_packed { Box::new(MultiGzDecoder::new(open)) } else { Box::new(open) };
-    let mut reader = BufReader::new(plain);
-    let is_json = is_addresses && reader.fill_buf().with_context(cannot)?.trim_ascii_start().starts_with(b"{");
+    let read_failed = || format!("cannot read {}", file.display());
+    let open = File::open(file).with_context(read_failed)?;
+    let is_compressed = file.extension().is_some_and(|extension| extension == "gz");
+    let decompressed: Box<dyn Read> = if is_compressed { Box::new(MultiGzDecoder::new(open)) } else { Box::new(open) };
+    let mut reader = BufReader::new(decompressed);
+    let is_json = is_addresses && reader.fill_buf().with_context(read_failed)?.trim_ascii_start().starts_with(b"{");
     let mut left_out = 0;
     if is_json {
         let mut line = Vec::new();
-        while reader.read_until(b'\n', &mut line).with_context(cannot)? > 0 {
+        while reader.read_until(b'\n', &mut line).with_context(read_failed)? > 0 {
             let text = line.trim_ascii();
             let text = text.strip_suffix(b",").unwrap_or(text);
             if !text.is_empty() {
@@ -149,19 +152,19 @@ fn for_each_place(file: &Path, is_addresses: bool, mut take: impl FnMut(LatLng))
         return Ok(left_out);
     }
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(reader);
-    let headers = reader.headers().with_context(cannot)?.clone();
+    let headers = reader.headers().with_context(read_failed)?.clone();
     let column =
         |names: &[&str]| headers.iter().position(|header| names.contains(&header.trim().to_lowercase().as_str()));
     let (lat, lng) = (column(&["lat", "latitude"]), column(&["lng", "lon", "longitude"]));
     let (Some(lat), Some(lng)) = (lat, lng) else {
         if headers.is_empty() {
-            return Ok(0); // an empty file has no places, which is no mistake
+            return Ok(0); // an empty file is valid
         }
-        bail!("{}: has no columns for latitude and longitude (lat and lng, or LAT and LON)", file.display());
+        bail!("{}: no columns for latitude and longitude (lat and lng, or LAT and LON)", file.display());
     };
     for row in reader.records() {
         let row = match row {
-            Err(error) if error.is_io_error() => return Err(error).with_context(cannot),
+            Err(error) if error.is_io_error() => return Err(error).with_context(read_failed),
             row => row.ok(),
         };
         let number = |i: usize| row.as_ref()?.get(i)?.trim().parse::<f64>().ok();
@@ -173,7 +176,7 @@ fn for_each_place(file: &Path, is_addresses: bool, mut take: impl FnMut(LatLng))
     Ok(left_out)
 }
 
-/// The place of a GeoJSON point: longitude comes first.
+/// Parses a GeoJSON point, which has the longitude first.
 fn geojson_point(line: &[u8]) -> Option<LatLng> {
     let feature: Value = serde_json::from_slice(line).ok()?;
     let [lng, lat, ..] = feature["geometry"]["coordinates"].as_array()?.as_slice() else { return None };
@@ -198,16 +201,16 @@ mod tests {
             point(4.8, 45.7),
             point(0.0, 0.0)
         );
-        let (plain, packed) = (dir.path().join("a.geojson"), dir.path().join("a.geojson.gz"));
+        let (plain, compressed) = (dir.path().join("a.geojson"), dir.path().join("a.geojson.gz"));
         std::fs::write(&plain, &json).unwrap();
-        let mut out = File::create(&packed).unwrap();
-        // In two members, as files are that were put together.
+        let mut out = File::create(&compressed).unwrap();
+        // Two gzip members, as in concatenated files.
         for half in [&json[..100], &json[100..]] {
             let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
             gz.write_all(half.as_bytes()).unwrap();
             out.write_all(&gz.finish().unwrap()).unwrap();
         }
-        for file in [&plain, &packed] {
+        for file in [&plain, &compressed] {
             let (mut places, left_out) = sample(file, true, 10, 1).unwrap();
             places.sort_by(|a, b| a.lat.total_cmp(&b.lat));
             assert_eq!(places.iter().map(|at| (at.lat, at.lng)).collect::<Vec<_>>(), [(45.7, 4.8), (48.0, 2.0)]);
@@ -216,9 +219,9 @@ mod tests {
         let csv = dir.path().join("b.csv");
         std::fs::write(&csv, "LON,LAT,NUMBER,STREET\n4.8,45.7,1,\"Rue, longue\"\nx,1,2,\n500,1,2,\n0,0,2,\n").unwrap();
         assert_eq!(sample(&csv, true, 10, 1).unwrap().1, 3);
-        let cut_off = std::fs::read(&packed).unwrap();
-        std::fs::write(dir.path().join("c.csv.gz"), &cut_off[..cut_off.len() - 9]).unwrap();
-        assert!(sample(&dir.path().join("c.csv.gz"), true, 10, 1).is_err(), "half a file is not taken for a whole one");
+        let truncated = std::fs::read(&compressed).unwrap();
+        std::fs::write(dir.path().join("c.csv.gz"), &truncated[..truncated.len() - 9]).unwrap();
+        assert!(sample(&dir.path().join("c.csv.gz"), true, 10, 1).is_err(), "a truncated file is an error");
         std::fs::write(&csv, "").unwrap();
         assert_eq!(sample(&csv, true, 10, 1).unwrap(), (Vec::new(), 0));
         std::fs::write(&csv, "a,b\n1,2\n").unwrap();
@@ -237,7 +240,7 @@ mod tests {
             assert_eq!(places.len(), 5);
             places.iter().filter(|at| at.lat == 45.0).count()
         };
-        // One block of eleven, not 99 of 100 addresses.
+        // The town is one of eleven blocks, although it has 99 % of the addresses.
         let all: usize = (0..20).map(in_villages).sum();
         assert!(all > 70, "{all} of 100");
         assert_eq!(sample(&file, true, 5, 3).unwrap(), sample(&file, true, 5, 3).unwrap());
@@ -247,13 +250,13 @@ mod tests {
     #[test]
     fn places_in_a_country_are_in_it() {
         let of = |code: &str| PlaceArgs { addresses: vec![], points: vec![], country: vec![code.into()] };
-        // Islands on the other side of the date line are no hindrance.
+        // Includes countries across the date line.
         for code in ["ch", "nz", "fj", "fr"] {
             let drawn = of(code).draw_of(&[], 200, 7).unwrap();
             let inside = |at: &&LatLng| countries::at(**at).is_some_and(|found| found.iso2 == code.to_uppercase());
             assert_eq!((drawn.len(), drawn.iter().filter(inside).count()), (200, 200), "{code}");
         }
-        // Nearly half of New Zealand is the north island.
+        // The North Island is nearly half of New Zealand.
         let north =
             of("nz").draw_of(&[], 2000, 1).unwrap().iter().filter(|at| at.lat > -41.6 && at.lng > 172.5).count();
         assert!((800..1000).contains(&north), "{north}");

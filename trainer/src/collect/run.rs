@@ -1,4 +1,4 @@
-//! One run of `collect`: searches a source, fetches what it finds and keeps the manifest.
+//! A run of `collect`: searches a source, fetches the candidates and updates the manifest.
 
 use std::time::Duration;
 
@@ -15,24 +15,30 @@ use super::picture::{StoreError, store_picture};
 use super::source::{Batch, Candidate, CommonArgs, Source, Terms};
 use crate::io::interrupt;
 
-/// So many pictures that fail one after the other are taken for a network that is gone.
+/// Number of consecutive failures after which the run stops.
 const MAX_CONSECUTIVE_FAILURES: usize = 20;
 
 pub(super) async fn collect(source: &impl Source, common: &CommonArgs) -> Result<()> {
     let terms = source.terms();
     if common.dry_run {
-        for line in source.plan().await.map_err(as_environment_error)? {
+        let plan = source.plan().await.map_err(as_environment_error)?;
+        if common.json {
+            let terms = terms.map(|Terms { name, text }| serde_json::json!({ "name": name, "text": text }));
+            println!("{}", serde_json::json!({ "plan": plan, "terms": terms }));
+            return Ok(());
+        }
+        for line in plan {
             println!("{line}");
         }
         if let Some(Terms { name, text }) = terms {
-            println!("terms: {text}\nTo accept them: --accept-terms {name}");
+            println!("terms: {text}\nTo accept these terms, pass --accept-terms {name}");
         }
         return Ok(());
     }
     if let Some(Terms { name, text }) = terms
         && common.accept_terms.as_deref() != Some(name)
     {
-        bail!("{text} Whoever may do that says so with --accept-terms {name}");
+        bail!("{text} To accept these terms, pass --accept-terms {name}");
     }
     interrupt::listen()?;
     let manifest = Manifest::open(&common.out)?;
@@ -56,17 +62,17 @@ pub(super) async fn collect(source: &impl Source, common: &CommonArgs) -> Result
         refused: false,
     };
     let (send, receive) = mpsc::channel(1);
-    let both = async {
+    let run_to_end = async {
         let (searching, processing) = (source.search(&done, send), run.process(receive));
         tokio::pin!(searching, processing);
         tokio::select! {
-            // Whoever takes may have enough, and then nobody needs what would be found next.
+            // Processing may reach a limit, which ends the search.
             processed = &mut processing => processed,
             searched = &mut searching => processing.await.and(searched),
         }
     };
     let ended = tokio::select! {
-        ended = both => Some(ended),
+        ended = run_to_end => Some(ended),
         () = interrupt::wait() => None,
     };
     run.progress.finish_and_clear();
@@ -74,17 +80,17 @@ pub(super) async fn collect(source: &impl Source, common: &CommonArgs) -> Result
     let out = common.out.display();
     match ended {
         Some(Ok(())) if run.counts.failed > 0 => {
-            let why = format!("{} pictures were left out; the same command tries them again", run.counts.failed);
+            let why = format!("{} images failed; run the same command again to retry them", run.counts.failed);
             Err(if run.refused { anyhow!(why) } else { environment_error(why) })
         }
         Some(result) => result
             .map_err(as_environment_error)
-            .with_context(|| format!("{out} keeps what is there; the same command continues")),
-        None => Err(interrupt::stopped(format!("stopped; the same command continues with {out}"))),
+            .with_context(|| format!("stopped early; run the same command again to continue in {out}")),
+        None => Err(interrupt::stopped(format!("stopped; run the same command again to continue in {out}"))),
     }
 }
 
-/// Transient failures are environment errors: the network failed, not the call.
+/// Converts transient failures to environment errors.
 pub(super) fn as_environment_error(error: anyhow::Error) -> anyhow::Error {
     match error.downcast_ref() {
         Some(FetchError::Transient { why, .. }) => environment_error(why.clone()),
@@ -92,15 +98,15 @@ pub(super) fn as_environment_error(error: anyhow::Error) -> anyhow::Error {
     }
 }
 
-/// What became of the pictures of a run.
+/// Numbers of images of a run, by outcome.
 #[derive(Default, serde::Serialize)]
 struct Counts {
     kept: usize,
     missing: usize,
     broken: usize,
-    /// Found, and there already or the same as another.
+    /// Found, but already stored or a duplicate.
     known: usize,
-    /// Found, and of no use.
+    /// Found, but unusable.
     left_out: usize,
     failed: usize,
 }
@@ -109,18 +115,18 @@ struct Run<'a, S> {
     source: &'a S,
     common: &'a CommonArgs,
     manifest: Manifest,
-    /// Of the options; precedes the names of batches in `searched.txt`.
+    /// Hash of the options; prefix of batch names in `searched.txt`.
     fingerprint: String,
     progress: ProgressBar,
     counts: Counts,
-    /// Pictures that failed one after the other.
+    /// Number of consecutive failures.
     consecutive_failures: usize,
-    /// Whether the last that failed was refused, and not merely out of reach.
+    /// Whether the last failure was permanent rather than transient.
     refused: bool,
 }
 
 impl<S: Source> Run<'_, S> {
-    /// Fetches what is found, batch by batch.
+    /// Fetches the candidates of each batch.
     async fn process(&mut self, mut batches: mpsc::Receiver<Batch>) -> Result<()> {
         while let Some(Batch { name, mut candidates, left_out }) = batches.recv().await {
             self.counts.left_out += left_out;
@@ -139,9 +145,9 @@ impl<S: Source> Run<'_, S> {
                     break;
                 }
                 if !self.fetch_all(wanted).await? {
-                    return Ok(()); // the limit is reached
+                    return Ok(()); // a limit was reached
                 }
-                // Where the first of some is not there, the next may be.
+                // If the first image with a deduplication key failed, try the next one.
                 candidates = duplicates;
             }
             if self.counts.failed == before {
@@ -151,7 +157,7 @@ impl<S: Source> Run<'_, S> {
         Ok(())
     }
 
-    /// Fetches pictures, unless a limit is reached before the last: says whether it was not.
+    /// Fetches images concurrently. Returns false if a limit was reached before the last one.
     async fn fetch_all(&mut self, wanted: Vec<Candidate>) -> Result<bool> {
         let (source, dir) = (self.source, self.manifest.dir.clone());
         let fetched = |candidate: Candidate| {
@@ -163,33 +169,33 @@ impl<S: Source> Run<'_, S> {
             }
         };
         let mut wanted = wanted.into_iter();
-        // One after the other into the queue, so that nothing is asked for beyond a limit.
-        let mut under_way = stream::FuturesUnordered::new();
+        // Requests start one by one, so that none exceeds a limit.
+        let mut in_flight = stream::FuturesUnordered::new();
         loop {
-            let mut is_room = true;
-            while is_room && under_way.len() < usize::from(self.common.workers) && !wanted.as_slice().is_empty() {
-                is_room = self.has_room(under_way.len())?;
-                if is_room {
-                    under_way.extend(wanted.next().map(fetched));
+            let mut has_room = true;
+            while has_room && in_flight.len() < usize::from(self.common.workers) && !wanted.as_slice().is_empty() {
+                has_room = self.has_room(in_flight.len())?;
+                if has_room {
+                    in_flight.extend(wanted.next().map(fetched));
                 }
             }
-            let Some((outcome, url)) = under_way.next().await else { break };
+            let Some((outcome, url)) = in_flight.next().await else { break };
             self.record(outcome, &url)?;
         }
         Ok(wanted.as_slice().is_empty())
     }
 
-    /// Whether one more may be fetched beside those under way.
-    fn has_room(&self, under_way: usize) -> Result<bool> {
+    /// Returns whether one more image may be fetched, given the number in flight.
+    fn has_room(&self, in_flight: usize) -> Result<bool> {
         if let Some(budget) = self.source.budget()
-            && !budget.allows(under_way + 1)
+            && !budget.allows(in_flight + 1)
         {
-            if under_way > 0 {
+            if in_flight > 0 {
                 return Ok(false);
             }
             bail!("{}", budget.exhausted_message());
         }
-        Ok(self.common.limit.is_none_or(|limit| self.manifest.kept + under_way < limit))
+        Ok(self.common.limit.is_none_or(|limit| self.manifest.kept + in_flight < limit))
     }
 
     fn record(&mut self, outcome: Result<Item, StoreError>, url: &reqwest::Url) -> Result<()> {
@@ -209,12 +215,11 @@ impl<S: Source> Run<'_, S> {
                 self.consecutive_failures += 1;
                 self.refused = matches!(error, FetchError::Permanent(_));
                 if self.consecutive_failures >= MAX_CONSECUTIVE_FAILURES {
-                    let why = format!(
-                        "{MAX_CONSECUTIVE_FAILURES} pictures failed one after the other, the last because {error}"
-                    );
+                    let why =
+                        format!("{MAX_CONSECUTIVE_FAILURES} consecutive images failed, the last one with: {error}");
                     return Err(if self.refused { anyhow!(why) } else { environment_error(why) });
                 }
-                self.progress.suspend(|| eprintln!("left out for now: {}: {error}", http::redact_keys(url)));
+                self.progress.suspend(|| eprintln!("skipped for now: {}: {error}", http::redact_keys(url)));
             }
         }
         self.progress.inc(1);
@@ -236,8 +241,8 @@ impl<S: Source> Run<'_, S> {
             println!("{summary}");
         }
         eprintln!(
-            "{kept} pictures kept, {missing} gone, {broken} broken, {failed} failed, {known} known before, {left_out} of no \
-             use; {} holds {all}",
+            "{kept} images kept, {missing} gone, {broken} broken, {failed} failed, {known} already known, {left_out} \
+             unusable; {} contains {all}",
             self.manifest.dir.display()
         );
         Ok(())

@@ -1,10 +1,11 @@
-//! What all sources of pictures have in common.
+//! The interface and common options of image sources.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use landfall_common::cli::parse_duration;
 use landfall_model::LatLng;
 use tokio::sync::mpsc;
 
@@ -12,41 +13,43 @@ use super::budget::Budget;
 use super::http::{FetchError, RateLimitedClient, RetryPolicy};
 use super::manifest::Item;
 
-/// What all sources take.
+/// Options of all sources.
 #[derive(clap::Args)]
 pub(super) struct CommonArgs {
-    /// Folder to write, or to go on with
-    #[arg(long)]
+    /// Directory to write, or to continue
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub(super) out: PathBuf,
     /// Stop when the directory holds this number of images
-    #[arg(long)]
+    #[arg(long, value_name = "N", help_heading = "Output")]
     pub(super) limit: Option<usize>,
-    /// Say what would be fetched, and under which terms, and fetch nothing
-    #[arg(long)]
+    /// Show what would be fetched and the terms of the source, without fetching images
+    #[arg(long, help_heading = "Output")]
     pub(super) dry_run: bool,
-    /// Accept the terms that --dry-run shows, by the source's name in them
-    #[arg(long, value_name = "NAME")]
+    /// Accept the terms of the source, by the name that --dry-run shows
+    #[arg(long, value_name = "NAME", help_heading = "Input")]
     pub(super) accept_terms: Option<String>,
-    /// Pictures fetched at once
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u8).range(1..))]
+    /// Maximum number of concurrent downloads
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 8,
+        value_parser = clap::value_parser!(u8).range(1..),
+        help_heading = "Performance"
+    )]
     pub(super) workers: u8,
-    /// Seconds between two requests of one kind [default: what suits the source]
-    #[arg(long, value_parser = seconds)]
+    /// Minimum interval between requests of one kind, as in 500ms [default: depends on the source]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, help_heading = "Network")]
     between: Option<Duration>,
-    /// Seconds before a second try; each further wait is twice as long
-    #[arg(long, value_parser = seconds, default_value = "1")]
+    /// Wait before the first retry; each further wait is twice as long
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "1s", help_heading = "Network")]
     first_wait: Duration,
-    /// Print the outcome as json
-    #[arg(long)]
+    /// Print the summary as JSON, or the plan with --dry-run
+    #[arg(long, help_heading = "Output")]
     pub(super) json: bool,
 }
 
-fn seconds(text: &str) -> Result<Duration> {
-    Duration::try_from_secs_f64(text.parse()?).context("must be seconds")
-}
-
 impl CommonArgs {
-    /// A client with this long between requests, unless the user has given --between.
+    /// Creates a client with the minimum interval `between` requests, unless --between overrides it.
     pub(super) fn client(&self, between: Duration) -> Result<RateLimitedClient> {
         RateLimitedClient::new(
             self.between.unwrap_or(between),
@@ -55,32 +58,32 @@ impl CommonArgs {
     }
 }
 
-/// Whose rules a source is used under.
+/// The terms of use of a source.
 pub(super) struct Terms {
-    /// What is to be typed to accept them.
+    /// The name that accepts them with --accept-terms.
     pub(super) name: &'static str,
-    /// What they mean for the user, in a few sentences.
+    /// A summary for the user.
     pub(super) text: &'static str,
 }
 
-/// A picture that was found, and where it is.
+/// An image found by a search.
 pub(super) struct Candidate {
     pub(super) item: Item,
-    /// Its address with all that it takes to get it; never written down.
+    /// Its URL, possibly with API keys; never stored.
     pub(super) url: reqwest::Url,
 }
 
-/// Pictures that were found together, such as those of a time span or a box.
+/// Images found together, such as those of a time span or a box.
 pub(super) struct Batch {
-    /// The same batch must have the same name in the next run.
+    /// Name of the batch; must be the same in the next run.
     pub(super) name: String,
     pub(super) candidates: Vec<Candidate>,
-    /// Others that are of no use: without a place that can be, or not wanted.
+    /// Number of further images that are unusable or excluded.
     pub(super) left_out: usize,
 }
 
 impl Batch {
-    /// A batch of the candidates that a source makes of what was found.
+    /// Creates a batch by converting search results to candidates.
     pub(super) fn new<T>(
         name: String,
         found: impl IntoIterator<Item = T>,
@@ -97,49 +100,50 @@ impl Batch {
     }
 }
 
-/// A place that can be one: degrees that are, and not 0, 0, which stands for none.
+/// Returns valid coordinates, or `None` if they are out of range or 0, 0, which stands for missing coordinates.
 pub(super) fn place(lat: f64, lng: f64) -> Option<LatLng> {
-    // `LatLng` takes a longitude around the earth.
+    // `LatLng` wraps longitudes around.
     LatLng::new(lat, lng).ok().filter(|_| lng.abs() <= 180.0 && (lat, lng) != (0.0, 0.0))
 }
 
-/// The group of a sequence; without one a picture is a group by itself.
+/// The group of a sequence; empty without a sequence.
 pub(super) fn group(source: &str, sequence: &str) -> String {
     if sequence.is_empty() { String::new() } else { format!("{source}:{sequence}") }
 }
 
-/// Something that finds pictures.
+/// A source of images.
 pub(super) trait Source {
-    /// Its rules; none where the pictures are the user's own.
+    /// Terms of use; `None` for the user's own images.
     fn terms(&self) -> Option<Terms>;
 
-    /// The options that decide which pictures a batch contains: a batch is done only for the same options.
+    /// The options that determine which images a batch contains. A batch is complete only for the same options.
     fn options_fingerprint(&self) -> String;
 
-    /// What it would do, a line each. It may look things up that cost nothing.
+    /// Describes what a run would do, one line each. May send requests that are free.
     async fn plan(&self) -> Result<Vec<String>>;
 
-    /// Finds pictures and sends them in batches, without the batches named in `done`. Ends early when nobody receives any more.
+    /// Searches for images and sends them in batches, except the batches named in `done`. Ends early if the receiver is
+    /// closed.
     async fn search(&self, done: &HashSet<String>, batches: mpsc::Sender<Batch>) -> Result<()>;
 
-    /// The bytes of a picture.
+    /// Fetches the bytes of an image.
     async fn fetch(&self, candidate: &Candidate) -> Result<Vec<u8>, FetchError>;
 
-    /// What pictures cost, where they do.
+    /// The budget, if images cost money.
     fn budget(&self) -> Option<&Budget> {
         None
     }
 }
 
-/// A key from a file or, without one, from the environment.
+/// Reads an API key from a file, or without one from the environment.
 pub(super) fn secret(variable: &str, file: Option<&Path>) -> Result<String> {
     let found = match file {
         Some(file) => std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?,
-        None => std::env::var(variable).with_context(|| format!("set {variable}, or name a file with --key-file"))?,
+        None => std::env::var(variable).with_context(|| format!("set {variable}, or give a file with --key-file"))?,
     };
     let found = found.trim();
     if found.is_empty() || found.contains(char::is_whitespace) {
-        bail!("what should be a key is empty or has blanks in it; see {variable} or --key-file");
+        bail!("the API key is empty or contains whitespace; check {variable} or --key-file");
     }
     Ok(found.to_owned())
 }

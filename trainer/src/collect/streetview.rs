@@ -1,6 +1,7 @@
-//! Google Street View through its static API: places, the panorama nearest to each, and views of it at some headings.
+//! Google Street View through its static API: for each place the nearest panorama, and views of it at given headings.
 //!
-//! Looking a panorama up costs nothing; a view does. The place is the panorama's, not the one that was asked for.
+//! Looking up a panorama is free; views cost money. The coordinates are those of the panorama, not of the requested
+//! place.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -28,39 +29,45 @@ use super::source::{Batch, Candidate, CommonArgs, Source, Terms, place, secret};
 
 /// Places per batch.
 const BATCH_SIZE: usize = 50;
-/// Lookups under way at once.
+/// Maximum number of concurrent lookups.
 const CONCURRENT_LOOKUPS: usize = 8;
 
-/// Views of Google Street View's panoramas, where the user has Google's permission to keep them.
+/// Collect views of Google Street View, if you have Google's permission to store them
 ///
-/// The key is read from GOOGLE_MAPS_API_KEY; with GOOGLE_MAPS_SIGNING_SECRET requests are signed.
+/// The API key is read from GOOGLE_MAPS_API_KEY. Requests are signed if GOOGLE_MAPS_SIGNING_SECRET is set.
 #[derive(clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
     places: PlaceArgs,
-    /// Places drawn from each file and country
-    #[arg(long, default_value_t = 1000)]
+    /// Number of places to sample per file and country
+    #[arg(long, value_name = "N", default_value_t = 1000, help_heading = "Input")]
     sample: usize,
-    /// Seed of what is drawn
-    #[arg(long, default_value_t = 1)]
+    /// Random seed for the sampling
+    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Input")]
     seed: u64,
-    /// Degrees clockwise from north of the views of each panorama
-    #[arg(long, value_delimiter = ',', default_value = "0,90,180,270")]
+    /// Headings of the views of each panorama, in degrees clockwise from north
+    #[arg(long, value_name = "DEGREES", value_delimiter = ',', default_value = "0,90,180,270", help_heading = "Input")]
     headings: Vec<u16>,
-    /// Degrees that a view is wide
-    #[arg(long, default_value_t = 90, value_parser = clap::value_parser!(u8).range(1..=120))]
+    /// Horizontal field of view in degrees
+    #[arg(
+        long,
+        value_name = "DEGREES",
+        default_value_t = 90,
+        value_parser = clap::value_parser!(u8).range(1..=120),
+        help_heading = "Input"
+    )]
     fov: u8,
-    /// Metres around a place in which a panorama counts
-    #[arg(long, default_value_t = 100)]
+    /// Search radius around each place in metres
+    #[arg(long, value_name = "METRES", default_value_t = 100, help_heading = "Input")]
     radius: u32,
-    /// US dollars that all views in the folder may cost
-    #[arg(long)]
+    /// Maximum total cost in US dollars of all views in the directory; required unless --dry-run is given
+    #[arg(long, value_name = "USD", help_heading = "Network")]
     max_cost: Option<f64>,
-    /// US dollars for 1,000 views
-    #[arg(long, default_value_t = 7.0)]
+    /// Price in US dollars per 1,000 views
+    #[arg(long, value_name = "USD", default_value_t = 7.0, help_heading = "Network")]
     price: f64,
-    /// File with the key, instead of GOOGLE_MAPS_API_KEY
-    #[arg(long)]
+    /// File with the API key, instead of GOOGLE_MAPS_API_KEY
+    #[arg(long, value_name = "FILE", help_heading = "Network")]
     key_file: Option<PathBuf>,
     #[arg(long, hide = true, default_value = "https://maps.googleapis.com/maps/api/streetview")]
     api: String,
@@ -110,11 +117,11 @@ impl StreetView {
         let max_cost = match args.max_cost {
             Some(cost) if cost.is_finite() && cost >= 0.0 => cost,
             None if args.common.dry_run => f64::INFINITY,
-            _ => bail!("views are paid for: say with --max-cost what they may cost in US dollars"),
+            _ => bail!("views cost money: set a limit in US dollars with --max-cost"),
         };
         let signing = match std::env::var("GOOGLE_MAPS_SIGNING_SECRET") {
             Ok(text) => {
-                Some(URL_SAFE.decode(text.trim()).ok().context("GOOGLE_MAPS_SIGNING_SECRET is not url-safe base64")?)
+                Some(URL_SAFE.decode(text.trim()).ok().context("GOOGLE_MAPS_SIGNING_SECRET is not URL-safe Base64")?)
             }
             Err(_) => None,
         };
@@ -142,7 +149,7 @@ impl StreetView {
         Ok(url)
     }
 
-    /// The panorama near a place; nothing where there is none of Google's own.
+    /// Looks up the panorama near a place. `None` if there is none by Google.
     async fn panorama(&self, at: LatLng) -> Result<Option<(String, LatLng, Metadata)>> {
         let pairs = vec![
             ("location", format!("{},{}", at.lat, at.lng)),
@@ -152,7 +159,7 @@ impl StreetView {
         let metadata = self.lookups.get(&self.request("/metadata", pairs)?, parse).await?;
         let Some(mut metadata) = metadata else { return Ok(None) };
         let at = metadata.location.as_ref().and_then(|at| place(at.lat, at.lng));
-        // Others' panoramas are spheres of gardens and halls.
+        // Panoramas by users are often photo spheres of gardens and interiors.
         let is_own = metadata.copyright.contains("Google");
         Ok(metadata.pano_id.take().zip(at).filter(|_| is_own).map(|(pano, at)| (pano, at, metadata)))
     }
@@ -165,7 +172,7 @@ impl StreetView {
                 ("heading", heading.to_string()),
                 ("fov", self.fov.to_string()),
                 ("pitch", "0".into()),
-                // Without it a view that is not there is a grey picture.
+                // Otherwise the response for a missing view is a grey image.
                 ("return_error_code", "true".into()),
             ];
             let url = self.request("", pairs)?;
@@ -190,7 +197,7 @@ impl StreetView {
         self.headings.iter().map(candidate).collect()
     }
 
-    /// The panoramas near places, in their order.
+    /// Looks up the panoramas near places, in the order of the places.
     async fn panoramas(&self, places: &[LatLng]) -> Result<Vec<(String, LatLng, Metadata)>> {
         let found: Vec<Result<_>> =
             stream::iter(places).map(|at| self.panorama(*at)).buffered(CONCURRENT_LOOKUPS).collect().await;
@@ -199,10 +206,10 @@ impl StreetView {
     }
 }
 
-/// What was found; the status stands in the body.
-fn parse(answer: &HttpResponse) -> Result<Option<Metadata>, FetchError> {
-    let metadata: Metadata = answer.json()?;
-    let why = || format!("Street View answers {} {}", metadata.status, metadata.error_message);
+/// Parses the metadata of a panorama; the status is in the body.
+fn parse(response: &HttpResponse) -> Result<Option<Metadata>, FetchError> {
+    let metadata: Metadata = response.json()?;
+    let why = || format!("Street View returned {} {}", metadata.status, metadata.error_message);
     match metadata.status.as_str() {
         "OK" => Ok(Some(metadata)),
         "ZERO_RESULTS" | "NOT_FOUND" => Ok(None),
@@ -211,10 +218,10 @@ fn parse(answer: &HttpResponse) -> Result<Option<Metadata>, FetchError> {
     }
 }
 
-/// Signs path and query as they are sent
+/// Signs path and query as they are sent.
 /// (<https://developers.google.com/maps/documentation/streetview/digital-signature>).
 fn signature(secret: &[u8], url: &Url) -> Result<String> {
-    let mut mac = Hmac::<Sha1>::new_from_slice(secret).context("the signing secret has no usable length")?;
+    let mut mac = Hmac::<Sha1>::new_from_slice(secret).context("the signing secret has an invalid length")?;
     mac.update(format!("{}?{}", url.path(), url.query().unwrap_or_default()).as_bytes());
     Ok(URL_SAFE.encode(mac.finalize().into_bytes()))
 }
@@ -223,9 +230,9 @@ impl Source for StreetView {
     fn terms(&self) -> Option<Terms> {
         Some(Terms {
             name: "google",
-            text: "Views of Street View are paid for, and Google's terms (3.2.3) forbid to download them in bulk, to keep \
-                   them and to make data sets of them without permission: only for those who have it; the pictures must \
-                   not leave their disk.",
+            text: "Street View images cost money, and Google's terms (3.2.3) prohibit downloading them in bulk, \
+                   storing them and making data sets of them without permission. Use this source only with \
+                   permission, and do not distribute the images.",
         })
     }
 
@@ -245,9 +252,9 @@ impl Source for StreetView {
         Ok(vec![
             format!("{} places, {} views of each panorama", self.places.len(), self.headings.len()),
             format!("{found} of the first {} have a panorama within {} m", tried.len(), self.radius),
-            format!("if all are like them: {views} views"),
+            format!("extrapolated to all: {views} views"),
             format!(
-                "cost: ${:.2} at ${} for 1,000 views; nothing was spent so far",
+                "cost: ${:.2} at ${} per 1,000 views; nothing has been spent",
                 views * self.budget.price_usd(),
                 self.budget.price_usd() * 1000.0
             ),
@@ -256,10 +263,10 @@ impl Source for StreetView {
 
     async fn search(&self, done: &HashSet<String>, batches: mpsc::Sender<Batch>) -> Result<()> {
         for (i, places) in self.places.chunks(BATCH_SIZE).enumerate() {
-            // Other places must not pass for these.
-            let all: Vec<String> = places.iter().map(ToString::to_string).collect();
-            let all = crate::io::hash::hex(Sha256::new_with_prefix(all.join(" ")));
-            let name = format!("places {}, {} as {}", i * BATCH_SIZE, places.len(), &all[..16]);
+            // The name identifies the places, so that other places are not taken for completed ones.
+            let coordinates: Vec<String> = places.iter().map(ToString::to_string).collect();
+            let hash = crate::io::hash::hex(Sha256::new_with_prefix(coordinates.join(" ")));
+            let name = format!("places {}, {} as {}", i * BATCH_SIZE, places.len(), &hash[..16]);
             if done.contains(&name) {
                 continue;
             }
@@ -274,7 +281,7 @@ impl Source for StreetView {
     }
 
     async fn fetch(&self, candidate: &Candidate) -> Result<Vec<u8>, FetchError> {
-        // Each try is paid for, whatever comes of it.
+        // Every try costs money, whether it succeeds or not.
         let once = || async {
             self.budget.charge()?;
             self.views.try_once(&candidate.url, picture).await
@@ -287,7 +294,7 @@ impl Source for StreetView {
 mod tests {
     use super::*;
 
-    /// The secret of Google's documentation; signatures recomputed with OpenSSL.
+    /// The secret is from Google's documentation; the signatures were recomputed with OpenSSL.
     #[test]
     fn requests_are_signed_as_google_documents() {
         let secret = URL_SAFE.decode("vNIXE0xscrmjlyV-12Nj_BvUPaw=").unwrap();

@@ -1,4 +1,4 @@
-//! The index of a data set: one row a picture, csv or parquet, with where it was taken and which split it belongs to.
+//! The index of a data set: a CSV or Parquet table with one row per image, with its location and split.
 
 use std::path::{Path, PathBuf};
 
@@ -8,12 +8,12 @@ use serde::{Deserialize, Deserializer};
 
 use crate::io::tabular;
 
-/// One picture of a data set.
+/// One image of a data set.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct Row {
-    /// Data set the picture belongs to.
+    /// Data set the image belongs to.
     pub(crate) set: String,
-    /// Path of the picture, relative to the images folder.
+    /// Path of the image, relative to the images folder.
     pub(crate) file: PathBuf,
     #[serde(deserialize_with = "optional_number")]
     pub(crate) lat: Option<f64>,
@@ -21,17 +21,17 @@ pub(crate) struct Row {
     pub(crate) lng: Option<f64>,
     /// ISO 3166-1 alpha-2 code of the country.
     pub(crate) iso2: String,
-    /// Pictures of one place (or one author) share a group; groups are never split.
+    /// Images of one place (or one author) share a group; groups are never split.
     pub(crate) group: String,
     /// `train`, `dev` or the name of an evaluation set.
     pub(crate) split: String,
-    /// Degrees clockwise from north for a view of a panorama; other sets may keep other words here.
+    /// Degrees clockwise from north for a view of a panorama; other data sets may have other text here.
     #[serde(default)]
     pub(crate) heading: String,
-    /// Line of the index file, for messages; the header is line 1, as if parquet had one too.
+    /// Line of the index file, for messages; the header counts as line 1, also for Parquet.
     #[serde(skip)]
     pub(crate) line: usize,
-    /// Where; checked and filled in by [`read`]. `None` when only the country is known.
+    /// Coordinates, checked and filled in by [`read`]. `None` if only the country is known.
     #[serde(skip)]
     pub(crate) at: Option<LatLng>,
 }
@@ -41,18 +41,17 @@ fn optional_number<'de, D: Deserializer<'de>>(field: D) -> std::result::Result<O
     if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(serde::de::Error::custom) }
 }
 
-/// Reads an index file.
+/// Reads and checks an index file.
 ///
 /// # Errors
-/// When the file cannot be read, lacks a column, or a row has coordinates that are no place on earth; the message
-/// names the line.
+/// If the file cannot be read, lacks a column or has a row with invalid coordinates; the message names the line.
 pub(crate) fn read(file: &Path) -> Result<Vec<Row>> {
     let (names, records) = tabular::read(file)?;
     let mut rows = Vec::new();
     for (i, record) in records.enumerate() {
         let line = i + 2; // the header is line 1
         let row = record.and_then(|record| Ok(record.deserialize::<Row>(Some(&names))?));
-        let mut row = row.with_context(|| format!("{}, line {line}: not an index row", file.display()))?;
+        let mut row = row.with_context(|| format!("{}, line {line}: not a valid index row", file.display()))?;
         row.at = match (row.lat, row.lng) {
             (Some(lat), Some(lng)) => {
                 Some(LatLng::new(lat, lng).with_context(|| format!("{}, line {line}", file.display()))?)
@@ -66,18 +65,23 @@ pub(crate) fn read(file: &Path) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// The rows of a split, or of any of several; of all when none is named.
+/// Reads the rows of the given splits, or all rows if none are given.
 ///
 /// # Errors
-/// As [`read`], and when no row is left; the message names the splits there are.
+/// As [`read`], and if no row is left; the message lists the existing splits.
 pub(crate) fn read_splits(file: &Path, splits: &[String]) -> Result<Vec<Row>> {
     let mut rows = read(file)?;
-    let mut there: Vec<String> = rows.iter().map(|row| row.split.clone()).collect();
+    let mut existing: Vec<String> = rows.iter().map(|row| row.split.clone()).collect();
     rows.retain(|row| splits.is_empty() || splits.contains(&row.split));
     if rows.is_empty() {
-        there.sort();
-        there.dedup();
-        bail!("{}: no row has split {}; there are: {}", file.display(), splits.join(" or "), there.join(", "));
+        existing.sort();
+        existing.dedup();
+        bail!(
+            "{}: no row has the split {}; existing splits: {}",
+            file.display(),
+            splits.join(" or "),
+            existing.join(", ")
+        );
     }
     Ok(rows)
 }
@@ -115,6 +119,6 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), format!("{HEADER}s,a.jpg,1,2,FR,g,train\n")).unwrap();
         let error = read_splits(file.path(), &["trian".into()]).unwrap_err().to_string();
-        assert!(error.contains("trian") && error.ends_with("there are: train"), "{error}");
+        assert!(error.contains("trian") && error.ends_with("existing splits: train"), "{error}");
     }
 }

@@ -1,4 +1,4 @@
-//! Data sets: the index, the pictures behind it, and how both are built.
+//! Data sets: the index and its images, and how both are built.
 
 pub(crate) mod build;
 #[cfg(feature = "cluster")]

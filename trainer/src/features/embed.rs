@@ -1,4 +1,4 @@
-//! `embed`: the encoder's features of every picture in an index, kept on disk so that heads train in minutes.
+//! `embed`: computes the encoder's features of every image in an index and stores them, so that heads train in minutes.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,36 +13,42 @@ use crate::data::index;
 use crate::features::encoder_spec::EncoderSpec;
 use crate::features::store::FeatureFolder;
 
-/// Embeds pictures with the encoder that a file describes.
+/// Compute and store the encoder's features of images
+///
+/// Features that the directory already contains are not computed again.
 #[derive(clap::Args)]
 #[command(
     after_help = "Example:\n  landfall-train embed --index index.csv --images photos --split train --out features/train"
 )]
 pub(crate) struct Args {
-    /// Index of the pictures (csv or parquet)
-    #[arg(long)]
+    /// Index of the images (CSV or Parquet)
+    #[arg(long, value_name = "FILE", help_heading = "Input")]
     index: PathBuf,
-    /// Folder that the index's file names are relative to, or of shards
-    #[arg(long)]
+    /// Directory that the file names in the index are relative to, or directory or bucket of shards
+    #[arg(long, value_name = "DIR|URL", help_heading = "Input")]
     images: PathBuf,
-    /// Only this split, or these (repeat the option)
-    #[arg(long)]
+    /// Use only this split of the index (repeatable)
+    #[arg(long, value_name = "NAME", help_heading = "Input")]
     split: Vec<String>,
-    /// Description of the encoder
-    #[arg(long, default_value = "trainer/encoders/clip-vit-b16.json")]
+    /// Description of the encoder (JSON), or a bundle.json
+    #[arg(long, value_name = "FILE", default_value = "trainer/encoders/clip-vit-b16.json", help_heading = "Input")]
     encoder: PathBuf,
-    /// Embed only part I of N of the images, as in 2/8, to use several machines. Their directories are placed side by side
-    /// wherever features are asked for, or become one with `merge`
-    #[arg(long, value_name = "I/N", value_parser = parse_part)]
+    /// Embed only part I of N of the images, as in 2/8, to use several machines
+    ///
+    /// Pass all resulting directories to the commands that read features, or combine them with `merge`.
+    #[arg(long, value_name = "I/N", value_parser = parse_part, help_heading = "Input")]
     part: Option<(usize, usize)>,
-    /// Look at the whole of each picture alone, not at its details
-    #[arg(long)]
+    /// Embed only the whole image, without the detail crops
+    #[arg(long, help_heading = "Input")]
     whole: bool,
-    /// Feature folder to write or to complete
-    #[arg(long)]
+    /// Feature directory to write or to complete
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
     out: PathBuf,
-    /// Pictures worked on at once [default: one a processor core]
-    #[arg(long)]
+    /// Print the summary as JSON
+    #[arg(long, help_heading = "Output")]
+    json: bool,
+    /// Images processed in parallel [default: number of CPU cores]
+    #[arg(long, value_name = "N", help_heading = "Performance")]
     workers: Option<usize>,
 }
 
@@ -54,8 +60,8 @@ fn parse_part(text: &str) -> Result<(usize, usize)> {
 /// Runs the command.
 ///
 /// # Errors
-/// When the index, the encoder or the folder cannot be used. A picture that cannot be read is named, counted and left
-/// out; the command then fails at its end, with all others embedded.
+/// If the index, the encoder or the feature folder cannot be used. Images that cannot be read are reported and skipped;
+/// the command then fails after all others are embedded.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let mut spec = EncoderSpec::read(&args.encoder)?;
     if args.whole {
@@ -64,50 +70,58 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut folder = FeatureFolder::open(&args.out, &spec)?;
     let images = Images::open(&args.images)?;
     let rows = index::read_splits(&args.index, &args.split)?;
-    let mut wanted: Vec<PathBuf> = rows.into_iter().map(|row| row.file).collect();
-    images.sort(&mut wanted, |file| file);
+    let mut files: Vec<PathBuf> = rows.into_iter().map(|row| row.file).collect();
+    images.sort(&mut files, |file| file);
     if let Some((part, of)) = args.part {
-        // What lies together stays together: a part reads its own shards.
-        wanted = wanted[wanted.len() * (part - 1) / of..wanted.len() * part / of].to_vec();
+        // Contiguous in the order of the shards, so that each part reads only its own shards.
+        files = files[files.len() * (part - 1) / of..files.len() * part / of].to_vec();
     }
-    wanted.retain(|file| !folder.done.contains(file));
-    let progress = ProgressBar::new((wanted.len() + folder.done.len()) as u64)
-        .with_style(ProgressStyle::with_template("{wide_bar} {pos}/{len} pictures, {per_sec}, {eta} left")?)
+    files.retain(|file| !folder.done.contains(file));
+    let progress = ProgressBar::new((files.len() + folder.done.len()) as u64)
+        .with_style(ProgressStyle::with_template("{wide_bar} {pos}/{len} images, {per_sec}, {eta} left")?)
         .with_position(folder.done.len() as u64);
     progress.reset_eta();
     let workers = args.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let paths = spec.encoder.locate(args.encoder.parent().unwrap_or(Path::new(".")))?;
     let encoder = Encoder::load(&paths, spec.encoder.clone(), spec.preprocess.clone(), workers)?;
 
-    let mut broken = 0;
-    for_each_embedding(&encoder, &images, &wanted, |file, embedding| {
+    let (mut embedded, mut failed) = (0, 0);
+    for_each_embedding(&encoder, &images, &files, |file, embedding| {
         match embedding {
-            Ok(embedding) => folder.append(file, &embedding)?,
+            Ok(embedding) => {
+                folder.append(file, &embedding)?;
+                embedded += 1;
+            }
             Err(error) => {
-                broken += 1;
-                progress.suspend(|| eprintln!("left out: {error}"));
+                failed += 1;
+                progress.suspend(|| eprintln!("skipped: {error}"));
             }
         }
         progress.inc(1);
         Ok(())
     })?;
     progress.finish();
-    if broken > 0 {
-        bail!("{broken} of {} pictures could not be embedded; mend or remove them and run again", wanted.len());
+    if args.json {
+        let summary =
+            serde_json::json!({ "pictures": folder.done.len() + embedded, "embedded": embedded, "failed": failed });
+        println!("{summary}");
+    }
+    if failed > 0 {
+        bail!("{failed} of {} images could not be embedded; fix or remove them and run again", files.len());
     }
     Ok(())
 }
 
-/// Embeds pictures on all the encoder's sessions at once and hands each to `take`, on this thread, in the order in
-/// which they are done. Stops at the first error of `take`.
+/// Embeds images in parallel, one per session of the encoder, and passes each result to `on_embedding` on the calling
+/// thread, in order of completion. Stops at the first error of `on_embedding`.
 ///
 /// # Errors
-/// The error of `take`.
+/// The error of `on_embedding`.
 pub(crate) fn for_each_embedding(
     encoder: &Encoder,
     images: &Images,
     files: &[PathBuf],
-    mut take: impl FnMut(&Path, landfall_model::Result<Vec<f32>>) -> Result<()>,
+    mut on_embedding: impl FnMut(&Path, landfall_model::Result<Vec<f32>>) -> Result<()>,
 ) -> Result<()> {
     let next = AtomicUsize::new(0);
     let (send, receive) = mpsc::sync_channel(4 * encoder.workers());
@@ -118,12 +132,12 @@ pub(crate) fn for_each_embedding(
                 while let Some(file) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let embedding = images.picture(file).and_then(|picture| encoder.embed(worker, &picture));
                     if send.send((file, embedding)).is_err() {
-                        break; // the receiver failed and says why
+                        break; // the receiver reports its own error
                     }
                 }
             });
         }
         drop(send);
-        receive.into_iter().try_for_each(|(file, embedding)| take(file, embedding))
+        receive.into_iter().try_for_each(|(file, embedding)| on_embedding(file, embedding))
     })
 }

@@ -1,4 +1,4 @@
-//! Which encoder features are made with: its file, its interface, and how pictures are prepared for it.
+//! Description of an encoder: its file, its inputs and outputs, and its preprocessing.
 
 use std::fs;
 use std::path::Path;
@@ -10,38 +10,38 @@ use landfall_model::bundle::{EncoderFile, sha256_of};
 use landfall_model::preprocess::Preprocess;
 use serde::{Deserialize, Serialize};
 
-/// An encoder and the preprocessing it wants: what a bundle's head is trained on.
+/// An encoder and its preprocessing, which together determine the features that a head is trained on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EncoderSpec {
-    /// The network's file and interface.
+    /// The network file and its inputs and outputs.
     pub encoder: EncoderFile,
-    /// How pictures are made into its input.
+    /// How images are converted to its input.
     pub preprocess: Preprocess,
 }
 
 impl EncoderSpec {
-    /// Reads a description such as `trainer/encoders/clip-vit-b16.json`, or the same fields of a `bundle.json`.
+    /// Reads a description such as `trainer/encoders/clip-vit-b16.json`, or the same fields from a `bundle.json`.
     ///
     /// # Errors
-    /// When the file cannot be read, lacks a field, or describes a preprocessing that cannot be.
+    /// If the file cannot be read, lacks a field or describes invalid preprocessing.
     pub fn read(file: &Path) -> Result<Self> {
         let spec: Self = read_json(file, "the description of an encoder")?;
         match spec.preprocess.check() {
             Ok(()) => Ok(spec),
-            Err(what) => bail!("{} {what}", file.display()),
+            Err(problem) => bail!("{} {problem}", file.display()),
         }
     }
 
-    /// The same for a network that was written to `file` and comes from no package.
+    /// The same description for a network that was written to `file` and has no download source.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// If it cannot be read.
     pub(crate) fn of_file(self, file: &Path) -> Result<Self> {
-        let cannot = || format!("cannot read {}", file.display());
+        let read_failed = || format!("cannot read {}", file.display());
         let encoder = EncoderFile {
             file: "encoder.onnx".into(),
-            sha256: sha256_of(file).with_context(cannot)?,
-            bytes: fs::metadata(file).with_context(cannot)?.len(),
+            sha256: sha256_of(file).with_context(read_failed)?,
+            bytes: fs::metadata(file).with_context(read_failed)?.len(),
             from: None,
             adapter: None,
             ..self.encoder
@@ -49,17 +49,17 @@ impl EncoderSpec {
         Ok(Self { encoder, ..self })
     }
 
-    /// What a bundle's pictures go through.
+    /// The encoder and preprocessing of a bundle.
     pub(crate) fn of(bundle: &Bundle) -> Self {
         Self { encoder: bundle.manifest.encoder.clone(), preprocess: bundle.manifest.preprocess.clone() }
     }
 
-    /// Length of the embedding of a picture.
+    /// Length of the embedding of an image.
     pub(crate) fn width(&self) -> usize {
         self.encoder.dim * self.preprocess.squares()
     }
 
-    /// Whether both give the same embeddings.
+    /// Returns whether both produce the same embeddings.
     pub(crate) fn is_compatible_with(&self, other: &Self) -> bool {
         let network = |spec: &Self| {
             let EncoderFile { sha256, output, activations, adapter, .. } = spec.encoder.clone();

@@ -1,4 +1,4 @@
-//! `merge`: feature folders that parts of an index were embedded into become one.
+//! `merge`: combines the feature folders of several `embed --part` runs.
 
 use std::path::PathBuf;
 
@@ -6,22 +6,25 @@ use anyhow::{Result, bail};
 
 use crate::features::store::{self, FeatureFolder};
 
-/// Makes one feature folder of several, as `embed --part` writes them on many machines.
+/// Combine several feature directories, such as those that `embed --part` writes on several machines
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  landfall-train merge features/part-* --out features/train")]
 pub(crate) struct Args {
-    /// Folders of the same encoder
-    #[arg(required = true)]
+    /// Feature directories of the same encoder
+    #[arg(required = true, value_name = "DIR")]
     folders: Vec<PathBuf>,
-    /// Feature folder to write or to add to
-    #[arg(long)]
+    /// Feature directory to write or to add to
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
     out: PathBuf,
+    /// Print the summary as JSON
+    #[arg(long, help_heading = "Output")]
+    json: bool,
 }
 
 /// Runs the command.
 ///
 /// # Errors
-/// When a folder is damaged or of another encoder, or the new one cannot be written.
+/// If a folder is damaged or of another encoder, or the merged one cannot be written.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let mut merged: Option<FeatureFolder> = None;
     for dir in &args.folders {
@@ -34,7 +37,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             None => merged.insert(FeatureFolder::open(&args.out, &spec)?),
         };
         if merged.spec != spec {
-            bail!("{} and {} hold features of different encoders", args.folders[0].display(), dir.display());
+            bail!("{} and {} contain features of different encoders", args.folders[0].display(), dir.display());
         }
         let mut features: Vec<_> = features.into_iter().filter(|(file, _)| !merged.done.contains(file)).collect();
         features.sort_by(|a, b| a.0.cmp(&b.0));
@@ -44,6 +47,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         }
     }
     let count = merged.map_or(0, |merged| merged.done.len());
-    eprintln!("wrote {}: {count} pictures", args.out.display());
+    if args.json {
+        println!("{}", serde_json::json!({ "pictures": count }));
+    }
+    eprintln!("wrote {}: {count} images", args.out.display());
     Ok(())
 }

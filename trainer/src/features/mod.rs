@@ -1,4 +1,4 @@
-//! An encoder's embeddings of pictures, cached on disk, and the samples made of them.
+//! Embeddings of images, cached on disk, and the samples made from them.
 
 pub(crate) mod embed;
 pub(crate) mod encoder_spec;

@@ -1,4 +1,4 @@
-//! Pictures with their features: index rows joined with one or more feature folders.
+//! Samples: index rows joined with the features from one or more feature folders.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -11,29 +11,29 @@ use crate::data::index::Row;
 use crate::features::encoder_spec::EncoderSpec;
 use crate::features::store;
 
-/// A picture, and an embedding of it from every folder that has one.
+/// An image and its embeddings, one per feature folder that contains it.
 #[derive(Clone, Debug)]
 pub(crate) struct Sample {
-    /// The picture's row in the index.
+    /// The index row of the image.
     pub(crate) row: Row,
-    /// Embeddings, `dim` numbers each; the folders' order.
+    /// Embeddings of the image, in the order of the folders.
     pub(crate) variants: Vec<Vec<f32>>,
 }
 
-/// Joins index rows with feature folders. Rows that no folder has are left out.
+/// Joins index rows with feature folders. Rows without features are skipped.
 ///
 /// # Errors
-/// When a folder is damaged, two folders are of different encoders, a feature is not a number, or no row has any.
+/// If a folder is damaged, folders are of different encoders, a feature is not finite or no row has features.
 pub(crate) fn join(rows: Vec<Row>, folders: &[PathBuf]) -> Result<(EncoderSpec, Vec<Sample>)> {
     let mut seen = HashSet::new();
-    if let Some(twice) = rows.iter().find(|row| !seen.insert(&row.file)) {
-        bail!("{} stands twice in the index, the second time in line {}", twice.file.display(), twice.line);
+    if let Some(duplicate) = rows.iter().find(|row| !seen.insert(&row.file)) {
+        bail!("{} is listed twice in the index, again in line {}", duplicate.file.display(), duplicate.line);
     }
     let mut loaded: Vec<(EncoderSpec, HashMap<PathBuf, Vec<f32>>)> =
         folders.iter().map(|folder| store::load(folder)).collect::<Result<_>>()?;
-    let spec = loaded.first().context("give at least one folder of features")?.0.clone();
+    let spec = loaded.first().context("give at least one feature directory")?.0.clone();
     if let Some(i) = loaded.iter().position(|(other, _)| *other != spec) {
-        bail!("{} and {} hold features of different encoders", folders[0].display(), folders[i].display());
+        bail!("{} and {} contain features of different encoders", folders[0].display(), folders[i].display());
     }
     let samples: Vec<Sample> = rows
         .into_iter()
@@ -41,12 +41,12 @@ pub(crate) fn join(rows: Vec<Row>, folders: &[PathBuf]) -> Result<(EncoderSpec, 
         .filter(|sample| !sample.variants.is_empty())
         .collect();
     if samples.is_empty() {
-        bail!("none of the rows has features in {}", display_list(folders));
+        bail!("no index row has features in {}", display_list(folders));
     }
     let finite = |sample: &Sample| sample.variants.iter().flatten().all(|x| x.is_finite());
     if let Some(bad) = samples.iter().find(|sample| !finite(sample)) {
         bail!(
-            "the features of {} (index line {}) are not numbers; embed it again",
+            "the features of {} (index line {}) are not finite; embed the images again into an empty directory",
             bad.row.file.display(),
             bad.row.line
         );
@@ -54,7 +54,8 @@ pub(crate) fn join(rows: Vec<Row>, folders: &[PathBuf]) -> Result<(EncoderSpec, 
     Ok((spec, samples))
 }
 
-/// Samples with a place, as rounds of `views` pictures: one each, or all of a group in the index's order.
+/// Groups the samples that have coordinates into rounds: one sample per round if `views` is 1, otherwise one round per
+/// group, sorted by heading.
 pub(crate) fn rounds(samples: &[Sample], views: usize) -> Vec<Vec<&Sample>> {
     let mut rounds: Vec<Vec<&Sample>> = Vec::new();
     let mut of_group: HashMap<&str, usize> = HashMap::new();
@@ -66,32 +67,32 @@ pub(crate) fn rounds(samples: &[Sample], views: usize) -> Vec<Vec<&Sample>> {
         rounds[round].push(sample);
     }
     for round in &mut rounds {
-        // Numbers in their order, not 180 before 90.
+        // Numeric order, so that 90 comes before 180.
         let key = |sample: &Sample| (sample.row.heading.parse::<f64>().unwrap_or(0.0), sample.row.file.clone());
         round.sort_by(|a, b| key(a).partial_cmp(&key(b)).unwrap_or(std::cmp::Ordering::Equal));
     }
     rounds
 }
 
-/// How far apart the views of one place may lie, in metres.
+/// Maximum distance in metres between views of one place.
 const PLACE_M: f64 = 1000.0;
 
-/// Whether two pictures are of one place: a group may also be an author's.
+/// Returns whether two images show one place. Their group does not tell, since it may also be an author's.
 pub(crate) fn is_one_place(a: &Row, b: &Row) -> bool {
     a.at.zip(b.at).is_some_and(|(a, b)| a.distance_m(b) <= PLACE_M)
 }
 
-/// S2 level of the blocks that are never parted: about 150 km wide.
+/// S2 level of the blocks that are never divided between folds, about 150 km wide.
 const BLOCK_LEVEL: u64 = 6;
 
-/// Which of `folds` parts a picture belongs to; the same everywhere. Places go by blocks of ground, since pictures of
-/// one town flatter a measurement as much as pictures of one group; pictures without a place go by their group.
+/// The cross-validation fold of an image, a deterministic number below `folds`. Images with coordinates are assigned by
+/// S2 block, since images from the same town leak between folds as those of the same group do; others by group.
 pub(crate) fn fold_of(row: &Row, folds: usize) -> usize {
     hash_part(row, folds, "")
 }
 
-/// Whether a picture is in the one of `parts` that early stopping is decided by. These parts have nothing to do with
-/// the folds, or a fold's training pictures could hold none of them.
+/// Returns whether an image is in the held-out part of `parts` used for early stopping. The parts are independent of
+/// the folds; otherwise the training images of a fold might contain none of them.
 pub(crate) fn is_held_out(row: &Row, parts: usize) -> bool {
     hash_part(row, parts, "early stop") == 0
 }
@@ -103,7 +104,7 @@ fn hash_part(row: &Row, folds: usize, salt: &str) -> usize {
     number % folds.max(1)
 }
 
-/// Scales an embedding to length 1; a zero vector stays zero.
+/// Scales an embedding to unit length; a zero vector stays zero.
 pub(crate) fn unit_vector(embedding: &[f32]) -> Vec<f32> {
     let length = embedding.iter().map(|x| x * x).sum::<f32>().sqrt();
     embedding.iter().map(|x| x / length.max(1e-12)).collect()
@@ -136,22 +137,22 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_listed_twice_is_named() {
-        let twice = Row { line: 7, ..row("a", None) };
+    fn the_error_names_an_image_listed_twice() {
+        let duplicate = Row { line: 7, ..row("a", None) };
         let features = tempfile::tempdir().unwrap();
         std::fs::write(features.path().join("encoder.json"), include_str!("../../encoders/clip-vit-b16.json")).unwrap();
         std::fs::write(features.path().join("files.txt"), "a.jpg\n").unwrap();
         std::fs::write(features.path().join("rows.f32"), vec![0; 4 * 1536]).unwrap();
-        let error = join(vec![row("a", None), twice], &[features.path().into()]).unwrap_err().to_string();
-        assert!(error.contains("a.jpg stands twice") && error.contains("line 7"), "{error}");
+        let error = join(vec![row("a", None), duplicate], &[features.path().into()]).unwrap_err().to_string();
+        assert!(error.contains("a.jpg is listed twice") && error.contains("line 7"), "{error}");
     }
 
     #[test]
     fn early_stopping_holds_out_parts_independent_of_the_folds() {
         let rows: Vec<Row> = (0..200).map(|i| row(&format!("pano:{i}"), None)).collect();
-        let of_first_fold = rows.iter().filter(|row| fold_of(row, 7) == 0);
-        let out = of_first_fold.clone().filter(|row| is_held_out(row, 7)).count();
-        assert!(out > 0 && out < of_first_fold.count() / 2);
+        let first_fold = rows.iter().filter(|row| fold_of(row, 7) == 0);
+        let held_out = first_fold.clone().filter(|row| is_held_out(row, 7)).count();
+        assert!(held_out > 0 && held_out < first_fold.count() / 2);
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! Feature folders: the embeddings of pictures on disk.
+//! Feature folders: embeddings of images on disk.
 //!
-//! A folder holds `encoder.json` (which encoder and preprocessing made it), `files.txt` (one picture per line) and
-//! `rows.f32` (one embedding per line of `files.txt`, little-endian). Both grow together; what an interrupted run left
-//! half written is cut off when the folder is opened again.
+//! A folder contains `encoder.json` (the encoder and preprocessing), `files.txt` (one image per line) and `rows.f32`
+//! (one embedding per line of `files.txt`, little-endian). Both are appended to; a partial record left by an
+//! interrupted run is truncated when the folder is opened again.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, OpenOptions};
@@ -14,27 +14,27 @@ use landfall_common::fs::{f32_from_le_bytes, write_json};
 
 use crate::features::encoder_spec::EncoderSpec;
 
-/// A feature folder that is written.
+/// A feature folder open for writing.
 pub(crate) struct FeatureFolder {
-    /// What made the features in it.
+    /// The encoder and preprocessing of its features.
     pub(crate) spec: EncoderSpec,
-    /// The pictures that it has.
+    /// Images in the folder when it was opened; [`FeatureFolder::append`] does not update it.
     pub(crate) done: HashSet<PathBuf>,
     files: File,
     rows: File,
 }
 
 impl FeatureFolder {
-    /// Opens a folder to go on with, without what is half written; makes it when it is not there.
+    /// Opens a folder for appending and truncates partial records; creates it if missing.
     ///
     /// # Errors
-    /// When it cannot be written or holds features of another encoder.
+    /// If it cannot be written or contains features of another encoder.
     pub(crate) fn open(dir: &Path, spec: &EncoderSpec) -> Result<Self> {
         fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
         let description = dir.join("encoder.json");
         if description.exists() {
             if EncoderSpec::read(&description)? != *spec {
-                bail!("{} holds features of another encoder or preprocessing; choose another --out", dir.display());
+                bail!("{} contains features of another encoder or preprocessing; choose another --out", dir.display());
             }
         } else {
             write_json(&description, spec)?;
@@ -48,27 +48,27 @@ impl FeatureFolder {
                 .with_context(|| format!("cannot write {}", path.display()))
         };
         let (files, rows) = (append("files.txt")?, append("rows.f32")?);
-        // Keep what both files hold whole.
+        // Keep the records that are complete in both files.
         let mut lines: Vec<String> = Vec::new();
         let mut reader = BufReader::new(File::open(dir.join("files.txt"))?);
         let mut line = Vec::new();
-        // As bytes: the last may be cut off within a letter.
+        // Read bytes: the last line may end within a UTF-8 character.
         while reader.read_until(b'\n', &mut line)? > 0 && line.ends_with(b"\n") {
-            lines.push(String::from_utf8(std::mem::take(&mut line)).context("files.txt is no text")?);
+            lines.push(String::from_utf8(std::mem::take(&mut line)).context("files.txt is not valid UTF-8")?);
         }
         let row_bytes = spec.width() as u64 * 4;
-        let whole = lines.len().min(usize::try_from(rows.metadata()?.len() / row_bytes)?);
-        lines.truncate(whole);
+        let complete = lines.len().min(usize::try_from(rows.metadata()?.len() / row_bytes)?);
+        lines.truncate(complete);
         files.set_len(lines.iter().map(|line| line.len() as u64).sum())?;
-        rows.set_len(whole as u64 * row_bytes)?;
+        rows.set_len(complete as u64 * row_bytes)?;
         let done = lines.iter().map(|line| PathBuf::from(line.trim_end_matches('\n'))).collect();
         Ok(Self { spec: spec.clone(), done, files, rows })
     }
 
-    /// Adds a picture's embedding.
+    /// Appends the embedding of an image.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// If it cannot be written.
     pub(crate) fn append(&mut self, file: &Path, embedding: &[f32]) -> Result<()> {
         let bytes: Vec<u8> = embedding.iter().flat_map(|x| x.to_le_bytes()).collect();
         self.rows.write_all(&bytes)?;
@@ -77,17 +77,20 @@ impl FeatureFolder {
     }
 }
 
-/// The features in a folder: which encoder made them, and each picture's embedding by its file name.
+/// Loads a feature folder: the encoder description, and the embedding of each image by its file name.
 ///
 /// # Errors
-/// When the folder is none, or is cut off (run `embed` again to mend it).
+/// If the folder is not a feature folder, or is truncated (running `embed` again repairs it).
 pub fn load(dir: &Path) -> Result<(EncoderSpec, HashMap<PathBuf, Vec<f32>>)> {
     let spec = EncoderSpec::read(&dir.join("encoder.json"))?;
     let files =
         fs::read_to_string(dir.join("files.txt")).with_context(|| format!("no features in {}", dir.display()))?;
     let rows = fs::read(dir.join("rows.f32")).with_context(|| format!("no features in {}", dir.display()))?;
     if rows.len() != files.lines().count() * spec.width() * 4 {
-        bail!("{}: files.txt and rows.f32 do not match; run `landfall-train embed` again", dir.display());
+        bail!(
+            "{}: files.txt and rows.f32 do not match; run `landfall-train embed` again to repair them",
+            dir.display()
+        );
     }
     let rows = rows.chunks_exact(spec.width() * 4).map(f32_from_le_bytes);
     Ok((spec, files.lines().map(PathBuf::from).zip(rows).collect()))
@@ -111,7 +114,7 @@ mod tests {
             folder.append(Path::new(file), &embedding).unwrap();
         }
         drop(folder);
-        // As after a crash: the third row half written, a fourth name without its line end.
+        // As after a crash: the third row is partial, and the fourth name lacks its line end.
         let rows = OpenOptions::new().write(true).open(dir.path().join("rows.f32")).unwrap();
         rows.set_len(2 * 8 + 5).unwrap();
         let mut names = OpenOptions::new().append(true).open(dir.path().join("files.txt")).unwrap();

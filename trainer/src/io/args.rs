@@ -1,9 +1,9 @@
 //! Parsers of command-line values.
 
-/// A share on a command line.
+/// Parses a fraction of at least 0 and less than 1.
 pub(crate) fn parse_fraction(text: &str) -> Result<f64, String> {
     text.parse()
         .ok()
-        .filter(|share| (0.0..1.0).contains(share))
-        .ok_or_else(|| "must be 0 or more and less than 1".into())
+        .filter(|fraction| (0.0..1.0).contains(fraction))
+        .ok_or_else(|| "must be at least 0 and less than 1".into())
 }

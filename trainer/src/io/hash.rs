@@ -1,8 +1,8 @@
-//! Hashes as text.
+//! Formatting of hashes.
 
 use sha2::{Digest, Sha256};
 
-/// The digest in hexadecimal.
+/// Finishes a hash and formats its digest in hexadecimal.
 pub(crate) fn hex(hash: Sha256) -> String {
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,17 +1,17 @@
-//! Signals: the first SIGINT (Ctrl-C) or SIGTERM asks a run to stop at its next checkpoint, the second ends the program.
+//! Signals: the first SIGINT (Ctrl-C) or SIGTERM requests a stop at the next checkpoint, the second exits at once.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use anyhow::{Context, Result};
 use landfall_common::exit::{Exit, interrupted};
 
-/// Exit code of the signal that was received; 0 before.
+/// Exit code of the received signal; 0 if none was received.
 static RECEIVED: AtomicU8 = AtomicU8::new(0);
 
-/// Starts to listen for signals.
+/// Installs the signal handler.
 ///
 /// # Errors
-/// When the handler cannot be installed.
+/// If the handler cannot be installed.
 pub(crate) fn listen() -> Result<()> {
     install().context("cannot listen for signals")
 }
@@ -39,7 +39,7 @@ fn receive(exit: Exit) {
     }
 }
 
-/// Whether a signal was received.
+/// Returns whether a signal was received.
 pub(crate) fn is_stopped() -> bool {
     RECEIVED.load(Ordering::Relaxed) != 0
 }
@@ -51,7 +51,7 @@ pub(crate) async fn wait() {
     }
 }
 
-/// The error of a run that a signal stopped, with the exit code of the signal.
+/// Creates the error of a run that was stopped by a signal, with that signal's exit code.
 pub(crate) fn stopped(message: impl Into<String>) -> anyhow::Error {
     let is_terminated = RECEIVED.load(Ordering::Relaxed) == Exit::Terminated as u8;
     interrupted(if is_terminated { Exit::Terminated } else { Exit::Interrupted }, message)

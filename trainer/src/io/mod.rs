@@ -1,4 +1,4 @@
-//! Files, storage, progress and interruption.
+//! Files, object storage, progress bars and signals.
 
 pub(crate) mod args;
 pub(crate) mod hash;

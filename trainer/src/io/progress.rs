@@ -1,18 +1,18 @@
-//! What a training run shows while it runs.
+//! Progress of a training run.
 
 use std::time::Instant;
 
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// The view of one run: a bar for people or a line of json an epoch, on standard error.
+/// Shows the progress of one run on standard error: a progress bar, or one line of JSON per epoch.
 pub(crate) struct Progress {
     name: String,
     epochs: usize,
     bar: Option<ProgressBar>,
     points: Option<f64>,
     loss: RunningMean,
-    /// Pictures a step; 0 where their speed says nothing.
+    /// Images per step; 0 if the number of images per second is not shown.
     pictures_per_step: usize,
     started: Instant,
     steps: usize,
@@ -25,10 +25,10 @@ struct RunningMean {
 }
 
 impl Progress {
-    /// Progress of a run with `steps` steps, of which `done` are done.
+    /// Creates the progress of a run with `steps` steps, of which `done` are complete.
     ///
     /// # Errors
-    /// Never in practice.
+    /// If the template of the bar is invalid, which is a bug.
     pub(crate) fn new(name: &str, epochs: usize, (done, steps): (usize, usize), json: bool) -> Result<Self> {
         let template = "{prefix}: {wide_bar} {msg}, {eta} left";
         let bar = ProgressBar::new(steps as u64)
@@ -48,7 +48,7 @@ impl Progress {
         })
     }
 
-    /// Progress that also shows images per second, given the images per step.
+    /// Also shows images per second, given the images per step.
     pub(crate) fn with_pictures(mut self, pictures_per_step: usize) -> Self {
         self.pictures_per_step = pictures_per_step;
         self
@@ -59,20 +59,20 @@ impl Progress {
             .then(|| (self.pictures_per_step * self.steps) as f64 / self.started.elapsed().as_secs_f64())
     }
 
-    /// Shows a step's loss.
+    /// Shows the loss of a step.
     pub(crate) fn step(&mut self, loss: f32) {
         self.loss.sum += f64::from(loss);
         self.loss.n += 1;
         self.steps += 1;
-        let speed = self.speed().map(|speed| format!(", {speed:.0} pictures/s")).unwrap_or_default();
+        let speed = self.speed().map(|speed| format!(", {speed:.0} images/s")).unwrap_or_default();
         if let Some(bar) = &self.bar {
-            let points = self.points.map(|points| format!(", held out {points:.0} points")).unwrap_or_default();
+            let points = self.points.map(|points| format!(", held-out points {points:.0}")).unwrap_or_default();
             bar.set_message(format!("loss {:.3}{points}{speed}", self.loss.sum / self.loss.n as f64));
             bar.inc(1);
         }
     }
 
-    /// Shows the end of an epoch, the first being 1, and the points of the pictures held out, where they were measured.
+    /// Shows the end of an epoch, counted from 1, and the points on the held-out images if they were measured.
     pub(crate) fn epoch(&mut self, epoch: usize, points: Option<f64>) {
         self.points = points.or(self.points);
         let loss = std::mem::take(&mut self.loss);

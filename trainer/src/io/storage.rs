@@ -1,6 +1,7 @@
-//! Where shards lie: a folder, or a bucket of an object store, by its address: `s3://bucket/set` (Amazon's, and what
-//! speaks its protocol) or `gs://bucket/set` (Google's). Keys and endpoints come from the environment, under the names
-//! that those stores' own tools read (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL`, `GOOGLE_SERVICE_ACCOUNT` and so on).
+//! Storage of shards: a local folder or a bucket of an object store, given by its URL: `s3://bucket/set` for Amazon S3
+//! and compatible stores, `gs://bucket/set` for Google Cloud Storage. Credentials and endpoints are read from the
+//! environment variables of the stores' own tools (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL`, `GOOGLE_SERVICE_ACCOUNT`
+//! and so on).
 
 use std::io::{self, Write};
 use std::ops::Range;
@@ -18,15 +19,15 @@ use tokio::io::AsyncWriteExt;
 use tokio::runtime::Runtime;
 use url::Url;
 
-/// A folder, or its like in a bucket.
+/// A local folder or a prefix in a bucket.
 pub(crate) enum Storage {
-    /// On this machine's disk.
+    /// A local folder.
     Folder(PathBuf),
-    /// Behind a network.
+    /// A prefix in a bucket.
     Bucket(Bucket),
 }
 
-/// A part of a bucket.
+/// A prefix in a bucket.
 pub(crate) struct Bucket {
     address: String,
     prefix: object_store::path::Path,
@@ -35,28 +36,28 @@ pub(crate) struct Bucket {
 }
 
 impl Storage {
-    /// The storage that a path or an address names. Nothing is asked of it yet.
+    /// Opens the storage at a path or URL, without accessing it.
     ///
     /// # Errors
-    /// When the address is of no known kind, or what the environment says does not suffice to use it.
+    /// If the URL has an unknown scheme or the environment lacks settings of the store.
     pub(crate) fn at(place: &Path) -> Result<Self> {
         let Some(address) = place.to_str().filter(|place| place.contains("://")) else {
             return Ok(Self::Folder(place.to_owned()));
         };
-        let url = Url::parse(address).with_context(|| format!("{address} is no address"))?;
-        let named = std::env::vars().filter(|(name, _)| name.starts_with("AWS_") || name.starts_with("GOOGLE_"));
-        let (store, prefix) = object_store::parse_url_opts(&url, named).with_context(|| {
-            format!("cannot use {address}; addresses are s3://bucket/folder and gs://bucket/folder")
+        let url = Url::parse(address).with_context(|| format!("`{address}` is not a valid URL"))?;
+        let settings = std::env::vars().filter(|(name, _)| name.starts_with("AWS_") || name.starts_with("GOOGLE_"));
+        let (store, prefix) = object_store::parse_url_opts(&url, settings).with_context(|| {
+            format!("cannot use {address}; supported URLs are s3://bucket/folder and gs://bucket/folder")
         })?;
-        // Reading ahead and writing behind go on while the threads that asked decode.
+        // Read-ahead and write-behind continue while the calling threads decode images.
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         Ok(Self::Bucket(Bucket { address: address.into(), prefix, store: store.into(), runtime }))
     }
 
-    /// Whether there is a file of a name.
+    /// Returns whether a file exists.
     ///
     /// # Errors
-    /// When the storage does not answer.
+    /// If the storage cannot be accessed.
     pub(crate) fn has(&self, name: &str) -> Result<bool> {
         match self {
             Self::Folder(folder) => Ok(folder.join(name).is_file()),
@@ -68,10 +69,10 @@ impl Storage {
         }
     }
 
-    /// A whole file.
+    /// Reads a file.
     ///
     /// # Errors
-    /// When it is not there or cannot be read.
+    /// If it is missing or cannot be read.
     pub(crate) fn read(&self, name: &str) -> Result<Vec<u8>> {
         match self {
             Self::Folder(folder) => {
@@ -86,18 +87,18 @@ impl Storage {
         }
     }
 
-    /// Reads a json file; `what` names its contents for the error message.
+    /// Reads a JSON file; `what` describes its contents for the error message.
     ///
     /// # Errors
-    /// When it cannot be read or holds something else.
+    /// If it cannot be read or has other contents.
     pub(crate) fn read_json<T: DeserializeOwned>(&self, name: &str, what: &str) -> Result<T> {
         serde_json::from_slice(&self.read(name)?).with_context(|| format!("{} is not {what}", self.name_of(name)))
     }
 
-    /// Writes a whole file, or nothing.
+    /// Writes a file atomically.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// If it cannot be written.
     pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
         match self {
             Self::Folder(folder) => write_atomic(&folder.join(name), bytes),
@@ -112,10 +113,10 @@ impl Storage {
         }
     }
 
-    /// Begins a file that is too large for the memory; nobody sees it before [`Upload::finish`].
+    /// Starts to write a file that may exceed memory; it becomes visible with [`Upload::finish`].
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// If it cannot be written.
     pub(crate) fn begin(&self, name: &str) -> Result<Upload<'_>> {
         Ok(match self {
             Self::Folder(folder) => {
@@ -130,10 +131,10 @@ impl Storage {
         })
     }
 
-    /// The names of the files that lie here, in no order.
+    /// Returns the names of all files, in no particular order.
     ///
     /// # Errors
-    /// When they cannot be listed.
+    /// If they cannot be listed.
     pub(crate) fn names(&self) -> Result<Vec<String>> {
         match self {
             Self::Folder(folder) => {
@@ -148,7 +149,7 @@ impl Storage {
         }
     }
 
-    /// What a file here is called in messages.
+    /// The full path or URL of a file, for messages.
     pub(crate) fn name_of(&self, name: &str) -> String {
         match self {
             Self::Folder(folder) => folder.join(name).display().to_string(),
@@ -158,14 +159,14 @@ impl Storage {
 }
 
 impl Bucket {
-    /// Has a range of a file's bytes fetched, by another thread: less than asked for where the file ends.
+    /// Fetches a byte range of a file on another thread. The result is shorter if the file ends within the range.
     pub(crate) fn fetch(&self, name: &str, range: Range<u64>) -> impl Future<Output = io::Result<Vec<u8>>> + use<> {
         let (store, path) = (self.store.clone(), self.path(name));
         let fetched = self.runtime.spawn(async move { store.get_range(&path, range).await });
         async { Ok(fetched.await?.map_err(io::Error::other)?.into()) }
     }
 
-    /// Waits for what is fetched.
+    /// Blocks until a future completes.
     pub(crate) fn wait<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.block_on(future)
     }
@@ -178,28 +179,28 @@ impl Bucket {
         format!("{}/{name}", self.address.trim_end_matches('/'))
     }
 
-    fn failed(&self, what: &str, name: &str, error: object_store::Error) -> anyhow::Error {
-        let why = format!("cannot {what} {}", self.name_of(name));
+    fn failed(&self, verb: &str, name: &str, error: object_store::Error) -> anyhow::Error {
+        let why = format!("cannot {verb} {}", self.name_of(name));
         match error {
-            object_store::Error::NotFound { .. } => anyhow::anyhow!("{why}: it is not there"),
-            error => environment_error(format!("{why}: {error}; check the address and the keys in the environment")),
+            object_store::Error::NotFound { .. } => anyhow::anyhow!("{why}: not found"),
+            error => environment_error(format!("{why}: {error}; check the URL and the credentials in the environment")),
         }
     }
 }
 
-/// A file that is being written.
+/// A file being written.
 pub(crate) enum Upload<'a> {
-    /// Renamed when it is whole.
+    /// A temporary file, renamed to `target` when complete.
     File { file: io::BufWriter<NamedTempFile>, target: PathBuf },
-    /// Sent in parts, which the store makes an object of when all are there.
+    /// A multipart upload, which the store turns into an object when complete.
     Object { writer: Box<BufWriter>, runtime: &'a Runtime },
 }
 
 impl Upload<'_> {
-    /// Makes the file one that others see.
+    /// Completes the file and makes it visible.
     ///
     /// # Errors
-    /// When the rest of it cannot be written.
+    /// If the rest of it cannot be written.
     pub(crate) fn finish(self) -> io::Result<()> {
         match self {
             Self::File { file, target } => {
@@ -223,7 +224,7 @@ impl Write for Upload<'_> {
     fn flush(&mut self) -> io::Result<()> {
         match self {
             Self::File { file, .. } => file.flush(),
-            // Parts have a least size: only the last may be smaller.
+            // Parts have a minimum size; only the last one may be smaller.
             Self::Object { .. } => Ok(()),
         }
     }

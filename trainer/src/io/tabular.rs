@@ -1,5 +1,5 @@
-//! Tables of a row a picture, by the ending of their name: csv, or parquet for large ones. Both have the same columns; in
-//! parquet numbers are doubles, and null where there is none.
+//! Tables with one row per image: CSV, or Parquet if the file name ends in `.parquet`. Both have the same columns; in
+//! Parquet, numbers are doubles and missing numbers are null.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -18,30 +18,29 @@ use parquet::record::Field;
 use parquet::schema::parser::parse_message_type;
 use tempfile::NamedTempFile;
 
-/// Rows that are written to parquet at once, and kept in memory until then.
+/// Rows per Parquet row group; a group is buffered in memory until it is written.
 const ROWS_PER_GROUP: usize = 1 << 16;
 
-/// Whether a table's name says that it is parquet.
 fn is_parquet(file: &Path) -> bool {
     file.extension().is_some_and(|ending| ending == "parquet")
 }
 
-/// Rows, each read when it is asked for.
+/// Rows, read lazily.
 type Records = Box<dyn Iterator<Item = Result<StringRecord>>>;
 
-/// The names of a table's columns, and its rows as text, one at a time.
+/// Reads the column names of a table and returns an iterator over its rows as text.
 ///
 /// # Errors
-/// When the file cannot be read or is no table; later for a row that is none.
+/// If the file cannot be read or is not a table. The iterator returns an error for an invalid row.
 pub(crate) fn read(file: &Path) -> Result<(StringRecord, Records)> {
-    let cannot = || format!("cannot read {}", file.display());
-    let open = File::open(file).with_context(cannot)?;
+    let read_failed = || format!("cannot read {}", file.display());
+    let open = File::open(file).with_context(read_failed)?;
     if !is_parquet(file) {
         let mut reader = csv::Reader::from_reader(open);
-        let names = reader.headers().with_context(cannot)?.clone();
+        let names = reader.headers().with_context(read_failed)?.clone();
         return Ok((names, Box::new(reader.into_records().map(|row| Ok(row?)))));
     }
-    let reader = SerializedFileReader::new(open).with_context(cannot)?;
+    let reader = SerializedFileReader::new(open).with_context(read_failed)?;
     let schema = reader.metadata().file_metadata().schema_descr().root_schema().get_fields();
     let names = schema.iter().map(|column| column.name()).collect();
     let rows = reader.into_iter().map(|row| Ok(row?.get_column_iter().map(|(_, field)| text(field)).collect()));
@@ -52,12 +51,12 @@ fn text(field: &Field) -> String {
     match field {
         Field::Null => String::new(),
         Field::Str(text) => text.clone(),
-        Field::Double(number) => number.to_string(), // 1, where parquet says 1.0
+        Field::Double(number) => number.to_string(), // 1, not Parquet's 1.0
         other => other.to_string(),
     }
 }
 
-/// A table that is being written; it has its name once it is whole.
+/// A table being written; the file appears under its name when it is complete.
 pub(crate) struct Writer {
     target: PathBuf,
     sink: Sink,
@@ -69,10 +68,10 @@ enum Sink {
 }
 
 impl Writer {
-    /// Begins a table with columns of these `names`, of which some are `numbers`; makes its folder.
+    /// Creates a table with the columns `names`, of which `numbers` are numeric, and its folder if missing.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// If it cannot be written.
     pub(crate) fn create(file: &Path, names: &[&str], numbers: &[&str]) -> Result<Self> {
         let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         fs::create_dir_all(folder)?;
@@ -95,25 +94,25 @@ impl Writer {
         Ok(Self { target: file.to_owned(), sink: rows })
     }
 
-    /// Adds a row: a text for each column, empty where there is none.
+    /// Adds a row: one text per column, empty for missing values.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// If it cannot be written.
     pub(crate) fn push<const N: usize>(&mut self, row: [String; N]) -> Result<()> {
         match &mut self.sink {
             Sink::Csv(writer) => Ok(writer.write_record(row)?),
             Sink::Parquet { writer, columns } => {
-                ensure!(columns.len() == N, "a row of {N} has not a field for each of {} columns", columns.len());
+                ensure!(columns.len() == N, "a row has {N} fields, but the table has {} columns", columns.len());
                 columns.iter_mut().zip(row).for_each(|(column, field)| column.push(field));
                 if columns[0].len() == ROWS_PER_GROUP { write_group(writer, columns) } else { Ok(()) }
             }
         }
     }
 
-    /// Ends the table.
+    /// Completes the table.
     ///
     /// # Errors
-    /// When the rest of it cannot be written.
+    /// If the rest of it cannot be written.
     pub(crate) fn finish(self) -> Result<()> {
         let temporary = match self.sink {
             Sink::Csv(writer) => writer.into_inner().map_err(csv::IntoInnerError::into_error)?,
@@ -127,11 +126,11 @@ impl Writer {
     }
 }
 
-/// Writes rows, column by column, and forgets them.
+/// Writes the buffered rows column by column and clears the buffers.
 fn write_group(writer: &mut SerializedFileWriter<NamedTempFile>, columns: &mut [Vec<String>]) -> Result<()> {
     let mut group = writer.next_row_group()?;
     for fields in columns {
-        let mut column = group.next_column()?.context("there is a column for each field")?;
+        let mut column = group.next_column()?.context("the table has fewer columns than the row has fields")?;
         match column.untyped() {
             ColumnWriter::DoubleColumnWriter(column) => {
                 let numbers = fields.iter().filter(|field| !field.is_empty()).map(|field| field.parse());
@@ -143,7 +142,7 @@ fn write_group(writer: &mut SerializedFileWriter<NamedTempFile>, columns: &mut [
                 let texts: Vec<ByteArray> = fields.drain(..).map(|field| field.into_bytes().into()).collect();
                 column.write_batch(&texts, None, None)?;
             }
-            _ => bail!("a column is of numbers or of texts"),
+            _ => bail!("a column has neither numbers nor text"),
         }
         column.close()?;
         fields.clear();
@@ -164,7 +163,7 @@ mod tests {
             [format!("{i}, \"é\"\n.jpg"), number, if i.is_multiple_of(2) { String::new() } else { "x".into() }]
         };
         let [csv, parquet] = ["t.csv", "t.parquet"].map(|name| dir.path().join("new").join(name));
-        // More than a group.
+        // More than one row group.
         let rows = ROWS_PER_GROUP + 100;
         for file in [&csv, &parquet] {
             let mut writer = Writer::create(file, &["file", "lat", "group"], &["lat"]).unwrap();

@@ -1,4 +1,4 @@
-//! From a folder of photographs to a measured bundle, as a person types it: collect, index, shard, embed, evaluate.
+//! The workflow from a folder of photos to an evaluation: `collect`, `index`, `shard`, `embed` and `evaluate`.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -18,13 +18,13 @@ fn run(dir: &Path, args: &str) -> Output {
     command.args(args.split_whitespace()).current_dir(workspace()).output().unwrap()
 }
 
-fn must(dir: &Path, args: &str) -> String {
+fn run_ok(dir: &Path, args: &str) -> String {
     let output = run(dir, args);
     assert!(output.status.success(), "{args}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// The fixtures' pictures in a folder with a table of their places, one of them twice and one of them grey.
+/// Writes the images of the fixtures to a folder, with a table of their coordinates, one duplicate and one grey image.
 fn write_photos(dir: &Path) -> usize {
     let (photos, mut table) = (dir.join("photos"), String::from("file,lat,lng,group,licence\n"));
     std::fs::create_dir(&photos).unwrap();
@@ -60,9 +60,9 @@ fn collected_photos_become_an_index_shards_and_features() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     let count = write_photos(dir);
-    must(dir, "collect folder DIR/photos --places DIR/places.csv --out DIR/collected/photos");
+    run_ok(dir, "collect folder DIR/photos --places DIR/places.csv --out DIR/collected/photos");
     let index = "index DIR/collected/photos --images DIR/collected --dev 0.4 --out DIR/index.csv --json";
-    let report: serde_json::Value = serde_json::from_str(&must(dir, index)).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&run_ok(dir, index)).unwrap();
     assert_eq!((report["found"].as_u64(), report["kept"].as_u64()), (Some(count as u64 + 2), Some(count as u64)));
     assert_eq!(report["left_out"], serde_json::json!({ "shows nothing": 1, "the same as another": 1 }));
     assert!(report["splits"]["dev"].as_u64() > Some(1) && report["splits"]["train"].as_u64() > Some(1), "{report}");
@@ -72,11 +72,11 @@ fn collected_photos_become_an_index_shards_and_features() {
     assert_eq!(pairs.len(), groups.iter().collect::<BTreeSet<_>>().len(), "a group is in two splits");
     assert!(column(&dir.join("index.csv"), "iso2").iter().all(|code| code.len() == 2));
     let once = std::fs::read(dir.join("index.csv")).unwrap();
-    must(dir, index);
-    assert!(std::fs::read(dir.join("index.csv")).unwrap() == once, "it repeats");
+    run_ok(dir, index);
+    assert!(std::fs::read(dir.join("index.csv")).unwrap() == once, "a second run gives the same index");
 
-    // Whole cells of the earth are held out.
-    must(dir, &index.replace("index.csv", "held.csv").replace("--dev 0.4", "--held-out 0.5 --held-out-level 2"));
+    // Whole cells are held out.
+    run_ok(dir, &index.replace("index.csv", "held.csv").replace("--dev 0.4", "--held-out 0.5 --held-out-level 2"));
     let splits = column(&dir.join("held.csv"), "split");
     let places = column(&dir.join("held.csv"), "lat").into_iter().zip(column(&dir.join("held.csv"), "lng"));
     let cells = places.map(|(lat, lng)| {
@@ -88,15 +88,16 @@ fn collected_photos_become_an_index_shards_and_features() {
     assert_eq!(pairs.len(), cells.len(), "a cell is in two splits");
     assert!(pairs.iter().any(|(_, held)| *held) && pairs.iter().any(|(_, held)| !held));
 
-    // A shard that is missing is made again, the others are not.
+    // Only an incomplete shard is written again.
     let shard = "shard --index DIR/index.csv --images DIR/collected --per 7 --out DIR/shards";
-    must(dir, shard);
+    let summary: serde_json::Value = serde_json::from_str(&run_ok(dir, &format!("{shard} --json"))).unwrap();
+    assert_eq!(summary, serde_json::json!({ "shards": count.div_ceil(7), "pictures": count }));
     let first = dir.join("shards/shard-000000.tar");
     let (bytes, second) = (std::fs::read(&first).unwrap(), dir.join("shards/shard-000001.tar"));
     std::fs::remove_file(first.with_extension("csv")).unwrap();
-    std::fs::write(&first, "broken off").unwrap();
+    std::fs::write(&first, "truncated").unwrap();
     let before = std::fs::metadata(&second).unwrap().modified().unwrap();
-    must(dir, shard);
+    run_ok(dir, shard);
     assert!(
         std::fs::read(&first).unwrap() == bytes && std::fs::metadata(&second).unwrap().modified().unwrap() == before
     );
@@ -104,7 +105,7 @@ fn collected_photos_become_an_index_shards_and_features() {
     assert_eq!(other.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&other.stderr).contains("another index, size or seed"));
 
-    // As any reader of tars sees them, and in another order than the index.
+    // The shards are regular tar files, in a different order from the index.
     let mut members = Vec::new();
     for i in 0..files.len().div_ceil(7) {
         let tar = std::fs::File::open(dir.join(format!("shards/shard-{i:06}.tar"))).unwrap();
@@ -129,31 +130,31 @@ fn collected_photos_become_an_index_shards_and_features() {
     assert_ne!(order, files);
     assert_eq!(order.into_iter().collect::<BTreeSet<_>>(), files.into_iter().collect());
 
-    // The shards are as good as the files.
+    // Shards and files give the same features.
     for images in ["shards", "collected"] {
-        must(
-            dir,
-            &format!(
-                "embed --encoder model/bundles/pocket/bundle.json --workers 1 --index DIR/index.csv --images DIR/{images} \
-                 --out DIR/features-{images}"
-            ),
+        let embed = format!(
+            "embed --encoder model/bundles/pocket/bundle.json --workers 1 --index DIR/index.csv --images DIR/{images} \
+             --out DIR/features-{images} --json"
         );
+        let summary: serde_json::Value = serde_json::from_str(&run_ok(dir, &embed)).unwrap();
+        assert_eq!(summary, serde_json::json!({ "pictures": count, "embedded": count, "failed": 0 }));
     }
-    // Two machines' parts, merged, are the whole.
+    // The merged parts of two machines equal the features of one.
     for part in 1..=2 {
         let features = format!("--index DIR/index.csv --images DIR/shards --part {part}/2 --out DIR/part-{part}");
-        must(dir, &format!("embed --encoder model/bundles/pocket/bundle.json --workers 1 {features}"));
+        run_ok(dir, &format!("embed --encoder model/bundles/pocket/bundle.json --workers 1 {features}"));
     }
-    must(dir, "merge DIR/part-1 DIR/part-2 --out DIR/features-merged");
+    let summary = run_ok(dir, "merge DIR/part-1 DIR/part-2 --out DIR/features-merged --json");
+    assert_eq!(summary.trim(), format!(r#"{{"pictures":{count}}}"#));
     let (_, merged) = landfall_trainer::load_features(&dir.join("features-merged")).unwrap();
     assert!(merged == landfall_trainer::load_features(&dir.join("features-shards")).unwrap().1);
     assert_eq!(landfall_trainer::load_features(&dir.join("part-1")).unwrap().1.len(), merged.len() / 2);
-    must(dir, "stats --index DIR/index.csv --out DIR/stats.html");
+    run_ok(dir, "stats --index DIR/index.csv --out DIR/stats.html");
     assert!(std::fs::read_to_string(dir.join("stats.html")).unwrap().contains("United States"));
     let features = |images: &str| landfall_trainer::load_features(&dir.join(format!("features-{images}"))).unwrap().1;
     assert!(features("shards") == features("collected"));
     let evaluate = "evaluate --json --bundle pocket --index DIR/index.csv --split dev --views 1";
-    let from = |what: &str| must(dir, &format!("{evaluate} {what}"));
+    let from = |what: &str| run_ok(dir, &format!("{evaluate} {what}"));
     assert_eq!(from("--images DIR/shards"), from("--features DIR/features-collected"));
 }
 
@@ -162,7 +163,7 @@ fn shards_in_a_bucket_work_as_on_disk() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     write_photos(dir);
-    // A picture of more bytes than an upload's part, and than a block that is read.
+    // An image larger than a part of an upload and a block of a read.
     let noise =
         |x: u32, y: u32, i: u32| (x.wrapping_mul(2_654_435_761) ^ y.wrapping_mul(40_503 + i)).rotate_left(x % 32) as u8;
     let large = image::RgbImage::from_fn(2400, 2000, |x, y| image::Rgb([0, 1, 2].map(|i| noise(x, y, i))));
@@ -170,8 +171,8 @@ fn shards_in_a_bucket_work_as_on_disk() {
     assert!(std::fs::metadata(dir.join("photos/large.png")).unwrap().len() > 12 << 20);
     let places = std::fs::read_to_string(dir.join("places.csv")).unwrap() + "large.png,10,20,large,CC0\n";
     std::fs::write(dir.join("places.csv"), places).unwrap();
-    must(dir, "collect folder DIR/photos --places DIR/places.csv --out DIR/collected/photos");
-    must(dir, "index DIR/collected/photos --images DIR/collected --out DIR/index.parquet");
+    run_ok(dir, "collect folder DIR/photos --places DIR/places.csv --out DIR/collected/photos");
+    run_ok(dir, "index DIR/collected/photos --images DIR/collected --out DIR/index.parquet");
 
     let bucket = Arc::new(bucket::Bucket::default());
     let address = bucket.serve();
@@ -188,7 +189,7 @@ fn shards_in_a_bucket_work_as_on_disk() {
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
     };
     let shard = "shard --index DIR/index.parquet --images DIR/collected --per 9 --out ";
-    must(dir, &format!("{shard} DIR/shards"));
+    run_ok(dir, &format!("{shard} DIR/shards"));
     let upload = format!("{shard} s3://bucket/some/set");
     let (code, error) = in_bucket("a-wrong-key", &upload);
     assert!(code == Some(3) && error.contains("s3://bucket/some/set/shards.json"), "{error}");
@@ -200,20 +201,20 @@ fn shards_in_a_bucket_work_as_on_disk() {
         assert!(std::fs::read(&file).unwrap() == bytes[..], "{key}");
     }
     assert_eq!(objects.len(), dir.join("shards").read_dir().unwrap().count());
-    assert_eq!(bucket.uploads.load(Ordering::SeqCst), 1, "only the shard of the large picture goes up in parts");
-    // What is there is not sent again.
+    assert_eq!(bucket.uploads.load(Ordering::SeqCst), 1, "only the shard with the large image is a multipart upload");
+    // Existing shards are not uploaded again.
     assert_eq!(in_bucket(bucket::KEY, &upload).0, Some(0));
     assert_eq!(bucket.uploads.load(Ordering::SeqCst), 1);
 
     let embed = "embed --encoder model/bundles/pocket/bundle.json --index DIR/index.parquet --images";
-    must(dir, &format!("{embed} DIR/collected --out DIR/features"));
+    run_ok(dir, &format!("{embed} DIR/collected --out DIR/features"));
     let (code, error) = in_bucket(bucket::KEY, &format!("{embed} s3://bucket/some/set --out DIR/features-bucket"));
     assert_eq!(code, Some(0), "{error}");
     let load = |name: &str| landfall_trainer::load_features(&dir.join(name)).unwrap().1;
     assert!(load("features-bucket") == load("features"));
     let blocks: usize = objects.values().map(|object| object.len().div_ceil(2 << 20)).sum();
     let ranges = bucket.ranges.load(Ordering::SeqCst);
-    assert!(ranges < 3 * blocks, "{ranges} reads of {blocks} blocks: each is to be read about once");
+    assert!(ranges < 3 * blocks, "{ranges} reads of {blocks} blocks: each should be read about once");
     let (code, error) = in_bucket(bucket::KEY, &format!("{embed} s3://bucket/nothing --out DIR/none"));
-    assert!(code == Some(2) && error.contains("holds no shards"), "{error}");
+    assert!(code == Some(2) && error.contains("contains no shards"), "{error}");
 }

@@ -1,4 +1,4 @@
-//! The pictures that were collected, as rows of an index.
+//! Reads collected images as rows of an index.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use super::row::Row;
 use crate::collect;
 use crate::data::split_rules::COAST_M;
 
-/// The pictures of all folders that are there and say where they are from.
+/// Returns the stored images of all folders that have coordinates or a country.
 pub(super) fn rows(args: &Args, report: &mut Report) -> Result<Vec<Row>> {
     let (mut rows, mut interner) = (Vec::new(), Interner::default());
     for folder in &args.folders {
@@ -39,7 +39,7 @@ pub(super) fn rows(args: &Args, report: &mut Report) -> Result<Vec<Row>> {
                 file: prefix.join(&item.file).to_string_lossy().replace('\\', "/"),
                 at: place.with_context(|| format!("{}: {}", folder.display(), item.id))?,
                 country: countries::by_code(&item.iso2.to_uppercase()),
-                // A picture by itself is a group by itself.
+                // An image without a group is its own group.
                 group: if item.group.is_empty() { format!("{}:{}", item.source, item.id) } else { item.group },
                 heading: item.heading,
                 source: if item.attribution.is_empty() { item.url } else { item.attribution },
@@ -52,7 +52,7 @@ pub(super) fn rows(args: &Args, report: &mut Report) -> Result<Vec<Row>> {
             bail!(empty_folder_message(folder));
         }
     }
-    // The country is where the place is, whatever the source says.
+    // The country is derived from the coordinates, which takes precedence over the source.
     rows.par_iter_mut().for_each(|row| {
         if let Some(at) = row.at {
             row.country = countries::at_or_near(at, COAST_M);
@@ -61,24 +61,29 @@ pub(super) fn rows(args: &Args, report: &mut Report) -> Result<Vec<Row>> {
     Ok(report.keep(rows, |row| (row.at.is_none() && row.country.is_none()).then_some(NOWHERE)))
 }
 
-/// The way to a folder from the one that file names are relative to.
+/// The path of a folder relative to `images`.
 pub(super) fn path_within(images: &Path, folder: &Path) -> Result<PathBuf> {
     let (images, here) = (std::path::absolute(images)?, std::path::absolute(folder)?);
-    let why =
-        || format!("{} does not lie in {}; name a folder of both with --images", here.display(), images.display());
+    let why = || {
+        format!(
+            "{} is not inside {}; give a directory that contains both with --images",
+            here.display(),
+            images.display()
+        )
+    };
     Ok(here.strip_prefix(&images).with_context(why)?.to_owned())
 }
 
-/// What a folder's pictures are called after.
+/// The name of a folder, which is part of the name of its data set.
 pub(super) fn folder_name(folder: &Path) -> String {
     folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 pub(super) fn empty_folder_message(folder: &Path) -> String {
-    format!("{} holds no collected pictures (no manifest.jsonl, or an empty one)", folder.display())
+    format!("{} contains no collected images (manifest.jsonl is missing or empty)", folder.display())
 }
 
-/// Texts that many rows share.
+/// Shares equal strings between rows.
 #[derive(Default)]
 struct Interner(HashSet<Arc<str>>);
 

@@ -1,4 +1,4 @@
-//! The index of a set that fits into memory.
+//! Computes the index of a data set that fits in memory.
 
 use anyhow::Result;
 
@@ -9,7 +9,7 @@ use super::row::Row;
 use super::split;
 use super::verify::{self, ImageStats};
 
-/// The rows of the index, in the order in which the pictures were collected.
+/// Computes the rows of the index, in the order in which the images were collected.
 pub(super) fn index(args: &Args, report: &mut Report) -> Result<Vec<Row>> {
     let rows = rows(args, report)?;
     let mut rows = if args.trust {
@@ -22,14 +22,14 @@ pub(super) fn index(args: &Args, report: &mut Report) -> Result<Vec<Row>> {
         (args.cap_per_coordinate, OF_ONE_COORDINATE, coordinate as fn(&Row, u64) -> Option<u64>),
         (args.cap_per_cell, IN_ONE_CELL, cell),
     ] {
-        let mut drawn = split::within_cap(&rows, cap, |row| key(row, args.cap_level)).into_iter();
-        rows = report.keep(rows, |_| (!drawn.next().unwrap_or(true)).then_some(why));
+        let mut is_within_cap = split::within_cap(&rows, cap, |row| key(row, args.cap_level)).into_iter();
+        rows = report.keep(rows, |_| (!is_within_cap.next().unwrap_or(true)).then_some(why));
     }
-    let mut near = args.splits.too_near(&rows).into_iter();
-    Ok(report.keep(rows, |_| near.next().unwrap_or(false).then_some(TOO_NEAR)))
+    let mut is_too_near = args.splits.too_near(&rows).into_iter();
+    Ok(report.keep(rows, |_| is_too_near.next().unwrap_or(false).then_some(TOO_NEAR)))
 }
 
-/// Those that are of use and no repetition, by a look at each picture.
+/// Opens every image and removes unusable ones and duplicates.
 fn without_unusable(args: &Args, rows: Vec<Row>, report: &mut Report) -> Result<Vec<Row>> {
     let stats = verify::measure_all(&args.images, &rows, &args.out.with_extension("looks.csv"))?;
     let pairs: Vec<(Row, ImageStats)> = rows.into_iter().zip(stats).collect();

@@ -1,5 +1,5 @@
-//! Data sets. `index`: collected pictures become the index that training reads: checked, grouped, split, and every one that was left out
-//! counted by the reason.
+//! Commands that build data sets. `index` checks, groups and splits collected images, writes the index that training
+//! reads, and reports the number of excluded images by reason.
 
 use anyhow::{Context, Result, bail};
 use landfall_common::fs::write_json;
@@ -25,12 +25,12 @@ use row::{HEADER, NUMBERS, Row};
 /// Runs the command.
 ///
 /// # Errors
-/// When a folder cannot be read or lies elsewhere, the index cannot be written, or no picture is left.
+/// If a folder cannot be read or is outside --images, the index cannot be written, or no image is left.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let mut report = Report::default();
     let mut rows = rows_of_index(args, &mut report)?.peekable();
     if rows.peek().is_none() {
-        bail!("no picture is left: {}", serde_json::to_string(&report.left_out)?);
+        bail!("all images were excluded: {}", serde_json::to_string(&report.left_out)?);
     }
     let cannot_write = || format!("cannot write {}", args.out.display());
     let mut index = tabular::Writer::create(&args.out, &HEADER, &NUMBERS).with_context(cannot_write)?;
@@ -45,7 +45,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     print_summary(args, &report)
 }
 
-/// The rows of the index one by one, computed in memory or, when there is a folder for that, on disk.
+/// Computes the rows of the index, in memory or, with --work, on disk.
 fn rows_of_index(args: &Args, report: &mut Report) -> Result<Box<dyn Iterator<Item = Result<Row>>>> {
     #[cfg(feature = "cluster")]
     if let Some(work) = &args.engine.work {
@@ -59,11 +59,11 @@ fn print_summary(args: &Args, report: &Report) -> Result<()> {
         println!("{}", serde_json::to_string(report)?);
     }
     for (why, n) in &report.left_out {
-        eprintln!("left out {n:>9}: {why}");
+        eprintln!("excluded {n:>9}: {why}");
     }
     for (split, n) in &report.splits {
         eprintln!("     {split:>8} {n:>9}");
     }
-    eprintln!("wrote {}: {} of {} pictures", args.out.display(), report.kept, report.found);
+    eprintln!("wrote {}: {} of {} images", args.out.display(), report.kept, report.found);
     Ok(())
 }

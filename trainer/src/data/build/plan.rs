@@ -1,6 +1,6 @@
-//! The index of a set that does not fit into memory: what `index` does, as a plan of SQL for DataFusion. Each step's rows
-//! go to a folder of Parquet files, sorts and joins spill to disk, and a run that was broken off goes on behind the last
-//! step that is whole. On a Ballista cluster the steps are the same.
+//! Computes the index of a data set that does not fit in memory, as SQL steps for DataFusion. Each step writes a folder
+//! of Parquet files, sorts and joins spill to disk, and an interrupted run continues after the last complete step. A
+//! Ballista cluster runs the same steps.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -27,10 +27,10 @@ use super::split::{DEV, Groups, HELD_OUT, PLACE_LEVEL, TRAIN};
 use crate::io::interrupt;
 use crate::io::tabular;
 
-/// The rows of the index, in the order of their files' names.
+/// Computes the rows of the index, in the order of their file names.
 ///
 /// # Errors
-/// When a manifest cannot be read, the working folder cannot be written, or the engine fails.
+/// If a manifest cannot be read, the working folder cannot be written, or the engine fails.
 pub(super) fn rows(args: &Args, work: &Path, report: &mut Report) -> Result<impl Iterator<Item = Result<Row>> + use<>> {
     interrupt::listen()?;
     let runtime = crate::data::engine::runtime()?;
@@ -87,13 +87,13 @@ struct Plan<'a> {
     runtime: Runtime,
     context: SessionContext,
     work: &'a Path,
-    /// Of all steps so far; another one makes all steps behind it again.
+    /// Hash of the inputs and of all steps so far. If it changes, the later steps run again.
     key: String,
     progress: ProgressBar,
 }
 
 impl Plan<'_> {
-    /// Makes the manifests tables: `folder_0` and so on.
+    /// Registers the manifests as tables `folder_0` and so on.
     fn folders(&mut self, args: &Args) -> Result<()> {
         let text = |name: &str| Field::new(name, DataType::Utf8, true);
         let number = |name: &str| Field::new(name, DataType::Float64, true);
@@ -114,7 +114,7 @@ impl Plan<'_> {
         Ok(())
     }
 
-    /// Writes what a query finds to the working folder, unless it is there, and makes it a table.
+    /// Runs a step: writes the result of a query to the working folder, unless it exists, and registers it as a table.
     fn step(&mut self, name: &str, query: &str) -> Result<()> {
         let found = self.wait(async { self.context.sql(query).await })?;
         let schema = found.schema().as_arrow().clone();
@@ -125,8 +125,8 @@ impl Plan<'_> {
         })
     }
 
-    /// Has a folder of Parquet files written, unless it is there and by the same query, and makes it a table. There may be
-    /// no file, where nothing was found.
+    /// Writes a folder of Parquet files with `write`, unless the same step has written it before, and registers it as a
+    /// table. The folder is empty if the result is.
     fn write_step(
         &mut self,
         name: &str,
@@ -148,10 +148,11 @@ impl Plan<'_> {
         }
         let folder = folder.display().to_string();
         let registered = self.context.register_parquet(name, folder, ParquetReadOptions::default().schema(schema));
-        self.runtime.block_on(registered).with_context(|| format!("cannot read the step {name}"))
+        self.runtime.block_on(registered).with_context(|| format!("cannot read the result of step {name}"))
     }
 
-    /// Makes the table `names`: what groups are called that share a place. Only they come to this machine.
+    /// Creates the table `names` with the merged names of groups that share a place. Only these groups are transferred
+    /// to this machine.
     fn group_names(&mut self, cap: usize) -> Result<()> {
         let cap = if cap == 0 { String::new() } else { format!("count(*) <= {cap} AND") };
         let query = format!(
@@ -192,30 +193,30 @@ impl Plan<'_> {
     fn count(&self, query: &str) -> Result<usize> {
         let batches = self.wait(async { self.context.sql(query).await?.collect().await })?;
         let counts = batches.first().and_then(|batch| batch.column(0).as_any().downcast_ref::<Int64Array>());
-        Ok(usize::try_from(counts.context("a count is a number")?.value(0))?)
+        Ok(usize::try_from(counts.context("a count is not an integer")?.value(0))?)
     }
 
     fn stream(&self, query: &str) -> Result<SendableRecordBatchStream> {
         self.wait(async { self.context.sql(query).await?.execute_stream().await })
     }
 
-    /// Waits for the engine or a signal.
+    /// Blocks until the engine has finished or a signal was received.
     fn wait<T>(&self, work: impl Future<Output = datafusion::error::Result<T>>) -> Result<T> {
         self.runtime.block_on(async {
             tokio::select! {
                 done = work => done.map_err(|error| anyhow::anyhow!("{}", error.strip_backtrace())),
-                () = interrupt::wait() => Err(interrupt::stopped("stopped; the same command continues")),
+                () = interrupt::wait() => Err(interrupt::stopped("stopped; run the same command again to continue")),
             }
         })
     }
 }
 
-/// A text within a query.
+/// Quotes a string for SQL.
 fn sql_string(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-/// The pictures of a folder, with what the later steps ask of each.
+/// Query for the images of a folder, with the columns that later steps need.
 fn folder_query(args: &Args, i: usize, folder: &Path) -> Result<String> {
     let prefix = path_within(&args.images, folder)?.to_string_lossy().replace('\\', "/");
     let prefix = sql_string(&if prefix.is_empty() { prefix } else { format!("{prefix}/") });
@@ -233,7 +234,7 @@ fn folder_query(args: &Args, i: usize, folder: &Path) -> Result<String> {
     ))
 }
 
-/// Why a picture is left out before any other is looked at.
+/// SQL expression for the reason why an image is excluded by itself; null if it is not.
 fn exclusion_reason(args: &Args) -> String {
     format!(
         "CASE WHEN status = 'missing' THEN '{GONE}' WHEN status <> 'ok' THEN '{NO_PICTURE}'
@@ -242,7 +243,7 @@ fn exclusion_reason(args: &Args) -> String {
     )
 }
 
-/// Groups by their names, splits, and who is among the first of a place and of a cell.
+/// Query for merged group names, splits, and images above the caps per place and per cell.
 fn drawn_query(args: &Args) -> String {
     let splits = &args.splits;
     let over = |cap: usize, nth: &str, key: &str| match cap {
@@ -272,7 +273,7 @@ fn drawn_query(args: &Args) -> String {
                   ELSE '{TRAIN}' END AS split,
              CASE WHEN over_place THEN '{OF_ONE_COORDINATE}' WHEN {over_cell} THEN '{IN_ONE_CELL}' END AS why
            FROM of_cell LEFT JOIN held_out ON name = held"#,
-        // The default, a range, wants numbers.
+        // The default, RANGE, requires a numeric order.
         rows = "ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW",
         seed = splits.seed,
         level = splits.held_out_level,
@@ -283,8 +284,8 @@ fn drawn_query(args: &Args) -> String {
     )
 }
 
-/// The files of pictures too near to one that measures what is not to know of them. Whatever is so near lies in a cell of
-/// that one or in one beside it.
+/// Query for the files of images too near an evaluation image that must be independent of them. Such images are in the
+/// cell of that image or in a neighbouring cell.
 fn near_query(args: &Args) -> String {
     let apart = args.splits.apart;
     let level = crate::data::engine::level_at_least(apart);
@@ -302,7 +303,7 @@ fn near_query(args: &Args) -> String {
     )
 }
 
-/// A stream's batches, one after another on this thread.
+/// Iterates over the batches of a stream on the calling thread.
 struct Batches {
     runtime: Runtime,
     stream: SendableRecordBatchStream,
@@ -319,7 +320,7 @@ impl Iterator for Batches {
 
 fn column<'a, T: 'static>(batch: &'a RecordBatch, name: &str) -> Result<&'a T> {
     let column = batch.column_by_name(name).and_then(|column| column.as_any().downcast_ref());
-    column.with_context(|| format!("the engine gave no {name}, or one of another type"))
+    column.with_context(|| format!("the engine returned no column {name}, or one of an unexpected type"))
 }
 
 fn rows_of_batch(batch: &RecordBatch) -> Result<Vec<Row>> {
@@ -341,7 +342,7 @@ fn rows_of_batch(batch: &RecordBatch) -> Result<Vec<Row>> {
             split: [TRAIN, DEV, HELD_OUT].into_iter().find(|known| *known == split.value(i)).unwrap_or_default(),
             source: source.value(i).into(),
             licence: Arc::from(licence.value(i)),
-            side: 0, // has been asked for
+            side: 0, // already checked by the query
         })
     };
     (0..batch.num_rows()).map(row).collect()

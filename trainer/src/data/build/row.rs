@@ -5,7 +5,7 @@ use std::sync::Arc;
 use landfall_model::LatLng;
 use landfall_model::countries::Country;
 
-/// A picture on its way into the index. What many pictures share is kept once: there may be millions.
+/// A row of the index. Strings that many rows have in common are shared, since there may be millions of rows.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Row {
     pub(super) set: Arc<str>,
@@ -17,12 +17,12 @@ pub(super) struct Row {
     pub(super) split: &'static str,
     pub(super) source: String,
     pub(super) licence: Arc<str>,
-    /// Shorter side in pixels, as its manifest has it.
+    /// Shorter side in pixels, from the manifest.
     pub(super) side: u32,
 }
 
 impl Row {
-    /// Its fields in the order of [`HEADER`].
+    /// The fields in the order of [`HEADER`].
     pub(super) fn fields(&self) -> [String; 12] {
         let number = |x: Option<f64>| x.map_or_else(String::new, |x| x.to_string());
         let (lat, lng) = (self.at.map(|at| at.lat), self.at.map(|at| at.lng));
@@ -49,5 +49,5 @@ impl Row {
 pub(super) const HEADER: [&str; 12] =
     ["set", "file", "lat", "lng", "iso2", "country", "label_level", "group", "heading", "split", "source", "licence"];
 
-/// Those of its columns that are numbers.
+/// The numeric columns.
 pub(super) const NUMBERS: [&str; 3] = ["lat", "lng", "heading"];

@@ -1,8 +1,8 @@
-//! `shard`: an index's pictures in a few large files, in an order by chance, as training reads them fastest.
+//! `shard`: packs the images of an index into a few large files in random order, which training reads fastest.
 //!
-//! Each shard is a tar as WebDataset has them: for each picture its bytes and a json with its row of the index. A table
-//! beside it says where each picture lies, so that any of them can be read by itself; what is learned from and what
-//! measures is decided by the index, at run time.
+//! Each shard is a tar file in WebDataset format: for each image its bytes and a JSON file with its index row. A table
+//! next to the shard lists the offset of each image, so that images can be read individually; the split is determined
+//! by the index at run time.
 
 use std::path::{Path, PathBuf};
 
@@ -23,32 +23,41 @@ use crate::io::tabular;
 /// Block size of tar files in bytes.
 const BLOCK: u64 = 512;
 
-/// Packs the pictures of an index into shuffled shards.
+/// Pack the images of an index into shuffled shards
 ///
-/// The folder, or the place in a bucket, then stands for the pictures wherever --images is asked for. Broken off, the same
-/// command goes on.
+/// Pass the directory or bucket URL as --images to other commands. Run the same command again to continue an
+/// interrupted run.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  landfall-train shard --index index.csv --images collected --out shards\n  \
                   landfall-train shard --index index.csv --images collected --out s3://bucket/shards")]
 pub(crate) struct Args {
-    /// Index of the pictures (csv or parquet)
-    #[arg(long)]
+    /// Index of the images (CSV or Parquet)
+    #[arg(long, value_name = "FILE", help_heading = "Input")]
     index: PathBuf,
-    /// Folder that the index's file names are relative to, or other shards
-    #[arg(long)]
+    /// Directory that the file names in the index are relative to, or directory or bucket of other shards
+    #[arg(long, value_name = "DIR|URL", help_heading = "Input")]
     images: PathBuf,
-    /// Pictures of a shard
-    #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..))]
+    /// Number of images per shard
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 5000,
+        value_parser = clap::value_parser!(u32).range(1..),
+        help_heading = "Output"
+    )]
     per: u32,
-    /// Seed of the order
-    #[arg(long, default_value_t = 1)]
+    /// Random seed for the order
+    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Output")]
     seed: u64,
-    /// Folder to write, or a place in a bucket: s3://bucket/folder or gs://bucket/folder, with keys in the environment
-    #[arg(long)]
+    /// Directory or bucket URL to write: s3://bucket/folder or gs://bucket/folder, with credentials in the environment
+    #[arg(long, value_name = "DIR|URL", help_heading = "Output")]
     out: PathBuf,
+    /// Print the summary as JSON
+    #[arg(long, help_heading = "Output")]
+    json: bool,
 }
 
-/// What shards were made of, in `shards.json`.
+/// Contents of `shards.json`: the parameters of a set of shards.
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
 struct Description {
     pictures: usize,
@@ -60,40 +69,47 @@ struct Description {
 /// Runs the command.
 ///
 /// # Errors
-/// When the index or a picture cannot be read, the folder holds other shards, or Ctrl-C was pressed.
+/// If the index or an image cannot be read, the destination contains other shards, or a signal was received.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let mut rows = rows(&args.index)?;
     let index_sha256 = sha256_of(&args.index).with_context(|| format!("cannot read {}", args.index.display()))?;
     let description = Description { pictures: rows.len(), per: args.per, seed: args.seed, index_sha256 };
     let (storage, images) = (Storage::at(&args.out)?, Images::open(&args.images)?);
     if storage.has(SHARDS)? && storage.read_json::<Description>(SHARDS, "a description of shards")? != description {
-        bail!("{} holds shards of another index, size or seed; choose another --out", args.out.display());
+        bail!("{} contains shards of another index, size or seed; choose another --out", args.out.display());
     }
     interrupt::listen()?;
     storage.write(SHARDS, (serde_json::to_string_pretty(&description)? + "\n").as_bytes())?;
     rows.shuffle(&mut StdRng::seed_from_u64(args.seed));
     let progress = ProgressBar::new(rows.len() as u64)
-        .with_style(ProgressStyle::with_template("{wide_bar} {pos}/{len} pictures, {per_sec}, {eta} left")?);
+        .with_style(ProgressStyle::with_template("{wide_bar} {pos}/{len} images, {per_sec}, {eta} left")?);
     for (i, chunk) in rows.chunks(args.per as usize).enumerate() {
         let name = format!("shard-{i:06}");
-        // The table comes last: a shard that has one is whole.
+        // The table is written last: a shard with a table is complete.
         if !storage.has(&format!("{name}.csv"))? {
             shard(&storage, &name, &images, i * args.per as usize, chunk)?;
         }
         progress.inc(chunk.len() as u64);
         if interrupt::is_stopped() {
             progress.abandon();
-            return Err(interrupt::stopped(format!("stopped after {} shards; the same command continues", i + 1)));
+            return Err(interrupt::stopped(format!(
+                "stopped after {} shards; run the same command again to continue",
+                i + 1
+            )));
         }
     }
     progress.finish_and_clear();
-    eprintln!("wrote {}: {} pictures", args.out.display(), rows.len());
+    if args.json {
+        let shards = rows.len().div_ceil(args.per as usize);
+        println!("{}", serde_json::json!({ "shards": shards, "pictures": rows.len() }));
+    }
+    eprintln!("wrote {}: {} images", args.out.display(), rows.len());
     Ok(())
 }
 
-/// The rows of an index with all their columns.
+/// Reads the rows of an index with all columns.
 fn rows(index: &Path) -> Result<Vec<Map<String, Value>>> {
-    // Read as an index first, which names what is wrong with it.
+    // `index::read` checks the index and reports errors with line numbers.
     let count = crate::data::index::read(index)?.len();
     let mut rows = Vec::with_capacity(count);
     let (names, records) = tabular::read(index)?;
@@ -103,30 +119,35 @@ fn rows(index: &Path) -> Result<Vec<Map<String, Value>>> {
     Ok(rows)
 }
 
-/// Writes a shard of rows, the first of which is number `first`, and then its table.
+/// Writes a shard and then its table; `first` is the number of the first row.
 fn shard(storage: &Storage, name: &str, images: &Images, first: usize, rows: &[Map<String, Value>]) -> Result<()> {
     let tar = format!("{name}.tar");
-    let cannot = || format!("cannot write {}", storage.name_of(&tar));
-    // A block at a time is too little for a bucket.
+    let write_failed = || format!("cannot write {}", storage.name_of(&tar));
+    // Single tar blocks are too small for writes to a bucket.
     let out = std::io::BufWriter::with_capacity(1 << 20, storage.begin(&tar)?);
     let mut builder = tar::Builder::new(out);
-    let (mut at, mut table) = (0, csv::Writer::from_writer(Vec::new()));
+    let (mut offset, mut table) = (0, csv::Writer::from_writer(Vec::new()));
     for (i, row) in rows.iter().enumerate() {
         let file = PathBuf::from(row["file"].as_str().unwrap_or_default());
         let bytes = images.bytes(&file)?;
         let extension = file.extension().unwrap_or_default().to_string_lossy().to_lowercase();
         let number = format!("{:09}", first + i);
         let json = serde_json::to_vec(row)?;
-        table.serialize(Member { file, offset: at + BLOCK, bytes: bytes.len() as u64 })?;
+        table.serialize(Member { file, offset: offset + BLOCK, bytes: bytes.len() as u64 })?;
         for (ending, contents) in [(extension.as_str(), &bytes), ("json", &json)] {
             let mut header = tar::Header::new_ustar();
             header.set_size(contents.len() as u64);
             header.set_mode(0o644);
-            builder.append_data(&mut header, format!("{number}.{ending}"), contents.as_slice()).with_context(cannot)?;
-            at += BLOCK + (contents.len() as u64).next_multiple_of(BLOCK);
+            builder
+                .append_data(&mut header, format!("{number}.{ending}"), contents.as_slice())
+                .with_context(write_failed)?;
+            offset += BLOCK + (contents.len() as u64).next_multiple_of(BLOCK);
         }
     }
-    let out = builder.into_inner().with_context(cannot)?;
-    out.into_inner().map_err(std::io::IntoInnerError::into_error).and_then(Upload::finish).with_context(cannot)?;
-    storage.write(&format!("{name}.csv"), &table.into_inner().context("a table in memory cannot be ended")?)
+    let out = builder.into_inner().with_context(write_failed)?;
+    out.into_inner()
+        .map_err(std::io::IntoInnerError::into_error)
+        .and_then(Upload::finish)
+        .with_context(write_failed)?;
+    storage.write(&format!("{name}.csv"), &table.into_inner().context("cannot write the table")?)
 }

@@ -1,4 +1,4 @@
-//! Which pictures are learned from and which measure: groups stay whole, and what measures is far from what is learned.
+//! Assignment of splits. Groups stay together, and images for evaluation are far from images for training.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -17,32 +17,51 @@ use crate::io::args::parse_fraction;
 pub(super) const TRAIN: &str = "train";
 pub(super) const DEV: &str = "dev";
 pub(super) const HELD_OUT: &str = "held_out";
-/// S2 level at which two coordinates are one place, about a metre.
+/// S2 level at which two coordinates count as one place, about a metre.
 pub(super) const PLACE_LEVEL: u64 = 23;
 
-/// How pictures are split.
+/// How images are split.
 #[derive(clap::Args)]
 pub(super) struct SplitArgs {
-    /// Share of the groups that goes to the split `dev`
-    #[arg(long, default_value_t = 0.05, value_parser = parse_fraction)]
+    /// Fraction of the groups assigned to the split `dev`
+    #[arg(
+        long,
+        value_name = "FRACTION",
+        default_value_t = 0.05,
+        value_parser = parse_fraction,
+        help_heading = "Training"
+    )]
     pub(super) dev: f64,
-    /// Share of the S2 cells of --held-out-level whose pictures all go to the split `held_out`
-    #[arg(long, default_value_t = 0.0, value_parser = parse_fraction)]
+    /// Fraction of the S2 cells of --held-out-level whose images are assigned to the split `held_out`
+    #[arg(
+        long,
+        value_name = "FRACTION",
+        default_value_t = 0.0,
+        value_parser = parse_fraction,
+        help_heading = "Training"
+    )]
     pub(super) held_out: f64,
-    /// S2 level of the cells that are held out
-    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u64).range(0..=30))]
+    /// S2 level of the held-out cells
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        default_value_t = 6,
+        value_parser = clap::value_parser!(u64).range(0..=30),
+        help_heading = "Training"
+    )]
     pub(super) held_out_level: u64,
-    /// Metres between a picture that is learned from and one that measures, at least
-    #[arg(long, default_value_t = 1000.0)]
+    /// Minimum distance in metres between images for training and images for evaluation
+    #[arg(long, value_name = "METRES", default_value_t = 1000.0, help_heading = "Training")]
     pub(super) apart: f64,
-    /// Other seeds split otherwise
-    #[arg(long, default_value_t = 1)]
+    /// Random seed for the splits
+    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Training")]
     pub(super) seed: u64,
 }
 
 impl SplitArgs {
-    /// Joins groups that share a place, names them all by the first of them, and gives each row its split. A place of more than
-    /// `cap` pictures is a town's and joins nothing, or all that was ever taken in towns would be one group; 0 for any.
+    /// Merges groups that share a place, naming them after the first by name, and assigns a split to each row. A place
+    /// with more than `cap` images is likely the default coordinate of a town and merges nothing; otherwise all images
+    /// from towns would form one group. A cap of 0 is no limit.
     pub(super) fn assign(&self, rows: &mut [Row], cap: usize) {
         let names = joined_group_names(rows, cap);
         for (row, name) in rows.iter_mut().zip(names) {
@@ -52,7 +71,7 @@ impl SplitArgs {
             let cell = row.at.map(|at| leaf(at).parent(self.held_out_level).to_token());
             cell.is_some_and(|cell| hash_fraction(self.seed, "cell", &cell) < self.held_out)
         };
-        // One picture in such a cell takes its group with it.
+        // A group with one image in a held-out cell is held out as a whole.
         let held_out: HashSet<String> = rows.par_iter().filter(is_held_out).map(|row| row.group.clone()).collect();
         rows.par_iter_mut().for_each(|row| {
             let is_dev = hash_fraction(self.seed, "group", &row.group) < self.dev;
@@ -66,20 +85,20 @@ impl SplitArgs {
         });
     }
 
-    /// For each row whether it lies too near to one that measures what is not to know of it: what is learned from to any
-    /// other, `dev` to what is held out.
+    /// For each row, returns whether it is too near an evaluation image that must be independent of it: `train` rows
+    /// must be far from `dev` and `held_out`, and `dev` rows from `held_out`.
     pub(super) fn too_near(&self, rows: &[Row]) -> Vec<bool> {
         let places = |of: &[&str]| {
             let places = rows.iter().filter(|row| of.contains(&row.split)).filter_map(|row| row.at);
             RTree::bulk_load(places.map(LatLng::to_unit_vector).collect())
         };
-        let (measures, held_out) = (places(&[DEV, HELD_OUT]), places(&[HELD_OUT]));
+        let (evaluation, held_out) = (places(&[DEV, HELD_OUT]), places(&[HELD_OUT]));
         let is_near = |at: LatLng, tree: &RTree<[f64; 3]>| {
             let at = at.to_unit_vector();
             tree.nearest_neighbor(&at).is_some_and(|other| is_closer_than(at, *other, self.apart))
         };
         let from = |row: &Row| match row.split {
-            TRAIN => Some(&measures),
+            TRAIN => Some(&evaluation),
             DEV => Some(&held_out),
             _ => None,
         };
@@ -87,7 +106,7 @@ impl SplitArgs {
     }
 }
 
-/// For each row the name of its group, where groups that share a place of at most `cap` pictures are one.
+/// For each row, the name of its group after merging groups that share a place of at most `cap` images.
 fn joined_group_names(rows: &[Row], cap: usize) -> Vec<String> {
     let place = |row: &Row| row.at.map(|at| leaf(at).parent(PLACE_LEVEL).0);
     let mut pictures: HashMap<u64, usize> = HashMap::new();
@@ -100,18 +119,18 @@ fn joined_group_names(rows: &[Row], cap: usize) -> Vec<String> {
     numbers.into_iter().map(|number| groups.name(number).to_owned()).collect()
 }
 
-/// Groups, of which those that share a place are one.
+/// A union-find structure over groups that merges groups at the same place.
 #[derive(Default)]
 pub(super) struct Groups<'a> {
     names: Vec<Cow<'a, str>>,
     numbers: HashMap<Cow<'a, str>, usize>,
     of_place: HashMap<u64, usize>,
-    /// For each group one that it is joined with, by name no later; itself for the first of them.
-    first: Vec<usize>,
+    /// The parent of each group, with a name no later in order; roots are their own parents.
+    parents: Vec<usize>,
 }
 
 impl<'a> Groups<'a> {
-    /// Adds a group, or says that it is at a place; returns its number.
+    /// Adds a group if it is new, merges it with the groups at `place`, and returns its number.
     pub(super) fn add(&mut self, name: impl Into<Cow<'a, str>>, place: Option<u64>) -> usize {
         let name = name.into();
         let number = match self.numbers.get(&name) {
@@ -120,7 +139,7 @@ impl<'a> Groups<'a> {
                 let number = self.names.len();
                 self.names.push(name.clone());
                 self.numbers.insert(name, number);
-                self.first.push(number);
+                self.parents.push(number);
                 number
             }
         };
@@ -128,41 +147,41 @@ impl<'a> Groups<'a> {
             let other = *self.of_place.entry(place).or_insert(number);
             let (a, b) = (self.root(number), self.root(other));
             let (first, second) = if self.names[a] <= self.names[b] { (a, b) } else { (b, a) };
-            self.first[second] = first;
+            self.parents[second] = first;
         }
         number
     }
 
-    /// How many there are.
+    /// The number of groups before merging.
     #[cfg(feature = "cluster")]
     pub(super) fn len(&self) -> usize {
         self.names.len()
     }
 
-    /// What a group was called when it was added.
+    /// The name of a group before merging.
     #[cfg(feature = "cluster")]
     pub(super) fn own_name(&self, number: usize) -> &str {
         &self.names[number]
     }
 
-    /// What those are called that a group is joined with, itself included.
+    /// The name of a group after merging.
     pub(super) fn name(&mut self, number: usize) -> &str {
         let root = self.root(number);
         &self.names[root]
     }
 
-    /// The first of those that a group is joined with; the way to it gets shorter.
+    /// Finds the root of a group, with path halving.
     fn root(&mut self, mut number: usize) -> usize {
-        while self.first[number] != number {
-            self.first[number] = self.first[self.first[number]];
-            number = self.first[number];
+        while self.parents[number] != number {
+            self.parents[number] = self.parents[self.parents[number]];
+            number = self.parents[number];
         }
         number
     }
 }
 
-/// For each row whether it is among the first `cap` of those with its key, in an order that has nothing to do with theirs.
-/// Rows without a key, and all with a cap of 0, are.
+/// For each row, returns whether it is among the first `cap` rows with its key, in an order by hash that does not
+/// depend on the order of the rows. Always true for rows without a key, and if `cap` is 0.
 pub(super) fn within_cap<K: Eq + Hash>(rows: &[Row], cap: usize, key: impl Fn(&Row) -> Option<K>) -> Vec<bool> {
     if cap == 0 {
         return vec![true; rows.len()];
@@ -196,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn groups_that_share_a_place_are_joined() {
+    fn groups_that_share_a_place_are_merged() {
         let here = Some((45.0, 5.0));
         let mut rows = [
             row(0, "a", here),
@@ -208,7 +227,7 @@ mod tests {
         let mut others = rows.clone();
         splits().assign(&mut rows, 2);
         assert_eq!(rows.each_ref().map(|row| row.group.as_str()), ["a", "b", "a", "a", "b"]);
-        // More than that are a town's.
+        // Places above the cap do not merge groups.
         splits().assign(&mut others, 1);
         assert_eq!(others.each_ref().map(|row| row.group.as_str()), ["a", "b", "c", "c", "b"]);
     }
@@ -219,7 +238,7 @@ mod tests {
         let key = |row: &Row| row.at.map(|at| at.lat.to_bits());
         let within = within_cap(&rows, 3, key);
         assert_eq!(within.iter().filter(|is| **is).count(), 4 * 3 + 10);
-        assert!(within[40..].iter().all(|is| *is), "rows without a place share none");
+        assert!(within[40..].iter().all(|is| *is), "rows without a place are not capped");
         let backwards: Vec<Row> = rows.iter().rev().cloned().collect();
         let mut again = within_cap(&backwards, 3, key);
         again.reverse();
@@ -229,7 +248,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn evaluation_pictures_are_far_from_training_pictures(
+        fn evaluation_images_are_far_from_training_images(
             places in prop::collection::vec((-0.05f64..0.05, -0.05f64..0.05, 0usize..20), 2..150), middle in -85.0f64..85.0,
         ) {
             let mut rows: Vec<Row> = places
@@ -244,12 +263,12 @@ mod tests {
             }
             let near = splits.too_near(&rows);
             for (i, row) in rows.iter().enumerate() {
-                let not_to_know = |other: &&Row| match row.split {
+                let must_be_far = |other: &&Row| match row.split {
                     TRAIN => other.split != TRAIN,
                     DEV => other.split == HELD_OUT,
                     _ => false,
                 };
-                let distances = rows.iter().filter(not_to_know).filter_map(|other| Some(other.at?.distance_m(row.at?)));
+                let distances = rows.iter().filter(must_be_far).filter_map(|other| Some(other.at?.distance_m(row.at?)));
                 let nearest = distances.fold(f64::INFINITY, f64::min);
                 prop_assert_eq!(near[i], nearest < 1000.0, "{}", nearest);
             }

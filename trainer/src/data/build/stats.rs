@@ -1,5 +1,5 @@
-//! `stats`: what a data set is, as one page to look at: where its pictures lie, which countries and cells have how many, and
-//! what repeats.
+//! `stats`: statistics of a data set as an HTML page: a map of the images, their numbers by country and cell, and
+//! repeated coordinates.
 
 use std::collections::BTreeMap;
 use std::hash::Hash;
@@ -17,28 +17,30 @@ use crate::html::{STYLE, world_svg};
 
 /// S2 level of the dots on the map, about 300 km apart.
 const DOT_LEVEL: u64 = 5;
-/// S2 level of the cells that are counted, about 40 km wide.
+/// S2 level of the counted cells, about 40 km wide.
 const CELL_LEVEL: u64 = 8;
 
-/// Shows what a data set is, as one HTML file: a map of its pictures, their numbers by country and cell, what repeats.
+/// Write statistics of a data set as an HTML page
+///
+/// The page shows a map of the images, their numbers by country and cell, and repeated coordinates.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  landfall-train stats --index index.csv --split train --out stats.html")]
 pub(crate) struct Args {
-    /// Index of the pictures (csv or parquet)
-    #[arg(long)]
+    /// Index of the images (CSV or Parquet)
+    #[arg(long, value_name = "FILE", help_heading = "Input")]
     index: PathBuf,
-    /// Only this split of the index, or these (repeat the option)
-    #[arg(long)]
+    /// Use only this split of the index (repeatable)
+    #[arg(long, value_name = "NAME", help_heading = "Input")]
     split: Vec<String>,
     /// HTML file to write
-    #[arg(long)]
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
     out: PathBuf,
-    /// Print the numbers as json too
-    #[arg(long)]
+    /// Print the statistics as JSON
+    #[arg(long, help_heading = "Output")]
     json: bool,
 }
 
-/// The numbers of a data set.
+/// Statistics of a data set.
 #[derive(Debug, Serialize)]
 struct Stats {
     pictures: usize,
@@ -46,13 +48,13 @@ struct Stats {
     groups: usize,
     splits: BTreeMap<String, usize>,
     sets: BTreeMap<String, usize>,
-    /// By ISO 3166-1 alpha-2 code; empty where no country is known.
+    /// By ISO 3166-1 alpha-2 code; the empty code stands for images without a known country.
     countries: BTreeMap<String, usize>,
-    /// Coordinates that more than one picture has, how many those pictures are, and the most that one has.
+    /// Coordinates shared by several images: their number, the number of those images, and the most images at one.
     repeated: Repeated,
-    /// How many S2 cells of level 8 have pictures, and of how many pictures the median and the fullest cell are.
+    /// S2 cells of level 8 that contain images, and the number of images in the median and the fullest cell.
     cells: Cells,
-    /// For the map: the middle of each dot's pictures and their number.
+    /// Dots of the map: a position and the number of images.
     #[serde(skip)]
     dots: Vec<(landfall_model::LatLng, usize)>,
 }
@@ -75,7 +77,7 @@ struct Cells {
 /// Runs the command.
 ///
 /// # Errors
-/// When the index cannot be read or the file cannot be written.
+/// If the index cannot be read or the page cannot be written.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let rows = index::read_splits(&args.index, &args.split)?;
     let stats = Stats::of(&rows);
@@ -85,7 +87,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         println!("{}", serde_json::to_string(&stats)?);
     }
     let Stats { pictures, with_place, groups, countries, .. } = &stats;
-    eprintln!("{pictures} pictures, {with_place} with a place, {groups} groups, {} countries", countries.len());
+    eprintln!("{pictures} images, {with_place} with coordinates, {groups} groups, {} countries", countries.len());
     eprintln!("wrote {}", args.out.display());
     Ok(())
 }
@@ -144,22 +146,25 @@ fn page(title: &str, stats: &Stats) -> Markup {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
-                title { "What is in " (title) }
+                title { "Statistics of " (title) }
                 style { (PreEscaped(STYLE)) }
             }
             body {
-                header { h1 { "What is in " (title) } p { (pictures) " pictures, " (with_place) " with a place, " (groups) " groups" } }
+                header {
+                    h1 { "Statistics of " (title) }
+                    p { (pictures) " images, " (with_place) " with coordinates, " (groups) " groups" }
+                }
                 main {
                     section {
-                        h2 { "Where" }
+                        h2 { "Locations" }
                         (world_svg::density(dots))
                         p {
-                            (cells.filled) " S2 cells of level " (cells.level) " have pictures, half of them "
-                            (cells.median) " or fewer, the fullest " (cells.most) "."
+                            (cells.filled) " S2 cells of level " (cells.level) " contain images; the median is "
+                            (cells.median) ", the maximum " (cells.most) "."
                         }
                         p {
-                            (repeated.pictures) " pictures share " (repeated.coordinates)
-                            " coordinates with others, at most " (repeated.most) " one."
+                            (repeated.pictures) " images share " (repeated.coordinates)
+                            " coordinates with others; at most " (repeated.most) " images have the same."
                         }
                     }
                     section {
@@ -208,9 +213,6 @@ mod tests {
         assert_eq!((stats.cells.filled, stats.cells.median, stats.cells.most), (2, 3, 3));
         assert_eq!((stats.countries["FR"], stats.dots.iter().map(|dot| dot.1).max()), (3, Some(3)));
         let page = page("a & b", &stats).into_string();
-        assert!(
-            page.contains("a &amp; b") && page.contains("&lt;b&gt;") && page.contains("France"),
-            "what is text stays text"
-        );
+        assert!(page.contains("a &amp; b") && page.contains("&lt;b&gt;") && page.contains("France"), "text is escaped");
     }
 }

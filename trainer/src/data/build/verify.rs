@@ -1,4 +1,4 @@
-//! Whether a picture is of use, and whether it is another one again.
+//! Detection of unusable and duplicate images.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -13,19 +13,20 @@ use serde::{Deserialize, Serialize};
 
 use super::row::Row;
 
-/// Grey values that deviate by less than this show nothing: Street View's picture of no imagery has a line of text.
+/// Images whose grey values have a lower standard deviation are blank. Street View's "no imagery" placeholder, which
+/// has a line of text, is below it.
 const MIN_DEVIATION: f64 = 4.0;
-/// Pictures that are looked at before what was seen is written down.
+/// Number of images after which measurements are flushed to the cache.
 const FLUSH_EVERY: usize = 256;
 
-/// What was seen in a picture.
+/// Measurements of an image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct ImageStats {
-    /// Shorter side in pixels; 0 of what is no picture.
+    /// Shorter side in pixels; 0 if the image cannot be read.
     pub(super) side: u32,
-    /// Standard deviation of its grey values.
+    /// Standard deviation of the grey values.
     pub(super) deviation: f64,
-    /// Perceptual hash: whether it gets brighter to the right, in 8 x 8 places.
+    /// Perceptual hash: for each of 8 x 8 positions, whether the image gets brighter to the right.
     pub(super) hash: u64,
 }
 
@@ -38,7 +39,7 @@ struct CachedStats {
 }
 
 impl ImageStats {
-    /// Why a picture is of no use; nothing where it is.
+    /// Why an image is unusable; `None` if it is usable.
     pub(super) fn reason(&self, min_side: u32) -> Option<&'static str> {
         match self {
             Self { side: 0, .. } => Some("no picture"),
@@ -53,7 +54,7 @@ impl ImageStats {
         let grey = imageops::grayscale(&picture);
         let n = f64::from(grey.width()) * f64::from(grey.height());
         let (sum, squares) = grey.iter().map(|x| f64::from(*x)).fold((0.0, 0.0), |(s, q), x| (s + x, q + x * x));
-        // The difference hash of N. Krawetz (hackerfactor.com, 2013).
+        // Difference hash by N. Krawetz (hackerfactor.com, 2013).
         let small = imageops::resize(&grey, 9, 8, FilterType::Triangle);
         let brighter = small.rows().flat_map(|row| {
             let row: Vec<u8> = row.map(|pixel| pixel.0[0]).collect();
@@ -67,49 +68,50 @@ impl ImageStats {
     }
 }
 
-/// Looks at the pictures of all rows, but for those of which `known` tells; what is new is added to it.
+/// Measures the images of all rows. Measurements in the file `cache` are reused, and new ones are added to it.
 ///
 /// # Errors
-/// When `known` cannot be read or written.
+/// If `cache` cannot be read or written.
 pub(super) fn measure_all(images: &Path, rows: &[Row], cache: &Path) -> Result<Vec<ImageStats>> {
     let mut stats: HashMap<String, ImageStats> = HashMap::new();
     let mut complete_bytes = 0;
     if cache.exists() {
         let bytes = std::fs::read(cache).with_context(|| format!("cannot read {}", cache.display()))?;
-        // What is behind the last end of a line was cut off, and is looked at again.
+        // Ignore a partial last line.
         complete_bytes = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
         for line in csv::Reader::from_reader(&bytes[..complete_bytes]).deserialize::<CachedStats>() {
-            let line = line.with_context(|| format!("{} is damaged: remove it", cache.display()))?;
+            let line =
+                line.with_context(|| format!("{} is damaged; remove it and run the command again", cache.display()))?;
             let CachedStats { file, side, deviation, hash } = line;
             stats.insert(file, ImageStats { side, deviation, hash });
         }
     }
     let new: Vec<&Row> = rows.iter().filter(|row| !stats.contains_key(&row.file)).collect();
-    let cannot = || format!("cannot write {}", cache.display());
+    let write_failed = || format!("cannot write {}", cache.display());
     let progress = ProgressBar::new(rows.len() as u64)
-        .with_style(ProgressStyle::with_template("looking: {wide_bar} {pos}/{len} pictures, {per_sec}, {eta} left")?)
+        .with_style(ProgressStyle::with_template("checking: {wide_bar} {pos}/{len} images, {per_sec}, {eta} left")?)
         .with_position((rows.len() - new.len()) as u64);
     progress.reset_eta();
-    let mut out = open_cache(cache, complete_bytes).with_context(cannot)?;
+    let mut out = open_cache(cache, complete_bytes).with_context(write_failed)?;
     for block in new.chunks(FLUSH_EVERY) {
         let measured: Vec<ImageStats> =
             block.par_iter().map(|row| ImageStats::of_file(&images.join(&row.file))).collect();
         for (row, image) in block.iter().zip(measured) {
             let ImageStats { side, deviation, hash } = image;
-            // What could not be read may only not be there yet: it is looked at again.
+            // Do not cache failures: the file may be added later.
             if side > 0 {
                 out.serialize(CachedStats { file: row.file.clone(), side, deviation, hash })?;
             }
             stats.insert(row.file.clone(), image);
         }
-        out.flush().with_context(cannot)?;
+        out.flush().with_context(write_failed)?;
         progress.inc(block.len() as u64);
     }
     progress.finish_and_clear();
     Ok(rows.iter().map(|row| stats[&row.file]).collect())
 }
 
-/// Opens a table to append after `bytes` bytes; writes a header only if it is new.
+/// Opens the cache for appending after truncating it to `complete_bytes` bytes; writes a header only if it is empty.
 fn open_cache(file: &Path, complete_bytes: usize) -> std::io::Result<csv::Writer<File>> {
     if let Some(folder) = file.parent() {
         std::fs::create_dir_all(folder)?;
@@ -119,9 +121,9 @@ fn open_cache(file: &Path, complete_bytes: usize) -> std::io::Result<csv::Writer
     Ok(csv::WriterBuilder::new().has_headers(complete_bytes == 0).from_writer(open))
 }
 
-/// For each hash whether one before it differs from it in at most `bits` bits, 0 to 3.
+/// For each hash, returns whether an earlier one differs in at most `bits` bits, 0 to 3.
 ///
-/// Of four parts of 16 bits at least one is the same then, so only those that share one are compared.
+/// At least one of the four 16-bit parts of such hashes is equal, so only hashes that share a part are compared.
 pub(super) fn near_duplicates(hashes: &[u64], bits: u32) -> Vec<bool> {
     let mut is_repeat = vec![false; hashes.len()];
     let part = |hash: u64, i: u32| (hash >> (16 * i)) as u16;
@@ -154,7 +156,7 @@ mod tests {
         let hashes = [hash, !hash, hash ^ 0b111, hash ^ (1 << 63 | 1 << 40 | 1 << 20), hash ^ 0b1111 << 30, !hash ^ 1];
         assert_eq!(near_duplicates(&hashes, 3), [false, false, true, true, false, true]);
         assert_eq!(near_duplicates(&hashes, 0), [false; 6]);
-        // As all pairs say it.
+        // The same as a comparison of all pairs.
         let many: Vec<u64> =
             (0..2_000u64).map(|i| (i % 97).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (1 << (i % 64))).collect();
         let slow = |j: usize| many[..j].iter().any(|hash| (hash ^ many[j]).count_ones() <= 3);
@@ -162,21 +164,21 @@ mod tests {
     }
 
     #[test]
-    fn blank_pictures_are_detected_and_measurements_cached() {
+    fn blank_images_are_detected_and_measurements_cached() {
         let dir = tempfile::tempdir().unwrap();
         let noise = |x: u32, y: u32| image::Rgb([(x * 7919 + y * 104_729) as u8, (x * y) as u8, 90]);
         let view = image::RgbImage::from_fn(300, 260, noise);
         view.save(dir.path().join("view.jpg")).unwrap();
         imageops::resize(&view, 150, 130, FilterType::Triangle).save(dir.path().join("small.png")).unwrap();
         image::RgbImage::from_pixel(640, 640, image::Rgb([228, 227, 223])).save(dir.path().join("grey.jpg")).unwrap();
-        std::fs::write(dir.path().join("text.jpg"), "no picture").unwrap();
+        std::fs::write(dir.path().join("text.jpg"), "not an image").unwrap();
         let rows =
             ["view.jpg", "small.png", "grey.jpg", "text.jpg"].map(|file| Row { file: file.into(), ..Row::default() });
         let cache = dir.path().join("looks.csv");
         let stats = measure_all(dir.path(), &rows, &cache).unwrap();
         let reasons: Vec<_> = stats.iter().map(|stats| stats.reason(200)).collect();
         assert_eq!(reasons, [None, Some("too small"), Some("shows nothing"), Some("no picture")]);
-        // Cut off in the last line: that one is looked at again, and what could not be read; the others are not.
+        // After truncation, the last line and unreadable images are measured again; the others are not.
         let bytes = std::fs::read(&cache).unwrap();
         std::fs::write(&cache, &bytes[..bytes.len() - 4]).unwrap();
         std::fs::remove_file(dir.path().join("view.jpg")).unwrap();

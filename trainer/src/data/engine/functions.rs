@@ -1,4 +1,4 @@
-//! What the plan knows of the earth: functions for its SQL, which every machine of a cluster must have too.
+//! SQL functions of the plan. Every machine of a cluster must register them.
 
 use std::sync::Arc;
 
@@ -22,12 +22,12 @@ const INTEGER: DataType = DataType::Int64;
 const TEXT: DataType = DataType::Utf8;
 const CELL: DataType = DataType::UInt64;
 
-/// The smallest cells with at least this width in metres everywhere.
+/// The finest S2 level whose cells are at least this wide, in metres, everywhere.
 pub(crate) fn level_at_least(metres: f64) -> u64 {
     MIN_WIDTHMETRIC.max_level(metres / EARTH_RADIUS_M)
 }
 
-/// All of them. Where an argument is null, so is the answer.
+/// Creates all functions. They return null if an argument is null.
 pub(super) fn all() -> Vec<ScalarUDF> {
     let of_place = [FLOAT, FLOAT];
     let at_level = [FLOAT, FLOAT, INTEGER];
@@ -49,7 +49,7 @@ pub(super) fn all() -> Vec<ScalarUDF> {
                 Ok(columns
                     .text(0, i)?
                     .and_then(|code| countries::by_code(&code.to_uppercase()))
-                    .map(|it| it.iso2.into()))
+                    .map(|country| country.iso2.into()))
             })
         }),
         function("cell", &at_level, CELL, |columns| {
@@ -76,8 +76,8 @@ pub(super) fn all() -> Vec<ScalarUDF> {
         }),
         function("chance", &[INTEGER, TEXT, TEXT], FLOAT, |columns| {
             numbers(columns.len(), |i| {
-                let named = columns.text(1, i)?.zip(columns.text(2, i)?);
-                Ok(columns.integer(0, i)?.zip(named).map(|(seed, (what, name))| hash_fraction(seed, what, name)))
+                let texts = columns.text(1, i)?.zip(columns.text(2, i)?);
+                Ok(columns.integer(0, i)?.zip(texts).map(|(seed, (what, name))| hash_fraction(seed, what, name)))
             })
         }),
         function("is_nearer", &[FLOAT, FLOAT, FLOAT, FLOAT, FLOAT], DataType::Boolean, |columns| {
@@ -114,7 +114,7 @@ fn texts(len: usize, of: impl Fn(usize) -> Result<Option<String>>) -> Result<Arr
     Ok(Arc::new((0..len).map(of).collect::<Result<StringArray>>()?))
 }
 
-/// The arguments of a function, a row each.
+/// The arguments of a function: one array per argument.
 struct Columns(Vec<ArrayRef>);
 
 impl Columns {
@@ -137,14 +137,14 @@ impl Columns {
         Ok(column.is_valid(i).then(|| column.value(i)))
     }
 
-    /// The place whose latitude and longitude stand in a column and the one behind it.
+    /// The place whose latitude and longitude are in a column and the next one.
     fn place(&self, column: usize, i: usize) -> Result<Option<LatLng>> {
         let numbers = self.number(column, i)?.zip(self.number(column + 1, i)?);
         let place = numbers.map(|(lat, lng)| LatLng::new(lat, lng)).transpose();
         place.map_err(|error| DataFusionError::External(Box::new(error)))
     }
 
-    /// The S2 cell of the place in the first two columns, of the level in the third.
+    /// The S2 cell of the place in the first two columns at the level in the third.
     fn cell(&self, i: usize) -> Result<Option<u64>> {
         Ok(self.place(0, i)?.zip(self.integer(2, i)?).map(|(at, level)| leaf(at).parent(level).0))
     }

@@ -1,6 +1,6 @@
-//! Work for more than one machine, or for more data than memory: DataFusion on this machine's disk, or on a cluster of
-//! machines that run Ballista. The scheduler and the executors are this program too, because they must know the functions
-//! that its plans use. Cargo feature `cluster`.
+//! Query engine for data that exceeds memory or one machine: DataFusion on this machine, spilling to disk, or Ballista
+//! on a cluster. The scheduler and the executors are this program too, because they need the SQL functions of its
+//! plans. Requires the Cargo feature `cluster`.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -28,35 +28,39 @@ mod functions;
 use functions::all as functions;
 pub(crate) use functions::level_at_least;
 
-/// Where a plan is carried out.
+/// Where a plan is executed.
 #[derive(clap::Args)]
 pub(crate) struct EngineArgs {
-    /// Work on disk, in this folder, with as little memory as --memory says, for sets of a hundred million pictures; goes
-    /// on where it was broken off. A cluster's machines must all have the folder, and the pictures', under the same path
-    #[arg(long, requires = "trust")]
+    /// Working directory on disk, for data sets larger than memory
+    ///
+    /// Intermediate results are stored here and memory use is limited by --memory, so that sets of a hundred million
+    /// images can be processed. An interrupted run continues from them. On a cluster, this directory and those of the
+    /// images must have the same path on all machines.
+    #[arg(long, value_name = "DIR", requires = "trust", help_heading = "Performance")]
     pub(crate) work: Option<PathBuf>,
-    /// GiB of memory for that
-    #[arg(long, default_value_t = 4.0, requires = "work")]
+    /// Memory limit in GiB
+    #[arg(long, value_name = "GIB", default_value_t = 4.0, requires = "work", help_heading = "Performance")]
     memory: f64,
-    /// Scheduler of a cluster that does the work, as in df://10.0.0.1:50050 (see `cluster`)
-    #[arg(long, requires = "work")]
+    /// Run on the cluster with this scheduler, as in df://10.0.0.1:50050 (see `cluster`)
+    #[arg(long, value_name = "URL", requires = "work", help_heading = "Network")]
     scheduler: Option<String>,
 }
 
 impl EngineArgs {
-    /// A session on this machine, or on the cluster.
+    /// Creates a session on this machine or on the cluster.
     ///
     /// # Errors
-    /// When the scheduler does not answer or the engine cannot be set up.
+    /// If the scheduler cannot be reached or the engine cannot be set up.
     pub(crate) async fn context(&self) -> Result<SessionContext> {
         let config = SessionConfig::new();
         let context = match &self.scheduler {
             Some(scheduler) => {
-                // The engine itself asks only once there is a plan, and then says less of what is wrong.
-                let url = Url::parse(scheduler).with_context(|| format!("`{scheduler}` is no address"))?;
+                // Connect now: the engine connects only to run a plan, and its error is less specific.
+                let url = Url::parse(scheduler).with_context(|| format!("`{scheduler}` is not a valid URL"))?;
                 let host = url.host_str().context("--scheduler must be df://HOST:PORT")?;
                 TcpStream::connect((host, url.port().unwrap_or(50050))).await.map_err(|error| {
-                    environment_error(format!("no scheduler at {scheduler}: {error}; start `cluster scheduler` there"))
+                    let hint = "start `landfall-train cluster scheduler` there";
+                    environment_error(format!("cannot connect to the scheduler at {scheduler}: {error}; {hint}"))
                 })?;
                 let config = session_config(config.upgrade_for_ballista());
                 let state = SessionStateBuilder::new().with_default_features().with_config(config).build();
@@ -78,58 +82,58 @@ impl EngineArgs {
     }
 }
 
-/// Joins that sort spill to disk, those that hash do not; and texts have one type.
+/// Prefers sort-merge joins, since hash joins cannot spill to disk, and uses one type for all strings.
 fn session_config(config: SessionConfig) -> SessionConfig {
     config
         .set_bool("datafusion.optimizer.prefer_hash_join", false)
         .set_bool("datafusion.execution.parquet.schema_force_view_types", false)
 }
 
-/// Threads for an engine. Its plans are walked recursively.
+/// Creates the runtime of the engine. Its threads have large stacks, because plans are traversed recursively.
 ///
 /// # Errors
-/// When the system gives none.
+/// If the threads cannot be started.
 pub(crate) fn runtime() -> Result<Runtime> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.enable_all().thread_stack_size(32 << 20).build().context("cannot start threads")
 }
 
-/// Runs a machine of a cluster.
+/// Run a machine of a cluster.
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {
-    /// Divides the work; a cluster has one
+    /// Run the scheduler, which distributes the work; a cluster has one
     Scheduler {
-        /// Address to listen at
-        #[arg(long, default_value = "127.0.0.1:50050")]
+        /// Address to listen on
+        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:50050", help_heading = "Network")]
         bind: SocketAddr,
-        /// Name or address by which executors reach it [default: that of --bind]
-        #[arg(long)]
+        /// Host name or address for connections from executors [default: that of --bind]
+        #[arg(long, value_name = "HOST", help_heading = "Network")]
         host: Option<String>,
     },
-    /// Does the work; a cluster has many
+    /// Run an executor, which does the work; a cluster has one or more
     Executor {
-        /// Where the scheduler listens
-        #[arg(long, default_value = "127.0.0.1:50050")]
+        /// Address of the scheduler
+        #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:50050", help_heading = "Network")]
         scheduler: String,
-        /// Address to listen at for other executors; for the scheduler it listens at the next port
-        #[arg(long, default_value = "127.0.0.1:50051")]
+        /// Address to listen on for other executors; the next port is used for the scheduler
+        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:50051", help_heading = "Network")]
         bind: SocketAddr,
-        /// Name or address by which the others reach it [default: that of --bind]
-        #[arg(long)]
+        /// Host name or address for connections from the other machines [default: that of --bind]
+        #[arg(long, value_name = "HOST", help_heading = "Network")]
         host: Option<String>,
-        /// Folder for what is on its way between machines [default: one in the system's for temporary files]
-        #[arg(long)]
+        /// Directory for intermediate data [default: a temporary directory]
+        #[arg(long, value_name = "DIR", help_heading = "Performance")]
         work: Option<PathBuf>,
-        /// GiB of memory [default: 70 % of the machine's]
-        #[arg(long)]
+        /// Memory limit in GiB [default: 70 % of the machine's memory]
+        #[arg(long, value_name = "GIB", help_heading = "Performance")]
         memory: Option<f64>,
     },
 }
 
-/// Runs the command, until it is stopped.
+/// Runs the command until it is stopped.
 ///
 /// # Errors
-/// When its port is taken or the scheduler does not answer.
+/// If a port is in use or the scheduler cannot be reached.
 pub(crate) fn run(command: &Command) -> Result<()> {
     let failed = |what: &str, error: &dyn std::fmt::Display| environment_error(format!("{what}: {error}"));
     runtime()?.block_on(async {
@@ -151,9 +155,9 @@ pub(crate) fn run(command: &Command) -> Result<()> {
                 });
                 let cluster = BallistaCluster::new_from_config(&config).await;
                 let cluster = cluster.map_err(|error| failed("cannot set up the cluster", &error))?;
-                eprintln!("scheduler at {bind}");
+                eprintln!("scheduler listening on {bind}");
                 let served = start_server(cluster, *bind, config).await;
-                served.map_err(|error| failed(&format!("cannot listen at {bind}"), &error))
+                served.map_err(|error| failed(&format!("cannot listen on {bind}"), &error))
             }
             Command::Executor { scheduler, bind, host, work, memory } => {
                 let (name, port) = scheduler.rsplit_once(':').context("--scheduler must be HOST:PORT")?;
@@ -164,7 +168,7 @@ pub(crate) fn run(command: &Command) -> Result<()> {
                 let config = ExecutorProcessConfig {
                     bind_host: bind.ip().to_string(),
                     port: bind.port(),
-                    grpc_port: bind.port().checked_add(1).context("--bind's port must have a next one")?,
+                    grpc_port: bind.port().checked_add(1).context("the port of --bind must be below 65535")?,
                     external_host: Some(host.clone().unwrap_or_else(|| bind.ip().to_string())),
                     scheduler_host: name.into(),
                     scheduler_port: port.parse().context("--scheduler must be HOST:PORT")?,
@@ -174,7 +178,7 @@ pub(crate) fn run(command: &Command) -> Result<()> {
                     override_function_registry: Some(Arc::new(registry)),
                     ..ExecutorProcessConfig::default()
                 };
-                eprintln!("executor at {bind}, of the scheduler at {scheduler}");
+                eprintln!("executor listening on {bind}, scheduler at {scheduler}");
                 let ran = start_executor_process(Arc::new(config)).await;
                 ran.map_err(|error| failed("the executor stopped", &error))
             }

@@ -1,5 +1,5 @@
-//! Pictures out of a bucket: blocks of a shard are fetched, a few ahead of the one that is read, so that a network with a
-//! tenth of a second's delay keeps all processors busy; no more than 64 MiB of them are kept.
+//! Reads of shards in a bucket. Shards are fetched in blocks, with read-ahead, so that a network with a latency of 100
+//! ms keeps all CPU cores busy. The cache is limited to 64 MiB.
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -12,36 +12,36 @@ use lru::LruCache;
 
 use crate::io::storage::Bucket;
 
-/// Bytes of a block.
+/// Size of a block in bytes.
 const BLOCK: u64 = 2 << 20;
-/// Blocks that are kept.
-const MAX_BLOCKS: NonZeroUsize = NonZeroUsize::new(32).expect("is not 0");
-/// Blocks that are fetched ahead when two are read one behind the other.
+/// Maximum number of cached blocks.
+const MAX_BLOCKS: NonZeroUsize = NonZeroUsize::new(32).expect("not 0");
+/// Number of blocks to read ahead on sequential access.
 const READ_AHEAD: u64 = 8;
 
 type Fetch = Shared<BoxFuture<'static, Result<Arc<[u8]>, Arc<io::Error>>>>;
 
-/// The blocks of the shards in a bucket.
+/// A block cache for the shards in a bucket.
 pub(super) struct Blocks {
     bucket: Bucket,
     cache: Mutex<LruCache<(String, u64), Fetch>>,
 }
 
 impl Blocks {
-    /// Those of a bucket, none of which is fetched.
+    /// Creates an empty cache for a bucket.
     pub(super) fn of(bucket: Bucket) -> Self {
         Self { bucket, cache: Mutex::new(LruCache::new(MAX_BLOCKS)) }
     }
 
-    /// A range of a shard's bytes.
+    /// Reads a byte range of a shard.
     ///
     /// # Errors
-    /// When they cannot be fetched or the shard ends before.
+    /// If it cannot be fetched or the shard ends before the end of the range.
     pub(super) fn read(&self, shard: &str, range: Range<u64>) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         for i in range.start / BLOCK..range.end.div_ceil(BLOCK) {
             let block = self.bucket.wait(self.block(shard, i)).map_err(|error| {
-                self.lock().pop(&(shard.to_owned(), i)); // the next to ask tries again
+                self.lock().pop(&(shard.to_owned(), i)); // the next read retries
                 io::Error::new(error.kind(), error.to_string())
             })?;
             let within =
@@ -54,12 +54,12 @@ impl Blocks {
         Ok(bytes)
     }
 
-    /// A block that is there or on its way; with it come the next ones when the one before was read.
+    /// Returns a cached block or starts to fetch it. Also starts to fetch the next blocks if the access is sequential.
     fn block(&self, shard: &str, i: u64) -> Fetch {
         let mut cache = self.lock();
-        let follows = i > 0 && cache.contains(&(shard.to_owned(), i - 1));
-        for ahead in (i + 1..=i + READ_AHEAD).rev().filter(|_| follows) {
-            drop(self.fetch(&mut cache, shard, ahead)); // it goes on by itself
+        let is_sequential = i > 0 && cache.contains(&(shard.to_owned(), i - 1));
+        for ahead in (i + 1..=i + READ_AHEAD).rev().filter(|_| is_sequential) {
+            drop(self.fetch(&mut cache, shard, ahead)); // the runtime continues the fetch
         }
         self.fetch(&mut cache, shard, i)
     }

@@ -1,5 +1,5 @@
-//! Pictures by the names that an index has for them: files of a folder, or members of the shards that `shard` wrote, on
-//! disk or in a bucket.
+//! Access to images by their names in an index: files in a folder, or members of shards written by `shard`, on disk or
+//! in a bucket.
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
@@ -17,34 +17,34 @@ use blocks::Blocks;
 
 mod blocks;
 
-/// What a folder of shards is known by.
+/// Description file of a set of shards; its presence identifies one.
 pub(crate) const SHARDS: &str = "shards.json";
 
-/// Where in the shards a picture lies: a line of the table beside each.
+/// Location of an image in a shard: a row of the table that accompanies the shard.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Member {
-    /// Its name in the index.
+    /// Name of the image in the index.
     pub(crate) file: PathBuf,
-    /// First of its bytes in the shard.
+    /// Offset of its first byte in the shard.
     pub(crate) offset: u64,
-    /// How many they are.
+    /// Size in bytes.
     pub(crate) bytes: u64,
 }
 
-/// A folder of pictures, or of shards of them.
+/// A folder of images or a set of shards.
 pub struct Images {
     dir: PathBuf,
     shards: Option<Shards>,
 }
 
 struct Shards {
-    /// The names of the tars, in their order.
+    /// Names of the tar files, sorted.
     tars: Vec<String>,
     members: HashMap<PathBuf, ShardEntry>,
     bytes: ShardReader,
 }
 
-/// Where a picture lies. In this order they lie one behind another.
+/// Location of an image. Sorting by it gives the order of the images in the shards.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct ShardEntry {
     tar: usize,
@@ -52,28 +52,28 @@ struct ShardEntry {
     bytes: u64,
 }
 
-/// How a range of a tar's bytes is read.
+/// Reads byte ranges of tar files.
 enum ShardReader {
     Files { folder: PathBuf, open: Mutex<VecDeque<(usize, File)>> },
     Blocks(Blocks),
 }
 
-/// So many files stay open: opening one for every picture takes longer than reading it.
+/// Maximum number of open tar files. Opening a file for every image takes longer than reading the image.
 const MAX_OPEN_FILES: usize = 64;
 
 impl Images {
-    /// Opens a folder of pictures or shards, or shards in a bucket (`s3://bucket/set`). Of shards the tables beside them
-    /// are read, not the pictures.
+    /// Opens a folder of images or shards, or shards in a bucket (`s3://bucket/set`). Reads only the tables of shards,
+    /// not the images.
     ///
     /// # Errors
-    /// When a table of shards cannot be read.
+    /// If the table of a shard cannot be read.
     pub fn open(dir: &Path) -> Result<Self> {
         let storage = Storage::at(dir)?;
         let is_sharded = storage.has(SHARDS)?;
         if !is_sharded && matches!(storage, Storage::Folder(_)) {
             return Ok(Self { dir: dir.to_owned(), shards: None });
         }
-        anyhow::ensure!(is_sharded, "{} holds no shards (no {SHARDS})", dir.display());
+        anyhow::ensure!(is_sharded, "{} contains no shards ({SHARDS} is missing)", dir.display());
         let is_table = |name: &String| name.starts_with("shard-") && name.ends_with(".csv");
         let mut tables: Vec<String> = storage.names()?.into_iter().filter(is_table).collect();
         tables.sort();
@@ -81,8 +81,8 @@ impl Images {
         for (tar, name) in tables.iter().enumerate() {
             let table = storage.read(name)?;
             for member in csv::Reader::from_reader(table.as_slice()).deserialize() {
-                let not_one = || format!("{} is no table of a shard", storage.name_of(name));
-                let Member { file, offset, bytes } = member.with_context(not_one)?;
+                let invalid = || format!("{} is not a valid shard table", storage.name_of(name));
+                let Member { file, offset, bytes } = member.with_context(invalid)?;
                 members.insert(file, ShardEntry { tar, offset, bytes });
             }
         }
@@ -99,7 +99,7 @@ impl Images {
         &self.dir
     }
 
-    /// Whether a picture is there.
+    /// Returns whether an image exists.
     pub(crate) fn has(&self, file: &Path) -> bool {
         match &self.shards {
             Some(shards) => shards.members.contains_key(file),
@@ -107,18 +107,17 @@ impl Images {
         }
     }
 
-    /// Puts pictures into the order in which they lie in the shards, which is the fastest to read them in. Those of a
-    /// folder, and those that are in no shard, stay as they are.
+    /// Sorts images by their order in the shards, in which they are read fastest. Does nothing for a folder of images.
     pub(crate) fn sort<T>(&self, pictures: &mut [T], file: impl Fn(&T) -> &Path) {
         if let Some(shards) = &self.shards {
             pictures.sort_by_key(|picture| shards.members.get(file(picture)).copied());
         }
     }
 
-    /// The bytes of a picture's file.
+    /// Reads the encoded bytes of an image.
     ///
     /// # Errors
-    /// When it is not there or cannot be read.
+    /// If it is missing or cannot be read.
     pub(crate) fn bytes(&self, file: &Path) -> landfall_model::Result<Vec<u8>> {
         let failed = |reason: String| Error::Image { file: self.dir.join(file), source: reason.into() };
         let Some(shards) = &self.shards else {
@@ -129,10 +128,10 @@ impl Images {
         shards.read(*place).map_err(|e| failed(format!("cannot read {}: {e}", shards.tars[place.tar])))
     }
 
-    /// A picture, upright.
+    /// Reads and decodes an image, with its EXIF orientation applied.
     ///
     /// # Errors
-    /// When it is not there or cannot be decoded.
+    /// If it is missing or cannot be decoded.
     pub fn picture(&self, file: &Path) -> landfall_model::Result<RgbImage> {
         if self.shards.is_none() {
             return preprocess::open(self.dir.join(file));

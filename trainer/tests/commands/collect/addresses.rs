@@ -1,4 +1,4 @@
-//! OpenAddresses' index and files, and places drawn from them.
+//! Sampling of places from OpenAddresses sources.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -11,9 +11,9 @@ use axum::response::{IntoResponse, Json};
 use axum::routing::get;
 use serde_json::json;
 
-use super::{Stub, fails, must};
+use super::{Stub, run_err, run_ok};
 
-/// Serves the index and a file, whose first request breaks; counts how often files are asked for.
+/// Serves the index and a file, whose first request fails. Counts requests of files.
 fn serve(requests: Arc<AtomicUsize>) -> String {
     let index = |Query(query): Query<std::collections::HashMap<String, String>>| async move {
         let entry = |source: &str, layer: &str, job: u32| json!({ "id": 1, "source": source, "layer": layer, "name": "state", "job": job });
@@ -63,15 +63,15 @@ fn collect_streetview_samples_openaddresses_sources() {
         stub.base,
         dir.path().display()
     );
-    let plan = must(&format!("{args} xx/here"));
+    let plan = run_ok(&format!("{args} xx/here"));
     assert!(plan.contains("10 places"), "{plan}");
     let file = dir.path().join("out/addresses/xx-here-7.geojson.gz");
     assert!(file.is_file() && requests.load(Ordering::SeqCst) == 2);
-    assert_eq!(must(&format!("{args} xx/here")), plan);
-    assert_eq!(requests.load(Ordering::SeqCst), 2, "it is there");
-    assert_eq!(must(&format!("{args} {}", file.display())), plan, "a file's places are drawn in the same way");
-    let said = fails(&format!("{args} xx/nowhere"), 2);
-    assert!(said.contains("xx/nowhere is no file") && said.contains("/data?source=xx%2Fnowhere"), "{said}");
-    let said = fails(&format!("{args} xx/here_too"), 2);
-    assert!(said.contains("404"), "{said}");
+    assert_eq!(run_ok(&format!("{args} xx/here")), plan);
+    assert_eq!(requests.load(Ordering::SeqCst), 2, "the file is downloaded once");
+    assert_eq!(run_ok(&format!("{args} {}", file.display())), plan, "files are sampled like sources");
+    let stderr = run_err(&format!("{args} xx/nowhere"), 2);
+    assert!(stderr.contains("xx/nowhere: no such file") && stderr.contains("/data?source=xx%2Fnowhere"), "{stderr}");
+    let stderr = run_err(&format!("{args} xx/here_too"), 2);
+    assert!(stderr.contains("404"), "{stderr}");
 }

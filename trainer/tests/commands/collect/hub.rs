@@ -1,4 +1,5 @@
-//! A hub of large files: it knows of parts, dies in the middle of each answer, and can be told to refuse.
+//! A stub of a hub of large files. It supports ranges, closes the connection within each response, and can refuse
+//! archives.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -14,9 +15,9 @@ use axum::routing::get;
 use futures_util::{StreamExt, stream};
 
 /// The connection is closed after this number of bytes.
-const BREATH: usize = 100_000;
+const MAX_RESPONSE_BYTES: usize = 100_000;
 
-struct World {
+struct ServerState {
     files: HashMap<String, Bytes>,
     requests: AtomicUsize,
     served: AtomicUsize,
@@ -26,7 +27,7 @@ struct World {
 /// A running hub.
 pub(crate) struct Hub {
     pub(crate) base: String,
-    world: Arc<World>,
+    state: Arc<ServerState>,
     _runtime: tokio::runtime::Runtime,
 }
 
@@ -36,31 +37,34 @@ impl Hub {
         let listener = runtime.block_on(tokio::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))).unwrap();
         let base = format!("http://{}/resolve/main/", listener.local_addr().unwrap());
         let files = files.into_iter().map(|(name, bytes)| (name, bytes.into())).collect();
-        let world = Arc::new(World { files, requests: 0.into(), served: 0.into(), refuses: AtomicBool::new(false) });
-        let app = Router::new().route("/resolve/main/{*file}", get(file)).with_state(world.clone());
+        let state =
+            Arc::new(ServerState { files, requests: 0.into(), served: 0.into(), refuses: AtomicBool::new(false) });
+        let app = Router::new().route("/resolve/main/{*file}", get(file)).with_state(state.clone());
         runtime.spawn(async move { axum::serve(listener, app).await });
-        Self { base, world, _runtime: runtime }
+        Self { base, state, _runtime: runtime }
     }
 
-    /// Bytes of files that were sent so far.
+    /// Number of bytes of files sent so far.
     pub(crate) fn served(&self) -> usize {
-        self.world.served.load(Ordering::Relaxed)
+        self.state.served.load(Ordering::Relaxed)
     }
 
-    /// Whether archives are refused as a gated set's are.
+    /// Sets whether archives are refused, as for a gated data set.
     pub(crate) fn refuse(&self, refuses: bool) {
-        self.world.refuses.store(refuses, Ordering::Relaxed);
+        self.state.refuses.store(refuses, Ordering::Relaxed);
     }
 }
 
-async fn file(State(world): State<Arc<World>>, Path(file): Path<String>, headers: HeaderMap) -> Response {
-    let Some(bytes) = world.files.get(&file) else { return StatusCode::NOT_FOUND.into_response() };
-    // Archives are refused once some of one was given.
-    if world.refuses.load(Ordering::Relaxed) && file.ends_with(".zip") && world.served.load(Ordering::Relaxed) > BREATH
+async fn file(State(state): State<Arc<ServerState>>, Path(file): Path<String>, headers: HeaderMap) -> Response {
+    let Some(bytes) = state.files.get(&file) else { return StatusCode::NOT_FOUND.into_response() };
+    // Refuse archives only after the first part of one was sent.
+    if state.refuses.load(Ordering::Relaxed)
+        && file.ends_with(".zip")
+        && state.served.load(Ordering::Relaxed) > MAX_RESPONSE_BYTES
     {
         return StatusCode::FORBIDDEN.into_response();
     }
-    if world.requests.fetch_add(1, Ordering::Relaxed) % 4 == 1 {
+    if state.requests.fetch_add(1, Ordering::Relaxed) % 4 == 1 {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     }
     let range =
@@ -73,14 +77,14 @@ async fn file(State(world): State<Arc<World>>, Path(file): Path<String>, headers
         let whole = format!("bytes */{}", bytes.len());
         return (StatusCode::RANGE_NOT_SATISFIABLE, [(header::CONTENT_RANGE, whole)]).into_response();
     }
-    let end = to.min(from + BREATH);
-    world.served.fetch_add(end - from, Ordering::Relaxed);
-    let breaks_off = async move {
-        // What was sent must be on its way before it dies.
+    let end = to.min(from + MAX_RESPONSE_BYTES);
+    state.served.fetch_add(end - from, Ordering::Relaxed);
+    let failure = async move {
+        // Let the sent bytes arrive before the connection closes.
         tokio::time::sleep(std::time::Duration::from_millis(30)).await;
         (end < to).then(|| Err::<Bytes, _>(std::io::Error::from(std::io::ErrorKind::BrokenPipe)))
     };
-    let rest = stream::once(breaks_off).filter_map(std::future::ready);
+    let rest = stream::once(failure).filter_map(std::future::ready);
     let pieces = stream::once(std::future::ready(Ok(bytes.slice(from..end)))).chain(rest);
     let status = if range.is_some() { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
     let whole = format!("bytes {from}-{}/{}", to - 1, bytes.len());

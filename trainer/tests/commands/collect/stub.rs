@@ -1,5 +1,5 @@
-//! Servers that answer as Flickr, Street View, Mapillary and KartaView do, over a small world made by formula. They can be
-//! told to fail one request in five in all the ways in which servers do.
+//! Stub servers of Flickr, Street View, Mapillary and KartaView with generated data. Optionally, one request in five
+//! fails, each time in a different way.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 pub(crate) const KEY: &str = "top-secret-key-0123456789";
 pub(crate) const SIGNING_SECRET: &str = "vNIXE0xscrmjlyV-12Nj_BvUPaw=";
 
-/// A photograph of the Flickr of the stub.
+/// A photo of the Flickr stub.
 #[derive(Clone)]
 pub(crate) struct Photo {
     pub(crate) id: u64,
@@ -32,11 +32,11 @@ pub(crate) struct Photo {
     pub(crate) lng: f64,
 }
 
-/// The first second of the stub's time.
+/// Time of the first upload.
 pub(crate) const T0: i64 = 1_672_531_200;
 pub(crate) const DAY: i64 = 86_400;
 
-/// What is on the stub's Flickr: a busy first day, then little; a page by itself; too many in one second.
+/// Photos of the Flickr stub: a busy first day, then few; a single page; too many in one second.
 pub(crate) fn photos() -> Vec<Photo> {
     let mut photos = Vec::new();
     let mut add = |text: &'static str, n: u64, when: &dyn Fn(u64) -> i64| {
@@ -47,7 +47,7 @@ pub(crate) fn photos() -> Vec<Photo> {
                 owner: format!("{}@N0{}", id % 37, id % 7),
                 text,
                 uploaded: T0 + when(i),
-                // Now and then two of a burst.
+                // Some pairs were taken in the same second.
                 taken: T0 - 1000 * DAY + (id - id % 40 / 39) as i64,
                 lat: 35.0 + id as f64 * 1e-3,
                 lng: 139.0 + id as f64 * 1e-3,
@@ -60,13 +60,13 @@ pub(crate) fn photos() -> Vec<Photo> {
     add("Paris", 160, &|i| i as i64 * 10);
     add("Burst", 4_100, &|_| 5 * DAY);
     add("Burst", 200, &|i| 5 * DAY - 3000 + i as i64);
-    // One and the same photo answers two queries, and one has no place.
+    // One photo matches two queries, and one has no coordinates.
     let mut again = photos[3].clone();
     again.text = "Paris";
     photos.push(again);
     photos[9].lat = 0.0;
     photos[9].lng = 0.0;
-    // The owner of a burst's two photos is one.
+    // Photos of the same second have the same owner.
     for i in 1..photos.len() {
         if photos[i].id % 40 == 39 {
             photos[i].owner = photos[i - 1].owner.clone();
@@ -75,19 +75,19 @@ pub(crate) fn photos() -> Vec<Photo> {
     photos
 }
 
-/// What becomes of a photo's picture.
-pub(crate) fn fate(id: u64) -> &'static str {
+/// How the server responds to a request of a photo.
+pub(crate) fn photo_kind(id: u64) -> &'static str {
     match id % 25 {
         5 => "404",
         10 => "410",
         15 => "redirect",
         20 => "tiny",
-        24 => "no picture",
+        24 => "not an image",
         _ => "ok",
     }
 }
 
-/// A picture like no other, of a few kilobytes.
+/// A unique image of a few kilobytes.
 pub(crate) fn jpeg(seed: u64) -> Vec<u8> {
     let noise = |x: u32, y: u32, c: u64| {
         let n = (u64::from(x) * 31 + u64::from(y) * 17 + c * 7 + seed * 1009).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -99,33 +99,33 @@ pub(crate) fn jpeg(seed: u64) -> Vec<u8> {
     bytes.into_inner()
 }
 
-struct World {
+struct ServerState {
     photos: Vec<Photo>,
-    fails: bool,
+    is_faulty: bool,
     requests: AtomicUsize,
-    /// Requests by what they were for.
+    /// Number of requests by purpose.
     seen: std::sync::Mutex<HashMap<String, usize>>,
     base: String,
 }
 
-type Shared = State<Arc<World>>;
+type Shared = State<Arc<ServerState>>;
 type RequestQuery = Query<HashMap<String, String>>;
 
 /// A running stub.
 pub(crate) struct Stub {
     pub(crate) base: String,
-    world: Arc<World>,
+    state: Arc<ServerState>,
     _runtime: tokio::runtime::Runtime,
 }
 
 impl Stub {
-    pub(crate) fn start(fails: bool) -> Self {
+    pub(crate) fn start(is_faulty: bool) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let listener = runtime.block_on(tokio::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))).unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
-        let world = Arc::new(World {
+        let state = Arc::new(ServerState {
             photos: photos(),
-            fails,
+            is_faulty,
             requests: AtomicUsize::new(0),
             seen: Default::default(),
             base: base.clone(),
@@ -133,7 +133,7 @@ impl Stub {
         let app = Router::new()
             .route("/flickr", get(flickr))
             .route("/photos/{server}/{file}", get(photo))
-            .route("/ailing/{server}/{file}", get(ailing))
+            .route("/failing/{server}/{file}", get(failing))
             .route("/photo_unavailable.png", get(unavailable))
             .route("/streetview", get(view))
             .route("/streetview/metadata", get(metadata))
@@ -141,19 +141,19 @@ impl Stub {
             .route("/kartaview", get(kartaview))
             .route("/picture/{seed}", get(plain))
             .route("/picture/lth/{seed}", get(plain))
-            .layer(middleware::from_fn_with_state(world.clone(), fail))
-            .with_state(world.clone());
+            .layer(middleware::from_fn_with_state(state.clone(), fail))
+            .with_state(state.clone());
         runtime.spawn(async move { axum::serve(listener, app).await });
-        Self { base, world, _runtime: runtime }
+        Self { base, state, _runtime: runtime }
     }
 
-    /// How often something was asked for.
+    /// Returns the number of requests for a purpose.
     pub(crate) fn seen(&self, what: &str) -> usize {
-        self.world.seen.lock().unwrap().get(what).copied().unwrap_or(0)
+        self.state.seen.lock().unwrap().get(what).copied().unwrap_or(0)
     }
 }
 
-impl World {
+impl ServerState {
     fn note(&self, what: &str) -> usize {
         let mut seen = self.seen.lock().unwrap();
         let count = seen.entry(what.to_owned()).or_default();
@@ -162,10 +162,10 @@ impl World {
     }
 }
 
-/// One request in five goes wrong, each time in another way.
-async fn fail(State(world): Shared, request: Request, next: Next) -> Response {
-    let n = world.requests.fetch_add(1, Ordering::Relaxed);
-    if !world.fails || n % 5 != 3 {
+/// Fails one request in five, each time in a different way.
+async fn fail(State(state): Shared, request: Request, next: Next) -> Response {
+    let n = state.requests.fetch_add(1, Ordering::Relaxed);
+    if !state.is_faulty || n % 5 != 3 {
         return next.run(request).await;
     }
     match n / 5 % 5 {
@@ -174,9 +174,9 @@ async fn fail(State(world): Shared, request: Request, next: Next) -> Response {
         2 => StatusCode::BAD_GATEWAY.into_response(),
         3 => StatusCode::GATEWAY_TIMEOUT.into_response(),
         _ => {
-            // The server dies in the middle of its answer.
-            let answer = next.run(request).await;
-            let (parts, body) = answer.into_parts();
+            // The connection closes within the response.
+            let response = next.run(request).await;
+            let (parts, body) = response.into_parts();
             let whole = axum::body::to_bytes(body, usize::MAX).await.unwrap();
             let half = whole.slice(..whole.len() / 2);
             let pieces: Vec<Result<Bytes, std::io::Error>> = vec![Ok(half), Err(std::io::ErrorKind::BrokenPipe.into())];
@@ -189,7 +189,7 @@ fn flickr_error(code: u16, message: &str) -> Response {
     Json(json!({ "stat": "fail", "code": code, "message": message })).into_response()
 }
 
-async fn flickr(State(world): Shared, Query(query): RequestQuery) -> Response {
+async fn flickr(State(state): Shared, Query(query): RequestQuery) -> Response {
     let get = |name: &str| query.get(name).map(String::as_str).unwrap_or_default();
     if get("api_key") != KEY {
         return flickr_error(100, "Invalid API Key (Key has invalid format)");
@@ -209,7 +209,7 @@ async fn flickr(State(world): Shared, Query(query): RequestQuery) -> Response {
         return flickr_error(3, "Parameterless searches have been disabled.");
     }
     let text = get("text");
-    let times = world.note(&format!("flickr {text}"));
+    let times = state.note(&format!("flickr {text}"));
     if text.starts_with("Paris") && times <= 2 {
         return flickr_error([10, 105][times - 1], "not now");
     }
@@ -217,9 +217,9 @@ async fn flickr(State(world): Shared, Query(query): RequestQuery) -> Response {
     let (from, to, page) = (number("min_upload_date"), number("max_upload_date"), number("page"));
     let word = text.split(' ').next().unwrap();
     let found: Vec<&Photo> =
-        world.photos.iter().filter(|p| p.text == word && (from..=to).contains(&p.uploaded)).collect();
+        state.photos.iter().filter(|p| p.text == word && (from..=to).contains(&p.uploaded)).collect();
     if !text.contains(" -party") {
-        return flickr_error(1, "the words to keep out are not there");
+        return flickr_error(1, "the excluded words are missing");
     }
     // Beyond 4,000 results pages repeat.
     let begin = (page as usize - 1) % 16 * 250;
@@ -229,13 +229,13 @@ async fn flickr(State(world): Shared, Query(query): RequestQuery) -> Response {
         .take(250)
         .map(|p| {
             let taken = chrono::DateTime::from_timestamp(p.taken, 0).unwrap().format("%Y-%m-%d %H:%M:%S").to_string();
-            // Numbers or texts, as it pleases.
-            let place = |x: f64| if p.id.is_multiple_of(2) { json!(x) } else { json!(x.to_string()) };
+            // Flickr sends numbers as JSON numbers or as strings.
+            let degrees = |x: f64| if p.id.is_multiple_of(2) { json!(x) } else { json!(x.to_string()) };
             json!({ "id": p.id.to_string(), "owner": p.owner, "secret": format!("{:x}", p.id), "server": "65535",
-                "latitude": place(p.lat), "longitude": place(p.lng), "accuracy": "16", "datetaken": taken,
+                "latitude": degrees(p.lat), "longitude": degrees(p.lng), "accuracy": "16", "datetaken": taken,
                 "license": "4", "title": "" })
         })
-        .chain([json!({ "id": "a photo of another shape" })])
+        .chain([json!({ "id": "a photo without the other fields" })])
         .collect();
     let total = if page % 2 == 1 { json!(found.len().to_string()) } else { json!(found.len()) };
     let reply = json!({ "photos": { "page": page, "pages": found.len().div_ceil(250), "perpage": 250, "total": total,
@@ -252,18 +252,18 @@ fn as_jpeg(bytes: Vec<u8>) -> Response {
 
 async fn photo(Path((_, file)): Path<(String, String)>) -> Response {
     let id: u64 = file.split('_').next().unwrap().parse().unwrap();
-    match fate(id) {
+    match photo_kind(id) {
         "404" => StatusCode::NOT_FOUND.into_response(),
         "410" => StatusCode::GONE.into_response(),
         "redirect" => Redirect::to("/photo_unavailable.png").into_response(),
         "tiny" => as_jpeg(vec![0xff, 0xd8, 0xff, 0xd9]),
-        "no picture" => as_jpeg([&[0xff, 0xd8][..], &[7; 2000], &[0xff, 0xd9]].concat()),
+        "not an image" => as_jpeg([&[0xff, 0xd8][..], &[7; 2000], &[0xff, 0xd9]].concat()),
         _ => as_jpeg(jpeg(id)),
     }
 }
 
-/// A server that never gives one picture in seven.
-async fn ailing(Path((server, file)): Path<(String, String)>) -> Response {
+/// Responds to requests of every seventh photo with an error.
+async fn failing(Path((server, file)): Path<(String, String)>) -> Response {
     let id: u64 = file.split('_').next().unwrap().parse().unwrap();
     if id.is_multiple_of(7) {
         StatusCode::SERVICE_UNAVAILABLE.into_response()
@@ -276,15 +276,15 @@ async fn unavailable() -> Response {
     ([(header::CONTENT_TYPE, "image/png")], vec![0; 4000]).into_response()
 }
 
-async fn plain(Path(seed): Path<u64>, State(world): Shared) -> Response {
-    // A link that has expired once.
-    if seed == 77 && world.note("expired") == 1 {
+async fn plain(Path(seed): Path<u64>, State(state): Shared) -> Response {
+    // The first request of this URL fails as if it had expired.
+    if seed == 77 && state.note("expired") == 1 {
         return StatusCode::FORBIDDEN.into_response();
     }
     as_jpeg(jpeg(seed))
 }
 
-/// Whether path and query are signed with the secret of the documentation.
+/// Returns whether path and query are signed with [`SIGNING_SECRET`].
 fn is_signed(path: &str, query: &str) -> bool {
     let Some((signed, signature)) = query.split_once("&signature=") else { return false };
     let secret = base64::engine::general_purpose::URL_SAFE.decode(SIGNING_SECRET).unwrap();
@@ -294,8 +294,8 @@ fn is_signed(path: &str, query: &str) -> bool {
     signature.replace("%3D", "=").replace("%2B", "+") == expected
 }
 
-/// By the place's longitude in whole degrees: one answer each of those there are.
-async fn metadata(State(world): Shared, Query(query): RequestQuery, uri: axum::http::Uri) -> Response {
+/// Covers all kinds of responses, by the longitude in whole degrees.
+async fn metadata(State(state): Shared, Query(query): RequestQuery, uri: axum::http::Uri) -> Response {
     let get = |name: &str| query.get(name).map(String::as_str).unwrap_or_default();
     if get("key") != KEY || !is_signed(uri.path(), uri.query().unwrap_or_default()) {
         return Json(json!({ "status": "REQUEST_DENIED", "error_message": "The provided API key is invalid." }))
@@ -310,7 +310,7 @@ async fn metadata(State(world): Shared, Query(query): RequestQuery, uri: axum::h
     Json(match lng as i64 % 10 {
         1 => json!({ "status": "ZERO_RESULTS" }),
         2 => json!({ "status": "NOT_FOUND" }),
-        3 if world.note(get("location")) <= 2 => json!({ "status": "UNKNOWN_ERROR" }),
+        3 if state.note(get("location")) <= 2 => json!({ "status": "UNKNOWN_ERROR" }),
         4 => found("shared".into(), "© 2017 Google"),
         5 => found(format!("CAoSLEFG{lng}"), "© A. Gardener"),
         6 => {
@@ -323,16 +323,16 @@ async fn metadata(State(world): Shared, Query(query): RequestQuery, uri: axum::h
     .into_response()
 }
 
-async fn view(State(world): Shared, Query(query): RequestQuery, uri: axum::http::Uri) -> Response {
+async fn view(State(state): Shared, Query(query): RequestQuery, uri: axum::http::Uri) -> Response {
     let get = |name: &str| query.get(name).map(String::as_str).unwrap_or_default();
     if get("key") != KEY || !is_signed(uri.path(), uri.query().unwrap_or_default()) {
         return StatusCode::FORBIDDEN.into_response();
     }
-    world.note("view");
+    state.note("view");
     let heading: u64 = get("heading").parse().unwrap();
     let number = get("pano").bytes().fold(0u64, |n, byte| n.wrapping_mul(31).wrapping_add(byte.into()) % 1_000_003);
     if get("pano").starts_with("dateless") && heading == 270 {
-        // Without the flag it would be a grey picture.
+        // Without the parameter the response is a grey image.
         return if get("return_error_code") == "true" {
             StatusCode::NOT_FOUND.into_response()
         } else {
@@ -342,8 +342,8 @@ async fn view(State(world): Shared, Query(query): RequestQuery, uri: axum::http:
     as_jpeg(jpeg(number * 1000 + heading))
 }
 
-/// 5,000 pictures on a grid of 0.08 degrees from 10 E 50 N on, half of them near its corner.
-async fn mapillary(State(world): Shared, Query(query): RequestQuery, headers: HeaderMap) -> Response {
+/// 5,000 images on a grid of 0.08 degrees with its corner at 10 E 50 N, half of them near the corner.
+async fn mapillary(State(state): Shared, Query(query): RequestQuery, headers: HeaderMap) -> Response {
     if headers.get(header::AUTHORIZATION).is_none_or(|value| value != &format!("OAuth {KEY}")) {
         let error =
             json!({ "error": { "message": "Invalid OAuth access token.", "type": "OAuthException", "code": 190 } });
@@ -354,8 +354,8 @@ async fn mapillary(State(world): Shared, Query(query): RequestQuery, headers: He
     if (east - west) * (north - south) > 0.01 {
         return StatusCode::BAD_REQUEST.into_response();
     }
-    world.note("mapillary");
-    let inside: Vec<Value> = mapillary_images(&world.base)
+    state.note("mapillary");
+    let inside: Vec<Value> = mapillary_images(&state.base)
         .into_iter()
         .filter(|image| {
             let at = |i: usize| image["geometry"]["coordinates"][i].as_f64().unwrap();
@@ -388,7 +388,7 @@ pub(crate) fn mapillary_images(base: &str) -> Vec<Value> {
         .collect()
 }
 
-async fn kartaview(State(world): Shared, Query(query): RequestQuery) -> Response {
+async fn kartaview(State(state): Shared, Query(query): RequestQuery) -> Response {
     let number = |name: &str| query[name].parse::<f64>().unwrap();
     if number("itemsPerPage") > 100.0 {
         return StatusCode::BAD_REQUEST.into_response();
@@ -405,7 +405,7 @@ async fn kartaview(State(world): Shared, Query(query): RequestQuery) -> Response
                 "heading": if i == 4 { json!("north") } else { json!("-167.5") }, "shotDate": "2016-04-16 09:00:45",
                 "projection": if i % 10 == 3 { "SPHERE" } else { "PLANE" }, "fieldOfView": null,
                 "sequenceId": (i / 13).to_string(),
-                "fileurl": format!("{}/picture/{{{{sizeprefix}}}}/{}", world.base, 100_000 + i),
+                "fileurl": format!("{}/picture/{{{{sizeprefix}}}}/{}", state.base, 100_000 + i),
             })
         })
         .collect();

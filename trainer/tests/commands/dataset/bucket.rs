@@ -1,5 +1,5 @@
-//! A server that keeps objects as S3 does: whole or in parts, read whole or by ranges, listed by prefix. Every sixth
-//! request is told to slow down, and nothing is answered without a signature.
+//! A stub of an S3 server with multipart uploads, range requests and listing by prefix. Every sixth request fails with
+//! SlowDown, and unsigned requests are rejected.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,30 +12,30 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 
-/// What a client must sign with.
+/// The access key that requests must be signed with.
 pub(crate) const KEY: &str = "landfall-stub-key";
 
-/// What is in the only bucket.
+/// The contents of the only bucket.
 #[derive(Default)]
 pub(crate) struct Bucket {
     objects: Mutex<BTreeMap<String, Bytes>>,
-    /// Parts of uploads that are not ended, by upload and number.
+    /// Parts of incomplete uploads, by upload id and part number.
     parts: Mutex<BTreeMap<(String, usize), Bytes>>,
     requests: AtomicUsize,
-    /// Ranges that were read of objects.
+    /// Number of range requests.
     pub(crate) ranges: AtomicUsize,
-    /// Uploads in parts that were ended.
+    /// Number of completed multipart uploads.
     pub(crate) uploads: AtomicUsize,
 }
 
 impl Bucket {
-    /// Starts the server; gives its address.
+    /// Starts the server and returns its URL.
     pub(crate) fn serve(self: &Arc<Self>) -> String {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let app = Router::new()
-            .fallback(answer)
+            .fallback(respond)
             .layer(DefaultBodyLimit::disable())
             .layer(middleware::from_fn_with_state(self.clone(), guard))
             .with_state(self.clone());
@@ -68,7 +68,7 @@ async fn guard(State(bucket): State<Arc<Bucket>>, request: Request, next: Next) 
     next.run(request).await
 }
 
-async fn answer(
+async fn respond(
     State(bucket): State<Arc<Bucket>>,
     method: Method,
     uri: Uri,
@@ -93,9 +93,9 @@ async fn answer(
         }
         (Method::POST, Some(upload)) => {
             let mut parts = bucket.parts.lock().unwrap();
-            let (of_it, others) = std::mem::take(&mut *parts).into_iter().partition(|((of, _), _)| *of == upload);
+            let (completed, others) = std::mem::take(&mut *parts).into_iter().partition(|((of, _), _)| *of == upload);
             *parts = others;
-            let whole: Vec<u8> = BTreeMap::into_values(of_it).flatten().collect();
+            let whole: Vec<u8> = BTreeMap::into_values(completed).flatten().collect();
             bucket.objects.lock().unwrap().insert(key.clone(), whole.into());
             bucket.uploads.fetch_add(1, Ordering::SeqCst);
             format!(
