@@ -1,5 +1,7 @@
 #![cfg_attr(feature = "onnx", doc = include_str!("../README.md"))]
 #![cfg_attr(not(feature = "onnx"), doc = "Predicts where photographs were taken: the part that needs no ONNX Runtime.")]
+// Same answers on all platforms: transcendental functions come from libm, see clippy.toml.
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 mod error;
 #[cfg(feature = "onnx")]

@@ -24,7 +24,7 @@ fn may_hold(area: &Area, cell: &Cell) -> bool {
     let is_in_country = || cell.country.as_ref().is_some_and(|country| area.countries.contains(country));
     let is_within = |[[south, west], [north, east]]: [[f64; 2]; 2]| {
         let reach = cell.spread_m / METRES_PER_DEGREE;
-        let reach_lng = reach / cell.at.lat.to_radians().cos().max(0.01);
+        let reach_lng = reach / libm::cos(cell.at.lat.to_radians()).max(0.01);
         let (after, before) = (cell.at.lng >= west - reach_lng, cell.at.lng <= east + reach_lng);
         let is_between = if west <= east { after && before } else { after || before };
         is_between && (south.min(north) - reach..=north.max(south) + reach).contains(&cell.at.lat)

@@ -2,6 +2,10 @@
 //!
 //! [`predict`] fuses the views and chooses the pin, for `play`, `replay` and `locate` alike; the pin itself is computed in
 //! `landfall_model::pin`.
+//!
+//! Transcendental functions come from `libm`, so that all platforms give the same answers.
+
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 mod area;
 mod decide;

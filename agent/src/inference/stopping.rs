@@ -15,7 +15,7 @@ pub const MIN_GAIN: f64 = 10.0;
 pub fn gain_of_another(views: usize, expected_score: f64) -> f64 {
     let missing = (5.0 - expected_score / 1000.0).max(0.0);
     let new = if views < HEADINGS.len() / 2 { 1.0 } else { 0.5 };
-    new * 65.0 * missing * missing / (views.max(1) as f64).powf(1.2)
+    new * 65.0 * missing * missing / libm::pow(views.max(1) as f64, 1.2)
 }
 
 #[cfg(test)]
