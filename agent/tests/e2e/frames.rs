@@ -158,11 +158,11 @@ fn doctor_reports_failing_locators_and_suggests_others() {
     let (code, [view, .., guess, _]) = doctor(&outdated.replace("view = [", "view = [\"#old-view\", "));
     assert_eq!(code, Some(1));
     assert!(
-        view.0 && view.1.starts_with("fell back to way 2 of 4") && view.1.contains("`#old-view` finds nothing"),
+        view.0 && view.1.starts_with("fell back to locator 2 of 4") && view.1.contains("`#old-view` finds nothing"),
         "{view:?}"
     );
     assert!(
-        !guess.0 && guess.1.contains("none of 2 ways finds it") && guess.1.contains("Place your pin on the map"),
+        !guess.0 && guess.1.contains("none of 2 locators finds it") && guess.1.contains("Place your pin on the map"),
         "{guess:?}"
     );
 }
