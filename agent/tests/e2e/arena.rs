@@ -255,7 +255,7 @@ async fn photos_are_served_without_their_coordinates() {
         ..ArenaOptions::new(RoundSource::Photos(photos))
     };
     let arena = Arena::start(options).await.unwrap();
-    assert_eq!(arena.notes(), ["left out 1 of 2 photos: they carry no GPS place"]);
+    assert_eq!(arena.notes(), ["left out 1 of 2 photos: they have no GPS coordinates"]);
     let server = TestArena { dir, arena, client: reqwest::Client::new() };
     let (path, game) = server.new_game().await;
     assert!(!game.to_string().contains("Santiago"));
