@@ -1,5 +1,5 @@
-//! `doctor` for a site: opens its page and reports for each element of the profile which locator finds it, which locators
-//! find nothing, and suggests alternatives.
+//! `doctor` for a site: opens its page and reports for each element of the profile which locator finds it, which
+//! locators find nothing, and suggests alternatives.
 
 use std::path::Path;
 

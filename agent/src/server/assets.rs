@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use landfall_common::exit::{environment_error, usage_error};
 
-/// The directory with the built `page` (`arena.html` or `index.html`): `folder`, or next to the executable, or in the source
-/// tree.
+/// The directory with the built `page` (`arena.html` or `index.html`): `folder`, or next to the executable, or in the
+/// source tree.
 ///
 /// # Errors
 /// When the page is not found.

@@ -4,8 +4,8 @@ use axum::Router;
 use axum::http::{HeaderName, HeaderValue, header};
 use tower_http::set_header::SetResponseHeaderLayer;
 
-/// Content security policy: own code and files, WebAssembly, generated images, and OpenStreetMap tiles if the user enables
-/// them.
+/// Content security policy: own code and files, WebAssembly, generated images, and OpenStreetMap tiles if the user
+/// enables them.
 const POLICY: &str = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self' blob:; \
     img-src 'self' blob: data: https://tile.openstreetmap.org; media-src 'self' blob:; connect-src 'self' blob: data:; \
     object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";

@@ -44,8 +44,9 @@ fn locate_reports_broken_images_and_continues() {
     assert_eq!(serde_json::from_str::<Value>(&out).unwrap()["image"], broken);
 }
 
-/// `web-demo/src/engine/parity.test.ts` compares the web page with the same file. After a change of a bundle, regenerate it:
-/// `LANDFALL_GOLDEN=write cargo test --release --workspace --test e2e -- cli::locate_matches_golden_file`.
+/// `web-demo/src/engine/parity.test.ts` compares the web page with the same file. After a change of a bundle,
+/// regenerate it: `LANDFALL_GOLDEN=write cargo test --release --workspace --test e2e --
+/// cli::locate_matches_golden_file`.
 #[test]
 fn locate_matches_golden_file() {
     let golden = root().join("model/tests/golden/locate.jsonl");

@@ -1,8 +1,8 @@
-//! Fair play, checked by tracing a real game: which commands the agent sends to the browser, what it touches on a page full
-//! of bait, where it stops, and what it writes.
+//! Fair play, checked by tracing a real game: which commands the agent sends to the browser, what it touches on a page
+//! full of bait, where it stops, and what it writes.
 //!
-//! The agent plays through two proxies. One is in front of the arena and adds `fair/bait.js` to its page; the other is in
-//! front of chromedriver and records every command. Both append to one trace, which gives the order of events.
+//! The agent plays through two proxies. One is in front of the arena and adds `fair/bait.js` to its page; the other is
+//! in front of chromedriver and records every command. Both append to one trace, which gives the order of events.
 
 #[path = "fair/harness.rs"]
 mod harness;

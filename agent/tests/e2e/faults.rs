@@ -69,8 +69,8 @@ impl FaultHarness {
         self.guesses.load(Ordering::SeqCst)
     }
 
-    /// Plays the game with the arena's profile after some replacements. `on_start` is called with the browser when the first
-    /// round is shown.
+    /// Plays the game with the arena's profile after some replacements. `on_start` is called with the browser when the
+    /// first round is shown.
     async fn play(&self, replacements: &[(&str, &str)], on_start: impl AsyncFnOnce(WebDriver)) -> Result<GameRecord> {
         let classifier = Arc::new(Classifier::load(Bundle::find("pocket").unwrap()).unwrap());
         let mut page = self.page(replacements, BrowserOptions::default()).await;

@@ -1,5 +1,5 @@
-//! The `geoguessr` profile in a real Chromium, on an arena that has the structure of the live page, and on one where class
-//! names have changed since the profile was written.
+//! The `geoguessr` profile in a real Chromium, on an arena that has the structure of the live page, and on one where
+//! class names have changed since the profile was written.
 
 use std::collections::BTreeSet;
 use std::path::Path;

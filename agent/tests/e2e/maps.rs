@@ -1,8 +1,8 @@
 //! Accuracy of pins on both kinds of guess maps: image tiles (Leaflet) and a canvas (MapLibre GL). The test pages in
 //! `pages/` report where the map itself has the pin.
 //!
-//! A pin takes one second on tiles and three on a canvas, so only a few are placed by default. `LANDFALL_PINS=100` places
-//! 100 on each map.
+//! A pin takes one second on tiles and three on a canvas, so only a few are placed by default. `LANDFALL_PINS=100`
+//! places 100 on each map.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;

@@ -1,5 +1,5 @@
-//! `landfall probe` on three unknown games, each with a different map library and language, and `landfall play` with the
-//! profiles that it writes.
+//! `landfall probe` on three unknown games, each with a different map library and language, and `landfall play` with
+//! the profiles that it writes.
 
 use std::path::Path;
 use std::process::{Command, Output};

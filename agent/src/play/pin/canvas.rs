@@ -1,19 +1,21 @@
-//! Placing the pin on a map that is drawn on a canvas (MapLibre GL and similar), which has no tiles to locate places with.
+//! Placing the pin on a map that is drawn on a canvas (MapLibre GL and similar), which has no tiles to locate places
+//! with.
 //!
-//! The profile states the initial view of the map. From there its projection is tracked through every drag and zoom, and
-//! the effect of each is measured from the pin of the page, an element whose position can be read. To zoom in, a pin is
-//! placed next to the target and the wheel is turned exactly over the target: the target stays under the mouse, and the
-//! growing distance of the pin gives the zoom factor. An error of that factor moves the target by a fraction of a pixel
-//! only, so errors do not accumulate. A drag moves the pin by whole pixels.
+//! The profile states the initial view of the map. From there its projection is tracked through every drag and zoom,
+//! and the effect of each is measured from the pin of the page, an element whose position can be read. To zoom in, a
+//! pin is placed next to the target and the wheel is turned exactly over the target: the target stays under the mouse,
+//! and the growing distance of the pin gives the zoom factor. An error of that factor moves the target by a fraction of
+//! a pixel only, so errors do not accumulate. A drag moves the pin by whole pixels.
 //!
 //! Assumptions:
 //! - The map is Web Mercator with north up and no tilt.
 //! - Every round starts in the view that the profile states, centred in the box and without a pin.
-//! - When the box grows, its centre remains at the same place. Nothing beyond the poles is ever shown: a world lower than
-//!   the box is enlarged (as in MapLibre, Mapbox and Google Maps).
+//! - When the box grows, its centre remains at the same place. Nothing beyond the poles is ever shown: a world lower
+//!   than the box is enlarged (as in MapLibre, Mapbox and Google Maps).
 //! - The wheel zooms about the mouse and a drag moves the map with it. Both are verified with the pin.
 //!
-//! Measured, not assumed: whether the map animates, the zoom factor per wheel turn, and whether a click recentres the map.
+//! Measured, not assumed: whether the map animates, the zoom factor per wheel turn, and whether a click recentres the
+//! map.
 
 use std::time::{Duration, Instant};
 
@@ -33,8 +35,8 @@ use crate::site::page::Page;
 
 /// Tolerance of the position of a pin in pixels: pins are rendered at whole pixels, and the box is rounded too.
 const CLICK_TOLERANCE_PX: f64 = 1.5;
-/// Offset of the pin from the target in pixels: far enough that its icon, which is mostly above its tip, does not cover the
-/// target.
+/// Offset of the pin from the target in pixels: far enough that its icon, which is mostly above its tip, does not cover
+/// the target.
 const PIN_OFFSET: Pixel = Pixel { x: 24.0, y: 16.0 };
 /// Maps may interpret a drag shorter than this, in pixels, as a click.
 const MIN_DRAG_PX: f64 = 5.0;
@@ -107,7 +109,8 @@ impl<'a> MapElement<'a> {
         }
     }
 
-    /// Waits until the map is still and returns the pin. If the box has changed, its centre has remained at the same place.
+    /// Waits until the map is still and returns the pin. If the box has changed, its centre has remained at the same
+    /// place.
     async fn rest(&mut self) -> Result<Option<Pixel>> {
         let seen = observe::rest(self.page).await?;
         if seen.canvas != self.canvas {
@@ -155,7 +158,8 @@ impl<'a> MapElement<'a> {
         Err(environment_error("the guess map shows no pin where it was clicked"))
     }
 
-    /// As [`MapElement::pin`], but slightly next to the pixel if a click there would not reveal whether the map recentres.
+    /// As [`MapElement::pin`], but slightly next to the pixel if a click there would not reveal whether the map
+    /// recentres.
     async fn pin_about(&mut self, at: Pixel) -> Result<Pixel> {
         let beside = at + Pixel { x: PIN_OFFSET.x / 2.0, y: 0.0 };
         self.pin(if self.is_ambiguous(at) { beside } else { at }).await
@@ -168,8 +172,8 @@ impl<'a> MapElement<'a> {
         self.recentres.is_none() && distance(recentred.corner, self.projection.corner) <= 2.0 * CLICK_TOLERANCE_PX
     }
 
-    /// Records that the map was moved by `by`, within its limits, and the pin from `from` to `seen`. Returns the pixel of the
-    /// pin: the computed one if it agrees with the observed one within the tolerance, else the observed one.
+    /// Records that the map was moved by `by`, within its limits, and the pin from `from` to `seen`. Returns the pixel
+    /// of the pin: the computed one if it agrees with the observed one within the tolerance, else the observed one.
     fn moved(&mut self, from: Pixel, by: Pixel, seen: Pixel) -> Pixel {
         let moved = self.projection.moved_by(by).held_in(&self.canvas, self.view.repeats);
         let expected = from + between(self.projection.corner, moved.corner);
@@ -181,7 +185,8 @@ impl<'a> MapElement<'a> {
         pin
     }
 
-    /// Whether an observed pin is at the expected pixel or at a copy of it: pins are shown on only one copy of the world.
+    /// Whether an observed pin is at the expected pixel or at a copy of it: pins are shown on only one copy of the
+    /// world.
     fn is_at(&self, seen: Pixel, expected: Pixel) -> bool {
         let seen = if self.view.repeats { self.projection.copy(seen, expected) } else { seen };
         distance(seen, expected) <= CLICK_TOLERANCE_PX
@@ -275,8 +280,8 @@ impl<'a> MapElement<'a> {
         target + Pixel { x: side(target.x, centre.x) * PIN_OFFSET.x, y: side(target.y, centre.y) * PIN_OFFSET.y }
     }
 
-    /// Zooms about a pixel while the pin next to it stays in the box. All factors are relative to the initial position of the
-    /// pin, which is known exactly.
+    /// Zooms about a pixel while the pin next to it stays in the box. All factors are relative to the initial position
+    /// of the pin, which is known exactly.
     async fn zoom_about(&mut self, about: Pixel, pin: Pixel, wanted: LatLng, wheel_zoom: &mut WheelZoom) -> Result<()> {
         let (start, from) = (self.projection, between(about, pin));
         let length = from.x.hypot(from.y);

@@ -1,5 +1,5 @@
-//! Detects which part of the world a drawn map shows from a screenshot: land and sea differ in colour, so the best fit is
-//! where land and sea explain most of the variance of the colours.
+//! Detects which part of the world a drawn map shows from a screenshot: land and sea differ in colour, so the best fit
+//! is where land and sea explain most of the variance of the colours.
 
 use std::sync::OnceLock;
 
@@ -133,8 +133,8 @@ impl MapScreenshot {
         best
     }
 
-    /// The view as written in a profile: pages start at round numbers, so the roundest values within a pixel that fit nearly as
-    /// well. The world is `tile_size` pixels wide at zoom 0.
+    /// The view as written in a profile: pages start at round numbers, so the roundest values within a pixel that fit
+    /// nearly as well. The world is `tile_size` pixels wide at zoom 0.
     pub fn rounded(&self, fit: &LandFit, tile_size: f64) -> StartView {
         let (centre, world) = (self.canvas.centre(), fit.projection.world);
         let LatLng { lat, lng } = fit.projection.place(centre);

@@ -11,8 +11,8 @@ use crate::browser::input;
 use crate::geometry::{Pixel, Rect};
 use crate::site::page::Page;
 
-/// The map is still when it has not changed for this time and number of observations. The time exceeds the delay with which
-/// maps react to the wheel; the number is for busy pages, which respond late.
+/// The map is still when it has not changed for this time and number of observations. The time exceeds the delay with
+/// which maps react to the wheel; the number is for busy pages, which respond late.
 const QUIET: (Duration, usize) = (Duration::from_millis(180), 4);
 /// Moves the mouse over the map, which may enlarge it, and waits until it is still.
 pub(super) async fn begin(page: &Page) -> Result<MapObservation> {
@@ -28,8 +28,8 @@ pub(super) struct MapObservation {
     pub(super) pin: Option<Pixel>,
 }
 
-/// The box is measured as map libraries do: in whole pixels and inside the border. One call, since each waits for a frame to
-/// be rendered. The pin is in the same frame as the map.
+/// The box is measured as map libraries do: in whole pixels and inside the border. One call, since each waits for a
+/// frame to be rendered. The pin is in the same frame as the map.
 const OBSERVE_SCRIPT: &str = "const [canvas] = findVisible(arguments[0]); if (!canvas) return null; \
     const box = rect(canvas), [pin] = findVisible(arguments[1]), p = pin && rect(pin), [across, down] = arguments[2]; \
     return {canvas: {x: box.x + canvas.clientLeft, y: box.y + canvas.clientTop, \

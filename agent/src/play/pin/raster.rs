@@ -15,8 +15,8 @@ use crate::play::pin::tiles::Tile;
 use crate::site::MapLocators;
 use crate::site::page::Page;
 
-/// Zooms in on a place, clicks, and reads back the position of the pin. Repeats the click if the pin is off by more than a
-/// few pixels.
+/// Zooms in on a place, clicks, and reads back the position of the pin. Repeats the click if the pin is off by more
+/// than a few pixels.
 pub(super) async fn place_pin(page: &Page, wanted: LatLng, max_error_m: f64) -> Result<PlacedPin> {
     let canvas = page.rect(&page.profile.map.canvas, "guess map").await?;
     page.hover(canvas.centre()).await?; // hovering enlarges the map
@@ -61,7 +61,8 @@ async fn approach(page: &Page, wanted: LatLng) -> Result<(Projection, Rect)> {
             let is_far = |distance: f64, side: f64| distance.abs() > 1.2 * side;
             let middle = canvas.centre();
             if is_far(target.x - middle.x, canvas.width) || is_far(target.y - middle.y, canvas.height) {
-                // The target is far away, after a failed attempt or in a close initial view: dragging would take too long.
+                // The target is far away, after a failed attempt or in a close initial view: dragging would take too
+                // long.
                 page.wheel(middle, -WHEEL_IN).await?;
                 input::pause(120).await;
                 if !rest(page).await?.0.rests_at(&map) {
@@ -79,7 +80,8 @@ async fn approach(page: &Page, wanted: LatLng) -> Result<(Projection, Rect)> {
             if !after.rests_at(&map) {
                 continue;
             }
-            // At the edge of the world the map can move only after zooming in. Places near the poles stay near the edge.
+            // At the edge of the world the map can move only after zooming in. Places near the poles stay near the
+            // edge.
             if metres <= FINE_M && canvas.holds(target, 0.02) {
                 return Ok((map, canvas));
             }

@@ -43,7 +43,8 @@ pub(super) async fn check(page: &Page, view: StartView) -> Result<()> {
     }
 }
 
-/// The detected view, if it differs from the one that the profile states. Moves the mouse over the map, which may enlarge it.
+/// The detected view, if it differs from the one that the profile states. Moves the mouse over the map, which may
+/// enlarge it.
 ///
 /// # Errors
 /// When the session fails.

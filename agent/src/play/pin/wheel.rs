@@ -1,4 +1,5 @@
-//! The number of wheel turns: as many as needed while the pin, from which the zoom factor is measured, stays in the box.
+//! The number of wheel turns: as many as needed while the pin, from which the zoom factor is measured, stays in the
+//! box.
 
 use crate::geometry::{Pixel, Rect};
 
@@ -11,8 +12,8 @@ pub(super) struct WheelZoom {
 }
 
 impl WheelZoom {
-    /// The number of turns that zoom by the needed factor within the room. `None` if there is no room. The first turns are made
-    /// in any case, to measure the factor.
+    /// The number of turns that zoom by the needed factor within the room. `None` if there is no room. The first turns
+    /// are made in any case, to measure the factor.
     pub(super) fn towards(&self, needed: f64, room: f64, first: bool) -> Option<usize> {
         let Some(factor) = self.factor else { return Some(1) };
         let fit = (room.ln() / factor.ln()).floor().max(if first { 1.0 } else { 0.0 });

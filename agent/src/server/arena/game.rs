@@ -18,7 +18,8 @@ pub(super) struct MapId {
     pub name: &'static str,
 }
 
-/// The only map of the arena. With the structure of the live page it has the name of the World map, whose scale it uses.
+/// The only map of the arena. With the structure of the live page it has the name of the World map, whose scale it
+/// uses.
 pub(super) const ARENA: MapId = MapId { slug: "arena", name: "Landfall Arena" };
 pub(super) const WORLD: MapId = MapId { slug: "world", name: "World" };
 

@@ -21,7 +21,8 @@ pub(super) fn map_json(map: MapId) -> Value {
 }
 
 impl ArenaGame {
-    /// The game in the format of the live API. The location, name and credits of a round are included only after its guess.
+    /// The game in the format of the live API. The location, name and credits of a round are included only after its
+    /// guess.
     pub(super) fn json(&self) -> Value {
         let guesses: Vec<&Guess> = self.turns.iter().filter_map(|turn| turn.guess.as_ref()).collect();
         let points: u32 = guesses.iter().map(|guess| guess.points).sum();

@@ -1,10 +1,10 @@
 //! The arena: a practice game on this computer with the page structure, JSON and score formula of the live game.
 //!
-//! It shows images from `fixtures/` or geotagged photos, draws its own map tiles and needs no network. The agent accesses it
-//! only through a browser, like any other site; people can play it too.
+//! It shows images from `fixtures/` or geotagged photos, draws its own map tiles and needs no network. The agent
+//! accesses it only through a browser, like any other site; people can play it too.
 //!
-//! One difference from the live game is deliberate: the server never reveals the location of a round before its guess, so
-//! tests can prove that the player used only the image.
+//! One difference from the live game is deliberate: the server never reveals the location of a round before its guess,
+//! so tests can prove that the player used only the image.
 
 mod api;
 mod fixtures;

@@ -32,7 +32,8 @@ pub enum Structure {
     Plain,
     /// The structure of the live page, without test attributes and without coordinates in the page.
     Live,
-    /// The live page after some hypothetical releases: other hashes in class names, and half of the `data-qa` names missing.
+    /// The live page after some hypothetical releases: other hashes in class names, and half of the `data-qa` names
+    /// missing.
     Aged,
 }
 

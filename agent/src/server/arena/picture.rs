@@ -13,8 +13,8 @@ use crate::server::arena::round::ArenaRound;
 
 const JPEG_QUALITY: u8 = 92;
 
-/// The image of a round as JPEG: the original bytes if they have no metadata and are small enough, else re-encoded upright
-/// with at most `max_side` pixels per side.
+/// The image of a round as JPEG: the original bytes if they have no metadata and are small enough, else re-encoded
+/// upright with at most `max_side` pixels per side.
 ///
 /// # Errors
 /// When the file cannot be read or is not an image.
@@ -50,8 +50,8 @@ pub(super) fn is_panorama(file: &Path) -> bool {
     read().unwrap_or(false)
 }
 
-/// Whether a JPEG file has only the segments that a decoder needs: no EXIF, XMP, IPTC, maker notes, comments or trailing
-/// bytes.
+/// Whether a JPEG file has only the segments that a decoder needs: no EXIF, XMP, IPTC, maker notes, comments or
+/// trailing bytes.
 fn is_bare_jpeg(bytes: &[u8]) -> bool {
     const SOI: [u8; 2] = [0xff, 0xd8];
     const EOI: [u8; 2] = [0xff, 0xd9];
@@ -59,8 +59,8 @@ fn is_bare_jpeg(bytes: &[u8]) -> bool {
     loop {
         let [0xff, marker, high, low, ..] = *rest else { return false };
         match marker {
-            // Entropy-coded scans extend to the first end marker, which must end the file. The segments between the scans
-            // of a progressive file are checked too.
+            // Entropy-coded scans extend to the first end marker, which must end the file. The segments between the
+            // scans of a progressive file are checked too.
             0xda => {
                 let scans = &rest[2..];
                 let ends = scans.windows(2).position(|pair| pair == EOI) == Some(scans.len().wrapping_sub(2));

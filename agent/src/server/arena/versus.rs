@@ -1,5 +1,5 @@
-//! A person plays against Landfall, which sees the same image and computes its guess while the person is looking. The results
-//! of all games are stored as a series.
+//! A person plays against Landfall, which sees the same image and computes its guess while the person is looking. The
+//! results of all games are stored as a series.
 
 use std::f64::consts::{FRAC_PI_2, PI, TAU};
 use std::io::Write;
@@ -141,8 +141,8 @@ impl Versus {
     }
 }
 
-/// What is seen of an equirectangular panorama, whose centre column faces north, in the direction of a heading in degrees:
-/// a rectilinear view, the horizon in its middle.
+/// What is seen of an equirectangular panorama, whose centre column faces north, in the direction of a heading in
+/// degrees: a rectilinear view, the horizon in its middle.
 fn render_view(panorama: &RgbImage, heading: f64) -> RgbImage {
     let (width, height) = (f64::from(VIEW_SIZE_PX.0), f64::from(VIEW_SIZE_PX.1));
     let focal = width / 2.0 / (VIEW_HFOV_DEG / 2.0).to_radians().tan();

@@ -1,8 +1,8 @@
 //! The certificates of `serve`, generated once and stored, so that phones continue to trust them.
 //!
-//! There are two: a root certificate, which a phone can be told to trust once, and a site certificate signed by it. The site
-//! certificate is renewed when it expires or the computer gets another address. The root is constrained to private networks:
-//! a stolen key cannot be used to impersonate sites on the internet.
+//! There are two: a root certificate, which a phone can be told to trust once, and a site certificate signed by it. The
+//! site certificate is renewed when it expires or the computer gets another address. The root is constrained to private
+//! networks: a stolen key cannot be used to impersonate sites on the internet.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};

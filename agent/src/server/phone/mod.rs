@@ -1,7 +1,7 @@
 //! `serve`: provides the phone page and its bundles on the local network.
 //!
-//! The page is served over HTTPS, since browsers allow the camera on secure pages only, and with the headers that enable
-//! WebAssembly threads. The server is read-only and serves only files of the page and of the bundles.
+//! The page is served over HTTPS, since browsers allow the camera on secure pages only, and with the headers that
+//! enable WebAssembly threads. The server is read-only and serves only files of the page and of the bundles.
 
 mod certificate;
 mod network;

@@ -1,5 +1,5 @@
-//! Elements of a page: found by the locators of the profile in any frame, read, captured and clicked, also while the browser
-//! shows dialogs.
+//! Elements of a page: found by the locators of the profile in any frame, read, captured and clicked, also while the
+//! browser shows dialogs.
 
 use anyhow::{Context, Result};
 use landfall_common::exit::environment_error;
@@ -133,8 +133,9 @@ impl Page {
         self.with_retry(async || Ok(self.driver.screenshot_as_png().await?)).await
     }
 
-    /// Runs a script in each frame that the locators name, with the locators of that frame as the first argument, until one
-    /// returns a value other than null. Returns the value and the position of the frame in the viewport of the page.
+    /// Runs a script in each frame that the locators name, with the locators of that frame as the first argument, until
+    /// one returns a value other than null. Returns the value and the position of the frame in the viewport of the
+    /// page.
     ///
     /// # Errors
     /// When the session fails or the result has another type.
@@ -174,8 +175,8 @@ impl Page {
         .await
     }
 
-    /// Switches to a frame, or to the page itself if the path is empty. Returns its position in the viewport of the page, or
-    /// `None` if there is no such frame.
+    /// Switches to a frame, or to the page itself if the path is empty. Returns its position in the viewport of the
+    /// page, or `None` if there is no such frame.
     async fn enter(&self, frame: &[String]) -> Result<Option<Pixel>> {
         let mut in_frame = self.in_frame.lock().await;
         if *in_frame {
@@ -237,7 +238,8 @@ impl Page {
     /// Moves the mouse over a point of the page.
     ///
     /// # Errors
-    /// When the session fails, the point is outside the viewport, or the page has navigated to one that must not be played.
+    /// When the session fails, the point is outside the viewport, or the page has navigated to one that must not be
+    /// played.
     pub async fn hover(&self, at: Pixel) -> Result<()> {
         self.act(async || input::hover(&self.driver, at).await).await
     }

@@ -1,7 +1,7 @@
 //! The page driver: one open page, read and clicked through its profile.
 //!
-//! Results (the truth, the points) can be read only with a [`GuessSubmitted`], which only sending a guess returns, and their
-//! locators are private to `site`: no other code can use them before a guess.
+//! Results (the truth, the points) can be read only with a [`GuessSubmitted`], which only sending a guess returns, and
+//! their locators are private to `site`: no other code can use them before a guess.
 
 pub mod distance;
 mod dom;
@@ -128,7 +128,8 @@ impl Page {
         self.with_retry(async || self.here().await).await
     }
 
-    /// As [`Page::address`], before each action: nothing is clicked, dragged or typed on a page that has navigated away.
+    /// As [`Page::address`], before each action: nothing is clicked, dragged or typed on a page that has navigated
+    /// away.
     async fn here(&self) -> Result<Url> {
         let address = self.driver.current_url().await?;
         guard::check(&self.profile, &address, self.consent)?;
@@ -161,8 +162,8 @@ impl Page {
         self.find(&self.profile.result.shown).await.is_ok_and(|result| result.is_some())
     }
 
-    /// Continues a game after its page or browser failed, from the URL of the game and in a new browser if the old one is
-    /// lost. `sent`: whether the guess of the last round was sent, in which case the game may be over.
+    /// Continues a game after its page or browser failed, from the URL of the game and in a new browser if the old one
+    /// is lost. `sent`: whether the guess of the last round was sent, in which case the game may be over.
     ///
     /// # Errors
     /// When no browser opens, or the page shows neither a round nor the end of the game.

@@ -1,4 +1,5 @@
-//! Locators: how elements are found on a page, by CSS, text and ARIA role, within frames. Profiles consist of lists of them.
+//! Locators: how elements are found on a page, by CSS, text and ARIA role, within frames. Profiles consist of lists of
+//! them.
 //!
 //! A locator is a string, `css` or `css @attribute`, or a table:
 //! `{ css = "button", text = "guess|submit", role = "button", frame = ["#game"], attribute = "data-points" }`.
@@ -160,8 +161,8 @@ impl<'de> Deserialize<'de> for LocatorDef {
 }
 
 /// Functions for scripts: `findAll(locator)` finds elements, `isVisible(element)` tests whether one is visible,
-/// `findVisible(locators)` returns the visible elements of the first locator that finds any, `rect(element)` its rectangle in
-/// CSS pixels of its frame, `frameDepth()` the number of frames around the script.
+/// `findVisible(locators)` returns the visible elements of the first locator that finds any, `rect(element)` its
+/// rectangle in CSS pixels of its frame, `frameDepth()` the number of frames around the script.
 pub(crate) const LOCATOR_SCRIPT: &str = r"
 const IMPLICIT = { alert: null, button: 'button, input[type=button], input[type=submit]', dialog: 'dialog',
   heading: 'h1, h2, h3, h4, h5, h6', img: 'img', link: 'a[href]', status: 'output' };

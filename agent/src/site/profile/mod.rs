@@ -1,7 +1,7 @@
 //! Site profiles: everything that the agent needs to know about a site, as data.
 //!
-//! A profile is a TOML file of locators with ordered fallbacks; see `profiles/README.md`. Sites change their pages every few
-//! months, so no code is specific to a site.
+//! A profile is a TOML file of locators with ordered fallbacks; see `profiles/README.md`. Sites change their pages
+//! every few months, so no code is specific to a site.
 
 mod guess_map;
 mod local;
@@ -148,8 +148,8 @@ pub const BUILT_IN: &[(&str, &str)] = &[
 pub(crate) const GENERIC: &str = include_str!("../../../profiles/generic.toml");
 
 impl Profile {
-    /// The profile with this name, built-in or the user's, or in this file. A user profile cannot replace a built-in one,
-    /// whose rules ensure fair play.
+    /// The profile with this name, built-in or the user's, or in this file. A user profile cannot replace a built-in
+    /// one, whose rules ensure fair play.
     ///
     /// # Errors
     /// When there is none, or the file is not a valid profile.
@@ -269,7 +269,8 @@ impl Profile {
         format!("{}@{}", self.name, self.version)
     }
 
-    /// The scale of the map with this name or in this path, else of the site's score formula, else of a map of unknown size.
+    /// The scale of the map with this name or in this path, else of the site's score formula, else of a map of unknown
+    /// size.
     ///
     /// # Errors
     /// When the listed bounds are invalid.

@@ -1,6 +1,6 @@
-// Bait for agents that read more of a page than its player sees: data that live pages contain besides the picture. Each piece
-// has a trap that reports accesses with their stack. Runs before the scripts of the page. The proxy in `harness.rs` defines
-// `FORWARD` and `SECRET`.
+// Bait for agents that read more of a page than its player sees: data that live pages contain besides the picture. Each
+// piece has a trap that reports accesses with their stack. Runs before the scripts of the page. The proxy in
+// `harness.rs` defines `FORWARD` and `SECRET`.
 (() => {
   const { XMLHttpRequest: Request, Error: Mark } = window;
   const { open, send } = Request.prototype;

@@ -26,7 +26,8 @@ const BAIT: [&str; 3] = ["48.858371", "2.294481", "CAoSLEFGMVFpcE1iYWl0"];
 
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
-    /// A WebDriver command of the agent, such as `POST element/{}/click`, with its element id, request body and response.
+    /// A WebDriver command of the agent, such as `POST element/{}/click`, with its element id, request body and
+    /// response.
     Command { kind: String, element: String, body: String, answer: Value },
     /// A report of the page or of its proxy.
     Page(String),

@@ -15,8 +15,8 @@ export function placed(lat, lng) {
 }
 
 /**
- * Starts the game. `reset` clears the map, `pixel` projects coordinates to pixels, `world` returns the width of the world in
- * pixels.
+ * Starts the game. `reset` clears the map, `pixel` projects coordinates to pixels, `world` returns the width of the
+ * world in pixels.
  */
 export function begin({ reset, pixel, world }) {
   if (options.has("small")) document.body.classList.add("small");
