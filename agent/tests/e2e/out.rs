@@ -81,7 +81,7 @@ fn locate_writes_page_copies_and_all_formats() {
     // A second run does not overwrite existing copies.
     let args = ["locate", "--bundle", "pocket", "--write-exif", path_str(&copies), folder];
     let (code, _, err) = landfall(&args);
-    assert!(code == Some(1) && err.contains("is there already") && err.contains("2 of 2 could not be copied"), "{err}");
+    assert!(code == Some(1) && err.contains("already exists") && err.contains("2 of 2 could not be copied"), "{err}");
 
     let (_, geojson, _) = landfall(&["locate", "--bundle", "pocket", "--format", "geojson", folder]);
     let features: Value = serde_json::from_str(&geojson).unwrap();
@@ -100,14 +100,14 @@ fn invalid_arguments_fail_before_any_work() {
     for (args, message) in [
         (
             vec!["locate", "--bundle", "nonesuch", "--out", "places.docx", path_str(holiday.path())],
-            "places.docx: the ending says the format",
+            "places.docx: unknown format",
         ),
         (
             vec!["locate", "--bundle", "nonesuch", path_str(empty.path())],
             "no JPEG, PNG or WebP files in this directory",
         ),
         (vec!["locate", "--json", "--format", "csv", path_str(holiday.path())], "cannot be used with"),
-        (vec!["export", "--out", "rounds.html", path_str(empty.path())], "rounds.html: the ending says the format"),
+        (vec!["export", "--out", "rounds.html", path_str(empty.path())], "rounds.html: unknown format"),
         (vec!["stats", path_str(empty.path())], "no round.json"),
         (vec!["replay", "--against", "nonesuch", path_str(holiday.path())], "there is no bundle `nonesuch`"),
     ] {
