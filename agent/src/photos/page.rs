@@ -1,5 +1,5 @@
-//! `locate --out places.html`: a self-contained page with a map, a dot per photo, and a table. It has no scripts and loads
-//! no other files.
+//! `locate --out places.html`: a self-contained page with a map, a dot per photo, and a table. It has no scripts and
+//! loads no other files.
 
 use std::io::Cursor;
 

@@ -90,7 +90,7 @@ async fn report_is_self_contained_with_hostile_names() {
     assert_eq!((&state["active"], &state["fetched"]), (&json!(0), &json!([])));
     assert!(state["title"].as_str().unwrap().contains("<script>"), "{}", state["title"]);
     let text = state["text"].as_str().unwrap();
-    assert!(text.contains("What each view brought") && text.contains("onerror=document.title='fallen'>"), "{text}");
+    assert!(text.contains("Prediction after each view") && text.contains("onerror=document.title='fallen'>"), "{text}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Writes a copy of a photo with the predicted location in its EXIF data.
 //!
-//! Existing data keeps its bytes and position: a GPS directory is appended and a pointer to it is inserted. Maker notes,
-//! which contain absolute offsets, therefore remain valid.
+//! Existing data keeps its bytes and position: a GPS directory is appended and a pointer to it is inserted. Maker
+//! notes, which contain absolute offsets, therefore remain valid.
 
 use std::path::Path;
 
