@@ -104,7 +104,7 @@ fn plays_with_dialogs_and_slow_tiles_and_can_be_replayed() {
 
     // `play` writes a report next to the game.
     let report = std::fs::read_to_string(record.join("report.html")).unwrap();
-    assert!(report.contains(" of 15,000 points") && report.contains("The page counts the same"));
+    assert!(report.contains(" of 15,000 points") && report.contains("The page shows the same total"));
 
     // The same pictures, and the same logits, give the same answers to the last bit; a replay has a report too.
     let record = record.to_str().unwrap();
