@@ -1,5 +1,6 @@
 // Observes the visible elements of a page and builds selectors for them. Runs after the functions of
-// `site/profile/locator.rs`. Hidden elements are never read, and of visible ones only attributes that name a part of the page.
+// `site/profile/locator.rs`. Hidden elements are never read, and of visible ones only attributes that name a part of the
+// page.
 
 const NAME_ATTRIBUTES = ['data-qa', 'data-testid', 'data-test', 'data-cy', 'data-role', 'data-action', 'name', 'aria-label'];
 const visibleElements = () => [...document.querySelectorAll('body *')].filter(isVisible);
