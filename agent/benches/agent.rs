@@ -1,4 +1,6 @@
-//! `cargo bench -p landfall-agent`: statistics over ten thousand recorded rounds, and tiles of the arena's map.
+//! Benchmarks of `stats` over 10,000 recorded rounds and of drawing map tiles for the arena.
+//!
+//! Run with `cargo bench -p landfall-agent`.
 
 #![allow(missing_docs, reason = "divan's macros generate items")]
 #![allow(clippy::unwrap_used, reason = "a benchmark may panic")]
@@ -16,7 +18,7 @@ fn main() {
 
 const ROUNDS: usize = 10_000;
 
-/// Rounds as `play` records them, with two views each that share one logits file by hard links.
+/// Writes rounds as `play` records them, each with two views. All views share one logits file through hard links.
 fn record_rounds(dir: &Path) -> PathBuf {
     let bundle = Bundle::find("pocket").unwrap();
     let logits = (0..bundle.cells.cells.len()).flat_map(|i| ((i % 97) as f32 / 10.0).to_le_bytes());

@@ -1,6 +1,6 @@
-//! `watch` on a screen of its own: Xvfb, a window manager, and a browser that shows one place and then another.
+//! Tests of `watch` on a virtual display: Xvfb, a window manager, and a browser that shows one place and then another.
 //!
-//! Compiled with the feature `screen` alone; CONTRIBUTING.md says what it needs.
+//! Compiled only with the feature `screen`; CONTRIBUTING.md lists the requirements.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -13,16 +13,16 @@ use std::time::Duration;
 use landfall_agent::browser;
 use serde_json::Value;
 
-/// Processes that end with the test.
+/// Processes that are killed when the test ends.
 struct ChildProcesses(Vec<Child>);
 
 impl ChildProcesses {
     fn start(&mut self, command: &mut Command) -> &mut Child {
         let child = command.stderr(Stdio::null()).spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        self.keep(child)
+        self.push(child)
     }
 
-    fn keep(&mut self, child: Child) -> &mut Child {
+    fn push(&mut self, child: Child) -> &mut Child {
         self.0.push(child);
         self.0.last_mut().unwrap()
     }
@@ -47,24 +47,24 @@ fn landfall(display: &str) -> Command {
     command
 }
 
-/// What `locate` says of the picture itself.
-fn country_of(picture: &Path) -> Value {
+/// The country that `locate` predicts for this image.
+fn predicted_country(picture: &Path) -> Value {
     let output = landfall("").args(["locate", "--json", "--bundle", "pocket"]).arg(picture).output().unwrap();
     serde_json::from_slice::<Value>(&output.stdout).unwrap()["country"].take()
 }
 
-/// The lines that a process prints, as they come; none once it has ended.
-fn answers(process: &mut Child) -> mpsc::Receiver<Value> {
-    let (send, answers) = mpsc::channel();
+/// Parses each line that a process prints. The channel closes when the process ends.
+fn predictions(process: &mut Child) -> mpsc::Receiver<Value> {
+    let (send, predictions) = mpsc::channel();
     let lines = BufReader::new(process.stdout.take().unwrap()).lines();
     std::thread::spawn(move || {
         lines.map_while(Result::ok).try_for_each(|line| send.send(serde_json::from_str(&line).unwrap()))
     });
-    answers
+    predictions
 }
 
 #[test]
-fn what_shows_is_answered_once_and_again_when_it_has_changed() {
+fn watch_prints_one_prediction_per_view() {
     let mut running = ChildProcesses(Vec::new());
     let screen = ["-displayfd", "1", "-screen", "0", "1000x800x24", "-nolisten", "tcp"];
     let server = running.start(Command::new("Xvfb").args(screen).stdout(Stdio::piped()));
@@ -73,7 +73,7 @@ fn what_shows_is_answered_once_and_again_when_it_has_changed() {
     let display = format!(":{}", number.trim());
     running.start(Command::new("openbox").env("DISPLAY", &display));
 
-    // A page that goes on to the next picture as soon as there is one.
+    // The page shows the next image as soon as the file exists.
     let (rome, sydney) = (fixture("rome-colosseum"), fixture("sydney-opera-house"));
     let folder = tempfile::tempdir().unwrap();
     std::fs::copy(&rome, folder.path().join("now.jpg")).unwrap();
@@ -87,7 +87,7 @@ fn what_shows_is_answered_once_and_again_when_it_has_changed() {
     browser.arg(format!("--user-data-dir={}", folder.path().join("profile").display()));
     running.start(browser.arg(format!("--app=file://{}", file.display())));
 
-    // The window takes a while to come.
+    // The window takes a while to appear.
     let args = ["watch", "--json", "--bundle", "pocket", "--window", "a VIEW to"];
     let watch = (0..60).find_map(|_| {
         let mut watch = landfall(&display).args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -101,31 +101,31 @@ fn what_shows_is_answered_once_and_again_when_it_has_changed() {
         std::thread::sleep(Duration::from_millis(500));
         None
     });
-    let answers = answers(running.keep(watch.unwrap()));
-    let next = || answers.recv_timeout(Duration::from_secs(120)).unwrap();
-    let (first, second) = (country_of(&rome), country_of(&sydney));
+    let predictions = predictions(running.push(watch.unwrap()));
+    let next = || predictions.recv_timeout(Duration::from_secs(120)).unwrap();
+    let (first, second) = (predicted_country(&rome), predicted_country(&sydney));
     assert_ne!(first, second);
-    // What the browser does on its way to a whole page may be answered too.
-    let seen = std::iter::repeat_with(next).find(|answer| answer["country"] == first).unwrap();
+    // `watch` may also print predictions for a partly rendered page.
+    let seen = std::iter::repeat_with(next).find(|prediction| prediction["country"] == first).unwrap();
     assert_eq!(seen["image"], "A view to watch");
     assert!(seen["place"].is_string() && seen["radius_km"]["p50"].is_number() && seen["time"].is_string(), "{seen}");
     std::fs::copy(&sydney, folder.path().join("part.jpg")).unwrap();
     std::fs::rename(folder.path().join("part.jpg"), folder.path().join("next.jpg")).unwrap();
-    assert!(std::iter::repeat_with(next).any(|answer| answer["country"] == second));
-    // The same view is not answered again.
-    assert_eq!(answers.recv_timeout(Duration::from_secs(4)).ok(), None);
+    assert!(std::iter::repeat_with(next).any(|prediction| prediction["country"] == second));
+    // No second prediction for an unchanged view.
+    assert_eq!(predictions.recv_timeout(Duration::from_secs(4)).ok(), None);
 
-    // The same by a part of the screen.
+    // A screen region instead of a window.
     let region = ["watch", "--json", "--bundle", "pocket", "--region", "0,0,1000,500"];
     let watch = running.start(landfall(&display).args(region).stdout(Stdio::piped()));
-    assert_eq!(self::answers(watch).recv().unwrap()["country"], second);
+    assert_eq!(self::predictions(watch).recv().unwrap()["country"], second);
 
     let outside = landfall(&display).args(["watch", "--region", "900,0,200,100"]).output().unwrap();
     assert_eq!(outside.status.code(), Some(2), "{}", String::from_utf8_lossy(&outside.stderr));
 }
 
 #[test]
-fn without_a_screen_it_says_so() {
+fn watch_without_a_display_is_an_environment_error() {
     for source in [["--window", "x"], ["--region", "0,0,10,10"]] {
         let output = landfall("").env_remove("DISPLAY").arg("watch").args(source).output().unwrap();
         let problem = String::from_utf8_lossy(&output.stderr);

@@ -1,49 +1,49 @@
-//! Two bundles on the same rounds: which is better, and whether the difference is more than luck.
+//! Paired comparison of two bundles on the same rounds, with confidence intervals.
 
 use landfall_common::statistics::bootstrap::{Groups, Interval};
 use landfall_model::LatLng;
 use serde::Serialize;
 
-/// How much better the first bundle is than the second on the same rounds.
+/// Paired comparison of two bundles.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PairedComparison {
     /// The second bundle, `name@version`.
     pub bundle: String,
-    /// Its points on all rounds whose truth is known.
+    /// Total score of the second bundle on all rounds with known truth.
     pub score: u32,
-    /// Mean points of the first minus mean points of the second, on the scale to 5000.
+    /// Mean score of the first bundle minus that of the second, scaled to 5000 points.
     pub difference: Interval,
-    /// Rounds that the first won.
+    /// Rounds in which the first bundle scored more.
     pub won: usize,
-    /// Rounds that the second won.
+    /// Rounds in which the second bundle scored more.
     pub lost: usize,
-    /// Rounds with equal points.
+    /// Rounds with equal scores.
     pub even: usize,
-    /// Round by round.
+    /// Scores per round.
     pub rounds: Vec<RoundPair>,
 }
 
-/// One round and the points of both.
+/// Scores of both bundles on one round.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RoundPair {
-    /// The round's folder.
+    /// Directory of the round.
     pub dir: String,
-    /// Points of the first.
+    /// Score of the first bundle.
     pub score: u32,
-    /// Points of the second.
+    /// Score of the second bundle.
     pub against: u32,
 }
 
-/// A round that both were scored on.
+/// A round scored with both bundles.
 pub(crate) struct SharedRound {
     pub(crate) pair: RoundPair,
     pub(crate) truth: LatLng,
-    /// How many points more the first has, on the scale to 5000.
+    /// Score of the first bundle minus that of the second, scaled to 5000 points.
     pub(crate) gain: f64,
 }
 
-/// Holds the points of two bundles on the same rounds against each other; `bundle` and `score` are the second's. `None`
-/// where there is no round.
+/// Compares the scores of two bundles on the same rounds. `bundle` and `score` belong to the second bundle. `None`
+/// without rounds.
 pub(crate) fn compare(bundle: String, score: u32, common: Vec<SharedRound>) -> Option<PairedComparison> {
     if common.is_empty() {
         return None;
@@ -62,7 +62,7 @@ pub(crate) fn compare(bundle: String, score: u32, common: Vec<SharedRound>) -> O
     })
 }
 
-/// Places with equal keys are one: to a ten-thousandth of a degree.
+/// A key that is equal for places within a ten-thousandth of a degree.
 pub(crate) fn place_key(at: LatLng) -> (i64, i64) {
     let whole = |degrees: f64| (degrees * 1e4).round() as i64;
     (whole(at.lat), whole(at.lng))

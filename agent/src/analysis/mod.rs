@@ -1,4 +1,4 @@
-//! What recorded rounds tell: replays, comparisons of bundles, statistics and reports.
+//! Analysis of recorded rounds: replays, comparisons of bundles, statistics and reports.
 
 pub mod compare;
 pub mod replay;

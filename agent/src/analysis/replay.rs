@@ -1,4 +1,4 @@
-//! Replay: saved rounds answered again, without a browser, and held against what they must score.
+//! Replay: predicts recorded rounds again without a browser, and compares the scores with expected ones.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -15,73 +15,74 @@ use crate::analysis::compare::{PairedComparison, RoundPair, SharedRound};
 use crate::inference::{Objective, predict};
 use crate::record::{Round, RoundDir, View, find_rounds, recorded_file};
 
-/// What the answer is computed from.
+/// Input of a replay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum ReplayInput {
-    /// The pictures: the whole path. Repeats to the last bit on one kind of processor, to a few points on any.
+    /// The images, with full inference. Bit-exact on the same kind of processor, within a few points on others.
     Pictures,
-    /// The recorded logits: fusing and deciding alone. Repeats to the last bit anywhere.
+    /// The recorded logits, with fusion and decision only. Bit-exact on every processor.
     Logits,
 }
 
-/// The contents of `expected.json`: for each bundle what the rounds must score.
+/// The contents of `expected.json`: expected guesses and scores per bundle and round.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Expected {
-    /// Tolerance in points per round, since processors add floats in another order; the sum may differ by as much
-    /// for each round.
+    /// Tolerance in points per round, since the order of float additions differs between processors. The tolerance of
+    /// the total is this times the number of rounds.
     pub tolerance_points: u32,
-    /// By bundle, `name@version`, then by the round's folder.
+    /// By bundle (`name@version`), then by directory of the round.
     pub bundles: BTreeMap<String, BTreeMap<String, Guess>>,
 }
 
-/// An answer and its points.
+/// A guess and its score.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Guess {
-    /// The answer.
+    /// The guess.
     pub guess: LatLng,
-    /// Its points.
+    /// The score.
     pub score: u32,
 }
 
-/// A replay's result.
+/// Result of a replay.
 #[derive(Clone, Debug, Serialize)]
 pub struct Replay {
-    /// Bundle that answered, `name@version`.
+    /// The bundle, `name@version`.
     pub bundle: String,
-    /// The rounds with their new answers.
+    /// The rounds with their new predictions.
     pub rounds: Vec<ReplayedRound>,
-    /// Points of all rounds whose truth is known.
+    /// Total score of all rounds with known truth.
     pub score: u32,
-    /// Points they must have, if that was asked.
+    /// Expected total score, if compared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expected: Option<u32>,
-    /// What does not agree, a sentence each.
+    /// Deviations from the expected results, one sentence each.
     pub outside: Vec<String>,
-    /// Another bundle on the same rounds, if that was asked.
+    /// Comparison with another bundle, if requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub against: Option<PairedComparison>,
 }
 
-/// One round answered again.
+/// One replayed round.
 #[derive(Clone, Debug, Serialize)]
 pub struct ReplayedRound {
-    /// The round's folder, relative to the folder that was replayed.
+    /// Directory of the round, relative to the replayed directory.
     pub dir: String,
-    /// The round, with the new answer.
+    /// The round with the new prediction.
     #[serde(flatten)]
     pub round: Round,
-    /// Whether answer and logits are the recorded ones to the last bit, if the same bundle recorded the round.
+    /// Whether prediction and logits are bit-identical to the recorded ones; `None` if another bundle recorded the
+    /// round.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repeats: Option<bool>,
-    /// One row a view.
+    /// Logits, one row per view.
     #[serde(skip)]
     pub(crate) logits: Vec<Vec<f32>>,
 }
 
-/// Answers every round under `dir` again.
+/// Replays all rounds under `dir`.
 ///
 /// # Errors
-/// When there is no round, or one is broken.
+/// When there are no rounds, or one is invalid.
 pub fn replay(dir: &Path, bundle: Bundle, from: ReplayInput) -> Result<Replay> {
     let found = find_rounds(&[dir])?;
     let id = bundle.manifest.id();
@@ -104,7 +105,7 @@ pub fn replay(dir: &Path, bundle: Bundle, from: ReplayInput) -> Result<Replay> {
 fn replay_round(found: &RoundDir, bundle: &Bundle, classifier: Option<&Classifier>) -> Result<ReplayedRound> {
     let mut round = Round::read(&found.file())?;
     if round.views.is_empty() {
-        return Err(usage_error("the round has no views; play it first to record what is to be seen"));
+        return Err(usage_error("the round has no recorded views; play it first"));
     }
     let same_bundle = round.bundle.as_deref() == Some(bundle.manifest.id().as_str());
     let recorded = if same_bundle { round.logits(&found.folder)? } else { None };
@@ -127,17 +128,17 @@ fn replay_round(found: &RoundDir, bundle: &Bundle, classifier: Option<&Classifie
     round.expected_score = Some(prediction.expected_score);
     round.top = prediction.candidates;
     round.bundle = Some(bundle.manifest.id());
-    // What the page said, and where its pin was, belongs to another answer.
+    // The score of the page and the position of its pin belong to the old guess.
     (round.page_score, round.pin, round.seconds) = (None, None, None);
     round.measure(prediction.point, None);
     Ok(ReplayedRound { dir: found.name(), round, repeats, logits })
 }
 
 impl Replay {
-    /// Holds this replay against another bundle's of the same rounds.
+    /// Compares this replay with that of another bundle on the same rounds.
     ///
     /// # Errors
-    /// When no round's points are known.
+    /// When no round has a known score.
     pub fn compare_with(&self, second: &Self) -> Result<PairedComparison> {
         let of_second: HashMap<&str, &Round> =
             second.rounds.iter().map(|replayed| (replayed.dir.as_str(), &replayed.round)).collect();
@@ -149,18 +150,18 @@ impl Replay {
         };
         let common = self.rounds.iter().filter_map(common).collect();
         compare::compare(second.bundle.clone(), second.score, common)
-            .ok_or_else(|| usage_error("no round's truth is known, so the bundles cannot be compared"))
+            .ok_or_else(|| usage_error("no round has a known truth, so the bundles cannot be compared"))
     }
 
-    /// Holds the replay against what is expected: guesses to the last bit from logits, points within the tolerance
-    /// from pictures.
+    /// Compares the replay with expected results: bit-exact guesses from logits, scores within the tolerance from
+    /// images.
     ///
     /// # Errors
-    /// When nothing is expected of this bundle.
+    /// When there are no expectations for this bundle.
     pub fn compare_with_expected(&mut self, expected: &Expected, from: ReplayInput) -> Result<()> {
         let rounds = expected.bundles.get(&self.bundle).ok_or_else(|| {
             let known: Vec<_> = expected.bundles.keys().cloned().collect();
-            usage_error(format!("nothing is expected of bundle {}; there is: {}", self.bundle, known.join(", ")))
+            usage_error(format!("no expected results for bundle {}; available: {}", self.bundle, known.join(", ")))
         })?;
         self.expected = Some(rounds.values().map(|guess| guess.score).sum());
         let found: BTreeMap<&str, &Round> =
@@ -181,25 +182,27 @@ impl Replay {
             }
         }
         for replayed in self.rounds.iter().filter(|replayed| !rounds.contains_key(&replayed.dir)) {
-            self.outside.push(format!("{}: replayed, but nothing is expected of it", replayed.dir));
+            self.outside.push(format!("{}: replayed, but not expected", replayed.dir));
         }
         Ok(())
     }
 
-    /// Whether everything agreed.
+    /// Checks that everything agreed.
     ///
     /// # Errors
-    /// When something did not; the message lists it.
+    /// When there are deviations; the message lists them.
     pub fn check(&self, from: ReplayInput) -> Result<()> {
         let mut outside = self.outside.clone();
         if from == ReplayInput::Logits {
             let changed = self.rounds.iter().filter(|replayed| replayed.repeats == Some(false));
-            outside.extend(changed.map(|replayed| format!("{}: another answer than the recorded one", replayed.dir)));
+            outside.extend(
+                changed.map(|replayed| format!("{}: the prediction differs from the recorded one", replayed.dir)),
+            );
         }
         if outside.is_empty() { Ok(()) } else { Err(check_failed(outside.join("\n"))) }
     }
 
-    /// Writes the answers and logits into the rounds' folders under `dir`, as if they had been recorded so.
+    /// Writes the new predictions and logits to the records under `dir`.
     ///
     /// # Errors
     /// When a file cannot be written.
@@ -222,7 +225,7 @@ impl Replay {
         Ok(())
     }
 
-    /// What `expected.json` must say for this replay to pass, added to what it says of other bundles.
+    /// Adds the results of this replay to `expected`; entries of other bundles are kept.
     pub fn add_to(&self, expected: &mut Expected) {
         let guess = |round: &Round| Some(Guess { guess: round.guess?, score: round.score? });
         let rounds = self.rounds.iter().filter_map(|replayed| Some((replayed.dir.clone(), guess(&replayed.round)?)));
@@ -234,12 +237,12 @@ impl Expected {
     /// Reads `expected.json`.
     ///
     /// # Errors
-    /// When it cannot be read or is not of the format.
+    /// When it cannot be read or is invalid.
     pub fn read(file: &Path) -> Result<Self> {
         let text =
             std::fs::read_to_string(file).with_context(|| usage_error(format!("cannot read {}", file.display())))?;
         serde_json::from_str(&text)
-            .map_err(|error| usage_error(format!("{}: not expectations of a replay: {error}", file.display())))
+            .map_err(|error| usage_error(format!("{}: not a file of expected replay results: {error}", file.display())))
     }
 }
 
@@ -248,7 +251,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_written_beside_a_rounds_folder() {
+    fn record_writes_only_to_the_directory_of_the_round() {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("round_1");
         std::fs::create_dir(&folder).unwrap();

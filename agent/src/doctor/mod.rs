@@ -1,4 +1,4 @@
-//! `doctor`: what is there, what is missing, and how to mend it.
+//! `doctor`: checks the installation and suggests fixes.
 
 pub mod site;
 
@@ -14,18 +14,18 @@ use crate::browser;
 use crate::server::assets;
 use crate::site::{BUILT_IN, Profile};
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Clone, Debug, Serialize)]
 pub struct Finding {
-    /// What.
+    /// Name of the checked component.
     pub what: String,
-    /// Whether it can be used.
+    /// Whether it is usable.
     pub ok: bool,
-    /// What was found, or what to do.
+    /// What was found, or how to fix it.
     pub detail: String,
 }
 
-/// Looks at everything the agent needs.
+/// Checks everything that the agent needs.
 pub fn examine() -> Vec<Finding> {
     let mut findings = vec![
         check_program("chromium", browser::chromium().as_deref()),
@@ -39,7 +39,7 @@ pub fn examine() -> Vec<Finding> {
     ];
     let names = bundle::names();
     if names.is_empty() {
-        findings.push(check("bundles", Err::<String, _>("none is found; `git checkout model/bundles` restores them")));
+        findings.push(check("bundles", Err::<String, _>("none found; `git checkout model/bundles` restores them")));
     }
     findings.extend(names.iter().map(|name| check(&format!("bundle {name}"), check_bundle(name))));
     findings.extend(
@@ -50,7 +50,7 @@ pub fn examine() -> Vec<Finding> {
     findings
 }
 
-/// Milliseconds that one view, all squares of it, takes through a bundle's encoder on one thread: the median of 30.
+/// Median time in milliseconds to encode all crops of one view on one thread, over 30 runs.
 ///
 /// # Errors
 /// When the bundle cannot be loaded.
@@ -85,12 +85,12 @@ fn check_program(what: &str, path: Option<&Path>) -> Finding {
     let result = path.ok_or("not in the PATH; run `cargo xtask setup` or install it").map(|path| {
         let version = Command::new(path).arg("--version").output();
         let version = version.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
-        format!("{} ({})", path.display(), version.unwrap_or_else(|_| "does not say its version".to_owned()))
+        format!("{} ({})", path.display(), version.unwrap_or_else(|_| "unknown version".to_owned()))
     });
     check(what, result)
 }
 
-/// A whole pass on a grey picture: proves that files, runtime and cells fit together.
+/// Runs inference on a grey image, which verifies that files, runtime and cells are consistent.
 fn check_bundle(name: &str) -> landfall_model::Result<String> {
     let classifier = Classifier::with_workers(Bundle::find(name)?, 1)?;
     let logits = classifier.logits(&[image::RgbImage::from_pixel(256, 256, image::Rgb([128; 3]))])?;

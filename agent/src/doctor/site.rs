@@ -1,5 +1,5 @@
-//! `doctor` for a site: opens its page and says of everything that the profile looks for which way finds it, which ways
-//! are dead, and what the page has instead.
+//! `doctor` for a site: opens its page and reports for each element of the profile which locator finds it, which
+//! locators find nothing, and suggests alternatives.
 
 use std::path::Path;
 
@@ -12,31 +12,31 @@ use crate::play::pin;
 use crate::site::MapKind;
 use crate::site::page::Page;
 
-/// What a round cannot be played without.
+/// Elements without which no round can be played.
 const REQUIRED_ROLES: [&str; 4] = ["look.view", "map.canvas", "map.tiles", "map.guess"];
 
-/// What became of one thing that the profile looks for.
+/// The check of one element of the profile.
 #[derive(Clone, Debug, Serialize)]
 pub struct LocatorReport {
-    /// Its name in the profile, such as `map.guess`.
+    /// Key in the profile, such as `map.guess`.
     pub role: &'static str,
-    /// Whether it is there, or need not be.
+    /// Whether the element was found or is optional.
     pub ok: bool,
-    /// What was found, or what to do.
+    /// What was found, or a suggestion.
     pub detail: String,
-    /// How many elements each locator finds, in order.
+    /// Number of elements that each locator finds, in order.
     #[serde(rename = "ways")]
     pub matches: Vec<usize>,
 }
 
-/// What a page has that a profile could name.
+/// Elements of the page that a profile could use.
 #[derive(Debug, Deserialize)]
 struct PageCandidates {
     large: Vec<String>,
     buttons: Vec<String>,
 }
 
-/// The largest things on display by their selectors, and what buttons say.
+/// Selectors of the largest visible elements, and texts of buttons.
 const CANDIDATES_SCRIPT: &str = "const named = e => e.id ? '#' + CSS.escape(e.id) : e.dataset.qa ? `[data-qa=${e.dataset.qa}]` \
       : e.tagName.toLowerCase() + [...e.classList].map(name => '.' + CSS.escape(name)).join(''); \
     const area = e => e.getBoundingClientRect().width * e.getBoundingClientRect().height; \
@@ -46,12 +46,12 @@ const CANDIDATES_SCRIPT: &str = "const named = e => e.id ? '#' + CSS.escape(e.id
       .map(visibleText).filter(text => text && text.length < 40).slice(0, 12); \
     return {large, buttons}";
 
-/// Tries everything that the profile looks for before a guess, and writes a picture of the page into a file.
+/// Checks all locators that are used before a guess, and writes a screenshot of the page to a file.
 ///
 /// # Errors
-/// When the session fails or the picture cannot be written.
+/// When the session fails or the screenshot cannot be written.
 pub async fn examine(page: &Page, picture: &Path) -> Result<Vec<LocatorReport>> {
-    // Waiting is done as for a game; what it waited for in vain is among the findings.
+    // A timeout of the wait is reported as a finding too.
     let waited = page.await_round().await;
     let png = page.screenshot().await?;
     write_atomic(picture, &png).with_context(|| environment_error(format!("cannot write {}", picture.display())))?;
@@ -64,15 +64,21 @@ pub async fn examine(page: &Page, picture: &Path) -> Result<Vec<LocatorReport>> 
         let detail = match first {
             Some(0) => format!("found by {}", locator(0)),
             Some(i) => {
-                format!("fell back to way {} of {}, {}; {} finds nothing", i + 1, found.len(), locator(i), locator(0))
+                format!(
+                    "fell back to locator {} of {}, {}; {} finds nothing",
+                    i + 1,
+                    found.len(),
+                    locator(i),
+                    locator(0)
+                )
             }
-            None if found.is_empty() => "the profile has no way to find it".to_owned(),
+            None if found.is_empty() => "the profile has no locator for it".to_owned(),
             None if REQUIRED_ROLES.contains(&role) => {
-                let instead = match role {
-                    "map.guess" => format!("buttons here say: {}", candidates.buttons.join(", ")),
-                    _ => format!("the largest things here: {}", candidates.large.join(", ")),
+                let suggestion = match role {
+                    "map.guess" => format!("buttons on this page: {}", candidates.buttons.join(", ")),
+                    _ => format!("largest elements on this page: {}", candidates.large.join(", ")),
                 };
-                format!("none of {} ways finds it. {instead}", found.len())
+                format!("none of {} locators finds it; {suggestion}", found.len())
             }
             None => "not on the page now".to_owned(),
         };
@@ -85,7 +91,7 @@ pub async fn examine(page: &Page, picture: &Path) -> Result<Vec<LocatorReport>> 
         let shown = pin::view::examine(page, view).await?;
         let detail = match shown {
             Some(shown) => format!("the map looks like {shown} instead"),
-            None => "fits what the map shows, as far as land and sea tell".to_owned(),
+            None => "matches the coastlines on the map".to_owned(),
         };
         reports.push(LocatorReport { role: "map.view", ok: shown.is_none(), detail, matches: Vec::new() });
     }

@@ -1,4 +1,4 @@
-//! CSV with a header; numbers have points, whatever the reader's language.
+//! CSV with a header row and decimal points, independent of the locale.
 
 use anyhow::{Context, Result};
 use landfall_common::exit::environment_error;
@@ -24,12 +24,12 @@ pub(super) fn write(table: &ExportTable) -> Result<String> {
     Ok(String::from_utf8(writer.into_inner().map_err(|error| error.into_error()).with_context(failed)?)?)
 }
 
-/// A path that a spreadsheet would take for a formula, as the same path that it does not.
+/// Prefixes a path with `./` if spreadsheets would interpret it as a formula.
 fn defuse_formula(path: &str) -> String {
     if is_formula(path) { format!("./{path}") } else { path.to_owned() }
 }
 
-/// Whether a spreadsheet would take a text for a formula (OWASP, "CSV Injection").
+/// Whether spreadsheets would interpret a text as a formula (OWASP, "CSV Injection").
 fn is_formula(text: &str) -> bool {
     text.starts_with(['=', '+', '-', '@', '＝', '＋', '－', '＠', '\t', '\r', '\n'])
 }
@@ -39,7 +39,7 @@ mod tests {
     use crate::export::tests::hostile_table;
 
     #[test]
-    fn what_was_written_is_read_again() {
+    fn written_values_can_be_read_back() {
         let text = crate::export::csv::write(&hostile_table()).unwrap();
         let mut reader = csv::Reader::from_reader(text.as_bytes());
         let header = reader.headers().unwrap().clone();

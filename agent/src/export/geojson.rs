@@ -1,4 +1,4 @@
-//! GeoJSON (RFC 7946): a point for each answer; of rounds also the truth, and the great circle between the two.
+//! GeoJSON (RFC 7946): a point per prediction; for rounds also the truth and the great circle between the two.
 
 use landfall_common::draw::geodesic;
 use landfall_model::LatLng;
@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::export::{ExportRow, ExportTable};
 
-/// Distance in metres between points of a line. Straight segments between them are off by less than a pixel of a world map.
+/// Distance in metres between the points of a line. The error of straight segments is less than a pixel of a world map.
 const MAX_SEGMENT_M: f64 = 100_000.0;
 
 pub(super) fn write(table: &ExportTable) -> String {
@@ -32,17 +32,17 @@ fn features(row: &ExportRow, columns: &[&str]) -> Vec<Value> {
     features
 }
 
-/// The shortest way over the sphere as `[longitude, latitude]`, in two pieces where it crosses the date line.
+/// The great circle as `[longitude, latitude]`, split in two where it crosses the date line.
 fn great_circle(from: LatLng, to: LatLng) -> Vec<Vec<[f64; 2]>> {
     let steps = (from.distance_m(to) / MAX_SEGMENT_M).ceil().max(1.0) as usize;
     let mut line: Vec<LatLng> = geodesic::great_circle(from, to, steps).skip(1).collect();
     line.pop();
-    line.push(to); // to the last digit
+    line.push(to); // exact, without rounding errors
     let (mut segments, mut last) = (vec![vec![[from.lng, from.lat]]], from);
     for next in line {
         let turn = ((next.lng - last.lng) / 360.0).round() * 360.0;
         if turn != 0.0 {
-            // Where the piece of line meets the meridian of 180 degrees, on either side.
+            // The intersection of the segment with the meridian of 180 degrees.
             let edge = 180.0_f64.copysign(last.lng);
             let span = next.lng - turn - last.lng;
             let part = if span == 0.0 { 0.0 } else { (edge - last.lng) / span };
@@ -62,7 +62,7 @@ mod tests {
     use crate::export::tests::hostile_table;
 
     #[test]
-    fn a_round_is_two_points_and_the_way_between_them() {
+    fn rounds_are_two_points_and_a_line() {
         let parsed: Value = serde_json::from_str(&write(&hostile_table())).unwrap();
         let features = parsed["features"].as_array().unwrap();
         assert_eq!(
@@ -71,7 +71,7 @@ mod tests {
         );
         assert_eq!(features[0]["geometry"]["coordinates"], json!([179.0, 10.0]));
         assert_eq!(features[0]["properties"]["name"], "=1+\u{1}<script>\"&'\n,");
-        // Over the date line: from -179 west to -180, and from 180 to 179.
+        // Across the date line: from -179 west to -180, and from 180 to 179.
         let lines = features[2]["geometry"]["coordinates"].as_array().unwrap();
         assert_eq!(lines.len(), 2);
         let end = |line: &Value, last: bool| {
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn the_way_is_the_shortest() {
+    fn lines_are_great_circles() {
         let place = |lat, lng| LatLng::new(lat, lng).unwrap();
         let (from, to) = (place(51.5, -0.1), place(35.7, 139.7));
         let points: Vec<[f64; 2]> = great_circle(from, to).concat();

@@ -1,4 +1,4 @@
-//! KML 2.2: a placemark for each answer, and of rounds for the truth and the way to it.
+//! KML 2.2: a placemark per prediction; for rounds also the truth and the line to it.
 
 use landfall_model::LatLng;
 use maud::{Markup, PreEscaped, html};
@@ -41,8 +41,8 @@ fn placemarks(row: &ExportRow, columns: &[&str]) -> Markup {
                 Point { coordinates { (coordinates(truth)) } }
             }
             Placemark {
-                name { (name) ": the way" }
-                // Along the ground, which is along the great circle.
+                name { (name) ": line to the truth" }
+                // Clamped to the ground, it follows the great circle.
                 LineString { tessellate { "1" } coordinates { (coordinates(truth)) " " (coordinates(row.at)) } }
             }
         }
@@ -53,7 +53,7 @@ fn coordinates(at: LatLng) -> String {
     format!("{},{}", at.lng, at.lat)
 }
 
-/// Without the characters that XML has no way to write.
+/// Replaces characters that are invalid in XML.
 fn replace_invalid_chars(text: &str) -> String {
     let is_written = |c: char| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{fffd}' | '\u{10000}'..);
     text.chars().map(|c| if is_written(c) { c } else { '\u{fffd}' }).collect()
@@ -64,7 +64,7 @@ mod tests {
     use crate::export::tests::hostile_table;
 
     #[test]
-    fn names_are_no_markup() {
+    fn names_are_escaped() {
         let kml = crate::export::kml::write(&hostile_table());
         assert!(kml.contains("<name>=1+\u{fffd}&lt;script&gt;&quot;&amp;'\n,</name>"), "{kml}");
         assert!(kml.contains("<coordinates>-179,10 179,10</coordinates>") && !kml.contains("<script"), "{kml}");

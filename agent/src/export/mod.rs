@@ -1,5 +1,4 @@
-//! Answers for other programs: GeoJSON, CSV and KML of photographs and of recorded rounds, a page with a map, and copies
-//! of photographs that know the guess.
+//! Exports predictions for photos and recorded rounds as GeoJSON, CSV and KML.
 
 mod csv;
 mod geojson;
@@ -15,22 +14,22 @@ use serde_json::{Value, json};
 use crate::photos::locate::LocatedPhoto;
 use crate::record::{Round, find_rounds};
 
-/// Formats that other programs read.
+/// Export formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
-    /// Points, and of rounds the truth and the way to it
+    /// Points; for rounds also the truth and a line to it
     Geojson,
-    /// A row an answer
+    /// One row per prediction
     Csv,
     /// For Google Earth and others
     Kml,
 }
 
 impl Format {
-    /// The format by a file's ending.
+    /// The format for the extension of a file.
     ///
     /// # Errors
-    /// When the ending is none of these.
+    /// When the extension is unknown.
     pub fn of(file: &Path) -> Result<Self> {
         let ending = file.extension().map(|ending| ending.to_string_lossy().to_lowercase());
         match ending.as_deref() {
@@ -38,30 +37,30 @@ impl Format {
             Some("csv") => Ok(Self::Csv),
             Some("kml") => Ok(Self::Kml),
             _ => Err(usage_error(format!(
-                "{}: the ending says the format, and is none of .geojson, .json, .csv and .kml; or name it with --format",
+                "{}: unknown format: use the extension .geojson, .json, .csv or .kml, or give --format",
                 file.display()
             ))),
         }
     }
 }
 
-/// Answers of one kind, with the same columns.
+/// A table of predictions.
 #[derive(Clone, Debug)]
 pub struct ExportTable {
-    /// Names of the columns beside name and coordinates.
+    /// Columns in addition to name and coordinates.
     columns: &'static [&'static str],
     rows: Vec<ExportRow>,
 }
 
-/// One answer.
+/// One prediction.
 #[derive(Clone, Debug)]
 struct ExportRow {
     name: String,
     at: LatLng,
-    /// The answer in words.
+    /// Description of the place.
     place: Option<String>,
     truth: Option<LatLng>,
-    /// A value a column, `null` where it is not known.
+    /// One value per column, `null` if unknown.
     values: Vec<Value>,
 }
 
@@ -82,7 +81,7 @@ const ROUND_COLUMNS: &[&str] = &[
 ];
 
 impl ExportTable {
-    /// Answers for photographs, each with its name.
+    /// Predictions for photos, each with its name.
     pub fn of_photos<'a>(photos: impl IntoIterator<Item = (&'a str, &'a LocatedPhoto)>) -> Self {
         let row = |(name, located): (&str, &LocatedPhoto)| ExportRow {
             name: name.to_owned(),
@@ -101,10 +100,10 @@ impl ExportTable {
         Self { columns: PHOTO_COLUMNS, rows: photos.into_iter().map(row).collect() }
     }
 
-    /// The recorded rounds in these folders or below that have an answer, named by their folders.
+    /// The recorded rounds under these directories that have a guess, named after their directories.
     ///
     /// # Errors
-    /// When there is no round, or one is broken.
+    /// When there are no rounds, or one is invalid.
     pub fn of_rounds(dirs: &[PathBuf]) -> Result<Self> {
         let mut rows = Vec::new();
         for found in find_rounds(dirs)? {
@@ -113,10 +112,10 @@ impl ExportTable {
         Ok(Self { columns: ROUND_COLUMNS, rows })
     }
 
-    /// The table as a file of this format.
+    /// Serialises the table in this format.
     ///
     /// # Errors
-    /// When it cannot be written so.
+    /// When serialisation fails.
     pub fn write(&self, format: Format) -> Result<String> {
         match format {
             Format::Geojson => Ok(geojson::write(self)),
@@ -157,7 +156,7 @@ impl ExportRow {
 pub(crate) mod tests {
     use super::*;
 
-    /// A round's table with a name that no format may take for its own.
+    /// A table of one round with hostile names.
     pub(crate) fn hostile_table() -> ExportTable {
         let mut round: Round =
             serde_json::from_str(include_str!("../../../fixtures/rounds/aizkorri-meadow/round.json")).unwrap();
@@ -169,7 +168,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_ending_says_the_format() {
+    fn format_follows_from_the_extension() {
         for (file, format) in [("a.GeoJSON", Format::Geojson), ("b.json", Format::Geojson), ("c.csv", Format::Csv)] {
             assert_eq!(Format::of(Path::new(file)).unwrap(), format);
         }

@@ -1,4 +1,4 @@
-//! `locate`: photographs to places.
+//! Locates photos.
 
 use std::path::{Path, PathBuf};
 
@@ -12,28 +12,28 @@ use serde::Serialize;
 use crate::inference;
 use crate::inference::{CellProbability, Objective, posterior_for};
 
-/// An answer as `--json` prints it.
+/// A prediction, as printed by `--json`.
 #[derive(Debug, Serialize)]
 pub struct LocatedPhoto {
-    /// The picture; of several views of one place the first.
+    /// The image; the first one if there are several views of one place.
     pub image: PathBuf,
-    /// Degrees north.
+    /// Latitude in degrees.
     pub lat: f64,
-    /// Degrees east.
+    /// Longitude in degrees.
     pub lng: f64,
-    /// Points that the answer promises on the World map.
+    /// Expected score on the World map.
     pub expected_score: f64,
     /// ISO 3166-1 alpha-2 code; `None` at sea.
     pub country: Option<&'static str>,
-    /// In words.
+    /// Description of the place.
     pub place: String,
-    /// Radius around the answer that holds half of the probability, and nine tenths.
+    /// Credible radii of 50 % and 90 % around the prediction.
     pub radius_km: RadiusKm,
-    /// The likeliest cells.
+    /// The most likely cells.
     pub top: Vec<TopCell>,
-    /// Bundle that answered, `name@version`.
+    /// The bundle, `name@version`.
     pub bundle: String,
-    /// What is believed, for a map.
+    /// The posterior, for maps.
     #[serde(skip)]
     pub heat: Vec<CellProbability>,
 }
@@ -41,16 +41,16 @@ pub struct LocatedPhoto {
 /// Locates one place from its views.
 ///
 /// # Errors
-/// When a picture cannot be read; the message names it.
+/// When an image cannot be read; the message names it.
 pub fn locate(classifier: &Classifier, files: &[&Path]) -> Result<LocatedPhoto> {
     let pictures = files.iter().map(preprocess::open).collect::<Result<Vec<_>, _>>()?;
     of_pictures(classifier, files.first().map(|file| file.to_path_buf()).unwrap_or_default(), &pictures)
 }
 
-/// Locates one place from pictures of it; `image` is what they are called.
+/// Locates one place from decoded images; `image` is their name in the result.
 ///
 /// # Errors
-/// When they cannot be computed with.
+/// When inference fails.
 pub fn of_pictures(classifier: &Classifier, image: PathBuf, pictures: &[RgbImage]) -> Result<LocatedPhoto> {
     let logits = classifier.logits(pictures)?;
     let posterior = posterior_for(&classifier.bundle, &logits, Objective::Photo)?;

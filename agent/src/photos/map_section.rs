@@ -1,34 +1,34 @@
-//! A part of the world to draw on: a cut of the map around some places, with the land in it as SVG paths.
+//! A section of the world map around some places, with land as SVG paths.
 
 use landfall_common::draw::{Point, land, svg};
 use landfall_model::LatLng;
 
-/// Width of every map in units, of which a page shows two as a pixel: so whole numbers are fine enough.
+/// Width of a map in units. Two units are one pixel on the page, so integer coordinates suffice.
 pub(super) const WIDTH: f64 = 1920.0;
-/// Least and greatest height of a map.
+/// Minimum and maximum height of a map in units.
 const HEIGHT_RANGE: (f64, f64) = (750.0, 960.0);
-/// Degrees of latitude that are shown at most, unless a place lies beyond.
+/// Maximum latitude shown, unless a place is beyond it.
 const LAT_RANGE_DEG: (f64, f64) = (-58.0, 80.0);
-/// Degrees of latitude that are shown at least.
+/// Minimum range of latitudes in degrees.
 const MIN_HEIGHT_DEG: f64 = 8.0;
-/// Metres a degree of latitude.
+/// Metres per degree of latitude.
 const METRES_PER_DEGREE: f64 = 111_195.0;
-/// Free space around the places, as a part of their extent.
+/// Margin around the places as a fraction of their extent.
 const MARGIN: f64 = 0.12;
 
-/// A map with latitude as y and longitude as x, true to shape in its middle.
+/// An equirectangular map that is conformal at its centre.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct MapSection {
     west: f64,
     north: f64,
-    /// Units a degree of longitude, and of latitude.
+    /// Units per degree of longitude and of latitude.
     scale: (f64, f64),
-    /// Units from top to bottom.
+    /// Height in units.
     pub(super) height: f64,
 }
 
 impl MapSection {
-    /// The part of the world around these places, each with the metres around it that should be seen.
+    /// The section around these places, each with a radius in metres that should be visible.
     pub(super) fn around(places: &[(LatLng, f64)]) -> Self {
         let up = |metres: f64| metres / METRES_PER_DEGREE;
         let aside = |(at, metres): &(LatLng, f64)| up(*metres) / at.lat.to_radians().cos().max(0.2);
@@ -41,13 +41,13 @@ impl MapSection {
         let mut east = -least(&mut places.iter().map(|place| -place.0.lng - aside(place)));
         let mut margin = 1.0 + MARGIN;
         if places.is_empty() || east - west > 300.0 {
-            // What goes around the earth is shown whole.
+            // Show the whole world if the places span it.
             (west, east) = (-180.0, 180.0);
             (south, north, margin) = (south.min(LAT_RANGE_DEG.0), north.max(LAT_RANGE_DEG.1), 1.0);
         }
         let (high, wide) = ((north - south).max(MIN_HEIGHT_DEG) * margin, (east - west) * margin);
         let middle = (f64::midpoint(south, north), f64::midpoint(west, east));
-        // No wider than the earth, which may leave the map's sides empty.
+        // Not wider than the world, even if the sides of the map remain empty.
         let shrink = middle.0.to_radians().cos().max(0.2);
         let per_degree = (HEIGHT_RANGE.1 / high).min(WIDTH / (wide.min(360.0) * shrink).max(1.0));
         let scale = (per_degree * shrink, per_degree);
@@ -56,7 +56,7 @@ impl MapSection {
         Self { west: middle.1 - WIDTH / scale.0 / 2.0, north, scale, height }
     }
 
-    /// Units from the left and from the top.
+    /// Coordinates in units from the left and top.
     pub(super) fn project(&self, at: LatLng) -> (f64, f64) {
         self.project_degrees(at.lng, at.lat)
     }
@@ -65,12 +65,12 @@ impl MapSection {
         ((lng - self.west) * self.scale.0, (self.north - lat) * self.scale.1)
     }
 
-    /// Units that the earth is wide.
+    /// Width of the world in units.
     fn world_width(&self) -> f64 {
         360.0 * self.scale.0
     }
 
-    /// The land: one path per country that is on the map.
+    /// Land as one path per visible country.
     pub(super) fn land(&self) -> Vec<String> {
         let mut paths: Vec<(&str, String)> = Vec::new();
         for (country, ring) in land::rings() {
@@ -83,7 +83,7 @@ impl MapSection {
             };
             let start = [f64::INFINITY, f64::NEG_INFINITY, f64::INFINITY, f64::NEG_INFINITY];
             let [west, east, south, north] = ring.clone().fold(start, around);
-            // What lies over the date line is on the map where it is looked at.
+            // Draw copies on the other side of the date line.
             for turn in [-360.0, 0.0, 360.0] {
                 let (left, top) = self.project_degrees(west + turn, north);
                 let (right, bottom) = self.project_degrees(east + turn, south);
@@ -96,7 +96,7 @@ impl MapSection {
         paths.into_iter().map(|(_, path)| path).filter(|path| !path.is_empty()).collect()
     }
 
-    /// The circle with a radius in metres around a place, projected to this map, as a path.
+    /// A circle with a radius in metres around a place, as a path.
     pub(super) fn circle(&self, at: LatLng, radius_m: f64) -> String {
         let (mut points, mut last) = (Vec::new(), at.lng);
         for step in 0..=72 {
@@ -105,7 +105,7 @@ impl MapSection {
             points.push((lng, point.lat));
             last = lng;
         }
-        // Around a pole it has no inside on the map but what lies towards the pole.
+        // Around a pole, the inside is the area towards the pole.
         let (first, last) = (points[0], points[points.len() - 1]);
         if (last.0 - first.0).abs() > 180.0 {
             let pole = if at.lat < 0.0 { -90.0 } else { 90.0 };
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn every_place_is_on_the_map_and_north_is_up() {
+    fn places_are_on_the_map_with_north_up() {
         for places in [
             vec![place(45.0, 5.0)],
             vec![place(45.0, 5.0), place(48.0, 11.0)],
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_small_cut_has_few_countries_and_the_world_is_small_enough_to_embed() {
+    fn small_sections_have_few_countries_and_the_world_is_small_enough_to_embed() {
         let near = MapSection::around(&[(place(46.8, 8.2), 50_000.0)]).land();
         assert!((3..30).contains(&near.len()), "{}", near.len());
         let world = MapSection::around(&[]).land().concat();

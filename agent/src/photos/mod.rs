@@ -1,4 +1,4 @@
-//! Photographs: locating them, writing the answer into EXIF, and a page with a map of all answers.
+//! Locating photos, writing predictions into EXIF data, and an HTML page with a map of all predictions.
 
 pub mod exif;
 pub mod locate;

@@ -1,5 +1,5 @@
-//! `locate --out places.html`: one file with a map, a dot for every photograph, and a table. It needs no script and
-//! fetches nothing.
+//! `locate --out places.html`: a self-contained page with a map, a dot per photo, and a table. It has no scripts and
+//! loads no other files.
 
 use std::io::Cursor;
 
@@ -17,30 +17,30 @@ use crate::photos::locate::LocatedPhoto;
 use crate::photos::map_section::{MapSection, WIDTH};
 use crate::thumbnail::fit_within;
 
-/// Sides of a small picture on the page at most, in pixels; shown at half of that, for fine screens.
+/// Maximum sides of a thumbnail in pixels. It is displayed at half that size for high-resolution screens.
 const THUMBNAIL_SIZE_PX: (u32, u32) = (288, 144);
-/// JPEG quality of a small picture.
+/// JPEG quality of thumbnails.
 const JPEG_QUALITY: u8 = 72;
-/// So many dots have numbers; more would hide each other.
+/// Maximum number of numbered dots; more would overlap.
 const MAX_NUMBERED_DOTS: usize = 99;
-/// So many rings are shown at once; of more each is shown at its dot alone.
+/// Maximum number of rings shown at once; with more, a ring is shown only for the focused dot.
 const MAX_RINGS: usize = 12;
-/// A ring of more metres says nothing: the dot is hollow.
+/// Radius in metres above which no ring is drawn and the dot is hollow.
 const MAX_RING_RADIUS_M: f64 = 2_500_000.0;
-/// Radius of a dot with a number and of one without, in units of the map.
+/// Radius of dots with and without a number, in map units.
 const DOT_RADII: (f64, f64) = (24.0, 11.0);
 
-/// A photograph on the page.
+/// A photo on the page.
 pub struct Photo {
-    /// What it is called there.
+    /// Displayed name.
     pub name: String,
-    /// The answer.
+    /// The prediction.
     pub located: LocatedPhoto,
-    /// A small picture of it, a JPEG.
+    /// Thumbnail.
     pub thumbnail: Thumbnail,
 }
 
-/// A small picture.
+/// A JPEG thumbnail.
 pub struct Thumbnail {
     jpeg: Vec<u8>,
     width: u32,
@@ -48,7 +48,7 @@ pub struct Thumbnail {
 }
 
 impl Thumbnail {
-    /// A photograph made small.
+    /// Creates the thumbnail of an image.
     ///
     /// # Errors
     /// When it cannot be encoded.
@@ -57,7 +57,7 @@ impl Thumbnail {
         let mut jpeg = Cursor::new(Vec::new());
         small
             .write_with_encoder(JpegEncoder::new_with_quality(&mut jpeg, JPEG_QUALITY))
-            .context(environment_error("a small picture for the page cannot be made"))?;
+            .context(environment_error("cannot create a thumbnail"))?;
         Ok(Self { jpeg: jpeg.into_inner(), width: small.width(), height: small.height() })
     }
 
@@ -66,7 +66,7 @@ impl Thumbnail {
     }
 }
 
-/// The page; `left_out` photographs could not be located.
+/// The page. `left_out` is the number of photos that could not be located.
 pub fn page(photos: &[Photo], left_out: usize) -> String {
     let bundle = photos.first().map_or("", |photo| &photo.located.bundle);
     let page = html! {
@@ -75,17 +75,17 @@ pub fn page(photos: &[Photo], left_out: usize) -> String {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
-                // Nothing is fetched, whatever a file's name tries.
+                // Blocks all requests, in case a file name contains markup.
                 meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'";
-                title { "Where these pictures seem to have been taken" }
+                title { "Estimated locations of these pictures" }
                 style { (PreEscaped(include_str!("page.css"))) }
             }
             body {
                 header {
-                    h1 { "Where these pictures seem to have been taken" }
+                    h1 { "Estimated locations of these pictures" }
                     p {
-                        (count_pictures(photos.len())) ", guessed from the pixels alone. A guess is mostly hundreds of kilometres off: "
-                        "a ring around a dot holds half of the probability, and a hollow dot may be anywhere."
+                        (count_pictures(photos.len())) ", located from the pixels only. Most estimates are off by hundreds of kilometres: "
+                        "a ring is a 50 % credible region, and the location of a hollow dot is unknown."
                         @if left_out > 0 { " " (count_pictures(left_out)) " could not be read." }
                     }
                 }
@@ -126,9 +126,9 @@ fn map(photos: &[Photo]) -> Markup {
                 line.lead x1=(number(place.0)) y1=(number(place.1)) x2=(number(dot.0)) y2=(number(dot.1)) {}
             }
             @for (i, (photo, (x, y))) in photos.iter().zip(&dots).enumerate() {
-                @let said = format!("{}: {}, {}", i + 1, sanitize_line(&photo.name), photo.located.place);
-                a.dot.unsure[!is_sure(&photo)] id=(format!("dot-{}", i + 1)) href=(format!("#photo-{}", i + 1)) aria-label=(said) {
-                    title { (said) }
+                @let label = format!("{}: {}, {}", i + 1, sanitize_line(&photo.name), photo.located.place);
+                a.dot.unsure[!is_sure(&photo)] id=(format!("dot-{}", i + 1)) href=(format!("#photo-{}", i + 1)) aria-label=(label) {
+                    title { (label) }
                     @if rings.is_empty() { path.within d=(view.circle(point_of(photo), ring(photo))) {} }
                     circle cx=(number(*x)) cy=(number(*y)) r=(radius) {}
                     @if is_numbered { text x=(number(*x)) y=(number(*y)) { (i + 1) } }
@@ -138,7 +138,7 @@ fn map(photos: &[Photo]) -> Markup {
     }
 }
 
-/// Dots for these places, moved where they would hide each other: to the nearest free place on a spiral.
+/// Positions of the dots. Overlapping ones are moved to the nearest free position on a spiral.
 fn separate_dots(places: &[(f64, f64)], radius: f64, height: f64) -> Vec<(f64, f64)> {
     let mut dots: Vec<(f64, f64)> = Vec::new();
     for place in places {
@@ -147,8 +147,8 @@ fn separate_dots(places: &[(f64, f64)], radius: f64, height: f64) -> Vec<(f64, f
             is_on_map && dots.iter().all(|dot| (dot.0 - x).hypot(dot.1 - y) >= 1.9 * radius)
         };
         let spiral = (0..4000).map(|i| {
-            let (turn, away) = (f64::from(i) * 2.399_963, radius * 0.35 * f64::from(i).sqrt()); // by the golden angle
-            (place.0 + away * turn.cos(), place.1 + away * turn.sin())
+            let (turn, distance) = (f64::from(i) * 2.399_963, radius * 0.35 * f64::from(i).sqrt()); // golden angle
+            (place.0 + distance * turn.cos(), place.1 + distance * turn.sin())
         });
         dots.push(spiral.into_iter().find(|(x, y)| is_free(*x, *y)).unwrap_or(*place));
     }
@@ -163,10 +163,10 @@ fn table(photos: &[Photo]) -> Markup {
                     th.number scope="col" { "No." }
                     th scope="col" { "Picture" }
                     th scope="col" { "File" }
-                    th scope="col" { "Seems to be" }
-                    th scope="col" { "Degrees" }
-                    th.number scope="col" { "Half within" }
-                    th.number scope="col" { "90 % within" }
+                    th scope="col" { "Place" }
+                    th scope="col" { "Coordinates" }
+                    th.number scope="col" { "50 % radius" }
+                    th.number scope="col" { "90 % radius" }
                 }
             }
             tbody {
@@ -214,21 +214,21 @@ mod tests {
     }
 
     #[test]
-    fn names_are_text_and_nothing_is_fetched() {
+    fn names_are_escaped_and_nothing_is_loaded() {
         let hostile = "<script>alert(1)</script>\"'><img src=//example.org/x>\u{202e}gpj.jpg";
         let page = page(&[photo(hostile, 45.7, 4.8), photo("b.jpg", 45.7, 4.8)], 1);
         assert!(page.contains(
             "&lt;script&gt;alert(1)&lt;/script&gt;&quot;'&gt;&lt;img src=//example.org/x&gt;\u{fffd}gpj.jpg"
         ));
-        for wrong in ["<script", "<img src=//", "http://", "https://", "url(", "@import", "<link"] {
-            assert!(!page.contains(wrong), "{wrong}");
+        for forbidden in ["<script", "<img src=//", "http://", "https://", "url(", "@import", "<link"] {
+            assert!(!page.contains(forbidden), "{forbidden}");
         }
         assert_eq!(page.matches("class=\"dot\"").count(), 2);
         assert!(page.contains("1 picture could not be read") && page.contains("200 km") && page.contains("900 km"));
     }
 
     #[test]
-    fn dots_do_not_hide_each_other() {
+    fn dots_do_not_overlap() {
         let dots = separate_dots(&[(5.0, 5.0), (5.0, 5.0), (900.0, 400.0), (905.0, 404.0)], 20.0, 800.0);
         for (i, a) in dots.iter().enumerate() {
             assert!((20.0..).contains(&a.0) && (20.0..).contains(&a.1), "{a:?}");

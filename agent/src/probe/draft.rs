@@ -1,4 +1,4 @@
-//! The profile as it is found: the generic one at first, role by role replaced, and written as TOML in the end.
+//! A profile under construction: starts as the generic profile, is replaced key by key, and is written as TOML.
 
 use std::fmt::Write;
 
@@ -9,7 +9,7 @@ use toml::{Table, Value};
 use crate::site::profile::locator::Locator;
 use crate::site::{GENERIC, Profile};
 
-/// What of a profile is written, in this order.
+/// Sections and keys of the written profile, in order.
 const SECTIONS: [(&str, &[&str]); 7] = [
     ("", &["name", "version", "hosts", "needs_consent"]),
     ("paths", &["start", "play", "refuse"]),
@@ -19,7 +19,7 @@ const SECTIONS: [(&str, &[&str]); 7] = [
     ("map", &["kind", "canvas", "tiles", "tile_address", "view", "marker", "marker_anchor", "guess"]),
     ("result", &["shown", "points", "distance", "truth", "guess", "next", "total"]),
 ];
-/// Lines are broken where they would be longer.
+/// Maximum line length of the written profile.
 const MAX_LINE_CHARS: usize = 118;
 
 pub(super) struct ProfileDraft {
@@ -30,14 +30,14 @@ pub(super) struct ProfileDraft {
 impl ProfileDraft {
     /// The generic profile for this host.
     pub(super) fn new(host: &str) -> Result<Self> {
-        let generic: Table = toml::from_str(GENERIC).context(usage_error("the generic profile is damaged"))?;
+        let generic: Table = toml::from_str(GENERIC).context(usage_error("the generic profile is invalid"))?;
         let mut table = generic.clone();
         table.insert("name".into(), profile_name(host).into());
         table.insert("hosts".into(), Value::Array(vec![host.into()]));
         Ok(Self { table, generic })
     }
 
-    /// Puts a value in place of what is there, or takes it away.
+    /// Sets or removes a value.
     pub(super) fn set(&mut self, section: &str, key: &str, value: Option<impl Into<Value>>) {
         let section = self.table.entry(section).or_insert_with(|| Value::Table(Table::new()));
         let Some(section) = section.as_table_mut() else { return };
@@ -47,17 +47,17 @@ impl ProfileDraft {
         }
     }
 
-    /// Puts locators in place of what is there.
+    /// Sets locators.
     pub(super) fn set_locators(&mut self, section: &str, key: &str, locators: &[Locator]) {
         self.set(section, key, Some(locators.iter().map(locator_value).collect::<Vec<Value>>()));
     }
 
-    /// The locators there are now.
+    /// The current locators.
     pub(super) fn locators(&self, section: &str, key: &str) -> Vec<Locator> {
         parse_locators(&self.table, section, key)
     }
 
-    /// The generic profile's locators, in this frame.
+    /// Locators of the generic profile, in this frame.
     pub(super) fn generic_locators(&self, section: &str, key: &str, frame: &[String]) -> Vec<Locator> {
         parse_locators(&self.generic, section, key)
             .into_iter()
@@ -65,23 +65,23 @@ impl ProfileDraft {
             .collect()
     }
 
-    /// The generic profile's texts of a key: regular expressions.
+    /// Text patterns of the generic profile, as regular expressions.
     pub(super) fn generic_texts(&self, section: &str, key: &str) -> Vec<String> {
         self.generic_locators(section, key, &[]).into_iter().filter_map(|locator| locator.text).collect()
     }
 
-    /// The generic profile's tile addresses.
+    /// Patterns of tile URLs in the generic profile.
     pub(super) fn tile_addresses(&self) -> Vec<String> {
         let listed = self.generic["map"].get("tile_address").and_then(Value::as_array);
         listed.into_iter().flatten().filter_map(|text| text.as_str().map(str::to_owned)).collect()
     }
 
-    /// The profile that this is now.
+    /// Parses the current draft.
     pub(super) fn profile(&self) -> Result<Profile> {
         Profile::parse(&self.to_toml(""), "the profile that was found")
     }
 
-    /// As TOML, behind some lines of comment.
+    /// The draft as TOML after a comment.
     pub(super) fn to_toml(&self, comment: &str) -> String {
         let mut text = String::from(
             "#:schema https://raw.githubusercontent.com/landfall-geo/landfall/main/agent/profiles/profile.schema.json\n",
@@ -119,7 +119,7 @@ fn parse_locators(table: &Table, section: &str, key: &str) -> Vec<Locator> {
     listed.into_iter().flatten().filter_map(locator).collect()
 }
 
-/// A locator as a person would write it.
+/// A locator in its shortest TOML form.
 fn locator_value(locator: &Locator) -> Value {
     if let Locator { css: Some(css), text: None, role: None, attribute: None, frame } = locator
         && frame.is_empty()
@@ -129,7 +129,7 @@ fn locator_value(locator: &Locator) -> Value {
     Value::try_from(locator).unwrap_or_else(|_| Value::Table(Table::new()))
 }
 
-/// A name for files and records: of `www.example.org` it is `example`.
+/// The profile name for a host: `example` for `www.example.org`.
 pub(super) fn profile_name(host: &str) -> String {
     let is_number = host.chars().all(|c| c.is_ascii_digit() || ".:[]".contains(c));
     let parts: Vec<&str> = host.split('.').filter(|part| !part.is_empty() && *part != "www").collect();
@@ -141,7 +141,7 @@ pub(super) fn profile_name(host: &str) -> String {
     name.chars().map(|c| if c.is_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect()
 }
 
-/// Patterns for the paths that a game was seen at: parts with digits in them are taken for numbers of games.
+/// Patterns for the URL paths of a game. Path segments with digits are treated as game ids.
 pub(super) fn path_patterns<'a>(paths: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     for path in paths {

@@ -1,4 +1,4 @@
-//! What several rounds tell together: which number is the sum, how the game ends, and the law that points follow.
+//! Learns from several rounds which number is the running total, how the game ends, and the score formula.
 
 use std::collections::HashSet;
 
@@ -13,8 +13,8 @@ use crate::site::page::{GuessSubmitted, whole_number};
 use crate::site::profile::locator::Locators;
 
 impl Probe<'_> {
-    /// Of several numbers of points the one that is not the sum of all rounds: the smallest in the second round. The second
-    /// round's points and distance.
+    /// Chooses the points of a round, not the running total: the smallest candidate in the second round. Returns points
+    /// and distance of the second round.
     pub(super) async fn skip_running_total(
         &mut self,
         _: &GuessSubmitted,
@@ -34,10 +34,10 @@ impl Probe<'_> {
         Ok((least, seen.1))
     }
 
-    /// The game's points, by their number, where nothing stood before; else whatever shows at the end alone.
+    /// Finds the total score at the end by its value, else any button that is visible only at the end.
     pub(super) async fn learn_total(&mut self, sum: u32, known: &HashSet<String>) -> Result<()> {
         let end = self.visible_state().await?;
-        // What has stood at no other time.
+        // Selectors that matched nothing before the end.
         let new =
             |selectors: &[String]| selectors.iter().filter(|css| !known.contains(*css)).cloned().collect::<Vec<_>>();
         let is_total =
@@ -48,8 +48,8 @@ impl Probe<'_> {
             observe::css_locators(&new(&number.selectors), frame)
         } else {
             let found = end.buttons.iter().find(|(_, button)| button.role.is_some() && !known.contains(&button.text));
-            let said = found.map_or_else(|| "nothing".to_owned(), |(_, button)| format!("`{}`", button.text));
-            (self.on_step)(&format!("the game's points are not found at its end; what tells the end is {said}"));
+            let marker = found.map_or_else(|| "nothing".to_owned(), |(_, button)| format!("`{}`", button.text));
+            (self.on_step)(&format!("the total score was not found; the end of the game is detected by {marker}"));
             found.map_or_else(Vec::new, |(frame, button)| {
                 let locators = button_locators(button, frame).into_iter();
                 locators.filter(|locator| locator.css.as_ref().is_none_or(|css| !known.contains(css))).collect()
@@ -59,7 +59,7 @@ impl Probe<'_> {
         self.apply_draft()
     }
 
-    /// The law that the rounds follow.
+    /// Fits the score formula to the rounds.
     pub(super) fn learn_score_formula(&mut self, shown: &[(u32, Option<Distance>)]) -> Result<Vec<ObservedRound>> {
         let both: Vec<(u32, Distance)> =
             shown.iter().filter_map(|(points, distance)| Some((*points, (*distance)?))).collect();
@@ -71,7 +71,7 @@ impl Probe<'_> {
             }
             None if both.is_empty() => {}
             None => self.missing.push(format!(
-                "score: the points of {} rounds do not tell the law; give max_points and falloff_km where you know them",
+                "score: the points of {} rounds do not determine the formula; give max_points and falloff_km if known",
                 both.len()
             )),
         }

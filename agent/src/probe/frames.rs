@@ -1,4 +1,4 @@
-//! Where the game is on the page: dialogs put away, a game begun, the view and the guess map found.
+//! Finds the game on the page: closes dialogs, starts a game, and finds the view and the guess map.
 
 use std::time::{Duration, Instant};
 
@@ -21,15 +21,15 @@ use crate::probe::{GameFrames, Probe, button_locators, matches_any};
 use crate::site::StartView;
 use crate::site::profile::locator::{Locator, Locators};
 
-/// A picture with fewer pixels than this is no view.
+/// Minimum area of a view.
 const MIN_VIEW_AREA_PX: f64 = 60_000.0;
-/// Dialogs that are put away, and offers to begin that are taken, at most.
+/// Maximum number of clicks on dialogs and start buttons.
 const MAX_PRESSES: usize = 8;
-/// Tiles come within this time, or the map has none.
+/// A map without tiles after this time is drawn on a canvas.
 const TILE_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl Probe<'_> {
-    /// Comes to a round: the view and the map, in whichever frames they are.
+    /// Waits for a round and finds the frames of its view and map.
     pub(super) async fn find_game(&mut self) -> Result<GameFrames> {
         let (start, mut last, mut presses) = (Instant::now(), None, 0);
         loop {
@@ -54,22 +54,22 @@ impl Probe<'_> {
             }
             if start.elapsed() > self.page.patience() {
                 let what = match (&map, &view) {
-                    (None, None) => "neither a picture nor a map",
-                    (None, _) => "no guess map of a kind that is known (Leaflet, OpenLayers, MapLibre, Mapbox, Google)",
-                    _ => "no picture",
+                    (None, None) => "neither an image nor a map",
+                    (None, _) => "no guess map of a known library (Leaflet, OpenLayers, MapLibre, Mapbox, Google)",
+                    _ => "no image",
                 };
-                let said: Vec<(FramePath, ButtonElement)> =
+                let labels: Vec<(FramePath, ButtonElement)> =
                     observe::in_all_frames(self.page, "return buttons()").await?;
-                let said = said.into_iter().take(12).map(|(_, button)| button.text).collect::<Vec<_>>().join(", ");
+                let labels = labels.into_iter().take(12).map(|(_, button)| button.text).collect::<Vec<_>>().join(", ");
                 return Err(check_failed(format!(
-                    "the page shows {what}: is a game open at this address? Its buttons say: {said}"
+                    "the page shows {what}; check that a game is open at this URL. Its buttons: {labels}"
                 )));
             }
             input::pause(250).await;
         }
     }
 
-    /// Takes note of where view and map are, and of what the page shows while a round is on.
+    /// Records the locators of view and map, and which optional elements are visible during a round.
     async fn learn_frames(
         &mut self,
         map_frame: &FramePath,
@@ -86,19 +86,20 @@ impl Probe<'_> {
         self.draft.set_locators("look", "view", &observe::css_locators(view, view_frame));
         let dismiss: Vec<Locator> = dismiss.iter().filter(|locator| frames.contains(&locator.frame)).cloned().collect();
         self.draft.set_locators("page", "dismiss", &dismiss);
-        // What shows while a round is on does not say that none is.
+        // Elements visible during a round cannot indicate loading or an error.
         for (part, key) in [("page", "loading"), ("page", "problem"), ("look", "clock"), ("page", "map_name")] {
             let locators: Locators =
                 frames.iter().flat_map(|frame| self.draft.generic_locators(part, key, frame)).collect();
             let counts = self.page.count(&locators).await?;
-            let wants = |count: &usize| if part == "page" && key != "map_name" { *count == 0 } else { *count == 1 };
-            let kept: Vec<Locator> = locators
+            let is_expected =
+                |count: &usize| if part == "page" && key != "map_name" { *count == 0 } else { *count == 1 };
+            let matching: Vec<Locator> = locators
                 .iter()
                 .zip(&counts)
-                .filter(|(_, count)| wants(count))
+                .filter(|(_, count)| is_expected(count))
                 .map(|(locator, _)| locator.clone())
                 .collect();
-            self.draft.set_locators(part, key, &kept);
+            self.draft.set_locators(part, key, &matching);
         }
         if self.draft.locators("page", "start") == self.draft.generic_locators("page", "start", &[]) {
             self.draft.set_locators("page", "start", &[]); // none was needed
@@ -109,13 +110,13 @@ impl Probe<'_> {
         Ok(GameFrames { view_frame: view_frame.clone(), map_frame: map_frame.clone() })
     }
 
-    /// Begins a game where that is offered in words. Whether it was.
+    /// Presses a start button if one is found by its text. Returns whether a button was pressed.
     async fn start_game(&mut self) -> Result<bool> {
         let words = self.draft.generic_texts("page", "start");
         let buttons: Vec<(FramePath, ButtonElement)> = observe::in_all_frames(self.page, "return buttons()").await?;
         let offers = buttons.into_iter().filter(|(_, button)| button.enabled && matches_any(&button.text, &words));
         let Some((frame, button)) = offers.min_by_key(|(_, button)| button.role.is_none()) else { return Ok(false) };
-        (self.on_step)(&format!("begins by `{}`", button.text));
+        (self.on_step)(&format!("start button: `{}`", button.text));
         let locators = button_locators(&button, &frame);
         let generic = self.draft.generic_locators("page", "start", &[]);
         let before: Vec<Locator> =
@@ -153,7 +154,7 @@ impl Probe<'_> {
         Ok(best.map(|(_, found)| found))
     }
 
-    /// Finds out how the view turns, and what lies over it.
+    /// Detects how the view turns and which elements cover it.
     pub(super) async fn learn_view(&mut self, game: &GameFrames) -> Result<()> {
         let view = self.draft.locators("look", "view");
         let script = "const [view] = findVisible(arguments[1]); return view ? coveringElements(view) : []";
@@ -166,7 +167,7 @@ impl Probe<'_> {
             RotationControl::Fixed => "the view is a static picture".to_owned(),
             RotationControl::Drag(None) => "the view turns by dragging".to_owned(),
             RotationControl::Drag(Some(degrees)) => format!("the view turns by dragging and is {degrees}° wide"),
-            RotationControl::Keys { degrees, .. } => format!("the view turns by keys, {degrees}° a stroke"),
+            RotationControl::Keys { degrees, .. } => format!("the view turns by keys, {degrees}° per key press"),
         });
         match turns {
             RotationControl::Fixed => self.draft.set_locators("look", "photo", &view),
@@ -180,11 +181,11 @@ impl Probe<'_> {
         self.apply_draft()
     }
 
-    /// Finds out what the map is made of, and what a drawn one shows. The buttons that there are before a pin is set.
+    /// Detects the kind of the map and the initial view of a canvas map. Returns the buttons before a pin is placed.
     pub(super) async fn learn_map(&mut self, game: &GameFrames) -> Result<Vec<ButtonElement>> {
         let buttons = observe::run_list_script(self.page, &game.map_frame, "return buttons()").await?;
         let canvas = self.page.rect(&self.page.profile.map.canvas, "guess map").await?;
-        self.page.hover(canvas.centre()).await?; // the map grows under the mouse
+        self.page.hover(canvas.centre()).await?; // hovering enlarges the map
         self.settled_map_rect().await?;
         let (map, start) = (self.draft.locators("map", "canvas"), Instant::now());
         let script = "const [box] = findVisible(arguments[1]); return box ? mapTiles(box) : []";
@@ -199,7 +200,7 @@ impl Probe<'_> {
                 Projection::of(&tiles, &[pattern]).filter(|_| several)
             };
             if let Some(address) = self.draft.tile_addresses().into_iter().find(|address| fits(address).is_some()) {
-                (self.on_step)(&format!("the map is of tiles: {address}"));
+                (self.on_step)(&format!("the map consists of tiles: {address}"));
                 let class = seen[0].classes.iter().find(|class| seen.iter().all(|tile| tile.classes.contains(class)));
                 let tile = format!(" img{}", class.map_or("", String::as_str));
                 let css = |locator: &Locator| locator.css.as_ref().map(|css| format!("{css}{tile}"));
@@ -218,17 +219,17 @@ impl Probe<'_> {
         Ok(buttons)
     }
 
-    /// Of a map that is drawn on a canvas, what it shows.
+    /// Detects the initial view of a map that is drawn on a canvas.
     async fn learn_canvas_map(&mut self) -> Result<()> {
         let shown = match pin::view::shown(self.page, StartView::TILE_SIZE).await? {
             Some(shown) => {
-                (self.on_step)(&format!("the map is drawn, and shows {shown} at first"));
+                (self.on_step)(&format!("the map is drawn on a canvas; initial view {shown}"));
                 shown
             }
             None => {
                 self.missing.push(
-                    "map.view: what the map shows when a round begins cannot be told from its coasts; give the latitude and \
-                     longitude of its middle, and the zoom at which the world is 512 * 2^zoom pixels wide"
+                    "map.view: the initial view of the map cannot be detected from its coastlines; give the latitude \
+                     and longitude of its centre, and the zoom at which the world is 512 * 2^zoom pixels wide"
                         .to_owned(),
                 );
                 StartView { lat: 0.0, lng: 0.0, zoom: 1.0, tile_size: StartView::TILE_SIZE, repeats: true }
@@ -244,7 +245,7 @@ impl Probe<'_> {
         self.apply_draft()
     }
 
-    /// The map's box, once it has stayed the same for a while.
+    /// The box of the map when it is unchanged between two observations.
     pub(super) async fn settled_map_rect(&self) -> Result<Rect> {
         let mut last = self.page.rect(&self.page.profile.map.canvas, "guess map").await?;
         loop {

@@ -1,9 +1,8 @@
-//! `landfall probe`: plays a game on a page that nobody has described, by what a player sees, and writes the profile that
-//! it takes to play there.
+//! `landfall probe`: plays a game on an unknown page, using only what a player sees, and writes a site profile for it.
 //!
-//! It begins with the generic profile: words, roles, and what map libraries call their parts. What it finds is tried out as
-//! a person would: the view is dragged, the map clicked, the guess sent. Before a guess it reads what is on display, the
-//! names of the page's parts, and the addresses of the map's tiles, as playing does; the guesses are of no use.
+//! It starts from the generic profile, which consists of common texts, ARIA roles and the class names of map libraries.
+//! It tests candidates as a person would: drags the view, clicks the map, submits the guess. As in a game, it reads
+//! only visible content, element names and tile URLs before a guess; the guesses themselves are arbitrary.
 
 mod draft;
 mod end;
@@ -26,52 +25,52 @@ use crate::site::Profile;
 use crate::site::page::Page;
 use crate::site::profile::locator::{Locator, Locators};
 
-/// What a probe found.
+/// Result of a probe.
 #[derive(Clone, Debug, Serialize)]
 pub struct ProbeReport {
     /// Name of the profile.
     pub name: String,
-    /// The profile.
+    /// The profile, as TOML.
     pub profile: String,
-    /// What each thing is found by, of those that were found on this page.
+    /// Locators of the elements that were found.
     pub roles: Vec<LocatedRole>,
-    /// Points and distance of the rounds that were played.
+    /// Points and distances of the rounds.
     pub rounds: Vec<ObservedRound>,
-    /// What the profile lacks, a sentence each: a person must fill it in.
+    /// Values that the user must fill in, one sentence each.
     pub missing: Vec<String>,
 }
 
-/// A thing that was found.
+/// An element that was found.
 #[derive(Clone, Debug, Serialize)]
 pub struct LocatedRole {
-    /// Its name in the profile, such as `map.guess`.
+    /// Key in the profile, such as `map.guess`.
     pub role: &'static str,
     /// The first locator that finds it.
     pub by: String,
 }
 
-/// What the page said of a round.
+/// Result of a round, as the page shows it.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct ObservedRound {
     /// Points.
     pub points: Option<u32>,
-    /// How far off the guess was, in metres.
+    /// Distance of the guess in metres.
     pub distance_m: Option<f64>,
 }
 
-/// The profile to open a page of this host with.
+/// The profile with which to open a page of this host.
 ///
 /// # Errors
-/// When the generic profile is damaged.
+/// When the generic profile is invalid.
 pub fn profile(host: &str) -> Result<Profile> {
     ProfileDraft::new(host)?.profile()
 }
 
-/// Plays a game of up to `max_rounds` rounds on a page that is open with [`profile`]. `on_step` is called with a sentence
-/// for each step.
+/// Plays a game of up to `max_rounds` rounds on a page opened with [`profile`]. `on_step` is called with a message for
+/// each step.
 ///
 /// # Errors
-/// When the page shows no view, no map or no way to guess, or the session fails.
+/// When the page shows no view, map or guess button, or the session fails.
 pub async fn probe(page: &mut Page, max_rounds: u32, on_step: impl Fn(&str)) -> Result<ProbeReport> {
     let address = page.address().await?;
     let draft = ProfileDraft::new(address.host_str().unwrap_or_default())?;
@@ -85,24 +84,24 @@ pub async fn probe(page: &mut Page, max_rounds: u32, on_step: impl Fn(&str)) -> 
     probe.finish(&address, rounds)
 }
 
-/// A probe at work.
+/// State of a probe.
 struct Probe<'a> {
     page: &'a mut Page,
     draft: ProfileDraft,
-    /// Paths that the game was seen at.
+    /// URL paths of the game so far.
     paths: Vec<String>,
     missing: Vec<String>,
     on_step: &'a dyn Fn(&str),
 }
 
-/// Where the game is.
+/// The frames of the game.
 struct GameFrames {
     view_frame: FramePath,
     map_frame: FramePath,
 }
 
 impl Probe<'_> {
-    /// Uses what has been found so far.
+    /// Applies the draft profile to the page.
     fn apply_draft(&mut self) -> Result<()> {
         self.page.profile = self.draft.profile()?;
         Ok(())
@@ -141,12 +140,12 @@ impl Probe<'_> {
     }
 }
 
-/// Whether a text is one of these, which are regular expressions over all of it.
+/// Whether one of these regular expressions matches the whole text.
 fn matches_any(text: &str, words: &[String]) -> bool {
     words.iter().any(|words| Regex::new(&format!("(?i)^(?:{words})$")).is_ok_and(|words| words.is_match(text.trim())))
 }
 
-/// Locators to find a button again: by what it is called, then by what it says.
+/// Locators of a button: by selector, then by text.
 fn button_locators(button: &ButtonElement, frame: &FramePath) -> Vec<Locator> {
     let by_text = Locator {
         text: Some(regex::escape(button.text.trim())),

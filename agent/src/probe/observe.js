@@ -1,9 +1,10 @@
-// What shows of a page, and by what it can be found again. Runs behind the functions of `site/profile/locator.rs`. Of what is not on display
-// nothing is read, and of what is, no attribute but those that name a part of the page.
+// Observes the visible elements of a page and builds selectors for them. Runs after the functions of
+// `site/profile/locator.rs`. Hidden elements are never read, and of visible ones only attributes that name a part of the
+// page.
 
 const NAME_ATTRIBUTES = ['data-qa', 'data-testid', 'data-test', 'data-cy', 'data-role', 'data-action', 'name', 'aria-label'];
 const visibleElements = () => [...document.querySelectorAll('body *')].filter(isVisible);
-// A name that the next visit isUnique again: no numbers of rounds, no hashes, no states.
+// Whether a name is stable across visits: no round numbers, hashes or states.
 const isStableName = name => name.length > 1 && name.length < 40 && !/\d{2,}|^\d|[:/]|^(css|sc|jsx|svelte|emotion)-/.test(name)
   && !/^leaflet-(zoom|touch|retina|fade|grab|drag|interactive)|^(maplibregl|mapboxgl)-(marker-anchor|touch)|-selectable$|^ol-(touch|unselectable)/.test(name)
   && !/(^|[-_])(is-?)?(active|hover|focus|open|opened|visible|show|shown|hidden|disabled|enabled|selected|current|loaded|ready|grab|grabbing|dragging|on|off)$/i.test(name);
@@ -11,7 +12,7 @@ const classSelector = name => {
   const hashed = name.match(/^(.*__)[A-Za-z0-9+_-]{5,8}$/);
   return hashed ? `[class*="${hashed[1]}"]` : isStableName(name) ? '.' + CSS.escape(name) : null;
 };
-// By what the element itself is called, most lasting first.
+// Selectors from the names of the element itself, most stable first.
 const ownSelectors = e => {
   const tag = e.tagName.toLowerCase(), found = [];
   const value = name => e.getAttribute(name);
@@ -35,7 +36,7 @@ const cssPath = e => {
   }
   return ['body', ...steps].join(' > ');
 };
-// Selectors that find this element alone, the most lasting first.
+// Selectors that match only this element, most stable first.
 const selectorsFor = e => {
   const own = [...ownSelectors(e), e.tagName.toLowerCase()];
   const found = own.slice(0, -1).filter(css => isUnique(css, e));
@@ -48,29 +49,29 @@ const visibleArea = r => Math.max(0, Math.min(r.x + r.width, innerWidth) - Math.
   * Math.max(0, Math.min(r.y + r.height, innerHeight) - Math.max(r.y, 0));
 const roleOf = e => ['button', 'link'].find(role => hasRole(e, role)) ?? null;
 
-// Frames on display.
+// Visible frames.
 const visibleFrames = () => visibleElements().filter(e => e.tagName === 'IFRAME' && visibleArea(rect(e)) > 10000).map(e => selectorsFor(e)[0]);
-// Pictures and what is drawn, the largest first, with those left out that lie in one of the boxes.
+// Images and canvases outside the boxes, largest first.
 const pictures = boxes => {
   const isPicture = e => ['CANVAS', 'IMG', 'VIDEO'].includes(e.tagName) || getComputedStyle(e).backgroundImage.includes('url(');
   const found = visibleElements().filter(e => isPicture(e) && !boxes.some(box => box.contains(e)));
-  // Of one size and in one place, the innermost: what is around it may hold buttons too.
+  // Of elements with the same rectangle, the innermost: its ancestors may contain buttons too.
   return found.map((e, i) => ({ e, i, area: visibleArea(rect(e)) })).filter(it => it.area > 40000)
     .sort((a, b) => b.area - a.area || b.i - a.i).slice(0, 4).map(({ e, area }) => ({ area, selectors: selectorsFor(e) }));
 };
-// Square pictures of one size beside one another in a box: tiles.
+// Map tiles: adjacent square images of the same size in a box.
 const mapTiles = box => {
   const squares = [...box.querySelectorAll('*')].filter(e => e.tagName === 'IMG' && isVisible(e))
     .map(e => ({ e, ...rect(e) })).filter(r => Math.abs(r.width - r.height) < 1 && r.width >= 100);
   return squares.map(({ e, x, y, width }) => ({ src: e.src, x, y, width, classes: [...e.classList].map(classSelector).filter(selector => selector) }));
 };
-// Buttons, and what is pressed like one.
+// Buttons and other clickable elements.
 const buttons = () => visibleElements()
   .filter(e => roleOf(e) || e.matches('[role=menuitem], label') || getComputedStyle(e).cursor === 'pointer' && !roleOf(e.parentElement))
   .map(e => ({ e, text: visibleText(e) })).filter(({ text }) => text && text.length < 60)
   .map(({ e, text }) => ({ element: e, text, role: roleOf(e), enabled: !e.disabled && e.getAttribute('aria-disabled') !== 'true',
                            area: visibleArea(rect(e)), selectors: selectorsFor(e) }));
-// Short texts with a number in them; none in a map, which has scales. `within`: which of them the element is in.
+// Short texts with a number, outside maps, which have scale bars. `within` is the index of the text that contains it.
 const numbers = boxes => {
   const found = visibleElements().filter(e => !boxes.some(box => box.contains(e))).map(e => ({ e, text: visibleText(e) }))
     .filter(({ e, text }) => /\d/.test(text) && text.length < 120 && !['SCRIPT', 'STYLE', 'OPTION'].includes(e.tagName));
@@ -78,7 +79,7 @@ const numbers = boxes => {
   const within = e => { for (let up = e.parentElement; up; up = up.parentElement) if (at.has(up)) return at.get(up); return null };
   return found.map(({ e, text }) => ({ element: e, text, within: within(e), size: parseFloat(getComputedStyle(e).fontSize), selectors: selectorsFor(e) }));
 };
-// Small things over a box.
+// Small elements over a box.
 const smallOverlays = box => {
   const b = box.getBoundingClientRect();
   return visibleElements().filter(e => !e.contains(box) && e !== box).map(e => ({ e, ...rect(e) }))
@@ -86,7 +87,7 @@ const smallOverlays = box => {
       && r.y + r.height > b.y - 20 && r.y < b.y + b.height + 20)
     .map(({ e, x, y, width, height }) => ({ element: e, rect: { x, y, width, height }, selectors: selectorsFor(e) }));
 };
-// What lies over a view and is seen there.
+// Visible elements that cover a view.
 const coveringElements = view => {
   const r = view.getBoundingClientRect(), found = new Set();
   const paints = e => {
@@ -105,13 +106,13 @@ const coveringElements = view => {
   }
   return [...found].map(e => selectorsFor(e)[0]);
 };
-// What an element is in, the outermost first, as far as that does not hold the box.
+// Ancestors of an element that do not contain the box, outermost first.
 const containersOf = (e, box) => {
   const found = [];
   for (let up = e.parentElement; up && up !== document.body && !(box && up.contains(box)); up = up.parentElement) found.unshift(selectorsFor(up)[0]);
   return found;
 };
-// Whether something else lies over the middle of a box.
+// Whether another element covers the centre of a box.
 const isCovered = box => {
   const r = box.getBoundingClientRect(), top = document.elementFromPoint(r.x + r.width / 2, r.y + r.height / 2);
   return top !== null && !box.contains(top);

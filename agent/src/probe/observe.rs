@@ -1,4 +1,4 @@
-//! What shows of a page that nobody has described, frame by frame.
+//! Observes the visible elements of an unknown page, frame by frame.
 
 use anyhow::Result;
 use serde::Deserialize;
@@ -11,21 +11,21 @@ use crate::site::page::Page;
 use crate::site::profile::locator::{Locator, Locators, Role};
 
 const OBSERVE_SCRIPT: &str = include_str!("observe.js");
-/// Frames in frames in frames are looked into, no further.
+/// Maximum nesting of frames.
 const MAX_FRAME_DEPTH: usize = 3;
 
-/// The frames that something is in, the outermost first; none is the page itself.
+/// Selectors of nested frames, outermost first; empty for the page itself.
 pub(super) type FramePath = Vec<String>;
 
-/// A picture, or something drawn.
+/// An image or canvas.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct PictureElement {
-    /// Square pixels of it that show.
+    /// Visible area in square pixels.
     pub(super) area: f64,
     pub(super) selectors: Vec<String>,
 }
 
-/// A button, or what is pressed like one.
+/// A button or another clickable element.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct ButtonElement {
     pub(super) element: Value,
@@ -40,14 +40,14 @@ pub(super) struct ButtonElement {
 pub(super) struct NumberText {
     pub(super) element: Value,
     pub(super) text: String,
-    /// Which of the texts on display it is a part of, the innermost.
+    /// Index of the innermost visible text that contains this one.
     pub(super) within: Option<usize>,
-    /// Of its letters, in pixels.
+    /// Font size in pixels.
     pub(super) size: f64,
     pub(super) selectors: Vec<String>,
 }
 
-/// Something small that lies over a box.
+/// A small element over a box.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct OverlayElement {
     pub(super) element: Value,
@@ -55,7 +55,7 @@ pub(super) struct OverlayElement {
     pub(super) selectors: Vec<String>,
 }
 
-/// A picture of one size beside others: a tile of a map.
+/// A map tile: one of several images of the same size.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct TileElement {
     #[serde(flatten)]
@@ -63,19 +63,19 @@ pub(super) struct TileElement {
     pub(super) classes: Vec<String>,
 }
 
-/// Runs a script with the functions of `observe.js` in a frame; `arguments[1]` is the first of `more`. Its answer, and where the
-/// frame's corner is on the page.
+/// Runs a script with the functions of `observe.js` in a frame. `arguments[1]` is the first of `extra_args`. Returns
+/// the result and the position of the frame on the page.
 pub(super) async fn run_script<T: DeserializeOwned>(
     page: &Page,
     frame: &[String],
     script: &str,
-    more: Vec<Value>,
+    extra_args: Vec<Value>,
 ) -> Result<Option<(T, Pixel)>> {
     let locators: Locators = std::iter::once(Locator { frame: frame.to_vec(), ..Locator::of("html") }).collect();
-    page.ask(&locators, &format!("{OBSERVE_SCRIPT}{script}"), more).await
+    page.ask(&locators, &format!("{OBSERVE_SCRIPT}{script}"), extra_args).await
 }
 
-/// As [`run_script`], of a list: empty where the frame is gone.
+/// As [`run_script`] for lists: empty if the frame is gone.
 pub(super) async fn run_list_script<T: DeserializeOwned>(
     page: &Page,
     frame: &[String],
@@ -84,7 +84,7 @@ pub(super) async fn run_list_script<T: DeserializeOwned>(
     Ok(run_script(page, frame, script, vec![]).await?.map_or_else(Vec::new, |(list, _)| list))
 }
 
-/// The page itself and all frames on display.
+/// The page itself and all visible frames.
 pub(super) async fn visible_frames(page: &Page) -> Result<Vec<FramePath>> {
     let mut all = vec![FramePath::new()];
     let mut next = 0;
@@ -98,7 +98,7 @@ pub(super) async fn visible_frames(page: &Page) -> Result<Vec<FramePath>> {
     Ok(all)
 }
 
-/// Everything of one kind, in all frames.
+/// Runs a script that returns a list in all frames.
 pub(super) async fn in_all_frames<T: DeserializeOwned>(page: &Page, script: &str) -> Result<Vec<(FramePath, T)>> {
     let mut all = Vec::new();
     for frame in visible_frames(page).await? {

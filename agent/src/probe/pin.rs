@@ -1,4 +1,4 @@
-//! The pin that a click on the map sets, and the button that sends it.
+//! Finds the pin that a click on the map places, and the button that submits the guess.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -14,14 +14,14 @@ use crate::probe::observe::{ButtonElement, OverlayElement};
 use crate::probe::{GameFrames, Probe, button_locators, matches_any};
 use crate::site::profile::locator::Locator;
 
-/// A pin shows within this time after a click.
+/// Time limit for a pin to appear after a click.
 const PIN_TIMEOUT: Duration = Duration::from_millis(1500);
-/// Pins and clicks are at whole pixels, and boxes may not be.
+/// Tolerance in pixels: pins and clicks are at whole pixels, but boxes may not be.
 const MARKER_TOLERANCE_PX: f64 = 2.0;
 
 impl Probe<'_> {
-    /// Sets a pin in the middle of the map, and another beside it: what came with the first and moved with the second is the
-    /// pin. What button can be pressed now is told by its words, or by not having been there before.
+    /// Clicks the centre of the map and another position. The pin is the element that appeared with the first click and
+    /// moved with the second. The guess button is found by its text, or because it was not enabled before.
     pub(super) async fn learn_pin_and_guess_button(
         &mut self,
         game: &GameFrames,
@@ -30,7 +30,7 @@ impl Probe<'_> {
         let canvas = self.settled_map_rect().await?;
         let before_click: HashSet<String> =
             self.map_overlays(game).await?.iter().map(|overlay| overlay.element.to_string()).collect();
-        let first = rounded(canvas.centre()); // where a map that recentres stays
+        let first = rounded(canvas.centre()); // a map that recentres does not move then
         let mut new = Vec::new();
         for _ in 0..3 {
             self.page.click(first).await?; // a first click may only give the map the focus
@@ -44,13 +44,13 @@ impl Probe<'_> {
                 break;
             }
         }
-        input::pause(300).await; // pins drop
+        input::pause(300).await; // pins may be animated
         let now = self.map_overlays(game).await?;
         new = now.into_iter().filter(|overlay| !before_click.contains(&overlay.element.to_string())).take(16).collect();
         let selectors: Vec<&Vec<String>> = new.iter().map(|overlay| &overlay.selectors).collect();
         let second = rounded(canvas.at(0.62, 0.38));
         self.page.click(second).await?;
-        input::pause(700).await; // maps glide
+        input::pause(700).await; // maps may be animated
         let script = "return arguments[1].map(selectors => { \
             const [e] = findVisible(selectors.map(css => ({css}))); return e ? rect(e) : null })";
         let moved: Option<(Vec<Option<Rect>>, Pixel)> =
@@ -61,22 +61,22 @@ impl Probe<'_> {
             let by = Pixel { x: rect.x - overlay.rect.x, y: rect.y - overlay.rect.y };
             let with =
                 |x: f64, y: f64| (by.x - x).abs() <= MARKER_TOLERANCE_PX && (by.y - y).abs() <= MARKER_TOLERANCE_PX;
-            // With the click, or not at all where the map has moved in its place.
+            // With the click, or not at all if the map has recentred instead.
             let moves = with(second.x - first.x, second.y - first.y);
             let at = overlay.rect.centre();
             let is_near = (at.x - first.x).hypot(at.y - first.y) < 60.0;
             (moves || is_near && with(0.0, 0.0)).then_some((!moves, overlay))
         });
-        // Of a pin and its shadow, the one with its point in the middle.
+        // Of a pin and its shadow, choose the one with its tip in the middle.
         let Some((_, overlay)) = pins.min_by_key(|(stays, overlay)| (*stays, anchor(&overlay.rect, first)[0] != 0.5))
         else {
             return Err(check_failed(
-                "the map shows no pin where it is clicked that could be seen apart from the map: pins that are drawn \
-                           into the map's canvas cannot be followed",
+                "no pin element appears on the map after a click: pins that are drawn into the canvas of the map \
+                           cannot be tracked",
             ));
         };
         let anchor = anchor(&overlay.rect, first);
-        (self.on_step)(&format!("pin: {}, its point at {anchor:?}", Locator::of(&overlay.selectors[0])));
+        (self.on_step)(&format!("pin: {}, tip at {anchor:?}", Locator::of(&overlay.selectors[0])));
         self.draft.set_locators("map", "marker", &observe::css_locators(&overlay.selectors, &game.map_frame));
         self.draft.set("map", "marker_anchor", Some(anchor.to_vec()));
         self.learn_guess_button(game, before).await
@@ -94,33 +94,31 @@ impl Probe<'_> {
             let rank = |button: &ButtonElement| match (matches_any(&button.text, &words), is_new(button)) {
                 (true, true) => Some(0),
                 (true, false) => Some(1),
-                // What cannot be read as a word for it, but only shows once there is a pin.
+                // An unknown text, but the button appeared with the pin.
                 (false, true) if button.role.is_some() => Some(2),
                 _ => None,
             };
-            let late = start.elapsed() > PIN_TIMEOUT;
+            let is_late = start.elapsed() > PIN_TIMEOUT;
             let mut found: Vec<(i32, &ButtonElement)> =
                 now.iter().filter(|button| button.enabled).filter_map(|button| Some((rank(button)?, button))).collect();
             found.sort_by_key(|(rank, _)| *rank);
             match found.first() {
-                Some((rank, button)) if *rank == 0 || late => {
-                    (self.on_step)(&format!("the guess is sent by `{}`", button.text));
+                Some((rank, button)) if *rank == 0 || is_late => {
+                    (self.on_step)(&format!("guess button: `{}`", button.text));
                     let locators = button_locators(button, &game.map_frame);
                     self.draft.set_locators("map", "guess", &locators);
                     return self.apply_draft();
                 }
-                None if late => {
-                    let said = now.into_iter().map(|button| button.text).collect::<Vec<_>>().join(", ");
-                    return Err(check_failed(format!(
-                        "no button of the page is for sending the guess; its buttons say: {said}"
-                    )));
+                None if is_late => {
+                    let labels = now.into_iter().map(|button| button.text).collect::<Vec<_>>().join(", ");
+                    return Err(check_failed(format!("the page has no guess button; its buttons: {labels}")));
                 }
                 _ => input::pause(150).await,
             }
         }
     }
 
-    /// What is small and over the map.
+    /// Small elements over the map.
     async fn map_overlays(&self, game: &GameFrames) -> Result<Vec<OverlayElement>> {
         let script = "const [box] = findVisible(arguments[1]); return box ? smallOverlays(box) : []";
         let map = json!(self.draft.locators("map", "canvas"));
@@ -138,7 +136,7 @@ fn rounded(at: Pixel) -> Pixel {
     Pixel { x: at.x.round(), y: at.y.round() }
 }
 
-/// Where in a pin's box its point is, as fractions: at the middle or an edge where that is as good as seen.
+/// Position of the tip in the box of a pin as fractions, rounded to the centre or an edge if it is close.
 fn anchor(rect: &Rect, point: Pixel) -> [f64; 2] {
     let part = |at: f64, side: f64| {
         let near = [0.0, 0.5, 1.0].into_iter().find(|to| (to * side - at).abs() <= 1.5);

@@ -1,4 +1,4 @@
-//! What shows only after a guess: the result, its points and distance, and the way to the next round.
+//! Learns the elements that are visible only after a guess: the result with points and distance, and the next button.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -17,41 +17,41 @@ use crate::site::page::distance;
 use crate::site::page::{GuessSubmitted, whole_number};
 use crate::site::profile::locator::{Locator, Locators};
 
-/// A page that has shown neither a round nor a result for this time has ended the game.
+/// The game is over if neither a round nor a result is visible for this time.
 const GAME_END_TIMEOUT: Duration = Duration::from_secs(2);
-/// A button that is not there by then does not come.
+/// Time limit for a button to appear.
 const BUTTON_TIMEOUT: Duration = Duration::from_secs(3);
-/// Where the map is clicked, as fractions: far apart, so that some guess is nearer.
+/// Clicked positions on the map as fractions, far apart so that the distances differ.
 const GUESS_POSITIONS: [(f64, f64); 4] = [(0.5, 0.42), (0.3, 0.45), (0.68, 0.4), (0.58, 0.6)];
 
-/// Numbers and buttons on display.
+/// Visible numbers and buttons.
 pub(super) struct VisibleState {
     pub(super) numbers: Vec<(FramePath, NumberText)>,
     pub(super) buttons: Vec<(FramePath, ButtonElement)>,
 }
 
 impl VisibleState {
-    /// All selectors of it, and what its buttons say.
+    /// All selectors, and the texts of the buttons.
     fn selectors_and_texts(&self) -> HashSet<String> {
         let numbers = self.numbers.iter().flat_map(|(_, number)| &number.selectors);
         let buttons = self.buttons.iter().flat_map(|(_, button)| button.selectors.iter().chain([&button.text]));
         numbers.chain(buttons).cloned().collect()
     }
 
-    /// Whether a number stood where this one does.
+    /// Whether the element of this number contained a number before.
     fn has_number_at(&self, frame: &FramePath, number: &NumberText) -> bool {
         self.numbers.iter().any(|(of, old)| of == frame && old.element == number.element)
     }
 }
 
-/// A result as it shows.
+/// A visible result.
 pub(super) struct ResultDisplay {
-    /// What may be the points, the likeliest first: a running total may be among them.
+    /// Candidates for the points, most likely first; may include a running total.
     pub(super) points: Vec<(FramePath, NumberText, u32)>,
     distance: Option<(FramePath, NumberText, Distance)>,
 }
 
-/// What came after a round.
+/// The screen after a round.
 #[derive(PartialEq)]
 enum NextScreen {
     Round,
@@ -65,7 +65,7 @@ impl Probe<'_> {
         let guessed = self.page.send_blindly().await?;
         let outcome = self.await_result(&guessed, &before).await?;
         let [(points_frame, points, first), ..] = outcome.points.as_slice() else {
-            return Err(check_failed("the page shows no points after the guess, in words that are known"));
+            return Err(check_failed("the page shows no points after the guess, or in an unknown language"));
         };
         self.learn_result_locators("points", points_frame, &points.selectors);
         let mut results = vec![(*first, outcome.distance.as_ref().map(|(.., distance)| *distance))];
@@ -73,16 +73,17 @@ impl Probe<'_> {
             self.learn_result_locators("distance", frame, &number.selectors);
         } else {
             self.missing.push(
-                "result.distance: the page showed no distance after the guess; without it nobody counts along".into(),
+                "result.distance: the page showed no distance after the guess; without it scores cannot be verified"
+                    .into(),
             );
         }
         (self.on_step)(&format!("result: `{}`", points.text.replace('\n', " ")));
         let mut known = before.selectors_and_texts();
-        let mut around = self.result_containers(game, points_frame, points).await?;
-        if around.is_empty() {
-            around = observe::css_locators(&points.selectors, points_frame);
+        let mut containers = self.result_containers(game, points_frame, points).await?;
+        if containers.is_empty() {
+            containers = observe::css_locators(&points.selectors, points_frame);
         }
-        self.draft.set_locators("result", "shown", &around);
+        self.draft.set_locators("result", "shown", &containers);
         let mut n = 1;
         loop {
             let result = self.visible_state().await?;
@@ -90,7 +91,7 @@ impl Probe<'_> {
             let Some(next) = self.find_next_button(&before).await? else { break };
             if n == 1 {
                 self.draft.set_locators("result", "next", &next);
-                self.tell_guess_from_next();
+                self.disambiguate_guess_and_next();
             }
             let next: Locators = self.draft.locators("result", "next").into_iter().collect();
             let gone = Some(points).filter(|points| !before.has_number_at(points_frame, points));
@@ -102,7 +103,7 @@ impl Probe<'_> {
                 self.check_result_locators(&next).await?;
             }
             if n >= max_rounds {
-                (self.on_step)(&format!("the game has not ended after {n} rounds: how it ends is not known"));
+                (self.on_step)(&format!("the game has not ended after {n} rounds, so its end was not observed"));
                 self.draft.set_locators("result", "total", &[]);
                 self.apply_draft()?;
                 return self.learn_score_formula(&results);
@@ -111,7 +112,8 @@ impl Probe<'_> {
             let guessed = self.guess_round(n).await?;
             let seen = self.page.outcome(&guessed).await?;
             let seen = (
-                seen.points.ok_or_else(|| check_failed(format!("round {n} shows no points where round 1 did")))?,
+                seen.points
+                    .ok_or_else(|| check_failed(format!("round {n} shows no points at the position of round 1")))?,
                 seen.distance,
             );
             results.push(if n == 2 { self.skip_running_total(&guessed, &outcome, seen).await? } else { seen });
@@ -121,7 +123,7 @@ impl Probe<'_> {
         self.learn_score_formula(&results)
     }
 
-    /// Takes note of how something of the result is found: by what it is called, and by words.
+    /// Records locators of an element of the result: by selector, and by text if there are too few.
     pub(super) fn learn_result_locators(&mut self, key: &str, frame: &FramePath, css: &[String]) {
         let mut locators = observe::css_locators(css, frame);
         if locators.len() < 2 {
@@ -146,7 +148,7 @@ impl Probe<'_> {
         Ok(VisibleState { numbers, buttons })
     }
 
-    /// The result of the guess, once its numbers rest.
+    /// Waits until the numbers of the result are stable.
     async fn await_result(&self, _: &GuessSubmitted, before: &VisibleState) -> Result<ResultDisplay> {
         let (start, mut last) = (Instant::now(), String::new());
         loop {
@@ -156,7 +158,8 @@ impl Probe<'_> {
             };
             let mut points = self.find_points(&now);
             points.retain(|(_, number, _)| is_new(number));
-            points.sort_by_key(|(frame, number, _)| before.has_number_at(frame, number)); // stands there in every round
+            // Numbers that existed before the guess come last.
+            points.sort_by_key(|(frame, number, _)| before.has_number_at(frame, number));
             let new = now.iter().filter(|(_, number)| is_new(number));
             if let Some((_, number, _)) = points.first() {
                 let distances = new
@@ -175,7 +178,7 @@ impl Probe<'_> {
         }
     }
 
-    /// What may be points: a number before a word for it; the larger the letters, the likelier.
+    /// Candidates for points: numbers before a word for points, in decreasing font size.
     fn find_points(&self, numbers: &[(FramePath, NumberText)]) -> Vec<(FramePath, NumberText, u32)> {
         let words = self.draft.generic_texts("result", "points");
         let number = r"\d[\d.,'’ \u{a0}\u{2009}\u{202f}]*";
@@ -191,11 +194,12 @@ impl Probe<'_> {
             let counted = before_word.iter().find_map(|pattern| whole_number(&pattern.captures(&number.text)?[1]));
             let Some(points) = counted else { continue };
             let inner = |of: usize| numbers.iter().enumerate().filter(move |(_, (_, inner))| inner.within == Some(of));
-            // An element's text holds that of the elements within it: the innermost is what says it.
+            // The text of an element includes that of its descendants; use the innermost one.
             if inner(i).any(|(_, (_, inner))| matches_any(&inner.text, &words)) {
                 continue;
             }
-            // Points are read as the first number of a text: where that is another, what holds this one alone.
+            // Points are read as the first number of a text. If that is another number, use the descendant with only
+            // this one.
             let it = match whole_number(&number.text) == Some(points) {
                 true => Some(number),
                 false => inner(i).map(|(_, (_, inner))| inner).find(|inner| whole_number(&inner.text) == Some(points)),
@@ -206,7 +210,7 @@ impl Probe<'_> {
         found
     }
 
-    /// What holds the points and does not hold the map, the outermost first.
+    /// Ancestors of the points that do not contain the map, outermost first.
     async fn result_containers(
         &self,
         game: &GameFrames,
@@ -221,7 +225,7 @@ impl Probe<'_> {
         Ok(observe::css_locators(&seen.map_or_else(Vec::new, |(css, _)| css), frame))
     }
 
-    /// The button that goes on, where there is one: by its words, or because no other came with the result.
+    /// The button that continues, if any: found by its text, or because it is the only new button.
     async fn find_next_button(&self, before: &VisibleState) -> Result<Option<Vec<Locator>>> {
         let learned = self.draft.locators("result", "next");
         if learned != self.draft.generic_locators("result", "next", &[]) {
@@ -244,37 +248,36 @@ impl Probe<'_> {
             };
             let mut new: Vec<&(FramePath, ButtonElement)> =
                 now.iter().filter(|(_, button)| button.enabled && is_new(button)).collect();
-            // What is in a button is pressed with it.
+            // Prefer buttons to elements inside them.
             new.sort_by_key(|(_, button)| button.role.is_none());
-            let said = new.iter().find(|(_, button)| matches_any(&button.text, &words));
-            let late = start.elapsed() > BUTTON_TIMEOUT;
+            let by_text = new.iter().find(|(_, button)| matches_any(&button.text, &words));
+            let is_late = start.elapsed() > BUTTON_TIMEOUT;
             let only =
-                new.first().filter(|_| late && new.iter().filter(|(_, button)| button.role.is_some()).count() == 1);
-            if let Some((frame, button)) = said.or(only) {
-                (self.on_step)(&format!("goes on by `{}`", button.text));
-                // The last round's says something else.
+                new.first().filter(|_| is_late && new.iter().filter(|(_, button)| button.role.is_some()).count() == 1);
+            if let Some((frame, button)) = by_text.or(only) {
+                (self.on_step)(&format!("next button: `{}`", button.text));
+                // The button of the last round has another text.
                 let generic = self.draft.generic_locators("result", "next", frame).into_iter();
                 let generic = generic.filter(|locator| button.role.is_some() && locator.role == button.role);
-                let text = said.map(|_| words.join("|"));
-                // A class is that of other buttons too, such as the one that begins another game.
-                let called =
-                    observe::css_locators(&button.selectors, frame).into_iter().map(|locator| {
-                        match is_of_class(&locator) {
-                            true => Locator { text: text.clone(), ..locator },
-                            false => locator,
-                        }
-                    });
-                return Ok(Some(called.chain(generic).collect()));
+                let text = by_text.map(|_| words.join("|"));
+                // Other buttons may share a class, such as the one that starts another game.
+                let by_selector = observe::css_locators(&button.selectors, frame).into_iter().map(|locator| {
+                    match is_of_class(&locator) {
+                        true => Locator { text: text.clone(), ..locator },
+                        false => locator,
+                    }
+                });
+                return Ok(Some(by_selector.chain(generic).collect()));
             }
-            if late {
+            if is_late {
                 return Ok(None);
             }
             input::pause(200).await;
         }
     }
 
-    /// Where one button first sends the guess and then goes on, its words tell which it does.
-    fn tell_guess_from_next(&mut self) {
+    /// If the same button submits the guess and continues, adds its texts to tell the two apart.
+    fn disambiguate_guess_and_next(&mut self) {
         let (guess, next) = (self.draft.locators("map", "guess"), self.draft.locators("result", "next"));
         let same = |locator: &Locator, others: &[Locator]| {
             locator.css.is_some() && others.iter().any(|other| other.css == locator.css)
@@ -292,7 +295,8 @@ impl Probe<'_> {
         }
     }
 
-    /// Presses what goes on, and waits for what comes. What is to be `gone` in a round tells the result from it.
+    /// Presses the next button and waits for the next screen. `gone` is a number that must disappear when a round
+    /// starts.
     async fn go_to_next(
         &mut self,
         game: &GameFrames,
@@ -313,7 +317,7 @@ impl Probe<'_> {
             if is_result {
                 since = Instant::now();
                 if start.elapsed() > Duration::from_secs(4) {
-                    self.page.press(next).await?; // the first did not get through
+                    self.page.press(next).await?; // the first click may have been lost
                 }
             }
             let map = json!(self.draft.locators("map", "canvas"));
@@ -337,22 +341,22 @@ impl Probe<'_> {
                 return Ok(NextScreen::End);
             }
             if start.elapsed() > self.page.patience() {
-                return Err(environment_error("the page does not go on after the result"));
+                return Err(environment_error("the page does not continue after the result"));
             }
         }
     }
 
-    /// Keeps, of the locators that show that there is a result, those that find nothing now that there is none.
+    /// Removes locators of the result that find something although no result is visible.
     async fn check_result_locators(&mut self, next: &Locators) -> Result<()> {
         let mut locators = self.draft.locators("result", "shown");
         locators.extend(next.iter().filter(|locator| locator.text.is_none()).cloned());
-        let mut kept = self.without_matches(locators).await?;
-        if kept.is_empty() {
-            kept = next.iter().cloned().collect();
+        let mut remaining = self.without_matches(locators).await?;
+        if remaining.is_empty() {
+            remaining = next.iter().cloned().collect();
         }
-        kept.truncate(4);
-        self.draft.set_locators("result", "shown", &kept);
-        // Nor does what goes on, or begins, show in a round.
+        remaining.truncate(4);
+        self.draft.set_locators("result", "shown", &remaining);
+        // The next and start buttons must not be visible during a round either.
         for (part, key) in [("result", "next"), ("page", "start")] {
             let locators = self.without_matches(self.draft.locators(part, key)).await?;
             self.draft.set_locators(part, key, &locators);
@@ -361,7 +365,7 @@ impl Probe<'_> {
         self.apply_draft()
     }
 
-    /// Those of the locators that find nothing now.
+    /// The locators that find nothing now.
     async fn without_matches(&self, locators: Vec<Locator>) -> Result<Vec<Locator>> {
         let counts = self.page.count(&locators.iter().cloned().collect()).await?;
         let mut absent: Vec<Locator> = Vec::new();
@@ -373,7 +377,7 @@ impl Probe<'_> {
         Ok(absent)
     }
 
-    /// Sets a pin somewhere, and sends it by what the profile says by now.
+    /// Places a pin at an arbitrary position and submits it with the current draft.
     async fn guess_round(&mut self, n: u32) -> Result<GuessSubmitted> {
         let canvas = self.page.rect(&self.page.profile.map.canvas, "guess map").await?;
         self.page.hover(canvas.centre()).await?;
@@ -392,7 +396,7 @@ impl Probe<'_> {
     }
 }
 
-/// Whether a locator finds things by their kind and not by a name of their own.
+/// Whether a locator selects by class or tag, not by an id or another unique attribute.
 fn is_of_class(locator: &Locator) -> bool {
     locator.css.as_ref().is_some_and(|css| !css.contains(['#', '=']) || css.contains("[class"))
 }

@@ -1,35 +1,36 @@
-//! A site's score law, from the rounds of which it has shown points and distance: `max · exp(−distance / falloff)`.
+//! Fits the score formula of a site, `max · exp(−distance / falloff)`, to rounds with known points and distance.
 
 use landfall_model::MapScale;
 
 use crate::record::Distance;
 
-/// What rounds usually bring at most, the likeliest first.
+/// Common maximum scores per round, most likely first.
 const MAX_POINTS_CANDIDATES: [f64; 9] = [5000.0, 1000.0, 10_000.0, 100.0, 500.0, 2000.0, 25_000.0, 50.0, 1_000_000.0];
-/// Maps whose size GeoGuessr states, and that others play: World and A Community World, in metres.
+/// Known map sizes in metres, which other games use too: World and A Community World on GeoGuessr.
 const KNOWN_SCALES_M: [f64; 2] = [14_916_862.0, 18_534_781.0];
 
-/// A law that all rounds follow.
+/// A score formula.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct ScoreFormula {
     pub(super) max_points: f64,
     pub(super) falloff_km: f64,
 }
 
-/// The likeliest law that gives all of these points at these distances, as far as they are rounded. `None` when there is
-/// none, or when no round tells: at nearly no or nearly all points any falloff will do.
+/// The most likely formula that explains all points within rounding. `None` if there is none, or if it is not
+/// determined: with nearly zero or maximum points any falloff fits.
 pub(super) fn fit(rounds: &[(u32, Distance)]) -> Option<ScoreFormula> {
     MAX_POINTS_CANDIDATES.into_iter().find_map(|max_points| {
         let spans: Option<Vec<(f64, f64)>> = rounds.iter().map(|round| span(*round, max_points)).collect();
         let (low, high) =
             spans?.into_iter().fold((0.0_f64, f64::INFINITY), |(low, high), span| (low.max(span.0), high.min(span.1)));
-        // One round fits any maximum; two that agree to a hundredth are no chance.
-        let on_step = low > 0.0 && high.is_finite() && high / low < 1.01;
-        (on_step && low <= high).then(|| ScoreFormula { max_points, falloff_km: roundest(low / 1000.0, high / 1000.0) })
+        // One round fits any maximum; two that agree within 1 % are not a coincidence.
+        let is_determined = low > 0.0 && high.is_finite() && high / low < 1.01;
+        (is_determined && low <= high)
+            .then(|| ScoreFormula { max_points, falloff_km: roundest(low / 1000.0, high / 1000.0) })
     })
 }
 
-/// The least and the largest falloff in metres that give a round's points.
+/// The minimum and maximum falloff in metres that explain the points of a round.
 fn span((points, distance): (u32, Distance), max_points: f64) -> Option<(f64, f64)> {
     let points = f64::from(points);
     if points > max_points {
@@ -41,15 +42,15 @@ fn span((points, distance): (u32, Distance), max_points: f64) -> Option<(f64, f6
         (points, metres) => metres / (max_points / points).ln(),
     };
     let (near, far) = ((distance.metres - distance.within_m).max(0.0), distance.metres + distance.within_m);
-    // Points may be rounded to the nearest or down.
+    // Points may be rounded to nearest or down.
     Some((falloff(points - 0.5, near), falloff(points + 1.0, far)))
 }
 
-/// The roundest number of kilometres in a span, or that of a map whose size is known.
+/// The roundest number of kilometres in a range, or the falloff of a known map size.
 fn roundest(low: f64, high: f64) -> f64 {
     let within = |km: &f64| (low..=high).contains(km);
+    // With 5000 points, the falloff is a tenth of the map size.
     let known = KNOWN_SCALES_M.into_iter().map(|metres| metres / 10_000.0);
-    // What 5000 points on a scale of that size are elsewhere: the same law.
     let steps = (-3..=4).rev().flat_map(|power| [5.0, 2.0, 1.0].map(|of| of * 10.0_f64.powi(power)));
     let round = steps.map(|step| (f64::midpoint(low, high) / step).round() * step);
     known

@@ -1,26 +1,30 @@
-//! The built web pages: where they lie.
+//! Finds the built web pages.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use landfall_common::exit::{environment_error, usage_error};
 
-/// The folder with the built `page` (`arena.html`, `index.html`): `folder`, beside the executable, or in the source tree.
+/// The directory with the built `page` (`arena.html` or `index.html`): `folder`, or next to the executable, or in the
+/// source tree.
 ///
 /// # Errors
-/// When it is in none of these.
+/// When the page is not found.
 pub fn find_page(page: &str, folder: Option<&Path>) -> Result<PathBuf> {
     let built = |dir: &Path| dir.join(page).is_file();
     if let Some(dir) = folder {
         if !built(dir) {
-            return Err(usage_error(format!("{} holds no {page}: name the folder of the built pages", dir.display())));
+            return Err(usage_error(format!(
+                "{} does not contain {page}: give the directory of the built pages",
+                dir.display()
+            )));
         }
         return Ok(dir.to_owned());
     }
     let exe = std::env::current_exe().unwrap_or_default();
     let cwd = std::env::current_dir().unwrap_or_default();
     let beside = exe.parent().map(|dir| dir.join("web"));
-    // The workspace is found from where the executable lies in target/, or from the folder one works in.
+    // The workspace is an ancestor of the executable in target/ or of the current directory.
     let workspace = exe.ancestors().chain(cwd.ancestors()).map(|dir| dir.join("web-demo/dist"));
     beside
         .into_iter()
@@ -34,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_folder_without_the_page_is_named() {
+    fn missing_page_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
         let error = find_page("arena.html", Some(dir.path())).unwrap_err().to_string();
         assert!(error.contains(&dir.path().display().to_string()), "{error}");

@@ -4,13 +4,13 @@ use axum::Router;
 use axum::http::{HeaderName, HeaderValue, header};
 use tower_http::set_header::SetResponseHeaderLayer;
 
-/// What the page may do: its own code and files, WebAssembly, pictures that it makes itself, and, where a person asks its
-/// map for them, OpenStreetMap's tiles.
+/// Content security policy: own code and files, WebAssembly, generated images, and OpenStreetMap tiles if the user
+/// enables them.
 const POLICY: &str = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self' blob:; \
     img-src 'self' blob: data: https://tile.openstreetmap.org; media-src 'self' blob:; connect-src 'self' blob: data:; \
     object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// Headers of every answer. The first two make the page isolated, which threads in WebAssembly need.
+/// Headers of every response. The first two make the page cross-origin isolated, which WebAssembly threads require.
 const HEADERS: [(HeaderName, &str); 6] = [
     (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
     (HeaderName::from_static("cross-origin-embedder-policy"), "require-corp"),

@@ -1,4 +1,4 @@
-//! The arena over HTTP: whole games, what it keeps secret, its tiles and its errors.
+//! The HTTP API of the arena: whole games, secrecy of the truth, map tiles and errors.
 
 use std::io::Cursor;
 use std::path::Path;
@@ -11,7 +11,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// Places with digits that turn up nowhere by chance.
+/// Coordinates with digits that cannot appear in a response by chance.
 const TRUTHS: [(f64, f64); 6] = [
     (45.764043, 4.835659),
     (-33.856784, 151.215297),
@@ -27,7 +27,7 @@ fn jpeg(shade: u8) -> Vec<u8> {
     bytes.into_inner()
 }
 
-/// A JPEG whose EXIF data says where it was taken: big-endian TIFF with one GPS directory, written by hand.
+/// A JPEG with GPS coordinates in its EXIF data: a hand-written big-endian TIFF with one GPS directory.
 fn geotagged(lat: f64, lng: f64) -> Vec<u8> {
     let mut tiff = b"MM\0\x2a\0\0\0\x08".to_vec();
     let entry = |tag: u16, kind: u16, count: u32, value: [u8; 4]| {
@@ -36,11 +36,11 @@ fn geotagged(lat: f64, lng: f64) -> Vec<u8> {
     tiff.extend([0, 1]);
     tiff.extend(entry(0x8825, 4, 1, 26_u32.to_be_bytes()));
     tiff.extend([0; 4]);
-    let letter = |value: f64, positive: u8, negative: u8| [if value < 0.0 { negative } else { positive }, 0, 0, 0];
+    let hemisphere = |value: f64, positive: u8, negative: u8| [if value < 0.0 { negative } else { positive }, 0, 0, 0];
     tiff.extend([0, 4]);
-    tiff.extend(entry(1, 2, 2, letter(lat, b'N', b'S')));
+    tiff.extend(entry(1, 2, 2, hemisphere(lat, b'N', b'S')));
     tiff.extend(entry(2, 5, 3, 80_u32.to_be_bytes()));
-    tiff.extend(entry(3, 2, 2, letter(lng, b'E', b'W')));
+    tiff.extend(entry(3, 2, 2, hemisphere(lng, b'E', b'W')));
     tiff.extend(entry(4, 5, 3, 104_u32.to_be_bytes()));
     tiff.extend([0; 4]);
     for value in [lat, lng] {
@@ -49,9 +49,9 @@ fn geotagged(lat: f64, lng: f64) -> Vec<u8> {
             tiff.extend(denom.to_be_bytes());
         }
     }
-    let plain = jpeg(200);
+    let untagged = jpeg(200);
     let length = u16::try_from(tiff.len() + 8).unwrap().to_be_bytes();
-    [&plain[..2], &[0xff, 0xe1], &length, b"Exif\0\0", &tiff, &plain[2..]].concat()
+    [&untagged[..2], &[0xff, 0xe1], &length, b"Exif\0\0", &tiff, &untagged[2..]].concat()
 }
 
 fn write_page(dir: &Path) {
@@ -60,15 +60,15 @@ fn write_page(dir: &Path) {
     std::fs::write(dir.join("page/index.html"), "<title>another page</title>").unwrap();
 }
 
-/// An arena over six fixtures, the even ones panoramas, and the client that plays in it.
-struct Ground {
+/// An arena with six rounds, of which those with an even index are panoramas, and an HTTP client.
+struct TestArena {
     dir: TempDir,
     arena: Arena,
     client: reqwest::Client,
 }
 
-impl Ground {
-    async fn new(change: impl FnOnce(&mut ArenaOptions)) -> Self {
+impl TestArena {
+    async fn new(configure: impl FnOnce(&mut ArenaOptions)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         write_page(dir.path());
         for (i, (lat, lng)) in TRUTHS.iter().enumerate() {
@@ -85,7 +85,7 @@ impl Ground {
         }
         let mut options = ArenaOptions::new(RoundSource::Fixtures(dir.path().to_owned()));
         options.page = Some(dir.path().join("page"));
-        change(&mut options);
+        configure(&mut options);
         let arena = Arena::start(options).await.unwrap();
         Self { dir, arena, client: reqwest::Client::new() }
     }
@@ -112,87 +112,87 @@ impl Ground {
     }
 }
 
-/// The last round of a game as JSON.
-fn current(game: &Value) -> &Value {
+/// The current round of a game, as JSON.
+fn current_round(game: &Value) -> &Value {
     game["rounds"].as_array().unwrap().last().unwrap()
 }
 
-/// Whether a text holds a place to three decimals, or a name.
-fn tells(text: &str) -> bool {
+/// Whether a text contains a secret: the name of a round, or a coordinate with three decimals.
+fn reveals_secret(text: &str) -> bool {
     let numbers = TRUTHS.iter().flat_map(|(lat, lng)| [lat, lng]);
     text.to_lowercase().contains("secret")
         || numbers.map(|number| (number.abs() * 1e3).trunc() / 1e3).any(|number| text.contains(&number.to_string()))
 }
 
 #[tokio::test]
-async fn a_whole_game_keeps_the_law_and_its_secrets() {
-    let ground = Ground::new(|_| {}).await;
-    let (path, mut game) = ground.new_game().await;
+async fn game_scores_correctly_and_keeps_the_truth_secret() {
+    let server = TestArena::new(|_| {}).await;
+    let (path, mut game) = server.new_game().await;
     assert_eq!((&game["roundCount"], &game["mapName"]), (&json!(5), &json!("Landfall Arena")));
     let guess = LatLng::new(40.0, 10.0).unwrap();
-    let (mut total, mut seen) = (0, Vec::new());
+    let (mut total, mut played) = (0, Vec::new());
     for n in 1..=5 {
         assert_eq!(game["round"], n);
-        assert!(!tells(&current(&game).to_string()), "{game}");
+        assert!(!reveals_secret(&current_round(&game).to_string()), "{game}");
         if n == 1 {
-            assert!(!tells(&game.to_string()), "{game}");
+            assert!(!reveals_secret(&game.to_string()), "{game}");
         }
-        let picture = current(&game)["picture"]["url"].as_str().unwrap().trim_start_matches('/').to_owned();
-        let picture = ground.get(&picture).await;
+        let picture = current_round(&game)["picture"]["url"].as_str().unwrap().trim_start_matches('/').to_owned();
+        let picture = server.get(&picture).await;
         assert_eq!(picture.headers()["content-type"], "image/jpeg");
-        assert!(!tells(&format!("{:?}", picture.headers())));
+        assert!(!reveals_secret(&format!("{:?}", picture.headers())));
         assert_eq!(image::load_from_memory(&picture.bytes().await.unwrap()).unwrap().width(), 64);
 
         let body = json!({ "lat": guess.lat, "lng": guess.lng, "timedOut": false, "stepsCount": 0 });
-        let (status, answer) = ground.post(&path, body.clone()).await;
-        assert_eq!(status, StatusCode::OK, "{answer}");
-        let truth = current(&answer);
+        let (status, response) = server.post(&path, body.clone()).await;
+        assert_eq!(status, StatusCode::OK, "{response}");
+        let truth = current_round(&response);
         let truth = LatLng::new(truth["lat"].as_f64().unwrap(), truth["lng"].as_f64().unwrap()).unwrap();
-        assert!(tells(&current(&answer).to_string()), "{answer}");
+        assert!(reveals_secret(&current_round(&response).to_string()), "{response}");
         let place = TRUTHS.iter().position(|&(lat, lng)| LatLng::new(lat, lng) == Ok(truth)).unwrap();
-        assert!(!seen.contains(&place), "place {place} came twice");
-        seen.push(place);
+        assert!(!played.contains(&place), "place {place} was played twice");
+        played.push(place);
         let points = MapScale::WORLD.points(guess.distance_m(truth));
         total += points;
-        let given = &answer["player"]["guesses"][n - 1];
-        assert_eq!(given["roundScoreInPoints"], points);
-        assert_eq!(given["distanceInMeters"].as_f64().unwrap(), guess.distance_m(truth));
-        assert_eq!(answer["player"]["totalScore"]["amount"], total.to_string());
-        assert_eq!(ground.post(&path, body).await.0, StatusCode::CONFLICT);
+        let guess_json = &response["player"]["guesses"][n - 1];
+        assert_eq!(guess_json["roundScoreInPoints"], points);
+        assert_eq!(guess_json["distanceInMeters"].as_f64().unwrap(), guess.distance_m(truth));
+        assert_eq!(response["player"]["totalScore"]["amount"], total.to_string());
+        assert_eq!(server.post(&path, body).await.0, StatusCode::CONFLICT);
 
-        // Without the page's own mark a look at the game changes nothing.
-        let look: Value = ground.get(&path).await.json().await.unwrap();
-        assert_eq!(look["round"], n);
-        game = ground.get(&format!("{path}?client=web")).await.json().await.unwrap();
+        // Only a request with `client=web`, as the page sends it, starts the next round.
+        let polled: Value = server.get(&path).await.json().await.unwrap();
+        assert_eq!(polled["round"], n);
+        game = server.get(&format!("{path}?client=web")).await.json().await.unwrap();
     }
     assert_eq!((&game["state"], &game["round"]), (&json!("finished"), &json!(5)));
-    ground.arena.stop().await;
+    server.arena.stop().await;
 }
 
 #[tokio::test]
-async fn a_seed_repeats_the_choice_and_not_the_tokens() {
+async fn seed_repeats_rounds_but_not_tokens() {
     let mut starts = Vec::new();
     for _ in 0..2 {
-        let ground = Ground::new(|options| options.seed = Some(7)).await;
-        let (path, game) = ground.new_game().await;
-        let (_, answer) = ground.post(&path, json!({ "lat": 0, "lng": 0 })).await;
-        starts.push((game["token"].clone(), answer["rounds"][0]["name"].clone()));
+        let server = TestArena::new(|options| options.seed = Some(7)).await;
+        let (path, game) = server.new_game().await;
+        let (_, response) = server.post(&path, json!({ "lat": 0, "lng": 0 })).await;
+        starts.push((game["token"].clone(), response["rounds"][0]["name"].clone()));
     }
     assert_eq!(starts[0].1, starts[1].1);
     assert_ne!(starts[0].0, starts[1].0);
 }
 
 #[tokio::test]
-async fn fewer_rounds_than_asked_for_are_played_and_told() {
-    let ground = Ground::new(|options| options.rounds_per_game = 9).await;
-    assert!(ground.arena.notes()[0].contains("6 instead of 9"), "{:?}", ground.arena.notes());
-    assert_eq!(ground.new_game().await.1["roundCount"], 6);
+async fn missing_rounds_are_reported_in_the_notes() {
+    let server = TestArena::new(|options| options.rounds_per_game = 9).await;
+    assert!(server.arena.notes()[0].contains("6 instead of 9"), "{:?}", server.arena.notes());
+    assert_eq!(server.new_game().await.1["roundCount"], 6);
 }
 
 #[tokio::test]
-async fn wrong_calls_get_a_sentence() {
-    let ground = Ground::new(|_| {}).await;
-    let (path, _) = ground.new_game().await;
+async fn invalid_requests_get_an_error_message() {
+    let server = TestArena::new(|_| {}).await;
+    let (path, _) = server.new_game().await;
     for (status, at, body) in [
         (StatusCode::BAD_REQUEST, path.as_str(), json!({ "lat": 91, "lng": 0 })),
         (StatusCode::BAD_REQUEST, &path, json!({ "lat": 0, "lng": 180.5 })),
@@ -204,44 +204,44 @@ async fn wrong_calls_get_a_sentence() {
         (StatusCode::BAD_REQUEST, "api/v3/games", json!({ "timeLimit": 100_000 })),
         (StatusCode::NOT_FOUND, "api/v3/profiles", json!({})),
     ] {
-        let (given, answer) = ground.post(at, body.clone()).await;
-        assert_eq!(given, status, "{at} {body}: {answer}");
-        assert!(answer["message"].as_str().is_some_and(|message| message.len() > 10), "{answer}");
+        let (actual, response) = server.post(at, body.clone()).await;
+        assert_eq!(actual, status, "{at} {body}: {response}");
+        assert!(response["message"].as_str().is_some_and(|message| message.len() > 10), "{response}");
     }
     for path in ["api/v3/games/nobody", "api/maps/world", "pictures/nothing", "tiles/1/0/2.png", "tiles/11/0/0.png"] {
-        let response = ground.get(path).await;
+        let response = server.get(path).await;
         assert_eq!(response.status(), StatusCode::NOT_FOUND, "{path}");
         assert!(response.json::<Value>().await.unwrap()["message"].is_string(), "{path}");
     }
 }
 
 #[tokio::test]
-async fn the_page_is_served_where_the_live_game_has_it() {
-    let ground = Ground::new(|options| options.first_shows = Dialogs { consent: true, interstitial: false }).await;
+async fn page_has_the_urls_of_the_live_game() {
+    let server = TestArena::new(|options| options.first_shows = Dialogs { consent: true, interstitial: false }).await;
     for path in ["", "maps/arena", "game/anything", "arena.html"] {
-        assert!(ground.get(path).await.text().await.unwrap().contains("the arena's page"), "{path}");
+        assert!(server.get(path).await.text().await.unwrap().contains("the arena's page"), "{path}");
     }
-    assert_eq!(ground.get("../rounds/secret_0/round.json").await.status(), StatusCode::NOT_FOUND);
-    let map: Value = ground.get("api/maps/arena").await.json().await.unwrap();
+    assert_eq!(server.get("../rounds/secret_0/round.json").await.status(), StatusCode::NOT_FOUND);
+    let map: Value = server.get("api/maps/arena").await.json().await.unwrap();
     assert_eq!(map["maxErrorDistance"].as_f64(), Some(WORLD_SCALE_M));
     assert_eq!((&map["arena"]["consent"], &map["arena"]["interstitial"]), (&json!(true), &json!(false)));
 }
 
 #[tokio::test]
-async fn tiles_are_pictures_of_the_earth() {
-    let ground = Ground::new(|_| {}).await;
-    let tile = ground.get("tiles/3/4/2.png").await;
+async fn tiles_are_map_images() {
+    let server = TestArena::new(|_| {}).await;
+    let tile = server.get("tiles/3/4/2.png").await;
     assert_eq!(tile.headers()["content-type"], "image/png");
     let tile = tile.bytes().await.unwrap();
     let picture = image::load_from_memory(&tile).unwrap().to_rgb8();
     assert_eq!(picture.dimensions(), (256, 256));
     let colors: std::collections::HashSet<_> = picture.pixels().collect();
-    assert!(colors.len() > 10, "land, sea and borders have more than {} colours", colors.len());
-    assert_eq!(ground.get("tiles/3/-4/2.png").await.bytes().await.unwrap(), tile, "the earth is round");
+    assert!(colors.len() > 10, "only {} colours: land, sea and borders are missing", colors.len());
+    assert_eq!(server.get("tiles/3/-4/2.png").await.bytes().await.unwrap(), tile, "columns wrap around");
 }
 
 #[tokio::test]
-async fn photos_are_played_without_their_place() {
+async fn photos_are_served_without_their_coordinates() {
     let dir = tempfile::tempdir().unwrap();
     write_page(dir.path());
     let photos = dir.path().join("photos");
@@ -255,22 +255,22 @@ async fn photos_are_played_without_their_place() {
         ..ArenaOptions::new(RoundSource::Photos(photos))
     };
     let arena = Arena::start(options).await.unwrap();
-    assert_eq!(arena.notes(), ["left out 1 of 2 photos: they carry no GPS place"]);
-    let ground = Ground { dir, arena, client: reqwest::Client::new() };
-    let (path, game) = ground.new_game().await;
+    assert_eq!(arena.notes(), ["left out 1 of 2 photos: they have no GPS coordinates"]);
+    let server = TestArena { dir, arena, client: reqwest::Client::new() };
+    let (path, game) = server.new_game().await;
     assert!(!game.to_string().contains("Santiago"));
-    let picture = ground.get(current(&game)["picture"]["url"].as_str().unwrap().trim_start_matches('/')).await;
+    let picture = server.get(current_round(&game)["picture"]["url"].as_str().unwrap().trim_start_matches('/')).await;
     let picture = picture.bytes().await.unwrap();
     let holds_exif = |bytes: &[u8]| bytes.windows(4).any(|window| window == b"Exif");
     assert!(holds_exif(&tagged) && !holds_exif(&picture));
-    let (_, answer) = ground.post(&path, json!({ "lat": -33.5, "lng": 70.25 })).await;
-    assert_eq!(answer["player"]["guesses"][0]["roundScoreInPoints"], 5000);
-    assert_eq!(answer["rounds"][0]["name"], "Santiago.jpg");
+    let (_, response) = server.post(&path, json!({ "lat": -33.5, "lng": 70.25 })).await;
+    assert_eq!(response["player"]["guesses"][0]["roundScoreInPoints"], 5000);
+    assert_eq!(response["rounds"][0]["name"], "Santiago.jpg");
 }
 
 #[tokio::test]
-async fn a_dropped_arena_is_gone() {
-    let Ground { arena, dir, client } = Ground::new(|_| {}).await;
+async fn dropped_arena_stops_its_server() {
+    let TestArena { arena, dir, client } = TestArena::new(|_| {}).await;
     let url = arena.url().to_owned();
     assert!(client.get(&url).send().await.is_ok());
     drop((arena, client, dir));
@@ -280,5 +280,5 @@ async fn a_dropped_arena_is_gone() {
         }
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
-    panic!("the arena still answers");
+    panic!("the arena still responds");
 }

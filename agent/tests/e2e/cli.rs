@@ -1,4 +1,4 @@
-//! The command line as other programs see it: exit codes, one clear sentence, and nothing lost among good input.
+//! The command-line interface: exit codes, error messages, and partial failures.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -21,21 +21,21 @@ fn fixture_photo() -> String {
 }
 
 #[test]
-fn locate_names_the_broken_and_answers_the_others() {
+fn locate_reports_broken_images_and_continues() {
     let dir = tempfile::tempdir().unwrap();
     let broken = dir.path().join("\x1b[31mbroken\n.jpg");
     std::fs::write(&broken, b"\xff\xd8\xff no picture").unwrap();
     let photo = fixture_photo();
     let (code, out, err) = landfall(&["locate", "--json", &photo, broken.to_str().unwrap(), &photo], &[]);
     assert_eq!(code, Some(1), "{err}");
-    let answers: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(answers.len(), 2);
-    assert_eq!(answers[0], answers[1]);
-    assert!(answers[0]["lat"].is_number() && answers[0]["radius_km"]["p90"].is_number());
-    assert!(answers[0]["bundle"].as_str().unwrap().starts_with("desktop@"));
+    let predictions: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(predictions.len(), 2);
+    assert_eq!(predictions[0], predictions[1]);
+    assert!(predictions[0]["lat"].is_number() && predictions[0]["radius_km"]["p90"].is_number());
+    assert!(predictions[0]["bundle"].as_str().unwrap().starts_with("desktop@"));
     assert!(err.contains("[31mbroken") && !err.contains('\x1b'), "{err:?}");
 
-    // To people a name is text, to programs it is the name.
+    // File names are sanitised in text output but exact in JSON.
     std::fs::copy(&photo, &broken).unwrap();
     let broken = broken.to_str().unwrap();
     let (_, out, _) = landfall(&["locate", "--no-map", broken], &[]);
@@ -44,13 +44,14 @@ fn locate_names_the_broken_and_answers_the_others() {
     assert_eq!(serde_json::from_str::<Value>(&out).unwrap()["image"], broken);
 }
 
-/// The page must say it too (`web-demo/src/engine/parity.test.ts`). A new bundle changes it:
-/// `LANDFALL_GOLDEN=write cargo test --release --workspace --test e2e -- cli::locate_says`.
+/// `web-demo/src/engine/parity.test.ts` compares the web page with the same file. After a change of a bundle,
+/// regenerate it: `LANDFALL_GOLDEN=write cargo test --release --workspace --test e2e --
+/// cli::locate_matches_golden_file`.
 #[test]
-fn locate_says_of_the_fixtures_what_is_written_down() {
+fn locate_matches_golden_file() {
     let golden = root().join("model/tests/golden/locate.jsonl");
     let pictures = landfall_model::image_files::find_images(&root().join("fixtures/rounds")).unwrap();
-    let said: String = ["pocket", "desktop"]
+    let actual: String = ["pocket", "desktop"]
         .map(|bundle| {
             let mut locate = Command::new(env!("CARGO_BIN_EXE_landfall"));
             locate.args(["locate", "--json", "--bundle", bundle]).current_dir(root());
@@ -59,48 +60,49 @@ fn locate_says_of_the_fixtures_what_is_written_down() {
             String::from_utf8(output.stdout).unwrap()
         })
         .concat();
-    if std::env::var_os("LANDFALL_GOLDEN").is_some_and(|what| what == "write") {
-        std::fs::write(&golden, &said).unwrap();
+    if std::env::var_os("LANDFALL_GOLDEN").is_some_and(|value| value == "write") {
+        std::fs::write(&golden, &actual).unwrap();
     }
-    let written = std::fs::read_to_string(&golden).unwrap();
-    assert_eq!((said.lines().count(), written.lines().count()), (2 * pictures.len(), 2 * pictures.len()));
-    for (said, written) in said.lines().zip(written.lines()) {
-        let [said, written]: [Value; 2] = [said, written].map(|line| serde_json::from_str(line).unwrap());
-        assert_eq!((&said["image"], &said["bundle"]), (&written["image"], &written["bundle"]));
-        let place =
-            |answer: &Value| LatLng::new(answer["lat"].as_f64().unwrap(), answer["lng"].as_f64().unwrap()).unwrap();
-        assert!(place(&said).distance_m(place(&written)) < 1000.0, "{said} {written}");
-        for (a, b) in said["top"].as_array().unwrap().iter().zip(written["top"].as_array().unwrap()) {
-            let apart = (a["p"].as_f64().unwrap() / b["p"].as_f64().unwrap()).ln().abs();
-            assert!(apart < 1e-2, "{said} {written}");
+    let expected = std::fs::read_to_string(&golden).unwrap();
+    assert_eq!((actual.lines().count(), expected.lines().count()), (2 * pictures.len(), 2 * pictures.len()));
+    for (actual, expected) in actual.lines().zip(expected.lines()) {
+        let [actual, expected]: [Value; 2] = [actual, expected].map(|line| serde_json::from_str(line).unwrap());
+        assert_eq!((&actual["image"], &actual["bundle"]), (&expected["image"], &expected["bundle"]));
+        let place = |prediction: &Value| {
+            LatLng::new(prediction["lat"].as_f64().unwrap(), prediction["lng"].as_f64().unwrap()).unwrap()
+        };
+        assert!(place(&actual).distance_m(place(&expected)) < 1000.0, "{actual} {expected}");
+        for (a, b) in actual["top"].as_array().unwrap().iter().zip(expected["top"].as_array().unwrap()) {
+            let log_ratio = (a["p"].as_f64().unwrap() / b["p"].as_f64().unwrap()).ln().abs();
+            assert!(log_ratio < 1e-2, "{actual} {expected}");
         }
     }
 }
 
 #[test]
-fn wrong_calls_are_2_and_missing_surroundings_3() {
+fn usage_errors_exit_2_and_environment_errors_3() {
     let photo = fixture_photo();
-    let nothing = tempfile::tempdir().unwrap();
-    let nothing = nothing.path().to_str().unwrap();
+    let empty_dir = tempfile::tempdir().unwrap();
+    let empty_dir = empty_dir.path().to_str().unwrap();
     let damaged = tempfile::tempdir().unwrap();
     for file in ["bundle.json", "cells.json", "adapter.safetensors"] {
         std::fs::copy(root().join("model/bundles/desktop").join(file), damaged.path().join(file)).unwrap();
     }
     std::fs::write(damaged.path().join("head.onnx"), b"not a network").unwrap();
     let damaged = damaged.path().to_str().unwrap();
-    let impossible = tempfile::tempdir().unwrap();
+    let invalid = tempfile::tempdir().unwrap();
     let manifest = std::fs::read_to_string(root().join("model/bundles/desktop/bundle.json")).unwrap();
     let manifest = manifest.replace("\"cell_logits\"", "");
-    std::fs::write(impossible.path().join("bundle.json"), manifest).unwrap();
-    let impossible = impossible.path().to_str().unwrap();
-    for (args, environment, code, says) in [
+    std::fs::write(invalid.path().join("bundle.json"), manifest).unwrap();
+    let invalid = invalid.path().to_str().unwrap();
+    for (args, environment, code, message) in [
         (vec!["locate", "--bundle", "nonesuch", &photo], vec![], 2, "there is no bundle `nonesuch`; available:"),
         (vec!["locate", "--bundle", damaged, &photo], vec![], 3, "head.onnx: is damaged"),
-        (vec!["locate", "--bundle", impossible, &photo], vec![], 3, "no output of the head is named"),
+        (vec!["locate", "--bundle", invalid, &photo], vec![], 3, "no output of the head is named"),
         (vec!["play", "--seed", "1", "http://127.0.0.1:9/"], vec![], 2, "apply to the arena"),
         (vec!["locate", &photo], vec![("ORT_DYLIB_PATH", "/nowhere/libonnxruntime.so")], 3, "cargo xtask setup"),
-        (vec!["replay", nothing], vec![], 2, "no round.json"),
-        (vec!["replay", "--against", "nonesuch.json", nothing], vec![], 2, "nonesuch.json"),
+        (vec!["replay", empty_dir], vec![], 2, "no round.json"),
+        (vec!["replay", "--against", "nonesuch.json", empty_dir], vec![], 2, "nonesuch.json"),
         (vec!["play", "https://www.geoguessr.com/duels/5f0"], vec![], 2, "does not play there"),
         (vec!["play", "https://www.geoguessr.com/maps/world"], vec![], 2, "--i-own-this-account"),
         (vec!["play", "https://example.org/"], vec![], 2, "no site profile is for example.org"),
@@ -123,19 +125,19 @@ fn wrong_calls_are_2_and_missing_surroundings_3() {
         (vec!["doctor", "https://www.geoguessr.com/maps/world"], vec![], 2, "--i-own-this-account"),
         (vec!["play", "--country", "QQ"], vec![], 2, "`QQ` is not an ISO country code"),
         (vec!["play", "--scale", "0"], vec![], 2, "positive number of metres"),
-        (vec!["play", "--fixtures", nothing], vec![], 2, "rounds"),
+        (vec!["play", "--fixtures", empty_dir], vec![], 2, "rounds"),
         (vec!["play", "--webdriver", "http://127.0.0.1:9"], vec![], 3, "check that the server is running"),
         (vec!["play"], vec![("PATH", "")], 3, "not on PATH"),
     ] {
-        let (found, _, err) = landfall(&args, &environment);
-        assert_eq!(found, Some(code), "{args:?}: {err}");
-        assert!(err.contains(says), "{args:?}: {err}");
+        let (exit_code, _, err) = landfall(&args, &environment);
+        assert_eq!(exit_code, Some(code), "{args:?}: {err}");
+        assert!(err.contains(message), "{args:?}: {err}");
         assert!(!err.contains("panicked"), "{args:?}: {err}");
     }
 }
 
 #[test]
-fn replay_of_the_fixtures_scores_what_it_must_and_notices_what_does_not() {
+fn replay_checks_expected_scores_of_the_fixtures() {
     let fixtures = root().join("fixtures").display().to_string();
     let expected = root().join("fixtures/expected.json").display().to_string();
     let (code, out, err) = landfall(&["replay", "--json", "--from", "logits", "--against", &expected, &fixtures], &[]);
@@ -147,15 +149,15 @@ fn replay_of_the_fixtures_scores_what_it_must_and_notices_what_does_not() {
     let (code, _, err) = landfall(&["replay", "--json", "--against", &expected, &fixtures], &[]);
     assert_eq!(code, Some(0), "from pictures: {err}");
 
-    // Another answer for one round, and a round too many.
-    let mut other: Value = serde_json::from_str(&std::fs::read_to_string(&expected).unwrap()).unwrap();
+    // Change the expected guess of one round and expect a round that does not exist.
+    let mut changed: Value = serde_json::from_str(&std::fs::read_to_string(&expected).unwrap()).unwrap();
     let bundle = replay["bundle"].as_str().unwrap();
-    let round = other["bundles"][bundle]["rounds/rome-colosseum"].as_object_mut().unwrap();
+    let round = changed["bundles"][bundle]["rounds/rome-colosseum"].as_object_mut().unwrap();
     round["guess"]["lat"] = 1.0.into();
-    other["bundles"][bundle]["rounds/atlantis"] = serde_json::json!({"guess": {"lat": 1.0, "lng": 2.0}, "score": 3});
+    changed["bundles"][bundle]["rounds/atlantis"] = serde_json::json!({"guess": {"lat": 1.0, "lng": 2.0}, "score": 3});
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("other.json");
-    std::fs::write(&file, other.to_string()).unwrap();
+    std::fs::write(&file, changed.to_string()).unwrap();
     let (code, _, err) = landfall(&["replay", "--from", "logits", "--against", file.to_str().unwrap(), &fixtures], &[]);
     assert_eq!(code, Some(1));
     assert!(
@@ -165,20 +167,20 @@ fn replay_of_the_fixtures_scores_what_it_must_and_notices_what_does_not() {
 }
 
 #[test]
-fn without_desktops_encoder_the_pocket_bundle_answers() {
-    let (photo, nothing) = (fixture_photo(), tempfile::tempdir().unwrap());
-    let empty = [("LANDFALL_CACHE", nothing.path().to_str().unwrap())];
+fn locate_falls_back_to_pocket_without_desktop_encoder() {
+    let (photo, empty_dir) = (fixture_photo(), tempfile::tempdir().unwrap());
+    let empty = [("LANDFALL_CACHE", empty_dir.path().to_str().unwrap())];
     if root().join("model/bundles/desktop/encoder.onnx").exists() {
-        panic!("the desktop encoder lies beside bundle.json; set-up puts it into the cache, remove it here");
+        panic!("remove model/bundles/desktop/encoder.onnx: this test expects the encoder only in the cache");
     }
     let (code, out, err) = landfall(&["locate", "--json", &photo], &empty);
     assert_eq!(code, Some(0), "{err}");
     assert!(err.contains("using the pocket bundle"), "{err}");
     let fallen_back: Value = serde_json::from_str(&out).unwrap();
     assert!(fallen_back["bundle"].as_str().unwrap().starts_with("pocket@"));
-    let (_, asked_for, _) = landfall(&["locate", "--json", "--bundle", "pocket", &photo], &[]);
-    assert_eq!(out, asked_for);
-    // Asked for by name, it is desktop or nothing.
+    let (_, requested, _) = landfall(&["locate", "--json", "--bundle", "pocket", &photo], &[]);
+    assert_eq!(out, requested);
+    // No fallback when the desktop bundle is requested explicitly.
     let (code, _, err) = landfall(&["locate", "--bundle", "desktop", &photo], &empty);
     assert_eq!(code, Some(3), "{err}");
 
@@ -190,7 +192,7 @@ fn without_desktops_encoder_the_pocket_bundle_answers() {
 }
 
 #[test]
-fn doctor_finds_everything_after_set_up() {
+fn doctor_succeeds_after_setup() {
     let (code, out, err) = landfall(&["doctor", "--json"], &[]);
     assert_eq!(code, Some(0), "{out}{err}");
     let findings: Vec<Value> = serde_json::from_str(&out).unwrap();
@@ -201,7 +203,7 @@ fn doctor_finds_everything_after_set_up() {
 }
 
 #[test]
-fn profiles_of_ones_own_are_found_by_name_and_by_host_and_loosen_nothing() {
+fn user_profiles_are_found_by_name_and_host_but_cannot_override_built_in_ones() {
     let config = tempfile::tempdir().unwrap();
     let folder = config.path().join("profiles");
     std::fs::create_dir(&folder).unwrap();
@@ -209,15 +211,15 @@ fn profiles_of_ones_own_are_found_by_name_and_by_host_and_loosen_nothing() {
     std::fs::write(folder.join("mine.toml"), mine.replace("needs_consent = false", "needs_consent = true")).unwrap();
     std::fs::write(folder.join("geoguessr.toml"), "nonsense").unwrap();
     let environment = [("LANDFALL_CONFIG", config.path().to_str().unwrap())];
-    for (args, says) in [
+    for (args, message) in [
         (vec!["play", "--site", "mine", "http://game.invalid/"], "--i-own-this-account"),
         (vec!["play", "http://game.invalid/"], "--i-own-this-account"),
         (vec!["play", "--site", "yours", "http://game.invalid/"], "available: arena, geoguessr, generic, mine"),
-        // The built-in one, not the nonsense.
+        // Built-in profiles take precedence.
         (vec!["play", "https://www.geoguessr.com/duels/5f0"], "does not play there"),
     ] {
         let (code, _, err) = landfall(&args, &environment);
-        assert!(code == Some(2) && err.contains(says), "{args:?}: {err}");
+        assert!(code == Some(2) && err.contains(message), "{args:?}: {err}");
     }
 }
 
@@ -255,7 +257,7 @@ fn help_lists_all_environment_variables_and_exit_codes() {
 
 #[cfg(unix)]
 #[test]
-fn signals_have_their_exit_codes() {
+fn signals_have_documented_exit_codes() {
     for (signal, code) in [("INT", 130), ("TERM", 143)] {
         let mut arena = Command::new(env!("CARGO_BIN_EXE_landfall"));
         arena.args(["arena", "--port", "0"]).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null());

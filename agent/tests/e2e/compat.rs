@@ -1,5 +1,5 @@
-//! Records and profiles that an earlier version wrote are still read: the files in `tests/compat`, which are never
-//! written anew.
+//! Records and profiles written by earlier versions can still be read. The files in `tests/compat` must not be
+//! regenerated.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,7 +17,7 @@ fn compat(name: &str) -> PathBuf {
 }
 
 #[test]
-fn old_game_is_counted_exported_and_reported() {
+fn old_game_works_with_stats_export_and_report() {
     let game = compat("game").display().to_string();
     let (code, out, err) = landfall(&["stats", "--json", &game]);
     assert_eq!(code, Some(0), "{err}");
@@ -40,21 +40,21 @@ fn old_game_is_counted_exported_and_reported() {
 }
 
 #[test]
-fn old_profiles_are_read() {
+fn old_profiles_are_accepted() {
     let canvas = std::fs::read_to_string(compat("canvas.toml")).unwrap();
     let dir = tempfile::tempdir().unwrap();
-    // The two ways to turn a view exclude each other.
-    let keys =
+    // `look.call` and `look.key` are mutually exclusive.
+    let with_keys =
         canvas.replace("call = \"viewer.turn(degrees)\"", "key = { left = \"a\", right = \"d\", degrees = 15.0 }");
-    assert_ne!(keys, canvas);
+    assert_ne!(with_keys, canvas);
     let keys_file = dir.path().join("keys.toml");
-    std::fs::write(&keys_file, keys).unwrap();
+    std::fs::write(&keys_file, with_keys).unwrap();
     for (file, url) in [
         (compat("tiles.toml"), "https://www.geoguessr.com/duels/1"),
         (compat("canvas.toml"), "http://game.invalid/duels/1"),
         (keys_file, "http://game.invalid/duels/1"),
     ] {
-        // The profile is read before its path rules are applied, and nothing is opened.
+        // A path rule rejects the URL after the profile was parsed, so no browser starts.
         let (code, _, err) = landfall(&["play", "--site", file.to_str().unwrap(), url]);
         assert!(code == Some(2) && err.contains("does not play there"), "{}: {err}", file.display());
     }

@@ -1,17 +1,17 @@
-//! Fair play, by tracing a real game: what the agent asks the browser for, what it touches on a page full of bait, where it
-//! stops, and what it keeps.
+//! Fair play, checked by tracing a real game: which commands the agent sends to the browser, what it touches on a page
+//! full of bait, where it stops, and what it writes.
 //!
-//! The agent plays through two proxies. One stands before the arena and adds `fair/bait.js` to its page; the other stands
-//! before chromedriver and writes down every command. Both write into one trace, so that it tells what came first.
+//! The agent plays through two proxies. One is in front of the arena and adds `fair/bait.js` to its page; the other is
+//! in front of chromedriver and records every command. Both append to one trace, which gives the order of events.
 
-#[path = "fair/ground.rs"]
-mod ground;
+#[path = "fair/harness.rs"]
+mod harness;
 
 use std::collections::HashMap;
 use std::process::Output;
 use std::time::Duration;
 
-use ground::{Event, Ground, profile};
+use harness::{Event, Harness, profile};
 use landfall_agent::browser;
 use landfall_agent::browser::BrowserOptions;
 use serde_json::{Value, json};
@@ -19,35 +19,35 @@ use thirtyfour::By;
 use toml::Table;
 use url::Url;
 
-/// The selectors of parts of the profile.
-fn selectors(profile: &Table, part: &str, names: &[&str]) -> Vec<String> {
+/// The CSS selectors of these locators in a section of the profile.
+fn selectors(profile: &Table, section: &str, names: &[&str]) -> Vec<String> {
     fn texts(value: &toml::Value, into: &mut Vec<String>) {
         match value {
-            toml::Value::String(way) => into.push(way.split(" @").next().unwrap().to_owned()),
+            toml::Value::String(selector) => into.push(selector.split(" @").next().unwrap().to_owned()),
             toml::Value::Array(list) => list.iter().for_each(|value| texts(value, into)),
             _ => {}
         }
     }
     let mut found = Vec::new();
-    names.iter().for_each(|name| texts(&profile[part][name], &mut found));
+    names.iter().for_each(|name| texts(&profile[section][name], &mut found));
     assert!(!found.is_empty());
     found
 }
 
-/// Ids of the elements in an answer.
+/// Ids of the elements in a WebDriver response.
 fn elements(answer: &Value) -> Vec<String> {
     match answer {
         Value::Array(list) => list.iter().flat_map(elements).collect(),
         Value::Object(map) => {
-            let own = map.iter().filter(|(key, _)| key.starts_with("element-")).filter_map(|(_, id)| id.as_str());
-            own.map(str::to_owned).chain(map.values().flat_map(elements)).collect()
+            let ids = map.iter().filter(|(key, _)| key.starts_with("element-")).filter_map(|(_, id)| id.as_str());
+            ids.map(str::to_owned).chain(map.values().flat_map(elements)).collect()
         }
         _ => Vec::new(),
     }
 }
 
-/// All that a game takes to be played.
-const COMMANDS: &[&str] = &[
+/// All WebDriver commands needed to play a game.
+const ALLOWED_COMMANDS: &[&str] = &[
     "POST session",
     "POST timeouts",
     "DELETE ",
@@ -62,10 +62,10 @@ const COMMANDS: &[&str] = &[
     "POST element/{}/click",
     "POST element/{}/value",
 ];
-/// What acts on the page.
+/// The commands that act on the page.
 const INPUT: &[&str] = &["POST actions", "POST element/{}/click", "POST element/{}/value"];
-/// In no script, and in no wish for a session: page state, the player's own, traffic.
-const WORDS: &[&str] = &[
+/// Words forbidden in scripts and session capabilities: they read page state, data of the player or network traffic.
+const FORBIDDEN_WORDS: &[&str] = &[
     "__NEXT_DATA__",
     "__react",
     "panoId",
@@ -87,71 +87,71 @@ const WORDS: &[&str] = &[
     "user-data-dir",
 ];
 
-/// Where a game is: what may be looked for depends on it.
+/// The phase of a game, which determines the selectors that may be queried.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Time {
-    /// No page is open: the browser only says whether all selectors are sound.
+enum Phase {
+    /// No page is open: the browser only validates all selectors.
     NoPage,
-    /// From the first look for the round's view to the click that sends the guess.
+    /// From the first query of the round's view to the click that submits the guess.
     BeforeGuess,
     AfterGuess,
-    /// The way to the next round was clicked: what is asked now is whether the game is over.
+    /// The button for the next round was clicked: the agent checks whether the game is over.
     Between,
 }
 
-/// What was not fair in a trace, and how many guesses were sent in it.
-fn breaches(events: &[Event]) -> (Vec<String>, usize) {
+/// Fair-play violations in a trace, and the number of submitted guesses.
+fn violations(events: &[Event]) -> (Vec<String>, usize) {
     let profile = profile();
     let of_result = |names| selectors(&profile, "result", names);
-    // That a result shows tells nothing of it.
+    // `shown` is allowed: it does not reveal the result.
     let (answer, all) =
         (of_result(&["points", "truth", "guess"]), of_result(&["points", "truth", "guess", "total", "next"]));
     let (view, next) = (selectors(&profile, "look", &["view"]), of_result(&["next"]));
     let send = selectors(&profile, "map", &["guess"]);
-    let names = |body: &str, selectors: &[String]| selectors.iter().any(|css| body.contains(css.as_str()));
-    let (mut time, mut roles, mut bad, mut guesses) = (Time::NoPage, HashMap::new(), Vec::new(), 0);
+    let contains_any = |body: &str, selectors: &[String]| selectors.iter().any(|css| body.contains(css.as_str()));
+    let (mut phase, mut roles, mut found, mut guesses) = (Phase::NoPage, HashMap::new(), Vec::new(), 0);
     for event in events {
         let (kind, element, body, value) = match event {
             Event::Command { kind, element, body, answer } => (kind.as_str(), element, body.as_str(), answer),
             Event::Page(line) => {
-                bad.extend(["trap ", "stranger "].iter().any(|of| line.starts_with(of)).then(|| line.clone()));
+                found.extend(["trap ", "stranger "].iter().any(|of| line.starts_with(of)).then(|| line.clone()));
                 continue;
             }
         };
-        if kind == "POST url" || time == Time::Between && names(body, &view) {
-            time = Time::BeforeGuess;
+        if kind == "POST url" || phase == Phase::Between && contains_any(body, &view) {
+            phase = Phase::BeforeGuess;
         }
-        let forbidden = match time {
-            Time::NoPage | Time::AfterGuess => false,
-            Time::BeforeGuess => names(body, &all),
-            Time::Between => names(body, &answer),
+        let forbidden = match phase {
+            Phase::NoPage | Phase::AfterGuess => false,
+            Phase::BeforeGuess => contains_any(body, &all),
+            Phase::Between => contains_any(body, &answer),
         };
-        if forbidden || !COMMANDS.contains(&kind) || WORDS.iter().any(|word| body.contains(word)) {
-            bad.push(format!("{time:?}: {kind} {body}"));
+        if forbidden || !ALLOWED_COMMANDS.contains(&kind) || FORBIDDEN_WORDS.iter().any(|word| body.contains(word)) {
+            found.push(format!("{phase:?}: {kind} {body}"));
         }
-        let role = [("send", &send), ("next", &next)].into_iter().find(|(_, css)| names(body, css));
+        let role = [("send", &send), ("next", &next)].into_iter().find(|(_, css)| contains_any(body, css));
         roles.extend(elements(value).into_iter().map(|id| (id, role.map(|(role, _)| role))));
         match (kind == "POST element/{}/click").then(|| roles.get(element).copied().flatten()).flatten() {
-            Some("send") => (time, guesses) = (Time::AfterGuess, guesses + 1),
-            Some(_) => time = Time::Between,
+            Some("send") => (phase, guesses) = (Phase::AfterGuess, guesses + 1),
+            Some(_) => phase = Phase::Between,
             None => {}
         }
     }
-    (bad, guesses)
+    (found, guesses)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn before_it_has_guessed_it_reads_the_picture_and_nothing_else() {
-    let ground = Ground::new(Value::Null).await;
-    let output = ground.play("/").await;
+async fn agent_reads_only_the_picture_before_the_guess() {
+    let harness = Harness::new(Value::Null).await;
+    let output = harness.play("/").await;
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     let game: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert!(game["rounds"][1]["truth"]["lat"].is_number() && game["score"] == game["page_score"], "{game}");
-    assert!(!ground.reports("traps ").is_empty() && ground.reports("POST /api/").len() >= 3);
+    assert!(!harness.reports("traps ").is_empty() && harness.reports("POST /api/").len() >= 3);
 
-    let events = ground.events();
-    assert_eq!(breaches(&events), (Vec::new(), 2));
-    // It would be seen: each of these, in the place of the last thing done before the first guess.
+    let events = harness.events();
+    assert_eq!(violations(&events), (Vec::new(), 2));
+    // Each of these violations would be detected, even right before the first guess.
     let sent = events
         .iter()
         .position(|event| matches!(event, Event::Command { kind, .. } if kind == "GET element/{}/enabled"));
@@ -167,7 +167,7 @@ async fn before_it_has_guessed_it_reads_the_picture_and_nothing_else() {
         body: String::new(),
         answer: Value::Null,
     };
-    for unfair in [
+    for violation in [
         script("seek('[data-qa=correct-location]')"),
         script("seek('[data-qa=final-score]')"),
         script("return document.cookie"),
@@ -179,26 +179,26 @@ async fn before_it_has_guessed_it_reads_the_picture_and_nothing_else() {
         Event::Page("trap cookie".into()),
     ] {
         let mut events = events.clone();
-        events.insert(sent.unwrap(), unfair.clone());
-        assert_eq!(breaches(&events).0.len(), 1, "{unfair:?}");
+        events.insert(sent.unwrap(), violation.clone());
+        assert_eq!(violations(&events).0.len(), 1, "{violation:?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_probe_takes_no_bait_either() {
-    let ground = Ground::new(Value::Null).await;
-    let (output, profile) = ground.probe().await;
-    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+async fn probe_triggers_no_traps() {
+    let harness = Harness::new(Value::Null).await;
+    let (output, profile) = harness.probe().await;
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((found["rounds"].as_array().unwrap().len(), &found["missing"]), (2, &json!([])), "{found}");
     assert!(profile.contains("perform-guess"), "{profile}");
 
-    // What shows of a result is not known to a probe before there was one: its first round is looked at like the game's.
-    assert_eq!((ground.reports("trap "), ground.reports("stranger ")), (Vec::new(), Vec::new()));
-    assert!(!ground.reports("traps ").is_empty() && ground.reports("POST /api/").len() >= 3);
+    // A probe does not know the selectors of results in advance. Check its first round like that of a game.
+    assert_eq!((harness.reports("trap "), harness.reports("stranger ")), (Vec::new(), Vec::new()));
+    assert!(!harness.reports("traps ").is_empty() && harness.reports("POST /api/").len() >= 3);
     let of_result = selectors(&self::profile(), "result", &["points", "truth", "guess", "total"]);
     let mut guessed = false;
-    for event in ground.events() {
+    for event in harness.events() {
         let (kind, body) = match event {
             Event::Command { kind, body, .. } => (kind, body),
             Event::Page(line) => {
@@ -206,20 +206,21 @@ async fn a_probe_takes_no_bait_either() {
                 continue;
             }
         };
-        // Selectors may name cookies: dialogs about them are put away.
+        // Selectors may contain `cookie`, because cookie dialogs are closed.
         let parsed: Value = serde_json::from_str(&body).unwrap_or_default();
         let script = parsed["script"].as_str().unwrap_or(&body);
-        let known = COMMANDS.contains(&kind.as_str()) && !WORDS.iter().any(|word| script.contains(word));
-        let plain = body.replace(r#"\""#, "");
-        let early = !guessed && of_result.iter().any(|css| plain.contains(&css.replace('"', "")));
-        assert!(known && !early, "{kind} {body}");
+        let is_allowed =
+            ALLOWED_COMMANDS.contains(&kind.as_str()) && !FORBIDDEN_WORDS.iter().any(|word| script.contains(word));
+        let unescaped = body.replace(r#"\""#, "");
+        let is_early = !guessed && of_result.iter().any(|css| unescaped.contains(&css.replace('"', "")));
+        assert!(is_allowed && !is_early, "{kind} {body}");
     }
     assert!(guessed);
 }
 
-/// What springs each trap of `bait.js`; `bait` is the hidden element with a script, a paragraph, a link, points, an input and
-/// a frame in it.
-const SPRINGS: &[(&str, &str)] = &[
+/// A script that triggers each trap of `bait.js`. `bait` is the hidden element, which contains a script, a paragraph, a
+/// link, points, an input and a frame.
+const TRAP_TRIGGERS: &[(&str, &str)] = &[
     ("__NEXT_DATA__", "window.__NEXT_DATA__"),
     ("google", "window.google"),
     ("__pano", "window['__pano']"),
@@ -265,48 +266,52 @@ const SPRINGS: &[(&str, &str)] = &[
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_trap_reports_who_touches_it_and_not_the_page_itself() {
-    let ground = Ground::new(Value::Null).await;
+async fn traps_detect_scripts_but_ignore_the_page() {
+    let harness = Harness::new(Value::Null).await;
     let options =
-        BrowserOptions { webdriver: Some(Url::parse(&ground.webdriver).unwrap()), ..BrowserOptions::default() };
+        BrowserOptions { webdriver: Some(Url::parse(&harness.webdriver).unwrap()), ..BrowserOptions::default() };
     let driver = browser::open(&options).await.unwrap();
-    driver.goto(&ground.page).await.unwrap();
-    // A person's click, so that the page's own calls come from the page.
-    let plays = "return document.querySelector('[data-qa=guess-map-canvas] img') !== null";
-    while !driver.execute(plays, vec![]).await.unwrap().convert::<bool>().unwrap() {
+    driver.goto(&harness.page).await.unwrap();
+    // Start with a real click, so that the calls of the page have its own scripts on the stack.
+    let has_started = "return document.querySelector('[data-qa=guess-map-canvas] img') !== null";
+    while !driver.execute(has_started, vec![]).await.unwrap().convert::<bool>().unwrap() {
         if let Ok(start) = driver.find(By::Css("[data-qa=play-button], [data-qa=start-game-button]")).await {
-            _ = start.click().await; // it may be gone
+            _ = start.click().await; // the button may have disappeared
         }
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
-    // By now the page has fetched a round and drawn it.
-    let traps = ground.reports("traps ").pop().unwrap();
-    assert_eq!(ground.reports("trap "), Vec::<String>::new());
+    // The page has fetched and drawn a round without triggering traps.
+    let traps = harness.reports("traps ").pop().unwrap();
+    assert_eq!(harness.reports("trap "), Vec::<String>::new());
     let mut left: Vec<&str> = traps.split(' ').skip(1).collect();
-    for (name, script) in SPRINGS {
-        let before = ground.reports("trap ").len();
+    for (name, script) in TRAP_TRIGGERS {
+        let before = harness.reports("trap ").len();
         let script = format!("const bait = [...document.body.children].find(e => e.hidden); void ({script})");
         driver.execute(&script, vec![]).await.unwrap();
-        let reports = ground.reports("trap ").split_off(before);
+        let reports = harness.reports("trap ").split_off(before);
         assert!(reports.iter().any(|report| report.starts_with(&format!("trap {name} "))), "{name}: {reports:?}");
         left.retain(|trap| trap != name);
     }
-    assert_eq!(left, Vec::<&str>::new(), "not tried");
+    assert_eq!(left, Vec::<&str>::new(), "untested traps");
     browser::shutdown(driver, &BrowserOptions::default()).await;
 }
 
-fn said(output: &Output) -> String {
+fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_does_not_go_where_others_play_and_stops_when_it_is_taken_there() {
-    let ground = Ground::new(Value::Null).await;
+async fn agent_refuses_multiplayer_pages_and_stops_when_redirected_to_one() {
+    let harness = Harness::new(Value::Null).await;
     for path in ["/duels/x", "/ranked", "/multiplayer", "/tournaments/x", "/daily-challenges", "/live-challenge/x"] {
-        let output = ground.play(path).await;
-        assert!(output.status.code() == Some(2) && said(&output).contains("affect other people"), "{}", said(&output));
+        let output = harness.play(path).await;
+        assert!(
+            output.status.code() == Some(2) && stderr(&output).contains("affect other people"),
+            "{}",
+            stderr(&output)
+        );
     }
-    assert!(ground.events().is_empty(), "{:?}", ground.events());
+    assert!(harness.events().is_empty(), "{:?}", harness.events());
 
     for (by, on, to) in [
         ("assign", "load", "/duels/x"),
@@ -314,19 +319,19 @@ async fn it_does_not_go_where_others_play_and_stops_when_it_is_taken_there() {
         ("pushState", "keydown", "/battle-royale/x"),
         ("pushState", "wheel", "/tournaments/x"),
     ] {
-        let ground = Ground::new(json!({ "by": by, "on": on, "to": to })).await;
-        let output = ground.play("/").await;
-        let (events, said) = (ground.events(), said(&output));
-        assert_eq!(output.status.code(), Some(2), "{by} on {on}: {said}");
-        assert!(said.contains(to) && said.contains("affect other people"), "{said}");
+        let harness = Harness::new(json!({ "by": by, "on": on, "to": to })).await;
+        let output = harness.play("/").await;
+        let (events, stderr) = (harness.events(), stderr(&output));
+        assert_eq!(output.status.code(), Some(2), "{by} on {on}: {stderr}");
+        assert!(stderr.contains(to) && stderr.contains("affect other people"), "{stderr}");
         let left = events.iter().position(|event| matches!(event, Event::Page(line) if line == "forward"));
-        let after = &events[left.expect("the page has gone on")..];
+        let after = &events[left.expect("the page has navigated")..];
         let acts = |event: &&Event| match event {
             Event::Command { kind, .. } => INPUT.contains(&kind.as_str()),
-            Event::Page(line) => line.starts_with("POST "), // a guess, however it came to be
+            Event::Page(line) => line.starts_with("POST "), // a submitted guess
         };
         assert_eq!(after.iter().filter(acts).count(), 0, "{by} on {on}: {after:?}");
-        assert_eq!(breaches(&events), (Vec::new(), 0));
+        assert_eq!(violations(&events), (Vec::new(), 0));
         let acted = events.iter().any(|event| acts(&event));
         assert_eq!(acted, on != "load", "{by} on {on}");
     }

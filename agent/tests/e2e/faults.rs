@@ -1,5 +1,5 @@
-//! What breaks while a game is played, in a real Chromium: the game goes on where it can, and nothing is guessed
-//! blindly where it cannot.
+//! Fault injection in a real Chromium: games continue after failures where possible, and no guess is submitted
+//! otherwise.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,37 +30,37 @@ use url::Url;
 
 use crate::look::{TWO_VIEWS, inference};
 
-/// What becomes of a request.
+/// How the proxy handles a request.
 #[derive(Clone, Copy, PartialEq)]
-enum Fate {
-    Answered,
-    Refused,
+enum ProxyAction {
+    Forward,
+    Fail,
 }
 
-type Rule = Arc<dyn Fn(&str) -> Fate + Send + Sync>;
+type Rule = Arc<dyn Fn(&str) -> ProxyAction + Send + Sync>;
 
-/// The arena behind a server that can fail, and what is needed to play there.
-struct Ground {
+/// The arena behind a proxy that can fail requests, with one game and a directory for records.
+struct FaultHarness {
     arena: Arena,
     url: Url,
     guesses: Arc<AtomicUsize>,
     runs: tempfile::TempDir,
 }
 
-impl Ground {
+impl FaultHarness {
     async fn new(
         rounds_per_game: usize,
-        seconds_a_round: u32,
-        rule: impl Fn(&str) -> Fate + Send + Sync + 'static,
+        seconds_per_round: u32,
+        rule: impl Fn(&str) -> ProxyAction + Send + Sync + 'static,
     ) -> Self {
         let rounds = RoundSource::Fixtures(crate::fixtures());
         let options = ArenaOptions { seed: Some(3), rounds_per_game, ..ArenaOptions::new(rounds) };
         let arena = Arena::start(options).await.unwrap();
         let guesses = Arc::new(AtomicUsize::new(0));
         let base = serve(arena.url().trim_end_matches('/').to_owned(), Arc::new(rule), Arc::clone(&guesses)).await;
-        let rules = serde_json::json!({ "timeLimit": seconds_a_round });
-        let made = reqwest::Client::new().post(format!("{base}/api/v3/games")).json(&rules).send().await.unwrap();
-        let game: serde_json::Value = made.json().await.unwrap();
+        let rules = serde_json::json!({ "timeLimit": seconds_per_round });
+        let created = reqwest::Client::new().post(format!("{base}/api/v3/games")).json(&rules).send().await.unwrap();
+        let game: serde_json::Value = created.json().await.unwrap();
         let url = Url::parse(&format!("{base}/game/{}", game["token"].as_str().unwrap())).unwrap();
         Self { arena, url, guesses, runs: tempfile::tempdir().unwrap() }
     }
@@ -69,12 +69,13 @@ impl Ground {
         self.guesses.load(Ordering::SeqCst)
     }
 
-    /// Plays the game with the arena's profile, changed; `begun` gets the browser when the first round shows.
-    async fn play(&self, change: &[(&str, &str)], begun: impl AsyncFnOnce(WebDriver)) -> Result<GameRecord> {
+    /// Plays the game with the arena's profile after some replacements. `on_start` is called with the browser when the
+    /// first round is shown.
+    async fn play(&self, replacements: &[(&str, &str)], on_start: impl AsyncFnOnce(WebDriver)) -> Result<GameRecord> {
         let classifier = Arc::new(Classifier::load(Bundle::find("pocket").unwrap()).unwrap());
-        let mut page = self.page(change, BrowserOptions::default()).await;
+        let mut page = self.page(replacements, BrowserOptions::default()).await;
         page.await_round().await.unwrap();
-        begun(page.driver.clone()).await;
+        on_start(page.driver.clone()).await;
         let options = PlayOptions {
             browser: BrowserOptions::default(),
             runs: self.runs.path().to_owned(),
@@ -86,15 +87,15 @@ impl Ground {
             time_budget: None,
             min_gain: TWO_VIEWS,
         };
-        let on_event = |news: GameEvent<'_>| eprintln!("{news:?}");
+        let on_event = |event: GameEvent<'_>| eprintln!("{event:?}");
         let game = game::play(&mut page, classifier, &options, on_event).await;
         browser::shutdown(page.driver, &BrowserOptions::default()).await;
         game
     }
 
-    async fn page(&self, change: &[(&str, &str)], options: BrowserOptions) -> Page {
+    async fn page(&self, replacements: &[(&str, &str)], options: BrowserOptions) -> Page {
         let mut text = include_str!("../../profiles/arena.toml").to_owned();
-        for (from, to) in change {
+        for (from, to) in replacements {
             assert!(text.contains(from), "{from}");
             text = text.replace(from, to);
         }
@@ -105,7 +106,7 @@ impl Ground {
         Page::open(driver, profile, &self.url, Consent::default()).await.unwrap()
     }
 
-    /// Files of the one game that is recorded.
+    /// Directory of the only recorded game.
     fn record(&self) -> PathBuf {
         let games = std::fs::read_dir(self.runs.path()).unwrap().map(|entry| entry.unwrap().path());
         games.into_iter().find(|path| path.is_dir()).unwrap()
@@ -116,7 +117,7 @@ async fn serve(arena: String, rule: Rule, guesses: Arc<AtomicUsize>) -> String {
     let client = reqwest::Client::new();
     let app = axum::Router::new().fallback(move |request: Request| {
         let (client, arena, rule, guesses) = (client.clone(), arena.clone(), Arc::clone(&rule), Arc::clone(&guesses));
-        async move { pass_on(&client, &arena, &rule, &guesses, request).await }
+        async move { proxy_request(&client, &arena, &rule, &guesses, request).await }
     });
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
@@ -124,17 +125,17 @@ async fn serve(arena: String, rule: Rule, guesses: Arc<AtomicUsize>) -> String {
     base
 }
 
-async fn pass_on(
+async fn proxy_request(
     client: &reqwest::Client,
     arena: &str,
     rule: &Rule,
     guesses: &AtomicUsize,
-    asked: Request,
+    request: Request,
 ) -> Response {
-    let (parts, body) = asked.into_parts();
+    let (parts, body) = request.into_parts();
     match rule(parts.uri.path()) {
-        Fate::Answered => {}
-        Fate::Refused => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        ProxyAction::Forward => {}
+        ProxyAction::Fail => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
     if parts.method == Method::POST && parts.uri.path().starts_with("/api/v3/games/") {
         guesses.fetch_add(1, Ordering::SeqCst);
@@ -143,16 +144,16 @@ async fn pass_on(
     if let Some(kind) = parts.headers.get("content-type") {
         request = request.header("content-type", kind);
     }
-    let answer = request.body(to_bytes(body, 1 << 20).await.unwrap()).send().await.unwrap();
-    let mut response = Response::builder().status(answer.status());
-    if let Some(kind) = answer.headers().get("content-type") {
+    let upstream = request.body(to_bytes(body, 1 << 20).await.unwrap()).send().await.unwrap();
+    let mut response = Response::builder().status(upstream.status());
+    if let Some(kind) = upstream.headers().get("content-type") {
         response = response.header("content-type", kind);
     }
-    response.body(Body::from(answer.bytes().await.unwrap())).unwrap()
+    response.body(Body::from(upstream.bytes().await.unwrap())).unwrap()
 }
 
-/// All rounds played, and page and we agree.
-fn assert_whole(game: &GameRecord) {
+/// The round was played, and our score equals that of the page.
+fn assert_played(game: &GameRecord) {
     assert_eq!(game.rounds.len(), 1, "{game:?}");
     assert!(game.score.is_some() && game.score == game.page_score, "{game:?}");
 }
@@ -164,17 +165,17 @@ pub(crate) fn is_alive(id: u32) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_driver_that_is_killed_is_replaced_and_leaves_no_browser_behind() {
-    let ground = Ground::new(1, 0, |_| Fate::Answered).await;
+async fn killed_driver_is_replaced_and_its_browser_terminated() {
+    let harness = FaultHarness::new(1, 0, |_| ProxyAction::Forward).await;
     let mut id = 0;
-    let game = ground
+    let game = harness
         .play(&[], async |driver| {
             id = browser::process(&driver).unwrap();
             tokio::spawn(async move {
                 tokio::time::sleep(Duration::from_millis(1200)).await;
                 let mut system = System::new();
                 system.refresh_processes(ProcessesToUpdate::All, true);
-                // The driver is the browser's parent.
+                // chromedriver is the parent process of the browser.
                 let driver = system.process(Pid::from_u32(id)).and_then(sysinfo::Process::parent).unwrap();
                 let driver = system.process(driver).unwrap();
                 assert_eq!(driver.name(), "chromedriver");
@@ -183,35 +184,35 @@ async fn a_driver_that_is_killed_is_replaced_and_leaves_no_browser_behind() {
         })
         .await
         .unwrap();
-    assert_whole(&game);
-    assert_eq!((game.failed.len(), ground.guesses()), (1, 1), "{game:?}");
-    let failed = std::fs::read_to_string(ground.record().join("failed_1/failed.json")).unwrap();
+    assert_played(&game);
+    assert_eq!((game.failed.len(), harness.guesses()), (1, 1), "{game:?}");
+    let failed = std::fs::read_to_string(harness.record().join("failed_1/failed.json")).unwrap();
     assert!(failed.contains("\"sent\": false"), "{failed}");
     assert!(!is_alive(id), "the browser outlived its driver");
-    ground.arena.stop().await;
+    harness.arena.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tab_that_crashes_is_replaced() {
-    let ground = Ground::new(1, 0, |_| Fate::Answered).await;
-    let game = ground
+async fn crashed_tab_is_replaced() {
+    let harness = FaultHarness::new(1, 0, |_| ProxyAction::Forward).await;
+    let game = harness
         .play(&[], async |driver| {
             tokio::spawn(async move {
                 tokio::time::sleep(Duration::from_millis(1200)).await;
-                _ = driver.goto("chrome://crash").await; // never answers well
+                _ = driver.goto("chrome://crash").await; // always fails
             });
         })
         .await
         .unwrap();
-    assert_whole(&game);
-    assert_eq!((game.failed.len(), ground.guesses()), (1, 1), "{game:?}");
-    ground.arena.stop().await;
+    assert_played(&game);
+    assert_eq!((game.failed.len(), harness.guesses()), (1, 1), "{game:?}");
+    harness.arena.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn messages_of_the_browsers_own_come_at_any_moment() {
-    let ground = Ground::new(1, 0, |_| Fate::Answered).await;
-    let game = ground
+async fn browser_dialogs_are_closed_at_any_time() {
+    let harness = FaultHarness::new(1, 0, |_| ProxyAction::Forward).await;
+    let game = harness
         .play(&[], async |driver| {
             let script = "let n = 0; const say = () => { [alert, confirm, prompt][n++ % 3]('Level ' + n); \
                 setTimeout(say, 200 + n * 173 % 700) }; setTimeout(say, 0)";
@@ -219,93 +220,94 @@ async fn messages_of_the_browsers_own_come_at_any_moment() {
         })
         .await
         .unwrap();
-    assert_whole(&game);
-    assert_eq!(ground.guesses(), 1);
-    ground.arena.stop().await;
+    assert_played(&game);
+    assert_eq!(harness.guesses(), 1);
+    harness.arena.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tile_server_that_fails_does_not_hide_where_places_are() {
-    let refuse_tiles = |path: &str| if path.starts_with("/tiles/") { Fate::Refused } else { Fate::Answered };
-    let ground = Ground::new(1, 0, refuse_tiles).await;
-    let game = ground.play(&[], async |_| {}).await.unwrap();
-    assert_whole(&game);
+async fn pins_are_placed_without_tile_images() {
+    let refuse_tiles = |path: &str| if path.starts_with("/tiles/") { ProxyAction::Fail } else { ProxyAction::Forward };
+    let harness = FaultHarness::new(1, 0, refuse_tiles).await;
+    let game = harness.play(&[], async |_| {}).await.unwrap();
+    assert_played(&game);
     assert!(game.failed.is_empty(), "{game:?}");
-    ground.arena.stop().await;
+    harness.arena.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_guessed_where_the_map_never_loads_or_the_button_is_gone() {
-    let ground = Ground::new(1, 0, |_| Fate::Answered).await;
-    let empty = [("needs_consent = false", "needs_consent = false\npatience_s = 4"), ("img.leaflet-tile", "img.never")];
-    let error = ground.play(&empty, async |_| {}).await.unwrap_err();
-    assert_eq!((exit_code(&error) as u8, ground.guesses()), (3, 0));
+async fn no_guess_without_map_or_guess_button() {
+    let harness = FaultHarness::new(1, 0, |_| ProxyAction::Forward).await;
+    let no_tiles =
+        [("needs_consent = false", "needs_consent = false\npatience_s = 4"), ("img.leaflet-tile", "img.never")];
+    let error = harness.play(&no_tiles, async |_| {}).await.unwrap_err();
+    assert_eq!((exit_code(&error) as u8, harness.guesses()), (3, 0));
     assert!(
         describe(&error).contains("shows no tiles") && describe(&error).contains("rounds played before"),
         "{error:#}"
     );
-    let record = ground.record();
+    let record = harness.record();
     assert!(record.join("failed_1/view_000.jpg").is_file() && record.join("failed_1_2/failed.json").is_file());
 
-    let gone = [("[data-qa=perform-guess]", "[data-qa=gone]"), ("guess-map_guessButton__", "gone__")];
-    let error = ground.play(&gone, async |_| {}).await.unwrap_err();
-    assert_eq!((exit_code(&error) as u8, ground.guesses()), (3, 0));
+    let no_button = [("[data-qa=perform-guess]", "[data-qa=gone]"), ("guess-map_guessButton__", "gone__")];
+    let error = harness.play(&no_button, async |_| {}).await.unwrap_err();
+    assert_eq!((exit_code(&error) as u8, harness.guesses()), (3, 0));
     assert!(describe(&error).contains("the page has no guess button"), "{error:#}");
-    ground.arena.stop().await;
+    harness.arena.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_result_that_never_shows_is_not_guessed_twice() {
-    let ground = Ground::new(2, 0, |_| Fate::Answered).await;
-    let blind = [
+async fn missing_result_does_not_repeat_the_guess() {
+    let harness = FaultHarness::new(2, 0, |_| ProxyAction::Forward).await;
+    let no_result = [
         ("needs_consent = false", "needs_consent = false\npatience_s = 4"),
         ("[data-qa=round-result]\", \"[class*=round-result_wrapper__]", "[data-qa=never]"),
     ];
-    let game = ground.play(&blind, async |_| {}).await.unwrap();
-    assert_eq!((game.rounds.len(), game.failed.len(), ground.guesses()), (0, 2, 2), "{game:?}");
+    let game = harness.play(&no_result, async |_| {}).await.unwrap();
+    assert_eq!((game.rounds.len(), game.failed.len(), harness.guesses()), (0, 2, 2), "{game:?}");
     assert!(game.failed.iter().all(|failed| failed.sent));
     assert!(game.score.is_none() && game.page_score.is_some(), "{game:?}");
-    ground.arena.stop().await;
+    harness.arena.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_clock_that_runs_out_ends_the_round_and_not_the_game() {
-    let ground = Ground::new(2, 13, |_| Fate::Answered).await;
-    // Somebody was away from the keyboard until the clock was nearly out.
-    let away = async |driver: WebDriver| {
-        let nearly = "return /^0?0:0[12]$/.test(document.querySelector('[data-qa=timer]').textContent.trim())";
-        while !driver.execute(nearly, vec![]).await.unwrap().convert::<bool>().unwrap() {
+async fn expired_time_limit_ends_the_round_but_not_the_game() {
+    let harness = FaultHarness::new(2, 13, |_| ProxyAction::Forward).await;
+    // Start only when the time limit of the round has almost expired.
+    let wait_for_timeout = async |driver: WebDriver| {
+        let script = "return /^0?0:0[12]$/.test(document.querySelector('[data-qa=timer]').textContent.trim())";
+        while !driver.execute(script, vec![]).await.unwrap().convert::<bool>().unwrap() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    let game = ground.play(&[], away).await.unwrap();
+    let game = harness.play(&[], wait_for_timeout).await.unwrap();
     assert!(game.page_score.is_some() && game.rounds.len() + game.failed.len() == 2, "{game:?}");
     assert!(game.failed.iter().all(|failed| failed.sent) && !game.failed.is_empty(), "{game:?}");
-    ground.arena.stop().await;
+    harness.arena.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn small_large_and_fine_screens_take_the_pin() {
-    let ground = Ground::new(2, 0, |_| Fate::Answered).await;
+async fn pins_work_on_all_screen_sizes_and_pixel_ratios() {
+    let harness = FaultHarness::new(2, 0, |_| ProxyAction::Forward).await;
     for (viewport, pixel_ratio) in [((360, 640), 1.0), ((3840, 2160), 1.0), ((800, 800), 1.5)] {
         let options = BrowserOptions { viewport, pixel_ratio, ..BrowserOptions::default() };
-        let page = ground.page(&[], options.clone()).await;
+        let page = harness.page(&[], options.clone()).await;
         page.await_round().await.unwrap();
         let size: (u32, u32, f64) = page.script("return [innerWidth, innerHeight, devicePixelRatio]").await.unwrap();
-        // Sizes in whole pixels of the screen may be no whole CSS pixels.
+        // Window sizes are whole device pixels, but not necessarily whole CSS pixels.
         let close = size.0.abs_diff(viewport.0) <= 1 && size.1.abs_diff(viewport.1) <= 1;
         assert!(close && size.2 == pixel_ratio, "{size:?}");
         let wanted = LatLng::new(-54.8, -68.3).unwrap();
         let placed = pin::place_pin(&page, wanted, 25_000.0).await.unwrap();
         let error_m = placed.at.distance_m(wanted);
         assert!(error_m < 1.5 * placed.metres_per_pixel, "{viewport:?}: {error_m} m off");
-        // A large panorama takes long to draw without a graphics card.
+        // Large panoramas render slowly without a GPU.
         if viewport.0 < 1000 {
             let views = async |budget| look::around(&page, &inference(TWO_VIEWS), budget).await.unwrap().len();
             assert_eq!(views(None).await, 2);
-            assert_eq!(views(Some(Duration::from_secs(5))).await, 1, "rather fewer views than no guess");
+            assert_eq!(views(Some(Duration::from_secs(5))).await, 1, "fewer views to meet the time budget");
         }
         browser::shutdown(page.driver, &options).await;
     }
-    ground.arena.stop().await;
+    harness.arena.stop().await;
 }

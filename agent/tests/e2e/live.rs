@@ -1,4 +1,5 @@
-//! The geoguessr profile in a real Chromium, on the arena built as the live page is, and as that may be later.
+//! The `geoguessr` profile in a real Chromium, on an arena that has the structure of the live page, and on one where
+//! class names have changed since the profile was written.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -19,25 +20,25 @@ async fn arena(structure: Structure, seed: u64) -> Arena {
     Arena::start(options).await.unwrap()
 }
 
-/// Runs the program and lets the arena answer meanwhile.
+/// Runs `landfall` on a blocking thread, so that the arena can serve requests meanwhile.
 async fn landfall(args: &[&str]) -> Output {
     let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
     let run = move || Command::new(env!("CARGO_BIN_EXE_landfall")).args(args).output().unwrap();
     tokio::task::spawn_blocking(run).await.unwrap()
 }
 
-fn said(output: &Output) -> String {
+fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Five rounds with the geoguessr profile, whose page tells no place: points that its rounded distance allows.
-async fn plays_to_the_end(structure: Structure) {
+/// Plays five rounds with the `geoguessr` profile. The page reveals no coordinates, only points and a rounded distance.
+async fn play_full_game(structure: Structure) {
     let (arena, runs) = (arena(structure, 1).await, tempfile::tempdir().unwrap());
-    let folder = runs.path().to_str().unwrap();
-    let args = ["--base-url", arena.url(), "--site", "geoguessr", "--bundle", "pocket", "--json", "--runs", folder];
+    let runs_dir = runs.path().to_str().unwrap();
+    let args = ["--base-url", arena.url(), "--site", "geoguessr", "--bundle", "pocket", "--json", "--runs", runs_dir];
     let output = landfall(&[&["play", "--min-gain", "5000"], &args[..]].concat()).await;
-    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
-    assert!(!said(&output).contains("violate the terms of this site"), "{}", said(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(!stderr(&output).contains("violate the terms of this site"), "{}", stderr(&output));
     let game: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&game["site"], &game["map"]["name"]), (&"geoguessr".into(), &"World".into()));
     assert_eq!(game["map"]["scale_m"], 14_916_862.0);
@@ -46,7 +47,7 @@ async fn plays_to_the_end(structure: Structure) {
     let (mut sum, mut turned) = (0, 0);
     for round in rounds {
         assert!(round["page_score"].is_u64() && round["score"] == round["page_score"], "{round}");
-        assert!(round["truth"].is_null(), "the page does not tell it: {round}");
+        assert!(round["truth"].is_null(), "the page does not show the truth: {round}");
         assert!(round["distance_m"].is_number() && round["distance_within_m"].is_number(), "{round}");
         assert!(round["pin"]["error_m"].as_f64().unwrap() < 25_000.0, "{round}");
         let url = round["url"].as_str().unwrap();
@@ -56,15 +57,15 @@ async fn plays_to_the_end(structure: Structure) {
         let folder = Path::new(game["record"].as_str().unwrap()).join(format!("round_{}", round["n"]));
         let picture = |view: &Value| std::fs::read(folder.join(view["file"].as_str().unwrap())).unwrap();
         let pictures: BTreeSet<Vec<u8>> = views.iter().map(picture).collect();
-        assert_eq!(pictures.len(), views.len(), "each view is another: {round}");
+        assert_eq!(pictures.len(), views.len(), "each view shows a different image: {round}");
         turned += usize::from(views.len() > 1);
     }
     assert!((1..5).contains(&turned), "choose a seed with both kinds, this one has {turned} panoramas");
     assert_eq!((game["score"].as_u64(), game["page_score"].as_u64()), (Some(sum), Some(sum)));
-    // A record without truths is one that can be replayed.
+    // Records without truths can be replayed.
     let record = game["record"].as_str().unwrap();
     let replay = landfall(&["replay", "--json", "--bundle", "pocket", "--from", "logits", record]).await;
-    assert_eq!(replay.status.code(), Some(0), "{}", said(&replay));
+    assert_eq!(replay.status.code(), Some(0), "{}", stderr(&replay));
     let replay: Value = serde_json::from_slice(&replay.stdout).unwrap();
     assert!(replay["rounds"].as_array().unwrap().iter().all(|round| round["repeats"] == true), "{replay}");
     arena.stop().await;
@@ -72,38 +73,38 @@ async fn plays_to_the_end(structure: Structure) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn plays_the_live_structure() {
-    plays_to_the_end(Structure::Live).await;
+    play_full_game(Structure::Live).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn plays_with_other_hashes_and_half_of_the_names_gone() {
-    plays_to_the_end(Structure::Aged).await;
+async fn plays_with_changed_class_names() {
+    play_full_game(Structure::Aged).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_doctor_says_what_fell_back() {
+async fn doctor_reports_fallback_locators() {
     let dir = tempfile::tempdir().unwrap();
     let picture = dir.path().join("page.png");
-    for (structure, fell_back) in [(Structure::Live, false), (Structure::Aged, true)] {
+    for (structure, has_fallen_back) in [(Structure::Live, false), (Structure::Aged, true)] {
         let arena = arena(structure, 1).await;
         let args = ["--site", "geoguessr", "--base-url", arena.url(), "--picture", picture.to_str().unwrap()];
         let output = landfall(&[&["doctor", "--json"], &args[..]].concat()).await;
-        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
         let findings: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
         for role in ["look.view", "map.canvas", "map.tiles", "map.guess", "page.map_name"] {
             let finding = findings.iter().find(|finding| finding["role"] == role).unwrap();
             assert!(finding["ok"] == true && finding["detail"] != "not on the page now", "{finding}");
             if ["look.view", "map.guess"].contains(&role) {
-                assert_eq!(finding["detail"].as_str().unwrap().starts_with("fell back"), fell_back, "{finding}");
+                assert_eq!(finding["detail"].as_str().unwrap().starts_with("fell back"), has_fallen_back, "{finding}");
             }
         }
         arena.stop().await;
     }
 }
 
-/// What the page has of the arena's own, in its code and in its words after a guess.
+/// The source of the page contains no test attributes of the arena, even after a guess.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_live_structure_has_none_of_the_arenas_helps() {
+async fn live_structure_has_no_arena_attributes() {
     use landfall_agent::browser;
     use landfall_agent::browser::BrowserOptions;
     use landfall_agent::play::pin;
@@ -132,10 +133,12 @@ async fn the_live_structure_has_none_of_the_arenas_helps() {
         !source.contains(&format!("{truth:.3}")) && !source.contains(&truth.to_string()),
         "the truth is in the page"
     );
-    for help in ["data-lat", "data-lng", "data-points", "data-metres", "data-heading", "data-state", "guess-location"] {
-        assert!(!source.contains(help), "{help}");
+    for attribute in
+        ["data-lat", "data-lng", "data-points", "data-metres", "data-heading", "data-state", "guess-location"]
+    {
+        assert!(!source.contains(attribute), "{attribute}");
     }
-    // What the JSON of the game says is what the page showed.
+    // The game JSON agrees with the page.
     assert_eq!(game["player"]["guesses"][0]["roundScoreInPoints"], outcome.points.unwrap());
     let (distance, shown) = (game["player"]["guesses"][0]["distanceInMeters"].as_f64(), outcome.distance.unwrap());
     assert!((distance.unwrap() - shown.metres).abs() <= shown.within_m, "{distance:?} {shown:?}");
@@ -144,7 +147,7 @@ async fn the_live_structure_has_none_of_the_arenas_helps() {
 }
 
 #[tokio::test]
-async fn the_live_structure_has_the_live_games_map_and_tile_addresses() {
+async fn live_structure_has_the_map_and_tile_urls_of_the_live_game() {
     let arena = arena(Structure::Live, 1).await;
     let get = async |path: &str| reqwest::get(format!("{}{path}", arena.url())).await.unwrap();
     let map: Value = serde_json::from_str(&get("api/maps/world").await.text().await.unwrap()).unwrap();
@@ -160,7 +163,7 @@ async fn the_live_structure_has_the_live_games_map_and_tile_addresses() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_profile_moves_to_this_computer_alone() {
+async fn base_url_must_be_on_this_computer() {
     for args in [
         &["play", "--site", "geoguessr", "--base-url", "https://www.geoguessr.com"][..],
         &["play", "--site", "geoguessr", "--base-url", "http://127.0.0.1.example.org:8014"],
@@ -169,10 +172,10 @@ async fn a_profile_moves_to_this_computer_alone() {
         &["doctor", "--base-url", "http://example.org"],
     ] {
         let output = landfall(args).await;
-        assert_eq!(output.status.code(), Some(2), "{args:?}: {}", said(&output));
-        assert!(said(&output).contains("origin on this computer"), "{}", said(&output));
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains("origin on this computer"), "{}", stderr(&output));
     }
-    for (args, says) in [
+    for (args, message) in [
         (
             &["--base-url", "http://127.0.0.1:9", "https://www.geoguessr.com/maps/world"][..],
             "is for http://127.0.0.1:9",
@@ -181,7 +184,7 @@ async fn a_profile_moves_to_this_computer_alone() {
         (&["--base-url", "http://127.0.0.1:9", "--structure", "live"], "apply to the arena"),
     ] {
         let output = landfall(&[&["play", "--site", "geoguessr"], args].concat()).await;
-        assert_eq!(output.status.code(), Some(2), "{args:?}: {}", said(&output));
-        assert!(said(&output).contains(says), "{args:?}: {}", said(&output));
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains(message), "{args:?}: {}", stderr(&output));
     }
 }

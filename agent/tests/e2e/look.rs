@@ -1,4 +1,4 @@
-//! Looking around in a real Chromium: how many views are taken, and that none is taken too early.
+//! Looking around in a real Chromium: the number of views, and that no view is captured before it is loaded.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ use landfall_model::score::MAX_POINTS;
 use landfall_model::{Bundle, Classifier, MapScale};
 use url::Url;
 
-/// A minimum gain that no third view reaches.
+/// A minimum gain so high that no third view is taken.
 pub(crate) const TWO_VIEWS: f64 = 5000.0;
 
 /// Inference for the World map with the pocket bundle and this minimum gain.
@@ -33,7 +33,7 @@ pub(crate) fn inference(min_gain: f64) -> RoundInference {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn as_many_views_are_taken_as_are_worth_it() {
+async fn min_gain_limits_the_number_of_views() {
     let rounds = tempfile::tempdir().unwrap();
     let (from, to) = (crate::fixtures().join("rounds/new-forest-track"), rounds.path().join("rounds/panorama"));
     std::fs::create_dir_all(&to).unwrap();
@@ -49,22 +49,22 @@ async fn as_many_views_are_taken_as_are_worth_it() {
     let page = Page::open(driver, Profile::find("arena").unwrap(), &url, Consent::default()).await.unwrap();
     page.await_round().await.unwrap();
 
-    let time = Some(std::time::Duration::from_secs(120)); // however slow the machine is
-    let all = look::around(&page, &inference(0.0), time).await.unwrap();
-    assert_eq!(all.len(), HEADINGS.len());
-    for (view, heading) in all.iter().zip(HEADINGS) {
-        let apart = (view.heading - heading + 180.0).rem_euclid(360.0) - 180.0;
-        assert!(apart.abs() <= 3.0, "{} instead of {heading}", view.heading);
+    let time_budget = Some(std::time::Duration::from_secs(120)); // enough for slow machines
+    let all_views = look::around(&page, &inference(0.0), time_budget).await.unwrap();
+    assert_eq!(all_views.len(), HEADINGS.len());
+    for (view, heading) in all_views.iter().zip(HEADINGS) {
+        let difference = (view.heading - heading + 180.0).rem_euclid(360.0) - 180.0;
+        assert!(difference.abs() <= 3.0, "{} instead of {heading}", view.heading);
     }
-    assert!(all.windows(2).all(|two| two[0].jpeg != two[1].jpeg && two[0].logits != two[1].logits));
-    let few = look::around(&page, &inference(TWO_VIEWS), None).await.unwrap();
-    assert_eq!(few.len(), 2, "the second is taken while the first is thought about");
+    assert!(all_views.windows(2).all(|two| two[0].jpeg != two[1].jpeg && two[0].logits != two[1].logits));
+    let two_views = look::around(&page, &inference(TWO_VIEWS), None).await.unwrap();
+    assert_eq!(two_views.len(), 2, "the second view is captured while the first is classified");
     browser::shutdown(page.driver, &options).await;
     arena.stop().await;
 }
 
-/// A page whose view is turned by nothing but a call, to one of four pictures.
-const CALLED: &str = r##"<!doctype html><title>A view with a function of its own</title>
+/// A page whose view can only be turned by a JavaScript call. It shows one of four images.
+const TURN_BY_CALL: &str = r##"<!doctype html><title>A view with a function of its own</title>
 <style>body { margin: 0 } img { display: block }</style>
 <img id="view" width="640" height="480"><p id="yaw">40</p><div id="map" style="width: 40px; height: 30px"></div><button id="guess">Guess</button>
 <script>
@@ -81,21 +81,21 @@ const CALLED: &str = r##"<!doctype html><title>A view with a function of its own
 </script>"##;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_view_is_turned_by_a_call_of_the_pages_own() {
+async fn look_call_turns_the_view() {
     let round = crate::fixtures().join("rounds/brooklyn-elevated-railway");
     let pictures = get(async move |axum::extract::Path(name): axum::extract::Path<String>| {
         std::fs::read(round.join(format!("view_{name}"))).unwrap()
     });
-    let app = Router::new().route("/", get(async || Html(CALLED))).route("/{name}", pictures);
-    let call = "look = { heading = [\"#yaw\"], call = \"viewer.turnTo(viewer.yaw + degrees) // clockwise\",";
-    let page = open(app, &PROFILE.replace("look = { heading = [],", call)).await;
-    let time = Some(std::time::Duration::from_secs(120));
-    let views = look::around(&page, &inference(0.0), time).await.unwrap();
+    let app = Router::new().route("/", get(async || Html(TURN_BY_CALL))).route("/{name}", pictures);
+    let look_section = "look = { heading = [\"#yaw\"], call = \"viewer.turnTo(viewer.yaw + degrees) // clockwise\",";
+    let page = open(app, &PROFILE.replace("look = { heading = [],", look_section)).await;
+    let time_budget = Some(std::time::Duration::from_secs(120));
+    let views = look::around(&page, &inference(0.0), time_budget).await.unwrap();
     assert_eq!(views.iter().map(|view| view.heading).collect::<Vec<_>>(), HEADINGS.map(|it| it.rem_euclid(360.0)));
     assert!(views[..4].windows(2).all(|two| two[0].jpeg != two[1].jpeg));
     browser::shutdown(page.driver, &BrowserOptions::default()).await;
 
-    let app = Router::new().route("/", get(async || Html(CALLED)));
+    let app = Router::new().route("/", get(async || Html(TURN_BY_CALL)));
     let page =
         open(app, &PROFILE.replace("look = { heading = [],", "look = { heading = [], call = \"veiwer.turn()\",")).await;
     let error = format!("{:#}", look::around(&page, &inference(0.0), None).await.unwrap_err());
@@ -118,8 +118,8 @@ async fn open(app: Router, profile: &str) -> Page {
     page
 }
 
-/// A page whose view is drawn late, coarsely at first, and between black bars.
-const SLOW: &str = r##"<!doctype html><title>A view that takes its time</title>
+/// A page that draws its view with a delay, first at low resolution, and with black bars around it.
+const SLOW_VIEW: &str = r##"<!doctype html><title>A view that takes its time</title>
 <style>body { margin: 0 } canvas { display: block }</style>
 <canvas id="view" width="760" height="520"></canvas>
 <div id="map" style="position: fixed; right: 0; bottom: 0; width: 40px; height: 30px"></div><button id="guess">Guess</button>
@@ -151,21 +151,22 @@ result = { shown = [], points = [], truth = [[], []], guess = [[], []], next = [
 "##;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unfinished_view_is_waited_for_and_its_bars_are_cut_off() {
+async fn capture_waits_for_the_view_and_crops_black_bars() {
     let file = crate::fixtures().join("rounds/brooklyn-elevated-railway/view_090.jpg");
     let picture = image::open(file).unwrap().resize_exact(640, 480, image::imageops::FilterType::Triangle).to_rgb8();
     let mut png = std::io::Cursor::new(Vec::new());
     picture.write_to(&mut png, image::ImageFormat::Png).unwrap();
     let png = png.into_inner();
     let app = Router::new()
-        .route("/", get(async || Html(SLOW)))
+        .route("/", get(async || Html(SLOW_VIEW)))
         .route("/picture.png", get(move || async move { ([(header::CONTENT_TYPE, "image/png")], png) }));
     let page = open(app, PROFILE).await;
     let views = look::around(&page, &inference(TWO_VIEWS), None).await.unwrap();
-    assert_eq!(views.len(), 1, "it does not turn");
-    let seen: RgbImage = image::load_from_memory(&views[0].jpeg).unwrap().to_rgb8();
-    assert_eq!(seen.dimensions(), picture.dimensions());
-    let off = seen.iter().zip(picture.iter()).map(|(a, b)| f64::from(a.abs_diff(*b))).sum::<f64>() / seen.len() as f64;
-    assert!(off < 6.0, "not the sharp picture: {off} off on average");
+    assert_eq!(views.len(), 1, "this view does not turn");
+    let captured: RgbImage = image::load_from_memory(&views[0].jpeg).unwrap().to_rgb8();
+    assert_eq!(captured.dimensions(), picture.dimensions());
+    let mean_difference = captured.iter().zip(picture.iter()).map(|(a, b)| f64::from(a.abs_diff(*b))).sum::<f64>()
+        / captured.len() as f64;
+    assert!(mean_difference < 6.0, "not the sharp picture: mean difference {mean_difference}");
     browser::shutdown(page.driver, &BrowserOptions::default()).await;
 }

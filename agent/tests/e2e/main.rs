@@ -1,6 +1,7 @@
-//! Whole games and commands, in a real Chromium, against the arena and against pages that the tests write.
+//! End-to-end tests: whole games and commands in a real Chromium, against the arena and against test pages.
 //!
-//! One program: it is linked once, and several browsers play at a time: `cargo xtask test` says how many.
+//! All of them are in one binary so that it is linked only once. `cargo xtask test` sets how many browsers run in
+//! parallel.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -22,7 +23,7 @@ mod report;
 mod serve;
 mod versus;
 
-/// The rounds that come with the project.
+/// Directory of the recorded rounds that are part of the repository.
 fn fixtures() -> std::path::PathBuf {
     std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures")
 }

@@ -1,8 +1,8 @@
-//! The pin on guess maps of both kinds, by the map's own reckoning of where it came to be: Leaflet's tile pictures and
-//! MapLibre GL's canvas, from the pages in `pages/`.
+//! Accuracy of pins on both kinds of guess maps: image tiles (Leaflet) and a canvas (MapLibre GL). The test pages in
+//! `pages/` report where the map itself has the pin.
 //!
-//! A pin takes one second on tiles and three on a canvas, so a few are placed every time; `LANDFALL_PINS=100` places so
-//! many on each map.
+//! A pin takes one second on tiles and three on a canvas, so only a few are placed by default. `LANDFALL_PINS=100`
+//! places 100 on each map.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -37,7 +37,7 @@ kind = "canvas"
 marker = ["#map .maplibregl-marker"]
 "##;
 
-/// Where MapLibre's own pin, 41 pixels high, has its point: 14 below its middle.
+/// Anchor of the default marker of MapLibre: it is 41 pixels high, and its tip is 14 pixels below its centre.
 const MAPLIBRE_ANCHOR: [f64; 2] = [0.5, 34.5 / 41.0];
 
 /// A profile for the test pages with this guess map.
@@ -71,7 +71,7 @@ fn profile(map: &str, anchor: [f64; 2]) -> Profile {
     Profile::find(file.to_str().unwrap()).unwrap()
 }
 
-/// Serves the test pages, and what they are made with.
+/// Serves the test pages and their packages.
 async fn serve() -> String {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let lib: PathBuf = here.join("../web-demo/node_modules");
@@ -100,17 +100,17 @@ async fn open(path: &str, profile: Profile) -> Page {
     let url = Url::parse(&format!("{}{path}", serve().await)).unwrap();
     let driver = browser::open(&BrowserOptions::default()).await.unwrap();
     let page = Page::open(driver, profile, &url, Consent::default()).await.unwrap();
-    ready(&page).await;
+    wait_until_ready(&page).await;
     page
 }
 
-/// Goes to another page of the same server.
-async fn again(page: &Page, path: &str) {
+/// Navigates to another page of the same server.
+async fn navigate(page: &Page, path: &str) {
     page.go(&page.address().await.unwrap().join(path).unwrap()).await.unwrap();
-    ready(page).await;
+    wait_until_ready(page).await;
 }
 
-async fn ready(page: &Page) {
+async fn wait_until_ready(page: &Page) {
     page.await_round().await.unwrap();
     page.until("the test page has no map", async || {
         Ok(page.driver.execute("return window.ready", vec![]).await?.convert::<Option<bool>>()?)
@@ -119,17 +119,17 @@ async fn ready(page: &Page) {
     .unwrap();
 }
 
-/// What the map says of the pin.
+/// Position of the pin according to the map.
 #[derive(Debug, Deserialize)]
-struct Judgement {
+struct MapPin {
     /// Pixels between the pin and the target.
     off: f64,
     lat: f64,
     lng: f64,
 }
 
-/// A new round with this target. The agent's answer, and the map's.
-async fn play(page: &Page, wanted: LatLng) -> (PlacedPin, Judgement) {
+/// Starts a new round and places a pin at the target. Returns its position according to the agent and to the map.
+async fn play(page: &Page, wanted: LatLng) -> (PlacedPin, MapPin) {
     page.driver.execute("newRound()", vec![]).await.unwrap();
     let placed = match pin::place_pin(page, wanted, 25_000.0).await {
         Ok(placed) => placed,
@@ -139,18 +139,21 @@ async fn play(page: &Page, wanted: LatLng) -> (PlacedPin, Judgement) {
     (placed, page.driver.execute(&script, vec![]).await.unwrap().convert().unwrap())
 }
 
-/// Plays all targets. Neither the pins nor their positions as read back may be off by more than `most_px` pixels.
-async fn all(name: &str, page: &Page, targets: &[LatLng], most_px: f64) {
+/// Places a pin at each target. Neither the pin nor the position read back may be off by `max_px` pixels or more.
+async fn check_targets(name: &str, page: &Page, targets: &[LatLng], max_px: f64) {
     let start = Instant::now();
     let mut off = Vec::new();
     for wanted in targets {
-        let (placed, judgement) = play(page, *wanted).await;
-        let is = LatLng { lat: judgement.lat, lng: judgement.lng };
-        let belief = placed.at.distance_m(is) / placed.metres_per_pixel;
-        assert!(judgement.off < most_px && belief < most_px, "{wanted}: {placed:?}, {judgement:?}, {belief} px apart");
-        assert!(placed.metres_per_pixel <= 25_000.0, "{wanted}: {placed:?}, {judgement:?}");
-        println!("{name}: {wanted} off by {:.2} px, {:.1} s", judgement.off, start.elapsed().as_secs_f64());
-        off.push(judgement.off);
+        let (placed, map_pin) = play(page, *wanted).await;
+        let actual = LatLng { lat: map_pin.lat, lng: map_pin.lng };
+        let read_back_px = placed.at.distance_m(actual) / placed.metres_per_pixel;
+        assert!(
+            map_pin.off < max_px && read_back_px < max_px,
+            "{wanted}: {placed:?}, {map_pin:?}, {read_back_px} px apart"
+        );
+        assert!(placed.metres_per_pixel <= 25_000.0, "{wanted}: {placed:?}, {map_pin:?}");
+        println!("{name}: {wanted} off by {:.2} px, {:.1} s", map_pin.off, start.elapsed().as_secs_f64());
+        off.push(map_pin.off);
     }
     let seconds = start.elapsed().as_secs_f64() / targets.len() as f64;
     off.sort_by(f64::total_cmp);
@@ -158,7 +161,7 @@ async fn all(name: &str, page: &Page, targets: &[LatLng], most_px: f64) {
     println!("{name}: {} pins, {seconds:.2} s each, off by {median:.2} px (median), {largest:.2} (largest)", off.len());
 }
 
-/// Small islands, many of them far from everything, some at the date line.
+/// Small islands, many of them remote, some near the date line.
 const ISLANDS: [(f64, f64); 20] = [
     (-25.07, -130.1),  // Pitcairn
     (-37.11, -12.28),  // Tristan da Cunha
@@ -182,9 +185,9 @@ const ISLANDS: [(f64, f64); 20] = [
     (74.43, 19.03),    // Bear Island
 ];
 
-/// How many places are tried on a map.
-fn pins(usually: usize) -> usize {
-    std::env::var("LANDFALL_PINS").map_or(usually, |count| count.parse().unwrap())
+/// Number of pins per map: `LANDFALL_PINS`, or this default.
+fn pin_count(default_count: usize) -> usize {
+    std::env::var("LANDFALL_PINS").map_or(default_count, |count| count.parse().unwrap())
 }
 
 /// Islands, both sides of the date line, and anywhere up to 80 degrees north and south.
@@ -193,8 +196,8 @@ fn targets(count: usize) -> Vec<LatLng> {
     let place = |(lat, lng): (f64, f64)| LatLng::new(lat, lng).unwrap();
     let mut targets: Vec<LatLng> = ISLANDS.into_iter().map(place).take(count / 4).collect();
     for i in 0..count / 5 {
-        let beyond = rng.random_range(0.0..2.0);
-        targets.push(place((rng.random_range(-80.0..80.0), if i % 2 == 0 { 180.0 - beyond } else { beyond - 180.0 })));
+        let offset = rng.random_range(0.0..2.0);
+        targets.push(place((rng.random_range(-80.0..80.0), if i % 2 == 0 { 180.0 - offset } else { offset - 180.0 })));
     }
     while targets.len() < count {
         targets.push(place((rng.random_range(-80.0..80.0), rng.random_range(-180.0..180.0))));
@@ -207,17 +210,17 @@ fn canvas(lat: f64, lng: f64, zoom: f64, more: &str) -> Profile {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn on_tiles_pins_are_less_than_a_pixel_off() {
+async fn pins_on_tiles_are_within_one_pixel() {
     let page = open("/raster", profile(RASTER_MAP, [0.5, 1.0])).await;
-    all("tiles", &page, &targets(pins(12)), 1.0).await;
+    check_targets("tiles", &page, &targets(pin_count(12)), 1.0).await;
     browser::shutdown(page.driver.clone(), &BrowserOptions::default()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn on_a_canvas_pins_are_less_than_three_pixels_off() {
+async fn pins_on_a_canvas_are_within_three_pixels() {
     let page = open("/canvas", canvas(20.0, 10.0, 1.0, "")).await;
-    all("canvas", &page, &targets(pins(5)), 3.0).await;
-    // What is sent is where the agent believes the pin to be.
+    check_targets("canvas", &page, &targets(pin_count(5)), 3.0).await;
+    // The page submits the position that the agent read back.
     let (placed, _) = play(&page, LatLng::new(-33.9, 18.4).unwrap()).await;
     let guessed = page.guess().await.unwrap();
     let sent = page.outcome(&guessed).await.unwrap().guess.unwrap();
@@ -225,37 +228,37 @@ async fn on_a_canvas_pins_are_less_than_three_pixels_off() {
     browser::shutdown(page.driver.clone(), &BrowserOptions::default()).await;
 }
 
-/// Places that lie far apart, at both sides of the date line, in the far north and south.
-fn few() -> Vec<LatLng> {
+/// Distant places on both sides of the date line and in the far north and south.
+fn few_targets() -> Vec<LatLng> {
     let places = [(-17.8, 179.9), (78.2, 15.6), (-16.8, -179.95), (-77.8, -70.2)];
-    places.iter().take(pins(2)).map(|(lat, lng)| LatLng::new(*lat, *lng).unwrap()).collect()
+    places.iter().take(pin_count(2)).map(|(lat, lng)| LatLng::new(*lat, *lng).unwrap()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn maps_of_tiles_may_move_by_themselves_begin_close_and_be_small() {
+async fn tile_maps_may_animate_recentre_and_be_small() {
     let page = open("/raster", profile(RASTER_MAP, [0.5, 1.0])).await;
     let near = vec![LatLng::new(48.2, 16.4).unwrap()];
     for (name, address, targets) in [
-        ("animated tiles", "/raster?animate&slow", few()),
-        ("recentring tiles", "/raster?recentre&animate", few()),
-        ("tiles between zooms", "/raster?snap=0", few()),
+        ("animated tiles", "/raster?animate&slow", few_targets()),
+        ("recentring tiles", "/raster?recentre&animate", few_targets()),
+        ("tiles between zooms", "/raster?snap=0", few_targets()),
         ("close tiles in a small box", "/raster?small&min=4&zoom=4&lat=46&lng=12", near),
     ] {
-        again(&page, address).await;
-        all(name, &page, &targets, 1.0).await;
+        navigate(&page, address).await;
+        check_targets(name, &page, &targets, 1.0).await;
     }
     browser::shutdown(page.driver.clone(), &BrowserOptions::default()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn maps_on_a_canvas_may_move_by_themselves_begin_close_and_be_small() {
+async fn canvas_maps_may_animate_recentre_and_be_small() {
     let near = vec![LatLng::new(48.2, 16.4).unwrap()];
     for (name, address, profile, targets) in [
-        // The world is less high than the box that the map grows to.
-        ("low canvas", "/canvas?min=-2&zoom=-1&slow", canvas(20.0, 10.0, -1.0, ""), few()),
-        ("recentring canvas", "/canvas?recentre=0", canvas(20.0, 10.0, 1.0, ""), few()),
-        ("gliding canvas", "/canvas?recentre=300", canvas(20.0, 10.0, 1.0, ""), few()),
-        ("single canvas", "/canvas?single", canvas(20.0, 10.0, 1.0, ", repeats = false"), few()),
+        // The world is lower than the enlarged map.
+        ("low canvas", "/canvas?min=-2&zoom=-1&slow", canvas(20.0, 10.0, -1.0, ""), few_targets()),
+        ("recentring canvas", "/canvas?recentre=0", canvas(20.0, 10.0, 1.0, ""), few_targets()),
+        ("gliding canvas", "/canvas?recentre=300", canvas(20.0, 10.0, 1.0, ""), few_targets()),
+        ("single canvas", "/canvas?single", canvas(20.0, 10.0, 1.0, ", repeats = false"), few_targets()),
         (
             "close canvas in a small box",
             "/canvas?small&min=4&max=5&zoom=4&lat=46&lng=12",
@@ -264,37 +267,37 @@ async fn maps_on_a_canvas_may_move_by_themselves_begin_close_and_be_small() {
         ),
     ] {
         let page = open(address, profile).await;
-        all(name, &page, &targets, 3.0).await;
+        check_targets(name, &page, &targets, 3.0).await;
         browser::shutdown(page.driver.clone(), &BrowserOptions::default()).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_canvas_cannot_do_is_said() {
+async fn canvas_map_errors_are_reported() {
     let page = open("/canvas?max=1", canvas(20.0, 10.0, 1.0, "")).await;
-    // A pixel spans 39 km at zoom 1, and this map comes no closer.
+    // A pixel spans 39 km at zoom 1, the maximum zoom of this map.
     let error = pin::place_pin(&page, LatLng::new(1.35, 103.8).unwrap(), 25_000.0).await.unwrap_err();
     assert!(error.to_string().contains("it does not zoom as expected"), "{error:#}");
-    // There is a pin now, so this is no new round.
+    // The pin of the first attempt is still there.
     let error = pin::place_pin(&page, LatLng::new(1.35, 103.8).unwrap(), 25_000.0).await.unwrap_err();
     assert!(error.to_string().contains("already has a pin"), "{error:#}");
     browser::shutdown(page.driver.clone(), &BrowserOptions::default()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_view_that_the_map_does_not_show_is_said() {
+async fn wrong_initial_view_is_reported() {
     let wanted = LatLng::new(48.2, 16.4).unwrap();
     let page = open("/canvas?land&lng=-40&zoom=1.4", canvas(20.0, -40.0, 1.4, "")).await;
     let shown = pin::view::shown(&page, 512.0).await.unwrap().unwrap();
     assert_eq!(shown.to_string(), "{ lat = 20.0, lng = -40.0, zoom = 1.4 }");
-    all("land", &page, &[wanted], 3.0).await;
+    check_targets("land", &page, &[wanted], 3.0).await;
     let browser = page.driver.clone();
     for (address, lat, lng, zoom) in
         [("/canvas?land&lng=-40&zoom=1.4", 20.0, -30.0, 1.4), ("/canvas?land", 20.0, 10.0, 2.0)]
     {
         let url = page.address().await.unwrap().join(address).unwrap();
         let page = Page::open(browser.clone(), canvas(lat, lng, zoom, ""), &url, Consent::default()).await.unwrap();
-        ready(&page).await;
+        wait_until_ready(&page).await;
         let error = pin::place_pin(&page, wanted, 25_000.0).await.unwrap_err();
         assert!(error.to_string().contains("map.view does not match the initial view of the map"), "{error:#}");
         assert_eq!(landfall_agent::error::exit_code(&error) as u8, 2);

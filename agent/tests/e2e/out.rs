@@ -1,4 +1,4 @@
-//! What comes out for other programs and for the terminal: formats, the page, copies with the guess, statistics.
+//! Output for other programs and for terminals: file formats, the HTML page, geotagged copies, statistics.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::fixtures;
 
-/// Names that HTML, XML, a spreadsheet or a terminal would take for their own.
+/// File names with HTML, spreadsheet formulas or terminal escape sequences in them.
 const HOSTILE: [&str; 2] = ["<img src=x onerror=alert(1)>&\"'.jpg", "=HYPERLINK(\u{1b}[31m,).jpg"];
 
 fn landfall(args: &[&str]) -> (Option<i32>, String, String) {
@@ -17,11 +17,11 @@ fn landfall(args: &[&str]) -> (Option<i32>, String, String) {
     (output.status.code(), text(&output.stdout), text(&output.stderr))
 }
 
-fn text_of(path: &Path) -> &str {
+fn path_str(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// A folder with two pictures of hostile names, one of them deeper.
+/// A directory with two images with hostile names, one of them in a subdirectory.
 fn holiday() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("day 2")).unwrap();
@@ -33,7 +33,7 @@ fn holiday() -> tempfile::TempDir {
     dir
 }
 
-/// Records of three fixtures, without their pictures.
+/// Records of three fixtures, with or without their images.
 fn records(pictures: bool) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     for name in ["aizkorri-meadow", "rome-colosseum", "nagoya-castle"] {
@@ -49,44 +49,44 @@ fn records(pictures: bool) -> tempfile::TempDir {
 }
 
 #[test]
-fn a_folder_of_photographs_becomes_a_page_copies_and_every_format() {
+fn locate_writes_page_copies_and_all_formats() {
     let (holiday, out) = (holiday(), tempfile::tempdir().unwrap());
     let (page, copies) = (out.path().join("places.html"), out.path().join("copies"));
-    let folder = text_of(holiday.path());
-    let args = ["locate", "--bundle", "pocket", "--out", text_of(&page), "--write-exif", text_of(&copies), folder];
-    let (code, said, err) = landfall(&args);
+    let folder = path_str(holiday.path());
+    let args = ["locate", "--bundle", "pocket", "--out", path_str(&page), "--write-exif", path_str(&copies), folder];
+    let (code, stdout, err) = landfall(&args);
     assert_eq!(code, Some(0), "{err}");
-    assert!(said.lines().count() == 2 && !said.contains('\x1b') && !said.contains('◆'), "{said}");
+    assert!(stdout.lines().count() == 2 && !stdout.contains('\x1b') && !stdout.contains('◆'), "{stdout}");
 
     let html = std::fs::read_to_string(&page).unwrap();
     assert!(html.contains("&lt;img src=x onerror=alert(1)&gt;&amp;&quot;'.jpg"));
     assert!(html.contains("day 2/=HYPERLINK(\u{fffd}[31m,).jpg"));
     let home = holiday.path().to_str().unwrap();
-    for wrong in ["<img src=x", "<script", "http:", "https:", "url(", "\x1b", home] {
-        assert!(!html.contains(wrong), "{wrong}");
+    for forbidden in ["<img src=x", "<script", "http:", "https:", "url(", "\x1b", home] {
+        assert!(!html.contains(forbidden), "{forbidden}");
     }
     assert_eq!((html.matches("id=\"dot-").count(), html.matches("data:image/jpeg;base64,").count()), (2, 2));
 
     let (_, json, _) = landfall(&["locate", "--bundle", "pocket", "--json", folder]);
-    let answers: Vec<Value> = json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    // In the order of their paths.
-    for (answer, name) in answers.iter().zip([HOSTILE[0].into(), PathBuf::from("day 2").join(HOSTILE[1])]) {
+    let predictions: Vec<Value> = json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    // Sorted by path.
+    for (prediction, name) in predictions.iter().zip([HOSTILE[0].into(), PathBuf::from("day 2").join(HOSTILE[1])]) {
         let original = holiday.path().join(&name);
-        assert_eq!(answer["image"], text_of(&original));
-        assert_eq!(image_files::gps_position(&original).unwrap(), None, "the original is as it was");
-        let at = image_files::gps_position(&copies.join(&name)).unwrap().unwrap();
-        let (lat, lng) = (answer["lat"].as_f64().unwrap(), answer["lng"].as_f64().unwrap());
-        assert!((at.lat - lat).abs() < 1e-5 && (at.lng - lng).abs() < 1e-5, "{at} {answer}");
+        assert_eq!(prediction["image"], path_str(&original));
+        assert_eq!(image_files::gps_position(&original).unwrap(), None, "the original is unchanged");
+        let written = image_files::gps_position(&copies.join(&name)).unwrap().unwrap();
+        let (lat, lng) = (prediction["lat"].as_f64().unwrap(), prediction["lng"].as_f64().unwrap());
+        assert!((written.lat - lat).abs() < 1e-5 && (written.lng - lng).abs() < 1e-5, "{written} {prediction}");
     }
-    // Once more: what is there is not written over.
-    let again = ["locate", "--bundle", "pocket", "--write-exif", text_of(&copies), folder];
-    let (code, _, err) = landfall(&again);
-    assert!(code == Some(1) && err.contains("is there already") && err.contains("2 of 2 could not be copied"), "{err}");
+    // A second run does not overwrite existing copies.
+    let args = ["locate", "--bundle", "pocket", "--write-exif", path_str(&copies), folder];
+    let (code, _, err) = landfall(&args);
+    assert!(code == Some(1) && err.contains("already exists") && err.contains("2 of 2 could not be copied"), "{err}");
 
     let (_, geojson, _) = landfall(&["locate", "--bundle", "pocket", "--format", "geojson", folder]);
     let features: Value = serde_json::from_str(&geojson).unwrap();
-    assert_eq!(features["features"][0]["geometry"]["coordinates"][0], answers[0]["lng"]);
-    assert_eq!(features["features"][1]["properties"]["radius_p90_km"], answers[1]["radius_km"]["p90"]);
+    assert_eq!(features["features"][0]["geometry"]["coordinates"][0], predictions[0]["lng"]);
+    assert_eq!(features["features"][1]["properties"]["radius_p90_km"], predictions[1]["radius_km"]["p90"]);
     let (_, csv, _) = landfall(&["locate", "--bundle", "pocket", "--format", "csv", folder]);
     assert!(csv.starts_with("name,lat,lng,place,country,radius_p50_km,radius_p90_km,expected_score,bundle\n"), "{csv}");
     assert!(csv.contains("\"<img src=x onerror=alert(1)>&\"\"'.jpg\""), "{csv}");
@@ -95,28 +95,31 @@ fn a_folder_of_photographs_becomes_a_page_copies_and_every_format() {
 }
 
 #[test]
-fn wrong_ends_are_said_before_the_work() {
+fn invalid_arguments_fail_before_any_work() {
     let (holiday, empty) = (holiday(), tempfile::tempdir().unwrap());
-    for (args, says) in [
+    for (args, message) in [
         (
-            vec!["locate", "--bundle", "nonesuch", "--out", "places.docx", text_of(holiday.path())],
-            "places.docx: the ending says the format",
+            vec!["locate", "--bundle", "nonesuch", "--out", "places.docx", path_str(holiday.path())],
+            "places.docx: unknown format",
         ),
-        (vec!["locate", "--bundle", "nonesuch", text_of(empty.path())], "no JPEG, PNG or WebP files in this directory"),
-        (vec!["locate", "--json", "--format", "csv", text_of(holiday.path())], "cannot be used with"),
-        (vec!["export", "--out", "rounds.html", text_of(empty.path())], "rounds.html: the ending says the format"),
-        (vec!["stats", text_of(empty.path())], "no round.json"),
-        (vec!["replay", "--against", "nonesuch", text_of(holiday.path())], "there is no bundle `nonesuch`"),
+        (
+            vec!["locate", "--bundle", "nonesuch", path_str(empty.path())],
+            "no JPEG, PNG or WebP files in this directory",
+        ),
+        (vec!["locate", "--json", "--format", "csv", path_str(holiday.path())], "cannot be used with"),
+        (vec!["export", "--out", "rounds.html", path_str(empty.path())], "rounds.html: unknown format"),
+        (vec!["stats", path_str(empty.path())], "no round.json"),
+        (vec!["replay", "--against", "nonesuch", path_str(holiday.path())], "there is no bundle `nonesuch`"),
     ] {
         let (code, _, err) = landfall(&args);
-        assert!(code == Some(2) && err.contains(says), "{args:?}: {err}");
+        assert!(code == Some(2) && err.contains(message), "{args:?}: {err}");
     }
 }
 
 #[test]
-fn recorded_rounds_are_counted_and_exported() {
+fn stats_and_export_of_recorded_rounds() {
     let records = records(false);
-    let dir = text_of(records.path());
+    let dir = path_str(records.path());
     std::fs::create_dir(records.path().join("half")).unwrap();
     std::fs::write(records.path().join("half/round.json"), "{\"format\":1").unwrap();
     let (code, out, err) = landfall(&["stats", "--json", dir]);
@@ -139,7 +142,7 @@ fn recorded_rounds_are_counted_and_exported() {
 
     std::fs::remove_dir_all(records.path().join("half")).unwrap();
     let file = records.path().join("rounds.csv");
-    assert_eq!(landfall(&["export", "--out", text_of(&file), dir]).0, Some(0));
+    assert_eq!(landfall(&["export", "--out", path_str(&file), dir]).0, Some(0));
     let csv = std::fs::read_to_string(&file).unwrap();
     assert!(csv.lines().count() == 4 && csv.contains("game/rome-colosseum"), "{csv}");
     let (_, geojson, _) = landfall(&["export", dir]);
@@ -148,9 +151,9 @@ fn recorded_rounds_are_counted_and_exported() {
 }
 
 #[test]
-fn two_bundles_are_compared_round_by_round() {
+fn replay_compares_two_bundles_per_round() {
     let records = records(true);
-    let dir = text_of(records.path());
+    let dir = path_str(records.path());
     let (code, out, err) = landfall(&["replay", "--json", "--bundle", "desktop", "--against", "pocket", dir]);
     assert_eq!(code, Some(0), "{err}");
     let replay: Value = serde_json::from_str(&out).unwrap();
@@ -166,12 +169,12 @@ fn two_bundles_are_compared_round_by_round() {
     assert!(code == Some(2) && err.contains("no logits of pocket@"), "{err}");
 }
 
-/// In a pseudo-terminal, as `script` makes one.
+/// Uses `script` to run in a pseudo-terminal.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_terminal_gets_a_map_and_json_does_not() {
+fn map_is_drawn_on_terminals_but_not_with_json() {
     let photo = fixtures().join("rounds/rome-colosseum/view_000.jpg");
-    let seen = |options: &str, variables: &[(&str, &str)]| {
+    let output_of = |options: &str, variables: &[(&str, &str)]| {
         let command =
             format!("'{}' locate --bundle pocket {options} '{}'", env!("CARGO_BIN_EXE_landfall"), photo.display());
         let mut script = Command::new("script");
@@ -180,16 +183,19 @@ fn a_terminal_gets_a_map_and_json_does_not() {
         let output = script.env("TERM", "xterm-256color").envs(variables.iter().copied()).output().unwrap();
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
-    let coloured = seen("", &[("COLORTERM", "truecolor")]);
+    let coloured = output_of("", &[("COLORTERM", "truecolor")]);
     assert!(coloured.contains("\x1b[38;2;") && coloured.contains('◆'), "{coloured}");
-    let table = seen("", &[]);
+    let table = output_of("", &[]);
     assert!(table.contains("\x1b[38;5;") && table.contains('◆'), "{table}");
-    let plain = seen("", &[("NO_COLOR", "1")]);
+    let plain = output_of("", &[("NO_COLOR", "1")]);
     assert!(plain.contains('⢕') && plain.contains('◆') && !plain.contains("\x1b["), "{plain}");
-    let picture = seen("--thumbnails=sixel", &[]);
+    let picture = output_of("--thumbnails=sixel", &[]);
     assert!(picture.contains("\x1bPq\"1;1;"), "{picture}");
     for (options, variables) in [("--json", &[][..]), ("--no-map", &[]), ("", &[("CI", "true")])] {
-        let silent = seen(options, variables);
-        assert!(!silent.contains('◆') && !silent.contains("\x1b[") && silent.contains("rome-colosseum"), "{silent}");
+        let plain_text = output_of(options, variables);
+        assert!(
+            !plain_text.contains('◆') && !plain_text.contains("\x1b[") && plain_text.contains("rome-colosseum"),
+            "{plain_text}"
+        );
     }
 }

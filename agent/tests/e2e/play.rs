@@ -1,4 +1,4 @@
-//! Whole games in a real Chromium against the arena, with the real model: what `cargo xtask play` does.
+//! Whole games in a real Chromium against the arena with the real model, as run by `cargo xtask play`.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -50,7 +50,7 @@ async fn open_arena(seed: u64) -> (Arena, Page) {
 }
 
 #[test]
-fn plays_through_dialogs_and_slow_tiles_and_its_record_repeats() {
+fn plays_with_dialogs_and_slow_tiles_and_can_be_replayed() {
     let runs = tempfile::tempdir().unwrap();
     let folder = runs.path().to_str().unwrap();
     let output = landfall(&[
@@ -79,7 +79,7 @@ fn plays_through_dialogs_and_slow_tiles_and_its_record_repeats() {
         sum += round["score"].as_u64().unwrap();
     }
     assert_eq!((game["score"].as_u64(), game["page_score"].as_u64()), (Some(sum), Some(sum)));
-    // Panoramas are looked at all around, photographs once.
+    // Panoramas have several views, photographs only one.
     let record = PathBuf::from(game["record"].as_str().unwrap());
     let mut panoramas = 0;
     for round in rounds {
@@ -87,9 +87,9 @@ fn plays_through_dialogs_and_slow_tiles_and_its_record_repeats() {
         let headings: Vec<f64> = views.iter().map(|view| view["heading"].as_f64().unwrap()).collect();
         if is_panorama(&round["truth"]) {
             panoramas += 1;
-            let around: Vec<f64> =
+            let expected: Vec<f64> =
                 landfall_agent::inference::stopping::HEADINGS.iter().map(|heading| heading.rem_euclid(360.0)).collect();
-            assert!(headings.len() > 1 && around.starts_with(&headings), "{headings:?}");
+            assert!(headings.len() > 1 && expected.starts_with(&headings), "{headings:?}");
             let folder = record.join(format!("round_{}", round["n"]));
             let mut pictures: Vec<_> =
                 views.iter().map(|view| std::fs::read(folder.join(view["file"].as_str().unwrap())).unwrap()).collect();
@@ -102,9 +102,9 @@ fn plays_through_dialogs_and_slow_tiles_and_its_record_repeats() {
     }
     assert!((1..3).contains(&panoramas), "choose a seed with both kinds, this one has {panoramas} panoramas");
 
-    // A report lies beside the game.
+    // `play` writes a report next to the game.
     let report = std::fs::read_to_string(record.join("report.html")).unwrap();
-    assert!(report.contains(" of 15,000 points") && report.contains("The page counts the same"));
+    assert!(report.contains(" of 15,000 points") && report.contains("The page shows the same total"));
 
     // The same pictures, and the same logits, give the same answers to the last bit; a replay has a report too.
     let record = record.to_str().unwrap();
@@ -121,13 +121,13 @@ fn plays_through_dialogs_and_slow_tiles_and_its_record_repeats() {
         }
     }
     assert!(std::fs::read_to_string(page).unwrap().contains(" of 15,000 points"));
-    // `locate` on the views of a round sees what the game saw.
+    // `locate` on the views of a round ranks the same cells.
     let views = rounds[0]["views"].as_array().unwrap();
     let files: Vec<String> =
         views.iter().map(|view| format!("{record}/round_1/{}", view["file"].as_str().unwrap())).collect();
     let mut args = vec!["locate", "--json", "--one-place"];
     args.extend(files.iter().map(String::as_str));
-    // A photograph is of no map: what the map's bounds add to the odds is not there.
+    // Compare only cells: probabilities differ because `locate` has no map bounds.
     let cells = |answer: &Value| -> Vec<Value> {
         answer["top"].as_array().unwrap().iter().map(|top| top["cell"].clone()).collect()
     };
@@ -135,7 +135,7 @@ fn plays_through_dialogs_and_slow_tiles_and_its_record_repeats() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn places_the_pin_anywhere_on_the_map() {
+async fn places_pins_anywhere_on_the_map() {
     let (arena, page) = open_arena(5).await;
     for (lat, lng) in
         [(45.76, 4.83), (-54.8, -68.3), (78.2, 15.6), (-17.8, 179.97), (65.5, -179.9), (0.0, 0.0), (-45.9, 170.5)]
@@ -148,7 +148,7 @@ async fn places_the_pin_anywhere_on_the_map() {
             "{wanted}: {error_m} m off"
         );
     }
-    // What we read back is what the page sends, to the pixel.
+    // The page sends the position that we read back, within one pixel.
     let wanted = LatLng::new(-33.9, 18.4).unwrap();
     let placed = pin::place_pin(&page, wanted, 25_000.0).await.unwrap();
     let guessed = page.guess().await.unwrap();
@@ -159,24 +159,24 @@ async fn places_the_pin_anywhere_on_the_map() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_page_does_not_hold_the_truth_before_the_guess() {
+async fn page_does_not_contain_the_truth_before_the_guess() {
     let (arena, page) = open_arena(7).await;
-    let before = page.driver.source().await.unwrap();
+    let source_before = page.driver.source().await.unwrap();
     pin::place_pin(&page, LatLng::new(10.0, 10.0).unwrap(), 25_000.0).await.unwrap();
-    let pinned = page.driver.source().await.unwrap();
+    let source_pinned = page.driver.source().await.unwrap();
     let guessed = page.guess().await.unwrap();
     let truth = page.outcome(&guessed).await.unwrap().truth.unwrap();
-    let after = page.driver.source().await.unwrap();
+    let source_after = page.driver.source().await.unwrap();
     let reveals_truth =
         |source: &str| source.contains(&format!("{:.3}", truth.lat)) || source.contains(&truth.lat.to_string());
-    assert!(!reveals_truth(&before) && !reveals_truth(&pinned));
-    assert!(reveals_truth(&after), "the test would not see the truth if it were there");
+    assert!(!reveals_truth(&source_before) && !reveals_truth(&source_pinned));
+    assert!(reveals_truth(&source_after), "the truth must be detectable after the guess");
     browser::shutdown(page.driver.clone(), &BrowserOptions::default()).await;
     arena.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lost_session_is_said_and_is_the_surroundings_fault() {
+async fn lost_session_is_an_environment_error() {
     let (arena, page) = open_arena(9).await;
     browser::shutdown(page.driver.clone(), &BrowserOptions::default()).await;
     let error = look::around(&page, &inference(TWO_VIEWS), None).await.unwrap_err();
@@ -185,7 +185,7 @@ async fn a_lost_session_is_said_and_is_the_surroundings_fault() {
 }
 
 #[test]
-fn another_count_than_the_pages_is_a_no_and_the_record_is_kept() {
+fn score_mismatch_fails_the_check_but_keeps_the_record() {
     let runs = tempfile::tempdir().unwrap();
     let folder = runs.path().to_str().unwrap();
     let output = landfall(&["play", "--json", "--seed", "1", "--rounds", "1", "--scale", "1000000", "--runs", folder]);
@@ -198,7 +198,7 @@ fn another_count_than_the_pages_is_a_no_and_the_record_is_kept() {
 }
 
 #[test]
-fn games_follow_each_other() {
+fn plays_several_games_in_sequence() {
     let runs = tempfile::tempdir().unwrap();
     let folder = runs.path().to_str().unwrap();
     let args = ["--seed", "1", "--rounds", "1", "--games", "2", "--pause", "0", "--bundle", "pocket", "--runs", folder];
@@ -208,14 +208,14 @@ fn games_follow_each_other() {
         serde_json::Deserializer::from_slice(&output.stdout).into_iter().collect::<Result<_, _>>().unwrap();
     assert_eq!(games.len(), 2);
     assert_ne!(games[0]["record"], games[1]["record"]);
-    assert_ne!(games[0]["rounds"][0]["url"], games[1]["rounds"][0]["url"], "each is a game of its own");
+    assert_ne!(games[0]["rounds"][0]["url"], games[1]["rounds"][0]["url"], "two different games");
     for game in &games {
         assert!(game["score"].is_u64() && game["score"] == game["page_score"], "{game}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_person_sends_the_guess_that_was_set_for_them() {
+async fn person_submits_the_pin_set_by_the_agent() {
     let (arena, mut page) = open_arena(11).await;
     let runs = tempfile::tempdir().unwrap();
     let options = PlayOptions {
@@ -232,12 +232,12 @@ async fn a_person_sends_the_guess_that_was_set_for_them() {
     let classifier = Arc::new(Classifier::load(Bundle::find("pocket").unwrap()).unwrap());
     let browser = page.driver.clone();
     let (mut set, mut person) = (None, None);
-    let on_event = |news: GameEvent<'_>| {
-        let GameEvent::Set(round) = news else { return };
+    let on_event = |event: GameEvent<'_>| {
+        let GameEvent::Set(round) = event else { return };
         set = Some(round.clone());
         let browser = browser.clone();
         person = Some(tokio::spawn(async move {
-            // People take their time; until they press the button there is no result.
+            // No result is shown before the person presses the button.
             tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
             assert!(browser.find_all(By::Css("[data-qa=round-result]")).await.unwrap().is_empty());
             browser.find(By::Css("[data-qa=perform-guess]")).await.unwrap().click().await.unwrap();
@@ -254,13 +254,13 @@ async fn a_person_sends_the_guess_that_was_set_for_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pin_that_cannot_be_set_well_enough_is_not_sent() {
+async fn pin_exceeding_the_maximum_error_is_not_submitted() {
     let (arena, page) = open_arena(13).await;
-    // A message of the browser's own is put away.
+    // Browser dialogs are closed automatically.
     page.driver.execute("setTimeout(() => alert('Level up!'), 0)", vec![]).await.unwrap();
     tokio::time::sleep(std::time::Duration::from_millis(300)).await;
     page.rect(&page.profile.map.canvas, "map").await.unwrap();
-    // No pixel of the map is as small as that.
+    // The map cannot be zoomed in that far.
     let error = pin::place_pin(&page, LatLng::new(45.76, 4.83).unwrap(), 0.001).await.unwrap_err();
     assert!(exit_code(&error) as u8 == 3 && error.to_string().contains("after three clicks"), "{error:#}");
     browser::shutdown(page.driver.clone(), &BrowserOptions::default()).await;

@@ -1,11 +1,11 @@
-//! `landfall probe` on three games that it has never seen, made by three hands with three libraries in three languages, and
-//! `landfall play` with the profiles that it wrote.
+//! `landfall probe` on three unknown games, each with a different map library and language, and `landfall play` with
+//! the profiles that it writes.
 
 use std::path::Path;
 use std::process::{Command, Output};
 
 use axum::Router;
-use axum::extract::Path as Part;
+use axum::extract::Path as UrlPath;
 use axum::http::header;
 use axum::response::{Html, Json};
 use axum::routing::get;
@@ -22,7 +22,7 @@ async fn listen(app: Router) -> String {
     base
 }
 
-/// Three places with a picture each: fixtures with a panorama, or without.
+/// Three fixture places with an image each: either panoramas or photographs.
 fn places(panoramas: bool) -> Value {
     let mut folders: Vec<_> =
         std::fs::read_dir(fixtures().join("rounds")).unwrap().map(|it| it.unwrap().path()).collect();
@@ -38,14 +38,14 @@ fn places(panoramas: bool) -> Value {
     folders.iter().filter_map(place).take(3).collect()
 }
 
-/// Serves the games, and a page of another origin that shows one of them in a frame. Tiles are the arena's.
+/// Serves the games, and a page on another origin that embeds one of them in a frame. The arena provides the map tiles.
 async fn serve() -> (Arena, String, String) {
     let arena = Arena::start(ArenaOptions::new(RoundSource::Fixtures(fixtures()))).await.unwrap();
     let tiles = format!("{}tiles", arena.url());
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let lib = here.join("../web-demo/node_modules");
     assert!(lib.join("ol").is_dir(), "the pages' packages are missing: run `npm ci` in web-demo");
-    let tile = move |Part((z, x, y)): Part<(u32, i64, String)>| async move {
+    let tile = move |UrlPath((z, x, y)): UrlPath<(u32, i64, String)>| async move {
         let png = reqwest::get(format!("{tiles}/{z}/{x}/{y}")).await.unwrap().bytes().await.unwrap();
         ([(header::CONTENT_TYPE, "image/png")], png)
     };
@@ -69,20 +69,20 @@ fn landfall(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_landfall")).args(args).output().unwrap()
 }
 
-fn json_of(output: &Output) -> Value {
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(0), "{said}");
-    println!("{said}");
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}"))
+fn stdout_json(output: &Output) -> Value {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    println!("{stderr}");
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {stderr}"))
 }
 
-/// Probes a page and plays it with what the probe wrote. The profile.
+/// Probes a page, plays it with the written profile and returns that profile.
 fn probe_and_play(url: &str, panoramas: bool) -> String {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("found.toml");
     let (file, runs) = (file.to_str().unwrap(), dir.path().join("runs"));
     let start = std::time::Instant::now();
-    let found = json_of(&landfall(&["probe", "--json", "--out", file, url]));
+    let found = stdout_json(&landfall(&["probe", "--json", "--out", file, url]));
     let profile = std::fs::read_to_string(file).unwrap();
     println!("{profile}\nprobed in {:.1} s", start.elapsed().as_secs_f64());
     assert_eq!((found["rounds"].as_array().unwrap().len(), &found["missing"]), (3, &json!([])), "{found}");
@@ -100,17 +100,17 @@ fn probe_and_play(url: &str, panoramas: bool) -> String {
         runs.to_str().unwrap(),
         url,
     ];
-    let game = json_of(&landfall(&play));
-    println!("{} s in all", start.elapsed().as_secs_f64());
+    let game = stdout_json(&landfall(&play));
+    println!("{} s in total", start.elapsed().as_secs_f64());
     let rounds = game["rounds"].as_array().unwrap();
     assert_eq!(rounds.len(), 3, "{game}");
     for round in rounds {
         assert!(round["page_score"].is_u64() && round["score"] == round["page_score"], "{round}");
         assert!(round["pin"]["error_m"].as_f64().unwrap() < 25_000.0, "{round}");
     }
-    // What the page said at the end is what its rounds came to.
+    // The total that the page shows is the sum of its rounds.
     assert!(game["page_score"].is_u64() && game["score"] == game["page_score"], "{game}");
-    // Wherever the pin is believed to be, the page says how far that is from a truth that only the test knows.
+    // The distance that the page shows must match the pin position that `play` recorded; only the test knows the truth.
     let truths = places(panoramas);
     for (round, truth) in rounds.iter().zip(truths.as_array().unwrap()) {
         let place = |value: &Value| landfall_model::LatLng {
@@ -118,14 +118,14 @@ fn probe_and_play(url: &str, panoramas: bool) -> String {
             lng: value["lng"].as_f64().unwrap(),
         };
         let (placed, shown) = (place(&round["pin"]["placed"]), round["distance_m"].as_f64().unwrap());
-        let off = (placed.distance_m(place(truth)) - shown).abs();
-        assert!(off < 25_000.0, "{off} m: {round}");
+        let error_m = (placed.distance_m(place(truth)) - shown).abs();
+        assert!(error_m < 25_000.0, "{error_m} m: {round}");
     }
     profile
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_german_game_of_photographs_with_leaflet() {
+async fn german_photo_game_with_leaflet() {
     let (arena, base, _) = serve().await;
     let profile =
         tokio::task::spawn_blocking(move || probe_and_play(&format!("{base}/wo-bin-ich"), false)).await.unwrap();
@@ -134,18 +134,18 @@ async fn a_german_game_of_photographs_with_leaflet() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_spanish_game_of_panoramas_with_openlayers_and_a_law_of_its_own() {
+async fn spanish_panorama_game_with_openlayers_and_own_score_formula() {
     let (arena, base, _) = serve().await;
     let profile = tokio::task::spawn_blocking(move || probe_and_play(&format!("{base}/donde"), true)).await.unwrap();
     assert!(profile.contains("max_points = 1000.0\nfalloff_km = 2500.0"), "{profile}");
     assert!(profile.contains("photo = []") && profile.contains("total = [\".final strong\""), "{profile}");
     let hfov: f64 = profile.split("hfov = ").nth(1).unwrap().lines().next().unwrap().parse().unwrap();
-    assert!((85.0..=95.0).contains(&hfov), "the page's is 90: {hfov}");
+    assert!((85.0..=95.0).contains(&hfov), "the page uses 90: {hfov}");
     arena.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_english_game_with_maplibre_in_a_frame_of_another_origin() {
+async fn english_game_with_maplibre_in_a_cross_origin_frame() {
     let (arena, _, host) = serve().await;
     let profile = tokio::task::spawn_blocking(move || probe_and_play(&format!("{host}/games"), false)).await.unwrap();
     assert!(profile.contains("frame = [") && profile.contains("falloff_km = 1853.4781"), "{profile}");
@@ -153,12 +153,12 @@ async fn an_english_game_with_maplibre_in_a_frame_of_another_origin() {
 }
 
 #[test]
-fn pages_that_are_not_ones_own_are_not_probed_and_no_profile_is_written_over() {
+fn probe_rejects_foreign_pages_and_does_not_overwrite_profiles() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("mine.toml");
     std::fs::write(&file, "mine").unwrap();
     let file = file.to_str().unwrap();
-    for (args, why) in [
+    for (args, message) in [
         (&["https://game.example.org/"][..], "pass --with-permission"),
         (&["--with-permission", "https://www.geoguessr.com/maps/world"], "--i-own-this-account"),
         (&["--with-permission", "--i-own-this-account", "https://www.geoguessr.com/duels/5f0"], "affect other people"),
@@ -166,8 +166,8 @@ fn pages_that_are_not_ones_own_are_not_probed_and_no_profile_is_written_over() {
         (&["--out", file, "http://127.0.0.1:9/"], "exists; pass --force"),
     ] {
         let output = landfall(&[&["probe"], args].concat());
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.code() == Some(2) && said.contains(why), "{args:?}: {said}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && stderr.contains(message), "{args:?}: {stderr}");
     }
     assert_eq!(std::fs::read_to_string(file).unwrap(), "mine");
 }

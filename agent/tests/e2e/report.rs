@@ -1,4 +1,4 @@
-//! `report`: a page that stands alone, whatever a record calls its places and files.
+//! `report` writes a self-contained page, also for records with hostile names of places and files.
 
 use std::path::Path;
 use std::process::Command;
@@ -12,7 +12,7 @@ use crate::fixtures;
 
 const HOSTILE: &str = "<script>document.title='fallen'</script>\"'><img src=http:x onerror=document.title='fallen'>";
 
-/// A recorded game of two of the fixtures' rounds, under names that mean harm.
+/// Writes a recorded game of two fixture rounds with hostile names.
 fn game(runs: &Path) -> std::path::PathBuf {
     let dir = runs.join(format!("2026-11-23T20-15-00_{}", HOSTILE.replace('/', "|")));
     let mut rounds = Vec::new();
@@ -22,10 +22,10 @@ fn game(runs: &Path) -> std::path::PathBuf {
         let mut round: Value =
             serde_json::from_str(&std::fs::read_to_string(from.join("round.json")).unwrap()).unwrap();
         for (v, view) in round["views"].as_array_mut().unwrap().iter_mut().enumerate() {
-            for (of, ends) in [("file", "jpg"), ("logits", "f32")] {
-                let called = format!("{}{v}.{ends}", HOSTILE.replace('/', "|"));
-                std::fs::copy(from.join(view[of].as_str().unwrap()), to.join(&called)).unwrap();
-                view[of] = called.into();
+            for (of, extension) in [("file", "jpg"), ("logits", "f32")] {
+                let file_name = format!("{}{v}.{extension}", HOSTILE.replace('/', "|"));
+                std::fs::copy(from.join(view[of].as_str().unwrap()), to.join(&file_name)).unwrap();
+                view[of] = file_name.into();
             }
         }
         round["n"] = (i + 1).into();
@@ -45,29 +45,29 @@ fn game(runs: &Path) -> std::path::PathBuf {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_report_stands_alone_whatever_its_rounds_are_called() {
+async fn report_is_self_contained_with_hostile_names() {
     let runs = tempfile::tempdir().unwrap();
     let dir = game(runs.path());
     let output = Command::new(env!("CARGO_BIN_EXE_landfall")).args(["report", "--json"]).arg(&dir).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(
-        (said["rounds"].as_u64(), Path::new(said["report"].as_str().unwrap())),
+        (summary["rounds"].as_u64(), Path::new(summary["report"].as_str().unwrap())),
         (Some(2), &*dir.join("report.html"))
     );
-    // Where nothing else lies that it could need.
+    // Move the page away from all files that it could load.
     let page = runs.path().join("alone.html");
     std::fs::rename(dir.join("report.html"), &page).unwrap();
     std::fs::remove_dir_all(&dir).unwrap();
     let html = std::fs::read_to_string(&page).unwrap();
-    assert_eq!(html.len() as u64, said["bytes"].as_u64().unwrap());
-    for never in ["elsewhere.invalid", "token", "/home/ada"] {
-        assert!(!html.contains(never), "{never}");
+    assert_eq!(html.len() as u64, summary["bytes"].as_u64().unwrap());
+    for forbidden in ["elsewhere.invalid", "token", "/home/ada"] {
+        assert!(!html.contains(forbidden), "{forbidden}");
     }
 
     let driver = browser::open(&BrowserOptions::default()).await.unwrap();
     driver.goto(format!("file://{}", page.display())).await.unwrap();
-    let look = "const pictures = [...document.images];
+    let script = "const pictures = [...document.images];
         return {
           title: document.title,
           loaded: pictures.filter((picture) => picture.complete && picture.naturalWidth > 0).length,
@@ -77,24 +77,24 @@ async fn a_report_stands_alone_whatever_its_rounds_are_called() {
           text: document.body.innerText,
         };";
     let start = Instant::now();
-    let seen = loop {
-        let seen: Value = driver.execute(look, Vec::new()).await.unwrap().json().clone();
-        if seen["loaded"] == seen["pictures"] || start.elapsed() > Duration::from_secs(20) {
-            break seen;
+    let state = loop {
+        let state: Value = driver.execute(script, Vec::new()).await.unwrap().json().clone();
+        if state["loaded"] == state["pictures"] || start.elapsed() > Duration::from_secs(20) {
+            break state;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     };
     browser::shutdown(driver, &BrowserOptions::default()).await;
-    // Five views, and the first of each round again.
-    assert_eq!((seen["loaded"].as_u64(), seen["pictures"].as_u64()), (Some(7), Some(7)), "{seen}");
-    assert_eq!((&seen["active"], &seen["fetched"]), (&json!(0), &json!([])));
-    assert!(seen["title"].as_str().unwrap().contains("<script>"), "{}", seen["title"]);
-    let text = seen["text"].as_str().unwrap();
-    assert!(text.contains("What each view brought") && text.contains("onerror=document.title='fallen'>"), "{text}");
+    // Five views, plus the first view of each round a second time.
+    assert_eq!((state["loaded"].as_u64(), state["pictures"].as_u64()), (Some(7), Some(7)), "{state}");
+    assert_eq!((&state["active"], &state["fetched"]), (&json!(0), &json!([])));
+    assert!(state["title"].as_str().unwrap().contains("<script>"), "{}", state["title"]);
+    let text = state["text"].as_str().unwrap();
+    assert!(text.contains("Prediction after each view") && text.contains("onerror=document.title='fallen'>"), "{text}");
 }
 
 #[test]
-fn wrong_folders_are_said() {
+fn report_of_an_empty_directory_is_a_usage_error() {
     let nothing = tempfile::tempdir().unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_landfall")).arg("report").arg(nothing.path()).output().unwrap();
     assert_eq!(output.status.code(), Some(2));

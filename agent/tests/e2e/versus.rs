@@ -1,4 +1,4 @@
-//! A person against the machine, in a real Chromium: the person is scripted, the machine is the small bundle.
+//! A person plays against Landfall in a real Chromium. The person is scripted; Landfall uses the pocket bundle.
 
 use std::time::{Duration, Instant};
 
@@ -15,20 +15,20 @@ use url::Url;
 
 use crate::look::{TWO_VIEWS, inference};
 
-/// What a script of the test's own says of the page.
-async fn says(page: &Page, script: &str) -> Value {
+/// Runs a script of the test in the page.
+async fn run_script(page: &Page, script: &str) -> Value {
     page.script(script).await.unwrap()
 }
 
-/// Waits until the page says something that is not null.
-async fn until(page: &Page, script: &str) -> Value {
+/// Waits until the script returns a value that is not null.
+async fn wait_for(page: &Page, script: &str) -> Value {
     let start = Instant::now();
     loop {
-        let said = says(page, script).await;
-        if !said.is_null() {
-            return said;
+        let value = run_script(page, script).await;
+        if !value.is_null() {
+            return value;
         }
-        assert!(start.elapsed() < Duration::from_secs(20), "never: {script}");
+        assert!(start.elapsed() < Duration::from_secs(20), "timed out: {script}");
         input::pause(100).await;
     }
 }
@@ -38,11 +38,11 @@ async fn json(url: String) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_person_plays_against_the_machine_and_the_series_is_kept() {
-    let kept = tempfile::tempdir().unwrap();
-    let series = kept.path().join("runs/versus.jsonl");
+async fn versus_game_is_scored_and_added_to_the_series() {
+    let dir = tempfile::tempdir().unwrap();
+    let series = dir.path().join("runs/versus.jsonl");
     let versus = Versus { classifier: inference(TWO_VIEWS).classifier, series: series.clone() };
-    // A panorama and a photograph.
+    // This seed starts with a panorama and a photograph.
     let options = ArenaOptions {
         seed: Some(3),
         rounds_per_game: 2,
@@ -54,63 +54,67 @@ async fn a_person_plays_against_the_machine_and_the_series_is_kept() {
     let driver = browser::open(&browser).await.unwrap();
     let url = Url::parse(arena.url()).unwrap();
     let page = Page::open(driver, Profile::find("arena").unwrap(), &url, Consent::default()).await.unwrap();
-    let lead = until(&page, "return document.querySelector('.start-lead')?.textContent ?? null").await;
+    let lead = wait_for(&page, "return document.querySelector('.start-lead')?.textContent ?? null").await;
     assert!(lead.as_str().unwrap().contains("against Landfall (pocket@"), "{lead}");
 
-    let mut machine = 0;
+    let mut machine_total = 0;
     for n in 0..2 {
         page.await_round().await.unwrap();
         let token = page.address().await.unwrap().path().rsplit('/').next().unwrap().to_owned();
         let game = format!("{url}api/v3/games/{token}");
-        let told = json(game.clone()).await;
-        assert_eq!(told["rival"]["guesses"].as_array().unwrap().len(), n, "it tells nothing before: {told}");
+        let game_json = json(game.clone()).await;
+        assert_eq!(
+            game_json["rival"]["guesses"].as_array().unwrap().len(),
+            n,
+            "the guess is secret until the person has guessed: {game_json}"
+        );
         let canvas = page.rect(&page.profile.map.canvas, "guess map").await.unwrap();
         page.hover(canvas.centre()).await.unwrap();
-        input::pause(700).await; // the map grows
+        input::pause(700).await; // hovering enlarges the map
         let canvas = page.rect(&page.profile.map.canvas, "guess map").await.unwrap();
         page.click(canvas.at(0.45, 0.4)).await.unwrap();
         let guessed = page.guess().await.unwrap();
         let pins = "return [document.querySelectorAll('.results-map .guess-pin').length, \
             document.querySelectorAll('.results-map .rival-pin').length]";
-        assert_eq!(says(&page, pins).await[0], 1);
-        until(
+        assert_eq!(run_script(&page, pins).await[0], 1);
+        wait_for(
             &page,
             &format!("const [own, its] = (() => {{ {pins} }})(); return own === 1 && its === 1 ? true : null"),
         )
         .await;
 
-        let told = json(game).await;
-        let (said, truth) = (&told["rival"]["guesses"][n], &told["rounds"][n]);
+        let game_json = json(game).await;
+        let (rival_guess, truth) = (&game_json["rival"]["guesses"][n], &game_json["rounds"][n]);
         let place = |json: &Value| LatLng::new(json["lat"].as_f64().unwrap(), json["lng"].as_f64().unwrap()).unwrap();
-        let points = MapScale::WORLD.points(place(said).distance_m(place(truth)));
-        assert_eq!(said["roundScoreInPoints"], points);
-        let shown = says(&page, "return document.querySelector('[data-qa=rival-result]').dataset.points").await;
+        let points = MapScale::WORLD.points(place(rival_guess).distance_m(place(truth)));
+        assert_eq!(rival_guess["roundScoreInPoints"], points);
+        let shown = run_script(&page, "return document.querySelector('[data-qa=rival-result]').dataset.points").await;
         assert_eq!(shown, points.to_string());
-        machine += points;
+        machine_total += points;
         let after = page.next(guessed).await.unwrap();
         assert_eq!(matches!(after, NextStep::Over(Some(_))), n == 1, "{after:?}");
     }
 
-    let shown = says(&page, "return document.querySelector('[data-qa=rival-score]').dataset.points").await;
-    assert_eq!(shown, machine.to_string());
-    // The picture to share, as it is handed over for saving.
-    let save = "HTMLAnchorElement.prototype.click = function () { \
+    let shown = run_script(&page, "return document.querySelector('[data-qa=rival-score]').dataset.points").await;
+    assert_eq!(shown, machine_total.to_string());
+    // Intercept the download of the result card.
+    let save_card = "HTMLAnchorElement.prototype.click = function () { \
             fetch(this.href).then(it => it.blob()).then(createImageBitmap).then(it => { window.card = [this.download, it.width] }) }; \
         document.querySelector('[data-qa=save-card-button]').click(); return null";
-    says(&page, save).await;
-    let card = until(&page, "return window.card ?? null").await;
+    run_script(&page, save_card).await;
+    let card = wait_for(&page, "return window.card ?? null").await;
     assert_eq!(card, serde_json::json!(["landfall-versus.png", 1200]));
 
     let lines = std::fs::read_to_string(&series).unwrap();
     let game: Value = serde_json::from_str(lines.trim()).unwrap();
-    assert_eq!((&game["rounds"], &game["machine"]), (&2.into(), &machine.into()), "{lines}");
+    assert_eq!((&game["rounds"], &game["machine"]), (&2.into(), &machine_total.into()), "{lines}");
     let person = game["person"].as_u64().unwrap();
     let standing = json(format!("{url}api/maps/arena")).await["arena"]["versus"]["series"].clone();
-    let won = |by: bool| usize::from(by);
-    let (more, less) = (person > machine.into(), person < machine.into());
-    assert_eq!((&standing["person"], &standing["machine"]), (&won(more).into(), &won(less).into()));
+    let count = |by: bool| usize::from(by);
+    let (person_won, machine_won) = (person > machine_total.into(), person < machine_total.into());
+    assert_eq!((&standing["person"], &standing["machine"]), (&count(person_won).into(), &count(machine_won).into()));
     page.go(&url).await.unwrap();
-    let lead = until(&page, "return document.querySelector('.start-lead')?.textContent ?? null").await;
+    let lead = wait_for(&page, "return document.querySelector('.start-lead')?.textContent ?? null").await;
     assert!(lead.as_str().unwrap().contains("The series so far: you"), "{lead}");
     browser::shutdown(page.driver, &browser).await;
     arena.stop().await;

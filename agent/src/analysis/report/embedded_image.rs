@@ -1,4 +1,4 @@
-//! Pictures made small enough to embed.
+//! Shrinks images for embedding.
 
 use std::io::Cursor;
 
@@ -8,25 +8,25 @@ use base64::engine::general_purpose::STANDARD;
 use image::codecs::jpeg::JpegEncoder;
 use image::{ImageFormat, RgbImage, RgbaImage, imageops};
 
-/// Maximum size in bytes of all images of a report, before they are written as text (four characters for
-/// three bytes): a report of a hundred rounds then stays under 40 MB.
+/// Maximum size in bytes of all images of a report, before base64 encoding (four characters for three bytes): a report
+/// of a hundred rounds is then smaller than 40 MB.
 const TOTAL_BYTES: usize = 26_000_000;
 /// Maximum size in bytes of one image.
 const MAX_BYTES: usize = 150_000;
-/// Longer sides in pixels and JPEG qualities that are tried, until a picture is small enough.
+/// Longer side in pixels and JPEG quality, tried in order until an image is small enough.
 const SIZES: [(u32, u8); 6] = [(960, 80), (800, 78), (640, 75), (480, 72), (360, 70), (240, 65)];
 
-/// A picture as it is embedded.
+/// An embedded image.
 pub(super) struct EmbeddedImage {
-    /// Address with the data in it.
+    /// Data URL.
     pub(super) uri: String,
-    /// In pixels.
+    /// Width in pixels.
     pub(super) width: u32,
-    /// In pixels.
+    /// Height in pixels.
     pub(super) height: u32,
 }
 
-/// Maximum size in bytes of each image, by their number.
+/// Maximum size in bytes per image, given their number.
 pub(super) fn byte_allowance(pictures: usize) -> usize {
     (TOTAL_BYTES / pictures.max(1)).min(MAX_BYTES)
 }
@@ -34,14 +34,14 @@ pub(super) fn byte_allowance(pictures: usize) -> usize {
 /// The largest copy of an image within a size in bytes.
 ///
 /// # Errors
-/// When it cannot be encoded, as one without any extent.
-pub(super) fn embed(picture: &RgbImage, most: usize) -> Result<EmbeddedImage> {
+/// When it cannot be encoded, for example because it is empty.
+pub(super) fn embed(picture: &RgbImage, max_bytes: usize) -> Result<EmbeddedImage> {
     let mut last = None;
     for (side, quality) in SIZES {
         let small = shrink(picture, side);
         let mut jpeg = Vec::new();
         JpegEncoder::new_with_quality(&mut jpeg, quality).encode_image(&small)?;
-        let fits = jpeg.len() <= most;
+        let fits = jpeg.len() <= max_bytes;
         last = Some((jpeg, small.dimensions()));
         if fits {
             break;
@@ -61,7 +61,7 @@ fn shrink(picture: &RgbImage, side: u32) -> RgbImage {
     imageops::resize(picture, width, height, imageops::FilterType::Triangle)
 }
 
-/// A tiny picture with transparency, as it is.
+/// A small image with transparency, as PNG.
 ///
 /// # Errors
 /// When it cannot be encoded.
@@ -75,7 +75,7 @@ pub(super) fn embed_png(picture: &RgbaImage) -> Result<String> {
 mod tests {
     use super::*;
 
-    /// A picture that does not compress.
+    /// An incompressible image.
     fn noise(width: u32, height: u32) -> RgbImage {
         let mut state = 1u32;
         RgbImage::from_fn(width, height, |_, _| {
@@ -91,23 +91,23 @@ mod tests {
     }
 
     #[test]
-    fn a_hundred_rounds_of_eight_views_fit() {
+    fn a_hundred_rounds_with_eight_views_fit() {
         assert!(byte_allowance(800) * 800 * 4 / 3 < 36_000_000 && byte_allowance(1) == MAX_BYTES);
-        let most = byte_allowance(800);
-        let embedded = embed(&noise(800, 800), most).unwrap();
+        let max_bytes = byte_allowance(800);
+        let embedded = embed(&noise(800, 800), max_bytes).unwrap();
         let jpeg = bytes(&embedded);
-        assert!(jpeg.len() <= most, "{}", jpeg.len());
+        assert!(jpeg.len() <= max_bytes, "{}", jpeg.len());
         let shown = image::load_from_memory(&jpeg).unwrap();
         assert_eq!((shown.width(), shown.height()), (embedded.width, embedded.height));
-        // What compresses keeps its size; nothing is made larger.
-        let plain = embed(&RgbImage::new(1600, 400), most).unwrap();
+        // Compressible images keep their size; none is enlarged.
+        let plain = embed(&RgbImage::new(1600, 400), max_bytes).unwrap();
         assert_eq!((plain.width, plain.height), (960, 240));
-        assert_eq!(embed(&RgbImage::new(30, 20), most).unwrap().width, 30);
-        assert!(embed(&RgbImage::new(0, 0), most).is_err());
+        assert_eq!(embed(&RgbImage::new(30, 20), max_bytes).unwrap().width, 30);
+        assert!(embed(&RgbImage::new(0, 0), max_bytes).is_err());
     }
 
     #[test]
-    fn a_heat_keeps_its_transparency() {
+    fn overlays_keep_their_transparency() {
         let uri = embed_png(&RgbaImage::from_pixel(7, 7, image::Rgba([1, 2, 3, 4]))).unwrap();
         let png = STANDARD.decode(uri.strip_prefix("data:image/png;base64,").unwrap()).unwrap();
         assert_eq!(image::load_from_memory(&png).unwrap().to_rgba8().get_pixel(3, 3).0, [1, 2, 3, 4]);

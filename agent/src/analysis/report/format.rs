@@ -1,4 +1,4 @@
-//! Numbers and times as people read them.
+//! Formats numbers, distances and times.
 
 use chrono::NaiveDateTime;
 
@@ -16,7 +16,7 @@ pub(super) fn group_thousands(number: impl Into<f64>) -> String {
     out
 }
 
-/// Points, or a question mark while they are not known.
+/// Points, or a question mark if unknown.
 pub(super) fn points(points: Option<u32>) -> String {
     points.map_or_else(|| "?".to_owned(), group_thousands)
 }
@@ -30,7 +30,7 @@ pub(super) fn distance(metres: f64) -> String {
     }
 }
 
-/// A share of 1 as a percentage, with a decimal where it is small.
+/// A fraction as a percentage, with a decimal if it is small.
 pub(super) fn percent(share: f64) -> String {
     let percent = 100.0 * share;
     if percent < 9.95 { format!("{percent:.1} %") } else { format!("{percent:.0} %") }
@@ -41,12 +41,12 @@ pub(super) fn count_noun(n: usize, thing: &str) -> String {
     format!("{} {thing}{}", group_thousands(n as f64), if n == 1 { "" } else { "s" })
 }
 
-/// When a record began, by the name of its folder.
+/// The start time of a record, from the name of its directory.
 pub(super) fn start_time(folder: &str) -> Option<NaiveDateTime> {
     NaiveDateTime::parse_from_str(folder.split('_').next()?, "%Y-%m-%dT%H-%M-%S").ok()
 }
 
-/// A heading in words: degrees clockwise from where the round began looking.
+/// A heading in degrees clockwise from the initial one, with its side in words.
 pub(super) fn heading(degrees: f64) -> String {
     let degrees = degrees.rem_euclid(360.0).round() as u32 % 360;
     let side = match degrees {
@@ -59,8 +59,9 @@ pub(super) fn heading(degrees: f64) -> String {
     format!("{degrees}° {side}")
 }
 
-/// A message without what may be private: absolute paths and addresses become an ellipsis. A path ends with a mark or, since
-/// folders' names have blanks, with the last word that has a separator; what comes after a blank in a file's own name stays.
+/// Replaces absolute paths and URLs in a message by an ellipsis, since they may be private. A path ends at a
+/// punctuation mark or, since names of directories may have spaces, with the last word that has a separator. Words
+/// after a space in a file name remain.
 pub(super) fn redact_paths_and_urls(message: &str) -> String {
     const SEPARATORS: [char; 2] = ['/', '\\'];
     let is_private = |word: &str| {
@@ -71,15 +72,15 @@ pub(super) fn redact_paths_and_urls(message: &str) -> String {
         is_drive || is_path || is_within
     };
     let words: Vec<&str> = message.split(' ').collect();
-    let mut said = Vec::new();
+    let mut redacted = Vec::new();
     let mut rest = words.as_slice();
     while let [word, after @ ..] = rest {
         rest = after;
         if !is_private(word) {
-            said.push(*word);
+            redacted.push(*word);
             continue;
         }
-        said.push("…");
+        redacted.push("…");
         let ends = |word: &&str| word.ends_with([':', ',', ';', ')', '`', '"', '\'']);
         if !ends(word) {
             let within = after.iter().position(ends).map_or(after.len(), |end| end + 1);
@@ -87,7 +88,7 @@ pub(super) fn redact_paths_and_urls(message: &str) -> String {
             rest = &after[last.map_or(0, |last| last + 1)..];
         }
     }
-    said.join(" ")
+    redacted.join(" ")
 }
 
 #[cfg(test)]
@@ -95,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_as_people_read_them() {
+    fn formats_numbers_for_people() {
         assert_eq!(
             [group_thousands(0), group_thousands(999), group_thousands(14_916), group_thousands(-1_234_567)],
             ["0", "999", "14,916", "-1,234,567"]
@@ -113,14 +114,14 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_tells_when() {
+    fn directory_names_contain_the_start_time() {
         let time = start_time("2026-11-23T20-15-00_arena_landfall-arena").unwrap();
         assert_eq!(time.format("%-d %B %Y, %H:%M").to_string(), "23 November 2026, 20:15");
         assert!(start_time("fixtures").is_none());
     }
 
     #[test]
-    fn what_may_be_private_is_left_out() {
+    fn paths_and_urls_are_redacted() {
         let said = redact_paths_and_urls(
             "cannot write /home/ada/runs/a.jpg: full (see `C:\\Users\\ada` or https://x.example/?token=1)",
         );

@@ -1,7 +1,8 @@
-//! `report.html`: a game, a run or a replay as one page to look at: what was seen, what was believed, what came of it.
+//! `report.html`: a page about a game, several games or a replay, with the views, the posterior and the result of each
+//! round.
 //!
-//! The page stands alone: pictures are embedded, maps are drawn, there is no script and nothing to fetch. It shows no
-//! addresses and no paths, and reads of a record only what lies in the record's folder.
+//! The page is self-contained: images are embedded, maps are inline SVG, and there are no scripts or requests. It shows
+//! no URLs or paths, and reads only files in the directory of a record.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -32,27 +33,27 @@ use parts::ReportRound;
 use posterior_summary::PosteriorSummary;
 use source::{BundleCache, GameSection, LoadedRound};
 
-/// File name of a game's report, beside `game.json`.
+/// File name of the report of a game, next to `game.json`.
 pub const FILE_NAME: &str = "report.html";
 
-/// Rounds to report on.
+/// A report on rounds.
 pub struct Report {
     sections: Vec<GameSection>,
     bundles: BundleCache,
-    /// What each view was looked at for, a list a round.
+    /// Occlusion maps per round, one per view.
     occlusions: Vec<Vec<OcclusionMap>>,
 }
 
 impl Report {
-    /// The rounds below these folders.
+    /// Reads the rounds under these directories.
     ///
     /// # Errors
-    /// When a folder has no round, or one is broken.
+    /// When a directory has no rounds, or one is invalid.
     pub fn read(dirs: &[PathBuf]) -> Result<Self> {
         Ok(Self::of(source::read(dirs)?, BundleCache::default()))
     }
 
-    /// A game that was played with this bundle, which may lie anywhere.
+    /// Reads a game that was played with this bundle, which may be in any directory.
     ///
     /// # Errors
     /// As [`Report::read`].
@@ -60,7 +61,7 @@ impl Report {
         Ok(Self::of(source::read(&[dir.to_owned()])?, BundleCache::containing(bundle.clone())))
     }
 
-    /// A replay of the rounds below `dir`, with its answers in place of the recorded ones.
+    /// A replay of the rounds under `dir`, with its predictions in place of the recorded ones.
     pub fn of_replay(dir: &Path, replay: &Replay, bundle: &Bundle) -> Self {
         Self::of(vec![source::of_replay(dir, replay)], BundleCache::containing(bundle.clone()))
     }
@@ -75,10 +76,10 @@ impl Report {
         self.sections.iter().map(|section| section.rounds.len()).sum()
     }
 
-    /// Finds out what each view was looked at for, with the bundles that answered.
+    /// Computes occlusion maps with the bundles that made the predictions.
     ///
     /// # Errors
-    /// When a round names no bundle that is here in its version, or a picture or a network fails.
+    /// When the bundle of a round is not installed in the same version, an image cannot be read, or inference fails.
     pub fn explain(&mut self) -> Result<()> {
         let progress = ProgressBar::new(self.rounds() as u64);
         let mut classifiers: Vec<Classifier> = Vec::new();
@@ -87,9 +88,9 @@ impl Report {
             let name = loaded.dir.display();
             let bundle = self.bundles.of_round(&loaded.round).with_context(|| match &loaded.round.bundle {
                 Some(id) => usage_error(format!(
-                    "{name}: was answered by {id}, which is not here: replay it with --record first"
+                    "{name}: recorded with {id}, which is not installed; replay it with --record first"
                 )),
-                None => usage_error(format!("{name}: names no bundle that answered: replay it with --record first")),
+                None => usage_error(format!("{name}: the record names no bundle; replay it with --record first")),
             })?;
             let known = classifiers.iter().position(|classifier| classifier.bundle.dir == bundle.dir);
             let classifier = match known {
@@ -107,10 +108,10 @@ impl Report {
         Ok(())
     }
 
-    /// The page.
+    /// Renders the page.
     ///
     /// # Errors
-    /// When a picture that is there cannot be read.
+    /// When an existing image cannot be read.
     pub fn html(&self) -> Result<String> {
         let views: usize =
             self.sections.iter().flat_map(|section| &section.rounds).map(|loaded| loaded.round.views.len()).sum();
@@ -133,7 +134,7 @@ impl Report {
         Ok(page::page(&sections))
     }
 
-    /// The rounds with their numbers on the page: those that they have in their one game, else from 1.
+    /// The rounds with their numbers on the page: those of the game if there is only one, else counted from 1.
     fn numbered(&self) -> Vec<(usize, &LoadedRound)> {
         let all = self.sections.iter().flat_map(|section| &section.rounds);
         let own: Vec<usize> = all.clone().filter_map(|loaded| usize::try_from(loaded.round.n?).ok()).collect();
@@ -142,7 +143,7 @@ impl Report {
         all.enumerate().map(|(i, loaded)| (if are_own { own[i] } else { i + 1 }, loaded)).collect()
     }
 
-    /// Writes the page; its size in bytes.
+    /// Writes the page and returns its size in bytes.
     ///
     /// # Errors
     /// As [`Report::html`], and when the file cannot be written.
@@ -153,7 +154,7 @@ impl Report {
     }
 }
 
-/// Everything that is shown of one round but what it was looked at for.
+/// Collects the content of a round, without occlusion maps.
 fn show<'a>(
     number: usize,
     loaded: &'a LoadedRound,
@@ -162,7 +163,7 @@ fn show<'a>(
 ) -> Result<ReportRound<'a>> {
     let (mut views, mut thumbnail) = (Vec::new(), None);
     for (i, view) in loaded.round.views.iter().enumerate() {
-        // What is gone is left out; what is there and damaged is said.
+        // Missing images are omitted; damaged ones are errors.
         let file = sibling_file(&loaded.dir, &view.file).filter(|file| file.is_file());
         let picture = file.map(|file| preprocess::open(&file)).transpose()?;
         if i == 0 {
@@ -177,7 +178,7 @@ fn show<'a>(
     Ok(ReportRound { number, loaded, posterior, views, thumbnail, occlusions: &[] })
 }
 
-/// Most bytes of a small picture.
+/// Maximum size of a thumbnail in bytes.
 const THUMBNAIL_MAX_BYTES: usize = 24_000;
 
 #[cfg(test)]

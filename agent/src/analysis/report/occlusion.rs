@@ -1,8 +1,7 @@
-//! What a round's answer was looked at for: parts of the views are hidden one after another, and what the answer loses by
-//! it is laid over them.
+//! Occlusion maps (Zeiler and Fergus 2014, "Visualizing and Understanding Convolutional Networks"): parts of a view are
+//! hidden one after another, and the loss of probability of the prediction is shown as an overlay.
 //!
-//! Occlusion (Zeiler and Fergus 2014, "Visualizing and Understanding Convolutional Networks"): it needs nothing but the
-//! bundle itself, whatever the encoder is made of.
+//! The method needs only the bundle and works with any encoder.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,34 +17,35 @@ use crate::analysis::report::source::LoadedRound;
 use crate::inference::{Objective, posterior_for};
 use crate::record::recorded_file;
 
-/// Parts of a view along its shorter side.
+/// Number of parts along the shorter side of a view.
 const GRID_SIDE: u32 = 7;
-/// A patch reaches so much beyond its part, as a share of it: neighbours overlap, and what lies on an edge is hidden whole.
+/// Margin of a patch as a fraction of its part: patches overlap, so that objects on an edge are hidden completely.
 const OVERLAP: f64 = 0.5;
-/// The answer's region: cells whose places are on average so near to the pin, in metres.
+/// Radius in metres of the region around the pin; cells belong to it by their mean location.
 const REGION_M: f64 = 300_000.0;
-/// Less than this, in nats, is no more than chance.
+/// Losses below this, in nats, are noise.
 const MIN_LOSS_NATS: f64 = 0.02;
-/// The loss, in nats, that is full red at least: small losses stay pale.
+/// Minimum loss, in nats, that is drawn fully opaque, so that small losses remain pale.
 const FULL_COLOUR_NATS: f64 = 0.2;
-/// The style sheet's accent, and how opaque it is where the most was lost.
+/// The accent colour of the style sheet, and its maximum opacity.
 const COLOUR: ([u8; 3], f64) = ([222, 52, 30], 205.0);
 
-/// What hiding each part of a view takes from the answer.
+/// The loss of the prediction when each part of a view is hidden.
 pub(super) struct OcclusionMap {
-    /// Parts across and down.
+    /// Number of columns and rows.
     pub(super) grid: (u32, u32),
-    /// How much the logarithm of the region's probability falls, row by row.
+    /// Decrease of the log probability of the region in nats, row by row.
     pub(super) losses: Vec<f64>,
 }
 
-/// Explains a round's answer: what each of its views was looked at for.
+/// Computes the occlusion map of each view of a round.
 ///
 /// # Errors
-/// When a picture cannot be read, the round has no answer, or a network fails.
+/// When an image cannot be read, the round has no prediction, or inference fails.
 pub(super) fn explain(classifier: &Classifier, loaded: &LoadedRound) -> Result<Vec<OcclusionMap>> {
     let round = &loaded.round;
-    let pin = round.guess.context(usage_error("the round has no answer to explain; replay it with --record first"))?;
+    let pin =
+        round.guess.context(usage_error("the round has no prediction to explain; replay it with --record first"))?;
     let open = |file: &str| Ok(preprocess::open(&recorded_file(&loaded.dir, file)?)?);
     let pictures = round.views.iter().map(|view| open(&view.file)).collect::<Result<Vec<_>>>()?;
     let region = region(&classifier.bundle, pin);
@@ -71,7 +71,7 @@ pub(super) fn explain(classifier: &Classifier, loaded: &LoadedRound) -> Result<V
     Ok(explained)
 }
 
-/// The cells around a pin, one at least.
+/// The cells around a pin, at least one.
 fn region(bundle: &Bundle, pin: LatLng) -> Vec<usize> {
     let v = pin.to_unit_vector();
     let near = bundle.cells.vectors().iter().enumerate().filter(|(_, u)| arc_m(**u, v) <= REGION_M).map(|(i, _)| i);
@@ -79,7 +79,7 @@ fn region(bundle: &Bundle, pin: LatLng) -> Vec<usize> {
     if near.is_empty() { bundle.cells.nearest(pin).into_iter().collect() } else { near }
 }
 
-/// How many parts a picture has across and down: about square ones.
+/// Number of columns and rows of an image, so that parts are nearly square.
 fn grid_size(picture: &RgbImage) -> (u32, u32) {
     let (width, height) = picture.dimensions();
     let along = |side: u32| {
@@ -89,7 +89,7 @@ fn grid_size(picture: &RgbImage) -> (u32, u32) {
     (along(width), along(height))
 }
 
-/// A picture, and what the encoder gets and gives of it, a square each.
+/// An image with the encoder input and embedding of each crop.
 struct EncodedView<'a> {
     picture: &'a RgbImage,
     tensors: Vec<Vec<f32>>,
@@ -103,7 +103,7 @@ impl<'a> EncodedView<'a> {
         Ok(Self { picture, tensors, embeddings })
     }
 
-    /// The logits with each part hidden, row by row, on all of the encoder's sessions.
+    /// The logits with each part hidden, row by row, computed on all sessions of the encoder in parallel.
     fn logits_with_parts_hidden(&self, classifier: &Classifier) -> Result<Vec<Vec<f32>>> {
         let (across, down) = grid_size(self.picture);
         let count = (across * down) as usize;
@@ -124,10 +124,10 @@ impl<'a> EncodedView<'a> {
         rows.into_iter().map(|(_, row)| row).collect()
     }
 
-    /// The logits with one part hidden. Squares in which nothing of it is seen are not computed again.
+    /// The logits with one part hidden. Crops without that part reuse their embedding.
     fn logits_without(&self, classifier: &Classifier, worker: usize, column: u32, row: u32) -> Result<Vec<f32>> {
         let preprocess = &classifier.bundle.manifest.preprocess;
-        // What the encoder takes for nothing.
+        // The mean colour of the encoder input, which is zero after normalisation.
         let grey = Rgb(preprocess.mean.map(|mean| (255.0 * mean).round() as u8));
         let covered = with_patch(self.picture, grid_size(self.picture), (column, row), grey);
         let mut embeddings = self.embeddings.clone();
@@ -146,7 +146,7 @@ fn embed(classifier: &Classifier, worker: usize, tensor: &[f32]) -> Result<Vec<f
     Ok(embedding)
 }
 
-/// A picture with a patch over one of its parts.
+/// An image with a patch over one of its parts.
 fn with_patch(picture: &RgbImage, (across, down): (u32, u32), (column, row): (u32, u32), grey: Rgb<u8>) -> RgbImage {
     let span = |i: u32, parts: u32, side: u32| {
         let part = f64::from(side) / f64::from(parts);
@@ -164,23 +164,23 @@ fn with_patch(picture: &RgbImage, (across, down): (u32, u32), (column, row): (u3
 }
 
 impl OcclusionMap {
-    /// The most that hiding one part takes.
+    /// The maximum loss of a part.
     pub(super) fn max_loss(&self) -> f64 {
         self.losses.iter().copied().fold(0.0, f64::max)
     }
 
-    /// A picture to be laid over the view, a pixel a part, opaque where as much as `most` is lost; what hiding a part adds
-    /// is not shown. Nothing where nothing is lost.
+    /// An overlay for the view with one pixel per part, opaque at a loss of `full_loss`. Gains are not shown. `None`
+    /// without losses.
     ///
     /// # Errors
     /// When it cannot be encoded.
-    pub(super) fn overlay(&self, most: f64) -> Result<Option<String>> {
-        if most < MIN_LOSS_NATS || self.max_loss() < MIN_LOSS_NATS {
+    pub(super) fn overlay(&self, full_loss: f64) -> Result<Option<String>> {
+        if full_loss < MIN_LOSS_NATS || self.max_loss() < MIN_LOSS_NATS {
             return Ok(None);
         }
         let (across, down) = self.grid;
         let ([r, g, b], opaque) = COLOUR;
-        let full = most.max(FULL_COLOUR_NATS);
+        let full = full_loss.max(FULL_COLOUR_NATS);
         let pixel = |x: u32, y: u32| {
             let loss = self.losses.get((y * across + x) as usize).copied().unwrap_or_default();
             Rgba([r, g, b, (opaque * (loss / full).clamp(0.0, 1.0)) as u8])
@@ -201,13 +201,13 @@ mod tests {
         assert_eq!(grid_size(&RgbImage::new(1280, 720)), (12, 7));
         let covered = with_patch(&RgbImage::new(70, 70), (7, 7), (0, 3), Rgb([9; 3]));
         let hidden = covered.pixels().filter(|pixel| pixel.0 == [9; 3]).count();
-        assert_eq!(hidden, 15 * 20); // a part and a half across, two down
+        assert_eq!(hidden, 15 * 20); // 1.5 parts wide, 2 parts high
         assert_eq!(covered.get_pixel(14, 25).0, [9; 3]);
         assert_eq!(covered.get_pixel(15, 25).0, [0; 3]);
     }
 
     #[test]
-    fn the_heat_is_where_the_most_is_lost() {
+    fn overlay_is_opaque_at_the_maximum_loss() {
         let occlusions = OcclusionMap { grid: (2, 1), losses: vec![0.5, -3.0] };
         let uri = occlusions.overlay(0.5).unwrap().unwrap();
         let whole = embedded_image::embed_png(&RgbaImage::from_fn(2, 1, |x, _| {
@@ -218,13 +218,13 @@ mod tests {
     }
 
     #[test]
-    fn hiding_what_is_seen_changes_the_answer_and_hiding_nothing_does_not() {
+    fn hiding_visible_parts_changes_the_prediction_and_hiding_invisible_ones_does_not() {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/rounds/rome-colosseum");
         let round = Round::read(&dir.join("round.json")).unwrap();
         let classifier = Classifier::load(Bundle::find("pocket").unwrap()).unwrap();
         let picture = preprocess::open(dir.join("view_000.jpg")).unwrap();
         let view = EncodedView::new(&classifier, &picture).unwrap();
-        // As the classifier computes it.
+        // The same as the classifier.
         let logits = classifier.logits(std::slice::from_ref(&picture)).unwrap();
         assert_eq!(classifier.head(&view.embeddings.concat()).unwrap(), logits[0]);
         let loaded = LoadedRound { dir, round, logits: None };
@@ -233,7 +233,7 @@ mod tests {
             (occlusions.len(), occlusions[0].losses.len() as u32),
             (1, occlusions[0].grid.0 * occlusions[0].grid.1)
         );
-        // The corners of a wide picture are in none of the encoder's squares, the middle is.
+        // The corners of a wide image are in no crop, the centre is.
         assert!(occlusions[0].max_loss() > MIN_LOSS_NATS, "{:?}", occlusions[0].losses);
         let nowhere = LoadedRound { dir: loaded.dir.join("nowhere"), ..loaded };
         assert!(explain(&classifier, &nowhere).is_err());

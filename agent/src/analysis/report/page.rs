@@ -11,8 +11,8 @@ use crate::analysis::report::{map, round_section, summary};
 const POLICY: &str =
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; form-action 'none'; base-uri 'none'";
 
-/// Pages with more rounds than this render each when it is scrolled to, which opens faster; a screenshot of the whole page
-/// then has gaps.
+/// Pages with more rounds than this render each when it is scrolled to, which opens faster; a screenshot of the whole
+/// page then has gaps.
 const MAX_EAGER_ROUNDS: usize = 24;
 
 /// The whole page.
@@ -58,31 +58,30 @@ fn how_to_read(are_explained: bool) -> Markup {
         footer {
             h2 { "How to read this" }
             dl.key {
-                dt { (sign("pin")) } dd { "The pin. A line leads to it from the truth, the shortest way over the globe." }
+                dt { (sign("pin")) } dd { "The pin. A great circle connects it with the truth." }
                 dt { (sign("truth")) } dd { "The truth, as the page showed it after the guess." }
                 dt { (sign("candidate")) }
-                dd { "Places where the pin might have gone: the mean of what each of the likeliest cells was learned from." }
+                dd { "Candidate pins: the mean of the training locations of each of the most likely cells." }
                 dt { svg.sign viewBox="0 0 24 24" aria-hidden="true" { rect.heat.heat-5 x="3" y="5" width="18" height="14" {} } }
-                dd { "A cell, the darker the likelier. All that are drawn hold nine tenths of the probability." }
+                dd { "A cell; darker cells are more likely. All cells shown form the 90 % credible region." }
                 dt { svg.sign viewBox="0 0 24 24" aria-hidden="true" {
                     rect.heat.heat-8 x="3" y="5" width="18" height="14" {} rect.half x="3" y="5" width="18" height="14" {}
                 } }
-                dd { "An outlined cell: the fewest that hold half of it." }
+                dd { "Outlined cells form the 50 % credible region." }
             }
             p {
-                "Points fall with the distance by the game’s own law, round(most · exp(−10 · distance / scale)), where most is "
-                "what a perfect guess brings, usually 5,000. What a pin promises is "
-                "the mean of its points over all cells, each as likely as Landfall believed it to be: the pin is where that is "
-                "highest."
+                "The score decreases with distance by the formula of the game, round(max · exp(−10 · distance / scale)), where max is "
+                "the score of a perfect guess, usually 5,000. The expected score of a pin is the mean of its score over all cells, "
+                "weighted by their probability. The pin is where the expected score is highest."
             }
             @if are_explained {
                 p {
-                    "Red over a picture: parts of it were hidden one after another behind a grey patch, and the answer computed again. "
-                    "The redder a part, the less likely the region within 300 km of the pin becomes without it; the number says how "
-                    "many times, for the reddest part of the view. The same red means the same in all views of a round."
+                    "Red overlay: parts of the image were hidden one after another by a grey patch, and the prediction was computed again. "
+                    "The redder a part, the less likely the region within 300 km of the pin becomes without it; the number is the factor "
+                    "for the reddest part of the view. All views of a round have the same colour scale."
                 }
             }
-            p.made { "Made by Landfall " (env!("CARGO_PKG_VERSION")) ", which saw the pictures and nothing else before each guess. Borders: Natural Earth." }
+            p.made { "Made by Landfall " (env!("CARGO_PKG_VERSION")) ", which used only the images before each guess. Borders: Natural Earth." }
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What was believed in a round, computed again from its logits: the cells, the countries, the candidates, and what each
-//! view brought.
+//! The posterior of a round, recomputed from its logits: cells, countries, candidate pins, and the prediction after
+//! each view.
 
 use landfall_model::prediction::top_countries;
 use landfall_model::{Bundle, LatLng, countries, pin, place};
@@ -8,27 +8,27 @@ use crate::analysis::report::source::LoadedRound;
 use crate::inference::{Objective, posterior_for, predict, stopping};
 use crate::record::Round;
 
-/// Number of countries, and of candidates, that are shown.
+/// Maximum number of countries and candidates shown.
 const MAX_SHOWN: usize = 5;
-/// Countries less likely than this are not, but for the likeliest.
+/// Minimum probability of a country to be shown, except the most likely one.
 const MIN_COUNTRY_PROBABILITY: f64 = 0.005;
 
-/// What was believed in a round.
+/// Summary of the posterior of a round.
 #[derive(Default)]
 pub(super) struct PosteriorSummary {
-    /// The cells that hold nine tenths, likeliest first; the recorded ones where no more is known.
+    /// The 90 % credible region in decreasing order of probability, or the recorded cells if logits are not available.
     pub(super) heat_cells: Vec<HeatCell>,
-    /// Whether it is computed from the logits; else it is the few cells that the record names.
+    /// Whether it was computed from logits; else it contains only the recorded cells.
     pub(super) is_complete: bool,
-    /// The likeliest countries.
+    /// The most likely countries.
     pub(super) countries: Vec<(String, f64)>,
-    /// Where else the pin might have gone.
+    /// Candidate pins.
     pub(super) candidates: Vec<CandidatePin>,
-    /// Radius in metres around the pin that holds half of the probability, and nine tenths.
+    /// 50 % and 90 % credible radii around the pin in metres.
     pub(super) radius_m: Option<[f64; 2]>,
-    /// The answers that the first views gave, one after another.
+    /// The predictions after the first view, the first two, and so on.
     pub(super) steps: Vec<ViewStep>,
-    /// Points that one more view would bring on average.
+    /// Expected gain of another view in points.
     pub(super) gain_of_another: Option<f64>,
 }
 
@@ -38,22 +38,22 @@ pub(super) struct HeatCell {
     pub(super) token: String,
     /// Its probability.
     pub(super) p: f64,
-    /// Whether it is one of the fewest cells that hold half of the probability.
+    /// Whether it is in the 50 % credible region.
     pub(super) is_in_half: bool,
 }
 
-/// The mean of the places that one of the likeliest cells was learned from: a pin might go there.
+/// A candidate pin at the mean training location of one of the most likely cells.
 pub(super) struct CandidatePin {
     pub(super) at: LatLng,
-    /// In words.
+    /// Description of the place.
     pub(super) place: String,
     /// Probability of its cell.
     pub(super) p: f64,
-    /// Places that the cell was learned from, where the bundle is here to tell.
+    /// Number of training locations of the cell, if the bundle is available.
     pub(super) places: Option<u32>,
-    /// Points that a pin there promises.
+    /// Expected score of the pin.
     pub(super) promised: Option<f64>,
-    /// Metres from the truth.
+    /// Distance from the truth in metres.
     pub(super) off_m: Option<f64>,
 }
 
@@ -62,12 +62,12 @@ pub(super) struct ViewStep {
     pub(super) views: usize,
     pub(super) place: String,
     pub(super) promised: f64,
-    /// What it would have scored, where the truth is known.
+    /// Its score, if the truth is known.
     pub(super) score: Option<u32>,
 }
 
 impl PosteriorSummary {
-    /// What was believed in a round: by its logits where `bundle` is the one that made them.
+    /// Computes the summary from the logits if `bundle` produced them, else from the record.
     pub(super) fn of(loaded: &LoadedRound, bundle: Option<&Bundle>) -> Self {
         let whole = bundle
             .zip(loaded.logits.as_deref())
@@ -79,7 +79,7 @@ impl PosteriorSummary {
         let posterior = posterior_for(bundle, logits, Objective::Round(&round.map)).ok()?;
         let half = posterior.credible_region(0.5).len();
         let p = posterior.probabilities();
-        let shade = |(i, cell): (usize, usize)| HeatCell {
+        let heat_cell = |(i, cell): (usize, usize)| HeatCell {
             token: bundle.cells.cells[cell].token.clone(),
             p: p[cell],
             is_in_half: i < half,
@@ -88,7 +88,7 @@ impl PosteriorSummary {
             let cell = &bundle.cells.cells[cell];
             let promised = round.map.worth(pin::expected_score(&posterior, cell.at, round.map.scale_m));
             let mut candidate = candidate(round, cell.at, p);
-            // Islands too small for the map of land are at sea by it; the cell knows better.
+            // Small islands are missing in the country polygons; use the country of the cell.
             if let Some(country) = cell.country.as_deref().and_then(countries::by_code)
                 && candidate.place == "at sea"
             {
@@ -99,7 +99,7 @@ impl PosteriorSummary {
         let steps = view_steps(round, logits, bundle);
         let promised = round.expected_score.map(|points| round.map.usual(points));
         Some(Self {
-            heat_cells: posterior.credible_region(0.9).into_iter().enumerate().map(shade).collect(),
+            heat_cells: posterior.credible_region(0.9).into_iter().enumerate().map(heat_cell).collect(),
             is_complete: true,
             countries: drop_unlikely(
                 top_countries(&posterior, MAX_SHOWN).into_iter().map(|(it, p)| (it.name.to_owned(), p)).collect(),
@@ -112,7 +112,7 @@ impl PosteriorSummary {
         })
     }
 
-    /// What the record itself tells: a few cells.
+    /// The summary of the recorded cells.
     fn from_record(round: &Round) -> Self {
         let mut held = 0.0;
         let mut heat_cells = Vec::new();
@@ -133,7 +133,7 @@ impl PosteriorSummary {
     }
 }
 
-/// What is worth showing of the countries, likeliest first.
+/// Removes unlikely countries from a list in decreasing order of probability.
 fn drop_unlikely(mut countries: Vec<(String, f64)>) -> Vec<(String, f64)> {
     let keep = countries.iter().skip(1).take(MAX_SHOWN - 1).take_while(|(_, p)| *p >= MIN_COUNTRY_PROBABILITY).count();
     countries.truncate(1 + keep);
@@ -145,7 +145,7 @@ fn candidate(round: &Round, at: LatLng, p: f64) -> CandidatePin {
     CandidatePin { at, place: place::describe(at).description, p, places: None, promised: None, off_m }
 }
 
-/// The answers of the first view, the first two, and so on.
+/// The predictions from the first view, the first two, and so on.
 fn view_steps(round: &Round, logits: &[Vec<f32>], bundle: &Bundle) -> Vec<ViewStep> {
     let step = |views: usize| {
         let prediction = predict(bundle, &logits[..views], Objective::Round(&round.map)).ok()?;
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_view_leads_to_the_answer_that_was_given() {
+    fn the_last_step_is_the_recorded_prediction() {
         let loaded = fixture("brooklyn-elevated-railway");
         let bundle = Bundle::find("desktop").unwrap();
         let posterior = PosteriorSummary::of(&loaded, Some(&bundle));
@@ -184,21 +184,22 @@ mod tests {
         let last = posterior.steps.last().unwrap();
         assert_eq!((last.score, Some(last.promised)), (loaded.round.score, loaded.round.expected_score));
         assert_eq!(posterior.candidates[0].p, loaded.round.top[0].p);
-        let held: f64 = posterior.heat_cells.iter().map(|shade| shade.p).sum();
+        let held: f64 = posterior.heat_cells.iter().map(|heat_cell| heat_cell.p).sum();
         assert!((0.9..0.95).contains(&held), "{held}");
-        let half: f64 = posterior.heat_cells.iter().filter(|shade| shade.is_in_half).map(|shade| shade.p).sum();
+        let half: f64 =
+            posterior.heat_cells.iter().filter(|heat_cell| heat_cell.is_in_half).map(|heat_cell| heat_cell.p).sum();
         assert!((0.5..0.97).contains(&half), "{half}");
         assert_eq!(posterior.countries[0].0, "United States");
         assert!(posterior.gain_of_another.unwrap() < 20.0);
     }
 
     #[test]
-    fn without_the_bundle_the_recorded_cells_speak() {
+    fn without_the_bundle_recorded_cells_are_used() {
         let loaded = fixture("brooklyn-elevated-railway");
         let posterior = PosteriorSummary::of(&loaded, None);
         assert!(!posterior.is_complete && posterior.steps.is_empty() && posterior.gain_of_another.is_none());
         assert_eq!((posterior.heat_cells.len(), posterior.candidates.len()), (10, 5));
-        assert_eq!(posterior.heat_cells.iter().filter(|shade| shade.is_in_half).count(), 2); // 0.47 and 0.13
+        assert_eq!(posterior.heat_cells.iter().filter(|heat_cell| heat_cell.is_in_half).count(), 2); // 0.47 and 0.13
         assert!(posterior.countries[0].0 == "United States" && posterior.countries[0].1 > 0.8);
     }
 }

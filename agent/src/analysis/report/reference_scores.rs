@@ -1,4 +1,4 @@
-//! The reference ladder: what other players, people and machines, are said to score.
+//! Reference scores of other players, humans and models, as reported by their sources.
 
 use maud::{Markup, html};
 
@@ -10,7 +10,7 @@ struct ReferenceScore {
     who: &'static str,
     from: f64,
     to: f64,
-    /// On what, and who says so.
+    /// Data and source.
     source: &'static str,
 }
 
@@ -18,10 +18,9 @@ const fn reference(who: &'static str, from: f64, to: f64, source: &'static str) 
     ReferenceScore { who, from, to, source }
 }
 
-/// From few points to many. The figures are those that their sources give; they were measured on different places, most on
-/// few of them.
+/// Sorted by score. The scores are those reported by the sources, measured on different and mostly few places.
 const REFERENCE_SCORES: [ReferenceScore; 9] = [
-    reference("Country prior alone", 209.0, 209.0, "geoscr, World"),
+    reference("Country prior only", 209.0, 209.0, "geoscr, World"),
     reference("Casual human", 2000.0, 2400.0, "a blog’s estimate, 2013"),
     reference("Frozen CLIP and a head", 2496.0, 3450.0, "andrey-rublev: trained on OSV-5M, then on rounds"),
     reference("Claude Sonnet 4.5", 3739.0, 3739.0, "GeoGuessBench: 73 places, four views, landmarks"),
@@ -39,8 +38,8 @@ pub(super) fn reference_scores(points_per_round: f64, rounds: usize) -> Markup {
     let scores = REFERENCE_SCORES[..place].iter().chain(std::iter::once(&own)).chain(&REFERENCE_SCORES[place..]);
     html! {
         table.ladder {
-            caption { "Points a round beside what others are said to score" }
-            thead.unseen { tr { th scope="col" { "Who" } th scope="col" { "Points a round" } th scope="col" { "Source" } } }
+            caption { "Points per round compared with reported scores of others" }
+            thead.unseen { tr { th scope="col" { "Who" } th scope="col" { "Points per round" } th scope="col" { "Source" } } }
             tbody { @for score in scores {
                 @let is_own = std::ptr::eq(score, &raw const own);
                 tr.own[is_own] {
@@ -54,7 +53,7 @@ pub(super) fn reference_scores(points_per_round: f64, rounds: usize) -> Markup {
             } }
         }
         p.note {
-            "Other places, other maps and mostly few rounds: the order of magnitude, no ranking. Sources as named; none of them was "
+            "Measured on other places and maps, mostly with few rounds: an order of magnitude, not a ranking. None of the scores was "
             "measured here."
         }
     }
@@ -65,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn these_rounds_stand_where_they_belong() {
+    fn these_rounds_are_sorted_into_the_references() {
         assert!(REFERENCE_SCORES.is_sorted_by_key(|score| score.from + score.to));
         let order = |points: f64| {
             let page = reference_scores(points, 5).into_string();

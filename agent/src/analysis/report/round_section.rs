@@ -1,4 +1,4 @@
-//! One round: the views, where it was and where the pin went, and why.
+//! The section of a round: views, truth, pin, and posterior.
 
 use landfall_model::place;
 use maud::{Markup, html};
@@ -10,7 +10,7 @@ use crate::analysis::report::parts::{ReportRound, bar, capitalize, distance_or_u
 use crate::analysis::report::posterior_summary::{CandidatePin, PosteriorSummary, ViewStep};
 use crate::record::{Round, RoundTimings};
 
-/// The round's section.
+/// Renders the section of a round.
 pub(super) fn section(shown: &ReportRound<'_>) -> Markup {
     let round = &shown.loaded.round;
     let posterior = &shown.posterior;
@@ -27,12 +27,12 @@ pub(super) fn section(shown: &ReportRound<'_>) -> Markup {
             div.scene {
                 div {
                     (views(shown))
-                    // One picture leaves room under it.
+                    // There is space below a single image.
                     @if is_single { (facts(round, posterior)) }
                 }
                 div.maps {
-                    @if let Some(detail) = map::detail(&scene, &format!("Round {number}: the pin and the truth from near by")) { (detail) }
-                    (map::world(&scene, &format!("Round {number}: the pin, the truth and what was believed, on the world")))
+                    @if let Some(detail) = map::detail(&scene, &format!("Round {number}: the pin and the truth, detail")) { (detail) }
+                    (map::world(&scene, &format!("Round {number}: the pin, the truth and the posterior on the world")))
                 }
             }
             @if !is_single { (facts(round, posterior)) }
@@ -51,7 +51,7 @@ fn facts(round: &Round, posterior: &PosteriorSummary) -> Markup {
     }
 }
 
-/// The name of the place that it was, as far as that is known.
+/// Description of the true location, if known.
 pub(super) fn truth(round: &Round) -> Option<String> {
     round.truth.map(|at| place::describe(at).description)
 }
@@ -65,13 +65,13 @@ fn head(shown: &ReportRound<'_>) -> Markup {
             div {
                 p.kicker { "Round " (number) @if let Some(name) = &round.name { " · " (name) } }
                 h3 id=(format!("title-{number}")) {
-                    @if let Some(truth) = truth(round) { (capitalize(&truth)) } @else { "The truth is not known" }
+                    @if let Some(truth) = truth(round) { (capitalize(&truth)) } @else { "Unknown location" }
                 }
                 @if let Some(guess) = guess {
                     p.guess {
                         "The pin went " (preposition(&guess)) (guess)
                         @if let Some(metres) = round.distance_m { ", " strong { (distance_or_unknown(Some(metres))) } " off" }
-                        @if let Some(within) = round.truth_within_m { " (the truth is known to " (distance_or_unknown(Some(within))) ")" }
+                        @if let Some(within) = round.truth_within_m { " (the truth is known within " (distance_or_unknown(Some(within))) ")" }
                         "."
                     }
                 }
@@ -81,7 +81,7 @@ fn head(shown: &ReportRound<'_>) -> Markup {
     }
 }
 
-/// The description of a place begins with `near`, `in` or `at`, and what a page shows may begin with anything.
+/// Descriptions of places begin with `near`, `in` or `at`, but texts of a page may begin with anything.
 fn preposition(place: &str) -> &'static str {
     if ["near ", "in ", "at "].iter().any(|known| place.starts_with(known)) { "" } else { "to " }
 }
@@ -115,13 +115,13 @@ fn views(shown: &ReportRound<'_>) -> Markup {
                 }
             } }
             @if heats.iter().any(Option::is_some) {
-                label.switch { input type="checkbox" checked; " Show what it looked at" }
+                label.switch { input type="checkbox" checked; " Show occlusion maps" }
             }
         }
     }
 }
 
-/// A loss in nats as people understand it.
+/// A loss in nats as a factor.
 fn format_loss(nats: f64) -> String {
     match nats.exp() {
         ..1.05 => "no part matters".to_owned(),
@@ -131,23 +131,23 @@ fn format_loss(nats: f64) -> String {
 
 fn score(round: &Round, posterior: &PosteriorSummary) -> Markup {
     let most = round.map.max_points;
-    let got = f64::from(round.score.unwrap_or_default()) / most;
+    let fraction = f64::from(round.score.unwrap_or_default()) / most;
     html! {
         h4 { "Points" }
-        (bar(&[(got, "fill")], round.expected_score.map(|promised| promised / most)))
+        (bar(&[(fraction, "fill")], round.expected_score.map(|promised| promised / most)))
         p.line {
             strong { (points(round.score)) }
-            @if let Some(promised) = round.expected_score { "; the pin promised " (group_thousands(promised)) " (the tick)" }
+            @if let Some(promised) = round.expected_score { "; expected " (group_thousands(promised)) " (the tick)" }
             @if let Some(page) = round.page_score {
-                @if Some(page) == round.score { "; the page counts the same" } @else { "; the page counts " (group_thousands(page)) }
+                @if Some(page) == round.score { "; the page shows the same" } @else { "; the page shows " (group_thousands(page)) }
             }
             "."
         }
         @if let Some([half, most]) = posterior.radius_m {
-            p.line { "Half of the probability lies within " (distance_or_unknown(Some(half))) " of the pin, nine tenths within " (distance_or_unknown(Some(most))) "." }
+            p.line { "Credible radius: 50 % " (distance_or_unknown(Some(half))) ", 90 % " (distance_or_unknown(Some(most))) "." }
         }
         @if let Some(pin) = &round.pin {
-            p.line { "Placed " (distance_or_unknown(Some(pin.error_m))) " from where it was wanted, at " (distance_or_unknown(Some(pin.metres_per_pixel))) " a pixel." }
+            p.line { "Placed " (distance_or_unknown(Some(pin.error_m))) " from its target, at " (distance_or_unknown(Some(pin.metres_per_pixel))) " per pixel." }
         }
     }
 }
@@ -155,9 +155,9 @@ fn score(round: &Round, posterior: &PosteriorSummary) -> Markup {
 fn time(seconds: &RoundTimings) -> Markup {
     let RoundTimings { look, think, place, total } = *seconds;
     let rest = (total - look - think - place).max(0.0);
-    let parts = [("looking", look, "t1"), ("thinking", think, "t2"), ("placing", place, "t3"), ("result", rest, "t4")];
-    let whole = (look + think + place + rest).max(f64::MIN_POSITIVE);
-    let shares: Vec<(f64, &str)> = parts.iter().map(|(_, part, class)| (part / whole, *class)).collect();
+    let parts = [("views", look, "t1"), ("inference", think, "t2"), ("pin", place, "t3"), ("result", rest, "t4")];
+    let sum = (look + think + place + rest).max(f64::MIN_POSITIVE);
+    let shares: Vec<(f64, &str)> = parts.iter().map(|(_, part, class)| (part / sum, *class)).collect();
     html! {
         h4 { "Time" }
         (bar(&shares, None))
@@ -181,7 +181,7 @@ fn countries(posterior: &PosteriorSummary) -> Markup {
                 tr { th scope="row" { (name) } td { div.figure { (bar(&[(*p, "fill")], None)) span { (percent(*p)) } } } }
             } }
         }
-        @if !posterior.is_complete { p.line { "By the recorded cells alone." } }
+        @if !posterior.is_complete { p.line { "Recorded cells only." } }
     }
 }
 
@@ -198,16 +198,16 @@ fn steps(posterior: &PosteriorSummary) -> Markup {
         }
     };
     html! {
-        h4 { "What each view brought" }
+        h4 { "Prediction after each view" }
         table.numbers {
             thead { tr {
-                th scope="col" { "Views" } th.words scope="col" { "Answer" } th scope="col" { "Promises" }
-                @if is_known { th scope="col" { "Scores" } }
+                th scope="col" { "Views" } th.words scope="col" { "Prediction" } th scope="col" { "Expected" }
+                @if is_known { th scope="col" { "Score" } }
             } }
             tbody { @for step in &posterior.steps { (row(step)) } }
         }
         @if let Some(another) = posterior.gain_of_another {
-            p.line { "One more view would bring " (group_thousands(another)) " points on average." }
+            p.line { "Expected gain of another view: " (group_thousands(another)) " points." }
         }
     }
 }
@@ -228,18 +228,18 @@ fn candidates(posterior: &PosteriorSummary, round: &Round) -> Markup {
     };
     html! {
         section.candidates {
-            h4 { "The likeliest places it knows" }
+            h4 { "Candidate pins" }
             table.numbers {
                 thead { tr {
-                    th scope="col" { "Mean of the places of a cell" } th scope="col" { "Likely" }
-                    @if is_known { th scope="col" { "Learned from" } th.second scope="col" { "A pin promises" } }
-                    @if round.truth.is_some() { th scope="col" { "From the truth" } }
+                    th scope="col" { "Mean location of a cell" } th scope="col" { "Probability" }
+                    @if is_known { th scope="col" { "Training locations" } th.second scope="col" { "Expected score" } }
+                    @if round.truth.is_some() { th scope="col" { "Distance to the truth" } }
                 } }
                 tbody { @for candidate in &posterior.candidates { (row(candidate)) } }
             }
             p.line {
-                "A bundle keeps no single training place, only each cell’s mean and " @if is_known { "their number" } @else { "number" } ". "
-                @if posterior.is_complete { (count_noun(posterior.heat_cells.len(), "cell")) " hold nine tenths of the probability." }
+                "A bundle contains no individual training locations, only their mean and number per cell. "
+                @if posterior.is_complete { (count_noun(posterior.heat_cells.len(), "cell")) " form the 90 % credible region." }
             }
         }
     }

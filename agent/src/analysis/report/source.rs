@@ -1,4 +1,4 @@
-//! What a report is made of: the rounds below some folders, in the games that they are of.
+//! Loads the content of a report: rounds under directories, grouped by game.
 
 use std::collections::HashMap;
 use std::fs;
@@ -12,29 +12,29 @@ use crate::analysis::replay::Replay;
 use crate::analysis::report::format;
 use crate::record::{FailedRound, GameRecord, Map, Round, find_rounds};
 
-/// So many games before this one are compared with it, the latest ones.
+/// Maximum number of earlier games for comparison.
 const MAX_PAST_GAMES: usize = 60;
 
-/// A game, or rounds that belong to none.
+/// A game, or rounds without a game.
 #[derive(Default)]
 pub(super) struct GameSection {
-    /// Name of the folder.
+    /// Name of the directory.
     pub(super) folder: String,
-    /// Name of the site's profile, of a game.
+    /// Name of the site profile, for games.
     pub(super) site: Option<String>,
-    /// When it began.
+    /// Start time.
     pub(super) when: Option<NaiveDateTime>,
-    /// Its rounds, in their order.
+    /// Rounds in order.
     pub(super) rounds: Vec<LoadedRound>,
-    /// What went wrong, a sentence each.
+    /// Failures, one sentence each.
     pub(super) failed: Vec<String>,
-    /// The page's points for all of it.
+    /// Total score shown by the page.
     pub(super) page_score: Option<u32>,
-    /// Games of the same map before it, beside it in the folder of runs, oldest first.
+    /// Earlier games on the same map in the same directory of runs, oldest first.
     pub(super) earlier: Vec<PastGame>,
 }
 
-/// A game that was played before.
+/// An earlier game.
 pub(super) struct PastGame {
     pub(super) when: NaiveDateTime,
     pub(super) bundle: String,
@@ -42,25 +42,25 @@ pub(super) struct PastGame {
     pub(super) points_per_round: f64,
 }
 
-/// A round as it was recorded.
+/// A recorded round.
 pub(super) struct LoadedRound {
-    /// Where its pictures are.
+    /// Directory of its images.
     pub(super) dir: PathBuf,
-    /// Its record.
+    /// The record.
     pub(super) round: Round,
-    /// A row a view, where they are known.
+    /// Logits, one row per view, if known.
     pub(super) logits: Option<Vec<Vec<f32>>>,
 }
 
-/// The game recorded in a folder, where there is one.
+/// The game recorded in a directory, if any.
 fn read_game(folder: &Path) -> Option<GameRecord> {
     serde_json::from_str(&fs::read_to_string(folder.join("game.json")).ok()?).ok()
 }
 
-/// The rounds below some folders, by games.
+/// The rounds under directories, grouped by game.
 ///
 /// # Errors
-/// When a folder has no round, or one is broken.
+/// When a directory has no rounds, or one is invalid.
 pub(super) fn read(dirs: &[PathBuf]) -> Result<Vec<GameSection>> {
     let mut sections: Vec<(PathBuf, GameSection)> = Vec::new();
     for found in find_rounds(dirs)? {
@@ -80,7 +80,7 @@ pub(super) fn read(dirs: &[PathBuf]) -> Result<Vec<GameSection>> {
     Ok(sections)
 }
 
-/// The rounds of a replay of `dir`, as they were answered again.
+/// The rounds of a replay of `dir`, with the new predictions.
 pub(super) fn of_replay(dir: &Path, replay: &Replay) -> GameSection {
     let loaded = |again: &crate::analysis::replay::ReplayedRound| LoadedRound {
         dir: dir.join(&again.dir),
@@ -92,7 +92,7 @@ pub(super) fn of_replay(dir: &Path, replay: &Replay) -> GameSection {
     GameSection { rounds, folder: folder_name(dir), ..GameSection::default() }
 }
 
-/// A part without its rounds.
+/// A section without rounds.
 fn section(dir: &Path) -> GameSection {
     let folder = folder_name(dir);
     let Some(game_record) = read_game(dir) else { return GameSection { folder, ..GameSection::default() } };
@@ -109,13 +109,13 @@ fn section(dir: &Path) -> GameSection {
     }
 }
 
-/// The last part of a path; of `.` and the like that of the folder it stands for.
+/// The last component of a path, after resolving paths such as `.`.
 fn folder_name(dir: &Path) -> String {
     let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
     name(dir).or_else(|| name(&fs::canonicalize(dir).ok()?)).unwrap_or_else(|| "rounds".to_owned())
 }
 
-/// Games on maps as large as this one, beside a game and begun before it.
+/// Games in the same directory on maps of the same size that started earlier.
 fn past_games(dir: &Path, map: &Map) -> Vec<PastGame> {
     let dir = fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
     let (Some(runs), Some(own)) = (dir.parent(), dir.file_name()) else { return Vec::new() };
@@ -142,7 +142,7 @@ fn past_games(dir: &Path, map: &Map) -> Vec<PastGame> {
     games
 }
 
-/// Bundles by what records call them, `name@version`; each is looked for once.
+/// Bundles by `name@version`; each is searched only once.
 #[derive(Default)]
 pub(super) struct BundleCache(HashMap<String, Option<Bundle>>);
 
@@ -152,12 +152,12 @@ impl BundleCache {
         Self(HashMap::from([(bundle.manifest.id(), Some(bundle))]))
     }
 
-    /// Looks for the bundles that some rounds name.
+    /// Loads the bundles of these rounds.
     pub(super) fn load_for<'a>(&mut self, rounds: impl Iterator<Item = &'a Round>) {
         for id in rounds.filter_map(|round| round.bundle.as_deref()) {
             if !self.0.contains_key(id) {
                 let name = id.split('@').next().unwrap_or_default();
-                // By name alone: a record from elsewhere must not name a folder.
+                // Search by name only: an untrusted record must not refer to a directory.
                 let is_name = landfall_model::bundle::names().iter().any(|known| known == name);
                 let found = is_name.then(|| Bundle::find(name).ok()).flatten();
                 self.0.insert(id.to_owned(), found.filter(|bundle| bundle.manifest.id() == id));
@@ -165,7 +165,7 @@ impl BundleCache {
         }
     }
 
-    /// The bundle that a round names, where it is here in that version.
+    /// The bundle of a round, if it is installed in that version.
     pub(super) fn of_round(&self, round: &Round) -> Option<&Bundle> {
         self.0.get(round.bundle.as_deref()?)?.as_ref()
     }
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn rounds_are_in_their_games_and_in_order() {
+    fn rounds_are_grouped_by_game_and_sorted() {
         let runs = tempfile::tempdir().unwrap();
         let named = |name: &str| runs.path().join(name);
         game(&named("2026-11-20T10-00-00_arena_world"), 14_916_862.0, &[1000, 3000]);
@@ -210,13 +210,13 @@ mod tests {
         );
         assert_eq!((section.site.as_deref(), section.page_score), (Some("arena"), Some(7)));
         assert_eq!(section.failed, ["Round 2: cannot write … full"]);
-        // Of the same map, and before.
+        // Only earlier games on the same map.
         assert_eq!(section.earlier.iter().map(|game| game.points_per_round).collect::<Vec<_>>(), [2000.0]);
         assert_eq!(read(&[runs.path().to_owned()]).unwrap().len(), 4);
     }
 
     #[test]
-    fn a_record_names_no_bundle_by_its_folder() {
+    fn records_cannot_refer_to_bundles_by_path() {
         let text = r#"{"format":1,"map":{"name":"W","scale_m":1000},"views":[],"bundle":"../../elsewhere@1"}"#;
         let round: Round = serde_json::from_str(text).unwrap();
         let mut bundles = BundleCache::default();

@@ -1,4 +1,4 @@
-//! What stands on top: the points, the world with all rounds, round by round, and beside whom they stand.
+//! The top of the page: score, overview map, table of rounds, and comparisons.
 
 use std::collections::BTreeSet;
 
@@ -18,22 +18,22 @@ use crate::record::Round;
 
 type Sections<'a, 'b> = [(&'a GameSection, Vec<ReportRound<'b>>)];
 
-/// A strip of pictures is shown for so few rounds.
+/// Maximum number of rounds for which a thumbnail strip is shown.
 const MAX_STRIP_ROUNDS: usize = 10;
 
-/// Names of the maps, of the bundles, and so on, each once.
+/// Distinct values of a field, such as map or bundle names.
 fn distinct<'a>(rounds: &'a [&ReportRound<'_>], of: impl Fn(&'a Round) -> Option<&'a str>) -> String {
     let names: BTreeSet<&str> = rounds.iter().filter_map(|shown| of(&shown.loaded.round)).collect();
     names.into_iter().collect::<Vec<_>>().join(", ")
 }
 
-/// Points of all rounds whose points are known, and how many could be had in these.
+/// Total score of all rounds with known score, and the maximum possible in these rounds.
 fn total(rounds: &[&ReportRound<'_>]) -> (u32, f64) {
     let known = rounds.iter().filter_map(|shown| Some((shown.loaded.round.score?, shown.loaded.round.map.max_points)));
     known.fold((0, 0.0), |(sum, most), (score, max)| (sum + score, most + max))
 }
 
-/// What the page is called.
+/// The title of the page.
 pub(super) fn title(parts: &Sections<'_, '_>) -> String {
     let rounds: Vec<&ReportRound<'_>> = parts.iter().flat_map(|(_, rounds)| rounds).collect();
     let (score, most) = total(&rounds);
@@ -45,7 +45,7 @@ pub(super) fn title(parts: &Sections<'_, '_>) -> String {
     )
 }
 
-/// The head of the page.
+/// The header of the page.
 pub(super) fn header(parts: &Sections<'_, '_>, rounds: &[&ReportRound<'_>]) -> Markup {
     let (score, most) = total(rounds);
     let trip = |shown: &&ReportRound<'_>| {
@@ -69,7 +69,7 @@ pub(super) fn header(parts: &Sections<'_, '_>, rounds: &[&ReportRound<'_>]) -> M
             }
             @if rounds.len() <= MAX_STRIP_ROUNDS { (thumbnail_strip(rounds)) }
             (key_figures(rounds))
-            @if !trips.is_empty() { (map::overview(&trips, "All rounds on the world: each pin, and the way to it from the truth")) }
+            @if !trips.is_empty() { (map::overview(&trips, "World map of all rounds with a line from each truth to its pin")) }
         }
     }
 }
@@ -111,12 +111,12 @@ fn key_figures(rounds: &[&ReportRound<'_>]) -> Markup {
                 (tile(format!("{near} of {}", distances.len()), "within 200 km"))
             }
             @if !pairs.is_empty() { (tile(format!("{right} of {}", pairs.len()), "right country")) }
-            @if let Some((mean, _)) = mean(&seconds) { (tile(format!("{mean:.1} s"), "a round")) }
+            @if let Some((mean, _)) = mean(&seconds) { (tile(format!("{mean:.1} s"), "per round")) }
         }
     }
 }
 
-/// The mean of some numbers, and its standard error where there are enough for one.
+/// The mean of numbers, and its standard error if there are enough of them.
 fn mean(numbers: &[f64]) -> Option<(f64, Option<f64>)> {
     if numbers.is_empty() {
         return None;
@@ -127,12 +127,12 @@ fn mean(numbers: &[f64]) -> Option<(f64, Option<f64>)> {
     Some((mean, (numbers.len() > 2).then(|| (squares / (n - 1.0) / n).sqrt())))
 }
 
-/// A part's heading, its rounds in a table with the running total, and what failed.
+/// Heading of a game, table of its rounds with running total, and failed attempts.
 pub(super) fn section(part: &GameSection, rounds: &[ReportRound<'_>], are_many: bool) -> Markup {
     let all: Vec<&ReportRound<'_>> = rounds.iter().collect();
     let (score, most) = total(&all);
     let name = match (are_many, part.when) {
-        (false, _) => "Round by round".to_owned(),
+        (false, _) => "Rounds".to_owned(),
         (true, Some(when)) => {
             format!("{} of {}", distinct(&all, |round| Some(&round.map.name)), when.format("%-d %B %Y, %H:%M"))
         }
@@ -150,7 +150,7 @@ pub(super) fn section(part: &GameSection, rounds: &[ReportRound<'_>], are_many: 
         h2 { (name) }
         table.numbers.game {
             thead { tr {
-                th scope="col" { "#" } th.words scope="col" { "It was" } th.words.second scope="col" { "The pin" } th scope="col" { "Off" }
+                th scope="col" { "#" } th.words scope="col" { "Location" } th.words.second scope="col" { "Guess" } th scope="col" { "Distance" }
                 th.wide scope="col" { "Points" } th scope="col" { "Total" }
             } }
             tbody { @for (shown, sum) in rounds.iter().zip(&sums) {
@@ -170,20 +170,20 @@ pub(super) fn section(part: &GameSection, rounds: &[ReportRound<'_>], are_many: 
         }
         @if let Some(page) = part.page_score {
             p.line {
-                @if page == score { "The page counts the same, " (group_thousands(page)) "." }
-                @else { "The page counts " (group_thousands(page)) ", the rounds here " (group_thousands(score)) "." }
+                @if page == score { "The page shows the same total, " (group_thousands(page)) "." }
+                @else { "The page shows " (group_thousands(page)) " points; the rounds here total " (group_thousands(score)) "." }
             }
         } @else if are_many { p.line { (group_thousands(score)) " of " (group_thousands(most)) " points." } }
         @if !part.failed.is_empty() {
             p.line { (count_noun(part.failed.len(), "attempt")) " failed:" }
-            ul.failed { @for why in &part.failed { li { (why) } } }
+            ul.failed { @for reason in &part.failed { li { (reason) } } }
         }
     }
 }
 
-/// The reference ladder, and earlier games.
+/// Reference scores and earlier games.
 pub(super) fn comparison(parts: &Sections<'_, '_>, rounds: &[&ReportRound<'_>]) -> Markup {
-    // On maps of another size the same distance brings other points.
+    // Scores are comparable only on maps of the same size.
     let world = rounds.iter().map(|shown| &shown.loaded.round).filter(|round| {
         (round.map.scale_m.metres() / WORLD_SCALE_M - 1.0).abs() < 0.02 && round.map.max_points == 5000.0
     });
@@ -196,34 +196,34 @@ pub(super) fn comparison(parts: &Sections<'_, '_>, rounds: &[&ReportRound<'_>]) 
         }
         _ => None,
     };
-    let ladder = mean(&scores).map(|(mean, _)| reference_scores(mean, scores.len()));
+    let references = mean(&scores).map(|(mean, _)| reference_scores(mean, scores.len()));
     html! {
-        @if earlier.is_some() || ladder.is_some() {
+        @if earlier.is_some() || references.is_some() {
             section.others {
-                h2 { "Beside others" }
+                h2 { "Comparison" }
                 @if let Some((games, now, most)) = earlier { (past_games_chart(games, now, most)) }
-                @if let Some(ladder) = ladder { (ladder) }
+                @if let Some(references) = references { (references) }
             }
         }
     }
 }
 
-/// Points a round, of `most`, of the games before, one dot each, and of this one.
+/// Chart of the points per round, up to `most`, of earlier games and of this one.
 fn past_games_chart(games: &[PastGame], now: f64, most: f64) -> Markup {
     let (width, height, left) = (640.0, 150.0, 44.0);
     let n = games.len() + 1;
     let x = |i: usize| left + 12.0 + (width - left - 24.0) * (i as f64 + 0.5) / n as f64;
     let y = |points: f64| 10.0 + (height - 20.0) * (1.0 - (points / most).clamp(0.0, 1.0));
     let before = games.iter().map(|game| game.points_per_round).sum::<f64>() / games.len() as f64;
-    let said = format!(
-        "{} on this map before: {} points per round on average; this one {}.",
+    let label = format!(
+        "Mean of {} played before on this map: {} points per round; this game: {}.",
         count_noun(games.len(), "game"),
         group_thousands(before),
         group_thousands(now)
     );
     html! {
         figure.series {
-            svg viewBox=(format!("0 0 {width} {height}")) role="img" aria-label=(said) {
+            svg viewBox=(format!("0 0 {width} {height}")) role="img" aria-label=(label) {
                 @for points in [0.0, most / 2.0, most] {
                     line.grid x1=(left) y1=(y(points)) x2=(width) y2=(y(points)) {}
                     text.tick x=(left - 6.0) y=(y(points) + 4.0) text-anchor="end" { (group_thousands(points)) }
@@ -239,7 +239,7 @@ fn past_games_chart(games: &[PastGame], now: f64, most: f64) -> Markup {
                 }
                 circle.now cx=(format!("{:.1}", x(n - 1))) cy=(format!("{:.1}", y(now))) r="6.5" {}
             }
-            figcaption { (said) }
+            figcaption { (label) }
         }
     }
 }

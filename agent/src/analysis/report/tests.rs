@@ -1,4 +1,4 @@
-//! The page as a whole.
+//! Tests of whole pages.
 
 use std::fs;
 use std::path::Path;
@@ -7,8 +7,8 @@ use landfall_common::text::is_printable;
 
 use super::*;
 
-/// A copy of some fixtures.
-fn copied(names: &[&str]) -> tempfile::TempDir {
+/// Copies fixtures to a temporary directory.
+fn copy_fixtures(names: &[&str]) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     for name in names {
         let (from, to) =
@@ -29,8 +29,8 @@ fn edit(round: &Path, edit: impl FnOnce(&mut serde_json::Value)) {
 }
 
 #[test]
-fn the_page_stands_alone_and_escapes_what_it_shows() {
-    let dir = copied(&["brooklyn-elevated-railway", "rome-colosseum"]);
+fn page_is_self_contained_and_escapes_its_content() {
+    let dir = copy_fixtures(&["brooklyn-elevated-railway", "rome-colosseum"]);
     let hostile = "<script>alert(1)</script>\"'><img src=https://evil.example/x onerror=alert(1)>&\u{b}\u{202e}";
     edit(&dir.path().join("rome-colosseum"), |round| {
         for name in ["name", "place", "bundle"] {
@@ -44,26 +44,28 @@ fn the_page_stands_alone_and_escapes_what_it_shows() {
     let html = Report::read(&[dir.path().to_owned()]).unwrap().html().unwrap();
     assert!(html.contains("&lt;script&gt;alert(1)&lt;/script&gt;&quot;"));
     let lower = html.to_lowercase();
-    for never in ["<script", "<img src=https", "javascript:", "url(http", "secret", "@import"] {
-        assert!(!lower.contains(never), "{never}");
+    for forbidden in ["<script", "<img src=https", "javascript:", "url(http", "secret", "@import"] {
+        assert!(!lower.contains(forbidden), "{forbidden}");
     }
-    // Whatever is fetched is in the page itself.
+    // All resources are in the page itself.
     for attribute in [" src=\"", " href=\""] {
         for address in html.split(attribute).skip(1) {
             assert!(address.starts_with("data:image/") || address.starts_with('#'), "{}", &address[..40]);
         }
     }
-    assert!(!html.contains(&*dir.path().to_string_lossy()), "a path is on the page");
+    assert!(!html.contains(&*dir.path().to_string_lossy()), "the page contains a path");
     assert!(html.chars().all(is_printable));
     assert!(html.contains("This picture is not in the record."));
-    // Four views, and the first of them again.
+    // Four views, plus the first one as a thumbnail.
     assert_eq!(html.matches("data:image/jpeg;base64,").count(), 5);
-    assert!(html.contains("6.4 km") && html.contains("What each view brought") && html.contains("Near New York City"));
+    assert!(
+        html.contains("6.4 km") && html.contains("Prediction after each view") && html.contains("Near New York City")
+    );
 }
 
 #[test]
-fn a_damaged_picture_is_named_and_a_lost_one_left_out() {
-    let dir = copied(&["rome-colosseum"]);
+fn damaged_images_are_errors_and_missing_ones_are_omitted() {
+    let dir = copy_fixtures(&["rome-colosseum"]);
     let picture = dir.path().join("rome-colosseum/view_000.jpg");
     let report = Report::read(&[dir.path().to_owned()]).unwrap();
     fs::write(&picture, b"no picture").unwrap();
@@ -73,17 +75,17 @@ fn a_damaged_picture_is_named_and_a_lost_one_left_out() {
 }
 
 #[test]
-fn only_what_the_bundle_here_answered_is_explained() {
-    let dir = copied(&["rome-colosseum"]);
+fn explaining_needs_the_bundle_of_the_record() {
+    let dir = copy_fixtures(&["rome-colosseum"]);
     edit(&dir.path().join("rome-colosseum"), |round| round["bundle"] = "pocket@1999.1.1".into());
     let error = Report::read(&[dir.path().to_owned()]).unwrap().explain().unwrap_err();
-    assert!(error.to_string().contains("pocket@1999.1.1, which is not here"), "{error}");
+    assert!(error.to_string().contains("pocket@1999.1.1, which is not installed"), "{error}");
 }
 
 #[test]
-fn rounds_keep_the_numbers_of_their_game_where_these_tell_them_apart() {
+fn rounds_of_one_game_keep_their_numbers() {
     let names = ["aizkorri-meadow", "rome-colosseum"];
-    let dir = copied(&names);
+    let dir = copy_fixtures(&names);
     let numbers = |n: [u32; 2]| {
         names.iter().zip(n).for_each(|(name, n)| edit(&dir.path().join(name), |round| round["n"] = n.into()));
         let html = Report::read(&[dir.path().to_owned()]).unwrap().html().unwrap();

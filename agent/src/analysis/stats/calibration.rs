@@ -1,5 +1,4 @@
-//! Whether promises are kept: points against the points that were expected, and how often the truth lay in the regions
-//! that should hold it.
+//! Calibration: actual against expected scores, and coverage of the credible regions.
 
 use std::ops::Range;
 
@@ -9,45 +8,45 @@ use serde::Serialize;
 
 use crate::analysis::stats::rounds::ScoredRound;
 
-/// Rounds that a bin of promises has at least, where there are enough for two.
+/// Minimum number of rounds per bin, if there are enough for two bins.
 const MIN_ROUNDS_PER_BIN: usize = 10;
-/// Most bins.
+/// Maximum number of bins.
 const MAX_BINS: usize = 10;
 
-/// How honest the promises were.
+/// Calibration of expected scores and credible regions.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Calibration {
-    /// Rounds with a promise.
+    /// Number of rounds with an expected score.
     pub rounds: usize,
-    /// Mean points that were expected.
+    /// Mean expected score.
     pub expected: Option<f64>,
-    /// Points minus expected points; above 0 it was better than it said.
+    /// Score minus expected score; positive if predictions were better than expected.
     pub surplus: Option<Interval>,
-    /// From the least to the most that was expected, in equal numbers.
+    /// Bins of equal size in increasing order of expected score.
     pub bins: Vec<Bin>,
-    /// Of rounds whose logits are recorded, by a bundle that is here.
+    /// Coverage for rounds with logits of an installed bundle.
     pub regions: Option<Regions>,
 }
 
-/// What came of like promises.
+/// Rounds with similar expected scores.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Bin {
-    /// Rounds.
+    /// Number of rounds.
     pub rounds: usize,
-    /// Mean points that were expected.
+    /// Mean expected score.
     pub expected: f64,
-    /// Mean points.
+    /// Mean score.
     pub points: f64,
 }
 
-/// How often the truth was where it should be. A region is the likeliest cells that hold so much of the probability.
+/// Coverage of credible regions: the most likely cells that contain a given probability.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Regions {
-    /// Rounds.
+    /// Number of rounds.
     pub rounds: usize,
-    /// Percentage of truths within the region of 50 %.
+    /// Percentage of truths in the 50 % region.
     pub in_50: f64,
-    /// Percentage of truths within the region of 90 %.
+    /// Percentage of truths in the 90 % region.
     pub in_90: f64,
 }
 

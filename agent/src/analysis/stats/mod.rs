@@ -1,7 +1,7 @@
-//! `stats`: what all recorded games say together: how good, how sure, where wrong.
+//! `stats`: scores, calibration and confusions over recorded rounds.
 //!
-//! Points count on the usual scale to 5000, whatever a map's most points are. Intervals hold 95 % of 2,000 resamples;
-//! places are drawn, not rounds, since rounds of one place come out alike.
+//! Scores are scaled to 5000 points regardless of the maximum of the map. Confidence intervals contain 95 % of 2,000
+//! bootstrap resamples of places, not of rounds, since rounds at the same place are correlated.
 
 pub mod calibration;
 mod rounds;
@@ -18,52 +18,52 @@ use serde::Serialize;
 
 use crate::record::find_rounds;
 
-/// So many of the best rounds are named, and of the worst.
+/// Number of best and worst rounds listed.
 const RANKED_ROUNDS: usize = 5;
-/// So many confusions of countries are named.
+/// Maximum number of confused country pairs listed.
 const MAX_CONFUSIONS: usize = 10;
 
-/// Everything `stats` says.
+/// The statistics.
 #[derive(Clone, Debug, Serialize)]
 pub struct Stats {
-    /// Rounds whose points are known; all below is of these.
+    /// Number of rounds with known score, on which all other fields are based.
     pub rounds: usize,
-    /// Games that they are of; rounds that were not played in a game count to none.
+    /// Number of games; rounds without a game do not count.
     pub games: usize,
-    /// Places that they were at.
+    /// Number of distinct places.
     pub places: usize,
-    /// Rounds whose points are not known.
+    /// Number of rounds with unknown score.
     pub without_points: usize,
     /// Mean score per round.
     pub points: Interval,
-    /// Half of the pins are no farther off, in kilometres.
+    /// Median distance in kilometres.
     pub median_km: Option<f64>,
-    /// What was promised, and what came of it.
+    /// Calibration.
     pub calibration: Calibration,
-    /// By the number of views that were looked at, from the fewest.
+    /// By number of views, increasing.
     pub by_views: Vec<ByViews>,
-    /// By bundle, versions in their order.
+    /// By bundle, sorted by version.
     pub by_bundle: Vec<ByBundle>,
-    /// Percentage of pins that are in the country of the truth, where both are known.
+    /// Percentage of pins in the country of the truth, if both are known.
     pub right_country: Option<f64>,
-    /// By the truth's country, the most frequent first.
+    /// By country of the truth, most frequent first.
     pub countries: Vec<ByCountry>,
-    /// Countries taken for others, the most frequent first.
+    /// Confused countries, most frequent first.
     pub confusions: Vec<Confusion>,
-    /// The rounds with the most points.
+    /// The rounds with the highest scores.
     pub best: Vec<RoundByFolder>,
-    /// The rounds with the fewest.
+    /// The rounds with the lowest scores.
     pub worst: Vec<RoundByFolder>,
-    /// Records that could not be read, a sentence each.
+    /// Unreadable records, one sentence each.
     pub broken: Vec<String>,
 }
 
 /// Rounds by number of views.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ByViews {
-    /// Views that were looked at.
+    /// Number of views.
     pub views: usize,
-    /// Rounds.
+    /// Number of rounds.
     pub rounds: usize,
     /// Mean score per round.
     pub points: Interval,
@@ -72,9 +72,9 @@ pub struct ByViews {
 /// Rounds of one bundle.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ByBundle {
-    /// Name and version; `None` where none is recorded.
+    /// Name and version; `None` if not recorded.
     pub bundle: Option<String>,
-    /// Rounds.
+    /// Number of rounds.
     pub rounds: usize,
     /// Mean score per round.
     pub points: Interval,
@@ -85,7 +85,7 @@ pub struct ByBundle {
 pub struct ByCountry {
     /// ISO 3166-1 alpha-2 code.
     pub country: &'static str,
-    /// Rounds.
+    /// Number of rounds.
     pub rounds: usize,
     /// Percentage of pins in this country.
     pub right: f64,
@@ -93,45 +93,45 @@ pub struct ByCountry {
     pub points: f64,
 }
 
-/// One country taken for another.
+/// A pair of confused countries.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Confusion {
-    /// Code of the country that it was.
+    /// Country code of the truth.
     pub truth: &'static str,
-    /// Code of the country that the pin was in; `None` at sea.
+    /// Country code of the pin; `None` at sea.
     pub guess: Option<&'static str>,
-    /// How often.
+    /// Number of rounds.
     pub rounds: usize,
-    /// Mean points of these.
+    /// Mean score.
     pub points: f64,
 }
 
-/// One round by its folder.
+/// A round, identified by its directory.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RoundByFolder {
-    /// The round's folder, below the folder that was asked for.
+    /// Directory of the round, relative to the given directory.
     pub round: String,
-    /// Its points.
+    /// Score.
     pub points: f64,
-    /// How far off the pin was, in kilometres.
+    /// Distance of the pin in kilometres.
     pub distance_km: Option<f64>,
-    /// The answer in words.
+    /// Description of the predicted place.
     pub place: Option<String>,
-    /// Code of the country that it was in.
+    /// Country code of the truth.
     pub country: Option<&'static str>,
 }
 
-/// The statistics of every round in these folders or below.
+/// The statistics of all rounds under these directories.
 ///
 /// # Errors
-/// When a folder cannot be read or holds no round. A record that is broken is named in the result and left out.
+/// When a directory cannot be read or contains no rounds. Invalid records are skipped and listed in the result.
 pub fn stats(dirs: &[PathBuf]) -> Result<Stats> {
     let (rounds, broken) = rounds::read(&find_rounds(dirs)?);
     Ok(Stats { broken, ..Stats::of(&rounds) })
 }
 
 impl Stats {
-    /// The statistics of these rounds.
+    /// Computes the statistics of these rounds.
     fn of(all: &[ScoredRound]) -> Self {
         let rounds: Vec<&ScoredRound> = all.iter().filter(|round| round.points.is_some()).collect();
         let points: Vec<f64> = rounds.iter().filter_map(|round| round.points).collect();
@@ -193,7 +193,7 @@ impl Stats {
     }
 }
 
-/// The rounds by a key, those without one left out.
+/// Groups rounds by a key; rounds without a key are skipped.
 fn group_by<K: Ord>(rounds: &[&ScoredRound], key: impl Fn(&ScoredRound) -> Option<K>) -> BTreeMap<K, Vec<usize>> {
     let mut parts: BTreeMap<K, Vec<usize>> = BTreeMap::new();
     for (i, round) in rounds.iter().enumerate() {
@@ -204,7 +204,7 @@ fn group_by<K: Ord>(rounds: &[&ScoredRound], key: impl Fn(&ScoredRound) -> Optio
     parts
 }
 
-/// Orders `name@version` by name, then by version with its numbers as numbers: 2026.9.1 before 2026.11.1.
+/// Sort key for `name@version` with numeric comparison of versions: 2026.9.1 before 2026.11.1.
 fn version_key(bundle: Option<&str>) -> (String, Vec<u64>, String) {
     let id = bundle.unwrap_or_default();
     let (name, version) = id.split_once('@').unwrap_or((id, ""));

@@ -1,4 +1,4 @@
-//! Recorded rounds, read in parallel and reduced to what the statistics need.
+//! Reads recorded rounds in parallel and extracts the values for the statistics.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -14,30 +14,30 @@ use crate::inference::{Objective, posterior_for};
 use crate::record;
 use crate::record::{Map, RoundDir};
 
-/// One round.
+/// A round with the values for the statistics.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ScoredRound {
     pub(super) folder: String,
-    /// The game that it is of.
+    /// The game of the round.
     pub(super) game: Option<PathBuf>,
     pub(super) bundle: Option<String>,
     pub(super) views: usize,
-    /// On the scale to 5000, as all points here.
+    /// Score, scaled to 5000 points.
     pub(super) points: Option<f64>,
     pub(super) expected: Option<f64>,
     pub(super) distance_km: Option<f64>,
     pub(super) truth: Option<LatLng>,
-    /// Code of the truth's country.
+    /// Country code of the truth.
     pub(super) country: Option<&'static str>,
     pub(super) has_guess: bool,
     pub(super) guess_country: Option<&'static str>,
     pub(super) place: Option<String>,
-    /// Probability of all cells that are likelier than the truth's, where the logits say.
+    /// Total probability of all cells more likely than that of the truth, if logits are available.
     pub(super) mass_before_truth: Option<f64>,
 }
 
 impl ScoredRound {
-    /// Rounds with equal keys are at one place, those whose place is not known each at its own.
+    /// A key that is equal for rounds at the same place; rounds at unknown places have distinct keys.
     pub(super) fn place_key(&self, number: usize) -> (i64, i64) {
         self.truth.map_or((i64::MAX, number as i64), place_key)
     }
@@ -53,7 +53,7 @@ impl ScoredRound {
     }
 }
 
-/// Reads the records; and what is wrong with those that cannot be read.
+/// Reads the records. Also returns an error message per unreadable record.
 pub(super) fn read(found: &[RoundDir]) -> (Vec<ScoredRound>, Vec<String>) {
     let bundles = installed_bundles();
     let read = |found: &RoundDir| score_round(found, &bundles).map_err(|error| describe(&error));
@@ -95,8 +95,8 @@ fn score_round(found: &RoundDir, bundles: &HashMap<String, Bundle>) -> anyhow::R
     })
 }
 
-/// The probability of the cells that are likelier than the one of the truth. `None` where logits are not recorded or the
-/// bundle that made them is not here.
+/// The total probability of the cells more likely than that of the truth. `None` if logits are not recorded or their
+/// bundle is not installed.
 fn mass_before_truth(
     folder: &Path,
     round: &record::Round,
@@ -108,8 +108,8 @@ fn mass_before_truth(
     cell_mass_before_truth(bundle, &rows, &round.map, truth)
 }
 
-/// The probability of the cells that stand before the truth's in the order of [`landfall_model::Posterior::credible_region`]: a
-/// region of more than that holds the truth.
+/// The total probability of the cells before that of the truth in the order of
+/// [`landfall_model::Posterior::credible_region`]: larger regions contain the truth.
 fn cell_mass_before_truth(bundle: &Bundle, rows: &[Vec<f32>], map: &Map, truth: LatLng) -> anyhow::Result<Option<f64>> {
     let posterior = posterior_for(bundle, rows, Objective::Round(map))?;
     let log_p = posterior.log_probabilities();
@@ -121,7 +121,7 @@ fn cell_mass_before_truth(bundle: &Bundle, rows: &[Vec<f32>], map: &Map, truth: 
     }))
 }
 
-/// The bundles of this computer, by `name@version`.
+/// Installed bundles by `name@version`.
 fn installed_bundles() -> HashMap<String, Bundle> {
     let found = bundle::names().into_iter().filter_map(|name| Bundle::find(&name).ok());
     found.map(|bundle| (bundle.manifest.id(), bundle)).collect()
@@ -133,10 +133,10 @@ mod tests {
     use landfall_model::Posterior;
 
     #[test]
-    fn a_region_holds_the_truth_when_what_stands_before_it_is_less() {
+    fn regions_contain_the_truth_if_the_mass_before_it_is_smaller() {
         let bundle = Bundle::find("pocket").unwrap();
         let map: Map = serde_json::from_str(r#"{"name":"World","scale_m":14916862}"#).unwrap();
-        // Likelier the farther on, with some equal.
+        // Increasing probabilities, some of them equal.
         let rows = [(0..bundle.cells.cells.len()).map(|i| (i / 7) as f32 / 30.0).collect::<Vec<f32>>()];
         let posterior: Posterior<'_> = bundle.fuse(&rows).unwrap();
         let region = posterior.credible_region(0.5);

@@ -22,7 +22,7 @@ fn round(lat: f64, points: Option<f64>, views: usize, bundle: &str) -> ScoredRou
 }
 
 #[test]
-fn rounds_are_counted_by_views_bundle_and_country() {
+fn rounds_are_grouped_by_views_bundle_and_country() {
     let rounds = [
         round(40.0, Some(1000.0), 1, "desktop@2026.9.1"),
         round(40.0, Some(2000.0), 4, "desktop@2026.11.1"),
@@ -48,11 +48,11 @@ fn rounds_are_counted_by_views_bundle_and_country() {
 }
 
 #[test]
-fn no_points_are_no_numbers() {
+fn means_without_rounds_are_null() {
     let stats = Stats::of(&[round(40.0, None, 1, "desktop@1")]);
     assert_eq!((stats.rounds, stats.without_points, stats.median_km), (0, 1, None));
     assert!(stats.by_views.is_empty() && stats.calibration.bins.is_empty() && stats.best.is_empty());
-    // No mean of nothing: JSON has null there.
+    // The mean of an empty set is null in JSON.
     assert!(serde_json::to_value(&stats).unwrap()["points"]["value"].is_null());
 }
 

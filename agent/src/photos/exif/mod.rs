@@ -1,7 +1,7 @@
-//! A copy of a photograph that says where it seems to have been taken, in its EXIF data.
+//! Writes a copy of a photo with the predicted location in its EXIF data.
 //!
-//! What is there already stays as it is, to the byte: a directory with the guess is appended behind it, and the pointer to
-//! that is put in. So a maker's notes, which point to themselves by where they lie, stay good.
+//! Existing data keeps its bytes and position: a GPS directory is appended and a pointer to it is inserted. Maker
+//! notes, which contain absolute offsets, therefore remain valid.
 
 use std::path::Path;
 
@@ -11,60 +11,60 @@ use landfall_common::exit::{environment_error, usage_error};
 use landfall_common::fs::write_atomic;
 use landfall_model::LatLng;
 
-/// The pointer to the GPS directory, in the first directory.
+/// Tag of the pointer to the GPS directory, in the first directory.
 const GPS_POINTER: u16 = 0x8825;
 const LATITUDE: u16 = 0x0002;
 const LONGITUDE: u16 = 0x0004;
-/// Types of values by TIFF 6.0.
+/// Value types of TIFF 6.0.
 const BYTE: u16 = 1;
 const ASCII: u16 = 2;
 const LONG: u16 = 4;
 const RATIONAL: u16 = 5;
 const UNDEFINED: u16 = 7;
-/// A JPEG's EXIF segment holds no more bytes than this.
+/// Maximum size in bytes of the EXIF segment of a JPEG.
 const MAX_SEGMENT_BYTES: usize = 65_527;
 
-/// What a copy is to say.
+/// The prediction to write.
 #[derive(Clone, Debug)]
 pub struct Guess<'a> {
-    /// Where.
+    /// The predicted location.
     pub at: LatLng,
-    /// Metres around it that hold nine tenths of the probability.
+    /// 90 % credible radius in metres.
     pub error_m: f64,
-    /// Bundle that guessed, `name@version`.
+    /// The bundle, `name@version`.
     pub bundle: &'a str,
 }
 
-/// What came of a photograph.
+/// Result of copying a photo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CopyOutcome {
-    /// The copy is there.
+    /// The copy was written.
     Written,
-    /// The photograph says itself where it was taken: that is better than a guess, and nothing is written.
+    /// The photo has GPS coordinates already, so no copy was written.
     HasLocation,
 }
 
-/// Writes a copy of the photograph `file` with the guess into `to`, which is not there yet.
+/// Writes a copy of the photo `file` with the predicted location to `to`, which must not exist.
 ///
 /// # Errors
-/// When `to` is there, or the photograph is no JPEG, PNG or WebP or its EXIF data is broken or full.
+/// When `to` exists, or the photo is not a JPEG, PNG or WebP file, or its EXIF data is invalid or too large.
 pub fn copy_with_guess(file: &Path, to: &Path, guess: &Guess<'_>) -> Result<CopyOutcome> {
     if to.exists() {
         return Err(usage_error(format!(
-            "{} is there already, and is not written over; name another folder",
+            "{} already exists and is not overwritten; choose another directory",
             to.display()
         )));
     }
     let bytes = std::fs::read(file).with_context(|| usage_error(format!("cannot read {}", file.display())))?;
-    let unusable = |why: String| usage_error(format!("{}: no copy with the guess: {why}", file.display()));
+    let unusable = |reason: String| usage_error(format!("{}: cannot write a copy: {reason}", file.display()));
     let parsed = DynImage::from_bytes(Bytes::from(bytes)).map_err(|error| unusable(error.to_string()))?;
-    let mut image = parsed.ok_or_else(|| unusable("it is no JPEG, PNG or WebP".to_owned()))?;
+    let mut image = parsed.ok_or_else(|| unusable("it is not a JPEG, PNG or WebP file".to_owned()))?;
     let exif = match insert_guess(image.exif().as_deref(), guess).map_err(unusable)? {
         Some(exif) => exif,
         None => return Ok(CopyOutcome::HasLocation),
     };
     if exif.len() > MAX_SEGMENT_BYTES {
-        return Err(unusable("its EXIF data has no room left".to_owned()));
+        return Err(unusable("its EXIF data would exceed the maximum size".to_owned()));
     }
     image.set_exif(Some(exif.into()));
     if let Some(folder) = to.parent() {
@@ -75,12 +75,12 @@ pub fn copy_with_guess(file: &Path, to: &Path, guess: &Guess<'_>) -> Result<Copy
     Ok(CopyOutcome::Written)
 }
 
-/// EXIF data with the guess; `None` when it has a place already.
+/// EXIF data with the prediction; `None` if it has GPS coordinates already.
 ///
 /// # Errors
-/// When it is broken; says why.
+/// A message, when the data is invalid.
 fn insert_guess(exif: Option<&[u8]>, guess: &Guess<'_>) -> Result<Option<Vec<u8>>, String> {
-    // An empty directory, big end first.
+    // An empty directory, big-endian.
     let mut tiff = Tiff::new(exif.unwrap_or(b"MM\0\x2a\0\0\0\x08\0\0\0\0\0\0"))?;
     let main = tiff.long(4)?;
     let (mut entries, after) = tiff.directory(main)?;
@@ -99,7 +99,7 @@ fn insert_guess(exif: Option<&[u8]>, guess: &Guess<'_>) -> Result<Option<Vec<u8>
     }
     let at = tiff.push_directory(&mut gps, 0);
     match pointer {
-        Some((place, _)) => tiff.set_long(place + 8, at),
+        Some((offset, _)) => tiff.set_long(offset + 8, at),
         None => {
             let value = tiff.order.long_bytes(at);
             entries.push((0, Entry { tag: GPS_POINTER, kind: LONG, count: 1, value }));
@@ -110,15 +110,15 @@ fn insert_guess(exif: Option<&[u8]>, guess: &Guess<'_>) -> Result<Option<Vec<u8>
     Ok(Some(tiff.bytes))
 }
 
-/// Tag, type, number of values and their bytes.
+/// Tag, type, number of values, and bytes.
 type Field = (u16, u16, u32, Vec<u8>);
 
-/// The guess as EXIF 2.31 has it.
+/// The GPS fields of EXIF 2.31.
 fn fields(guess: &Guess<'_>, order: ByteOrder) -> Vec<Field> {
     let rationals = |numbers: &[(u32, u32)]| {
         numbers.iter().flat_map(|(a, b)| [order.long_bytes(*a), order.long_bytes(*b)].concat()).collect::<Vec<u8>>()
     };
-    // In hundredths of a second of arc, 30 cm.
+    // In hundredths of an arc second, which is 30 cm.
     let degrees = |degrees: f64| {
         let whole = (degrees.abs() * 360_000.0).round() as u32;
         rationals(&[(whole / 360_000, 1), (whole / 6_000 % 60, 1), (whole % 6_000, 100)])
@@ -140,7 +140,7 @@ fn fields(guess: &Guess<'_>, order: ByteOrder) -> Vec<Field> {
     ]
 }
 
-/// The order of bytes in numbers.
+/// Byte order.
 #[derive(Clone, Copy)]
 enum ByteOrder {
     Big,
@@ -177,7 +177,7 @@ impl ByteOrder {
     }
 }
 
-/// An entry of a directory; what is larger than four bytes lies elsewhere, and `value` says where.
+/// An entry of a directory. `value` is the value, or its offset if it is larger than four bytes.
 #[derive(Clone, Copy)]
 struct Entry {
     tag: u16,
@@ -197,44 +197,44 @@ impl Tiff {
         let order = match bytes.get(..4) {
             Some(b"MM\0\x2a") => ByteOrder::Big,
             Some(b"II\x2a\0") => ByteOrder::Little,
-            _ => return Err("its EXIF data is none".to_owned()),
+            _ => return Err("its EXIF data is not TIFF".to_owned()),
         };
         Ok(Self { bytes: bytes.to_owned(), order })
     }
 
-    fn bytes_at<const N: usize>(&self, place: usize) -> Result<[u8; N], String> {
-        let bytes = place.checked_add(N).and_then(|end| self.bytes.get(place..end)?.try_into().ok());
-        bytes.ok_or_else(|| "its EXIF data is cut off".to_owned())
+    fn bytes_at<const N: usize>(&self, offset: usize) -> Result<[u8; N], String> {
+        let bytes = offset.checked_add(N).and_then(|end| self.bytes.get(offset..end)?.try_into().ok());
+        bytes.ok_or_else(|| "its EXIF data is truncated".to_owned())
     }
 
-    fn long(&self, place: usize) -> Result<u32, String> {
-        Ok(self.order.long(self.bytes_at(place)?))
+    fn long(&self, offset: usize) -> Result<u32, String> {
+        Ok(self.order.long(self.bytes_at(offset)?))
     }
 
-    fn set_long(&mut self, place: usize, number: u32) {
-        self.bytes[place..place + 4].copy_from_slice(&self.order.long_bytes(number));
+    fn set_long(&mut self, offset: usize, number: u32) {
+        self.bytes[offset..offset + 4].copy_from_slice(&self.order.long_bytes(number));
     }
 
-    /// The entries of the directory at this place, each with its own, and where the next directory is.
-    fn directory(&self, place: u32) -> Result<(Vec<(usize, Entry)>, u32), String> {
-        let place = place as usize;
-        let count = usize::from(self.order.short(self.bytes_at(place)?));
+    /// The entries of the directory at this offset with their offsets, and the offset of the next directory.
+    fn directory(&self, offset: u32) -> Result<(Vec<(usize, Entry)>, u32), String> {
+        let offset = offset as usize;
+        let count = usize::from(self.order.short(self.bytes_at(offset)?));
         let entry = |i: usize| {
-            let place = place + 2 + 12 * i;
+            let offset = offset + 2 + 12 * i;
             let entry = Entry {
-                tag: self.order.short(self.bytes_at(place)?),
-                kind: self.order.short(self.bytes_at(place + 2)?),
-                count: self.long(place + 4)?,
-                value: self.bytes_at(place + 8)?,
+                tag: self.order.short(self.bytes_at(offset)?),
+                kind: self.order.short(self.bytes_at(offset + 2)?),
+                count: self.long(offset + 4)?,
+                value: self.bytes_at(offset + 8)?,
             };
-            Ok((place, entry))
+            Ok((offset, entry))
         };
         let entries: Result<Vec<_>, String> = (0..count).map(entry).collect();
-        // Some writers leave out the pointer behind the last directory.
-        Ok((entries?, self.long(place + 2 + 12 * count).unwrap_or(0)))
+        // Some writers omit the pointer after the last directory.
+        Ok((entries?, self.long(offset + 2 + 12 * count).unwrap_or(0)))
     }
 
-    /// The value's four bytes in a directory: itself, or where it lies from now on.
+    /// The four bytes of a value in a directory: the value itself, or the offset at which it was appended.
     fn push_value(&mut self, mut value: Vec<u8>) -> [u8; 4] {
         if value.len() <= 4 {
             value.resize(4, 0);
@@ -259,7 +259,7 @@ impl Tiff {
         at
     }
 
-    /// The end, where a value or directory may begin: at an even place.
+    /// Pads to an even offset, as required for values and directories, and returns it.
     fn aligned_end(&mut self) -> u32 {
         if self.bytes.len() % 2 == 1 {
             self.bytes.push(0);

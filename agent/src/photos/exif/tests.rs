@@ -19,7 +19,7 @@ fn picture(format: ImageFormat) -> Vec<u8> {
     bytes.into_inner()
 }
 
-/// EXIF data as a camera writes it: by the orientation, and with a thing of the maker's own, but without a place.
+/// EXIF data as written by a camera, with orientation and a maker note but without GPS coordinates.
 fn camera(little: bool) -> Vec<u8> {
     let field = |tag, value| Read { tag, ifd_num: In::PRIMARY, value };
     let fields = [
@@ -40,7 +40,7 @@ fn text(exif: &Exif, tag: Tag) -> String {
 }
 
 #[test]
-fn the_copy_has_the_guess_and_everything_that_was_there() {
+fn copies_have_the_prediction_and_all_existing_data() {
     let dir = tempfile::tempdir().unwrap();
     for (name, format) in [("a.jpg", ImageFormat::Jpeg), ("b.png", ImageFormat::Png), ("c.webp", ImageFormat::WebP)] {
         for exif in [None, Some(camera(false)), Some(camera(true))] {
@@ -51,7 +51,7 @@ fn the_copy_has_the_guess_and_everything_that_was_there() {
             let original = image.encoder().bytes();
             std::fs::write(&file, &original).unwrap();
             assert_eq!(copy_with_guess(&file, &to, &guess()).unwrap(), CopyOutcome::Written);
-            assert_eq!(std::fs::read(&file).unwrap(), original[..], "the original is as it was");
+            assert_eq!(std::fs::read(&file).unwrap(), original[..], "the original is unchanged");
 
             let copy = std::fs::read(&to).unwrap();
             assert_eq!(image::load_from_memory(&copy).unwrap(), image::load_from_memory(&original).unwrap());
@@ -71,9 +71,9 @@ fn the_copy_has_the_guess_and_everything_that_was_there() {
                     Some(Value::Undefined(bytes, at)) => (bytes, at),
                     other => panic!("{other:?}"),
                 };
-                assert_eq!(note(&read), note(&before), "the maker's note has not moved");
+                assert_eq!(note(&read), note(&before), "the maker note has not moved");
             }
-            // Once it says where it was taken, that is believed.
+            // A photo with GPS coordinates is not copied.
             let again = dir.path().join("again").join(name);
             assert_eq!(copy_with_guess(&to, &again, &guess()).unwrap(), CopyOutcome::HasLocation);
             assert!(!again.exists());
@@ -82,14 +82,14 @@ fn the_copy_has_the_guess_and_everything_that_was_there() {
 }
 
 #[test]
-fn nothing_is_written_over_and_nothing_broken_is_mended() {
+fn existing_and_invalid_files_are_errors() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("a.jpg");
     std::fs::write(&file, picture(ImageFormat::Jpeg)).unwrap();
     let error = copy_with_guess(&file, &file, &guess()).unwrap_err().to_string();
-    assert!(error.contains("is there already"), "{error}");
+    assert!(error.contains("already exists"), "{error}");
     for cut in 0..camera(true).len() {
-        // Whatever is cut off: an answer, no panic.
+        // Truncated data at any length must not panic.
         _ = insert_guess(Some(&camera(true)[..cut]), &guess());
     }
     for broken in [&b""[..], b"II\x2a\0", b"II\x2a\0\xff\xff\xff\xff", b"MM\0\x2a\0\0\0\x08\xff\xff"] {
@@ -97,7 +97,7 @@ fn nothing_is_written_over_and_nothing_broken_is_mended() {
     }
     std::fs::write(&file, b"GIF89a").unwrap();
     let error = copy_with_guess(&file, &dir.path().join("b.jpg"), &guess()).unwrap_err().to_string();
-    assert!(error.contains("no JPEG, PNG or WebP"), "{error}");
+    assert!(error.contains("not a JPEG, PNG or WebP"), "{error}");
 }
 
 #[test]

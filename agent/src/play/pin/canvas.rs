@@ -1,20 +1,21 @@
-//! The pin on a map that is drawn on a canvas, as MapLibre GL and its like do: no tile says which place is where.
+//! Placing the pin on a map that is drawn on a canvas (MapLibre GL and similar), which has no tiles to locate places
+//! with.
 //!
-//! The profile says what the map shows when a round begins; from there the map is followed by what is done to it, and the
-//! page's own pin, an element whose pixel can be read, says what that did. To zoom in, a pin is put down a little beside
-//! the target and the wheel is turned right over the target: the target stays under the mouse, and how far the pin has
-//! gone from it is the factor. Hence an error of that factor moves the target by a part of a pixel only, and what the map
-//! is known by stays as good as it was at first. A drag moves the pin by whole pixels.
+//! The profile states the initial view of the map. From there its projection is tracked through every drag and zoom,
+//! and the effect of each is measured from the pin of the page, an element whose position can be read. To zoom in, a
+//! pin is placed next to the target and the wheel is turned exactly over the target: the target stays under the mouse,
+//! and the growing distance of the pin gives the zoom factor. An error of that factor moves the target by a fraction of
+//! a pixel only, so errors do not accumulate. A drag moves the pin by whole pixels.
 //!
-//! It is assumed that
-//! - the map is Web Mercator with north up, seen from right above;
-//! - every round begins in the view that the profile states, without a pin, with its middle in the middle of the box;
-//! - when the box grows, its middle stays the same place, and nothing beyond the poles is ever shown: a world that is less
-//!   high than the box is enlarged (as MapLibre, Mapbox and Google do);
-//! - the wheel zooms about the mouse and a drag takes the map along. Both are checked by the pin.
+//! Assumptions:
+//! - The map is Web Mercator with north up and no tilt.
+//! - Every round starts in the view that the profile states, centred in the box and without a pin.
+//! - When the box grows, its centre remains at the same place. Nothing beyond the poles is ever shown: a world lower
+//!   than the box is enlarged (as in MapLibre, Mapbox and Google Maps).
+//! - The wheel zooms about the mouse and a drag moves the map with it. Both are verified with the pin.
 //!
-//! Whether the map animates any of this, by how much a turn of the wheel zooms, and whether a click brings the place
-//! clicked to the middle of the box, is found out.
+//! Measured, not assumed: whether the map animates, the zoom factor per wheel turn, and whether a click recentres the
+//! map.
 
 use std::time::{Duration, Instant};
 
@@ -32,17 +33,17 @@ use crate::play::pin::wheel::{WheelZoom, room};
 use crate::site::StartView;
 use crate::site::page::Page;
 
-/// Pins are shown at whole pixels: where one is seen may be off by this much in pixels, rounding of the box included.
+/// Tolerance of the position of a pin in pixels: pins are rendered at whole pixels, and the box is rounded too.
 const CLICK_TOLERANCE_PX: f64 = 1.5;
-/// How far beside the target the pin is put across and down, in pixels: far enough that its picture, which is mostly above
-/// its point, is not over the target.
-const BESIDE: Pixel = Pixel { x: 24.0, y: 16.0 };
-/// A drag of fewer pixels than this may be taken for a click.
-const SMALL: f64 = 5.0;
-/// A pin that takes longer than this to show is not coming.
-const PIN_PATIENCE: Duration = Duration::from_millis(1500);
+/// Offset of the pin from the target in pixels: far enough that its icon, which is mostly above its tip, does not cover
+/// the target.
+const PIN_OFFSET: Pixel = Pixel { x: 24.0, y: 16.0 };
+/// Maps may interpret a drag shorter than this, in pixels, as a click.
+const MIN_DRAG_PX: f64 = 5.0;
+/// Time limit for the pin to appear after a click.
+const PIN_TIMEOUT: Duration = Duration::from_millis(1500);
 
-/// Zooms in on the place and clicks it.
+/// Zooms in on a place and clicks it.
 pub(super) async fn place_pin(page: &Page, view: StartView, wanted: LatLng, max_error_m: f64) -> Result<PlacedPin> {
     let mut map = MapElement::begin(page, view).await?;
     if page.is_new_map() {
@@ -50,7 +51,7 @@ pub(super) async fn place_pin(page: &Page, view: StartView, wanted: LatLng, max_
     }
     map.bring(wanted).await?;
     map.zoom_in(wanted).await?;
-    map.bring(wanted).await?; // what was held by a pole may be free now
+    map.bring(wanted).await?; // at the higher zoom, the edge of the world may not constrain the map any more
     let target = map.pixel(wanted);
     let click = map.inside(target, 0.0);
     if distance(click, target) > CLICK_TOLERANCE_PX {
@@ -61,7 +62,7 @@ pub(super) async fn place_pin(page: &Page, view: StartView, wanted: LatLng, max_
     }
     let before = map.projection;
     map.pin(click).await?;
-    // That the pin shows where it was clicked has been seen.
+    // `pin` has verified that the pin is at the clicked pixel.
     let (at, metres_per_pixel) = (before.place(click), before.metres_per_pixel(wanted));
     let error_m = at.distance_m(wanted);
     if error_m > max_error_m {
@@ -74,15 +75,15 @@ pub(super) async fn place_pin(page: &Page, view: StartView, wanted: LatLng, max_
     Ok(PlacedPin { at, click, metres_per_pixel })
 }
 
-/// The map, and what is known of it.
+/// The map and its tracked state.
 struct MapElement<'a> {
     page: &'a Page,
     view: StartView,
     canvas: Rect,
     projection: Projection,
-    /// Where the pin was when it was last seen.
+    /// Last observed position of the pin.
     pin: Option<Pixel>,
-    /// Whether a click brings the place clicked to the middle, once that is known.
+    /// Whether a click recentres the map on the clicked place; `None` until that is known.
     recentres: Option<bool>,
 }
 
@@ -99,7 +100,7 @@ impl<'a> MapElement<'a> {
         Ok(Self { page, view, canvas, projection, pin: None, recentres: None })
     }
 
-    /// Where the place is. Where the world does not repeat there is but one such pixel.
+    /// The pixel of a place. A world that does not repeat has only one.
     fn pixel(&self, place: LatLng) -> Pixel {
         let world = &self.projection;
         match self.view.repeats {
@@ -108,7 +109,8 @@ impl<'a> MapElement<'a> {
         }
     }
 
-    /// Waits until the map rests. When its box has changed, the place in its middle has not.
+    /// Waits until the map is still and returns the pin. If the box has changed, its centre has remained at the same
+    /// place.
     async fn rest(&mut self) -> Result<Option<Pixel>> {
         let seen = observe::rest(self.page).await?;
         if seen.canvas != self.canvas {
@@ -120,21 +122,21 @@ impl<'a> MapElement<'a> {
         Ok(seen.pin)
     }
 
-    /// Clicks, and returns the pixel that the pin has then, exactly: that of the click, unless the map recentres.
+    /// Clicks and returns the exact pixel of the pin afterwards: that of the click, unless the map recentres.
     async fn pin(&mut self, at: Pixel) -> Result<Pixel> {
         let old = self.pin;
         for _ in 0..3 {
             self.page.click(at).await?;
             let start = Instant::now();
-            while start.elapsed() < PIN_PATIENCE {
-                // Where clicks are known to leave the map alone, a pin where the click was is all there is to wait for.
+            while start.elapsed() < PIN_TIMEOUT {
+                // If clicks do not move the map, there is no need to wait until it is still.
                 let seen = match self.recentres {
                     Some(false) => observe::look(self.page).await?.and_then(|seen| seen.pin),
                     _ => self.rest().await?,
                 };
                 let Some(seen) = seen else { continue };
                 if self.is_at(seen, at) {
-                    if !self.may_be_either(at) {
+                    if !self.is_ambiguous(at) {
                         self.recentres = Some(false);
                     }
                     self.pin = Some(at);
@@ -153,24 +155,25 @@ impl<'a> MapElement<'a> {
             }
             // A first click may only give the map the focus; a second one places the pin.
         }
-        Err(environment_error("the guess map accepts no pin: none appears where it was clicked"))
+        Err(environment_error("the guess map shows no pin where it was clicked"))
     }
 
-    /// As [`MapElement::pin`], a little beside it where a click would not show whether the map recentres.
+    /// As [`MapElement::pin`], but slightly next to the pixel if a click there would not reveal whether the map
+    /// recentres.
     async fn pin_about(&mut self, at: Pixel) -> Result<Pixel> {
-        let beside = at + Pixel { x: BESIDE.x / 2.0, y: 0.0 };
-        self.pin(if self.may_be_either(at) { beside } else { at }).await
+        let beside = at + Pixel { x: PIN_OFFSET.x / 2.0, y: 0.0 };
+        self.pin(if self.is_ambiguous(at) { beside } else { at }).await
     }
 
-    /// Whether a click here looks the same on a map that recentres as on one that does not, and it is not known which it is.
-    fn may_be_either(&self, at: Pixel) -> bool {
+    /// Whether it is unknown if the map recentres, and a click at this pixel would not reveal it.
+    fn is_ambiguous(&self, at: Pixel) -> bool {
         let by = between(at, self.canvas.centre());
         let recentred = self.projection.moved_by(by).held_in(&self.canvas, self.view.repeats);
         self.recentres.is_none() && distance(recentred.corner, self.projection.corner) <= 2.0 * CLICK_TOLERANCE_PX
     }
 
-    /// Takes note that the map has moved by so much, as far as its edges let it, and the pin from one pixel to another. The
-    /// pin's pixel after that: what follows from the move where the pin is seen there, as it was seen where it is not.
+    /// Records that the map was moved by `by`, within its limits, and the pin from `from` to `seen`. Returns the pixel
+    /// of the pin: the computed one if it agrees with the observed one within the tolerance, else the observed one.
     fn moved(&mut self, from: Pixel, by: Pixel, seen: Pixel) -> Pixel {
         let moved = self.projection.moved_by(by).held_in(&self.canvas, self.view.repeats);
         let expected = from + between(self.projection.corner, moved.corner);
@@ -182,13 +185,14 @@ impl<'a> MapElement<'a> {
         pin
     }
 
-    /// Whether a pin seen at one pixel is at another, or at a copy of it, for pins are shown on one copy of the world.
+    /// Whether an observed pin is at the expected pixel or at a copy of it: pins are shown on only one copy of the
+    /// world.
     fn is_at(&self, seen: Pixel, expected: Pixel) -> bool {
         let seen = if self.view.repeats { self.projection.copy(seen, expected) } else { seen };
         distance(seen, expected) <= CLICK_TOLERANCE_PX
     }
 
-    /// Drags the map until the place is well inside the box, or as near to that as the map lets it.
+    /// Drags the map until the place is well inside the box, or as close to that as the map allows.
     async fn bring(&mut self, wanted: LatLng) -> Result<()> {
         for _ in 0..60 {
             let target = self.pixel(wanted);
@@ -196,46 +200,47 @@ impl<'a> MapElement<'a> {
                 return Ok(());
             }
             let centre = self.canvas.centre();
-            let reach = |distance: f64, side: f64| distance.clamp(-0.6 * side, 0.6 * side);
+            let clamp_drag = |distance: f64, side: f64| distance.clamp(-0.6 * side, 0.6 * side);
             let by = Pixel {
-                x: reach(centre.x - target.x, self.canvas.width),
-                y: reach(centre.y - target.y, self.canvas.height),
+                x: clamp_drag(centre.x - target.x, self.canvas.width),
+                y: clamp_drag(centre.y - target.y, self.canvas.height),
             };
-            // Only as far as the map goes: no pull at its edge, which may be elastic.
-            let free = self.projection.moved_by(by).held_in(&self.canvas, self.view.repeats);
-            let by = between(self.projection.corner, free.corner);
+            // Only as far as the map can move: its edge may be elastic.
+            let allowed = self.projection.moved_by(by).held_in(&self.canvas, self.view.repeats);
+            let by = between(self.projection.corner, allowed.corner);
             let mut by = Pixel { x: by.x.trunc(), y: by.y.trunc() };
-            // Maps take a small drag for a click.
-            if by.x.abs() < SMALL && by.y.abs() < SMALL {
+            // A short drag would be interpreted as a click.
+            if by.x.abs() < MIN_DRAG_PX && by.y.abs() < MIN_DRAG_PX {
                 if distance(self.inside(target, 0.0), target) <= CLICK_TOLERANCE_PX {
                     return Ok(());
                 }
-                // Where that little is missing, the other way first, so as to come back by more.
-                by = Pixel { x: -by.x.signum() * 4.0 * SMALL, y: -by.y.signum() * 4.0 * SMALL };
+                // Move away first, so that the next drag is long enough.
+                by = Pixel { x: -by.x.signum() * 4.0 * MIN_DRAG_PX, y: -by.y.signum() * 4.0 * MIN_DRAG_PX };
             }
             let half = |to: f64| rounded(Pixel { x: centre.x + to * by.x / 2.0, y: centre.y + to * by.y / 2.0 });
             let from = half(-1.0);
             let to = from + by;
-            // The pin is put where the mouse does not take hold of it, and stays in the box.
-            let aside = if by.y.abs() > by.x.abs() { Pixel { x: 40.0, y: 0.0 } } else { Pixel { x: 0.0, y: -30.0 } };
-            let was = self.projection;
-            let pin = self.pin_about(rounded(from + aside)).await?;
-            if !self.projection.rests_at(&was) {
-                continue; // the click has moved the map: anew from where it is now
+            // Place the pin where the drag does not grab it and where it stays in the box.
+            let pin_offset =
+                if by.y.abs() > by.x.abs() { Pixel { x: 40.0, y: 0.0 } } else { Pixel { x: 0.0, y: -30.0 } };
+            let before = self.projection;
+            let pin = self.pin_about(rounded(from + pin_offset)).await?;
+            if !self.projection.rests_at(&before) {
+                continue; // the click has moved the map
             }
             self.page.drag(from, to).await?;
             let seen = self.rest().await?.ok_or_else(lost)?;
             if self.is_at(seen, pin) {
-                return Ok(()); // it does not move; whether that will do is seen at the end
+                return Ok(()); // the map does not move; the caller checks the target
             }
             self.moved(pin, by, seen);
         }
         Ok(())
     }
 
-    /// Turns the wheel over the place until a pixel is fine enough.
+    /// Zooms in on the place until the resolution suffices.
     async fn zoom_in(&mut self, wanted: LatLng) -> Result<()> {
-        let mut turns = WheelZoom::default();
+        let mut wheel_zoom = WheelZoom::default();
         for _ in 0..40 {
             if self.projection.metres_per_pixel(wanted) <= FINE_M {
                 return Ok(());
@@ -248,8 +253,8 @@ impl<'a> MapElement<'a> {
                 self.bring(wanted).await?;
                 continue;
             }
-            self.zoom_about(about, pin, wanted, &mut turns).await?;
-            if turns.in_vain > 2 {
+            self.zoom_about(about, pin, wanted, &mut wheel_zoom).await?;
+            if wheel_zoom.in_vain > 2 {
                 if self.projection.metres_per_pixel(wanted) <= COARSE_M {
                     return Ok(());
                 }
@@ -259,7 +264,7 @@ impl<'a> MapElement<'a> {
         Err(environment_error(format!("the guess map cannot be brought to {wanted}: it does not zoom as expected")))
     }
 
-    /// The whole pixel nearest to a point that lies in the box, at least `clear` pixels from its edge.
+    /// The whole pixel inside the box that is nearest to a point and at least `clear` pixels from the edge.
     fn inside(&self, point: Pixel, clear: f64) -> Pixel {
         let Rect { x, y, width, height } = self.canvas;
         let within = |value: f64, start: f64, side: f64| {
@@ -268,16 +273,16 @@ impl<'a> MapElement<'a> {
         Pixel { x: within(point.x, x, width), y: within(point.y, y, height) }
     }
 
-    /// Where a pin is put beside a pixel: on the side that has more room.
+    /// A position for a pin next to a pixel, on the side with more room.
     fn beside(&self, target: Pixel) -> Pixel {
         let centre = self.canvas.centre();
         let side = |target: f64, centre: f64| if target > centre { -1.0 } else { 1.0 };
-        target + Pixel { x: side(target.x, centre.x) * BESIDE.x, y: side(target.y, centre.y) * BESIDE.y }
+        target + Pixel { x: side(target.x, centre.x) * PIN_OFFSET.x, y: side(target.y, centre.y) * PIN_OFFSET.y }
     }
 
-    /// Turns the wheel about a pixel for as long as the pin, which is beside it, stays in the box. All factors are told by
-    /// where the pin was at first, which is known exactly.
-    async fn zoom_about(&mut self, about: Pixel, pin: Pixel, wanted: LatLng, turns: &mut WheelZoom) -> Result<()> {
+    /// Zooms about a pixel while the pin next to it stays in the box. All factors are relative to the initial position
+    /// of the pin, which is known exactly.
+    async fn zoom_about(&mut self, about: Pixel, pin: Pixel, wanted: LatLng, wheel_zoom: &mut WheelZoom) -> Result<()> {
         let (start, from) = (self.projection, between(about, pin));
         let length = from.x.hypot(from.y);
         if length < 8.0 {
@@ -287,30 +292,30 @@ impl<'a> MapElement<'a> {
         let mut factor = 1.0;
         loop {
             let needed = self.projection.metres_per_pixel(wanted) / FINE_M;
-            let Some(count) = turns.towards(needed, room / factor, factor <= 1.0) else { return Ok(()) };
+            let Some(count) = wheel_zoom.towards(needed, room / factor, factor <= 1.0) else { return Ok(()) };
             for _ in 0..count {
                 self.page.wheel(about, WHEEL_IN).await?;
             }
-            input::pause(60).await; // maps gather turns of the wheel before they move
+            input::pause(60).await; // maps debounce the wheel
             let canvas = self.canvas;
             let seen = self.rest().await?.ok_or_else(lost)?;
             if self.canvas != canvas {
-                return Err(environment_error("the guess map changes its size while it is zoomed: try again"));
+                return Err(environment_error("the size of the guess map changes during zooming; try again"));
             }
             let to = between(about, seen);
-            let now = (to.x * from.x + to.y * from.y) / (length * length);
-            let astray = (to.x * from.y - to.y * from.x).abs() / length;
-            if astray > CLICK_TOLERANCE_PX || now < factor - CLICK_TOLERANCE_PX / length {
+            let current = (to.x * from.x + to.y * from.y) / (length * length);
+            let off_axis = (to.x * from.y - to.y * from.x).abs() / length;
+            if off_axis > CLICK_TOLERANCE_PX || current < factor - CLICK_TOLERANCE_PX / length {
                 return Err(environment_error(
                     "the guess map does not zoom about the mouse, so the pin cannot be placed on it",
                 ));
             }
-            if now - factor <= CLICK_TOLERANCE_PX / length {
-                turns.in_vain += 1;
+            if current - factor <= CLICK_TOLERANCE_PX / length {
+                wheel_zoom.in_vain += 1;
                 return Ok(());
             }
-            turns.were(count, now / factor);
-            factor = now;
+            wheel_zoom.record(count, current / factor);
+            factor = current;
             self.projection = start.zoomed(about, factor);
             if self.projection.metres_per_pixel(wanted) <= FINE_M {
                 return Ok(());

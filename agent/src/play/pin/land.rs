@@ -1,5 +1,5 @@
-//! Detects which part of the world a drawn map shows from a screenshot: land and sea differ in colour, so the best fit is
-//! where land and sea explain most of the variance of the colours.
+//! Detects which part of the world a drawn map shows from a screenshot: land and sea differ in colour, so the best fit
+//! is where land and sea explain most of the variance of the colours.
 
 use std::sync::OnceLock;
 
@@ -97,7 +97,7 @@ impl MapScreenshot {
         let (mut fits, mut world) = (Vec::new(), height);
         while world <= LARGEST * height {
             let step = height / 20.0;
-            // The corner of the world lies left of the box by less than a world and not below its upper edge.
+            // The corner of the world lies left of the box by less than a world and not below its top edge.
             for i in 0..(world / step).ceil() as usize {
                 for j in 0..=((world - height) / step) as usize {
                     let corner = Pixel { x: x - i as f64 * step, y: y - j as f64 * step };
@@ -133,8 +133,8 @@ impl MapScreenshot {
         best
     }
 
-    /// The view as written in a profile: pages start at round numbers, so the roundest values within a pixel that fit nearly as
-    /// well. The world is `tile_size` pixels wide at zoom 0.
+    /// The view as written in a profile: pages start at round numbers, so the roundest values within a pixel that fit
+    /// nearly as well. The world is `tile_size` pixels wide at zoom 0.
     pub fn rounded(&self, fit: &LandFit, tile_size: f64) -> StartView {
         let (centre, world) = (self.canvas.centre(), fit.projection.world);
         let LatLng { lat, lng } = fit.projection.place(centre);
@@ -233,26 +233,26 @@ mod tests {
     fn finds_views_by_land_and_sea() {
         for (lat, lng, zoom) in [(20.0, 0.0, 0.3), (20.0, 10.0, 1.0), (-25.0, 134.0, 2.5), (48.0, 8.0, 3.2)] {
             let middle = LatLng::new(lat, lng).unwrap();
-            let is = Projection::with(middle, CANVAS.centre(), 512.0 * f64::exp2(zoom)).held_in(&CANVAS, true);
-            let sheet = MapScreenshot::new(&drawn(is), CANVAS);
-            let found = sheet.search().unwrap();
-            let apart = sheet.apart(&is, &found.projection);
+            let actual = Projection::with(middle, CANVAS.centre(), 512.0 * f64::exp2(zoom)).held_in(&CANVAS, true);
+            let screenshot = MapScreenshot::new(&drawn(actual), CANVAS);
+            let found = screenshot.search().unwrap();
+            let apart = screenshot.apart(&actual, &found.projection);
             assert!(found.share > 0.3 && apart < 3.0, "{lat} {lng} {zoom}: {found:?}, {apart} px apart");
-            let written = sheet.rounded(&found, 512.0);
+            let written = screenshot.rounded(&found, 512.0);
             // Rounding changes the view only slightly.
             let at = LatLng::new(written.lat, written.lng).unwrap();
             let rounded = Projection::with(at, CANVAS.centre(), written.world_px());
-            assert!(sheet.apart(&found.projection, &rounded) < 4.0, "{found:?} written as {written}");
+            assert!(screenshot.apart(&found.projection, &rounded) < 4.0, "{found:?} written as {written}");
             // From a wrong view nearby, too.
-            let near = sheet.nearest(is.moved_by(Pixel { x: 7.0, y: -5.0 }).zoomed(CANVAS.centre(), 1.03));
-            assert!(sheet.apart(&is, &near.projection) < 3.0, "{near:?}");
+            let near = screenshot.nearest(actual.moved_by(Pixel { x: 7.0, y: -5.0 }).zoomed(CANVAS.centre(), 1.03));
+            assert!(screenshot.apart(&actual, &near.projection) < 3.0, "{near:?}");
         }
     }
 
     #[test]
     fn images_without_land_have_no_fit() {
-        let sheet = MapScreenshot::new(&RgbImage::from_pixel(480, 320, Rgb([9, 9, 9])), CANVAS);
-        assert!(sheet.search().is_none());
+        let screenshot = MapScreenshot::new(&RgbImage::from_pixel(480, 320, Rgb([9, 9, 9])), CANVAS);
+        assert!(screenshot.search().is_none());
         assert!(MapScreenshot::new(&RgbImage::new(0, 0), CANVAS).search().is_none());
     }
 }

@@ -1,4 +1,4 @@
-//! Placing the pin: from a place to a click on the guess map, and back from the pin to the place.
+//! Placing the pin: converts a place to a click on the guess map, and the resulting pin back to a place.
 
 mod canvas;
 pub mod land;
@@ -17,11 +17,10 @@ pub use placed::PlacedPin;
 use crate::site::MapKind;
 use crate::site::page::Page;
 
-/// Puts the pin on a place, by whatever kind of map the profile says there is. A pin that stays more than `max_error_m`
-/// metres off is an error.
+/// Places the pin on the guess map of the profile. It is an error if the pin is off by more than `max_error_m` metres.
 ///
 /// # Errors
-/// When the map is not as the profile says, does not zoom or move, or takes no pin.
+/// When the map does not match the profile, does not zoom or move, or accepts no pin.
 pub async fn place_pin(page: &Page, wanted: LatLng, max_error_m: f64) -> Result<PlacedPin> {
     match page.profile.map.kind() {
         MapKind::Tiles => raster::place_pin(page, wanted, max_error_m).await,

@@ -11,8 +11,8 @@ use crate::browser::input;
 use crate::geometry::{Pixel, Rect};
 use crate::site::page::Page;
 
-/// The map is still when it has not changed for this time and number of observations. The time exceeds the delay with which
-/// maps react to the wheel; the number is for busy pages, which respond late.
+/// The map is still when it has not changed for this time and number of observations. The time exceeds the delay with
+/// which maps react to the wheel; the number is for busy pages, which respond late.
 const QUIET: (Duration, usize) = (Duration::from_millis(180), 4);
 /// Moves the mouse over the map, which may enlarge it, and waits until it is still.
 pub(super) async fn begin(page: &Page) -> Result<MapObservation> {
@@ -28,9 +28,9 @@ pub(super) struct MapObservation {
     pub(super) pin: Option<Pixel>,
 }
 
-/// The box is measured as map libraries do: in whole pixels and inside the border. One call, since each waits for a frame to
-/// be rendered. The pin is in the same frame as the map.
-const SEEN: &str = "const [canvas] = findVisible(arguments[0]); if (!canvas) return null; \
+/// The box is measured as map libraries do: in whole pixels and inside the border. One call, since each waits for a
+/// frame to be rendered. The pin is in the same frame as the map.
+const OBSERVE_SCRIPT: &str = "const [canvas] = findVisible(arguments[0]); if (!canvas) return null; \
     const box = rect(canvas), [pin] = findVisible(arguments[1]), p = pin && rect(pin), [across, down] = arguments[2]; \
     return {canvas: {x: box.x + canvas.clientLeft, y: box.y + canvas.clientTop, \
                      width: canvas.clientWidth || box.width, height: canvas.clientHeight || box.height}, \
@@ -39,8 +39,8 @@ const SEEN: &str = "const [canvas] = findVisible(arguments[0]); if (!canvas) ret
 /// The current observation; `None` while there is no map.
 pub(super) async fn look(page: &Page) -> Result<Option<MapObservation>> {
     let map = &page.profile.map;
-    let more = vec![json!(map.marker.iter().collect::<Vec<_>>()), json!(map.marker_anchor)];
-    let seen: Option<(MapObservation, Pixel)> = page.ask(&map.canvas, SEEN, more).await?;
+    let extra_args = vec![json!(map.marker.iter().collect::<Vec<_>>()), json!(map.marker_anchor)];
+    let seen: Option<(MapObservation, Pixel)> = page.ask(&map.canvas, OBSERVE_SCRIPT, extra_args).await?;
     Ok(seen.map(|(seen, frame)| MapObservation {
         canvas: seen.canvas.moved_by(frame),
         pin: seen.pin.map(|pin| pin + frame),
@@ -49,14 +49,14 @@ pub(super) async fn look(page: &Page) -> Result<Option<MapObservation>> {
 
 /// The observation when the map is still.
 pub(super) async fn rest(page: &Page) -> Result<MapObservation> {
-    let (start, mut since, mut looks, mut last) = (Instant::now(), Instant::now(), 0, None);
+    let (start, mut since, mut observations, mut last) = (Instant::now(), Instant::now(), 0, None);
     loop {
         let now = look(page).await?;
         if now != last {
-            (since, looks, last) = (Instant::now(), 0, now);
+            (since, observations, last) = (Instant::now(), 0, now);
         }
-        looks += 1;
-        if let Some(seen) = now.filter(|_| since.elapsed() >= QUIET.0 && looks >= QUIET.1) {
+        observations += 1;
+        if let Some(seen) = now.filter(|_| since.elapsed() >= QUIET.0 && observations >= QUIET.1) {
             return Ok(seen);
         }
         if start.elapsed() > page.patience() {

@@ -1,4 +1,4 @@
-//! A pin on the page's map, and how fine the map must be for it.
+//! The placed pin, and the map resolution required to place it.
 
 use landfall_model::LatLng;
 use serde::Serialize;
@@ -12,15 +12,14 @@ pub struct PlacedPin {
     pub at: LatLng,
     /// The pixel that was clicked.
     pub click: Pixel,
-    /// Metres that a pixel spans there.
+    /// Metres per pixel at the pin.
     pub metres_per_pixel: f64,
 }
 
-/// A pixel may span this many metres when the pin is set: well under what a classifier of a thousand cells errs by.
+/// Target resolution in metres per pixel: well below the error of a classifier with a thousand cells.
 pub(super) const FINE_M: f64 = 6_000.0;
-/// A map that zooms no closer is used as it is while a pixel spans no more than this many metres.
+/// Maximum metres per pixel accepted on a map that cannot be zoomed in further.
 pub(super) const COARSE_M: f64 = 25_000.0;
-/// The target is brought this far inside the map's box (a fraction of its side) before it is clicked, clear of
-/// buttons at the edges.
+/// Minimum distance of a clicked target from the edge of the map, as a fraction of its side: controls are at the edges.
 pub(super) const MARGIN: f64 = 0.22;
 pub(super) const WHEEL_IN: i32 = -120;

@@ -1,4 +1,4 @@
-//! Where a place is on a slippy map, told by the tiles on display: no map object is needed.
+//! The projection of a tile map, computed from the visible tiles without access to the map object.
 
 use regex::Regex;
 use serde::Deserialize;
@@ -6,29 +6,29 @@ use serde::Deserialize;
 use crate::geometry::Pixel;
 use crate::play::pin::projection::Projection;
 
-/// A tile picture as the page has it: address and rectangle in CSS pixels.
+/// An image tile: its URL and rectangle in CSS pixels.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Tile {
-    /// Address of the picture.
+    /// URL of the image.
     pub src: String,
-    /// From the left of the viewport.
+    /// Distance from the left edge of the viewport.
     pub x: f64,
-    /// From the top of the viewport.
+    /// Distance from the top edge of the viewport.
     pub y: f64,
     /// Width; tiles are square.
     pub width: f64,
 }
 
 impl Tile {
-    /// The same tile so much further right and down.
+    /// The tile, moved right and down.
     pub fn moved_by(self, by: Pixel) -> Self {
         Self { x: self.x + by.x, y: self.y + by.y, ..self }
     }
 }
 
 impl Projection {
-    /// The projection that all of these tiles agree on. `None` when there are none or they do not agree, as while the
-    /// map moves or zooms.
+    /// The projection that all tiles agree on. `None` if there are no tiles or they disagree, as while the map moves or
+    /// zooms.
     pub fn of(tiles: &[Tile], addresses: &[Regex]) -> Option<Self> {
         let mut found: Option<Self> = None;
         for tile in tiles {
@@ -40,12 +40,12 @@ impl Projection {
             match &found {
                 None => found = Some(Self { world, corner }),
                 Some(other) => {
-                    // Repeated copies of the world lie whole worlds apart.
-                    let apart = (corner.x - other.corner.x) / world;
-                    let same = (world - other.world).abs() < 1.0
+                    // Copies of the world are whole world widths apart.
+                    let worlds_apart = (corner.x - other.corner.x) / world;
+                    let agrees = (world - other.world).abs() < 1.0
                         && (corner.y - other.corner.y).abs() < 1.5
-                        && (apart - apart.round()).abs() * world < 1.5;
-                    if !same {
+                        && (worlds_apart - worlds_apart.round()).abs() * world < 1.5;
+                    if !agrees {
                         return None;
                     }
                 }
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn tiles_tell_where_places_are() {
+    fn projection_from_tiles() {
         // At zoom 1 the world is 512 px; tile 1/1/0 starts at longitude 0, whose equator is its lower edge.
         let map = Projection::of(&[tile("http://h/tiles/1/1/0.png", 300.0, 20.0)], &addresses()).unwrap();
         let origin = map.pixel(LatLng { lat: 0.0, lng: 0.0 }, Pixel { x: 300.0, y: 0.0 });
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn copies_of_the_world_agree_and_the_nearest_is_taken() {
+    fn copies_of_the_world_agree_and_the_nearest_is_used() {
         let tiles = [tile("/1/1/0.png", 300.0, 20.0), tile("/1/1/0.png", 812.0, 20.0), tile("/1/0/1.png", 44.0, 276.0)];
         let map = Projection::of(&tiles, &addresses()).unwrap();
         let pixel = map.pixel(LatLng { lat: 0.0, lng: 179.0 }, Pixel { x: 40.0, y: 0.0 });
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_map_in_motion_is_no_map() {
+    fn moving_maps_have_no_projection() {
         let tiles = [tile("/1/1/0.png", 300.0, 20.0), tile("/2/1/0.png", 300.0, 20.0)];
         assert!(Projection::of(&tiles, &addresses()).is_none());
         assert!(Projection::of(&[], &addresses()).is_none());
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn other_tile_servers_write_differently() {
+    fn reads_query_style_tile_urls() {
         assert_eq!(coordinates("https://h/vt?pb=!1m5!1m4!1i3!2i5!3i2!4i256", &addresses()[1]), Some((3, 5.0, 2.0)));
     }
 }

@@ -16,14 +16,14 @@ use crate::site::StartView;
 use crate::site::page::Page;
 
 /// Minimum fit of a detected view that is considered certain.
-const SURE: f64 = 0.25;
+const MIN_SHARE: f64 = 0.25;
 /// Minimum difference to the fit of the view that the profile states.
-const MORE: f64 = 0.03;
+const MIN_GAIN: f64 = 0.03;
 /// Tolerance of a view in pixels, and in metres for the accuracy of the coasts.
 const OFF_PX: f64 = 4.0;
 const OFF_M: f64 = 15_000.0;
 /// Time limit for a map to become still.
-const RESTLESS: Duration = Duration::from_secs(5);
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The projection of a view in a box.
 pub(super) fn stated(view: StartView, canvas: &Rect) -> Result<Projection> {
@@ -43,7 +43,8 @@ pub(super) async fn check(page: &Page, view: StartView) -> Result<()> {
     }
 }
 
-/// The detected view, if it differs from the one that the profile states. Moves the mouse over the map, which may enlarge it.
+/// The detected view, if it differs from the one that the profile states. Moves the mouse over the map, which may
+/// enlarge it.
 ///
 /// # Errors
 /// When the session fails.
@@ -57,13 +58,13 @@ async fn differs(page: &Page, view: StartView) -> Result<Option<StartView>> {
     let Some((picture, canvas)) = picture(page).await? else { return Ok(None) };
     let stated = stated(view, &canvas)?;
     let found = tokio::task::spawn_blocking(move || {
-        let sheet = MapScreenshot::new(&picture, canvas);
-        let is = sheet.nearest(stated);
-        let is = if is.share >= SURE { is } else { sheet.search()? };
+        let screenshot = MapScreenshot::new(&picture, canvas);
+        let detected = screenshot.nearest(stated);
+        let detected = if detected.share >= MIN_SHARE { detected } else { screenshot.search()? };
         let tolerance = OFF_PX.max(OFF_M / stated.metres_per_pixel(stated.place(canvas.centre())));
-        let differs = sheet.apart(&stated, &is.projection) > tolerance;
-        let is_sure = is.share >= SURE && is.share >= sheet.fit(stated).share + MORE;
-        (differs && is_sure).then(|| sheet.rounded(&is, view.tile_size))
+        let differs = screenshot.apart(&stated, &detected.projection) > tolerance;
+        let is_sure = detected.share >= MIN_SHARE && detected.share >= screenshot.fit(stated).share + MIN_GAIN;
+        (differs && is_sure).then(|| screenshot.rounded(&detected, view.tile_size))
     });
     Ok(found.await?)
 }
@@ -76,8 +77,8 @@ pub async fn shown(page: &Page, tile_size: f64) -> Result<Option<StartView>> {
     observe::begin(page).await?;
     let Some((picture, canvas)) = picture(page).await? else { return Ok(None) };
     let found = tokio::task::spawn_blocking(move || {
-        let sheet = MapScreenshot::new(&picture, canvas);
-        sheet.search().filter(|fit| fit.share >= SURE).map(|fit| sheet.rounded(&fit, tile_size))
+        let screenshot = MapScreenshot::new(&picture, canvas);
+        screenshot.search().filter(|fit| fit.share >= MIN_SHARE).map(|fit| screenshot.rounded(&fit, tile_size))
     });
     Ok(found.await?)
 }
@@ -86,7 +87,7 @@ pub async fn shown(page: &Page, tile_size: f64) -> Result<Option<StartView>> {
 async fn picture(page: &Page) -> Result<Option<(RgbImage, Rect)>> {
     let Some(map) = page.find(&page.profile.map.canvas).await? else { return Ok(None) };
     let (start, mut png) = (Instant::now(), page.picture(&map).await?);
-    while start.elapsed() < RESTLESS {
+    while start.elapsed() < SETTLE_TIMEOUT {
         input::pause(120).await;
         let next = page.picture(&map).await?;
         let rests = next == png;

@@ -1,4 +1,4 @@
-//! The server's addresses: the page, the live game's API, pictures and map tiles.
+//! Routes of the arena: the page, the API of the live game, images and map tiles.
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -32,14 +32,14 @@ use crate::server::arena::versus::Versus;
 use crate::server::arena::{game_json, picture, tiles};
 use crate::server::spans;
 
-/// Pictures kept in memory, so that a reload does not encode them again.
+/// Number of cached images, so that a reload does not encode them again.
 const PICTURE_CACHE_SIZE: NonZeroUsize = NonZeroUsize::new(16).unwrap();
-/// Tiles kept in memory: a few kilobytes each.
+/// Number of cached tiles, of a few kilobytes each.
 const TILE_CACHE_SIZE: NonZeroUsize = NonZeroUsize::new(2048).unwrap();
-/// Longest time limit of a round in seconds, as on the live page.
+/// Maximum time limit of a round in seconds, as on the live page.
 const MAX_TIME_LIMIT_S: u32 = 600;
 
-/// What all requests share.
+/// State shared by all requests.
 pub(super) struct State {
     rounds: Vec<ArenaRound>,
     rounds_per_game: usize,
@@ -78,7 +78,7 @@ impl State {
 }
 
 impl State {
-    /// Whether this is the arena's map; by the name `arena` the page asks for it whatever it is called.
+    /// Checks that the slug is that of the map, or `arena`, which the page always uses.
     fn check_slug(&self, slug: &str) -> Result<(), ApiError> {
         if [self.map.slug, game::ARENA.slug].contains(&slug) {
             return Ok(());
@@ -87,14 +87,14 @@ impl State {
     }
 }
 
-/// What is behind a lock stays whole when a holder panics: nothing is changed in more than one step.
+/// Ignores poisoning: all changes behind a lock are made in one step, so a panic cannot leave them half done.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 type App = Shared<Arc<State>>;
 
-/// The whole site.
+/// The router of the arena.
 pub(super) fn router(state: Arc<State>) -> Router {
     let files = ServeDir::new(&state.page);
     let router = Router::new()
@@ -114,7 +114,7 @@ pub(super) fn router(state: Arc<State>) -> Router {
     spans::with_spans(router)
 }
 
-/// An answer that is not what was asked for: a status and a sentence, as JSON.
+/// An error response: a status and a message as JSON.
 struct ApiError(StatusCode, String);
 
 impl IntoResponse for ApiError {
@@ -138,15 +138,15 @@ impl From<JsonRejection> for ApiError {
     }
 }
 
-fn not_found(what: impl Into<String>) -> ApiError {
-    ApiError(StatusCode::NOT_FOUND, what.into())
+fn not_found(message: impl Into<String>) -> ApiError {
+    ApiError(StatusCode::NOT_FOUND, message.into())
 }
 
 fn internal_error(error: &dyn std::fmt::Display) -> ApiError {
     ApiError(StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}"))
 }
 
-/// A game's state changes from one request to the next: no browser may keep it.
+/// A JSON response that must not be cached, since the state of a game changes between requests.
 fn uncached_json(json: Value) -> Response {
     ([(header::CACHE_CONTROL, "no-store")], Json(json)).into_response()
 }
@@ -165,10 +165,10 @@ async fn serve_map_page(state: App, Path(slug): Path<String>) -> Result<Response
 }
 
 async fn unknown_api_path() -> ApiError {
-    not_found("the arena has no such call")
+    not_found("no such API call")
 }
 
-/// The map object, with what the page needs to know about this arena.
+/// The map object, with the settings of this arena for the page.
 async fn read_map(Shared(state): App, Path(slug): Path<String>) -> Result<Response, ApiError> {
     state.check_slug(&slug)?;
     let mut map = game_json::map_json(state.map);
@@ -199,7 +199,7 @@ async fn create_game(Shared(state): App, body: Result<Json<GameRules>, JsonRejec
     if rules.time_limit > MAX_TIME_LIMIT_S {
         return Err(ApiError(StatusCode::BAD_REQUEST, format!("a round lasts at most {MAX_TIME_LIMIT_S} seconds")));
     }
-    // Tokens never come from the seed: they must not tell which round is behind them.
+    // Tokens are not derived from the seed, so that they do not reveal the round.
     let token = |length| Alphanumeric.sample_string(&mut rand::rng(), length);
     let rounds = state
         .rounds
@@ -217,7 +217,7 @@ async fn create_game(Shared(state): App, body: Result<Json<GameRules>, JsonRejec
     Ok(uncached_json(json))
 }
 
-/// Whoever plays against the person looks at the round while the person does.
+/// Starts the guess of the opponent while the person is looking.
 fn start_rival(state: &State, game: &ArenaGame) {
     if let Some(versus) = &state.versus {
         let (round, map, pending) = game.current_round();
@@ -225,7 +225,7 @@ fn start_rival(state: &State, game: &ArenaGame) {
     }
 }
 
-/// Does something with the game named `token` and answers with its state.
+/// Applies a function to the game `token` and returns its new state.
 fn with_game(
     state: &State,
     token: &str,
@@ -242,7 +242,7 @@ struct GameQuery {
     client: Option<String>,
 }
 
-/// The state of a game. Asked for by the page (`?client=web`) after a guess, it goes on to the next round.
+/// The state of a game. A request by the page (`?client=web`) after a guess advances to the next round.
 async fn read_game(
     Shared(state): App,
     Path(token): Path<String>,
@@ -264,7 +264,7 @@ async fn guess(
 ) -> Result<Response, ApiError> {
     let Json(pin) = body?;
     if let Some(versus) = &state.versus {
-        // A lock is not held while the machine thinks.
+        // Do not hold the lock while the opponent computes its guess.
         let round = lock(&state.games).get(&token).map(ArenaGame::current_round);
         if let Some((round, map, pending)) = round {
             versus.clone().guess(round, map, pending).await;
@@ -277,10 +277,10 @@ async fn guess(
         Ok(())
     })?;
     if let Some((versus, (rounds, person, machine))) = state.versus.as_ref().zip(scores) {
-        // The game is over all the same.
+        // The game is finished even if the series cannot be written.
         _ = versus
             .append_game(rounds, person, machine)
-            .inspect_err(|error| eprint_sanitized(format!("the series is not kept: {}", describe(error))));
+            .inspect_err(|error| eprint_sanitized(format!("the series was not saved: {}", describe(error))));
     }
     Ok(answer)
 }
@@ -294,10 +294,10 @@ async fn read_picture(Shared(state): App, Path(token): Path<String>) -> Result<R
         None => {
             let path = round.picture.clone();
             let served = tokio::task::spawn_blocking(move || picture::to_served_jpeg(&round)).await;
-            // The path may name the place, so it goes to the terminal and not to the page.
+            // The path may reveal the location, so it is printed but not sent to the page.
             let bytes = served.map_err(anyhow::Error::from).flatten().map_err(|error| {
                 eprint_sanitized(format!("cannot show {}: {}", path.display(), describe(&error)));
-                internal_error(&"this round's picture cannot be shown: the arena's terminal says why")
+                internal_error(&"the image of this round cannot be shown; see the terminal of the arena")
             })?;
             let bytes = Bytes::from(bytes);
             lock(&state.pictures).put(path, bytes.clone());
@@ -311,7 +311,10 @@ async fn read_picture(Shared(state): App, Path(token): Path<String>) -> Result<R
 async fn read_tile(Shared(state): App, Path((z, x, file)): Path<(u32, i64, String)>) -> Result<Response, ApiError> {
     let y = file.strip_suffix(".png").and_then(|y| y.parse::<i64>().ok());
     let tile = y.and_then(|y| tiles::TileId::new(z, x, y)).ok_or_else(|| {
-        not_found(format!("there is no tile {z}/{x}/{file}: zoom is 0 to {}, and y is within the map", tiles::MAX_ZOOM))
+        not_found(format!(
+            "there is no tile {z}/{x}/{file}: zoom must be 0 to {} and y inside the map",
+            tiles::MAX_ZOOM
+        ))
     })?;
     send_tile(&state, tile).await
 }
@@ -321,7 +324,7 @@ struct LiveTile {
     pb: String,
 }
 
-/// A tile by an address as the live page's map has: `pb=!1m5!1m4!1i{z}!2i{x}!3i{y}` and more.
+/// A tile with a URL as on the live page: `pb=!1m5!1m4!1i{z}!2i{x}!3i{y}` and further parameters.
 async fn read_live_tile(Shared(state): App, Query(query): Query<LiveTile>) -> Result<Response, ApiError> {
     let number = |key: &str| query.pb.split('!').find_map(|part| part.strip_prefix(key)?.parse::<i64>().ok());
     let tile = number("1i").zip(number("2i")).zip(number("3i")).and_then(|((z, x), y)| {

@@ -1,4 +1,4 @@
-//! Rounds from a folder of records: fixtures, or games that were played.
+//! Rounds from a directory of records: fixtures or recorded games.
 
 use std::path::Path;
 
@@ -9,10 +9,10 @@ use serde::Deserialize;
 
 use crate::server::arena::round::{ArenaRound, PictureKind, RoundPool};
 
-/// Largest texture every WebGL implementation takes.
+/// Largest texture size that every WebGL implementation supports.
 const MAX_FIXTURE_SIDE: u32 = 4096;
 
-/// The part of `round.json` that a game needs; the agent's records have many more fields.
+/// The fields of `round.json` that a game needs.
 #[derive(Deserialize)]
 struct RoundFile {
     name: Option<String>,
@@ -35,14 +35,14 @@ struct FixtureView {
     heading: f64,
 }
 
-/// Every round in `rounds/NAME/round.json` under `dir`, in the order of their names.
+/// All rounds `rounds/NAME/round.json` under `dir`, sorted by name.
 ///
 /// # Errors
-/// When a record is broken or there is none.
+/// When a record is invalid or there are none.
 pub(super) fn load(dir: &Path) -> Result<RoundPool> {
     let rounds_dir = dir.join("rounds");
     let entries = std::fs::read_dir(&rounds_dir).with_context(|| {
-        format!("cannot read {}: name a folder that holds rounds/NAME/round.json", rounds_dir.display())
+        format!("cannot read {}: give a directory that contains rounds/NAME/round.json", rounds_dir.display())
     })?;
     let mut files = Vec::new();
     for entry in entries {
@@ -53,7 +53,7 @@ pub(super) fn load(dir: &Path) -> Result<RoundPool> {
     }
     files.sort();
     if files.is_empty() {
-        bail!("{} holds no NAME/round.json: there is nothing to play", rounds_dir.display());
+        bail!("{} contains no NAME/round.json: there is nothing to play", rounds_dir.display());
     }
     let rounds = files.iter().map(|file| load_fixture(file)).collect::<Result<_>>()?;
     Ok(RoundPool { rounds, notes: Vec::new() })
@@ -62,18 +62,19 @@ pub(super) fn load(dir: &Path) -> Result<RoundPool> {
 fn load_fixture(file: &Path) -> Result<ArenaRound> {
     let shown = file.display();
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {shown}"))?;
-    let round: RoundFile = serde_json::from_str(&text).with_context(|| format!("{shown} is no round"))?;
+    let round: RoundFile = serde_json::from_str(&text).with_context(|| format!("{shown} is not a round record"))?;
     let truth = round.truth.with_context(|| format!("{shown} has no \"truth\": the arena cannot score it"))?;
-    let truth = LatLng::new(truth.lat, truth.lng).with_context(|| format!("{shown} has a wrong \"truth\""))?;
+    let truth = LatLng::new(truth.lat, truth.lng).with_context(|| format!("{shown} has an invalid \"truth\""))?;
     let first = round.views.first();
     let (name, kind) = match (&round.pano, first) {
         (Some(pano), _) => (pano, PictureKind::Panorama),
         (None, Some(view)) => (&view.file, PictureKind::Photo),
-        (None, None) => bail!("{shown} has neither \"pano\" nor \"views\": there is no picture to show"),
+        (None, None) => bail!("{shown} has neither \"pano\" nor \"views\": there is no image to show"),
     };
     let dir = file.parent().unwrap_or(Path::new("."));
     let picture = sibling_file(dir, name).filter(|picture| picture.is_file());
-    let picture = picture.with_context(|| format!("{shown} names the picture {name}, which is not beside it"))?;
+    let picture = picture
+        .with_context(|| format!("{shown} refers to the image {name}, which does not exist in its directory"))?;
     Ok(ArenaRound {
         truth,
         picture,
@@ -85,7 +86,7 @@ fn load_fixture(file: &Path) -> Result<ArenaRound> {
     })
 }
 
-/// Author and licence from a CREDITS file; the licence's text stays in the file.
+/// Author and licence name from a CREDITS file.
 fn author_and_licence(credits: &str) -> String {
     let named = credits.lines().filter(|line| line.starts_with("Author:") || line.starts_with("Licence:"));
     named.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>().join(" · ")
@@ -107,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panorama_is_preferred_and_starts_at_the_first_view() {
+    fn panoramas_are_preferred_and_start_at_the_first_view() {
         let (_dir, loaded) = fixture(
             r#"{"name":"Lyon","truth":{"lat":45.75,"lng":4.85},"pano":"pano.jpg","scale_m":1,
                 "views":[{"file":"view_090.jpg","heading":90.0,"logits":"x"}]}"#,
@@ -127,13 +128,13 @@ mod tests {
     }
 
     #[test]
-    fn broken_rounds_are_named() {
+    fn errors_name_the_invalid_round() {
         for (json, why) in [
             (r#"{"pano":"pano.jpg"}"#, "no \"truth\""),
-            (r#"{"truth":{"lat":91,"lng":0},"pano":"pano.jpg"}"#, "wrong \"truth\""),
-            (r#"{"truth":{"lat":1,"lng":0}}"#, "no picture"),
+            (r#"{"truth":{"lat":91,"lng":0},"pano":"pano.jpg"}"#, "invalid \"truth\""),
+            (r#"{"truth":{"lat":1,"lng":0}}"#, "no image"),
             (r#"{"truth":{"lat":1,"lng":0},"pano":"gone.jpg"}"#, "gone.jpg"),
-            ("{", "is no round"),
+            ("{", "is not a round record"),
         ] {
             let (_dir, loaded) = fixture(json);
             let error = loaded.unwrap_err().to_string();
@@ -142,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_folder_is_named() {
+    fn errors_name_the_empty_directory() {
         let dir = tempfile::tempdir().unwrap();
         assert!(load(dir.path()).unwrap_err().to_string().contains("rounds"));
         std::fs::create_dir(dir.path().join("rounds")).unwrap();

@@ -1,4 +1,4 @@
-//! One game: its rounds, its guesses, its score.
+//! A game: rounds, guesses and score.
 
 use std::time::Instant;
 
@@ -11,18 +11,19 @@ use crate::record::{Area, Map};
 use crate::server::arena::round::ArenaRound;
 use crate::server::arena::versus::PendingRival;
 
-/// A map as its address and its players call it.
+/// Slug and name of a map.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct MapId {
     pub slug: &'static str,
     pub name: &'static str,
 }
 
-/// The arena's only map, and what it is called where the page is built as the live one: points fall as on that.
+/// The only map of the arena. With the structure of the live page it has the name of the World map, whose scale it
+/// uses.
 pub(super) const ARENA: MapId = MapId { slug: "arena", name: "Landfall Arena" };
 pub(super) const WORLD: MapId = MapId { slug: "world", name: "World" };
 
-/// The corners of the live game's World map, so that points fall with distance as they do there.
+/// Bounds of the World map of the live game, so that the score formula is the same.
 pub(super) const BOUNDS: Bounds = Bounds {
     min: LatLng { lat: -54.853378, lng: -159.778792 },
     max: LatLng { lat: 78.655743, lng: 178.4508514404297 },
@@ -32,19 +33,19 @@ pub(super) fn scale() -> MapScale {
     MapScale::of_map(None, Some(BOUNDS))
 }
 
-/// The map as a player knows it.
+/// The map as known to players.
 pub(super) fn known_map(map: MapId) -> Map {
     Map { name: map.name.into(), scale_m: scale(), max_points: MAX_POINTS, area: Area::default() }
 }
 
-/// How a game is asked for.
+/// Request for a new game.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct GameRules {
     pub map: String,
     #[serde(rename = "type")]
     pub kind: String,
-    /// Seconds a round; 0 is no limit.
+    /// Time limit per round in seconds; 0 for none.
     pub time_limit: u32,
     pub forbid_moving: bool,
     pub forbid_zooming: bool,
@@ -64,7 +65,7 @@ impl Default for GameRules {
     }
 }
 
-/// What a guess says. Without a pin it must have run out of time.
+/// Request with a guess. Without coordinates it is valid only as a timeout.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct GuessRequest {
@@ -74,12 +75,12 @@ pub(super) struct GuessRequest {
     pub steps_count: u32,
 }
 
-/// Why a guess is refused.
+/// Reason for rejecting a guess.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum GuessRejection {
-    /// The coordinates are no place on earth, or missing.
+    /// The coordinates are invalid or missing.
     BadPin(String),
-    /// The round has been guessed, or the game is over.
+    /// The round has been guessed already, or the game is over.
     TooLate(&'static str),
 }
 
@@ -92,30 +93,30 @@ pub(super) struct Guess {
     pub points: u32,
 }
 
-/// A round of this game: which place, under which name its picture is served, when it began.
+/// A round of a game: its place, image token and start time.
 pub(super) struct ActiveRound {
     pub round: ArenaRound,
     pub picture_token: String,
     pub began: Option<(DateTime<Utc>, Instant)>,
     pub guess: Option<Guess>,
-    /// What the rival says of it, where there is one.
+    /// The guess of the opponent, if there is one.
     pub rival: PendingRival,
 }
 
-/// A game from its first round to its last.
+/// A game.
 pub(super) struct ArenaGame {
     pub token: String,
     pub map: MapId,
     pub rules: GameRules,
     pub turns: Vec<ActiveRound>,
-    /// Index of the round that is shown.
+    /// Index of the current round.
     pub current: usize,
-    /// The name of who plays against the person.
+    /// Name of the opponent.
     pub rival: Option<String>,
 }
 
 impl ArenaGame {
-    /// A game over `rounds`, each with the token under which its picture is served; there must be one at least.
+    /// A game with these rounds, each with its image token. `rounds` must not be empty.
     pub(super) fn new(token: String, map: MapId, rules: GameRules, rounds: Vec<(ArenaRound, String)>) -> Self {
         let turns = rounds
             .into_iter()
@@ -136,7 +137,7 @@ impl ArenaGame {
         self.turns[self.current].began = Some((Utc::now(), Instant::now()));
     }
 
-    /// Goes on to the next round if this one has been guessed and is not the last.
+    /// Advances to the next round if the current one has been guessed and is not the last.
     pub(super) fn advance(&mut self) {
         if self.turns[self.current].guess.is_some() && self.current + 1 < self.turns.len() {
             self.current += 1;
@@ -144,18 +145,18 @@ impl ArenaGame {
         }
     }
 
-    /// Has another play along, who knows the rounds by [`ArenaGame::current`] alone.
+    /// Adds an opponent, which gets the rounds from [`ArenaGame::current_round`].
     pub(super) fn set_rival(&mut self, name: String) {
         self.rival = Some(name);
     }
 
-    /// The round that is shown, for whoever plays along, and where to put what it says.
+    /// The current round for the opponent, and the cell for its guess.
     pub(super) fn current_round(&self) -> (ArenaRound, Map, PendingRival) {
         let turn = &self.turns[self.current];
         (turn.round.clone(), known_map(self.map), PendingRival::clone(&turn.rival))
     }
 
-    /// Points of both, once the game is over; `None` without a rival.
+    /// Number of rounds and points of both players when the game is over; `None` without an opponent.
     pub(super) fn final_scores(&self) -> Option<(usize, u32, u32)> {
         let person =
             self.turns.iter().map(|turn| turn.guess.as_ref().map(|guess| guess.points)).sum::<Option<u32>>()?;
@@ -169,7 +170,7 @@ impl ArenaGame {
         self.turns.iter().all(|turn| turn.guess.is_some())
     }
 
-    /// The picture of a round that has been reached.
+    /// The round with this image token, if it has been reached.
     pub(super) fn picture(&self, token: &str) -> Option<&ArenaRound> {
         self.turns[..=self.current].iter().find(|turn| turn.picture_token == token).map(|turn| &turn.round)
     }
@@ -181,7 +182,7 @@ impl ArenaGame {
         }
         let turn = &mut self.turns[self.current];
         if turn.guess.is_some() {
-            return Err(GuessRejection::TooLate("this round has been guessed: go on to the next"));
+            return Err(GuessRejection::TooLate("this round has been guessed; continue with the next"));
         }
         let place = match (pin.lat, pin.lng) {
             (Some(lat), Some(lng)) => Some(validated_point(lat, lng)?),
@@ -201,7 +202,7 @@ impl ArenaGame {
 }
 
 impl ActiveRound {
-    /// What the rival has said of it, as a guess.
+    /// The guess of the opponent, scored.
     pub(super) fn rival_guess(&self) -> Option<Guess> {
         let (at, _) = self.rival.get()?.as_ref()?;
         let distance_m = at.distance_m(self.round.truth);
@@ -254,8 +255,8 @@ mod tests {
     }
 
     #[test]
-    fn a_game_from_its_first_round_to_its_last() {
-        // A round of the live game with the score its server gave.
+    fn plays_a_whole_game() {
+        // A round of the live game with the score of its server.
         let mut game = game(&[(61.34134292602539, 17.009126663208008), (0.0, 0.0)]);
         game.guess(pin(62.3582942558564, 24.218661490840926)).unwrap();
         let json = game.json();
@@ -274,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn the_place_comes_only_with_the_guess() {
+    fn the_truth_is_revealed_only_after_the_guess() {
         let mut game = game(&[(61.341, 17.009), (-12.345, 98.765)]);
         let secrets = ["61.341", "17.009", "-12.345", "98.765", "ecret", "\"lat\":1", "panoId"];
         let before = game.json()["rounds"].to_string();
@@ -290,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rivals_guess_comes_only_with_the_persons() {
+    fn the_rivals_guess_is_revealed_only_after_the_persons() {
         let mut game = game(&[(10.0, 10.0), (20.0, 20.0)]);
         game.set_rival("pocket@1".into());
         let (round, map, pending) = game.current_round();
@@ -302,7 +303,7 @@ mod tests {
         assert_eq!(json["rival"]["guesses"][0]["roundScoreInPoints"], 5000);
         assert_eq!((&json["rival"]["places"][0], &json["rival"]["name"]), (&json!("near Kano"), &json!("pocket@1")));
         game.advance();
-        game.current_round().2.set(None).unwrap(); // a picture that it cannot see
+        game.current_round().2.set(None).unwrap(); // an image that cannot be classified
         game.guess(pin(20.0, 20.0)).unwrap();
         let json = game.json();
         assert_eq!(
@@ -314,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn pictures_of_later_rounds_stay_closed() {
+    fn images_of_later_rounds_are_not_served() {
         let mut game = game(&[(1.0, 1.0), (2.0, 2.0)]);
         assert!(game.picture("picture0").is_some() && game.picture("picture1").is_none());
         game.advance();
@@ -325,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn pins_must_be_places() {
+    fn guesses_need_valid_coordinates() {
         let mut game = game(&[(1.0, 1.0)]);
         for wrong in [
             pin(90.5, 0.0),
@@ -340,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn running_out_of_time() {
+    fn timeouts_with_and_without_pin() {
         let mut late = game(&[(1.0, 1.0), (1.0, 1.0)]);
         late.guess(GuessRequest { timed_out: true, ..GuessRequest::default() }).unwrap();
         late.advance();

@@ -21,7 +21,8 @@ pub(super) fn map_json(map: MapId) -> Value {
 }
 
 impl ArenaGame {
-    /// The game as the live API shows it. The place, the name and the credits of a round come only with its guess.
+    /// The game in the format of the live API. The location, name and credits of a round are included only after its
+    /// guess.
     pub(super) fn json(&self) -> Value {
         let guesses: Vec<&Guess> = self.turns.iter().filter_map(|turn| turn.guess.as_ref()).collect();
         let points: u32 = guesses.iter().map(|guess| guess.points).sum();
@@ -55,7 +56,7 @@ impl ArenaGame {
             },
             "progressChange": null,
         });
-        // What the live game does not have, and like the place not before the person's own guess.
+        // An extension of the live format. Like the truth, the opponent's guess is included only after the person's.
         if let Some(name) = &self.rival {
             let guessed = self.turns.iter().filter(|turn| turn.guess.is_some());
             let guesses: Vec<Option<Guess>> = guessed.map(ActiveRound::rival_guess).collect();

@@ -1,10 +1,10 @@
-//! The arena: a practice game on this computer, with the live game's page structure, JSON and score law.
+//! The arena: a practice game on this computer with the page structure, JSON and score formula of the live game.
 //!
-//! It shows pictures from `fixtures/` or the player's own geotagged photos, draws its map tiles itself and needs no
-//! network. The agent reaches it only through a browser, like any other site; people can play it too.
+//! It shows images from `fixtures/` or geotagged photos, draws its own map tiles and needs no network. The agent
+//! accesses it only through a browser, like any other site; people can play it too.
 //!
-//! One difference from the live game is deliberate: the place of a round that has not been guessed yet is in no
-//! answer of the server, so that a test can prove that whoever plays has only seen the picture.
+//! One difference from the live game is deliberate: the server never reveals the location of a round before its guess,
+//! so tests can prove that the player used only the image.
 
 mod api;
 mod fixtures;
@@ -32,13 +32,13 @@ use crate::server::assets;
 pub use options::{ArenaOptions, Dialogs, RoundSource, Structure};
 pub use versus::Versus;
 
-/// A running arena. It ends when it is stopped or dropped.
+/// A running arena. It stops when it is dropped.
 #[derive(Debug)]
 pub struct Arena {
     url: String,
     notes: Vec<String>,
     server: JoinHandle<()>,
-    // Dropping the sender ends the server just as sending does.
+    // Dropping the sender stops the server too.
     stop: oneshot::Sender<()>,
 }
 
@@ -46,13 +46,13 @@ impl Arena {
     /// Loads the rounds and serves them on 127.0.0.1.
     ///
     /// # Errors
-    /// When a round is broken, when there is none, when the page is not built or when the port is taken.
+    /// When a round is invalid, there are no rounds, the page is not built, or the port is in use.
     pub async fn start(options: ArenaOptions) -> Result<Self> {
         if options.rounds_per_game == 0 {
             bail!("a game needs at least one round: set the number of rounds to 1 or more");
         }
         if let Some(versus) = &options.versus {
-            versus.read_score()?; // what cannot be read is better known now
+            versus.read_score()?; // fail early if the file is invalid
         }
         let page = assets::find_page("arena.html", options.page.as_deref())?;
         let source = options.rounds.clone();
@@ -60,7 +60,7 @@ impl Arena {
         let mut notes = loaded.notes;
         if loaded.rounds.len() < options.rounds_per_game {
             notes.push(format!(
-                "a game has {} instead of {} rounds: there are no more pictures",
+                "a game has {} instead of {} rounds: there are not enough images",
                 loaded.rounds.len(),
                 options.rounds_per_game
             ));
@@ -83,17 +83,17 @@ impl Arena {
         Ok(Self { url, notes, server, stop })
     }
 
-    /// The address of the start page, `http://127.0.0.1:PORT/`.
+    /// URL of the start page, `http://127.0.0.1:PORT/`.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// What the player should know about the rounds: photos left out, games shorter than asked for.
+    /// Notes for the player: skipped photos, games with fewer rounds than requested.
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
 
-    /// Ends the server; answers under way get two seconds to finish.
+    /// Stops the server. Pending responses get two seconds to finish.
     pub async fn stop(mut self) {
         drop(self.stop);
         if tokio::time::timeout(Duration::from_secs(2), &mut self.server).await.is_err() {
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_game_without_rounds_is_refused() {
+    async fn games_without_rounds_are_rejected() {
         let options = ArenaOptions { rounds_per_game: 0, ..ArenaOptions::new(RoundSource::Fixtures("x".into())) };
         assert!(Arena::start(options).await.unwrap_err().to_string().contains("at least one round"));
     }

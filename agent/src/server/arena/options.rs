@@ -1,68 +1,69 @@
-//! How an arena is set up.
+//! Options of the arena.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::server::arena::versus::Versus;
 
-/// Where the rounds come from.
+/// Source of the rounds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RoundSource {
-    /// A folder that holds `rounds/NAME/round.json` with pictures beside it.
+    /// A directory with `rounds/NAME/round.json` and images next to each.
     Fixtures(PathBuf),
-    /// A folder of the player's own photos, searched through, with the place in their EXIF GPS tags.
+    /// A directory of photos with EXIF GPS coordinates, searched recursively.
     Photos(PathBuf),
 }
 
-/// Dialogs that get in the way, as they do on live pages.
+/// Dialogs that interrupt the game, as on live pages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Dialogs {
-    /// A consent dialog that covers the page on the browser's first visit.
+    /// A consent dialog over the page on the first visit.
     pub consent: bool,
     /// A message before the first round of every game.
     pub interstitial: bool,
 }
 
-/// How the arena's page is built.
+/// Structure of the arena's page.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Structure {
-    /// The arena's own way, with helps for machines in attributes.
+    /// The arena's own structure, with attributes for tests.
     #[default]
     Plain,
-    /// As the live page is: what it does not have is absent, and the place of a round is nowhere in the page's text.
+    /// The structure of the live page, without test attributes and without coordinates in the page.
     Live,
-    /// As the live page may be some releases later: other hashes in class names, half of the `data-qa` names gone.
+    /// The live page after some hypothetical releases: other hashes in class names, and half of the `data-qa` names
+    /// missing.
     Aged,
 }
 
-/// How the arena is set up.
+/// Options of the arena.
 #[derive(Clone, Debug)]
 pub struct ArenaOptions {
-    /// Where the rounds come from.
+    /// Source of the rounds.
     pub rounds: RoundSource,
     /// Port on 127.0.0.1; 0 takes any free one.
     pub port: u16,
-    /// Folder of the built page; `None` looks beside the executable and in the workspace.
+    /// Directory of the built page; `None` searches next to the executable and in the workspace.
     pub page: Option<PathBuf>,
-    /// Rounds a game has, as long as there are that many.
+    /// Maximum number of rounds per game.
     pub rounds_per_game: usize,
-    /// Makes the choice of rounds repeat; `None` chooses afresh.
+    /// Seed of the choice of rounds; `None` for a random one.
     pub seed: Option<u64>,
-    /// Dialogs shown first.
+    /// Dialogs shown before the first round.
     pub first_shows: Dialogs,
     /// A level-up message over the result of one round of every game, as on live pages.
     pub level_up: bool,
-    /// How the page is built.
+    /// Structure of the page.
     pub structure: Structure,
-    /// Time added to every map tile, to see how a player copes with a slow map.
+    /// Delay of every map tile, to test slow maps.
     pub slow_tiles: Option<Duration>,
-    /// The machine plays too, where there is one to play against.
+    /// The opponent, if a person plays against Landfall.
     pub versus: Option<Versus>,
 }
 
 impl ArenaOptions {
-    /// Five rounds a game from `rounds` on any free port, in the arena's own structure, without dialogs.
+    /// Five rounds per game from `rounds` on any free port, in the arena's own structure, without dialogs.
     pub fn new(rounds: RoundSource) -> Self {
         Self {
             rounds,

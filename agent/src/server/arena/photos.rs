@@ -1,4 +1,4 @@
-//! Rounds from a folder of photographs: the place is read from their EXIF GPS tags.
+//! Rounds from a directory of photos with EXIF GPS coordinates.
 
 use std::path::Path;
 
@@ -8,13 +8,13 @@ use landfall_model::image_files;
 use crate::server::arena::picture;
 use crate::server::arena::round::{ArenaRound, PictureKind, RoundPool};
 
-/// Longest side in pixels at which the player's own photos are served.
+/// Maximum side in pixels of served photos.
 const MAX_PHOTO_SIDE: u32 = 2048;
 
-/// Every photograph under `dir` that says where it was taken, in the order of their paths.
+/// All photos under `dir` with GPS coordinates, sorted by path.
 ///
 /// # Errors
-/// When the folder cannot be read or no photograph in it says where it was taken.
+/// When the directory cannot be read or contains no photos with GPS coordinates.
 pub(super) fn load(dir: &Path) -> Result<RoundPool> {
     let files = image_files::find_images(dir)?;
     let (mut loaded, mut without_place) = (RoundPool::default(), 0);
@@ -34,11 +34,15 @@ pub(super) fn load(dir: &Path) -> Result<RoundPool> {
         }
     }
     if without_place > 0 {
-        loaded.notes.push(format!("left out {without_place} of {} photos: they carry no GPS place", files.len()));
+        loaded.notes.push(format!("left out {without_place} of {} photos: they have no GPS coordinates", files.len()));
     }
     if loaded.rounds.is_empty() {
-        let why = if loaded.notes.is_empty() { "it holds no jpg, png or webp".into() } else { loaded.notes.join("; ") };
-        bail!("no photo in {} says where it was taken: {why}", dir.display());
+        let reason = if loaded.notes.is_empty() {
+            "it contains no JPEG, PNG or WebP files".into()
+        } else {
+            loaded.notes.join("; ")
+        };
+        bail!("no photo in {} has GPS coordinates: {reason}", dir.display());
     }
     Ok(loaded)
 }
@@ -49,7 +53,7 @@ pub(super) mod tests {
     use exif::experimental::Writer;
     use exif::{Field, In, Rational, Tag, Value};
 
-    /// EXIF data with a place; `letters` are left out when `None`.
+    /// EXIF data with GPS coordinates, and with the reference letters `letters` if any.
     pub(crate) fn gps(lat: f64, lng: f64, letters: Option<(&str, &str)>) -> Vec<u8> {
         let sexagesimal = |value: f64| {
             let value = value.abs();
@@ -81,7 +85,7 @@ pub(super) mod tests {
         data.into_inner()
     }
 
-    /// A JPEG of two colours, left red and right blue, with `exif` in it.
+    /// A JPEG that is red on the left and blue on the right, with `exif`.
     pub(crate) fn jpeg(width: u32, height: u32, exif: Option<&[u8]>) -> Vec<u8> {
         let picture = image::RgbImage::from_fn(width, height, |x, _| {
             image::Rgb(if x < width / 2 { [200, 0, 0] } else { [0, 0, 200] })
@@ -100,7 +104,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn places_come_with_their_sign() {
+    fn reads_coordinates_in_all_hemispheres() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("a.jpg");
         for (lat, lng, letters) in

@@ -1,4 +1,4 @@
-//! Pictures as they are served: without metadata, so that nothing in the bytes tells the place.
+//! Removes metadata from served images, so that they do not reveal the location.
 
 use std::io::{BufReader, Cursor};
 use std::path::Path;
@@ -13,11 +13,11 @@ use crate::server::arena::round::ArenaRound;
 
 const JPEG_QUALITY: u8 = 92;
 
-/// JPEG bytes of a round's picture: the file itself when it carries no metadata and is small enough, else encoded
-/// afresh, upright and at most `max_side` pixels long.
+/// The image of a round as JPEG: the original bytes if they have no metadata and are small enough, else re-encoded
+/// upright with at most `max_side` pixels per side.
 ///
 /// # Errors
-/// When the file cannot be read or is no picture.
+/// When the file cannot be read or is not an image.
 pub(super) fn to_served_jpeg(round: &ArenaRound) -> Result<Vec<u8>> {
     let bytes = std::fs::read(&round.picture).context("cannot read the picture")?;
     let mut decoder = ImageReader::new(Cursor::new(&bytes)).with_guessed_format()?.into_decoder()?;
@@ -37,20 +37,21 @@ pub(super) fn to_served_jpeg(round: &ArenaRound) -> Result<Vec<u8>> {
     Ok(served)
 }
 
-/// Whether a file says in its XMP data that it is an equirectangular panorama and has the shape of one.
+/// Whether an image is an equirectangular panorama according to its XMP data and aspect ratio.
 pub(super) fn is_panorama(file: &Path) -> bool {
     let read = || -> Result<bool> {
         let reader = BufReader::new(std::fs::File::open(file)?);
         let mut decoder = ImageReader::new(reader).with_guessed_format()?.into_decoder()?;
         let (width, height) = decoder.dimensions();
-        let says = decoder.xmp_metadata()?.is_some_and(|xmp| String::from_utf8_lossy(&xmp).contains("equirectangular"));
-        Ok(says && width == 2 * height)
+        let has_tag =
+            decoder.xmp_metadata()?.is_some_and(|xmp| String::from_utf8_lossy(&xmp).contains("equirectangular"));
+        Ok(has_tag && width == 2 * height)
     };
     read().unwrap_or(false)
 }
 
-/// Whether a JPEG file has only the segments that a decoder needs: no EXIF, XMP, IPTC, maker's notes or comments, and
-/// nothing behind the end of the picture.
+/// Whether a JPEG file has only the segments that a decoder needs: no EXIF, XMP, IPTC, maker notes, comments or
+/// trailing bytes.
 fn is_bare_jpeg(bytes: &[u8]) -> bool {
     const SOI: [u8; 2] = [0xff, 0xd8];
     const EOI: [u8; 2] = [0xff, 0xd9];
@@ -58,8 +59,8 @@ fn is_bare_jpeg(bytes: &[u8]) -> bool {
     loop {
         let [0xff, marker, high, low, ..] = *rest else { return false };
         match marker {
-            // The scans: what follows is entropy-coded up to the first end marker, which must close the file. Other
-            // segments between the scans of a progressive file are looked for as well.
+            // Entropy-coded scans extend to the first end marker, which must end the file. The segments between the
+            // scans of a progressive file are checked too.
             0xda => {
                 let scans = &rest[2..];
                 let ends = scans.windows(2).position(|pair| pair == EOI) == Some(scans.len().wrapping_sub(2));
@@ -74,7 +75,7 @@ fn is_bare_jpeg(bytes: &[u8]) -> bool {
     }
 }
 
-/// Application segments but for JFIF (0), the colour profile (2) and Adobe's colour transform (14); comments.
+/// Comments and application segments, except JFIF (0), the colour profile (2) and the Adobe colour transform (14).
 fn is_metadata(marker: u8) -> bool {
     matches!(marker, 0xe1 | 0xe3..=0xed | 0xef | 0xfe)
 }
@@ -108,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bare_jpeg_is_served_byte_for_byte() {
+    fn jpeg_without_metadata_is_served_unchanged() {
         let bytes = jpeg(64, 32, None);
         assert_eq!(serve(&bytes, 64).unwrap(), bytes);
     }
@@ -129,18 +130,18 @@ mod tests {
     }
 
     #[test]
-    fn pictures_are_turned_upright_and_made_smaller() {
+    fn images_are_rotated_and_shrunk() {
         let turned = encode(vec![(Tag::Orientation, Value::Short(vec![6]))]);
         let served = serve(&jpeg(64, 32, Some(&turned)), 40).unwrap();
         let picture = image::load_from_memory(&served).unwrap().to_rgb8();
         assert_eq!(picture.dimensions(), (20, 40));
-        // Orientation 6 turns clockwise: what was left is on top.
+        // Orientation 6 rotates clockwise: the left side becomes the top.
         let (top, bottom) = (picture.get_pixel(10, 2), picture.get_pixel(10, 37));
         assert!(top[0] > 150 && bottom[2] > 150, "{top:?} {bottom:?}");
     }
 
     #[test]
-    fn what_is_no_picture_is_an_error() {
+    fn invalid_images_are_errors() {
         assert!(serve(b"nonsense", 64).is_err());
     }
 }

@@ -1,15 +1,15 @@
-//! What a game is made of: places, each with a picture.
+//! Rounds of the arena: places with an image each.
 
 use std::path::PathBuf;
 
 use landfall_model::LatLng;
 
-/// How the picture of a round is shown.
+/// How the image of a round is displayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PictureKind {
     /// Equirectangular, 360° × 180°; its centre column faces north.
     Panorama,
-    /// One photograph, shown whole.
+    /// A static photo.
     Photo,
 }
 
@@ -19,20 +19,20 @@ pub(super) struct ArenaRound {
     pub truth: LatLng,
     pub picture: PathBuf,
     pub kind: PictureKind,
-    /// The direction a panorama is first seen in, degrees clockwise from north.
+    /// Initial heading of a panorama in degrees clockwise from north.
     pub heading: f64,
     /// Shown after the guess.
     pub name: Option<String>,
-    /// Author and licence of the picture, shown after the guess: they often name the place.
+    /// Author and licence of the image, shown only after the guess since they often name the place.
     pub credits: Option<String>,
-    /// Longest side in pixels that is served.
+    /// Maximum side in pixels of the served image.
     pub max_side: u32,
 }
 
-/// What a source holds.
+/// The rounds of a source.
 #[derive(Debug, Default)]
 pub(super) struct RoundPool {
     pub rounds: Vec<ArenaRound>,
-    /// Sentences for the player: what was left out and why.
+    /// Notes for the player on skipped files.
     pub notes: Vec<String>,
 }

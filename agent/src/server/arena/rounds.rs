@@ -1,4 +1,4 @@
-//! Rounds to play: read from `rounds/NAME/round.json`, or made from a folder of geotagged photos.
+//! Loads rounds from `rounds/NAME/round.json` or from a directory of geotagged photos.
 
 use anyhow::Result;
 
@@ -6,10 +6,10 @@ use crate::server::arena::options::RoundSource;
 use crate::server::arena::round::RoundPool;
 use crate::server::arena::{fixtures, photos};
 
-/// The rounds of a source, in the order of their file names.
+/// The rounds of a source, sorted by file name.
 ///
 /// # Errors
-/// When a fixture is broken or when there is no round at all.
+/// When a fixture is invalid or there are no rounds.
 pub(super) fn load(source: &RoundSource) -> Result<RoundPool> {
     match source {
         RoundSource::Fixtures(dir) => fixtures::load(dir),

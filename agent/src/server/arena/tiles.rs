@@ -1,4 +1,4 @@
-//! Map tiles in Web Mercator, drawn from Natural Earth's countries: no network, no third party's tiles.
+//! Map tiles in Web Mercator, drawn offline from the countries of Natural Earth.
 
 use std::sync::OnceLock;
 
@@ -8,14 +8,14 @@ use landfall_common::draw::{Point, mercator};
 use landfall_model::{LatLng, countries};
 use tiny_skia::{Color, FillRule, LineCap, LineJoin, Paint, Path, PathBuilder, Pixmap, Stroke, Transform};
 
-/// Highest zoom that is drawn.
+/// Maximum zoom.
 pub(super) const MAX_ZOOM: u32 = 10;
 
 const TILE_SIDE_PX: f64 = 256.0;
-/// Pixels drawn beyond the tile's edge, so that strokes do not end there.
+/// Margin in pixels drawn beyond the edge of a tile, so that strokes do not end there.
 const MARGIN_PX: f64 = 8.0;
 
-// A calm palette: the pin and the line to the truth must stand out.
+// Muted colours: the pin and the line to the truth must stand out.
 const SEA: [u8; 4] = [0xb3, 0xd3, 0xe4, 0xff];
 const SHALLOWS: [u8; 4] = [0xc5, 0xdf, 0xec, 0xff];
 const GRATICULE: [u8; 4] = [0xff, 0xff, 0xff, 0x5c];
@@ -23,7 +23,7 @@ const LAND: [u8; 4] = [0xf6, 0xf2, 0xe7, 0xff];
 const ICE: [u8; 4] = [0xfb, 0xfb, 0xf8, 0xff];
 const BORDER: [u8; 4] = [0x9a, 0x8f, 0x9f, 0xd8];
 
-/// A tile that exists.
+/// A valid tile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct TileId {
     z: u32,
@@ -32,7 +32,7 @@ pub(super) struct TileId {
 }
 
 impl TileId {
-    /// `x` wraps around the earth; `None` beyond the poles or the zooms that are drawn.
+    /// `x` wraps around. `None` beyond the poles or the maximum zoom.
     pub(super) fn new(z: u32, x: i64, y: i64) -> Option<Self> {
         if z > MAX_ZOOM {
             return None;
@@ -42,7 +42,7 @@ impl TileId {
         Some(Self { z, x: u32::try_from(x.rem_euclid(count)).ok()?, y })
     }
 
-    /// From the unit square of the map to pixels of this tile: (scale, left, top).
+    /// Transformation from the unit square of the map to pixels of this tile: (scale, left, top).
     fn frame(self) -> (f64, f64, f64) {
         let scale = TILE_SIDE_PX * f64::from(1_u32 << self.z);
         (scale, f64::from(self.x) * TILE_SIDE_PX, f64::from(self.y) * TILE_SIDE_PX)
@@ -73,20 +73,20 @@ impl Bounds {
     }
 }
 
-/// A ring of a country's border on the unit square, closed: the last point is the first.
+/// A closed ring of a border on the unit square: the last point equals the first.
 struct Ring {
     points: Vec<Point>,
     bounds: Bounds,
 }
 
-/// One polygon: an outer ring, then holes.
+/// A polygon: an outer ring followed by holes.
 struct LandPolygon {
     rings: Vec<Ring>,
     ice: bool,
 }
 
-/// The finest zoom of each level of detail; each level leaves out points closer than half a pixel at that zoom,
-/// and islands smaller than that.
+/// Maximum zoom of each level of detail. Each level omits points closer than half a pixel at that zoom, and smaller
+/// islands.
 const LEVEL_MAX_ZOOM: [u32; 5] = [0, 1, 3, 5, MAX_ZOOM];
 
 fn polygons(z: u32) -> &'static [LandPolygon] {
@@ -176,7 +176,7 @@ fn paint(fill: [u8; 4]) -> Paint<'static> {
 }
 
 fn stroke(pixels: &mut Pixmap, path: &Path, ink: [u8; 4], width: f32) {
-    // ArenaRound joins are dear, and nobody sees them on a thin line.
+    // Round joins are expensive and invisible on thin lines.
     let (line_cap, line_join) =
         if width < 2.0 { (LineCap::Butt, LineJoin::Bevel) } else { (LineCap::Round, LineJoin::Round) };
     let stroke = Stroke { width, line_cap, line_join, ..Stroke::default() };
@@ -194,7 +194,7 @@ fn add_polygon(path: &mut PathBuilder, points: &[Point], to_px: impl Fn(Point) -
     path.close();
 }
 
-/// The edges of a ring that meet the window, but for those that only close the map at the date line and the pole.
+/// The edges of a ring inside the window, except those along the date line and the pole that only close the polygon.
 fn add_lines(path: &mut PathBuilder, ring: &[Point], window: &Bounds, to_px: impl Fn(Point) -> [f32; 2]) {
     let mut pen_down = false;
     for edge in ring.windows(2) {
@@ -218,7 +218,7 @@ fn on_map_edge(a: Point, b: Point) -> bool {
     [0.0, 1.0].into_iter().any(|edge| both(a.0, b.0, edge) || both(a.1, b.1, edge))
 }
 
-/// Meridians and parallels, closer together the closer one looks.
+/// Meridians and parallels, denser at higher zoom.
 fn graticule(tile: TileId, to_px: impl Fn(Point) -> [f32; 2]) -> Option<Path> {
     let step = match tile.z {
         0..=2 => 30_i32,
@@ -229,7 +229,7 @@ fn graticule(tile: TileId, to_px: impl Fn(Point) -> [f32; 2]) -> Option<Path> {
     let mut path = PathBuilder::new();
     let within = |px: f32| (-1.0..=TILE_SIDE_PX as f32 + 1.0).contains(&px);
     let end = TILE_SIDE_PX as f32;
-    // Half a pixel off, so that a line fills one row of pixels.
+    // Offset by half a pixel, so that a line fills one row of pixels.
     for lng in (-180..=180).step_by(step as usize) {
         let x = to_px(mercator::project(LatLng { lat: 0.0, lng: lng.into() }))[0].round() + 0.5;
         if within(x) {
@@ -251,7 +251,7 @@ fn graticule(tile: TileId, to_px: impl Fn(Point) -> [f32; 2]) -> Option<Path> {
 mod tests {
     use super::*;
 
-    /// The colour of the map at a place, from the tile that shows it at this zoom.
+    /// The colour of the map at a place and zoom.
     fn color_at(z: u32, lat: f64, lng: f64) -> [u8; 4] {
         let (x, y) = mercator::project(LatLng { lat, lng });
         let count = f64::from(1_u32 << z);
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn land_is_land_and_sea_is_sea_at_every_zoom() {
+    fn land_and_sea_have_their_colours_at_every_zoom() {
         for z in 0..=MAX_ZOOM {
             for (lat, lng) in [(46.6, 2.4), (61.7, 101.3), (-24.3, 133.2), (40.3, -100.2)] {
                 assert_eq!(color_at(z, lat, lng), LAND, "zoom {z} at {lat}, {lng}");

@@ -1,5 +1,5 @@
-//! A person against the machine: it is shown what the person is shown, answers while the person still looks, and the
-//! series of their games is kept.
+//! A person plays against Landfall, which sees the same image and computes its guess while the person is looking. The
+//! results of all games are stored as a series.
 
 use std::f64::consts::{FRAC_PI_2, PI, TAU};
 use std::io::Write;
@@ -21,10 +21,10 @@ use crate::record::Map;
 use crate::server::arena::picture;
 use crate::server::arena::round::{ArenaRound, PictureKind};
 
-/// Who the person plays against, and where it is kept how that goes.
+/// The opponent of the person, and the file of the series.
 #[derive(Clone)]
 pub struct Versus {
-    /// What the machine knows the world with.
+    /// The classifier that plays.
     pub classifier: Arc<Classifier>,
     /// File of the series, with one JSON line per game.
     pub series: PathBuf,
@@ -36,19 +36,19 @@ impl std::fmt::Debug for Versus {
     }
 }
 
-/// Where the machine says that a round is, and in words; `None` when it could not see the picture.
+/// The predicted location and its description; `None` if the image could not be classified.
 pub(super) type RivalGuess = Option<(LatLng, String)>;
-/// What it says of a round, once it has been computed.
+/// The guess for a round, once it has been computed.
 pub(super) type PendingRival = Arc<OnceCell<RivalGuess>>;
 
-/// A panorama is looked at in this many directions, all around from where the person begins.
+/// Number of views of a panorama, evenly spaced from the initial heading.
 const PANORAMA_VIEWS: u32 = 4;
-/// Horizontal field of view in degrees, as the page's.
+/// Horizontal field of view in degrees, as on the page.
 const VIEW_HFOV_DEG: f64 = 100.0;
 /// Width and height of a view in pixels.
 const VIEW_SIZE_PX: (u32, u32) = (768, 576);
 
-/// A game that was played to its end: points of both.
+/// A finished game with the points of both players.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct SeriesGame {
     time: String,
@@ -58,7 +58,7 @@ struct SeriesGame {
     machine: u32,
 }
 
-/// Games won, of a series.
+/// Number of games won in a series.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct SeriesScore {
     person: usize,
@@ -72,22 +72,23 @@ impl Versus {
         self.classifier.bundle.manifest.id()
     }
 
-    /// Computes the guess for a round unless that has been started already, and waits for it.
+    /// Waits for the guess of a round, starting its computation if necessary.
     pub(super) async fn guess(self, round: ArenaRound, map: Map, pending: PendingRival) {
-        let answered = async || {
+        let compute = async || {
             let path = round.picture.clone();
-            let said = tokio::task::spawn_blocking(move || self.answer(&round, &map)).await;
-            // The path may name the place, so it goes to the terminal and not to the page.
-            let said = said.map_err(anyhow::Error::from).flatten();
-            said.inspect_err(|error| {
-                eprint_sanitized(format!("the machine cannot answer {}: {}", path.display(), describe(error)))
-            })
-            .ok()
+            let prediction = tokio::task::spawn_blocking(move || self.locate(&round, &map)).await;
+            // The path may reveal the location, so it is printed but not sent to the page.
+            let prediction = prediction.map_err(anyhow::Error::from).flatten();
+            prediction
+                .inspect_err(|error| {
+                    eprint_sanitized(format!("Landfall cannot locate {}: {}", path.display(), describe(error)))
+                })
+                .ok()
         };
-        pending.get_or_init(answered).await;
+        pending.get_or_init(compute).await;
     }
 
-    fn answer(&self, round: &ArenaRound, map: &Map) -> Result<(LatLng, String)> {
+    fn locate(&self, round: &ArenaRound, map: &Map) -> Result<(LatLng, String)> {
         let shown = preprocess::from_bytes(&picture::to_served_jpeg(round)?)?;
         let views = match round.kind {
             PictureKind::Photo => vec![shown],
@@ -101,10 +102,10 @@ impl Versus {
         Ok((prediction.point, prediction.place))
     }
 
-    /// Games won so far, from the file of the series.
+    /// Reads the games won so far from the file of the series.
     ///
     /// # Errors
-    /// When its file cannot be read or is none.
+    /// When the file cannot be read or is invalid.
     pub(super) fn read_score(&self) -> Result<SeriesScore> {
         let shown = self.series.display();
         let text = match std::fs::read_to_string(&self.series) {
@@ -114,7 +115,7 @@ impl Versus {
         let mut standing = SeriesScore::default();
         for (n, line) in text.lines().enumerate() {
             let game: SeriesGame = serde_json::from_str(line).map_err(|error| {
-                usage_error(format!("{shown}, line {}: no game of a series ({error}): move the file away", n + 1))
+                usage_error(format!("{shown}, line {}: not a game of a series ({error}); move the file away", n + 1))
             })?;
             *match game.person.cmp(&game.machine) {
                 std::cmp::Ordering::Greater => &mut standing.person,
@@ -128,20 +129,20 @@ impl Versus {
     /// Adds a game to the series.
     ///
     /// # Errors
-    /// When its file cannot be written.
+    /// When the file cannot be written.
     pub(super) fn append_game(&self, rounds: usize, person: u32, machine: u32) -> Result<()> {
         let time = chrono::Local::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, false);
         let line = serde_json::to_string(&SeriesGame { time, bundle: self.name(), rounds, person, machine })? + "\n";
         let folder = self.series.parent().map_or(Ok(()), std::fs::create_dir_all);
-        // One write of one line: it is there whole or not at all.
+        // A single write, so that lines are never partial.
         let opened = folder.and_then(|()| std::fs::OpenOptions::new().create(true).append(true).open(&self.series));
-        let kept = opened.and_then(|mut file| file.write_all(line.as_bytes()));
-        kept.with_context(|| environment_error(format!("cannot write {}", self.series.display())))
+        let written = opened.and_then(|mut file| file.write_all(line.as_bytes()));
+        written.with_context(|| environment_error(format!("cannot write {}", self.series.display())))
     }
 }
 
-/// What is seen of an equirectangular panorama, whose centre column faces north, in the direction of a heading in degrees:
-/// a rectilinear view, the horizon in its middle.
+/// What is seen of an equirectangular panorama, whose centre column faces north, in the direction of a heading in
+/// degrees: a rectilinear view, the horizon in its middle.
 fn render_view(panorama: &RgbImage, heading: f64) -> RgbImage {
     let (width, height) = (f64::from(VIEW_SIZE_PX.0), f64::from(VIEW_SIZE_PX.1));
     let focal = width / 2.0 / (VIEW_HFOV_DEG / 2.0).to_radians().tan();
@@ -195,6 +196,6 @@ mod tests {
         assert_eq!(versus.read_score().unwrap(), SeriesScore { person: 2, machine: 1, draws: 1 });
         std::fs::write(&versus.series, "{}\n").unwrap();
         let error = format!("{:#}", versus.read_score().unwrap_err());
-        assert!(error.contains("versus.jsonl, line 1: no game of a series"), "{error}");
+        assert!(error.contains("versus.jsonl, line 1: not a game of a series"), "{error}");
     }
 }

@@ -1,8 +1,8 @@
-//! The certificate of `serve`, made here and kept, so that a phone which has trusted it goes on.
+//! The certificates of `serve`, generated once and stored, so that phones continue to trust them.
 //!
-//! There are two: a root, which a phone can be told to trust once, and the site's own, signed with it and made anew when
-//! it ends or the machine has got another address. The root is good for private networks alone: were its key lost, nobody
-//! could pass for a site of the internet with it.
+//! There are two: a root certificate, which a phone can be told to trust once, and a site certificate signed by it. The
+//! site certificate is renewed when it expires or the computer gets another address. The root is constrained to private
+//! networks: a stolen key cannot be used to impersonate sites on the internet.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -20,24 +20,25 @@ use serde::{Deserialize, Serialize};
 use crate::dirs;
 use crate::server::phone::network::PRIVATE_NETWORKS;
 
-/// Days that a site's certificate is good for: phones take no more than 825 from a root of one's own.
+/// Validity of a site certificate in days. Phones accept at most 825 for user-installed roots.
 const SITE_DAYS: u64 = 365;
+/// Validity of the root certificate in days.
 const ROOT_DAYS: u64 = 3650;
 /// The certificate is renewed when it expires within this number of days.
 const RENEW_DAYS: u64 = 30;
 
-/// The certificate as it is shown.
+/// Summary of the site certificate.
 #[derive(Clone, Debug, Serialize)]
 pub struct Certificate {
-    /// The last day it is good on.
+    /// Last day of validity.
     pub until: NaiveDate,
-    /// Names and addresses that it is for.
+    /// Host names and IP addresses of the certificate.
     pub names: Vec<String>,
-    /// The file it is kept in.
+    /// File that stores the certificate.
     pub kept_in: PathBuf,
 }
 
-/// Both certificates with their keys, in one file: all of it is there or nothing is.
+/// Both certificates with their keys, in one file so that they are always consistent.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct StoredCertificates {
     root: CertifiedKey,
@@ -55,34 +56,37 @@ struct CertifiedKey {
     until: NaiveDate,
 }
 
-/// The kept certificate for this machine's addresses; a new one where there is none that is good.
+/// The stored certificate for these addresses, or a new one if there is none that is valid.
 ///
 /// # Errors
 /// When there is no configuration directory, or it cannot be read or written.
 pub(super) fn load_or_create(addresses: &[IpAddr]) -> Result<StoredCertificates> {
     let dir = dirs::config_dir().ok_or_else(|| {
-        environment_error("there is no place to keep the certificate in: set LANDFALL_CONFIG to a folder")
+        environment_error("no configuration directory for the certificate: set LANDFALL_CONFIG to a directory")
     })?;
-    let always = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
-    let names = always.into_iter().chain(addresses.iter().map(IpAddr::to_string)).collect();
+    let loopback = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+    let names = loopback.into_iter().chain(addresses.iter().map(IpAddr::to_string)).collect();
     load_or_create_in(&dir.join("serve"), names, Utc::now().date_naive())
 }
 
 fn load_or_create_in(dir: &Path, names: Vec<String>, today: NaiveDate) -> Result<StoredCertificates> {
     let file = dir.join("certificate.json");
-    let lasts = |pair: &CertifiedKey| pair.until > today + Days::new(RENEW_DAYS);
-    // What cannot be read is replaced: nothing but trust is lost.
-    let kept = std::fs::read(&file).ok().and_then(|text| serde_json::from_slice::<StoredCertificates>(&text).ok());
-    let kept = kept.map(|kept| StoredCertificates { file: file.clone(), ..kept });
-    let root = match kept {
-        Some(kept) if lasts(&kept.site) && names.iter().all(|name| kept.names.contains(name)) => return Ok(kept),
-        Some(kept) if lasts(&kept.root) => Some(kept.root),
+    let is_valid = |pair: &CertifiedKey| pair.until > today + Days::new(RENEW_DAYS);
+    // An unreadable file is replaced: phones only have to trust the new root.
+    let stored = std::fs::read(&file).ok().and_then(|text| serde_json::from_slice::<StoredCertificates>(&text).ok());
+    let stored = stored.map(|stored| StoredCertificates { file: file.clone(), ..stored });
+    let root = match stored {
+        Some(stored) if is_valid(&stored.site) && names.iter().all(|name| stored.names.contains(name)) => {
+            return Ok(stored);
+        }
+        Some(stored) if is_valid(&stored.root) => Some(stored.root),
         _ => None,
     };
-    let made = create(root, names, today, file).context(environment_error("cannot make a certificate"))?;
-    create_private_dir(dir).with_context(|| environment_error(format!("cannot make the folder {}", dir.display())))?;
-    write_json(&made.file, &made)?;
-    Ok(made)
+    let created = create(root, names, today, file).context(environment_error("cannot create a certificate"))?;
+    create_private_dir(dir)
+        .with_context(|| environment_error(format!("cannot create the directory {}", dir.display())))?;
+    write_json(&created.file, &created)?;
+    Ok(created)
 }
 
 fn create(
@@ -102,7 +106,7 @@ fn create(
             }
         }
     };
-    // By its name and key the root signs; of its days nothing goes into what it signs.
+    // Only the name and key of the root matter for signing, not its validity.
     let issuer = Issuer::new(root_params(today, root.until), KeyPair::from_pem(&root.key)?);
     let (key, until) = (KeyPair::generate()?, root.until.min(today + Days::new(SITE_DAYS)));
     let mut params =
@@ -115,6 +119,7 @@ fn create(
 }
 
 fn root_params(today: NaiveDate, until: NaiveDate) -> CertificateParams {
+    // The name must not change: it is the issuer of stored site certificates.
     let mut params =
         with_name_and_validity(CertificateParams::default(), "Landfall, private networks alone", today, until);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -128,7 +133,7 @@ fn root_params(today: NaiveDate, until: NaiveDate) -> CertificateParams {
     params
 }
 
-/// Clocks of phones may be behind, so it is good from the day before.
+/// Validity starts one day earlier, since the clock of a phone may be slow.
 fn with_name_and_validity(
     mut params: CertificateParams,
     name: &str,
@@ -142,12 +147,12 @@ fn with_name_and_validity(
 }
 
 impl StoredCertificates {
-    /// The site's certificate and its key, as PEM.
+    /// The site certificate and its key, as PEM.
     pub(super) fn site_pem(&self) -> (Vec<u8>, Vec<u8>) {
         (self.site.certificate.clone().into_bytes(), self.site.key.clone().into_bytes())
     }
 
-    /// The root as PEM, which phones take from a file.
+    /// The root certificate as PEM, which phones can install from a file.
     pub(super) fn into_root_pem(self) -> String {
         self.root.certificate
     }
@@ -157,7 +162,7 @@ impl StoredCertificates {
     }
 }
 
-/// A folder that nobody else may look into.
+/// Creates a directory that only this user can access.
 #[cfg(unix)]
 fn create_private_dir(dir: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -179,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_kept_until_it_ends_or_the_machine_has_another_address() {
+    fn certificate_is_renewed_on_expiry_and_new_addresses() {
         let dir = tempfile::tempdir().unwrap();
         let at = |names: &[&str], today: &str| {
             let names = names.iter().map(|name| (*name).to_owned()).collect();
@@ -187,16 +192,16 @@ mod tests {
         };
         let first = at(&["localhost", "192.168.1.7"], "2026-11-26");
         assert_eq!(first.site.until, day("2027-11-26"));
-        // One address fewer is no reason.
+        // A missing address does not require a new certificate.
         let again = at(&["localhost"], "2027-10-20");
         assert_eq!((&again.site.certificate, &again.site.key), (&first.site.certificate, &first.site.key));
-        // Another is, and the end is; the root stays.
+        // A new address and expiry do. The root is kept.
         let moved = at(&["localhost", "10.0.0.3"], "2026-11-27");
         assert_ne!(moved.site.certificate, first.site.certificate);
         let renewed = at(&["localhost", "10.0.0.3"], "2027-11-20");
         assert_ne!(renewed.site.certificate, moved.site.certificate);
         assert_eq!(renewed.root.certificate, first.root.certificate);
-        // A root near its end is replaced, and so is a file that holds nonsense.
+        // A root close to expiry and an invalid file are replaced.
         let later = at(&["localhost"], "2036-11-10");
         assert_ne!(later.root.certificate, first.root.certificate);
         std::fs::write(&later.file, "nonsense").unwrap();

@@ -1,7 +1,7 @@
-//! `serve`: the phone page on the local network, with the bundles it computes with.
+//! `serve`: provides the phone page and its bundles on the local network.
 //!
-//! Over HTTPS, since browsers give the camera to secure pages alone; with the headers that let WebAssembly use threads.
-//! Nothing is stored and nothing can be sent here: files are read, and only those of the page and of the bundles.
+//! The page is served over HTTPS, since browsers allow the camera on secure pages only, and with the headers that
+//! enable WebAssembly threads. The server is read-only and serves only files of the page and of the bundles.
 
 mod certificate;
 mod network;
@@ -31,90 +31,94 @@ use crate::server::{assets, security, spans};
 pub use certificate::Certificate;
 use certificate::StoredCertificates;
 
-/// How to serve.
+/// Options of the server.
 #[derive(Clone, Debug)]
 pub struct ServeOptions {
     /// Address and port; port 0 takes any free one.
     pub listen: SocketAddr,
-    /// With a certificate of our own.
+    /// Whether to use HTTPS with a self-signed certificate.
     pub https: bool,
-    /// Folder of the built page; `None` looks beside the executable and in the workspace.
+    /// Directory of the built page; `None` searches next to the executable and in the workspace.
     pub page: Option<PathBuf>,
 }
 
-/// A server that is ready to answer.
+/// A server that is ready to run.
 #[derive(Debug)]
 pub struct PhoneServer {
-    /// What it serves and where.
+    /// URLs, bundles and notes.
     pub about: ServerInfo,
     listener: std::net::TcpListener,
     router: Router,
     tls: Option<RustlsConfig>,
 }
 
-/// What is served and where, as `--json` prints it.
+/// URLs, bundles and notes, as printed by `--json`.
 #[derive(Debug, Serialize)]
 pub struct ServerInfo {
-    /// Addresses of the page, those that other machines reach first.
+    /// URLs of the page, starting with those reachable from other machines.
     pub addresses: Vec<String>,
     #[serde(skip)]
     reachable: usize,
     /// Names of the bundles.
     pub bundles: Vec<String>,
-    /// The certificate, with HTTPS.
+    /// The certificate, if HTTPS is used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub certificate: Option<Certificate>,
-    /// What the user should know.
+    /// Notes for the user.
     pub notes: Vec<String>,
 }
 
 impl ServerInfo {
-    /// The address to give to a phone, if there is one.
+    /// The URL for phones, if there is one.
     pub fn for_phones(&self) -> Option<&String> {
         self.addresses.first().filter(|_| self.reachable > 0)
     }
 }
 
 impl PhoneServer {
-    /// Finds the page, the bundles and the certificate, and takes the port.
+    /// Finds the page, the bundles and the certificate, and binds the port.
     ///
     /// # Errors
-    /// When the page is not built, there is no bundle, the certificate cannot be kept, or the port is taken.
+    /// When the page is not built, there is no bundle, the certificate cannot be stored, or the port is in use.
     pub async fn start(options: &ServeOptions) -> Result<Self> {
         let page = assets::find_page("index.html", options.page.as_deref())?;
-        // Sums over whole encoders are taken, which a thread that serves has no time for.
+        // Hashing whole encoders would block the async runtime.
         let (bundles, mut notes) = tokio::task::spawn_blocking(collect_bundle_files).await?;
         if bundles.names.is_empty() {
             return Err(environment_error(format!("there is no bundle to serve: {}", notes.join("; "))));
         }
         let listener = tokio::net::TcpListener::bind(options.listen).await.with_context(|| {
-            environment_error(format!("cannot serve on {}: name another address or port with --listen", options.listen))
+            environment_error(format!(
+                "cannot serve on {}: choose another address or port with --listen",
+                options.listen
+            ))
         })?;
         let at = listener.local_addr()?;
-        let machine = network::private_addresses();
+        let addresses = network::private_addresses();
         let (certificate, tls) = match options.https {
             true => {
-                let kept = certificate::load_or_create(&machine)?;
-                let (chain, key) = kept.site_pem();
-                let tls =
-                    RustlsConfig::from_pem(chain, key).await.context(environment_error("the certificate is broken"))?;
-                (Some(kept), Some(tls))
+                let stored = certificate::load_or_create(&addresses)?;
+                let (chain, key) = stored.site_pem();
+                let tls = RustlsConfig::from_pem(chain, key)
+                    .await
+                    .context(environment_error("the certificate is invalid"))?;
+                (Some(stored), Some(tls))
             }
             false => (None, None),
         };
         let scheme = if options.https { "https" } else { "http" };
-        let (others, own) = network::hosts(at.ip(), &machine);
+        let (others, local) = network::hosts(at.ip(), &addresses);
         if !options.https && !at.ip().is_loopback() {
-            notes.push("without HTTPS browsers keep the camera from a page that is not on the same computer".into());
+            notes.push("without HTTPS, browsers block the camera on pages from other computers".into());
         }
         if options.https && !at.ip().is_unspecified() && !network::is_private(at.ip()) {
-            notes.push(format!("the certificate is for private networks alone; {} is on none", at.ip()));
+            notes.push(format!("the certificate is valid for private networks only, and {} is not on one", at.ip()));
         } else if at.ip().is_unspecified() && others.is_empty() {
-            notes.push("this computer is on no private network: name its address with --listen".into());
+            notes.push("this computer is not on a private network: give its address with --listen".into());
         }
         let address = |host: &String| format!("{scheme}://{host}:{}/", at.port());
         let about = ServerInfo {
-            addresses: others.iter().chain(&own).map(address).collect(),
+            addresses: others.iter().chain(&local).map(address).collect(),
             reachable: others.len(),
             bundles: bundles.names.clone(),
             certificate: certificate.as_ref().map(StoredCertificates::summary),
@@ -127,25 +131,25 @@ impl PhoneServer {
     /// Serves until it is dropped.
     ///
     /// # Errors
-    /// When the port is lost.
+    /// When the server fails.
     pub async fn run(self) -> Result<()> {
         let service = self.router.into_make_service();
-        let served = match self.tls {
+        let result = match self.tls {
             Some(tls) => axum_server::from_tcp_rustls(self.listener, tls)?.serve(service).await,
             None => axum_server::from_tcp(self.listener)?.serve(service).await,
         };
-        served.context(environment_error("the server stopped"))
+        result.context(environment_error("the server stopped"))
     }
 }
 
-/// The files of bundles that may be had, by `NAME/FILE`, and the names of the whole bundles.
+/// Servable files by `NAME/FILE`, and the names of the complete bundles.
 #[derive(Debug, Default)]
 struct BundleFiles {
     names: Vec<String>,
     files: HashMap<String, PathBuf>,
 }
 
-/// Every bundle that is whole; of the others, what is wrong with them.
+/// All complete bundles, and a note for each incomplete one.
 fn collect_bundle_files() -> (BundleFiles, Vec<String>) {
     let (mut found, mut notes) = (BundleFiles::default(), Vec::new());
     for name in bundle::names() {
@@ -154,13 +158,13 @@ fn collect_bundle_files() -> (BundleFiles, Vec<String>) {
                 found.files.extend(files.into_iter().map(|(file, path)| (format!("{name}/{file}"), path)));
                 found.names.push(name);
             }
-            Err(why) => notes.push(format!("the bundle {name} is not served: {why}")),
+            Err(error) => notes.push(format!("the bundle {name} is not served: {error}")),
         }
     }
     (found, notes)
 }
 
-/// A bundle's files by the names that `bundle.json` has for them; they may lie in different folders.
+/// Files of a bundle by their names in `bundle.json`. They may be in different directories.
 fn bundle_file_paths(name: &str) -> landfall_model::Result<Vec<(String, PathBuf)>> {
     let bundle = Bundle::find(name)?;
     let (manifest, encoder) = (&bundle.manifest, bundle.encoder_paths()?);
@@ -174,10 +178,10 @@ fn bundle_file_paths(name: &str) -> landfall_model::Result<Vec<(String, PathBuf)
     Ok(files.into_iter().chain(adapter).collect())
 }
 
-/// The whole site. `root`: the certificate that a phone may be told to trust, as PEM.
+/// The router of the site. `root` is the root certificate as PEM, for phones to install.
 fn router(page: PathBuf, bundles: BundleFiles, root: Option<String>) -> Router {
     let files = ServeDir::new(page).fallback(get(async || not_found()));
-    // Networks do not shrink, and a page that goes on with half of one must be able to count.
+    // Networks are not compressible, and resuming a download needs byte ranges of the original.
     let compressed = DefaultPredicate::new().and(NotForContentType::new("application/octet-stream"));
     let mut router =
         Router::new().route("/bundles/{name}/{file}", get(serve_bundle_file)).with_state(Arc::new(bundles));
@@ -208,10 +212,10 @@ async fn serve_bundle_file(
 }
 
 fn not_found() -> Response {
-    (StatusCode::NOT_FOUND, "There is nothing here; the page is at /.\n").into_response()
+    (StatusCode::NOT_FOUND, "Not found; the page is at /.\n").into_response()
 }
 
-/// Files in `assets/` have a hash of what is in them in their names, so they can be kept; all others are asked for anew.
+/// Files in `assets/` have content hashes in their names and can be cached; all others are revalidated.
 async fn set_cache_control(request: Request, next: Next) -> Response {
     let hashed = request.uri().path().starts_with("/assets/");
     let mut response = next.run(request).await;

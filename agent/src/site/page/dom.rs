@@ -1,5 +1,5 @@
-//! Elements of a page: found by the locators of the profile in any frame, read, captured and clicked, also while the browser
-//! shows dialogs.
+//! Elements of a page: found by the locators of the profile in any frame, read, captured and clicked, also while the
+//! browser shows dialogs.
 
 use anyhow::{Context, Result};
 use landfall_common::exit::environment_error;
@@ -27,17 +27,18 @@ impl Page {
     ///
     /// # Errors
     /// When the session fails.
-    pub async fn find(&self, ways: &Locators) -> Result<Option<FoundElement>> {
-        Ok(self.found(ways, "return findVisible(arguments[0]).slice(0, 1)").await?.pop())
+    pub async fn find(&self, locators: &Locators) -> Result<Option<FoundElement>> {
+        Ok(self.found(locators, "return findVisible(arguments[0]).slice(0, 1)").await?.pop())
     }
 
     /// Clicks the elements found until a click succeeds, since one may cover another. Returns whether any was found.
-    pub(crate) async fn click_any(&self, ways: &Locators) -> Result<bool> {
+    pub(crate) async fn click_any(&self, locators: &Locators) -> Result<bool> {
         let mut any = false;
-        for (frame, ways) in ways.by_frame() {
-            let ways: Locators = ways.iter().cloned().collect();
-            for found in
-                self.found(&ways, "return arguments[0].flatMap(locator => findAll(locator).filter(isVisible))").await?
+        for (frame, locators) in locators.by_frame() {
+            let locators: Locators = locators.iter().cloned().collect();
+            for found in self
+                .found(&locators, "return arguments[0].flatMap(locator => findAll(locator).filter(isVisible))")
+                .await?
             {
                 any = true;
                 self.address().await?; // an earlier click may have navigated
@@ -50,10 +51,10 @@ impl Page {
         Ok(any)
     }
 
-    async fn found(&self, ways: &Locators, script: &str) -> Result<Vec<FoundElement>> {
-        for (frame, ways) in ways.by_frame() {
+    async fn found(&self, locators: &Locators, script: &str) -> Result<Vec<FoundElement>> {
+        for (frame, locators) in locators.by_frame() {
             let elements: Vec<Value> =
-                self.ask_in(frame, ways, script, vec![]).await?.map_or_else(Vec::new, |(list, _)| list);
+                self.ask_in(frame, locators, script, vec![]).await?.map_or_else(Vec::new, |(list, _)| list);
             if !elements.is_empty() {
                 let element = |json| WebElement::from_json(json, self.driver.handle().clone());
                 let found = |json| Ok(FoundElement { element: element(json)?, frame: frame.to_vec() });
@@ -67,28 +68,28 @@ impl Page {
     ///
     /// # Errors
     /// When the session fails.
-    pub async fn read(&self, ways: &Locators) -> Result<Option<String>> {
-        Ok(self.readings(ways).await?.into_iter().next())
+    pub async fn read(&self, locators: &Locators) -> Result<Option<String>> {
+        Ok(self.readings(locators).await?.into_iter().next())
     }
 
     /// All visible texts and attributes that are not empty, in the order of the locators.
     ///
     /// # Errors
     /// When the session fails.
-    pub(super) async fn readings(&self, ways: &Locators) -> Result<Vec<String>> {
+    pub(super) async fn readings(&self, locators: &Locators) -> Result<Vec<String>> {
         let script = "const value = (locator, element) => locator.attribute ? element.getAttribute(locator.attribute) \
                 : isVisible(element) ? visibleText(element) : null; \
             const values = arguments[0].flatMap(locator => findAll(locator).map(element => value(locator, element)?.trim())); \
-            const told = values.filter(value => value); return told.length > 0 ? told : null";
-        Ok(self.ask(ways, script, vec![]).await?.map_or_else(Vec::new, |(values, _)| values))
+            const shown = values.filter(value => value); return shown.length > 0 ? shown : null";
+        Ok(self.ask(locators, script, vec![]).await?.map_or_else(Vec::new, |(values, _)| values))
     }
 
     /// The rectangle of the first visible element.
     ///
     /// # Errors
     /// When there is none; `what` names it in the message.
-    pub async fn rect(&self, ways: &Locators, what: &str) -> Result<Rect> {
-        let rect = self.rect_if_shown(ways).await?;
+    pub async fn rect(&self, locators: &Locators, what: &str) -> Result<Rect> {
+        let rect = self.rect_if_shown(locators).await?;
         rect.ok_or_else(|| environment_error(format!("the page shows no {what}; the site profile may be out of date")))
     }
 
@@ -96,9 +97,9 @@ impl Page {
     ///
     /// # Errors
     /// When the session fails.
-    pub async fn rect_if_shown(&self, ways: &Locators) -> Result<Option<Rect>> {
+    pub async fn rect_if_shown(&self, locators: &Locators) -> Result<Option<Rect>> {
         let script = "const [found] = findVisible(arguments[0]); return found ? rect(found) : null";
-        let found: Option<(Rect, Pixel)> = self.ask(ways, script, vec![]).await?;
+        let found: Option<(Rect, Pixel)> = self.ask(locators, script, vec![]).await?;
         Ok(found.map(|(rect, frame)| rect.moved_by(frame)))
     }
 
@@ -106,12 +107,12 @@ impl Page {
     ///
     /// # Errors
     /// When the session fails.
-    pub async fn count(&self, ways: &Locators) -> Result<Vec<usize>> {
+    pub async fn count(&self, locators: &Locators) -> Result<Vec<usize>> {
         let mut counts = Vec::new();
-        for (frame, ways) in ways.by_frame() {
+        for (frame, locators) in locators.by_frame() {
             let script = "return arguments[0].map(locator => findAll(locator).filter(isVisible).length)";
-            let found: Option<(Vec<usize>, Pixel)> = self.ask_in(frame, ways, script, vec![]).await?;
-            counts.extend(found.map_or_else(|| vec![0; ways.len()], |(counts, _)| counts));
+            let found: Option<(Vec<usize>, Pixel)> = self.ask_in(frame, locators, script, vec![]).await?;
+            counts.extend(found.map_or_else(|| vec![0; locators.len()], |(counts, _)| counts));
         }
         Ok(counts)
     }
@@ -132,19 +133,20 @@ impl Page {
         self.with_retry(async || Ok(self.driver.screenshot_as_png().await?)).await
     }
 
-    /// Runs a script in each frame that the locators name, with the locators of that frame as the first argument, until one
-    /// returns a value other than null. Returns the value and the position of the frame in the viewport of the page.
+    /// Runs a script in each frame that the locators name, with the locators of that frame as the first argument, until
+    /// one returns a value other than null. Returns the value and the position of the frame in the viewport of the
+    /// page.
     ///
     /// # Errors
     /// When the session fails or the result has another type.
     pub async fn ask<T: DeserializeOwned>(
         &self,
-        ways: &Locators,
+        locators: &Locators,
         script: &str,
-        more: Vec<Value>,
+        extra_args: Vec<Value>,
     ) -> Result<Option<(T, Pixel)>> {
-        for (frame, ways) in ways.by_frame() {
-            if let Some(answer) = self.ask_in(frame, ways, script, more.clone()).await? {
+        for (frame, locators) in locators.by_frame() {
+            if let Some(answer) = self.ask_in(frame, locators, script, extra_args.clone()).await? {
                 return Ok(Some(answer));
             }
         }
@@ -154,11 +156,11 @@ impl Page {
     async fn ask_in<T: DeserializeOwned>(
         &self,
         frame: &[String],
-        ways: &[Locator],
+        locators: &[Locator],
         script: &str,
-        more: Vec<Value>,
+        extra_args: Vec<Value>,
     ) -> Result<Option<(T, Pixel)>> {
-        let arguments: Vec<Value> = std::iter::once(json!(ways)).chain(more).collect();
+        let arguments: Vec<Value> = std::iter::once(json!(locators)).chain(extra_args).collect();
         self.with_retry(async || {
             let Some(corner) = self.enter(frame).await? else { return Ok(None) };
             let script =
@@ -173,8 +175,8 @@ impl Page {
         .await
     }
 
-    /// Switches to a frame, or to the page itself if the path is empty. Returns its position in the viewport of the page, or
-    /// `None` if there is no such frame.
+    /// Switches to a frame, or to the page itself if the path is empty. Returns its position in the viewport of the
+    /// page, or `None` if there is no such frame.
     async fn enter(&self, frame: &[String]) -> Result<Option<Pixel>> {
         let mut in_frame = self.in_frame.lock().await;
         if *in_frame {
@@ -236,7 +238,8 @@ impl Page {
     /// Moves the mouse over a point of the page.
     ///
     /// # Errors
-    /// When the session fails, the point is outside the viewport, or the page has navigated to one that must not be played.
+    /// When the session fails, the point is outside the viewport, or the page has navigated to one that must not be
+    /// played.
     pub async fn hover(&self, at: Pixel) -> Result<()> {
         self.act(async || input::hover(&self.driver, at).await).await
     }
@@ -269,9 +272,9 @@ impl Page {
     ///
     /// # Errors
     /// When the button is disabled or covered, or the page has navigated to one that must not be played.
-    pub(crate) async fn press(&self, ways: &Locators) -> Result<Option<()>> {
+    pub(crate) async fn press(&self, locators: &Locators) -> Result<Option<()>> {
         self.with_retry(async || {
-            let Some(button) = self.find(ways).await? else { return Ok(None) };
+            let Some(button) = self.find(locators).await? else { return Ok(None) };
             if !button.element.is_enabled().await? {
                 return Err(environment_error("the page does not accept the guess: its button is disabled"));
             }

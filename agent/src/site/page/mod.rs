@@ -1,7 +1,7 @@
 //! The page driver: one open page, read and clicked through its profile.
 //!
-//! Results (the truth, the points) can be read only with a [`GuessSubmitted`], which only sending a guess returns, and their
-//! locators are private to `site`: no other code can use them before a guess.
+//! Results (the truth, the points) can be read only with a [`GuessSubmitted`], which only sending a guess returns, and
+//! their locators are private to `site`: no other code can use them before a guess.
 
 pub mod distance;
 mod dom;
@@ -106,9 +106,10 @@ impl Page {
 
     /// Lets the browser parse every selector of the profile, on a blank page.
     async fn check_selectors(&self) -> Result<()> {
-        let ways = self.profile.roles().into_iter().flat_map(|(_, ways)| ways.spans());
-        let selectors: Vec<(&String, usize)> =
-            ways.flat_map(|(way, at)| way.css.iter().chain(&way.frame).map(move |css| (css, at))).collect();
+        let locators = self.profile.roles().into_iter().flat_map(|(_, locators)| locators.spans());
+        let selectors: Vec<(&String, usize)> = locators
+            .flat_map(|(locator, at)| locator.css.iter().chain(&locator.frame).map(move |css| (css, at)))
+            .collect();
         let script = "const page = document.createDocumentFragment(); \
             return arguments[0].findIndex(css => { try { page.querySelector(css) } catch { return true } })";
         let texts: Vec<&String> = selectors.iter().map(|(css, _)| *css).collect();
@@ -127,7 +128,8 @@ impl Page {
         self.with_retry(async || self.here().await).await
     }
 
-    /// As [`Page::address`], before each action: nothing is clicked, dragged or typed on a page that has navigated away.
+    /// As [`Page::address`], before each action: nothing is clicked, dragged or typed on a page that has navigated
+    /// away.
     async fn here(&self) -> Result<Url> {
         let address = self.driver.current_url().await?;
         guard::check(&self.profile, &address, self.consent)?;
@@ -160,8 +162,8 @@ impl Page {
         self.find(&self.profile.result.shown).await.is_ok_and(|result| result.is_some())
     }
 
-    /// Continues a game after its page or browser failed, from the URL of the game and in a new browser if the old one is
-    /// lost. `sent`: whether the guess of the last round was sent, in which case the game may be over.
+    /// Continues a game after its page or browser failed, from the URL of the game and in a new browser if the old one
+    /// is lost. `sent`: whether the guess of the last round was sent, in which case the game may be over.
     ///
     /// # Errors
     /// When no browser opens, or the page shows neither a round nor the end of the game.
@@ -303,23 +305,23 @@ impl Page {
         }
     }
 
-    /// The first of what is found in these ways that can be read as something, which a page need not show.
-    async fn first<T>(&self, ways: &Locators, read: impl Fn(&str) -> Option<T>) -> Result<Option<T>> {
-        if ways.iter().next().is_none() {
+    /// The first value that these locators find and `read` accepts; `None` if the page shows none within a second.
+    async fn first<T>(&self, locators: &Locators, read: impl Fn(&str) -> Option<T>) -> Result<Option<T>> {
+        if locators.iter().next().is_none() {
             return Ok(None); // nothing to wait for
         }
-        self.until_or_none(async || Ok(self.readings(ways).await?.iter().find_map(|text| read(text)))).await
+        self.until_or_none(async || Ok(self.readings(locators).await?.iter().find_map(|text| read(text)))).await
     }
 
-    /// The points, once they rest: pages count up to what they show, though not in attributes.
+    /// The points when they are stable: pages animate displayed numbers, but not attributes.
     async fn points(&self) -> Result<Option<u32>> {
-        let ways = &self.profile.result.points;
-        let mut points = self.first(ways, whole_number).await?;
+        let locators = &self.profile.result.points;
+        let mut points = self.first(locators, whole_number).await?;
         let (start, mut since) = (Instant::now(), Instant::now());
-        let counts_up = points.is_some() && ways.iter().all(|way| way.attribute.is_none());
+        let counts_up = points.is_some() && locators.iter().all(|locator| locator.attribute.is_none());
         while counts_up && since.elapsed() < SETTLE_TIME && start.elapsed() < self.patience() {
             input::pause(POLL_INTERVAL_MS).await;
-            let now = self.first(ways, whole_number).await?;
+            let now = self.first(locators, whole_number).await?;
             if now != points {
                 (points, since) = (now, Instant::now());
             }
@@ -327,7 +329,7 @@ impl Page {
         Ok(points)
     }
 
-    /// As [`Page::until`], for what a page need not show: gives up after a second.
+    /// As [`Page::until`] for optional values: returns `None` after a second.
     async fn until_or_none<T>(&self, ask: impl AsyncFn() -> Result<Option<T>>) -> Result<Option<T>> {
         let start = Instant::now();
         while start.elapsed() < Duration::from_secs(1) {
@@ -353,7 +355,7 @@ impl Page {
     }
 }
 
-/// The whole number in a text such as "3,838 points"; thousands may be set apart by commas, dots or blanks.
+/// The whole number in a text such as "3,838 points". Commas, dots, spaces and apostrophes may separate thousands.
 pub(crate) fn whole_number(text: &str) -> Option<u32> {
     let start = text.find(|c: char| c.is_ascii_digit())?;
     let part_of_number =

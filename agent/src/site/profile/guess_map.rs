@@ -1,4 +1,4 @@
-//! The part of a profile that is about the guess map: how it is found, and what kind of map it is.
+//! The section of a profile on the guess map: its locators and kind.
 
 use std::fmt;
 
@@ -15,30 +15,30 @@ use crate::site::profile::locator::Locators;
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MapLocators {
-    /// What it is made of.
+    /// Whether it consists of image tiles or is drawn on a canvas.
     #[serde(default)]
     pub(super) kind: MapMaterial,
-    /// The map's box; it may grow when the mouse is over it.
+    /// The map's box, which may grow when the mouse is over it.
     pub canvas: Locators,
-    /// Its tile pictures.
+    /// Its image tiles.
     #[serde(default)]
     pub tiles: Locators,
-    /// Regular expressions over a tile's address, with groups `z`, `x` and `y`.
+    /// Regular expressions over the URL of a tile, with groups `z`, `x` and `y`.
     #[serde(default, deserialize_with = "crate::site::profile::patterns")]
     #[schemars(with = "Vec<String>")]
     pub tile_address: Vec<Regex>,
-    /// What a map without tile pictures shows when a round begins.
+    /// The initial view of a map that is drawn on a canvas.
     #[schemars(with = "Option<StartView>")]
     view: Option<Spanned<StartView>>,
     /// The pin.
     pub marker: Locators,
-    /// The point of the pin, as fractions of its picture's width and height.
+    /// The tip of the pin, as fractions of the width and height of its element.
     pub marker_anchor: [f64; 2],
-    /// Sends the guess.
+    /// Button that submits the guess.
     pub guess: Locators,
 }
 
-/// What a guess map is made of, as the profile writes it.
+/// What a guess map is made of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum MapMaterial {
@@ -47,35 +47,35 @@ pub(super) enum MapMaterial {
     Canvas,
 }
 
-/// How places are found on a guess map.
+/// How the position of places on a guess map is determined.
 #[derive(Clone, Copy, Debug)]
 pub enum MapKind {
-    /// By its tile pictures.
+    /// From its image tiles.
     Tiles,
-    /// By what it shows at first, and by following it from there.
+    /// From its initial view, by tracking all moves and zooms.
     Canvas(StartView),
 }
 
-/// What a map shows when a round begins.
+/// The view of a map at the start of a round.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StartView {
-    /// Latitude of the middle.
+    /// Latitude of the centre.
     pub lat: f64,
-    /// Longitude of the middle.
+    /// Longitude of the centre.
     pub lng: f64,
     /// The world is `tile_size * 2^zoom` pixels wide.
     pub zoom: f64,
-    /// Pixels of the world at zoom 0: 512 for MapLibre and Mapbox, 256 for Google.
+    /// Width of the world in pixels at zoom 0: 512 for MapLibre and Mapbox, 256 for Google.
     #[serde(default = "StartView::tile_size")]
     pub tile_size: f64,
-    /// Whether there is another copy of the world beside the world.
+    /// Whether the world repeats horizontally.
     #[serde(default = "StartView::repeats")]
     pub repeats: bool,
 }
 
 impl fmt::Display for StartView {
-    /// As a profile writes it, to a hundredth.
+    /// In the syntax of profiles, rounded to two decimals.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [lat, lng, zoom] = [self.lat, self.lng, self.zoom].map(|value| (value * 100.0).round() / 100.0);
         write!(f, "{{ lat = {lat:?}, lng = {lng:?}, zoom = {zoom:?}")?;
@@ -87,7 +87,7 @@ impl fmt::Display for StartView {
 }
 
 impl StartView {
-    /// Pixels of the world at zoom 0 where a profile does not say it: MapLibre's.
+    /// Default width of the world in pixels at zoom 0, as in MapLibre.
     pub const TILE_SIZE: f64 = 512.0;
 
     fn tile_size() -> f64 {
@@ -98,10 +98,10 @@ impl StartView {
         true
     }
 
-    /// Where the middle is.
+    /// The centre.
     ///
     /// # Errors
-    /// When that is invalid.
+    /// When the coordinates are invalid.
     pub fn middle(&self) -> Result<LatLng> {
         Ok(LatLng::new(self.lat, self.lng)?)
     }
@@ -115,8 +115,8 @@ impl StartView {
         if let Err(error) = self.middle() {
             return Some(error.to_string());
         }
-        let usual = (64.0..=4096.0).contains(&self.tile_size) && (-3.0..=24.0).contains(&self.zoom);
-        (!usual).then(|| "zoom must be -3 to 24 and tile_size 64 to 4096 pixels".to_owned())
+        let is_valid = (64.0..=4096.0).contains(&self.tile_size) && (-3.0..=24.0).contains(&self.zoom);
+        (!is_valid).then(|| "zoom must be -3 to 24 and tile_size 64 to 4096 pixels".to_owned())
     }
 }
 
@@ -131,13 +131,13 @@ impl MapLocators {
         self.view.as_ref().map_or(0, |view| view.span().start)
     }
 
-    /// What is wrong with it, except for its selectors, and the byte offset in the profile.
+    /// An error message and its byte offset in the profile, if the section is invalid. The browser checks selectors.
     pub(super) fn fault(&self) -> Option<(usize, String)> {
         let start = self.canvas.spans().next().map_or(0, |(_, at)| at);
         let has_tiles = self.tiles.iter().count() > 0 && !self.tile_address.is_empty();
         match (self.kind, &self.view) {
             (MapMaterial::Tiles, Some(view)) => {
-                Some((view.span().start, "map.view is for kind = \"canvas\" alone".to_owned()))
+                Some((view.span().start, "map.view applies to kind = \"canvas\" only".to_owned()))
             }
             (MapMaterial::Tiles, None) => {
                 (!has_tiles).then(|| (start, "map.tiles and map.tile_address are missing".to_owned()))

@@ -1,4 +1,5 @@
-//! Locators: how elements are found on a page, by CSS, text and ARIA role, within frames. Profiles consist of lists of them.
+//! Locators: how elements are found on a page, by CSS, text and ARIA role, within frames. Profiles consist of lists of
+//! them.
 //!
 //! A locator is a string, `css` or `css @attribute`, or a table:
 //! `{ css = "button", text = "guess|submit", role = "button", frame = ["#game"], attribute = "data-points" }`.
@@ -41,7 +42,7 @@ impl Locator {
         Self { css: Some(css.to_owned()), attribute, ..Self::default() }
     }
 
-    /// What is wrong with it, except for its selectors, which the browser checks.
+    /// An error message if the locator is invalid. The browser checks selectors.
     pub(super) fn fault(&self) -> Option<String> {
         if self.css.is_none() && self.text.is_none() && self.role.is_none() {
             return Some("a locator needs css, text or role".into());
@@ -65,7 +66,7 @@ impl std::fmt::Display for Locator {
 /// ARIA roles, explicit or implied by the HTML element.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-#[allow(missing_docs, reason = "they are HTML's own")]
+#[allow(missing_docs, reason = "named by ARIA")]
 pub enum Role {
     Alert,
     Button,
@@ -79,7 +80,7 @@ pub enum Role {
 /// Locators of one element, tried in order.
 #[derive(Clone, Debug, Default)]
 pub struct Locators {
-    ways: Vec<Locator>,
+    locators: Vec<Locator>,
     /// Byte offset of each in the profile.
     spans: Vec<Range<usize>>,
 }
@@ -87,34 +88,34 @@ pub struct Locators {
 impl Locators {
     /// All locators, in order.
     pub fn iter(&self) -> std::slice::Iter<'_, Locator> {
-        self.ways.iter()
+        self.locators.iter()
     }
 
     /// Byte offset of each in the profile.
     pub(in crate::site) fn spans(&self) -> impl Iterator<Item = (&Locator, usize)> {
-        self.ways.iter().zip(self.spans.iter().map(|span| span.start))
+        self.locators.iter().zip(self.spans.iter().map(|span| span.start))
     }
 
     /// The locators grouped by frame: consecutive ones in the same frame form a group.
     pub fn by_frame(&self) -> impl Iterator<Item = (&[String], &[Locator])> {
-        self.ways.chunk_by(|a, b| a.frame == b.frame).map(|ways| (ways[0].frame.as_slice(), ways))
+        self.locators.chunk_by(|a, b| a.frame == b.frame).map(|locators| (locators[0].frame.as_slice(), locators))
     }
 }
 
 impl FromIterator<Locator> for Locators {
-    fn from_iter<I: IntoIterator<Item = Locator>>(ways: I) -> Self {
-        Self { ways: ways.into_iter().collect(), spans: Vec::new() }
+    fn from_iter<I: IntoIterator<Item = Locator>>(locators: I) -> Self {
+        Self { locators: locators.into_iter().collect(), spans: Vec::new() }
     }
 }
 
 impl<'de> Deserialize<'de> for Locators {
     fn deserialize<D: Deserializer<'de>>(list: D) -> Result<Self, D::Error> {
-        let (mut ways, mut spans) = (Vec::new(), Vec::new());
-        for way in Vec::<Spanned<LocatorDef>>::deserialize(list)? {
-            spans.push(way.span());
-            ways.push(way.into_inner().0);
+        let (mut locators, mut spans) = (Vec::new(), Vec::new());
+        for locator in Vec::<Spanned<LocatorDef>>::deserialize(list)? {
+            spans.push(locator.span());
+            locators.push(locator.into_inner().0);
         }
-        Ok(Self { ways, spans })
+        Ok(Self { locators, spans })
     }
 }
 
@@ -124,21 +125,21 @@ impl JsonSchema for Locators {
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let way = generator.subschema_for::<Locator>();
+        let locator = generator.subschema_for::<Locator>();
         let text = json_schema!({ "type": "string", "description": "`css` or `css @attribute`" });
         json_schema!({
             "description": "Locators of one element, tried in order.",
             "type": "array",
-            "items": { "anyOf": [text, way] },
+            "items": { "anyOf": [text, locator] },
         })
     }
 }
 
-/// A locator as it is written: a string or a table.
+/// A locator as written in a profile: a string or a table.
 struct LocatorDef(Locator);
 
 impl<'de> Deserialize<'de> for LocatorDef {
-    fn deserialize<D: Deserializer<'de>>(way: D) -> Result<Self, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(locator: D) -> Result<Self, D::Error> {
         struct Visitor;
         impl<'de> serde::de::Visitor<'de> for Visitor {
             type Value = Locator;
@@ -155,13 +156,13 @@ impl<'de> Deserialize<'de> for LocatorDef {
                 Locator::deserialize(serde::de::value::MapAccessDeserializer::new(map))
             }
         }
-        way.deserialize_any(Visitor).map(Self)
+        locator.deserialize_any(Visitor).map(Self)
     }
 }
 
 /// Functions for scripts: `findAll(locator)` finds elements, `isVisible(element)` tests whether one is visible,
-/// `findVisible(locators)` returns the visible elements of the first locator that finds any, `rect(element)` its rectangle in
-/// CSS pixels of its frame, `frameDepth()` the number of frames around the script.
+/// `findVisible(locators)` returns the visible elements of the first locator that finds any, `rect(element)` its
+/// rectangle in CSS pixels of its frame, `frameDepth()` the number of frames around the script.
 pub(crate) const LOCATOR_SCRIPT: &str = r"
 const IMPLICIT = { alert: null, button: 'button, input[type=button], input[type=submit]', dialog: 'dialog',
   heading: 'h1, h2, h3, h4, h5, h6', img: 'img', link: 'a[href]', status: 'output' };
@@ -199,41 +200,44 @@ mod tests {
 
     #[derive(Debug, Deserialize)]
     struct Table {
-        ways: Locators,
+        locators: Locators,
     }
 
     fn parse(text: &str) -> Result<Vec<Locator>, String> {
         let table: Table = toml::from_str(text).map_err(|error| error.to_string())?;
-        Ok(table.ways.iter().cloned().collect())
+        Ok(table.locators.iter().cloned().collect())
     }
 
     #[test]
     fn parses_strings_and_tables() {
-        let ways = parse(
-            "ways = ['.a .b', '#c @data-x', { role = 'button', text = 'guess|submit' }, { css = 'p', frame = ['#f', 'iframe'] }]",
+        let locators = parse(
+            "locators = ['.a .b', '#c @data-x', { role = 'button', text = 'guess|submit' }, { css = 'p', frame = ['#f', 'iframe'] }]",
         )
         .unwrap();
         let css = |css: &str| Some(css.to_owned());
-        assert_eq!(ways[0], Locator { css: css(".a .b"), ..Locator::default() });
-        assert_eq!(ways[1], Locator { css: css("#c"), attribute: Some("data-x".into()), ..Locator::default() });
+        assert_eq!(locators[0], Locator { css: css(".a .b"), ..Locator::default() });
+        assert_eq!(locators[1], Locator { css: css("#c"), attribute: Some("data-x".into()), ..Locator::default() });
         assert_eq!(
-            ways[2],
+            locators[2],
             Locator { role: Some(Role::Button), text: Some("guess|submit".into()), ..Locator::default() }
         );
-        assert_eq!(ways[3].frame, ["#f", "iframe"]);
-        let all: Locators = ways.into_iter().collect();
-        assert_eq!(all.by_frame().map(|(frame, ways)| (frame.len(), ways.len())).collect::<Vec<_>>(), [(0, 3), (2, 1)]);
+        assert_eq!(locators[3].frame, ["#f", "iframe"]);
+        let all: Locators = locators.into_iter().collect();
+        assert_eq!(
+            all.by_frame().map(|(frame, locators)| (frame.len(), locators.len())).collect::<Vec<_>>(),
+            [(0, 3), (2, 1)]
+        );
     }
 
     #[test]
     fn errors_name_the_line() {
-        for (bad, why) in [
+        for (bad, message) in [
             ("{ css = 'a', colour = 'red' }", "unknown field `colour`"),
             ("{ role = 'knob' }", "unknown variant `knob`"),
             ("7", "a CSS selector, or a table"),
         ] {
-            let error = parse(&format!("ways = [\n  'good',\n  {bad},\n]")).unwrap_err();
-            assert!(error.contains(why) && error.contains("line 3"), "{bad}: {error}");
+            let error = parse(&format!("locators = [\n  'good',\n  {bad},\n]")).unwrap_err();
+            assert!(error.contains(message) && error.contains("line 3"), "{bad}: {error}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Site profiles: everything that the agent needs to know about a site, as data.
 //!
-//! A profile is a TOML file of locators with ordered fallbacks; see `profiles/README.md`. Sites change their pages every few
-//! months, so no code is specific to a site.
+//! A profile is a TOML file of locators with ordered fallbacks; see `profiles/README.md`. Sites change their pages
+//! every few months, so no code is specific to a site.
 
 mod guess_map;
 mod local;
@@ -148,8 +148,8 @@ pub const BUILT_IN: &[(&str, &str)] = &[
 pub(crate) const GENERIC: &str = include_str!("../../../profiles/generic.toml");
 
 impl Profile {
-    /// The profile with this name, built-in or the user's, or in this file. A user profile cannot replace a built-in one,
-    /// whose rules ensure fair play.
+    /// The profile with this name, built-in or the user's, or in this file. A user profile cannot replace a built-in
+    /// one, whose rules ensure fair play.
     ///
     /// # Errors
     /// When there is none, or the file is not a valid profile.
@@ -189,22 +189,23 @@ impl Profile {
             let area = Area { bounds: *bounds, countries: countries.clone() };
             area.check().with_context(|| usage_error(format!("{name}: map `{map}`")))?;
         }
-        for (role, ways) in profile.roles() {
-            if let Some((at, why)) = ways.spans().find_map(|(way, at)| Some((at, way.fault()?))) {
-                return Err(usage_error(format!("{}: {role}: {why}", profile.line(at))));
+        for (role, locators) in profile.roles() {
+            if let Some((at, message)) = locators.spans().find_map(|(locator, at)| Some((at, locator.fault()?))) {
+                return Err(usage_error(format!("{}: {role}: {message}", profile.line(at))));
             }
-            let is_plain = |way: &Locator| way.css.is_some() && way.text.is_none() && way.role.is_none();
+            let is_plain =
+                |locator: &Locator| locator.css.is_some() && locator.text.is_none() && locator.role.is_none();
             if ["look.hide", "map.tiles"].contains(&role)
-                && let Some((_, at)) = ways.spans().find(|(way, _)| !is_plain(way))
+                && let Some((_, at)) = locators.spans().find(|(locator, _)| !is_plain(locator))
             {
                 return Err(usage_error(format!("{}: {role} accepts CSS selectors only", profile.line(at))));
             }
         }
         if profile.look.key.is_some() && profile.look.call.is_some() {
-            return Err(usage_error(format!("{name}: look.key and look.call exclude each other")));
+            return Err(usage_error(format!("{name}: look.key and look.call are mutually exclusive")));
         }
-        if let Some((at, why)) = profile.map.fault() {
-            return Err(usage_error(format!("{}: {why}", profile.line(at))));
+        if let Some((at, message)) = profile.map.fault() {
+            return Err(usage_error(format!("{}: {message}", profile.line(at))));
         }
         Ok(profile)
     }
@@ -268,7 +269,8 @@ impl Profile {
         format!("{}@{}", self.name, self.version)
     }
 
-    /// The scale of the map with this name or in this path, else of the site's score formula, else of a map of unknown size.
+    /// The scale of the map with this name or in this path, else of the site's score formula, else of a map of unknown
+    /// size.
     ///
     /// # Errors
     /// When the listed bounds are invalid.
@@ -311,8 +313,8 @@ mod tests {
             for size in profile.maps.values() {
                 size.scale().unwrap();
             }
-            for ways in [&profile.look.view, &profile.map.canvas, &profile.map.guess, &profile.result.shown] {
-                assert!(ways.iter().count() >= 2, "{name}: needs a fallback");
+            for locators in [&profile.look.view, &profile.map.canvas, &profile.map.guess, &profile.result.shown] {
+                assert!(locators.iter().count() >= 2, "{name}: needs a fallback");
             }
         }
     }
@@ -336,11 +338,12 @@ mod tests {
         assert!(error.to_string().starts_with("mine.toml: not a site profile"), "{error}");
         let (_, good) = BUILT_IN[0];
         let line = good.lines().position(|line| line.starts_with("marker = ")).unwrap() + 1;
-        for (bad, why) in [("{ frame = ['#f'] }", "needs css, text or role"), ("{ text = '(' }", "unclosed group")] {
+        for (bad, message) in [("{ frame = ['#f'] }", "needs css, text or role"), ("{ text = '(' }", "unclosed group")]
+        {
             let text = good.replace("\nmarker = [", &format!("\nmarker = [{bad}, "));
             let error = Profile::parse(&text, "mine.toml").unwrap_err().to_string();
             assert!(
-                error.starts_with(&format!("mine.toml, line {line}: map.marker: ")) && error.contains(why),
+                error.starts_with(&format!("mine.toml, line {line}: map.marker: ")) && error.contains(message),
                 "{error}"
             );
         }
@@ -351,7 +354,7 @@ mod tests {
         };
         Profile::parse(&of_canvas("kind = 'canvas'\nview = { lat = 20, lng = 0, zoom = 1 }"), "mine.toml").unwrap();
         let map = good.lines().position(|line| line == "[map]").unwrap() + 1;
-        for (instead, lines_on, why) in [
+        for (instead, lines_on, message) in [
             ("", 2, "map.tiles and map.tile_address are missing"),
             ("kind = 'canvas'", 2, "needs map.view"),
             ("view = { lat = 0, lng = 0, zoom = 1 }", 1, "kind = \"canvas\""),
@@ -361,7 +364,10 @@ mod tests {
             ("kind = 'canvas'\nview = { lat = 0, lng = 0, zoom = 1, pitch = 3 }", 2, "unknown field `pitch`"),
         ] {
             let error = Profile::parse(&of_canvas(instead), "mine.toml").unwrap_err().to_string();
-            assert!(error.contains(&format!("line {}", map + lines_on)) && error.contains(why), "{instead}: {error}");
+            assert!(
+                error.contains(&format!("line {}", map + lines_on)) && error.contains(message),
+                "{instead}: {error}"
+            );
         }
         assert!(Profile::find("nowhere").unwrap_err().to_string().contains("arena, geoguessr"));
     }

@@ -24,7 +24,7 @@ impl Default for ScoreLaw {
 }
 
 impl ScoreLaw {
-    /// What is wrong with it.
+    /// An error message if the formula is invalid.
     pub(super) fn fault(&self) -> Option<&'static str> {
         let falloff = self.falloff_km.is_none_or(|km| (0.001..=1e6).contains(&km));
         match ((1.0..=1e6).contains(&self.max_points), falloff) {

@@ -1,4 +1,4 @@
-//! The part of a profile on the view.
+//! The section of a profile on the view.
 
 use schemars::JsonSchema;
 use serde::Deserialize;

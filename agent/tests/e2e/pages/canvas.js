@@ -3,7 +3,7 @@
 import * as maplibregl from "/lib/maplibre-gl/dist/maplibre-gl.mjs";
 import { begin, number, options, placed } from "/pages/common.js";
 
-/** Lines every ten degrees: quicker to draw without a graphics card than the coasts of the world. */
+/** Lines every ten degrees: faster to draw without a GPU than coastlines. */
 function graticule() {
   const every = (from, to) => Array.from({ length: (to - from) / 10 + 1 }, (_, i) => from + 10 * i);
   const meridians = every(-180, 180).map((lng) => every(-80, 80).map((lat) => [lng, lat]));
@@ -11,7 +11,7 @@ function graticule() {
   return { type: "MultiLineString", coordinates: [...meridians, ...parallels] };
 }
 
-/** The land of the world, coarse. */
+/** Coarse land polygons. */
 async function land() {
   await import("/lib/topojson-client/dist/topojson-client.js");
   const world = await (await fetch("/lib/world-atlas/land-110m.json")).json();

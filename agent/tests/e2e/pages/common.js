@@ -1,20 +1,23 @@
-// What both test pages share: a round with a pin, a guess and a result, and what the test asks afterwards.
-// The agent never calls any of this: it sees pictures and clicks.
+// Shared by both test pages: a round with a pin, a guess and a result, and functions that the test calls.
+// The agent never calls these functions: it only takes screenshots and sends input.
 
 export const options = new URLSearchParams(location.search);
-/** A number from the page's address. */
+/** A number from the query string. */
 export const number = (name, otherwise) => Number(options.get(name) ?? otherwise);
 
 const element = (id) => document.getElementById(id);
 let pin = null;
 
-/** Takes the pin that a click has placed. */
+/** Stores the pin position after a click. */
 export function placed(lat, lng) {
   pin = { lat, lng };
   element("guess").disabled = false;
 }
 
-/** The page's game; `reset` empties the map, `pixel` is where the map has a place, `world` how wide the map's world is. */
+/**
+ * Starts the game. `reset` clears the map, `pixel` projects coordinates to pixels, `world` returns the width of the
+ * world in pixels.
+ */
 export function begin({ reset, pixel, world }) {
   if (options.has("small")) document.body.classList.add("small");
   if (options.has("slow")) document.body.classList.add("slow");
@@ -29,7 +32,7 @@ export function begin({ reset, pixel, world }) {
     element("result").hidden = true;
     reset();
   };
-  /** How far in pixels the pin is from a place, by the map's own reckoning, and where it is. */
+  /** The distance in pixels between the pin and a target according to the map, and the position of the pin. */
   window.judge = (lat, lng) => {
     const [at, wanted] = [pixel(pin.lat, pin.lng), pixel(lat, lng)];
     const across = at.x - wanted.x;

@@ -1,4 +1,4 @@
-// A guess map of tile pictures, by Leaflet.
+// A guess map of image tiles, drawn by Leaflet.
 
 import * as L from "/lib/leaflet/dist/leaflet-src.esm.js";
 import { begin, number, options, placed } from "/pages/common.js";

@@ -4,15 +4,15 @@ use landfall_model::LatLng;
 use s2::cell::Cell;
 use s2::cellid::CellID;
 
-/// Points between two corners of a cell: its sides are great circles, which bend on a map.
+/// Points per side of a cell: sides are great circles, which are curved on a map.
 const BETWEEN: usize = 4;
 
-/// The outline of an S2 cell, or nothing where the token is none.
+/// The outline of an S2 cell; `None` if the token is invalid.
 pub(super) fn outline(token: &str) -> Option<Vec<LatLng>> {
     let is_token = (1..=16).contains(&token.len()) && token.bytes().all(|byte| byte.is_ascii_hexdigit());
     let id = is_token.then(|| CellID::from_token(token)).filter(CellID::is_valid)?;
     let corners = Cell::from(id).vertices().map(|corner| [corner.0.x, corner.0.y, corner.0.z]);
-    // Thumbnail cells are straight enough.
+    // The sides of small cells are straight enough.
     let between = if id.level() > 5 { 1 } else { BETWEEN };
     let side = |i: usize| {
         let (from, to) = (corners[i], corners[(i + 1) % 4]);
@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cell_has_its_middle_inside_and_nonsense_has_no_outline() {
+    fn outlines_surround_their_cell_and_invalid_tokens_have_none() {
         let outline_of = |token: &str| outline(token).unwrap();
         assert_eq!((outline_of("89c25c").len(), outline_of("47").len()), (4, 16));
         let middle = LatLng::mean(outline_of("89c25c").into_iter().map(|corner| (corner, 1.0))).unwrap();

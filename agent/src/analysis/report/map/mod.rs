@@ -1,4 +1,5 @@
-//! The maps of a report as inline SVG: the world, and a detail around the pin and the truth. Colours are the style sheet's.
+//! The maps of a report as inline SVG: the world, and a detail around the pin and the truth. Colours are in the style
+//! sheet.
 
 use std::fmt::Write;
 
@@ -15,35 +16,35 @@ pub(super) use world::{PinAndTruth, defs, overview, world};
 
 use crate::analysis::report::posterior_summary::HeatCell;
 
-/// Steps of the heat: cells of about the same probability are one path.
+/// Number of heat levels. Cells of the same level form one path.
 const STEPS: usize = 8;
-/// Points of a great circle.
+/// Number of points of a great circle.
 const WAY: usize = 96;
 
-/// What a round's maps show.
+/// Contents of the maps of a round.
 pub(super) struct MapScene<'a> {
-    /// The likeliest cells, likeliest first.
+    /// The most likely cells, in decreasing order.
     pub(super) heat_cells: &'a [HeatCell],
-    /// Where the pin might have gone.
+    /// Candidate pins.
     pub(super) candidates: Vec<LatLng>,
-    /// Where the pin is.
+    /// Position of the pin.
     pub(super) pin: Option<LatLng>,
-    /// Where it was.
+    /// The true location.
     pub(super) truth: Option<LatLng>,
 }
 
-/// The heat and the outline of the half, as paths: `trace` draws one cell's outline.
+/// The heat and the outline of the 50 % credible region as paths. `trace` draws the outline of a cell.
 fn heat(heat_cells: &[HeatCell], trace: impl Fn(&[LatLng], &mut String)) -> Markup {
-    let most = heat_cells.iter().map(|shade| shade.p).fold(0.0, f64::max);
+    let most = heat_cells.iter().map(|heat_cell| heat_cell.p).fold(0.0, f64::max);
     let (mut steps, mut half) = (vec![String::new(); STEPS], String::new());
-    for shade in heat_cells {
-        let Some(outline) = cell_outline::outline(&shade.token) else { continue };
+    for heat_cell in heat_cells {
+        let Some(outline) = cell_outline::outline(&heat_cell.token) else { continue };
         let mut path = String::new();
         trace(&outline, &mut path);
-        // By the square root: what is a hundredth as likely is still seen.
-        let share = (shade.p / most.max(f64::MIN_POSITIVE)).sqrt();
+        // Square root, so that cells a hundred times less likely are still visible.
+        let share = (heat_cell.p / most.max(f64::MIN_POSITIVE)).sqrt();
         steps[((share * STEPS as f64) as usize).min(STEPS - 1)].push_str(&path);
-        if shade.is_in_half {
+        if heat_cell.is_in_half {
             half.push_str(&path);
         }
     }
@@ -55,12 +56,12 @@ fn heat(heat_cells: &[HeatCell], trace: impl Fn(&[LatLng], &mut String)) -> Mark
     }
 }
 
-/// The great circle between two places, from end to end.
+/// Points of the great circle between two places.
 fn great_circle(from: LatLng, to: LatLng) -> impl Iterator<Item = LatLng> {
     geodesic::great_circle(from, to, WAY)
 }
 
-/// Appends a line through some points, closed or not.
+/// Appends a line through points, optionally closed.
 fn line(points: impl IntoIterator<Item = Point>, close: bool, path: &mut String) {
     let mut last = None;
     for (x, y) in points {
@@ -77,7 +78,7 @@ fn line(points: impl IntoIterator<Item = Point>, close: bool, path: &mut String)
     }
 }
 
-/// A mark at a point, `scale` times as large as it was drawn in [`defs`].
+/// A marker of [`defs`] at a point, scaled.
 fn mark(name: &str, (x, y): Point, scale: f64) -> Markup {
     html! { use href=(format!("#{name}")) transform=(format!("translate({x:.1} {y:.1}) scale({scale})")) {} }
 }
@@ -87,9 +88,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_likelier_is_darker_and_the_half_has_an_outline() {
-        let shade = |token: &str, p: f64, is_in_half: bool| HeatCell { token: token.into(), p, is_in_half };
-        let heat_cells = [shade("89c25c", 0.6, true), shade("89c3c", 0.01, false), shade("<script>", 0.3, true)];
+    fn likelier_cells_are_darker_and_the_half_is_outlined() {
+        let heat_cell = |token: &str, p: f64, is_in_half: bool| HeatCell { token: token.into(), p, is_in_half };
+        let heat_cells =
+            [heat_cell("89c25c", 0.6, true), heat_cell("89c3c", 0.01, false), heat_cell("<script>", 0.3, true)];
         let trace = |outline: &[LatLng], path: &mut String| line(outline.iter().map(|at| (at.lng, at.lat)), true, path);
         let drawn = heat(&heat_cells, trace).into_string();
         assert!(drawn.contains("heat-8") && drawn.contains("heat-2") && drawn.matches("<path").count() == 3, "{drawn}");

@@ -1,4 +1,4 @@
-//! The world on the Equal Earth projection, without Antarctica: areas are true, so the heat is.
+//! The world without Antarctica in the equal-area Equal Earth projection, so that heat is not distorted.
 //!
 //! Šavrič, Patterson and Jenny 2018, "The Equal Earth map projection".
 
@@ -20,13 +20,13 @@ const FINE: f64 = 2.0;
 
 /// From the truth to the pin of one round.
 pub(in crate::analysis::report) struct PinAndTruth {
-    /// Number in the report.
+    /// Round number in the report.
     pub(in crate::analysis::report) n: usize,
     pub(in crate::analysis::report) pin: LatLng,
     pub(in crate::analysis::report) truth: Option<LatLng>,
 }
 
-/// Where a place is, in pixels from the upper left corner. Longitudes beyond the date line lie outside of the map.
+/// A place in pixels from the upper left corner. Longitudes beyond ±180° are outside the map.
 fn project(lat: f64, lng: f64) -> Point {
     let root = 3f64.sqrt() / 2.0;
     let theta = (root * lat.to_radians().sin()).asin();
@@ -56,7 +56,7 @@ fn unrolled(lat: f64, lng: f64) -> Point {
     (x, y - top())
 }
 
-/// What the maps of a page share: the coast, the globe's edge, and the marks.
+/// Definitions shared by all maps of a page: coastline, edge of the globe, and markers.
 pub(in crate::analysis::report) fn defs() -> Markup {
     html! {
         svg.defs width="0" height="0" aria-hidden="true" focusable="false" {
@@ -75,7 +75,7 @@ pub(in crate::analysis::report) fn defs() -> Markup {
     }
 }
 
-/// One round on the world.
+/// A world map of one round.
 pub(in crate::analysis::report) fn world(scene: &MapScene<'_>, name: &str) -> Markup {
     let (width, height) = size();
     html! {
@@ -84,7 +84,7 @@ pub(in crate::analysis::report) fn world(scene: &MapScene<'_>, name: &str) -> Ma
             g clip-path="url(#within)" {
                 use href="#land" {}
                 (heat(scene.heat_cells, trace))
-                @if let Some((pin, truth)) = scene.pin.zip(scene.truth) { path.way d=(way(truth, pin)) vector-effect="non-scaling-stroke" {} }
+                @if let Some((pin, truth)) = scene.pin.zip(scene.truth) { path.way d=(great_circle_path(truth, pin)) vector-effect="non-scaling-stroke" {} }
             }
             @if let Some(truth) = scene.truth { (mark("truth", xy(truth), 2.0)) }
             @if let Some(pin) = scene.pin { (mark("pin", xy(pin), 1.9)) }
@@ -92,7 +92,7 @@ pub(in crate::analysis::report) fn world(scene: &MapScene<'_>, name: &str) -> Ma
     }
 }
 
-/// Many rounds on the world; with numbers where there are few.
+/// A world map of several rounds, with numbers if there are few.
 pub(in crate::analysis::report) fn overview(trips: &[PinAndTruth], name: &str) -> Markup {
     let (width, height) = size();
     let are_few = trips.len() <= 12;
@@ -102,7 +102,7 @@ pub(in crate::analysis::report) fn overview(trips: &[PinAndTruth], name: &str) -
             use.sea href="#globe" {}
             g clip-path="url(#within)" {
                 use href="#land" {}
-                @for trip in trips { @if let Some(truth) = trip.truth { path.way d=(way(truth, trip.pin)) vector-effect="non-scaling-stroke" {} } }
+                @for trip in trips { @if let Some(truth) = trip.truth { path.way d=(great_circle_path(truth, trip.pin)) vector-effect="non-scaling-stroke" {} } }
             }
             @for trip in trips { @if let Some(truth) = trip.truth { (mark("truth", xy(truth), scale)) } }
             @for trip in trips {
@@ -119,10 +119,10 @@ pub(in crate::analysis::report) fn overview(trips: &[PinAndTruth], name: &str) -
     }
 }
 
-/// A cell's outline in one piece; over the date line it is drawn at both ends.
+/// The outline of a cell. If it crosses the date line, it is drawn at both edges.
 fn trace(outline: &[LatLng], path: &mut String) {
     let Some(first) = outline.first() else { return };
-    // Each longitude as near to the first as it can be.
+    // Unwrap longitudes relative to the first.
     let near: Vec<(f64, f64)> =
         outline.iter().map(|at| (at.lat, at.lng - 360.0 * ((at.lng - first.lng) / 360.0).round())).collect();
     let (least, most) = near.iter().fold((f64::MAX, f64::MIN), |(a, b), (_, lng)| (a.min(*lng), b.max(*lng)));
@@ -131,8 +131,8 @@ fn trace(outline: &[LatLng], path: &mut String) {
     }
 }
 
-/// The great circle between two places, in pieces where it crosses the date line.
-fn way(from: LatLng, to: LatLng) -> String {
+/// The great circle between two places, split where it crosses the date line.
+fn great_circle_path(from: LatLng, to: LatLng) -> String {
     let places: Vec<LatLng> = great_circle(from, to).collect();
     let mut path = String::new();
     for piece in places.chunk_by(|a, b| (a.lng - b.lng).abs() < 180.0) {
@@ -141,7 +141,7 @@ fn way(from: LatLng, to: LatLng) -> String {
     path
 }
 
-/// The map's edge.
+/// The edge of the map.
 fn globe() -> String {
     let steps = 48;
     let lat = |i: usize| EDGES.0 + (EDGES.1 - EDGES.0) * i as f64 / steps as f64;
@@ -152,7 +152,7 @@ fn globe() -> String {
     path
 }
 
-/// The land as one path, on a grid that is [`FINE`] times as fine as a pixel.
+/// The land as one path, in units of 1/[`FINE`] pixel.
 fn land() -> String {
     land::svg_path(|(lng, lat)| {
         let (x, y) = unrolled(lat, lng);
@@ -165,8 +165,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_projection_is_equal_earth() {
-        // What d3-geo 3.1.2 says (`geoEqualEarthRaw`), in units of the sphere's radius.
+    fn projection_matches_the_reference() {
+        // Reference values of d3-geo 3.1.2 (`geoEqualEarthRaw`), in units of the sphere radius.
         let pixels = HALF_WIDTH * 3f64.sqrt() / 2.0 * A[0] / PI;
         for ((lat, lng), (x, y)) in [
             ((60.0, 90.0), (1.019_530_043_785_8, 1.088_300_835_505_3)),
@@ -181,8 +181,8 @@ mod tests {
     }
 
     #[test]
-    fn areas_are_true() {
-        // A degree of latitude and longitude covers as much of the map as of the earth, anywhere.
+    fn areas_are_preserved() {
+        // A square degree covers the same fraction of the map as of the earth, at every latitude.
         let area = |lat: f64| {
             let corners = [(lat, 10.0), (lat, 11.0), (lat + 1.0, 11.0), (lat + 1.0, 10.0)].map(|(a, b)| project(a, b));
             let cross = |i: usize| corners[i].0 * corners[(i + 1) % 4].1 - corners[(i + 1) % 4].0 * corners[i].1;
@@ -193,10 +193,10 @@ mod tests {
     }
 
     #[test]
-    fn the_date_line_is_crossed_in_two_pieces() {
+    fn lines_are_split_at_the_date_line() {
         let at = |lat, lng| LatLng::new(lat, lng).unwrap();
-        assert_eq!(way(at(-17.8, 178.0), at(-13.8, -172.0)).matches('M').count(), 2);
-        assert_eq!(way(at(48.0, 2.0), at(40.0, -74.0)).matches('M').count(), 1);
+        assert_eq!(great_circle_path(at(-17.8, 178.0), at(-13.8, -172.0)).matches('M').count(), 2);
+        assert_eq!(great_circle_path(at(48.0, 2.0), at(40.0, -74.0)).matches('M').count(), 1);
         let (mut fiji, mut paris) = (String::new(), String::new());
         trace(&[at(-17.0, 179.0), at(-17.0, -179.0), at(-19.0, -179.0), at(-19.0, 179.0)], &mut fiji);
         trace(&[at(48.0, 2.0), at(48.0, 3.0), at(49.0, 3.0), at(49.0, 2.0)], &mut paris);
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn the_land_is_small_enough_to_embed() {
+    fn land_path_is_small_enough_to_embed() {
         let land = land();
         assert!(land.starts_with('M') && (50_000..300_000).contains(&land.len()), "{}", land.len());
     }

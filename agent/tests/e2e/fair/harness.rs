@@ -1,5 +1,5 @@
-//! The ground that fair play is tested on: the arena behind a proxy that adds bait to its page, chromedriver behind one that
-//! writes down every command, and a folder for what the agent keeps.
+//! Test harness for fair play: one proxy in front of the arena adds bait to its page, another in front of chromedriver
+//! records every command, and everything that the agent writes goes to a temporary directory.
 
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
@@ -19,45 +19,46 @@ use serde_json::Value;
 use tempfile::TempDir;
 use toml::Table;
 
-/// The player's: in cookies, in the page's storage, in its address.
+/// A secret of the player, set in cookies, in web storage and in the URL.
 const SECRET: &str = "ncfa-9f41c7d2-for-nobody";
-/// Of the place that the bait tells, as `bait.js` has it.
+/// Coordinates and panorama id that the bait reveals; keep in sync with `bait.js`.
 const BAIT: [&str; 3] = ["48.858371", "2.294481", "CAoSLEFGMVFpcE1iYWl0"];
 
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
-    /// What the agent asked of the browser: `POST element/{}/click`, the element it was about, body and answer.
+    /// A WebDriver command of the agent, such as `POST element/{}/click`, with its element id, request body and
+    /// response.
     Command { kind: String, element: String, body: String, answer: Value },
-    /// What the page, or its server, reported.
+    /// A report of the page or of its proxy.
     Page(String),
 }
 
-/// A server that passes everything on and writes down what matters.
+/// A reverse proxy that records events.
 #[derive(Clone)]
 struct Proxy {
     to: String,
     trace: Arc<Mutex<Vec<Event>>>,
     client: reqwest::Client,
-    /// Where the page goes by itself: `{by, on, to}`, or null.
+    /// How the page navigates by itself: `{by, on, to}`, or null.
     forward: Value,
 }
 
 impl Proxy {
-    async fn ask(&self, method: Method, uri: &str, body: Bytes) -> (reqwest::StatusCode, HeaderValue, Bytes) {
+    async fn send(&self, method: Method, uri: &str, body: Bytes) -> (reqwest::StatusCode, HeaderValue, Bytes) {
         let request = self.client.request(method, format!("{}{uri}", self.to)).header(CONTENT_TYPE, "application/json");
         let answer = request.body(body).send().await.unwrap();
         let kind = answer.headers().get(CONTENT_TYPE).cloned().unwrap_or(HeaderValue::from_static("text/plain"));
         (answer.status(), kind, answer.bytes().await.unwrap())
     }
 
-    fn note(&self, event: Event) -> usize {
+    fn record(&self, event: Event) -> usize {
         let mut trace = self.trace.lock().unwrap();
         trace.push(event);
         trace.len() - 1
     }
 }
 
-/// Before chromedriver.
+/// Handler of the proxy in front of chromedriver.
 async fn command(State(proxy): State<Proxy>, method: Method, uri: Uri, body: Bytes) -> Response {
     let mut path: Vec<&str> = uri.path().split('/').filter(|part| !part.is_empty()).collect();
     if path.len() > 1 && path[0] == "session" {
@@ -67,19 +68,19 @@ async fn command(State(proxy): State<Proxy>, method: Method, uri: Uri, body: Byt
     let (kind, element) = (format!("{method} {}", path.join("/")), element.to_owned());
     let is_script = kind.ends_with("execute/sync");
     let text = String::from_utf8_lossy(&body).into_owned();
-    let at = proxy.note(Event::Command { kind, element, body: text, answer: Value::Null });
-    let (status, kind, bytes) = proxy.ask(method, uri.path(), body).await;
-    if is_script && let Event::Command { answer, .. } = &mut proxy.trace.lock().unwrap()[at] {
+    let index = proxy.record(Event::Command { kind, element, body: text, answer: Value::Null });
+    let (status, kind, bytes) = proxy.send(method, uri.path(), body).await;
+    if is_script && let Event::Command { answer, .. } = &mut proxy.trace.lock().unwrap()[index] {
         *answer = serde_json::from_slice(&bytes).unwrap();
     }
     (status, [(CONTENT_TYPE, kind)], bytes).into_response()
 }
 
-/// Before the arena.
+/// Handler of the proxy in front of the arena.
 async fn page(State(proxy): State<Proxy>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     match uri.path() {
         "/report" => {
-            proxy.note(Event::Page(String::from_utf8_lossy(&body).into_owned()));
+            proxy.record(Event::Page(String::from_utf8_lossy(&body).into_owned()));
             return ().into_response();
         }
         "/bait.js" => {
@@ -90,15 +91,15 @@ async fn page(State(proxy): State<Proxy>, method: Method, uri: Uri, headers: Hea
         _ => {}
     }
     if !headers.get(USER_AGENT).is_some_and(|agent| agent.to_str().unwrap().contains("Chrome/")) {
-        proxy.note(Event::Page(format!("stranger {uri} {headers:?}")));
+        proxy.record(Event::Page(format!("stranger {uri} {headers:?}")));
     }
     if method != Method::GET {
-        proxy.note(Event::Page(format!("{method} {uri}")));
+        proxy.record(Event::Page(format!("{method} {uri}")));
     }
-    // Where nobody may play there is the same game, so that it could be played.
-    let asked = uri.path_and_query().unwrap().as_str();
-    let path = if proxy.forward["to"] == uri.path() { "/" } else { asked };
-    let (status, kind, bytes) = proxy.ask(method, path, body).await;
+    // Serve a playable game under the refused path too, so that a violation is possible.
+    let path_and_query = uri.path_and_query().unwrap().as_str();
+    let path = if proxy.forward["to"] == uri.path() { "/" } else { path_and_query };
+    let (status, kind, bytes) = proxy.send(method, path, body).await;
     if !kind.to_str().unwrap().starts_with("text/html") {
         return (status, [(CONTENT_TYPE, kind)], bytes).into_response();
     }
@@ -110,10 +111,10 @@ async fn page(State(proxy): State<Proxy>, method: Method, uri: Uri, headers: Hea
     response
 }
 
-/// Everything that a game takes.
-pub(crate) struct Ground {
+/// The arena, chromedriver and both proxies.
+pub(crate) struct Harness {
     _arena: Arena,
-    /// Addresses of the two proxies.
+    /// Base URLs of the two proxies.
     pub(crate) page: String,
     pub(crate) webdriver: String,
     trace: Arc<Mutex<Vec<Event>>>,
@@ -121,17 +122,17 @@ pub(crate) struct Ground {
     dir: TempDir,
 }
 
-impl Drop for Ground {
+impl Drop for Harness {
     fn drop(&mut self) {
         _ = self.driver.kill();
         _ = self.driver.wait();
     }
 }
 
-impl Ground {
+impl Harness {
     pub(crate) async fn new(forward: Value) -> Self {
         let rounds = RoundSource::Fixtures(crate::fixtures());
-        // The first round of this seed is a panorama, which is turned with keys.
+        // The first round of this seed is a panorama, so that keys are pressed.
         let options = ArenaOptions { seed: Some(3), rounds_per_game: 2, ..ArenaOptions::new(rounds) };
         let arena = Arena::start(options).await.unwrap();
         let chromedriver = browser::chromedriver().expect("chromedriver is in the PATH");
@@ -145,21 +146,21 @@ impl Ground {
         let to = |to: String| Proxy { to, trace: Arc::clone(&trace), client: client.clone(), forward: forward.clone() };
         let base = arena.url().trim_end_matches('/').to_owned();
         let page = serve(Router::new().fallback(page).with_state(to(base))).await;
-        let driver_at = to(format!("http://127.0.0.1:{}", port.trim_end_matches('.')));
-        let webdriver = serve(Router::new().fallback(command).with_state(driver_at)).await;
+        let driver_proxy = to(format!("http://127.0.0.1:{}", port.trim_end_matches('.')));
+        let webdriver = serve(Router::new().fallback(command).with_state(driver_proxy)).await;
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("baited.toml"), toml::to_string(&profile()).unwrap()).unwrap();
         Self { _arena: arena, page, webdriver, trace, driver, dir }
     }
 
-    /// Plays from this path on, as a game of two rounds.
+    /// Plays a game of two rounds that starts at this path.
     pub(crate) async fn play(&self, path: &str) -> Output {
         let (site, runs) = (self.dir.path().join("baited.toml"), self.dir.path().join("kept"));
         let args = ["play", "--bundle", "pocket", "--rounds", "2", "--site"].map(Into::into);
         self.landfall(args.into_iter().chain([site.into(), "--runs".into(), runs.into()]).collect(), path).await
     }
 
-    /// Finds out how the page is built, as if it were not known. Also the profile.
+    /// Probes the page and returns the written profile too.
     pub(crate) async fn probe(&self) -> (Output, String) {
         let out = self.dir.path().join("kept/found.toml");
         let output = self.landfall(vec!["probe".into(), "--out".into(), out.clone().into()], "/").await;
@@ -171,13 +172,13 @@ impl Ground {
         command.args(args).args(["--json", "--webdriver", &self.webdriver]);
         command.arg(format!("{}{path}?session={SECRET}", self.page));
         let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
-        // Whatever became of it: nothing of the player's, and nothing of the bait, is kept or said.
+        // In all cases neither secrets of the player nor the bait may be written or printed.
         let mut texts = vec![output.stdout.clone(), output.stderr.clone()];
         read_all(&self.dir.path().join("kept"), &mut texts);
-        for kept in BAIT.iter().chain([&SECRET]) {
-            let holds = |text: &Vec<u8>| text.windows(kept.len()).any(|part| part == kept.as_bytes());
+        for secret in BAIT.iter().chain([&SECRET]) {
+            let holds = |text: &Vec<u8>| text.windows(secret.len()).any(|part| part == secret.as_bytes());
             let text = texts.iter().find(|text| holds(text)).map(|text| String::from_utf8_lossy(text));
-            assert_eq!(text, None, "`{kept}` was kept");
+            assert_eq!(text, None, "`{secret}` was written or printed");
         }
         output
     }
@@ -186,9 +187,9 @@ impl Ground {
         self.trace.lock().unwrap().clone()
     }
 
-    pub(crate) fn reports(&self, of: &str) -> Vec<String> {
+    pub(crate) fn reports(&self, prefix: &str) -> Vec<String> {
         let page_line = |event| if let Event::Page(line) = event { Some(line) } else { None };
-        self.events().into_iter().filter_map(page_line).filter(|line| line.starts_with(of)).collect()
+        self.events().into_iter().filter_map(page_line).filter(|line| line.starts_with(prefix)).collect()
     }
 }
 
@@ -199,7 +200,7 @@ async fn serve(router: Router) -> String {
     base
 }
 
-/// All files in a folder, and their names.
+/// Collects the contents and paths of all files in a directory.
 fn read_all(dir: &Path, texts: &mut Vec<Vec<u8>>) {
     for entry in std::fs::read_dir(dir).into_iter().flatten() {
         let path = entry.unwrap().path();
@@ -208,15 +209,18 @@ fn read_all(dir: &Path, texts: &mut Vec<Vec<u8>>) {
     }
 }
 
-/// The arena's profile, which refuses what the live game's does and nothing else, and looks for words anywhere too.
+/// The arena's profile with the refused paths of the live game only, and with text-based locators for dialogs.
 pub(crate) fn profile() -> Table {
     let mut profile: Table = toml::from_str(include_str!("../../../profiles/arena.toml")).unwrap();
-    let live: Table = toml::from_str(include_str!("../../../profiles/geoguessr.toml")).unwrap();
+    let geoguessr: Table = toml::from_str(include_str!("../../../profiles/geoguessr.toml")).unwrap();
     profile["name"] = "baited".into();
     profile["paths"]["play"] = vec![".*"].into();
-    profile["paths"]["refuse"] = live["paths"]["refuse"].clone();
-    let words: Table =
-        toml::from_str("ways = [{ text = 'accept all' }, { role = 'button', text = 'no,? thanks' }]").unwrap();
-    profile["page"]["dismiss"].as_array_mut().unwrap().extend(words["ways"].as_array().unwrap().iter().cloned());
+    profile["paths"]["refuse"] = geoguessr["paths"]["refuse"].clone();
+    let text_locators: Table =
+        toml::from_str("locators = [{ text = 'accept all' }, { role = 'button', text = 'no,? thanks' }]").unwrap();
+    profile["page"]["dismiss"]
+        .as_array_mut()
+        .unwrap()
+        .extend(text_locators["locators"].as_array().unwrap().iter().cloned());
     profile
 }
