@@ -8,8 +8,7 @@
 use std::path::{Path, PathBuf};
 
 use divan::Bencher;
-use landfall_agent::analysis::stats::stats;
-use landfall_agent::server::arena::draw_tile;
+use landfall_agent::testing::{draw_tile, stats};
 use landfall_model::Bundle;
 
 fn main() {

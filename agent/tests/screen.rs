@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use landfall_agent::browser;
+use landfall_agent::testing::browser;
 use serde_json::Value;
 
 /// Processes that are killed when the test ends.

@@ -4,7 +4,7 @@ use std::io::Cursor;
 use std::path::Path;
 
 use image::{ImageFormat, Rgb, RgbImage};
-use landfall_agent::server::arena::{Arena, ArenaOptions, Dialogs, RoundSource};
+use landfall_agent::testing::{Arena, ArenaOptions, Dialogs, RoundSource};
 use landfall_model::score::WORLD_SCALE_M;
 use landfall_model::{LatLng, MapScale};
 use reqwest::StatusCode;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use landfall_agent::browser;
+use landfall_agent::testing::browser;
 use serde_json::Value;
 
 /// A browser that was started by a user and has one tab open.

@@ -12,8 +12,7 @@ use std::process::Output;
 use std::time::Duration;
 
 use harness::{Event, Harness, profile};
-use landfall_agent::browser;
-use landfall_agent::browser::BrowserOptions;
+use landfall_agent::testing::{BrowserOptions, browser};
 use serde_json::{Value, json};
 use thirtyfour::By;
 use toml::Table;

@@ -11,18 +11,10 @@ use axum::body::{Body, to_bytes};
 use axum::extract::Request;
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use landfall_agent::browser;
-use landfall_agent::browser::BrowserOptions;
-use landfall_agent::error::{describe, exit_code};
-use landfall_agent::play::game;
-use landfall_agent::play::game::{GameEvent, PlayOptions, SubmitMode};
-use landfall_agent::play::{look, pin};
-use landfall_agent::record::Area;
-use landfall_agent::record::GameRecord;
-use landfall_agent::server::arena::{Arena, ArenaOptions, RoundSource};
-use landfall_agent::site::Profile;
-use landfall_agent::site::guard::Consent;
-use landfall_agent::site::page::Page;
+use landfall_agent::testing::{
+    Area, Arena, ArenaOptions, BrowserOptions, Consent, GameEvent, GameRecord, Page, PlayOptions, Profile, RoundSource,
+    SubmitMode, browser, describe, exit_code, game, look, pin,
+};
 use landfall_model::{Bundle, Classifier, LatLng};
 use sysinfo::{Pid, ProcessesToUpdate, System};
 use thirtyfour::WebDriver;

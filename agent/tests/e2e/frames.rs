@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use landfall_agent::server::arena::{Arena, ArenaOptions, Dialogs, RoundSource};
+use landfall_agent::testing::{Arena, ArenaOptions, Dialogs, RoundSource};
 use toml::{Table, Value};
 
 /// The arena's profile with each locator inside a frame, and with buttons located by their text.

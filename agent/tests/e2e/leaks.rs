@@ -5,8 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use landfall_agent::browser;
-use landfall_agent::browser::BrowserOptions;
+use landfall_agent::testing::{BrowserOptions, browser};
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, Signal, System, UpdateKind};
 
 use crate::faults::is_alive;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use landfall_agent::server::arena::{Arena, ArenaOptions, Dialogs, RoundSource, Structure};
+use landfall_agent::testing::{Arena, ArenaOptions, Dialogs, RoundSource, Structure};
 use serde_json::Value;
 
 async fn arena(structure: Structure, seed: u64) -> Arena {
@@ -105,12 +105,7 @@ async fn doctor_reports_fallback_locators() {
 /// The source of the page contains no test attributes of the arena, even after a guess.
 #[tokio::test(flavor = "multi_thread")]
 async fn live_structure_has_no_arena_attributes() {
-    use landfall_agent::browser;
-    use landfall_agent::browser::BrowserOptions;
-    use landfall_agent::play::pin;
-    use landfall_agent::site::Profile;
-    use landfall_agent::site::guard::Consent;
-    use landfall_agent::site::page::Page;
+    use landfall_agent::testing::{BrowserOptions, Consent, Page, Profile, browser, pin};
     use landfall_model::LatLng;
 
     let arena = arena(Structure::Live, 7).await;

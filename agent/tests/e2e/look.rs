@@ -7,17 +7,10 @@ use axum::http::header;
 use axum::response::Html;
 use axum::routing::get;
 use image::RgbImage;
-use landfall_agent::browser;
-use landfall_agent::browser::BrowserOptions;
-use landfall_agent::inference::RoundInference;
-use landfall_agent::inference::stopping::HEADINGS;
-use landfall_agent::play::look;
-use landfall_agent::record::Area;
-use landfall_agent::record::Map;
-use landfall_agent::server::arena::{Arena, ArenaOptions, RoundSource};
-use landfall_agent::site::Profile;
-use landfall_agent::site::guard::Consent;
-use landfall_agent::site::page::Page;
+use landfall_agent::testing::{
+    Area, Arena, ArenaOptions, BrowserOptions, Consent, HEADINGS, Map, Page, Profile, RoundInference, RoundSource,
+    browser, look,
+};
 use landfall_model::score::MAX_POINTS;
 use landfall_model::{Bundle, Classifier, MapScale};
 use url::Url;

@@ -12,13 +12,7 @@ use axum::http::header;
 use axum::response::Html;
 use axum::routing::get;
 use image::ImageFormat;
-use landfall_agent::browser;
-use landfall_agent::browser::BrowserOptions;
-use landfall_agent::play::pin;
-use landfall_agent::play::pin::PlacedPin;
-use landfall_agent::site::Profile;
-use landfall_agent::site::guard::Consent;
-use landfall_agent::site::page::Page;
+use landfall_agent::testing::{BrowserOptions, Consent, Page, PlacedPin, Profile, browser, pin};
 use landfall_model::LatLng;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -288,7 +282,7 @@ async fn canvas_map_errors_are_reported() {
 async fn wrong_initial_view_is_reported() {
     let wanted = LatLng::new(48.2, 16.4).unwrap();
     let page = open("/canvas?land&lng=-40&zoom=1.4", canvas(20.0, -40.0, 1.4, "")).await;
-    let shown = pin::view::shown(&page, 512.0).await.unwrap().unwrap();
+    let shown = pin::shown(&page, 512.0).await.unwrap().unwrap();
     assert_eq!(shown.to_string(), "{ lat = 20.0, lng = -40.0, zoom = 1.4 }");
     check_targets("land", &page, &[wanted], 3.0).await;
     let browser = page.driver.clone();
@@ -300,7 +294,7 @@ async fn wrong_initial_view_is_reported() {
         wait_until_ready(&page).await;
         let error = pin::place_pin(&page, wanted, 25_000.0).await.unwrap_err();
         assert!(error.to_string().contains("map.view does not match the initial view of the map"), "{error:#}");
-        assert_eq!(landfall_agent::error::exit_code(&error) as u8, 2);
+        assert_eq!(landfall_agent::testing::exit_code(&error) as u8, 2);
     }
     browser::shutdown(browser, &BrowserOptions::default()).await;
 }

@@ -6,17 +6,10 @@ use std::sync::Arc;
 
 use crate::fixtures;
 use crate::look::{TWO_VIEWS, inference};
-use landfall_agent::browser;
-use landfall_agent::browser::BrowserOptions;
-use landfall_agent::error::exit_code;
-use landfall_agent::play::game;
-use landfall_agent::play::game::{GameEvent, PlayOptions, SubmitMode};
-use landfall_agent::play::{look, pin};
-use landfall_agent::record::Area;
-use landfall_agent::server::arena::{Arena, ArenaOptions, RoundSource};
-use landfall_agent::site::Profile;
-use landfall_agent::site::guard::Consent;
-use landfall_agent::site::page::Page;
+use landfall_agent::testing::{
+    Area, Arena, ArenaOptions, BrowserOptions, Consent, GameEvent, Page, PlayOptions, Profile, RoundSource, SubmitMode,
+    browser, exit_code, game, look, pin,
+};
 use landfall_model::{Bundle, Classifier, LatLng};
 use serde_json::Value;
 use thirtyfour::By;
@@ -88,7 +81,7 @@ fn plays_with_dialogs_and_slow_tiles_and_can_be_replayed() {
         if is_panorama(&round["truth"]) {
             panoramas += 1;
             let expected: Vec<f64> =
-                landfall_agent::inference::stopping::HEADINGS.iter().map(|heading| heading.rem_euclid(360.0)).collect();
+                landfall_agent::testing::HEADINGS.iter().map(|heading| heading.rem_euclid(360.0)).collect();
             assert!(headings.len() > 1 && expected.starts_with(&headings), "{headings:?}");
             let folder = record.join(format!("round_{}", round["n"]));
             let mut pictures: Vec<_> =

@@ -9,7 +9,7 @@ use axum::extract::Path as UrlPath;
 use axum::http::header;
 use axum::response::{Html, Json};
 use axum::routing::get;
-use landfall_agent::server::arena::{Arena, ArenaOptions, RoundSource};
+use landfall_agent::testing::{Arena, ArenaOptions, RoundSource};
 use serde_json::{Value, json};
 use tower_http::services::ServeDir;
 

@@ -4,8 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use landfall_agent::browser;
-use landfall_agent::browser::BrowserOptions;
+use landfall_agent::testing::{BrowserOptions, browser};
 use serde_json::{Value, json};
 
 use crate::fixtures;

@@ -2,13 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use landfall_agent::browser;
-use landfall_agent::browser::BrowserOptions;
-use landfall_agent::browser::input;
-use landfall_agent::server::arena::{Arena, ArenaOptions, RoundSource, Versus};
-use landfall_agent::site::Profile;
-use landfall_agent::site::guard::Consent;
-use landfall_agent::site::page::{NextStep, Page};
+use landfall_agent::testing::{
+    Arena, ArenaOptions, BrowserOptions, Consent, NextStep, Page, Profile, RoundSource, Versus, browser, input,
+};
 use landfall_model::{LatLng, MapScale};
 use serde_json::Value;
 use url::Url;
