@@ -126,7 +126,7 @@ impl DrawingArgs {
     pub(super) fn on(&self, term: Term, is_for_machines: bool) -> Result<TerminalRenderer> {
         let is_seen = term.is_term() && !is_for_machines;
         let canvas = if is_seen && !self.no_map { TerminalCanvas::of(&term) } else { None };
-        let protocol = self.thumbnails.filter(|_| is_seen).map(Protocol::known).transpose()?;
+        let protocol = self.thumbnails.filter(|_| is_seen).map(Protocol::resolve).transpose()?;
         Ok(TerminalRenderer::new(term, canvas, protocol))
     }
 }

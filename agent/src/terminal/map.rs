@@ -1,5 +1,5 @@
-//! A small map of the world in characters: with colours two dots a character, one above the other; without, land as
-//! points of braille and heat as shades.
+//! A small world map in characters. With colours, each character shows two dots, one above the other; without, land is drawn
+//! as braille dots and the heat map in shades.
 
 use std::fmt::Write;
 
@@ -9,27 +9,27 @@ use landfall_model::{LatLng, countries};
 use crate::inference::CellProbability;
 use crate::terminal::{Colours, TerminalCanvas};
 
-/// Degrees of latitude at the map's edges.
+/// Latitude of the southern and northern edge in degrees.
 const LAT_RANGE_DEG: (f64, f64) = (-58.0, 80.0);
-/// Metres a degree.
+/// Metres per degree of latitude.
 const METRES_PER_DEGREE: f64 = 111_195.0;
-/// A spot of less probability shows nothing.
+/// Minimum probability of a cell to be drawn.
 const MIN_PROBABILITY: f64 = 2e-4;
-/// Heat of less than this part of the greatest is not shown without colours.
+/// Characters for heat without colours, each with its minimum share of the maximum.
 const HEAT_SHADES: [(f64, char); 4] = [(0.6, '█'), (0.3, '▓'), (0.12, '▒'), (0.04, '░')];
 
 type Rgb = [f64; 3];
 const SEA: Rgb = [16.0, 26.0, 42.0];
 const LAND: Rgb = [66.0, 80.0, 98.0];
-/// Heat from little to much.
+/// Colour scale of the heat map, from low to high.
 const HEAT: [Rgb; 3] = [[150.0, 60.0, 40.0], [240.0, 130.0, 30.0], [255.0, 232.0, 130.0]];
 
-/// What a pin on the map is.
+/// Kind of a pin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MapMark {
-    /// The answer.
+    /// The prediction.
     Guess,
-    /// Where it was.
+    /// The true location.
     Truth,
 }
 
@@ -49,8 +49,8 @@ impl MapMark {
     }
 }
 
-/// The world with heat and marks, lines that end with a line break; later marks lie on earlier ones. Where a truth is
-/// marked, a line says what the marks are.
+/// Draws the world with heat map and marks; each line ends with a line break, and later marks cover earlier ones. If the true
+/// location is marked, a legend follows.
 pub(super) fn draw(canvas: TerminalCanvas, heat: &[CellProbability], marks: &[(MapMark, LatLng)]) -> String {
     let grid = CharacterGrid::new(canvas.columns);
     let mark_at = |row: usize, column: usize| {
@@ -67,7 +67,7 @@ pub(super) fn draw(canvas: TerminalCanvas, heat: &[CellProbability], marks: &[(M
     text
 }
 
-/// The characters of a map.
+/// The character grid of a map.
 struct CharacterGrid {
     columns: usize,
     rows: usize,
@@ -76,19 +76,19 @@ struct CharacterGrid {
 impl CharacterGrid {
     fn new(columns: u16) -> Self {
         let columns = usize::from(columns);
-        // A character is about twice as high as wide.
+        // Characters are about twice as tall as they are wide.
         let rows = (columns as f64 * (LAT_RANGE_DEG.1 - LAT_RANGE_DEG.0) / 360.0 / 2.0).round() as usize;
         Self { columns, rows: rows.max(1) }
     }
 
-    /// Row and column of a place's character.
+    /// Row and column of the character that contains a location.
     fn cell_of(&self, at: LatLng) -> Option<(usize, usize)> {
         let row = (LAT_RANGE_DEG.1 - at.lat) / (LAT_RANGE_DEG.1 - LAT_RANGE_DEG.0) * self.rows as f64;
         let column = (at.lng + 180.0) / 360.0 * self.columns as f64;
         (0.0..self.rows as f64).contains(&row).then_some((row as usize, (column as usize).min(self.columns - 1)))
     }
 
-    /// The place in a character: fractions from its left and from its top.
+    /// The location of a point in a character, given as fractions from its left and top edge.
     fn point_in_cell(&self, row: usize, column: usize, x: f64, y: f64) -> LatLng {
         let lat = LAT_RANGE_DEG.1 - (row as f64 + y) / self.rows as f64 * (LAT_RANGE_DEG.1 - LAT_RANGE_DEG.0);
         LatLng { lat, lng: (column as f64 + x) / self.columns as f64 * 360.0 - 180.0 }
@@ -100,7 +100,7 @@ impl CharacterGrid {
             .iter()
             .filter(|spot| spot.p > MIN_PROBABILITY)
             .map(|spot| {
-                // What is smaller than a dot still fills one.
+                // Cells smaller than a dot fill one dot.
                 let reach = spot.spread_m.max(0.35 * METRES_PER_DEGREE * 360.0 / self.columns as f64);
                 (spot.at.to_unit_vector(), reach, spot.p / (reach * reach))
             })
@@ -122,7 +122,7 @@ impl CharacterGrid {
         density
     }
 
-    /// Land's part of half a character, 0 to 1.
+    /// Share of land in the upper or lower half of a character, 0 to 1.
     fn land(&self, row: usize, column: usize, half: usize) -> f64 {
         let samples = [(0.25, 0.125), (0.75, 0.125), (0.25, 0.375), (0.75, 0.375)];
         let is_land =
@@ -196,9 +196,9 @@ impl CharacterGrid {
         text
     }
 
-    /// Land in a character as points of braille, two across and four down; every other one, so that heat stands out.
+    /// Land in a character as braille dots, two columns by four rows. Only every other dot is set, so that heat stands out.
     fn braille(&self, row: usize, column: usize) -> char {
-        // The bits of Unicode's patterns from U+2800, line by line.
+        // Bits of the Unicode braille patterns from U+2800, row by row.
         const BITS: [[u32; 2]; 4] = [[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]];
         let mut bits = 0;
         for (y, line) in BITS.iter().enumerate() {
@@ -218,15 +218,15 @@ fn blend(a: Rgb, b: Rgb, part: f64) -> Rgb {
     std::array::from_fn(|i| a[i] + part * (b[i] - a[i]))
 }
 
-/// The ground under this heat, 0 to 1.
+/// Blends heat (0 to 1) over the colour of the ground.
 fn heat_colour(ground: Rgb, heat: f64) -> Rgb {
-    let heat = heat.sqrt(); // so that what is a hundredth as likely still shows
+    let heat = heat.sqrt(); // keeps a hundredth of the maximum visible
     let colour =
         if heat < 0.5 { blend(HEAT[0], HEAT[1], 2.0 * heat) } else { blend(HEAT[1], HEAT[2], 2.0 * heat - 1.0) };
     blend(ground, colour, (heat * 2.2).min(1.0))
 }
 
-/// The nearest colour of the terminals' table of 256: of its cube of six levels a channel, or of its greys.
+/// Index of the nearest colour in the palette of 256 colours: in its 6 × 6 × 6 cube or among its greys.
 fn nearest_palette_index(colour: Rgb) -> u8 {
     const LEVELS: [f64; 6] = [0.0, 95.0, 135.0, 175.0, 215.0, 255.0];
     let nearest = |part: f64| {
@@ -251,7 +251,7 @@ mod tests {
         CellProbability { at, spread_m: 200_000.0, p }
     }
 
-    /// Rows of what is seen, without the colours.
+    /// The rows without their colour escapes.
     fn rows(colours: Colours) -> Vec<Vec<char>> {
         let canvas = TerminalCanvas { columns: 72, colours };
         let text = draw(canvas, &[spot(LYON, 0.9)], &[(MapMark::Guess, LYON)]);
@@ -263,7 +263,7 @@ mod tests {
         for colours in [Colours::None, Colours::Sixteen, Colours::Palette256, Colours::True] {
             let rows = rows(colours);
             assert!(rows.len() == 14 && rows.iter().all(|row| row.len() == 72), "{colours:?}: {rows:?}");
-            // 45.76 north is 34.24 degrees below 80 of 138; 4.83 east is 184.83 of 360.
+            // 45.76° N is 34.24 of 138 degrees below the northern edge; 4.83° E is 184.83 of 360 degrees from the left.
             assert_eq!(rows[3][36], '◆', "{colours:?}");
         }
     }

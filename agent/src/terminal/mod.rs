@@ -1,6 +1,6 @@
-//! What a terminal can show beside words: a small map of the world with what is believed, and the picture itself.
+//! Graphics in the terminal: a small world map of the posterior, and the images themselves.
 //!
-//! Nothing is drawn where nobody looks: when the stream is no terminal, on a build machine, or with `--json`.
+//! Nothing is drawn when the stream is not a terminal, when `CI` is set, or with `--json`.
 
 mod map;
 pub mod picture;
@@ -14,41 +14,41 @@ use console::Term;
 pub use map::MapMark;
 pub(crate) use renderer::TerminalRenderer;
 
-/// Columns of the widest map.
+/// Maximum width of a map in columns.
 const MAX_COLUMNS: u16 = 96;
-/// Fewer columns show no world.
+/// Minimum width of a map in columns.
 const MIN_COLUMNS: u16 = 40;
 
-/// Colours that a terminal has.
+/// Colour support of a terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Colours {
-    /// Only its own.
+    /// No colours.
     None,
-    /// The sixteen.
+    /// The 16 ANSI colours.
     Sixteen,
-    /// The table of 256.
+    /// The palette of 256 colours.
     Palette256,
-    /// Any.
+    /// 24-bit colours.
     True,
 }
 
-/// A terminal that may be drawn on.
+/// A terminal to draw on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TerminalCanvas {
-    /// Columns of a map.
+    /// Width of a map in columns.
     pub columns: u16,
-    /// Its colours.
+    /// Its colour support.
     pub colours: Colours,
 }
 
 impl TerminalCanvas {
-    /// The canvas that a stream is, if it is one.
+    /// The canvas of a stream; `None` if the stream is not a terminal or graphics are not wanted.
     pub fn of(term: &Term) -> Option<Self> {
         let (_, columns) = term.is_term().then(|| term.size())?;
         Self::from_env(columns, |name| std::env::var(name).ok())
     }
 
-    /// The canvas with `columns` columns, for the terminal that the environment states.
+    /// The canvas with up to `columns` columns, for the terminal that the environment variables describe.
     fn from_env(columns: u16, variable: impl Fn(&str) -> Option<String>) -> Option<Self> {
         let set = |name: &str| variable(name).filter(|value| !value.is_empty());
         let kind = set("TERM").unwrap_or_default();
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_says_what_can_be_shown() {
+    fn canvas_is_detected_from_the_environment() {
         let colours = |variables: &[_]| canvas(80, variables).unwrap().colours;
         assert_eq!(colours(&[("TERM", "xterm-256color"), ("COLORTERM", "truecolor")]), Colours::True);
         assert_eq!(colours(&[("TERM", "xterm-256color")]), Colours::Palette256);

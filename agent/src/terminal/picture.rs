@@ -1,4 +1,4 @@
-//! Small pictures in the terminals that show them: by kitty's protocol, iTerm's, or as sixels.
+//! Thumbnails in the terminal: the kitty and iTerm protocols, and sixels.
 
 use std::fmt::Write;
 use std::io::Cursor;
@@ -12,15 +12,15 @@ use landfall_common::exit::{environment_error, usage_error};
 use crate::terminal::sixel;
 use crate::thumbnail::fit_within;
 
-/// Sides of a small picture at most, in pixels.
+/// Maximum width and height of a thumbnail in pixels.
 const MAX_SIZE_PX: (u32, u32) = (320, 200);
-/// Characters of base64 that kitty takes at a time.
+/// Maximum number of base64 characters per escape sequence in kitty's protocol.
 const CHUNK_CHARS: usize = 4096;
 
-/// How a terminal is told a picture.
+/// Image protocol of a terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Protocol {
-    /// By what the environment says of the terminal
+    /// Detect from the environment variables
     Auto,
     /// kitty, Ghostty, Konsole
     Kitty,
@@ -31,11 +31,11 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// Itself, or the one that the terminal understands.
+    /// The protocol itself; `Auto` becomes the one that the terminal supports.
     ///
     /// # Errors
-    /// When the environment does not say.
-    pub fn known(self) -> Result<Self> {
+    /// When the environment variables do not tell.
+    pub fn resolve(self) -> Result<Self> {
         self.resolve_with(|name| std::env::var(name).ok())
     }
 
@@ -57,23 +57,21 @@ impl Protocol {
             return Ok(Self::Sixel);
         }
         Err(usage_error(
-            "--thumbnails: this terminal does not say that it shows pictures; name kitty, iterm or sixel if it does",
+            "--thumbnails: the terminal's image protocol is unknown; specify kitty, iterm or sixel if it supports one",
         ))
     }
 
-    /// A picture, made small, as what this terminal takes for one; a line of its own.
+    /// The escape sequence that shows a thumbnail of the image on a line of its own.
     ///
     /// # Errors
-    /// When it cannot be encoded.
+    /// When the image cannot be encoded.
     pub fn encode(self, picture: &RgbImage) -> Result<String> {
         let small = fit_within(picture, MAX_SIZE_PX);
         if self == Self::Sixel {
             return Ok(sixel::encode(&small) + "\n");
         }
         let mut png = Cursor::new(Vec::new());
-        small
-            .write_to(&mut png, ImageFormat::Png)
-            .context(environment_error("a picture for the terminal cannot be made"))?;
+        small.write_to(&mut png, ImageFormat::Png).context(environment_error("the thumbnail cannot be encoded"))?;
         let data = STANDARD.encode(png.get_ref());
         Ok(match self {
             Self::Kitty => kitty_escape(&data),
@@ -82,7 +80,7 @@ impl Protocol {
     }
 }
 
-/// Transmits and shows a PNG (`a=T`, `f=100`), quietly (`q=2`), in pieces.
+/// kitty's escape sequences to transmit and show a PNG (`a=T`, `f=100`) without responses (`q=2`), in chunks.
 fn kitty_escape(data: &str) -> String {
     let mut text = String::new();
     let mut chunks = data.as_bytes().chunks(CHUNK_CHARS).map(String::from_utf8_lossy).peekable();
@@ -105,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn terminals_are_known_by_their_environment() {
+    fn protocol_is_detected_from_the_environment() {
         let by = |name: &'static str, value: &'static str| {
             Protocol::Auto.resolve_with(|asked| (asked == name).then(|| value.to_owned())).ok()
         };

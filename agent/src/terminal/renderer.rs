@@ -1,4 +1,4 @@
-//! Drawing on a terminal, where there is one.
+//! Drawing on a terminal.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use crate::terminal::TerminalCanvas;
 use crate::terminal::map::{MapMark, draw};
 use crate::terminal::picture::Protocol;
 
-/// What draws on a terminal; nothing where that is none.
+/// Draws maps and images on a terminal; does nothing if the stream is not one.
 pub(crate) struct TerminalRenderer {
     term: Term,
     canvas: Option<TerminalCanvas>,
@@ -25,7 +25,7 @@ impl TerminalRenderer {
         Self { term, canvas, protocol }
     }
 
-    /// Draws what is believed, with pins.
+    /// Draws a map of the posterior with pins.
     pub(crate) fn map(&self, heat: &[CellProbability], marks: &[(MapMark, LatLng)]) -> Result<()> {
         match self.canvas {
             Some(canvas) => self.write(&draw(canvas, heat, marks)),
@@ -33,7 +33,7 @@ impl TerminalRenderer {
         }
     }
 
-    /// Shows a picture.
+    /// Shows an image.
     pub(crate) fn picture(&self, picture: &RgbImage) -> Result<()> {
         match self.protocol {
             Some(protocol) => self.write(&protocol.encode(picture)?),
@@ -41,7 +41,7 @@ impl TerminalRenderer {
         }
     }
 
-    /// Shows the pictures in these files; those that cannot be read are said elsewhere.
+    /// Shows image files. Files that cannot be read are skipped: the caller reports them.
     pub(crate) fn files<'a>(&self, files: impl IntoIterator<Item = &'a Path>) -> Result<()> {
         if self.protocol.is_none() {
             return Ok(());
@@ -50,7 +50,7 @@ impl TerminalRenderer {
     }
 
     fn write(&self, text: &str) -> Result<()> {
-        // Somebody who closes the terminal wants nothing drawn.
+        // The terminal was closed or the pipe ended; not an error.
         match self.term.write_str(text) {
             Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
                 Err(environment_error(format!("cannot draw: {error}")))

@@ -1,14 +1,14 @@
-//! Sixels, the picture format of DEC's terminals: six rows of pixels at a time, colour by colour.
+//! Sixels, the image format of DEC terminals: bands of six pixel rows, one colour after another.
 //!
-//! Written here: the crate for it brings a colour quantiser of a dozen crates, and a small picture does with a fixed palette
-//! and dithering.
+//! Our own encoder, because the existing crate depends on a colour quantiser with a dozen dependencies; a fixed palette with
+//! dithering is enough for thumbnails.
 
 use std::fmt::Write;
 
 use image::imageops::{self, ColorMap};
 use image::{Rgb, RgbImage};
 
-/// Levels of red, green and blue: 240 colours, under the 256 that terminals keep.
+/// Levels of red, green and blue: 240 colours, within the 256 that terminals support.
 const LEVELS: [usize; 3] = [6, 8, 5];
 
 /// The fixed palette.
@@ -34,7 +34,7 @@ impl ColorMap for FixedPalette {
     }
 }
 
-/// The picture as sixels.
+/// Encodes an image as sixels.
 pub(super) fn encode(picture: &RgbImage) -> String {
     let (width, height) = picture.dimensions();
     let mut dithered = picture.clone();
@@ -66,7 +66,7 @@ pub(super) fn encode(picture: &RgbImage) -> String {
                     n => write!(text, "!{n}{character}"),
                 };
             }
-            text.push('$'); // back to the left, for the next colour
+            text.push('$'); // back to the left edge for the next colour
         }
         text.push('-');
     }
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn every_pixel_has_its_colour() {
-        // Corners of the palette, which dithering leaves as they are: seven rows, so two bands.
+        // Corners of the palette, which dithering does not change. Seven rows make two bands.
         let picture = RgbImage::from_fn(5, 7, |x, _| if x < 4 { Rgb([255, 0, 0]) } else { Rgb([0, 0, 255]) });
         let (red, blue) = (FixedPalette.index_of(&Rgb([255, 0, 0])), FixedPalette.index_of(&Rgb([0, 0, 255])));
         let expected = format!(

@@ -1,4 +1,4 @@
-//! `watch`: says where what is on the screen seems to be, whenever it has changed. It looks and nothing else.
+//! `watch`: locates what the screen shows whenever it changes. Read-only: it sends no input.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,19 +12,19 @@ use xcap::{Monitor, Window, XCapError};
 use crate::photos::locate;
 use crate::photos::locate::LocatedPhoto;
 
-/// Between two looks at the screen; what is the same in two rests.
+/// Delay between two captures. The screen is at rest when two captures in a row are the same.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
-/// A channel that differs by no more is the same: colours shimmer.
+/// Maximum difference of a colour channel between two captures of the same content: video and dithering cause small changes.
 const CHANNEL_TOLERANCE: u8 = 8;
-/// A change of fewer pixels, as a share of all, is none: a cursor blinks, a clock ticks.
+/// Minimum share of changed pixels for a change: a blinking cursor or a clock is not one.
 const MIN_CHANGED_SHARE: f64 = 0.005;
 
-/// A rectangle of the screen in its pixels.
+/// A rectangle of the screen in physical pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Region {
-    /// From the left.
+    /// Distance from the left edge.
     pub x: i32,
-    /// From the top.
+    /// Distance from the top edge.
     pub y: i32,
     /// Width.
     pub width: u32,
@@ -46,20 +46,20 @@ impl std::str::FromStr for Region {
     }
 }
 
-/// What is watched.
+/// The window or region to watch.
 #[derive(Clone, Debug)]
 pub enum Source {
-    /// A part of a screen: the screen, what it is from the screen's corner, and its name.
+    /// A region of a screen: the screen, the region relative to the screen's corner, and its name.
     Region(Monitor, Region, String),
-    /// A window, and its title when it was found.
+    /// A window, and its title at the time it was found.
     Window(Window, String),
 }
 
 impl Source {
-    /// A part of the screen that holds its corner.
+    /// A region of the screen that contains it.
     ///
     /// # Errors
-    /// When there is no screen there, or it is smaller.
+    /// When no screen contains the whole region.
     pub fn region(region: Region) -> Result<Self> {
         let monitors = Monitor::all().map_err(screen_error)?;
         let name = format!("{},{},{},{}", region.x, region.y, region.width, region.height);
@@ -73,16 +73,16 @@ impl Source {
                 return Ok(Self::Region(monitor, within, name));
             }
         }
-        Err(usage_error(format!("--region {name}: no screen holds all of that")))
+        Err(usage_error(format!("--region {name}: no screen contains the whole region")))
     }
 
-    /// The foremost window with this in its title, large and small letters alike.
+    /// The topmost window whose title contains this text, ignoring case.
     ///
     /// # Errors
-    /// When there is none.
+    /// When no window matches.
     pub fn window(title: &str) -> Result<Self> {
         let mut titles = Vec::new();
-        // In the order in which they lie on each other, the foremost first.
+        // Windows are listed from top to bottom.
         for window in Window::all().map_err(screen_error)? {
             let name = window.title().unwrap_or_default();
             if name.to_lowercase().contains(&title.to_lowercase()) {
@@ -90,12 +90,15 @@ impl Source {
             }
             titles.extend(Some(name).filter(|name| !name.is_empty()));
         }
-        let there =
-            if titles.is_empty() { "none has one".to_owned() } else { format!("there are: {}", titles.join("; ")) };
-        Err(usage_error(format!("no window has `{title}` in its title; {there}")))
+        let there = if titles.is_empty() {
+            "no window has a title".to_owned()
+        } else {
+            format!("titles: {}", titles.join("; "))
+        };
+        Err(usage_error(format!("no window title contains `{title}`; {there}")))
     }
 
-    /// What it is called.
+    /// The name of the region or the title of the window.
     pub fn name(&self) -> &str {
         let (Self::Region(.., name) | Self::Window(_, name)) = self;
         name
@@ -106,22 +109,22 @@ impl Source {
             Self::Region(monitor, region, _) => monitor
                 .capture_region(region.x.unsigned_abs(), region.y.unsigned_abs(), region.width, region.height)
                 .map_err(screen_error),
-            Self::Window(window, name) => window
-                .capture_image()
-                .with_context(|| environment_error(format!("the window `{name}` cannot be seen any more"))),
+            Self::Window(window, name) => window.capture_image().with_context(|| {
+                environment_error(format!("the window `{name}` cannot be captured; it may have been closed"))
+            }),
         }
     }
 }
 
 fn screen_error(error: XCapError) -> anyhow::Error {
-    let hint = if cfg!(target_os = "linux") { "; is there one, and is DISPLAY set?" } else { "" };
-    anyhow::Error::from(error).context(environment_error(format!("the screen cannot be looked at{hint}")))
+    let hint = if cfg!(target_os = "linux") { "; is DISPLAY set?" } else { "" };
+    anyhow::Error::from(error).context(environment_error(format!("the screen cannot be captured{hint}")))
 }
 
-/// Watches the screen and calls `on_prediction` with every new prediction and its picture, until that fails.
+/// Watches the screen and calls `on_prediction` with every new prediction and its image. Runs until an error occurs.
 ///
 /// # Errors
-/// When the screen or the window cannot be seen any more, or `on_prediction` fails.
+/// When the screen or the window cannot be captured, or `on_prediction` fails.
 pub fn watch(
     source: &Source,
     classifier: &Classifier,
@@ -142,7 +145,7 @@ pub fn watch(
     }
 }
 
-/// Whether two pictures show the same but for a little.
+/// Whether two captures show the same content, apart from small changes.
 fn is_same(one: &RgbaImage, other: &RgbaImage) -> bool {
     let differs = |(a, b): &(&image::Rgba<u8>, &image::Rgba<u8>)| {
         a.0.iter().zip(b.0).any(|(a, b)| a.abs_diff(b) > CHANNEL_TOLERANCE)
@@ -156,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn regions_are_read_as_they_are_written() {
+    fn regions_are_parsed() {
         assert_eq!("10, -20,300,400".parse(), Ok(Region { x: 10, y: -20, width: 300, height: 400 }));
         for text in ["", "1,2,3", "1,2,3,4,5", "1,2,0,4", "1,2,-3,4", "a,b,c,d"] {
             assert!(text.parse::<Region>().is_err(), "{text}");
@@ -164,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_blinking_cursor_is_no_change_and_a_new_view_is_one() {
+    fn a_blinking_cursor_is_not_a_change_but_a_new_view_is() {
         let view = RgbaImage::from_pixel(200, 100, image::Rgba([90, 120, 60, 255]));
         let (mut cursor, mut other) = (view.clone(), view.clone());
         (0..16).for_each(|y| cursor.put_pixel(50, 20 + y, image::Rgba([0, 0, 0, 255])));
