@@ -159,7 +159,7 @@ fn evaluate_reports_by_number_of_views_and_against_neighbours() -> Result<()> {
     json_of(dir.path(), &format!("{evaluate} --views 4 --report page.html"))?;
     let page = fs::read_to_string(dir.path().join("page.html"))?;
     assert!(
-        page.contains("How good it is") && page.contains("good@1 on dev, 4 views a place") && !page.contains("<img")
+        page.contains("Evaluation") && page.contains("good@1 on dev, 4 views per place") && !page.contains("<img")
     );
     let oracle_km = |way: &str| all["4"]["oracle"][way]["median_km"].as_f64().unwrap();
     assert!(oracle_km("containing_mean") < 10.0);
@@ -225,7 +225,7 @@ fn invalid_input_is_a_usage_error() -> Result<()> {
             "evaluate --bundle good --index author.csv --features features --views 4".into(),
             "dev_0_0_90.png, index line 3",
         ),
-        (format!("evaluate --bundle good {on_dev} --views 1 2 --report page.html"), "one number of views"),
+        (format!("evaluate --bundle good {on_dev} --views 1 2 --report page.html"), "single number of --views"),
         (format!("evaluate --bundle good {on_dev} --views 3"), "possible values: 1, 2, 4"),
         (format!("evaluate --bundle good {on_dev} --neighbours features --neighbours-split trian"), "trian"),
         (format!("analyse --bundle good {on_dev} --images . --out page.html"), "dev_1_2_90.png"),
