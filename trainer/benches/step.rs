@@ -1,5 +1,5 @@
-//! `cargo bench -p landfall-trainer`: a training step of EfficientNet-Lite0, and its depthwise convolution compared with
-//! burn's.
+//! `cargo bench -p landfall-trainer`: a training step of EfficientNet-Lite0, and its depthwise convolution compared
+//! with burn's.
 
 #![allow(missing_docs, reason = "divan's macros make items")]
 #![allow(clippy::unwrap_used, reason = "a benchmark may panic on errors")]

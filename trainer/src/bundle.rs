@@ -23,8 +23,8 @@ use crate::onnx::Precision;
 
 /// Export an encoder, a head and its cell table as a bundle
 ///
-/// The logits of the exported head are compared with burn. If they differ by more than 1e-4 (1e-2 with 16-bit weights, 2 %
-/// of the largest logit with 8-bit weights), nothing is written and the exit code is 1.
+/// The logits of the exported head are compared with burn. If they differ by more than 1e-4 (1e-2 with 16-bit weights,
+/// 2 % of the largest logit with 8-bit weights), nothing is written and the exit code is 1.
 #[derive(clap::Args)]
 #[command(
     after_help = "Example:\n  landfall-train export --head head --encoder encoder.json --cells cells.json --name desktop --version 2026.11.1 --out bundles/desktop"
@@ -57,8 +57,8 @@ pub(crate) struct Args {
     calibrate: Option<PathBuf>,
     /// Set the temperature for a number of views, as in 4=0.8 (repeatable)
     ///
-    /// It replaces the temperature of the cross-validation, which is overconfident if the encoder was trained on the same
-    /// pictures.
+    /// It replaces the temperature of the cross-validation, which is overconfident if the encoder was trained on the
+    /// same pictures.
     #[arg(long, value_name = "VIEWS=T", value_parser = views_and_temperature, conflicts_with = "calibrate")]
     #[arg(help_heading = "Input")]
     temperature: Vec<(usize, f64)>,
@@ -119,10 +119,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         evaluation: evaluation(&args.evaluation)?,
     };
     let summary = serde_json::json!({
-    "bundle": manifest.id(),
-    "out": args.out.display().to_string(),
-    "temperature": manifest.temperature,
-    "max_difference": difference,
+        "bundle": manifest.id(),
+        "out": args.out.display().to_string(),
+        "temperature": manifest.temperature,
+        "max_difference": difference,
     });
     let encoder_dir = args.encoder.parent().unwrap_or(Path::new("."));
     write(&args.out, manifest, &bytes, &args.cells, encoder_dir)?;
@@ -133,8 +133,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Compares ONNX Runtime with burn on random embeddings and returns the largest difference of a logit; with 8-bit weights
-/// it is relative to the largest logit.
+/// Compares ONNX Runtime with burn on random embeddings and returns the largest difference of a logit; with 8-bit
+/// weights it is relative to the largest logit.
 ///
 /// # Errors
 /// When the difference exceeds the tolerance of the precision, or ONNX Runtime is missing or cannot load the head.

@@ -1,7 +1,7 @@
 //! TensorFlow's `SAME` padding.
 
-/// Padding before and after an input of this length, as TensorFlow's `SAME`: the output length is the input length divided
-/// by the stride, rounded up, and an odd amount of padding has one more at the end.
+/// Padding before and after an input of this length, as TensorFlow's `SAME`: the output length is the input length
+/// divided by the stride, rounded up, and an odd amount of padding has one more at the end.
 pub(crate) fn same_padding(length: usize, kernel: usize, stride: usize) -> (usize, usize) {
     let all = ((length.div_ceil(stride) - 1) * stride + kernel).saturating_sub(length);
     (all / 2, all - all / 2)

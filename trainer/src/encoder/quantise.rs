@@ -1,7 +1,7 @@
 //! `quantise`: post-training static quantisation of an encoder that `finetune` trained.
 //!
-//! Activation ranges are calibrated on training pictures; weights have one scale per output. (The scheme is that of Jacob
-//! et al., arXiv:1712.05877, expressed as pairs of QuantizeLinear and DequantizeLinear.)
+//! Activation ranges are calibrated on training pictures; weights have one scale per output. (The scheme is that of
+//! Jacob et al., arXiv:1712.05877, expressed as pairs of QuantizeLinear and DequantizeLinear.)
 
 use std::path::{Path, PathBuf};
 

@@ -12,8 +12,8 @@ use crate::onnx;
 
 /// Truncate an encoder after one of its tensors
 ///
-/// Writes `encoder.onnx` and `encoder.json`, for use with `embed`. The features are the values of that tensor, as input of
-/// `distill-pooling`.
+/// Writes `encoder.onnx` and `encoder.json`, for use with `embed`. The features are the values of that tensor, as input
+/// of `distill-pooling`.
 #[derive(clap::Args)]
 #[command(
     after_help = "Example:\n  landfall-train truncate-encoder --encoder model/bundles/desktop/bundle.json --after /vision_model/encoder/layers.5/Add_1_output_0 --out runs/cut-6"

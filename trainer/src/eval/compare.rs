@@ -17,8 +17,8 @@ const RESAMPLES: usize = 10_000;
 /// Compare two bundles on the same rounds
 ///
 /// Differences are B minus A: more points and fewer kilometres are better. Intervals are 95 % intervals of a paired
-/// bootstrap with 10,000 resamples. It resamples groups, because errors within a group are correlated. A round is won by
-/// the bundle whose pin scores more points, as whole numbers, on the World map.
+/// bootstrap with 10,000 resamples. It resamples groups, because errors within a group are correlated. A round is won
+/// by the bundle whose pin scores more points, as whole numbers, on the World map.
 #[derive(clap::Args)]
 #[command(
     after_help = "Example:\n  landfall-train compare desktop bundles/new --index index.csv --images photos --split dev --views 4"

@@ -55,8 +55,8 @@ impl EvalSetArgs {
     }
 }
 
-/// The rows with the embeddings of a bundle's encoder, read from `features` if given, else computed from the pictures in
-/// `images`.
+/// The rows with the embeddings of a bundle's encoder, read from `features` if given, else computed from the pictures
+/// in `images`.
 ///
 /// # Errors
 /// When neither is given, a picture (named with its line) or a feature is missing, or the features are from a different
@@ -75,8 +75,8 @@ pub(crate) fn samples(
 }
 
 /// Groups samples into rounds of at most `views` pictures. With more than one view, the pictures of a group are
-/// distributed so that the headings in a round are as far apart as possible and every picture is used once: four pictures
-/// make two rounds of two opposite views.
+/// distributed so that the headings in a round are as far apart as possible and every picture is used once: four
+/// pictures make two rounds of two opposite views.
 ///
 /// # Errors
 /// When the pictures of a group are more than 1 km apart.
@@ -88,8 +88,8 @@ pub(crate) fn rounds(samples: &[Sample], views: usize) -> Result<Vec<Vec<&Sample
     for group in samples::rounds(samples, 4) {
         if let Some(sample) = group.iter().find(|sample| !samples::is_one_place(&group[0].row, &sample.row)) {
             bail!(
-                "the pictures of group {} are not views of one place: {}, index line {}, is more than 1 km from the first; \
-                use --views 1",
+                "the pictures of group {} are not views of one place: {}, index line {}, is more than 1 km from the \
+                first; use --views 1",
                 sample.row.group,
                 sample.row.file.display(),
                 sample.row.line

@@ -16,18 +16,18 @@ use crate::features::samples::Sample;
 
 /// Evaluate a bundle on pictures with known coordinates
 ///
-/// The main metrics are those of the pin that `play` places: the point with the highest expected score on the World map.
-/// `mode` has the same metrics for the centre of the most likely peak, which is the answer of `locate`. Percentages are
-/// from 0 to 100.
+/// The main metrics are those of the pin that `play` places: the point with the highest expected score on the World
+/// map. `mode` has the same metrics for the centre of the most likely peak, which is the answer of `locate`.
+/// Percentages are from 0 to 100.
 ///
 /// `ece` is the expected calibration error, in percentage points, of the probability that the place lies within 750 km
-/// of the pin. `calibration` has reliability diagrams for this and other probabilities, and the coverage of the 50 % and
-/// 90 % credible regions. `cells` is the accuracy of the classifier over cells; `oracle` is the score of a classifier
-/// that always predicts the correct cell.
+/// of the pin. `calibration` has reliability diagrams for this and other probabilities, and the coverage of the 50 %
+/// and 90 % credible regions. `cells` is the accuracy of the classifier over cells; `oracle` is the score of a
+/// classifier that always predicts the correct cell.
 ///
-/// Baselines are the mean points of the best constant pin, of a random cell drawn by its number of places, of the mean of
-/// all places and, with --neighbours, of the place of the most similar training picture. Rows without coordinates are
-/// skipped.
+/// Baselines are the mean points of the best constant pin, of a random cell drawn by its number of places, of the mean
+/// of all places and, with --neighbours, of the place of the most similar training picture. Rows without coordinates
+/// are skipped.
 #[derive(clap::Args)]
 #[command(
     after_help = "Example:\n  landfall-train evaluate --json --bundle desktop --index index.csv --images photos --split dev --views 4"
@@ -46,8 +46,8 @@ pub(crate) struct Args {
     features: Option<PathBuf>,
     /// Number of views per round, or several numbers to evaluate each
     ///
-    /// With 1, every picture is a round. With 2 or 4, the pictures of a group are views of one place. With several numbers,
-    /// as in `--views 1 2 4`, the JSON output is an object with one report per number.
+    /// With 1, every picture is a round. With 2 or 4, the pictures of a group are views of one place. With several
+    /// numbers, as in `--views 1 2 4`, the JSON output is an object with one report per number.
     #[arg(long, value_name = "N", default_value = "1", num_args = 1.., value_delimiter = ',')]
     #[arg(value_parser = ["1", "2", "4"], help_heading = "Input")]
     views: Vec<String>,
@@ -158,7 +158,8 @@ fn print(report: &Report) {
     println!("  calibration error {:.1} percentage points", report.ece);
     for (percent, regions) in &calibration.regions {
         println!(
-            "  {percent} % credible regions: coverage {:.1} %, {:.0} cells, {:.2} million km2; credible radius {:.0} km, coverage {:.1} %",
+            "  {percent} % credible regions: coverage {:.1} %, {:.0} cells, {:.2} million km2; \
+            credible radius {:.0} km, coverage {:.1} %",
             regions.holds,
             regions.mean_cells,
             regions.mean_area_km2 / 1e6,

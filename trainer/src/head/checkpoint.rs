@@ -140,8 +140,8 @@ fn read(file: &Path, fingerprint: &str) -> Result<TrainingState> {
     Ok(TrainingState { epoch: header.epoch, bytes: parts, best })
 }
 
-/// Fingerprint of the recipe and the data of a run. The learning rate is excluded, so that a diverged run can resume from
-/// its last good checkpoint with a lower one.
+/// Fingerprint of the recipe and the data of a run. The learning rate is excluded, so that a diverged run can resume
+/// from its last good checkpoint with a lower one.
 ///
 /// # Errors
 /// When a file named in the recipe cannot be read.

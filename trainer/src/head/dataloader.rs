@@ -52,7 +52,8 @@ impl<'a> DataLoader<'a> {
     ) -> Self {
         let inputs = samples.iter().map(|s| s.variants.iter().map(|v| model::standardise(v, moments)).collect());
         let rows: Vec<&Row> = samples.iter().map(|sample| &sample.row).collect();
-        // A row without coordinates is a group of its own: other pictures of the country are not views of the same place.
+        // A row without coordinates is a group of its own: other pictures of the country are not views of the same
+        // place.
         let group_of = number_by_first_appearance(rows.iter().enumerate().map(|(i, row)| match row.at {
             Some(_) => (row.group.as_str(), 0),
             None => ("", i + 1),
@@ -183,7 +184,8 @@ impl EpochSampler {
         self.within_caps(order)
     }
 
-    /// Keeps pictures until the cap of their coordinate or cell is reached. The number kept does not depend on the order.
+    /// Keeps pictures until the cap of their coordinate or cell is reached. The number kept does not depend on the
+    /// order.
     fn within_caps(&self, mut order: Vec<usize>) -> Vec<usize> {
         let (mut in_cell, mut in_coordinate) = (vec![0; self.cell_of.len()], vec![0; self.cell_of.len()]);
         order.retain(|i| {
@@ -196,8 +198,8 @@ impl EpochSampler {
         order
     }
 
-    /// Sampling weight of each picture: cells in proportion to their capped count to this power, and coordinates within a
-    /// cell in proportion to their capped count.
+    /// Sampling weight of each picture: cells in proportion to their capped count to this power, and coordinates within
+    /// a cell in proportion to their capped count.
     fn sampling_weights(&self, power: f64) -> Vec<f64> {
         let n = self.cell_of.len();
         let mut in_coordinate = vec![0usize; n];

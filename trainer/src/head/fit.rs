@@ -39,7 +39,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", requires = "folds", help_heading = "Training")]
     first_folds: Option<usize>,
     /// Folder to write
-    #[arg(long, value_name = "DIR", required_unless_present_any = ["only_validate", "overfit"], help_heading = "Output")]
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
+    #[arg(required_unless_present_any = ["only_validate", "overfit"])]
     out: Option<PathBuf>,
     /// Check the training setup: overfit this number of pictures per cell; exit with 1 if that fails
     #[arg(long, value_name = "PICTURES", value_parser = clap::value_parser!(u64).range(1..))]

@@ -73,7 +73,8 @@ impl<'a> Objective<'a> {
             let (class_of_cell, classes) = table.ancestors(*level);
             if classes < 2 {
                 bail!(
-                    "hierarchy.levels: all cells lie in a single cell of level {level}, so there is nothing to learn; remove it"
+                    "hierarchy.levels: level {level} has nothing to learn, because one of its cells contains all cells; \
+                    remove it"
                 );
             }
             auxiliary.push(AuxiliaryTarget {

@@ -74,8 +74,8 @@ pub(crate) fn check(
     let outcome = Outcome { per_cell, cells: taken.len(), pictures: pictures.len(), learned };
     if (learned as f64) < MIN_MEMORISED * pictures.len() as f64 {
         let why = format!(
-            "overfit check failed: only {learned} of {} pictures (at most {per_cell} per cell) were memorised; check the \
-            labels, the layers and the learning rate",
+            "overfit check failed: only {learned} of {} pictures (at most {per_cell} per cell) were memorised; check \
+            the labels, the layers and the learning rate",
             pictures.len()
         );
         return Err(check_failed(why));

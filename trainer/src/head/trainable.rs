@@ -80,7 +80,8 @@ pub(crate) fn read_embeddings(file: &Path, cells: usize, device: &Device) -> Res
 }
 
 impl TrainableHead {
-    /// An untrained network. Output layers start at 0 (uniform probabilities); a hidden layer is initialised from `seed`.
+    /// An untrained network. Output layers start at 0 (uniform probabilities); a hidden layer is initialised from
+    /// `seed`.
     pub(crate) fn new(
         dim: usize,
         hidden: usize,
@@ -124,8 +125,8 @@ impl TrainableHead {
         self.bridge.iter().map(|bridge| bridge.id).collect()
     }
 
-    /// Logits `[N, cells]`, and those of each auxiliary target, `[N, classes]`, for inputs `[N, dim]`. For targets that are
-    /// sums of cells they are log-probabilities. `mask` is the dropout mask of the hidden units.
+    /// Logits `[N, cells]`, and those of each auxiliary target, `[N, classes]`, for inputs `[N, dim]`. For targets that
+    /// are sums of cells they are log-probabilities. `mask` is the dropout mask of the hidden units.
     pub(crate) fn forward(
         &self,
         input: Tensor<2>,
@@ -157,8 +158,8 @@ impl TrainableHead {
     }
 
     /// Folds the network into equivalent linear layers. `z + w log P(parent)` differs from `z + w z_parent` only by a
-    /// constant over all cells, which softmax ignores. So every auxiliary output, and the product of A and the embeddings,
-    /// can be added to the weights of the output layer.
+    /// constant over all cells, which softmax ignores. So every auxiliary output, and the product of A and the
+    /// embeddings, can be added to the weights of the output layer.
     ///
     /// # Errors
     /// When tensor data cannot be extracted from burn.

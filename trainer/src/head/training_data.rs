@@ -85,7 +85,8 @@ fn warn_about_empty_cells(table: &CellTable, samples: &[Sample]) {
     if let Some(first) = empty.first() {
         let (n, cells) = (empty.len(), table.cells.len());
         eprintln!(
-            "{n} of {cells} cells have no pictures with coordinates (first: {first}); only soft labels of nearby pictures train them"
+            "{n} of {cells} cells have no pictures with coordinates (first: {first}); they are trained only by the soft \
+            labels of nearby pictures"
         );
     }
 }

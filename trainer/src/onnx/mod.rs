@@ -37,8 +37,8 @@ pub(crate) enum Precision {
 }
 
 impl Precision {
-    /// Maximum difference between burn and ONNX Runtime: absolute for logits, relative to the largest value for embeddings
-    /// and, with 8-bit weights, for logits.
+    /// Maximum difference between burn and ONNX Runtime: absolute for logits, relative to the largest value for
+    /// embeddings and, with 8-bit weights, for logits.
     pub(crate) fn tolerance(self) -> f32 {
         match self {
             Self::F32 => 1e-4,

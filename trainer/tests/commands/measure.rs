@@ -65,7 +65,8 @@ fn write_bundle(dir: &Path, name: &str, level: u64, towns: &[usize]) -> Result<(
     let dir = dir.join(name);
     fs::create_dir_all(&dir)?;
     fs::write(dir.join("cells.json"), serde_json::to_string(&table)?)?;
-    // Rows: town of the features; columns: cells. Confident enough that one wrong view in four does not change the result.
+    // Rows: town of the features; columns: cells. Confident enough that one wrong view in four does not change the
+    // result.
     let weights: Vec<f32> =
         (0..TOWNS.len()).flat_map(|row| towns.iter().map(move |town| if *town == row { 12.0 } else { 0.0 })).collect();
     fs::write(dir.join("head.onnx"), onnx_matmul(TOWNS.len(), towns.len(), &weights))?;

@@ -1,5 +1,5 @@
-//! The operations of [`super`] composed of burn's operations, for backends without custom kernels: on GPUs, burn's grouped
-//! convolution is not a bottleneck.
+//! The operations of [`super`] composed of burn's operations, for backends without custom kernels: on GPUs, burn's
+//! grouped convolution is not a bottleneck.
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, TensorMetadata};

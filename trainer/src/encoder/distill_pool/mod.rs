@@ -40,8 +40,8 @@ use network::AttentionPooling;
 
 /// Train a pooling layer for an encoder truncated by `truncate-encoder`
 ///
-/// Writes `encoder.onnx` and `encoder.json`, for use with `embed`, `fit` and `export`, and in `features` the embeddings of
-/// the tokens in each folder.
+/// Writes `encoder.onnx` and `encoder.json`, for use with `embed`, `fit` and `export`, and in `features` the embeddings
+/// of the tokens in each folder.
 #[derive(clap::Args)]
 #[command(
     after_help = "Example:\n  landfall-train distill-pooling --encoder runs/cut-6/encoder.json --tokens features/cut-6-train --teacher features/train --index index.csv --split train --out runs/pool-6"
@@ -103,8 +103,8 @@ struct Example {
 /// Runs the command.
 ///
 /// # Errors
-/// When a file cannot be used, folders do not match, the loss is not finite, Ctrl-C was pressed, or ONNX Runtime and burn
-/// disagree.
+/// When a file cannot be used, folders do not match, the loss is not finite, Ctrl-C was pressed, or ONNX Runtime and
+/// burn disagree.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let spec = EncoderSpec::read(&args.encoder)?;
     let source = spec.encoder.locate(args.encoder.parent().unwrap_or(Path::new(".")))?;
@@ -337,7 +337,7 @@ fn check(
     let cosine = dot(&ours[0], &unit_vector(&pooled.embed_tensor(0, &square)?));
     if cosine.is_nan() || cosine < MIN_COSINE {
         return Err(check_failed(format!(
-            "the embeddings of ONNX Runtime and burn differ: cosine similarity {cosine}, at least {MIN_COSINE} is required"
+            "ONNX Runtime and burn give different embeddings: cosine similarity {cosine}, must be at least {MIN_COSINE}"
         )));
     }
     Ok(())

@@ -42,8 +42,8 @@ impl AttentionPooling {
         self.project.forward(all)
     }
 
-    /// Folds the standardisation by `moments` (of unit-length tokens) into the weights; the result expects tokens normalised
-    /// to mean 0 and variance 1.
+    /// Folds the standardisation by `moments` (of unit-length tokens) into the weights; the result expects tokens
+    /// normalised to mean 0 and variance 1.
     ///
     /// # Errors
     /// When tensor data cannot be extracted from burn.

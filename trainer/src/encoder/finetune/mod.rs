@@ -213,7 +213,8 @@ fn teacher_samples(args: &Args, recipe: &Recipe, teacher: &Bundle) -> Result<(En
         if !spec.is_compatible_with(if i == 0 { &all } else { &without_details }) {
             let squares = if i == 0 { "all squares" } else { "the central square (`embed --whole`)" };
             bail!(
-                "{features} does not contain features of {squares} from the encoder of {bundle}; embed the pictures again"
+                "{features} does not contain features of {squares} from the encoder of {bundle}; \
+                run `landfall-train embed` again"
             );
         }
         let known: HashSet<&Path> = found.iter().map(|sample| sample.row.file.as_path()).collect();

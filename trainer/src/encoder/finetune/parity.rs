@@ -15,7 +15,8 @@ use crate::features::encoder_spec::EncoderSpec;
 use crate::head::model;
 use crate::onnx::Precision;
 
-/// Compares the embeddings of a few synthetic pictures and returns the largest difference, relative to the largest value.
+/// Compares the embeddings of a few synthetic pictures and returns the largest difference, relative to the largest
+/// value.
 ///
 /// # Errors
 /// When the difference exceeds the tolerance of the precision (exit code 1), or ONNX Runtime is missing or cannot load

@@ -46,8 +46,8 @@ pub(super) struct Data {
 pub(super) struct Teacher {
     /// Folder of the teacher bundle.
     pub(super) bundle: PathBuf,
-    /// Feature folders of the teacher's encoder, written by `embed`. The first has features of all squares; further folders
-    /// have features of only the central square (`embed --whole`), and are not used to learn the posterior.
+    /// Feature folders of the teacher's encoder, written by `embed`. The first has features of all squares; further
+    /// folders have features of only the central square (`embed --whole`), and are not used to learn the posterior.
     pub(super) features: Vec<PathBuf>,
 }
 
@@ -55,8 +55,8 @@ pub(super) struct Teacher {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct StudentConfig {
-    /// Description of the initial encoder: EfficientNet-Lite0 from PyTorch, or an encoder written by `finetune`, as in the
-    /// `bundle.json` of a bundle.
+    /// Description of the initial encoder: EfficientNet-Lite0 from PyTorch, or an encoder written by `finetune`, as in
+    /// the `bundle.json` of a bundle.
     pub(super) encoder: PathBuf,
     /// Fixed cell embeddings, if any.
     pub(super) cell_embeddings: Option<PathBuf>,

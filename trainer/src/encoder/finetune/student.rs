@@ -1,5 +1,5 @@
-//! The student network: an encoder with two heads, one for the teacher's embedding of each square and one for logits over
-//! cells from all squares of a picture.
+//! The student network: an encoder with two heads, one for the teacher's embedding of each square and one for logits
+//! over cells from all squares of a picture.
 
 use std::path::Path;
 
@@ -29,8 +29,8 @@ pub(super) struct Student {
 pub(super) struct Heads {
     /// From features to the standardised teacher embedding of the same square.
     project: Linear,
-    /// From the concatenated embeddings of the squares of a picture to logits over cells or, with cell embeddings, to the
-    /// space of these.
+    /// From the concatenated embeddings of the squares of a picture to logits over cells or, with cell embeddings, to
+    /// the space of these.
     cells: Linear,
     /// Cell embeddings `[E, cells]`, frozen.
     embeddings: Option<Param<Tensor<2>>>,
@@ -45,8 +45,8 @@ pub(super) struct StudentOutput {
 }
 
 impl Student {
-    /// A pretrained encoder with untrained heads, for the given embedding size, number of squares and number of cells. The
-    /// projection of a previously fine-tuned encoder is kept.
+    /// A pretrained encoder with untrained heads, for the given embedding size, number of squares and number of cells.
+    /// The projection of a previously fine-tuned encoder is kept.
     ///
     /// # Errors
     /// When the weights or the cell embeddings cannot be read.
@@ -81,8 +81,8 @@ impl Student {
         Ok(student.map(&mut AssignIds(0)))
     }
 
-    /// The student with the stem and the first `blocks` blocks frozen; the whole encoder is frozen if that is all of its
-    /// blocks.
+    /// The student with the stem and the first `blocks` blocks frozen; the whole encoder is frozen if that is all of
+    /// its blocks.
     pub(super) fn frozen(mut self, blocks: usize) -> Self {
         self.trunk = if blocks < self.trunk.depth() { self.trunk.frozen(blocks) } else { self.trunk.no_grad() };
         self
@@ -108,8 +108,8 @@ impl Student {
         Ok((model::to_vec(weight.val().into_data())?, model::to_vec(bias.val().into_data())?))
     }
 
-    /// The student's head for `export`: moments, and the layer from the concatenated embeddings of the squares of a picture
-    /// to logits.
+    /// The student's head for `export`: moments, and the layer from the concatenated embeddings of the squares of a
+    /// picture to logits.
     ///
     /// # Errors
     /// When tensor data cannot be extracted from burn.
@@ -152,8 +152,8 @@ pub(super) struct Targets {
     pub(super) posterior: Tensor<2>,
 }
 
-/// The loss of a batch: the weighted sum of 1 - cosine similarity to the teacher's embedding and the cross-entropy to its
-/// posterior.
+/// The loss of a batch: the weighted sum of 1 - cosine similarity to the teacher's embedding and the cross-entropy to
+/// its posterior.
 pub(super) fn loss(output: StudentOutput, targets: Targets, weights: &Training) -> Tensor<1> {
     let embedding_loss = ((output.embedding * targets.embedding).sum_dim(1).neg() + 1.0).mean();
     let posterior_loss = (activation::log_softmax(output.logits, 1) * targets.posterior).sum_dim(1).neg();

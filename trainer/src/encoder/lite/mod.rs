@@ -2,8 +2,8 @@
 //! of the pocket bundle, with 1,280 features per picture.
 //!
 //! Feature maps have the channels last, so that all convolutions except the depthwise ones are matrix products. Batch
-//! normalisation uses fixed statistics from ImageNet, while its scale and shift are trained. It is applied to the weights,
-//! which are far fewer than the activations.
+//! normalisation uses fixed statistics from ImageNet, while its scale and shift are trained. It is applied to the
+//! weights, which are far fewer than the activations.
 
 use anyhow::Result;
 use burn::module::{Module, Param};
@@ -170,8 +170,8 @@ impl Lite {
         self.forward_observed(patches, &mut |_| ())
     }
 
-    /// Like [`Lite::forward`], and calls `observe` with every feature map, in the order of the convolutions; the sum of a
-    /// residual block follows its last convolution.
+    /// Like [`Lite::forward`], and calls `observe` with every feature map, in the order of the convolutions; the sum of
+    /// a residual block follows its last convolution.
     pub(crate) fn forward_observed(&self, patches: Tensor<4>, observe: &mut impl FnMut(&Tensor<4>)) -> Tensor<2> {
         let x = observed(self.stem.pointwise_relu6(patches), observe);
         let x = self.blocks.iter().fold(x, |x, block| block.forward(x, observe));

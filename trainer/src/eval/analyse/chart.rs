@@ -12,8 +12,8 @@ const BINS_PER_DECADE: usize = 8;
 /// The error chart runs from 1 km to the antipodes.
 const DECADES: f64 = 4.35;
 
-/// A reliability diagram: predicted probability on the x axis, observed frequency on the y axis. Perfect calibration lies
-/// on the diagonal.
+/// A reliability diagram: predicted probability on the x axis, observed frequency on the y axis. Perfect calibration
+/// lies on the diagonal.
 pub(super) fn reliability(name: &str, of: &Reliability) -> Markup {
     let side = 200.0;
     let at = |percent: f64| percent / 100.0 * side;

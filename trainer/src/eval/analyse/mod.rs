@@ -22,8 +22,8 @@ pub(crate) use tally::findings;
 /// Write an HTML report on the errors of a bundle
 ///
 /// It shows the worst rounds with their pictures, confused countries, cells that are rarely correct or often wrongly
-/// predicted, and reliability diagrams. The file is self-contained. It includes thumbnails of the worst rounds: check the
-/// licences of the pictures before you share it.
+/// predicted, and reliability diagrams. The file is self-contained. It includes thumbnails of the worst rounds: check
+/// the licences of the pictures before you share it.
 #[derive(clap::Args)]
 #[command(
     after_help = "Example:\n  landfall-train analyse --bundle desktop --index index.csv --images photos --split dev --out analysis.html"

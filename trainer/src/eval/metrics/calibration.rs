@@ -70,7 +70,7 @@ pub(crate) fn calibration(results: &[RoundResult]) -> Calibration {
         };
         let in_circle = |a: &&RoundResult| a.error_km() * 1000.0 <= a.regions[i].radius_m;
         let regions = Regions {
-            holds: share(results.iter().filter(|a| a.regions[i].holds).count()),
+            holds: share(results.iter().filter(|a| a.regions[i].contains_truth).count()),
             mean_cells: mean(&|region| region.cells as f64),
             mean_area_km2: mean(&|region| region.area_km2),
             circle_holds: share(results.iter().filter(in_circle).count()),
@@ -89,8 +89,8 @@ pub(crate) fn calibration(results: &[RoundResult]) -> Calibration {
 /// Reliability of predictions, each a probability and whether the event occurred, in bins of equal size.
 pub(crate) fn reliability(mut predictions: Vec<(f64, bool)>) -> Reliability {
     predictions.sort_by(|a, b| a.0.total_cmp(&b.0));
-    // Predictions with equal probabilities each get their mean frequency, so that the result does not depend on their order
-    // or on bin boundaries between them.
+    // Predictions with equal probabilities each get their mean frequency, so that the result does not depend on their
+    // order or on bin boundaries between them.
     let frequencies: Vec<f64> = predictions
         .chunk_by(|a, b| a.0 == b.0)
         .flat_map(|run| {

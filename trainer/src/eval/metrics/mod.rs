@@ -85,7 +85,7 @@ pub(crate) struct Report {
     pub(crate) calibration: Calibration,
     /// Errors of a classifier that always predicts the correct cell.
     pub(crate) oracle: Oracle,
-    /// Errors of the pins as the preceding project would have measured them.
+    /// Errors of the pins as the original project would have measured them.
     pub(crate) seed_ruler: PredecessorMetrics,
 }
 
@@ -186,7 +186,7 @@ pub(crate) mod tests {
         assert!((result.cell.log_p - 0.25f64.ln()).abs() < 1e-6 && result.top.0 == 0);
         assert!((result.top.1 - 0.75).abs() < 1e-6);
         // The 50 % region is the first cell, the 90 % region both cells.
-        assert_eq!(result.regions.map(|region| (region.cells, region.holds)), [(1, false), (2, true)]);
+        assert_eq!(result.regions.map(|region| (region.cells, region.contains_truth)), [(1, false), (2, true)]);
         assert!(result.regions[1].area_km2 > 1.5 * result.regions[0].area_km2);
         assert!(result.regions[1].radius_m > result.regions[0].radius_m);
         let report = report(&table, std::slice::from_ref(result)).unwrap();

@@ -25,8 +25,8 @@ impl Neighbours {
         Ok(Self { pictures })
     }
 
-    /// For each round, the place of the training picture with the highest cosine similarity to any of its views. Pictures
-    /// of the same group are excluded. `None` if no picture is left.
+    /// For each round, the place of the training picture with the highest cosine similarity to any of its views.
+    /// Pictures of the same group are excluded. `None` if no picture is left.
     pub(crate) fn places(&self, rounds: &[Vec<&Sample>]) -> Vec<Option<LatLng>> {
         rounds.par_iter().map(|round| self.nearest(round)).collect()
     }

@@ -17,7 +17,7 @@ pub(crate) struct Oracle {
     pub(crate) containing_mean: Option<Errors>,
     /// The nearest mean location of any cell.
     pub(crate) nearest_mean: Errors,
-    /// The nearest S2 centre of any cell, as in the preceding project.
+    /// The nearest S2 centre of any cell, as in the original project.
     pub(crate) nearest_centre: Errors,
 }
 

@@ -1,4 +1,5 @@
-//! The distance formula of the project that preceded Landfall, for comparison with its published figures.
+//! The distance formula of the project that Landfall started from ("the original project"), for comparison with its
+//! published figures.
 //!
 //! It multiplied an angle in radians by the circumference of the earth instead of the radius, so its distances are too
 //! large by a factor of 2π: its "within 25 km" means within 4 km. `evaluate` also reports errors by this formula.
@@ -14,7 +15,7 @@ use super::errors::{THRESHOLDS_KM, within};
 /// Radius of the earth in that formula, in kilometres.
 const RADIUS_KM: f64 = 6378.0;
 
-/// Percentages within each threshold by the predecessor's formula.
+/// Percentages within each threshold by the original project's formula.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct PredecessorMetrics {
     /// The real distance in kilometres that each threshold corresponds to.
@@ -34,7 +35,7 @@ pub(crate) fn real_km_of(shown_km: f64) -> f64 {
     shown_km / self::shown_km(1.0)
 }
 
-/// Converts real errors in kilometres to percentages by the predecessor's formula.
+/// Percentages of real errors in kilometres by the original project's formula.
 pub(crate) fn by_predecessor_formula(errors_km: impl IntoIterator<Item = f64>) -> PredecessorMetrics {
     let mut shown: Vec<f64> = errors_km.into_iter().map(shown_km).collect();
     shown.sort_by(f64::total_cmp);

@@ -19,7 +19,7 @@ pub(crate) struct Region {
     /// Area of the cells, including water, in square kilometres.
     pub(crate) area_km2: f64,
     /// Whether the true cell is in the region.
-    pub(crate) holds: bool,
+    pub(crate) contains_truth: bool,
     /// Credible radius around the pin in metres.
     pub(crate) radius_m: f64,
 }
@@ -95,7 +95,7 @@ pub(crate) fn predict(
             Region {
                 cells: cells.len(),
                 area_km2: cells.iter().map(|i| areas_km2[*i]).sum(),
-                holds: cells.contains(&cell.index),
+                contains_truth: cells.contains(&cell.index),
                 radius_m: posterior.radius_m(pin.at, mass),
             }
         };

@@ -31,7 +31,7 @@ pub(crate) fn fit_temperature(table: &CellTable, rounds: &[(LatLng, Vec<Vec<f32>
     let (mut low, mut high) = ((best / MAX_FACTOR).ln(), (best * MAX_FACTOR).ln());
     while high - low > 1e-3 {
         let middle = (low + high) / 2.0;
-        let covered = averaged.par_iter().filter(|(cell, z)| region_holds(z, *cell, middle.exp())).count();
+        let covered = averaged.par_iter().filter(|(cell, z)| region_contains(z, *cell, middle.exp())).count();
         if (covered as f64) < REGION_MASS * averaged.len() as f64 { low = middle } else { high = middle }
     }
     Some((high.exp() * 1000.0).round() / 1000.0)
@@ -39,7 +39,7 @@ pub(crate) fn fit_temperature(table: &CellTable, rounds: &[(LatLng, Vec<Vec<f32>
 
 /// Whether the credible region at temperature `t` contains `cell`: that is the case if the cells that are more likely
 /// have less than the probability of the region.
-fn region_holds(z: &[f64], cell: usize, t: f64) -> bool {
+fn region_contains(z: &[f64], cell: usize, t: f64) -> bool {
     let max = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let p = |x: f64| ((x - max) / t).exp();
     let total: f64 = z.iter().map(|x| p(*x)).sum();
@@ -101,8 +101,8 @@ mod tests {
     #[test]
     fn a_region_contains_cells_until_its_probability_is_reached() {
         let z = [0.8f64.ln(), 0.15f64.ln(), 0.05f64.ln()];
-        assert_eq!([0, 1, 2].map(|cell| region_holds(&z, cell, 1.0)), [true, true, false]);
-        assert!(region_holds(&z, 2, 5.0), "flatter");
+        assert_eq!([0, 1, 2].map(|cell| region_contains(&z, cell, 1.0)), [true, true, false]);
+        assert!(region_contains(&z, 2, 5.0), "flatter");
     }
 
     #[test]

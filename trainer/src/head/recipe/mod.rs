@@ -133,8 +133,8 @@ pub(crate) struct Hierarchy {
     pub(crate) loss: f32,
     /// Weight of the log-probability of the coarse cell in the logit of each cell.
     pub(crate) read_out: f32,
-    /// Whether coarse probabilities are sums of the cells' probabilities instead of separate outputs; `read_out` is then
-    /// ignored.
+    /// Whether coarse probabilities are sums of the cells' probabilities instead of separate outputs; `read_out` is
+    /// then ignored.
     pub(crate) sums: bool,
 }
 
@@ -165,8 +165,8 @@ pub(crate) struct CellEmbeddings {
     pub(crate) free: bool,
 }
 
-/// Multi-label training: a sigmoid per class instead of a softmax, as in the project that preceded Landfall. The
-/// read-outs of the hierarchy then add the logits of a cell and of its ancestors.
+/// Multi-label training: a sigmoid per class instead of a softmax, as in the original project. The read-outs of the
+/// hierarchy then add the logits of a cell and of its ancestors.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Sigmoids {
