@@ -86,7 +86,7 @@ batch = 32
 "#;
 
 #[test]
-fn from_features_to_a_measured_bundle() -> Result<()> {
+fn from_features_to_an_evaluated_bundle() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let dir = dir.path();
     write_data(dir)?;
