@@ -1,8 +1,8 @@
-//! `cargo bench -p landfall-trainer --bench data`: pictures out of shards beside the same pictures decoded from memory,
-//! and the index of millions of generated pictures.
+//! `cargo bench -p landfall-trainer --bench data`: decoding pictures from shards, folders and memory, and building the
+//! index of millions of generated pictures.
 
 #![allow(missing_docs, reason = "divan's macros make items")]
-#![allow(clippy::unwrap_used, reason = "a benchmark may stop at the first thing that is wrong")]
+#![allow(clippy::unwrap_used, reason = "a benchmark may panic on errors")]
 
 use std::fmt::Write as _;
 use std::io::Cursor;
@@ -30,7 +30,7 @@ fn landfall_train(args: &[&str]) {
 
 const PICTURES: usize = 256;
 
-/// Pictures of the size of a photo service's thumbnails, with an index.
+/// Writes pictures of the size of a photo service's thumbnails, with an index.
 fn pictures(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut index = String::from("set,file,lat,lng,iso2,group,split\n");
     let pictures = (0..PICTURES).map(|i| {
@@ -63,7 +63,7 @@ fn decode_256_pictures(bencher: Bencher<'_, '_>, from: &str) {
     });
 }
 
-/// What `collect` writes of pictures along the roads of 100,000 places, ten of each sequence.
+/// Writes a manifest as `collect` does, with pictures along the roads of 100,000 places, ten per sequence.
 fn manifest(dir: &Path, pictures: usize) {
     let golden_angle = 180.0 * (3.0 - 5f64.sqrt());
     let mut lines = std::io::BufWriter::new(std::fs::File::create(dir.join("manifest.jsonl")).unwrap());

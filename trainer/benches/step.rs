@@ -1,7 +1,8 @@
-//! `cargo bench -p landfall-trainer`: a training step of EfficientNet-Lite0, and its depthwise convolution beside burn's.
+//! `cargo bench -p landfall-trainer`: a training step of EfficientNet-Lite0, and its depthwise convolution compared
+//! with burn's.
 
 #![allow(missing_docs, reason = "divan's macros make items")]
-#![allow(clippy::unwrap_used, reason = "a benchmark may stop at the first thing that is wrong")]
+#![allow(clippy::unwrap_used, reason = "a benchmark may panic on errors")]
 
 use std::path::Path;
 
@@ -30,12 +31,12 @@ fn step_of_16_pictures(bencher: Bencher<'_, '_>, side: usize) {
     let spec = EncoderSpec::read(&encoders.join("efficientnet-lite0.json")).unwrap();
     let weights = spec.encoder.locate(&encoders).unwrap().network;
     let mut network = Lite::read(&weights, &Device::flex().autodiff()).unwrap();
-    let mut optimiser: ModuleOptimizer = AdamWConfig::new().init();
+    let mut optimizer: ModuleOptimizer = AdamWConfig::new().init();
     let patches = random(patches_shape(16, side));
     bencher.counter(ItemsCount::new(16usize)).bench_local(move || {
         let loss = network.forward(patches.clone()).powi_scalar(2).mean();
         let gradients = GradientsParams::from_grads(loss.backward(), &network);
-        network = optimiser.step(1e-6, network.clone(), gradients);
+        network = optimizer.step(1e-6, network.clone(), gradients);
     });
 }
 

@@ -1,4 +1,4 @@
-//! `export`: a head, its cells and its encoder become a bundle.
+//! `export`: packages an encoder, a head and its cell table as a bundle.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,58 +21,65 @@ use crate::head::onnx_writer;
 use crate::onnx;
 use crate::onnx::Precision;
 
-/// Makes a bundle of a head, its cells and its encoder.
+/// Export an encoder, a head and its cell table as a bundle
 ///
-/// The exported head must give the logits that burn gives, to 1e-4 (1e-2 with 16-bit weights; with 8-bit ones to 2 % of the
-/// largest), else nothing is written (exit 1).
+/// The logits of the exported head are compared with burn. If they differ by more than 1e-4 (1e-2 with 16-bit weights,
+/// 2 % of the largest logit with 8-bit weights), nothing is written and the exit code is 1.
 #[derive(clap::Args)]
 #[command(
     after_help = "Example:\n  landfall-train export --head head --encoder encoder.json --cells cells.json --name desktop --version 2026.11.1 --out bundles/desktop"
 )]
 pub(crate) struct Args {
-    /// Folder that `fit` wrote
-    #[arg(long)]
+    /// Folder of the head, written by `fit`
+    #[arg(long, value_name = "DIR", help_heading = "Input")]
     head: PathBuf,
     /// Description of the encoder
-    #[arg(long, default_value = "trainer/encoders/clip-vit-b16.json")]
+    #[arg(long, value_name = "FILE", help_heading = "Input", default_value = "trainer/encoders/clip-vit-b16.json")]
     encoder: PathBuf,
-    /// Cell table the head was trained for
-    #[arg(long)]
+    /// Cell table that the head was trained for
+    #[arg(long, value_name = "FILE", help_heading = "Input")]
     cells: PathBuf,
     /// Name of the bundle
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     name: String,
     /// Version of the bundle, such as 2026.11.1
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     version: String,
-    /// One sentence for people
-    #[arg(long, default_value = "Street-level and travel photographs to S2 cells")]
+    /// One-sentence description of the bundle
+    #[arg(long, value_name = "TEXT", help_heading = "Output")]
+    #[arg(default_value = "Street-level and travel photographs to S2 cells")]
     description: String,
-    /// Terms of the files
-    #[arg(long, default_value = "MIT OR Apache-2.0")]
+    /// Licence of the bundle
+    #[arg(long, default_value = "MIT OR Apache-2.0", help_heading = "Output")]
     licence: String,
-    /// Fit the temperatures on these features instead of taking those of the head's cross-validation
-    #[arg(long, requires = "index")]
+    /// Fit the temperatures on this feature folder instead of using those of the cross-validation
+    #[arg(long, value_name = "DIR", requires = "index", help_heading = "Input")]
     calibrate: Option<PathBuf>,
-    /// A temperature by number of views, as in 4=0.8, in place of the cross-validation's, which flatters a head whose
-    /// encoder has learned from the same pictures (repeat the option)
+    /// Set the temperature for a number of views, as in 4=0.8 (repeatable)
+    ///
+    /// It replaces the temperature of the cross-validation, which is overconfident if the encoder was trained on the
+    /// same pictures.
     #[arg(long, value_name = "VIEWS=T", value_parser = views_and_temperature, conflicts_with = "calibrate")]
+    #[arg(help_heading = "Input")]
     temperature: Vec<(usize, f64)>,
-    /// Index of the pictures to calibrate with (csv or parquet)
-    #[arg(long)]
+    /// Index of the pictures for --calibrate (CSV or Parquet)
+    #[arg(long, value_name = "FILE", help_heading = "Input")]
     index: Option<PathBuf>,
-    /// Only this split of the index, or these (repeat the option); the head must not have seen it
-    #[arg(long)]
+    /// Split of the index for --calibrate, which the head was not trained on (repeatable) [default: all]
+    #[arg(long, help_heading = "Input")]
     split: Vec<String>,
-    /// An evaluation to put into bundle.json, as NAME=FILE with what `evaluate --json` printed (repeat the option)
-    #[arg(long, value_name = "NAME=FILE")]
+    /// Add an evaluation to bundle.json, from a file with the output of `evaluate --json` (repeatable)
+    #[arg(long, value_name = "NAME=FILE", help_heading = "Input")]
     evaluation: Vec<String>,
-    /// How the head's weights are stored
-    #[arg(long, value_enum, default_value_t)]
+    /// Storage format of the weights of the head
+    #[arg(long, value_enum, default_value_t, help_heading = "Output")]
     precision: Precision,
     /// Folder of the bundle
-    #[arg(long)]
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
     out: PathBuf,
+    /// Print the result as JSON
+    #[arg(long, help_heading = "Output")]
+    json: bool,
 }
 
 fn views_and_temperature(text: &str) -> Result<(usize, f64)> {
@@ -85,7 +92,7 @@ fn views_and_temperature(text: &str) -> Result<(usize, f64)> {
 /// Runs the command.
 ///
 /// # Errors
-/// When a file cannot be used, files do not belong together, or the exported head does not agree with burn.
+/// When a file cannot be used, files do not match, or the exported head and burn disagree.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let head = Head::load(&args.head)?;
     let spec = EncoderSpec::read(&args.encoder)?;
@@ -94,7 +101,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     let cells_sha256 = sha256_of(&args.cells).with_context(|| format!("cannot read {}", args.cells.display()))?;
     if cells_sha256 != head.description.cells_sha256 {
-        bail!("{} are not the cells the head was trained for; fit it again with them", args.cells.display());
+        bail!("{} is not the cell table that the head was trained for; run `fit` again with it", args.cells.display());
     }
     let table: CellTable = read_json(&args.cells, "a cell table")?;
     let bytes = onnx_writer::head(&head.description, head.layers()?, args.precision);
@@ -111,21 +118,30 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         temperature: temperature(args, &head, &table)?,
         evaluation: evaluation(&args.evaluation)?,
     };
-    let beside = args.encoder.parent().unwrap_or(Path::new("."));
-    write(&args.out, manifest, &bytes, &args.cells, beside)?;
-    eprintln!("wrote {}; ONNX Runtime and burn differ by {difference:.1e} at most", args.out.display());
+    let summary = serde_json::json!({
+        "bundle": manifest.id(),
+        "out": args.out.display().to_string(),
+        "temperature": manifest.temperature,
+        "max_difference": difference,
+    });
+    let encoder_dir = args.encoder.parent().unwrap_or(Path::new("."));
+    write(&args.out, manifest, &bytes, &args.cells, encoder_dir)?;
+    eprintln!("wrote {}; maximum difference between ONNX Runtime and burn: {difference:.1e}", args.out.display());
+    if args.json {
+        println!("{summary}");
+    }
     Ok(())
 }
 
-/// Compares ONNX Runtime with burn on random embeddings; the largest difference of a logit, with 8-bit weights by the
-/// largest logit.
+/// Compares ONNX Runtime with burn on random embeddings and returns the largest difference of a logit; with 8-bit
+/// weights it is relative to the largest logit.
 ///
 /// # Errors
-/// When it is more than the precision explains, or ONNX Runtime cannot be found or refuses the head.
+/// When the difference exceeds the tolerance of the precision, or ONNX Runtime is missing or cannot load the head.
 pub(crate) fn check(head: &Head, onnx: &[u8], precision: Precision) -> Result<f32> {
     let mut random = StdRng::seed_from_u64(7);
     let dim = head.description.mean.len();
-    // Around the training pictures' mean, a few deviations wide and of any length, as real ones are.
+    // Realistic embeddings: within a few standard deviations of the mean, and of various lengths.
     let moments = || head.description.mean.iter().zip(&head.description.deviation);
     let mut embedding = |scale: f32| -> Vec<f32> {
         moments().map(|(m, s)| scale * (m + s * 4.0 * (random.random::<f32>() - 0.5))).collect()
@@ -138,15 +154,16 @@ pub(crate) fn check(head: &Head, onnx: &[u8], precision: Precision) -> Result<f3
     let compared = classifier::Head::load(file.path(), onnx::LOGITS, cells)
         .and_then(|theirs| embeddings.iter().map(|embedding| theirs.logits(embedding)).collect::<Result<Vec<_>, _>>());
     let (theirs, ours) = (compared?.concat(), head.logits(&embeddings)?.concat());
-    // Eight bits are a share of the largest weight, not an amount.
+    // The error of 8-bit weights is proportional to the largest weight.
     let largest = ours.iter().map(|x| x.abs()).fold(1.0, f32::max);
-    let ruler = if precision == Precision::Int8 { largest } else { 1.0 };
-    let difference = ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs() / ruler).fold(0.0, f32::max);
+    let scale = if precision == Precision::Int8 { largest } else { 1.0 };
+    let difference = ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs() / scale).fold(0.0, f32::max);
     let tolerance = precision.tolerance();
-    // Written so that a NaN fails too.
+    // The comparison is written so that NaN fails too.
     if ours.len() != theirs.len() || !ours.iter().chain(&theirs).all(|x| x.is_finite()) || difference > tolerance {
-        let why =
-            format!("the exported head differs from burn's by {difference:.1e}; at most {tolerance:.0e} is allowed");
+        let why = format!(
+            "ONNX Runtime and burn differ by {difference:.1e} on the exported head; the tolerance is {tolerance:.0e}"
+        );
         return Err(check_failed(why));
     }
     Ok(difference)
@@ -158,7 +175,7 @@ fn temperature(args: &Args, head: &Head, table: &CellTable) -> Result<BTreeMap<u
     }
     let (Some(features), Some(index)) = (&args.calibrate, &args.index) else {
         if head.description.temperature.is_empty() {
-            eprintln!("the head knows no temperature (fit it with --folds, or give --calibrate): 1 is taken");
+            eprintln!("the head has no fitted temperature (run `fit` with --folds, or pass --calibrate): using 1");
         }
         return Ok(head.description.temperature.clone());
     };
@@ -176,30 +193,30 @@ fn temperature(args: &Args, head: &Head, table: &CellTable) -> Result<BTreeMap<u
         fitted.extend(metrics::fit_temperature(table, &rounds).map(|t| (views, t)));
     }
     if fitted.is_empty() {
-        bail!("{}: no row with coordinates to calibrate with", index.display());
+        bail!("{}: no row with coordinates to calibrate on", index.display());
     }
     Ok(fitted)
 }
 
-fn evaluation(named: &[String]) -> Result<serde_json::Value> {
+fn evaluation(pairs: &[String]) -> Result<serde_json::Value> {
     let mut all = serde_json::Map::new();
-    for pair in named {
+    for pair in pairs {
         let (name, file) = pair.split_once('=').with_context(|| format!("--evaluation {pair}: must be NAME=FILE"))?;
-        all.insert(name.to_owned(), read_json(Path::new(file), "what `evaluate --json` prints")?);
+        all.insert(name.to_owned(), read_json(Path::new(file), "the output of `evaluate --json`")?);
     }
     Ok(all.into())
 }
 
-/// Writes the files first, what of the encoder comes from no package among them, and bundle.json last, which names their
+/// Writes the files, including those of the encoder that are not part of a package, and then `bundle.json` with their
 /// checksums.
 fn write(dir: &Path, mut manifest: Manifest, onnx: &[u8], cells: &Path, encoder: &Path) -> Result<()> {
     let EncoderFile { file, from, adapter, .. } = &manifest.encoder;
-    let own = from.is_none().then_some(file).into_iter().chain(adapter.as_ref().map(|adapter| &adapter.file));
-    let own: Vec<&String> = own.collect();
-    if !own.is_empty() {
-        manifest.encoder.locate(encoder)?; // whole, or not copied
+    let copied = from.is_none().then_some(file).into_iter().chain(adapter.as_ref().map(|adapter| &adapter.file));
+    let copied: Vec<&String> = copied.collect();
+    if !copied.is_empty() {
+        manifest.encoder.locate(encoder)?; // verifies the files before they are copied
     }
-    for file in own {
+    for file in copied {
         let source = encoder.join(file);
         let bytes = std::fs::read(&source).with_context(|| format!("cannot read {}", source.display()))?;
         write_atomic(&dir.join(file), &bytes)?;
@@ -218,7 +235,7 @@ mod tests {
     use burn::tensor::Device;
     use landfall_common::exit::{Exit, exit_code};
 
-    /// A head with random weights in all its layers and lop-sided moments.
+    /// A head with random weights and moments.
     fn random_head(sizes: &[usize]) -> Head {
         let mut random = StdRng::seed_from_u64(11);
         let mut numbers =
@@ -247,12 +264,12 @@ mod tests {
     fn onnx_runtime_agrees_with_burn() {
         for sizes in [&[64, 200][..], &[64, 48, 200]] {
             let head = random_head(sizes);
-            let [whole, half, quarter] = [Precision::F32, Precision::F16, Precision::Int8].map(|precision| {
+            let [full, half, int8] = [Precision::F32, Precision::F16, Precision::Int8].map(|precision| {
                 let bytes = onnx_writer::head(&head.description, head.layers().unwrap(), precision);
                 (check(&head, &bytes, precision).unwrap(), bytes.len())
             });
-            assert!(whole.0 < 1e-4 && half.0 > whole.0 && quarter.0 > 0.0, "{whole:?} {half:?} {quarter:?}");
-            assert!(half.1 < whole.1 && quarter.1 < half.1);
+            assert!(full.0 < 1e-4 && half.0 > full.0 && int8.0 > 0.0, "{full:?} {half:?} {int8:?}");
+            assert!(half.1 < full.1 && int8.1 < half.1);
         }
     }
 

@@ -1,4 +1,4 @@
-//! The command line: all commands of `landfall-train`. The options of each stand beside its code.
+//! The command line of `landfall-train`. The options of each command are in its module.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -35,17 +35,17 @@ struct Cli {
 
 const ENVIRONMENT: &str = "\
 Environment variables:
-  LANDFALL_BUNDLES            Directory in which bundles are looked for first
+  LANDFALL_BUNDLES            Directory that is searched first for bundles
   LANDFALL_CACHE              Cache directory, for encoders and ONNX Runtime [default: the platform's]
   LANDFALL_LOG                Log filter; overrides -v
-  ORT_DYLIB_PATH              The ONNX Runtime library to load
+  ORT_DYLIB_PATH              ONNX Runtime library to load
   GOOGLE_MAPS_SIGNING_SECRET  Secret that signs requests of `collect streetview`
-  AWS_*, GOOGLE_*             Credentials of buckets, as their own tools read them
-  API keys of `collect` are named in the help of each source.
+  AWS_*, GOOGLE_*             Credentials for storage buckets, as for the providers' own tools
+  The API key variables of `collect` are listed in the help of each source.
 
 Exit codes: 0 success, 1 check failed, 2 usage error, 3 environment error, 130 interrupted (Ctrl-C), 143 terminated (SIGTERM).";
 
-// The help text of each command stands with its options.
+// The help text of each command is the doc comment of its arguments.
 #[derive(Subcommand)]
 enum Command {
     Collect(Box<collect::Args>),
@@ -77,7 +77,7 @@ enum Command {
         /// Directory to write to; created if missing
         dir: PathBuf,
     },
-    /// Run a machine of a cluster, for `index --scheduler`
+    /// Run a node of a cluster, for `index --scheduler`
     #[cfg(feature = "cluster")]
     #[command(subcommand)]
     Cluster(engine::Command),

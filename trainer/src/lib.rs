@@ -1,19 +1,19 @@
-//! Trains and evaluates bundles: from geotagged photographs to cells, an encoder's features, a head and a measured bundle.
+//! Trains and evaluates bundles: from geotagged photographs to a cell table, encoder features, a head and a bundle.
 //!
-//! The crate is the program `landfall-train` ([`cli`]); the other exports are for its tests and benchmarks. Modules further
-//! down this list may import those above them, never the other way round:
+//! The crate implements the program `landfall-train` ([`cli`]); the other exports are for its tests and benchmarks. A
+//! module may import only modules above it in this list:
 //!
 //! - `io`: files, storage, progress bars, Ctrl-C
-//! - `html`: what the HTML pages share
+//! - `html`: shared parts of the HTML reports
 //! - `collect`: pictures from public sources
-//! - `data`: the index of a data set, and how it is built from collected pictures
+//! - `data`: the index of a data set, and building it from collected pictures
 //! - `cells`: the partition of the earth, soft labels over it, and the prior
-//! - `features`: which encoder, its cached embeddings, and samples made of them
-//! - `eval`: metrics, and the commands that measure bundles
+//! - `features`: encoder descriptions, cached embeddings, and samples
+//! - `eval`: metrics, and the commands that evaluate bundles
 //! - `onnx`: writing ONNX networks
 //! - `head`: training of a head on features
-//! - `encoder`: networks that make features, and how they are trained and compressed
-//! - `bundle`: the export of all this
+//! - `encoder`: training and compression of encoders
+//! - `bundle`: export of a bundle
 
 pub mod cli;
 

@@ -1,9 +1,9 @@
-//! `landfall-train`: from geotagged photographs to a bundle.
+//! `landfall-train`: trains a bundle from geotagged photographs.
 
 use std::process::ExitCode;
 
-// A training step allocates and frees large tensors: with the system's allocator half of its time goes into requesting
-// their pages and returning them.
+// A training step allocates and frees large tensors; with the system allocator, half of its time is spent on requesting
+// and returning their pages.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -1,5 +1,4 @@
-//! Encoders: the small convolutional network of the pocket bundle in burn, and the commands that train and compress
-//! encoders.
+//! Encoders: the small convolutional network of the pocket bundle, and the commands that train and compress encoders.
 
 pub(crate) mod depthwise;
 pub(crate) mod distill_pool;

@@ -1,4 +1,4 @@
-//! `compare`: which of two bundles is better on the same rounds, and whether the difference is more than luck.
+//! `compare`: compares two bundles on the same rounds, with confidence intervals.
 
 use std::path::PathBuf;
 
@@ -11,81 +11,83 @@ use serde::Serialize;
 use crate::eval::eval_set::{self, EvalSetArgs};
 use crate::features::encoder_spec::EncoderSpec;
 
-/// Resamples of the bootstrap.
+/// Number of bootstrap resamples.
 const RESAMPLES: usize = 10_000;
 
-/// Compares two bundles on the same rounds.
+/// Compare two bundles on the same rounds
 ///
-/// Differences are B minus A: more points and fewer kilometres are better. The intervals hold 95 % of 10,000 resamples
-/// of the rounds, paired and drawn by group, since pictures of one group err together. A round is won by the bundle
-/// whose pin scores more whole points on the World map.
+/// Differences are B minus A: more points and fewer kilometres are better. Intervals are 95 % intervals of a paired
+/// bootstrap with 10,000 resamples. It resamples groups, because errors within a group are correlated. A round is won
+/// by the bundle whose pin scores more points, as whole numbers, on the World map.
 #[derive(clap::Args)]
 #[command(
     after_help = "Example:\n  landfall-train compare desktop bundles/new --index index.csv --images photos --split dev --views 4"
 )]
 pub(crate) struct Args {
-    /// Name or folder of the first bundle
+    /// First bundle, by name or folder
     a: String,
-    /// Name or folder of the second bundle
+    /// Second bundle, by name or folder
     b: String,
     #[command(flatten)]
     eval_set: EvalSetArgs,
-    /// Folder that the index's file names are relative to
-    #[arg(long, required_unless_present = "features")]
+    /// Folder that the file names in the index are relative to
+    #[arg(long, value_name = "DIR", required_unless_present = "features", help_heading = "Input")]
     images: Option<PathBuf>,
-    /// Feature folder of the bundles' encoder, to be taken instead of the pictures
-    #[arg(long, conflicts_with = "images")]
+    /// Feature folder of the bundles' encoder, to use instead of the pictures
+    #[arg(long, value_name = "DIR", conflicts_with = "images", help_heading = "Input")]
     features: Option<PathBuf>,
-    /// Feature folder for B, when its encoder is not A's
-    #[arg(long, requires = "features")]
+    /// Feature folder for B, if its encoder differs from A's
+    #[arg(long, value_name = "DIR", requires = "features", help_heading = "Input")]
     features_b: Option<PathBuf>,
-    /// 1: every picture is a place of its own; 2 or 4: the pictures of a group are views of one place
-    #[arg(long, default_value = "1", value_parser = ["1", "2", "4"])]
+    /// Number of views per round
+    ///
+    /// With 1, every picture is a round. With 2 or 4, the pictures of a group are views of one place.
+    #[arg(long, value_name = "N", default_value = "1", value_parser = ["1", "2", "4"], help_heading = "Input")]
     views: String,
-    /// Print the numbers as json
-    #[arg(long)]
+    /// Print the comparison as JSON
+    #[arg(long, help_heading = "Output")]
     json: bool,
 }
 
-/// One bundle's own figures.
+/// Metrics of one bundle.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct BundleFigures {
     /// Name and version.
     pub(crate) bundle: String,
-    /// Mean points on the World map, not rounded.
+    /// Mean points on the World map, unrounded.
     pub(crate) geoscore: f64,
     /// Median error in kilometres.
     pub(crate) median_km: f64,
 }
 
-/// A difference and the interval that holds 95 % of its resamples.
+/// A difference with its 95 % bootstrap interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(crate) struct Difference {
     /// B minus A.
     pub(crate) value: f64,
-    /// 2.5 % of the resamples are lower.
+    /// Lower end of the interval.
     pub(crate) low: f64,
-    /// 2.5 % of the resamples are higher.
+    /// Upper end of the interval.
     pub(crate) high: f64,
 }
 
-/// Rounds by who scored more.
+/// Number of rounds won by each bundle.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Wins {
-    /// Rounds that A won.
+    /// Rounds won by A.
     pub(crate) a: usize,
     /// Rounds with equal points.
     pub(crate) ties: usize,
-    /// Rounds that B won.
+    /// Rounds won by B.
     pub(crate) b: usize,
 }
 
-/// Everything `compare` prints.
+/// The output of `compare`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Comparison {
     /// Number of rounds.
     pub(crate) n: usize,
-    /// Number of groups that were resampled.
+    /// Number of groups, the units of resampling.
     pub(crate) groups: usize,
     /// Number of resamples.
     pub(crate) resamples: usize,
@@ -93,18 +95,18 @@ pub(crate) struct Comparison {
     pub(crate) a: BundleFigures,
     /// The second bundle.
     pub(crate) b: BundleFigures,
-    /// Difference of mean points; above 0, B is better.
+    /// Difference of the mean points; positive if B is better.
     pub(crate) geoscore: Difference,
-    /// Difference of the median error in kilometres; below 0, B is better.
+    /// Difference of the median errors in kilometres; negative if B is better.
     pub(crate) median_km: Difference,
-    /// Rounds by who scored more.
+    /// Number of rounds won by each bundle.
     pub(crate) wins: Wins,
 }
 
-/// One round: its group, and the errors of both bundles in kilometres.
+/// The errors of both bundles in one round.
 #[derive(Clone, Debug)]
 pub(crate) struct PairedErrors {
-    /// Rounds of one group are drawn together.
+    /// Group of the round; groups are resampled as a whole.
     pub(crate) group: String,
     /// Error of A in kilometres.
     pub(crate) a_km: f64,
@@ -121,8 +123,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let rows = args.eval_set.rows()?;
     let images = args.images.as_deref();
     let of_a = eval_set::samples(&a, rows.clone(), images, args.features.as_deref())?;
-    let same = EncoderSpec::of(&a).is_compatible_with(&EncoderSpec::of(&b));
-    let of_b = if same && args.features_b.is_none() {
+    let is_same_encoder = EncoderSpec::of(&a).is_compatible_with(&EncoderSpec::of(&b));
+    let of_b = if is_same_encoder && args.features_b.is_none() {
         of_a.clone()
     } else {
         let features = args.features_b.as_deref().or(args.features.as_deref());
@@ -148,34 +150,34 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Compares the errors of two bundles, named in order, on the same rounds.
+/// Compares the errors of two bundles, given with their names, on the same rounds.
 ///
 /// # Errors
-/// When there are no rounds.
+/// When there are no rounds, or only one group.
 pub(crate) fn compare(rounds: &[PairedErrors], [a, b]: [String; 2]) -> Result<Comparison> {
     if rounds.is_empty() {
-        bail!("there is no round to compare the bundles on");
+        bail!("no rounds to compare the bundles on");
     }
     let groups = Groups::new(rounds.iter().map(|round| round.group.as_str()));
     if groups.count() < 2 {
-        bail!("all rounds are of one group: an interval needs several; the index's column `group` names them");
+        bail!("all rounds are in one group, but the interval needs several; set the `group` column of the index");
     }
     let (a_km, b_km) = (SortedErrors::new(rounds, |round| round.a_km), SortedErrors::new(rounds, |round| round.b_km));
     let exact = |km: f64| MapScale::WORLD.exact_points(km * 1000.0);
     let gains: Vec<f64> = rounds.iter().map(|round| exact(round.b_km) - exact(round.a_km)).collect();
 
-    // Both differences on a draw, by how often each group was drawn.
+    // Both differences for a resample; rounds are weighted by how often their group was drawn.
     let difference = |drawn: &[usize]| {
-        let mut times = vec![0u32; groups.count()];
-        drawn.iter().for_each(|group| times[*group] += 1);
-        let weight = |round: usize| times[groups.of_rounds()[round]];
+        let mut counts = vec![0u32; groups.count()];
+        drawn.iter().for_each(|group| counts[*group] += 1);
+        let weight = |round: usize| counts[groups.of_rounds()[round]];
         let n: u32 = (0..rounds.len()).map(weight).sum();
         let gain = gains.iter().enumerate().map(|(i, gain)| gain * f64::from(weight(i))).sum::<f64>() / f64::from(n);
         (gain, b_km.median(n, weight) - a_km.median(n, weight))
     };
     let resampled: Vec<(f64, f64)> = resample(groups.count(), RESAMPLES as u64, difference);
-    let whole = difference(&(0..groups.count()).collect::<Vec<_>>());
-    let side = |bundle: String, km: fn(&PairedErrors) -> f64, sorted: &SortedErrors| BundleFigures {
+    let observed = difference(&(0..groups.count()).collect::<Vec<_>>());
+    let figures = |bundle: String, km: fn(&PairedErrors) -> f64, sorted: &SortedErrors| BundleFigures {
         bundle,
         geoscore: rounds.iter().map(|round| exact(km(round))).sum::<f64>() / rounds.len() as f64,
         median_km: sorted.median(rounds.len() as u32, |_| 1),
@@ -184,10 +186,10 @@ pub(crate) fn compare(rounds: &[PairedErrors], [a, b]: [String; 2]) -> Result<Co
         n: rounds.len(),
         groups: groups.count(),
         resamples: RESAMPLES,
-        a: side(a, |round| round.a_km, &a_km),
-        b: side(b, |round| round.b_km, &b_km),
-        geoscore: interval(whole.0, resampled.iter().map(|(points, _)| *points).collect()),
-        median_km: interval(whole.1, resampled.iter().map(|(_, km)| *km).collect()),
+        a: figures(a, |round| round.a_km, &a_km),
+        b: figures(b, |round| round.b_km, &b_km),
+        geoscore: interval(observed.0, resampled.iter().map(|(points, _)| *points).collect()),
+        median_km: interval(observed.1, resampled.iter().map(|(_, km)| *km).collect()),
         wins: wins(rounds),
     })
 }
@@ -205,13 +207,13 @@ fn wins(rounds: &[PairedErrors]) -> Wins {
     wins
 }
 
-/// The 95 % interval of a difference, by percentiles of its resamples.
+/// A difference with the 95 % percentile interval of its resamples.
 fn interval(value: f64, resampled: Vec<f64>) -> Difference {
     let (low, high) = interval_95(resampled);
     Difference { value, low, high }
 }
 
-/// Errors in order, so that a weighted median takes one walk and no sorting.
+/// Sorted errors, so that a weighted median needs one pass and no sorting.
 struct SortedErrors(Vec<(usize, f64)>);
 
 impl SortedErrors {
@@ -221,13 +223,13 @@ impl SortedErrors {
         Self(sorted)
     }
 
-    /// The median of the errors, each taken `weight` times, `n` in all; of the two in the middle their mean.
+    /// The median of the errors, each repeated `weight` times, for a total of `n`.
     fn median(&self, n: u32, weight: impl Fn(usize) -> u32) -> f64 {
         let mut middle = Vec::with_capacity(2);
         let mut passed = 0;
         for (round, km) in &self.0 {
             passed += weight(*round);
-            // Of n errors, counted from 0, these two are in the middle; for an odd n they are one.
+            // The indices of the two middle errors, which are equal for an odd n.
             for half in [n.saturating_sub(1) / 2, n / 2].into_iter().skip(middle.len()) {
                 if passed > half {
                     middle.push(*km);
@@ -246,11 +248,11 @@ fn print(comparison: &Comparison) {
     for (name, side) in [("A", a), ("B", b)] {
         println!("{name}: {:.0} points, median {:.0} km   {}", side.geoscore, side.median_km, side.bundle);
     }
-    let interval = |d: &Difference| format!("{:+.1} (95 % of resamples from {:+.1} to {:+.1})", d.value, d.low, d.high);
-    println!("B minus A over {n} rounds of {groups} groups:");
+    let interval = |d: &Difference| format!("{:+.1} (95 % interval {:+.1} to {:+.1})", d.value, d.low, d.high);
+    println!("B minus A over {n} rounds in {groups} groups:");
     println!("  points    {}", interval(geoscore));
     println!("  median km {}", interval(median_km));
-    println!("  rounds    B won {}, A won {}, {} even", wins.b, wins.a, wins.ties);
+    println!("  rounds    B won {}, A won {}, {} tied", wins.b, wins.a, wins.ties);
 }
 
 #[cfg(test)]
@@ -277,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn one_group_has_no_interval() {
+    fn a_single_group_is_an_error() {
         let error = super::compare(&rounds(&[("a", 1.0, 2.0), ("a", 3.0, 4.0)]), ["a".into(), "b".into()]).unwrap_err();
         assert!(error.to_string().contains("one group"), "{error}");
     }
@@ -295,8 +297,8 @@ mod tests {
 
     #[test]
     fn the_interval_agrees_with_the_binomial_distribution() {
-        // B gains g in half of 100 rounds, each a group of its own, and nothing in the others. The mean gain of a
-        // resample has a deviation of g · √(0.25 / 100), so 95 % lie within 0.1 g of g / 2.
+        // B gains g in half of 100 rounds, each in its own group, and nothing in the others. The mean gain of a
+        // resample has a standard deviation of g · √(0.25 / 100), so 95 % lie within 0.1 g of g / 2.
         let pairs: Vec<PairedErrors> = (0..100)
             .map(|i| PairedErrors { group: i.to_string(), a_km: 1000.0, b_km: if i % 2 == 0 { 1000.0 } else { 0.0 } })
             .collect();
@@ -305,7 +307,7 @@ mod tests {
         assert!((value / gain - 0.5).abs() < 1e-9);
         assert!((low / gain - 0.4).abs() < 0.011 && (high / gain - 0.6).abs() < 0.011, "{low} {high} of {gain}");
 
-        // The same rounds in ten groups of ten, whose rounds gain together, say ten times less.
+        // In ten groups of ten rounds with equal gains, the effective sample size is ten times smaller.
         let grouped: Vec<PairedErrors> = (0..100)
             .map(|i| PairedErrors {
                 group: (i / 10).to_string(),

@@ -1,4 +1,4 @@
-//! What a bundle is measured on: index rows with a place, their embeddings, and how they make rounds.
+//! Evaluation sets: index rows with coordinates, their embeddings, and their grouping into rounds.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -15,39 +15,39 @@ use crate::features::embed;
 use crate::features::encoder_spec::EncoderSpec;
 use crate::features::samples::{self, Sample};
 
-/// Which rows of an index are measured on.
+/// Options that select the rows of an index to evaluate on.
 #[derive(clap::Args)]
 pub(crate) struct EvalSetArgs {
-    /// Index of the pictures (csv or parquet)
-    #[arg(long)]
+    /// Index of the pictures (CSV or Parquet)
+    #[arg(long, value_name = "FILE", help_heading = "Input")]
     pub(crate) index: PathBuf,
-    /// Only this split, or these (repeat the option)
-    #[arg(long)]
+    /// Split of the index to use (repeatable) [default: all]
+    #[arg(long, help_heading = "Input")]
     pub(crate) split: Vec<String>,
-    /// Only this data set, or these (repeat the option)
-    #[arg(long)]
+    /// Data set of the index to use (repeatable) [default: all]
+    #[arg(long, help_heading = "Input")]
     pub(crate) set: Vec<String>,
 }
 
 impl EvalSetArgs {
-    /// The rows with a place.
+    /// The selected rows with coordinates.
     ///
     /// # Errors
-    /// When the index cannot be read or no such row is left.
+    /// When the index cannot be read or no row is selected.
     pub(crate) fn rows(&self) -> Result<Vec<Row>> {
         let mut rows = index::read_splits(&self.index, &self.split)?;
         rows.retain(|row| row.at.is_some() && (self.set.is_empty() || self.set.contains(&row.set)));
         if rows.is_empty() {
-            bail!("{}: no row with coordinates is left to measure; see --set and --split", self.index.display());
+            bail!("{}: no row with coordinates matches --set and --split", self.index.display());
         }
         Ok(rows)
     }
 
-    /// The rows in words, such as "dev of gsv".
+    /// A description of the selection, such as "dev of gsv".
     pub(crate) fn name(&self) -> String {
         let list = |names: &[String]| names.join(" and ");
         match (self.split.is_empty(), self.set.is_empty()) {
-            (true, true) => "all pictures with a place".to_owned(),
+            (true, true) => "all pictures with coordinates".to_owned(),
             (false, true) => list(&self.split),
             (true, false) => list(&self.set),
             (false, false) => format!("{} of {}", list(&self.split), list(&self.set)),
@@ -55,12 +55,12 @@ impl EvalSetArgs {
     }
 }
 
-/// The rows with the embeddings of a bundle's encoder: taken from `features` where given, else computed from the
-/// pictures in `images`.
+/// The rows with the embeddings of a bundle's encoder, read from `features` if given, else computed from the pictures
+/// in `images`.
 ///
 /// # Errors
-/// When neither is given, a picture or a feature is missing (named with its line), or the features are another
-/// encoder's.
+/// When neither is given, a picture (named with its line) or a feature is missing, or the features are from a different
+/// encoder.
 pub(crate) fn samples(
     bundle: &Bundle,
     rows: Vec<Row>,
@@ -70,16 +70,16 @@ pub(crate) fn samples(
     match (features, images) {
         (Some(folder), _) => from_features(bundle, rows, folder),
         (None, Some(images)) => from_pictures(bundle, rows, images),
-        (None, None) => bail!("give --images or --features"),
+        (None, None) => bail!("--images or --features is required"),
     }
 }
 
-/// Samples as rounds of at most `views` pictures. With more than one view, the pictures of a group are dealt out so
-/// that each round's headings lie as far apart as can be and every picture is used once: four views make two rounds of
-/// two opposite ones.
+/// Groups samples into rounds of at most `views` pictures. With more than one view, the pictures of a group are
+/// distributed so that the headings in a round are as far apart as possible and every picture is used once: four
+/// pictures make two rounds of two opposite views.
 ///
 /// # Errors
-/// When the pictures of a group do not lie within a kilometre of each other.
+/// When the pictures of a group are more than 1 km apart.
 pub(crate) fn rounds(samples: &[Sample], views: usize) -> Result<Vec<Vec<&Sample>>> {
     if views == 1 {
         return Ok(samples::rounds(samples, 1));
@@ -88,27 +88,27 @@ pub(crate) fn rounds(samples: &[Sample], views: usize) -> Result<Vec<Vec<&Sample
     for group in samples::rounds(samples, 4) {
         if let Some(sample) = group.iter().find(|sample| !samples::is_one_place(&group[0].row, &sample.row)) {
             bail!(
-                "the pictures of group {} are not views of one place ({}, index line {}, lies more than 1 km from the \
-                 first); measure them with --views 1",
+                "the pictures of group {} are not views of one place: {}, index line {}, is more than 1 km from the \
+                first; use --views 1",
                 sample.row.group,
                 sample.row.file.display(),
                 sample.row.line
             );
         }
-        let hands = group.len().div_ceil(views);
-        rounds.extend((0..hands).map(|hand| group.iter().skip(hand).step_by(hands).copied().collect::<Vec<_>>()));
+        let n_rounds = group.len().div_ceil(views);
+        rounds.extend((0..n_rounds).map(|i| group.iter().skip(i).step_by(n_rounds).copied().collect::<Vec<_>>()));
     }
     Ok(rounds)
 }
 
-/// A bundle's results for rounds, in their order, by the same code that the agent uses.
+/// Predictions of a bundle for rounds, in order, with the same code as the agent.
 ///
 /// # Errors
-/// When the head cannot be loaded or gives no distribution over the cells.
+/// When the head cannot be loaded or its output is not a distribution over the cells.
 pub(crate) fn results(bundle: &Bundle, rounds: &[Vec<&Sample>]) -> Result<Vec<RoundResult>> {
     let head = Head::of(bundle)?;
     let logits = |round: &Vec<&Sample>| {
-        let truth = round.first().and_then(|sample| sample.row.at).context("a round without a place")?;
+        let truth = round.first().and_then(|sample| sample.row.at).context("a round has no coordinates")?;
         let logits = round.iter().map(|sample| head.logits(&sample.variants[0]));
         Ok((truth, logits.collect::<landfall_model::Result<Vec<_>>>()?))
     };
@@ -116,7 +116,7 @@ pub(crate) fn results(bundle: &Bundle, rounds: &[Vec<&Sample>]) -> Result<Vec<Ro
     let results = metrics::predict(&bundle.cells, &logits, |views| bundle.manifest.temperature_for(views));
     if results.len() != rounds.len() {
         bail!(
-            "{}: the head's output is no distribution over the bundle's cells; export it again",
+            "{}: the output of the head is not a distribution over the cells of the bundle; export it again",
             bundle.dir.display()
         );
     }
@@ -124,13 +124,14 @@ pub(crate) fn results(bundle: &Bundle, rounds: &[Vec<&Sample>]) -> Result<Vec<Ro
 }
 
 fn from_features(bundle: &Bundle, rows: Vec<Row>, folder: &Path) -> Result<Vec<Sample>> {
-    let wanted = rows.len();
+    let expected = rows.len();
     let (spec, samples) = samples::join(rows, &[folder.to_owned()])?;
     if !spec.is_compatible_with(&EncoderSpec::of(bundle)) {
-        bail!("{} holds features of another encoder than the bundle's", folder.display());
+        bail!("{} contains features of a different encoder than the bundle's", folder.display());
     }
-    if samples.len() < wanted {
-        bail!("{} lacks {} of {wanted} pictures; run `landfall-train embed`", folder.display(), wanted - samples.len());
+    if samples.len() < expected {
+        let missing = expected - samples.len();
+        bail!("{} lacks features of {missing} of {expected} pictures; run `landfall-train embed`", folder.display());
     }
     Ok(samples)
 }
@@ -158,10 +159,10 @@ fn from_pictures(bundle: &Bundle, rows: Vec<Row>, images: &Path) -> Result<Vec<S
     Ok(rows.into_iter().filter_map(sample).collect())
 }
 
-/// Checks that all pictures are there before any work is done.
+/// Checks that all pictures exist, before any work is done.
 ///
 /// # Errors
-/// When one is missing; the first is named with its line.
+/// When pictures are missing; the first is named with its line.
 pub(crate) fn require_pictures(rows: &[Row], images: &Images) -> Result<()> {
     let missing: Vec<&Row> = rows.iter().filter(|row| !images.has(&row.file)).collect();
     if let Some(first) = missing.first() {
@@ -189,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn views_of_a_round_are_far_apart_and_used_once() {
+    fn views_of_a_round_are_far_apart_and_each_picture_is_used_once() {
         let at = LatLng::new(45.76, 4.83).unwrap();
         let mut samples: Vec<Sample> = [0, 90, 180, 270].map(|heading| sample("a", heading, at)).into();
         samples.push(sample("b", 0, at));

@@ -1,4 +1,4 @@
-//! `evaluate`: measures a bundle on pictures whose place is known, on the path that the agent takes.
+//! `evaluate`: evaluates a bundle on pictures with known coordinates, with the same code as the agent.
 
 use std::path::PathBuf;
 
@@ -14,48 +14,56 @@ use crate::eval::metrics::neighbour::Neighbours;
 use crate::eval::metrics::{self, Quality, Report, RoundResult};
 use crate::features::samples::Sample;
 
-/// Measures a bundle on pictures whose place is known.
+/// Evaluate a bundle on pictures with known coordinates
 ///
-/// All figures are those of the pin that `play` places: the point with the highest expected score on the World map.
-/// Under `mode` stand the same figures of the middle of the likeliest peak, which `locate` answers with. Percentages
-/// run from 0 to 100. `ece` is the calibration error, in percentage points, of the probability that the place lies
-/// within 750 km of the pin; `calibration` has the reliability of that and other promises, and how many truths the
-/// regions of 50 % and 90 % of the probability hold. `cells` is the accuracy of the classifier over its cells; `oracle`
-/// what a classifier that always named the right cell would score. Baselines are the mean points of the best constant
-/// pin, of a cell drawn by its number of places, of the mean of all places, and with --neighbours of the place of the
-/// most similar training picture. Rows without coordinates are left out.
+/// The main metrics are those of the pin that `play` places: the point with the highest expected score on the World
+/// map. `mode` has the same metrics for the centre of the most likely peak, which is the answer of `locate`.
+/// Percentages are from 0 to 100.
+///
+/// `ece` is the expected calibration error, in percentage points, of the probability that the place lies within 750 km
+/// of the pin. `calibration` has reliability diagrams for this and other probabilities, and the coverage of the 50 %
+/// and 90 % credible regions. `cells` is the accuracy of the classifier over cells; `oracle` is the score of a
+/// classifier that always predicts the correct cell.
+///
+/// Baselines are the mean points of the best constant pin, of a random cell drawn by its number of places, of the mean
+/// of all places and, with --neighbours, of the place of the most similar training picture. Rows without coordinates
+/// are skipped.
 #[derive(clap::Args)]
 #[command(
     after_help = "Example:\n  landfall-train evaluate --json --bundle desktop --index index.csv --images photos --split dev --views 4"
 )]
 pub(crate) struct Args {
-    /// Name or folder of the bundle
-    #[arg(long, default_value = "desktop")]
+    /// Bundle, by name or folder
+    #[arg(long, value_name = "NAME|DIR", default_value = "desktop", help_heading = "Input")]
     bundle: String,
     #[command(flatten)]
     eval_set: EvalSetArgs,
-    /// Folder that the index's file names are relative to
-    #[arg(long, required_unless_present = "features")]
+    /// Folder that the file names in the index are relative to
+    #[arg(long, value_name = "DIR", required_unless_present = "features", help_heading = "Input")]
     images: Option<PathBuf>,
-    /// Feature folder of the bundle's encoder, to be taken instead of the pictures
-    #[arg(long, conflicts_with = "images")]
+    /// Feature folder of the bundle's encoder, to use instead of the pictures
+    #[arg(long, value_name = "DIR", conflicts_with = "images", help_heading = "Input")]
     features: Option<PathBuf>,
-    /// 1: every picture is a place of its own; 2 or 4: the pictures of a group are views of one place, taken by so
-    /// many. With several numbers, as in `--views 1 2 4`, the answer is an object with a report for each
-    #[arg(long, default_value = "1", num_args = 1.., value_delimiter = ',', value_parser = ["1", "2", "4"])]
+    /// Number of views per round, or several numbers to evaluate each
+    ///
+    /// With 1, every picture is a round. With 2 or 4, the pictures of a group are views of one place. With several
+    /// numbers, as in `--views 1 2 4`, the JSON output is an object with one report per number.
+    #[arg(long, value_name = "N", default_value = "1", num_args = 1.., value_delimiter = ',')]
+    #[arg(value_parser = ["1", "2", "4"], help_heading = "Input")]
     views: Vec<String>,
-    /// Feature folder of training pictures, for the baseline of the nearest neighbour
-    #[arg(long)]
+    /// Feature folder of training pictures, for the nearest-neighbour baseline
+    #[arg(long, value_name = "DIR", help_heading = "Input")]
     neighbours: Option<PathBuf>,
-    /// Split of the index that the training pictures are of, or these (repeat the option)
-    #[arg(long, default_value = "train", requires = "neighbours")]
+    /// Split of the index with the training pictures (repeatable)
+    #[arg(long, value_name = "SPLIT", default_value = "train", requires = "neighbours", help_heading = "Input")]
     neighbours_split: Vec<String>,
-    /// Write the numbers as a page to look at, as `analyse` does: all rounds on a map, and the worst with their pictures
-    /// where --images has them
-    #[arg(long, value_name = "FILE")]
+    /// Write an HTML report, as `analyse` does
+    ///
+    /// It shows all rounds on a map, and the worst rounds with their pictures if --images is given.
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
     report: Option<PathBuf>,
-    /// Print the numbers as json
-    #[arg(long)]
+    /// Print the report as JSON
+    #[arg(long, help_heading = "Output")]
     json: bool,
 }
 
@@ -65,7 +73,7 @@ pub(crate) struct Args {
 /// When the bundle, the index, a picture or the features cannot be used; missing pictures are named with their lines.
 pub(crate) fn run(args: &Args) -> Result<()> {
     if args.report.is_some() && args.views.len() > 1 {
-        bail!("a --report shows one number of views: give one to --views");
+        bail!("--report needs a single number of --views");
     }
     let bundle = Bundle::find(&args.bundle)?;
     let neighbours = neighbours(args, &bundle)?;
@@ -77,7 +85,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let report = report(&bundle, &rounds, &results, neighbours.as_ref())?;
         if let Some(file) = &args.report {
             let page = Page {
-                heading: "How good it is",
+                heading: "Evaluation",
                 title: &analyse::title(&bundle, &args.eval_set, views),
                 table: &bundle.cells,
                 report: &report,
@@ -88,15 +96,15 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             write_atomic(file, page.html(images.as_ref())?.as_bytes())?;
         }
         if !args.json {
-            println!("{views} {} a place", if views == "1" { "view" } else { "views" });
+            println!("{views} {} per place", if views == "1" { "view" } else { "views" });
             print(&report);
         }
         reports.insert(views.clone(), serde_json::to_value(&report)?);
     }
     if args.json {
-        // One number of views prints its report as it is.
-        let alone = if reports.len() == 1 { reports.values().next() } else { None };
-        println!("{}", alone.map_or_else(|| serde_json::to_string(&reports), serde_json::to_string)?);
+        // With a single number of views, the report is not wrapped in an object.
+        let single = if reports.len() == 1 { reports.values().next() } else { None };
+        println!("{}", single.map_or_else(|| serde_json::to_string(&reports), serde_json::to_string)?);
     }
     Ok(())
 }
@@ -107,7 +115,7 @@ fn report(
     results: &[RoundResult],
     neighbours: Option<&Neighbours>,
 ) -> Result<Report> {
-    let mut report = metrics::report(&bundle.cells, results).context("no place was measured")?;
+    let mut report = metrics::report(&bundle.cells, results).context("no rounds to evaluate")?;
     if let Some(neighbours) = neighbours {
         let pairs = neighbours.places(rounds).into_iter().zip(results);
         let pairs: Vec<_> = pairs.filter_map(|(place, result)| Some((result.truth, place?))).collect();
@@ -121,7 +129,11 @@ fn neighbours(args: &Args, bundle: &Bundle) -> Result<Option<Neighbours>> {
     let rows = index::read_splits(&args.eval_set.index, &args.neighbours_split)?;
     let rows: Vec<_> = rows.into_iter().filter(|row| row.at.is_some()).collect();
     if rows.is_empty() {
-        bail!("{}: no row of split {} has a place", args.eval_set.index.display(), args.neighbours_split.join(" or "));
+        bail!(
+            "{}: no row of split {} has coordinates",
+            args.eval_set.index.display(),
+            args.neighbours_split.join(" or ")
+        );
     }
     let samples = eval_set::samples(bundle, rows, None, Some(folder))?;
     Ok(Some(Neighbours::new(&samples)?))
@@ -134,8 +146,8 @@ fn print(report: &Report) {
         format!("{:.0} points, median {:.0} km, mean {:.0} km, {within} km", q.geoscore, q.median_km, q.mean_km)
     };
     let Report { n, quality, baselines, cells, calibration, oracle, .. } = report;
-    println!("  {}, right country {:.1} %, n = {n}", line(quality), quality.country);
-    println!("  the likeliest peak instead: {}", line(&report.mode));
+    println!("  {}, correct country {:.1} %, n = {n}", line(quality), quality.country);
+    println!("  most likely peak instead of the pin: {}", line(&report.mode));
     for (continent, part) in &report.by_continent {
         let q = &part.quality;
         println!(
@@ -146,7 +158,8 @@ fn print(report: &Report) {
     println!("  calibration error {:.1} percentage points", report.ece);
     for (percent, regions) in &calibration.regions {
         println!(
-            "  regions of {percent} %: hold {:.1} % of the truths, {:.0} cells, {:.2} million km2; circles of {:.0} km hold {:.1} %",
+            "  {percent} % credible regions: coverage {:.1} %, {:.0} cells, {:.2} million km2; \
+            credible radius {:.0} km, coverage {:.1} %",
             regions.holds,
             regions.mean_cells,
             regions.mean_area_km2 / 1e6,
@@ -155,17 +168,17 @@ fn print(report: &Report) {
         );
     }
     println!(
-        "  right cell {:.1} %, in the first 5 {:.1} %, in 10 {:.1} %; {:.1} % lie in a cell; {:.2} nats",
+        "  correct cell {:.1} %, top 5 {:.1} %, top 10 {:.1} %; {:.1} % of the places lie in a cell; {:.2} nats",
         cells.top1, cells.top5, cells.top10, cells.coverage, cells.nll
     );
     println!(
-        "  without looking: {:.0} points constant, {:.0} by chance, {:.0} at the mean place",
+        "  baselines: {:.0} points for a constant pin, {:.0} for a random cell, {:.0} for the mean place",
         baselines.constant, baselines.prior, baselines.mean_place
     );
     if let Some(neighbour) = &baselines.nearest_neighbour {
         println!("  nearest neighbour: {}", line(neighbour));
     }
-    for (how, errors) in [
+    for (answer, errors) in [
         ("its centre", oracle.containing_centre.as_ref()),
         ("its mean place", oracle.containing_mean.as_ref()),
         ("the nearest mean place", Some(&oracle.nearest_mean)),
@@ -173,7 +186,7 @@ fn print(report: &Report) {
     ] {
         if let Some(errors) = errors {
             println!(
-                "  the right cell, answered with {how}: {:.0} points, median {:.0} km, n = {}",
+                "  correct cell, answered with {answer}: {:.0} points, median {:.0} km, n = {}",
                 errors.geoscore, errors.median_km, errors.n
             );
         }

@@ -1,4 +1,4 @@
-//! How good a bundle is.
+//! Evaluation of bundles.
 
 pub(crate) mod analyse;
 pub(crate) mod compare;

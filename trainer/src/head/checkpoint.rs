@@ -1,7 +1,7 @@
-//! Checkpoints: after every epoch a run writes what it needs to go on to the same result, bit by bit.
+//! Checkpoints: after every epoch a run saves the state it needs to resume to a bit-identical result.
 //!
-//! A checkpoint is one file: a line of json, then the bytes of the network, of its optimisers, and of the best weights
-//! so far. Random numbers need no place in it, since they follow from the seed and the epoch.
+//! A checkpoint is one file: a line of JSON, then the bytes of the network, its optimizers and the best weights so far.
+//! The state of the random number generator is not saved, because it is derived from the seed and the epoch.
 
 use std::path::{Path, PathBuf};
 
@@ -16,32 +16,31 @@ use crate::head::model::{Layers, Moments};
 use crate::head::recipe::Recipe;
 use crate::io::hash;
 
-/// Where a command's checkpoints are, and whether to go on from them.
+/// Where a command stores its checkpoints, and whether to resume from them.
 #[derive(Clone, Debug)]
 pub(crate) struct Checkpoints {
-    /// Folder of one file a run.
+    /// Folder with one file per run.
     pub(crate) dir: PathBuf,
-    /// Whether what is there is gone on from; else it is written over.
+    /// Whether to resume from existing checkpoints; otherwise they are overwritten.
     pub(crate) resume: bool,
 }
 
-/// A run as it stood.
+/// The state of a run at the end of an epoch.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct TrainingState {
-    /// Epochs that are done; for `finetune`, steps.
+    /// Completed epochs; for `finetune`, completed steps.
     pub(crate) epoch: usize,
-    /// Network, optimisers, and whatever else a run goes on from.
+    /// Serialised network, optimizers and other training state.
     pub(crate) bytes: Vec<Vec<u8>>,
-    /// The epoch with the most points on the part held out, with early stopping.
+    /// With early stopping, the epoch with the most points on the held-out fold.
     pub(crate) best: Option<BestEpoch>,
 }
 
-/// The best epoch so far.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct BestEpoch {
-    /// Its number; the first is 1.
+    /// Epoch number, counted from 1.
     pub(crate) epoch: usize,
-    /// Points on the part held out.
+    /// Mean points on the held-out fold.
     pub(crate) points: f64,
     /// The folded layers.
     pub(crate) layers: Layers,
@@ -59,26 +58,26 @@ struct Header {
 struct BestEpochHeader {
     epoch: usize,
     points: f64,
-    /// Numbers of weights and of biases of each layer.
+    /// Number of weights and number of biases of each layer.
     sizes: Vec<(usize, usize)>,
 }
 
 impl Checkpoints {
-    /// The file of a run.
+    /// The checkpoint file of a run.
     pub(crate) fn file(&self, run: &str) -> PathBuf {
         self.dir.join(format!("{}.checkpoint", run.replace(' ', "-")))
     }
 
-    /// What a run goes on from; `None` to begin at the beginning.
+    /// Loads the state to resume from; `None` to start from scratch.
     ///
     /// # Errors
-    /// When the file is damaged or is of another recipe or other data.
+    /// When the file is damaged, or belongs to a different recipe or different data.
     pub(crate) fn load(&self, run: &str, fingerprint: &str) -> Result<Option<TrainingState>> {
         let file = self.file(run);
         if self.resume && file.exists() { read(&file, fingerprint).map(Some) } else { Ok(None) }
     }
 
-    /// Keeps a run's state instead of the one before.
+    /// Saves the state of a run, replacing the previous one.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -98,12 +97,12 @@ impl Checkpoints {
         write_atomic(&self.file(run), &bytes)
     }
 
-    /// Whether there is one of any run.
+    /// Whether any run has a checkpoint.
     pub(crate) fn has_any(&self) -> bool {
         std::fs::read_dir(&self.dir).is_ok_and(|mut files| files.next().is_some())
     }
 
-    /// Removes the folder: once everything is done, or to begin at the beginning.
+    /// Removes the folder: after the command has succeeded, or to start from scratch.
     ///
     /// # Errors
     /// When it cannot be removed.
@@ -119,10 +118,11 @@ fn read(file: &Path, fingerprint: &str) -> Result<TrainingState> {
     let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
     let end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
     let header: Option<Header> = serde_json::from_slice(&bytes[..end]).ok();
-    let damaged = || format!("{} is no checkpoint; remove it and begin anew without --resume", file.display());
+    let damaged =
+        || format!("{} is not a valid checkpoint; delete it and start again without --resume", file.display());
     let header = header.with_context(damaged)?;
     if header.fingerprint != fingerprint {
-        bail!("{} is of another recipe or of other data; begin anew without --resume", file.display());
+        bail!("{} belongs to a different recipe or different data; start again without --resume", file.display());
     }
     let mut rest = bytes.get(end + 1..).unwrap_or_default();
     let mut take = |n: usize| {
@@ -140,11 +140,11 @@ fn read(file: &Path, fingerprint: &str) -> Result<TrainingState> {
     Ok(TrainingState { epoch: header.epoch, bytes: parts, best })
 }
 
-/// Tells runs of different recipes and data apart. The learning rate is left out: a run whose loss was no number may go
-/// on from its last good checkpoint with a lower one.
+/// Fingerprint of the recipe and the data of a run. The learning rate is excluded, so that a diverged run can resume
+/// from its last good checkpoint with a lower one.
 ///
 /// # Errors
-/// When a file that the recipe names cannot be read.
+/// When a file named in the recipe cannot be read.
 pub(crate) fn fingerprint(
     recipe: &Recipe,
     seed: u64,
@@ -184,13 +184,13 @@ mod tests {
         assert_eq!(checkpoints.load("a run", "f").unwrap(), None);
         checkpoints.save("a run", "f", &state).unwrap();
         assert_eq!(checkpoints.load("a run", "f").unwrap(), Some(state));
-        assert!(checkpoints.load("a run", "g").unwrap_err().to_string().contains("another recipe"));
+        assert!(checkpoints.load("a run", "g").unwrap_err().to_string().contains("different recipe"));
         let fresh = Checkpoints { resume: false, ..checkpoints.clone() };
         assert_eq!(fresh.load("a run", "f").unwrap(), None);
         let file = checkpoints.file("a run");
         let bytes = std::fs::read(&file).unwrap();
         std::fs::write(&file, &bytes[..bytes.len() - 3]).unwrap();
-        assert!(checkpoints.load("a run", "f").unwrap_err().to_string().contains("is no checkpoint"));
+        assert!(checkpoints.load("a run", "f").unwrap_err().to_string().contains("is not a valid checkpoint"));
         checkpoints.remove().unwrap();
         assert!(!checkpoints.dir.exists());
     }
@@ -207,16 +207,16 @@ mod tests {
             row: Row { at: LatLng::new(lat, 2.0).ok(), ..Row::default() },
             variants: vec![vec![0.0]],
         };
-        let on = |recipe: &Recipe, picture: f64, cell: f64| {
+        let fingerprint_at = |recipe: &Recipe, picture: f64, cell: f64| {
             fingerprint(recipe, 1, &[&sample(picture)], &table(cell), &moments).unwrap()
         };
-        let of = |recipe: &Recipe| on(recipe, 48.0, 48.0);
+        let fingerprint_of = |recipe: &Recipe| fingerprint_at(recipe, 48.0, 48.0);
         let (mut slower, mut longer) = (Recipe::default(), Recipe::default());
         slower.train.lr = 1e-5;
         longer.train.epochs = 99;
-        assert_eq!(of(&slower), of(&Recipe::default()));
-        assert_ne!(of(&longer), of(&Recipe::default()));
-        assert_ne!(on(&slower, 48.1, 48.0), of(&slower), "a picture's place counts");
-        assert_ne!(on(&slower, 48.0, 48.1), of(&slower), "a cell's place counts");
+        assert_eq!(fingerprint_of(&slower), fingerprint_of(&Recipe::default()));
+        assert_ne!(fingerprint_of(&longer), fingerprint_of(&Recipe::default()));
+        assert_ne!(fingerprint_at(&slower, 48.1, 48.0), fingerprint_of(&slower), "the location of a picture matters");
+        assert_ne!(fingerprint_at(&slower, 48.0, 48.1), fingerprint_of(&slower), "the location of a cell matters");
     }
 }

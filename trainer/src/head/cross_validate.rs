@@ -1,4 +1,4 @@
-//! Cross-validation: heads are measured on pictures they have not seen.
+//! Cross-validation: evaluates heads on pictures they were not trained on.
 
 use std::collections::BTreeMap;
 
@@ -17,26 +17,26 @@ use crate::head::training_data::TrainingData;
 
 /// Maximum number of places on which a head is evaluated during training.
 const EVAL_PLACES: usize = 256;
-/// Numbers of views that are measured.
+/// Numbers of views to evaluate.
 const VIEWS: [usize; 2] = [1, 4];
 
-/// By number of views: temperature, and quality through each feature folder.
+/// Temperature and quality per number of views.
 pub(crate) struct Validation {
-    /// Softmax temperature, fitted through the first folder.
+    /// Softmax temperature, fitted on the first feature folder.
     pub(crate) temperature: BTreeMap<usize, f64>,
-    /// Quality through each folder by itself.
+    /// Quality on each feature folder.
     pub(crate) reports: BTreeMap<usize, Vec<Report>>,
-    /// Standard deviation over the parts of their mean points, through the first folder.
+    /// Standard deviation of the mean points of the folds, on the first feature folder.
     pub(crate) spread: BTreeMap<usize, f64>,
 }
 
-/// Logits of rounds that were held out, with their truths.
+/// True location and logits of each held-out round.
 type Rounds = Vec<(LatLng, Vec<Vec<f32>>)>;
 
-/// Trains on all parts but one, in turn, and measures the places of the one.
+/// Trains on all folds but one, in turn, and evaluates on the remaining one.
 ///
 /// # Errors
-/// When training fails, or no place is in the parts.
+/// When training fails, or no held-out row has coordinates.
 pub(crate) fn cross_validate(
     data: &TrainingData,
     objective: &Objective<'_>,
@@ -50,8 +50,8 @@ pub(crate) fn cross_validate(
     let mut ends: BTreeMap<usize, Vec<usize>> = VIEWS.map(|views| (views, Vec::new())).into();
     let mut rounds: BTreeMap<usize, Vec<Rounds>> = VIEWS.map(|views| (views, vec![Vec::new(); variants])).into();
     for fold in 0..first.map_or(folds, |first| folds.min(first)) {
-        let is_out = |s: &&Sample| samples::fold_of(&s.row, folds) == fold;
-        let (out, rest): (Vec<&Sample>, Vec<&Sample>) = data.samples.iter().partition(is_out);
+        let is_held_out = |s: &&Sample| samples::fold_of(&s.row, folds) == fold;
+        let (out, rest): (Vec<&Sample>, Vec<&Sample>) = data.samples.iter().partition(is_held_out);
         let moments = Moments::of_samples(&rest);
         let held_out = HeldOutEval::new(table, &out, &moments, EVAL_PLACES);
         let name = format!("fold {} of {folds}", fold + 1);
@@ -65,10 +65,10 @@ pub(crate) fn cross_validate(
             let logits = model::logits(&network, &inputs, &device)?;
             let of_file: BTreeMap<_, _> = out.iter().map(|sample| &sample.row.file).zip(logits).collect();
             for (views, rounds) in &mut rounds {
-                let whole = |round: &Vec<&Sample>| {
+                let is_complete = |round: &Vec<&Sample>| {
                     round.len() == *views && round.iter().all(|s| samples::is_one_place(&round[0].row, &s.row))
                 };
-                for round in samples::rounds(&out, *views).into_iter().filter(whole) {
+                for round in samples::rounds(&out, *views).into_iter().filter(is_complete) {
                     let logits = round.iter().map(|sample| of_file[&sample.row.file].clone()).collect();
                     rounds[variant].extend(round[0].row.at.map(|truth| (truth, logits)));
                 }
@@ -91,12 +91,13 @@ pub(crate) fn cross_validate(
         validation.reports.insert(views, rounds.iter().filter_map(report).collect());
     }
     if validation.temperature.is_empty() {
-        bail!("no row with coordinates was held out: there is nothing to cross-validate with");
+        bail!("cannot cross-validate: no held-out row has coordinates");
     }
     Ok(validation)
 }
 
-/// Standard deviation of the means of the parts that end at `ends`; nothing for fewer than two parts with a value.
+/// Standard deviation of the means of the parts of `values` that end at `ends`; `None` if fewer than two parts have
+/// values.
 fn spread(values: Vec<f64>, ends: &[usize]) -> Option<f64> {
     let starts = std::iter::once(0).chain(ends.iter().copied());
     let parts: Vec<&[f64]> = starts.zip(ends).map(|(a, b)| &values[a..*b]).filter(|part| !part.is_empty()).collect();
@@ -113,6 +114,6 @@ mod tests {
     #[test]
     fn the_spread_is_the_standard_deviation_of_the_folds_means() {
         assert_eq!(spread(vec![1.0, 3.0, 5.0, 7.0], &[2, 4]), Some(8.0_f64.sqrt()));
-        assert_eq!(spread(vec![1.0, 3.0], &[2, 2]), None, "a part without a place has no mean");
+        assert_eq!(spread(vec![1.0, 3.0], &[2, 2]), None, "an empty part has no mean");
     }
 }

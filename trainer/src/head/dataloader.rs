@@ -1,5 +1,5 @@
-//! The pictures as a training run sees them: which ones an epoch takes, in which order, through which variant, mixed
-//! and with parts dropped out. All of it follows from the seed and the number of the epoch.
+//! The training batches: sampling, order, choice of variants, mixup and dropout. All of it is derived from the seed and
+//! the epoch number.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -17,33 +17,32 @@ use crate::head::loss::{LabelBatch, Objective};
 use crate::head::model::{self, Moments};
 use crate::head::recipe::{Recipe, Sampling};
 
-/// What one step learns from.
+/// The examples of one training step.
 pub(crate) struct Batch {
     /// Number of examples.
     pub(crate) n: usize,
     /// Standardised embeddings, `[n, dim]`.
     pub(crate) x: Vec<f32>,
-    /// What the hidden units are multiplied by, `[n, hidden]`.
+    /// Dropout mask of the hidden units, `[n, hidden]`.
     pub(crate) mask: Option<Vec<f32>>,
-    /// What the examples should be answered with.
     pub(crate) labels: LabelBatch,
 }
 
-/// Pictures to train on.
+/// The training pictures.
 pub(crate) struct DataLoader<'a> {
     objective: &'a Objective<'a>,
     recipe: &'a Recipe,
     seed: u64,
     rows: Vec<&'a Row>,
     inputs: Vec<Vec<Vec<f32>>>,
-    /// The pictures of the same place, for those that have a place.
+    /// Pictures with the same group; a picture without coordinates is a group of its own.
     groups: Vec<Vec<usize>>,
     group_of: Vec<usize>,
     sampler: EpochSampler,
 }
 
 impl<'a> DataLoader<'a> {
-    /// Standardises the pictures and counts what caps need counted.
+    /// Standardises the embeddings and counts the pictures per cell and coordinate for the caps.
     pub(crate) fn new(
         samples: &[&'a Sample],
         objective: &'a Objective<'a>,
@@ -53,7 +52,8 @@ impl<'a> DataLoader<'a> {
     ) -> Self {
         let inputs = samples.iter().map(|s| s.variants.iter().map(|v| model::standardise(v, moments)).collect());
         let rows: Vec<&Row> = samples.iter().map(|sample| &sample.row).collect();
-        // A row without a place is a group of its own: other pictures of the country are not views of one place.
+        // A row without coordinates is a group of its own: other pictures of the country are not views of the same
+        // place.
         let group_of = number_by_first_appearance(rows.iter().enumerate().map(|(i, row)| match row.at {
             Some(_) => (row.group.as_str(), 0),
             None => ("", i + 1),
@@ -64,24 +64,24 @@ impl<'a> DataLoader<'a> {
         Self { objective, recipe, seed, inputs: inputs.collect(), rows, groups, group_of, sampler }
     }
 
-    /// Number of pictures that an epoch takes.
+    /// Number of pictures per epoch.
     pub(crate) fn len(&self) -> usize {
         self.sampler.len
     }
 
-    /// Whether there is nothing to train on.
+    /// Whether there are no pictures to train on.
     pub(crate) fn is_empty(&self) -> bool {
         self.sampler.len == 0
     }
 
-    /// The pictures of an epoch in their order, and the random numbers it goes on with.
+    /// The pictures of an epoch in order, and the random number generator for its batches.
     pub(crate) fn epoch(&self, epoch: usize) -> (Vec<usize>, StdRng) {
-        // Numbers of neighbouring seeds and epochs must not meet: the epoch goes to the upper half.
+        // The epoch goes into the upper half, so that different pairs of seed and epoch do not collide.
         let mut random = StdRng::seed_from_u64((self.seed ^ 0x5eed) ^ (epoch as u64 + 1) << 32);
         (self.sampler.order(&mut random), random)
     }
 
-    /// The next step's examples.
+    /// The batch of these pictures.
     pub(crate) fn batch(&self, pictures: &[usize], random: &mut StdRng) -> Batch {
         let (n, train) = (pictures.len(), &self.recipe.train);
         let rows: Vec<&Row> = pictures.iter().map(|i| self.rows[*i]).collect();
@@ -107,7 +107,7 @@ impl<'a> DataLoader<'a> {
         Batch { n, x, mask, labels }
     }
 
-    /// One picture through one of its variants, or the mean of several views of its place.
+    /// The embedding of a random variant of a picture, or the mean over several views of its place.
     fn example(&self, i: usize, random: &mut StdRng) -> Vec<f32> {
         let (settings, group) = (&self.recipe.multi_view, &self.groups[self.group_of[i]]);
         let variant = |i: usize, random: &mut StdRng| &self.inputs[i][random.random_range(0..self.inputs[i].len())];
@@ -128,7 +128,7 @@ impl<'a> DataLoader<'a> {
     }
 }
 
-/// Each row times its share, plus the rest of its partner's row.
+/// Mixes each row with its partner's row: `share * row + (1 - share) * partner`.
 pub(crate) fn mix_pairs(values: &[f32], share: &[f32], partner: &[usize]) -> Vec<f32> {
     let width = values.len() / share.len().max(1);
     let row = |i: usize| &values[i * width..(i + 1) * width];
@@ -143,9 +143,9 @@ fn apply_dropout(values: &mut [f32], share: f32, random: &mut StdRng) {
     }
 }
 
-/// Which pictures an epoch takes.
+/// Chooses the pictures of an epoch.
 struct EpochSampler {
-    /// Number of pictures an epoch.
+    /// Number of pictures per epoch.
     len: usize,
     cell_of: Vec<usize>,
     coordinate_of: Vec<usize>,
@@ -184,7 +184,8 @@ impl EpochSampler {
         self.within_caps(order)
     }
 
-    /// Those that come before their coordinate or their cell is full. How many is the same in every order.
+    /// Keeps pictures until the cap of their coordinate or cell is reached. The number kept does not depend on the
+    /// order.
     fn within_caps(&self, mut order: Vec<usize>) -> Vec<usize> {
         let (mut in_cell, mut in_coordinate) = (vec![0; self.cell_of.len()], vec![0; self.cell_of.len()]);
         order.retain(|i| {
@@ -197,7 +198,8 @@ impl EpochSampler {
         order
     }
 
-    /// The chance of each picture: cells by their capped number to the power, in a cell coordinates by theirs.
+    /// Sampling weight of each picture: cells in proportion to their capped count to this power, and coordinates within
+    /// a cell in proportion to their capped count.
     fn sampling_weights(&self, power: f64) -> Vec<f64> {
         let n = self.cell_of.len();
         let mut in_coordinate = vec![0usize; n];
@@ -208,15 +210,15 @@ impl EpochSampler {
         };
         let mut in_cell = vec![0.0; n];
         (0..n).for_each(|i| in_cell[self.cell_of[i]] += share(i));
-        let chance = |i: usize| {
+        let weight = |i: usize| {
             let full = in_cell[self.cell_of[i]];
             share(i) / full * full.min(self.cap_per_cell as f64).powf(power)
         };
-        (0..n).map(chance).collect()
+        (0..n).map(weight).collect()
     }
 }
 
-/// Numbers distinct keys by their first appearance.
+/// Numbers distinct keys in order of first appearance.
 fn number_by_first_appearance<K: Eq + Hash>(keys: impl Iterator<Item = K>) -> Vec<usize> {
     let mut known = HashMap::new();
     keys.map(|key| {
@@ -232,7 +234,7 @@ mod tests {
     use crate::head::training_data::TrainingData;
     use crate::head::training_data::tests::{country, place, sample, training_data};
 
-    /// Paris: ten pictures of one spot and five of others; Sydney: three; Japan: two that know only their country.
+    /// Paris: ten pictures at one coordinate and five at others; Sydney: three; Japan: two with only a country.
     fn pictures() -> TrainingData {
         let mut data = training_data(&[(48.85, 2.35, "FR"), (-33.87, 151.21, "AU"), (35.68, 139.76, "JP")]);
         for i in 0..20u8 {
@@ -254,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn caps_limit_an_epoch_and_each_epoch_draws_anew() {
+    fn caps_limit_an_epoch_and_each_epoch_is_sampled_again() {
         let (data, mut recipe) = (pictures(), Recipe::default());
         with_loader(&data, &recipe, |loader| {
             assert_eq!(loader.len(), 20);
@@ -268,7 +270,7 @@ mod tests {
                 spots.sort_unstable();
                 spots
             };
-            assert_eq!(loader.len(), 2 + 5 + 3 + 2, "rows without a coordinate share none");
+            assert_eq!(loader.len(), 2 + 5 + 3 + 2, "rows without coordinates do not share one");
             assert!((0..9).all(|epoch| spots(epoch).len() == 2 && loader.epoch(epoch).0.len() == loader.len()));
             assert!((1..9).any(|epoch| spots(epoch) != spots(0)));
         });
@@ -299,18 +301,18 @@ mod tests {
         recipe.multi_view = crate::head::recipe::MultiView { share: 1.0, views: [2, 2] };
         with_loader(&data, &recipe, |loader| {
             let batch = loader.batch(&[0, 15], &mut StdRng::seed_from_u64(3));
-            let (seen, alone) = batch.x.split_at(4);
+            let (averaged, single) = batch.x.split_at(4);
             let is_mean = |other: usize| {
                 let pair = loader.inputs[0][0].iter().zip(&loader.inputs[other][0]);
-                pair.zip(seen).all(|((a, b), x)| ((a + b) / 2.0 - x).abs() < 1e-6)
+                pair.zip(averaged).all(|((a, b), x)| ((a + b) / 2.0 - x).abs() < 1e-6)
             };
-            assert!((1..10).any(is_mean), "the first and another of the same spot");
-            assert_eq!(alone, loader.inputs[15][0], "nothing else is of this place");
+            assert!((1..10).any(is_mean), "the first picture and another at the same coordinate");
+            assert_eq!(single, loader.inputs[15][0], "no other picture is of this place");
         });
     }
 
     #[test]
-    fn mixup_mixes_inputs_and_labels_alike() {
+    fn mixup_mixes_inputs_and_labels() {
         assert_eq!(mix_pairs(&[1.0, 2.0, 5.0, 6.0], &[0.75, 0.5], &[1, 1]), [2.0, 3.0, 5.0, 6.0]);
         let (data, mut recipe) = (pictures(), Recipe::default());
         (recipe.train.mixup, recipe.train.dropout, recipe.label.smoothing) = (0.4, 0.0, 0.0);

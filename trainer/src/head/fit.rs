@@ -1,4 +1,4 @@
-//! `fit`: trains a head on cached features by a recipe.
+//! `fit`: trains a head on cached features.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,10 +18,10 @@ use crate::head::train::{self, CheckpointConfig};
 use crate::head::training_data::TrainingData;
 use crate::io::interrupt;
 
-/// Trains a head on features, by a recipe.
+/// Train a head on cached features
 ///
-/// Rows that know only their country teach that the place is in it. With several feature folders, a picture that is in
-/// more than one is seen through one of them at a time, drawn anew each epoch. Ctrl-C keeps the last checkpoint.
+/// Rows with only a country are trained with a label over all cells of that country. A picture that is in several
+/// feature folders is read from one of them, chosen at random in each epoch. Ctrl-C keeps the last checkpoint.
 #[derive(clap::Args)]
 #[command(
     after_help = "Example:\n  landfall-train fit --recipe trainer/recipes/desktop.toml --index index.csv --folds 5 --out head"
@@ -29,34 +29,35 @@ use crate::io::interrupt;
 pub(crate) struct Args {
     #[command(flatten)]
     recipe: RecipeArgs,
-    /// Cross-validate over this number of folds first, which also fits the temperatures
-    #[arg(long, value_parser = clap::value_parser!(u64).range(2..))]
+    /// Cross-validate over this number of folds first, and fit the temperatures on them
+    #[arg(long, value_name = "N", help_heading = "Training", value_parser = clap::value_parser!(u64).range(2..))]
     folds: Option<u64>,
-    /// Stop after the cross-validation (with --folds): to compare settings
-    #[arg(long, requires = "folds")]
+    /// Stop after the cross-validation, to compare settings
+    #[arg(long, requires = "folds", help_heading = "Training")]
     only_validate: bool,
-    /// Only run this number of the --folds
-    #[arg(long, requires = "folds")]
+    /// Run only the first N of the folds
+    #[arg(long, value_name = "N", requires = "folds", help_heading = "Training")]
     first_folds: Option<usize>,
     /// Folder to write
-    #[arg(long, required_unless_present_any = ["only_validate", "overfit"])]
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
+    #[arg(required_unless_present_any = ["only_validate", "overfit"])]
     out: Option<PathBuf>,
-    /// Check the training code: overfit this number of images per cell; exit with 1 if that fails
+    /// Check the training setup: overfit this number of pictures per cell; exit with 1 if that fails
     #[arg(long, value_name = "PICTURES", value_parser = clap::value_parser!(u64).range(1..))]
-    #[arg(conflicts_with_all = ["folds", "out"])]
+    #[arg(conflicts_with_all = ["folds", "out"], help_heading = "Training")]
     overfit: Option<u64>,
-    /// Go on from the checkpoints that an interrupted run left in --out
-    #[arg(long, requires = "out")]
+    /// Resume from the checkpoints of an interrupted run in --out
+    #[arg(long, requires = "out", help_heading = "Training")]
     resume: bool,
-    /// Print the held-out quality as json, and a line of json an epoch on standard error
-    #[arg(long)]
+    /// Print the held-out quality as JSON, and one line of JSON per epoch on standard error
+    #[arg(long, help_heading = "Output")]
     json: bool,
 }
 
 /// Runs the command.
 ///
 /// # Errors
-/// When a file cannot be used, a setting makes no sense, the loss stops being a number, or Ctrl-C was pressed.
+/// When a file cannot be used, a setting is invalid, the loss is not finite, or Ctrl-C was pressed.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let recipe = args.recipe.read()?;
     let data = TrainingData::load(&recipe)?;
@@ -68,7 +69,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let checkpoints = |out: &PathBuf| Checkpoints { dir: out.join("checkpoints"), resume: args.resume };
     let checkpointing = CheckpointConfig { checkpoints: args.out.as_ref().map(checkpoints), json: args.json };
     if !args.resume {
-        // Those of another run would stand in the way of a later --resume of this one.
+        // Checkpoints of another run would make a later --resume of this one fail.
         checkpointing.checkpoints.iter().try_for_each(Checkpoints::remove)?;
     }
     let (mut temperature, mut held_out) = (BTreeMap::new(), serde_json::Value::Null);
@@ -115,7 +116,7 @@ fn check_overfit(data: &TrainingData, recipe: &Recipe, per_cell: usize, json: bo
         println!("{}", serde_json::to_string(&outcome)?);
     } else {
         let overfit::Outcome { cells, pictures, learned, .. } = outcome;
-        println!("{learned} of {pictures} pictures of {cells} cells were learned by heart: the wiring holds");
+        println!("overfit check passed: {learned} of {pictures} pictures in {cells} cells were memorised");
     }
     Ok(())
 }

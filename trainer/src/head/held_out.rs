@@ -1,4 +1,4 @@
-//! Places that a head is measured on while it trains.
+//! Evaluation of a head on held-out places during training.
 
 use anyhow::{Result, bail};
 use burn::tensor::Device;
@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use crate::features::samples::Sample;
 use crate::head::model::{self, Layers, Moments, Network};
 
-/// Places whose points can be measured again and again.
+/// Held-out places with their standardised embeddings.
 pub(crate) struct HeldOutEval<'a> {
     table: &'a CellTable,
     truths: Vec<LatLng>,
@@ -17,24 +17,24 @@ pub(crate) struct HeldOutEval<'a> {
 }
 
 impl<'a> HeldOutEval<'a> {
-    /// At most `most` of the samples with a place, evenly taken, each through its first variant.
-    pub(crate) fn new(table: &'a CellTable, samples: &[&Sample], moments: &Moments, most: usize) -> Self {
+    /// At most `max_places` samples with coordinates, evenly spaced, each with its first variant.
+    pub(crate) fn new(table: &'a CellTable, samples: &[&Sample], moments: &Moments, max_places: usize) -> Self {
         let places: Vec<(LatLng, &Sample)> = samples.iter().filter_map(|s| s.row.at.map(|at| (at, *s))).collect();
-        let step = places.len().div_ceil(most).max(1);
+        let step = places.len().div_ceil(max_places).max(1);
         let taken = || places.iter().step_by(step);
         let inputs = taken().map(|(_, sample)| model::standardise(&sample.variants[0], moments)).collect();
         Self { table, truths: taken().map(|(at, _)| *at).collect(), inputs }
     }
 
-    /// Whether there is nothing to measure with.
+    /// Whether there are no places to evaluate on.
     pub(crate) fn is_empty(&self) -> bool {
         self.truths.is_empty()
     }
 
-    /// Mean points of the best pins on the World map, one view, untempered.
+    /// Mean points of the best pins on the World map, for single views at temperature 1.
     ///
     /// # Errors
-    /// When a logit is no number.
+    /// When a logit is NaN.
     pub(crate) fn points(&self, layers: &Layers) -> Result<f64> {
         let device = Device::flex();
         let logits = model::logits(&Network::new(layers.clone(), &device), &self.inputs, &device)?;
@@ -45,7 +45,7 @@ impl<'a> HeldOutEval<'a> {
         let points: Option<Vec<f64>> = self.truths.par_iter().zip(logits).map(points).collect();
         match points {
             Some(points) => Ok(points.iter().sum::<f64>() / points.len() as f64),
-            None => bail!("the head answers with what are no numbers"),
+            None => bail!("the logits of the head are not a valid distribution (NaN or infinite values)"),
         }
     }
 }

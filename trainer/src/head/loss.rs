@@ -1,5 +1,5 @@
-//! What a head is asked to learn: soft labels over the cells, and beside them coarser cells, countries, other
-//! partitions and the points that a guess would lose. Rows are made for a batch at a time.
+//! Training targets of a head: soft labels over the cells, and optional auxiliary targets (coarser cells, countries,
+//! other partitions) and lost points. Labels are computed per batch.
 
 use anyhow::{Result, bail};
 use landfall_model::CellTable;
@@ -11,11 +11,10 @@ use crate::data::index::Row;
 use crate::head::recipe::Recipe;
 use crate::head::training_data::TrainingData;
 
-/// Everything that a batch's labels are made by.
+/// The targets of a training run, from which the labels of a batch are computed.
 pub(crate) struct Objective<'a> {
-    /// The cells.
     pub(crate) table: &'a CellTable,
-    /// Targets learned beside the cells.
+    /// Auxiliary targets.
     pub(crate) auxiliary: Vec<AuxiliaryTarget<'a>>,
     soft_labels: SoftLabels<'a>,
     country_weight: f32,
@@ -23,57 +22,60 @@ pub(crate) struct Objective<'a> {
     risk_length_m: Option<f64>,
 }
 
-/// A target learned beside the cells: coarser cells, countries, or another partition.
+/// An auxiliary target: coarser cells, countries, or another partition.
 pub(crate) struct AuxiliaryTarget<'a> {
-    /// For each cell the class that it reads.
+    /// The class that each cell belongs to.
     pub(crate) class_of_cell: Vec<usize>,
     /// Number of classes.
     pub(crate) classes: usize,
     /// Weight of its cross-entropy.
     pub(crate) loss: f32,
-    /// Weight of its log-probability in the logits of the cells.
+    /// Weight of its log-probability in the logits of the cells at inference.
     pub(crate) read_out: f32,
-    /// Whether its probabilities are the sums of the cells', instead of those of a head of its own.
+    /// Whether its probabilities are sums of the cells' probabilities instead of the output of a separate layer.
     pub(crate) is_sum_of_cells: bool,
     source: AuxiliarySource<'a>,
 }
 
 /// Where the labels of an auxiliary target come from.
 enum AuxiliarySource<'a> {
-    /// The sums of the cells' labels.
+    /// Sums of the cells' labels.
     Sums,
-    /// The row's country, a class each; the sums where it has none.
+    /// The row's country, one class per country; sums of the cells' labels for rows without one.
     Country(Vec<Option<String>>),
     /// The soft labels of another partition.
     Partition(SoftLabels<'a>),
 }
 
-/// The labels of a batch of `N` pictures, row by row. Each row of labels sums to the picture's weight.
+/// The labels of a batch of `N` pictures, in row-major order. Each row sums to the weight of the picture.
 pub(crate) struct LabelBatch {
     /// `[N, cells]`.
     pub(crate) cells: Vec<f32>,
     /// `[N, classes]` of each auxiliary target.
     pub(crate) auxiliary: Vec<Vec<f32>>,
-    /// `[N, cells]`: the share of the points that a guess at a cell would lose, by weight.
+    /// `[N, cells]`: the share of the points that a guess at each cell would lose, times the weight.
     pub(crate) risk: Option<Vec<f32>>,
 }
 
 impl<'a> Objective<'a> {
-    /// What a recipe asks for.
+    /// The targets that a recipe defines.
     ///
     /// # Errors
-    /// When a coarse level tells no more apart than one cell.
+    /// When a coarse level has only one class.
     pub(crate) fn new(data: &'a TrainingData, recipe: &Recipe) -> Result<Self> {
         let table = &data.table;
         let (hierarchy, staggered) = (&recipe.hierarchy, &recipe.staggered);
         let (loss, is_sum_of_cells) = (hierarchy.loss, hierarchy.sums);
-        // Sums say nothing that the cells do not say themselves.
+        // Sums add no information to the logits of the cells.
         let read_out = if is_sum_of_cells { 0.0 } else { hierarchy.read_out };
         let mut auxiliary = Vec::new();
         for level in &hierarchy.levels {
             let (class_of_cell, classes) = table.ancestors(*level);
             if classes < 2 {
-                bail!("hierarchy.levels: all cells lie in one of level {level}, which leaves nothing to learn");
+                bail!(
+                    "hierarchy.levels: level {level} has nothing to learn, because one of its cells contains all cells; \
+                    remove it"
+                );
             }
             auxiliary.push(AuxiliaryTarget {
                 class_of_cell,
@@ -114,7 +116,7 @@ impl<'a> Objective<'a> {
         })
     }
 
-    /// The labels of these rows, without smoothing. A row that a label cannot be made for weighs nothing.
+    /// The labels of these rows, without smoothing. A row without a label has weight 0.
     pub(crate) fn labels(&self, rows: &[&Row]) -> LabelBatch {
         let cells = self.table.cells.len();
         let labels: Vec<Option<Label>> = rows.iter().map(|row| self.soft_labels.label(row.at, &row.iso2)).collect();
@@ -133,7 +135,7 @@ impl<'a> Objective<'a> {
         LabelBatch { cells: cell_labels, auxiliary, risk }
     }
 
-    /// The mass of the labels of these rows in each cell.
+    /// Total label mass of these rows in each cell.
     pub(crate) fn label_mass(&self, rows: &[&Row]) -> Vec<f64> {
         let mut mass = vec![0.0; self.table.cells.len()];
         for rows in rows.chunks(512) {
@@ -152,7 +154,7 @@ impl<'a> Objective<'a> {
         }
     }
 
-    /// Share of the points lost, `1 - exp(-d / length)`, by a guess at each cell; nothing where the place is unknown.
+    /// Share of the points lost by a guess at each cell, `1 - exp(-d / length)`; 0 for rows without coordinates.
     fn risk(&self, rows: &[&Row], length_m: f64) -> Vec<f32> {
         let cells = self.table.cells.len();
         let mut risk = vec![0.0; rows.len() * cells];
@@ -164,7 +166,7 @@ impl<'a> Objective<'a> {
         risk
     }
 
-    /// Spreads a share of each row of labels evenly over its classes, and divides all by the batch's weight.
+    /// Applies label smoothing and divides by the total weight of the batch.
     pub(crate) fn smooth_and_normalise(&self, batch: &mut LabelBatch) {
         let cells = self.table.cells.len();
         let total = batch.cells.iter().sum::<f32>().max(1e-9);
@@ -216,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn all_labels_of_a_row_have_the_weight_of_the_row() {
+    fn labels_of_a_row_sum_to_its_weight() {
         let mut recipe = Recipe::default();
         recipe.hierarchy.levels = vec![2];
         recipe.hierarchy.country = true;
@@ -235,7 +237,7 @@ mod tests {
         assert!((mass.iter().sum::<f64>() - 1.5).abs() < 1e-5, "{mass:?}");
         let risk = batch.risk.clone().unwrap();
         assert!(risk[0] < 1e-3 && risk[1] > 0.2 && risk[2] > 0.99, "{risk:?}");
-        assert_eq!(risk[3..6], [0.0; 3], "a country is no place to lose points from");
+        assert_eq!(risk[3..6], [0.0; 3], "a row with only a country has no risk");
         objective.smooth_and_normalise(&mut batch);
         assert_eq!(row_sums(&batch.cells, 3), [0.6667, 0.3333, 0.0]);
         assert!(batch.cells[2] > 0.02, "smoothed");

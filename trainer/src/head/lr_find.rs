@@ -1,4 +1,4 @@
-//! `lr-find`: one sweep of the learning rate from far too low to far too high, drawn as a curve, and a rate to take.
+//! `lr-find`: a learning rate range test that suggests a learning rate.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -15,15 +15,15 @@ use crate::head::schedule::sweep_at;
 use crate::head::trainer::Trainer;
 use crate::head::training_data::TrainingData;
 
-/// Half width in steps of the moving average of losses from which slopes are computed.
+/// Half-width, in steps, of the moving average from which slopes are computed.
 const SMOOTHING_RADIUS: usize = 6;
 /// The sweep ends when the loss exceeds the minimum by this factor.
 const DIVERGENCE_FACTOR: f64 = 3.0;
 
-/// Sweeps the learning rate and suggests one.
+/// Run a learning rate range test and suggest a learning rate
 ///
-/// The suggestion is where the smoothed loss falls steepest over the logarithm of the rate: high enough to learn fast,
-/// well below where the loss blows up.
+/// The suggestion is where the smoothed loss falls most steeply over the logarithm of the learning rate: high enough to
+/// learn fast, and well below the rate at which the loss diverges.
 #[derive(clap::Args)]
 #[command(
     after_help = "Example:\n  landfall-train lr-find --recipe trainer/recipes/desktop.toml --index index.csv --out lr.svg"
@@ -31,27 +31,27 @@ const DIVERGENCE_FACTOR: f64 = 3.0;
 pub(crate) struct Args {
     #[command(flatten)]
     recipe: RecipeArgs,
-    /// Picture of the curve to write (SVG)
-    #[arg(long)]
+    /// Plot of the loss to write (SVG)
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
     out: Option<PathBuf>,
-    /// Lowest rate
-    #[arg(long, default_value_t = 1e-6)]
+    /// Lowest learning rate
+    #[arg(long, default_value_t = 1e-6, help_heading = "Training")]
     low: f64,
-    /// Highest rate
-    #[arg(long, default_value_t = 1.0)]
+    /// Highest learning rate
+    #[arg(long, default_value_t = 1.0, help_heading = "Training")]
     high: f64,
-    /// Steps of the sweep
-    #[arg(long, default_value_t = 200)]
+    /// Number of training steps
+    #[arg(long, value_name = "N", default_value_t = 200, help_heading = "Training")]
     steps: usize,
-    /// Print the suggestion and the curve as json
-    #[arg(long)]
+    /// Print the suggestion and the loss curve as JSON
+    #[arg(long, help_heading = "Output")]
     json: bool,
 }
 
 /// Runs the command.
 ///
 /// # Errors
-/// When a file cannot be used, or no rate of the sweep lowers the loss.
+/// When a file cannot be used, or the loss does not fall at any learning rate.
 pub(crate) fn run(args: &Args) -> Result<()> {
     if !(args.low > 0.0 && args.low < args.high && args.high.is_finite()) || args.steps < 4 * SMOOTHING_RADIUS {
         bail!("--low must be above 0 and below --high, and --steps at least {}", 4 * SMOOTHING_RADIUS);
@@ -81,8 +81,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         }
     }
     let smooth = smooth(&curve);
-    let suggested =
-        steepest(&smooth).context("the loss falls at no rate of the sweep; try another --low and --high")?;
+    let suggested = steepest(&smooth)
+        .context("the loss does not fall at any learning rate; try other values of --low and --high")?;
     if let Some(out) = &args.out {
         write_atomic(out, svg(&curve, &smooth, suggested).as_bytes())?;
     }
@@ -94,14 +94,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Each loss as the mean of those around it.
+/// Moving average of the losses.
 fn smooth(curve: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let around = |i: usize| &curve[i.saturating_sub(SMOOTHING_RADIUS)..(i + SMOOTHING_RADIUS + 1).min(curve.len())];
     let mean = |points: &[(f64, f64)]| points.iter().map(|(_, loss)| loss).sum::<f64>() / points.len() as f64;
     (0..curve.len()).map(|i| (curve[i].0, mean(around(i)))).collect()
 }
 
-/// The rate, to two digits, where the loss falls steepest over the logarithm of the rate; `None` if it nowhere falls.
+/// The learning rate, to two digits, at which the loss falls most steeply over its logarithm; `None` if it never falls.
 fn steepest(smooth: &[(f64, f64)]) -> Option<f64> {
     let slope = |i: &usize| {
         let ((low, before), (high, after)) = (smooth[i - SMOOTHING_RADIUS], smooth[i + SMOOTHING_RADIUS]);
@@ -113,16 +113,16 @@ fn steepest(smooth: &[(f64, f64)]) -> Option<f64> {
     (slope(&at) < 0.0).then_some((smooth[at].0 / unit).round() * unit)
 }
 
-/// The curve as a picture: loss over the logarithm of the rate, and a line at the suggestion.
+/// Plot of the loss over the logarithm of the learning rate, with a line at the suggestion.
 fn svg(curve: &[(f64, f64)], smooth: &[(f64, f64)], suggested: f64) -> String {
     let (width, height, left, top, right, bottom) = (720.0, 420.0, 60.0, 40.0, 700.0, 370.0);
     let decades = |pick: fn(f64, f64) -> f64, from: f64| curve.iter().map(|(rate, _)| rate.log10()).fold(from, pick);
     let (low, high) = (decades(f64::min, f64::INFINITY), decades(f64::max, f64::NEG_INFINITY));
-    // The last points shoot up; the picture is about those before.
-    let most = smooth.first().map_or(1.0, |(_, loss)| loss * 1.15);
-    let least = smooth.iter().map(|(_, loss)| *loss).fold(f64::INFINITY, f64::min) * 0.95;
+    // The diverging losses at the end are clipped.
+    let highest = smooth.first().map_or(1.0, |(_, loss)| loss * 1.15);
+    let lowest = smooth.iter().map(|(_, loss)| *loss).fold(f64::INFINITY, f64::min) * 0.95;
     let x = |rate: f64| left + (rate.log10() - low) / (high - low).max(1e-9) * (right - left);
-    let y = |loss: f64| bottom - ((loss - least) / (most - least).max(1e-9)).clamp(0.0, 1.0) * (bottom - top);
+    let y = |loss: f64| bottom - ((loss - lowest) / (highest - lowest).max(1e-9)).clamp(0.0, 1.0) * (bottom - top);
     let path = |points: &[(f64, f64)]| {
         points.iter().map(|(rate, loss)| format!("{:.1},{:.1}", x(*rate), y(*loss))).collect::<Vec<_>>().join(" ")
     };
@@ -133,14 +133,14 @@ fn svg(curve: &[(f64, f64)], smooth: &[(f64, f64)], suggested: f64) -> String {
 <text x="{left}" y="22" font-size="15">Loss over learning rate; steepest at {suggested:.1e}</text>
 "##
     );
-    // Writing to a string cannot fail.
+    // Writing to a String cannot fail.
     for decade in low.ceil() as i32..=high.floor() as i32 {
         let at = x(10f64.powi(decade));
         let _ = writeln!(svg, r##"<path d="M{at:.1} {top}V{bottom}" stroke="#ddd"/>"##);
         let _ = writeln!(svg, r##"<text x="{at:.1}" y="{:.1}" text-anchor="middle">1e{decade}</text>"##, bottom + 18.0);
     }
     for i in 0..=4 {
-        let loss = least + (most - least) * f64::from(i) / 4.0;
+        let loss = lowest + (highest - lowest) * f64::from(i) / 4.0;
         let at = y(loss);
         let _ = writeln!(svg, r##"<path d="M{left} {at:.1}H{right}" stroke="#ddd"/>"##);
         let _ =
@@ -159,7 +159,7 @@ fn svg(curve: &[(f64, f64)], smooth: &[(f64, f64)], suggested: f64) -> String {
 mod tests {
     use super::*;
 
-    /// A loss that is flat, falls steepest at 1e-3 and blows up.
+    /// A loss that is flat, falls most steeply at 1e-3, and then diverges.
     fn curve() -> Vec<(f64, f64)> {
         let loss = |rate: f64| 5.0 - 4.0 / (1.0 + (-4.0 * (rate / 1e-3).ln()).exp()) + (rate / 0.3).powi(4);
         (0..200).map(|step| sweep_at(step, 200, 1e-6, 1.0)).map(|rate| (rate, loss(rate))).collect()
@@ -182,7 +182,7 @@ mod tests {
         for decade in -5..=0 {
             assert!(svg.contains(&format!(">1e{decade}<")), "{decade}");
         }
-        // The suggestion's line stands at half the width of 1e-6 to 1.
+        // The suggestion, 1e-3, is halfway between 1e-6 and 1.
         assert!(svg.contains(r##"<path d="M380.0 40V370" stroke="#b30""##), "{svg}");
     }
 }

@@ -1,4 +1,4 @@
-//! The head: a small network from embeddings to logits over cells, and how it is trained.
+//! The head, a small network from embeddings to logits over cells, and its training.
 
 pub(crate) mod checkpoint;
 pub(crate) mod cross_validate;

@@ -1,7 +1,7 @@
 //! The head: a small network from the encoder's embedding to logits over cells, in burn.
 //!
-//! An embedding is scaled to length 1 and standardised by the training pictures' mean and deviation, then goes through
-//! one linear layer, or two with a ReLU between.
+//! An embedding is scaled to unit length and standardised by the mean and standard deviation of the training pictures,
+//! then passes through one linear layer, or two with a ReLU in between.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use crate::features::encoder_spec::EncoderSpec;
 use crate::features::samples::{self, Sample};
 
-/// Weights `[in, out]`, row by row, and bias of each layer.
+/// Weights `[in, out]`, in row-major order, and bias of each layer.
 pub(crate) type Layers = Vec<(Vec<f32>, Vec<f32>)>;
 
 /// The trained layers.
@@ -27,7 +27,7 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    /// A network of these layers.
+    /// Creates a network from these layers.
     pub(crate) fn new(layers: Layers, device: &Device) -> Self {
         Self { layers: layers.into_iter().map(|(weights, bias)| linear_layer(weights, bias, device)).collect() }
     }
@@ -42,7 +42,7 @@ impl Network {
     }
 }
 
-/// A layer of these weights, `[in, out]` row by row, and bias.
+/// A linear layer with these weights, `[in, out]` in row-major order, and bias.
 pub(crate) fn linear_layer(weights: Vec<f32>, bias: Vec<f32>, device: &Device) -> Linear {
     let (outputs, inputs) = (bias.len(), weights.len() / bias.len());
     Linear {
@@ -51,58 +51,58 @@ pub(crate) fn linear_layer(weights: Vec<f32>, bias: Vec<f32>, device: &Device) -
     }
 }
 
-/// A tensor's numbers, on their way out of burn.
+/// Extracts the values of a burn tensor.
 pub(crate) fn to_vec(data: TensorData) -> Result<Vec<f32>> {
-    data.try_into_vec().map_err(|e| anyhow::anyhow!("burn cannot read its own numbers: {e:?}"))
+    data.try_into_vec().map_err(|e| anyhow::anyhow!("cannot extract tensor data from burn: {e:?}"))
 }
 
-/// What a head's folder says about it, in `head.json`.
+/// Contents of `head.json` in the folder of a head.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct HeadDescription {
-    /// Encoder and preprocessing that made the features.
+    /// Encoder and preprocessing that produced the features.
     pub(crate) encoder: EncoderSpec,
-    /// Sizes of the layers: embedding, hidden if any, cells.
+    /// Layer sizes: embedding, hidden layer if any, cells.
     pub(crate) sizes: Vec<usize>,
-    /// Sha256 of the cell table.
+    /// SHA-256 of the cell table.
     pub(crate) cells_sha256: String,
-    /// Softmax temperature by number of views, fitted on pictures the head had not seen.
+    /// Softmax temperature per number of views, fitted on held-out pictures.
     pub(crate) temperature: BTreeMap<usize, f64>,
-    /// How it was trained.
+    /// Recipe of the training run.
     pub(crate) settings: serde_json::Value,
-    /// What was measured on pictures held out.
+    /// Quality on held-out pictures.
     pub(crate) held_out: serde_json::Value,
-    /// Mean of the training pictures' unit embeddings.
+    /// Mean of the unit embeddings of the training pictures.
     pub(crate) mean: Vec<f32>,
-    /// Their standard deviation.
+    /// Standard deviation of the unit embeddings.
     pub(crate) deviation: Vec<f32>,
 }
 
-/// A head ready to answer.
+/// A trained head.
 #[derive(Debug)]
 pub(crate) struct Head {
-    /// Everything but the weights.
+    /// Contents of `head.json`.
     pub(crate) description: HeadDescription,
-    /// The weights.
+    /// Its weights.
     pub(crate) network: Network,
 }
 
-/// Mean and standard deviation of unit embeddings, by dimension.
+/// Mean and standard deviation of unit embeddings, per dimension.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Moments {
-    /// Their mean.
+    /// Mean.
     pub(crate) mean: Vec<f32>,
-    /// Their standard deviation, never zero.
+    /// Standard deviation, never 0.
     pub(crate) deviation: Vec<f32>,
 }
 
 impl Moments {
-    /// The moments of samples, all variants alike.
+    /// The moments over all variants of the samples.
     pub(crate) fn of_samples(samples: &[&Sample]) -> Self {
         let dim = samples.first().map_or(0, |s| s.variants[0].len());
         Self::of(samples.iter().flat_map(|s| s.variants.iter().map(Vec::as_slice)), dim)
     }
 
-    /// The moments of embeddings of `dim` numbers.
+    /// The moments of embeddings with `dim` values.
     pub(crate) fn of<'a>(embeddings: impl Iterator<Item = &'a [f32]> + Clone, dim: usize) -> Self {
         let n = embeddings.clone().count().max(1) as f64;
         let (mut mean, mut square) = (vec![0.0f64; dim], vec![0.0f64; dim]);
@@ -112,23 +112,23 @@ impl Moments {
                 square[i] += f64::from(*x) * f64::from(*x) / n;
             }
         }
-        // A dimension that never varies says nothing: keep it from blowing up.
+        // The lower bound prevents division by 0 for dimensions that do not vary.
         let deviation = |(square, mean): (&f64, &f64)| (square - mean * mean).max(1e-8).sqrt() as f32;
         let deviation = square.iter().zip(&mean).map(deviation).collect();
         Self { mean: mean.iter().map(|x| *x as f32).collect(), deviation }
     }
 }
 
-/// A unit embedding less the mean, by the deviation.
+/// Scales an embedding to unit length and standardises it.
 pub(crate) fn standardise(embedding: &[f32], moments: &Moments) -> Vec<f32> {
     let moments = moments.mean.iter().zip(&moments.deviation);
     samples::unit_vector(embedding).iter().zip(moments).map(|(x, (m, s))| (x - m) / s).collect()
 }
 
-/// Logits of standardised embeddings, in blocks that fit in memory.
+/// Logits of standardised embeddings, computed in blocks to limit memory.
 ///
 /// # Errors
-/// When burn cannot read its own result.
+/// When tensor data cannot be extracted from burn.
 pub(crate) fn logits(network: &Network, inputs: &[Vec<f32>], device: &Device) -> Result<Vec<Vec<f32>>> {
     let mut rows = Vec::with_capacity(inputs.len());
     for block in inputs.chunks(1024) {
@@ -142,24 +142,24 @@ pub(crate) fn logits(network: &Network, inputs: &[Vec<f32>], device: &Device) ->
 }
 
 impl Head {
-    /// Logits over cells for each embedding as the encoder gives it.
+    /// Logits over cells for each raw embedding.
     ///
     /// # Errors
-    /// When an embedding has another length.
+    /// When an embedding has the wrong length.
     pub(crate) fn logits(&self, embeddings: &[Vec<f32>]) -> Result<Vec<Vec<f32>>> {
         let HeadDescription { mean, deviation, .. } = &self.description;
         let moments = Moments { mean: mean.clone(), deviation: deviation.clone() };
         if let Some(odd) = embeddings.iter().find(|embedding| embedding.len() != mean.len()) {
-            bail!("an embedding has {} numbers, the head wants {}", odd.len(), mean.len());
+            bail!("an embedding has {} values, but the head expects {}", odd.len(), mean.len());
         }
         let inputs: Vec<Vec<f32>> = embeddings.iter().map(|e| standardise(e, &moments)).collect();
         logits(&self.network, &inputs, &Device::flex())
     }
 
-    /// Each layer's weights `[in, out]` and bias, on the way out of burn.
+    /// Weights `[in, out]` and bias of each layer.
     ///
     /// # Errors
-    /// When burn cannot read its own numbers.
+    /// When tensor data cannot be extracted from burn.
     pub(crate) fn layers(&self) -> Result<Layers> {
         let layer = |layer: &Linear| {
             let bias = layer.bias.as_ref().context("a layer has no bias")?;
@@ -168,7 +168,7 @@ impl Head {
         self.network.layers.iter().map(layer).collect()
     }
 
-    /// Writes `head.json` and `weights.f32` (weights and bias of each layer in turn, little-endian).
+    /// Writes `head.json` and `weights.f32` (weights, then bias, of each layer, little-endian).
     ///
     /// # Errors
     /// When a file cannot be written.
@@ -182,7 +182,7 @@ impl Head {
     /// Reads what [`Head::save`] wrote.
     ///
     /// # Errors
-    /// When a file is missing or cut off.
+    /// When a file is missing or truncated.
     pub(crate) fn load(dir: &Path) -> Result<Self> {
         let description: HeadDescription = read_json(&dir.join("head.json"), "the description of a head")?;
         let file = dir.join("weights.f32");
@@ -190,7 +190,7 @@ impl Head {
         let numbers = f32_from_le_bytes(&bytes);
         let wanted: usize = description.sizes.windows(2).map(|pair| (pair[0] + 1) * pair[1]).sum();
         if bytes.len() != wanted * 4 || description.sizes.len() < 2 {
-            bail!("{} does not hold the weights that head.json describes; fit the head again", file.display());
+            bail!("{} does not match the layer sizes in head.json; run `fit` again", file.display());
         }
         let mut rest = numbers.as_slice();
         let mut take = |n: usize| {

@@ -1,4 +1,4 @@
-//! A head as an ONNX network.
+//! Exports a head to ONNX.
 
 use landfall_model::onnx::{Graph, int, ints, node};
 use prost::Message;
@@ -6,12 +6,12 @@ use prost::Message;
 use super::model::{HeadDescription, Layers};
 use crate::onnx::{EMBEDDING, LOGITS, Precision, WeightStore, batch_of, model};
 
-/// The bytes of a head's ONNX file: unit length, then standardising folded into the first linear layer (a Gemm, whose
-/// weights stand as burn has them), a ReLU between layers. `layers` are weights `[in, out]` and bias of each.
+/// The bytes of a head's ONNX file: normalisation to unit length, then linear layers with a ReLU in between. The
+/// standardisation is folded into the first layer. `layers` are the weights `[in, out]` and bias of each layer.
 pub(crate) fn head(description: &HeadDescription, mut layers: Layers, precision: Precision) -> Vec<u8> {
     let sizes = &description.sizes;
     if let Some((weights, bias)) = layers.first_mut() {
-        // ((x - m) / s) W + b  =  x (W / s) + (b - m (W / s)); the sum in f64, it runs over hundreds of terms.
+        // ((x - m) / s) W + b  =  x (W / s) + (b - m (W / s)). The sum has hundreds of terms, so it is computed in f64.
         let outputs = bias.len();
         let mut shift = vec![0.0f64; outputs];
         let moments = description.mean.iter().zip(&description.deviation);

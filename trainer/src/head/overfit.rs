@@ -1,5 +1,5 @@
-//! The overfit check: a head that cannot learn a handful of pictures by heart has its labels, layers or rate wired
-//! wrongly, whatever the data.
+//! The overfit check: if a head cannot memorise a handful of pictures, its labels, layers or learning rate are wrong,
+//! whatever the data.
 
 use std::collections::HashMap;
 
@@ -16,28 +16,28 @@ use crate::head::recipe::{EarlyStop, MultiView, Recipe, Sampling};
 use crate::head::train::{self, CheckpointConfig};
 use crate::head::training_data::TrainingData;
 
-/// Share of the pictures that must be learned.
+/// Share of the pictures that must be memorised.
 pub(crate) const MIN_MEMORISED: f64 = 0.95;
-/// Steps of the check; a head that is wired well needs far fewer.
+/// Number of training steps; a correct setup needs far fewer.
 const MAX_STEPS: usize = 600;
 
-/// What the check found.
+/// Result of the check.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Outcome {
-    /// Pictures a cell at most.
+    /// Maximum number of pictures per cell.
     pub(crate) per_cell: usize,
-    /// Cells that have pictures.
+    /// Number of cells with pictures.
     pub(crate) cells: usize,
-    /// Pictures.
+    /// Number of pictures.
     pub(crate) pictures: usize,
-    /// Those whose cell the head now names first, and likelier than all others together.
+    /// Number of pictures whose cell has a probability above one half after training.
     pub(crate) learned: usize,
 }
 
-/// Trains on up to `per_cell` images per cell without regularisation and evaluates on the same images.
+/// Trains on up to `per_cell` pictures per cell without regularisation and evaluates on the same pictures.
 ///
 /// # Errors
-/// When there is no picture with a place, or less than 95 % are learned (exit code 1).
+/// When no picture has coordinates, or less than 95 % are memorised (exit code 1).
 pub(crate) fn check(
     data: &TrainingData,
     recipe: &Recipe,
@@ -49,7 +49,7 @@ pub(crate) fn check(
     let mut taken: HashMap<usize, usize> = HashMap::new();
     let mut pictures: Vec<(usize, Sample)> = Vec::new();
     for sample in &data.samples {
-        // The hardest of labels is the cell whose mean location is nearest.
+        // The hard label is the cell with the nearest mean location.
         let Some(cell) = sample.row.at.and_then(|at| data.table.nearest(at)) else { continue };
         let taken = taken.entry(cell).or_insert(0);
         if *taken < per_cell {
@@ -59,7 +59,7 @@ pub(crate) fn check(
         }
     }
     if pictures.is_empty() {
-        bail!("no picture has a place: there is nothing to overfit");
+        bail!("no picture has coordinates, so there is nothing to overfit");
     }
     let samples: Vec<&Sample> = pictures.iter().map(|(_, sample)| sample).collect();
     recipe.train.epochs = MAX_STEPS.div_ceil(samples.len().div_ceil(recipe.train.batch));
@@ -68,14 +68,14 @@ pub(crate) fn check(
     let inputs: Vec<Vec<f32>> = samples.iter().map(|s| model::standardise(&s.variants[0], &moments)).collect();
     let device = Device::flex();
     let logits = model::logits(&Network::new(layers, &device), &inputs, &device)?;
-    // First, and with more than half of the mass: even a head that hardly moved may put the right cell first by a hair.
+    // A probability above one half is required: an almost untrained head may rank the correct cell first by chance.
     let is_sure = |row: &[f32], cell: usize| row.iter().map(|z| (z - row[cell]).exp()).sum::<f32>() < 2.0;
     let learned = logits.iter().zip(&pictures).filter(|(row, (cell, _))| is_sure(row, *cell)).count();
     let outcome = Outcome { per_cell, cells: taken.len(), pictures: pictures.len(), learned };
     if (learned as f64) < MIN_MEMORISED * pictures.len() as f64 {
         let why = format!(
-            "only {learned} of {} pictures ({per_cell} a cell at most) were learned by heart: the wiring is broken, \
-             look at the labels, the head and the rate",
+            "overfit check failed: only {learned} of {} pictures (at most {per_cell} per cell) were memorised; check \
+            the labels, the layers and the learning rate",
             pictures.len()
         );
         return Err(check_failed(why));
@@ -83,10 +83,10 @@ pub(crate) fn check(
     Ok(outcome)
 }
 
-/// The recipe without what keeps a head from learning by heart; its layers, rate and optimiser stay.
+/// The recipe without everything that prevents memorisation; layers, learning rate and optimizer are unchanged.
 fn without_regularisation(recipe: &Recipe) -> Recipe {
     let mut recipe = recipe.clone();
-    recipe.label.tau_km = 1e-3; // a metre: the nearest cell and no other
+    recipe.label.tau_km = 1e-3; // 1 m: a hard label for the nearest cell
     recipe.label.smoothing = 0.0;
     recipe.train.dropout = 0.0;
     recipe.train.weight_decay = 0.0;
@@ -108,7 +108,7 @@ mod tests {
     use rand::rngs::StdRng;
     use rand::{RngExt, SeedableRng};
 
-    /// Four places with three pictures each, of random features that say nothing of the place.
+    /// Four places with three pictures each, with random features that do not depend on the place.
     fn pictures() -> TrainingData {
         let places = [(48.85, 2.35, "FR"), (45.76, 4.83, "FR"), (35.68, 139.76, "JP"), (-33.87, 151.21, "AU")];
         let (mut data, mut random) = (training_data(&places), StdRng::seed_from_u64(1));
@@ -132,12 +132,12 @@ mod tests {
     fn a_tiny_learning_rate_and_identical_pictures_fail_the_check() {
         let mut recipe = Recipe::default();
         recipe.train.lr = 1e-12;
-        let mut alike = pictures();
-        alike.samples.iter_mut().for_each(|sample| sample.variants[0] = vec![1.0; 16]);
-        for (data, recipe) in [(pictures(), recipe), (alike, Recipe::default())] {
+        let mut identical = pictures();
+        identical.samples.iter_mut().for_each(|sample| sample.variants[0] = vec![1.0; 16]);
+        for (data, recipe) in [(pictures(), recipe), (identical, Recipe::default())] {
             let error = check(&data, &recipe, 1, &CheckpointConfig::default()).unwrap_err();
             assert_eq!(exit_code(&error, |_| None), Exit::CheckFailed, "{error}");
-            assert!(error.to_string().contains("the wiring is broken"), "{error}");
+            assert!(error.to_string().contains("overfit check failed"), "{error}");
         }
     }
 }

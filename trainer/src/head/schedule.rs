@@ -1,18 +1,18 @@
-//! Learning rates over the steps of a run.
+//! Learning rate schedules.
 
 use crate::head::recipe::Training;
 
-/// A linear rise to the highest rate, then half a cosine down to zero.
+/// Linear warm-up to the highest learning rate, then cosine decay to 0.
 pub(crate) fn rate_at(step: usize, steps: usize, train: &Training) -> f64 {
-    let (done, rise) = ((step as f64 + 1.0) / steps as f64, train.warm_up);
-    if done < rise {
-        train.lr * done / rise
+    let (done, warm_up) = ((step as f64 + 1.0) / steps as f64, train.warm_up);
+    if done < warm_up {
+        train.lr * done / warm_up
     } else {
-        train.lr * 0.5 * (1.0 + (std::f64::consts::PI * (done - rise) / (1.0 - rise)).cos())
+        train.lr * 0.5 * (1.0 + (std::f64::consts::PI * (done - warm_up) / (1.0 - warm_up)).cos())
     }
 }
 
-/// The rate of a step of a sweep: from `low` to `high` in equal ratios.
+/// The learning rate at a step of a geometric sweep from `low` to `high`.
 pub(crate) fn sweep_at(step: usize, steps: usize, low: f64, high: f64) -> f64 {
     low * (high / low).powf(step as f64 / (steps.max(2) - 1) as f64)
 }

@@ -17,24 +17,24 @@ use crate::head::trainer::Trainer;
 use crate::io::interrupt;
 use crate::io::progress::Progress;
 
-/// Epochs between two looks at pictures held out, where nothing depends on them.
+/// Epochs between evaluations on held-out pictures, without early stopping.
 const EVAL_EVERY: usize = 5;
-/// Maximum number of places that early stopping evaluates.
+/// Maximum number of places on which early stopping evaluates.
 const EARLY_STOP_PLACES: usize = 600;
 
-/// How runs are watched and kept.
+/// Checkpoints and progress output of training runs.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CheckpointConfig {
-    /// Where checkpoints go; none are made without.
+    /// Where to store checkpoints, if at all.
     pub(crate) checkpoints: Option<Checkpoints>,
-    /// Lines of json instead of a bar.
+    /// Print progress as lines of JSON instead of a progress bar.
     pub(crate) json: bool,
 }
 
-/// Trains as many heads as the recipe asks for and averages them; adds the prior.
+/// Trains the heads of a recipe, averages them and adds the prior.
 ///
 /// # Errors
-/// When there is nothing to train on, the loss stops being a number, or Ctrl-C was pressed.
+/// When there are no pictures to train on, the loss is not finite, or Ctrl-C was pressed.
 pub(crate) fn train(
     name: &str,
     samples: &[&Sample],
@@ -58,7 +58,7 @@ pub(crate) fn train(
     Ok(layers)
 }
 
-/// One head's training.
+/// The training run of one head.
 struct Run<'a> {
     name: String,
     seed: u64,
@@ -72,15 +72,15 @@ struct Run<'a> {
 impl Run<'_> {
     fn train(&self, samples: &[&Sample]) -> Result<Layers> {
         let (early_stop, train) = (&self.recipe.early_stop, &self.recipe.train);
-        let is_out = |s: &&&Sample| early_stop.patience > 0 && samples::is_held_out(&s.row, early_stop.parts);
-        let (out, rest): (Vec<&Sample>, Vec<&Sample>) = samples.iter().partition(is_out);
+        let is_held_out = |s: &&&Sample| early_stop.patience > 0 && samples::is_held_out(&s.row, early_stop.parts);
+        let (out, rest): (Vec<&Sample>, Vec<&Sample>) = samples.iter().partition(is_held_out);
         let early_stop_eval = HeldOutEval::new(self.objective.table, &out, self.moments, EARLY_STOP_PLACES);
         if early_stop.patience > 0 && early_stop_eval.is_empty() {
-            bail!("early_stop: no picture with a place falls into the part held out; take fewer early_stop.parts");
+            bail!("early_stop: no picture in the held-out fold has coordinates; lower early_stop.parts");
         }
         let loader = DataLoader::new(&rest, self.objective, self.recipe, self.seed, self.moments);
         if loader.is_empty() {
-            bail!("{}: there is no picture left to train on", self.name);
+            bail!("{}: no pictures are left to train on", self.name);
         }
         let dim = self.moments.mean.len();
         let fingerprint = checkpoint::fingerprint(self.recipe, self.seed, samples, self.objective.table, self.moments)?;
@@ -92,8 +92,8 @@ impl Run<'_> {
             trainer.load(std::mem::take(&mut state.bytes))?;
         }
         let steps = loader.len().div_ceil(train.batch);
-        let behind = (state.epoch * steps, train.epochs * steps);
-        let mut progress = Progress::new(&self.name, train.epochs, behind, self.checkpointing.json)?;
+        let position = (state.epoch * steps, train.epochs * steps);
+        let mut progress = Progress::new(&self.name, train.epochs, position, self.checkpointing.json)?;
         let has_stopped = |state: &TrainingState| {
             let best = state.best.as_ref();
             best.is_some_and(|best| early_stop.patience > 0 && state.epoch - best.epoch >= early_stop.patience)
@@ -117,8 +117,8 @@ impl Run<'_> {
                 bail!(self.diverged(f32::NAN, (state.epoch + 1) * steps, &state));
             }
             state.epoch += 1;
-            let is_time = state.epoch % EVAL_EVERY == 0 || state.epoch == train.epochs;
-            let points = match self.held_out.filter(|held_out| is_time && !held_out.is_empty()) {
+            let is_eval_due = state.epoch % EVAL_EVERY == 0 || state.epoch == train.epochs;
+            let points = match self.held_out.filter(|held_out| is_eval_due && !held_out.is_empty()) {
                 _ if early_stop.patience > 0 => Some(early_stop_eval.points(&layers)?),
                 Some(held_out) => Some(held_out.points(&layers)?),
                 None => None,
@@ -128,9 +128,9 @@ impl Run<'_> {
             {
                 state.best = Some(BestEpoch { epoch: state.epoch, points, layers });
             }
-            if let Some(kept) = checkpoints {
+            if let Some(checkpoints) = checkpoints {
                 let state = TrainingState { bytes: trainer.save()?, ..state.clone() };
-                kept.save(&self.name, &fingerprint, &state)?;
+                checkpoints.save(&self.name, &fingerprint, &state)?;
             }
             progress.epoch(state.epoch, points);
         }
@@ -140,32 +140,34 @@ impl Run<'_> {
         }
     }
 
-    /// Where a run may go on from, as the end of a sentence.
+    /// The available checkpoints, as the end of an error message.
     fn resume_hint(&self, state: &TrainingState) -> Option<String> {
-        let kept = self.checkpointing.checkpoints.as_ref()?;
+        let checkpoints = self.checkpointing.checkpoints.as_ref()?;
         if state.epoch == 0 {
-            return kept.has_any().then(|| format!("what was finished before it is kept in {}", kept.dir.display()));
+            return checkpoints
+                .has_any()
+                .then(|| format!("the checkpoints of earlier heads are in {}", checkpoints.dir.display()));
         }
-        Some(format!("the checkpoint after epoch {} is kept in {}", state.epoch, kept.file(&self.name).display()))
+        Some(format!("the checkpoint after epoch {} is {}", state.epoch, checkpoints.file(&self.name).display()))
     }
 
     fn diverged(&self, loss: f32, steps: usize, state: &TrainingState) -> String {
         let lr = self.recipe.train.lr;
-        let what = format!(
+        let problem = format!(
             "{}: the loss is {loss} after {steps} steps: the learning rate {lr} is too high for this data",
             self.name
         );
         match self.resume_hint(state) {
-            Some(kept) => format!("{what}; {kept}: go on from it with --resume and a lower --set train.lr"),
-            None => format!("{what}; try a lower --set train.lr, as lr-find suggests"),
+            Some(hint) => format!("{problem}; {hint}; continue with --resume and a lower --set train.lr"),
+            None => format!("{problem}; try a lower --set train.lr (see `lr-find`)"),
         }
     }
 
     fn interrupted(&self, state: &TrainingState) -> anyhow::Error {
         let name = &self.name;
         interrupt::stopped(match self.resume_hint(state) {
-            Some(kept) => format!("stopped in {name}; {kept}: the same command with --resume goes on from it"),
-            None => format!("stopped in {name} before there was a checkpoint"),
+            Some(hint) => format!("stopped in {name}; {hint}; run the same command with --resume to continue"),
+            None => format!("stopped in {name} before the first checkpoint"),
         })
     }
 }

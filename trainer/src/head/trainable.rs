@@ -1,5 +1,5 @@
-//! The network while it learns: an optional hidden layer, the cells' output, and whatever is learned beside it. Once
-//! trained all of it folds into the plain layers of a [`Network`](crate::head::model::Network), which is what a head keeps.
+//! The network during training: an optional hidden layer, the output over cells, and outputs for the auxiliary targets.
+//! After training it is folded into the linear layers of a [`Network`](crate::head::model::Network).
 
 use std::path::Path;
 
@@ -15,35 +15,35 @@ use crate::head::loss::{AuxiliaryTarget, Objective};
 use crate::head::model::{Layers, to_vec};
 use crate::head::recipe::Recipe;
 
-/// The weights that are learned. Checkpoints store them under the names of the fields: renaming one breaks `--resume`.
+/// The trained weights. Checkpoints store them under the field names, so renaming a field breaks `--resume`.
 #[derive(Module, Debug)]
 pub(crate) struct TrainableHead {
     trunk: Vec<Linear>,
     cells: Linear,
-    /// A of the cell embeddings, `[width, E]`.
+    /// The matrix A of [`CellEmbeddings`](crate::head::recipe::CellEmbeddings), `[width, E]`.
     bridge: Option<Param<Tensor<2>>>,
     others: Vec<Linear>,
 }
 
-/// What the network uses and does not learn.
+/// The constant tensors of the network.
 pub(crate) struct FrozenParams {
     /// Embeddings of the cells, `[E, cells]`.
     embeddings: Option<Tensor<2>>,
-    /// For each auxiliary target the matrix `[cells, classes]` that sums cells, where that is how it is made.
+    /// The matrix `[cells, classes]` that sums cells to classes, for auxiliary targets that are sums.
     sums: Vec<Option<Tensor<2>>>,
-    /// Whether the cells' weights are used.
+    /// Whether the weights of `cells` are used.
     free: bool,
 }
 
 impl FrozenParams {
-    /// What a recipe fixes.
+    /// The constant tensors for a recipe.
     ///
     /// # Errors
-    /// When the file of cell embeddings cannot be read or does not fit the cells.
+    /// When the file of cell embeddings cannot be read or does not match the cells.
     pub(crate) fn new(recipe: &Recipe, objective: &Objective<'_>, device: &Device) -> Result<Self> {
-        let (cells, own) = (objective.table.cells.len(), &recipe.cell_embeddings);
-        let is_used = !own.file.as_os_str().is_empty();
-        let embeddings = if is_used { Some(read_embeddings(&own.file, cells, device)?) } else { None };
+        let (cells, config) = (objective.table.cells.len(), &recipe.cell_embeddings);
+        let is_used = !config.file.as_os_str().is_empty();
+        let embeddings = if is_used { Some(read_embeddings(&config.file, cells, device)?) } else { None };
         let matrix = |class_of_cell: &[usize], classes: usize| {
             let mut matrix = vec![0.0f32; cells * classes];
             class_of_cell.iter().enumerate().for_each(|(cell, class)| matrix[cell * classes + class] = 1.0);
@@ -53,7 +53,7 @@ impl FrozenParams {
             target.is_sum_of_cells.then(|| matrix(&target.class_of_cell, target.classes))
         };
         let sums = objective.auxiliary.iter().map(sum).collect();
-        Ok(Self { embeddings, sums, free: own.free || !is_used })
+        Ok(Self { embeddings, sums, free: config.free || !is_used })
     }
 
     fn width(&self) -> Option<usize> {
@@ -61,11 +61,15 @@ impl FrozenParams {
     }
 }
 
-/// Reads embeddings of cells, little-endian f32 `[cells, E]`, as `[E, cells]`.
+/// Reads cell embeddings, stored as little-endian f32 `[cells, E]`, into a tensor `[E, cells]`.
 pub(crate) fn read_embeddings(file: &Path, cells: usize, device: &Device) -> Result<Tensor<2>> {
     let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
     if bytes.is_empty() || bytes.len() % (4 * cells) != 0 {
-        bail!("{} holds {} bytes, which are no rows of f32 for {cells} cells", file.display(), bytes.len());
+        bail!(
+            "{}: {} bytes are not a whole number of f32 values per cell for {cells} cells",
+            file.display(),
+            bytes.len()
+        );
     }
     let values = f32_from_le_bytes(&bytes);
     let width = values.len() / cells;
@@ -76,7 +80,8 @@ pub(crate) fn read_embeddings(file: &Path, cells: usize, device: &Device) -> Res
 }
 
 impl TrainableHead {
-    /// An untrained network. All outputs start at zero (everything alike), a hidden layer with weights from `seed`.
+    /// An untrained network. Output layers start at 0 (uniform probabilities); a hidden layer is initialised from
+    /// `seed`.
     pub(crate) fn new(
         dim: usize,
         hidden: usize,
@@ -86,14 +91,14 @@ impl TrainableHead {
         device: &Device,
     ) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
-        // Numbered from the first parameter on: a checkpoint finds its optimiser's state by these.
+        // Parameters are numbered in order, because checkpoints look up optimizer state by these ids.
         let mut id = 0u64;
         let mut next = || {
             id += 1;
             ParamId::from(id)
         };
-        let mut linear = |inputs: usize, outputs: usize, reach: f32| {
-            let weights = (0..inputs * outputs).map(|_| (2.0 * random.random::<f32>() - 1.0) * reach).collect();
+        let mut linear = |inputs: usize, outputs: usize, bound: f32| {
+            let weights = (0..inputs * outputs).map(|_| (2.0 * random.random::<f32>() - 1.0) * bound).collect();
             let weight = Tensor::<2>::from_data(TensorData::new(weights, [inputs, outputs]), device);
             let bias = Tensor::<1>::zeros([outputs], device);
             Linear {
@@ -115,14 +120,13 @@ impl TrainableHead {
         Self { trunk, cells, bridge: frozen.width().map(bridge), others }
     }
 
-    /// Which parameters are A.
+    /// Parameter ids of the matrix A.
     pub(crate) fn bridge_ids(&self) -> Vec<ParamId> {
         self.bridge.iter().map(|bridge| bridge.id).collect()
     }
 
-    /// Logits `[N, cells]` and those of each auxiliary target, `[N, classes]`, for inputs `[N, dim]`. Those that are sums
-    /// of the cells' are log-probabilities.
-    /// `mask`, one a hidden unit, drops hidden units out.
+    /// Logits `[N, cells]`, and those of each auxiliary target, `[N, classes]`, for inputs `[N, dim]`. For targets that
+    /// are sums of cells they are log-probabilities. `mask` is the dropout mask of the hidden units.
     pub(crate) fn forward(
         &self,
         input: Tensor<2>,
@@ -136,29 +140,29 @@ impl TrainableHead {
         };
         let bias = || self.cells.bias.as_ref().map(|bias| bias.val().unsqueeze::<2>());
         let free = if frozen.free { Some(self.cells.forward(x.clone())) } else { bias() };
-        let through = self.bridge.as_ref().zip(frozen.embeddings.as_ref());
-        let through = through.map(|(bridge, embeddings)| x.clone().matmul(bridge.val()).matmul(embeddings.clone()));
-        let logits = match (free, through) {
-            (Some(free), Some(through)) => through + free,
+        let embedded = self.bridge.as_ref().zip(frozen.embeddings.as_ref());
+        let embedded = embedded.map(|(bridge, embeddings)| x.clone().matmul(bridge.val()).matmul(embeddings.clone()));
+        let logits = match (free, embedded) {
+            (Some(free), Some(embedded)) => embedded + free,
             (Some(logits), None) | (None, Some(logits)) => logits,
-            (None, None) => unreachable!("without embeddings the weights are free"),
+            (None, None) => unreachable!("without embeddings the weights are always used"),
         };
         let p = frozen.sums.iter().any(Option::is_some).then(|| activation::softmax(logits.clone(), 1));
         let mut heads = self.others.iter();
-        let answer = |sum: &Option<Tensor<2>>| match (sum, &p) {
+        let output = |sum: &Option<Tensor<2>>| match (sum, &p) {
             (Some(sum), Some(p)) => Some(p.clone().matmul(sum.clone()).clamp_min(1e-9).log()),
             _ => heads.next().map(|head| head.forward(x.clone())),
         };
-        let auxiliary = frozen.sums.iter().filter_map(answer).collect();
+        let auxiliary = frozen.sums.iter().filter_map(output).collect();
         (logits, auxiliary)
     }
 
-    /// The plain layers that answer as this network does. `z + w log P(parent)` differs from `z + w z_parent` by a
-    /// number that all cells share, which no softmax sees; so every head, and A through the embeddings, is a term of
-    /// the output layer's weights.
+    /// Folds the network into equivalent linear layers. `z + w log P(parent)` differs from `z + w z_parent` only by a
+    /// constant over all cells, which softmax ignores. So every auxiliary output, and the product of A and the
+    /// embeddings, can be added to the weights of the output layer.
     ///
     /// # Errors
-    /// When burn cannot read its own numbers.
+    /// When tensor data cannot be extracted from burn.
     pub(crate) fn fold(&self, objective: &Objective<'_>, frozen: &FrozenParams) -> Result<Layers> {
         let layer_values = |layer: &Linear| -> Result<(Vec<f32>, Vec<f32>)> {
             let bias = layer.bias.as_ref().context("a layer has no bias")?;
@@ -169,8 +173,8 @@ impl TrainableHead {
             weights.fill(0.0);
         }
         if let Some((bridge, embeddings)) = self.bridge.as_ref().zip(frozen.embeddings.as_ref()) {
-            let through = to_vec(bridge.val().matmul(embeddings.clone()).into_data())?;
-            weights.iter_mut().zip(through).for_each(|(w, x)| *w += x);
+            let embedded = to_vec(bridge.val().matmul(embeddings.clone()).into_data())?;
+            weights.iter_mut().zip(embedded).for_each(|(w, x)| *w += x);
         }
         for (head, target) in
             self.others.iter().zip(objective.auxiliary.iter().filter(|target| !target.is_sum_of_cells))
@@ -187,8 +191,8 @@ impl TrainableHead {
     }
 }
 
-/// One set of layers that gives the mean of the logits of several: the mean of linear layers; hidden layers stand side
-/// by side, and the output takes its share of each.
+/// Layers whose logits are the mean of the logits of several heads: linear heads are averaged; hidden layers are
+/// concatenated and the output weights scaled.
 pub(crate) fn average_heads(heads: Vec<Layers>) -> Layers {
     let share = 1.0 / heads.len() as f32;
     let mut heads = heads.into_iter();
@@ -246,11 +250,11 @@ mod tests {
         let good: [f32; 12] = std::array::from_fn(|i| i as f32);
         let mut bad = good;
         bad[7] = f32::NAN;
-        for (values, says) in [(&good[..10], "no rows of f32 for 4 cells"), (&bad, "row 2: not a finite number")] {
+        for (values, expected) in [(&good[..10], "per cell for 4 cells"), (&bad, "row 2: not a finite number")] {
             let file = dir.path().join("cells.f32");
             std::fs::write(&file, values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>()).unwrap();
             let error = read_embeddings(&file, 4, &Device::flex()).unwrap_err();
-            assert!(error.to_string().contains(says), "{error}");
+            assert!(error.to_string().contains(expected), "{error}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A head's network with its optimisers: one training step at a time.
+//! Training steps of a head.
 
 use anyhow::{Result, anyhow};
 use burn::module::Module;
@@ -12,7 +12,7 @@ use crate::head::model::Layers;
 use crate::head::recipe::Recipe;
 use crate::head::trainable::{FrozenParams, TrainableHead};
 
-/// A network with its optimisers: one step at a time.
+/// A network with its optimizers.
 pub(crate) struct Trainer<'a> {
     objective: &'a Objective<'a>,
     recipe: &'a Recipe,
@@ -24,10 +24,10 @@ pub(crate) struct Trainer<'a> {
 }
 
 impl<'a> Trainer<'a> {
-    /// An untrained network for embeddings of `dim` numbers.
+    /// An untrained network for embeddings with `dim` values.
     ///
     /// # Errors
-    /// When the cell embeddings cannot be used.
+    /// When the cell embeddings cannot be read.
     pub(crate) fn new(objective: &'a Objective<'a>, recipe: &'a Recipe, dim: usize, seed: u64) -> Result<Self> {
         let device = Device::flex().autodiff();
         let frozen = FrozenParams::new(recipe, objective, &device)?;
@@ -38,7 +38,7 @@ impl<'a> Trainer<'a> {
         Ok(Self { objective, recipe, frozen, device, network, main_optimizer, bridge_optimizer })
     }
 
-    /// Learns from a batch; gives the loss before it, which may be no number.
+    /// Trains on a batch and returns its loss. If the loss is not finite, the weights are unchanged.
     ///
     /// # Errors
     /// Never in practice.
@@ -73,8 +73,8 @@ impl<'a> Trainer<'a> {
         Ok(value)
     }
 
-    /// Of logits `[N, classes]` and labels that sum to each row's weight: one distribution a row or, with sigmoids, one
-    /// a class.
+    /// Cross-entropy of logits `[N, classes]` with labels that sum to the weight of each row: over classes or, with
+    /// sigmoids, per class.
     fn cross_entropy(&self, logits: Tensor<2>, labels: Tensor<2>) -> Tensor<1> {
         let sigmoids = &self.recipe.sigmoids;
         if !sigmoids.on {
@@ -85,15 +85,15 @@ impl<'a> Trainer<'a> {
         (positives + activation::log_sigmoid(logits.neg()) * negatives).sum().neg()
     }
 
-    /// The plain layers that answer as the network does.
+    /// Folds the network into equivalent linear layers.
     ///
     /// # Errors
-    /// When burn cannot read its own numbers.
+    /// When tensor data cannot be extracted from burn.
     pub(crate) fn fold(&self) -> Result<Layers> {
         self.network.fold(self.objective, &self.frozen)
     }
 
-    /// Logits, and those of each auxiliary target, for one standardised embedding, before folding.
+    /// Logits of the cells and of each auxiliary target for one standardised embedding, before folding.
     #[cfg(test)]
     pub(crate) fn logits(&self, input: &[f32]) -> Result<(Vec<f32>, Vec<Vec<f32>>)> {
         let input = Tensor::<2>::from_data(TensorData::new(input.to_vec(), [1, input.len()]), &self.device);
@@ -103,7 +103,7 @@ impl<'a> Trainer<'a> {
     }
 
     pub(crate) fn save(&self) -> Result<Vec<Vec<u8>>> {
-        let failed = |e| anyhow!("burn cannot write its own state: {e:?}");
+        let failed = |e| anyhow!("cannot serialise the training state: {e:?}");
         let network = self.network.clone().into_record().into_bytes().map_err(failed)?;
         let main_optimizer = self.main_optimizer.into_bytes().map_err(failed)?;
         let bridge_optimizer = self.bridge_optimizer.into_bytes().map_err(failed)?;
@@ -111,9 +111,10 @@ impl<'a> Trainer<'a> {
     }
 
     pub(crate) fn load(&mut self, bytes: Vec<Vec<u8>>) -> Result<()> {
-        let [network, main_optimizer, bridge_optimizer] =
-            bytes.try_into().map_err(|_| anyhow!("a checkpoint has three parts"))?;
-        let failed = |e| anyhow!("burn cannot read the state in a checkpoint: {e:?}");
+        let [network, main_optimizer, bridge_optimizer] = bytes.try_into().map_err(|_| {
+            anyhow!("the checkpoint does not have the three parts of a head; start again without --resume")
+        })?;
+        let failed = |e| anyhow!("cannot read the training state in the checkpoint: {e:?}");
         let record = ModuleRecord::from_bytes(Bytes::from_bytes_vec(network)).map_err(failed)?;
         self.network = self.network.clone().load_record(record);
         self.main_optimizer =
@@ -168,7 +169,7 @@ mod tests {
         file
     }
 
-    /// Embeddings of four cells, three numbers each.
+    /// Embeddings of four cells with three values each.
     const EMBEDDINGS: [f32; 12] = [1.0, 0.0, 0.5, 0.0, 1.0, 0.5, -1.0, 0.0, 0.2, 0.0, -1.0, 0.1];
 
     fn softmax(logits: &[f32]) -> Vec<f32> {
@@ -176,7 +177,7 @@ mod tests {
         logits.iter().map(|z| z.exp() / sum).collect()
     }
 
-    /// Training on, with `steps` more steps.
+    /// Trains for these epochs with one step each.
     fn steps(trainer: &mut Trainer<'_>, loader: &DataLoader<'_>, epochs: std::ops::Range<usize>) {
         for epoch in epochs {
             let (order, mut random) = loader.epoch(epoch);
@@ -199,7 +200,7 @@ mod tests {
             for sample in &samples {
                 let input = crate::head::model::standardise(&sample.variants[0], &moments);
                 let (logits, auxiliary) = trainer.logits(&input).unwrap();
-                // As the formula says it: z_child + w log P(parent).
+                // The definition: z_child + w log P(parent).
                 let mut expected = logits;
                 for (z, target) in auxiliary.iter().zip(&objective.auxiliary) {
                     let log_p: Vec<f32> = softmax(z).into_iter().map(f32::ln).collect();

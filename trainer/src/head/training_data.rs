@@ -1,4 +1,4 @@
-//! What a head is trained on: labelled pictures with their features, and the cells they are told apart by.
+//! Training data of a head: labelled pictures with their features, and the cell table.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,23 +13,22 @@ use crate::features::encoder_spec::EncoderSpec;
 use crate::features::samples::{self, Sample};
 use crate::head::recipe::Recipe;
 
-/// Pictures and cells, checked.
+/// Validated pictures and cells.
 pub(crate) struct TrainingData {
-    /// Which encoder made the features.
+    /// The encoder that produced the features.
     pub(crate) encoder: EncoderSpec,
-    /// The cells.
     pub(crate) table: CellTable,
-    /// Other partitions that are learned beside them.
+    /// Other partitions, for auxiliary targets.
     pub(crate) staggered: Vec<CellTable>,
-    /// Pictures that a label can be made for.
+    /// Pictures with labels.
     pub(crate) samples: Vec<Sample>,
 }
 
 impl TrainingData {
-    /// Reads what a recipe names.
+    /// Loads the data of a recipe.
     ///
     /// # Errors
-    /// When a file cannot be used; the message names the row that is wrong.
+    /// When a file cannot be used; the message names the invalid row.
     pub(crate) fn load(recipe: &Recipe) -> Result<Self> {
         let table = read_cells(&recipe.data.cells)?;
         let staggered = recipe.staggered.cells.iter().map(|file| read_cells(file)).collect::<Result<_>>()?;
@@ -45,16 +44,16 @@ impl TrainingData {
 fn read_cells(file: &Path) -> Result<CellTable> {
     let table: CellTable = read_json(file, "a cell table")?;
     if table.cells.is_empty() {
-        bail!("{} holds no cell; cut the cells again", file.display());
+        bail!("{} contains no cells; run `partition` again", file.display());
     }
     if let Some(i) = table.cells.iter().position(|cell| cell.count == 0) {
-        bail!("{}, cell {} ({}): no place lies in it; cut the cells again", file.display(), i, table.cells[i].token);
+        bail!("{}, cell {} ({}) contains no places; run `partition` again", file.display(), i, table.cells[i].token);
     }
     Ok(table)
 }
 
-/// The samples that a label can be made for. One without coordinates in a country without cells is left out and told
-/// of; one whose country is none is an error.
+/// The samples with labels. Rows without coordinates in a country without cells are skipped with a warning; an unknown
+/// country code is an error.
 fn with_labels(samples: Vec<Sample>, soft_labels: &SoftLabels<'_>, index: &Path) -> Result<Vec<Sample>> {
     let mut without: BTreeMap<String, (usize, usize)> = BTreeMap::new();
     let mut kept = Vec::with_capacity(samples.len());
@@ -63,13 +62,13 @@ fn with_labels(samples: Vec<Sample>, soft_labels: &SoftLabels<'_>, index: &Path)
         if soft_labels.label(row.at, &row.iso2).is_some() {
             kept.push(sample);
         } else if countries::by_code(&row.iso2).is_none() {
-            bail!("{}, line {}: `{}` is no country; give its ISO 3166-1 code", index.display(), row.line, row.iso2);
+            bail!("{}, line {}: `{}` is not an ISO 3166-1 country code", index.display(), row.line, row.iso2);
         } else {
             without.entry(row.iso2.clone()).or_insert((0, row.line)).0 += 1;
         }
     }
     for (country, (rows, line)) in without {
-        eprintln!("left out {rows} rows (first: line {line}) without coordinates in `{country}`, which has no cell");
+        eprintln!("skipped {rows} rows without coordinates (first: line {line}): no cell is in country `{country}`");
     }
     if kept.is_empty() {
         bail!("{}: no row of the split has coordinates or a country with cells", index.display());
@@ -86,7 +85,8 @@ fn warn_about_empty_cells(table: &CellTable, samples: &[Sample]) {
     if let Some(first) = empty.first() {
         let (n, cells) = (empty.len(), table.cells.len());
         eprintln!(
-            "{n} of {cells} cells have no picture with a place (first: {first}); only their neighbours teach them"
+            "{n} of {cells} cells have no pictures with coordinates (first: {first}); they are trained only by the soft \
+            labels of nearby pictures"
         );
     }
 }
@@ -99,20 +99,20 @@ pub(crate) mod tests {
     use landfall_model::LatLng;
     use landfall_model::cells::{Cell, leaf};
 
-    /// A row at a place, in a group of its own.
+    /// A row with coordinates, in a group of its own.
     pub(crate) fn place(lat: f64, lng: f64, iso2: &str) -> Row {
         let group = format!("{lat},{lng}");
         Row { at: LatLng::new(lat, lng).ok(), group, ..country(iso2) }
     }
 
-    /// A row that knows only its country.
+    /// A row with a country but no coordinates.
     pub(crate) fn country(iso2: &str) -> Row {
         let text = format!("set,file,lat,lng,iso2,group,split\ns,{iso2}.jpg,,,{iso2},{iso2},train\n");
         let mut reader = csv::Reader::from_reader(text.as_bytes());
         reader.deserialize().next().unwrap().unwrap()
     }
 
-    /// A cell of level 6 around each place, and no picture.
+    /// Training data with a cell of level 6 around each place, and no pictures.
     pub(crate) fn training_data(places: &[(f64, f64, &str)]) -> TrainingData {
         let cell = |(lat, lng, iso2): &(f64, f64, &str)| {
             let at = LatLng::new(*lat, *lng).unwrap();
@@ -133,7 +133,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn unknown_countries_are_errors_and_countries_without_cells_are_left_out() {
+    fn unknown_countries_are_errors_and_countries_without_cells_are_skipped() {
         let data = training_data(&[(48.85, 2.35, "FR")]);
         let soft_labels = SoftLabels::new(&data.table, 100.0).unwrap();
         let read = |codes: &[&str]| {
@@ -141,9 +141,9 @@ pub(crate) mod tests {
             with_labels(samples, &soft_labels, Path::new("index.csv"))
         };
         assert_eq!(read(&["FR", "JP", "FR"]).unwrap().len(), 2);
-        for (codes, says) in [(&["FR", "QQ"][..], "line 7: `QQ` is no country"), (&["JP"], "no row of the split")] {
+        for (codes, expected) in [(&["FR", "QQ"][..], "line 7: `QQ` is not an ISO"), (&["JP"], "no row of the split")] {
             let error = read(codes).map(|kept| kept.len()).unwrap_err().to_string();
-            assert!(error.contains(says), "{error}");
+            assert!(error.contains(expected), "{error}");
         }
     }
 
@@ -158,6 +158,6 @@ pub(crate) mod tests {
         cells[1].count = 0;
         write_json(&file, &serde_json::json!({ "cells": cells })).unwrap();
         let error = read_cells(&file).unwrap_err().to_string();
-        assert!(error.contains("cell 1 (") && error.contains("no place lies in it"), "{error}");
+        assert!(error.contains("cell 1 (") && error.contains("contains no places"), "{error}");
     }
 }

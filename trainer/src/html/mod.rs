@@ -1,6 +1,6 @@
-//! What the HTML pages share.
+//! Shared parts of the HTML reports.
 
 pub(crate) mod world_svg;
 
-/// The style sheet, light or dark as the reader's system is.
+/// The style sheet, with light and dark colour schemes.
 pub(crate) const STYLE: &str = include_str!("style.css");

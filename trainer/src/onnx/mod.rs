@@ -1,4 +1,4 @@
-//! What all writers of ONNX networks have in common. Each writer lies beside the network that it writes.
+//! Shared code for writing ONNX networks. Each writer is in the module of its network.
 
 use half::f16;
 use landfall_model::onnx::{
@@ -16,29 +16,29 @@ pub(crate) const PIXELS: &str = "pixel_values";
 pub(crate) const EMBEDDING: &str = "image_embeds";
 /// Name of a head's output, `[N, cells]`.
 pub(crate) const LOGITS: &str = "cell_logits";
-/// Name of the tokens that a truncated vision transformer gives, `[N, T, W]`.
+/// Name of the token output of a truncated vision transformer, `[N, T, W]`.
 pub(crate) const TOKENS: &str = "tokens";
 
-/// IR version 8 and operator set 17 load in every runtime since mid-2022.
+/// IR version 8 and operator set 17 are supported by every runtime since mid-2022.
 const IR_VERSION: i64 = 8;
 const OPSET: i64 = 17;
 
-/// How weights are stored.
+/// Storage format of weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Precision {
-    /// As they are.
+    /// 32-bit floats.
     #[default]
     F32,
-    /// In half as many bytes; they are made 32-bit floats again when the network is loaded.
+    /// 16-bit floats, converted to 32-bit floats when the network is loaded.
     F16,
-    /// In a quarter of the bytes, with a scale for each output; they are made 32-bit floats again when the network is
-    /// loaded, and activations stay such floats: it answers as fast as with those.
+    /// 8-bit integers with one scale per output, converted to 32-bit floats when the network is loaded. Inference is as
+    /// fast as with 32-bit floats.
     Int8,
 }
 
 impl Precision {
-    /// By how much burn and ONNX Runtime may differ: in logits, and in embeddings by the largest number; with 8-bit
-    /// weights in logits too by the largest.
+    /// Maximum difference between burn and ONNX Runtime: absolute for logits, relative to the largest value for
+    /// embeddings and, with 8-bit weights, for logits.
     pub(crate) fn tolerance(self) -> f32 {
         match self {
             Self::F32 => 1e-4,
@@ -48,11 +48,11 @@ impl Precision {
     }
 }
 
-/// The weights of a network, as they are stored.
+/// The stored weights of a network.
 pub(crate) struct WeightStore {
     precision: Precision,
     initializers: Vec<TensorProto>,
-    /// What makes weights of what is stored, once, when the network is loaded.
+    /// Nodes that convert stored weights to floats; runtimes evaluate them once at load time.
     restore_nodes: Vec<Node>,
 }
 
@@ -61,22 +61,22 @@ impl WeightStore {
         Self { precision, initializers: Vec::new(), restore_nodes: Vec::new() }
     }
 
-    /// Numbers that are too few to be worth less precision.
+    /// Adds a small tensor in full precision.
     pub(crate) fn add_f32(&mut self, name: &str, dims: &[i64], values: &[f32]) {
         self.initializers.push(tensor(name, dims, values));
     }
 
-    /// Numbers of some kind of ONNX's.
+    /// Adds a tensor with any ONNX data type.
     pub(crate) fn add_raw(&mut self, name: &str, dims: &[i64], data_type: i32, raw_data: Vec<u8>) {
         self.initializers.push(TensorProto { dims: dims.to_vec(), data_type, name: name.into(), raw_data });
     }
 
-    /// Whole numbers, such as places.
+    /// Adds a tensor of integers, such as indices.
     pub(crate) fn add_i64(&mut self, name: &str, dims: &[i64], values: &[i64]) {
         self.add_raw(name, dims, INT64, values.iter().flat_map(|x| x.to_le_bytes()).collect());
     }
 
-    /// Weights whose outputs lie along `axis`.
+    /// Adds weights in the store's precision; their outputs are along `axis`.
     pub(crate) fn add(&mut self, name: &str, dims: &[i64], axis: usize, values: &[f32]) {
         match self.precision {
             Precision::F32 => self.add_f32(name, dims, values),
@@ -89,7 +89,7 @@ impl WeightStore {
                 let scale_of = |i: usize| i / inner % dims[axis] as usize;
                 let mut scales = vec![0.0f32; dims[axis] as usize];
                 values.iter().enumerate().for_each(|(i, x)| scales[scale_of(i)] = scales[scale_of(i)].max(x.abs()));
-                // An output whose weights are all zero has any scale.
+                // Any scale works for an output whose weights are all zero.
                 scales.iter_mut().for_each(|scale| *scale = if *scale > 0.0 { *scale / 127.0 } else { 1.0 });
                 let rounded = |(i, x): (usize, &f32)| (x / scales[scale_of(i)]).round() as i8 as u8;
                 let raw_data = values.iter().enumerate().map(rounded).collect();
@@ -102,14 +102,14 @@ impl WeightStore {
         }
     }
 
-    /// Stores numbers, and the node that makes floats called `name` of them.
+    /// Stores a tensor, and adds the node that converts it to floats called `name`.
     fn add_with_cast(&mut self, name: &str, dims: &[i64], data_type: i32, raw_data: Vec<u8>) {
         let stored = format!("{name}_stored");
         self.restore_nodes.push(node("Cast", &[&stored], name, vec![int("to", FLOAT.into())]));
         self.add_raw(&stored, dims, data_type, raw_data);
     }
 
-    /// What is stored, and the nodes that make weights of it.
+    /// The stored tensors, and the nodes that convert them to weights.
     pub(crate) fn finish(self) -> (Vec<TensorProto>, Vec<Node>) {
         (self.initializers, self.restore_nodes)
     }
@@ -125,7 +125,7 @@ pub(crate) fn model(graph: Graph) -> Model {
     }
 }
 
-/// A float tensor of these sizes for each of a number of examples that is left open.
+/// A float tensor with an open batch dimension and these sizes.
 pub(crate) fn batch_of(name: &str, sizes: &[usize]) -> ValueInfo {
     let open = Dimension { value: None, parameter: Some("N".into()) };
     let sizes = sizes.iter().map(|size| Dimension { value: Some(*size as i64), parameter: None });

@@ -1,5 +1,4 @@
-//! Networks that others wrote, cut off after one of their tensors or with nodes added at their end. What this does not
-//! know of comes through as it is.
+//! Edits of existing ONNX networks: truncation after a tensor, and appended nodes. Unknown fields are preserved.
 
 use std::collections::HashSet;
 
@@ -10,14 +9,14 @@ use landfall_model::onnx::raw::{
 use landfall_model::onnx::{FLOAT, Node, TensorProto, TensorType, Type, ValueInfo, node};
 use prost::Message;
 
-/// Kinds of attributes that hold graphs of their own, whose nodes may read any tensor.
+/// Attribute types that contain subgraphs, whose nodes may read any tensor.
 const SUBGRAPH_KINDS: [i32; 2] = [5, 10];
 
-/// The network (the bytes of an ONNX file) without whatever does not lead to the tensor `last`, whose floats become its
-/// only `output`.
+/// Truncates a network (the bytes of an ONNX file) to the nodes that the float tensor `last` depends on; `last` becomes
+/// its only output, called `output`.
 ///
 /// # Errors
-/// When the bytes are no ONNX network, no node makes that tensor, or a node on the way holds a graph of its own.
+/// When the bytes are not an ONNX network, no node outputs that tensor, or a required node contains a subgraph.
 pub(crate) fn truncate(model: &[u8], last: &str, output: &str) -> Result<Vec<u8>> {
     let graph = graph_fields(model)?;
     let nodes: Vec<(Node, &Field<'_>)> = graph
@@ -26,15 +25,15 @@ pub(crate) fn truncate(model: &[u8], last: &str, output: &str) -> Result<Vec<u8>
         .map(|field| Ok((Node::decode(field.payload)?, field)))
         .collect::<Result<_>>()?;
     if !nodes.iter().any(|(node, _)| node.output.iter().any(|name| name == last)) {
-        bail!("no node makes `{last}`");
+        bail!("no node outputs `{last}`");
     }
     let mut wanted = HashSet::from([last.to_owned()]);
     let mut kept_nodes = HashSet::new();
-    // Each node stands behind those it reads from.
+    // Nodes are in topological order.
     for (i, (node, _)) in nodes.iter().enumerate().rev() {
         if node.output.iter().any(|name| wanted.contains(name)) {
             if node.attribute.iter().any(|attribute| SUBGRAPH_KINDS.contains(&attribute.kind)) {
-                bail!("its node `{}` ({}) holds a graph of its own", node.name, node.op_type);
+                bail!("node `{}` ({}) contains a subgraph, which is not supported", node.name, node.op_type);
             }
             wanted.extend(node.input.iter().cloned());
             kept_nodes.insert(i);
@@ -60,10 +59,10 @@ pub(crate) fn truncate(model: &[u8], last: &str, output: &str) -> Result<Vec<u8>
     })
 }
 
-/// The network with further nodes and their weights, and `output` in the place of its outputs.
+/// Appends nodes and their weights to a network and replaces its outputs by `output`.
 ///
 /// # Errors
-/// When the bytes are no ONNX network.
+/// When the bytes are not an ONNX network.
 pub(crate) fn append(model: &[u8], nodes: &[Node], weights: &[TensorProto], output: &ValueInfo) -> Result<Vec<u8>> {
     rewrite_graph(
         model,
@@ -76,7 +75,7 @@ pub(crate) fn append(model: &[u8], nodes: &[Node], weights: &[TensorProto], outp
     )
 }
 
-/// The network with those fields of its graph that are kept, and what `add` writes behind them.
+/// Rewrites the graph of a network with the fields selected by `keep`, followed by the fields that `add` writes.
 fn rewrite_graph(
     model: &[u8],
     mut keep: impl FnMut(&Field<'_>) -> Result<bool>,
@@ -93,7 +92,7 @@ fn rewrite_graph(
 }
 
 fn graph_fields(model: &[u8]) -> Result<Vec<Field<'_>>> {
-    let damaged = "it is no ONNX network";
+    let damaged = "not a valid ONNX network";
     let graph = fields(model).context(damaged)?.into_iter().find(|field| field.tag == MODEL_GRAPH);
     fields(graph.context(damaged)?.payload).context(damaged)
 }
@@ -132,8 +131,8 @@ mod tests {
 
     #[test]
     fn a_network_that_cannot_be_truncated_is_an_error() {
-        assert!(truncate(&network(), "c", "tokens").unwrap_err().to_string().contains("no node makes `c`"));
+        assert!(truncate(&network(), "c", "tokens").unwrap_err().to_string().contains("no node outputs `c`"));
         let half = &network()[..40];
-        assert!(format!("{:#}", truncate(half, "b", "tokens").unwrap_err()).contains("no ONNX network"));
+        assert!(format!("{:#}", truncate(half, "b", "tokens").unwrap_err()).contains("not a valid ONNX network"));
     }
 }

@@ -1,5 +1,5 @@
-//! The index made in memory, on disk, and on a cluster of a scheduler and two executors: the same pictures for the same
-//! reasons. `cargo test --release --workspace --features landfall-trainer/cluster --test commands cluster`
+//! The index is the same when built in memory, on disk, and on a cluster of a scheduler and two executors.
+//! `cargo test --release --workspace --features landfall-trainer/cluster --test commands cluster`
 
 use std::fmt::Write as _;
 use std::net::TcpListener;
@@ -14,8 +14,8 @@ fn landfall_train(dir: &Path, args: &str) -> Output {
     Command::new(env!("CARGO_BIN_EXE_landfall-train")).args(args.split_whitespace()).current_dir(dir).output().unwrap()
 }
 
-/// What `collect` writes of pictures in sequences along roads, a few of them gone, small, of a town's pin, at one place
-/// with others, at the date line or a pole, or without a place.
+/// Writes a manifest as `collect` does, with pictures in sequences along roads. Some of them are missing, small, at the
+/// reference point of a town, at the same place as others, at the antimeridian or a pole, or without coordinates.
 fn manifest(folder: &Path, source: &str, pictures: usize, seed: u64) {
     let mut random = StdRng::seed_from_u64(seed);
     let mut lines = String::new();
@@ -23,7 +23,7 @@ fn manifest(folder: &Path, source: &str, pictures: usize, seed: u64) {
     for i in 0..pictures {
         if i % 7 == 0 {
             sequence += 1;
-            // Twenty regions, so that they come near each other; one lies on the date line, one at the pole.
+            // Twenty regions, so that pictures are close to each other; one is on the antimeridian, one at the pole.
             (lat, lng) = match random.random_range(0..20) {
                 0 => (random.random_range(-17.1..-16.9), random.random_range(179.9..180.1)),
                 1 => (89.98, random.random_range(-180.0..180.0)),
@@ -69,7 +69,7 @@ fn index(dir: &Path, out: &str, options: &str) -> (Vec<Vec<String>>, Value) {
     (rows, serde_json::from_slice(&output.stdout).unwrap())
 }
 
-/// Processes that end with the test.
+/// Processes that are killed at the end of the test.
 struct Cluster(Vec<Child>);
 
 impl Drop for Cluster {
@@ -93,15 +93,15 @@ fn the_index_is_the_same_in_memory_on_disk_and_on_a_cluster() {
     manifest(&dir.join("sets/one"), "mapillary", 9_000, 1);
     manifest(&dir.join("sets/two"), "kartaview", 4_000, 2);
     let (rows, report) = index(dir, "memory.csv", SPLIT);
-    // Every reason there is, and every split.
+    // All reasons and all splits occur.
     assert_eq!(report["left_out"].as_object().unwrap().len(), 7, "{report}");
     assert_eq!(report["splits"].as_object().unwrap().len(), 3, "{report}");
     assert!(rows.len() > 1_000, "{report}");
 
-    let (on_disk, its_report) = index(dir, "disk.csv", &format!("{SPLIT} --work steps --memory 1"));
-    assert_eq!(its_report, report);
+    let (on_disk, other_report) = index(dir, "disk.csv", &format!("{SPLIT} --work steps --memory 1"));
+    assert_eq!(other_report, report);
     assert!(on_disk == rows);
-    // Of a step that is gone, and those behind it, the rest is as it was.
+    // If the result of a step is deleted, only that step and later ones run again.
     let changed = |step: &str| dir.join(format!("steps/{step}.done")).metadata().unwrap().modified().unwrap();
     let before = ["rows", "names", "near"].map(changed);
     std::fs::remove_file(dir.join("steps/near.done")).unwrap();
@@ -109,14 +109,14 @@ fn the_index_is_the_same_in_memory_on_disk_and_on_a_cluster() {
     let after = ["rows", "names", "near"].map(changed);
     assert!(after[..2] == before[..2] && after[2] > before[2]);
 
-    // Nothing measures, so that nothing is too near; and no caps.
+    // No evaluation splits, so no picture is too close to one; and no caps.
     let plain = "--dev 0 --held-out 0 --cap-per-coordinate 0 --cap-per-cell 0";
-    let (rows_of_all, all) = index(dir, "memory.csv", plain);
-    assert!(all["splits"].as_object().unwrap().len() == 1 && rows_of_all.len() > rows.len(), "{all}");
-    assert!(index(dir, "disk.csv", &format!("{plain} --work steps")) == (rows_of_all, all));
+    let (all_rows, all) = index(dir, "memory.csv", plain);
+    assert!(all["splits"].as_object().unwrap().len() == 1 && all_rows.len() > rows.len(), "{all}");
+    assert!(index(dir, "disk.csv", &format!("{plain} --work steps")) == (all_rows, all));
 
     let ports = loop {
-        // An executor listens at its port and the next.
+        // An executor listens on its port and the next one.
         let ports = free_ports(3);
         if !ports.iter().any(|port| ports.contains(&(port + 1))) {
             break ports;
@@ -135,13 +135,13 @@ fn the_index_is_the_same_in_memory_on_disk_and_on_a_cluster() {
             work.display()
         )));
     }
-    let (on_cluster, its_report) =
+    let (on_cluster, other_report) =
         index(dir, "cluster.csv", &format!("{SPLIT} --work cluster --scheduler df://{scheduler}"));
-    assert_eq!(its_report, report);
+    assert_eq!(other_report, report);
     assert!(on_cluster == rows);
     for port in &ports[1..] {
-        let did = dir.join(format!("shuffled-{port}")).read_dir().unwrap().count();
-        assert!(did > 0, "the executor at {port} had nothing to do");
+        let outputs = dir.join(format!("shuffled-{port}")).read_dir().unwrap().count();
+        assert!(outputs > 0, "the executor on port {port} ran no tasks");
     }
     drop(cluster);
 

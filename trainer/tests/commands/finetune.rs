@@ -1,5 +1,5 @@
-//! Fine-tuning on real pictures, as a person types it: the desktop bundle teaches EfficientNet-Lite0, a run is broken
-//! off and gone on with, and what comes out becomes a bundle.
+//! End-to-end tests of fine-tuning on real pictures: EfficientNet-Lite0 is distilled from the desktop bundle, a run is
+//! interrupted and resumed, and the result is exported as a bundle.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -64,7 +64,7 @@ fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-/// Eight views of the fixtures, in an index.
+/// Writes an index of eight views from the fixtures, and the recipe.
 fn write_index(dir: &Path) {
     let mut index = String::from("set,file,lat,lng,iso2,country,label_level,group,heading,split,source,licence\n");
     let mut rounds: Vec<PathBuf> =
@@ -89,16 +89,16 @@ fn run(dir: &Path, args: &str) -> Output {
         .unwrap()
 }
 
-fn must(dir: &Path, args: &str) -> String {
+fn run_ok(dir: &Path, args: &str) -> String {
     let output = run(dir, args);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{args}: {said}");
-    said
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{args}: {stderr}");
+    stderr
 }
 
-/// Mean loss of each epoch that a run told of.
-fn losses(said: &str) -> Vec<f64> {
-    let lines = said.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+/// Mean loss of each epoch, from the JSON lines on standard error.
+fn losses(stderr: &str) -> Vec<f64> {
+    let lines = stderr.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     lines.filter_map(|line| line["loss"].as_f64()).collect()
 }
 
@@ -107,34 +107,37 @@ fn an_interrupted_run_resumes_to_the_same_encoder() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     write_index(dir);
-    must(dir, "embed --encoder model/bundles/desktop/bundle.json --index DIR/index.csv --images . --out DIR/features");
+    run_ok(
+        dir,
+        "embed --encoder model/bundles/desktop/bundle.json --index DIR/index.csv --images . --out DIR/features",
+    );
     let finetune = "finetune --recipe DIR/recipe.toml --index DIR/index.csv --images . --json";
-    let straight = losses(&must(dir, &format!("{finetune} --out DIR/straight")));
+    let straight = losses(&run_ok(dir, &format!("{finetune} --out DIR/straight")));
     assert_eq!(straight.len(), 5);
     assert!(straight.last() < straight.first(), "{straight:?}");
 
-    let first = must(dir, &format!("{finetune} --out DIR/resumed --steps 7"));
-    assert!(first.contains("--resume goes on"), "{first}");
+    let first = run_ok(dir, &format!("{finetune} --out DIR/resumed --steps 7"));
+    assert!(first.contains("continue with --resume"), "{first}");
     assert!(!dir.join("resumed/encoder.onnx").exists());
     let other = run(dir, &format!("{finetune} --out DIR/resumed --resume --folds 3"));
-    assert!(String::from_utf8_lossy(&other.stderr).contains("other data"), "{other:?}");
-    let rest = losses(&must(dir, &format!("{finetune} --out DIR/resumed --resume")));
+    assert!(String::from_utf8_lossy(&other.stderr).contains("different data"), "{other:?}");
+    let rest = losses(&run_ok(dir, &format!("{finetune} --out DIR/resumed --resume")));
     assert_eq!(rest[1..], straight[straight.len() - rest.len() + 1..]);
     let bytes = |run: &str| std::fs::read(dir.join(run).join("encoder.onnx")).unwrap();
     assert!(bytes("straight") == bytes("resumed"), "the encoders differ");
-    assert!(bytes("straight").len() < 8_200_000, "half as many bytes as 4 million weights have");
+    assert!(bytes("straight").len() < 8_200_000, "4 million weights in half precision");
 
-    // What was learned is begun with again.
+    // A fine-tuned encoder can be the initial encoder of another run.
     let again = RECIPE.replace("trainer/encoders/efficientnet-lite0.json", "DIR/straight/encoder.json");
     std::fs::write(dir.join("again.toml"), again.replace("DIR", &dir.display().to_string())).unwrap();
     let again = "finetune --recipe DIR/again.toml --index DIR/index.csv --images . --json --out DIR/again --steps 2";
-    assert!(losses(&must(dir, again)).first() < straight.first());
+    assert!(losses(&run_ok(dir, again)).first() < straight.first());
 
-    // Of further pictures the whole alone is enough; the first folder must have all squares.
+    // Further feature folders may have only the central square; the first must have all squares.
     let index = std::fs::read_to_string(dir.join("index.csv")).unwrap();
     let further = "fixtures,fixtures/rounds/rome-colosseum/view_000.jpg,,,IT,,,rome,0,train,,\n";
     std::fs::write(dir.join("more.csv"), index + further).unwrap();
-    must(
+    run_ok(
         dir,
         "embed --encoder model/bundles/desktop/bundle.json --whole --index DIR/more.csv --images . --out DIR/whole",
     );
@@ -146,47 +149,47 @@ fn an_interrupted_run_resumes_to_the_same_encoder() {
     with(r#"["DIR/whole", "DIR/features"]"#);
     assert!(String::from_utf8_lossy(&run(dir, more).stderr).contains("features of all squares"));
     with(r#"["DIR/features", "DIR/whole"]"#);
-    must(dir, more);
-    let learned_from = std::fs::read_to_string(dir.join("more-pictures/train/files.txt")).unwrap();
-    assert!(learned_from.lines().count() == 9 && learned_from.contains("rome-colosseum"), "{learned_from}");
+    run_ok(dir, more);
+    let cached = std::fs::read_to_string(dir.join("more-pictures/train/files.txt")).unwrap();
+    assert!(cached.lines().count() == 9 && cached.contains("rome-colosseum"), "{cached}");
 
-    must(dir, "embed --index DIR/index.csv --images . --encoder DIR/straight/encoder.json --out DIR/student");
+    run_ok(dir, "embed --index DIR/index.csv --images . --encoder DIR/straight/encoder.json --out DIR/student");
     let rows = std::fs::read(dir.join("student/rows.f32")).unwrap();
     assert_eq!(rows.len(), 8 * 3 * 512 * 4);
     assert!(rows.chunks_exact(4).all(|x| f32::from_le_bytes(x.try_into().unwrap()).is_finite()));
 
     std::fs::write(dir.join("head.toml"), HEAD.replace("DIR", &dir.display().to_string())).unwrap();
-    must(dir, "fit --recipe DIR/head.toml --out DIR/head");
+    run_ok(dir, "fit --recipe DIR/head.toml --out DIR/head");
     let cells = "model/bundles/desktop/cells.json";
-    must(
+    run_ok(
         dir,
         &format!(
             "export --head DIR/head --encoder DIR/straight/encoder.json --cells {cells} --name tiny --version 1 \
              --precision f16 --out DIR/tiny"
         ),
     );
-    // The head that learned beside the encoder becomes a bundle too.
-    must(
+    // The head that was trained together with the encoder can be exported too.
+    run_ok(
         dir,
         &format!(
             "export --head DIR/straight/head --encoder DIR/straight/encoder.json --cells {cells} --name own --version 1 \
              --precision int8 --out DIR/own"
         ),
     );
-    // And once more with an encoder that computes with bytes.
+    // The same with a quantised encoder.
     let quantise =
         "quantise --encoder DIR/straight/encoder.json --head DIR/straight/head --index DIR/index.csv --images .";
     let refused = run(dir, &format!("{quantise} --out DIR/refused --cosine 0.99999"));
     assert_eq!(refused.status.code(), Some(1), "{refused:?}");
-    assert!(dir.join("refused").read_dir().unwrap().next().is_none(), "what is refused leaves nothing");
-    must(dir, &format!("{quantise} --out DIR/bytes"));
+    assert!(dir.join("refused").read_dir().unwrap().next().is_none(), "a failed check leaves no files");
+    run_ok(dir, &format!("{quantise} --out DIR/bytes"));
     let on = RECIPE.replace("trainer/encoders/efficientnet-lite0.json", "DIR/bytes/encoder.json");
     std::fs::write(dir.join("on.toml"), on.replace("DIR", &dir.display().to_string())).unwrap();
     let on = "finetune --recipe DIR/on.toml --index DIR/index.csv --images . --json --out DIR/on --steps 2";
-    assert!(losses(&must(dir, on)).first() < straight.first(), "bytes are learned on from too");
+    assert!(losses(&run_ok(dir, on)).first() < straight.first(), "a quantised encoder can be the initial encoder");
     let size = |run: &str| std::fs::metadata(dir.join(run).join("encoder.onnx")).unwrap().len();
     assert!(size("bytes") * 18 < size("straight") * 10, "{} of {}", size("bytes"), size("straight"));
-    must(
+    run_ok(
         dir,
         &format!(
             "export --head DIR/bytes/head --encoder DIR/bytes/encoder.json --cells {cells} --name bytes --version 1 \
@@ -208,15 +211,18 @@ fn invalid_recipes_are_refused() {
     let dir = dir.path();
     write_index(dir);
     let finetune = "finetune --recipe DIR/recipe.toml --index DIR/index.csv --images . --out DIR/out";
-    let says = |recipe: &str, what: &str| {
+    let assert_error = |recipe: &str, expected: &str| {
         std::fs::write(dir.join("recipe.toml"), recipe.replace("DIR", &dir.display().to_string())).unwrap();
-        let said = run(dir, finetune);
-        let text = String::from_utf8_lossy(&said.stderr).into_owned();
-        assert!(!said.status.success() && text.contains(what), "{text}");
+        let output = run(dir, finetune);
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && stderr.contains(expected), "{stderr}");
     };
-    says(&RECIPE.replace("batch = 4", "batch = 4\nbatches = 2"), "recipe.toml, line 17: unknown field `batches`");
-    says(&RECIPE.replace("side = 64", "side = 65"), "stage.side is a multiple of 32");
-    says(RECIPE, "DIR/features".replace("DIR", &dir.display().to_string()).as_str());
+    assert_error(
+        &RECIPE.replace("batch = 4", "batch = 4\nbatches = 2"),
+        "recipe.toml, line 17: unknown field `batches`",
+    );
+    assert_error(&RECIPE.replace("side = 64", "side = 65"), "stage.side must be a multiple of 32");
+    assert_error(RECIPE, "DIR/features".replace("DIR", &dir.display().to_string()).as_str());
 }
 
 #[test]
@@ -226,26 +232,27 @@ fn a_truncated_encoder_is_distilled_to_the_embeddings_of_the_full_one() {
     write_index(dir);
     let encoder = "--encoder model/bundles/desktop/bundle.json";
     let wrong = run(dir, &format!("truncate-encoder {encoder} --after nothing --out DIR/cut"));
-    assert!(String::from_utf8_lossy(&wrong.stderr).contains("no node makes `nothing`"), "{wrong:?}");
+    assert!(String::from_utf8_lossy(&wrong.stderr).contains("no node outputs `nothing`"), "{wrong:?}");
     assert_eq!(wrong.status.code(), Some(2));
-    must(
+    run_ok(
         dir,
         &format!("truncate-encoder {encoder} --after /vision_model/encoder/layers.0/Add_1_output_0 --out DIR/cut"),
     );
     let pictures = "--index DIR/index.csv --images .";
-    must(dir, &format!("embed {encoder} {pictures} --out DIR/teacher"));
-    must(dir, &format!("embed --encoder DIR/cut/encoder.json {pictures} --out DIR/tokens"));
+    run_ok(dir, &format!("embed {encoder} {pictures} --out DIR/teacher"));
+    run_ok(dir, &format!("embed --encoder DIR/cut/encoder.json {pictures} --out DIR/tokens"));
 
     let pool = "distill-pooling --encoder DIR/cut/encoder.json --tokens DIR/tokens --index DIR/index.csv --json";
     let other = run(dir, &format!("{pool} --teacher DIR/teacher --width 7 --out DIR/pool"));
-    assert!(String::from_utf8_lossy(&other.stderr).contains("not tokens of 7"), "{other:?}");
+    assert!(String::from_utf8_lossy(&other.stderr).contains("not a multiple of --width 7"), "{other:?}");
     assert_eq!(other.status.code(), Some(2));
-    let said = must(dir, &format!("{pool} --teacher DIR/teacher --queries 2 --dropout 0 --epochs 40 --out DIR/pool"));
-    let losses = losses(&said);
+    let stderr =
+        run_ok(dir, &format!("{pool} --teacher DIR/teacher --queries 2 --dropout 0 --epochs 40 --out DIR/pool"));
+    let losses = losses(&stderr);
     assert!(losses.len() == 40 && losses[39] < 0.3 * losses[0], "{losses:?}");
 
-    // What was written says of the pictures what burn made of their tokens.
-    must(dir, &format!("embed --encoder DIR/pool/encoder.json {pictures} --out DIR/again"));
+    // The exported encoder gives the same embeddings as burn on the tokens.
+    run_ok(dir, &format!("embed --encoder DIR/pool/encoder.json {pictures} --out DIR/again"));
     let features = |folder: &str| landfall_trainer::load_features(&dir.join(folder)).unwrap().1;
     let (by_burn, by_onnx) = (features("pool/features/tokens"), features("again"));
     assert_eq!(by_burn.len(), 8);

@@ -1,8 +1,8 @@
-//! `landfall-train` as a person types it, on real files and against servers that speak the services' own protocols.
+//! End-to-end tests of `landfall-train`, with real files and stub servers that implement the services' protocols.
 //!
-//! One program, so that it is compiled and linked once.
+//! All tests are one binary, so that it is compiled and linked once.
 
-#![allow(clippy::unwrap_used, reason = "a test may stop at the first thing that is wrong")]
+#![allow(clippy::unwrap_used, reason = "a test may panic on errors")]
 
 #[cfg(feature = "cluster")]
 mod cluster;

@@ -1,4 +1,4 @@
-//! `evaluate`, `compare` and `analyse` as a person types them, on made-up bundles whose answers are known.
+//! End-to-end tests of `evaluate`, `compare` and `analyse`, on synthetic bundles with known predictions.
 
 use std::fs;
 use std::path::Path;
@@ -12,11 +12,11 @@ use serde_json::{Value, json};
 
 const TOWNS: [(f64, f64, &str); 4] =
     [(48.85, 2.35, "FR"), (40.42, -3.70, "ES"), (35.68, 139.76, "JP"), (-33.87, 151.21, "AU")];
-/// Places a town in each split.
+/// Places per town in each split.
 const PLACES: usize = 5;
 
-/// An index of places with four views each, a picture for every view, and features: a town's own direction, except
-/// that the view to the west of every town looks like Paris.
+/// Writes an index of places with four views each, a picture per view, and features: each town has its own direction,
+/// except that the western view of every town has that of Paris.
 fn write_data(dir: &Path) -> Result<()> {
     let mut index = String::from("set,file,lat,lng,iso2,group,heading,split\n");
     let (mut files, mut rows) = (String::new(), Vec::new());
@@ -54,7 +54,7 @@ fn encoder() -> Value {
     })
 }
 
-/// A bundle with a cell of this level for each of the towns named, which a picture like a town is sure of.
+/// Writes a bundle with a cell of this level for each of these towns, whose head is confident about each town.
 fn write_bundle(dir: &Path, name: &str, level: u64, towns: &[usize]) -> Result<()> {
     let cell = |town: &usize| {
         let at = LatLng::new(TOWNS[*town].0, TOWNS[*town].1)?;
@@ -65,7 +65,8 @@ fn write_bundle(dir: &Path, name: &str, level: u64, towns: &[usize]) -> Result<(
     let dir = dir.join(name);
     fs::create_dir_all(&dir)?;
     fs::write(dir.join("cells.json"), serde_json::to_string(&table)?)?;
-    // Row: what the picture looks like; column: cell. Sure enough that one view in four does not change the answer.
+    // Rows: town of the features; columns: cells. Confident enough that one wrong view in four does not change the
+    // result.
     let weights: Vec<f32> =
         (0..TOWNS.len()).flat_map(|row| towns.iter().map(move |town| if *town == row { 12.0 } else { 0.0 })).collect();
     fs::write(dir.join("head.onnx"), onnx_matmul(TOWNS.len(), towns.len(), &weights))?;
@@ -141,27 +142,25 @@ fn evaluate_reports_by_number_of_views_and_against_neighbours() -> Result<()> {
         all.as_object().map(|all| all.keys().cloned().collect::<Vec<_>>()),
         Some(vec!["1".into(), "2".into(), "4".into()])
     );
-    for (views, n, right) in [("1", 80, 81.25), ("4", 20, 100.0)] {
-        // One view in four of three towns in four looks like Paris; four views together are never fooled.
+    for (views, n, accuracy) in [("1", 80, 81.25), ("4", 20, 100.0)] {
+        // In three of four towns, one view in four looks like Paris; with four views every prediction is correct.
         let report = &all[views];
         assert_eq!(
             (&report["n"], &report["country"], &report["cells"]["top1"]),
-            (&json!(n), &json!(right), &json!(right))
+            (&json!(n), &json!(accuracy), &json!(accuracy))
         );
         assert_eq!(report["cells"]["coverage"], 100.0);
-        // Pictures alike are equal here: the neighbour is in the right town as often as the cell.
+        // Features of a town are identical, so the neighbour is correct as often as the cell.
         if views == "1" {
-            assert_eq!(report["baselines"]["nearest_neighbour"]["country"], right);
+            assert_eq!(report["baselines"]["nearest_neighbour"]["country"], accuracy);
         }
         assert_eq!(json_of(dir.path(), &format!("{evaluate} --views {views}"))?, *report);
     }
     assert_eq!(all["2"]["n"], 40);
     json_of(dir.path(), &format!("{evaluate} --views 4 --report page.html"))?;
     let page = fs::read_to_string(dir.path().join("page.html"))?;
-    assert!(
-        page.contains("How good it is") && page.contains("good@1 on dev, 4 views a place") && !page.contains("<img")
-    );
-    let oracle_km = |way: &str| all["4"]["oracle"][way]["median_km"].as_f64().unwrap();
+    assert!(page.contains("Evaluation") && page.contains("good@1 on dev, 4 views per place") && !page.contains("<img"));
+    let oracle_km = |kind: &str| all["4"]["oracle"][kind]["median_km"].as_f64().unwrap();
     assert!(oracle_km("containing_mean") < 10.0);
     assert!(oracle_km("containing_centre") > oracle_km("containing_mean"));
     Ok(())
@@ -176,7 +175,7 @@ fn compare_works_across_bundles_with_different_cells() -> Result<()> {
     let compared = json_of(dir.path(), &format!("compare blind ./good {ON_DEV} --views 4"))?;
     assert_eq!((&compared["n"], &compared["groups"], &compared["resamples"]), (&json!(20), &json!(20), &json!(10_000)));
     assert_eq!((&compared["a"]["bundle"], &compared["b"]["bundle"]), (&json!("blind@1"), &json!("good@1")));
-    // Half of the places lie where the first bundle has no cell.
+    // The first bundle has no cell for half of the places.
     assert_eq!(compared["wins"]["a"], 0);
     assert!(compared["wins"]["b"].as_u64() >= Some(10), "{compared}");
     assert!(compared["geoscore"]["low"].as_f64() > Some(1000.0), "{compared}");
@@ -193,7 +192,7 @@ fn analyse_writes_one_self_contained_file() -> Result<()> {
     write_data(dir.path())?;
     write_bundle(dir.path(), "good", 8, &[0, 1, 2, 3])?;
     let findings = json_of(dir.path(), &format!("analyse --bundle good {ON_DEV} --images . --out out/page.html"))?;
-    // The worst are Sydney's views to the west, which look like Paris; then Tokyo's.
+    // The worst rounds are the western views of Sydney, which look like Paris, then those of Tokyo.
     let worst = findings["worst"].as_array().context("a list")?;
     let files: Vec<&str> = worst.iter().filter_map(|w| w["files"][0].as_str()).collect();
     assert!(files[..5].iter().all(|file| file.starts_with("dev_3_") && file.ends_with("_270.png")), "{files:?}");
@@ -218,14 +217,14 @@ fn invalid_input_is_a_usage_error() -> Result<()> {
     )?;
     fs::remove_file(dir.path().join("dev_1_2_90.png"))?;
     let on_dev = ON_DEV.replace("--json ", "");
-    for (arguments, says) in [
+    for (arguments, expected) in [
         (format!("compare good nothing {on_dev}"), "there is no bundle `nothing`"),
         ("compare good good --index index.csv".into(), "--images"),
         (
             "evaluate --bundle good --index author.csv --features features --views 4".into(),
             "dev_0_0_90.png, index line 3",
         ),
-        (format!("evaluate --bundle good {on_dev} --views 1 2 --report page.html"), "one number of views"),
+        (format!("evaluate --bundle good {on_dev} --views 1 2 --report page.html"), "single number of --views"),
         (format!("evaluate --bundle good {on_dev} --views 3"), "possible values: 1, 2, 4"),
         (format!("evaluate --bundle good {on_dev} --neighbours features --neighbours-split trian"), "trian"),
         (format!("analyse --bundle good {on_dev} --images . --out page.html"), "dev_1_2_90.png"),
@@ -233,7 +232,7 @@ fn invalid_input_is_a_usage_error() -> Result<()> {
         let output = landfall_train(dir.path(), &arguments)?;
         let message = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(2), "{arguments}: {message}");
-        assert!(message.contains(says), "{arguments}: {message}");
+        assert!(message.contains(expected), "{arguments}: {message}");
     }
     assert!(!dir.path().join("page.html").exists());
     Ok(())

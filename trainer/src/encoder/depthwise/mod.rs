@@ -1,8 +1,8 @@
-//! Two operations that a small convolutional network spends its time in, for maps laid out `[N, H, W, C]`: the
-//! depthwise convolution, and a bias with the ReLU6 behind it.
+//! The two operations that dominate the training time of a small convolutional network, for maps `[N, H, W, C]`: the
+//! depthwise convolution, and a bias followed by ReLU6.
 //!
-//! Burn's own grouped convolution takes the gradient of its weights one group after the other, which is most of a
-//! training step when each channel is a group. With channels last the innermost loop runs over channels, five times as
+//! Burn's grouped convolution computes the gradient of the weights one group at a time, which takes most of a training
+//! step if every channel is a group. With channels last, the innermost loop runs over channels, which is five times as
 //! fast (`cargo bench -p landfall-trainer`), and the rest of the network is matrix products.
 
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
@@ -20,8 +20,7 @@ use super::padding::same_padding;
 #[cfg(any(test, feature = "gpu"))]
 mod portable;
 
-/// A depthwise convolution of maps `[N, H, W, C]` with weights `[kernel², C]`, padded as TensorFlow's `SAME` does: as
-/// large as its input by the stride, rounded up, the odd row and column of padding at the far end.
+/// A depthwise convolution of maps `[N, H, W, C]` with weights `[kernel², C]` and TensorFlow's `SAME` padding.
 pub fn depthwise(x: Tensor<4>, weight: Tensor<2>, kernel: usize, stride: usize) -> Tensor<4> {
     Tensor::from_dispatch(<Dispatch as Kernels>::depthwise(x.into_dispatch(), weight.into_dispatch(), kernel, stride))
 }
@@ -31,16 +30,16 @@ pub(crate) fn bias_relu6(x: Tensor<4>, bias: Tensor<1>) -> Tensor<4> {
     Tensor::from_dispatch(<Dispatch as Kernels>::bias_relu6(x.into_dispatch(), bias.into_dispatch()))
 }
 
-/// The operations, for a backend.
+/// The operations of a backend.
 #[backend_extension(Flex, Cube: cfg(feature = "gpu"), Autodiff)]
 pub(super) trait Kernels: Backend {
     fn depthwise(x: FloatTensor<Self>, weight: FloatTensor<Self>, kernel: usize, stride: usize) -> FloatTensor<Self>;
     fn bias_relu6(x: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 
-/// Their gradients, for a backend that automatic differentiation stands on.
+/// The gradients of [`Kernels`], for automatic differentiation.
 pub(super) trait KernelGradients: Kernels {
-    /// Of the input of a depthwise convolution, whose height and width are given.
+    /// Gradient of a depthwise convolution with respect to its input, which has this height and width.
     fn depthwise_input(
         grad: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -48,14 +47,14 @@ pub(super) trait KernelGradients: Kernels {
         kernel: usize,
         stride: usize,
     ) -> FloatTensor<Self>;
-    /// Of the weights of a depthwise convolution.
+    /// Gradient of a depthwise convolution with respect to its weights.
     fn depthwise_weight(
         x: FloatTensor<Self>,
         grad: FloatTensor<Self>,
         kernel: usize,
         stride: usize,
     ) -> FloatTensor<Self>;
-    /// Of what came into a bias and its ReLU6, by that of the output `y`.
+    /// Gradient of `bias_relu6` with respect to its input, given the output `y` and its gradient.
     fn relu6_input(y: FloatTensor<Self>, grad: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 
@@ -80,19 +79,20 @@ impl ConvGeometry {
         (self.height.div_ceil(self.stride), self.width.div_ceil(self.stride))
     }
 
-    /// Rows or columns of padding before the first, of `length`.
+    /// Padding before an axis of this length.
     fn before(&self, length: usize) -> usize {
         same_padding(length, self.kernel, self.stride).0
     }
 
-    /// For place `o` of an output along one axis the taps that lie on the input, `(tap, place)`.
+    /// The kernel taps that lie within the input for position `o` of the output along one axis, as
+    /// `(tap, position in the input)`.
     fn taps(&self, o: usize, length: usize) -> impl Iterator<Item = (usize, usize)> + Clone + use<> {
         let (first, before) = (o * self.stride, self.before(length));
         let taps = before.saturating_sub(first)..self.kernel.min((length + before).saturating_sub(first));
         taps.map(move |tap| (tap, first + tap - before))
     }
 
-    /// For place `i` of the input along one axis the taps that reach it, `(tap, place of the output)`.
+    /// The kernel taps that use position `i` of the input along one axis, as `(tap, position in the output)`.
     fn reached(&self, i: usize, length: usize) -> impl Iterator<Item = (usize, usize)> + Clone + use<> {
         let (from, stride, last) = (i + self.before(length), self.stride, length.div_ceil(self.stride));
         let taps = (0..self.kernel).filter(move |tap| from >= *tap && (from - tap).is_multiple_of(stride));
@@ -139,7 +139,7 @@ impl ConvGeometry {
         x
     }
 
-    /// Summed picture by picture and then over pictures in their order, so that it repeats to the bit.
+    /// Summed per picture and then over pictures in order, so that the result is bit-reproducible.
     fn weight_gradient(&self, x: &[f32], grad: &[f32]) -> Vec<f32> {
         let (c, (height, width)) = (self.channels, self.output());
         let taps = self.kernel * self.kernel * c;
@@ -170,10 +170,10 @@ impl ConvGeometry {
     }
 }
 
-/// Channels whose sums stay in registers while products are added to them.
+/// Number of channels whose sums are kept in registers.
 const LANES: usize = 32;
 
-/// Adds products to `sums`, in the order of `pairs`: each names where in `a` and in `b` as many factors begin.
+/// Adds products of `a` and `b` to `sums`, in the order of `pairs`, which are offsets into `a` and `b`.
 #[inline(always)]
 fn add_products(sums: &mut [f32], a: &[f32], b: &[f32], pairs: &[(usize, usize)]) {
     let (groups, rest) = sums.as_chunks_mut::<LANES>();
@@ -194,7 +194,7 @@ fn add_products(sums: &mut [f32], a: &[f32], b: &[f32], pairs: &[(usize, usize)]
     }
 }
 
-/// Runs `f` on the numbers of contiguous tensors.
+/// Applies `f` to the values of tensors, which are made contiguous.
 fn map_slices<const N: usize>(
     tensors: [FlexTensor; N],
     f: impl FnOnce([&[f32]; N]) -> Vec<f32>,
@@ -205,7 +205,7 @@ fn map_slices<const N: usize>(
     FlexTensor::from_data(TensorData::new(f(slices), shape))
 }
 
-/// A tensor with its numbers changed by `f` where they lie, or in a copy while others hold them too.
+/// Modifies the values of a tensor with `f`, in place if they are not shared.
 fn map_in_place(tensor: FlexTensor, f: impl FnOnce(&mut [f32])) -> FlexTensor {
     let mut contiguous = tensor.to_contiguous();
     drop(tensor);
@@ -272,7 +272,7 @@ impl KernelGradients for Flex {
     }
 }
 
-/// Rows a core takes at a time.
+/// Number of rows per parallel task.
 const BLOCK: usize = 256;
 
 #[derive(Debug)]
@@ -282,14 +282,14 @@ impl<B: KernelGradients> Backward<B, 2> for Depthwise {
     type State = (FloatTensor<B>, FloatTensor<B>, usize, usize);
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let ([of_x, of_weight], grad) = (ops.parents, grads.consume::<B>(&ops.node));
+        let ([x_node, weight_node], grad) = (ops.parents, grads.consume::<B>(&ops.node));
         let (x, weight, kernel, stride) = ops.state;
         let [_, height, width, _] = x.shape().dims();
-        if let Some(node) = of_x {
-            let of_x = B::depthwise_input(grad.clone(), weight, (height, width), kernel, stride);
-            grads.register::<B>(node.id, of_x);
+        if let Some(node) = x_node {
+            let x_grad = B::depthwise_input(grad.clone(), weight, (height, width), kernel, stride);
+            grads.register::<B>(node.id, x_grad);
         }
-        if let Some(node) = of_weight {
+        if let Some(node) = weight_node {
             grads.register::<B>(node.id, B::depthwise_weight(x, grad, kernel, stride));
         }
     }
@@ -302,15 +302,15 @@ impl<B: KernelGradients> Backward<B, 2> for BiasRelu6 {
     type State = FloatTensor<B>;
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let ([of_x, of_bias], grad) = (ops.parents, grads.consume::<B>(&ops.node));
+        let ([x_node, bias_node], grad) = (ops.parents, grads.consume::<B>(&ops.node));
         let [n, height, width, channels] = ops.state.shape().dims();
         let grad = B::relu6_input(ops.state, grad);
-        if let Some(node) = of_bias {
+        if let Some(node) = bias_node {
             let rows = B::float_reshape(grad.clone(), [n * height * width, channels].into());
             let sum = B::float_sum_dim(rows, 0);
             grads.register::<B>(node.id, B::float_reshape(sum, [channels].into()));
         }
-        if let Some(node) = of_x {
+        if let Some(node) = x_node {
             grads.register::<B>(node.id, grad);
         }
     }
@@ -342,7 +342,7 @@ mod tests {
     use super::*;
     use burn::tensor::{Device, Distribution, module::conv2d, ops::ConvOptions};
 
-    /// Burn's own grouped convolution of the same maps, which has them channels first.
+    /// The same computation with burn's grouped convolution, which has channels first.
     fn reference(x: Tensor<4>, weight: Tensor<2>, bias: Tensor<1>, kernel: usize, stride: usize) -> Tensor<4> {
         let [_, height, width, channels] = x.dims();
         let ((top, bottom), (left, right)) =
@@ -364,11 +364,11 @@ mod tests {
             let ours = bias_relu6(depthwise(x.clone(), weight.clone(), kernel, stride), bias.clone());
             let theirs = reference(x.clone(), weight.clone(), bias.clone(), kernel, stride);
             assert_eq!(ours.dims(), theirs.dims());
-            let apart = |a: Tensor<1>, b: Tensor<1>| -> f32 { (a - b).abs().max().into_scalar() };
-            assert!(apart(ours.clone().flatten(0, 3), theirs.clone().flatten(0, 3)) < 1e-4);
-            // Places count differently, so that a gradient at the wrong one shows.
-            let counts = random(ours.dims());
-            let (a, b) = ((ours * counts.clone()).sum().backward(), (theirs * counts).sum().backward());
+            let max_difference = |a: Tensor<1>, b: Tensor<1>| -> f32 { (a - b).abs().max().into_scalar() };
+            assert!(max_difference(ours.clone().flatten(0, 3), theirs.clone().flatten(0, 3)) < 1e-4);
+            // Random weights, so that a gradient at the wrong position is detected.
+            let weights = random(ours.dims());
+            let (a, b) = ((ours * weights.clone()).sum().backward(), (theirs * weights).sum().backward());
             let gradients = [
                 x.grad(&a).zip(x.grad(&b)).map(|(a, b)| (a.flatten(0, 3), b.flatten(0, 3))),
                 weight.grad(&a).zip(weight.grad(&b)).map(|(a, b)| (a.flatten(0, 1), b.flatten(0, 1))),
@@ -376,7 +376,7 @@ mod tests {
             ];
             for (of, pair) in ["input", "weight", "bias"].into_iter().zip(gradients) {
                 let (a, b) = pair.unwrap();
-                assert!(apart(a, b) < 1e-2, "{of}, {height} × {width}, kernel {kernel}, stride {stride}");
+                assert!(max_difference(a, b) < 1e-2, "{of}, {height} × {width}, kernel {kernel}, stride {stride}");
             }
         }
     }

@@ -1,5 +1,5 @@
-//! The operations of [`super`] put together from burn's own, for backends that have no kernels of ours:
-//! graphics processors, where burn's grouped convolution is not the bottleneck that it is on a processor.
+//! The operations of [`super`] composed of burn's operations, for backends without custom kernels: on GPUs, burn's
+//! grouped convolution is not a bottleneck.
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, TensorMetadata};
@@ -8,29 +8,29 @@ use burn::tensor::ops::{ConvOptions, PadMode};
 
 use crate::encoder::padding::same_padding;
 
-/// Where channels come first, channels last, and the way back.
+/// Axis permutations between the layouts `[N, H, W, C]` and `[N, C, H, W]`.
 const TO_CHANNELS_FIRST: [usize; 4] = [0, 3, 1, 2];
 const TO_CHANNELS_LAST: [usize; 4] = [0, 2, 3, 1];
 
-/// The convolution of maps that are padded already, each channel by itself.
+/// Options of a depthwise convolution without further padding.
 fn options(stride: usize, channels: usize) -> ConvOptions<2> {
     ConvOptions::new([stride; 2], [0; 2], [1; 2], channels)
 }
 
-/// Weights `[kernel², C]` as `[C, 1, kernel, kernel]`.
+/// Reshapes weights `[kernel², C]` to `[C, 1, kernel, kernel]`.
 fn filters<B: Backend>(weight: FloatTensor<B>, kernel: usize) -> FloatTensor<B> {
     let [_, channels] = weight.shape().dims();
     B::float_reshape(B::float_swap_dims(weight, 0, 1), [channels, 1, kernel, kernel].into())
 }
 
-/// Maps `[N, H, W, C]` with the padding of TensorFlow's `SAME` around them, channels first.
+/// Pads maps `[N, H, W, C]` with TensorFlow's `SAME` padding and moves the channels first.
 fn padded<B: Backend>(x: FloatTensor<B>, kernel: usize, stride: usize) -> FloatTensor<B> {
     let [_, height, width, _] = x.shape().dims();
     let around = [(0, 0), same_padding(height, kernel, stride), same_padding(width, kernel, stride), (0, 0)];
     B::float_permute(B::float_pad(x, &around, PadMode::Constant(0.0)), &TO_CHANNELS_FIRST)
 }
 
-/// A depthwise convolution, as `Kernels::depthwise`.
+/// See `Kernels::depthwise`.
 pub(super) fn depthwise<B: Backend>(
     x: FloatTensor<B>,
     weight: FloatTensor<B>,
@@ -43,7 +43,7 @@ pub(super) fn depthwise<B: Backend>(
     B::float_permute(y, &TO_CHANNELS_LAST)
 }
 
-/// The gradient of its input.
+/// See `KernelGradients::depthwise_input`.
 pub(super) fn depthwise_input<B: Backend>(
     grad: FloatTensor<B>,
     weight: FloatTensor<B>,
@@ -52,21 +52,21 @@ pub(super) fn depthwise_input<B: Backend>(
     stride: usize,
 ) -> FloatTensor<B> {
     let [n, _, _, channels] = grad.shape().dims();
-    // Of the input only its sizes count.
+    // Only the shape of the input matters.
     let zeros = B::float_zeros([n, height, width, channels].into(), &grad.device(), grad.dtype().into());
     let x = padded::<B>(zeros, kernel, stride);
     let grad = B::float_permute(grad, &TO_CHANNELS_FIRST);
-    let of_padded = B::conv2d_x_backward(x, filters::<B>(weight, kernel), grad, options(stride, channels));
+    let padded_grad = B::conv2d_x_backward(x, filters::<B>(weight, kernel), grad, options(stride, channels));
     let inside = |length: usize| {
         let (before, _) = same_padding(length, kernel, stride);
         Slice::from(before..before + length)
     };
     let all = |length: usize| Slice::from(0..length);
-    let of_x = B::float_slice(of_padded, &[all(n), all(channels), inside(height), inside(width)]);
-    B::float_permute(of_x, &TO_CHANNELS_LAST)
+    let x_grad = B::float_slice(padded_grad, &[all(n), all(channels), inside(height), inside(width)]);
+    B::float_permute(x_grad, &TO_CHANNELS_LAST)
 }
 
-/// The gradient of its weights.
+/// See `KernelGradients::depthwise_weight`.
 pub(super) fn depthwise_weight<B: Backend>(
     x: FloatTensor<B>,
     grad: FloatTensor<B>,
@@ -74,23 +74,24 @@ pub(super) fn depthwise_weight<B: Backend>(
     stride: usize,
 ) -> FloatTensor<B> {
     let [_, _, _, channels] = grad.shape().dims();
-    // Of the weights only their sizes count.
+    // Only the shape of the weights matters.
     let weight = B::float_zeros([channels, 1, kernel, kernel].into(), &grad.device(), grad.dtype().into());
     let grad = B::float_permute(grad, &TO_CHANNELS_FIRST);
-    let of_filters = B::conv2d_weight_backward(padded::<B>(x, kernel, stride), weight, grad, options(stride, channels));
-    B::float_swap_dims(B::float_reshape(of_filters, [channels, kernel * kernel].into()), 0, 1)
+    let filters_grad =
+        B::conv2d_weight_backward(padded::<B>(x, kernel, stride), weight, grad, options(stride, channels));
+    B::float_swap_dims(B::float_reshape(filters_grad, [channels, kernel * kernel].into()), 0, 1)
 }
 
-/// A bias and its ReLU6, as `Kernels::bias_relu6`.
+/// See `Kernels::bias_relu6`.
 pub(super) fn bias_relu6<B: Backend>(x: FloatTensor<B>, bias: FloatTensor<B>) -> FloatTensor<B> {
     let [channels] = bias.shape().dims();
     let bias = B::float_reshape(bias, [1, 1, 1, channels].into());
     B::float_clamp(B::float_add(x, bias), 0.0.into(), 6.0.into())
 }
 
-/// The gradient of what came into it, by that of the output `y`.
+/// See `KernelGradients::relu6_input`.
 pub(super) fn relu6_input<B: Backend>(y: FloatTensor<B>, grad: FloatTensor<B>) -> FloatTensor<B> {
-    // Outputs lie between 0 and 6: both signs are 1 between the two, and one of them is 0 at either end.
+    // Outputs are from 0 to 6: both signs are 1 strictly between, and one of them is 0 at either end.
     let below_six = B::float_sign(B::float_add_scalar(B::float_neg(y.clone()), 6.0.into()));
     B::float_mul(grad, B::float_mul(B::float_sign(y), below_six))
 }

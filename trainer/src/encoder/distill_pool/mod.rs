@@ -1,8 +1,8 @@
-//! `pool`: learns to make a whole encoder's embeddings of the tokens of its first blocks.
+//! `distill-pooling`: trains a pooling layer that maps the tokens of a truncated encoder to the embeddings of the full
+//! encoder.
 //!
-//! Learned queries attend to the tokens of a square, and a linear layer reads what they gather: an attention-pooling
-//! probe, as of a frozen vision transformer. It is taught by the whole encoder's embeddings of the same squares and
-//! needs no labels.
+//! Learned queries attend to the tokens of a square, followed by a linear layer (attention pooling on a frozen vision
+//! transformer). The targets are the embeddings of the full encoder for the same squares, so no labels are needed.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -38,60 +38,63 @@ mod onnx_writer;
 
 use network::AttentionPooling;
 
-/// Learns to gather the tokens of an encoder that `cut` made.
+/// Train a pooling layer for an encoder truncated by `truncate-encoder`
 ///
-/// Writes `encoder.onnx` and `encoder.json`, which `embed`, `fit` and `export` take, and in `features` what it makes of
-/// the tokens in each folder.
+/// Writes `encoder.onnx` and `encoder.json`, for use with `embed`, `fit` and `export`, and in `features` the embeddings
+/// of the tokens in each folder.
 #[derive(clap::Args)]
 #[command(
-    after_help = "Example:\n  landfall-train pool --encoder runs/cut-6/encoder.json --tokens features/cut-6-train --teacher features/train --index index.csv --split train --out runs/pool-6"
+    after_help = "Example:\n  landfall-train distill-pooling --encoder runs/cut-6/encoder.json --tokens features/cut-6-train --teacher features/train --index index.csv --split train --out runs/pool-6"
 )]
 pub(crate) struct Args {
-    /// Description of the encoder, as `cut` wrote it
-    #[arg(long)]
+    /// Description of the encoder, written by `truncate-encoder`
+    #[arg(long, value_name = "FILE", help_heading = "Input")]
     encoder: PathBuf,
-    /// Folder of its features of pictures, or folders (repeat the option)
-    #[arg(long, required = true)]
+    /// Feature folder of that encoder (repeatable)
+    #[arg(long, value_name = "DIR", required = true, help_heading = "Input")]
     tokens: Vec<PathBuf>,
-    /// Folder of the whole encoder's features of the same pictures
-    #[arg(long)]
+    /// Feature folder of the full encoder for the same pictures
+    #[arg(long, value_name = "DIR", help_heading = "Input")]
     teacher: PathBuf,
-    /// Index of the pictures (csv or parquet)
-    #[arg(long)]
+    /// Index of the pictures (CSV or Parquet)
+    #[arg(long, value_name = "FILE", help_heading = "Input")]
     index: PathBuf,
-    /// Learn from this split, or these (repeat the option)
-    #[arg(long)]
+    /// Split of the index to train on (repeatable) [default: all]
+    #[arg(long, help_heading = "Input")]
     split: Vec<String>,
-    /// Numbers of a token
-    #[arg(long, default_value_t = 768, value_parser = clap::value_parser!(u32).range(1..))]
+    /// Number of values per token
+    #[arg(long, value_name = "N", default_value_t = 768, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(help_heading = "Input")]
     width: u32,
-    /// Queries
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
+    /// Number of learned queries
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(help_heading = "Training")]
     queries: u32,
-    /// Passes over the squares
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    /// Number of epochs
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(help_heading = "Training")]
     epochs: u32,
-    /// Share of what the queries gather that is dropped out
-    #[arg(long, default_value_t = 0.5, value_parser = parse_fraction)]
+    /// Dropout rate of the pooled tokens
+    #[arg(long, value_name = "RATE", default_value_t = 0.5, value_parser = parse_fraction, help_heading = "Training")]
     dropout: f64,
-    /// Hold out the first of this number of folds and measure on it
-    #[arg(long, value_parser = clap::value_parser!(u64).range(2..))]
+    /// Hold out the first of this number of folds and evaluate on it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(2..), help_heading = "Training")]
     folds: Option<u64>,
-    /// How the pooling's weights are stored
-    #[arg(long, value_enum, default_value_t = Precision::Int8)]
+    /// Storage format of the weights of the pooling layer
+    #[arg(long, value_enum, default_value_t = Precision::Int8, help_heading = "Output")]
     precision: Precision,
     /// Folder to write
-    #[arg(long)]
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
     out: PathBuf,
-    /// A line of json an epoch on standard error
-    #[arg(long)]
+    /// Print the result as JSON, and one line of JSON per epoch on standard error
+    #[arg(long, help_heading = "Output")]
     json: bool,
 }
 
-/// Squares a step.
+/// Batch size, in squares.
 const BATCH: usize = 64;
 
-/// A square's tokens, standardised, and the embedding to make of them, standardised and of length 1.
+/// The standardised tokens of a square, and the target embedding, standardised and of unit length.
 struct Example {
     tokens: Vec<f32>,
     target: Vec<f32>,
@@ -100,19 +103,19 @@ struct Example {
 /// Runs the command.
 ///
 /// # Errors
-/// When a file cannot be used, folders do not belong together, the loss stops being a number, Ctrl-C was pressed, or ONNX
-/// Runtime answers otherwise than burn.
+/// When a file cannot be used, folders do not match, the loss is not finite, Ctrl-C was pressed, or ONNX Runtime and
+/// burn disagree.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let spec = EncoderSpec::read(&args.encoder)?;
     let source = spec.encoder.locate(args.encoder.parent().unwrap_or(Path::new(".")))?;
     if std::path::absolute(&source.network)? == std::path::absolute(args.out.join("encoder.onnx"))? {
-        bail!("{} holds the encoder that is read; choose another --out", args.out.display());
+        bail!("{} contains the input encoder; choose another --out", args.out.display());
     }
     let network = source.read(Activations::AsWritten)?;
     let width = args.width as usize;
     if !spec.encoder.dim.is_multiple_of(width) {
         bail!(
-            "{} outputs {} numbers per square, which are not tokens of {}",
+            "{} outputs {} values per square, which is not a multiple of --width {}",
             args.encoder.display(),
             spec.encoder.dim,
             width
@@ -122,8 +125,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let device = Device::flex().autodiff();
     let DistillationData { preprocess_seen, moments, examples, held_out } = load_data(args, &spec)?;
     let pool = train(args, &examples, &device)?;
+    let mut held_out_result = serde_json::Value::Null;
     if !held_out.is_empty() {
-        eprintln!("held out: a mean cosine of {:.4}, n = {}", cosine(&pool, &held_out, width)?, held_out.len());
+        let (cosine, n) = (cosine(&pool, &held_out, width)?, held_out.len());
+        eprintln!("held out: mean cosine similarity {cosine:.4}, n = {n}");
+        held_out_result = serde_json::json!({ "cosine": cosine, "n": n });
     }
     drop((examples, held_out));
 
@@ -136,7 +142,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     check((&source, &spec), &loaded, &pool, &moments)?;
     let pooled = EncoderSpec { preprocess: preprocess_seen, ..pooled };
     for folder in &args.tokens {
-        let name = folder.file_name().with_context(|| format!("{} is no folder", folder.display()))?;
+        let name = folder.file_name().with_context(|| format!("{} has no folder name", folder.display()))?;
         let mut features = FeatureFolder::open(&args.out.join("features").join(name), &pooled)?;
         for (file, tokens) in store::load(folder)?.1 {
             if !features.done.contains(&file) {
@@ -148,14 +154,18 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         }
     }
     eprintln!("wrote {}, {} bytes", args.out.display(), onnx.len());
+    if args.json {
+        let out = args.out.display().to_string();
+        println!("{}", serde_json::json!({ "out": out, "bytes": onnx.len(), "held_out": held_out_result }));
+    }
     Ok(())
 }
 
-/// What there is to learn from.
+/// Training data of the pooling layer.
 struct DistillationData {
-    /// What was looked at of each picture.
+    /// Preprocessing of the token features, including their squares.
     preprocess_seen: Preprocess,
-    /// Of centred tokens.
+    /// Moments of the centred tokens.
     moments: Moments,
     examples: Vec<Example>,
     held_out: Vec<Example>,
@@ -169,15 +179,19 @@ fn load_data(args: &Args, spec: &EncoderSpec) -> Result<DistillationData> {
     let rows = teacher_samples.iter().map(|sample| sample.row.clone()).collect();
     let (EncoderSpec { encoder, preprocess: preprocess_seen }, mut samples) = samples::join(rows, &args.tokens)?;
     if encoder != spec.encoder {
-        bail!("{} holds features of another encoder than {}", args.tokens[0].display(), args.encoder.display());
+        bail!("{} contains features of a different encoder than {}", args.tokens[0].display(), args.encoder.display());
     }
-    // Where the whole of pictures alone was looked at, the teacher's details have nobody to learn from.
+    // Token features of only the central square are allowed; the teacher's other squares are then unused.
     let without_details = |preprocess: &Preprocess| Preprocess { details: Vec::new(), ..preprocess.clone() };
     if without_details(&preprocess_seen) != without_details(&teacher_preprocess)
         || without_details(&preprocess_seen) != without_details(&spec.preprocess)
         || !teacher_preprocess.details.starts_with(&preprocess_seen.details)
     {
-        bail!("{} and {} look at pictures in different ways", args.teacher.display(), args.tokens[0].display());
+        bail!(
+            "{} and {} have different preprocessing; embed the pictures again",
+            args.teacher.display(),
+            args.tokens[0].display()
+        );
     }
     let dim = teacher_encoder.dim;
     let embeddings = teacher_samples.iter().flat_map(|sample| sample.variants[0].chunks_exact(dim));
@@ -204,25 +218,25 @@ fn load_data(args: &Args, spec: &EncoderSpec) -> Result<DistillationData> {
         }
     }
     if data.examples.is_empty() {
-        bail!("{}: no picture is left to learn from; see --split and --folds", args.index.display());
+        bail!("{}: no pictures are left to train on; check --split and --folds", args.index.display());
     }
     Ok(data)
 }
 
-/// A token less the mean of its numbers.
+/// Subtracts the mean of a token from its values.
 fn centre(token: &mut [f32]) {
     let mean = token.iter().sum::<f32>() / token.len() as f32;
     token.iter_mut().for_each(|x| *x -= mean);
 }
 
-/// A square's tokens as the network has them.
+/// Centres and standardises the tokens of a square.
 fn standardise_square(square: &[f32], moments: &Moments) -> Vec<f32> {
     let mut square = square.to_vec();
     square.par_chunks_exact_mut(moments.mean.len()).for_each(centre);
     standardise_tokens(&square, moments)
 }
 
-/// The same of tokens that are centred.
+/// Standardises centred tokens.
 fn standardise_tokens(square: &[f32], moments: &Moments) -> Vec<f32> {
     square.par_chunks_exact(moments.mean.len()).flat_map_iter(|token| model::standardise(token, moments)).collect()
 }
@@ -241,7 +255,7 @@ fn train(args: &Args, examples: &[Example], device: &Device) -> Result<Attention
     let mut random = StdRng::seed_from_u64(settings.seed);
     device.seed(settings.seed);
     let mut pool = AttentionPooling::new((width, args.queries as usize, dim), &mut random, device);
-    let mut optimiser: ModuleOptimizer = AdamWConfig::new().with_weight_decay(settings.weight_decay).init();
+    let mut optimizer: ModuleOptimizer = AdamWConfig::new().with_weight_decay(settings.weight_decay).init();
     let steps_per_epoch = examples.len().div_ceil(BATCH);
     let steps = steps_per_epoch * settings.epochs;
     let mut progress = Progress::new("pool", settings.epochs, (0, steps), args.json)?.with_pictures(BATCH);
@@ -262,10 +276,10 @@ fn train(args: &Args, examples: &[Example], device: &Device) -> Result<Attention
             let loss = ((output / length * target).sum_dim(1).neg() + 1.0).mean();
             let value: f32 = loss.clone().into_scalar();
             if !value.is_finite() {
-                bail!("the loss is no number any more in epoch {}; nothing was written", epoch + 1);
+                bail!("the loss is {value} in epoch {}; nothing was written", epoch + 1);
             }
             let gradients = GradientsParams::from_grads(loss.backward(), &pool);
-            pool = optimiser.step(rate_at(epoch * steps_per_epoch + i, steps, &settings), pool, gradients);
+            pool = optimizer.step(rate_at(epoch * steps_per_epoch + i, steps, &settings), pool, gradients);
             progress.step(value);
         }
         progress.epoch(epoch + 1, None);
@@ -278,7 +292,7 @@ fn token_tensor(squares: &[&[f32]], width: usize, device: &Device) -> Tensor<3> 
     Tensor::from_data(TensorData::new(squares.concat(), shape), device)
 }
 
-/// Embeddings of squares' standardised tokens, each of length 1.
+/// Unit-length embeddings of squares, given as standardised tokens.
 fn embeddings(pool: &AttentionPooling, squares: &[&[f32]], width: usize) -> Result<Vec<Vec<f32>>> {
     let mut all = Vec::with_capacity(squares.len());
     for block in squares.chunks(BATCH) {
@@ -289,7 +303,7 @@ fn embeddings(pool: &AttentionPooling, squares: &[&[f32]], width: usize) -> Resu
     Ok(all)
 }
 
-/// Mean cosine to what should be made of examples.
+/// Mean cosine similarity to the targets of examples.
 fn cosine(pool: &AttentionPooling, examples: &[Example], width: usize) -> Result<f64> {
     let mut sum = 0.0;
     for block in examples.chunks(BATCH) {
@@ -304,18 +318,17 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-/// Lowest cosine between what ONNX Runtime and burn may make of the same tokens; weights of 8 bits turn embeddings a
-/// little.
+/// Minimum cosine similarity between the embeddings of ONNX Runtime and burn; 8-bit weights cause small differences.
 const MIN_COSINE: f32 = 0.999;
 
-/// Holds the written network against burn on a made-up square.
+/// Compares the exported network with burn on a synthetic square.
 fn check(
-    cut: (&EncoderPaths, &EncoderSpec),
+    truncated: (&EncoderPaths, &EncoderSpec),
     pooled: &Encoder,
     pool: &AttentionPooling,
     moments: &Moments,
 ) -> Result<()> {
-    let (paths, spec) = cut;
+    let (paths, spec) = truncated;
     let tokens = Encoder::load(paths, spec.encoder.clone(), spec.preprocess.clone(), 1)?;
     let side = spec.preprocess.size as usize;
     let square: Vec<f32> = (0..3 * side * side).map(|i| (i as f32 * 0.013).sin()).collect();
@@ -323,7 +336,9 @@ fn check(
         embeddings(pool, &[&standardise_square(&tokens.embed_tensor(0, &square)?, moments)], moments.mean.len())?;
     let cosine = dot(&ours[0], &unit_vector(&pooled.embed_tensor(0, &square)?));
     if cosine.is_nan() || cosine < MIN_COSINE {
-        return Err(check_failed(format!("ONNX Runtime and burn make different embeddings: a cosine of {cosine}")));
+        return Err(check_failed(format!(
+            "ONNX Runtime and burn give different embeddings: cosine similarity {cosine}, must be at least {MIN_COSINE}"
+        )));
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The network that learns to gather tokens.
+//! The attention-pooling network.
 
 use anyhow::{Context, Result};
 use burn::module::{Module, Param};
@@ -10,7 +10,7 @@ use rand::rngs::StdRng;
 use super::onnx_writer::PoolingWeights;
 use crate::head::model::{self, Moments, to_vec};
 
-/// Attention of learned queries over standardised tokens, and a linear layer that reads what they gathered and the first
+/// Attention of learned queries over standardised tokens, followed by a linear layer on the pooled tokens and the first
 /// token.
 #[derive(Module, Debug)]
 pub(super) struct AttentionPooling {
@@ -20,17 +20,18 @@ pub(super) struct AttentionPooling {
 }
 
 impl AttentionPooling {
-    /// Queries that attend to all tokens nearly alike, and a layer as burn begins one.
+    /// An untrained network, with nearly uniform attention and burn's default initialisation of the linear layer.
     pub(super) fn new((width, queries, dim): (usize, usize, usize), random: &mut StdRng, device: &Device) -> Self {
-        let mut small = |reach: f32, n: usize| (0..n).map(|_| (2.0 * random.random::<f32>() - 1.0) * reach).collect();
+        let mut uniform = |bound: f32, n: usize| (0..n).map(|_| (2.0 * random.random::<f32>() - 1.0) * bound).collect();
         let inputs = (queries + 1) * width;
-        let project = model::linear_layer(small((inputs as f32).sqrt().recip(), inputs * dim), vec![0.0; dim], device);
+        let project =
+            model::linear_layer(uniform((inputs as f32).sqrt().recip(), inputs * dim), vec![0.0; dim], device);
         let queries =
-            model::linear_layer(small((width as f32).recip(), width * queries), vec![0.0; queries], device).weight;
+            model::linear_layer(uniform((width as f32).recip(), width * queries), vec![0.0; queries], device).weight;
         Self { queries, project }
     }
 
-    /// Embeddings `[N, D]` of standardised tokens `[N, T, W]`, with this share of what was gathered dropped out.
+    /// Embeddings `[N, D]` of standardised tokens `[N, T, W]`, with dropout on the pooled tokens.
     pub(super) fn forward(&self, tokens: Tensor<3>, dropout: f64) -> Tensor<2> {
         let [n, count, width] = tokens.dims();
         let scores = tokens.clone().reshape([n * count, width]).matmul(self.queries.val());
@@ -41,18 +42,19 @@ impl AttentionPooling {
         self.project.forward(all)
     }
 
-    /// The same for tokens of mean 0 and variance 1, which have these moments when they are scaled to length 1.
+    /// Folds the standardisation by `moments` (of unit-length tokens) into the weights; the result expects tokens
+    /// normalised to mean 0 and variance 1.
     ///
     /// # Errors
-    /// When burn cannot read its own numbers.
+    /// When tensor data cannot be extracted from burn.
     pub(super) fn fold_standardisation(&self, moments: &Moments) -> Result<PoolingWeights> {
         let width = moments.mean.len();
         let length = (width as f32).sqrt();
         let mut queries = to_vec(self.queries.val().into_data())?;
-        let of_query = queries.len() / width;
-        // What the mean adds to a score is the same for all tokens and leaves the attention as it is.
+        let n_queries = queries.len() / width;
+        // The mean adds the same constant to the scores of all tokens, which softmax ignores.
         let scale = |i: usize| moments.deviation[i % width] * length;
-        queries.iter_mut().enumerate().for_each(|(i, q)| *q /= scale(i / of_query));
+        queries.iter_mut().enumerate().for_each(|(i, q)| *q /= scale(i / n_queries));
         let mut weight = to_vec(self.project.weight.val().into_data())?;
         let bias = self.project.bias.as_ref().context("the layer has no bias")?;
         let mut bias: Vec<f64> = to_vec(bias.val().into_data())?.into_iter().map(f64::from).collect();

@@ -1,30 +1,30 @@
-//! What gathers a vision transformer's tokens, as nodes behind a network that gives those.
+//! Appends the pooling layer to the ONNX network of a truncated encoder.
 
 use anyhow::Result;
 use landfall_model::onnx::{int, ints, node};
 
 use crate::onnx::{EMBEDDING, Precision, TOKENS, WeightStore, append, batch_of};
 
-/// Attention of learned queries over the tokens, and a linear layer behind it.
+/// Weights of attention pooling and of the linear layer after it.
 pub(super) struct PoolingWeights {
-    /// Numbers of a token, W.
+    /// Number of values per token, W.
     pub(super) width: usize,
     /// Queries `[W, Q]`.
     pub(super) queries: Vec<f32>,
-    /// Weights `[(Q + 1) W, D]` of the layer that reads what the queries gathered and, behind that, the first token.
+    /// Weights `[(Q + 1) W, D]` of the layer on the pooled tokens, followed by the first token.
     pub(super) weight: Vec<f32>,
     /// Bias `[D]`.
     pub(super) bias: Vec<f32>,
 }
 
-/// What is added to a variance: less than that of any token, however it is scaled.
+/// Added to variances to avoid division by 0; far below the variance of any token.
 const EPSILON: f32 = 1e-12;
 
-/// The network of `tokens` (the bytes of an ONNX file) with a pooling behind it, which gives `[N, D]`. Tokens are brought
-/// to mean 0 and variance 1 first.
+/// Appends pooling to the network `tokens` (the bytes of an ONNX file); the output is `[N, D]`. Tokens are first
+/// normalised to mean 0 and variance 1.
 ///
 /// # Errors
-/// When the bytes are no ONNX network.
+/// When the bytes are not an ONNX network.
 pub(super) fn append_pooling(tokens: &[u8], pooling: &PoolingWeights, precision: Precision) -> Result<Vec<u8>> {
     let PoolingWeights { width, queries, weight, bias } = pooling;
     let (wide, count, dim) = (*width as i64, (queries.len() / width) as i64, bias.len());
@@ -34,12 +34,12 @@ pub(super) fn append_pooling(tokens: &[u8], pooling: &PoolingWeights, precision:
     weights.add("pool_weight", &[(count + 1) * wide, dim as i64], 1, weight);
     weights.add_f32("pool_bias", &[dim as i64], bias);
     weights.add_i64("pool_first", &[1], &[0]);
-    let along = || vec![ints("axes", vec![-1]), int("keepdims", 1)];
+    let last_axis = || vec![ints("axes", vec![-1]), int("keepdims", 1)];
     let nodes = vec![
-        node("ReduceMean", &[TOKENS], "pool_mean", along()),
+        node("ReduceMean", &[TOKENS], "pool_mean", last_axis()),
         node("Sub", &[TOKENS, "pool_mean"], "pool_centred", Vec::new()),
         node("Mul", &["pool_centred", "pool_centred"], "pool_squares", Vec::new()),
-        node("ReduceMean", &["pool_squares"], "pool_variance", along()),
+        node("ReduceMean", &["pool_squares"], "pool_variance", last_axis()),
         node("Add", &["pool_variance", "pool_epsilon"], "pool_above_zero", Vec::new()),
         node("Sqrt", &["pool_above_zero"], "pool_deviation", Vec::new()),
         node("Div", &["pool_centred", "pool_deviation"], "pool_tokens", Vec::new()),

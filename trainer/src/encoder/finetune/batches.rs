@@ -1,4 +1,4 @@
-//! What a batch of a fine-tuning run holds: pictures through all of their squares, and what the teacher says of them.
+//! Batches of a fine-tuning run: pictures as squares, and the teacher's embeddings and posteriors.
 
 use anyhow::Result;
 use landfall_model::Bundle;
@@ -19,42 +19,42 @@ use crate::features::samples::{self, Sample};
 use crate::head::dataloader::mix_pairs;
 use crate::head::model::{self, Moments};
 
-/// What one step learns from.
+/// The examples of one training step.
 pub(super) struct Batch {
-    /// Number of pictures that are seen through all squares.
+    /// Number of pictures with all squares.
     pub(super) n: usize,
-    /// Number of squares: those of these pictures, which follow each other, and the whole ones of other pictures.
+    /// Number of squares: those of the `n` pictures in order, then the central squares of further pictures.
     pub(super) squares: usize,
     /// Patches of the squares, `[squares, side / 2, side / 2, 27]`.
     pub(super) patches: Vec<f32>,
-    /// The teacher's embedding of each square, standardised and of length 1, `[squares, dim]`.
+    /// The teacher's embedding of each square, standardised and of unit length, `[squares, dim]`.
     pub(super) embedding: Vec<f32>,
-    /// The teacher's probabilities of cells for each of the `n` pictures, `[n, cells]`.
+    /// The teacher's posterior over cells for each of the `n` pictures, `[n, cells]`.
     pub(super) posterior: Vec<f32>,
 }
 
-/// Pictures and what the teacher says of them.
+/// Training pictures with the teacher's outputs.
 pub(super) struct Batches<'a> {
     recipe: &'a Recipe,
     cache: &'a Cache,
     preprocess: &'a Preprocess,
     squares: Vec<Square>,
-    /// Embeddings of each picture's squares, standardised.
+    /// Standardised embeddings of the squares of each picture.
     embeddings: Vec<Vec<f32>>,
     dim: usize,
-    /// Where the teacher saw all squares.
+    /// Posteriors of the pictures with all squares; empty for the others.
     posteriors: Vec<Vec<f32>>,
-    /// The pictures that the teacher saw through all squares, and those of which it saw the whole alone.
+    /// Indices of the pictures with all squares, and of those with only the central square.
     sample_kinds: [Vec<usize>; 2],
-    /// How many of each kind a step takes.
+    /// Number of pictures of each kind per step.
     per_step: [usize; 2],
 }
 
 impl<'a> Batches<'a> {
-    /// Asks the teacher for its posteriors.
+    /// Computes the teacher's posteriors.
     ///
     /// # Errors
-    /// When its head cannot be loaded or gives what is no number.
+    /// When the teacher's head cannot be loaded or run.
     pub(super) fn new(
         recipe: &'a Recipe,
         teacher: &Bundle,
@@ -67,9 +67,9 @@ impl<'a> Batches<'a> {
         let temperature = teacher.manifest.temperature.get(&1).copied().unwrap_or(1.0) as f32;
         let squares: Vec<Square> =
             std::iter::once(Square::CENTRAL).chain(encoder.preprocess.details.iter().copied()).collect();
-        let is_all = |sample: &Sample| sample.variants[0].len() == encoder.width();
+        let has_all_squares = |sample: &Sample| sample.variants[0].len() == encoder.width();
         let posterior = |sample: &Sample| -> Result<Vec<f32>> {
-            if !is_all(sample) {
+            if !has_all_squares(sample) {
                 return Ok(Vec::new());
             }
             let logits = head.logits(&sample.variants[0])?;
@@ -80,31 +80,32 @@ impl<'a> Batches<'a> {
         };
         let posteriors = samples.iter().map(posterior).collect::<Result<_>>()?;
         let dim = encoder.encoder.dim;
-        // Some of its numbers are large and hardly vary: as they are they would be most of the cosine.
+        // Standardised, because some dimensions are large and nearly constant and would dominate the cosine similarity.
         let moments = Moments::of(samples.iter().flat_map(|sample| sample.variants[0].chunks_exact(dim)), dim);
         let standard = |embedding: &[f32]| model::standardise(embedding, &moments);
         let embeddings =
             samples.iter().map(|sample| sample.variants[0].chunks_exact(dim).flat_map(standard).collect()).collect();
-        let (all, whole_only): (Vec<usize>, Vec<usize>) = (0..samples.len()).partition(|i| is_all(&samples[*i]));
+        let (all_squares, central_only): (Vec<usize>, Vec<usize>) =
+            (0..samples.len()).partition(|i| has_all_squares(&samples[*i]));
         let batch = recipe.train.batch;
-        let of_all = (batch * all.len()).div_ceil(samples.len().max(1)).min(batch);
-        let (sample_kinds, per_step) = ([all, whole_only], [of_all, batch - of_all]);
+        let n_all = (batch * all_squares.len()).div_ceil(samples.len().max(1)).min(batch);
+        let (sample_kinds, per_step) = ([all_squares, central_only], [n_all, batch - n_all]);
         Ok(Self { recipe, cache, preprocess, squares, embeddings, dim, posteriors, sample_kinds, per_step })
     }
 
-    /// Steps of an epoch; pictures that fill no batch are left to the next epoch's order.
+    /// Number of steps per epoch; an incomplete last batch is dropped.
     pub(super) fn steps(&self) -> usize {
         (self.sample_kinds[0].len() / self.per_step[0].max(1)).max(1)
     }
 
-    /// The examples of the step after `done` others. All that is random follows from the seed and that number.
+    /// The batch of the step after `done` steps. All randomness is derived from the seed and the step number.
     ///
     /// # Errors
     /// When a picture cannot be read.
     pub(super) fn batch(&self, stage: &Stage, done: usize) -> Result<Batch> {
         let train = &self.recipe.train;
         let (epoch, step) = (done / self.steps(), done % self.steps());
-        // Numbers of neighbouring seeds and epochs must not meet: the epoch goes to the upper half.
+        // The epoch goes into the upper half, so that different pairs of seed and epoch do not collide.
         let seed = train.seed ^ (epoch as u64 + 1) << 32;
         let mut random = StdRng::seed_from_u64(seed);
         let mut chosen = Vec::with_capacity(train.batch);
@@ -115,11 +116,11 @@ impl<'a> Batches<'a> {
         }
         let n = self.per_step[0];
         let preprocess = Preprocess { size: stage.side as u32, details: Vec::new(), ..self.preprocess.clone() };
-        let example = |(place, i): (usize, &usize)| -> Result<Vec<f32>> {
-            let mut random = StdRng::seed_from_u64(seed ^ ((step * train.batch + place) as u64 + 1) << 8);
+        let example = |(position, i): (usize, &usize)| -> Result<Vec<f32>> {
+            let mut random = StdRng::seed_from_u64(seed ^ ((step * train.batch + position) as u64 + 1) << 8);
             let picture = self.cache.reader()?.read(*i)?;
             let mut patches = Vec::new();
-            let squares = if place < n { &self.squares[..] } else { &self.squares[..1] };
+            let squares = if position < n { &self.squares[..] } else { &self.squares[..1] };
             for square in squares {
                 let view =
                     pictures::augmented_view(&picture, *square, &preprocess, &self.recipe.augment, random.random())?;
@@ -139,22 +140,22 @@ impl<'a> Batches<'a> {
             && let Ok(beta) = Beta::new(train.mixup, train.mixup)
         {
             let mut random = StdRng::seed_from_u64(seed ^ (step as u64 + 1) << 8 ^ 0xb1e4d);
-            let mut blend = |pictures: usize, parts: Vec<&mut [f32]>| {
+            let mut mix = |pictures: usize, parts: Vec<&mut [f32]>| {
                 let mut partner: Vec<usize> = (0..pictures).collect();
                 partner.shuffle(&mut random);
                 let share: Vec<f32> = (0..pictures).map(|_| beta.sample(&mut random)).collect();
                 for values in parts {
-                    let blended = mix_pairs(values, &share, &partner);
-                    values.copy_from_slice(&blended);
+                    let mixed = mix_pairs(values, &share, &partner);
+                    values.copy_from_slice(&mixed);
                 }
             };
-            // Pictures of each kind among themselves: their squares must fit.
-            let in_all = n * self.squares.len();
-            let of_square = batch.patches.len() / batch.squares;
-            let (patches, others) = batch.patches.split_at_mut(of_square * in_all);
-            let (embedding, of_others) = batch.embedding.split_at_mut(in_all * self.dim);
-            blend(n, vec![patches, embedding, &mut batch.posterior]);
-            blend(self.per_step[1], vec![others, of_others]);
+            // Only pictures of the same kind are mixed, because they have the same number of squares.
+            let n_squares = n * self.squares.len();
+            let square_len = batch.patches.len() / batch.squares;
+            let (patches, other_patches) = batch.patches.split_at_mut(square_len * n_squares);
+            let (embedding, other_embedding) = batch.embedding.split_at_mut(n_squares * self.dim);
+            mix(n, vec![patches, embedding, &mut batch.posterior]);
+            mix(self.per_step[1], vec![other_patches, other_embedding]);
         }
         batch.embedding = batch.embedding.chunks_exact(self.dim).flat_map(samples::unit_vector).collect();
         Ok(batch)

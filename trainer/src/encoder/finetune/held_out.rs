@@ -1,4 +1,4 @@
-//! How good a student is on pictures it has not learned from.
+//! Evaluation of a student on held-out pictures.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -14,7 +14,7 @@ use crate::eval::metrics::{self, Report};
 use crate::features::samples::{self, Sample};
 use crate::head::model;
 
-/// Pictures that a student is measured on.
+/// Held-out pictures.
 pub(super) struct HeldOutSet<'a> {
     pub(super) samples: &'a [Sample],
     pub(super) cache: &'a Cache,
@@ -22,16 +22,16 @@ pub(super) struct HeldOutSet<'a> {
     pub(super) preprocess: &'a Preprocess,
 }
 
-/// Pictures that go through the network at once.
+/// Number of pictures per forward pass.
 const BLOCK: usize = 16;
 
 impl HeldOutSet<'_> {
-    /// Mean points of the best pins from one view.
+    /// Mean points of the best pins for single views.
     pub(super) fn points(&self, student: &Student) -> Result<f64> {
         Ok(self.reports(student)?.get(&1).map_or(0.0, |(_, report)| report.quality.geoscore))
     }
 
-    /// The temperature that suits the student's own logits best, and their quality at it, by number of views.
+    /// Fitted temperature and quality of the student's logits, per number of views.
     pub(super) fn reports(&self, student: &Student) -> Result<BTreeMap<usize, (f64, Report)>> {
         let logits = self.logits(student)?;
         let of_file: HashMap<_, _> = self.samples.iter().map(|sample| &sample.row.file).zip(logits).collect();

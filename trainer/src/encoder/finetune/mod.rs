@@ -1,7 +1,7 @@
-//! `finetune`: trains a small encoder on the pictures themselves, taught by a larger bundle.
+//! `finetune`: trains a small encoder on pictures by distillation from a larger bundle.
 //!
-//! The student learns what the teacher's encoder says of a picture, and of each of its details, and what the teacher's
-//! head makes of all of them. Its encoder and its own head are then used like any others: `export` makes a bundle of them.
+//! The student learns the embeddings of the teacher's encoder for each square of a picture, and the posterior of the
+//! teacher's head for the picture. `export` makes a bundle of the trained encoder and its head.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -44,54 +44,54 @@ use recipe::Recipe;
 use schedule::{Outcome, Schedule};
 use student::Student;
 
-/// Trains a small encoder on pictures, taught by a bundle.
+/// Train a small encoder by distillation from a bundle
 ///
-/// Writes `encoder.onnx` and `encoder.json`, which `embed`, `fit` and `export` take, and in `head` what the student made of
-/// the teacher's posterior, which `export` takes as a head. Ctrl-C keeps the last checkpoint.
+/// Writes `encoder.onnx` and `encoder.json`, for use with `embed`, `fit` and `export`, and in `head` the head of the
+/// student, for use with `export`. Ctrl-C keeps the last checkpoint.
 #[derive(clap::Args)]
 #[command(
     after_help = "Example:\n  landfall-train finetune --recipe trainer/recipes/pocket.toml --index index.csv --images photos --out runs/pocket"
 )]
 pub(crate) struct Args {
     /// Recipe file (TOML)
-    #[arg(long)]
+    #[arg(long, value_name = "FILE", help_heading = "Input")]
     recipe: PathBuf,
-    /// Index of the pictures (csv or parquet)
-    #[arg(long)]
+    /// Index of the pictures (CSV or Parquet)
+    #[arg(long, value_name = "FILE", help_heading = "Input")]
     index: PathBuf,
-    /// Folder that the index's file names are relative to
-    #[arg(long)]
+    /// Folder that the file names in the index are relative to
+    #[arg(long, value_name = "DIR", help_heading = "Input")]
     images: PathBuf,
-    /// Hold out the first of this number of folds and measure on it
-    #[arg(long, value_parser = clap::value_parser!(u64).range(2..))]
+    /// Hold out the first of this number of folds and evaluate on it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(2..), help_heading = "Training")]
     folds: Option<u64>,
     /// Stop after this number of steps
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Training")]
     steps: Option<u64>,
-    /// What it is computed on
-    #[arg(long, value_enum, default_value_t)]
+    /// Device to train on
+    #[arg(long, value_enum, default_value_t, help_heading = "Performance")]
     device: DeviceChoice,
-    /// How the encoder's weights are stored
-    #[arg(long, value_enum, default_value_t = Precision::F16)]
+    /// Storage format of the weights of the encoder
+    #[arg(long, value_enum, default_value_t = Precision::F16, help_heading = "Output")]
     precision: Precision,
     /// Folder to write
-    #[arg(long)]
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
     out: PathBuf,
-    /// Go on from the checkpoint that an interrupted run left in --out
-    #[arg(long)]
+    /// Resume from the checkpoint of an interrupted run in --out
+    #[arg(long, help_heading = "Training")]
     resume: bool,
-    /// Print the held-out quality as json, and a line of json an epoch on standard error
-    #[arg(long)]
+    /// Print the held-out quality as JSON, and one line of JSON per epoch on standard error
+    #[arg(long, help_heading = "Output")]
     json: bool,
 }
 
-/// What a network is computed on.
+/// The device to train on.
 #[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
 pub(crate) enum DeviceChoice {
-    /// All cores of the processor.
+    /// All CPU cores.
     #[default]
     Cpu,
-    /// The graphics processor, through Vulkan or, on a Mac, Metal.
+    /// GPU, through Vulkan, or Metal on macOS.
     #[cfg(feature = "gpu")]
     Gpu,
 }
@@ -103,12 +103,11 @@ impl DeviceChoice {
             #[cfg(feature = "gpu")]
             Self::Gpu => {
                 use burn::tensor::wgpu::WgpuBackend;
-                // Left to itself it falls back to OpenGL in software, which never answers.
+                // By default wgpu may fall back to software OpenGL, which hangs.
                 let api = if cfg!(target_os = "macos") { WgpuBackend::Metal } else { WgpuBackend::Vulkan };
                 let device = Device::wgpu_options().graphics_api(api).init();
                 device.map_err(|e| {
-                    let why =
-                        format!("no graphics processor answers ({e}); install its Vulkan driver, or take --device cpu");
+                    let why = format!("no usable GPU ({e}); install its Vulkan driver or use --device cpu");
                     environment_error(why)
                 })
             }
@@ -119,7 +118,7 @@ impl DeviceChoice {
 /// Runs the command.
 ///
 /// # Errors
-/// When a file cannot be used, a setting makes no sense, the loss stops being a number, or Ctrl-C was pressed.
+/// When a file cannot be used, a setting is invalid, the loss is not finite, or Ctrl-C was pressed.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let recipe = Recipe::read(&args.recipe)?;
     let teacher = Bundle::open(&recipe.teacher.bundle)?;
@@ -129,23 +128,24 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if !args.resume {
         checkpoints.remove()?;
     }
-    let is_out = |sample: &Sample| args.folds.is_some_and(|folds| samples::fold_of(&sample.row, folds as usize) == 0);
-    let (out, rest): (Vec<Sample>, Vec<Sample>) = samples.into_iter().partition(is_out);
+    let is_held_out =
+        |sample: &Sample| args.folds.is_some_and(|folds| samples::fold_of(&sample.row, folds as usize) == 0);
+    let (out, rest): (Vec<Sample>, Vec<Sample>) = samples.into_iter().partition(is_held_out);
     let images = Images::open(&args.images)?;
     let cache = |part: &str, samples: &[Sample]| {
         let pictures: Vec<&Path> = samples.iter().map(|sample| sample.row.file.as_path()).collect();
         Cache::open(&recipe.data.cache.join(part), &images, &pictures)
     };
-    let (pictures, held) = (cache("train", &rest)?, cache("held-out", &out)?);
-    let begin = EncoderSpec::read(&recipe.student.encoder)?;
-    // It looks where the teacher looks.
+    let (pictures, held_out_pictures) = (cache("train", &rest)?, cache("held-out", &out)?);
+    let initial = EncoderSpec::read(&recipe.student.encoder)?;
+    // The student uses the same squares as the teacher.
     let details = spec.preprocess.details.clone();
-    let preprocess = &Preprocess { size: recipe.student.side, details, ..begin.preprocess.clone() };
+    let preprocess = &Preprocess { size: recipe.student.side, details, ..initial.preprocess.clone() };
     let batches = Batches::new(&recipe, &teacher, &spec, &rest, &pictures, preprocess)?;
-    let held_out = HeldOutSet { samples: &out, cache: &held, table: &teacher.cells, preprocess };
+    let held_out = HeldOutSet { samples: &out, cache: &held_out_pictures, table: &teacher.cells, preprocess };
     let device = args.device.device()?.autodiff();
     let cells = teacher.cells.cells.len();
-    let pretrained = begin.encoder.locate(recipe.student.encoder.parent().unwrap_or(Path::new(".")))?.network;
+    let pretrained = initial.encoder.locate(recipe.student.encoder.parent().unwrap_or(Path::new(".")))?.network;
     let cell_embeddings = recipe.student.cell_embeddings.as_deref();
     let dim = spec.encoder.dim;
     let student =
@@ -161,7 +161,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         json: args.json,
     };
     if let Outcome::Stopped { first, last } = schedule.run(&mut optimizer)? {
-        eprintln!("loss {first} at first, {last} at last; --resume goes on from {}", checkpoints.dir.display());
+        eprintln!("first loss {first}, last loss {last}; continue with --resume from {}", checkpoints.dir.display());
+        if args.json {
+            println!("{}", serde_json::json!({ "first_loss": first, "last_loss": last }));
+        }
         return Ok(());
     }
     let learned = optimizer.averaged();
@@ -178,7 +181,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if args.json {
         println!("{}", serde_json::json!({ "held_out": held_out }));
     }
-    let student_spec = EncoderSpec { encoder: EncoderFile { dim, ..begin.encoder }, preprocess: preprocess.clone() };
+    let student_spec = EncoderSpec { encoder: EncoderFile { dim, ..initial.encoder }, preprocess: preprocess.clone() };
     let encoder = write(args, student_spec, &learned)?;
     let (moments, layers) = learned.head()?;
     let description = HeadDescription {
@@ -196,8 +199,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     checkpoints.remove()
 }
 
-/// The pictures that the teacher has seen, with its embeddings of their squares, each of length 1. A picture that is in
-/// more than one folder is taken from the first.
+/// The pictures in the teacher's feature folders, with unit-length embeddings of their squares. A picture that is in
+/// several folders is taken from the first.
 fn teacher_samples(args: &Args, recipe: &Recipe, teacher: &Bundle) -> Result<(EncoderSpec, Vec<Sample>)> {
     let all = EncoderSpec::of(teacher);
     let without_details =
@@ -208,8 +211,11 @@ fn teacher_samples(args: &Args, recipe: &Recipe, teacher: &Bundle) -> Result<(En
         let (spec, found) = samples::join(rows.clone(), std::slice::from_ref(folder))?;
         let (features, bundle) = (folder.display(), recipe.teacher.bundle.display());
         if !spec.is_compatible_with(if i == 0 { &all } else { &without_details }) {
-            let what = if i == 0 { "all squares" } else { "the whole alone" };
-            bail!("{features} does not hold features of {what} by the encoder of {bundle}; embed the pictures again");
+            let squares = if i == 0 { "all squares" } else { "the central square (`embed --whole`)" };
+            bail!(
+                "{features} does not contain features of {squares} from the encoder of {bundle}; \
+                run `landfall-train embed` again"
+            );
         }
         let known: HashSet<&Path> = found.iter().map(|sample| sample.row.file.as_path()).collect();
         rows.retain(|row| !known.contains(row.file.as_path()));
@@ -221,7 +227,7 @@ fn teacher_samples(args: &Args, recipe: &Recipe, teacher: &Bundle) -> Result<(En
     Ok((all, samples))
 }
 
-/// Tells runs of different recipes and data apart.
+/// Fingerprint of the recipe and the data of a run.
 fn fingerprint(recipe: &Recipe, teacher: &Bundle, samples: &[Sample]) -> Result<String> {
     let mut digest = Sha256::new();
     digest.update(serde_json::to_vec(&(recipe, &teacher.manifest.head.sha256))?);
@@ -232,7 +238,7 @@ fn fingerprint(recipe: &Recipe, teacher: &Bundle, samples: &[Sample]) -> Result<
     Ok(hash::hex(digest))
 }
 
-/// Writes the encoder and its description, once ONNX Runtime answers as burn does.
+/// Writes the encoder, checks it against burn, and writes its description.
 fn write(args: &Args, spec: EncoderSpec, student: &Student) -> Result<EncoderSpec> {
     let side = spec.preprocess.size as usize;
     let bytes = onnx_writer::write_encoder(
@@ -247,6 +253,6 @@ fn write(args: &Args, spec: EncoderSpec, student: &Student) -> Result<EncoderSpe
     let spec = EncoderSpec { encoder, ..spec }.of_file(&file)?;
     let difference = parity::check(&file, &spec, student, args.precision)?;
     write_json(&args.out.join("encoder.json"), &spec)?;
-    eprintln!("wrote {}; ONNX Runtime and burn differ by {difference:.1e} at most", args.out.display());
+    eprintln!("wrote {}; maximum difference between ONNX Runtime and burn: {difference:.1e}", args.out.display());
     Ok(spec)
 }

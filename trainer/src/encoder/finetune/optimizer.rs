@@ -1,4 +1,4 @@
-//! One step at a time: a student with its optimisers and the average of its weights.
+//! Training steps of a student, with an exponential moving average (EMA) of its weights.
 
 use std::collections::HashMap;
 
@@ -14,19 +14,19 @@ use super::recipe::{Recipe, Stage};
 use super::student::{self, Student, Targets};
 use crate::encoder::lite;
 
-/// A student while it learns.
+/// A student with its optimizers and the EMA of its weights.
 pub(super) struct StudentOptimizer<'a> {
     recipe: &'a Recipe,
     device: Device,
     student: Student,
     trunk: ModuleOptimizer,
     heads: ModuleOptimizer,
-    /// The running average of the student's weights.
+    /// The student with the EMA of its weights.
     ema: Student,
 }
 
 impl<'a> StudentOptimizer<'a> {
-    /// A student before its first step.
+    /// The state before the first step.
     pub(super) fn new(recipe: &'a Recipe, student: Student, device: Device) -> Self {
         let train = &recipe.train;
         let adam = || {
@@ -36,7 +36,7 @@ impl<'a> StudentOptimizer<'a> {
         Self { recipe, device, ema: student.valid(), student, trunk: adam(), heads: adam() }
     }
 
-    /// Learns from a batch; gives the loss before it, which may be no number: then nothing was learned.
+    /// Trains on a batch and returns its loss. If the loss is not finite, the weights are unchanged.
     pub(super) fn step(&mut self, batch: Batch, stage: &Stage, lr: f64) -> f32 {
         let Batch { n, squares, patches, embedding, posterior } = batch;
         let tensor = |values: Vec<f32>, rows: usize| {
@@ -53,16 +53,16 @@ impl<'a> StudentOptimizer<'a> {
             return value;
         }
         let mut gradients = loss.backward();
-        let of_heads = GradientsParams::from_module(&mut gradients, &trained.heads);
-        let of_trunk = GradientsParams::from_module(&mut gradients, &trained.trunk);
+        let heads_gradients = GradientsParams::from_module(&mut gradients, &trained.heads);
+        let trunk_gradients = GradientsParams::from_module(&mut gradients, &trained.trunk);
         let Student { trunk, heads } = self.student.clone();
         self.student = Student {
-            trunk: if of_trunk.is_empty() {
+            trunk: if trunk_gradients.is_empty() {
                 trunk
             } else {
-                self.trunk.step(lr * stage.encoder_lr_scale, trunk, of_trunk)
+                self.trunk.step(lr * stage.encoder_lr_scale, trunk, trunk_gradients)
             },
-            heads: self.heads.step(lr, heads, of_heads),
+            heads: self.heads.step(lr, heads, heads_gradients),
         };
         let mut current = CurrentWeights::default();
         self.student.visit(&mut current);
@@ -70,34 +70,36 @@ impl<'a> StudentOptimizer<'a> {
         value
     }
 
-    /// The student with the average of its weights, on the processor.
+    /// The student with the EMA of its weights, on the CPU.
     pub(super) fn averaged(&self) -> Student {
         self.ema.clone().to_device(&Device::flex())
     }
 
-    /// Network, optimiser of the encoder, optimiser of the heads, average.
+    /// Serialises the network, the optimizers of the encoder and of the heads, and the EMA.
     pub(super) fn save(&self) -> Result<Vec<Vec<u8>>> {
-        let cannot = |e| anyhow!("burn cannot write its own state: {e:?}");
-        let student = self.student.clone().into_record().into_bytes().map_err(cannot)?;
-        let (trunk, heads) = (self.trunk.into_bytes().map_err(cannot)?, self.heads.into_bytes().map_err(cannot)?);
-        let average = self.ema.clone().into_record().into_bytes().map_err(cannot)?;
-        Ok([student, trunk, heads, average].map(|bytes| bytes.to_vec()).to_vec())
+        let failed = |e| anyhow!("cannot serialise the training state: {e:?}");
+        let student = self.student.clone().into_record().into_bytes().map_err(failed)?;
+        let (trunk, heads) = (self.trunk.into_bytes().map_err(failed)?, self.heads.into_bytes().map_err(failed)?);
+        let ema = self.ema.clone().into_record().into_bytes().map_err(failed)?;
+        Ok([student, trunk, heads, ema].map(|bytes| bytes.to_vec()).to_vec())
     }
 
-    /// Goes on from what [`StudentOptimizer::save`] gave.
+    /// Restores the state from [`StudentOptimizer::save`].
     pub(super) fn load(&mut self, bytes: Vec<Vec<u8>>) -> Result<()> {
-        let cannot = |e| anyhow!("burn cannot read the state in a checkpoint: {e:?}");
-        let [student, trunk, heads, average] = bytes.try_into().map_err(|_| anyhow!("a checkpoint has four parts"))?;
-        let record = |bytes| ModuleRecord::from_bytes(Bytes::from_bytes_vec(bytes)).map_err(cannot);
+        let failed = |e| anyhow!("cannot read the training state in the checkpoint: {e:?}");
+        let [student, trunk, heads, ema] = bytes.try_into().map_err(|_| {
+            anyhow!("the checkpoint does not have the four parts of a fine-tuning run; start again without --resume")
+        })?;
+        let record = |bytes| ModuleRecord::from_bytes(Bytes::from_bytes_vec(bytes)).map_err(failed);
         self.student = self.student.clone().load_record(record(student)?);
-        self.trunk = self.trunk.clone().from_bytes(Bytes::from_bytes_vec(trunk)).map_err(cannot)?;
-        self.heads = self.heads.clone().from_bytes(Bytes::from_bytes_vec(heads)).map_err(cannot)?;
-        self.ema = self.ema.clone().load_record(record(average)?);
+        self.trunk = self.trunk.clone().from_bytes(Bytes::from_bytes_vec(trunk)).map_err(failed)?;
+        self.heads = self.heads.clone().from_bytes(Bytes::from_bytes_vec(heads)).map_err(failed)?;
+        self.ema = self.ema.clone().load_record(record(ema)?);
         Ok(())
     }
 }
 
-/// The weights that learn, as one row each.
+/// The trainable weights, flattened.
 #[derive(Default)]
 struct CurrentWeights(HashMap<ParamId, Tensor<1>>);
 
@@ -110,7 +112,7 @@ impl ModuleVisitor for CurrentWeights {
     }
 }
 
-/// Moves averages towards the weights as they are now.
+/// Updates the EMA with the current weights.
 struct EmaUpdate<'a> {
     current: &'a CurrentWeights,
     decay: f32,

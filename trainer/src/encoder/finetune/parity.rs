@@ -1,4 +1,4 @@
-//! Whether ONNX Runtime answers as burn does.
+//! Check of the exported encoder: ONNX Runtime against burn.
 
 use std::path::Path;
 
@@ -15,22 +15,24 @@ use crate::features::encoder_spec::EncoderSpec;
 use crate::head::model;
 use crate::onnx::Precision;
 
-/// Compares the embeddings of a few made-up pictures; the largest difference, by the largest number.
+/// Compares the embeddings of a few synthetic pictures and returns the largest difference, relative to the largest
+/// value.
 ///
 /// # Errors
-/// When it is more than the precision explains (exit 1), or ONNX Runtime cannot be found or refuses the network.
+/// When the difference exceeds the tolerance of the precision (exit code 1), or ONNX Runtime is missing or cannot load
+/// the network.
 pub(super) fn check(file: &Path, spec: &EncoderSpec, student: &Student, precision: Precision) -> Result<f32> {
     let (side, mut random) = (spec.preprocess.size as usize, StdRng::seed_from_u64(7));
     let encoder = Encoder::load(&file.into(), spec.encoder.clone(), spec.preprocess.clone(), 1)?;
     let mut largest = 0.0f32;
     for softness in [1, 8, 32] {
-        // Noise in blocks: fine as grass, then coarse as houses.
+        // Block noise, from fine to coarse.
         let wide = side.div_ceil(softness);
         let blocks: Vec<u8> = (0..wide * wide * 3).map(|_| random.random()).collect();
         let pixel = |i: usize| ((i / 3 / side / softness) * wide + i / 3 % side / softness) * 3 + i % 3;
         let view: Vec<u8> = (0..side * side * 3).map(|i| blocks[pixel(i)]).collect();
         let picture = image::RgbImage::from_raw(side as u32, side as u32, view);
-        let picture = picture.context("a picture has three bytes a pixel")?;
+        let picture = picture.context("a picture has three bytes per pixel")?;
         let squares = spec.preprocess.squares();
         let mut theirs = Vec::new();
         for tensor in spec.preprocess.tensors(&picture) {
@@ -38,15 +40,17 @@ pub(super) fn check(file: &Path, spec: &EncoderSpec, student: &Student, precisio
         }
         let patches = TensorData::new(lite::patches_of(&picture, &spec.preprocess), lite::patches_shape(squares, side));
         let ours = model::to_vec(student.embed(Tensor::from_data(patches, &Device::flex())).into_data())?;
-        let most = ours.iter().copied().map(f32::abs).fold(0.0, f32::max);
-        // Written so that a NaN counts as a difference.
-        let apart = ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs() / most);
-        largest = apart.fold(largest, |largest, x| if x <= largest { largest } else { x });
+        let max = ours.iter().copied().map(f32::abs).fold(0.0, f32::max);
+        // The comparison is written so that NaN counts as a difference.
+        let differences = ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs() / max);
+        largest = differences.fold(largest, |largest, x| if x <= largest { largest } else { x });
     }
     let tolerance = precision.tolerance();
     if largest <= tolerance {
         return Ok(largest);
     }
-    let why = format!("the exported encoder differs from burn's by {largest:.1e}; at most {tolerance:.0e} is allowed");
+    let why = format!(
+        "ONNX Runtime and burn differ by {largest:.1e} on the exported encoder; the tolerance is {tolerance:.0e}"
+    );
     Err(check_failed(why))
 }

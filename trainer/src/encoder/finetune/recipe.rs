@@ -1,6 +1,6 @@
-//! The recipe of a fine-tuned encoder: one TOML file that holds everything that decides the result.
+//! The recipe of a fine-tuned encoder: one TOML file with all settings that determine the result.
 //!
-//! Keys that were renamed are serialised under their former names: the fingerprints of checkpoints and `head.json` have them.
+//! Renamed keys are serialised under their former names, which checkpoint fingerprints and `head.json` use.
 
 use std::path::{Path, PathBuf};
 
@@ -10,91 +10,91 @@ use serde::{Deserialize, Serialize};
 
 use super::pictures::Augmentation;
 
-/// A whole recipe. Paths are relative to the working directory.
+/// A recipe. Paths are relative to the working directory.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Recipe {
-    /// What is learned from.
+    /// Training data.
     pub(super) data: Data,
-    /// Who is learned from.
+    /// The teacher.
     pub(super) teacher: Teacher,
-    /// The network that learns.
+    /// The student.
     pub(super) student: StudentConfig,
-    /// How the weights are found.
+    /// Optimization.
     pub(super) train: Training,
-    /// How pictures are varied.
+    /// Data augmentation.
     #[serde(default)]
     pub(super) augment: Augmentation,
-    /// What is trained one after the other.
+    /// Training stages, in order.
     pub(super) stage: Vec<Stage>,
 }
 
-/// What is learned from.
+/// Training data.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Data {
-    /// Splits of the index; all when empty.
+    /// Splits of the index to use; all if empty.
     #[serde(default)]
     pub(super) split: Vec<String>,
-    /// Where decoded pictures are kept.
+    /// Folder for the cache of decoded pictures.
     pub(super) cache: PathBuf,
 }
 
-/// Who is learned from.
+/// The teacher.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Teacher {
-    /// Folder of the bundle whose head makes the posterior.
+    /// Folder of the teacher bundle.
     pub(super) bundle: PathBuf,
-    /// What its encoder gave for the pictures, as `embed` writes it: through all of its squares, and in further folders
-    /// of the whole alone, where its posterior is not to be learned.
+    /// Feature folders of the teacher's encoder, written by `embed`. The first has features of all squares; further
+    /// folders have features of only the central square (`embed --whole`), and are not used to learn the posterior.
     pub(super) features: Vec<PathBuf>,
 }
 
-/// The network that learns.
+/// The student.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct StudentConfig {
-    /// Description of the encoder that it begins with: EfficientNet-Lite0 from PyTorch, or what `finetune` made of it
-    /// before, as in the `bundle.json` of a bundle.
+    /// Description of the initial encoder: EfficientNet-Lite0 from PyTorch, or an encoder written by `finetune`, as in
+    /// the `bundle.json` of a bundle.
     pub(super) encoder: PathBuf,
-    /// Fixed embeddings of the cells; none when left out.
+    /// Fixed cell embeddings, if any.
     pub(super) cell_embeddings: Option<PathBuf>,
-    /// Side in pixels at which it sees each square once it is trained.
+    /// Input side in pixels of the trained encoder.
     pub(super) side: u32,
 }
 
-/// How the weights are found.
+/// Optimization.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Training {
-    /// Seed of everything random.
+    /// Random seed.
     pub(super) seed: u64,
-    /// Pictures a step.
+    /// Batch size, in pictures.
     pub(super) batch: usize,
     /// Weight decay of AdamW.
     pub(super) weight_decay: f32,
     /// Gradient clipping norm, per parameter.
     pub(super) clip: f32,
-    /// Share of the averaged weights that a step keeps; what is written are the averaged ones. 0 for none.
+    /// Decay of the EMA of the weights, which are the ones that are exported; 0 for no averaging.
     #[serde(rename(serialize = "average"), alias = "average")]
     pub(super) ema_decay: f32,
-    /// Weight of one less the cosine to the teacher's embedding.
+    /// Weight of the embedding loss: 1 - cosine similarity to the teacher's embedding.
     pub(super) embedding: f32,
-    /// Weight of the cross-entropy with the teacher's posterior.
+    /// Weight of the cross-entropy to the teacher's posterior.
     pub(super) posterior: f32,
-    /// Both parameters of the beta distribution that pictures, and what is said of them, are blended by; 0 for none.
+    /// Mixup: both parameters of the Beta distribution; 0 for no mixup.
     #[serde(default)]
     pub(super) mixup: f32,
 }
 
-/// A part of the training.
+/// A training stage.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Stage {
-    /// Passes over the pictures, whole or in part.
+    /// Number of epochs; may be fractional.
     pub(super) epochs: f64,
-    /// Side of the pictures in pixels.
+    /// Side of the training pictures in pixels.
     pub(super) side: usize,
     /// Number of frozen blocks after the stem, which is frozen too.
     #[serde(default)]
@@ -102,13 +102,13 @@ pub(super) struct Stage {
     /// Highest learning rate of the heads.
     #[serde(rename(serialize = "rate"), alias = "rate")]
     pub(super) lr: f64,
-    /// The encoder's, as a share of it.
+    /// Learning rate of the encoder, as a multiple of `lr`.
     #[serde(default, rename(serialize = "trunk"), alias = "trunk")]
     pub(super) encoder_lr_scale: f64,
-    /// Share of the steps in which the rates rise; they then fall as a cosine.
+    /// Warm-up, as a share of the steps; the learning rates then decay as a cosine.
     #[serde(default)]
     pub(super) warm_up: f64,
-    /// Where on the cosine it ends: 0 at its lowest, 1 at the highest rate.
+    /// Final learning rate of the cosine decay, as a share of the highest.
     #[serde(default, rename(serialize = "end"), alias = "end")]
     pub(super) final_lr_fraction: f64,
 }
@@ -117,10 +117,10 @@ impl Recipe {
     /// Reads a recipe.
     ///
     /// # Errors
-    /// When the file cannot be read, holds something unknown (the message names the line) or a setting makes no sense.
+    /// When the file cannot be read or has an unknown key (the message names the line), or a setting is invalid.
     pub(super) fn read(file: &Path) -> Result<Self> {
         let recipe: Self = read_toml(file)?;
-        recipe.check().with_context(|| format!("{} asks for what cannot be", file.display()))?;
+        recipe.check().with_context(|| format!("invalid setting in {}", file.display()))?;
         Ok(recipe)
     }
 
@@ -129,32 +129,38 @@ impl Recipe {
         let weight = |x: f32| x.is_finite() && x >= 0.0;
         let share = |x: f64| (0.0..=1.0).contains(&x);
         let (train, augment) = (&self.train, &self.augment);
-        let stage = |wrong: fn(&Stage) -> bool| self.stage.iter().any(wrong);
-        let wrong = [
-            (self.stage.is_empty(), "there is no stage"),
-            (train.batch == 0, "train.batch starts at 1"),
-            (self.teacher.features.is_empty(), "teacher.features names no folder"),
+        let stage = |is_invalid: fn(&Stage) -> bool| self.stage.iter().any(is_invalid);
+        let problems = [
+            (self.stage.is_empty(), "at least one [[stage]] is required"),
+            (train.batch == 0, "train.batch must be at least 1"),
+            (self.teacher.features.is_empty(), "teacher.features must name at least one folder"),
             (!positive(train.clip.into()), "train.clip must be above 0"),
-            (!(0.0..1.0).contains(&train.ema_decay), "train.ema_decay is a share: from 0 to just below 1"),
-            (!weight(train.mixup), "train.mixup must not be below 0"),
-            (!(32..=320).contains(&self.student.side), "student.side is from 32 to 320"),
-            (!(positive(augment.scale) && augment.scale <= 1.0), "augment.scale is a share: above 0, up to 1"),
-            (!share(augment.jpeg), "augment.jpeg is a share: from 0 to 1"),
-            (!(1..=augment.quality[1]).contains(&augment.quality[0]), "augment.quality is the lowest and the highest"),
+            (!(0.0..1.0).contains(&train.ema_decay), "train.ema_decay must be at least 0 and below 1"),
+            (!weight(train.mixup), "train.mixup must be at least 0"),
+            (!(32..=320).contains(&self.student.side), "student.side must be between 32 and 320"),
+            (!(positive(augment.scale) && augment.scale <= 1.0), "augment.scale must be above 0 and at most 1"),
+            (!share(augment.jpeg), "augment.jpeg must be between 0 and 1"),
+            (
+                !(1..=augment.quality[1]).contains(&augment.quality[0]),
+                "augment.quality must be a minimum of at least 1 and a maximum",
+            ),
             (stage(|s| !(s.epochs > 0.0 && s.epochs <= 1e4)), "stage.epochs must be above 0"),
-            (stage(|s| s.side == 0 || !s.side.is_multiple_of(32)), "stage.side is a multiple of 32"),
+            (stage(|s| s.side == 0 || !s.side.is_multiple_of(32)), "stage.side must be a multiple of 32"),
             (self.stage.iter().any(|s| !positive(s.lr)), "stage.lr must be above 0"),
-            (stage(|s| !(0.0..=1.0).contains(&s.final_lr_fraction)), "stage.final_lr_fraction is a share: from 0 to 1"),
+            (stage(|s| !(0.0..=1.0).contains(&s.final_lr_fraction)), "stage.final_lr_fraction must be between 0 and 1"),
             (
                 stage(|s| !(s.encoder_lr_scale >= 0.0 && s.encoder_lr_scale.is_finite())),
-                "stage.encoder_lr_scale must not be below 0",
+                "stage.encoder_lr_scale must be at least 0",
             ),
-            (!weight(train.weight_decay), "train.weight_decay must not be below 0"),
-            (!weight(train.embedding) || !weight(train.posterior), "a loss's weight must not be below 0"),
-            (!weight(augment.colour), "augment.colour must not be below 0"),
-            (stage(|s| !(0.0..1.0).contains(&s.warm_up)), "stage.warm_up is a share: from 0 to just below 1"),
+            (!weight(train.weight_decay), "train.weight_decay must be at least 0"),
+            (
+                !weight(train.embedding) || !weight(train.posterior),
+                "train.embedding and train.posterior must be at least 0",
+            ),
+            (!weight(augment.colour), "augment.colour must be at least 0"),
+            (stage(|s| !(0.0..1.0).contains(&s.warm_up)), "stage.warm_up must be at least 0 and below 1"),
         ];
-        match wrong.into_iter().find(|(is_wrong, _)| *is_wrong) {
+        match problems.into_iter().find(|(is_invalid, _)| *is_invalid) {
             Some((_, why)) => bail!("{why}"),
             None => Ok(()),
         }
@@ -162,21 +168,21 @@ impl Recipe {
 }
 
 impl Stage {
-    /// Its steps, where a pass over the pictures has `steps`.
-    pub(super) fn steps(&self, steps: usize) -> usize {
-        ((self.epochs * steps as f64).round() as usize).max(1)
+    /// Number of steps of the stage.
+    pub(super) fn steps(&self, steps_per_epoch: usize) -> usize {
+        ((self.epochs * steps_per_epoch as f64).round() as usize).max(1)
     }
 
-    /// The heads' learning rate at a step of the stage's.
+    /// Learning rate of the heads at a step of the stage.
     pub(super) fn lr_at(&self, step: usize, steps: usize) -> f64 {
         let done = (step as f64 + 1.0) / steps as f64;
         if done < self.warm_up {
             return self.lr * done / self.warm_up;
         }
-        let fallen = (done - self.warm_up) / (1.0 - self.warm_up);
+        let decayed = (done - self.warm_up) / (1.0 - self.warm_up);
         self.lr
             * (self.final_lr_fraction
-                + (1.0 - self.final_lr_fraction) * 0.5 * (1.0 + (std::f64::consts::PI * fallen).cos()))
+                + (1.0 - self.final_lr_fraction) * 0.5 * (1.0 + (std::f64::consts::PI * decayed).cos()))
     }
 }
 
@@ -185,13 +191,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn recipes_of_former_versions_mean_the_same() {
+    fn recipes_of_former_versions_are_equivalent() {
         let trainer = Path::new(env!("CARGO_MANIFEST_DIR"));
         let read = |file: &str| serde_json::to_string(&Recipe::read(&trainer.join(file)).unwrap()).unwrap();
         let former = read("tests/compat/pocket.toml");
         assert_eq!(former, read("recipes/pocket.toml"));
         for setting in [r#""average":0.995"#, r#""rate":0.001,"trunk":0.5,"warm_up":0.05,"end":0.2"#] {
-            assert!(former.contains(setting), "checkpoints of former versions have {setting}: {former}");
+            assert!(former.contains(setting), "checkpoints of former versions contain {setting}: {former}");
         }
     }
 }

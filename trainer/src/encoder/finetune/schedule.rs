@@ -1,4 +1,4 @@
-//! The schedule of a fine-tuning run: stage after stage, epoch after epoch, with checkpoints in between.
+//! The training loop of a fine-tuning run: stages, epochs and checkpoints.
 
 use anyhow::{Result, bail};
 
@@ -10,19 +10,19 @@ use crate::head::checkpoint::{Checkpoints, TrainingState};
 use crate::io::interrupt;
 use crate::io::progress::Progress;
 
-/// Steps between two checkpoints inside of an epoch.
+/// Steps between checkpoints within an epoch.
 const CHECKPOINT_EVERY: usize = 100;
-/// Epochs between two looks at pictures held out.
+/// Epochs between evaluations on held-out pictures.
 const EVAL_EVERY: usize = 5;
 
-/// What a run consists of.
+/// The parts of a fine-tuning run.
 pub(super) struct Schedule<'a> {
     pub(super) recipe: &'a Recipe,
     pub(super) batches: &'a Batches<'a>,
     pub(super) held_out: Option<&'a HeldOutSet<'a>>,
     pub(super) checkpoints: &'a Checkpoints,
     pub(super) fingerprint: &'a str,
-    /// Stop after this total number of steps.
+    /// Maximum total number of steps.
     pub(super) max_steps: Option<usize>,
     pub(super) json: bool,
 }
@@ -30,9 +30,9 @@ pub(super) struct Schedule<'a> {
 /// The position of a step in the schedule.
 struct Position<'a> {
     stage: &'a Stage,
-    /// Number of the stage, the first being 1.
+    /// Number of the stage, counted from 1.
     number: usize,
-    /// Step of the stage, from 0 on.
+    /// Step within the stage, counted from 0.
     step: usize,
 }
 
@@ -40,17 +40,17 @@ struct Position<'a> {
 pub(super) enum Outcome {
     /// All stages are done.
     Finished,
-    /// The number of steps that was asked for is reached: loss of the first and of the last of them.
+    /// The maximum number of steps is reached; loss of the first and of the last step of this run.
     Stopped { first: f32, last: f32 },
 }
 
 const RUN_NAME: &str = "finetune";
 
 impl Schedule<'_> {
-    /// Runs the steps that are left.
+    /// Runs the remaining steps.
     ///
     /// # Errors
-    /// When a picture or a checkpoint cannot be used, the loss stops being a number, or Ctrl-C was pressed.
+    /// When a picture or a checkpoint cannot be used, the loss is not finite, or Ctrl-C was pressed.
     pub(super) fn run(&self, optimizer: &mut StudentOptimizer<'_>) -> Result<Outcome> {
         let mut done = 0;
         if let Some(state) = self.checkpoints.load(RUN_NAME, self.fingerprint)? {
@@ -67,8 +67,8 @@ impl Schedule<'_> {
         while let Some(batch) = next.take() {
             let Position { stage, number, step, .. } = self.position(done);
             let lr = stage.lr_at(step, stage.steps(steps));
-            // The next batch is made while this one is learned from.
-            let (loss, made) = std::thread::scope(|scope| {
+            // The next batch is prepared during the training step.
+            let (loss, prepared) = std::thread::scope(|scope| {
                 let ahead = (done + 1 < all).then(|| {
                     let stage = self.position(done + 1).stage;
                     scope.spawn(move || self.batches.batch(stage, done + 1))
@@ -77,14 +77,14 @@ impl Schedule<'_> {
             });
             if !loss.is_finite() {
                 bail!(
-                    "the loss is {loss} after {done} steps, in stage {number}: lower its rate, or that of the encoder{}",
+                    "the loss is {loss} after {done} steps, in stage {number}: lower its lr or encoder_lr_scale{}",
                     self.resume_hint()
                 );
             }
             done += 1;
             (first, last) = (first.or(Some(loss)), loss);
             progress.step(loss);
-            next = match made {
+            next = match prepared {
                 Some(Ok(batch)) => Some(batch?),
                 Some(Err(panic)) => std::panic::resume_unwind(panic),
                 None => None,
@@ -110,12 +110,12 @@ impl Schedule<'_> {
         }
     }
 
-    /// Where the step after `done` steps stands.
+    /// The position of the step after `done` steps.
     fn position(&self, done: usize) -> Position<'_> {
         let (mut before, steps) = (0, self.batches.steps());
         let mut stages = self.recipe.stage.iter().enumerate();
         loop {
-            let (number, stage) = stages.next().expect("a step of the course lies in a stage");
+            let (number, stage) = stages.next().expect("every step is in a stage");
             let step = done - before;
             if step < stage.steps(steps) {
                 return Position { stage, number: number + 1, step };
@@ -124,12 +124,12 @@ impl Schedule<'_> {
         }
     }
 
-    /// Where a run may go on from, as the end of a sentence.
+    /// The last checkpoint, as the end of an error message.
     fn resume_hint(&self) -> String {
         let file = self.checkpoints.file(RUN_NAME);
         if !file.exists() {
             return String::new();
         }
-        format!("; the last checkpoint is kept in {}: the same command with --resume goes on from it", file.display())
+        format!("; the last checkpoint is {}; run the same command with --resume to continue", file.display())
     }
 }

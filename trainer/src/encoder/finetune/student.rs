@@ -1,5 +1,5 @@
-//! The network that learns: an encoder, the teacher's embedding that it makes of each square of a picture, and logits
-//! over cells that it makes of all squares together.
+//! The student network: an encoder with two heads, one for the teacher's embedding of each square and one for logits
+//! over cells from all squares of a picture.
 
 use std::path::Path;
 
@@ -19,38 +19,37 @@ use crate::head::trainable;
 /// An encoder with two heads.
 #[derive(Module, Debug)]
 pub(super) struct Student {
-    /// The encoder.
     pub(super) trunk: Lite,
-    /// What learns at the rate of new layers.
+    /// The layers that train at the full learning rate.
     pub(super) heads: Heads,
 }
 
-/// What stands on the encoder while it learns.
+/// The heads on top of the encoder during training.
 #[derive(Module, Debug)]
 pub(super) struct Heads {
-    /// To the teacher's embedding of the same square, standardised.
+    /// From features to the standardised teacher embedding of the same square.
     project: Linear,
-    /// From the embeddings of a picture's squares, side by side, to logits over cells; with embeddings of the cells, to
-    /// those.
+    /// From the concatenated embeddings of the squares of a picture to logits over cells or, with cell embeddings, to
+    /// the space of these.
     cells: Linear,
-    /// `[E, cells]`.
+    /// Cell embeddings `[E, cells]`, frozen.
     embeddings: Option<Param<Tensor<2>>>,
 }
 
-/// What a student says of `S` squares, the first of which are `K` of each of `N` pictures.
+/// Output for `S` squares, the first of which are `K` squares of each of `N` pictures.
 pub(super) struct StudentOutput {
-    /// The teacher's embedding of each square, of length 1, `[S, D]`.
+    /// Predicted teacher embedding of each square, of unit length, `[S, D]`.
     pub(super) embedding: Tensor<2>,
     /// Logits `[N, cells]`.
     pub(super) logits: Tensor<2>,
 }
 
 impl Student {
-    /// A pretrained encoder with fresh heads for embeddings of `dim` numbers per square, the number of squares, and the number of
-    /// cells. An encoder that was fine-tuned before keeps its projection.
+    /// A pretrained encoder with untrained heads, for the given embedding size, number of squares and number of cells.
+    /// The projection of a previously fine-tuned encoder is kept.
     ///
     /// # Errors
-    /// When the weights or the embeddings of the cells cannot be read.
+    /// When the weights or the cell embeddings cannot be read.
     pub(super) fn new(
         pretrained: &Path,
         cell_embeddings: Option<&Path>,
@@ -63,9 +62,9 @@ impl Student {
         let width = embeddings.as_ref().map_or(cells, |embeddings| embeddings.dims()[0]);
         let mut random = StdRng::seed_from_u64(seed);
         let mut linear = |inputs: usize, outputs: usize| {
-            // As burn's own layers begin, but by the seed.
-            let reach = (inputs as f32).sqrt().recip();
-            let weights = (0..inputs * outputs).map(|_| (2.0 * random.random::<f32>() - 1.0) * reach).collect();
+            // Burn's default initialisation, but seeded.
+            let bound = (inputs as f32).sqrt().recip();
+            let weights = (0..inputs * outputs).map(|_| (2.0 * random.random::<f32>() - 1.0) * bound).collect();
             model::linear_layer(weights, vec![0.0; outputs], device)
         };
         let student = Self {
@@ -82,37 +81,38 @@ impl Student {
         Ok(student.map(&mut AssignIds(0)))
     }
 
-    /// The same with the stem and the first `blocks` blocks not learning; with all of them, nothing of the encoder.
+    /// The student with the stem and the first `blocks` blocks frozen; the whole encoder is frozen if that is all of
+    /// its blocks.
     pub(super) fn frozen(mut self, blocks: usize) -> Self {
         self.trunk = if blocks < self.trunk.depth() { self.trunk.frozen(blocks) } else { self.trunk.no_grad() };
         self
     }
 
-    /// The embeddings `[N, D]` of squares given as patches, as [`lite::patches`] cuts them.
+    /// The embeddings `[N, D]` of squares, given as patches from [`lite::patches`].
     pub(super) fn embed(&self, patches: Tensor<4>) -> Tensor<2> {
         self.heads.project.forward(self.trunk.forward(patches))
     }
 
-    /// What it says of `n` pictures, whose squares follow each other, and of other squares behind those.
+    /// Output for the squares of `n` pictures in order, followed by further squares.
     pub(super) fn forward(&self, patches: Tensor<4>, n: usize) -> StudentOutput {
         self.heads.forward(self.embed(patches), n)
     }
 
-    /// Weights `[1280, D]` and bias of the layer that makes embeddings of the encoder's features.
+    /// Weights `[1280, D]` and bias of the layer from features to embeddings.
     ///
     /// # Errors
-    /// When burn cannot read its own numbers.
+    /// When tensor data cannot be extracted from burn.
     pub(super) fn projection(&self) -> Result<(Vec<f32>, Vec<f32>)> {
         let Linear { weight, bias, .. } = &self.heads.project;
         let bias = bias.as_ref().context("the projection has no bias")?;
         Ok((model::to_vec(weight.val().into_data())?, model::to_vec(bias.val().into_data())?))
     }
 
-    /// The student's head as `export` takes one: what stands for moments, and the layer from the embeddings of a
-    /// picture's squares, side by side, to logits.
+    /// The student's head for `export`: moments, and the layer from the concatenated embeddings of the squares of a
+    /// picture to logits.
     ///
     /// # Errors
-    /// When burn cannot read its own numbers.
+    /// When tensor data cannot be extracted from burn.
     pub(super) fn head(&self) -> Result<(Moments, Layers)> {
         let Linear { weight, bias, .. } = &self.heads.cells;
         let bias = bias.as_ref().context("the head has no bias")?.val().unsqueeze::<2>();
@@ -120,7 +120,7 @@ impl Student {
             Some(embeddings) => x.matmul(embeddings.val()),
             None => x,
         };
-        // A head begins with an embedding of length 1; here it is as long as `Heads::forward` makes it.
+        // A head scales its input to unit length; these moments restore the scale of `Heads::forward`.
         let numbers = weight.dims()[0];
         let deviation = vec![(numbers as f32).sqrt().recip(); numbers];
         let layer = (model::to_vec(to_cells(weight.val()).into_data())?, model::to_vec(to_cells(bias).into_data())?);
@@ -133,9 +133,9 @@ impl Heads {
         let (dim, width) = (embedding.dims()[1], self.cells.weight.dims()[0]);
         let length = embedding.clone().powi_scalar(2).sum_dim(1).sqrt().clamp_min(1e-6);
         let embedding = embedding / length;
-        // Numbers of about 1 each, as linear layers like them.
-        let side_by_side = embedding.clone().narrow(0, 0, n * width / dim).reshape([n, width]) * (dim as f32).sqrt();
-        let to_cells = self.cells.forward(side_by_side);
+        // Scaled to values of about 1.
+        let concatenated = embedding.clone().narrow(0, 0, n * width / dim).reshape([n, width]) * (dim as f32).sqrt();
+        let to_cells = self.cells.forward(concatenated);
         let logits = match &self.embeddings {
             Some(embeddings) => to_cells.matmul(embeddings.val()),
             None => to_cells,
@@ -144,23 +144,23 @@ impl Heads {
     }
 }
 
-/// What a batch should be answered with.
+/// The training targets of a batch.
 pub(super) struct Targets {
-    /// The teacher's embeddings of squares, standardised and of length 1, `[S, D]`.
+    /// The teacher's embeddings of squares, standardised and of unit length, `[S, D]`.
     pub(super) embedding: Tensor<2>,
-    /// The teacher's probabilities of cells for the pictures that are seen through all squares, `[N, cells]`.
+    /// The teacher's posteriors over cells for the pictures with all squares, `[N, cells]`.
     pub(super) posterior: Tensor<2>,
 }
 
-/// The loss of a batch, by weight: one less the cosine to the teacher's embedding, and the cross-entropy with its
-/// posterior.
+/// The loss of a batch: the weighted sum of 1 - cosine similarity to the teacher's embedding and the cross-entropy to
+/// its posterior.
 pub(super) fn loss(output: StudentOutput, targets: Targets, weights: &Training) -> Tensor<1> {
-    let apart = ((output.embedding * targets.embedding).sum_dim(1).neg() + 1.0).mean();
-    let of_picture = (activation::log_softmax(output.logits, 1) * targets.posterior).sum_dim(1).neg();
-    apart * weights.embedding + of_picture.mean() * weights.posterior
+    let embedding_loss = ((output.embedding * targets.embedding).sum_dim(1).neg() + 1.0).mean();
+    let posterior_loss = (activation::log_softmax(output.logits, 1) * targets.posterior).sum_dim(1).neg();
+    embedding_loss * weights.embedding + posterior_loss.mean() * weights.posterior
 }
 
-/// Gives parameters numbers in the order in which they are met: a checkpoint finds an optimiser's state by these.
+/// Numbers parameters in traversal order, because checkpoints look up optimizer state by these ids.
 struct AssignIds(u64);
 
 impl ModuleMapper for AssignIds {

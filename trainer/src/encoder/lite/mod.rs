@@ -1,9 +1,9 @@
 //! EfficientNet-Lite0 (<https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite>): the encoder
-//! of the pocket bundle, from a picture to 1,280 numbers.
+//! of the pocket bundle, with 1,280 features per picture.
 //!
-//! Maps lie channels last, so that all but the depthwise convolutions are matrix products. Batch normalisation keeps
-//! the statistics it was trained with on ImageNet; its scale and shift are learned on. It is applied to the weights,
-//! which are far fewer than the activations, and so folds into the plain layers of `Lite`.
+//! Feature maps have the channels last, so that all convolutions except the depthwise ones are matrix products. Batch
+//! normalisation uses fixed statistics from ImageNet, while its scale and shift are trained. It is applied to the
+//! weights, which are far fewer than the activations.
 
 use anyhow::Result;
 use burn::module::{Module, Param};
@@ -20,20 +20,20 @@ mod weights;
 
 pub(crate) use weights::projection;
 
-/// Numbers that the encoder gives for a picture.
+/// Number of features per picture.
 pub(crate) const FEATURES: usize = 1280;
-/// What is added to a variance, as in TensorFlow's EfficientNet.
+/// Epsilon of batch normalisation, as in TensorFlow's EfficientNet.
 const EPSILON: f32 = 1e-3;
-/// Side of the first convolution's kernel, and its stride.
+/// Kernel size and stride of the first convolution.
 const STEM: (usize, usize) = (3, 2);
-/// Each stage of Lite0: kernel, stride of its first block, blocks.
+/// The stages of Lite0: kernel size, stride of the first block, number of blocks.
 const STAGES: [(usize, usize, usize); 7] =
     [(3, 1, 1), (3, 2, 2), (5, 2, 2), (3, 2, 3), (5, 1, 3), (5, 2, 4), (3, 1, 1)];
 
-/// A convolution and the batch normalisation behind it.
+/// A convolution followed by batch normalisation.
 #[derive(Module, Debug)]
 struct Layer {
-    /// `[kernel² × in, out]`, or `[kernel², channels]` of a depthwise one.
+    /// `[kernel² × in, out]`, or `[kernel², channels]` for a depthwise convolution.
     weight: Param<Tensor<2>>,
     scale: Param<Tensor<1>>,
     shift: Param<Tensor<1>>,
@@ -42,13 +42,13 @@ struct Layer {
 }
 
 impl Layer {
-    /// Weights and bias that do the same without a normalisation.
+    /// Weights and bias with the batch normalisation folded in.
     fn folded(&self) -> (Tensor<2>, Tensor<1>) {
         let scale = self.scale.val() / (self.variance.val() + EPSILON).sqrt();
         (self.weight.val() * scale.clone().unsqueeze(), self.shift.val() - self.mean.val() * scale)
     }
 
-    /// `[N, H, W, in]` to `[N, H, W, out]`, without the bias, which comes back beside it.
+    /// Pointwise convolution from `[N, H, W, in]` to `[N, H, W, out]`. The bias is returned but not added.
     fn pointwise(&self, x: Tensor<4>) -> (Tensor<4>, Tensor<1>) {
         let (weight, bias) = self.folded();
         let [n, height, width, inputs] = x.dims();
@@ -67,17 +67,17 @@ impl Layer {
         let (weight, bias) = self.folded();
         let [rows, outputs] = weight.dims();
         let taps = kernel * kernel;
-        let each = rows / taps;
-        let turned = to_vec(weight.into_data())?;
+        let inputs = rows / taps;
+        let values = to_vec(weight.into_data())?;
         // From [row, column, in, out] to [out, in, row, column].
-        let index = |i: usize| (i % taps * each + i / taps % each) * outputs + i / (taps * each);
+        let index = |i: usize| (i % taps * inputs + i / taps % inputs) * outputs + i / (taps * inputs);
         Ok(Convolution {
             kernel,
             stride,
-            inputs: if is_depthwise { outputs } else { each },
+            inputs: if is_depthwise { outputs } else { inputs },
             outputs,
             groups: if is_depthwise { outputs } else { 1 },
-            weight: (0..turned.len()).map(|i| turned[index(i)]).collect(),
+            weight: (0..values.len()).map(|i| values[index(i)]).collect(),
             bias: to_vec(bias.into_data())?,
             has_relu6,
         })
@@ -89,39 +89,39 @@ impl Layer {
     }
 }
 
-/// An encoder without normalisation, laid out as other runtimes have it.
+/// An encoder with folded batch normalisation, in the weight layout of ONNX.
 pub(crate) struct FoldedNetwork {
     /// The first convolution.
     pub(crate) stem: Convolution,
     /// The inverted residual blocks.
     pub(crate) blocks: Vec<FoldedBlock>,
-    /// The last convolution, whose map is averaged.
+    /// The last convolution, before global average pooling.
     pub(crate) top: Convolution,
 }
 
-/// A block of a plain encoder.
+/// A block of a [`FoldedNetwork`].
 pub(crate) struct FoldedBlock {
-    /// One after the other.
+    /// The convolutions in order.
     pub(crate) convolutions: Vec<Convolution>,
-    /// Whether its input is added to what comes out.
+    /// Whether the input is added to the output.
     pub(crate) is_residual: bool,
 }
 
 /// A convolution with a bias.
 pub(crate) struct Convolution {
-    /// Height and width of the kernel.
+    /// Kernel size.
     pub(crate) kernel: usize,
-    /// Pixels from one place to the next.
+    /// Stride.
     pub(crate) stride: usize,
-    /// Channels that come in.
+    /// Number of input channels.
     pub(crate) inputs: usize,
-    /// Channels that go out.
+    /// Number of output channels.
     pub(crate) outputs: usize,
-    /// Groups of channels that do not see each other.
+    /// Number of groups of channels.
     pub(crate) groups: usize,
     /// `[outputs, inputs / groups, kernel, kernel]`.
     pub(crate) weight: Vec<f32>,
-    /// One an output.
+    /// One value per output.
     pub(crate) bias: Vec<f32>,
     /// Whether a ReLU6 follows.
     pub(crate) has_relu6: bool,
@@ -165,13 +165,13 @@ pub struct Lite {
 }
 
 impl Lite {
-    /// Features `[N, 1280]` of the patches of pictures, as `patches` cuts them, `[N, S / 2, S / 2, 27]`.
+    /// Features `[N, 1280]` of pictures, given as patches `[N, S / 2, S / 2, 27]` from `patches`.
     pub fn forward(&self, patches: Tensor<4>) -> Tensor<2> {
         self.forward_observed(patches, &mut |_| ())
     }
 
-    /// As [`Lite::forward`], and shows every map on the way, in the order in which plain has the convolutions that make
-    /// them, a residual block's sum behind its last.
+    /// Like [`Lite::forward`], and calls `observe` with every feature map, in the order of the convolutions; the sum of
+    /// a residual block follows its last convolution.
     pub(crate) fn forward_observed(&self, patches: Tensor<4>, observe: &mut impl FnMut(&Tensor<4>)) -> Tensor<2> {
         let x = observed(self.stem.pointwise_relu6(patches), observe);
         let x = self.blocks.iter().fold(x, |x, block| block.forward(x, observe));
@@ -180,15 +180,14 @@ impl Lite {
         x.reshape([n, height * width, channels]).mean_dim(1).reshape([n, channels])
     }
 
-    /// Number of blocks.
     pub(crate) fn depth(&self) -> usize {
         self.blocks.len()
     }
 
-    /// The plain convolutions that do the same.
+    /// Folds batch normalisation into the convolutions.
     ///
     /// # Errors
-    /// When burn cannot read its own numbers.
+    /// When tensor data cannot be extracted from burn.
     pub(crate) fn fold_batch_norm(&self) -> Result<FoldedNetwork> {
         let block = |block: &Block| {
             let expand = block.expand.as_ref().map(|layer| layer.fold_batch_norm(1, 1, false, true));
@@ -206,7 +205,7 @@ impl Lite {
         })
     }
 
-    /// The same network with the stem and the first `blocks` blocks no longer learning.
+    /// The network with the stem and the first `blocks` blocks frozen.
     pub(crate) fn frozen(mut self, blocks: usize) -> Self {
         self.stem = self.stem.no_grad();
         self.blocks =
@@ -215,13 +214,13 @@ impl Lite {
     }
 }
 
-/// The patches of a picture's squares one after the other, prepared as `preprocess` says.
+/// The patches of all squares of a picture, after preprocessing.
 pub(crate) fn patches_of(picture: &RgbImage, preprocess: &Preprocess) -> Vec<f32> {
     preprocess.tensors(picture).flat_map(|tensor| patches(&tensor, preprocess.size as usize)).collect()
 }
 
-/// The 3 × 3 patches that the first convolution sees, side by side: from a picture `[3, S, S]` to
-/// `[ceil(S / 2), ceil(S / 2), 27]` (row of the patch, column, colour), zeros beyond the edge.
+/// Extracts the 3 × 3 patches of the first convolution (im2col), from a picture `[3, S, S]` to
+/// `[ceil(S / 2), ceil(S / 2), 27]` (row of the patch, column, channel), zero-padded.
 pub(crate) fn patches(picture: &[f32], side: usize) -> Vec<f32> {
     let ((kernel, stride), out) = (STEM, side.div_ceil(STEM.1));
     let (before, _) = same_padding(side, kernel, stride);
@@ -236,7 +235,7 @@ pub(crate) fn patches(picture: &[f32], side: usize) -> Vec<f32> {
     patches
 }
 
-/// The shape of the patches of `n` pictures with this side.
+/// The shape of the patches of `n` pictures with this side length.
 pub fn patches_shape(n: usize, side: usize) -> [usize; 4] {
     let out = side.div_ceil(STEM.1);
     [n, out, out, STEM.0 * STEM.0 * 3]
@@ -255,14 +254,14 @@ pub(crate) mod tests {
         Lite::read(&spec.encoder.locate(&encoders).unwrap().network, &Device::flex()).unwrap()
     }
 
-    /// A picture made by formula, `[3, side, side]`.
+    /// A synthetic picture, `[3, side, side]`.
     fn waves(side: usize) -> Vec<f32> {
         let wave =
             |i: usize| (i as f64 * 0.37 + (i / (side * side)) as f64 * 1.3).sin() * ((i / side) as f64 * 0.11).cos();
         (0..3 * side * side).map(|i| wave(i) as f32).collect()
     }
 
-    /// Reference: the same weights and pictures through `jax.lax.conv_general_dilated` with padding `SAME`.
+    /// Reference values: the same weights and pictures with `jax.lax.conv_general_dilated` and padding `SAME`.
     #[test]
     fn the_pretrained_network_agrees_with_jax() {
         let network = pretrained();

@@ -1,4 +1,4 @@
-//! An encoder as an ONNX network, that computes with floats or, in its convolutions, with bytes.
+//! Exports an encoder to ONNX, with float or quantised convolutions.
 
 use landfall_model::onnx::{Graph, INT8, INT32, Node, UINT8, int, ints, node};
 use prost::Message;
@@ -7,50 +7,49 @@ use super::{Convolution, FEATURES, FoldedBlock, FoldedNetwork};
 use crate::encoder::padding::same_padding;
 use crate::onnx::{EMBEDDING, PIXELS, Precision, WeightStore, batch_of, model};
 
-/// Largest whole number that stands for a weight. With one bit less than fits, sums of two products never leave 16 bits,
-/// where processors without instructions for bytes would cut them off: all of them then give the same numbers.
+/// Largest quantised weight. With 7 bits instead of 8, sums of two products fit into 16 bits. On processors without
+/// VNNI instructions larger sums would saturate, and results would differ between machines.
 const MAX_QUANTISED_WEIGHT: f32 = 63.0;
 
-/// So many blocks compute with floats in any case. Channels of the stem differ by orders of magnitude, and its depthwise
-/// convolution does not mix them: one scale for all would lose most of them. After two blocks that is over, at an eighth of
-/// the work.
+/// Number of initial blocks that always use floats. The channels of the stem differ by orders of magnitude, and the
+/// depthwise convolution does not mix them, so one scale per map would lose most of them. These blocks are one eighth
+/// of the computation.
 const FLOAT_BLOCKS: usize = 2;
 
-/// Smallest and largest number of a map.
+/// Range of the values of a feature map.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct ActivationRange {
-    /// The smallest, at most 0.
+    /// Smallest value, at most 0.
     pub(crate) low: f32,
-    /// The largest, at least 0.
+    /// Largest value, at least 0.
     pub(crate) high: f32,
 }
 
 impl ActivationRange {
-    /// The range of nothing but zeros.
+    /// The range of a map of zeros.
     pub(crate) const ZERO: Self = Self { low: 0.0, high: 0.0 };
 
-    /// Difference of what neighbouring bytes stand for, and the byte that stands for 0.
+    /// Scale and zero point.
     fn scale(self) -> (f32, u8) {
-        // A map of zeros has any scale.
+        // Any scale works for a map of zeros.
         let scale = if self.high > self.low { (self.high - self.low) / 255.0 } else { 1.0 };
         (scale, (-self.low / scale).round() as u8)
     }
 }
 
-/// What an encoder computes with.
+/// Arithmetic of the exported convolutions.
 pub(crate) enum Arithmetic<'a> {
-    /// Floats, with weights that are stored like this.
+    /// Floats, with weights stored in this precision.
     Float(Precision),
-    /// Bytes in its convolutions behind the first blocks, by the ranges of all maps in the order in which
-    /// `Lite` shows them.
+    /// 8-bit integers after the first blocks, with the ranges of all maps in the order of `Lite::forward_observed`.
     Int8(&'a [ActivationRange]),
 }
 
-/// The bytes of an encoder's ONNX file, for pictures of `size` pixels a side. `projection` is the weights `[1280, D]` and
-/// the bias of the layer from features to embeddings.
+/// The bytes of an encoder's ONNX file, for pictures with a side of `size` pixels. `projection` is the weights
+/// `[1280, D]` and the bias of the layer from features to embeddings.
 ///
 /// # Panics
-/// When there are fewer ranges than maps.
+/// When there are fewer ranges than feature maps.
 pub(crate) fn write_encoder(
     network: &FoldedNetwork,
     projection: (Vec<f32>, Vec<f32>),
@@ -79,7 +78,7 @@ pub(crate) fn write_encoder(
         if i + 1 == FLOAT_BLOCKS
             && let Some(mut ranges) = ranges.clone()
         {
-            // The last map so far is the first in bytes.
+            // The last map so far is the first quantised one.
             let maps = |block: &FoldedBlock| block.convolutions.len() + usize::from(block.is_residual);
             let maps_so_far = 1 + network.blocks[..FLOAT_BLOCKS].iter().map(maps).sum::<usize>();
             ranges.nth(maps_so_far - 2);
@@ -106,25 +105,25 @@ pub(crate) fn write_encoder(
     model(graph).encode_to_vec()
 }
 
-/// A map in the network that is written.
+/// A feature map in the exported network.
 #[derive(Clone)]
 struct FeatureMap {
     name: String,
-    /// What one step of its bytes stands for, where it goes through bytes.
+    /// Quantisation scale, if the map is quantised.
     scale: Option<f32>,
 }
 
 struct GraphWriter<'a> {
     weights: WeightStore,
     nodes: Vec<Node>,
-    /// Height and width of the map that was written last.
+    /// Height and width of the last map.
     side: usize,
-    /// Those of the maps to come, where they go through bytes.
+    /// Ranges of the remaining maps, if they are quantised.
     ranges: Option<std::slice::Iter<'a, ActivationRange>>,
 }
 
 impl GraphWriter<'_> {
-    /// Adds a convolution, and its ReLU6 where it has one.
+    /// Adds a convolution, with its ReLU6 if it has one.
     fn convolution(&mut self, name: &str, input_map: &FeatureMap, convolution: &Convolution) -> FeatureMap {
         let Convolution { kernel, stride, inputs, outputs, groups, .. } = *convolution;
         let (weight, bias) = (format!("{name}_weight"), format!("{name}_bias"));
@@ -150,33 +149,34 @@ impl GraphWriter<'_> {
         if !convolution.has_relu6 {
             return self.quantise(&sum, name);
         }
-        // Clipped once more where bytes do it too: ONNX Runtime sees that and leaves it out.
+        // ONNX Runtime removes the clip if the quantisation range makes it redundant.
         let clipped = if self.ranges.is_some() { format!("{name}_clipped") } else { name.to_owned() };
         self.nodes.push(node("Clip", &[&sum, "lowest", "highest"], &clipped, Vec::new()));
         self.quantise(&clipped, name)
     }
 
-    /// Sends a map through bytes, called `to` afterwards; in a network of floats it stays what it is.
+    /// Quantises and dequantises a map, which is then called `to`; without ranges the map is unchanged.
     ///
-    /// These pairs are what runtimes make integer operators of.
+    /// Runtimes fuse these pairs of nodes into integer operators.
     fn quantise(&mut self, input_map: &str, to: &str) -> FeatureMap {
         let Some(ranges) = &mut self.ranges else { return FeatureMap { name: input_map.into(), scale: None } };
-        let (scale, zero) = ranges.next().expect("there is a range for each map").scale();
-        let (scale_name, zero_name, bytes) = (format!("{to}_scale"), format!("{to}_zero"), format!("{to}_bytes"));
+        let (scale, zero) = ranges.next().expect("one range per map").scale();
+        let (scale_name, zero_name, quantised) = (format!("{to}_scale"), format!("{to}_zero"), format!("{to}_bytes"));
         self.weights.add_f32(&scale_name, &[], &[scale]);
         self.weights.add_raw(&zero_name, &[], UINT8, vec![zero]);
-        self.nodes.push(node("QuantizeLinear", &[input_map, &scale_name, &zero_name], &bytes, Vec::new()));
-        self.nodes.push(node("DequantizeLinear", &[&bytes, &scale_name, &zero_name], to, Vec::new()));
+        self.nodes.push(node("QuantizeLinear", &[input_map, &scale_name, &zero_name], &quantised, Vec::new()));
+        self.nodes.push(node("DequantizeLinear", &[&quantised, &scale_name, &zero_name], to, Vec::new()));
         FeatureMap { name: to.into(), scale: Some(scale) }
     }
 
-    /// Weights as signed bytes with a scale an output, and the bias in 32 bits, in units of products.
+    /// Adds 8-bit weights with one scale per output, and a 32-bit bias whose scale is the product of the scales of
+    /// input and weights.
     fn add_int8_weights(&mut self, name: &str, dims: &[i64], convolution: &Convolution, input_scale: f32) {
         let weights_per_output = convolution.weight.len() / convolution.outputs;
         let (mut scales, mut weights, mut biases) = (Vec::new(), Vec::new(), Vec::new());
         for (output_weights, bias) in convolution.weight.chunks_exact(weights_per_output).zip(&convolution.bias) {
             let largest = output_weights.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
-            // An output whose weights are all zero has any scale; one of tiny weights must hold its bias.
+            // The scale must be large enough for the bias to fit into 32 bits. Any scale works if all weights are zero.
             let least = bias.abs() / input_scale / (i32::MAX / 2) as f32;
             let scale = (largest / MAX_QUANTISED_WEIGHT).max(least).max(f32::MIN_POSITIVE);
             scales.push(scale);

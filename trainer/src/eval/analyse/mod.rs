@@ -1,5 +1,5 @@
-//! `analyse`: where a bundle errs, as one page to look at: the worst rounds with their pictures, confused countries,
-//! cells that are never right, and whether its probabilities keep their word.
+//! `analyse`: an HTML report on the errors of a bundle: the worst rounds with their pictures, confused countries, cells
+//! with low accuracy, and calibration.
 
 use std::path::PathBuf;
 
@@ -19,35 +19,37 @@ mod world;
 pub(crate) use page::Page;
 pub(crate) use tally::findings;
 
-/// Shows where a bundle errs, as one HTML file: the worst rounds with their pictures, confused countries, cells that
-/// are never right or wrongly guessed, the reliability of its probabilities.
+/// Write an HTML report on the errors of a bundle
 ///
-/// The file needs nothing else to be looked at. It holds small copies of the worst rounds' pictures: mind their terms
-/// before you pass it on.
+/// It shows the worst rounds with their pictures, confused countries, cells that are rarely correct or often wrongly
+/// predicted, and reliability diagrams. The file is self-contained. It includes thumbnails of the worst rounds: check
+/// the licences of the pictures before you share it.
 #[derive(clap::Args)]
 #[command(
     after_help = "Example:\n  landfall-train analyse --bundle desktop --index index.csv --images photos --split dev --out analysis.html"
 )]
 pub(crate) struct Args {
-    /// Name or folder of the bundle
-    #[arg(long, default_value = "desktop")]
+    /// Bundle, by name or folder
+    #[arg(long, value_name = "NAME|DIR", default_value = "desktop", help_heading = "Input")]
     bundle: String,
     #[command(flatten)]
     eval_set: EvalSetArgs,
-    /// Folder that the index's file names are relative to
-    #[arg(long)]
+    /// Folder that the file names in the index are relative to
+    #[arg(long, value_name = "DIR", help_heading = "Input")]
     images: PathBuf,
-    /// Feature folder of the bundle's encoder: the pictures are then only shown, not embedded again
-    #[arg(long)]
+    /// Feature folder of the bundle's encoder, to avoid embedding the pictures again
+    #[arg(long, value_name = "DIR", help_heading = "Input")]
     features: Option<PathBuf>,
-    /// 1: every picture is a place of its own; 2 or 4: the pictures of a group are views of one place
-    #[arg(long, default_value = "1", value_parser = ["1", "2", "4"])]
+    /// Number of views per round
+    ///
+    /// With 1, every picture is a round. With 2 or 4, the pictures of a group are views of one place.
+    #[arg(long, value_name = "N", default_value = "1", value_parser = ["1", "2", "4"], help_heading = "Input")]
     views: String,
     /// HTML file to write
-    #[arg(long)]
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
     out: PathBuf,
-    /// Print the findings as json too
-    #[arg(long)]
+    /// Print the findings as JSON
+    #[arg(long, help_heading = "Output")]
     json: bool,
 }
 
@@ -63,10 +65,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let samples = eval_set::samples(&bundle, rows, Some(&args.images), args.features.as_deref())?;
     let rounds = eval_set::rounds(&samples, args.views.parse()?)?;
     let results = eval_set::results(&bundle, &rounds)?;
-    let report = metrics::report(&bundle.cells, &results).context("no place was measured")?;
+    let report = metrics::report(&bundle.cells, &results).context("no rounds to evaluate")?;
     let findings = tally::findings(&bundle.cells, &rounds, &results);
     let page = Page {
-        heading: "Where it errs",
+        heading: "Error analysis",
         title: &title(&bundle, &args.eval_set, &args.views),
         table: &bundle.cells,
         report: &report,
@@ -81,8 +83,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// What a page says that it shows.
+/// The subtitle of a report: bundle, evaluation set and number of views.
 pub(crate) fn title(bundle: &Bundle, source: &EvalSetArgs, views: &str) -> String {
     let views = if views == "1" { "one view".to_owned() } else { format!("{views} views") };
-    format!("{} on {}, {views} a place", bundle.manifest.id(), source.name())
+    format!("{} on {}, {views} per place", bundle.manifest.id(), source.name())
 }

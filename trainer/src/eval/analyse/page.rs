@@ -1,4 +1,4 @@
-//! The page itself: one HTML file without scripts or anything to fetch, light or dark as the reader's system is.
+//! The HTML report: one self-contained file without scripts, with light and dark colour schemes.
 
 use std::path::Path;
 
@@ -17,16 +17,16 @@ use crate::eval::metrics::errors::Errors;
 use crate::eval::metrics::{Quality, Report, RoundResult};
 use crate::html::STYLE;
 
-/// Longer side of a picture on the page, in pixels.
+/// Longer side of a thumbnail, in pixels.
 const PICTURE_SIDE: u32 = 420;
-/// JPEG quality of a picture on the page.
+/// JPEG quality of a thumbnail.
 const PICTURE_QUALITY: u8 = 78;
 
-/// What the page shows.
+/// Contents of the report.
 pub(crate) struct Page<'a> {
-    /// What it is about, in a few words.
+    /// Heading of the report.
     pub(crate) heading: &'a str,
-    /// Of which bundle, on which pictures.
+    /// Subtitle: bundle and evaluation set.
     pub(crate) title: &'a str,
     pub(crate) table: &'a CellTable,
     pub(crate) report: &'a Report,
@@ -35,10 +35,10 @@ pub(crate) struct Page<'a> {
 }
 
 impl Page<'_> {
-    /// The whole file; pictures of the worst rounds are taken from `images`, where there are any.
+    /// The HTML file, with thumbnails of the worst rounds if `images` is given.
     ///
     /// # Errors
-    /// When one of those pictures cannot be read.
+    /// When a picture cannot be read.
     pub(crate) fn html(&self, images: Option<&Images>) -> Result<String> {
         let Self { heading, title, table, report, findings, results } = self;
         let pictures = |worst: &WorstRound| {
@@ -69,22 +69,22 @@ impl Page<'_> {
                             (legend())
                         }
                         section {
-                            h2 { "How far off" }
+                            h2 { "Distribution of errors" }
                             div.wide tabindex="0" { (chart::errors(&errors_km, report.quality.median_km)) }
                             (summary(report))
                         }
                         section {
-                            h2 { "The worst rounds" }
+                            h2 { "Worst rounds" }
                             div.cards { @for (i, (worst, pictures)) in findings.worst.iter().zip(&pictures).enumerate() {
                                 (card(i + 1, worst, pictures))
                             } }
                         }
                         section {
-                            h2 { "Does it keep its word?" }
+                            h2 { "Calibration" }
                             div.row {
-                                (chart::reliability("Truth within 200 km of the pin", &calibration.within_200_km))
-                                (chart::reliability("Truth within 750 km of the pin", &calibration.within_750_km))
-                                (chart::reliability("The likeliest cell is right", &calibration.top_cell))
+                                (chart::reliability("Place within 200 km of the pin", &calibration.within_200_km))
+                                (chart::reliability("Place within 750 km of the pin", &calibration.within_750_km))
+                                (chart::reliability("Most likely cell is correct", &calibration.top_cell))
                             }
                             (regions(report))
                         }
@@ -93,10 +93,10 @@ impl Page<'_> {
                             h2 { "Cells" }
                             div.wide tabindex="0" { (chart::classes(table, &rounds_in)) }
                             (sizes(&findings.by_size))
-                            h3 { "Seldomest right" }
-                            p { "Cells of at least three rounds. A round is right when its own cell is the likeliest." }
+                            h3 { "Least accurate" }
+                            p { "Cells with at least three rounds. A round is correct if its true cell is the most likely." }
                             (cells(&findings.least_correct, true))
-                            h3 { "Most often wrongly guessed" }
+                            h3 { "Most often predicted wrongly" }
                             (cells(&findings.most_wrongly_guessed, false))
                         }
                     }
@@ -114,7 +114,7 @@ fn tiles(report: &Report) -> Markup {
         div.tiles {
             (tile("points per round", grouped(*geoscore)))
             (tile("median error", km(*median_km)))
-            (tile("right country", format!("{country:.1} %")))
+            (tile("correct country", format!("{country:.1} %")))
             @for (within, percent) in within_km.iter().skip(1) {
                 (tile(&format!("within {} km", grouped(*within)), format!("{percent:.1} %")))
             }
@@ -122,7 +122,7 @@ fn tiles(report: &Report) -> Markup {
     }
 }
 
-/// One row an answer: the pins, by continent, and what they are to be measured against.
+/// One row per kind of prediction: the pins, overall and by continent, the oracles and the baselines.
 fn summary(report: &Report) -> Markup {
     let row = |name: &str, n: usize, q: &Quality| {
         html! {
@@ -150,21 +150,21 @@ fn summary(report: &Report) -> Markup {
     html! {
         div.wide tabindex="0" { table.numbers {
             thead { tr {
-                th { "Answer" } th { "rounds" } th { "points" } th { "median" } th { "mean" }
-                @for within in report.quality.within_km.keys() { th { "in " (grouped(*within)) " km" } }
+                th { "Prediction" } th { "rounds" } th { "points" } th { "median" } th { "mean" }
+                @for within in report.quality.within_km.keys() { th { "within " (grouped(*within)) " km" } }
                 th { "country" }
             } }
             tbody {
-                (row("The pin for score", report.n, &report.quality))
-                (row("The likeliest peak", report.n, &report.mode))
+                (row("Pin (highest expected score)", report.n, &report.quality))
+                (row("Most likely peak", report.n, &report.mode))
                 @for (name, part) in &report.by_continent { (row(continent(name), part.n, &part.quality)) }
-                @if let Some(errors) = &report.oracle.containing_mean { (oracle("The right cell's mean place", errors)) }
-                @if let Some(errors) = &report.oracle.containing_centre { (oracle("The right cell's centre", errors)) }
-                (oracle("The nearest mean place", &report.oracle.nearest_mean))
-                (oracle("The nearest centre", &report.oracle.nearest_centre))
-                (points("The best constant pin", report.baselines.constant))
-                (points("A cell by chance", report.baselines.prior))
-                (points("The mean of all places", report.baselines.mean_place))
+                @if let Some(errors) = &report.oracle.containing_mean { (oracle("Oracle: mean place of the correct cell", errors)) }
+                @if let Some(errors) = &report.oracle.containing_centre { (oracle("Oracle: centre of the correct cell", errors)) }
+                (oracle("Oracle: nearest mean place", &report.oracle.nearest_mean))
+                (oracle("Oracle: nearest centre", &report.oracle.nearest_centre))
+                (points("Baseline: best constant pin", report.baselines.constant))
+                (points("Baseline: random cell", report.baselines.prior))
+                (points("Baseline: mean of all places", report.baselines.mean_place))
             }
         } }
     }
@@ -175,21 +175,21 @@ fn regions(report: &Report) -> Markup {
     html! {
         div.wide tabindex="0" { table.numbers {
             thead { tr {
-                th { "Region" } th { "holds the truth" } th { "cells" } th { "area" } th { "circle around the pin" }
-                th { "circle holds" }
+                th { "Credible region" } th { "coverage" } th { "cells" } th { "area" } th { "credible radius" }
+                th { "coverage of the radius" }
             } }
             tbody { @for (percent, r) in &report.calibration.regions {
                 tr {
-                    th { (percent) " % of the probability" } td { (format!("{:.1} %", r.holds)) }
+                    th { (percent) " %" } td { (format!("{:.1} %", r.holds)) }
                     td { (format!("{:.1}", r.mean_cells)) } td { (format!("{:.2} million km²", r.mean_area_km2 / 1e6)) }
                     td { (km(r.mean_radius_km)) } td { (format!("{:.1} %", r.circle_holds)) }
                 }
             } }
         } }
         p {
-            (format!("The right cell is the likeliest in {:.1} % of the rounds, among the first five in {:.1} %, ", cells.top1, cells.top5))
-            (format!("among the first ten in {:.1} %; {:.1} % of the places lie in a cell; ", cells.top10, cells.coverage))
-            (format!("{:.2} nats a round.", cells.nll))
+            (format!("The correct cell is the most likely in {:.1} % of the rounds, in the top five in {:.1} %, ", cells.top1, cells.top5))
+            (format!("in the top ten in {:.1} %; {:.1} % of the places lie in a cell; ", cells.top10, cells.coverage))
+            (format!("{:.2} nats per round.", cells.nll))
         }
     }
 }
@@ -201,14 +201,14 @@ fn card(number: usize, worst: &WorstRound, pictures: &[String]) -> Markup {
                 img src=(data) alt=(format!("Picture of round {number}"));
             } }
             div.text {
-                h3 { span.badge { (number) } " " (km(worst.km)) " off, " (grouped(worst.points)) " points" }
+                h3 { span.badge { (number) } " " (km(worst.km)) ", " (grouped(worst.points)) " points" }
                 dl {
                     dt { "truth" } dd { (worst.truth_place) span.place { (worst.truth.to_string()) } }
                     dt { "guess" } dd { (worst.guess_place) span.place { (worst.guess.to_string()) } }
                     dt { "cell" } dd {
-                        (format!("likeliest {}, {:.1} %; ", worst.cell, 100.0 * worst.p))
-                        @if worst.rank_of_truth == 0 { "it is the right one" } @else {
-                            (format!("the right one {:.2} %, no. ", 100.0 * worst.p_truth)) (grouped(worst.rank_of_truth + 1))
+                        (format!("most likely {}, {:.1} %; ", worst.cell, 100.0 * worst.p))
+                        @if worst.rank_of_truth == 0 { "it is the correct one" } @else {
+                            (format!("the correct one {:.2} %, rank ", 100.0 * worst.p_truth)) (grouped(worst.rank_of_truth + 1))
                         }
                     }
                     dt { "file" } dd.file { (worst.files.first().map(|file| file.display().to_string()).unwrap_or_default()) }
@@ -220,7 +220,7 @@ fn card(number: usize, worst: &WorstRound, pictures: &[String]) -> Markup {
 
 fn matrix(matrix: &Matrix) -> Markup {
     html! {
-        p { "Rows: the country of the truth, the commonest ones. Columns: the country of the pin." }
+        p { "Rows: true country, the most common ones. Columns: country of the pin." }
         div.wide tabindex="0" { table.matrix {
             thead { tr { td {} @for name in &matrix.countries { th.upright { div { (name) } } } th.upright { div { "others" } } } }
             tbody { @for (i, (name, counts)) in matrix.countries.iter().zip(&matrix.counts).enumerate() {
@@ -238,9 +238,9 @@ fn matrix(matrix: &Matrix) -> Markup {
 
 fn confusions(confusions: &[Confusion]) -> Markup {
     html! {
-        h3 { "Most confused" }
+        h3 { "Most common confusions" }
         div.wide tabindex="0" { table.numbers {
-            thead { tr { th { "truth" } th.words { "guess" } th { "rounds" } th { "of the country's" } th { "median error" } } }
+            thead { tr { th { "truth" } th.words { "guess" } th { "rounds" } th { "share of the country" } th { "median error" } } }
             tbody { @for c in confusions {
                 tr {
                     th { (c.truth) } td.words { (c.guess) } td { (c.n) }
@@ -254,7 +254,7 @@ fn confusions(confusions: &[Confusion]) -> Markup {
 fn sizes(sizes: &[SizeClass]) -> Markup {
     html! {
         div.wide tabindex="0" { table.numbers {
-            thead { tr { th { "Places of the cell" } th { "cells" } th { "rounds" } th { "right" } th { "median error" } } }
+            thead { tr { th { "Places per cell" } th { "cells" } th { "rounds" } th { "correct" } th { "median error" } } }
             tbody { @for size in sizes {
                 tr {
                     th { (grouped(size.from)) " to " (grouped(size.to)) } td { (grouped(size.cells)) }
@@ -266,14 +266,14 @@ fn sizes(sizes: &[SizeClass]) -> Markup {
     }
 }
 
-/// A table of cells: with what was likeliest instead (`instead`), or with how common they are.
+/// A table of cells, with the cells predicted instead (`instead`) or with their rank by size.
 fn cells(cells: &[CellTally], instead: bool) -> Markup {
     html! {
         div.wide tabindex="0" { table.numbers {
             thead { tr {
-                th { "cell" } th.words { "place" } th { "level" } th { "places" } th { "rounds" } th { "right" }
-                th { "wrongly guessed" } th { "median error" }
-                @if instead { th.words { "guessed instead" } } @else { th { "commonest but" } }
+                th { "cell" } th.words { "place" } th { "level" } th { "places" } th { "rounds" } th { "correct" }
+                th { "wrongly predicted" } th { "median error" }
+                @if instead { th.words { "predicted instead" } } @else { th { "larger cells" } }
             } }
             tbody { @for cell in cells {
                 tr {
@@ -300,12 +300,12 @@ fn legend() -> Markup {
                     @if up_to.is_finite() { " up to " (km(up_to)) } @else { " more than " (km(world::CLASSES[i - 1].0)) }
                 }
             }
-            span { "numbered: the worst rounds, with the way to their pins" }
+            span { "numbered: the worst rounds, with lines to their pins" }
         }
     }
 }
 
-/// A picture made small, as a data URI.
+/// Thumbnail of a picture, as a data URI.
 fn picture(images: &Images, file: &Path) -> Result<String> {
     let picture = images.picture(file)?;
     let scale = f64::from(PICTURE_SIDE) / f64::from(picture.width().max(picture.height()));
@@ -333,7 +333,7 @@ fn km(km: f64) -> String {
     if km < 10.0 { format!("{km:.1} km") } else { format!("{} km", grouped(km)) }
 }
 
-/// A whole number with commas, as in 14,916.
+/// A rounded number with thousands separators, as in 14,916.
 fn grouped(number: impl std::fmt::Display) -> String {
     let digits = format!("{number:.0}");
     let (sign, digits) = digits.strip_prefix('-').map_or(("", &*digits), |digits| ("-", digits));
@@ -380,7 +380,7 @@ mod tests {
         let findings = tally::findings(&table, &rounds, &results);
         let report = metrics::report(&table, &results).unwrap();
         let page = Page {
-            heading: "Where it errs",
+            heading: "Error analysis",
             title: "a<i>@1",
             table: &table,
             report: &report,
@@ -391,7 +391,7 @@ mod tests {
         assert!(html.contains("a&lt;i&gt;@1") && html.contains("&lt;b&gt;&amp;2.jpg"));
         assert!(!html.contains("<b>") && !html.contains("<i>") && !html.contains("<script"));
         assert!(!html.contains("http:") && !html.contains("https:") && !html.contains("url("));
-        // Three pictures, the worst round's first, made small.
+        // Three thumbnails, that of the worst round first.
         let jpegs: Vec<Vec<u8>> = html
             .split("data:image/jpeg;base64,")
             .skip(1)

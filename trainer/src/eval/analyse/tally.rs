@@ -1,4 +1,4 @@
-//! What an analysis counts: worst rounds, confusions of countries, cells by how often they are right.
+//! Statistics of the error analysis: worst rounds, confused countries, and accuracy of the cells.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -12,128 +12,128 @@ use serde::Serialize;
 use crate::eval::metrics::RoundResult;
 use crate::features::samples::Sample;
 
-/// So many of the worst rounds, confusions and cells are shown.
+/// Number of worst rounds and cells to show; twice as many confusions.
 const TOP_COUNT: usize = 10;
-/// Rows and columns of the matrix of countries.
+/// Number of countries in the confusion matrix.
 const MATRIX_SIZE: usize = 14;
-/// Minimum number of rounds for which a cell is judged.
+/// Minimum number of rounds of a cell in the accuracy ranking.
 const MIN_ROUNDS: usize = 3;
-/// What a place in no country counts to.
+/// Country name of places outside all countries.
 const AT_SEA: &str = "at sea";
 
-/// A round that went badly.
+/// A round with a large error.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct WorstRound {
-    /// The pictures, as the index names them.
+    /// The pictures, as named in the index.
     pub(crate) files: Vec<PathBuf>,
-    /// Where it is.
+    /// True place.
     pub(crate) truth: LatLng,
-    /// Where it is, in words.
+    /// Description of the true place.
     pub(crate) truth_place: String,
-    /// Where the pin went.
+    /// Position of the pin.
     pub(crate) guess: LatLng,
-    /// Where the pin went, in words.
+    /// Description of the position of the pin.
     pub(crate) guess_place: String,
-    /// The error in kilometres.
+    /// Error in kilometres.
     pub(crate) km: f64,
-    /// Points on the World map, not rounded.
+    /// Points on the World map, unrounded.
     pub(crate) points: f64,
-    /// Token of the likeliest cell.
+    /// Token of the most likely cell.
     pub(crate) cell: String,
-    /// Probability of the likeliest cell.
+    /// Probability of the most likely cell.
     pub(crate) p: f64,
-    /// Probability of the cell of the truth.
+    /// Probability of the true cell.
     pub(crate) p_truth: f64,
-    /// How many cells were likelier than that.
+    /// Number of cells that are more likely than the true cell.
     pub(crate) rank_of_truth: usize,
 }
 
-/// Rounds of one country that were put into another.
+/// Rounds in one country with the pin in another.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Confusion {
-    /// Name of the country.
+    /// Name of the true country.
     pub(crate) truth: String,
-    /// Name of the country the pins were put into.
+    /// Name of the country of the pins.
     pub(crate) guess: String,
-    /// Number of such rounds.
+    /// Number of rounds with this confusion.
     pub(crate) n: usize,
-    /// Number of rounds of the country.
+    /// Number of rounds in the true country.
     pub(crate) of: usize,
-    /// Median error of such rounds in kilometres.
+    /// Median error of the confused rounds in kilometres.
     pub(crate) median_km: f64,
 }
 
-/// The commonest countries against the countries the pins were put into.
+/// Confusion matrix of the most common countries.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Matrix {
-    /// Names of the countries, commonest first.
+    /// Names of the countries, most common first.
     pub(crate) countries: Vec<String>,
-    /// One row a country of the truth; a column for each of the countries and one for all others.
+    /// One row per true country; one column per country of the pin and one for all others.
     pub(crate) counts: Vec<Vec<usize>>,
 }
 
-/// How one cell fared.
+/// Accuracy of one cell.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct CellTally {
     /// S2 token.
     pub(crate) token: String,
     /// S2 level.
     pub(crate) level: u64,
-    /// Its mean location in words.
+    /// Description of its mean location.
     pub(crate) place: String,
-    /// Number of places it was made of.
+    /// Number of training places in the cell.
     pub(crate) places: u32,
-    /// How many cells were made of more places.
+    /// Number of cells with more places.
     pub(crate) rank: usize,
-    /// Rounds that belong to it.
+    /// Rounds with this true cell.
     pub(crate) rounds: usize,
-    /// Rounds of those for which it was the likeliest.
+    /// Rounds with this true cell for which it was the most likely.
     pub(crate) right: usize,
-    /// Rounds of other cells for which it was the likeliest.
+    /// Rounds with another true cell for which it was the most likely.
     pub(crate) wrongly_guessed: usize,
-    /// Median error of its rounds in kilometres.
+    /// Median error of the rounds with this true cell in kilometres.
     pub(crate) median_km: Option<f64>,
-    /// The cells that were likeliest instead, by their places in words, and how often; commonest first.
+    /// Descriptions of the cells predicted instead and their counts, most common first.
     pub(crate) instead: Vec<(String, usize)>,
 }
 
-/// Cells of like size, a quarter of the table.
+/// A quartile of the cells by size.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct SizeClass {
-    /// Fewest places of a cell.
+    /// Minimum number of places in a cell.
     pub(crate) from: u32,
-    /// Most places of a cell.
+    /// Maximum number of places in a cell.
     pub(crate) to: u32,
     /// Number of cells.
     pub(crate) cells: usize,
-    /// Rounds that belong to them.
+    /// Rounds whose true cell is in this class.
     pub(crate) rounds: usize,
-    /// Percentage of those rounds whose cell was the likeliest.
+    /// Percentage of those rounds whose true cell was the most likely.
     pub(crate) right: Option<f64>,
     /// Median error of those rounds in kilometres.
     pub(crate) median_km: Option<f64>,
 }
 
-/// Everything an analysis counts.
+/// All statistics of the error analysis.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Findings {
     /// Number of rounds.
     pub(crate) n: usize,
     /// The worst rounds, worst first.
     pub(crate) worst: Vec<WorstRound>,
-    /// The commonest confusions of countries.
+    /// The most common confusions of countries.
     pub(crate) confusions: Vec<Confusion>,
-    /// The commonest countries against each other.
+    /// Confusion matrix of the most common countries.
     pub(crate) matrix: Matrix,
-    /// Cells of at least three rounds, those seldomest right first.
+    /// Cells with at least three rounds, least accurate first.
     pub(crate) least_correct: Vec<CellTally>,
-    /// Cells that were the likeliest most often where another was right.
+    /// Cells that were most often predicted wrongly.
     pub(crate) most_wrongly_guessed: Vec<CellTally>,
-    /// Quarters of the table, the smallest cells first.
+    /// Quartiles of the cells by size, smallest first.
     pub(crate) by_size: Vec<SizeClass>,
 }
 
-/// The findings in the results of rounds.
+/// Computes the statistics over round results.
 pub(crate) fn findings(table: &CellTable, rounds: &[Vec<&Sample>], results: &[RoundResult]) -> Findings {
     let countries = countries(results);
     let cell_counts = cell_counts(table, results);
@@ -142,8 +142,8 @@ pub(crate) fn findings(table: &CellTable, rounds: &[Vec<&Sample>], results: &[Ro
         cells.into_iter().take(TOP_COUNT).map(|cell| cell.to_tally(table)).collect()
     };
     let share = |cell: &CellCounts| cell.right as f64 / cell.km.len() as f64;
-    let judged = cell_counts.iter().filter(|cell| cell.km.len() >= MIN_ROUNDS).collect();
-    let least_correct = first(judged, &|a, b| share(a).total_cmp(&share(b)).then(b.km.len().cmp(&a.km.len())));
+    let ranked = cell_counts.iter().filter(|cell| cell.km.len() >= MIN_ROUNDS).collect();
+    let least_correct = first(ranked, &|a, b| share(a).total_cmp(&share(b)).then(b.km.len().cmp(&a.km.len())));
     let wrong = cell_counts.iter().filter(|cell| cell.wrongly_guessed > 0).collect();
     let most_wrongly_guessed = first(wrong, &|a, b| b.wrongly_guessed.cmp(&a.wrongly_guessed));
     Findings {
@@ -179,7 +179,7 @@ fn worst(table: &CellTable, rounds: &[Vec<&Sample>], results: &[RoundResult]) ->
     order.into_iter().take(TOP_COUNT).map(worst).collect()
 }
 
-/// Country of the truth, country of the pin, error in kilometres.
+/// True country, country of the pin, and error in kilometres of each round.
 type Countries = Vec<(&'static str, &'static str, f64)>;
 
 fn countries(results: &[RoundResult]) -> Countries {
@@ -187,7 +187,7 @@ fn countries(results: &[RoundResult]) -> Countries {
     results.par_iter().map(|a| (name(a.truth), name(a.pin.at), a.error_km())).collect()
 }
 
-/// Numbers of rounds by country, commonest first; equals by name.
+/// Number of rounds by country, most common first; ties are ordered by name.
 fn countries_by_count(countries: &Countries) -> Vec<(&'static str, usize)> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     countries.iter().for_each(|(truth, ..)| *counts.entry(truth).or_default() += 1);
@@ -227,7 +227,7 @@ fn matrix(countries: &Countries) -> Matrix {
     Matrix { countries: names.into_iter().map(str::to_owned).collect(), counts }
 }
 
-/// How one cell fared, before it is put into words.
+/// Counts of one cell.
 #[derive(Clone, Default)]
 struct CellCounts {
     cell: usize,
@@ -237,7 +237,7 @@ struct CellCounts {
     instead: BTreeMap<usize, usize>,
 }
 
-/// How each cell fared, in the table's order.
+/// Counts of each cell, in the order of the table.
 fn cell_counts(table: &CellTable, results: &[RoundResult]) -> Vec<CellCounts> {
     let mut cell_counts: Vec<CellCounts> =
         (0..table.cells.len()).map(|cell| CellCounts { cell, ..CellCounts::default() }).collect();
@@ -257,20 +257,20 @@ fn cell_counts(table: &CellTable, results: &[RoundResult]) -> Vec<CellCounts> {
 impl CellCounts {
     fn to_tally(&self, table: &CellTable) -> CellTally {
         let cell = &table.cells[self.cell];
-        let words = |i: usize| place::describe(table.cells[i].at).description;
+        let description = |i: usize| place::describe(table.cells[i].at).description;
         let mut instead: Vec<(usize, usize)> = self.instead.iter().map(|(cell, n)| (*cell, *n)).collect();
         instead.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
         CellTally {
             token: cell.token.clone(),
             level: cell.level,
-            place: words(self.cell),
+            place: description(self.cell),
             places: cell.count,
             rank: table.cells.iter().filter(|other| other.count > cell.count).count(),
             rounds: self.km.len(),
             right: self.right,
             wrongly_guessed: self.wrongly_guessed,
             median_km: median(self.km.clone()),
-            instead: instead.into_iter().take(3).map(|(cell, n)| (words(cell), n)).collect(),
+            instead: instead.into_iter().take(3).map(|(cell, n)| (description(cell), n)).collect(),
         }
     }
 }
@@ -323,25 +323,25 @@ pub(super) mod tests {
         Sample { row: Row { at, ..serde_json::from_value(row).unwrap() }, variants: Vec::new() }
     }
 
-    /// Results of a confident head: pairs of the town it is and the town it says.
+    /// Results of a confident head for pairs of true and predicted town.
     pub(in crate::eval::analyse) fn results(table: &CellTable, pairs: &[(usize, usize)]) -> Vec<RoundResult> {
-        let logits = |says: usize| vec![(0..4).map(|i| if i == says { 9.0 } else { 0.0 }).collect()];
+        let logits = |predicted: usize| vec![(0..4).map(|i| if i == predicted { 9.0 } else { 0.0 }).collect()];
         let truth = |town: usize| LatLng::new(TOWNS[town].0, TOWNS[town].1).unwrap();
-        let rounds: Vec<_> = pairs.iter().map(|(is, says)| (truth(*is), logits(*says))).collect();
+        let rounds: Vec<_> = pairs.iter().map(|(town, predicted)| (truth(*town), logits(*predicted))).collect();
         metrics::predict(table, &rounds, |_| 1.0)
     }
 
     #[test]
     fn counts_by_hand() {
         let table = table();
-        // Paris: right, right, twice in Berlin. Lyon: in Paris, three times. Madrid: right. Berlin: in Madrid.
+        // Paris: twice correct, twice Berlin. Lyon: three times Paris. Madrid: correct. Berlin: Madrid.
         let pairs = [(0, 0), (0, 0), (0, 3), (0, 3), (1, 0), (1, 0), (1, 0), (2, 2), (3, 2)];
         let samples: Vec<Sample> = pairs.iter().enumerate().map(|(i, p)| sample(p.0, &i.to_string())).collect();
         let rounds: Vec<Vec<&Sample>> = samples.iter().map(|sample| vec![sample]).collect();
         let findings = findings(&table, &rounds, &results(&table, &pairs));
 
         assert_eq!((findings.n, findings.worst.len()), (9, 9));
-        assert_eq!(findings.worst[0].files, [PathBuf::from("8")]); // Berlin to Madrid is the longest way
+        assert_eq!(findings.worst[0].files, [PathBuf::from("8")]); // Berlin to Madrid is the longest distance
         assert_eq!((findings.worst[0].cell.as_str(), findings.worst[0].rank_of_truth), (&*table.cells[2].token, 3));
         assert!((findings.worst[0].km - 1870.0).abs() < 30.0 && findings.worst[0].p > 0.99);
 
@@ -351,7 +351,7 @@ pub(super) mod tests {
         assert_eq!(findings.matrix.countries, ["France", "Germany", "Spain"]);
         assert_eq!(findings.matrix.counts, [[5, 2, 0, 0], [0, 0, 1, 0], [0, 0, 1, 0]]);
 
-        // Berlin and Madrid have fewer than three rounds; Lyon is never right, Paris half of the time.
+        // Berlin and Madrid have fewer than three rounds; Lyon is never correct, Paris half of the time.
         let least: Vec<_> = findings.least_correct.iter().map(|cell| (cell.right, cell.rounds)).collect();
         assert_eq!(least, [(0, 3), (2, 4)]);
         assert!(findings.least_correct[0].place.ends_with("France"));

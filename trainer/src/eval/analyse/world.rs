@@ -1,4 +1,4 @@
-//! The page's map: coasts, every round by how well it went, and the way from truth to pin for the worst.
+//! Map of the report: all rounds coloured by error, and lines from the true place to the pin for the worst rounds.
 
 use maud::{Markup, html};
 
@@ -6,20 +6,19 @@ use super::tally::WorstRound;
 use crate::eval::metrics::RoundResult;
 use crate::html::world_svg::{self, project};
 
-/// Upper ends in kilometres of the classes of error, each with the class of its colour; the last is open.
+/// Upper bounds of the error classes in kilometres, each with the CSS class of its colour.
 pub(super) const CLASSES: [(f64, &str); 4] = [(200.0, "e0"), (750.0, "e1"), (2500.0, "e2"), (f64::INFINITY, "e3")];
 
-/// The class of an error's colour.
+/// CSS class for an error in kilometres.
 pub(super) fn class(km: f64) -> &'static str {
     CLASSES.iter().find(|(up_to, _)| km <= *up_to).map_or("e3", |(_, class)| *class)
 }
 
-/// The map.
 pub(super) fn map(results: &[RoundResult], worst: &[WorstRound]) -> Markup {
     let (width, height) = world_svg::SIZE;
-    let way = |w: &WorstRound| {
+    let path = |w: &WorstRound| {
         let (from, to) = (project(w.truth), project(w.guess));
-        // The shorter way may cross the date line; then it is drawn from both ends, each leaving the map.
+        // If the shorter path crosses the antimeridian, it is drawn from both ends, each leaving the map.
         let turn = ((from.0 - to.0) / width).round() * width;
         let line = |shift: f64| format!("M{:.0} {:.0}L{:.0} {:.0}", from.0 - shift, from.1, to.0 + turn - shift, to.1);
         if turn == 0.0 { line(0.0) } else { line(0.0) + &line(turn) }
@@ -34,7 +33,7 @@ pub(super) fn map(results: &[RoundResult], worst: &[WorstRound]) -> Markup {
             }
             @for (i, worst) in worst.iter().enumerate() {
                 @let ((x, y), (to_x, to_y)) = (project(worst.truth), project(worst.guess));
-                path.way d=(way(worst)) {}
+                path.path d=(path(worst)) {}
                 circle.pin cx=(format!("{to_x:.1}")) cy=(format!("{to_y:.1}")) r="4" {}
                 circle.truth cx=(format!("{x:.1}")) cy=(format!("{y:.1}")) r="8" {}
                 text.number x=(format!("{x:.1}")) y=(format!("{:.1}", y + 3.5)) { (i + 1) }

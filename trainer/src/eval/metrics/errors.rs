@@ -1,4 +1,4 @@
-//! Errors in kilometres, summed up: thresholds, median, mean, points, countries.
+//! Summaries of distance errors: thresholds, median, mean, points, countries.
 
 use std::collections::BTreeMap;
 
@@ -7,40 +7,40 @@ use landfall_model::{LatLng, MapScale, countries};
 use rayon::prelude::*;
 use serde::Serialize;
 
-/// Radii of the usual thresholds, in kilometres.
+/// Radii of the standard thresholds (street, city, region, country, continent), in kilometres.
 pub(crate) const THRESHOLDS_KM: [u32; 5] = [1, 25, 200, 750, 2500];
 
-/// Some errors summed up; percentages run from 0 to 100.
+/// Summary of errors; percentages are from 0 to 100.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Errors {
     /// Number of places.
     pub(crate) n: usize,
-    /// Percentage of errors up to a distance in kilometres.
-    pub(crate) within_km: BTreeMap<u32, f64>,
-    /// Median in kilometres.
-    pub(crate) median_km: f64,
-    /// Mean in kilometres.
-    pub(crate) mean_km: f64,
-    /// Mean points on the World map, not rounded.
-    pub(crate) geoscore: f64,
-}
-
-/// Errors, points and countries of some answers; percentages run from 0 to 100.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub(crate) struct Quality {
-    /// Percentage of predictions with an error up to a distance in kilometres.
+    /// Percentage of errors within each threshold in kilometres.
     pub(crate) within_km: BTreeMap<u32, f64>,
     /// Median error in kilometres.
     pub(crate) median_km: f64,
     /// Mean error in kilometres.
     pub(crate) mean_km: f64,
-    /// Mean points on the World map, not rounded.
+    /// Mean points on the World map, unrounded.
     pub(crate) geoscore: f64,
-    /// Percentage of answers in the right country, by its borders.
+}
+
+/// Errors, points and country accuracy of predictions; percentages are from 0 to 100.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Quality {
+    /// Percentage of predictions with an error within each threshold in kilometres.
+    pub(crate) within_km: BTreeMap<u32, f64>,
+    /// Median error in kilometres.
+    pub(crate) median_km: f64,
+    /// Mean error in kilometres.
+    pub(crate) mean_km: f64,
+    /// Mean points on the World map, unrounded.
+    pub(crate) geoscore: f64,
+    /// Percentage of predictions in the correct country.
     pub(crate) country: f64,
 }
 
-/// Sums up errors given in kilometres. `None` when there are none.
+/// Summarises errors in kilometres; `None` if there are none.
 pub(crate) fn errors(mut errors_km: Vec<f64>) -> Option<Errors> {
     errors_km.sort_by(f64::total_cmp);
     let n = errors_km.len();
@@ -54,16 +54,16 @@ pub(crate) fn errors(mut errors_km: Vec<f64>) -> Option<Errors> {
     })
 }
 
-/// The quality of guesses, each given as (truth, guess). `None` when there are none.
+/// Quality of predictions, each given as (truth, guess); `None` if there are none.
 pub(crate) fn quality(guesses: &[(LatLng, LatLng)]) -> Option<Quality> {
     let km = |(truth, guess): &(LatLng, LatLng)| truth.distance_m(*guess) / 1000.0;
     let Errors { n, within_km, median_km, mean_km, geoscore } = errors(guesses.iter().map(km).collect())?;
     let code = |place: LatLng| countries::of(place).map(|country| country.iso2);
-    let right = guesses.par_iter().filter(|(truth, guess)| code(*truth).is_some_and(|c| code(*guess) == Some(c)));
-    Some(Quality { within_km, median_km, mean_km, geoscore, country: 100.0 * right.count() as f64 / n as f64 })
+    let correct = guesses.par_iter().filter(|(truth, guess)| code(*truth).is_some_and(|c| code(*guess) == Some(c)));
+    Some(Quality { within_km, median_km, mean_km, geoscore, country: 100.0 * correct.count() as f64 / n as f64 })
 }
 
-/// Percentages of sorted errors up to each threshold in kilometres.
+/// Percentage of sorted errors within each threshold in kilometres.
 pub(crate) fn within(sorted_km: &[f64], thresholds_km: [u32; 5]) -> BTreeMap<u32, f64> {
     let percent = |km: u32| {
         let count = sorted_km.partition_point(|error| *error <= f64::from(km));
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_threshold_counts_what_lies_on_it() {
+    fn thresholds_are_inclusive() {
         let errors = errors(vec![2500.0, 1.0, 25.001]).unwrap();
         assert_eq!(errors.within_km.values().map(|p| p.round()).collect::<Vec<_>>(), [33.0, 33.0, 67.0, 67.0, 100.0]);
         assert_eq!((errors.n, errors.median_km), (3, 25.001));

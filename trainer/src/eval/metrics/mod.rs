@@ -1,4 +1,4 @@
-//! What an evaluation says: errors, points, countries, calibration, the cells' own limits, and the baselines to beat.
+//! Evaluation metrics: errors, points, countries, calibration, oracle scores of the cells, and baselines.
 
 use std::collections::BTreeMap;
 
@@ -18,78 +18,78 @@ mod temperature;
 pub(crate) use calibration::Calibration;
 pub(crate) use errors::{Quality, THRESHOLDS_KM, quality};
 pub(crate) use oracle::Oracle;
-pub(crate) use predecessor::PredecessorRuler;
+pub(crate) use predecessor::PredecessorMetrics;
 pub(crate) use round_result::{RoundResult, TrueCell, predict};
 pub(crate) use temperature::fit_temperature;
 
-/// The quality on one continent.
+/// Quality on one continent.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Continent {
     /// Number of places.
     pub(crate) n: usize,
-    /// Their quality.
+    /// Quality on these places.
     #[serde(flatten)]
     pub(crate) quality: Quality,
 }
 
-/// Mean points of answers that do not look at the picture, or look without a head.
+/// Mean points of predictions that do not depend on the picture, and of a nearest-neighbour search.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Baselines {
-    /// The best constant pin for the cells' numbers of places.
+    /// The best constant pin under the prior of the cells.
     pub(crate) constant: f64,
-    /// A cell drawn by its number of places.
+    /// A random cell, drawn by its number of places.
     pub(crate) prior: f64,
-    /// The mean location of the cells' places.
+    /// The mean location of all training places.
     pub(crate) mean_place: f64,
-    /// The place of the most similar training picture, where training pictures were given.
+    /// The place of the most similar training picture, if training pictures are given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) nearest_neighbour: Option<Quality>,
 }
 
-/// The classifier as a classifier; percentages run from 0 to 100. A place's cell is the one that contains it, else the
-/// one with the nearest mean location.
+/// Classification metrics over cells; percentages are from 0 to 100. The true cell is the one that contains the place,
+/// else the one with the nearest mean location.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct CellAccuracy {
-    /// Percentage of places whose cell is the likeliest.
+    /// Percentage of places whose cell is the most likely one.
     pub(crate) top1: f64,
-    /// Percentage of places whose cell is among the five likeliest.
+    /// Percentage of places whose cell is among the five most likely.
     pub(crate) top5: f64,
-    /// Percentage of places whose cell is among the ten likeliest.
+    /// Percentage of places whose cell is among the ten most likely.
     pub(crate) top10: f64,
     /// Percentage of places that lie in a cell.
     pub(crate) coverage: f64,
-    /// Mean negative log-likelihood of the places' cells, in nats.
+    /// Mean negative log-likelihood of the true cells, in nats.
     pub(crate) nll: f64,
 }
 
-/// Everything `evaluate` prints.
+/// The output of `evaluate`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Report {
     /// Number of places.
     pub(crate) n: usize,
-    /// Of the pin that play places.
+    /// Quality of the pin that `play` places.
     #[serde(flatten)]
     pub(crate) quality: Quality,
     /// Expected calibration error, in percentage points, of the probability that the place lies within 750 km of the
     /// pin.
     pub(crate) ece: f64,
-    /// By continent of the truth.
+    /// Quality by continent of the true place.
     pub(crate) by_continent: BTreeMap<String, Continent>,
-    /// Mean points without the head.
+    /// Baselines.
     pub(crate) baselines: Baselines,
-    /// Of the middle of the likeliest peak, which `locate` answers with.
+    /// Quality of the centre of the most likely peak, the answer of `locate`.
     pub(crate) mode: Quality,
-    /// The classifier as a classifier.
+    /// Classification metrics over cells.
     pub(crate) cells: CellAccuracy,
-    /// How honest the probabilities are.
+    /// Calibration of the probabilities.
     pub(crate) calibration: Calibration,
-    /// What a classifier that always named the right cell would score.
+    /// Errors of a classifier that always predicts the correct cell.
     pub(crate) oracle: Oracle,
-    /// The pins' errors by the wrong ruler of the project that Landfall follows.
-    pub(crate) seed_ruler: PredecessorRuler,
+    /// Errors of the pins as the original project would have measured them.
+    pub(crate) seed_ruler: PredecessorMetrics,
 }
 
-/// Sums up answers. `None` when there are none.
+/// Report over round results; `None` if there are none.
 pub(crate) fn report(table: &CellTable, results: &[RoundResult]) -> Option<Report> {
     let pins: Vec<(LatLng, LatLng)> = results.iter().map(|a| (a.truth, a.pin.at)).collect();
     let modes: Vec<(LatLng, LatLng)> = results.iter().map(|a| (a.truth, a.mode)).collect();
@@ -112,7 +112,7 @@ pub(crate) fn report(table: &CellTable, results: &[RoundResult]) -> Option<Repor
         cells: cell_accuracy(results),
         calibration,
         oracle: oracle::oracle(table, &truths)?,
-        seed_ruler: predecessor::by_predecessor_ruler(results.iter().map(RoundResult::error_km)),
+        seed_ruler: predecessor::by_predecessor_formula(results.iter().map(RoundResult::error_km)),
     })
 }
 
@@ -120,7 +120,7 @@ fn baselines(table: &CellTable, results: &[RoundResult]) -> Option<Baselines> {
     let prior: Vec<f32> = table.cells.iter().map(|cell| (cell.count.max(1) as f32).ln()).collect();
     let constant = pin::best(&Posterior::fuse(table, &[prior], 1.0)?, MapScale::WORLD).at;
     let places = table.cells.iter().map(|cell| (cell.at, f64::from(cell.count)));
-    // Places that cancel out have no mean; any place is as good then.
+    // Places that cancel out have no mean; the constant pin is used instead.
     let mean_place = LatLng::mean(places).unwrap_or(constant);
     let mean = |points: &dyn Fn(&RoundResult) -> f64| results.iter().map(points).sum::<f64>() / results.len() as f64;
     let of = |pin: LatLng| mean(&|a| MapScale::WORLD.exact_points(pin.distance_m(a.truth)));
@@ -169,7 +169,7 @@ pub(crate) mod tests {
         assert_eq!((report.n, report.quality.country), (2, 100.0));
         assert!(report.quality.geoscore > 4950.0 && report.ece < 0.1);
         assert!(report.baselines.constant < 4500.0 && report.baselines.prior < 4500.0);
-        // Between the two, in the sense of the sphere: 440 km from either.
+        // The mean place is 440 km from either place.
         assert!((report.baselines.mean_place - 5000.0 * (-4.4f64 / 14.916862).exp()).abs() < 50.0, "{report:?}");
         assert_eq!(report.by_continent["EU"].n, 2);
         assert_eq!((report.cells.top1, report.cells.coverage), (100.0, 100.0));
@@ -185,8 +185,8 @@ pub(crate) mod tests {
         assert_eq!((result.cell.index, result.cell.contains, result.cell.rank), (1, false, 1));
         assert!((result.cell.log_p - 0.25f64.ln()).abs() < 1e-6 && result.top.0 == 0);
         assert!((result.top.1 - 0.75).abs() < 1e-6);
-        // Half of the probability lies in the first cell, nine tenths only in both.
-        assert_eq!(result.regions.map(|region| (region.cells, region.holds)), [(1, false), (2, true)]);
+        // The 50 % region is the first cell, the 90 % region both cells.
+        assert_eq!(result.regions.map(|region| (region.cells, region.contains_truth)), [(1, false), (2, true)]);
         assert!(result.regions[1].area_km2 > 1.5 * result.regions[0].area_km2);
         assert!(result.regions[1].radius_m > result.regions[0].radius_m);
         let report = report(&table, std::slice::from_ref(result)).unwrap();

@@ -1,4 +1,4 @@
-//! The baseline without a head: the place of the training picture that looks most alike.
+//! Nearest-neighbour baseline: the place of the most similar training picture.
 
 use anyhow::{Context, Result};
 use landfall_model::LatLng;
@@ -6,27 +6,27 @@ use rayon::prelude::*;
 
 use crate::features::samples::{self, Sample};
 
-/// Training pictures with a place, their embeddings scaled to length 1.
+/// Training pictures with coordinates and unit-length embeddings.
 pub(crate) struct Neighbours {
     pictures: Vec<(LatLng, String, Vec<f32>)>,
 }
 
 impl Neighbours {
-    /// The pictures among these that have a place.
+    /// Keeps the pictures with coordinates.
     ///
     /// # Errors
-    /// When none has.
+    /// When no picture has coordinates.
     pub(crate) fn new(training: &[Sample]) -> Result<Self> {
         let picture = |sample: &Sample| {
             Some((sample.row.at?, sample.row.group.clone(), samples::unit_vector(sample.variants.first()?)))
         };
         let pictures: Vec<_> = training.iter().filter_map(picture).collect();
-        pictures.first().context("no training picture has a place to answer with")?;
+        pictures.first().context("no training picture has coordinates")?;
         Ok(Self { pictures })
     }
 
-    /// For each round of views the place of the training picture with the highest cosine to any of the views. Pictures
-    /// of the round's own group do not count. `None` for a round that no picture is left for.
+    /// For each round, the place of the training picture with the highest cosine similarity to any of its views.
+    /// Pictures of the same group are excluded. `None` if no picture is left.
     pub(crate) fn places(&self, rounds: &[Vec<&Sample>]) -> Vec<Option<LatLng>> {
         rounds.par_iter().map(|round| self.nearest(round)).collect()
     }
@@ -34,17 +34,17 @@ impl Neighbours {
     fn nearest(&self, round: &[&Sample]) -> Option<LatLng> {
         let views: Vec<Vec<f32>> = round.iter().map(|sample| samples::unit_vector(&sample.variants[0])).collect();
         let group = &round.first()?.row.group;
-        let likeness = |embedding: &[f32]| views.iter().map(|view| dot(view, embedding)).fold(f32::MIN, f32::max);
-        // The first of equals is the nearest, so that the answer repeats.
+        let similarity = |embedding: &[f32]| views.iter().map(|view| dot(view, embedding)).fold(f32::MIN, f32::max);
+        // Ties are resolved in favour of the first picture, so that the result is deterministic.
         let others = self.pictures.iter().filter(|(_, of, _)| of != group);
         others
-            .map(|(at, _, embedding)| (likeness(embedding), *at))
+            .map(|(at, _, embedding)| (similarity(embedding), *at))
             .reduce(|best, next| if next.0 > best.0 { next } else { best })
             .map(|(_, at)| at)
     }
 }
 
-/// In eight sums side by side, which the compiler turns into vector instructions.
+/// Dot product with eight partial sums, which the compiler vectorises.
 fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut sums = [0.0f32; 8];
     let (a, b) = (a.chunks_exact(8), b.chunks_exact(8));
@@ -73,7 +73,7 @@ mod tests {
     fn the_most_similar_picture_of_another_group_is_the_nearest() {
         let (lyon, rome, oslo) = (at(45.76, 4.83), at(41.9, 12.5), at(59.9, 10.7));
         let training = [
-            sample("lyon", Some(lyon), vec![5.0, 0.0]), // long: only the direction counts
+            sample("lyon", Some(lyon), vec![5.0, 0.0]), // not of unit length: only the direction matters
             sample("rome", Some(rome), vec![0.6, 0.8]),
             sample("oslo", Some(oslo), vec![0.0, 1.0]),
             sample("nowhere", None, vec![1.0, 0.1]),

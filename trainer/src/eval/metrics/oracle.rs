@@ -1,4 +1,4 @@
-//! The floor under every error: what a classifier that always named the right cell would score.
+//! Oracle scores: errors of a classifier that always predicts the correct cell, a lower bound set by the partition.
 
 use landfall_model::cells::arc_m;
 use landfall_model::{CellTable, LatLng};
@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::errors::{Errors, errors};
 
-/// Errors of the best cell, by four ways to choose it and to answer with it. The first two are over the places that
-/// lie in a cell, the last two over all.
+/// Errors of the correct cell, for four definitions of the cell and the predicted point. The first two cover the places
+/// that lie in a cell, the last two all places.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Oracle {
     /// The S2 centre of the cell that contains the place.
@@ -17,11 +17,11 @@ pub(crate) struct Oracle {
     pub(crate) containing_mean: Option<Errors>,
     /// The nearest mean location of any cell.
     pub(crate) nearest_mean: Errors,
-    /// The nearest S2 centre of any cell: the rule of the project that Landfall follows.
+    /// The nearest S2 centre of any cell, as in the original project.
     pub(crate) nearest_centre: Errors,
 }
 
-/// The oracle's errors for some places. `None` when there are no places or no cells.
+/// Oracle errors for these places; `None` if there are no places or no cells.
 pub(crate) fn oracle(table: &CellTable, truths: &[LatLng]) -> Option<Oracle> {
     let centres = centres(table);
     let vectors: Vec<[f64; 3]> = centres.iter().map(|centre| centre.to_unit_vector()).collect();
@@ -48,7 +48,7 @@ pub(crate) fn oracle(table: &CellTable, truths: &[LatLng]) -> Option<Oracle> {
 fn centres(table: &CellTable) -> Vec<LatLng> {
     let centre = |token: &str| {
         let centre = s2::latlng::LatLng::from(CellID::from_token(token));
-        // A cell's centre is on earth: its token was checked when the table was read.
+        // Always valid coordinates: tokens are validated when the table is read.
         LatLng { lat: centre.lat.deg(), lng: centre.lng.deg() }
     };
     table.cells.iter().map(|cell| centre(&cell.token)).collect()
@@ -62,7 +62,7 @@ mod tests {
 
     #[test]
     fn the_four_oracles_by_hand() {
-        // Face 0 of the cube is centred on (0, 0); its places' mean lies at (0, 10). A second cell far away.
+        // Face 0 of the cube is centred on (0, 0), with mean location (0, 10). The second cell is far away.
         let cell = |level: u64, of: LatLng, at: LatLng| {
             let token = leaf(of).parent(level).to_token();
             Cell { token, level, at, spread_m: 0.0, count: 1, country: None }
@@ -77,12 +77,12 @@ mod tests {
         assert!(close(oracle.containing_mean.as_ref().unwrap(), 3.0));
         assert!(close(&oracle.nearest_mean, 3.0) && close(&oracle.nearest_centre, 7.0));
 
-        // In no cell: the first two have nothing to say, the others take the small cell 40 degrees away.
+        // In no cell: the first two are None, the others use the small cell 40 degrees away.
         let oracle = super::oracle(&table, &[at(0.0, 60.0)]).unwrap();
         assert!(oracle.containing_centre.is_none() && oracle.containing_mean.is_none());
         assert!(close(&oracle.nearest_mean, 40.0) && close(&oracle.nearest_centre, 40.0));
 
-        // In face 0 but nearer to the other: containing and nearest part ways.
+        // In face 0 but nearer to the other cell: containing and nearest cells differ.
         let crowded =
             CellTable::new(vec![cell(0, at(0.0, 1.0), at(0.0, -40.0)), cell(16, at(0.0, 50.0), at(0.0, 50.0))])
                 .unwrap();

@@ -1,4 +1,4 @@
-//! What a bundle says of one round, beside the truth.
+//! Prediction and true place of one round.
 
 use landfall_model::latlng::EARTH_RADIUS_M;
 use landfall_model::pin::{self, Pin};
@@ -8,42 +8,42 @@ use rayon::prelude::*;
 use s2::cell::Cell as S2Cell;
 use s2::cellid::CellID;
 
-/// Percentages of the probability that regions are measured for.
+/// Probabilities of the credible regions, in percent.
 pub(crate) const REGIONS: [u32; 2] = [50, 90];
 
-/// The cells, and the circle around the pin, that hold a share of one answer's probability.
+/// The credible region and credible radius of one prediction.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Region {
-    /// Number of the likeliest cells that hold the share.
+    /// Number of cells in the region.
     pub(crate) cells: usize,
-    /// Their ground and water, in square kilometres.
+    /// Area of the cells, including water, in square kilometres.
     pub(crate) area_km2: f64,
-    /// Whether the cell of the truth is one of them.
-    pub(crate) holds: bool,
-    /// Radius in metres of the circle around the pin that holds the share.
+    /// Whether the true cell is in the region.
+    pub(crate) contains_truth: bool,
+    /// Credible radius around the pin in metres.
     pub(crate) radius_m: f64,
 }
 
-/// One place and what was answered.
+/// The prediction for one round.
 #[derive(Clone, Debug)]
 pub(crate) struct RoundResult {
-    /// Where it is.
+    /// True place.
     pub(crate) truth: LatLng,
     /// The pin with the highest expected score on the World map.
     pub(crate) pin: Pin,
-    /// The middle of the likeliest peak.
+    /// The centre of the most likely peak.
     pub(crate) mode: LatLng,
     /// Probability that the truth lies within 750 km of the pin.
     pub(crate) confidence: f64,
     /// Probability that the truth lies within 200 km of the pin.
     pub(crate) confidence_200_km: f64,
-    /// Expected points of a cell drawn by the numbers of places in the cells.
+    /// Expected points of a random cell, drawn by its number of places.
     pub(crate) prior_points: f64,
-    /// The cell the truth counts to.
+    /// The true cell.
     pub(crate) cell: TrueCell,
-    /// The likeliest cell and its probability.
+    /// The most likely cell and its probability.
     pub(crate) top: (usize, f64),
-    /// The regions that hold the shares of [`REGIONS`].
+    /// The credible regions for [`REGIONS`].
     pub(crate) regions: [Region; 2],
 }
 
@@ -54,7 +54,7 @@ pub(crate) struct TrueCell {
     pub(crate) index: usize,
     /// Whether the cell contains the place.
     pub(crate) contains: bool,
-    /// How many cells are likelier.
+    /// Number of cells that are more likely.
     pub(crate) rank: usize,
     /// Natural logarithm of its probability.
     pub(crate) log_p: f64,
@@ -66,15 +66,15 @@ impl RoundResult {
         self.truth.distance_m(self.pin.at) / 1000.0
     }
 
-    /// Points of the pin on the World map, not rounded.
+    /// Points of the pin on the World map, unrounded.
     pub(crate) fn points(&self) -> f64 {
         MapScale::WORLD.exact_points(self.truth.distance_m(self.pin.at))
     }
 }
 
-/// What a bundle says of rounds, each given by its truth and the logits of its views.
+/// Predictions for rounds, each given by its true place and the logits of its views.
 ///
-/// Rounds whose logits are no distribution are left out; the caller checks the count.
+/// Rounds with invalid logits are skipped; the caller checks the count.
 pub(crate) fn predict(
     table: &CellTable,
     rounds: &[(LatLng, Vec<Vec<f32>>)],
@@ -95,7 +95,7 @@ pub(crate) fn predict(
             Region {
                 cells: cells.len(),
                 area_km2: cells.iter().map(|i| areas_km2[*i]).sum(),
-                holds: cells.contains(&cell.index),
+                contains_truth: cells.contains(&cell.index),
                 radius_m: posterior.radius_m(pin.at, mass),
             }
         };
@@ -119,13 +119,13 @@ fn true_cell(posterior: &Posterior<'_>, truth: LatLng) -> Option<TrueCell> {
     let index = containing.or_else(|| posterior.table.nearest(truth))?;
     let all = posterior.log_probabilities();
     let log_p = all[index];
-    // Equals stand in the order of the cells, as in `Posterior::top`.
-    let likelier = |(i, other): (usize, &f64)| *other > log_p || (*other == log_p && i < index);
-    let rank = all.iter().enumerate().filter(|cell| likelier(*cell)).count();
+    // Ties are ordered by cell index, as in `Posterior::top`.
+    let is_more_likely = |(i, other): (usize, &f64)| *other > log_p || (*other == log_p && i < index);
+    let rank = all.iter().enumerate().filter(|cell| is_more_likely(*cell)).count();
     Some(TrueCell { index, contains: containing.is_some(), rank, log_p })
 }
 
-/// Areas of a table's cells in square kilometres, water included.
+/// Areas of the cells in square kilometres, including water.
 fn areas_km2(table: &CellTable) -> Vec<f64> {
     let radius_km = EARTH_RADIUS_M / 1000.0;
     let area = |token: &str| S2Cell::from(CellID::from_token(token)).exact_area() * radius_km * radius_km;

@@ -1,18 +1,19 @@
-//! Temperature scaling: how much a head's logits must be flattened before they are honest.
+//! Temperature scaling: the softmax temperature that calibrates the logits of a head.
 
 use landfall_model::{CellTable, LatLng};
 use rayon::prelude::*;
 
-/// Share of the probability whose regions must keep their word: of so large regions, as many must hold the truth.
+/// Probability of the credible regions whose coverage is calibrated.
 const REGION_MASS: f64 = 0.9;
-/// The temperature that makes regions honest is looked for within this factor of the likeliest one.
+/// The calibrated temperature lies within this factor of the maximum-likelihood temperature.
 const MAX_FACTOR: f64 = 1.5;
 
-/// The softmax temperature at which nine in ten of the rounds' 90 % regions hold the truth's cell (the containing cell,
-/// else the nearest), as near to that as within a factor of 1.5 of the likeliest temperature; `None` without rounds.
+/// The softmax temperature at which the 90 % credible regions contain the true cell (the containing cell, else the
+/// nearest) in 90 % of the rounds, limited to a factor of 1.5 from the maximum-likelihood temperature; `None` if there
+/// are no rounds.
 ///
-/// The likeliest temperature alone promises too little: truths in cells that no training picture taught are so
-/// unlikely that it flattens all the others for their sake.
+/// The maximum-likelihood temperature itself gives underconfident regions: true cells without training pictures are so
+/// unlikely that it flattens the distribution of all rounds.
 pub(crate) fn fit_temperature(table: &CellTable, rounds: &[(LatLng, Vec<Vec<f32>>)]) -> Option<f64> {
     let averaged: Vec<(usize, Vec<f64>)> = rounds
         .iter()
@@ -25,29 +26,29 @@ pub(crate) fn fit_temperature(table: &CellTable, rounds: &[(LatLng, Vec<Vec<f32>
             Some((cell, mean))
         })
         .collect();
-    let likeliest = likeliest(&averaged)?;
-    // Regions only grow with the temperature.
-    let (mut low, mut high) = ((likeliest / MAX_FACTOR).ln(), (likeliest * MAX_FACTOR).ln());
+    let best = max_likelihood(&averaged)?;
+    // Bisection: the coverage of the regions increases with the temperature.
+    let (mut low, mut high) = ((best / MAX_FACTOR).ln(), (best * MAX_FACTOR).ln());
     while high - low > 1e-3 {
         let middle = (low + high) / 2.0;
-        let holding = averaged.par_iter().filter(|(cell, z)| region_holds(z, *cell, middle.exp())).count();
-        if (holding as f64) < REGION_MASS * averaged.len() as f64 { low = middle } else { high = middle }
+        let covered = averaged.par_iter().filter(|(cell, z)| region_contains(z, *cell, middle.exp())).count();
+        if (covered as f64) < REGION_MASS * averaged.len() as f64 { low = middle } else { high = middle }
     }
     Some((high.exp() * 1000.0).round() / 1000.0)
 }
 
-/// Whether the fewest likeliest cells that hold the share of the region at temperature `t` include `cell`: so when those
-/// likelier than it hold less.
-fn region_holds(z: &[f64], cell: usize, t: f64) -> bool {
+/// Whether the credible region at temperature `t` contains `cell`: that is the case if the cells that are more likely
+/// have less than the probability of the region.
+fn region_contains(z: &[f64], cell: usize, t: f64) -> bool {
     let max = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let p = |x: f64| ((x - max) / t).exp();
-    let all: f64 = z.iter().map(|x| p(*x)).sum();
-    let likelier: f64 = z.iter().filter(|x| **x > z[cell]).map(|x| p(*x)).sum();
-    likelier < REGION_MASS * all
+    let total: f64 = z.iter().map(|x| p(*x)).sum();
+    let more_likely: f64 = z.iter().filter(|x| **x > z[cell]).map(|x| p(*x)).sum();
+    more_likely < REGION_MASS * total
 }
 
-/// The temperature between 0.1 and 10 with the least mean negative log-likelihood of the true cells.
-fn likeliest(averaged: &[(usize, Vec<f64>)]) -> Option<f64> {
+/// The temperature between 0.1 and 10 that minimises the negative log-likelihood of the true cells.
+fn max_likelihood(averaged: &[(usize, Vec<f64>)]) -> Option<f64> {
     if averaged.is_empty() {
         return None;
     }
@@ -57,10 +58,10 @@ fn likeliest(averaged: &[(usize, Vec<f64>)]) -> Option<f64> {
             let max = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             z.iter().map(|x| ((x - max) / t).exp()).sum::<f64>().ln() - (z[*cell] - max) / t
         };
-        // Summed in order, not by rayon: floating-point sums must repeat.
+        // Summed in order, not by rayon, so that the floating-point sum is reproducible.
         averaged.par_iter().map(one).collect::<Vec<f64>>().into_iter().sum::<f64>()
     };
-    // Golden section: the loss has one valley in ln T.
+    // Golden-section search: the loss has a single minimum in ln T.
     let golden = (5.0f64.sqrt() - 1.0) / 2.0;
     let (mut low, mut high) = (0.1f64.ln(), 10.0f64.ln());
     let (mut a, mut b) = (high - golden * (high - low), low + golden * (high - low));
@@ -84,39 +85,39 @@ mod tests {
     use super::*;
     use crate::eval::metrics::tests::{at, table};
 
-    /// Logits of rounds whose truth is in the cell of the given index.
+    /// Logits of rounds whose true cell has the given index.
     fn rounds(cells: impl Iterator<Item = usize>, logits: &[f64]) -> Vec<(usize, Vec<f64>)> {
         cells.map(|cell| (cell, logits.to_vec())).collect()
     }
 
     #[test]
-    fn the_likeliest_temperature_undoes_overconfidence() {
-        // Right in 3 of 4 cases with logits that promise 1/(1+e^-6): T = 6 / ln 3 makes it 75 %.
+    fn the_maximum_likelihood_temperature_corrects_overconfidence() {
+        // Correct in 3 of 4 cases with a probability of 1/(1+e^-6): T = 6 / ln 3 makes it 75 %.
         let rounds = rounds((0..40).map(|i| usize::from(i % 4 == 0)), &[6.0, 0.0]);
-        assert!((likeliest(&rounds).unwrap() - 6.0 / 3.0f64.ln()).abs() < 0.02);
-        assert_eq!(likeliest(&[]), None);
+        assert!((max_likelihood(&rounds).unwrap() - 6.0 / 3.0f64.ln()).abs() < 0.02);
+        assert_eq!(max_likelihood(&[]), None);
     }
 
     #[test]
-    fn a_region_holds_what_the_likelier_cells_leave() {
+    fn a_region_contains_cells_until_its_probability_is_reached() {
         let z = [0.8f64.ln(), 0.15f64.ln(), 0.05f64.ln()];
-        assert_eq!([0, 1, 2].map(|cell| region_holds(&z, cell, 1.0)), [true, true, false]);
-        assert!(region_holds(&z, 2, 5.0), "flatter");
+        assert_eq!([0, 1, 2].map(|cell| region_contains(&z, cell, 1.0)), [true, true, false]);
+        assert!(region_contains(&z, 2, 5.0), "flatter");
     }
 
     #[test]
-    fn nine_in_ten_regions_hold_the_truth() {
-        // 19 of 20 are in the first cell: from 90 % on it alone is the region, which is honest enough; flatter than
-        // that, the region is the whole earth.
+    fn nine_in_ten_regions_contain_the_true_cell() {
+        // 19 of 20 are in the first cell. If its probability is at least 90 %, it is the whole region; at a higher
+        // temperature the region has both cells.
         let table = table();
-        let round = |right: bool| (at(48.5, 2.5), vec![if right { vec![6.0f32, 0.0] } else { vec![0.0, 6.0] }]);
+        let round = |correct: bool| (at(48.5, 2.5), vec![if correct { vec![6.0f32, 0.0] } else { vec![0.0, 6.0] }]);
         let rounds: Vec<_> = (0..40).map(|i| round(i % 20 != 0)).collect();
-        let likeliest = 6.0 / 19.0f64.ln();
+        let best = 6.0 / 19.0f64.ln();
         let t = fit_temperature(&table, &rounds).unwrap();
-        assert!((t - likeliest / MAX_FACTOR).abs() < 0.02, "{t}: sharper cannot make less of the first cell");
+        assert!((t - best / MAX_FACTOR).abs() < 0.02, "{t}: the region cannot be smaller than the first cell");
         let rounds: Vec<_> = (0..40).map(|i| round(i % 8 != 0)).collect();
         let t = fit_temperature(&table, &rounds).unwrap();
-        assert!((t - 6.0 / 9.0f64.ln()).abs() < 0.02, "{t}: from here on the region has both cells");
+        assert!((t - 6.0 / 9.0f64.ln()).abs() < 0.02, "{t}: from this temperature the region has both cells");
         assert_eq!(fit_temperature(&table, &[]), None);
     }
 }

@@ -1,4 +1,4 @@
-//! Which recipe a command trains by: the file, and what the command line changes of it.
+//! Command-line options that select a recipe and override its settings.
 
 use std::path::{Path, PathBuf};
 
@@ -8,31 +8,31 @@ use serde::Deserialize;
 
 use super::Recipe;
 
-/// What every command that trains takes: a recipe, and what is changed of it.
+/// Options of every command that trains a head.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct RecipeArgs {
     /// Recipe file (TOML)
-    #[arg(long)]
+    #[arg(long, value_name = "FILE", help_heading = "Input")]
     pub(crate) recipe: PathBuf,
-    /// Feature folder instead of the recipe's (repeat the option for several variants of the pictures)
-    #[arg(long)]
+    /// Feature folder; overrides the recipe (repeatable, for several variants of the pictures)
+    #[arg(long, value_name = "DIR", help_heading = "Input")]
     pub(crate) features: Vec<PathBuf>,
-    /// Index of the pictures instead of the recipe's (csv or parquet)
-    #[arg(long)]
+    /// Index of the pictures (CSV or Parquet); overrides the recipe
+    #[arg(long, value_name = "FILE", help_heading = "Input")]
     pub(crate) index: Option<PathBuf>,
-    /// Cell table instead of the recipe's
-    #[arg(long)]
+    /// Cell table; overrides the recipe
+    #[arg(long, value_name = "FILE", help_heading = "Input")]
     pub(crate) cells: Option<PathBuf>,
-    /// Change a setting, as in label.tau_km=300 (repeat the option)
-    #[arg(long = "set", value_name = "KEY=VALUE")]
+    /// Override a setting of the recipe, as in label.tau_km=300 (repeatable)
+    #[arg(long = "set", value_name = "KEY=VALUE", help_heading = "Training")]
     pub(crate) set: Vec<String>,
 }
 
 impl RecipeArgs {
-    /// Reads the recipe and changes what the command line says.
+    /// Reads the recipe and applies the overrides of the command line.
     ///
     /// # Errors
-    /// When the file cannot be read, holds something unknown (the message names the line) or a setting makes no sense.
+    /// When the file cannot be read or has an unknown key (the message names the line), or a setting is invalid.
     pub(crate) fn read(&self) -> Result<Recipe> {
         let mut recipe = read(&self.recipe, &self.set)?;
         if !self.features.is_empty() {
@@ -47,7 +47,7 @@ impl RecipeArgs {
             (data.cells.as_os_str().is_empty(), "cells"),
         ] {
             if missing {
-                bail!("{} names no data.{what}: write it there or give --{what}", self.recipe.display());
+                bail!("{} does not set data.{what}: add it there or pass --{what}", self.recipe.display());
             }
         }
         Ok(recipe)
@@ -66,14 +66,14 @@ fn read(file: &Path, changes: &[String]) -> Result<Recipe> {
         let refused = |error: toml::de::Error| anyhow!("--set {}: {}", changes.join(" --set "), error.message());
         recipe = Recipe::deserialize(table).map_err(refused)?;
     }
-    recipe.check().with_context(|| format!("{} asks for what cannot be", file.display()))?;
+    recipe.check().with_context(|| format!("invalid setting in {}", file.display()))?;
     Ok(recipe)
 }
 
-/// Former names of keys that files and --set may still use: section, former name, name.
+/// Former key names that files and --set may still use: section, former name, name.
 const FORMER_KEYS: [(&str, &str, &str); 2] = [("train", "rate", "lr"), ("cell_embeddings", "rate_factor", "lr_factor")];
 
-/// Renames former keys, so that a change replaces a setting under either name.
+/// Renames former keys, so that an override applies to a setting under either name.
 fn rename_former_keys(table: &mut toml::Table) {
     for (section, former, name) in FORMER_KEYS {
         let section = table.get_mut(section).and_then(toml::Value::as_table_mut);
@@ -84,7 +84,7 @@ fn rename_former_keys(table: &mut toml::Table) {
     }
 }
 
-/// Changes one key of a table: `section.key=value`, where the value is TOML or else a plain string.
+/// Sets one key of a table: `section.key=value`, where the value is TOML or, failing that, a plain string.
 fn set(table: &mut toml::Table, change: &str) -> Result<()> {
     let (path, value) = change.split_once('=').with_context(|| format!("--set {change}: must be KEY=VALUE"))?;
     let read = toml::from_str::<toml::Table>(&format!("value = {value}")).ok().and_then(|mut t| t.remove("value"));
@@ -93,7 +93,7 @@ fn set(table: &mut toml::Table, change: &str) -> Result<()> {
     let mut at = table;
     for key in keys {
         let inner = at.entry(key).or_insert_with(|| toml::Table::new().into());
-        at = inner.as_table_mut().with_context(|| format!("--set {change}: {key} holds no further keys"))?;
+        at = inner.as_table_mut().with_context(|| format!("--set {change}: {key} is not a table"))?;
     }
     at.insert(last.to_owned(), read.unwrap_or_else(|| value.into()));
     Ok(())
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn recipes_of_former_versions_mean_the_same() {
+    fn recipes_of_former_versions_are_equivalent() {
         let trainer = Path::new(env!("CARGO_MANIFEST_DIR"));
         for (former, now) in [("desktop.toml", "desktop.toml"), ("multi-label.toml", "seed/multi-label.toml")] {
             let former = read(&trainer.join("tests/compat").join(former), &[]).unwrap();
@@ -166,7 +166,7 @@ mod tests {
         }
     }
 
-    /// Checkpoints and `head.json` hold the recipe as it was serialised by former versions.
+    /// Checkpoints and `head.json` contain recipes serialised by former versions.
     #[test]
     fn a_recipe_is_serialised_as_before() {
         let train = serde_json::to_string(&Recipe::default().train).unwrap();

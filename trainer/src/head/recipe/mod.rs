@@ -1,7 +1,7 @@
-//! The recipe of a head: one TOML file that holds everything that decides the result.
+//! The recipe of a head: one TOML file with all settings that determine the result.
 //!
-//! Paths in it are relative to the working directory and may be given on the command line instead. Every setting has a
-//! default, each step beyond a plain linear head is off by default, and `--set section.key=value` changes one.
+//! Paths are relative to the working directory and can be overridden on the command line. Every setting has a default,
+//! every extension of a linear head is off by default, and `--set section.key=value` overrides a setting.
 
 use std::path::PathBuf;
 
@@ -14,129 +14,131 @@ pub(crate) use args::RecipeArgs;
 
 use crate::cells::prior::Prior;
 
-/// A whole recipe.
+/// A recipe.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Recipe {
-    /// What is learned from.
+    /// Training data.
     pub(crate) data: Data,
-    /// What a picture should be answered with.
+    /// Soft labels.
     pub(crate) label: Labels,
-    /// How the weights are found.
+    /// Optimization.
     pub(crate) train: Training,
-    /// Which pictures an epoch sees.
+    /// Sampling of pictures per epoch.
     pub(crate) sampling: Sampling,
-    /// Several views of a place seen as one.
+    /// Training on several views of a place.
     pub(crate) multi_view: MultiView,
-    /// Auxiliary targets: coarser cells and countries, learned beside the cells.
+    /// Auxiliary targets: coarser cells and countries.
     pub(crate) hierarchy: Hierarchy,
-    /// Other partitions learned beside the cells.
+    /// Auxiliary targets: other partitions.
     pub(crate) staggered: Staggered,
-    /// Fixed embeddings of the cells, which the output layer may use.
+    /// Fixed cell embeddings for the output layer.
     pub(crate) cell_embeddings: CellEmbeddings,
-    /// A yes or no for each class.
+    /// Multi-label training with sigmoids.
     pub(crate) sigmoids: Sigmoids,
-    /// A loss in lost points.
+    /// Loss in expected lost points.
     pub(crate) km_loss: KmLoss,
-    /// What is known of where pictures come from.
+    /// Correction of the prior over cells.
     pub(crate) prior: Prior,
-    /// Stopping when a part held out is no longer answered better.
+    /// Early stopping on a held-out fold.
     pub(crate) early_stop: EarlyStop,
 }
 
-/// What is learned from.
+/// Training data.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Data {
-    /// Feature folders; a picture in more than one is seen through one at a time, drawn anew each epoch.
+    /// Feature folders; a picture in several of them is read from one chosen at random in each epoch.
     pub(crate) features: Vec<PathBuf>,
-    /// Index of the pictures (csv or parquet).
+    /// Index of the pictures (CSV or Parquet).
     pub(crate) index: PathBuf,
-    /// Splits of the index; all when empty.
+    /// Splits of the index to use; all if empty.
     pub(crate) split: Vec<String>,
-    /// Cell table, as `partition` writes it.
+    /// Cell table written by `partition`.
     pub(crate) cells: PathBuf,
 }
 
-/// What a picture should be answered with.
+/// Soft labels.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Labels {
-    /// Length of the soft labels in kilometres: a cell so much further away gets 1/e of the mass.
+    /// Length scale of the soft labels in kilometres: label mass falls by a factor of e over this distance.
     pub(crate) tau_km: f64,
-    /// Share of each label spread evenly over all classes.
+    /// Label smoothing: share of each label that is spread evenly over all classes.
     pub(crate) smoothing: f32,
-    /// Weight of a row that knows only its country; one with a place weighs 1.
+    /// Weight of a row with only a country; a row with coordinates has weight 1.
     pub(crate) country_weight: f32,
 }
 
-/// How the weights are found.
+/// Optimization.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Training {
-    /// Seed of everything random.
+    /// Random seed.
     pub(crate) seed: u64,
-    /// So many heads, of seeds that follow each other, averaged into one.
+    /// Number of heads, trained with consecutive seeds and averaged.
     pub(crate) heads: usize,
-    /// Passes over the pictures.
+    /// Number of epochs.
     pub(crate) epochs: usize,
-    /// Pictures a step.
+    /// Batch size.
     pub(crate) batch: usize,
     /// Highest learning rate.
-    // Serialised under its former name: the fingerprints of checkpoints and `head.json` have it.
+    // Serialised under its former name, which checkpoint fingerprints and `head.json` use.
     #[serde(rename(serialize = "rate"), alias = "rate")]
     pub(crate) lr: f64,
-    /// Share of the steps in which the learning rate rises; it then falls as a cosine.
+    /// Warm-up, as a share of the steps; the learning rate then decays as a cosine.
     pub(crate) warm_up: f64,
     /// Weight decay of AdamW.
     pub(crate) weight_decay: f32,
-    /// Share of the inputs, and of the hidden units, dropped out.
+    /// Dropout rate of the inputs and of the hidden units.
     pub(crate) dropout: f32,
-    /// Units of a hidden layer; 0 for a linear head.
+    /// Number of hidden units; 0 for a linear head.
     pub(crate) hidden: usize,
-    /// Alpha of the Beta distribution by which embeddings and labels of two pictures are mixed; 0 for no mixing.
+    /// Mixup: alpha of the Beta distribution; 0 for no mixup.
     pub(crate) mixup: f32,
 }
 
-/// Which pictures an epoch sees.
+/// Sampling of pictures per epoch.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Sampling {
-    /// Maximum number of images per exact coordinate and epoch, drawn anew each epoch; 0 for all.
+    /// Maximum number of pictures per exact coordinate and epoch, sampled again in each epoch; 0 for all.
     pub(crate) cap_per_coordinate: usize,
-    /// Maximum number of images per cell and epoch, drawn anew each epoch; 0 for all.
+    /// Maximum number of pictures per cell and epoch, sampled again in each epoch; 0 for all.
     pub(crate) cap_per_cell: usize,
-    /// Cells are drawn by their number of pictures to this power: 1 as they come, 0 each cell alike.
+    /// Cells are sampled in proportion to their number of pictures to this power: 1 for no balancing, 0 for all cells
+    /// equally often.
     pub(crate) balance: f64,
 }
 
-/// Several views of a place seen as one: an example is the mean of their standardised embeddings.
+/// Training on several views of a place: an example is the mean of their standardised embeddings.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct MultiView {
-    /// Share of the examples that are made of several views, where a group has several.
+    /// Share of the examples that combine several views, in groups with more than one picture.
     pub(crate) share: f64,
-    /// Fewest and most views of one, as `[2, 4]`.
+    /// Minimum and maximum number of views, as in `[2, 4]`.
     pub(crate) views: [usize; 2],
 }
 
-/// Auxiliary targets: coarser cells and countries, learned beside the cells, each with its own cross-entropy.
+/// Auxiliary targets: coarser cells and countries, each with its own cross-entropy.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Hierarchy {
     /// S2 levels.
     pub(crate) levels: Vec<u64>,
-    /// Whether countries are learned too.
+    /// Whether countries are a target.
     pub(crate) country: bool,
-    /// Weight of each coarse cross-entropy; that of the cells weighs 1.
+    /// Weight of each auxiliary cross-entropy; that of the cells has weight 1.
     pub(crate) loss: f32,
-    /// Weight of the log-probability of the coarse cell in the logit of a cell.
+    /// Weight of the log-probability of the coarse cell in the logit of each cell.
     pub(crate) read_out: f32,
-    /// Coarse probabilities are the sums of the cells', not those of heads of their own; there is nothing to read out.
+    /// Whether coarse probabilities are sums of the cells' probabilities instead of separate outputs; `read_out` is
+    /// then ignored.
     pub(crate) sums: bool,
 }
 
-/// Other partitions learned beside the cells; each cell reads the one that its mean location lies in.
+/// Auxiliary targets: other partitions. Each cell belongs to the class that contains its mean location.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Staggered {
@@ -144,53 +146,53 @@ pub(crate) struct Staggered {
     pub(crate) cells: Vec<PathBuf>,
     /// Weight of each cross-entropy.
     pub(crate) loss: f32,
-    /// Weight of the log-probability of the cell of the other partition in the logit of a cell.
+    /// Weight of the log-probability of the other partition's cell in the logit of each cell.
     pub(crate) read_out: f32,
 }
 
-/// Fixed embeddings E of the cells: logits = (x A) E' + x W + b, which is one linear layer once trained.
+/// Fixed cell embeddings E: logits = (x A) E' + x W + b, which is folded into one linear layer after training.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct CellEmbeddings {
-    /// File of little-endian f32, one row a cell in the order of the table; none when empty.
+    /// File of little-endian f32 values, one row per cell in the order of the table; not used if empty.
     pub(crate) file: PathBuf,
     /// Weight decay of A.
     pub(crate) weight_decay: f32,
-    /// Learning rate of A, as a multiple of the others'.
+    /// Learning rate of A, as a multiple of `train.lr`.
     #[serde(rename(serialize = "rate_factor"), alias = "rate_factor")]
     pub(crate) lr_factor: f64,
-    /// Whether W is learned too.
+    /// Whether W is trained too.
     pub(crate) free: bool,
 }
 
-/// A yes or no for each class instead of one distribution over all: the multi-label way of the project that Landfall
-/// follows. The read-outs of the hierarchy then add up what a cell and all around it say.
+/// Multi-label training: a sigmoid per class instead of a softmax, as in the original project. The read-outs of the
+/// hierarchy then add the logits of a cell and of its ancestors.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Sigmoids {
-    /// Whether it is so.
+    /// Whether to use sigmoids.
     pub(crate) on: bool,
-    /// What a yes weighs; a no weighs 1.
+    /// Weight of positive labels; negative labels have weight 1.
     pub(crate) positive_weight: f32,
 }
 
-/// A loss in lost points: the mean of 1 - exp(-d / length) over the posterior.
+/// Loss in expected lost points: the mean of 1 - exp(-d / length) over the posterior.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct KmLoss {
-    /// Its weight; 0 for none.
+    /// Weight of the loss; 0 for none.
     pub(crate) weight: f32,
-    /// The length in kilometres; long ones make it a mean distance, short ones forgive what is far.
+    /// Length in kilometres. A large value approaches the mean distance; a small one saturates for distant guesses.
     pub(crate) length_km: f64,
 }
 
-/// Stopping when a part held out of the training pictures is no longer answered better.
+/// Early stopping on a held-out fold of the training pictures.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct EarlyStop {
-    /// Epochs without more points before it stops and the best epoch is taken; 0 for never.
+    /// Number of epochs without improvement before training stops and the best epoch is used; 0 to disable.
     pub(crate) patience: usize,
-    /// Number of folds, of which one is held out.
+    /// Number of folds, one of which is held out.
     pub(crate) parts: usize,
 }
 
@@ -266,34 +268,43 @@ impl Default for EarlyStop {
 }
 
 impl Recipe {
-    /// Says which setting makes no sense.
+    /// Validates the settings.
     ///
     /// # Errors
-    /// When one does not.
+    /// When a setting is invalid; the message names it.
     pub(crate) fn check(&self) -> Result<()> {
         let (label, train, views) = (&self.label, &self.train, &self.multi_view);
         let share = |x: f64| (0.0..1.0).contains(&x);
         let weight = |x: f32| x.is_finite() && x >= 0.0;
         let positive = |x: f64| x.is_finite() && x > 0.0;
-        let wrong = [
+        let problems = [
             (!positive(label.tau_km), "label.tau_km must be a positive number of kilometres"),
-            (!share(label.smoothing.into()), "label.smoothing is a share: from 0 to just below 1"),
-            (!share(train.dropout.into()), "train.dropout is a share: from 0 to just below 1"),
-            (!share(train.warm_up), "train.warm_up is a share: from 0 to just below 1"),
-            (!(0.0..=1.0).contains(&views.share), "multi_view.share is a share: from 0 to 1"),
-            (!(1..=views.views[1]).contains(&views.views[0]), "multi_view.views is the fewest and the most, from 1 on"),
+            (!share(label.smoothing.into()), "label.smoothing must be at least 0 and below 1"),
+            (!share(train.dropout.into()), "train.dropout must be at least 0 and below 1"),
+            (!share(train.warm_up), "train.warm_up must be at least 0 and below 1"),
+            (!(0.0..=1.0).contains(&views.share), "multi_view.share must be between 0 and 1"),
+            (
+                !(1..=views.views[1]).contains(&views.views[0]),
+                "multi_view.views must be a minimum of at least 1 and a maximum",
+            ),
             (!positive(train.lr), "train.lr must be above 0"),
-            (train.epochs == 0 || train.batch == 0 || train.heads == 0, "train.epochs, batch and heads start at 1"),
-            (!weight(label.country_weight), "label.country_weight must not be below 0"),
-            (!weight(train.weight_decay), "train.weight_decay must not be below 0"),
-            (!weight(train.mixup), "train.mixup must not be below 0"),
-            (!weight(self.hierarchy.loss) || !weight(self.staggered.loss), "a loss's weight must not be below 0"),
+            (
+                train.epochs == 0 || train.batch == 0 || train.heads == 0,
+                "train.epochs, batch and heads must be at least 1",
+            ),
+            (!weight(label.country_weight), "label.country_weight must be at least 0"),
+            (!weight(train.weight_decay), "train.weight_decay must be at least 0"),
+            (!weight(train.mixup), "train.mixup must be at least 0"),
+            (
+                !weight(self.hierarchy.loss) || !weight(self.staggered.loss),
+                "hierarchy.loss and staggered.loss must be at least 0",
+            ),
             (!positive(self.sigmoids.positive_weight.into()), "sigmoids.positive_weight must be above 0"),
             (
                 self.sigmoids.on && self.hierarchy.sums,
-                "sigmoids have no probabilities to sum: hierarchy.sums must be off",
+                "hierarchy.sums cannot be combined with sigmoids.on: sigmoids have no probabilities to sum",
             ),
-            (!weight(self.km_loss.weight), "km_loss.weight must not be below 0"),
+            (!weight(self.km_loss.weight), "km_loss.weight must be at least 0"),
             (!positive(self.km_loss.length_km), "km_loss.length_km must be above 0"),
             (!self.prior.less_train.is_finite(), "prior.less_train must be a number"),
             (!self.prior.plus_game.is_finite(), "prior.plus_game must be a number"),
@@ -301,19 +312,22 @@ impl Recipe {
             (!self.staggered.read_out.is_finite(), "staggered.read_out must be a number"),
             (!positive(self.prior.length_km), "prior.length_km must be above 0"),
             (!positive(self.prior.pseudo_counts), "prior.pseudo_counts must be above 0"),
-            (!weight(self.cell_embeddings.weight_decay), "cell_embeddings.weight_decay must not be below 0"),
+            (!weight(self.cell_embeddings.weight_decay), "cell_embeddings.weight_decay must be at least 0"),
             (!positive(self.cell_embeddings.lr_factor), "cell_embeddings.lr_factor must be above 0"),
-            (!(self.sampling.balance.is_finite() && self.sampling.balance >= 0.0), "sampling.balance starts at 0"),
-            (self.early_stop.parts < 2, "early_stop.parts starts at 2"),
-            (self.hierarchy.levels.iter().any(|level| *level > 30), "hierarchy.levels lie between 0 and 30"),
+            (
+                !(self.sampling.balance.is_finite() && self.sampling.balance >= 0.0),
+                "sampling.balance must be at least 0",
+            ),
+            (self.early_stop.parts < 2, "early_stop.parts must be at least 2"),
+            (self.hierarchy.levels.iter().any(|level| *level > 30), "hierarchy.levels must be between 0 and 30"),
         ];
-        match wrong.into_iter().find(|(is_wrong, _)| *is_wrong) {
+        match problems.into_iter().find(|(is_invalid, _)| *is_invalid) {
             Some((_, why)) => bail!("{why}"),
             None => Ok(()),
         }
     }
 
-    /// Everything but the paths of the data: what a head says of how it was trained.
+    /// All settings except the paths of the data, for `head.json`.
     ///
     /// # Errors
     /// Never in practice.
