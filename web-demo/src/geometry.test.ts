@@ -3,10 +3,10 @@ import {
   formatClock,
   formatCount,
   formatDistance,
-  formatPlace,
+  formatLatLng,
   greatCircle,
   nearestCopy,
-  turnBetween,
+  headingDifference,
   wrapHeading,
   wrapLng,
 } from "./geometry";
@@ -21,8 +21,8 @@ describe("angles", () => {
   });
 
   it("turns the short way", () => {
-    expect(turnBetween(350, 10)).toBe(20);
-    expect(turnBetween(10, 350)).toBe(-20);
+    expect(headingDifference(350, 10)).toBe(20);
+    expect(headingDifference(10, 350)).toBe(-20);
   });
 });
 
@@ -61,7 +61,7 @@ describe("texts", () => {
 
   it("writes counts, places and clocks", () => {
     expect(formatCount(14203)).toBe("14,203");
-    expect(formatPlace({ lat: 45.76, lng: -4.8312345 })).toBe("45.76000, -4.83123");
+    expect(formatLatLng({ lat: 45.76, lng: -4.8312345 })).toBe("45.76000, -4.83123");
     expect([65, 5, 0.2, -1].map(formatClock)).toEqual(["1:05", "0:05", "0:01", "0:00"]);
   });
 });

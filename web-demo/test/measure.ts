@@ -5,8 +5,8 @@ import { type Browser, chromium, type Page } from "playwright-core";
 import { expect, inject, it } from "vitest";
 import type { createEngine } from "../src/engine";
 import { load, PHOTO } from "../src/engine/testing/engine-page";
-import { agree, golden } from "../src/engine/testing/parity";
-import { Served } from "../src/engine/testing/harness-server";
+import { expectParity, goldenPredictions } from "../src/engine/testing/parity";
+import { HarnessServer } from "../src/engine/testing/harness-server";
 import type { Engine } from "../src/engine/types";
 import { place } from "./visit.ts";
 import { serve } from "./static-server.ts";
@@ -82,8 +82,8 @@ async function example(page: Page): Promise<number> {
 }
 
 it("frames and memory", async () => {
-  const served = await Served.start();
-  const { page } = await served.open();
+  const server = await HarnessServer.start();
+  const { page } = await server.open();
   expect(await load(page)).toBeNull();
   const [ms, before, after] = await page.evaluate(async ([photo, many]) => {
     type Measuring = { measureUserAgentSpecificMemory(): Promise<{ bytes: number }> };
@@ -109,22 +109,22 @@ it("frames and memory", async () => {
   expect(median(frames!)).toBeLessThan(FRAME_MS);
   expect(median(files!)).toBeLessThan(FRAME_MS);
   expect(after - before).toBeLessThan(8);
-  await served.stop();
+  await server.stop();
 });
 
 it("desktop's answers are the agent's", async () => {
-  const served = await Served.start(["desktop"]);
+  const server = await HarnessServer.start(["desktop"]);
   try {
-    const { page } = await served.open();
+    const { page } = await server.open();
     expect(await load(page, "desktop")).toBeNull();
-    await agree(page, golden("desktop"));
+    await expectParity(page, goldenPredictions("desktop"));
   } finally {
-    await served.stop();
+    await server.stop();
   }
 });
 
 it("desktop's answers are the agent's on a graphics processor", async () => {
-  const served = await Served.start(["desktop"]);
+  const server = await HarnessServer.start(["desktop"]);
   // One in software: it is slow, but the programs that it runs are those for others.
   const browser = await chromium.launch({
     executablePath: process.env["LANDFALL_CHROMIUM"] ?? "/usr/bin/chromium",
@@ -132,15 +132,15 @@ it("desktop's answers are the agent's on a graphics processor", async () => {
   });
   try {
     const page = await browser.newPage();
-    await page.goto(served.harness);
+    await page.goto(server.harness);
     const backend = await page.evaluate(async () => {
       globalThis.engine = globalThis.createEngine({ backend: "webgpu" });
       return (await globalThis.engine.load("desktop", () => undefined)).backend;
     });
     expect(backend).toBe("webgpu");
-    await agree(page, golden("desktop").filter(({ image }) => image === PHOTO.slice(1)));
+    await expectParity(page, goldenPredictions("desktop").filter(({ image }) => image === PHOTO.slice(1)));
   } finally {
     await browser.close();
-    await served.stop();
+    await server.stop();
   }
 }, 1_800_000);

@@ -1,6 +1,6 @@
 // The arena's calls: names and shapes of the live game's API.
 
-import type { Place } from "../geometry";
+import type { LatLng } from "../geometry";
 import type { Structure } from "./structure";
 
 export interface GameMap {
@@ -25,7 +25,7 @@ export interface Rules {
   forbidRotating: boolean;
 }
 
-export interface Round extends Partial<Place> {
+export interface Round extends Partial<LatLng> {
   heading: number;
   startTime: string;
   picture: { url: string; kind: "panorama" | "photo" };
@@ -91,6 +91,6 @@ export function readGame(token: string): Promise<Game> {
   return call(`/api/v3/games/${encodeURIComponent(token)}?client=web`);
 }
 
-export function sendGuess(token: string, pin: Place | null, timedOut: boolean): Promise<Game> {
+export function sendGuess(token: string, pin: LatLng | null, timedOut: boolean): Promise<Game> {
   return call(`/api/v3/games/${encodeURIComponent(token)}`, { token, ...pin, timedOut, stepsCount: 0 });
 }

@@ -3,7 +3,7 @@
 import { readGame, sendGuess, type Game, type GameMap, type Round } from "./api";
 import { hideError, showError, showInterstitial, showLevelUp } from "./dialogs";
 import { el } from "./dom";
-import { formatClock, formatCount, type Place } from "../geometry";
+import { formatClock, formatCount, type LatLng } from "../geometry";
 import { GuessMap } from "./maps";
 import { finalResult, roundResult, type Result } from "./results";
 import { RIVAL, totals } from "./opponent";
@@ -86,7 +86,7 @@ export class Play {
     this.startClock(round);
   }
 
-  private async guess(pin: Place | null, timedOut: boolean): Promise<void> {
+  private async guess(pin: LatLng | null, timedOut: boolean): Promise<void> {
     if (this.phase !== "guessing") return;
     this.phase = "sending";
     this.guessMap.busy = true;

@@ -3,7 +3,7 @@
 import "leaflet/dist/leaflet.css";
 import * as L from "leaflet";
 import { el, pinSvg, set } from "./dom";
-import { greatCircle, nearestCopy, wrapLng, type Place } from "../geometry";
+import { greatCircle, nearestCopy, wrapLng, type LatLng } from "../geometry";
 import { carried, isPlain } from "./structure";
 
 /** Tiles by their numbers; the live page's addresses have them among other things. */
@@ -68,12 +68,12 @@ export class GuessMap {
     this.button,
   );
   /** Where the pin stands: as clicked, so the longitude may lie on any copy of the earth. */
-  private place: Place | null = null;
+  private place: LatLng | null = null;
   private map: L.Map | null = null;
   private readonly marker = pin("guess-pin", "dot", "guess-marker");
   private shrinking = 0;
 
-  constructor(private readonly onGuess: (pin: Place) => void) {
+  constructor(private readonly onGuess: (pin: LatLng) => void) {
     this.element.addEventListener("pointerenter", () => this.grow(true));
     this.element.addEventListener("pointerleave", (event) => {
       // A finger that lifts has not left the map.
@@ -103,7 +103,7 @@ export class GuessMap {
   }
 
   /** The pin with its longitude wrapped to [-180, 180). */
-  get pin(): Place | null {
+  get pin(): LatLng | null {
     return this.place && { lat: this.place.lat, lng: wrapLng(this.place.lng) };
   }
 
@@ -116,7 +116,7 @@ export class GuessMap {
     this.button.disabled = busy || !this.place;
   }
 
-  private put(place: Place): void {
+  private put(place: LatLng): void {
     if (!this.map) return;
     this.place = { lat: place.lat, lng: place.lng };
     this.marker.setLatLng(place).addTo(this.map);
@@ -127,9 +127,9 @@ export class GuessMap {
 
 /** The truth; unless time ran out, the pin; and the rival's, where there is one. */
 export interface Answer {
-  truth: Place;
-  pin: Place | null;
-  rival: Place | null;
+  truth: LatLng;
+  pin: LatLng | null;
+  rival: LatLng | null;
 }
 
 /** How long after the player's pin the rival's appears, in milliseconds. */
@@ -142,11 +142,11 @@ const RIVAL_AFTER_MS = 1200;
 export function showResults(container: HTMLElement, answers: Answer[], suspense: boolean): L.Map {
   const map = slippyMap(container, { scrollWheelZoom: true });
   const seen = L.latLngBounds([]);
-  const connect = (from: Place, to: Place) => {
+  const connect = (from: LatLng, to: LatLng) => {
     const line = greatCircle(from, to).map(({ lat, lng }): L.LatLngTuple => [lat, lng]);
     L.polyline(line, { color: "#1b2430", weight: 2.5, dashArray: "1 7", interactive: false }).addTo(map);
   };
-  const rivals: [Place, Place][] = [];
+  const rivals: [LatLng, LatLng][] = [];
   for (const { truth, pin: guess, rival } of answers) {
     const shown = guess ? nearestCopy(truth, guess) : truth;
     if (guess) {

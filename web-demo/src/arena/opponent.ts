@@ -2,7 +2,7 @@
 
 import type { Game, GameMap, Guess } from "./api";
 import { el } from "./dom";
-import { formatCount, formatDistance, type Place } from "../geometry";
+import { formatCount, formatDistance, type LatLng } from "../geometry";
 
 /** What people call it. */
 export const RIVAL = "Landfall";
@@ -12,7 +12,7 @@ export function rivalsGuess(game: Game, i: number): Guess | null {
   return game.rival?.guesses[i] ?? null;
 }
 
-export function rivalsPin(game: Game, i: number): Place | null {
+export function rivalsPin(game: Game, i: number): LatLng | null {
   const guess = rivalsGuess(game, i);
   return guess && guess.lat !== null && guess.lng !== null ? { lat: guess.lat, lng: guess.lng } : null;
 }

@@ -4,7 +4,7 @@ import type * as L from "leaflet";
 import type { Game, Guess } from "./api";
 import { showError } from "./dialogs";
 import { el } from "./dom";
-import { formatCount, formatDistance, formatPlace, type Place } from "../geometry";
+import { formatCount, formatDistance, formatLatLng, type LatLng } from "../geometry";
 import { showResults, type Answer } from "./maps";
 import { RIVAL, rivalsGuess, rivalsOutcome, rivalsPin, totals, winner } from "./opponent";
 import { isPlain } from "./structure";
@@ -130,7 +130,7 @@ export function finalResult(root: HTMLElement, game: Game, onPlayAgain: () => vo
       "li",
       { class: "summary-round", "data-qa": "summary-round" },
       el("span", { class: "summary-number" }, String(i + 1)),
-      el("span", { class: "summary-name" }, isPlain() && (game.rounds[i]?.name ?? formatPlace(answers[i]!.truth))),
+      el("span", { class: "summary-name" }, isPlain() && (game.rounds[i]?.name ?? formatLatLng(answers[i]!.truth))),
       el("span", { class: "summary-distance" }, answers[i]!.pin ? formatDistance(guess.distanceInMeters) : "no pin"),
       el("span", { class: "summary-points" }, formatCount(guess.roundScoreInPoints)),
       game.rival && el("span", { class: "summary-points summary-rival" }, formatCount(rivalsGuess(game, i)?.roundScoreInPoints ?? 0)),
@@ -214,7 +214,7 @@ function mapBox(): HTMLElement {
   return el("div", { class: "result-layout_map__c3Vd8 results-map", "data-qa": "results-map" });
 }
 
-function placeLink(qa: string, place: Place): HTMLElement {
+function placeLink(qa: string, place: LatLng): HTMLElement {
   return el(
     "a",
     {
@@ -225,7 +225,7 @@ function placeLink(qa: string, place: Place): HTMLElement {
       target: "_blank",
       rel: "noopener noreferrer",
     },
-    formatPlace(place),
+    formatLatLng(place),
   );
 }
 

@@ -1,7 +1,7 @@
 // The picture of a game against the machine that people send each other, made in the browser.
 
 import type { Game } from "./api";
-import { formatCount, formatDistance, wrapLng, type Place } from "../geometry";
+import { formatCount, formatDistance, wrapLng, type LatLng } from "../geometry";
 import { RIVAL, rivalsGuess, rivalsPin, totals } from "./opponent";
 
 const WIDTH = 1200;
@@ -69,13 +69,13 @@ async function paintMap(ctx: CanvasRenderingContext2D, game: Game, colour: (name
     ctx.drawImage(tile, x * side, y * side - top, side, side);
   });
   await Promise.all(wanted);
-  const at = ({ lat, lng }: Place): [number, number] => [((wrapLng(lng) + 180) / 360) * WIDTH, mercator(lat) * WIDTH - top];
+  const at = ({ lat, lng }: LatLng): [number, number] => [((wrapLng(lng) + 180) / 360) * WIDTH, mercator(lat) * WIDTH - top];
   game.player.guesses.forEach((guess, i) => {
     const round = game.rounds[i];
     if (round?.lat === undefined || round.lng === undefined) return;
     const truth = at({ lat: round.lat, lng: round.lng });
     const mine = guess.lat !== null && guess.lng !== null ? { lat: guess.lat, lng: guess.lng } : null;
-    const pins: [Place | null, string][] = [[rivalsPin(game, i), colour("rival")], [mine, colour("pin")]];
+    const pins: [LatLng | null, string][] = [[rivalsPin(game, i), colour("rival")], [mine, colour("pin")]];
     for (const [place, paint] of pins) {
       if (!place) continue;
       ctx.strokeStyle = paint;

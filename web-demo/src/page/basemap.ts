@@ -5,7 +5,7 @@ import type { Geometry, Polygon } from "geojson";
 import { feature, mesh } from "topojson-client";
 import type { GeometryCollection, Topology } from "topojson-specification";
 import coarse from "world-atlas/countries-110m.json";
-import type { Point } from "../engine/types";
+import type { LatLng } from "../engine/types";
 
 /** Width of the whole earth in the map's own units, before any zoom. */
 export const WORLD = 1024;
@@ -16,12 +16,12 @@ const projection = geoMercator()
   .precision(0.05);
 
 /** Where a place lies on the map, in its own units. */
-export function project({ lat, lng }: Point): [number, number] {
+export function project({ lat, lng }: LatLng): [number, number] {
   return projection([lng, Math.max(-85, Math.min(85, lat))]) ?? [0, 0];
 }
 
 /** The place at a point of the map; the longitude is wrapped. */
-export function unproject([x, y]: [number, number]): Point {
+export function unproject([x, y]: [number, number]): LatLng {
   const [lng, lat] = projection.invert?.([(((x % WORLD) + WORLD) % WORLD), y]) ?? [0, 0];
   return { lat, lng };
 }
@@ -45,7 +45,7 @@ export function outline(ring: [number, number][]): Polygon {
   return shape;
 }
 
-export interface Name extends Point {
+export interface Name extends LatLng {
   text: string;
   /** Zoom, as a multiple of the whole earth's width in pixels, from which there is room for it. */
   from: number;

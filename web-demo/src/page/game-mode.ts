@@ -2,7 +2,7 @@
 
 import { el } from "../dom";
 import { formatCount, formatDistance } from "../geometry";
-import type { Answer, Point } from "../engine/types";
+import type { Prediction, LatLng } from "../engine/types";
 import { bar, creditLine, point } from "./prediction-view";
 import type { Mark } from "./map-renderer";
 import { deal, ROUNDS_A_GAME, totals, verdict, type Played, type Score } from "./game-rules";
@@ -18,7 +18,7 @@ const MOST_POINTS = 5000;
 /** A place to be guessed. */
 interface Riddle {
   name: string;
-  truth: Point;
+  truth: LatLng;
   pictures: () => Promise<Blob[]>;
   credit: Credit | null;
 }
@@ -129,7 +129,7 @@ export class Play {
     // The model looks while the person does; it tells when both have guessed.
     const thought = this.model.locate(pictures);
     thought.catch(() => undefined);
-    let pin: Point | null = null;
+    let pin: LatLng | null = null;
     const guess = button("Guess", null, () => pin && void this.guess(turn, riddle, pin, thought), true);
     guess.disabled = true;
     const hint = el("p", { class: "waiting", role: "status" }, "Where was this taken? Tap the map to place your pin.");
@@ -153,7 +153,7 @@ export class Play {
     return el("p", { class: "tally" }, `So far: you ${formatCount(player)}, Landfall ${formatCount(model)}`);
   }
 
-  private async guess(turn: number, riddle: Riddle, guess: Point, thought: Promise<Answer>): Promise<void> {
+  private async guess(turn: number, riddle: Riddle, guess: LatLng, thought: Promise<Prediction>): Promise<void> {
     const { stage } = this;
     stage.map.placing(null);
     stage.busy = true;
@@ -222,7 +222,7 @@ export class Play {
     this.clearPictures();
     stage.showView("none");
     stage.map.showHeat(null);
-    stage.map.showMarks(marks, played.flatMap(({ truth, guess, answer }): [Point, Point][] => [[guess, truth], [point(answer), truth]]));
+    stage.map.showMarks(marks, played.flatMap(({ truth, guess, answer }): [LatLng, LatLng][] => [[guess, truth], [point(answer), truth]]));
     stage.map.go(marks);
     stage.map.describe("World map: all places and pins of the game");
     const won = player > model ? "You won" : player === model ? "A draw" : "Landfall won";

@@ -1,6 +1,6 @@
 // The rules of a game of a person against the model: which rounds are played, and how it stands.
 
-import type { Answer, Point } from "../engine/types";
+import type { Prediction, LatLng } from "../engine/types";
 
 export const ROUNDS_A_GAME = 5;
 
@@ -12,9 +12,9 @@ export interface Score {
 /** A round that both have guessed. */
 export interface Played {
   name: string;
-  truth: Point;
-  guess: Point;
-  answer: Answer;
+  truth: LatLng;
+  guess: LatLng;
+  answer: Prediction;
   player: Score;
   model: Score;
 }

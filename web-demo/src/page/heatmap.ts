@@ -1,6 +1,6 @@
 // An answer's cells as heat on the map, and the outlines of its regions.
 
-import type { Answer, CellShare } from "../engine/types";
+import type { Prediction, CellProbability } from "../engine/types";
 import { outline, trace, WORLD } from "./basemap";
 
 /** How much of the map the likeliest cell covers. */
@@ -16,14 +16,14 @@ export interface Heat {
 /** The ways of cells on the map by their tokens: live, the same ones come again and again. */
 const paths = new Map<string, Path2D>();
 
-function pathOf({ token, ring }: CellShare): Path2D {
+function pathOf({ token, ring }: CellProbability): Path2D {
   const path = paths.get(token) ?? trace(outline(ring));
   paths.set(token, path);
   return path;
 }
 
 /** Heat in a colour: the likeliest cell is full, each next one has what probability is left over. */
-export function heatOf({ cells, region50, region90 }: Answer, colour: string): Heat {
+export function heatOf({ cells, region50, region90 }: Prediction, colour: string): Heat {
   const [sharp, picture] = [canvas(), canvas()];
   const ink = sharp.getContext("2d");
   const soft = picture.getContext("2d");

@@ -1,7 +1,7 @@
 // Numbers as words and short text.
 
 import { formatCount } from "../geometry";
-import type { Answer, Status } from "../engine/types";
+import type { Prediction, Status } from "../engine/types";
 
 const SURE: [number, string][] = [
   [60, "Very sure"],
@@ -12,12 +12,12 @@ const SURE: [number, string][] = [
 ];
 
 /** How sure an answer is, by the radius that holds half of the probability. */
-export function sureness({ radiusKm }: Pick<Answer, "radiusKm">): string {
+export function sureness({ radiusKm }: Pick<Prediction, "radiusKm">): string {
   return (SURE.find(([km]) => radiusKm.p50 <= km) ?? SURE[SURE.length - 1]!)[1];
 }
 
 /** What that means in distances. */
-export function odds({ radiusKm }: Pick<Answer, "radiusKm">): string {
+export function odds({ radiusKm }: Pick<Prediction, "radiusKm">): string {
   return `Even odds that it is within ${roughly(radiusKm.p50)} of the pin; nine in ten, within ${roughly(radiusKm.p90)}.`;
 }
 

@@ -2,7 +2,7 @@
 
 import { formatCount, formatDistance } from "../geometry";
 import { el } from "../dom";
-import type { Answer, Point } from "../engine/types";
+import type { Prediction, LatLng } from "../engine/types";
 import { answerOnMap, answerText, creditLine, point } from "./prediction-view";
 import { Camera } from "./camera";
 import { icon } from "./icons";
@@ -223,7 +223,7 @@ export class Look {
     );
   }
 
-  private showAnswer(answer: Answer): void {
+  private showAnswer(answer: Prediction): void {
     const revealed = el("div", { class: "revealed", role: "status" });
     const { example } = this;
     const full = this.views.length >= MOST_VIEWS;
@@ -256,10 +256,10 @@ export class Look {
   }
 
   /** Shows the truth: the example's, the photo's own, or where the device is, which `next` asks for then. */
-  private async reveal(answer: Answer, box: HTMLElement, next: HTMLElement, shareIt: HTMLElement): Promise<void> {
+  private async reveal(answer: Prediction, box: HTMLElement, next: HTMLElement, shareIt: HTMLElement): Promise<void> {
     const turn = this.turn;
     const into = box.querySelector<HTMLElement>(".revealed")!;
-    const show = async (truth: Point, by: string) => {
+    const show = async (truth: LatLng, by: string) => {
       await this.showTruth(answer, truth, into, by);
       // Beside what is worth sharing; the panel is all for words now.
       box.append(shareIt);
@@ -286,7 +286,7 @@ export class Look {
     here.focus();
   }
 
-  private async placeInViews(): Promise<Point | null> {
+  private async placeInViews(): Promise<LatLng | null> {
     for (const { blob } of this.views) {
       const place = await placeIn(blob);
       if (place) return place;
@@ -295,7 +295,7 @@ export class Look {
   }
 
   /** Distance and points, on top of what is said. */
-  private async showTruth(answer: Answer, truth: Point, into: HTMLElement, by: string): Promise<void> {
+  private async showTruth(answer: Prediction, truth: LatLng, into: HTMLElement, by: string): Promise<void> {
     const result = await this.model.score(point(answer), truth);
     const { distanceKm, points } = result;
     into.replaceChildren(

@@ -1,9 +1,9 @@
 // Where a picture was really taken. Asked for only to reveal it; nothing here ever reaches the engine's guess.
 
-import type { Point } from "../engine/types";
+import type { LatLng } from "../engine/types";
 
 /** The place in a photo's EXIF data; `null` when it carries none that can be read. */
-export async function placeIn(photo: Blob): Promise<Point | null> {
+export async function placeIn(photo: Blob): Promise<LatLng | null> {
   const { gps } = await import("exifr/dist/lite.esm.mjs");
   try {
     const place = await gps(photo);
@@ -26,7 +26,7 @@ const WHY: Record<number, string> = {
 };
 
 /** Where this device is, by its own account; asks the person for leave. */
-export function placeOfDevice(): Promise<Point> {
+export function placeOfDevice(): Promise<LatLng> {
   return new Promise((done, fail) => {
     navigator.geolocation.getCurrentPosition(
       ({ coords }) => done({ lat: coords.latitude, lng: coords.longitude }),

@@ -1,6 +1,6 @@
 // Draws the earth and what is on it, on any canvas: the map of the page and the picture that is shared.
 
-import type { Point } from "../engine/types";
+import type { LatLng } from "../engine/types";
 import { nearestCopy } from "../geometry";
 import type { Heat } from "./heatmap";
 import { project, trace, WORLD, type Land } from "./basemap";
@@ -14,7 +14,7 @@ export interface View {
 
 export type MarkKind = "guess" | "player" | "truth";
 
-export interface Mark extends Point {
+export interface Mark extends LatLng {
   kind: MarkKind;
   label?: string;
 }
@@ -24,7 +24,7 @@ export interface Scene {
   heat: Heat | null;
   marks: Mark[];
   /** Pairs of places to be joined by the shortest way. */
-  lines: [Point, Point][];
+  lines: [LatLng, LatLng][];
   names: boolean;
 }
 
@@ -217,7 +217,7 @@ function drawLabel(ctx: CanvasRenderingContext2D, [x, y]: [number, number], text
 }
 
 /** The view that shows all the places in a box, no nearer than `nearest` pixels a unit. */
-export function viewOf(places: Point[], [width, height]: [number, number], nearest: number, edge = 56): View {
+export function viewOf(places: LatLng[], [width, height]: [number, number], nearest: number, edge = 56): View {
   const anchor = places[0];
   if (!anchor) return wholeWorld([width, height]);
   const spots = places.map((place) => {

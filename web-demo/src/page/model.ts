@@ -1,7 +1,7 @@
 // The page's one engine: what is loaded, how far a download has come, and answers one after another.
 
 import { createEngine } from "../engine/index";
-import type { Answer, BundleName, Engine, Point, Progress, Status } from "../engine/types";
+import type { Prediction, BundleName, Engine, LatLng, Progress, Status } from "../engine/types";
 import { recall, remember } from "./preferences";
 import { sentence } from "./labels";
 
@@ -56,7 +56,7 @@ export class Model extends EventTarget {
   }
 
   /** Where the views of one place were taken. One question after another; a model that failed to load is tried again. */
-  locate(views: (Blob | ImageBitmap)[]): Promise<Answer> {
+  locate(views: (Blob | ImageBitmap)[]): Promise<Prediction> {
     const asked = this.before.then(async () => {
       await (this.loading ?? this.load());
       return this.engine.locate(views);
@@ -65,7 +65,7 @@ export class Model extends EventTarget {
     return asked;
   }
 
-  score(guess: Point, truth: Point): Promise<{ points: number; distanceKm: number }> {
+  score(guess: LatLng, truth: LatLng): Promise<{ points: number; distanceKm: number }> {
     return this.engine.score(guess, truth);
   }
 

@@ -2,7 +2,7 @@
 
 import { geoDistance } from "d3-geo";
 import { el } from "../dom";
-import type { Answer, Point } from "../engine/types";
+import type { Prediction, LatLng } from "../engine/types";
 import type { Credit } from "./samples";
 import type { Stage } from "./layout";
 import { duration, odds, percent, sentenceCase, sureness } from "./labels";
@@ -10,7 +10,7 @@ import { duration, odds, percent, sentenceCase, sureness } from "./labels";
 const EARTH_KM = 6371;
 
 /** Place, sureness and countries. */
-export function answerText(answer: Answer): HTMLElement {
+export function answerText(answer: Prediction): HTMLElement {
   const most = answer.countries[0]?.p ?? 1;
   const views = answer.views > 1 ? `${answer.views} views, ` : "";
   return el(
@@ -42,7 +42,7 @@ export function bar(share: number): HTMLElement {
 }
 
 /** Heat, regions and pin. The map goes there unless `still`. */
-export function answerOnMap({ map }: Stage, answer: Answer, still = false): void {
+export function answerOnMap({ map }: Stage, answer: Prediction, still = false): void {
   map.showHeat(answer);
   map.showMarks([{ ...point(answer), kind: "guess" }]);
   map.describe(`World map: the pin is ${answer.place}`);
@@ -50,14 +50,14 @@ export function answerOnMap({ map }: Stage, answer: Answer, still = false): void
 }
 
 /** The places that must be seen for an answer to be understood: the pin and what of the half region lies around it. */
-export function around(answer: Answer): Point[] {
+export function around(answer: Prediction): LatLng[] {
   if (answer.radiusKm.p50 > 4000) return [];
-  const near = ({ lng, lat }: Point) => geoDistance([lng, lat], [answer.lng, answer.lat]) * EARTH_KM < 1.5 * answer.radiusKm.p50;
+  const near = ({ lng, lat }: LatLng) => geoDistance([lng, lat], [answer.lng, answer.lat]) * EARTH_KM < 1.5 * answer.radiusKm.p50;
   const cells = answer.region50.flatMap((i) => answer.cells[i] ?? []);
   return [point(answer), ...cells.filter(near).map(point)];
 }
 
-export function point({ lat, lng }: Point): Point {
+export function point({ lat, lng }: LatLng): LatLng {
   return { lat, lng };
 }
 

@@ -1,11 +1,11 @@
 // The pictures that come with the page: the repository's fixtures, with who made them.
 
-import type { Point } from "../engine/types";
+import type { LatLng } from "../engine/types";
 
 const ROOT = "../../../fixtures/rounds";
 const pictures = import.meta.glob<string>("../../../fixtures/rounds/*/view_*.jpg", { query: "?url", import: "default", eager: true });
 const names = import.meta.glob<string>("../../../fixtures/rounds/*/round.json", { import: "name", eager: true });
-const truths = import.meta.glob<Point>("../../../fixtures/rounds/*/round.json", { import: "truth", eager: true });
+const truths = import.meta.glob<LatLng>("../../../fixtures/rounds/*/round.json", { import: "truth", eager: true });
 const credits = import.meta.glob<string>("../../../fixtures/rounds/*/CREDITS", { query: "?raw", import: "default", eager: true });
 
 export interface Credit {
@@ -20,7 +20,7 @@ export interface Credit {
 export interface Round {
   id: string;
   name: string;
-  truth: Point;
+  truth: LatLng;
   /** Addresses of the views, by heading. */
   views: string[];
   credit: Credit;

@@ -1,6 +1,6 @@
 // The picture that people send each other, made on the device: of an answer, or of a game.
 
-import type { Answer } from "../engine/types";
+import type { Prediction } from "../engine/types";
 import { formatCount, formatDistance } from "../geometry";
 import { around, point } from "./prediction-view";
 import { draw, themeOf, viewOf, type Mark, type Theme } from "./map-renderer";
@@ -15,7 +15,7 @@ const HEIGHT = 1350;
 const EDGE = 64;
 const FONT = "system-ui, sans-serif";
 
-export type Shared = { answer: Answer; picture: Blob } | { game: Played[] };
+export type Shared = { answer: Prediction; picture: Blob } | { game: Played[] };
 
 /** Hands the picture to the device's own way of sharing; where there is none, it is saved as a file. */
 export async function share(what: Shared): Promise<void> {
@@ -59,7 +59,7 @@ async function paint(what: Shared): Promise<HTMLCanvasElement> {
   return canvas;
 }
 
-async function paintAnswer(ctx: CanvasRenderingContext2D, answer: Answer, picture: Blob, theme: Theme): Promise<void> {
+async function paintAnswer(ctx: CanvasRenderingContext2D, answer: Prediction, picture: Blob, theme: Theme): Promise<void> {
   const shown = await createImageBitmap(picture);
   cover(ctx, shown, [0, 0, WIDTH, 610]);
   shown.close();
@@ -94,7 +94,7 @@ function paintGame(ctx: CanvasRenderingContext2D, game: Played[], theme: Theme):
 }
 
 /** A map of its own, at twice the pixels of a page's so that its marks are large. */
-function map([width, height]: [number, number], places: Parameters<typeof viewOf>[0], marks: Mark[], theme: Theme, answer: Answer | null) {
+function map([width, height]: [number, number], places: Parameters<typeof viewOf>[0], marks: Mark[], theme: Theme, answer: Prediction | null) {
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [width, height];
   const ctx = canvas.getContext("2d");

@@ -4,7 +4,7 @@ import { interpolateZoom } from "d3-interpolate";
 import { select, type Selection } from "d3-selection";
 import { zoom, zoomIdentity, zoomTransform, type ZoomBehavior } from "d3-zoom";
 import { el } from "../dom";
-import type { Answer, Point } from "../engine/types";
+import type { Prediction, LatLng } from "../engine/types";
 import { draw, themeOf, viewOf, wholeWorld, type Mark, type Scene, type Theme, type View } from "./map-renderer";
 import { heatOf } from "./heatmap";
 import { icon } from "./icons";
@@ -45,12 +45,12 @@ export class WorldMap {
   private size: [number, number] = [0, 0];
   private theme!: Theme;
   private scene: Omit<Scene, "land"> = { heat: null, marks: [], lines: [], names: true };
-  private answer: Answer | null = null;
+  private answer: Prediction | null = null;
   private frame = 0;
   private flight = 0;
-  private onPlace: ((place: Point) => void) | null = null;
+  private onPlace: ((place: LatLng) => void) | null = null;
   /** What to show, again when the box changes its size; `null` once the person has moved the map. */
-  private wanted: { places: Point[]; nearest: number } | null = { places: [], nearest: NEAREST };
+  private wanted: { places: LatLng[]; nearest: number } | null = { places: [], nearest: NEAREST };
   private withTiles = false;
 
   constructor() {
@@ -84,25 +84,25 @@ export class WorldMap {
   }
 
   /** Shows an answer's heat and regions; `null` takes them away. */
-  showHeat(answer: Answer | null): void {
+  showHeat(answer: Prediction | null): void {
     this.answer = answer;
     this.scene.heat = answer && this.theme ? heatOf(answer, this.theme.accent) : null;
     this.paint();
   }
 
-  showMarks(marks: Mark[], lines: [Point, Point][] = []): void {
+  showMarks(marks: Mark[], lines: [LatLng, LatLng][] = []): void {
     Object.assign(this.scene, { marks, lines });
     this.paint();
   }
 
   /** Lets the person place a pin, or no longer. */
-  placing(onPlace: ((place: Point) => void) | null): void {
+  placing(onPlace: ((place: LatLng) => void) | null): void {
     this.onPlace = onPlace;
     this.element.toggleAttribute("data-placing", onPlace !== null);
   }
 
   /** Goes to where all places are seen, no nearer than `nearest` pixels a unit; without places, to the whole world. */
-  go(places: Point[], nearest = 6): void {
+  go(places: LatLng[], nearest = 6): void {
     this.wanted = { places, nearest };
     this.fly(true);
   }
