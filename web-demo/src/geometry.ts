@@ -1,4 +1,4 @@
-// Angles, places and numbers: the page's pure helpers.
+// Angles, coordinates and number formatting.
 
 export interface LatLng {
   /** Degrees north. */
@@ -19,12 +19,12 @@ export function wrapHeading(degrees: number): number {
   return wrapped >= 360 ? 0 : wrapped;
 }
 
-/** The shortest turn from one heading to another, in [-180, 180). */
+/** Signed difference between two headings, in [-180, 180). */
 export function headingDifference(from: number, to: number): number {
   return wrapLng(to - from);
 }
 
-/** The copy of `place` on the endless map that lies nearest to `anchor`. */
+/** Shifts the longitude of `place` by multiples of 360° to the copy nearest to `anchor` on a repeating map. */
 export function nearestCopy(place: LatLng, anchor: LatLng): LatLng {
   return { lat: place.lat, lng: anchor.lng + wrapLng(place.lng - anchor.lng) };
 }
@@ -36,7 +36,7 @@ export function formatDistance(metres: number): string {
   return km < 100 ? `${km.toFixed(1)} km` : `${formatCount(Math.round(km))} km`;
 }
 
-/** Whole numbers with the commas of the live page: "14,203". */
+/** A whole number with thousands separators: "14,203". */
 export function formatCount(count: number): string {
   return Math.round(count).toLocaleString("en-US");
 }
@@ -52,12 +52,12 @@ export function formatClock(seconds: number): string {
   return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
 }
 
-/** Points on the great circle between two places; longitudes run on beyond ±180 so that the line stays whole. */
+/** Points on the great circle between two places. Longitudes continue beyond ±180 so that the line is not split. */
 export function greatCircle(from: LatLng, to: LatLng, segments = 64): LatLng[] {
   const a = vector(from);
   const b = vector(to);
   const angle = Math.acos(Math.min(1, Math.max(-1, dot(a, b))));
-  // Antipodes have no one great circle, and neighbours need none.
+  // The great circle is not unique for antipodes and not needed for neighbours.
   if (angle < 1e-6 || angle > Math.PI - 1e-6) return [from, nearestCopy(to, from)];
   const line: LatLng[] = [];
   for (let i = 0; i <= segments; i++) {

@@ -180,8 +180,10 @@ export class ModelStore {
   async #storeFile(store: Cache | undefined, key: string, bytes: Bytes): Promise<void> {
     if (await put(store, key, bytes)) return;
     this.note = store
-      ? "The browser's storage is full: the model works now, but will be downloaded again on the next visit; free some space or clear unused models."
-      : "The browser stores nothing for this page (insecure address or private window): the model will be downloaded again on the next visit.";
+      ? "The browser's storage is full: the model works now, but will be downloaded again on the next visit; " +
+        "free some space or clear unused models."
+      : "The browser stores nothing for this page (insecure address or private window): " +
+        "the model will be downloaded again on the next visit.";
   }
 
   #url(name: string, file: string): string {
@@ -256,6 +258,8 @@ function unreachable(what: string): EngineError {
 }
 
 function interrupted(file: string, doneMb: string, totalMb: string): EngineError {
-  const message = `The download of the model's ${file} stopped after ${doneMb} of ${totalMb} MB: check the connection and try again; it will be resumed.`;
+  const message =
+    `The download of the model's ${file} stopped after ${doneMb} of ${totalMb} MB: ` +
+    "check the connection and try again; it will be resumed.";
   return new EngineError("network", message);
 }

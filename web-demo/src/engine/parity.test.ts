@@ -3,7 +3,7 @@
 import { readFileSync } from "node:fs";
 import type { BrowserContext, Page } from "playwright-core";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { plain } from "../../test/images.ts";
+import { plainPng } from "../../test/images.ts";
 import type { createEngine } from ".";
 import { load, locate, PHOTO } from "./testing/engine-page";
 import { expectParity, goldenPredictions } from "./testing/parity";
@@ -86,12 +86,12 @@ it("reports invalid images and continues", async () => {
     [Buffer.alloc(0), /^unreadable: This file is not a readable image/],
     [photo.subarray(0, 90), /^unreadable: This file is not a readable image/],
     [heic, /^unreadable: This browser does not support HEIC images: choose a JPEG/],
-    [plain(10_000, 10_000), /^too-large: The image has 100 megapixels, the limit is 64/],
+    [plainPng(10_000, 10_000), /^too-large: The image has 100 megapixels, the limit is 64/],
   ] as const) {
     expect(await locate(page, file)).toMatch(message);
   }
   // Tiny and narrow images are valid; one of 36 megapixels is decoded by the browser.
-  for (const file of [plain(1, 1), plain(1, 3000), plain(6000, 6000)]) expect(await locate(page, file)).toHaveProperty("place");
+  for (const file of [plainPng(1, 1), plainPng(1, 3000), plainPng(6000, 6000)]) expect(await locate(page, file)).toHaveProperty("place");
   expect(await locate(page, PHOTO, PHOTO)).toMatchObject({ place: "near Rome, Italy", views: 2 });
   expect(await locate(page)).toMatch(/^unreadable: There is no image/);
 });

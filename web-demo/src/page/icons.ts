@@ -1,4 +1,4 @@
-// The page's icons: lines of our own, drawn inline so that they take the colour of the text.
+// Icons as inline SVG, so that they use the text colour.
 
 const PATHS = {
   aperture: "M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18zM14.3 8l5.7 9.9M9.7 8h11.5M7.4 12l5.7-9.9M9.7 16 4 6.1M14.3 16H2.8M16.6 12l-5.7 9.9",
@@ -30,15 +30,15 @@ export function icon(name: IconName): SVGElement {
   return svg;
 }
 
-/** The mark of Landfall: a pin that has come down on the horizon. */
-export function mark(): SVGElement {
+/** The logo of Landfall: a pin on the horizon. */
+export function logo(): SVGElement {
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   svg.setAttribute("viewBox", "0 0 32 32");
-  svg.setAttribute("class", "mark");
+  svg.setAttribute("class", "logo");
   svg.setAttribute("aria-hidden", "true");
   for (const [name, d] of [
-    ["mark-ground", "M3 25.5c8-3.3 18-3.3 26 0"],
-    ["mark-pin", "M16 2.5c-5 0-9 3.9-9 8.8C7 17.6 16 25 16 25s9-7.4 9-13.7c0-4.9-4-8.8-9-8.8zm0 12.3a3.5 3.5 0 1 1 0-7 3.5 3.5 0 0 1 0 7z"],
+    ["logo-horizon", "M3 25.5c8-3.3 18-3.3 26 0"],
+    ["logo-pin", "M16 2.5c-5 0-9 3.9-9 8.8C7 17.6 16 25 16 25s9-7.4 9-13.7c0-4.9-4-8.8-9-8.8zm0 12.3a3.5 3.5 0 1 1 0-7 3.5 3.5 0 0 1 0 7z"],
   ] as const) {
     const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
     path.setAttribute("class", name);

@@ -3,7 +3,7 @@
 import { readFileSync } from "node:fs";
 import type { Page } from "playwright-core";
 import { expect } from "vitest";
-import type { Prediction, BundleName, Engine, LatLng } from "../types";
+import type { BundleName, Engine, LatLng, Prediction } from "../types";
 
 declare const globalThis: { engine: Engine };
 
@@ -45,8 +45,8 @@ export async function expectParity(page: Page, records: LocateRecord[]): Promise
     expect(answers[i], image).toMatchObject({ bundle, place, country });
     // The radius jumps by some kilometres if the last cell inside it changes.
     for (const share of ["p50", "p90"] as const) {
-      const differences = Math.abs(answers[i]!.radiusKm[share] - radius_km[share]);
-      expect(differences, `${image} ${share}`).toBeLessThanOrEqual(Math.max(2, 0.05 * radius_km[share]));
+      const difference = Math.abs(answers[i]!.radiusKm[share] - radius_km[share]);
+      expect(difference, `${image} ${share}`).toBeLessThanOrEqual(Math.max(2, 0.05 * radius_km[share]));
     }
   }
 }
