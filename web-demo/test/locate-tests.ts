@@ -37,6 +37,14 @@ export function locateTests(visit: Visit): void {
         .toMatch(/^[\d.]+ km off4,9\d\d of 5,000 points. Colosseum, Rome.$/);
     });
 
+    it("keeps the former route #look", async () => {
+      const { page } = visit;
+      await page.getByRole("link", { name: "Play" }).click();
+      await page.evaluate(() => void (location.hash = "#look"));
+      await page.getByRole("button", { name: "Example 1" }).waitFor();
+      expect(await page.getByRole("link", { name: "Locate" }).getAttribute("aria-current")).toBe("");
+    });
+
     it("fuses views of one place", async () => {
       const { page } = visit;
       await choosePhotos(page, "Photos", fixture("berlin-potsdamer-platz"));

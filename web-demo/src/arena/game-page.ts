@@ -1,18 +1,18 @@
-// A game from the first round to the last.
+// The page of a game, from the first round to the summary.
 
 import { readGame, sendGuess, type Game, type GameMap, type Round } from "./api";
 import { hideError, showError, showInterstitial, showLevelUp } from "./dialogs";
 import { el } from "./dom";
 import { formatClock, formatCount, type LatLng } from "../geometry";
 import { GuessMap } from "./maps";
-import { finalResult, roundResult, type Result } from "./results";
-import { RIVAL, totals } from "./opponent";
+import { finalResult, roundResult, type ResultView } from "./results";
+import { OPPONENT_NAME, totals } from "./opponent";
 import { startGame } from "./start-page";
-import { View } from "./panorama-view";
+import { PanoramaView } from "./panorama-view";
 
 /** Plays the game with this token on the page. */
-export class Play {
-  private readonly view = new View();
+export class GamePage {
+  private readonly view = new PanoramaView();
   private readonly guessMap = new GuessMap((pin) => void this.guess(pin, false));
   private readonly roundNumber = el("span", { class: "status_value__w2Lp4", "data-qa": "round-value" });
   private readonly score = el("span", { class: "status_value__w2Lp4", "data-qa": "score-value" });
@@ -20,8 +20,8 @@ export class Play {
   private readonly timer = el("div", { class: "status-item status-timer", "data-qa": "timer", hidden: true });
   private readonly frame: HTMLElement;
   private game: Game | null = null;
-  private result: Result | null = null;
-  private ticking = 0;
+  private result: ResultView | null = null;
+  private clockTimer = 0;
   private phase: "loading" | "guessing" | "sending" | "result" = "loading";
 
   constructor(
@@ -43,13 +43,13 @@ export class Play {
         item("Map", "map-name", name),
         item("Round", "round-number", this.roundNumber),
         item(map.arena.versus ? "You" : "Score", "score", this.score),
-        map.arena.versus && item(RIVAL, "rival", this.rival),
+        map.arena.versus && item(OPPONENT_NAME, "rival", this.rival),
       ),
       this.view.compass,
       this.guessMap.element,
     );
-    // On a phone a tap on the picture makes the map small again.
-    this.view.element.addEventListener("pointerdown", () => this.guessMap.grow(false));
+    // On a phone, a tap on the view collapses the map.
+    this.view.element.addEventListener("pointerdown", () => this.guessMap.setExpanded(false));
     document.addEventListener("keydown", (event) => this.keyDown(event));
   }
 
@@ -66,7 +66,7 @@ export class Play {
     this.game = game;
     this.result?.remove();
     this.result = null;
-    this.status();
+    this.updateStatus();
     this.frame.inert = false;
     if (game.state === "finished") {
       this.finish();
@@ -75,11 +75,11 @@ export class Play {
     this.phase = "loading";
     this.guessMap.reset();
     const round = game.rounds[game.round - 1];
-    if (!round) throw new Error(`The arena sent no round ${game.round}.`);
+    if (!round) throw new Error(`The arena's response does not contain round ${game.round}.`);
     try {
       await this.view.show(round, game);
     } catch (error) {
-      // The round can still be guessed, and the game go on.
+      // The player can still guess and continue.
       showError(error);
     }
     this.phase = "guessing";
@@ -93,16 +93,16 @@ export class Play {
     hideError();
     try {
       this.game = await sendGuess(this.token, pin, timedOut);
-      window.clearInterval(this.ticking);
+      window.clearInterval(this.clockTimer);
       this.timer.hidden = true;
-      this.status();
+      this.updateStatus();
       this.phase = "result";
-      this.guessMap.grow(false);
+      this.guessMap.setExpanded(false);
       this.frame.inert = true;
       this.result = roundResult(this.root, this.game, () => void this.next());
-      // Once in a game, as on live pages: neither after each round nor after the first alone.
-      const levelAt = Math.min(2, this.game.roundCount);
-      if (this.map.arena.levelUp && this.game.player.guesses.length === levelAt) void showLevelUp();
+      // Once per game, as on live pages, and not after the first round.
+      const levelUpRound = Math.min(2, this.game.roundCount);
+      if (this.map.arena.levelUp && this.game.player.guesses.length === levelUpRound) void showLevelUp();
     } catch (error) {
       this.phase = "guessing";
       this.guessMap.busy = false;
@@ -110,13 +110,13 @@ export class Play {
     }
   }
 
-  /** From a round's result to the next round, or to the summary. */
+  /** Continues with the next round or the summary. */
   private async next(): Promise<void> {
     if (this.phase !== "result") return;
     this.phase = "loading";
     hideError();
-    // At once: nobody may take the old picture for the new one.
-    this.view.expect();
+    // Remove the old view at once, so that it is not mistaken for the new one.
+    this.view.showLoading();
     try {
       await this.showRound(await readGame(this.token));
     } catch (error) {
@@ -136,7 +136,7 @@ export class Play {
     });
   }
 
-  private status(): void {
+  private updateStatus(): void {
     if (!this.game) return;
     this.roundNumber.textContent = `${this.game.round} / ${this.game.roundCount}`;
     const { person, machine } = totals(this.game);
@@ -145,25 +145,25 @@ export class Play {
   }
 
   private startClock(round: Round): void {
-    window.clearInterval(this.ticking);
+    window.clearInterval(this.clockTimer);
     const limit = this.game?.timeLimit ?? 0;
     this.timer.hidden = limit === 0;
     if (limit === 0) return;
     const ends = Date.parse(round.startTime) + limit * 1000;
     const tick = () => {
-      const left = (ends - Date.now()) / 1000;
-      this.timer.textContent = formatClock(left);
-      this.timer.toggleAttribute("data-short", left < 10);
-      if (left <= 0) {
-        window.clearInterval(this.ticking);
+      const remaining = (ends - Date.now()) / 1000;
+      this.timer.textContent = formatClock(remaining);
+      this.timer.toggleAttribute("data-low", remaining < 10);
+      if (remaining <= 0) {
+        window.clearInterval(this.clockTimer);
         void this.guess(this.guessMap.pin, true);
       }
     };
-    this.ticking = window.setInterval(tick, 200);
+    this.clockTimer = window.setInterval(tick, 200);
     tick();
   }
 
-  /** Space guesses and goes on, unless it presses what has the focus. */
+  /** The space key guesses and continues, unless a focused control handles it. */
   private keyDown(event: KeyboardEvent): void {
     const focused = event.target instanceof Element && event.target.closest("a, button:enabled, input, [role=dialog]");
     if (event.key !== " " || event.repeat || focused) return;
