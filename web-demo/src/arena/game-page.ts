@@ -15,8 +15,8 @@ export class GamePage {
   private readonly view = new PanoramaView();
   private readonly guessMap = new GuessMap((pin) => void this.guess(pin, false));
   private readonly roundNumber = el("span", { class: "status_value__w2Lp4", "data-qa": "round-value" });
-  private readonly score = el("span", { class: "status_value__w2Lp4", "data-qa": "score-value" });
-  private readonly rival = el("span", { class: "status_value__w2Lp4", "data-qa": "rival-value" });
+  private readonly playerScore = el("span", { class: "status_value__w2Lp4", "data-qa": "score-value" });
+  private readonly opponentScore = el("span", { class: "status_value__w2Lp4", "data-qa": "rival-value" });
   private readonly timer = el("div", { class: "status-item status-timer", "data-qa": "timer", hidden: true });
   private readonly frame: HTMLElement;
   private game: Game | null = null;
@@ -42,8 +42,8 @@ export class GamePage {
         this.timer,
         item("Map", "map-name", name),
         item("Round", "round-number", this.roundNumber),
-        item(map.arena.versus ? "You" : "Score", "score", this.score),
-        map.arena.versus && item(OPPONENT_NAME, "rival", this.rival),
+        item(map.arena.versus ? "You" : "Score", "score", this.playerScore),
+        map.arena.versus && item(OPPONENT_NAME, "rival", this.opponentScore),
       ),
       this.view.compass,
       this.guessMap.element,
@@ -100,7 +100,7 @@ export class GamePage {
       this.guessMap.setExpanded(false);
       this.frame.inert = true;
       this.result = roundResult(this.root, this.game, () => void this.next());
-      // Once per game, as on live pages, and not after the first round.
+      // Once per game, after the second round if there is one: live pages do not show it after every round.
       const levelUpRound = Math.min(2, this.game.roundCount);
       if (this.map.arena.levelUp && this.game.player.guesses.length === levelUpRound) void showLevelUp();
     } catch (error) {
@@ -140,8 +140,8 @@ export class GamePage {
     if (!this.game) return;
     this.roundNumber.textContent = `${this.game.round} / ${this.game.roundCount}`;
     const { person, machine } = totals(this.game);
-    this.score.textContent = formatCount(person);
-    this.rival.textContent = formatCount(machine);
+    this.playerScore.textContent = formatCount(person);
+    this.opponentScore.textContent = formatCount(machine);
   }
 
   private startClock(round: Round): void {

@@ -125,11 +125,11 @@ export class GuessMap {
   }
 }
 
-/** The places of a round. `pin` is null if time ran out, `rival` (the opponent's pin) if there is no opponent. */
+/** The places of a round. `pin` is null if time ran out, `opponent` (its pin) if there is no opponent. */
 export interface RoundResult {
   truth: LatLng;
   pin: LatLng | null;
-  rival: LatLng | null;
+  opponent: LatLng | null;
 }
 
 /** Delay between the player's pin and the opponent's pin, in milliseconds. */
@@ -147,20 +147,20 @@ export function showResults(container: HTMLElement, results: RoundResult[], dela
     L.polyline(line, { color: "#1b2430", weight: 2.5, dashArray: "1 7", interactive: false }).addTo(map);
   };
   const opponentPins: [LatLng, LatLng][] = [];
-  for (const { truth, pin: guess, rival } of results) {
-    const shown = guess ? nearestCopy(truth, guess) : truth;
+  for (const { truth, pin: guess, opponent } of results) {
+    const shownTruth = guess ? nearestCopy(truth, guess) : truth;
     if (guess) {
       connect(guess, truth);
       pin("guess-pin", "dot", "guess-location-marker").setLatLng(guess).addTo(map);
       bounds.extend(guess);
     }
-    if (rival) {
-      const shownPin = nearestCopy(rival, shown);
-      opponentPins.push([shownPin, shown]);
-      bounds.extend(shownPin);
+    if (opponent) {
+      const shownOpponent = nearestCopy(opponent, shownTruth);
+      opponentPins.push([shownOpponent, shownTruth]);
+      bounds.extend(shownOpponent);
     }
-    pin("correct-pin", "flag", "correct-location-marker").setLatLng(shown).addTo(map);
-    bounds.extend(shown);
+    pin("correct-pin", "flag", "correct-location-marker").setLatLng(shownTruth).addTo(map);
+    bounds.extend(shownTruth);
   }
   map.fitBounds(bounds, { paddingTopLeft: [48, 96], paddingBottomRight: [48, 64], maxZoom: 7, animate: false });
   const showOpponentPins = () => {

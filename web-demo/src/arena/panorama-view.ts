@@ -98,11 +98,11 @@ export class PanoramaView {
   }
 
   private async showPanorama(round: Round, game: Game): Promise<void> {
-    const stage = el("div", { class: "panorama-canvas", "data-qa": "panorama-canvas" });
-    this.element.append(stage);
+    const canvas = el("div", { class: "panorama-canvas", "data-qa": "panorama-canvas" });
+    this.element.append(canvas);
     this.startHeading = round.heading;
     await new Promise<void>((done, failed) => {
-      const viewer = window.pannellum.viewer(stage, {
+      const viewer = window.pannellum.viewer(canvas, {
         type: "equirectangular",
         panorama: round.picture.url,
         autoLoad: true,
@@ -126,7 +126,7 @@ export class PanoramaView {
       this.viewer = viewer;
     });
     this.rotation = game.forbidRotating ? null : new RotationControl(this.angles());
-    this.startFrameLoop(performance.now());
+    this.requestFrame(performance.now());
   }
 
   private angles(): Angles {
@@ -134,12 +134,12 @@ export class PanoramaView {
   }
 
   /** Updates the view from the keyboard and the compass from the view in every frame. */
-  private startFrameLoop(before: number): void {
+  private requestFrame(lastTime: number): void {
     this.frame = requestAnimationFrame((time) => {
       const { viewer, rotation } = this;
       if (!viewer) return;
       if (rotation?.isMoving) {
-        const { yaw, pitch } = rotation.step(time, Math.max(0, time - before));
+        const { yaw, pitch } = rotation.step(time, Math.max(0, time - lastTime));
         viewer.setPitch(pitch, false).setYaw(yaw, false);
       } else {
         rotation?.setAngles(this.angles());
@@ -151,7 +151,7 @@ export class PanoramaView {
         set(this.compass, "data-heading", shown);
         this.compass.style.setProperty("--heading", `${-heading}deg`);
       }
-      this.startFrameLoop(time);
+      this.requestFrame(time);
     });
   }
 

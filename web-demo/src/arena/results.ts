@@ -207,7 +207,7 @@ function resultOf(game: Game, i: number): RoundResult {
     throw new Error(`The arena's response does not contain the result of round ${i + 1}.`);
   }
   const pin = guess.lat !== null && guess.lng !== null ? { lat: guess.lat, lng: guess.lng } : null;
-  return { truth: { lat: round.lat, lng: round.lng }, pin, rival: opponentPin(game, i) };
+  return { truth: { lat: round.lat, lng: round.lng }, pin, opponent: opponentPin(game, i) };
 }
 
 function createMapElement(): HTMLElement {

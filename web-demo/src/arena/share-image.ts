@@ -29,20 +29,21 @@ export async function renderShareImage(game: Game): Promise<Blob> {
   const { person, machine } = totals(game);
   const headline = person > machine ? `I beat ${OPPONENT_NAME}` : person < machine ? `${OPPONENT_NAME} beat me` : `A draw with ${OPPONENT_NAME}`;
   drawText(ctx, headline, MARGIN, 110, 64, colour("text"), 800);
-  drawText(ctx, `I ${formatCount(person)}`, MARGIN, 172, 36, colour("pin"), 700);
-  const playerPin = ctx.measureText(`I ${formatCount(person)}`).width;
-  drawText(ctx, `${OPPONENT_NAME} ${formatCount(machine)}`, MARGIN + playerPin + 40, 172, 36, colour("rival"), 700);
+  const playerText = `Me ${formatCount(person)}`;
+  drawText(ctx, playerText, MARGIN, 172, 36, colour("pin"), 700);
+  const playerWidth = ctx.measureText(playerText).width;
+  drawText(ctx, `${OPPONENT_NAME} ${formatCount(machine)}`, MARGIN + playerWidth + 40, 172, 36, colour("rival"), 700);
   await drawMap(ctx, game, colour);
   game.player.guesses.forEach((guess, i) => {
     const y = MAP_TOP + MAP_HEIGHT + 66 + i * ROW_HEIGHT;
-    const rival = opponentGuess(game, i);
+    const opponent = opponentGuess(game, i);
     drawText(ctx, `${i + 1}`, MARGIN, y, 28, colour("muted"), 500);
     drawText(ctx, game.rounds[i]?.name ?? "", MARGIN + 44, y, 28, colour("text"), 500, 510);
     const numbers = (points: number, metres: number | null) =>
       `${formatCount(points)}${metres === null ? "" : `  (${formatDistance(metres)})`}`;
     ctx.textAlign = "right";
     drawText(ctx, numbers(guess.roundScoreInPoints, guess.lat === null ? null : guess.distanceInMeters), 872, y, 26, colour("pin"), 700, 240);
-    const opponentText = rival ? numbers(rival.roundScoreInPoints, rival.distanceInMeters) : "no answer";
+    const opponentText = opponent ? numbers(opponent.roundScoreInPoints, opponent.distanceInMeters) : "no guess";
     drawText(ctx, opponentText, WIDTH - MARGIN, y, 26, colour("rival"), 700, 240);
     ctx.textAlign = "left";
   });
@@ -69,11 +70,11 @@ async function drawMap(ctx: CanvasRenderingContext2D, game: Game, colour: (name:
     ctx.drawImage(tile, x * side, y * side - top, side, side);
   });
   await Promise.all(tileLoads);
-  const at = ({ lat, lng }: LatLng): [number, number] => [((wrapLng(lng) + 180) / 360) * WIDTH, mercator(lat) * WIDTH - top];
+  const toPixel = ({ lat, lng }: LatLng): [number, number] => [((wrapLng(lng) + 180) / 360) * WIDTH, mercator(lat) * WIDTH - top];
   game.player.guesses.forEach((guess, i) => {
     const round = game.rounds[i];
     if (round?.lat === undefined || round.lng === undefined) return;
-    const truth = at({ lat: round.lat, lng: round.lng });
+    const truth = toPixel({ lat: round.lat, lng: round.lng });
     const playerPin = guess.lat !== null && guess.lng !== null ? { lat: guess.lat, lng: guess.lng } : null;
     const pins: [LatLng | null, string][] = [[opponentPin(game, i), colour("rival")], [playerPin, colour("pin")]];
     for (const [place, paint] of pins) {
@@ -81,10 +82,10 @@ async function drawMap(ctx: CanvasRenderingContext2D, game: Game, colour: (name:
       ctx.strokeStyle = paint;
       ctx.lineWidth = 3;
       ctx.beginPath();
-      ctx.moveTo(...at(place));
+      ctx.moveTo(...toPixel(place));
       ctx.lineTo(...truth);
       ctx.stroke();
-      drawDot(ctx, at(place), 10, paint);
+      drawDot(ctx, toPixel(place), 10, paint);
     }
     drawDot(ctx, truth, 8, colour("truth"));
   });

@@ -30,8 +30,8 @@ export function unproject([x, y]: [number, number]): LatLng {
 export function toPath(...shapes: Geometry[]): Path2D {
   const path = new Path2D();
   // d3 only uses the methods of the context that Path2D has.
-  const drawMap = geoPath(projection, path as unknown as GeoContext);
-  for (const shape of shapes) drawMap(shape);
+  const draw = geoPath(projection, path as unknown as GeoContext);
+  for (const shape of shapes) draw(shape);
   return path;
 }
 

@@ -40,14 +40,14 @@ export class GameMode {
     this.layout.showStart(
       "play",
       "You against Landfall",
-      "Five rounds. You and Landfall each place a pin; the closer pin gets more points, up to 5,000 per round.",
+      "Five rounds. You and Landfall each place a pin on the map. The closer the pin, the more points: up to 5,000 per round.",
       button("Five places", null, () => this.startGame(this.sampleRounds()), true),
       photoPicker("Your photos", (files) => void this.startWithPhotos(files)),
     );
     this.layout.showPanel(
       el("h2", { class: "panel-title" }, "How to play"),
       el("p", {}, "Look at the photo, tap the map and press Guess. Landfall sees the same photos and nothing else."),
-      el("p", {}, "Your own photos must contain GPS coordinates, as phone photos do. They are read on this device, after both guesses, to compute the distance."),
+      el("p", {}, "Your own photos must contain GPS coordinates, as phone photos do. They stay on this device and are used only to compute the distance after both guesses."),
       this.status,
     );
   }
@@ -66,11 +66,11 @@ export class GameMode {
   }
 
   private sampleRounds(): GameRound[] {
-    return drawRandom(SAMPLES, ROUNDS_PER_GAME).map((round) => ({
-      name: round.name,
-      truth: round.truth,
-      loadImages: () => fetchViews(round),
-      credit: round.credit,
+    return drawRandom(SAMPLES, ROUNDS_PER_GAME).map((sample) => ({
+      name: sample.name,
+      truth: sample.truth,
+      loadImages: () => fetchViews(sample),
+      credit: sample.credit,
     }));
   }
 
@@ -110,9 +110,9 @@ export class GameMode {
     if (!round) return this.finish();
     const title = this.title();
     layout.showPanel(el("p", { class: "hint" }, "Loading the photo…"));
-    let loadImages: Blob[];
+    let images: Blob[];
     try {
-      loadImages = await round.loadImages();
+      images = await round.loadImages();
     } catch (error) {
       if (generation !== this.generation) return;
       this.enter();
@@ -121,13 +121,13 @@ export class GameMode {
     }
     if (generation !== this.generation) return;
     this.clearViews();
-    this.views = loadImages.map(createView);
-    layout.showMedia("picture", gallery(this.views, "Photo of the place to guess"));
+    this.views = images.map(createView);
+    layout.showMedia("photo", gallery(this.views, "Photo of the place to guess"));
     layout.map.showHeatmap(null);
     layout.map.showMarkers([]);
     layout.map.showWorld();
     // The model runs while the player thinks; its prediction is shown after the player's guess.
-    const pending = this.model.locate(loadImages);
+    const pending = this.model.locate(images);
     pending.catch(() => undefined);
     let pin: LatLng | null = null;
     const guess = button("Guess", null, () => pin && void this.guess(generation, round, pin, pending), true);
@@ -222,7 +222,8 @@ export class GameMode {
     this.clearViews();
     layout.showMedia("none");
     layout.map.showHeatmap(null);
-    layout.map.showMarkers(markers, played.flatMap(({ truth, guess, prediction }): [LatLng, LatLng][] => [[guess, truth], [toLatLng(prediction), truth]]));
+    const lines = played.flatMap(({ truth, guess, prediction }): [LatLng, LatLng][] => [[guess, truth], [toLatLng(prediction), truth]]);
+    layout.map.showMarkers(markers, lines);
     layout.map.fitTo(markers);
     layout.map.describe("World map: all locations and pins of the game");
     const won = player > model ? "You won" : player === model ? "A draw" : "Landfall won";

@@ -1,14 +1,14 @@
-// The layout shared by both modes (picture, map, panel), and messages to the user.
+// The layout shared by both modes (photo, map, text panel), and messages to the user.
 
 import { el, type Child } from "../dom";
 import { icon } from "./icons";
 import { WorldMap } from "./world-map";
 import { errorMessage } from "./labels";
 
-/** The main area: picture, map and text panel. */
+/** The main area: photo or camera, map and text panel. */
 export class Layout {
   readonly map = new WorldMap();
-  private readonly media = el("section", { class: "media", "aria-label": "Picture" });
+  private readonly media = el("section", { class: "media", "aria-label": "Photo" });
   private readonly panel = el("section", { class: "panel", "aria-label": "Result", tabindex: "0" });
   readonly element = el(
     "main",
@@ -18,7 +18,7 @@ export class Layout {
     this.panel,
   );
 
-  /** Replaces the contents of the picture area. `name` identifies them for the style sheet. */
+  /** Replaces the contents of the media area. `name` identifies them for the style sheet. */
   showMedia(name: string, ...children: Child[]): void {
     this.element.dataset.media = name;
     this.replace(this.media, children);

@@ -216,7 +216,7 @@ export class LocateMode {
   private showViews(): void {
     const name = this.example ? "Example photo" : "Your photo";
     this.layout.showMedia(
-      "picture",
+      "photo",
       gallery(this.views, name),
       el("button", { type: "button", class: "round-button translucent media-close", "aria-label": "Close photo", click: () => this.enter() }, icon("close")),
     );

@@ -121,19 +121,19 @@ function strokeOutline(
 ): void {
   const { a: scale } = ctx.getTransform();
   const outlineCanvas = scratchCanvas(Math.ceil(width * scale), Math.ceil(height * scale));
-  const foreground = outlineCanvas.getContext("2d");
-  if (!foreground) return;
-  foreground.setTransform(1, 0, 0, 1, 0, 0);
-  foreground.clearRect(0, 0, outlineCanvas.width, outlineCanvas.height);
+  const outlineCtx = outlineCanvas.getContext("2d");
+  if (!outlineCtx) return;
+  outlineCtx.setTransform(1, 0, 0, 1, 0, 0);
+  outlineCtx.clearRect(0, 0, outlineCanvas.width, outlineCanvas.height);
   forEachCopy(() => {
-    foreground.setTransform(ctx.getTransform());
-    foreground.globalCompositeOperation = "source-over";
-    foreground.strokeStyle = colour;
-    foreground.lineWidth = 2 * lineWidth * pixel;
-    foreground.lineJoin = "round";
-    foreground.stroke(region);
-    foreground.globalCompositeOperation = "destination-out";
-    foreground.fill(region);
+    outlineCtx.setTransform(ctx.getTransform());
+    outlineCtx.globalCompositeOperation = "source-over";
+    outlineCtx.strokeStyle = colour;
+    outlineCtx.lineWidth = 2 * lineWidth * pixel;
+    outlineCtx.lineJoin = "round";
+    outlineCtx.stroke(region);
+    outlineCtx.globalCompositeOperation = "destination-out";
+    outlineCtx.fill(region);
   });
   ctx.globalAlpha = alpha;
   ctx.drawImage(outlineCanvas, 0, 0, outlineCanvas.width / scale, outlineCanvas.height / scale);

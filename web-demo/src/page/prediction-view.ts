@@ -49,7 +49,10 @@ export function showOnMap({ map }: Layout, prediction: Prediction, keepView = fa
   if (!keepView) map.fitTo(pointsToShow(prediction));
 }
 
-/** The points that the map should show: the pin and the nearby cells of the 50 % region; none, for the whole world, if uncertain. */
+/**
+ * The points that the map should show: the pin and nearby cells of the 50 % region. Empty, for the whole world, if the
+ * prediction is very uncertain.
+ */
 export function pointsToShow(prediction: Prediction): LatLng[] {
   if (prediction.radiusKm.p50 > 4000) return [];
   const near = ({ lng, lat }: LatLng) => geoDistance([lng, lat], [prediction.lng, prediction.lat]) * EARTH_KM < 1.5 * prediction.radiusKm.p50;

@@ -163,7 +163,7 @@ const NOTES: Record<BundleName, string> = {
 };
 
 function credits(): HTMLElement {
-  const shown = [...EXAMPLES, ...SAMPLES.filter((round) => !EXAMPLES.includes(round))];
+  const shown = [...EXAMPLES, ...SAMPLES.filter((sample) => !EXAMPLES.includes(sample))];
   return el(
     "details",
     {},

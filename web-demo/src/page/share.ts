@@ -19,7 +19,7 @@ export type ShareContent = { prediction: Prediction; image: Blob } | { game: Pla
 
 /** Opens the device's share dialog with the image, or downloads it where there is none. */
 export async function share(content: ShareContent): Promise<void> {
-  const canvas = await createCanvas(content);
+  const canvas = await renderImage(content);
   const blob = await new Promise<Blob | null>((done) => canvas.toBlob(done, "image/png"));
   if (!blob) throw new Error("The image could not be created: close other tabs and try again.");
   const file = new File([blob], "landfall.png", { type: "image/png" });
@@ -46,7 +46,7 @@ function save(file: File): void {
   announce("The image was saved.");
 }
 
-async function createCanvas(content: ShareContent): Promise<HTMLCanvasElement> {
+async function renderImage(content: ShareContent): Promise<HTMLCanvasElement> {
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [WIDTH, HEIGHT];
   const ctx = canvas.getContext("2d");
@@ -63,8 +63,8 @@ async function drawPrediction(ctx: CanvasRenderingContext2D, prediction: Predict
   const bitmap = await createImageBitmap(image);
   drawCover(ctx, bitmap, [0, 0, WIDTH, 610]);
   bitmap.close();
-  const guess: MapMarker = { ...toLatLng(prediction), kind: "prediction" };
-  ctx.drawImage(map([WIDTH, 440], pointsToShow(prediction), [guess], theme, prediction), 0, 610, WIDTH, 440);
+  const marker: MapMarker = { ...toLatLng(prediction), kind: "prediction" };
+  ctx.drawImage(mapCanvas([WIDTH, 440], pointsToShow(prediction), [marker], theme, prediction), 0, 610, WIDTH, 440);
   drawText(ctx, confidenceLabel(prediction), MARGIN, 1118, 600, 32, theme.accent);
   drawText(ctx, capitalize(prediction.place), MARGIN, 1180, 700, 60, theme.foreground);
   drawText(ctx, formatRadii(prediction), MARGIN, 1232, 400, 28, theme.text);
@@ -80,7 +80,7 @@ function drawGame(ctx: CanvasRenderingContext2D, game: PlayedRound[], theme: The
     { ...toLatLng(prediction), kind: "prediction" },
     { ...guess, kind: "player" },
   ]);
-  ctx.drawImage(map([WIDTH, 560], [], markers, theme, null), 0, 250, WIDTH, 560);
+  ctx.drawImage(mapCanvas([WIDTH, 560], [], markers, theme, null), 0, 250, WIDTH, 560);
   game.forEach(({ name, player: playerScore, model: modelScore }, i) => {
     const y = 890 + i * 78;
     drawText(ctx, name, MARGIN, y, 500, 32, theme.foreground, WIDTH - 2 * MARGIN - 440);
@@ -94,7 +94,7 @@ function drawGame(ctx: CanvasRenderingContext2D, game: PlayedRound[], theme: The
 }
 
 /** Draws a map at scale 2, so that its markers are large. */
-function map([width, height]: [number, number], places: Parameters<typeof transformToFit>[0], markers: MapMarker[], theme: Theme, prediction: Prediction | null) {
+function mapCanvas([width, height]: [number, number], places: Parameters<typeof transformToFit>[0], markers: MapMarker[], theme: Theme, prediction: Prediction | null) {
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [width, height];
   const ctx = canvas.getContext("2d");
