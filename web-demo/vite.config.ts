@@ -17,8 +17,8 @@ export default defineConfig({
       output: { entryFileNames: ({ name }) => (name === "sw" ? "sw.js" : "assets/[name]-[hash].js") },
     },
   },
-  // The tests share one build and one browser. Timeouts are long because some tests load a model. Two workers even on two
-  // cores: the tests spend much of their time waiting.
+  // The tests share one build and one browser. Timeouts are long because some tests load a model. Two workers even on
+  // two cores: the tests spend much of their time waiting.
   test: { globalSetup: "test/global-setup.ts", testTimeout: 120_000, hookTimeout: 120_000, maxWorkers: 2 },
   // `npm run dev` serves the pages and the fixtures next to this folder. API calls go to the arena:
   // landfall arena --port 8735

@@ -1,7 +1,7 @@
 // Vite plugins that provide the bundles as `bundles/NAME/`, in a build and in `npm run dev`.
 //
-// A build contains pocket, or the bundles listed in LANDFALL_PAGE_BUNDLES: LANDFALL_PAGE_BUNDLES=pocket,desktop npm run build.
-// (`landfall serve` needs neither: it serves the bundles from their original location.)
+// A build contains pocket, or the bundles listed in LANDFALL_PAGE_BUNDLES: LANDFALL_PAGE_BUNDLES=pocket,desktop npm
+// run build. (`landfall serve` needs neither: it serves the bundles from their original location.)
 import { createHash } from "node:crypto";
 import { copyFileSync, createReadStream, existsSync, mkdirSync, readFileSync } from "node:fs";
 import { homedir } from "node:os";
@@ -44,12 +44,16 @@ function copy(name: string, outDir: string) {
   mkdirSync(folder, { recursive: true });
   for (const [file, path] of pathsOf(name)) copyFileSync(path, join(folder, file));
   for (const { file, sha256 } of filesOf(readManifest(name))) {
-    const found = createHash("sha256").update(readFileSync(join(folder, file))).digest("hex");
+    const found = createHash("sha256")
+      .update(readFileSync(join(folder, file)))
+      .digest("hex");
     if (found !== sha256) throw new Error(`${file} of the bundle ${name} is corrupt or of another version`);
   }
 }
 
-export function bundles(names = (process.env["LANDFALL_PAGE_BUNDLES"] ?? "pocket").split(",").filter(Boolean)): Plugin[] {
+export function bundles(
+  names = (process.env["LANDFALL_PAGE_BUNDLES"] ?? "pocket").split(",").filter(Boolean),
+): Plugin[] {
   let outDir = "";
   const copyPlugin: Plugin = {
     name: "landfall-copy-bundles",

@@ -5,7 +5,8 @@ import { chromium } from "playwright-core";
 
 const folder = new URL("../public/", import.meta.url);
 const svg = readFileSync(new URL("icon.svg", folder), "utf8");
-// Masks crop up to a fifth of each side and Apple rounds the corners itself: square corners, and more padding for the mask.
+// Masks crop up to a fifth of each side and Apple rounds the corners itself: square corners, and more padding for the
+// mask.
 const square = svg.replace(/ rx="\d+"/, "");
 const padded = square.replace(/(<path[\s\S]*)(<\/svg>)/, '<g transform="translate(64 64) scale(.75)">$1</g>$2');
 

@@ -32,14 +32,24 @@ export function serviceWorker(): Plugin {
       order: "post",
       handler: (_, { path }) =>
         path === "/index.html"
-          ? [{ tag: "meta", attrs: { "http-equiv": "Content-Security-Policy", content: POLICY }, injectTo: "head-prepend" }]
+          ? [
+              {
+                tag: "meta",
+                attrs: { "http-equiv": "Content-Security-Policy", content: POLICY },
+                injectTo: "head-prepend",
+              },
+            ]
           : [],
     },
     writeBundle({ dir }) {
       const folder = dir ?? "dist";
       const files = readdirSync(folder, { recursive: true, withFileTypes: true })
         .filter((entry) => entry.isFile())
-        .map((entry) => join(entry.parentPath, entry.name).slice(folder.length + 1).replaceAll("\\", "/"))
+        .map((entry) =>
+          join(entry.parentPath, entry.name)
+            .slice(folder.length + 1)
+            .replaceAll("\\", "/"),
+        )
         .filter((file) => !NOT_CACHED.test(file))
         .sort();
       const hash = createHash("sha256");

@@ -19,7 +19,13 @@ const FILE_URLS = new Set([...PRECACHE, ...CACHE_MANIFEST.onDemand.map(urlOf)]);
 self.addEventListener("install", (event) => event.waitUntil(cacheAll(PRECACHE)));
 
 // Errors are ignored: the next version cleans up, and this one can serve pages anyway.
-self.addEventListener("activate", (event) => event.waitUntil(migrateOldCaches().catch(() => undefined).then(() => self.clients.claim())));
+self.addEventListener("activate", (event) =>
+  event.waitUntil(
+    migrateOldCaches()
+      .catch(() => undefined)
+      .then(() => self.clients.claim()),
+  ),
+);
 
 self.addEventListener("message", (event) => {
   // Pages of earlier versions send "take over".
@@ -49,7 +55,10 @@ async function respond(url: string, request: Request): Promise<Response> {
   return response;
 }
 
-/** Caches files that are not cached yet. Files with a hash in their name are copied from the cache of an earlier version. */
+/**
+ * Caches files that are not cached yet. Files with a hash in their name are copied from the cache of an earlier
+ * version.
+ */
 async function cacheAll(urls: string[]): Promise<void> {
   const cache = await caches.open(CACHE_NAME);
   for (const url of urls) {

@@ -40,7 +40,9 @@ export function gameTests(visit: Visit): void {
     const names = new Set<string>();
     const total = [0, 0];
     for (let n = 1; n <= 5; n++) {
-      const rows = await round(page, () => page.locator(".map-viewport").click({ position: { x: 60 + 50 * n, y: 110 } }));
+      const rows = await round(page, () =>
+        page.locator(".map-viewport").click({ position: { x: 60 + 50 * n, y: 110 } }),
+      );
       expect(rows.length).toBe(2);
       rows.forEach(({ points, km }, i) => {
         // 5,000 · exp(−10 · distance / scale), with the rounded distance.
@@ -56,7 +58,10 @@ export function gameTests(visit: Visit): void {
     const [player, model] = total.map((points) => points.toLocaleString("en-US"));
     expect(await page.locator(".final-score").textContent()).toBe(`${player} to ${model} points`);
     expect(await page.locator("tbody tr").count()).toBe(5);
-    const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "Share" }).click()]);
+    const [download] = await Promise.all([
+      page.waitForEvent("download"),
+      page.getByRole("button", { name: "Share" }).click(),
+    ]);
     const path = join(tmpdir(), `landfall-game-${process.pid}.png`);
     await download.saveAs(path);
     const png = readFileSync(path);

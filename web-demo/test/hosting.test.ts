@@ -87,11 +87,15 @@ it("explains the missing camera on an insecure origin, recovers from a failed do
   await page.locator("dialog").getByRole("button", { name: "Close" }).click();
 
   const tile = readFileSync(join(DIST, "icon-192.png"));
-  await context.route("https://tile.openstreetmap.org/**", (route) => route.fulfill({ contentType: "image/png", body: tile }));
+  await context.route("https://tile.openstreetmap.org/**", (route) =>
+    route.fulfill({ contentType: "image/png", body: tile }),
+  );
   await page.getByRole("button", { name: "Settings" }).click();
   await page.getByRole("checkbox", { name: "Street map" }).check();
   await expect.poll(() => foreignRequests.length).toBeGreaterThan(2);
-  expect(foreignRequests.filter((address) => !/^https:\/\/tile\.openstreetmap\.org\/\d+\/\d+\/\d+\.png$/.test(address))).toEqual([]);
+  expect(
+    foreignRequests.filter((address) => !/^https:\/\/tile\.openstreetmap\.org\/\d+\/\d+\/\d+\.png$/.test(address)),
+  ).toEqual([]);
   expect(await page.locator(".map-attribution").textContent()).toBe("© OpenStreetMap contributors");
   await context.close();
   server.close();
@@ -128,7 +132,8 @@ it("has a strict policy and a complete manifest", () => {
   expect(html).toMatch(/<html lang="en">/);
   expect(html).toMatch(/<title>.{10,}<\/title>/);
   expect(html).toMatch(/name="description" content=".{40,}"/);
-  for (const part of ['name="viewport"', 'name="theme-color"', 'rel="apple-touch-icon"', 'rel="manifest"']) expect(html).toContain(part);
+  for (const part of ['name="viewport"', 'name="theme-color"', 'rel="apple-touch-icon"', 'rel="manifest"'])
+    expect(html).toContain(part);
   const manifest = JSON.parse(readFileSync(join(DIST, "manifest.webmanifest"), "utf8")) as {
     start_url: string;
     scope: string;

@@ -44,11 +44,18 @@ function exif(lat: number, lng: number): Buffer {
   entry(2, 5, 3, 80);
   entry(3, 2, 2, lng < 0 ? "W" : "E");
   entry(4, 5, 3, 104);
-  for (const [start, degrees] of [[80, Math.abs(lat)], [104, Math.abs(lng)]] as const) {
+  for (const [start, degrees] of [
+    [80, Math.abs(lat)],
+    [104, Math.abs(lng)],
+  ] as const) {
     const whole = Math.floor(degrees);
     const minutes = Math.floor((degrees - whole) * 60);
     const seconds = Math.round(((degrees - whole) * 60 - minutes) * 60 * 1000);
-    [[whole, 1], [minutes, 1], [seconds, 1000]].forEach(([value, unit], i) => {
+    [
+      [whole, 1],
+      [minutes, 1],
+      [seconds, 1000],
+    ].forEach(([value, unit], i) => {
       tiff.writeUInt32BE(value!, start + 8 * i);
       tiff.writeUInt32BE(unit!, start + 8 * i + 4);
     });

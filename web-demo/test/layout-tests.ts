@@ -1,5 +1,5 @@
-// Layout and accessibility of the built page: nothing cut off, touch targets large enough, no violations reported by axe, in
-// light and dark mode.
+// Layout and accessibility of the built page: nothing cut off, touch targets large enough, no violations reported by
+// axe, in light and dark mode.
 
 import { mkdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -98,7 +98,8 @@ const STATES: [string, (page: Page) => Promise<unknown>][] = [
 function layoutProblems(page: Page): Promise<string[]> {
   return page.evaluate(() => {
     const problems: string[] = [];
-    if (document.documentElement.scrollWidth > innerWidth) problems.push(`the page is ${document.documentElement.scrollWidth} px wide`);
+    if (document.documentElement.scrollWidth > innerWidth)
+      problems.push(`the page is ${document.documentElement.scrollWidth} px wide`);
     const area = document.querySelector("dialog[open]") ?? document;
     const targets = "button, a, label.button, label.model-option, label.switch, summary, .map-viewport";
     for (const element of area.querySelectorAll<HTMLElement>(targets)) {
@@ -118,8 +119,13 @@ async function violations(page: Page, onlyColours: boolean): Promise<string[]> {
   if (!(await page.evaluate(() => "axe" in globalThis))) await page.evaluate(AXE);
   type Axe = { run(options: { runOnly?: string[] }): Promise<AxeResults> };
   const options = onlyColours ? { runOnly: ["color-contrast"] } : {};
-  const { violations } = await page.evaluate((options) => (globalThis as unknown as { axe: Axe }).axe.run(options), options);
-  return violations.map(({ id, help, nodes }) => `${id}: ${help} (${nodes.map(({ html }) => html.slice(0, 120)).join(" | ")})`);
+  const { violations } = await page.evaluate(
+    (options) => (globalThis as unknown as { axe: Axe }).axe.run(options),
+    options,
+  );
+  return violations.map(
+    ({ id, help, nodes }) => `${id}: ${help} (${nodes.map(({ html }) => html.slice(0, 120)).join(" | ")})`,
+  );
 }
 
 export function layoutTests(visit: Visit): void {
@@ -130,7 +136,8 @@ export function layoutTests(visit: Visit): void {
       await go(page);
       for (const [width, height] of SCREENS) {
         await page.setViewportSize({ width, height });
-        const report = (of: string[], how: string) => problems.push(...of.map((text) => `${state}, ${width}×${height}${how}: ${text}`));
+        const report = (of: string[], how: string) =>
+          problems.push(...of.map((text) => `${state}, ${width}×${height}${how}: ${text}`));
         report(await layoutProblems(page), "");
         if (width === 360) continue;
         for (const colorScheme of ["dark", "light"] as const) {

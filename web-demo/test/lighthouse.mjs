@@ -1,7 +1,8 @@
 // Lighthouse scores of the built page: npm run build, then npm run lighthouse
 //
-// Prints the scores and the failed audits; exit code 1 if a score is below 95. Lighthouse is installed by npx, since it would
-// add 100 MB to every `npm ci`. The audit itself accesses only this machine. Version 11 is the last one with the PWA category.
+// Prints the scores and the failed audits; exit code 1 if a score is below 95. Lighthouse is installed by npx, since
+// it would add 100 MB to every `npm ci`. The audit itself accesses only this machine. Version 11 is the last one with
+// the PWA category.
 import { execFile } from "node:child_process";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -34,7 +35,15 @@ try {
 async function runLighthouse(url) {
   const path = join(folder, "report.json");
   const flags = "--headless=new --no-sandbox --disable-gpu --host-resolver-rules='MAP * ~NOTFOUND, EXCLUDE 127.0.0.1'";
-  const args = ["--yes", LIGHTHOUSE, url, "--quiet", "--output=json", `--output-path=${path}`, `--chrome-flags=${flags}`];
+  const args = [
+    "--yes",
+    LIGHTHOUSE,
+    url,
+    "--quiet",
+    "--output=json",
+    `--output-path=${path}`,
+    `--chrome-flags=${flags}`,
+  ];
   const npx = process.platform === "win32" ? "npx.cmd" : "npx";
   await promisify(execFile)(npx, [...args, `--only-categories=${CATEGORIES}`, "--max-wait-for-load=60000"], {
     env: { CHROME_PATH: process.env.LANDFALL_CHROMIUM ?? "/usr/bin/chromium", ...process.env },

@@ -27,7 +27,9 @@ export function locateTests(visit: Visit): void {
       expect(await page.locator(".countries li").count()).toBe(5);
       expect(await page.locator(".countries .probability").first().textContent()).toMatch(/^\d+(\.\d)? %$/);
       expect(await page.locator(".headline").textContent()).toMatch(/(onfident|estimate|ncertain).*\d m?s$/);
-      expect(await page.locator(".radii").textContent()).toMatch(/^50 % probability within [\d,]+ km of the pin, 90 % within [\d,]+ km$/);
+      expect(await page.locator(".radii").textContent()).toMatch(
+        /^50 % probability within [\d,]+ km of the pin, 90 % within [\d,]+ km$/,
+      );
       expect(await page.locator(".map-viewport").getAttribute("aria-label")).toContain("the pin is near Rome, Italy");
       await expect.poll(() => countAccentPixels(visit)).toBeGreaterThan(300);
       expect(await page.locator(".credit").textContent()).toMatch(/^Photo: Urse Ovidiu, public domain$/i);
@@ -58,13 +60,16 @@ export function locateTests(visit: Visit): void {
 
     it("accepts dropped photos", async () => {
       const { page } = visit;
-      await page.evaluate((bytes) => {
-        const data = new DataTransfer();
-        data.items.add(new File([new Uint8Array(bytes)], "photo.jpg", { type: "image/jpeg" }));
-        for (const type of ["dragover", "drop"]) {
-          document.body.dispatchEvent(new DragEvent(type, { dataTransfer: data, bubbles: true, cancelable: true }));
-        }
-      }, [...readFileSync(fixture("rome-colosseum"))]);
+      await page.evaluate(
+        (bytes) => {
+          const data = new DataTransfer();
+          data.items.add(new File([new Uint8Array(bytes)], "photo.jpg", { type: "image/jpeg" }));
+          for (const type of ["dragover", "drop"]) {
+            document.body.dispatchEvent(new DragEvent(type, { dataTransfer: data, bubbles: true, cancelable: true }));
+          }
+        },
+        [...readFileSync(fixture("rome-colosseum"))],
+      );
       expect(await predictedPlace(page)).toBe("Near Rome, Italy");
     });
 
@@ -72,7 +77,11 @@ export function locateTests(visit: Visit): void {
       const { page, requests } = visit;
       const reader = () => requests.filter((address) => address.includes("/lite.esm-")).length;
       // A photo of Rome with coordinates of Sydney, which must not change the prediction.
-      await choosePhotos(page, "Photos", upload("sydney.jpg", withGps("rome-colosseum", { lat: -33.8568, lng: 151.2153 })));
+      await choosePhotos(
+        page,
+        "Photos",
+        upload("sydney.jpg", withGps("rome-colosseum", { lat: -33.8568, lng: 151.2153 })),
+      );
       expect(await predictedPlace(page)).toBe("Near Rome, Italy");
       expect(reader()).toBe(0);
       await page.getByRole("button", { name: "How close?" }).click();
@@ -99,7 +108,9 @@ export function locateTests(visit: Visit): void {
       await here.waitFor();
       expect(await page.evaluate("times")).toBe(0);
       await here.click();
-      await expect.poll(() => page.locator(".revealed").textContent()).toMatch(/^[\d.]+ km off.*Location of this device.$/);
+      await expect
+        .poll(() => page.locator(".revealed").textContent())
+        .toMatch(/^[\d.]+ km off.*Location of this device.$/);
       expect(await page.evaluate("times")).toBe(1);
     });
 
@@ -107,7 +118,10 @@ export function locateTests(visit: Visit): void {
       const { page } = visit;
       await page.getByRole("button", { name: "Example 1" }).click();
       await predictedPlace(page);
-      const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "Share" }).click()]);
+      const [download] = await Promise.all([
+        page.waitForEvent("download"),
+        page.getByRole("button", { name: "Share" }).click(),
+      ]);
       expect(download.suggestedFilename()).toBe("landfall.png");
       const path = join(tmpdir(), `landfall-${process.pid}.png`);
       await download.saveAs(path);
@@ -138,8 +152,12 @@ export function locateTests(visit: Visit): void {
         watch.disconnect();
         return [gaps.sort((a, b) => a - b), answers] as const;
       });
-      const [median = NaN, most = NaN, longest = NaN] = [0.5, 0.95, 1].map((part) => gaps[Math.ceil(part * gaps.length) - 1]);
-      console.log(`frame times during live predictions: median ${median.toFixed(1)} ms, 95th ${most.toFixed(1)} ms, longest ${longest.toFixed(1)} ms`);
+      const [median = NaN, most = NaN, longest = NaN] = [0.5, 0.95, 1].map(
+        (part) => gaps[Math.ceil(part * gaps.length) - 1],
+      );
+      console.log(
+        `frame times during live predictions: median ${median.toFixed(1)} ms, 95th ${most.toFixed(1)} ms, longest ${longest.toFixed(1)} ms`,
+      );
       expect(median).toBeLessThan(34);
       expect(answers, "predictions meanwhile").toBeGreaterThan(1);
       await page.getByRole("button", { name: "Take photo" }).click();

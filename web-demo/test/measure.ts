@@ -1,5 +1,5 @@
-// `npm run measure`: prints latency and memory use of the page, checks them against limits, and runs tests that are too slow
-// for `npm test`.
+// `npm run measure`: prints latency and memory use of the page, checks them against limits, and runs tests that are
+// too slow for `npm test`.
 
 import { type Browser, chromium, type Page } from "playwright-core";
 import { expect, inject, it } from "vitest";
@@ -48,7 +48,9 @@ it("first predictions", async () => {
     }
   }
   for (const [how, , , opened, waited] of rows) {
-    console.log(`${how}, model stored:\n  from opening the page to the first prediction ${list(opened)} ms, the next one ${list(waited)} ms`);
+    console.log(
+      `${how}, model stored:\n  from opening the page to the first prediction ${list(opened)} ms, the next one ${list(waited)} ms`,
+    );
   }
   // There is no limit for the last row.
   for (const [how, , , opened] of rows.slice(0, 2)) expect(median(opened), how).toBeLessThan(FIRST_MS);
@@ -56,7 +58,9 @@ it("first predictions", async () => {
   await remove();
 });
 
-/** A later visit with a new browser process. Returns the milliseconds until the first prediction and for another one. */
+/**
+ * A later visit with a new browser process. Returns the milliseconds until the first prediction and for another one.
+ */
 async function visit(browser: Browser, base: string, rate: number, byChromium: boolean): Promise<[number, number]> {
   const page = await browser.contexts()[0]!.newPage();
   if (byChromium) {
@@ -85,20 +89,25 @@ it("frames and memory", async () => {
   const server = await HarnessServer.start();
   const { page } = await server.open();
   expect(await load(page)).toBeNull();
-  const [ms, before, after] = await page.evaluate(async ([photo, many]) => {
-    type Measuring = { measureUserAgentSpecificMemory(): Promise<{ bytes: number }> };
-    const measure = async () => (await (performance as unknown as Measuring).measureUserAgentSpecificMemory()).bytes / 1e6;
-    const blob = await (await fetch(photo)).blob();
-    const answer = async (times: number) => {
-      const ms = [];
-      for (let i = 0; i < times; i++) ms.push((await globalThis.engine.locate([i % 2 ? blob : await createImageBitmap(blob)])).ms);
-      return ms;
-    };
-    await answer(10);
-    const before = await measure();
-    const ms = await answer(many);
-    return [ms, before, await measure()] as const;
-  }, [PHOTO, INFERENCES] as const);
+  const [ms, before, after] = await page.evaluate(
+    async ([photo, many]) => {
+      type Measuring = { measureUserAgentSpecificMemory(): Promise<{ bytes: number }> };
+      const measure = async () =>
+        (await (performance as unknown as Measuring).measureUserAgentSpecificMemory()).bytes / 1e6;
+      const blob = await (await fetch(photo)).blob();
+      const answer = async (times: number) => {
+        const ms = [];
+        for (let i = 0; i < times; i++)
+          ms.push((await globalThis.engine.locate([i % 2 ? blob : await createImageBitmap(blob)])).ms);
+        return ms;
+      };
+      await answer(10);
+      const before = await measure();
+      const ms = await answer(many);
+      return [ms, before, await measure()] as const;
+    },
+    [PHOTO, INFERENCES] as const,
+  );
   const [frames, files] = [0, 1].map((odd) => ms.filter((_, i) => i % 2 === odd).map(({ total }) => total));
   const encode = median(ms.map(({ encode }) => encode));
   console.log(
@@ -138,7 +147,10 @@ it("desktop predicts the same as the agent on a GPU", async () => {
       return (await globalThis.engine.load("desktop", () => undefined)).backend;
     });
     expect(backend).toBe("webgpu");
-    await expectParity(page, goldenPredictions("desktop").filter(({ image }) => image === PHOTO.slice(1)));
+    await expectParity(
+      page,
+      goldenPredictions("desktop").filter(({ image }) => image === PHOTO.slice(1)),
+    );
   } finally {
     await browser.close();
     await server.stop();

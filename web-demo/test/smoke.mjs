@@ -1,8 +1,8 @@
 // Smoke test of the page at a URL: node test/smoke.mjs https://127.0.0.1:8736/
 //
-// The page must load, be cross-origin isolated, predict an example and send no request to another origin. Exit code 0 and a
-// line of JSON on success, 1 and a message on failure, 2 without a URL. `agent/tests/e2e/serve.rs` runs it against
-// `landfall serve`, whose certificate is self-signed.
+// The page must load, be cross-origin isolated, predict an example and send no request to another origin. Exit code 0
+// and a line of JSON on success, 1 and a message on failure, 2 without a URL. `agent/tests/e2e/serve.rs` runs it
+// against `landfall serve`, whose certificate is self-signed.
 import { chromium } from "playwright-core";
 
 /** Chromium reports that service workers do not work with an untrusted certificate; the page works without them. */
@@ -39,10 +39,16 @@ async function visit() {
     requests.add(url);
     if (!url.startsWith(`${origin}/`)) problems.push(`request to another origin: ${url}`);
   });
-  context.on("response", (response) => response.status() >= 400 && problems.push(`${response.url()}: status ${response.status()}`));
+  context.on(
+    "response",
+    (response) => response.status() >= 400 && problems.push(`${response.url()}: status ${response.status()}`),
+  );
   const page = await context.newPage();
   page.on("pageerror", (error) => problems.push(error.message));
-  page.on("console", (message) => message.type() === "error" && !NO_WORKER.test(message.text()) && problems.push(message.text()));
+  page.on(
+    "console",
+    (message) => message.type() === "error" && !NO_WORKER.test(message.text()) && problems.push(message.text()),
+  );
   await page.goto(pageUrl);
   await page.locator(".status", { hasText: "model ·" }).waitFor();
   const status = await page.locator(".status").textContent();

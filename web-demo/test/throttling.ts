@@ -21,7 +21,14 @@ export async function createProfile(): Promise<{ folder: string; remove(): Promi
 export async function withBrowser<T>(folder: string, use: (browser: Browser) => Promise<T>): Promise<T> {
   await rm(join(folder, "DevToolsActivePort"), { force: true });
   const executable = process.env["LANDFALL_CHROMIUM"] ?? "/usr/bin/chromium";
-  const flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--remote-debugging-port=0", "--window-size=390,844"];
+  const flags = [
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--remote-debugging-port=0",
+    "--window-size=390,844",
+  ];
   const child = spawn(executable, [...flags, `--user-data-dir=${folder}`, "about:blank"], { stdio: "ignore" });
   const exited = once(child, "exit");
   try {
@@ -47,9 +54,9 @@ export async function withBrowser<T>(folder: string, use: (browser: Browser) => 
 }
 
 /**
- * Runs `work` while all threads of all pages are slowed down by the factor `rate`, by stopping their processes periodically.
- * Chromium's own throttling (Emulation.setCPUThrottlingRate) affects only the main thread, while inference runs in a worker.
- * The browser process and the network are not slowed down.
+ * Runs `work` while all threads of all pages are slowed down by the factor `rate`, by stopping their processes
+ * periodically. Chromium's own throttling (Emulation.setCPUThrottlingRate) affects only the main thread, while
+ * inference runs in a worker. The browser process and the network are not slowed down.
  */
 export async function withThrottling<T>(browser: Browser, rate: number, work: () => Promise<T>): Promise<T> {
   if (rate === 1) return work();

@@ -1,6 +1,13 @@
 // Opens the page in Chromium and records its errors and requests.
 
-import { chromium, type Browser, type BrowserContext, type BrowserContextOptions, type Locator, type Page } from "playwright-core";
+import {
+  chromium,
+  type Browser,
+  type BrowserContext,
+  type BrowserContextOptions,
+  type Locator,
+  type Page,
+} from "playwright-core";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, inject } from "vitest";
 
 export const BASE = inject("base");
@@ -35,7 +42,11 @@ export async function open(
   { at = BASE, ...options }: BrowserContextOptions & { at?: string } = {},
   before: (page: Page, context: BrowserContext) => Promise<unknown> = async () => undefined,
 ): Promise<Visit> {
-  const context = await browser.newContext({ viewport: { width: 390, height: 844 }, reducedMotion: "reduce", ...options });
+  const context = await browser.newContext({
+    viewport: { width: 390, height: 844 },
+    reducedMotion: "reduce",
+    ...options,
+  });
   context.setDefaultTimeout(TIMEOUT_MS);
   const page = await context.newPage();
   const visit: Visit = { page, context, errors: [], foreignRequests: [], requests: [] };
@@ -58,8 +69,8 @@ export async function ready(page: Page): Promise<void> {
 }
 
 /**
- * One page shared by all tests of a file; each test begins on the start screen. Fails a test after which there were errors or
- * requests to other origins. The page may use the camera and the device location.
+ * One page shared by all tests of a file; each test begins on the start screen. Fails a test after which there were
+ * errors or requests to other origins. The page may use the camera and the device location.
  */
 export function useOnePage(): Visit {
   useBrowser();

@@ -30,7 +30,13 @@ export class GamePage {
     private readonly map: GameMap,
   ) {
     const item = (label: string, qa: string, value: HTMLElement) =>
-      el("div", { class: "status_section__d8Kx2 status-item", "data-qa": qa }, el("span", { class: "status-label" }, label), " ", value);
+      el(
+        "div",
+        { class: "status_section__d8Kx2 status-item", "data-qa": qa },
+        el("span", { class: "status-label" }, label),
+        " ",
+        value,
+      );
     const name = el("span", { class: "status_value__w2Lp4" }, map.name);
     this.frame = el(
       "main",

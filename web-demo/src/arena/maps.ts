@@ -77,7 +77,8 @@ export class GuessMap {
     this.element.addEventListener("pointerenter", () => this.setExpanded(true));
     this.element.addEventListener("pointerleave", (event) => {
       // Lifting a finger also fires this event.
-      if (event.pointerType === "mouse") this.collapseTimer = window.setTimeout(() => this.setExpanded(false), COLLAPSE_DELAY_MS);
+      if (event.pointerType === "mouse")
+        this.collapseTimer = window.setTimeout(() => this.setExpanded(false), COLLAPSE_DELAY_MS);
     });
   }
 

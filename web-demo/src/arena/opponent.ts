@@ -33,10 +33,12 @@ export function opponentOutcome(game: Game, i: number): HTMLElement | null {
   if (!game.rival) return null;
   const guess = opponentGuess(game, i);
   const mine = game.player.guesses[i];
-  if (!guess || !mine) return el("p", { class: "result-rival", "data-qa": "rival-result" }, `${OPPONENT_NAME} could not read this photo.`);
+  if (!guess || !mine)
+    return el("p", { class: "result-rival", "data-qa": "rival-result" }, `${OPPONENT_NAME} could not read this photo.`);
   const person = mine.roundScoreInPoints;
   const machine = guess.roundScoreInPoints;
-  const closer = person === machine ? "A draw." : person > machine ? "You were closer." : `${OPPONENT_NAME} was closer.`;
+  const closer =
+    person === machine ? "A draw." : person > machine ? "You were closer." : `${OPPONENT_NAME} was closer.`;
   return el(
     "p",
     { class: "result-rival", "data-qa": "rival-result", "data-points": String(machine) },

@@ -16,7 +16,13 @@ export class ResultView {
   readonly element: HTMLElement;
   private readonly map: L.Map;
 
-  constructor(root: HTMLElement, element: HTMLElement, mapElement: HTMLElement, results: RoundResult[], delayOpponent = false) {
+  constructor(
+    root: HTMLElement,
+    element: HTMLElement,
+    mapElement: HTMLElement,
+    results: RoundResult[],
+    delayOpponent = false,
+  ) {
     this.element = element;
     root.append(element);
     this.map = showResults(mapElement, results, delayOpponent);
@@ -133,7 +139,12 @@ export function finalResult(root: HTMLElement, game: Game, onPlayAgain: () => vo
       el("span", { class: "summary-name" }, isPlain() && (game.rounds[i]?.name ?? formatLatLng(results[i]!.truth))),
       el("span", { class: "summary-distance" }, results[i]!.pin ? formatDistance(guess.distanceInMeters) : "no pin"),
       el("span", { class: "summary-points" }, formatCount(guess.roundScoreInPoints)),
-      game.rival && el("span", { class: "summary-points summary-rival" }, formatCount(opponentGuess(game, i)?.roundScoreInPoints ?? 0)),
+      game.rival &&
+        el(
+          "span",
+          { class: "summary-points summary-rival" },
+          formatCount(opponentGuess(game, i)?.roundScoreInPoints ?? 0),
+        ),
     ),
   );
   const element = el(
@@ -197,7 +208,11 @@ function saveButton(game: Game): HTMLElement {
     setTimeout(() => URL.revokeObjectURL(address), 10_000);
   };
   const click = () => void save().catch(showError);
-  return el("button", { type: "button", class: "button button-secondary", "data-qa": "save-card-button", click }, "Save as image");
+  return el(
+    "button",
+    { type: "button", class: "button button-secondary", "data-qa": "save-card-button", click },
+    "Save as image",
+  );
 }
 
 function resultOf(game: Game, i: number): RoundResult {

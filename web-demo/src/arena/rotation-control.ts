@@ -1,5 +1,5 @@
-// Keyboard rotation: a tap turns by a fixed step, a held key turns continuously. The view reaches its target within a quarter
-// of a second after the last key.
+// Keyboard rotation: a tap turns by a fixed step, a held key turns continuously. The view reaches its target within a
+// quarter of a second after the last key.
 
 /** Degrees per tap. */
 export const TAP_STEP = 15;
@@ -68,7 +68,8 @@ export class RotationControl {
     const fraction = 1 - Math.exp(-elapsed / EASE_MS);
     for (const axis of ["yaw", "pitch"] as const) {
       const remaining = this.target[axis] - this.current[axis];
-      this.current[axis] = Math.abs(remaining) < SNAP_DISTANCE ? this.target[axis] : this.current[axis] + remaining * fraction;
+      this.current[axis] =
+        Math.abs(remaining) < SNAP_DISTANCE ? this.target[axis] : this.current[axis] + remaining * fraction;
     }
     return { ...this.current };
   }

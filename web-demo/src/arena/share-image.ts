@@ -27,7 +27,12 @@ export async function renderShareImage(game: Game): Promise<Blob> {
   ctx.fillStyle = colour("panel-solid");
   ctx.fillRect(0, 0, WIDTH, height);
   const { person, machine } = totals(game);
-  const headline = person > machine ? `I beat ${OPPONENT_NAME}` : person < machine ? `${OPPONENT_NAME} beat me` : `A draw with ${OPPONENT_NAME}`;
+  const headline =
+    person > machine
+      ? `I beat ${OPPONENT_NAME}`
+      : person < machine
+        ? `${OPPONENT_NAME} beat me`
+        : `A draw with ${OPPONENT_NAME}`;
   drawText(ctx, headline, MARGIN, 110, 64, colour("text"), 800);
   const playerText = `Me ${formatCount(person)}`;
   drawText(ctx, playerText, MARGIN, 172, 36, colour("pin"), 700);
@@ -42,12 +47,29 @@ export async function renderShareImage(game: Game): Promise<Blob> {
     const numbers = (points: number, metres: number | null) =>
       `${formatCount(points)}${metres === null ? "" : `  (${formatDistance(metres)})`}`;
     ctx.textAlign = "right";
-    drawText(ctx, numbers(guess.roundScoreInPoints, guess.lat === null ? null : guess.distanceInMeters), 872, y, 26, colour("pin"), 700, 240);
+    drawText(
+      ctx,
+      numbers(guess.roundScoreInPoints, guess.lat === null ? null : guess.distanceInMeters),
+      872,
+      y,
+      26,
+      colour("pin"),
+      700,
+      240,
+    );
     const opponentText = opponent ? numbers(opponent.roundScoreInPoints, opponent.distanceInMeters) : "no guess";
     drawText(ctx, opponentText, WIDTH - MARGIN, y, 26, colour("rival"), 700, 240);
     ctx.textAlign = "left";
   });
-  drawText(ctx, `Landfall arena, against ${game.rival?.name ?? "nobody"}`, MARGIN, height - 34, 24, colour("muted"), 500);
+  drawText(
+    ctx,
+    `Landfall arena, against ${game.rival?.name ?? "nobody"}`,
+    MARGIN,
+    height - 34,
+    24,
+    colour("muted"),
+    500,
+  );
   return new Promise((done, failed) => {
     canvas.toBlob((blob) => (blob ? done(blob) : failed(new Error("The image could not be created."))), "image/png");
   });
@@ -70,13 +92,19 @@ async function drawMap(ctx: CanvasRenderingContext2D, game: Game, colour: (name:
     ctx.drawImage(tile, x * side, y * side - top, side, side);
   });
   await Promise.all(tileLoads);
-  const toPixel = ({ lat, lng }: LatLng): [number, number] => [((wrapLng(lng) + 180) / 360) * WIDTH, mercator(lat) * WIDTH - top];
+  const toPixel = ({ lat, lng }: LatLng): [number, number] => [
+    ((wrapLng(lng) + 180) / 360) * WIDTH,
+    mercator(lat) * WIDTH - top,
+  ];
   game.player.guesses.forEach((guess, i) => {
     const round = game.rounds[i];
     if (round?.lat === undefined || round.lng === undefined) return;
     const truth = toPixel({ lat: round.lat, lng: round.lng });
     const playerPin = guess.lat !== null && guess.lng !== null ? { lat: guess.lat, lng: guess.lng } : null;
-    const pins: [LatLng | null, string][] = [[opponentPin(game, i), colour("rival")], [playerPin, colour("pin")]];
+    const pins: [LatLng | null, string][] = [
+      [opponentPin(game, i), colour("rival")],
+      [playerPin, colour("pin")],
+    ];
     for (const [place, paint] of pins) {
       if (!place) continue;
       ctx.strokeStyle = paint;

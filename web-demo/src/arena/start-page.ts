@@ -34,10 +34,12 @@ export function showStart(root: HTMLElement, map: GameMap): void {
         play.disabled = true;
         const timeLimit = Number(new FormData(form).get("limit") ?? 0);
         const isFixed = fixedView.checked;
-        startGame(map.slug, { timeLimit, forbidMoving: true, forbidZooming: isFixed, forbidRotating: isFixed }).catch((error) => {
-          play.disabled = false;
-          showError(error);
-        });
+        startGame(map.slug, { timeLimit, forbidMoving: true, forbidZooming: isFixed, forbidRotating: isFixed }).catch(
+          (error) => {
+            play.disabled = false;
+            showError(error);
+          },
+        );
       },
     },
     limits,
@@ -65,7 +67,8 @@ export function showStart(root: HTMLElement, map: GameMap): void {
         "p",
         { class: "start-lead" },
         "Look around, work out where on Earth you are and place your pin on the map. The closer it is, the more points you get.",
-        versus && ` You play against ${OPPONENT_NAME} (${versus.name}), which sees the same images and guesses after you. ${series(map)}`,
+        versus &&
+          ` You play against ${OPPONENT_NAME} (${versus.name}), which sees the same images and guesses after you. ${series(map)}`,
       ),
       el(
         "p",
@@ -76,7 +79,18 @@ export function showStart(root: HTMLElement, map: GameMap): void {
       el(
         "p",
         { class: "start-keys" },
-        ...["Drag or ", keyLabel("A"), keyLabel("D"), " to turn, ", keyLabel("N"), " north, ", keyLabel("R"), " reset, ", keyLabel("Space"), " guess"],
+        ...[
+          "Drag or ",
+          keyLabel("A"),
+          keyLabel("D"),
+          " to turn, ",
+          keyLabel("N"),
+          " north, ",
+          keyLabel("R"),
+          " reset, ",
+          keyLabel("Space"),
+          " guess",
+        ],
       ),
     ),
   );

@@ -21,7 +21,8 @@ describe("page structures", () => {
     const left = LIVE_NAMES.filter((name) => attributeFor("aged", "data-qa", name) !== null);
     expect(left).toHaveLength(Math.floor(LIVE_NAMES.length / 2));
     expect([...LIVE_NAMES].sort()).toEqual(LIVE_NAMES);
-    for (const name of ["panorama", "guess-map", "perform-guess", "close-round-result"]) expect(left).not.toContain(name);
+    for (const name of ["panorama", "guess-map", "perform-guess", "close-round-result"])
+      expect(left).not.toContain(name);
     const aged = attributeFor("aged", "class", "button_button__aR6_e guess-map_canvas__cvpqv map");
     expect(aged).toMatch(/^button_button__\w{5} guess-map_canvas__\w{5} map$/);
     expect(aged).not.toContain("aR6_e");

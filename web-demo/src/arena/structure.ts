@@ -1,5 +1,6 @@
-// The page structure: "plain" has the arena's own attributes for automatic players; "live" has only what the live page has;
-// "aged" simulates a later release of it, with other hashes in class names and without half of the `data-qa` names.
+// The page structure: "plain" has the arena's own attributes for automatic players; "live" has only what the live
+// page has; "aged" simulates a later release of it, with other hashes in class names and without half of the
+// `data-qa` names.
 
 export type Structure = "plain" | "live" | "aged";
 
@@ -29,11 +30,13 @@ export function attributeFor(structure: Structure, name: string, value: string):
   if (structure === "plain") return value;
   if (name === "data-qa") {
     const at = LIVE_NAMES.indexOf(value);
-    // Omit every second name, from the first one. Those of the view, the map, the guess button and the next button are among them.
+    // Omit every second name, from the first one. Those of the view, the map, the guess button and the next button
+    // are among them.
     return at < 0 || (structure === "aged" && at % 2 === 0) ? null : value;
   }
   if (name.startsWith("data-")) return null;
-  if (name === "class" && structure === "aged") return value.replace(/__(\w+)/g, (_, hash: string) => `__${otherHash(hash)}`);
+  if (name === "class" && structure === "aged")
+    return value.replace(/__(\w+)/g, (_, hash: string) => `__${otherHash(hash)}`);
   return value;
 }
 

@@ -10,7 +10,9 @@ import type { Engine } from "./types";
 
 declare const globalThis: { createEngine: typeof createEngine; engine: Engine };
 
-const ENCODER = JSON.parse(readFileSync(new URL("../../../model/bundles/pocket/bundle.json", import.meta.url), "utf8")).encoder;
+const ENCODER = JSON.parse(
+  readFileSync(new URL("../../../model/bundles/pocket/bundle.json", import.meta.url), "utf8"),
+).encoder;
 let server: HarnessServer;
 
 beforeAll(async () => void (server = await HarnessServer.start()));
@@ -67,7 +69,9 @@ describe("one browser profile, from the first visit", () => {
     };
     // The browser drops the part of those 2.1 MB that it had not read yet.
     const toErrorReply = await load(page!);
-    expect(toErrorReply).toMatch(/^network: The download of the model's encoder.onnx stopped after [0-2]\.\d of 4\.3 MB: check the connection/);
+    expect(toErrorReply).toMatch(
+      /^network: The download of the model's encoder.onnx stopped after [0-2]\.\d of 4\.3 MB: check the connection/,
+    );
     isBroken = false;
     ranges.length = 0;
     expect(await load(page!)).toBeNull();
@@ -101,12 +105,15 @@ describe("one browser profile, from the first visit", () => {
     const secondTab = await tab();
     expect(await load(secondTab)).toBeNull();
     expect([countRequests("encoder.onnx"), countRequests("head.onnx")]).toEqual([1, 0]);
-    const storedUrls = await secondTab.evaluate(async () => (await (await caches.open("landfall-models")).keys()).map(({ url }) => url));
+    const storedUrls = await secondTab.evaluate(async () =>
+      (await (await caches.open("landfall-models")).keys()).map(({ url }) => url),
+    );
     expect(storedUrls.length, "files that no bundle needs are deleted").toBe(4);
     expect(await locate(secondTab, PHOTO)).toHaveProperty("place");
 
     await corruptStored();
-    server.intercept = (path, _, response) => path.endsWith("encoder.onnx") && (response.end(Buffer.alloc(ENCODER.bytes)), true);
+    server.intercept = (path, _, response) =>
+      path.endsWith("encoder.onnx") && (response.end(Buffer.alloc(ENCODER.bytes)), true);
     expect(await load(await tab())).toMatch(/^corrupt: The model's encoder.onnx was corrupt after two downloads/);
     expect(await locate(secondTab, PHOTO), "the tab that has loaded it still works").toHaveProperty("place");
   });

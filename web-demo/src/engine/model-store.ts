@@ -1,8 +1,9 @@
-// Model files, from the browser's storage or downloaded from the page's origin; their SHA-256 is checked in both cases.
+// Model files, from the browser's storage or downloaded from the page's origin; their SHA-256 is checked in both
+// cases.
 //
-// An interrupted download leaves parts behind and is resumed from them. A lock per file lets only one tab download it; other
-// tabs wait and then find it in the storage. Without storage (insecure origin, private window) files are downloaded again on
-// each visit.
+// An interrupted download leaves parts behind and is resumed from them. A lock per file lets only one tab download
+// it; other tabs wait and then find it in the storage. Without storage (insecure origin, private window) files are
+// downloaded again on each visit.
 import { type BundleFile, type Manifest, corruptFile, filesOf, parseManifest } from "./manifest";
 import { EngineError, type Progress } from "./types";
 
@@ -32,7 +33,11 @@ export class ModelStore {
     const store = await open();
     const response = await fetch(url, { cache: "no-cache" }).catch(() => undefined);
     let bytes: Bytes | undefined;
-    if (response?.ok) bytes = await response.arrayBuffer().then((buffer) => new Uint8Array(buffer), () => undefined);
+    if (response?.ok)
+      bytes = await response.arrayBuffer().then(
+        (buffer) => new Uint8Array(buffer),
+        () => undefined,
+      );
     if (!bytes) {
       const stored = await store?.match(url);
       if (stored) bytes = new Uint8Array(await stored.arrayBuffer());
@@ -102,7 +107,8 @@ export class ModelStore {
     try {
       if (globalThis.caches) await caches.delete(CACHE_NAME);
     } catch {
-      const message = "The browser did not allow clearing the storage: clear this site's data in the browser's settings.";
+      const message =
+        "The browser did not allow clearing the storage: clear this site's data in the browser's settings.";
       throw new EngineError("storage", message);
     }
   }
@@ -115,7 +121,8 @@ export class ModelStore {
     for (let stored; (stored = await store?.match(partKey(key, part))); part++) {
       buffer.push(new Uint8Array(await stored.arrayBuffer()));
     }
-    const reportProgress = (total: number) => report({ file: file.file, received: buffer.length, total, cached: false });
+    const reportProgress = (total: number) =>
+      report({ file: file.file, received: buffer.length, total, cached: false });
     for (;;) {
       const before = buffer.length;
       const { total, complete } = await this.#receive(url, buffer, reportProgress, async (from) => {
@@ -130,8 +137,12 @@ export class ModelStore {
       });
       if (complete) return buffer.bytes;
       if (buffer.length > before) continue; // retry as long as there is progress
-      const [doneMb, totalMb] = [buffer.length, Math.max(total, file.bytes ?? 0)].map((bytes) => (bytes / 1e6).toFixed(1));
-      throw doneMb === "0.0" ? unreachable(`The model's ${file.file}`) : interrupted(file.file, doneMb ?? "", totalMb ?? "");
+      const [doneMb, totalMb] = [buffer.length, Math.max(total, file.bytes ?? 0)].map((bytes) =>
+        (bytes / 1e6).toFixed(1),
+      );
+      throw doneMb === "0.0"
+        ? unreachable(`The model's ${file.file}`)
+        : interrupted(file.file, doneMb ?? "", totalMb ?? "");
     }
   }
 
@@ -229,11 +240,19 @@ async function open(): Promise<Cache | undefined> {
 
 async function put(store: Cache | undefined, key: string, bytes: Bytes): Promise<boolean> {
   const headers = { "Content-Type": "application/octet-stream", "Content-Length": String(bytes.length) };
-  return store ? store.put(key, new Response(bytes, { headers })).then(() => true, () => false) : false;
+  return store
+    ? store.put(key, new Response(bytes, { headers })).then(
+        () => true,
+        () => false,
+      )
+    : false;
 }
 
 async function readBytes(stored: Response): Promise<Bytes | undefined> {
-  return stored.arrayBuffer().then((buffer) => new Uint8Array(buffer), () => undefined);
+  return stored.arrayBuffer().then(
+    (buffer) => new Uint8Array(buffer),
+    () => undefined,
+  );
 }
 
 function contentLength(stored: Response): number {

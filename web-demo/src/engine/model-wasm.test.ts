@@ -52,7 +52,9 @@ it("resizes to the same bytes as on every platform", async () => {
 it("predicts the same as native ONNX Runtime", { timeout: 180_000 }, async () => {
   const { model, info } = await openPocket();
   ort.env.wasm.numThreads = 1;
-  const encoder = await ort.InferenceSession.create(model.encoder(file("model/bundles/pocket/encoder.onnx"), undefined, true));
+  const encoder = await ort.InferenceSession.create(
+    model.encoder(file("model/bundles/pocket/encoder.onnx"), undefined, true),
+  );
   const head = await ort.InferenceSession.create(file("model/bundles/pocket/head.onnx"));
   const run = async (network: ort.InferenceSession, data: Float32Array, dims: number[], output: string) => {
     const outputs = await network.run({ [network.inputNames[0] ?? ""]: new ort.Tensor("float32", data, dims) });
@@ -73,7 +75,12 @@ it("predicts the same as native ONNX Runtime", { timeout: 180_000 }, async () =>
   expect(Math.max(...goldenPredictions.map((log, i) => Math.abs((logits[i] ?? NaN) - all - log)))).toBeLessThan(1e-2);
 
   const prediction = model.predict(logits);
-  expect(prediction).toMatchObject({ country: "IT", place: "near Rome, Italy", views: 1, bundle: `pocket@${bundle.version}` });
+  expect(prediction).toMatchObject({
+    country: "IT",
+    place: "near Rome, Italy",
+    views: 1,
+    bundle: `pocket@${bundle.version}`,
+  });
   // Two equal views give the same prediction as one; four make it sharper.
   expect(model.predict(Float32Array.from([...logits, ...logits]))).toEqual({ ...prediction, views: 2 });
   const four = model.predict(Float32Array.from([...logits, ...logits, ...logits, ...logits]));
@@ -131,5 +138,7 @@ it("computes SHA-256", async () => {
   const bytes = file("model/bundles/pocket/encoder.onnx");
   expect(model.sha256(bytes)).toBe(bundle.encoder.sha256);
   // FIPS 180-2, appendix B.1: the state was reset after the file above.
-  expect(model.sha256(new TextEncoder().encode("abc"))).toBe("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+  expect(model.sha256(new TextEncoder().encode("abc"))).toBe(
+    "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+  );
 });

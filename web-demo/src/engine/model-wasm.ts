@@ -85,12 +85,20 @@ export class WasmModel {
     return json(this.#call("answer", [logits]));
   }
 
-  score(lat: number, lng: number, trueLat: number, trueLng: number, scaleM: number): { points: number; distanceKm: number } {
+  score(
+    lat: number,
+    lng: number,
+    trueLat: number,
+    trueLng: number,
+    scaleM: number,
+  ): { points: number; distanceKm: number } {
     return json(this.#call("score", [], lat, lng, trueLat, trueLng, scaleM));
   }
 
-  /** The ONNX model of the open bundle's encoder for a backend with or without int8 products, from the downloaded file and
-   * its adapter. */
+  /**
+   * The ONNX model of the open bundle's encoder for a backend with or without int8 products, from the downloaded file
+   * and its adapter.
+   */
   encoder(network: Uint8Array, adapter: Uint8Array | undefined, hasInt8: boolean): Uint8Array<ArrayBuffer> {
     return this.#call("encoder", adapter ? [network, adapter] : [network], hasInt8 ? 1 : 0);
   }

@@ -12,23 +12,30 @@ export type Backend = Status["backend"];
 /** More threads hardly help for networks of this size. */
 const MAX_THREADS = 4;
 
-/** A GPU that takes longer for a square is not used. With the desktop bundle, WebAssembly needs about as long on one core of
- * an ordinary computer. */
+/**
+ * A GPU that takes longer for a square is not used. With the desktop bundle, WebAssembly needs about as long on one
+ * core of an ordinary computer.
+ */
 const MAX_GPU_ENCODE_MS = 1000;
 
-/** The backends available in this browser, fastest first. WebGPU has no int8 products, so it needs an encoder that can be
- * computed in floating point. */
+/**
+ * The backends available in this browser, fastest first. WebGPU has no int8 products, so it needs an encoder that can
+ * be computed in floating point.
+ */
 export async function backends(supportsFloat: boolean): Promise<Backend[]> {
   const gpu = supportsFloat && (await hasGpu()) ? (["webgpu"] as const) : [];
   const threads = globalThis.crossOriginIsolated && spareCores() > 1 ? (["wasm-threads"] as const) : [];
   return [...gpu, ...threads, "wasm"];
 }
 
-/** The WebGPU runtime suspends WebAssembly while the GPU is busy, which not every browser supports. A fallback adapter is
- * emulated on the CPU and slower than WebAssembly. */
+/**
+ * The WebGPU runtime suspends WebAssembly while the GPU is busy, which not every browser supports. A fallback adapter
+ * is emulated on the CPU and slower than WebAssembly.
+ */
 async function hasGpu(): Promise<boolean> {
   if (!("Suspending" in WebAssembly)) return false;
-  const gpu = (navigator as { gpu?: { requestAdapter(): Promise<{ info?: { isFallbackAdapter?: boolean } } | null> } }).gpu;
+  const gpu = (navigator as { gpu?: { requestAdapter(): Promise<{ info?: { isFallbackAdapter?: boolean } } | null> } })
+    .gpu;
   const adapter = await gpu?.requestAdapter().catch(() => null);
   return !!adapter && !adapter.info?.isFallbackAdapter;
 }
@@ -39,7 +46,9 @@ function spareCores(): number {
 }
 
 async function importRuntime(backend: Backend): Promise<typeof Ort> {
-  const ort: typeof Ort = await (backend === "webgpu" ? import("onnxruntime-web/jspi") : import("onnxruntime-web/wasm"));
+  const ort: typeof Ort = await (backend === "webgpu"
+    ? import("onnxruntime-web/jspi")
+    : import("onnxruntime-web/wasm"));
   const [mjs, wasm] = backend === "webgpu" ? [gpuGlue, gpuWasm] : [plainGlue, plainWasm];
   ort.env.logLevel = "error";
   ort.env.wasm.wasmPaths = { mjs: new URL(mjs, import.meta.url).href, wasm: new URL(wasm, import.meta.url).href };
@@ -52,7 +61,10 @@ const IDENTITY_MODEL =
   "08083a370a100a017812017922084964656e746974791201675a0f0a0178120a0a08080112040a020801620f0a0179120a0a08080112040a0208014202100d";
 const runtimes = new Map<typeof plainWasm, Promise<void>>();
 
-/** The runtime could not be downloaded or started. It can be started only once per worker, so a retry needs a new worker. */
+/**
+ * The runtime could not be downloaded or started. It can be started only once per worker, so a retry needs a new
+ * worker.
+ */
 export class RuntimeStartError extends EngineError {}
 
 /** Downloads and starts a backend's runtime unless it has been started already. */
@@ -86,7 +98,13 @@ export class OnnxSessions {
   readonly #head: Ort.InferenceSession;
   readonly #info: BundleInfo;
 
-  private constructor(ort: typeof Ort, backend: Backend, encoder: Ort.InferenceSession, head: Ort.InferenceSession, info: BundleInfo) {
+  private constructor(
+    ort: typeof Ort,
+    backend: Backend,
+    encoder: Ort.InferenceSession,
+    head: Ort.InferenceSession,
+    info: BundleInfo,
+  ) {
     this.#ort = ort;
     this.backend = backend;
     this.threads = ort.env.wasm.numThreads ?? 1;
@@ -97,7 +115,13 @@ export class OnnxSessions {
 
   /** Creates both sessions and runs them once, so that errors appear here and the first image is not delayed. With
    * `rejectSlowGpu` a slow GPU is an error. */
-  static async load(backend: Backend, encoder: Uint8Array, head: Uint8Array, info: BundleInfo, rejectSlowGpu: boolean): Promise<OnnxSessions> {
+  static async load(
+    backend: Backend,
+    encoder: Uint8Array,
+    head: Uint8Array,
+    info: BundleInfo,
+    rejectSlowGpu: boolean,
+  ): Promise<OnnxSessions> {
     await startRuntime(backend);
     const ort = await importRuntime(backend);
     const options: Ort.InferenceSession.SessionOptions = {
@@ -139,7 +163,13 @@ export class OnnxSessions {
     await this.#head.release().catch(() => undefined);
   }
 
-  async #run(session: Ort.InferenceSession, input: string, data: Float32Array, dims: number[], output: string): Promise<Float32Array> {
+  async #run(
+    session: Ort.InferenceSession,
+    input: string,
+    data: Float32Array,
+    dims: number[],
+    output: string,
+  ): Promise<Float32Array> {
     const tensor = new this.#ort.Tensor("float32", data, dims);
     try {
       const results = await session.run({ [input]: tensor }, [output]);
@@ -156,10 +186,19 @@ export class OnnxSessions {
 function toEngineError(error: unknown): EngineError {
   const reason = error instanceof Error ? error.message : String(error);
   if (/memory|allocat|out of bounds/i.test(reason) || error instanceof RangeError) {
-    return new EngineError("no-memory", "There is not enough memory for this model: close other tabs or use the smaller model.");
+    return new EngineError(
+      "no-memory",
+      "There is not enough memory for this model: close other tabs or use the smaller model.",
+    );
   }
   if (/fetch|import|network|no available backend/i.test(reason)) {
-    return new EngineError("network", "The inference runtime could not be downloaded: check the connection and try again.");
+    return new EngineError(
+      "network",
+      "The inference runtime could not be downloaded: check the connection and try again.",
+    );
   }
-  return new EngineError("corrupt", `The model cannot be run in this browser (${reason}): clear the stored models and try again.`);
+  return new EngineError(
+    "corrupt",
+    `The model cannot be run in this browser (${reason}): clear the stored models and try again.`,
+  );
 }

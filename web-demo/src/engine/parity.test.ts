@@ -1,5 +1,5 @@
-// The engine's predictions in a real browser, with one load of the model: parity with `landfall locate` on every fixture image,
-// camera frames, constant memory use, threads and invalid images.
+// The engine's predictions in a real browser, with one load of the model: parity with `landfall locate` on every
+// fixture image, camera frames, constant memory use, threads and invalid images.
 import { readFileSync } from "node:fs";
 import type { BrowserContext, Page } from "playwright-core";
 import { afterAll, beforeAll, expect, it } from "vitest";
@@ -48,18 +48,22 @@ it("accepts camera frames, closes them, and predicts the same as for the file", 
 /** `npm run measure` runs this for longer. */
 it("does not leak memory", async () => {
   const many = 40;
-  const megabytes = await page.evaluate(async ([photo, many]) => {
-    type Measuring = { measureUserAgentSpecificMemory(): Promise<{ bytes: number }> };
-    const measure = async () => (await (performance as unknown as Measuring).measureUserAgentSpecificMemory()).bytes / 1e6;
-    const blob = await (await fetch(photo)).blob();
-    const answer = async (times: number) => {
-      for (let i = 0; i < times; i++) await globalThis.engine.locate([i % 2 ? blob : await createImageBitmap(blob)]);
-    };
-    await answer(4);
-    const before = await measure();
-    await answer(many);
-    return [before, await measure()] as const;
-  }, [PHOTO, many] as const);
+  const megabytes = await page.evaluate(
+    async ([photo, many]) => {
+      type Measuring = { measureUserAgentSpecificMemory(): Promise<{ bytes: number }> };
+      const measure = async () =>
+        (await (performance as unknown as Measuring).measureUserAgentSpecificMemory()).bytes / 1e6;
+      const blob = await (await fetch(photo)).blob();
+      const answer = async (times: number) => {
+        for (let i = 0; i < times; i++) await globalThis.engine.locate([i % 2 ? blob : await createImageBitmap(blob)]);
+      };
+      await answer(4);
+      const before = await measure();
+      await answer(many);
+      return [before, await measure()] as const;
+    },
+    [PHOTO, many] as const,
+  );
   console.log(`memory before and after ${many} inferences: ${megabytes.map((mb) => mb.toFixed(1)).join(" and ")} MB`);
   expect(megabytes[1] - megabytes[0]).toBeLessThan(8);
 });
@@ -91,7 +95,8 @@ it("reports invalid images and continues", async () => {
     expect(await locate(page, file)).toMatch(message);
   }
   // Tiny and narrow images are valid; one of 36 megapixels is decoded by the browser.
-  for (const file of [plainPng(1, 1), plainPng(1, 3000), plainPng(6000, 6000)]) expect(await locate(page, file)).toHaveProperty("place");
+  for (const file of [plainPng(1, 1), plainPng(1, 3000), plainPng(6000, 6000)])
+    expect(await locate(page, file)).toHaveProperty("place");
   expect(await locate(page, PHOTO, PHOTO)).toMatchObject({ place: "near Rome, Italy", views: 2 });
   expect(await locate(page)).toMatch(/^unreadable: There is no image/);
 });
@@ -101,5 +106,8 @@ it("predicts the same as landfall locate with the desktop bundle", async () => {
   expect(await load(page, "desktop")).toBeNull();
   const records = goldenPredictions("desktop");
   expect(records.length).toBe(52);
-  await expectParity(page, records.filter((_, i) => i % 7 === 0));
+  await expectParity(
+    page,
+    records.filter((_, i) => i % 7 === 0),
+  );
 }, 300_000);

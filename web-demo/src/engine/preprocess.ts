@@ -14,9 +14,11 @@ const MAX_SIDE = 2048;
 /** The encoder's inputs, one square after another. Closes `view` if it is a bitmap. */
 export async function preprocess(model: WasmModel, view: Blob | ImageBitmap): Promise<Float32Array> {
   if (!(view instanceof Blob)) return fromBitmap(model, view);
-  const bytes = new Uint8Array(await view.arrayBuffer().catch(() => {
-    throw new EngineError("unreadable", "The image file cannot be read: choose it again.");
-  }));
+  const bytes = new Uint8Array(
+    await view.arrayBuffer().catch(() => {
+      throw new EngineError("unreadable", "The image file cannot be read: choose it again.");
+    }),
+  );
   const size = attempt(() => model.dimensions(bytes));
   const megapixels = size ? (size[0] * size[1]) / 1e6 : 0;
   if (megapixels > MAX_MEGAPIXELS) {
@@ -28,7 +30,11 @@ export async function preprocess(model: WasmModel, view: Blob | ImageBitmap): Pr
 }
 
 /** Decodes with the browser: upright, without colour conversion. */
-async function decodeInBrowser(view: Blob, bytes: Uint8Array, size: [number, number] | undefined): Promise<ImageBitmap> {
+async function decodeInBrowser(
+  view: Blob,
+  bytes: Uint8Array,
+  size: [number, number] | undefined,
+): Promise<ImageBitmap> {
   const options: ImageBitmapOptions = { imageOrientation: "from-image", colorSpaceConversion: "none" };
   if (size && Math.max(...size) > MAX_SIDE) {
     // Only one side: the EXIF orientation may swap width and height.
@@ -47,7 +53,11 @@ function fromBitmap(model: WasmModel, bitmap: ImageBitmap): Float32Array {
   try {
     const { width, height } = bitmap;
     const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
-    if (!context) throw new EngineError("no-memory", "There is not enough memory for this image: close other tabs or choose a smaller one.");
+    if (!context)
+      throw new EngineError(
+        "no-memory",
+        "There is not enough memory for this image: close other tabs or choose a smaller one.",
+      );
     context.drawImage(bitmap, 0, 0);
     const { data } = context.getImageData(0, 0, width, height);
     return model.preprocessPixels(new Uint8Array(data.buffer), width, height);
@@ -61,7 +71,8 @@ function attempt<T>(read: () => T): T | undefined {
   try {
     return read();
   } catch (error) {
-    if (error instanceof InvalidInputError || (error instanceof EngineError && error.kind === "no-memory")) return undefined;
+    if (error instanceof InvalidInputError || (error instanceof EngineError && error.kind === "no-memory"))
+      return undefined;
     throw error;
   }
 }

@@ -38,7 +38,10 @@ export interface Prediction extends LatLng {
   region50: number[];
   /** The 90 % credible region, as indices into `cells`. */
   region90: number[];
-  /** Timings in milliseconds. `preprocess` is decoding, resizing and normalising; `decode` is everything after the head. */
+  /**
+   * Timings in milliseconds. `preprocess` is decoding, resizing and normalising; `decode` is everything after the
+   * head.
+   */
   ms: { preprocess: number; encode: number; head: number; decode: number; total: number };
   /** `name@version`. */
   bundle: string;
@@ -81,7 +84,10 @@ export class EngineError extends Error {
 export interface Engine {
   /** Loads a bundle from the browser's storage or the server. It replaces the current one. */
   load(name: BundleName, onProgress: (progress: Progress) => void): Promise<Status>;
-  /** Predicts the location of one or more views of one place. The EXIF orientation of blobs is applied; bitmaps are closed. */
+  /**
+   * Predicts the location of one or more views of one place. The EXIF orientation of blobs is applied; bitmaps are
+   * closed.
+   */
   locate(views: (Blob | ImageBitmap)[]): Promise<Prediction>;
   /** The bundles that this origin offers; `bytes` is the size of all files. */
   bundles(): Promise<{ name: BundleName; version: string; bytes: number; cached: boolean }[]>;

@@ -54,7 +54,11 @@ class EngineWorker {
   async #load(name: BundleName, report: Report): Promise<Status> {
     this.#store.note = null;
     const stored = await this.#store.manifest(name);
-    if (!stored) throw new EngineError("network", `The server of this page does not offer the model "${name}": choose another one.`);
+    if (!stored)
+      throw new EngineError(
+        "network",
+        `The server of this page does not offer the model "${name}": choose another one.`,
+      );
     const { manifest } = stored;
     const id = `${manifest.name}@${manifest.version}`;
     if (this.#loaded?.info.id !== id) {
@@ -94,7 +98,12 @@ class EngineWorker {
   }
 
   /** Creates the sessions on the first backend that works. */
-  async #sessions(candidates: Backend[], encoder: (on: Backend) => Uint8Array, head: Uint8Array, info: BundleInfo): Promise<OnnxSessions> {
+  async #sessions(
+    candidates: Backend[],
+    encoder: (on: Backend) => Uint8Array,
+    head: Uint8Array,
+    info: BundleInfo,
+  ): Promise<OnnxSessions> {
     for (;;) {
       const [backend] = candidates;
       const rejectSlowGpu = candidates.length > 1;
@@ -160,8 +169,12 @@ class EngineWorker {
 }
 
 async function compileWasm(address: URL): Promise<WebAssembly.Module> {
-  const bytes = await fetch(address).then((response) => (response.ok ? response.arrayBuffer() : undefined), () => undefined);
-  if (!bytes) throw new EngineError("network", "The model code could not be downloaded: check the connection and try again.");
+  const bytes = await fetch(address).then(
+    (response) => (response.ok ? response.arrayBuffer() : undefined),
+    () => undefined,
+  );
+  if (!bytes)
+    throw new EngineError("network", "The model code could not be downloaded: check the connection and try again.");
   return WebAssembly.compile(bytes);
 }
 
@@ -203,5 +216,8 @@ function toErrorReply(error: unknown): { kind: EngineError["kind"]; message: str
   const reason = error instanceof Error ? error.message : String(error);
   return error instanceof RangeError || /memory/i.test(reason)
     ? { kind: "no-memory", message: "There is not enough memory for this: close other tabs or use a smaller image." }
-    : { kind: "unreadable", message: `An unexpected error occurred (${reason}): try another image or reload the page.` };
+    : {
+        kind: "unreadable",
+        message: `An unexpected error occurred (${reason}): try another image or reload the page.`,
+      };
 }

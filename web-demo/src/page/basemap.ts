@@ -22,7 +22,7 @@ export function project({ lat, lng }: LatLng): [number, number] {
 
 /** The place at a point in map units. The longitude is wrapped. */
 export function unproject([x, y]: [number, number]): LatLng {
-  const [lng, lat] = projection.invert?.([(((x % WORLD_SIZE) + WORLD_SIZE) % WORLD_SIZE), y]) ?? [0, 0];
+  const [lng, lat] = projection.invert?.([((x % WORLD_SIZE) + WORLD_SIZE) % WORLD_SIZE, y]) ?? [0, 0];
   return { lat, lng };
 }
 
@@ -71,7 +71,11 @@ function parseBasemap(topology: Topology<{ countries: Countries; land: GeometryC
     const largest = parts.reduce((a, b) => (path.area(b) > path.area(a) ? b : a));
     const [[left], [right]] = path.bounds(largest);
     const place = unproject(path.centroid(largest));
-    return { ...place, text: properties.name, minWorldPx: (properties.name.length * 7 * WORLD_SIZE) / Math.max(right - left, 1) };
+    return {
+      ...place,
+      text: properties.name,
+      minWorldPx: (properties.name.length * 7 * WORLD_SIZE) / Math.max(right - left, 1),
+    };
   });
   return {
     land: toPath(...feature(topology, land).features.map(({ geometry }) => geometry)),

@@ -10,7 +10,8 @@ const ERROR_MESSAGES: Record<string, string> = {
   NotReadableError: "The camera is in use by another app: close that app and try again, or choose a photo.",
   AbortError: "The camera is in use by another app: close that app and try again, or choose a photo.",
 };
-const INSECURE_CONTEXT_MESSAGE = "The camera is available on secure pages only: open this page at its https address, or choose a photo.";
+const INSECURE_CONTEXT_MESSAGE =
+  "The camera is available on secure pages only: open this page at its https address, or choose a photo.";
 
 export class Camera {
   private stream: MediaStream | null = null;

@@ -47,7 +47,11 @@ export class GameMode {
     this.layout.showPanel(
       el("h2", { class: "panel-title" }, "How to play"),
       el("p", {}, "Look at the photo, tap the map and press Guess. Landfall sees the same photos and nothing else."),
-      el("p", {}, "Your own photos must contain GPS coordinates, as phone photos do. They stay on this device and are used only to compute the distance after both guesses."),
+      el(
+        "p",
+        {},
+        "Your own photos must contain GPS coordinates, as phone photos do. They stay on this device and are used only to compute the distance after both guesses.",
+      ),
       this.status,
     );
   }
@@ -82,12 +86,18 @@ export class GameMode {
       truth ? [{ name: file.name, truth, loadImages: () => Promise.resolve([file]), credit: null }] : [],
     );
     if (!rounds.length) {
-      showError(new Error("These photos have no GPS coordinates: choose photos that were taken with location enabled."));
+      showError(
+        new Error("These photos have no GPS coordinates: choose photos that were taken with location enabled."),
+      );
       return;
     }
     this.startGame(rounds.slice(0, ROUNDS_PER_GAME));
     const skipped = all.length - rounds.length;
-    if (skipped) notify("status", `${skipped === 1 ? "One photo has" : `${skipped} photos have`} no GPS coordinates and cannot be played.`);
+    if (skipped)
+      notify(
+        "status",
+        `${skipped === 1 ? "One photo has" : `${skipped} photos have`} no GPS coordinates and cannot be played.`,
+      );
   }
 
   private startGame(rounds: GameRound[]): void {
@@ -153,7 +163,12 @@ export class GameMode {
     return el("p", { class: "running-total" }, `Total: you ${formatCount(player)}, Landfall ${formatCount(model)}`);
   }
 
-  private async guess(generation: number, round: GameRound, guess: LatLng, pending: Promise<Prediction>): Promise<void> {
+  private async guess(
+    generation: number,
+    round: GameRound,
+    guess: LatLng,
+    pending: Promise<Prediction>,
+  ): Promise<void> {
     const { layout } = this;
     layout.map.setPlacing(null);
     layout.busy = true;
@@ -189,7 +204,10 @@ export class GameMode {
       { ...toLatLng(prediction), kind: "prediction", label: "Landfall" },
       { ...guess, kind: "player", label: "You" },
     ];
-    layout.map.showMarkers(markers, [[guess, truth], [toLatLng(prediction), truth]]);
+    layout.map.showMarkers(markers, [
+      [guess, truth],
+      [toLatLng(prediction), truth],
+    ]);
     layout.map.describe("World map: the correct location, your pin and Landfall's pin");
     layout.map.fitTo([truth, guess, toLatLng(prediction)], 24);
     const last = this.played.length >= this.rounds.length;
@@ -202,7 +220,12 @@ export class GameMode {
         el("strong", {}, roundWinner(player.points, model.points)),
       ),
       el("h2", { class: "place-name" }, round.name),
-      el("div", { class: "round-scores" }, ...scoreRow("You", "player-bar", player), ...scoreRow("Landfall", "model-bar", model)),
+      el(
+        "div",
+        { class: "round-scores" },
+        ...scoreRow("You", "player-bar", player),
+        ...scoreRow("Landfall", "model-bar", model),
+      ),
       el("div", { class: "actions actions-sticky" }, next),
       this.runningTotal(),
       round.credit && creditLine(round.credit),
@@ -222,7 +245,10 @@ export class GameMode {
     this.clearViews();
     layout.showMedia("none");
     layout.map.showHeatmap(null);
-    const lines = played.flatMap(({ truth, guess, prediction }): [LatLng, LatLng][] => [[guess, truth], [toLatLng(prediction), truth]]);
+    const lines = played.flatMap(({ truth, guess, prediction }): [LatLng, LatLng][] => [
+      [guess, truth],
+      [toLatLng(prediction), truth],
+    ]);
     layout.map.showMarkers(markers, lines);
     layout.map.fitTo(markers);
     layout.map.describe("World map: all locations and pins of the game");
@@ -230,7 +256,14 @@ export class GameMode {
     layout.showPanel(
       el("p", { class: "headline" }, "Final score"),
       el("h2", { class: "place-name" }, won),
-      el("p", { class: "final-score" }, el("strong", {}, formatCount(player)), " to ", el("strong", {}, formatCount(model)), " points"),
+      el(
+        "p",
+        { class: "final-score" },
+        el("strong", {}, formatCount(player)),
+        " to ",
+        el("strong", {}, formatCount(model)),
+        " points",
+      ),
       el(
         "div",
         { class: "actions" },
@@ -247,14 +280,25 @@ function scoreRow(name: string, barClass: string, { points, distanceKm }: Score)
   return [
     el("span", { class: "round-scores-name" }, name),
     el("span", { class: barClass }, bar(points / MAX_POINTS)),
-    el("span", { class: "round-scores-points" }, el("strong", {}, formatCount(points)), el("span", {}, formatDistance(distanceKm * 1000))),
+    el(
+      "span",
+      { class: "round-scores-points" },
+      el("strong", {}, formatCount(points)),
+      el("span", {}, formatDistance(distanceKm * 1000)),
+    ),
   ];
 }
 
 function scoreTable(played: PlayedRound[]): HTMLElement {
   const head = ["Place", "You", "Landfall"].map((name) => el("th", { scope: "col" }, name));
   const rows = played.map(({ name, player, model }) =>
-    el("tr", {}, el("th", { scope: "row" }, name), el("td", {}, formatCount(player.points)), el("td", {}, formatCount(model.points))),
+    el(
+      "tr",
+      {},
+      el("th", { scope: "row" }, name),
+      el("td", {}, formatCount(player.points)),
+      el("td", {}, formatCount(model.points)),
+    ),
   );
   return el("table", {}, el("thead", {}, el("tr", {}, ...head)), el("tbody", {}, ...rows));
 }

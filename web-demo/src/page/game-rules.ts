@@ -28,7 +28,8 @@ export function totals(game: PlayedRound[]): { player: number; model: number } {
 export function drawRandom<T>(items: T[], count: number, random: () => number = Math.random): T[] {
   const remaining = [...items];
   const drawn: T[] = [];
-  while (drawn.length < count && remaining.length) drawn.push(...remaining.splice(Math.floor(random() * remaining.length), 1));
+  while (drawn.length < count && remaining.length)
+    drawn.push(...remaining.splice(Math.floor(random() * remaining.length), 1));
   return drawn;
 }
 

@@ -22,7 +22,10 @@ function pathOf({ token, ring }: CellProbability): Path2D {
   return path;
 }
 
-/** Draws the cells in one colour. The opacity of a cell is proportional to the probability that more likely cells leave. */
+/**
+ * Draws the cells in one colour. The opacity of a cell is proportional to the probability that more likely cells
+ * leave.
+ */
 export function createHeatmap({ cells, region50, region90 }: Prediction, colour: string): Heatmap {
   const [cellsCanvas, image] = [canvas(), canvas()];
   const cellsCtx = cellsCanvas.getContext("2d");

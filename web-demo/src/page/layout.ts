@@ -32,7 +32,13 @@ export class Layout {
     this.map.showMarkers([]);
     this.map.describe("World map");
     this.map.showWorld();
-    const hero = el("div", { class: "hero" }, el("h2", {}, title), el("p", {}, text), el("div", { class: "actions" }, ...actions));
+    const hero = el(
+      "div",
+      { class: "hero" },
+      el("h2", {}, title),
+      el("p", {}, text),
+      el("div", { class: "actions" }, ...actions),
+    );
     this.showMedia("start", hero);
   }
 
@@ -74,7 +80,11 @@ export function showError(error: unknown): void {
 }
 
 export function notify(role: "alert" | "status", text: string, action?: { label: string; run: () => void }): void {
-  const close = el("button", { type: "button", class: "round-button", "aria-label": "Close", click: hideNotice }, icon("close"));
+  const close = el(
+    "button",
+    { type: "button", class: "round-button", "aria-label": "Close", click: hideNotice },
+    icon("close"),
+  );
   const actionButton =
     action && el("button", { type: "button", class: "button button-small", click: action.run }, action.label);
   notices.replaceChildren(el("div", { class: "notice", role }, el("p", {}, text), actionButton, close));
@@ -85,6 +95,16 @@ export function hideNotice(): void {
 }
 
 /** A button with an optional icon before its label. */
-export function button(label: string, iconName: Parameters<typeof icon>[0] | null, click: () => void, primary = false): HTMLButtonElement {
-  return el("button", { type: "button", class: primary ? "button button-main" : "button", click }, iconName && icon(iconName), label);
+export function button(
+  label: string,
+  iconName: Parameters<typeof icon>[0] | null,
+  click: () => void,
+  primary = false,
+): HTMLButtonElement {
+  return el(
+    "button",
+    { type: "button", class: primary ? "button button-main" : "button", click },
+    iconName && icon(iconName),
+    label,
+  );
 }

@@ -76,7 +76,12 @@ export class LocateMode {
   private exampleButton(round: Sample, at: number): HTMLElement {
     return el(
       "button",
-      { type: "button", class: "example", "aria-label": `Example ${at + 1}`, click: () => void this.openExample(round) },
+      {
+        type: "button",
+        class: "example",
+        "aria-label": `Example ${at + 1}`,
+        click: () => void this.openExample(round),
+      },
       el("img", { src: round.views[0] ?? "", alt: "", loading: "lazy", decoding: "async" }),
     );
   }
@@ -112,7 +117,13 @@ export class LocateMode {
     }
     const live = el(
       "button",
-      { type: "button", class: "round-button translucent live-toggle", "aria-pressed": String(this.live), "aria-label": "Live predictions", click: () => this.toggleLive(live, generation) },
+      {
+        type: "button",
+        class: "round-button translucent live-toggle",
+        "aria-pressed": String(this.live),
+        "aria-label": "Live predictions",
+        click: () => this.toggleLive(live, generation),
+      },
       icon("live"),
     );
     this.layout.showMedia(
@@ -121,8 +132,22 @@ export class LocateMode {
       el(
         "div",
         { class: "camera-buttons" },
-        el("button", { type: "button", class: "round-button translucent", "aria-label": "Close camera", click: () => this.closeCamera() }, icon("close")),
-        el("button", { type: "button", class: "shutter", "aria-label": "Take photo", click: () => void this.takePhoto() }),
+        el(
+          "button",
+          {
+            type: "button",
+            class: "round-button translucent",
+            "aria-label": "Close camera",
+            click: () => this.closeCamera(),
+          },
+          icon("close"),
+        ),
+        el("button", {
+          type: "button",
+          class: "shutter",
+          "aria-label": "Take photo",
+          click: () => void this.takePhoto(),
+        }),
         live,
       ),
     );
@@ -131,7 +156,9 @@ export class LocateMode {
   }
 
   private hint(): HTMLElement {
-    const text = this.views.length ? "Take another view of the same place." : "Point the camera at a street, a sign or a skyline and hold it still.";
+    const text = this.views.length
+      ? "Take another view of the same place."
+      : "Point the camera at a street, a sign or a skyline and hold it still.";
     return el("p", { class: "hint" }, text);
   }
 
@@ -154,7 +181,10 @@ export class LocateMode {
     try {
       while (isCurrent()) {
         if (!document.hidden) {
-          const prediction = await this.model.locate([...this.views.map(({ blob }) => blob), await this.camera.captureFrame()]);
+          const prediction = await this.model.locate([
+            ...this.views.map(({ blob }) => blob),
+            await this.camera.captureFrame(),
+          ]);
           if (!isCurrent()) return;
           content.replaceChildren(predictionText(prediction));
           showOnMap(this.layout, prediction, true);
@@ -193,7 +223,8 @@ export class LocateMode {
     const added = images.slice(0, MAX_VIEWS - previous.length).map(createView);
     this.views = [...previous, ...added];
     hideNotice();
-    if (added.length < images.length) notify("status", `Up to ${MAX_VIEWS} views of a place are used; the others were ignored.`);
+    if (added.length < images.length)
+      notify("status", `Up to ${MAX_VIEWS} views of a place are used; the others were ignored.`);
     this.showViews();
     this.layout.busy = true;
     this.layout.showPanel(el("p", { class: "hint pending" }, "Predicting…"), this.status);
@@ -218,7 +249,16 @@ export class LocateMode {
     this.layout.showMedia(
       "photo",
       gallery(this.views, name),
-      el("button", { type: "button", class: "round-button translucent media-close", "aria-label": "Close photo", click: () => this.enter() }, icon("close")),
+      el(
+        "button",
+        {
+          type: "button",
+          class: "round-button translucent media-close",
+          "aria-label": "Close photo",
+          click: () => this.enter(),
+        },
+        icon("close"),
+      ),
     );
   }
 
@@ -226,10 +266,19 @@ export class LocateMode {
     const revealed = el("div", { class: "revealed", role: "status" });
     const { example } = this;
     const isFull = this.views.length >= MAX_VIEWS;
-    const shareButton = button("Share", "share", () => void share({ prediction, image: this.views.at(-1)!.blob }).catch(showError));
+    const shareButton = button(
+      "Share",
+      "share",
+      () => void share({ prediction, image: this.views.at(-1)!.blob }).catch(showError),
+    );
     const actions = el("div", { class: "actions actions-sticky" }, shareButton);
     const truth = el("div", { class: "truth" }, revealed);
-    const revealButton = button("How close?", "target", () => void this.reveal(prediction, truth, actions, shareButton).catch(showError), true);
+    const revealButton = button(
+      "How close?",
+      "target",
+      () => void this.reveal(prediction, truth, actions, shareButton).catch(showError),
+      true,
+    );
     actions.prepend(revealButton);
     this.layout.showPanel(
       truth,
@@ -255,7 +304,12 @@ export class LocateMode {
   }
 
   /** Shows the correct location: of the example, from EXIF data or, if the user agrees, of the device. */
-  private async reveal(prediction: Prediction, container: HTMLElement, actions: HTMLElement, shareButton: HTMLElement): Promise<void> {
+  private async reveal(
+    prediction: Prediction,
+    container: HTMLElement,
+    actions: HTMLElement,
+    shareButton: HTMLElement,
+  ): Promise<void> {
     const generation = this.generation;
     const output = container.querySelector<HTMLElement>(".revealed")!;
     const showTruthFrom = async (truth: LatLng, source: string) => {
@@ -274,13 +328,17 @@ export class LocateMode {
       () => {
         hereButton.disabled = true;
         deviceLocation()
-          .then((place) => (generation === this.generation ? showTruthFrom(place, "Location of this device") : undefined))
+          .then((place) =>
+            generation === this.generation ? showTruthFrom(place, "Location of this device") : undefined,
+          )
           .catch(showError)
           .finally(() => (hereButton.disabled = false));
       },
       true,
     );
-    output.replaceChildren(el("p", {}, "These photos have no GPS coordinates. If you are there now, this device can provide the location."));
+    output.replaceChildren(
+      el("p", {}, "These photos have no GPS coordinates. If you are there now, this device can provide the location."),
+    );
     actions.replaceChildren(hereButton, shareButton);
     hereButton.focus();
   }
@@ -303,7 +361,13 @@ export class LocateMode {
     );
     output.scrollIntoView({ block: "nearest" });
     const { map } = this.layout;
-    map.showMarkers([{ ...truth, kind: "truth" }, { ...toLatLng(prediction), kind: "prediction" }], [[toLatLng(prediction), truth]]);
+    map.showMarkers(
+      [
+        { ...truth, kind: "truth" },
+        { ...toLatLng(prediction), kind: "prediction" },
+      ],
+      [[toLatLng(prediction), truth]],
+    );
     map.fitTo([toLatLng(prediction), truth], 24);
   }
 }

@@ -7,7 +7,9 @@ export async function readExifLocation(photo: Blob): Promise<LatLng | null> {
   const { gps } = await import("exifr/dist/lite.esm.mjs");
   try {
     const place = await gps(photo);
-    return place && isValidLocation(place.latitude, place.longitude) ? { lat: place.latitude, lng: place.longitude } : null;
+    return place && isValidLocation(place.latitude, place.longitude)
+      ? { lat: place.latitude, lng: place.longitude }
+      : null;
   } catch {
     // No readable EXIF data.
     return null;

@@ -9,7 +9,9 @@ import { confidenceLabel, formatBackend, formatDuration, formatPercent, formatRa
 it("describes the confidence of a prediction", () => {
   const labels = [12, 200, 650, 2000, 9000].map((p50) => confidenceLabel({ radiusKm: { p50, p90: 10_000 } }));
   expect(labels).toEqual(["Very confident", "Confident", "Rough estimate", "Uncertain", "Very uncertain"]);
-  expect(formatRadii({ radiusKm: { p50: 214.4, p90: 1472 } })).toBe("50 % probability within 210 km of the pin, 90 % within 1,500 km");
+  expect(formatRadii({ radiusKm: { p50: 214.4, p90: 1472 } })).toBe(
+    "50 % probability within 210 km of the pin, 90 % within 1,500 km",
+  );
 });
 
 it("formats percentages, durations and backends", () => {
@@ -30,16 +32,26 @@ it("adds up the scores of a game", () => {
   const round = (player: number, model: number) =>
     ({ player: { points: player, distanceKm: 1 }, model: { points: model, distanceKm: 1 } }) as PlayedRound;
   expect(totals([round(4000, 4500), round(1200, 100)])).toEqual({ player: 5200, model: 4600 });
-  expect([roundWinner(2, 1), roundWinner(1, 2), roundWinner(1, 1)]).toEqual(["You were closer.", "Landfall was closer.", "A draw."]);
+  expect([roundWinner(2, 1), roundWinner(1, 2), roundWinner(1, 1)]).toEqual([
+    "You were closer.",
+    "Landfall was closer.",
+    "A draw.",
+  ]);
 });
 
 it("parses credits", () => {
-  const text = "A name\n\nAuthor:   Someone\nLicence:  CC-BY-2.0  https://creativecommons.org/licenses/by/2.0/\n          as stated in x\n";
+  const text =
+    "A name\n\nAuthor:   Someone\nLicence:  CC-BY-2.0  https://creativecommons.org/licenses/by/2.0/\n          as stated in x\n";
   const link = "https://creativecommons.org/licenses/by/2.0/";
   expect(readCredit(text)).toEqual({ author: "Someone", licence: "CC-BY-2.0", link, text: text.trim() });
   expect(readCredit("Author: A\nLicence:  CC0-1.0\n")).toMatchObject({ licence: "CC0-1.0", link: null });
 });
 
 it("rejects invalid GPS coordinates", () => {
-  expect([isValidLocation(45, 4), isValidLocation(0, 0), isValidLocation(NaN, 4), isValidLocation(91, 0)]).toEqual([true, false, false, false]);
+  expect([isValidLocation(45, 4), isValidLocation(0, 0), isValidLocation(NaN, 4), isValidLocation(91, 0)]).toEqual([
+    true,
+    false,
+    false,
+    false,
+  ]);
 });

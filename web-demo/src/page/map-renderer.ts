@@ -54,7 +54,10 @@ export function themeOf(element: Element): Theme {
   };
 }
 
-/** Draws into the box from (0, 0) to (`width`, `height`). `tiles`, if given, draws the background instead of the basemap. */
+/**
+ * Draws into the box from (0, 0) to (`width`, `height`). `tiles`, if given, draws the background instead of the
+ * basemap.
+ */
 export function drawMap(
   ctx: CanvasRenderingContext2D,
   [width, height]: [number, number],
@@ -98,13 +101,20 @@ export function drawMap(
   ctx.lineCap = "round";
   ctx.setLineDash([pixel, 6 * pixel]);
   for (const [from, to] of scene.lines) {
-    const line = toPath({ type: "LineString", coordinates: [[from.lng, from.lat], [to.lng, to.lat]] });
+    const line = toPath({
+      type: "LineString",
+      coordinates: [
+        [from.lng, from.lat],
+        [to.lng, to.lat],
+      ],
+    });
     forEachCopy(() => ctx.stroke(line));
   }
   ctx.setLineDash([]);
   for (const marker of scene.markers) {
     const [u, v] = project(marker);
-    for (const n of copies) drawMarker(ctx, [transform.x + n * worldWidth + u * transform.k, transform.y + v * transform.k], marker, theme);
+    for (const n of copies)
+      drawMarker(ctx, [transform.x + n * worldWidth + u * transform.k, transform.y + v * transform.k], marker, theme);
   }
 }
 
@@ -144,7 +154,8 @@ let outlineCanvas: HTMLCanvasElement | null = null;
 
 function scratchCanvas(width: number, height: number): HTMLCanvasElement {
   outlineCanvas ??= document.createElement("canvas");
-  if (outlineCanvas.width !== width || outlineCanvas.height !== height) [outlineCanvas.width, outlineCanvas.height] = [width, height];
+  if (outlineCanvas.width !== width || outlineCanvas.height !== height)
+    [outlineCanvas.width, outlineCanvas.height] = [width, height];
   return outlineCanvas;
 }
 
@@ -218,7 +229,12 @@ function drawLabel(ctx: CanvasRenderingContext2D, [x, y]: [number, number], text
 }
 
 /** The transform that fits all places into a box, with a scale of up to `maxScale` pixels per map unit. */
-export function transformToFit(places: LatLng[], [width, height]: [number, number], maxScale: number, edge = 56): MapTransform {
+export function transformToFit(
+  places: LatLng[],
+  [width, height]: [number, number],
+  maxScale: number,
+  edge = 56,
+): MapTransform {
   const anchor = places[0];
   if (!anchor) return transformToWorld([width, height]);
   const points = places.map((place) => {

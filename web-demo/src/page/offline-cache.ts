@@ -1,6 +1,8 @@
 // Registers the service worker, asks it to fill its cache and handles new versions of the page.
 
-/** Maximum time in milliseconds that a first visit waits for the service worker, so that it can cache later requests. */
+/**
+ * Maximum time in milliseconds that a first visit waits for the service worker, so that it can cache later requests.
+ */
 const WORKER_TIMEOUT_MS = 4000;
 /** Delay in milliseconds before the remaining files are downloaded, to give priority to the user's actions. */
 const FILL_DELAY_MS = 3000;

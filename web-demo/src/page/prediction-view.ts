@@ -28,7 +28,13 @@ export function predictionText(prediction: Prediction): HTMLElement {
       "ol",
       { class: "countries", "aria-label": "Most likely countries" },
       ...prediction.countries.map(({ name, p }) =>
-        el("li", {}, el("span", { class: "country" }, name), bar(p / highest), el("span", { class: "probability" }, formatPercent(p))),
+        el(
+          "li",
+          {},
+          el("span", { class: "country" }, name),
+          bar(p / highest),
+          el("span", { class: "probability" }, formatPercent(p)),
+        ),
       ),
     ),
   );
@@ -55,7 +61,8 @@ export function showOnMap({ map }: Layout, prediction: Prediction, keepView = fa
  */
 export function pointsToShow(prediction: Prediction): LatLng[] {
   if (prediction.radiusKm.p50 > 4000) return [];
-  const near = ({ lng, lat }: LatLng) => geoDistance([lng, lat], [prediction.lng, prediction.lat]) * EARTH_KM < 1.5 * prediction.radiusKm.p50;
+  const near = ({ lng, lat }: LatLng) =>
+    geoDistance([lng, lat], [prediction.lng, prediction.lat]) * EARTH_KM < 1.5 * prediction.radiusKm.p50;
   const cells = prediction.region50.flatMap((i) => prediction.cells[i] ?? []);
   return [toLatLng(prediction), ...cells.filter(near).map(toLatLng)];
 }

@@ -3,10 +3,18 @@
 import type { LatLng } from "../engine/types";
 
 const ROOT = "../../../fixtures/rounds";
-const photoUrls = import.meta.glob<string>("../../../fixtures/rounds/*/view_*.jpg", { query: "?url", import: "default", eager: true });
+const photoUrls = import.meta.glob<string>("../../../fixtures/rounds/*/view_*.jpg", {
+  query: "?url",
+  import: "default",
+  eager: true,
+});
 const names = import.meta.glob<string>("../../../fixtures/rounds/*/round.json", { import: "name", eager: true });
 const truths = import.meta.glob<LatLng>("../../../fixtures/rounds/*/round.json", { import: "truth", eager: true });
-const credits = import.meta.glob<string>("../../../fixtures/rounds/*/CREDITS", { query: "?raw", import: "default", eager: true });
+const credits = import.meta.glob<string>("../../../fixtures/rounds/*/CREDITS", {
+  query: "?raw",
+  import: "default",
+  eager: true,
+});
 
 export interface Credit {
   author: string;
@@ -40,7 +48,10 @@ export const SAMPLES: Sample[] = Object.entries(credits).map(([path, text]) => {
     id,
     name: names[`${folder}/round.json`] ?? id,
     truth: truths[`${folder}/round.json`] ?? { lat: 0, lng: 0 },
-    views: Object.keys(photoUrls).filter((file) => file.startsWith(`${folder}/`)).sort().map((file) => photoUrls[file]!),
+    views: Object.keys(photoUrls)
+      .filter((file) => file.startsWith(`${folder}/`))
+      .sort()
+      .map((file) => photoUrls[file]!),
     credit: readCredit(text),
   };
 });

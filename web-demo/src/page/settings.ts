@@ -25,7 +25,11 @@ export function statusLine(model: ModelController, offlineCache: { ready: boolea
       line.replaceChildren(el("p", {}, updateProgress(state, bar)), bar);
     } else {
       const { status } = state;
-      const parts = [`${capitalize(status.bundle ?? "no")} model`, formatBackend(status), offlineCache.ready && "works offline"];
+      const parts = [
+        `${capitalize(status.bundle ?? "no")} model`,
+        formatBackend(status),
+        offlineCache.ready && "works offline",
+      ];
       line.replaceChildren(el("p", {}, parts.filter(Boolean).join(" · ")), status.note ? el("p", {}, status.note) : "");
       if (status.bundle === "pocket") void offerDesktop();
     }
@@ -35,7 +39,13 @@ export function statusLine(model: ModelController, offlineCache: { ready: boolea
     const larger = (await model.bundles().catch(() => [])).find(({ name }) => name === "desktop");
     if (!larger || model.state.kind !== "ready" || line.querySelector("button")) return;
     const availability = larger.cached ? "on this device" : formatSize(larger.bytes);
-    line.append(button(`Use the larger, more accurate model (${availability})`, null, () => void model.load("desktop").catch(() => undefined)));
+    line.append(
+      button(
+        `Use the larger, more accurate model (${availability})`,
+        null,
+        () => void model.load("desktop").catch(() => undefined),
+      ),
+    );
   };
   model.addEventListener("change", show);
   offlineCache.addEventListener("change", show);
@@ -50,7 +60,9 @@ function progress(): HTMLProgressElement {
 /** Updates a progress bar and returns the progress as text. */
 function updateProgress(state: State & { kind: "loading" }, bar: HTMLProgressElement): string {
   if (state.total) bar.value = state.received / state.total;
-  return state.cached ? "Loading the model…" : `Downloading the model: ${formatSize(state.received)} of ${formatSize(state.total)}`;
+  return state.cached
+    ? "Loading the model…"
+    : `Downloading the model: ${formatSize(state.received)} of ${formatSize(state.total)}`;
 }
 
 export class Settings {
@@ -64,7 +76,12 @@ export class Settings {
     private readonly model: ModelController,
     layout: Layout,
   ) {
-    const tiles = el("input", { type: "checkbox", id: "tiles", "aria-describedby": "tiles-note", change: () => useTiles(tiles.checked) });
+    const tiles = el("input", {
+      type: "checkbox",
+      id: "tiles",
+      "aria-describedby": "tiles-note",
+      change: () => useTiles(tiles.checked),
+    });
     const useTiles = (on: boolean) => {
       layout.map.tiles = on;
       setPreference("landfall-tiles", on ? "yes" : null);
@@ -76,7 +93,11 @@ export class Settings {
         "header",
         {},
         el("h2", { id: "settings-title" }, "Settings"),
-        el("button", { type: "button", class: "round-button", "aria-label": "Close", click: () => this.dialog.close() }, icon("close")),
+        el(
+          "button",
+          { type: "button", class: "round-button", "aria-label": "Close", click: () => this.dialog.close() },
+          icon("close"),
+        ),
       ),
       el("h3", {}, "Model"),
       this.models,
@@ -85,9 +106,17 @@ export class Settings {
       button("Delete stored models", null, () => void this.clear()),
       el("h3", {}, "Map"),
       el("label", { class: "switch" }, tiles, el("span", {}, "Street map from OpenStreetMap")),
-      el("p", { id: "tiles-note", class: "note" }, "If enabled, the visible part of the map is requested from openstreetmap.org. If disabled, the page sends nothing to other servers."),
+      el(
+        "p",
+        { id: "tiles-note", class: "note" },
+        "If enabled, the visible part of the map is requested from openstreetmap.org. If disabled, the page sends nothing to other servers.",
+      ),
       el("h3", {}, "About"),
-      el("p", { class: "note" }, "Landfall predicts from the pixels of a photo where on Earth it was taken. Everything runs on this device. There are no trackers and no accounts, and no photo is uploaded. GPS coordinates in a photo are read only to show the distance to the prediction."),
+      el(
+        "p",
+        { class: "note" },
+        "Landfall predicts from the pixels of a photo where on Earth it was taken. Everything runs on this device. There are no trackers and no accounts, and no photo is uploaded. GPS coordinates in a photo are read only to show the distance to the prediction.",
+      ),
       el("p", { class: "note" }, "Coastlines and borders: Natural Earth."),
       credits(),
     );
@@ -107,7 +136,8 @@ export class Settings {
     const { state } = this.model;
     this.bar.hidden = state.kind !== "loading";
     if (state.kind === "loading") this.statusText.textContent = updateProgress(state, this.bar);
-    else this.statusText.textContent = state.kind === "ready" ? `Backend: ${formatBackend(state.status)}.` : state.message;
+    else
+      this.statusText.textContent = state.kind === "ready" ? `Backend: ${formatBackend(state.status)}.` : state.message;
     if (state.kind !== this.shown) void this.refresh();
   }
 
@@ -129,7 +159,12 @@ export class Settings {
             "label",
             { class: "model-option" },
             radio,
-            el("span", {}, el("strong", {}, capitalize(name)), el("small", {}, `${NOTES[name]} Version ${version}, ${availability}.`)),
+            el(
+              "span",
+              {},
+              el("strong", {}, capitalize(name)),
+              el("small", {}, `${NOTES[name]} Version ${version}, ${availability}.`),
+            ),
           );
         }),
       );

@@ -59,7 +59,12 @@ async function renderImage(content: ShareContent): Promise<HTMLCanvasElement> {
   return canvas;
 }
 
-async function drawPrediction(ctx: CanvasRenderingContext2D, prediction: Prediction, image: Blob, theme: Theme): Promise<void> {
+async function drawPrediction(
+  ctx: CanvasRenderingContext2D,
+  prediction: Prediction,
+  image: Blob,
+  theme: Theme,
+): Promise<void> {
   const bitmap = await createImageBitmap(image);
   drawCover(ctx, bitmap, [0, 0, WIDTH, 610]);
   bitmap.close();
@@ -68,12 +73,28 @@ async function drawPrediction(ctx: CanvasRenderingContext2D, prediction: Predict
   drawText(ctx, confidenceLabel(prediction), MARGIN, 1118, 600, 32, theme.accent);
   drawText(ctx, capitalize(prediction.place), MARGIN, 1180, 700, 60, theme.foreground);
   drawText(ctx, formatRadii(prediction), MARGIN, 1232, 400, 28, theme.text);
-  drawText(ctx, `Predicted by Landfall on this device in ${formatDuration(prediction.ms.total)}`, MARGIN, 1298, 500, 28, theme.text);
+  drawText(
+    ctx,
+    `Predicted by Landfall on this device in ${formatDuration(prediction.ms.total)}`,
+    MARGIN,
+    1298,
+    500,
+    28,
+    theme.text,
+  );
 }
 
 function drawGame(ctx: CanvasRenderingContext2D, game: PlayedRound[], theme: Theme): void {
   const { player, model } = totals(game);
-  drawText(ctx, player > model ? "I beat Landfall" : player === model ? "A draw with Landfall" : "Landfall beat me", MARGIN, 130, 700, 68, theme.foreground);
+  drawText(
+    ctx,
+    player > model ? "I beat Landfall" : player === model ? "A draw with Landfall" : "Landfall beat me",
+    MARGIN,
+    130,
+    700,
+    68,
+    theme.foreground,
+  );
   drawText(ctx, `${formatCount(player)} to ${formatCount(model)} points`, MARGIN, 190, 500, 40, theme.accent);
   const markers = game.flatMap(({ guess, prediction, truth }): MapMarker[] => [
     { ...truth, kind: "truth" },
@@ -87,25 +108,57 @@ function drawGame(ctx: CanvasRenderingContext2D, game: PlayedRound[], theme: The
     const numbers = `${formatCount(playerScore.points)}  :  ${formatCount(modelScore.points)}`;
     ctx.textAlign = "right";
     drawText(ctx, numbers, WIDTH - MARGIN, y, 600, 32, theme.foreground);
-    drawText(ctx, `${formatDistance(playerScore.distanceKm * 1000)} and ${formatDistance(modelScore.distanceKm * 1000)} off`, WIDTH - MARGIN, y + 32, 400, 22, theme.text);
+    drawText(
+      ctx,
+      `${formatDistance(playerScore.distanceKm * 1000)} and ${formatDistance(modelScore.distanceKm * 1000)} off`,
+      WIDTH - MARGIN,
+      y + 32,
+      400,
+      22,
+      theme.text,
+    );
     ctx.textAlign = "left";
   });
-  drawText(ctx, `Landfall: ${game.length === 1 ? "one round" : `${game.length} rounds`}, guessed only from photos`, MARGIN, 1310, 500, 28, theme.text);
+  drawText(
+    ctx,
+    `Landfall: ${game.length === 1 ? "one round" : `${game.length} rounds`}, guessed only from photos`,
+    MARGIN,
+    1310,
+    500,
+    28,
+    theme.text,
+  );
 }
 
 /** Draws a map at scale 2, so that its markers are large. */
-function mapCanvas([width, height]: [number, number], places: Parameters<typeof transformToFit>[0], markers: MapMarker[], theme: Theme, prediction: Prediction | null) {
+function mapCanvas(
+  [width, height]: [number, number],
+  places: Parameters<typeof transformToFit>[0],
+  markers: MapMarker[],
+  theme: Theme,
+  prediction: Prediction | null,
+) {
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [width, height];
   const ctx = canvas.getContext("2d");
   ctx?.scale(2, 2);
   const box: [number, number] = [width / 2, height / 2];
-  const scene = { basemap: coarseBasemap(), heatmap: prediction && createHeatmap(prediction, theme.accent), markers, lines: [], showLabels: false };
+  const scene = {
+    basemap: coarseBasemap(),
+    heatmap: prediction && createHeatmap(prediction, theme.accent),
+    markers,
+    lines: [],
+    showLabels: false,
+  };
   if (ctx) drawMap(ctx, box, transformToFit(places, box, 3.5), scene, theme);
   return canvas;
 }
 
-function drawCover(ctx: CanvasRenderingContext2D, image: ImageBitmap, [x, y, width, height]: [number, number, number, number]): void {
+function drawCover(
+  ctx: CanvasRenderingContext2D,
+  image: ImageBitmap,
+  [x, y, width, height]: [number, number, number, number],
+): void {
   const scale = Math.max(width / image.width, height / image.height);
   const [w, h] = [width / scale, height / scale];
   ctx.drawImage(image, (image.width - w) / 2, (image.height - h) / 2, w, h, x, y, width, height);

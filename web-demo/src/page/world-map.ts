@@ -5,7 +5,16 @@ import { select, type Selection } from "d3-selection";
 import { zoom, zoomIdentity, zoomTransform, type ZoomBehavior } from "d3-zoom";
 import { el } from "../dom";
 import type { Prediction, LatLng } from "../engine/types";
-import { drawMap, themeOf, transformToFit, transformToWorld, type MapMarker, type Scene, type Theme, type MapTransform } from "./map-renderer";
+import {
+  drawMap,
+  themeOf,
+  transformToFit,
+  transformToWorld,
+  type MapMarker,
+  type Scene,
+  type Theme,
+  type MapTransform,
+} from "./map-renderer";
 import { createHeatmap } from "./heatmap";
 import { icon } from "./icons";
 import { drawTiles, ATTRIBUTION } from "./tiles";
@@ -23,7 +32,13 @@ export class WorldMap {
   private readonly credit = el("p", { class: "map-attribution" });
   private readonly box = el(
     "div",
-    { class: "map-viewport", tabindex: "0", role: "application", "aria-roledescription": "map", keydown: (e) => this.onKey(e as KeyboardEvent) },
+    {
+      class: "map-viewport",
+      tabindex: "0",
+      role: "application",
+      "aria-roledescription": "map",
+      keydown: (e) => this.onKey(e as KeyboardEvent),
+    },
     this.canvas,
     el("div", { class: "map-crosshair", "aria-hidden": "true" }),
   );
@@ -34,9 +49,21 @@ export class WorldMap {
     el(
       "div",
       { class: "map-buttons" },
-      el("button", { type: "button", class: "round-button", "aria-label": "Zoom in", click: () => this.zoomBy(2) }, icon("plus")),
-      el("button", { type: "button", class: "round-button", "aria-label": "Zoom out", click: () => this.zoomBy(0.5) }, icon("minus")),
-      el("button", { type: "button", class: "round-button", "aria-label": "Whole world", click: () => this.showWorld() }, icon("globe")),
+      el(
+        "button",
+        { type: "button", class: "round-button", "aria-label": "Zoom in", click: () => this.zoomBy(2) },
+        icon("plus"),
+      ),
+      el(
+        "button",
+        { type: "button", class: "round-button", "aria-label": "Zoom out", click: () => this.zoomBy(0.5) },
+        icon("minus"),
+      ),
+      el(
+        "button",
+        { type: "button", class: "round-button", "aria-label": "Whole world", click: () => this.showWorld() },
+        icon("globe"),
+      ),
     ),
     this.credit,
   );
@@ -80,7 +107,10 @@ export class WorldMap {
   /** Sets the accessible name of the map. */
   describe(text: string): void {
     const keys = "Arrow keys pan, plus and minus zoom, zero shows the whole world";
-    this.box.setAttribute("aria-label", `${text}. ${keys}${this.onPlace ? ", Enter places your pin at the centre" : ""}.`);
+    this.box.setAttribute(
+      "aria-label",
+      `${text}. ${keys}${this.onPlace ? ", Enter places your pin at the centre" : ""}.`,
+    );
   }
 
   /** Shows the heatmap and credible regions of a prediction; `null` removes them. */
@@ -140,7 +170,12 @@ export class WorldMap {
     const first = !this.theme;
     if (first) this.updateTheme();
     if (this.target) this.animateToTarget(false);
-    else this.transform = { k: Math.max(k, minScale), x: x + (clientWidth - width) / 2, y: y + (clientHeight - height) / 2 };
+    else
+      this.transform = {
+        k: Math.max(k, minScale),
+        x: x + (clientWidth - width) / 2,
+        y: y + (clientHeight - height) / 2,
+      };
     // Drawing the world takes a while on a phone: let the text and buttons appear one frame earlier.
     if (first) this.requestRender();
     else this.render();
@@ -162,7 +197,11 @@ export class WorldMap {
       this.transform = to;
       return;
     }
-    const centre = ({ k, x, y }: MapTransform): [number, number, number] => [(width / 2 - x) / k, (height / 2 - y) / k, width / k];
+    const centre = ({ k, x, y }: MapTransform): [number, number, number] => [
+      (width / 2 - x) / k,
+      (height / 2 - y) / k,
+      width / k,
+    ];
     const from = centre(this.transform);
     const end = centre(to);
     // Take the shorter way around the world.
@@ -202,7 +241,8 @@ export class WorldMap {
     } else if (event.key === "+" || event.key === "=") this.zoomBy(1.6);
     else if (event.key === "-") this.zoomBy(1 / 1.6);
     else if (event.key === "0") this.showWorld();
-    else if ((event.key === "Enter" || event.key === " ") && this.onPlace) this.placeAt(this.size[0] / 2, this.size[1] / 2);
+    else if ((event.key === "Enter" || event.key === " ") && this.onPlace)
+      this.placeAt(this.size[0] / 2, this.size[1] / 2);
     else return;
     event.preventDefault();
   }
@@ -226,7 +266,9 @@ export class WorldMap {
     const scale = this.canvas.width / this.size[0];
     ctx.setTransform(scale, 0, 0, scale, 0, 0);
     const basemap = transform.k > FINE_BASEMAP_SCALE ? fineBasemap(() => this.requestRender()) : coarseBasemap();
-    const tiles = this.tilesEnabled ? () => drawTiles(ctx, this.size, transform, () => this.requestRender()) : undefined;
+    const tiles = this.tilesEnabled
+      ? () => drawTiles(ctx, this.size, transform, () => this.requestRender())
+      : undefined;
     drawMap(ctx, this.size, transform, { ...this.scene, basemap }, this.theme, tiles);
   }
 }

@@ -11,7 +11,12 @@ export const PHOTO = "/fixtures/rounds/rome-colosseum/view_000.jpg";
 export async function load(page: Page, bundle: BundleName = "pocket"): Promise<string | null> {
   return page.evaluate(async (bundle) => {
     globalThis.engine ??= globalThis.createEngine({ backend: "wasm" });
-    return globalThis.engine.load(bundle, () => undefined).then(() => null, (error) => `${error.kind}: ${error.message}`);
+    return globalThis.engine
+      .load(bundle, () => undefined)
+      .then(
+        () => null,
+        (error) => `${error.kind}: ${error.message}`,
+      );
   }, bundle);
 }
 

@@ -54,7 +54,15 @@ export class HarnessServer {
     const input = join(ROOT, "src/engine/testing/harness.html");
     const { base = "./", resolve: resolveOptions = {}, worker = {} } = config;
     await build({
-      ...{ base, resolve: resolveOptions, worker, root: ROOT, configFile: false, logLevel: "error", plugins: [bundles(names)] },
+      ...{
+        base,
+        resolve: resolveOptions,
+        worker,
+        root: ROOT,
+        configFile: false,
+        logLevel: "error",
+        plugins: [bundles(names)],
+      },
       build: { target: "es2022", outDir: folder, emptyOutDir: true, rolldownOptions: { input } },
     });
     const server = createServer();

@@ -1,5 +1,5 @@
-// Compares the page's predictions with those of `landfall locate` in model/tests/golden/locate.jsonl, which a test of the agent
-// keeps up to date (`agent/tests/e2e/cli.rs`).
+// Compares the page's predictions with those of `landfall locate` in model/tests/golden/locate.jsonl, which a test of
+// the agent keeps up to date (`agent/tests/e2e/cli.rs`).
 import { readFileSync } from "node:fs";
 import type { Page } from "playwright-core";
 import { expect } from "vitest";
@@ -21,17 +21,23 @@ export interface LocateRecord extends LatLng {
 /** The predictions of `landfall locate` for every fixture image with a bundle. */
 export function goldenPredictions(name: BundleName): LocateRecord[] {
   const file = new URL("../../../../model/tests/golden/locate.jsonl", import.meta.url);
-  const lines = readFileSync(file, "utf8").trim().split("\n").map((line): LocateRecord => JSON.parse(line));
+  const lines = readFileSync(file, "utf8")
+    .trim()
+    .split("\n")
+    .map((line): LocateRecord => JSON.parse(line));
   return lines.filter(({ bundle }) => bundle.startsWith(`${name}@`));
 }
 
 /** Predicts the images with the page's engine, compares with the agent's predictions and prints both. */
 export async function expectParity(page: Page, records: LocateRecord[]): Promise<void> {
-  const answers = await page.evaluate(async (images) => {
-    const answers = [];
-    for (const image of images) answers.push(await globalThis.engine.locate([await (await fetch(image)).blob()]));
-    return answers;
-  }, records.map(({ image }) => `/${image}`));
+  const answers = await page.evaluate(
+    async (images) => {
+      const answers = [];
+      for (const image of images) answers.push(await globalThis.engine.locate([await (await fetch(image)).blob()]));
+      return answers;
+    },
+    records.map(({ image }) => `/${image}`),
+  );
 
   expect(records).not.toHaveLength(0);
   const rows = records.map((agent, i) => compare(agent, answers[i]!));
