@@ -79,7 +79,7 @@ it("explains the missing camera on an insecure origin, recovers from a failed do
   expect(foreignRequests).toEqual([]);
 
   // The larger model is offered with its size and downloaded only when it is chosen.
-  expect(await page.locator(".status button").textContent()).toMatch(/larger, more accurate model \(\d+(\.\d)? MB\)/);
+  expect(await page.locator(".status button").textContent()).toMatch(/more accurate model \(\d+(\.\d)? MB\)/);
   await page.getByRole("button", { name: "Settings" }).click();
   await page.getByRole("radio", { name: "Desktop" }).check();
   await page.locator(".status", { hasText: "Desktop model ·" }).waitFor({ state: "attached" });

@@ -18,8 +18,8 @@ export function upload(name: string, buffer: Buffer, mimeType = "image/jpeg") {
 
 /** A fixture image with GPS coordinates in its EXIF data. */
 export function withGps(name: string, { lat, lng }: { lat: number; lng: number }): Buffer {
-  const picture = readFileSync(fixture(name));
-  return Buffer.concat([picture.subarray(0, 2), exif(lat, lng), picture.subarray(2)]);
+  const image = readFileSync(fixture(name));
+  return Buffer.concat([image.subarray(0, 2), exif(lat, lng), image.subarray(2)]);
 }
 
 /** An EXIF segment that contains only GPS coordinates. */

@@ -31,7 +31,7 @@ const STATES: [string, (page: Page) => Promise<unknown>][] = [
     },
   ],
   [
-    "answer",
+    "prediction",
     async (page) => {
       await page.locator("dialog").getByRole("button", { name: "Close" }).click();
       const views = ["view_000.jpg", "view_090.jpg"].map((view) => fixture("portland-landing-pad", view));

@@ -137,20 +137,20 @@ export function locateTests(visit: Visit): void {
       await page.getByRole("button", { name: "Camera" }).click();
       // The camera sees the Colosseum.
       expect(await predictedPlace(page)).toMatch(/^Near /);
-      const [gaps, answers] = await page.evaluate(async () => {
-        let answers = 0;
-        const watch = new MutationObserver(() => answers++);
+      const [gaps, updates] = await page.evaluate(async () => {
+        let updates = 0;
+        const watch = new MutationObserver(() => updates++);
         watch.observe(document.querySelector(".panel")!, { subtree: true, childList: true });
         const gaps: number[] = [];
         let before = performance.now();
         // Two seconds, or longer on a busy CPU.
-        while (gaps.length < 120 || (answers < 2 && gaps.length < 1200)) {
+        while (gaps.length < 120 || (updates < 2 && gaps.length < 1200)) {
           const now = await new Promise<number>((done) => requestAnimationFrame(done));
           gaps.push(now - before);
           before = now;
         }
         watch.disconnect();
-        return [gaps.sort((a, b) => a - b), answers] as const;
+        return [gaps.sort((a, b) => a - b), updates] as const;
       });
       const [median = NaN, most = NaN, longest = NaN] = [0.5, 0.95, 1].map(
         (part) => gaps[Math.ceil(part * gaps.length) - 1],
@@ -159,7 +159,7 @@ export function locateTests(visit: Visit): void {
         `frame times during live predictions: median ${median.toFixed(1)} ms, 95th ${most.toFixed(1)} ms, longest ${longest.toFixed(1)} ms`,
       );
       expect(median).toBeLessThan(34);
-      expect(answers, "predictions meanwhile").toBeGreaterThan(1);
+      expect(updates, "predictions meanwhile").toBeGreaterThan(1);
       await page.getByRole("button", { name: "Take photo" }).click();
       await page.locator(".add-view").getByRole("button", { name: "Camera" }).click();
       await page.getByRole("button", { name: "Live predictions" }).click();

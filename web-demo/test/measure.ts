@@ -95,15 +95,15 @@ it("frames and memory", async () => {
       const measure = async () =>
         (await (performance as unknown as Measuring).measureUserAgentSpecificMemory()).bytes / 1e6;
       const blob = await (await fetch(photo)).blob();
-      const answer = async (times: number) => {
+      const predict = async (times: number) => {
         const ms = [];
         for (let i = 0; i < times; i++)
           ms.push((await globalThis.engine.locate([i % 2 ? blob : await createImageBitmap(blob)])).ms);
         return ms;
       };
-      await answer(10);
+      await predict(10);
       const before = await measure();
-      const ms = await answer(many);
+      const ms = await predict(many);
       return [ms, before, await measure()] as const;
     },
     [PHOTO, INFERENCES] as const,

@@ -69,12 +69,12 @@ async function call<T>(path: string, body?: unknown): Promise<T> {
   } catch {
     throw new ApiError("The arena does not respond. Is it still running?");
   }
-  const answer: unknown = await response.json().catch(() => null);
-  if (!response.ok || answer === null) {
-    const { message } = (answer ?? {}) as { message?: string };
+  const json: unknown = await response.json().catch(() => null);
+  if (!response.ok || json === null) {
+    const { message } = (json ?? {}) as { message?: string };
     throw new ApiError(message ?? `The arena responded with ${response.status} ${response.statusText}.`);
   }
-  return answer as T;
+  return json as T;
 }
 
 /** The map of this arena, whatever its name. */

@@ -54,12 +54,12 @@ it("does not leak memory", async () => {
       const measure = async () =>
         (await (performance as unknown as Measuring).measureUserAgentSpecificMemory()).bytes / 1e6;
       const blob = await (await fetch(photo)).blob();
-      const answer = async (times: number) => {
+      const predict = async (times: number) => {
         for (let i = 0; i < times; i++) await globalThis.engine.locate([i % 2 ? blob : await createImageBitmap(blob)]);
       };
-      await answer(4);
+      await predict(4);
       const before = await measure();
-      await answer(many);
+      await predict(many);
       return [before, await measure()] as const;
     },
     [PHOTO, many] as const,

@@ -40,7 +40,7 @@ export class GameMode {
     this.layout.showStart(
       "play",
       "You against Landfall",
-      "Five rounds. You and Landfall each place a pin on the map. The closer the pin, the more points: up to 5,000 per round.",
+      "You and Landfall each place a pin on the map. The closer, the more points: up to 5,000 per round.",
       button("Five places", null, () => this.startGame(this.sampleRounds()), true),
       photoPicker("Your photos", (files) => void this.startWithPhotos(files)),
     );

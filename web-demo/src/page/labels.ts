@@ -29,9 +29,9 @@ function formatKm(km: number): string {
 
 /** "0.4 %", "12 %". */
 export function formatPercent(p: number): string {
-  const whole = p * 100;
-  if (whole > 0 && whole < 0.1) return "< 0.1 %";
-  return `${whole < 10 ? whole.toFixed(1) : Math.round(whole)} %`;
+  const percentage = p * 100;
+  if (percentage > 0 && percentage < 0.1) return "< 0.1 %";
+  return `${percentage < 10 ? percentage.toFixed(1) : Math.round(percentage)} %`;
 }
 
 /** "412 ms", "2.3 s". */

@@ -60,7 +60,7 @@ export function photoPicker(label: string, onPick: (files: File[]) => void, prim
       input.value = "";
     },
   });
-  return el("label", { class: primary ? "button button-main" : "button" }, icon("picture"), label, input);
+  return el("label", { class: primary ? "button button-main" : "button" }, icon("photo"), label, input);
 }
 
 /** Calls `onFiles` with files that are dropped anywhere on the page. */

@@ -41,7 +41,7 @@ export function statusLine(model: ModelController, offlineCache: { ready: boolea
     const availability = larger.cached ? "on this device" : formatSize(larger.bytes);
     line.append(
       button(
-        `Use the larger, more accurate model (${availability})`,
+        `Use the more accurate model (${availability})`,
         null,
         () => void model.load("desktop").catch(() => undefined),
       ),

@@ -45,7 +45,7 @@ export class HarnessServer {
     this.#server = server;
     this.#browser = browser;
     this.origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-    server.on("request", (request, response) => this.#answer(request, response));
+    server.on("request", (request, response) => this.#respond(request, response));
   }
 
   /** Builds the harness like `npm run build` builds the page, and serves it with the fixtures and these bundles. */
@@ -90,7 +90,7 @@ export class HarnessServer {
     rmSync(this.folder, { recursive: true, force: true });
   }
 
-  #answer(request: IncomingMessage, response: ServerResponse) {
+  #respond(request: IncomingMessage, response: ServerResponse) {
     const path = decodeURIComponent(new URL(request.url ?? "/", this.origin).pathname);
     this.requestedPaths.push(path);
     response.setHeader("Content-Security-Policy", POLICY);

@@ -30,17 +30,17 @@ export function goldenPredictions(name: BundleName): LocateRecord[] {
 
 /** Predicts the images with the page's engine, compares with the agent's predictions and prints both. */
 export async function expectParity(page: Page, records: LocateRecord[]): Promise<void> {
-  const answers = await page.evaluate(
+  const predictions = await page.evaluate(
     async (images) => {
-      const answers = [];
-      for (const image of images) answers.push(await globalThis.engine.locate([await (await fetch(image)).blob()]));
-      return answers;
+      const predictions = [];
+      for (const image of images) predictions.push(await globalThis.engine.locate([await (await fetch(image)).blob()]));
+      return predictions;
     },
     records.map(({ image }) => `/${image}`),
   );
 
   expect(records).not.toHaveLength(0);
-  const rows = records.map((agent, i) => compare(agent, answers[i]!));
+  const rows = records.map((agent, i) => compare(agent, predictions[i]!));
   console.log(`${records[0]?.bundle}\n${table(rows)}`);
   for (const row of rows) {
     expect(row.pageTop, row.image).toBe(row.agentTop);
@@ -48,10 +48,10 @@ export async function expectParity(page: Page, records: LocateRecord[]): Promise
     expect(row.logDifference, row.image).toBeLessThan(1e-2);
   }
   for (const [i, { image, bundle, place, country, radius_km }] of records.entries()) {
-    expect(answers[i], image).toMatchObject({ bundle, place, country });
+    expect(predictions[i], image).toMatchObject({ bundle, place, country });
     // The radius jumps by some kilometres if the last cell inside it changes.
     for (const share of ["p50", "p90"] as const) {
-      const difference = Math.abs(answers[i]!.radiusKm[share] - radius_km[share]);
+      const difference = Math.abs(predictions[i]!.radiusKm[share] - radius_km[share]);
       expect(difference, `${image} ${share}`).toBeLessThanOrEqual(Math.max(2, 0.05 * radius_km[share]));
     }
   }
