@@ -1,13 +1,13 @@
-// Relative addresses: the pages work at the root of the arena's server and in any folder of a static host.
+// Relative URLs: the pages work at the root of the arena's server and in any folder of a static host.
 import { defaultClientConditions } from "vite";
 import { defineConfig } from "vitest/config";
 import { bundles } from "./build/bundles.ts";
-import { offline } from "./build/service-worker.ts";
+import { serviceWorker } from "./build/service-worker.ts";
 
 export default defineConfig({
   base: "./",
-  plugins: [bundles(), offline()],
-  // The runtime's glue stays a file of its own: its threads load it again, and they must not load our worker instead.
+  plugins: [bundles(), serviceWorker()],
+  // Keep the runtime's JavaScript in a separate file: its threads load it again and must not load our worker instead.
   resolve: { conditions: ["onnxruntime-web-use-extern-wasm", ...defaultClientConditions] },
   worker: { format: "es" },
   build: {
@@ -17,10 +17,10 @@ export default defineConfig({
       output: { entryFileNames: ({ name }) => (name === "sw" ? "sw.js" : "assets/[name]-[hash].js") },
     },
   },
-  // Tests of the page share one build and one browser; they wait for a model now and then.
-  // Two files at a time also on two cores: much of their time goes by in waiting.
+  // The tests share one build and one browser. Timeouts are long because some tests load a model. Two workers even on
+  // two cores: the tests spend much of their time waiting.
   test: { globalSetup: "test/global-setup.ts", testTimeout: 120_000, hookTimeout: 120_000, maxWorkers: 2 },
-  // `npm run dev` serves the pages, with the fixtures beside this folder; the arena itself answers the calls:
+  // `npm run dev` serves the pages and the fixtures next to this folder. API calls go to the arena:
   // landfall arena --port 8735
   server: {
     fs: { allow: [".."] },

@@ -1,19 +1,20 @@
-// Draws the PNG icons from public/icon.svg with Chromium: `node build/icons.mjs`, when the drawing has changed.
+// Renders the PNG icons from public/icon.svg with Chromium. Run `node build/icons.mjs` after changing the SVG.
 
 import { readFileSync, writeFileSync } from "node:fs";
 import { chromium } from "playwright-core";
 
 const folder = new URL("../public/", import.meta.url);
 const svg = readFileSync(new URL("icon.svg", folder), "utf8");
-// Masks cut up to a fifth off each side, and Apple rounds the corners itself: no corners of our own, and more room.
+// Masks crop up to a fifth of each side and Apple rounds the corners itself: square corners, and more padding for the
+// mask.
 const square = svg.replace(/ rx="\d+"/, "");
-const roomy = square.replace(/(<path[\s\S]*)(<\/svg>)/, '<g transform="translate(64 64) scale(.75)">$1</g>$2');
+const padded = square.replace(/(<path[\s\S]*)(<\/svg>)/, '<g transform="translate(64 64) scale(.75)">$1</g>$2');
 
 const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox"] });
 for (const [name, side, image] of [
   ["icon-192.png", 192, svg],
   ["icon-512.png", 512, svg],
-  ["icon-maskable-512.png", 512, roomy],
+  ["icon-maskable-512.png", 512, padded],
   ["apple-touch-icon.png", 180, square],
 ]) {
   const page = await browser.newPage({ viewport: { width: side, height: side } });

@@ -1,9 +1,9 @@
-// One helper to build elements.
+// Creates DOM elements.
 
 export type Attributes = Record<string, string | boolean | ((event: Event) => void) | undefined>;
 export type Child = Node | string | null | false | undefined;
 
-/** An element with attributes (functions become listeners, `true` an empty attribute) and children. */
+/** Creates an element. Function attributes become event listeners, `true` an empty attribute. */
 export function el<K extends keyof HTMLElementTagNameMap>(
   tag: K,
   attributes: Attributes = {},

@@ -3,10 +3,10 @@ import {
   formatClock,
   formatCount,
   formatDistance,
-  formatPlace,
+  formatLatLng,
   greatCircle,
   nearestCopy,
-  turnBetween,
+  headingDifference,
   wrapHeading,
   wrapLng,
 } from "./geometry";
@@ -20,19 +20,19 @@ describe("angles", () => {
     expect([0, 360, -90, 725, -1e-20].map(wrapHeading)).toEqual([0, 0, 270, 5, 0]);
   });
 
-  it("turns the short way", () => {
-    expect(turnBetween(350, 10)).toBe(20);
-    expect(turnBetween(10, 350)).toBe(-20);
+  it("computes the smaller difference of headings", () => {
+    expect(headingDifference(350, 10)).toBe(20);
+    expect(headingDifference(10, 350)).toBe(-20);
   });
 });
 
 describe("places", () => {
-  it("finds the nearest copy on the endless map", () => {
+  it("finds the nearest copy on a repeating map", () => {
     expect(nearestCopy({ lat: 1, lng: -170 }, { lat: 0, lng: 175 })).toEqual({ lat: 1, lng: 190 });
     expect(nearestCopy({ lat: 1, lng: 10 }, { lat: 0, lng: 725 })).toEqual({ lat: 1, lng: 730 });
   });
 
-  it("draws great circles that stay whole across the date line", () => {
+  it("does not split great circles at the date line", () => {
     const line = greatCircle({ lat: 35, lng: 140 }, { lat: 37, lng: -122 });
     expect(line).toHaveLength(65);
     expect(line.at(-1)!.lat).toBeCloseTo(37);
@@ -41,14 +41,14 @@ describe("places", () => {
     for (let i = 1; i < line.length; i++) expect(Math.abs(line[i]!.lng - line[i - 1]!.lng)).toBeLessThan(5);
   });
 
-  it("joins equal places and antipodes by a straight line", () => {
+  it("connects equal places and antipodes with a straight line", () => {
     expect(greatCircle({ lat: 1, lng: 2 }, { lat: 1, lng: 2 })).toHaveLength(2);
     expect(greatCircle({ lat: 0, lng: 0 }, { lat: 0, lng: 180 })).toHaveLength(2);
   });
 });
 
-describe("texts", () => {
-  it("writes distances", () => {
+describe("formatting", () => {
+  it("formats distances", () => {
     expect([0, 180.4, 3849, 99_940, 394_514.7, 12_345_678].map(formatDistance)).toEqual([
       "0 m",
       "180 m",
@@ -59,9 +59,9 @@ describe("texts", () => {
     ]);
   });
 
-  it("writes counts, places and clocks", () => {
+  it("formats counts, coordinates and times", () => {
     expect(formatCount(14203)).toBe("14,203");
-    expect(formatPlace({ lat: 45.76, lng: -4.8312345 })).toBe("45.76000, -4.83123");
+    expect(formatLatLng({ lat: 45.76, lng: -4.8312345 })).toBe("45.76000, -4.83123");
     expect([65, 5, 0.2, -1].map(formatClock)).toEqual(["1:05", "0:05", "0:01", "0:00"]);
   });
 });

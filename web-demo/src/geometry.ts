@@ -1,6 +1,6 @@
-// Angles, places and numbers: the page's pure helpers.
+// Angles, coordinates and number formatting.
 
-export interface Place {
+export interface LatLng {
   /** Degrees north. */
   lat: number;
   /** Degrees east. */
@@ -19,13 +19,13 @@ export function wrapHeading(degrees: number): number {
   return wrapped >= 360 ? 0 : wrapped;
 }
 
-/** The shortest turn from one heading to another, in [-180, 180). */
-export function turnBetween(from: number, to: number): number {
+/** Signed difference between two headings, in [-180, 180). */
+export function headingDifference(from: number, to: number): number {
   return wrapLng(to - from);
 }
 
-/** The copy of `place` on the endless map that lies nearest to `anchor`. */
-export function nearestCopy(place: Place, anchor: Place): Place {
+/** Shifts the longitude of `place` by multiples of 360° to the copy nearest to `anchor` on a repeating map. */
+export function nearestCopy(place: LatLng, anchor: LatLng): LatLng {
   return { lat: place.lat, lng: anchor.lng + wrapLng(place.lng - anchor.lng) };
 }
 
@@ -36,13 +36,13 @@ export function formatDistance(metres: number): string {
   return km < 100 ? `${km.toFixed(1)} km` : `${formatCount(Math.round(km))} km`;
 }
 
-/** Whole numbers with the commas of the live page: "14,203". */
+/** A whole number with thousands separators: "14,203". */
 export function formatCount(count: number): string {
   return Math.round(count).toLocaleString("en-US");
 }
 
 /** "45.76000, 4.83000". */
-export function formatPlace(place: Place): string {
+export function formatLatLng(place: LatLng): string {
   return `${place.lat.toFixed(5)}, ${place.lng.toFixed(5)}`;
 }
 
@@ -52,16 +52,16 @@ export function formatClock(seconds: number): string {
   return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
 }
 
-/** Points on the great circle between two places; longitudes run on beyond ±180 so that the line stays whole. */
-export function greatCircle(from: Place, to: Place, pieces = 64): Place[] {
+/** Points on the great circle between two places. Longitudes continue beyond ±180 so that the line is not split. */
+export function greatCircle(from: LatLng, to: LatLng, segments = 64): LatLng[] {
   const a = vector(from);
   const b = vector(to);
   const angle = Math.acos(Math.min(1, Math.max(-1, dot(a, b))));
-  // Antipodes have no one great circle, and neighbours need none.
+  // The great circle is not unique for antipodes and not needed for neighbours.
   if (angle < 1e-6 || angle > Math.PI - 1e-6) return [from, nearestCopy(to, from)];
-  const line: Place[] = [];
-  for (let i = 0; i <= pieces; i++) {
-    const t = i / pieces;
+  const line: LatLng[] = [];
+  for (let i = 0; i <= segments; i++) {
+    const t = i / segments;
     const [u, v] = [Math.sin((1 - t) * angle) / Math.sin(angle), Math.sin(t * angle) / Math.sin(angle)];
     const [x, y, z] = [u * a[0] + v * b[0], u * a[1] + v * b[1], u * a[2] + v * b[2]];
     const place = { lat: degrees(Math.atan2(z, Math.hypot(x, y))), lng: degrees(Math.atan2(y, x)) };
@@ -72,7 +72,7 @@ export function greatCircle(from: Place, to: Place, pieces = 64): Place[] {
 
 type Vector = [number, number, number];
 
-function vector({ lat, lng }: Place): Vector {
+function vector({ lat, lng }: LatLng): Vector {
   const [phi, lambda] = [(lat * Math.PI) / 180, (lng * Math.PI) / 180];
   return [Math.cos(phi) * Math.cos(lambda), Math.cos(phi) * Math.sin(lambda), Math.sin(phi)];
 }

@@ -1,87 +1,97 @@
-// The service worker: keeps the page for when there is no network. The models are kept by the engine, not here.
+// The service worker: caches the page for offline use. Models are cached by the engine, not here.
 
 export {};
 
 declare const self: ServiceWorkerGlobalScope;
 
-/** What the build made (build/service-worker.ts writes it): a version, what is needed at once, and what may come later. */
-declare const FILES: { version: string; first: string[]; later: string[] };
+/** Written by build/service-worker.ts: version of the build, files to cache on installation, files to cache later. */
+declare const CACHE_MANIFEST: { version: string; precache: string[]; onDemand: string[] };
 
-const PREFIX = "landfall-page-";
-const NAME = PREFIX + FILES.version;
-const at = (file: string) => new URL(file, self.registration.scope).href;
-const FIRST = FILES.first.map(at);
-/** The runtimes of the networks. They are large, and only some devices need that for graphics processors. */
-const RUNTIME = /\/ort-[^/]+\.wasm$/;
-const FOR_GPU = /\.jspi-[^/]+$/;
-const KNOWN = new Set([...FIRST, ...FILES.later.map(at)]);
+const CACHE_PREFIX = "landfall-page-";
+const CACHE_NAME = CACHE_PREFIX + CACHE_MANIFEST.version;
+const urlOf = (file: string) => new URL(file, self.registration.scope).href;
+const PRECACHE = CACHE_MANIFEST.precache.map(urlOf);
+/** The WebAssembly of ONNX Runtime. It is large, and only some devices need the WebGPU build. */
+const ORT_RUNTIME = /\/ort-[^/]+\.wasm$/;
+const WEBGPU_RUNTIME = /\.jspi-[^/]+$/;
+const FILE_URLS = new Set([...PRECACHE, ...CACHE_MANIFEST.onDemand.map(urlOf)]);
 
-self.addEventListener("install", (event) => event.waitUntil(keep(FIRST)));
+self.addEventListener("install", (event) => event.waitUntil(cacheAll(PRECACHE)));
 
-// What cannot be tidied now is tidied by the next version: pages are served by this one all the same.
-self.addEventListener("activate", (event) => event.waitUntil(tidy().catch(() => undefined).then(() => self.clients.claim())));
+// Errors are ignored: the next version cleans up, and this one can serve pages anyway.
+self.addEventListener("activate", (event) =>
+  event.waitUntil(
+    migrateOldCaches()
+      .catch(() => undefined)
+      .then(() => self.clients.claim()),
+  ),
+);
 
 self.addEventListener("message", (event) => {
-  if (event.data === "take over") void self.skipWaiting();
-  if (event.data === "fill" || event.data === "fill for gpu") {
+  // Pages of earlier versions send "take over".
+  if (event.data === "skip-waiting" || event.data === "take over") void self.skipWaiting();
+  if (event.data.fill) {
     const { source, data } = event;
-    event.waitUntil(fill(data === "fill for gpu").then((whole) => whole && source?.postMessage("filled")));
+    event.waitUntil(fillCache(data.fill.webgpu).then((complete) => complete && source?.postMessage("filled")));
   }
 });
 
 self.addEventListener("fetch", (event) => {
   const { request } = event;
-  const address = new URL(request.url);
-  address.search = address.hash = "";
+  const url = new URL(request.url);
+  url.search = url.hash = "";
   if (request.method !== "GET") return;
-  const page = address.href === at("./") ? at("index.html") : address.href;
-  if (KNOWN.has(page)) event.respondWith(answer(page, request));
+  const file = url.href === urlOf("./") ? urlOf("index.html") : url.href;
+  if (FILE_URLS.has(file)) event.respondWith(respond(file, request));
 });
 
-/** From the store, or from the network and then kept. */
-async function answer(address: string, request: Request): Promise<Response> {
-  const store = await caches.open(NAME);
-  const kept = await store.match(address);
-  if (kept) return kept;
-  const fresh = await fetch(request);
-  if (fresh.status === 200) await store.put(address, fresh.clone());
-  return fresh;
+/** Responds from the cache, or from the network and caches the response. */
+async function respond(url: string, request: Request): Promise<Response> {
+  const cache = await caches.open(CACHE_NAME);
+  const cached = await cache.match(url);
+  if (cached) return cached;
+  const response = await fetch(request);
+  if (response.status === 200) await cache.put(url, response.clone());
+  return response;
 }
 
-/** Keeps files that are not kept yet; from the last version's store where their names say that they are the same. */
-async function keep(addresses: string[]): Promise<void> {
-  const store = await caches.open(NAME);
-  for (const address of addresses) {
-    if (await store.match(address)) continue;
-    const named = address.includes("/assets/");
-    const old = named ? await caches.match(address) : undefined;
-    const response = old ?? (await fetch(address, { cache: named ? "default" : "no-cache" }));
-    if (!response.ok) throw new Error(`${address}: ${response.status}`);
-    await store.put(address, response);
+/**
+ * Caches files that are not cached yet. Files with a hash in their name are copied from the cache of an earlier
+ * version.
+ */
+async function cacheAll(urls: string[]): Promise<void> {
+  const cache = await caches.open(CACHE_NAME);
+  for (const url of urls) {
+    if (await cache.match(url)) continue;
+    const isHashed = url.includes("/assets/");
+    const old = isHashed ? await caches.match(url) : undefined;
+    const response = old ?? (await fetch(url, { cache: isHashed ? "default" : "no-cache" }));
+    if (!response.ok) throw new Error(`${url}: ${response.status}`);
+    await cache.put(url, response);
   }
 }
 
-/** Keeps the rest, of the runtimes what is needed: not every model is for graphics processors. `true` when the page can do without a network from now on. */
-async function fill(gpu: boolean): Promise<boolean> {
+/** Caches the remaining files, the WebGPU runtime only if it is needed. Returns whether the page works offline now. */
+async function fillCache(webgpu: boolean): Promise<boolean> {
   try {
-    await keep([...KNOWN].filter((address) => gpu || !RUNTIME.test(address) || !FOR_GPU.test(address)));
+    await cacheAll([...FILE_URLS].filter((url) => webgpu || !ORT_RUNTIME.test(url) || !WEBGPU_RUNTIME.test(url)));
     return true;
   } catch {
-    // A network that goes away in between is no fault: the next visit tries again.
+    // Losing the connection is not an error: the next visit retries.
     return false;
   }
 }
 
-/** Once this version serves the page: what of the last one is still good moves over, the rest goes. */
-async function tidy(): Promise<void> {
-  const store = await caches.open(NAME);
+/** Moves files that are still valid from the caches of earlier versions to this one and deletes those caches. */
+async function migrateOldCaches(): Promise<void> {
+  const cache = await caches.open(CACHE_NAME);
   for (const name of await caches.keys()) {
-    if (!name.startsWith(PREFIX) || name === NAME) continue;
+    if (!name.startsWith(CACHE_PREFIX) || name === CACHE_NAME) continue;
     const old = await caches.open(name);
     for (const request of await old.keys()) {
-      const kept = KNOWN.has(request.url) && request.url.includes("/assets/") && !(await store.match(request));
-      const response = kept ? await old.match(request) : undefined;
-      if (response) await store.put(request, response);
+      const isValid = FILE_URLS.has(request.url) && request.url.includes("/assets/") && !(await cache.match(request));
+      const response = isValid ? await old.match(request) : undefined;
+      if (response) await cache.put(request, response);
     }
     await caches.delete(name);
   }

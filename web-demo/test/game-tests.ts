@@ -1,28 +1,28 @@
-// Playing against the model, with the built page in a real Chromium.
+// Play mode of the built page in a real Chromium.
 
 import { readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Page } from "playwright-core";
 import { expect, it } from "vitest";
-import { choose, type Visit } from "./visit.ts";
-import { fixture, taken, upload } from "./images.ts";
+import { choosePhotos, type Visit } from "./visit.ts";
+import { fixture, withGps, upload } from "./images.ts";
 
-async function toPlay(page: Page): Promise<void> {
+async function openGameMode(page: Page): Promise<void> {
   await page.getByRole("link", { name: "Play" }).click();
   await page.getByRole("button", { name: "Five places" }).waitFor();
 }
 
-/** Taps the map, guesses, and gives both sides' points and kilometres. */
-async function round(page: Page, place: () => Promise<void>): Promise<{ points: number; km: number }[]> {
+/** Places the pin, guesses and returns points and distance in km of the player and the model. */
+async function round(page: Page, placePin: () => Promise<void>): Promise<{ points: number; km: number }[]> {
   await page.locator(".map[data-placing]").waitFor();
   const guess = page.getByRole("button", { name: "Guess" });
   expect(await guess.isDisabled()).toBe(true);
-  await place();
+  await placePin();
   await guess.click();
-  await page.locator(".duel").waitFor();
+  await page.locator(".round-scores").waitFor();
   const number = (text: string) => Number(text.replace(/[^\d.]/g, ""));
-  const rows = await page.locator(".duel-points").all();
+  const rows = await page.locator(".round-scores-points").all();
   return Promise.all(
     rows.map(async (row) => {
       const distance = await row.locator("span").innerText();
@@ -32,31 +32,36 @@ async function round(page: Page, place: () => Promise<void>): Promise<{ points: 
   );
 }
 
-export function playing(visit: Visit): void {
-  it("plays five rounds by the arena's law of points, and makes a picture of it", async () => {
+export function gameTests(visit: Visit): void {
+  it("plays five rounds with the score formula of the game and creates a share image", async () => {
     const { page } = visit;
-    await toPlay(page);
+    await openGameMode(page);
     await page.getByRole("button", { name: "Five places" }).click();
     const names = new Set<string>();
     const total = [0, 0];
     for (let n = 1; n <= 5; n++) {
-      const rows = await round(page, () => page.locator(".map-box").click({ position: { x: 60 + 50 * n, y: 110 } }));
+      const rows = await round(page, () =>
+        page.locator(".map-viewport").click({ position: { x: 60 + 50 * n, y: 110 } }),
+      );
       expect(rows.length).toBe(2);
       rows.forEach(({ points, km }, i) => {
-        // 5,000 · exp(−10 · distance / scale), as far as the rounded kilometres tell.
+        // 5,000 · exp(−10 · distance / scale), with the rounded distance.
         expect(Math.abs(points - 5000 * Math.exp((-10_000 * km) / 14_916_862))).toBeLessThan(3);
         total[i]! += points;
       });
-      expect(await page.locator(".kicker").textContent()).toContain(`Round ${n} of 5`);
-      expect(await page.locator(".credit").textContent()).toMatch(/^Picture: .+, .+/);
-      names.add((await page.locator(".place").textContent()) ?? "");
-      await page.getByRole("button", { name: n < 5 ? "Next round" : "See the result" }).click();
+      expect(await page.locator(".headline").textContent()).toContain(`Round ${n} of 5`);
+      expect(await page.locator(".credit").textContent()).toMatch(/^Photo: .+, .+/);
+      names.add((await page.locator(".place-name").textContent()) ?? "");
+      await page.getByRole("button", { name: n < 5 ? "Next round" : "See results" }).click();
     }
     expect(names.size).toBe(5);
     const [player, model] = total.map((points) => points.toLocaleString("en-US"));
-    expect(await page.locator(".final").textContent()).toBe(`${player} to ${model} points`);
+    expect(await page.locator(".final-score").textContent()).toBe(`${player} to ${model} points`);
     expect(await page.locator("tbody tr").count()).toBe(5);
-    const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "Share" }).click()]);
+    const [download] = await Promise.all([
+      page.waitForEvent("download"),
+      page.getByRole("button", { name: "Share" }).click(),
+    ]);
     const path = join(tmpdir(), `landfall-game-${process.pid}.png`);
     await download.saveAs(path);
     const png = readFileSync(path);
@@ -65,32 +70,32 @@ export function playing(visit: Visit): void {
     await page.getByRole("button", { name: "Five places" }).waitFor();
   });
 
-  it("plays one's own photos, by keyboard alone, and sets those without a place aside", async () => {
+  it("plays the user's photos with the keyboard, without photos that have no GPS coordinates", async () => {
     const { page } = visit;
-    await toPlay(page);
-    await choose(page, "Your photos", [
-      upload("rome.jpg", taken("rome-colosseum", { lat: 41.8902, lng: 12.4922 })),
+    await openGameMode(page);
+    await choosePhotos(page, "Your photos", [
+      upload("rome.jpg", withGps("rome-colosseum", { lat: 41.8902, lng: 12.4922 })),
       { name: "nowhere.jpg", mimeType: "image/jpeg", buffer: readFileSync(fixture("nagoya-castle")) },
     ]);
-    expect(await page.locator(".notice").textContent()).toContain("One photo carries no place");
+    expect(await page.locator(".notice").textContent()).toContain("One photo has no GPS coordinates");
     const [player, model] = await round(page, async () => {
-      await page.locator(".map-box").focus();
+      await page.locator(".map-viewport").focus();
       for (const key of ["ArrowUp", "ArrowDown", "+", "-", "Enter"]) await page.keyboard.press(key);
       await page.getByRole("button", { name: "Guess" }).focus();
     });
     expect(model!.points).toBeGreaterThan(4_900);
     expect(player!.km).toBeGreaterThan(100);
-    // The focus is where one goes on.
-    expect(await page.evaluate(() => document.activeElement?.textContent)).toBe("See the result");
+    // The focus moves to the button for the next step.
+    expect(await page.evaluate(() => document.activeElement?.textContent)).toBe("See results");
     await page.keyboard.press("Enter");
-    expect(await page.locator(".place").textContent()).toBe("Landfall won");
+    expect(await page.locator(".place-name").textContent()).toBe("Landfall won");
     expect(await page.locator("tbody th").allTextContents()).toEqual(["rome.jpg"]);
   });
 
-  it("says so when no photo carries a place", async () => {
+  it("reports that no photo has GPS coordinates", async () => {
     const { page } = visit;
-    await toPlay(page);
-    await choose(page, "Your photos", fixture("nagoya-castle"));
-    expect(await page.getByRole("alert").textContent()).toContain("carry no place");
+    await openGameMode(page);
+    await choosePhotos(page, "Your photos", fixture("nagoya-castle"));
+    expect(await page.getByRole("alert").textContent()).toContain("have no GPS coordinates");
   });
 }

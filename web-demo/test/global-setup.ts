@@ -1,4 +1,4 @@
-// Once for all tests: the built pages on a plain host, and one Chromium with a camera that sees a fixture.
+// Runs once for all tests: builds and serves the pages, and starts Chromium with a fake camera that shows a fixture.
 
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -11,9 +11,9 @@ import { serve } from "./static-server.ts";
 
 declare module "vitest" {
   interface ProvidedContext {
-    /** The page's address. */
+    /** URL of the page. */
     base: string;
-    /** Where Chromium listens to Playwright. */
+    /** WebSocket URL of Chromium for Playwright. */
     browser: string;
     /** The folder of the built pages. */
     dist: string;
@@ -23,11 +23,11 @@ declare module "vitest" {
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const folder = await mkdtemp(join(tmpdir(), "landfall-page-"));
   const dist = join(folder, "dist");
-  // As `npm run build` has it; vitest says "test", which would build a page without its service worker.
+  // As in `npm run build`. Vitest sets "test", which would build a page without the service worker.
   process.env["NODE_ENV"] = "production";
   await build({ logLevel: "error", build: { outDir: dist, reportCompressedSize: false } });
   process.env["NODE_ENV"] = "test";
-  const film = join(folder, "camera.mjpeg");
+  const video = join(folder, "camera.mjpeg");
   const { server, base } = await serve(dist);
   const browser = await chromium.launchServer({
     executablePath: process.env["LANDFALL_CHROMIUM"] ?? "/usr/bin/chromium",
@@ -35,14 +35,14 @@ export default async function setup(project: TestProject): Promise<() => Promise
       "--no-sandbox",
       "--disable-gpu",
       "--use-fake-device-for-media-stream",
-      `--use-file-for-fake-video-capture=${film}`,
-      // Memory is measured when a test asks, and not at some time in the next minutes.
+      `--use-file-for-fake-video-capture=${video}`,
+      // Measure memory at once instead of some minutes later.
       "--enable-blink-features=ForceEagerMeasureMemory",
-      // Nothing but this machine is to be found; one name stands for an address that is not secure.
+      // Only this machine can be reached; plain.test is an insecure origin.
       "--host-resolver-rules=MAP plain.test 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
     ],
   });
-  await record(browser.wsEndpoint(), film);
+  await writeVideo(browser.wsEndpoint(), video);
   project.provide("base", base);
   project.provide("browser", browser.wsEndpoint());
   project.provide("dist", dist);
@@ -53,20 +53,20 @@ export default async function setup(project: TestProject): Promise<() => Promise
   };
 }
 
-/** What the camera sees: a film is pictures one after another, of a kind that cameras make (which few fixtures are). */
-async function record(endpoint: string, film: string): Promise<void> {
+/** Writes the video of the fake camera: MJPEG is a sequence of JPEG images, here of a size that cameras have. */
+async function writeVideo(endpoint: string, video: string): Promise<void> {
   const browser = await chromium.connect(endpoint);
   const page = await browser.newPage();
-  const picture = (await readFile(fixture("rome-colosseum"))).toString("base64");
-  const frame = await page.evaluate(async (picture) => {
+  const photo = (await readFile(fixture("rome-colosseum"))).toString("base64");
+  const frame = await page.evaluate(async (photo) => {
     const image = new Image();
-    image.src = `data:image/jpeg;base64,${picture}`;
+    image.src = `data:image/jpeg;base64,${photo}`;
     await image.decode();
     const canvas = document.createElement("canvas");
     [canvas.width, canvas.height] = [640, 480];
     canvas.getContext("2d")?.drawImage(image, 0, 0, 640, 480);
     return canvas.toDataURL("image/jpeg", 0.9).split(",")[1] ?? "";
-  }, picture);
-  await writeFile(film, Buffer.concat(Array.from({ length: 10 }, () => Buffer.from(frame, "base64"))));
+  }, photo);
+  await writeFile(video, Buffer.concat(Array.from({ length: 10 }, () => Buffer.from(frame, "base64"))));
   await browser.close();
 }

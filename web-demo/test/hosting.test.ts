@@ -1,122 +1,126 @@
-// The built page and its host: kept for flights, renewed when a new version comes, installable, and closed to strangers.
+// The built page on a static host: offline use, updates, installation and Content-Security-Policy.
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { PNG } from "pngjs";
 import { expect, inject, it } from "vitest";
-import { choose, open, place, ready, useBrowser } from "./visit.ts";
+import { choosePhotos, open, predictedPlace, ready, useBrowser } from "./visit.ts";
 import { fixture } from "./images.ts";
 import { serve } from "./static-server.ts";
 
 useBrowser();
 const DIST = inject("dist");
 
-it("is renewed when told to, and works in flight mode after a first visit of under 30 MB", async () => {
-  let renewed = false;
+it("updates on request and works offline after a first visit of under 30 MB", async () => {
+  let updated = false;
   const { server, base, sent } = await serve(DIST, {
     change(file, bytes) {
-      if (!renewed) return bytes;
+      if (!updated) return bytes;
       const text = bytes.toString();
       if (file === "sw.js") return text.replace(/"version":"\w+"/, '"version":"next"');
       return file === "index.html" ? text.replace("<title>", "<title>Next ") : bytes;
     },
   });
-  const { page, context, faults, strangers } = await open({ at: base });
+  const { page, context, errors, foreignRequests } = await open({ at: base });
   await ready(page);
   const first = sent();
   expect(first).toBeLessThan(30e6);
   await page.locator(".status", { hasText: "works offline" }).waitFor();
   const mb = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`;
-  console.log(`not packed: ${mb(first)} until it can answer, ${mb(sent())} with all that is kept for flights`);
+  console.log(`uncompressed: ${mb(first)} until the model is ready, ${mb(sent())} with all files for offline use`);
 
-  // A new version waits until it is asked in, takes over what is still good, and leaves nothing of the old one.
-  renewed = true;
+  // A new version waits for the user, reuses valid files and deletes the old cache.
+  updated = true;
   await page.reload();
   const before = sent();
-  await page.getByRole("button", { name: "Use it" }).click();
+  await page.getByRole("button", { name: "Update" }).click();
   await page.waitForFunction(() => document.title.startsWith("Next"));
   await page.locator(".status", { hasText: "works offline" }).waitFor();
   expect(sent() - before).toBeLessThan(1e6);
   const stores = await page.evaluate(() => caches.keys());
   expect(stores.filter((name) => name.startsWith("landfall-page-"))).toEqual(["landfall-page-next"]);
-  expect(faults).toEqual([]);
+  expect(errors).toEqual([]);
 
-  // The host is gone, and so is the network.
+  // Without host and network.
   server.closeAllConnections();
   server.close();
   await context.setOffline(true);
   await page.reload();
   await ready(page);
   await page.getByRole("button", { name: "Example 1" }).click();
-  expect(await place(page)).toBe("Near Rome, Italy");
+  expect(await predictedPlace(page)).toBe("Near Rome, Italy");
   await page.getByRole("link", { name: "Play" }).click();
   await page.getByRole("button", { name: "Five places" }).click();
   await page.locator(".map[data-placing]").waitFor();
-  const width = () => page.locator(".picture").evaluate((image: HTMLImageElement) => image.naturalWidth);
+  const width = () => page.locator(".photo").evaluate((image: HTMLImageElement) => image.naturalWidth);
   await expect.poll(width).toBeGreaterThan(300);
-  expect(strangers).toEqual([]);
+  expect(foreignRequests).toEqual([]);
   await context.close();
 });
 
-it("tells on an insecure address why there is no camera, and when a model breaks off; more comes only when asked for", async () => {
-  let broken = true;
+it("explains the missing camera on an insecure origin, recovers from a failed download, and loads more only on request", async () => {
+  let isBroken = true;
   const { server, base } = await serve(DIST, {
-    cut: (file) => broken && file.endsWith("encoder.onnx"),
-    // The larger model is not in every checkout: the small one under its name.
-    instead: (file) => file.replace("bundles/desktop/", "bundles/pocket/"),
+    truncate: (file) => isBroken && file.endsWith("encoder.onnx"),
+    // The desktop bundle is not in every checkout: serve pocket in its place.
+    redirect: (file) => file.replace("bundles/desktop/", "bundles/pocket/"),
   });
   const at = base.replace("127.0.0.1", "plain.test");
-  const { page, context, strangers } = await open({ at });
+  const { page, context, foreignRequests } = await open({ at });
   await page.getByRole("button", { name: "Camera" }).click();
   expect(await page.locator(".notice").textContent()).toContain("secure pages only");
   await page.locator(".status [role=alert]").waitFor();
-  expect(await page.locator(".status [role=alert]").textContent()).toMatch(/encoder.onnx stopped arriving after .* try again/);
-  broken = false;
+  expect(await page.locator(".status [role=alert]").textContent()).toMatch(/encoder.onnx stopped after .* try again/);
+  isBroken = false;
   await page.getByRole("button", { name: "Try again" }).click();
   await ready(page);
-  await choose(page, "Photos", fixture("rome-colosseum"));
-  expect(await place(page)).toBe("Near Rome, Italy");
-  expect(strangers).toEqual([]);
+  await choosePhotos(page, "Photos", fixture("rome-colosseum"));
+  expect(await predictedPlace(page)).toBe("Near Rome, Italy");
+  expect(foreignRequests).toEqual([]);
 
-  // The larger model is offered with what it costs, and fetched when it is chosen.
-  expect(await page.locator(".status button").textContent()).toMatch(/larger, better model \(\d+(\.\d)? MB\)/);
+  // The larger model is offered with its size and downloaded only when it is chosen.
+  expect(await page.locator(".status button").textContent()).toMatch(/more accurate model \(\d+(\.\d)? MB\)/);
   await page.getByRole("button", { name: "Settings" }).click();
   await page.getByRole("radio", { name: "Desktop" }).check();
   await page.locator(".status", { hasText: "Desktop model ·" }).waitFor({ state: "attached" });
-  expect(await page.locator(".settings > p").first().textContent()).toBe("Computes on: processor, one thread.");
+  expect(await page.locator(".settings > p").first().textContent()).toBe("Backend: CPU, 1 thread.");
   await page.locator("dialog").getByRole("button", { name: "Close" }).click();
 
   const tile = readFileSync(join(DIST, "icon-192.png"));
-  await context.route("https://tile.openstreetmap.org/**", (route) => route.fulfill({ contentType: "image/png", body: tile }));
+  await context.route("https://tile.openstreetmap.org/**", (route) =>
+    route.fulfill({ contentType: "image/png", body: tile }),
+  );
   await page.getByRole("button", { name: "Settings" }).click();
   await page.getByRole("checkbox", { name: "Street map" }).check();
-  await expect.poll(() => strangers.length).toBeGreaterThan(2);
-  expect(strangers.filter((address) => !/^https:\/\/tile\.openstreetmap\.org\/\d+\/\d+\/\d+\.png$/.test(address))).toEqual([]);
-  expect(await page.locator(".map-credit").textContent()).toBe("© OpenStreetMap contributors");
+  await expect.poll(() => foreignRequests.length).toBeGreaterThan(2);
+  expect(
+    foreignRequests.filter((address) => !/^https:\/\/tile\.openstreetmap\.org\/\d+\/\d+\/\d+\.png$/.test(address)),
+  ).toEqual([]);
+  expect(await page.locator(".map-attribution").textContent()).toBe("© OpenStreetMap contributors");
   await context.close();
   server.close();
 });
 
-it("tells when the browser refuses the camera", async () => {
+it("reports that camera access was denied", async () => {
   const { page, context } = await open({}, async (page, context) => {
     const session = await context.newCDPSession(page);
     const origin = new URL(inject("base")).origin;
     await session.send("Browser.setPermission", { permission: { name: "camera" }, setting: "denied", origin });
   });
   await page.getByRole("button", { name: "Camera" }).click();
-  expect(await page.locator(".notice").textContent()).toContain("The camera was refused");
-  // Chromium's own opinion of whether the page can be installed.
+  expect(await page.locator(".notice").textContent()).toContain("Camera access was denied");
+  // Chromium's own check that the page can be installed.
   const session = await context.newCDPSession(page);
   await page.evaluate(() => navigator.serviceWorker.ready);
   const { errors } = await session.send("Page.getAppManifest");
   expect(errors).toEqual([]);
   const { installabilityErrors } = await session.send("Page.getInstallabilityErrors");
-  // Playwright's profiles are private ones, which install nothing.
+  // Playwright uses private profiles, which cannot install pages.
   expect(installabilityErrors.filter(({ errorId }) => errorId !== "in-incognito")).toEqual([]);
   await context.close();
 });
 
-it("keeps to what pages that can be installed should do", () => {
+it("has a strict policy and a complete manifest", () => {
   const html = readFileSync(join(DIST, "index.html"), "utf8");
   const policy = /Content-Security-Policy" content="([^"]+)"/.exec(html)?.[1]?.replaceAll("&#39;", "'") ?? "";
   expect(policy).toContain("default-src 'none'");
@@ -128,7 +132,8 @@ it("keeps to what pages that can be installed should do", () => {
   expect(html).toMatch(/<html lang="en">/);
   expect(html).toMatch(/<title>.{10,}<\/title>/);
   expect(html).toMatch(/name="description" content=".{40,}"/);
-  for (const part of ['name="viewport"', 'name="theme-color"', 'rel="apple-touch-icon"', 'rel="manifest"']) expect(html).toContain(part);
+  for (const part of ['name="viewport"', 'name="theme-color"', 'rel="apple-touch-icon"', 'rel="manifest"'])
+    expect(html).toContain(part);
   const manifest = JSON.parse(readFileSync(join(DIST, "manifest.webmanifest"), "utf8")) as {
     start_url: string;
     scope: string;
@@ -141,8 +146,8 @@ it("keeps to what pages that can be installed should do", () => {
     expect(`${width}x${height} ${type}`).toBe(`${sizes} image/png`);
   }
   expect(new Set(manifest.icons.map(({ purpose }) => purpose))).toEqual(new Set(["any", "maskable"]));
-  // The models' files are kept by the engine, and the arena's are none of the phone's.
-  const kept = /const FILES = (.*);/.exec(readFileSync(join(DIST, "sw.js"), "utf8"))?.[1] ?? "";
-  expect(kept).toContain("index.html");
-  expect(kept).not.toMatch(/bundles\/|arena/);
+  // Models are cached by the engine; the arena is not part of the phone page.
+  const cached = /const CACHE_MANIFEST = (.*);/.exec(readFileSync(join(DIST, "sw.js"), "utf8"))?.[1] ?? "";
+  expect(cached).toContain("index.html");
+  expect(cached).not.toMatch(/bundles\/|arena/);
 });

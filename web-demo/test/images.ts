@@ -1,4 +1,4 @@
-// Pictures for the tests: fixtures, and some that no camera makes.
+// Images for the tests: fixtures and synthetic ones.
 
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
@@ -11,18 +11,18 @@ export function fixture(name: string, view = "view_000.jpg"): string {
   return fileURLToPath(new URL(`${name}/${view}`, ROUNDS));
 }
 
-/** A picture as a browser's file chooser takes it. */
+/** A file for Playwright's `setInputFiles`. */
 export function upload(name: string, buffer: Buffer, mimeType = "image/jpeg") {
   return { name, mimeType, buffer };
 }
 
-/** A fixture's picture with a place in its EXIF data, as a phone writes it. */
-export function taken(name: string, { lat, lng }: { lat: number; lng: number }): Buffer {
-  const picture = readFileSync(fixture(name));
-  return Buffer.concat([picture.subarray(0, 2), exif(lat, lng), picture.subarray(2)]);
+/** A fixture image with GPS coordinates in its EXIF data. */
+export function withGps(name: string, { lat, lng }: { lat: number; lng: number }): Buffer {
+  const image = readFileSync(fixture(name));
+  return Buffer.concat([image.subarray(0, 2), exif(lat, lng), image.subarray(2)]);
 }
 
-/** An EXIF segment that holds a place and nothing else. */
+/** An EXIF segment that contains only GPS coordinates. */
 function exif(lat: number, lng: number): Buffer {
   const tiff = Buffer.alloc(128);
   let at = 0;
@@ -44,11 +44,18 @@ function exif(lat: number, lng: number): Buffer {
   entry(2, 5, 3, 80);
   entry(3, 2, 2, lng < 0 ? "W" : "E");
   entry(4, 5, 3, 104);
-  for (const [start, degrees] of [[80, Math.abs(lat)], [104, Math.abs(lng)]] as const) {
+  for (const [start, degrees] of [
+    [80, Math.abs(lat)],
+    [104, Math.abs(lng)],
+  ] as const) {
     const whole = Math.floor(degrees);
     const minutes = Math.floor((degrees - whole) * 60);
     const seconds = Math.round(((degrees - whole) * 60 - minutes) * 60 * 1000);
-    [[whole, 1], [minutes, 1], [seconds, 1000]].forEach(([value, unit], i) => {
+    [
+      [whole, 1],
+      [minutes, 1],
+      [seconds, 1000],
+    ].forEach(([value, unit], i) => {
       tiff.writeUInt32BE(value!, start + 8 * i);
       tiff.writeUInt32BE(unit!, start + 8 * i + 4);
     });
@@ -58,8 +65,8 @@ function exif(lat: number, lng: number): Buffer {
   return Buffer.concat([head, tiff]);
 }
 
-/** A grey PNG, however large. */
-export function plain(width: number, height: number): Buffer {
+/** A single-colour PNG. */
+export function plainPng(width: number, height: number): Buffer {
   const chunk = (type: string, data: Buffer) => {
     const body = Buffer.concat([Buffer.from(type, "latin1"), data]);
     const [size, sum] = [Buffer.alloc(4), Buffer.alloc(4)];
@@ -70,7 +77,7 @@ export function plain(width: number, height: number): Buffer {
   const head = Buffer.alloc(13);
   head.writeUInt32BE(width, 0);
   head.writeUInt32BE(height, 4);
-  head[8] = 1; // one bit a pixel
+  head[8] = 1; // one bit per pixel
   const rows = deflateSync(Buffer.alloc((1 + Math.ceil(width / 8)) * height));
   const start = Buffer.from("\x89PNG\r\n\x1a\n", "latin1");
   return Buffer.concat([start, chunk("IHDR", head), chunk("IDAT", rows), chunk("IEND", Buffer.alloc(0))]);

@@ -1,14 +1,14 @@
-// Looking, with the built page in a real Chromium: examples, photos, camera, and the truth.
+// Locate mode of the built page in a real Chromium: examples, photos, camera and the correct location.
 
 import { readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { choose, place, type Visit } from "./visit.ts";
-import { fixture, plain, taken, upload } from "./images.ts";
+import { choosePhotos, predictedPlace, type Visit } from "./visit.ts";
+import { fixture, plainPng, withGps, upload } from "./images.ts";
 
-/** How many pixels of the map have the accent's colour: pin, heat and rims. */
-function warmPixels({ page }: Visit): Promise<number> {
+/** Number of map pixels in the accent colour: pin, heatmap and outlines. */
+function countAccentPixels({ page }: Visit): Promise<number> {
   return page.locator(".map canvas").evaluate((canvas: HTMLCanvasElement) => {
     const { data } = canvas.getContext("2d")!.getImageData(0, 0, canvas.width, canvas.height);
     let warm = 0;
@@ -17,64 +17,81 @@ function warmPixels({ page }: Visit): Promise<number> {
   });
 }
 
-export function looking(visit: Visit): void {
-  describe("looking", () => {
-    it("answers an example, and reveals how close that was", async () => {
+export function locateTests(visit: Visit): void {
+  describe("locate mode", () => {
+    it("predicts an example and reveals the distance", async () => {
       const { page } = visit;
-      expect(await warmPixels(visit)).toBe(0);
+      expect(await countAccentPixels(visit)).toBe(0);
       await page.getByRole("button", { name: "Example 1" }).click();
-      expect(await place(page)).toBe("Near Rome, Italy");
+      expect(await predictedPlace(page)).toBe("Near Rome, Italy");
       expect(await page.locator(".countries li").count()).toBe(5);
-      expect(await page.locator(".countries .share").first().textContent()).toMatch(/^\d+(\.\d)? %$/);
-      expect(await page.locator(".kicker").textContent()).toMatch(/(sure|idea|Unsure|guessing).*\d m?s$/);
-      expect(await page.locator(".odds").textContent()).toMatch(/within [\d,]+ km of the pin; .* within [\d,]+ km/);
-      expect(await page.locator(".map-box").getAttribute("aria-label")).toContain("the pin is near Rome, Italy");
-      await expect.poll(() => warmPixels(visit)).toBeGreaterThan(300);
-      expect(await page.locator(".credit").textContent()).toMatch(/^Picture: Urse Ovidiu, public domain$/i);
+      expect(await page.locator(".countries .probability").first().textContent()).toMatch(/^\d+(\.\d)? %$/);
+      expect(await page.locator(".headline").textContent()).toMatch(/(onfident|estimate|ncertain).*\d m?s$/);
+      expect(await page.locator(".radii").textContent()).toMatch(
+        /^50 % probability within [\d,]+ km of the pin, 90 % within [\d,]+ km$/,
+      );
+      expect(await page.locator(".map-viewport").getAttribute("aria-label")).toContain("the pin is near Rome, Italy");
+      await expect.poll(() => countAccentPixels(visit)).toBeGreaterThan(300);
+      expect(await page.locator(".credit").textContent()).toMatch(/^Photo: Urse Ovidiu, public domain$/i);
       await page.getByRole("button", { name: "How close?" }).click();
       await expect
         .poll(() => page.locator(".revealed").textContent())
         .toMatch(/^[\d.]+ km off4,9\d\d of 5,000 points. Colosseum, Rome.$/);
     });
 
+    it("keeps the former route #look", async () => {
+      const { page } = visit;
+      await page.getByRole("link", { name: "Play" }).click();
+      await page.evaluate(() => void (location.hash = "#look"));
+      await page.getByRole("button", { name: "Example 1" }).waitFor();
+      expect(await page.getByRole("link", { name: "Locate" }).getAttribute("aria-current")).toBe("");
+    });
+
     it("fuses views of one place", async () => {
       const { page } = visit;
-      await choose(page, "Photos", fixture("berlin-potsdamer-platz"));
-      expect(await place(page)).toMatch(/^Near /);
-      await choose(page, "Photos", fixture("berlin-potsdamer-platz", "view_090.jpg"));
-      await page.locator(".answer-time", { hasText: "2 views" }).waitFor();
+      await choosePhotos(page, "Photos", fixture("berlin-potsdamer-platz"));
+      expect(await predictedPlace(page)).toMatch(/^Near /);
+      await choosePhotos(page, "Photos", fixture("berlin-potsdamer-platz", "view_090.jpg"));
+      await page.locator(".prediction-time", { hasText: "2 views" }).waitFor();
       expect(await page.locator(".thumb").count()).toBe(2);
       await page.getByRole("button", { name: "View 1", exact: true }).click();
-      expect(await page.locator(".picture").getAttribute("alt")).toBe("Your picture, view 1 of 2");
+      expect(await page.locator(".photo").getAttribute("alt")).toBe("Your photo, view 1 of 2");
     });
 
-    it("takes photos that are dropped", async () => {
+    it("accepts dropped photos", async () => {
       const { page } = visit;
-      await page.evaluate((bytes) => {
-        const data = new DataTransfer();
-        data.items.add(new File([new Uint8Array(bytes)], "photo.jpg", { type: "image/jpeg" }));
-        for (const type of ["dragover", "drop"]) {
-          document.body.dispatchEvent(new DragEvent(type, { dataTransfer: data, bubbles: true, cancelable: true }));
-        }
-      }, [...readFileSync(fixture("rome-colosseum"))]);
-      expect(await place(page)).toBe("Near Rome, Italy");
+      await page.evaluate(
+        (bytes) => {
+          const data = new DataTransfer();
+          data.items.add(new File([new Uint8Array(bytes)], "photo.jpg", { type: "image/jpeg" }));
+          for (const type of ["dragover", "drop"]) {
+            document.body.dispatchEvent(new DragEvent(type, { dataTransfer: data, bubbles: true, cancelable: true }));
+          }
+        },
+        [...readFileSync(fixture("rome-colosseum"))],
+      );
+      expect(await predictedPlace(page)).toBe("Near Rome, Italy");
     });
 
-    it("reads a photo's place only to reveal it", async () => {
-      const { page, asked } = visit;
-      const reader = () => asked.filter((address) => address.includes("/lite.esm-")).length;
-      // A picture of Rome that says it was taken in Sydney: what it says must not move the guess.
-      await choose(page, "Photos", upload("sydney.jpg", taken("rome-colosseum", { lat: -33.8568, lng: 151.2153 })));
-      expect(await place(page)).toBe("Near Rome, Italy");
+    it("reads GPS coordinates only to reveal the location", async () => {
+      const { page, requests } = visit;
+      const reader = () => requests.filter((address) => address.includes("/lite.esm-")).length;
+      // A photo of Rome with coordinates of Sydney, which must not change the prediction.
+      await choosePhotos(
+        page,
+        "Photos",
+        upload("sydney.jpg", withGps("rome-colosseum", { lat: -33.8568, lng: 151.2153 })),
+      );
+      expect(await predictedPlace(page)).toBe("Near Rome, Italy");
       expect(reader()).toBe(0);
       await page.getByRole("button", { name: "How close?" }).click();
       await expect
         .poll(() => page.locator(".revealed").textContent())
-        .toMatch(/^16,3\d\d km off0 of 5,000 points. By the place in the photo.$/);
+        .toMatch(/^16,3\d\d km off0 of 5,000 points. Location from the photo's GPS coordinates.$/);
       expect(reader()).toBe(1);
     });
 
-    it("asks where the device is when told to, and not before", async () => {
+    it("requests the device location only when the user agrees", async () => {
       const { page } = visit;
       await page.evaluate(() => {
         const ask = Geolocation.prototype.getCurrentPosition;
@@ -84,22 +101,27 @@ export function looking(visit: Visit): void {
           return ask.apply(this, of);
         };
       });
-      await choose(page, "Photos", fixture("rome-colosseum"));
-      await place(page);
+      await choosePhotos(page, "Photos", fixture("rome-colosseum"));
+      await predictedPlace(page);
       await page.getByRole("button", { name: "How close?" }).click();
       const here = page.getByRole("button", { name: "I am here" });
       await here.waitFor();
       expect(await page.evaluate("times")).toBe(0);
       await here.click();
-      await expect.poll(() => page.locator(".revealed").textContent()).toMatch(/^[\d.]+ km off.*By where this device is.$/);
+      await expect
+        .poll(() => page.locator(".revealed").textContent())
+        .toMatch(/^[\d.]+ km off.*Location of this device.$/);
       expect(await page.evaluate("times")).toBe(1);
     });
 
-    it("makes a picture to share", async () => {
+    it("creates a share image", async () => {
       const { page } = visit;
       await page.getByRole("button", { name: "Example 1" }).click();
-      await place(page);
-      const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "Share" }).click()]);
+      await predictedPlace(page);
+      const [download] = await Promise.all([
+        page.waitForEvent("download"),
+        page.getByRole("button", { name: "Share" }).click(),
+      ]);
       expect(download.suggestedFilename()).toBe("landfall.png");
       const path = join(tmpdir(), `landfall-${process.pid}.png`);
       await download.saveAs(path);
@@ -110,48 +132,52 @@ export function looking(visit: Visit): void {
   });
 
   describe("the camera", () => {
-    it("guesses all the time while the page stays quick, takes a still, and adds one to another", async () => {
+    it("predicts continuously without blocking the page, takes photos and combines them", async () => {
       const { page } = visit;
       await page.getByRole("button", { name: "Camera" }).click();
       // The camera sees the Colosseum.
-      expect(await place(page)).toMatch(/^Near /);
-      const [gaps, answers] = await page.evaluate(async () => {
-        let answers = 0;
-        const watch = new MutationObserver(() => answers++);
+      expect(await predictedPlace(page)).toMatch(/^Near /);
+      const [gaps, updates] = await page.evaluate(async () => {
+        let updates = 0;
+        const watch = new MutationObserver(() => updates++);
         watch.observe(document.querySelector(".panel")!, { subtree: true, childList: true });
         const gaps: number[] = [];
         let before = performance.now();
-        // Two seconds, longer where the cores have other things to do.
-        while (gaps.length < 120 || (answers < 2 && gaps.length < 1200)) {
+        // Two seconds, or longer on a busy CPU.
+        while (gaps.length < 120 || (updates < 2 && gaps.length < 1200)) {
           const now = await new Promise<number>((done) => requestAnimationFrame(done));
           gaps.push(now - before);
           before = now;
         }
         watch.disconnect();
-        return [gaps.sort((a, b) => a - b), answers] as const;
+        return [gaps.sort((a, b) => a - b), updates] as const;
       });
-      const [median = NaN, most = NaN, longest = NaN] = [0.5, 0.95, 1].map((part) => gaps[Math.ceil(part * gaps.length) - 1]);
-      console.log(`frames while guessing: median ${median.toFixed(1)} ms, 95th ${most.toFixed(1)} ms, longest ${longest.toFixed(1)} ms`);
+      const [median = NaN, most = NaN, longest = NaN] = [0.5, 0.95, 1].map(
+        (part) => gaps[Math.ceil(part * gaps.length) - 1],
+      );
+      console.log(
+        `frame times during live predictions: median ${median.toFixed(1)} ms, 95th ${most.toFixed(1)} ms, longest ${longest.toFixed(1)} ms`,
+      );
       expect(median).toBeLessThan(34);
-      expect(answers, "answers meanwhile").toBeGreaterThan(1);
-      await page.getByRole("button", { name: "Take the picture" }).click();
-      await page.locator(".more").getByRole("button", { name: "Camera" }).click();
-      await page.getByRole("button", { name: "Guess all the time" }).click();
-      expect(await page.getByRole("button", { name: "Guess all the time" }).getAttribute("aria-pressed")).toBe("false");
-      await page.getByRole("button", { name: "Take the picture" }).click();
-      await page.locator(".more").waitFor();
-      expect(await page.locator(".answer-time").textContent()).toContain("2 views");
-      // The camera is off now; for the next one, guessing is on again.
+      expect(updates, "predictions meanwhile").toBeGreaterThan(1);
+      await page.getByRole("button", { name: "Take photo" }).click();
+      await page.locator(".add-view").getByRole("button", { name: "Camera" }).click();
+      await page.getByRole("button", { name: "Live predictions" }).click();
+      expect(await page.getByRole("button", { name: "Live predictions" }).getAttribute("aria-pressed")).toBe("false");
+      await page.getByRole("button", { name: "Take photo" }).click();
+      await page.locator(".add-view").waitFor();
+      expect(await page.locator(".prediction-time").textContent()).toContain("2 views");
+      // The camera is off now. Turn live predictions on again for the next test.
       expect(await page.locator("video").count()).toBe(0);
-      await page.locator(".more").getByRole("button", { name: "Camera" }).click();
-      await page.getByRole("button", { name: "Guess all the time" }).click();
+      await page.locator(".add-view").getByRole("button", { name: "Camera" }).click();
+      await page.getByRole("button", { name: "Live predictions" }).click();
     });
 
     it.each([
-      ["refused", "The camera was refused", "NotAllowedError"],
+      ["denied", "Camera access was denied", "NotAllowedError"],
       ["absent", "No camera was found", "NotFoundError"],
       ["in use", "in use by another app", "NotReadableError"],
-    ])("that is %s is told in a sentence, and photos go on", async (_, words, error) => {
+    ])("reports that it is %s and still offers photos", async (_, words, error) => {
       const { page } = visit;
       await page.evaluate((error) => {
         const { getUserMedia } = MediaDevices.prototype;
@@ -166,37 +192,37 @@ export function looking(visit: Visit): void {
     });
   });
 
-  describe("what cannot be read", () => {
+  describe("unreadable files", () => {
     const broken = readFileSync(fixture("rome-colosseum")).subarray(0, 100);
     const heic = Buffer.concat([Buffer.from("\0\0\0\x18ftypheic\0\0\0\0mif1heic", "latin1"), Buffer.alloc(2000)]);
 
-    it("is told in a sentence, and the page lives", async () => {
+    it("are reported, and the page keeps working", async () => {
       const { page } = visit;
       const files: [string, Buffer, RegExp][] = [
-        ["broken.jpg", broken, /damaged/],
-        ["text.jpg", Buffer.from("no picture at all"), /no picture/],
+        ["broken.jpg", broken, /not a readable image/],
+        ["text.jpg", Buffer.from("not an image"), /not a readable image/],
         ["photo.heic", heic, /HEIC/],
-        ["huge.png", plain(12_000, 9_000), /108 megapixels/],
+        ["huge.png", plainPng(12_000, 9_000), /108 megapixels/],
       ];
       for (const [name, bytes, words] of files) {
-        await choose(page, "Photos", upload(name, bytes, name.endsWith("heic") ? "image/heic" : "image/jpeg"));
+        await choosePhotos(page, "Photos", upload(name, bytes, name.endsWith("heic") ? "image/heic" : "image/jpeg"));
         await page.getByRole("alert").waitFor();
         expect(await page.getByRole("alert").textContent()).toMatch(words);
         await page.locator(".hero").waitFor();
         await page.getByRole("button", { name: "Close" }).click();
       }
-      // One pixel is a picture, if a poor one.
-      await choose(page, "Photos", upload("dot.png", plain(1, 1), "image/png"));
-      expect(await place(page)).toMatch(/^Near /);
+      // One pixel is a valid image.
+      await choosePhotos(page, "Photos", upload("dot.png", plainPng(1, 1), "image/png"));
+      expect(await predictedPlace(page)).toMatch(/^Near /);
     });
 
-    it("leaves the views that were there as they were", async () => {
+    it("do not change the existing views", async () => {
       const { page } = visit;
-      await choose(page, "Photos", fixture("rome-colosseum"));
-      await place(page);
-      await choose(page, "Photos", upload("broken.jpg", broken));
+      await choosePhotos(page, "Photos", fixture("rome-colosseum"));
+      await predictedPlace(page);
+      await choosePhotos(page, "Photos", upload("broken.jpg", broken));
       await page.getByRole("alert").waitFor();
-      expect(await place(page)).toBe("Near Rome, Italy");
+      expect(await predictedPlace(page)).toBe("Near Rome, Italy");
       expect(await page.locator(".thumb").count()).toBe(0);
     });
   });

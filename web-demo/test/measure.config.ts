@@ -1,4 +1,4 @@
-// `npm run measure`: the numbers that are too slow, or too dependent on the machine, for `npm test`.
+// `npm run measure`: measurements that are too slow or too machine-dependent for `npm test`.
 import { defineConfig } from "vitest/config";
 import config from "../vite.config.ts";
 

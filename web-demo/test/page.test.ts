@@ -1,11 +1,11 @@
-// The built page in a real Chromium: one load of it for all that can be done there.
+// The built page in a real Chromium. All tests share one page load.
 
-import { looking } from "./locate-tests.ts";
-import { fitting } from "./layout-tests.ts";
+import { locateTests } from "./locate-tests.ts";
+import { layoutTests } from "./layout-tests.ts";
 import { useOnePage } from "./visit.ts";
-import { playing } from "./game-tests.ts";
+import { gameTests } from "./game-tests.ts";
 
 const visit = useOnePage();
-looking(visit);
-playing(visit);
-fitting(visit);
+locateTests(visit);
+gameTests(visit);
+layoutTests(visit);

@@ -1,22 +1,22 @@
-// The page at an address as a phone has it: node test/smoke.mjs https://127.0.0.1:8736/
+// Smoke test of the page at a URL: node test/smoke.mjs https://127.0.0.1:8736/
 //
-// It must load, be allowed threads, answer an example, and ask nobody but its own origin. Exit code 0 and what was seen as a
-// line of JSON; 1 and a sentence when something is not so; 2 without an address. `agent/tests/e2e/serve.rs` runs it against
-// `landfall serve`, whose certificate no browser knows.
+// The page must load, be cross-origin isolated, predict an example and send no request to another origin. Exit code 0
+// and a line of JSON on success, 1 and a message on failure, 2 without a URL. `agent/tests/e2e/serve.rs` runs it
+// against `landfall serve`, whose certificate is self-signed.
 import { chromium } from "playwright-core";
 
-/** Where a certificate was only put up with, Chromium has no service workers, and says so: the page works without. */
+/** Chromium reports that service workers do not work with an untrusted certificate; the page works without them. */
 const NO_WORKER = /SSL certificate error occurred when fetching the script/;
 
-const [address] = process.argv.slice(2);
-if (!address) {
-  console.error("usage: node test/smoke.mjs ADDRESS");
+const [pageUrl] = process.argv.slice(2);
+if (!pageUrl) {
+  console.error("usage: node test/smoke.mjs URL");
   process.exit(2);
 }
-const { origin, hostname } = new URL(address);
+const { origin, hostname } = new URL(pageUrl);
 const browser = await chromium.launch({
   executablePath: process.env.LANDFALL_CHROMIUM ?? "/usr/bin/chromium",
-  // Other hosts are not to be found.
+  // Other hosts cannot be resolved.
   args: ["--no-sandbox", "--disable-gpu", `--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE ${hostname}`],
 });
 try {
@@ -31,26 +31,32 @@ try {
 async function visit() {
   const context = await browser.newContext({ ignoreHTTPSErrors: true, viewport: { width: 390, height: 844 } });
   context.setDefaultTimeout(45_000);
-  const [asked, wrong] = [new Set(), []];
-  // Workers' requests come by the context alone.
+  const [requests, problems] = [new Set(), []];
+  // Requests of workers are reported only on the context.
   context.on("request", (request) => {
     const url = request.url();
     if (!/^https?:/.test(url)) return;
-    asked.add(url);
-    if (!url.startsWith(`${origin}/`)) wrong.push(`it asked for ${url}`);
+    requests.add(url);
+    if (!url.startsWith(`${origin}/`)) problems.push(`request to another origin: ${url}`);
   });
-  context.on("response", (response) => response.status() >= 400 && wrong.push(`${response.url()} was answered with ${response.status()}`));
+  context.on(
+    "response",
+    (response) => response.status() >= 400 && problems.push(`${response.url()}: status ${response.status()}`),
+  );
   const page = await context.newPage();
-  page.on("pageerror", (error) => wrong.push(error.message));
-  page.on("console", (message) => message.type() === "error" && !NO_WORKER.test(message.text()) && wrong.push(message.text()));
-  await page.goto(address);
+  page.on("pageerror", (error) => problems.push(error.message));
+  page.on(
+    "console",
+    (message) => message.type() === "error" && !NO_WORKER.test(message.text()) && problems.push(message.text()),
+  );
+  await page.goto(pageUrl);
   await page.locator(".status", { hasText: "model ·" }).waitFor();
   const status = await page.locator(".status").textContent();
   const isolated = await page.evaluate(() => isSecureContext && crossOriginIsolated);
-  if (!isolated) wrong.push("the page is not isolated, so that it has no threads");
+  if (!isolated) problems.push("the page is not cross-origin isolated, so it cannot use threads");
   await page.getByRole("button", { name: "Example 1" }).click();
-  await page.locator(".answer .place").waitFor();
-  const place = await page.locator(".answer .place").textContent();
-  if (wrong.length) throw new Error(wrong.join("; "));
-  return { place, status, requests: asked.size };
+  await page.locator(".prediction .place-name").waitFor();
+  const place = await page.locator(".prediction .place-name").textContent();
+  if (problems.length) throw new Error(problems.join("; "));
+  return { place, status, requests: requests.size };
 }

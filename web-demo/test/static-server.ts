@@ -1,4 +1,4 @@
-// A plain host: files, their types, and nothing else.
+// A minimal static file server, with simulated failures.
 
 import { readFile } from "node:fs/promises";
 import { createServer, type Server } from "node:http";
@@ -18,14 +18,14 @@ const TYPES: Record<string, string> = {
   ".webmanifest": "application/manifest+json",
 };
 
-/** What a test may do to a file on its way. */
-export interface Meddling {
-  /** Gives a file other contents. */
+/** Changes to responses, for tests. */
+export interface Interception {
+  /** Replaces the contents of a file. */
   change?: (file: string, bytes: Buffer) => Buffer | string;
-  /** Gives another file in a file's place. */
-  instead?: (file: string) => string;
-  /** Breaks the connection off in the middle of a file. */
-  cut?: (file: string) => boolean;
+  /** Serves another file instead. */
+  redirect?: (file: string) => string;
+  /** Whether to close the connection in the middle of a file. */
+  truncate?: (file: string) => boolean;
 }
 
 export interface Host {
@@ -35,24 +35,24 @@ export interface Host {
   sent(): number;
 }
 
-/** Serves a folder under `/in/a/folder/` on a port of its own. */
-export async function serve(folder: string, meddling: Meddling = {}): Promise<Host> {
-  const { change = (_, bytes) => bytes, instead = (file) => file, cut = () => false } = meddling;
+/** Serves a folder under `/in/a/folder/` on a free port. */
+export async function serve(folder: string, interception: Interception = {}): Promise<Host> {
+  const { change = (_, bytes) => bytes, redirect = (file) => file, truncate = () => false } = interception;
   let sent = 0;
   const server = createServer(async (request, response) => {
     const path = decodeURIComponent(new URL(request.url ?? "/", "http://host").pathname);
     const file = path.replace(/^\/in\/a\/folder\//, "").replace(/(^|\/)$/, "$1index.html");
     try {
-      const bytes = Buffer.from(change(file, await readFile(join(folder, normalize(`/${instead(file)}`)))));
+      const bytes = Buffer.from(change(file, await readFile(join(folder, normalize(`/${redirect(file)}`)))));
       const status = path.startsWith("/in/a/folder/") ? 200 : 404;
       const type = TYPES[extname(file)] ?? "application/octet-stream";
       response.writeHead(status, { "content-type": type, "content-length": bytes.length });
       if (request.method === "HEAD") response.end();
-      else if (cut(file)) response.write(bytes.subarray(0, bytes.length / 2), () => response.destroy());
+      else if (truncate(file)) response.write(bytes.subarray(0, bytes.length / 2), () => response.destroy());
       else response.end(bytes);
       sent += bytes.length;
     } catch {
-      response.writeHead(404).end("not here");
+      response.writeHead(404).end("not found");
     }
   });
   await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));

@@ -1,4 +1,4 @@
-// A Chromium with a profile that stays, and a way to make its pages as slow as a phone's.
+// Chromium with a persistent profile, and CPU throttling of all its page processes.
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -8,90 +8,97 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { chromium, type Browser } from "playwright-core";
 
-/** How long a page's processes run and stand still in turns, together, in milliseconds. */
-const TURN_MS = 20;
+/** Length of a cycle of running and stopping, in milliseconds. */
+const CYCLE_MS = 20;
 
-/** A folder for a browser's profile. Ordinary profiles keep compiled code, which Playwright's private ones do not. */
-export async function profile(): Promise<{ folder: string; remove(): Promise<void> }> {
+/** Creates a folder for a browser profile. Unlike Playwright's private profiles, it keeps compiled code. */
+export async function createProfile(): Promise<{ folder: string; remove(): Promise<void> }> {
   const folder = await mkdtemp(join(tmpdir(), "landfall-profile-"));
   return { folder, remove: () => rm(folder, { recursive: true, force: true, maxRetries: 5 }) };
 }
 
-/** Starts Chromium with a profile, and ends it after `use`. */
+/** Runs `use` with a Chromium that has this profile, then closes it. */
 export async function withBrowser<T>(folder: string, use: (browser: Browser) => Promise<T>): Promise<T> {
   await rm(join(folder, "DevToolsActivePort"), { force: true });
   const executable = process.env["LANDFALL_CHROMIUM"] ?? "/usr/bin/chromium";
-  const flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--remote-debugging-port=0", "--window-size=390,844"];
+  const flags = [
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--remote-debugging-port=0",
+    "--window-size=390,844",
+  ];
   const child = spawn(executable, [...flags, `--user-data-dir=${folder}`, "about:blank"], { stdio: "ignore" });
-  const ended = once(child, "exit");
+  const exited = once(child, "exit");
   try {
     let port: string | undefined;
     while (!port) {
       await sleep(50);
-      if (child.exitCode !== null) throw new Error(`${executable} ended with ${child.exitCode}: is it a Chromium?`);
+      if (child.exitCode !== null) throw new Error(`${executable} exited with code ${child.exitCode}: is it Chromium?`);
       port = (await readFile(join(folder, "DevToolsActivePort"), "utf8").catch(() => "")).split("\n")[0];
     }
     const browser = await chromium.connectOverCDP(`http://127.0.0.1:${port}`);
     try {
       return await use(browser);
     } finally {
-      // In an orderly way: what it has compiled is written to the profile.
+      // A clean shutdown writes compiled code to the profile.
       const session = await browser.newBrowserCDPSession();
       await session.send("Browser.close").catch(() => undefined);
     }
   } finally {
-    const late = setTimeout(() => child.kill("SIGKILL"), 10_000);
-    await ended;
-    clearTimeout(late);
+    const killTimer = setTimeout(() => child.kill("SIGKILL"), 10_000);
+    await exited;
+    clearTimeout(killTimer);
   }
 }
 
 /**
- * Makes all threads of all pages `rate` times slower while `work` is done: their processes stand still for the rest of the
- * time. Chromium's own throttling (Emulation.setCPUThrottlingRate) reaches a page's main thread alone, and ours computes in
- * a worker. The browser's own process and its network are not slowed.
+ * Runs `work` while all threads of all pages are slowed down by the factor `rate`, by stopping their processes
+ * periodically. Chromium's own throttling (Emulation.setCPUThrottlingRate) affects only the main thread, while
+ * inference runs in a worker. The browser process and the network are not slowed down.
  */
-export async function slowed<T>(browser: Browser, rate: number, work: () => Promise<T>): Promise<T> {
+export async function withThrottling<T>(browser: Browser, rate: number, work: () => Promise<T>): Promise<T> {
   if (rate === 1) return work();
   const session = await browser.newBrowserCDPSession();
   let pages: number[] = [];
-  const look = async () => {
+  const listRenderers = async () => {
     const { processInfo } = await session.send("SystemInfo.getProcessInfo");
     pages = processInfo.filter(({ type }) => type === "renderer").map(({ id }) => id);
   };
-  const tell = (signal: "SIGSTOP" | "SIGCONT") => {
+  const signalAll = (signal: "SIGSTOP" | "SIGCONT") => {
     for (const id of pages) {
       try {
         process.kill(id, signal);
       } catch {
-        // It has ended meanwhile.
+        // The process has exited.
       }
     }
   };
-  let over = false;
-  await look();
+  let isDone = false;
+  await listRenderers();
   const throttling = (async () => {
-    let [ran, stood] = [0, 0];
-    for (let turn = 0; !over; turn++) {
-      if (turn % 5 === 0) await look();
-      // Timers come late: what a turn had too much of is made up for in the next ones.
+    let [ranMs, stoppedMs] = [0, 0];
+    for (let cycle = 0; !isDone; cycle++) {
+      if (cycle % 5 === 0) await listRenderers();
+      // Timers are late; the following cycles compensate.
       const from = performance.now();
-      const standing = ran * (rate - 1) - stood;
-      if (standing > 1) {
-        tell("SIGSTOP");
-        await sleep(standing);
-        tell("SIGCONT");
-        stood += performance.now() - from;
+      const stopMs = ranMs * (rate - 1) - stoppedMs;
+      if (stopMs > 1) {
+        signalAll("SIGSTOP");
+        await sleep(stopMs);
+        signalAll("SIGCONT");
+        stoppedMs += performance.now() - from;
       }
       const at = performance.now();
-      await sleep(TURN_MS / rate);
-      ran += performance.now() - at;
+      await sleep(CYCLE_MS / rate);
+      ranMs += performance.now() - at;
     }
   })();
   try {
     return await work();
   } finally {
-    over = true;
+    isDone = true;
     await throttling;
     await session.detach();
   }

@@ -1,6 +1,6 @@
-// The arena's calls: names and shapes of the live game's API.
+// Client of the arena's API, which has the same format as the live game's.
 
-import type { Place } from "../geometry";
+import type { LatLng } from "../geometry";
 import type { Structure } from "./structure";
 
 export interface GameMap {
@@ -13,7 +13,7 @@ export interface GameMap {
     interstitial: boolean;
     levelUp: boolean;
     structure: Structure;
-    /** Who plays against the person, and the games that each has won. */
+    /** The machine opponent, if any, and the games won by each side. */
     versus?: { name: string; series: { person: number; machine: number; draws: number } };
   };
 }
@@ -25,7 +25,7 @@ export interface Rules {
   forbidRotating: boolean;
 }
 
-export interface Round extends Partial<Place> {
+export interface Round extends Partial<LatLng> {
   heading: number;
   startTime: string;
   picture: { url: string; kind: "panorama" | "photo" };
@@ -51,11 +51,11 @@ export interface Game extends Rules {
   round: number;
   rounds: Round[];
   player: { totalScore: { amount: string }; guesses: Guess[] };
-  /** The machine that plays along: what it said, of the rounds that the person has guessed. */
+  /** The machine opponent's guesses, for the rounds that the player has guessed. */
   rival?: { name: string; totalScore: { amount: string }; guesses: (Guess | null)[]; places: (string | null)[] };
 }
 
-/** What the server said instead of an answer: a sentence for the player. */
+/** An error response of the server; the message is written for the player. */
 export class ApiError extends Error {}
 
 async function call<T>(path: string, body?: unknown): Promise<T> {
@@ -67,17 +67,17 @@ async function call<T>(path: string, body?: unknown): Promise<T> {
   try {
     response = await fetch(path, request);
   } catch {
-    throw new ApiError("The arena does not answer. Is it still running?");
+    throw new ApiError("The arena does not respond. Is it still running?");
   }
-  const answer: unknown = await response.json().catch(() => null);
-  if (!response.ok || answer === null) {
-    const { message } = (answer ?? {}) as { message?: string };
-    throw new ApiError(message ?? `The arena answered ${response.status} ${response.statusText}.`);
+  const json: unknown = await response.json().catch(() => null);
+  if (!response.ok || json === null) {
+    const { message } = (json ?? {}) as { message?: string };
+    throw new ApiError(message ?? `The arena responded with ${response.status} ${response.statusText}.`);
   }
-  return answer as T;
+  return json as T;
 }
 
-/** The map that this arena plays on, whatever it is called. */
+/** The map of this arena, whatever its name. */
 export function readMap(): Promise<GameMap> {
   return call("/api/maps/arena");
 }
@@ -86,11 +86,11 @@ export function createGame(map: string, rules: Rules): Promise<Game> {
   return call("/api/v3/games", { ...rules, map, type: "standard" });
 }
 
-/** The game; after a guess this goes on to the next round. */
+/** Reads the game. After a guess this starts the next round. */
 export function readGame(token: string): Promise<Game> {
   return call(`/api/v3/games/${encodeURIComponent(token)}?client=web`);
 }
 
-export function sendGuess(token: string, pin: Place | null, timedOut: boolean): Promise<Game> {
+export function sendGuess(token: string, pin: LatLng | null, timedOut: boolean): Promise<Game> {
   return call(`/api/v3/games/${encodeURIComponent(token)}`, { token, ...pin, timedOut, stepsCount: 0 });
 }

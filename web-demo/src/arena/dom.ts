@@ -1,27 +1,27 @@
-// The arena's elements: they carry what the page's structure has.
+// Creates DOM elements with the attributes that the page structure has (see structure.ts).
 
 import { el as element, type Attributes, type Child } from "../dom";
-import { carried } from "./structure";
+import { attributeValue } from "./structure";
 
-/** An element as `el` of ../dom builds it; of the attributes it carries what the page's structure has. */
+/** Like `el` of ../dom, but with attributes filtered by the page structure. */
 export function el<K extends keyof HTMLElementTagNameMap>(
   tag: K,
   attributes: Attributes = {},
   ...children: Child[]
 ): HTMLElementTagNameMap[K] {
-  const kept = Object.entries(attributes).map(([name, value]) => {
-    return [name, typeof value === "string" ? (carried(name, value) ?? undefined) : value] as const;
+  const filtered = Object.entries(attributes).map(([name, value]) => {
+    return [name, typeof value === "string" ? (attributeValue(name, value) ?? undefined) : value] as const;
   });
-  return element(tag, Object.fromEntries(kept), ...children);
+  return element(tag, Object.fromEntries(filtered), ...children);
 }
 
-/** Gives an element an attribute, as far as the page's structure has it. */
+/** Sets an attribute, unless the page structure omits it. */
 export function set(element: Element, name: string, value: string): void {
-  const carries = carried(name, value);
-  if (carries !== null) element.setAttribute(name, carries);
+  const attribute = attributeValue(name, value);
+  if (attribute !== null) element.setAttribute(name, attribute);
 }
 
-/** The pin, tip at the bottom centre of its box. */
+/** A pin as SVG. Its tip is at the bottom centre. */
 export function pinSvg(symbol: "dot" | "flag"): string {
   const inner =
     symbol === "dot"

@@ -1,27 +1,27 @@
-// A game from the first round to the last.
+// The page of a game, from the first round to the summary.
 
 import { readGame, sendGuess, type Game, type GameMap, type Round } from "./api";
 import { hideError, showError, showInterstitial, showLevelUp } from "./dialogs";
 import { el } from "./dom";
-import { formatClock, formatCount, type Place } from "../geometry";
+import { formatClock, formatCount, type LatLng } from "../geometry";
 import { GuessMap } from "./maps";
-import { finalResult, roundResult, type Result } from "./results";
-import { RIVAL, totals } from "./opponent";
+import { finalResult, roundResult, type ResultView } from "./results";
+import { OPPONENT_NAME, totals } from "./opponent";
 import { startGame } from "./start-page";
-import { View } from "./panorama-view";
+import { PanoramaView } from "./panorama-view";
 
 /** Plays the game with this token on the page. */
-export class Play {
-  private readonly view = new View();
+export class GamePage {
+  private readonly view = new PanoramaView();
   private readonly guessMap = new GuessMap((pin) => void this.guess(pin, false));
   private readonly roundNumber = el("span", { class: "status_value__w2Lp4", "data-qa": "round-value" });
-  private readonly score = el("span", { class: "status_value__w2Lp4", "data-qa": "score-value" });
-  private readonly rival = el("span", { class: "status_value__w2Lp4", "data-qa": "rival-value" });
+  private readonly playerScore = el("span", { class: "status_value__w2Lp4", "data-qa": "score-value" });
+  private readonly opponentScore = el("span", { class: "status_value__w2Lp4", "data-qa": "rival-value" });
   private readonly timer = el("div", { class: "status-item status-timer", "data-qa": "timer", hidden: true });
   private readonly frame: HTMLElement;
   private game: Game | null = null;
-  private result: Result | null = null;
-  private ticking = 0;
+  private result: ResultView | null = null;
+  private clockTimer = 0;
   private phase: "loading" | "guessing" | "sending" | "result" = "loading";
 
   constructor(
@@ -30,7 +30,13 @@ export class Play {
     private readonly map: GameMap,
   ) {
     const item = (label: string, qa: string, value: HTMLElement) =>
-      el("div", { class: "status_section__d8Kx2 status-item", "data-qa": qa }, el("span", { class: "status-label" }, label), " ", value);
+      el(
+        "div",
+        { class: "status_section__d8Kx2 status-item", "data-qa": qa },
+        el("span", { class: "status-label" }, label),
+        " ",
+        value,
+      );
     const name = el("span", { class: "status_value__w2Lp4" }, map.name);
     this.frame = el(
       "main",
@@ -42,14 +48,14 @@ export class Play {
         this.timer,
         item("Map", "map-name", name),
         item("Round", "round-number", this.roundNumber),
-        item(map.arena.versus ? "You" : "Score", "score", this.score),
-        map.arena.versus && item(RIVAL, "rival", this.rival),
+        item(map.arena.versus ? "You" : "Score", "score", this.playerScore),
+        map.arena.versus && item(OPPONENT_NAME, "rival", this.opponentScore),
       ),
       this.view.compass,
       this.guessMap.element,
     );
-    // On a phone a tap on the picture makes the map small again.
-    this.view.element.addEventListener("pointerdown", () => this.guessMap.grow(false));
+    // On a phone, a tap on the view collapses the map.
+    this.view.element.addEventListener("pointerdown", () => this.guessMap.setExpanded(false));
     document.addEventListener("keydown", (event) => this.keyDown(event));
   }
 
@@ -66,7 +72,7 @@ export class Play {
     this.game = game;
     this.result?.remove();
     this.result = null;
-    this.status();
+    this.updateStatus();
     this.frame.inert = false;
     if (game.state === "finished") {
       this.finish();
@@ -75,34 +81,34 @@ export class Play {
     this.phase = "loading";
     this.guessMap.reset();
     const round = game.rounds[game.round - 1];
-    if (!round) throw new Error(`The arena sent no round ${game.round}.`);
+    if (!round) throw new Error(`The arena's response does not contain round ${game.round}.`);
     try {
       await this.view.show(round, game);
     } catch (error) {
-      // The round can still be guessed, and the game go on.
+      // The player can still guess and continue.
       showError(error);
     }
     this.phase = "guessing";
     this.startClock(round);
   }
 
-  private async guess(pin: Place | null, timedOut: boolean): Promise<void> {
+  private async guess(pin: LatLng | null, timedOut: boolean): Promise<void> {
     if (this.phase !== "guessing") return;
     this.phase = "sending";
     this.guessMap.busy = true;
     hideError();
     try {
       this.game = await sendGuess(this.token, pin, timedOut);
-      window.clearInterval(this.ticking);
+      window.clearInterval(this.clockTimer);
       this.timer.hidden = true;
-      this.status();
+      this.updateStatus();
       this.phase = "result";
-      this.guessMap.grow(false);
+      this.guessMap.setExpanded(false);
       this.frame.inert = true;
       this.result = roundResult(this.root, this.game, () => void this.next());
-      // Once in a game, as on live pages: neither after each round nor after the first alone.
-      const levelAt = Math.min(2, this.game.roundCount);
-      if (this.map.arena.levelUp && this.game.player.guesses.length === levelAt) void showLevelUp();
+      // Once per game, after the second round if there is one: live pages do not show it after every round.
+      const levelUpRound = Math.min(2, this.game.roundCount);
+      if (this.map.arena.levelUp && this.game.player.guesses.length === levelUpRound) void showLevelUp();
     } catch (error) {
       this.phase = "guessing";
       this.guessMap.busy = false;
@@ -110,13 +116,13 @@ export class Play {
     }
   }
 
-  /** From a round's result to the next round, or to the summary. */
+  /** Continues with the next round or the summary. */
   private async next(): Promise<void> {
     if (this.phase !== "result") return;
     this.phase = "loading";
     hideError();
-    // At once: nobody may take the old picture for the new one.
-    this.view.expect();
+    // Remove the old view at once, so that it is not mistaken for the new one.
+    this.view.showLoading();
     try {
       await this.showRound(await readGame(this.token));
     } catch (error) {
@@ -136,34 +142,34 @@ export class Play {
     });
   }
 
-  private status(): void {
+  private updateStatus(): void {
     if (!this.game) return;
     this.roundNumber.textContent = `${this.game.round} / ${this.game.roundCount}`;
     const { person, machine } = totals(this.game);
-    this.score.textContent = formatCount(person);
-    this.rival.textContent = formatCount(machine);
+    this.playerScore.textContent = formatCount(person);
+    this.opponentScore.textContent = formatCount(machine);
   }
 
   private startClock(round: Round): void {
-    window.clearInterval(this.ticking);
+    window.clearInterval(this.clockTimer);
     const limit = this.game?.timeLimit ?? 0;
     this.timer.hidden = limit === 0;
     if (limit === 0) return;
     const ends = Date.parse(round.startTime) + limit * 1000;
     const tick = () => {
-      const left = (ends - Date.now()) / 1000;
-      this.timer.textContent = formatClock(left);
-      this.timer.toggleAttribute("data-short", left < 10);
-      if (left <= 0) {
-        window.clearInterval(this.ticking);
+      const remaining = (ends - Date.now()) / 1000;
+      this.timer.textContent = formatClock(remaining);
+      this.timer.toggleAttribute("data-low", remaining < 10);
+      if (remaining <= 0) {
+        window.clearInterval(this.clockTimer);
         void this.guess(this.guessMap.pin, true);
       }
     };
-    this.ticking = window.setInterval(tick, 200);
+    this.clockTimer = window.setInterval(tick, 200);
     tick();
   }
 
-  /** Space guesses and goes on, unless it presses what has the focus. */
+  /** The space key guesses and continues, unless a focused control handles it. */
   private keyDown(event: KeyboardEvent): void {
     const focused = event.target instanceof Element && event.target.closest("a, button:enabled, input, [role=dialog]");
     if (event.key !== " " || event.repeat || focused) return;

@@ -1,19 +1,19 @@
-// The two maps: the small one on which the pin is placed, and the one that shows how far off it was.
+// The two Leaflet maps: the guess map and the map of results.
 
 import "leaflet/dist/leaflet.css";
 import * as L from "leaflet";
 import { el, pinSvg, set } from "./dom";
-import { greatCircle, nearestCopy, wrapLng, type Place } from "../geometry";
-import { carried, isPlain } from "./structure";
+import { greatCircle, nearestCopy, wrapLng, type LatLng } from "../geometry";
+import { attributeValue, isPlain } from "./structure";
 
-/** Tiles by their numbers; the live page's addresses have them among other things. */
+/** Tile URLs of the arena and, for other page structures, URLs like those of the live page. */
 const TILES = "/tiles/{z}/{x}/{y}.png";
 const LIVE_TILES = "/maps/vt?pb=!1m5!1m4!1i{z}!2i{x}!3i{y}!4i256!2m3!1e0!2sm!3i715";
 
-/** How long the map stays large when the pointer has left it, in milliseconds. */
-const SHRINK_AFTER_MS = 700;
+/** Delay before the guess map collapses after the pointer has left it, in milliseconds. */
+const COLLAPSE_DELAY_MS = 700;
 
-function slippyMap(container: HTMLElement, options: L.MapOptions): L.Map {
+function createMap(container: HTMLElement, options: L.MapOptions): L.Map {
   const map = L.map(container, {
     minZoom: 1,
     maxZoom: 10,
@@ -25,7 +25,7 @@ function slippyMap(container: HTMLElement, options: L.MapOptions): L.Map {
   });
   L.control.attribution({ prefix: false }).addTo(map);
   L.tileLayer(isPlain() ? TILES : LIVE_TILES, { maxZoom: 10, attribution: "Natural Earth" }).addTo(map);
-  // The map follows its box through every step of an animation.
+  // Resize the map with its element, also during animations.
   const observer = new ResizeObserver(() => map.invalidateSize({ animate: false }));
   observer.observe(container);
   map.on("unload", () => observer.disconnect());
@@ -33,9 +33,9 @@ function slippyMap(container: HTMLElement, options: L.MapOptions): L.Map {
 }
 
 function pin(className: string, symbol: "dot" | "flag", qa: string): L.Marker {
-  const classes = carried("class", `map-pin_mapPin__n4Wk2 ${className}`) ?? "";
+  const classes = attributeValue("class", `map-pin_mapPin__n4Wk2 ${className}`) ?? "";
   const icon = L.divIcon({ className: classes, html: pinSvg(symbol), iconSize: [32, 42], iconAnchor: [16, 42] });
-  // Clicks go through the pin to the map, so that it can be moved by a pixel.
+  // Clicks pass through the pin to the map, so that the pin can be moved by one pixel.
   const marker = L.marker([0, 0], { icon, interactive: false, keyboard: false });
   marker.on("add", () => {
     const element = marker.getElement();
@@ -67,110 +67,111 @@ export class GuessMap {
     el("div", { class: "guess-map_canvasContainer__s7oJp guess-map-frame" }, this.canvas),
     this.button,
   );
-  /** Where the pin stands: as clicked, so the longitude may lie on any copy of the earth. */
-  private place: Place | null = null;
+  /** Position of the pin as clicked; the longitude is not wrapped. */
+  private position: LatLng | null = null;
   private map: L.Map | null = null;
   private readonly marker = pin("guess-pin", "dot", "guess-marker");
-  private shrinking = 0;
+  private collapseTimer = 0;
 
-  constructor(private readonly onGuess: (pin: Place) => void) {
-    this.element.addEventListener("pointerenter", () => this.grow(true));
+  constructor(private readonly onGuess: (pin: LatLng) => void) {
+    this.element.addEventListener("pointerenter", () => this.setExpanded(true));
     this.element.addEventListener("pointerleave", (event) => {
-      // A finger that lifts has not left the map.
-      if (event.pointerType === "mouse") this.shrinking = window.setTimeout(() => this.grow(false), SHRINK_AFTER_MS);
+      // Lifting a finger also fires this event.
+      if (event.pointerType === "mouse")
+        this.collapseTimer = window.setTimeout(() => this.setExpanded(false), COLLAPSE_DELAY_MS);
     });
   }
 
-  /** Enlarges the map, or makes it small again. */
-  grow(large: boolean): void {
-    window.clearTimeout(this.shrinking);
-    this.element.toggleAttribute("data-grown", large);
+  /** Expands or collapses the map. */
+  setExpanded(expanded: boolean): void {
+    window.clearTimeout(this.collapseTimer);
+    this.element.toggleAttribute("data-expanded", expanded);
   }
 
-  /** Empties the map for a new round. The element must be on the page. */
+  /** Resets the map for a new round. The element must be on the page. */
   reset(): void {
     if (!this.map) {
-      this.map = slippyMap(this.canvas, {});
+      this.map = createMap(this.canvas, {});
       L.control.zoom({ position: "topleft" }).addTo(this.map);
-      this.map.on("click", ({ latlng }) => this.put(latlng));
+      this.map.on("click", ({ latlng }) => this.placePin(latlng));
     }
-    this.grow(false);
+    this.setExpanded(false);
     this.marker.remove();
-    this.place = null;
+    this.position = null;
     this.map.setView([20, 10], 1, { animate: false });
     this.button.disabled = true;
     this.button.textContent = "Place your pin on the map";
   }
 
   /** The pin with its longitude wrapped to [-180, 180). */
-  get pin(): Place | null {
-    return this.place && { lat: this.place.lat, lng: wrapLng(this.place.lng) };
+  get pin(): LatLng | null {
+    return this.position && { lat: this.position.lat, lng: wrapLng(this.position.lng) };
   }
 
   guess(): void {
     if (this.pin && !this.button.disabled) this.onGuess(this.pin);
   }
 
-  /** While a guess is on its way no second one can follow. */
+  /** Disables the button while a guess is being sent. */
   set busy(busy: boolean) {
-    this.button.disabled = busy || !this.place;
+    this.button.disabled = busy || !this.position;
   }
 
-  private put(place: Place): void {
+  private placePin(position: LatLng): void {
     if (!this.map) return;
-    this.place = { lat: place.lat, lng: place.lng };
-    this.marker.setLatLng(place).addTo(this.map);
+    this.position = { lat: position.lat, lng: position.lng };
+    this.marker.setLatLng(position).addTo(this.map);
     this.button.disabled = false;
     this.button.textContent = "Guess";
   }
 }
 
-/** The truth; unless time ran out, the pin; and the rival's, where there is one. */
-export interface Answer {
-  truth: Place;
-  pin: Place | null;
-  rival: Place | null;
+/** The places of a round. `pin` is null if time ran out, `opponent` (its pin) if there is no opponent. */
+export interface RoundResult {
+  truth: LatLng;
+  pin: LatLng | null;
+  opponent: LatLng | null;
 }
 
-/** How long after the player's pin the rival's appears, in milliseconds. */
-const RIVAL_AFTER_MS = 1200;
+/** Delay between the player's pin and the opponent's pin, in milliseconds. */
+const OPPONENT_DELAY_MS = 1200;
 
 /**
- * Shows truths and pins with lines between them, and returns the map to remove. The box must be on the page. The pins of a
- * rival come later where that is `suspense`.
+ * Shows correct locations and pins with lines between them. The container must be on the page. With `delayOpponent` the
+ * opponent's pins appear later. The caller must remove the returned map.
  */
-export function showResults(container: HTMLElement, answers: Answer[], suspense: boolean): L.Map {
-  const map = slippyMap(container, { scrollWheelZoom: true });
-  const seen = L.latLngBounds([]);
-  const connect = (from: Place, to: Place) => {
+export function showResults(container: HTMLElement, results: RoundResult[], delayOpponent: boolean): L.Map {
+  const map = createMap(container, { scrollWheelZoom: true });
+  const bounds = L.latLngBounds([]);
+  const connect = (from: LatLng, to: LatLng) => {
     const line = greatCircle(from, to).map(({ lat, lng }): L.LatLngTuple => [lat, lng]);
     L.polyline(line, { color: "#1b2430", weight: 2.5, dashArray: "1 7", interactive: false }).addTo(map);
   };
-  const rivals: [Place, Place][] = [];
-  for (const { truth, pin: guess, rival } of answers) {
-    const shown = guess ? nearestCopy(truth, guess) : truth;
+  const opponentPins: [LatLng, LatLng][] = [];
+  for (const { truth, pin: guess, opponent } of results) {
+    const shownTruth = guess ? nearestCopy(truth, guess) : truth;
     if (guess) {
       connect(guess, truth);
       pin("guess-pin", "dot", "guess-location-marker").setLatLng(guess).addTo(map);
-      seen.extend(guess);
+      bounds.extend(guess);
     }
-    if (rival) {
-      const near = nearestCopy(rival, shown);
-      rivals.push([near, shown]);
-      seen.extend(near);
+    if (opponent) {
+      const shownOpponent = nearestCopy(opponent, shownTruth);
+      opponentPins.push([shownOpponent, shownTruth]);
+      bounds.extend(shownOpponent);
     }
-    pin("correct-pin", "flag", "correct-location-marker").setLatLng(shown).addTo(map);
-    seen.extend(shown);
+    pin("correct-pin", "flag", "correct-location-marker").setLatLng(shownTruth).addTo(map);
+    bounds.extend(shownTruth);
   }
-  map.fitBounds(seen, { paddingTopLeft: [48, 96], paddingBottomRight: [48, 64], maxZoom: 7, animate: false });
-  const showRivals = () => {
-    for (const [at, truth] of rivals) {
+  map.fitBounds(bounds, { paddingTopLeft: [48, 96], paddingBottomRight: [48, 64], maxZoom: 7, animate: false });
+  const showOpponentPins = () => {
+    for (const [at, truth] of opponentPins) {
       connect(at, truth);
       pin("rival-pin", "dot", "rival-location-marker").setLatLng(at).addTo(map);
     }
   };
-  const still = !suspense || matchMedia("(prefers-reduced-motion: reduce)").matches;
-  const later = window.setTimeout(showRivals, still ? 0 : RIVAL_AFTER_MS);
-  map.on("unload", () => window.clearTimeout(later));
+  const immediate = !delayOpponent || matchMedia("(prefers-reduced-motion: reduce)").matches;
+  const timer = window.setTimeout(showOpponentPins, immediate ? 0 : OPPONENT_DELAY_MS);
+  map.on("unload", () => window.clearTimeout(timer));
   return map;
 }

@@ -1,54 +1,56 @@
-// The machine as the other player: what it guessed, and who is ahead.
+// The machine opponent: its guesses, and the standing of the game.
 
 import type { Game, GameMap, Guess } from "./api";
 import { el } from "./dom";
-import { formatCount, formatDistance, type Place } from "../geometry";
+import { formatCount, formatDistance, type LatLng } from "../geometry";
 
-/** What people call it. */
-export const RIVAL = "Landfall";
+/** Name of the opponent in texts. */
+export const OPPONENT_NAME = "Landfall";
 
-/** What it said of a round that the person has guessed; `null` without a rival, or where it had nothing to say. */
-export function rivalsGuess(game: Game, i: number): Guess | null {
+/** The opponent's guess; `null` if there is no opponent or it could not guess. */
+export function opponentGuess(game: Game, i: number): Guess | null {
   return game.rival?.guesses[i] ?? null;
 }
 
-export function rivalsPin(game: Game, i: number): Place | null {
-  const guess = rivalsGuess(game, i);
+export function opponentPin(game: Game, i: number): LatLng | null {
+  const guess = opponentGuess(game, i);
   return guess && guess.lat !== null && guess.lng !== null ? { lat: guess.lat, lng: guess.lng } : null;
 }
 
-/** Points of both so far. */
+/** Current total points of both. */
 export function totals(game: Game): { person: number; machine: number } {
   return { person: Number(game.player.totalScore.amount), machine: Number(game.rival?.totalScore.amount ?? 0) };
 }
 
-/** Who won, in two or three words. */
-export function winner({ person, machine }: { person: number; machine: number }): string {
+/** Text that says who won. */
+export function winnerText({ person, machine }: { person: number; machine: number }): string {
   if (person === machine) return "A draw";
-  return person > machine ? "You won" : `${RIVAL} won`;
+  return person > machine ? "You won" : `${OPPONENT_NAME} won`;
 }
 
-/** Its points, where it took the place to be, and who was closer. */
-export function rivalsOutcome(game: Game, i: number): HTMLElement | null {
+/** The opponent's points and guess, and who was closer. */
+export function opponentOutcome(game: Game, i: number): HTMLElement | null {
   if (!game.rival) return null;
-  const guess = rivalsGuess(game, i);
+  const guess = opponentGuess(game, i);
   const mine = game.player.guesses[i];
-  if (!guess || !mine) return el("p", { class: "result-rival", "data-qa": "rival-result" }, `${RIVAL} could not see this picture.`);
+  if (!guess || !mine)
+    return el("p", { class: "result-rival", "data-qa": "rival-result" }, `${OPPONENT_NAME} could not read this photo.`);
   const person = mine.roundScoreInPoints;
   const machine = guess.roundScoreInPoints;
-  const closer = person === machine ? "A draw." : person > machine ? "You were closer." : `${RIVAL} was closer.`;
+  const closer =
+    person === machine ? "A draw." : person > machine ? "You were closer." : `${OPPONENT_NAME} was closer.`;
   return el(
     "p",
     { class: "result-rival", "data-qa": "rival-result", "data-points": String(machine) },
-    el("strong", {}, `${RIVAL}: ${formatCount(machine)} points. `),
-    `It said ${game.rival.places[i] ?? "nothing"}, ${formatDistance(guess.distanceInMeters)} off. ${closer}`,
+    el("strong", {}, `${OPPONENT_NAME}: ${formatCount(machine)} points. `),
+    `Its guess was ${game.rival.places[i] ?? "unknown"}, ${formatDistance(guess.distanceInMeters)} from the correct location. ${closer}`,
   );
 }
 
-/** How the series stands; nothing before its first game. */
+/** The standing of the series; empty before the first game. */
 export function series(map: GameMap): string {
   const { person = 0, machine = 0, draws = 0 } = map.arena.versus?.series ?? {};
   if (person + machine + draws === 0) return "";
   const drawn = draws === 0 ? "" : draws === 1 ? ", one draw" : `, ${draws} draws`;
-  return `The series so far: you ${person}, ${RIVAL} ${machine}${drawn}.`;
+  return `The series so far: you ${person}, ${OPPONENT_NAME} ${machine}${drawn}.`;
 }

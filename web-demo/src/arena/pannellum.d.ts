@@ -1,4 +1,4 @@
-// The part of Pannellum 2.5.7 that the arena uses. The script defines a global.
+// Types for the part of Pannellum 2.5.7 that the arena uses. The script defines a global.
 
 declare module "pannellum/build/pannellum.js";
 

@@ -1,13 +1,13 @@
-// What there is to see: a panorama that turns, or one photograph shown whole. With the compass.
+// The view of a round: a panorama with a compass, or a single photo.
 
 import "pannellum/build/pannellum.css";
 import "pannellum/build/pannellum.js";
 import type { Game, Round } from "./api";
 import { el, set } from "./dom";
-import { wrapHeading } from "../geometry";
-import { Turning, type Angles } from "./rotation-control";
+import { headingDifference, wrapHeading } from "../geometry";
+import { RotationControl, type Angles } from "./rotation-control";
 
-/** Horizontal field of view at the start, in degrees. */
+/** Initial horizontal field of view in degrees. */
 const HFOV = 100;
 
 const KEYS: Record<string, ["yaw" | "pitch", number]> = {
@@ -19,7 +19,7 @@ const KEYS: Record<string, ["yaw" | "pitch", number]> = {
   arrowdown: ["pitch", -1],
 };
 
-export class View {
+export class PanoramaView {
   readonly element = el("div", {
     class: "game-panorama_panorama__q7fTm panorama",
     "data-qa": "panorama",
@@ -40,32 +40,32 @@ export class View {
     el("span", { class: "compass_compass__u8Lr0 compass-rose", "aria-hidden": "true" }),
   );
   private viewer: PannellumViewer | null = null;
-  private turning: Turning | null = null;
-  private start = 0;
+  private rotation: RotationControl | null = null;
+  private startHeading = 0;
   private frame = 0;
   private shownHeading = "";
   private readonly spinner = el(
     "div",
     { class: "fullscreen-spinner_root__w3Rvy spinner", role: "status" },
     el("div", { class: "spinner-ring" }),
-    el("span", {}, "Loading the place"),
+    el("span", {}, "Loading…"),
   );
 
   constructor() {
     this.element.addEventListener("keydown", (event) => this.keyDown(event));
-    this.element.addEventListener("keyup", (event) => this.turning?.release(event.key.toLowerCase()));
-    // A key that is let go elsewhere must not turn the view for ever.
-    this.element.addEventListener("focusout", () => this.turning?.releaseAll());
+    this.element.addEventListener("keyup", (event) => this.rotation?.keyUp(event.key.toLowerCase()));
+    // A key that is released elsewhere must not keep rotating the view.
+    this.element.addEventListener("focusout", () => this.rotation?.releaseAllKeys());
   }
 
-  /** Shows a round's picture; settles when it stands on the page. */
+  /** Shows the image of a round. Resolves when it has been drawn. */
   async show(round: Round, game: Game): Promise<void> {
-    this.expect();
+    this.showLoading();
     this.element.classList.toggle("panorama-photo", round.picture.kind === "photo");
     this.compass.hidden = round.picture.kind !== "panorama";
     try {
       await (round.picture.kind === "panorama" ? this.showPanorama(round, game) : this.showPhoto(round));
-      // Two frames: one to draw, one to be seen.
+      // Wait two frames until it is visible.
       await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
       set(this.element, "data-state", "ready");
     } finally {
@@ -73,18 +73,18 @@ export class View {
     }
   }
 
-  /** Takes the picture away until the next one is shown. */
-  expect(): void {
+  /** Removes the image and shows the loading state. */
+  showLoading(): void {
     this.clear();
     set(this.element, "data-state", "loading");
     document.body.append(this.spinner);
   }
 
-  /** Takes the picture away. */
+  /** Removes the image. */
   clear(): void {
     cancelAnimationFrame(this.frame);
     this.viewer?.destroy();
-    this.viewer = this.turning = null;
+    this.viewer = this.rotation = null;
     this.element.replaceChildren();
     this.spinner.remove();
   }
@@ -93,21 +93,21 @@ export class View {
     const image = el("img", { class: "photo", alt: "The place to guess", draggable: "false", src: round.picture.url });
     this.element.append(image);
     await image.decode().catch(() => {
-      throw new Error("The picture of this round could not be loaded.");
+      throw new Error("The photo of this round could not be loaded.");
     });
   }
 
   private async showPanorama(round: Round, game: Game): Promise<void> {
-    const stage = el("div", { class: "stage", "data-qa": "panorama-canvas" });
-    this.element.append(stage);
-    this.start = round.heading;
+    const canvas = el("div", { class: "panorama-canvas", "data-qa": "panorama-canvas" });
+    this.element.append(canvas);
+    this.startHeading = round.heading;
     await new Promise<void>((done, failed) => {
-      const viewer = window.pannellum.viewer(stage, {
+      const viewer = window.pannellum.viewer(canvas, {
         type: "equirectangular",
         panorama: round.picture.url,
         autoLoad: true,
-        // The middle of the picture faces north, so yaw and heading are one.
-        yaw: this.start,
+        // The centre of the image faces north, so yaw and heading are equal.
+        yaw: this.startHeading,
         pitch: 0,
         hfov: HFOV,
         minHfov: 30,
@@ -122,27 +122,27 @@ export class View {
         friction: 0.3,
       });
       viewer.on("load", done);
-      viewer.on("error", () => failed(new Error("The panorama of this round could not be shown.")));
+      viewer.on("error", () => failed(new Error("The panorama of this round could not be loaded.")));
       this.viewer = viewer;
     });
-    this.turning = game.forbidRotating ? null : new Turning(this.angles());
-    this.watch(performance.now());
+    this.rotation = game.forbidRotating ? null : new RotationControl(this.angles());
+    this.requestFrame(performance.now());
   }
 
   private angles(): Angles {
     return { yaw: this.viewer?.getYaw() ?? 0, pitch: this.viewer?.getPitch() ?? 0 };
   }
 
-  /** Every frame: keys turn the view, and the compass follows it. */
-  private watch(before: number): void {
+  /** Updates the view from the keyboard and the compass from the view in every frame. */
+  private requestFrame(lastTime: number): void {
     this.frame = requestAnimationFrame((time) => {
-      const { viewer, turning } = this;
+      const { viewer, rotation } = this;
       if (!viewer) return;
-      if (turning?.moving) {
-        const { yaw, pitch } = turning.step(time, Math.max(0, time - before));
+      if (rotation?.isMoving) {
+        const { yaw, pitch } = rotation.step(time, Math.max(0, time - lastTime));
         viewer.setPitch(pitch, false).setYaw(yaw, false);
       } else {
-        turning?.moved(this.angles());
+        rotation?.setAngles(this.angles());
       }
       const heading = wrapHeading(viewer.getYaw());
       const shown = wrapHeading(Number(heading.toFixed(1))).toFixed(1);
@@ -151,25 +151,25 @@ export class View {
         set(this.compass, "data-heading", shown);
         this.compass.style.setProperty("--heading", `${-heading}deg`);
       }
-      this.watch(time);
+      this.requestFrame(time);
     });
   }
 
   private turnTo(heading: number, pitch: number): void {
-    if (!this.viewer || !this.turning) return;
+    if (!this.viewer || !this.rotation) return;
     const { yaw } = this.angles();
-    this.turning.turnTo({ yaw: yaw + ((((heading - yaw + 180) % 360) + 360) % 360) - 180, pitch });
+    this.rotation.turnTo({ yaw: yaw + headingDifference(yaw, heading), pitch });
   }
 
   private keyDown(event: KeyboardEvent): void {
-    if (event.ctrlKey || event.metaKey || event.altKey || !this.turning) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || !this.rotation) return;
     const key = event.key.toLowerCase();
     const turn = KEYS[key];
-    if (turn) this.turning.press(key, turn[0], turn[1], performance.now());
+    if (turn) this.rotation.keyDown(key, turn[0], turn[1], performance.now());
     else if (key === "n") this.turnTo(0, 0);
     else if (key === "r") {
       this.viewer?.setHfov(HFOV, false);
-      this.turnTo(this.start, 0);
+      this.turnTo(this.startHeading, 0);
     } else return;
     event.preventDefault();
   }

@@ -1,25 +1,31 @@
-// What comes after a guess: how far off it was, and the score of the game.
+// The result of a round, and the summary of a game.
 
 import type * as L from "leaflet";
 import type { Game, Guess } from "./api";
 import { showError } from "./dialogs";
 import { el } from "./dom";
-import { formatCount, formatDistance, formatPlace, type Place } from "../geometry";
-import { showResults, type Answer } from "./maps";
-import { RIVAL, rivalsGuess, rivalsOutcome, rivalsPin, totals, winner } from "./opponent";
+import { formatCount, formatDistance, formatLatLng, type LatLng } from "../geometry";
+import { showResults, type RoundResult } from "./maps";
+import { OPPONENT_NAME, opponentGuess, opponentOutcome, opponentPin, totals, winnerText } from "./opponent";
 import { isPlain } from "./structure";
 
 const MAX_POINTS = 5000;
 
-/** An overlay on the page with a map in it. */
-export class Result {
+/** An overlay with a map. */
+export class ResultView {
   readonly element: HTMLElement;
   private readonly map: L.Map;
 
-  constructor(root: HTMLElement, element: HTMLElement, box: HTMLElement, answers: Answer[], suspense = false) {
+  constructor(
+    root: HTMLElement,
+    element: HTMLElement,
+    mapElement: HTMLElement,
+    results: RoundResult[],
+    delayOpponent = false,
+  ) {
     this.element = element;
     root.append(element);
-    this.map = showResults(box, answers, suspense);
+    this.map = showResults(mapElement, results, delayOpponent);
   }
 
   remove(): void {
@@ -28,14 +34,14 @@ export class Result {
   }
 }
 
-/** The result of the round that was just guessed. */
-export function roundResult(root: HTMLElement, game: Game, onNext: () => void): Result {
+/** Shows the result of the latest round. */
+export function roundResult(root: HTMLElement, game: Game, onNext: () => void): ResultView {
   const n = game.player.guesses.length;
-  const answer = answerOf(game, n - 1);
+  const result = resultOf(game, n - 1);
   const guess = game.player.guesses[n - 1]!;
   const round = game.rounds[n - 1]!;
   const last = game.state === "finished";
-  const box = mapBox();
+  const mapElement = createMapElement();
   const element = el(
     "section",
     {
@@ -43,13 +49,13 @@ export function roundResult(root: HTMLElement, game: Game, onNext: () => void): 
       "data-qa": "round-result",
       "aria-label": `Result of round ${n}`,
     },
-    box,
+    mapElement,
     el(
       "div",
       { class: "result-layout_bottomNew__p5vgC result-panel", "data-qa": "result-view-top" },
       el("p", { class: "result-round" }, `Round ${n} of ${game.roundCount}`),
-      ...(isPlain() ? outcome(guess, answer) : liveOutcome(guess)),
-      rivalsOutcome(game, n - 1),
+      ...(isPlain() ? plainOutcome(guess, result) : liveOutcome(guess)),
+      opponentOutcome(game, n - 1),
       el(
         "button",
         {
@@ -63,11 +69,11 @@ export function roundResult(root: HTMLElement, game: Game, onNext: () => void): 
       el("p", { class: "result-credits" }, [isPlain() && round.name, round.credits].filter(Boolean).join(" · ")),
     ),
   );
-  return new Result(root, element, box, [answer], true);
+  return new ResultView(root, element, mapElement, [result], true);
 }
 
-/** Points, distance and both places, as the arena tells them. */
-function outcome(guess: Guess, { pin, truth }: Answer): HTMLElement[] {
+/** Points, distance and coordinates in the arena's own structure. */
+function plainOutcome(guess: Guess, { pin, truth }: RoundResult): HTMLElement[] {
   const points = guess.roundScoreInPoints;
   const metres = guess.distanceInMeters;
   return [
@@ -84,21 +90,21 @@ function outcome(guess: Guess, { pin, truth }: Answer): HTMLElement[] {
         ? [
             "Your pin was ",
             el("strong", { "data-qa": "round-distance", "data-metres": String(metres) }, formatDistance(metres)),
-            " from the place.",
+            " from the correct location.",
           ]
         : ["Time ran out before a pin was placed."]),
     ),
     el(
       "dl",
       { class: "result-places" },
-      ...(pin ? [el("dt", {}, "Your pin"), el("dd", {}, placeLink("guess-location", pin))] : []),
-      el("dt", {}, "The place"),
-      el("dd", {}, placeLink("correct-location", truth)),
+      ...(pin ? [el("dt", {}, "Your pin"), el("dd", {}, locationLink("guess-location", pin))] : []),
+      el("dt", {}, "Correct location"),
+      el("dd", {}, locationLink("correct-location", truth)),
     ),
   ];
 }
 
-/** The same as the live page tells it: points and distance as words, number and unit apart, the places on the map alone. */
+/** As on the live page: number and unit in separate elements, coordinates only on the map. */
 function liveOutcome(guess: Guess): HTMLElement[] {
   const points = guess.roundScoreInPoints;
   const [number = "", unit = ""] = formatDistance(guess.distanceInMeters).split(" ");
@@ -120,20 +126,25 @@ function liveOutcome(guess: Guess): HTMLElement[] {
   ];
 }
 
-/** The result of the whole game. */
-export function finalResult(root: HTMLElement, game: Game, onPlayAgain: () => void): Result {
+/** Shows the summary of the game. */
+export function finalResult(root: HTMLElement, game: Game, onPlayAgain: () => void): ResultView {
   const total = Number(game.player.totalScore.amount);
-  const answers = game.player.guesses.map((_, i) => answerOf(game, i));
-  const box = mapBox();
+  const results = game.player.guesses.map((_, i) => resultOf(game, i));
+  const mapElement = createMapElement();
   const rows = game.player.guesses.map((guess, i) =>
     el(
       "li",
       { class: "summary-round", "data-qa": "summary-round" },
       el("span", { class: "summary-number" }, String(i + 1)),
-      el("span", { class: "summary-name" }, isPlain() && (game.rounds[i]?.name ?? formatPlace(answers[i]!.truth))),
-      el("span", { class: "summary-distance" }, answers[i]!.pin ? formatDistance(guess.distanceInMeters) : "no pin"),
+      el("span", { class: "summary-name" }, isPlain() && (game.rounds[i]?.name ?? formatLatLng(results[i]!.truth))),
+      el("span", { class: "summary-distance" }, results[i]!.pin ? formatDistance(guess.distanceInMeters) : "no pin"),
       el("span", { class: "summary-points" }, formatCount(guess.roundScoreInPoints)),
-      game.rival && el("span", { class: "summary-points summary-rival" }, formatCount(rivalsGuess(game, i)?.roundScoreInPoints ?? 0)),
+      game.rival &&
+        el(
+          "span",
+          { class: "summary-points summary-rival" },
+          formatCount(opponentGuess(game, i)?.roundScoreInPoints ?? 0),
+        ),
     ),
   );
   const element = el(
@@ -143,11 +154,11 @@ export function finalResult(root: HTMLElement, game: Game, onPlayAgain: () => vo
       "data-qa": "final-result",
       "aria-label": "Result of the game",
     },
-    box,
+    mapElement,
     el(
       "div",
       { class: "result-layout_bottomNew__p5vgC result-panel" },
-      el("p", { class: "result-round" }, game.rival ? winner(totals(game)) : "Game over"),
+      el("p", { class: "result-round" }, game.rival ? winnerText(totals(game)) : "Game over"),
       el(
         "p",
         {
@@ -158,7 +169,7 @@ export function finalResult(root: HTMLElement, game: Game, onPlayAgain: () => vo
         `${formatCount(total)} points`,
       ),
       bar(total / (MAX_POINTS * game.roundCount)),
-      game.rival && rivalsTotal(game),
+      game.rival && opponentTotal(game),
       el("ol", { class: game.rival ? "summary summary-versus" : "summary" }, ...rows),
       game.rival && saveButton(game),
       el(
@@ -173,48 +184,52 @@ export function finalResult(root: HTMLElement, game: Game, onPlayAgain: () => vo
       ),
     ),
   );
-  return new Result(root, element, box, answers);
+  return new ResultView(root, element, mapElement, results);
 }
 
-function rivalsTotal(game: Game): HTMLElement {
+function opponentTotal(game: Game): HTMLElement {
   const { machine } = totals(game);
   return el(
     "p",
     { class: "result-rival", "data-qa": "rival-score", "data-points": String(machine) },
-    `${RIVAL}: `,
+    `${OPPONENT_NAME}: `,
     el("strong", {}, `${formatCount(machine)} points`),
   );
 }
 
-/** Saves the picture of the game. */
+/** A button that downloads an image of the game. */
 function saveButton(game: Game): HTMLElement {
   const save = async () => {
-    const { card } = await import("./share-image");
-    const address = URL.createObjectURL(await card(game));
+    const { renderShareImage } = await import("./share-image");
+    const address = URL.createObjectURL(await renderShareImage(game));
     const link = document.createElement("a");
     [link.href, link.download] = [address, "landfall-versus.png"];
     link.click();
     setTimeout(() => URL.revokeObjectURL(address), 10_000);
   };
   const click = () => void save().catch(showError);
-  return el("button", { type: "button", class: "button button-quiet", "data-qa": "save-card-button", click }, "Save as a picture");
+  return el(
+    "button",
+    { type: "button", class: "button button-secondary", "data-qa": "save-card-button", click },
+    "Save as image",
+  );
 }
 
-function answerOf(game: Game, i: number): Answer {
+function resultOf(game: Game, i: number): RoundResult {
   const round = game.rounds[i];
   const guess = game.player.guesses[i];
   if (round?.lat === undefined || round.lng === undefined || !guess) {
-    throw new Error(`The arena sent no result for round ${i + 1}.`);
+    throw new Error(`The arena's response does not contain the result of round ${i + 1}.`);
   }
   const pin = guess.lat !== null && guess.lng !== null ? { lat: guess.lat, lng: guess.lng } : null;
-  return { truth: { lat: round.lat, lng: round.lng }, pin, rival: rivalsPin(game, i) };
+  return { truth: { lat: round.lat, lng: round.lng }, pin, opponent: opponentPin(game, i) };
 }
 
-function mapBox(): HTMLElement {
+function createMapElement(): HTMLElement {
   return el("div", { class: "result-layout_map__c3Vd8 results-map", "data-qa": "results-map" });
 }
 
-function placeLink(qa: string, place: Place): HTMLElement {
+function locationLink(qa: string, place: LatLng): HTMLElement {
   return el(
     "a",
     {
@@ -225,13 +240,13 @@ function placeLink(qa: string, place: Place): HTMLElement {
       target: "_blank",
       rel: "noopener noreferrer",
     },
-    formatPlace(place),
+    formatLatLng(place),
   );
 }
 
-/** A bar of points, which grows once it is on the page. */
-function bar(share: number): HTMLElement {
+/** A score bar that is animated when it has been added to the page. */
+function bar(fraction: number): HTMLElement {
   const bar = el("div", { class: "bar" }, el("div", { class: "bar-fill" }));
-  requestAnimationFrame(() => requestAnimationFrame(() => bar.style.setProperty("--share", String(share))));
+  requestAnimationFrame(() => requestAnimationFrame(() => bar.style.setProperty("--fraction", String(fraction))));
   return bar;
 }

@@ -1,56 +1,56 @@
 import { describe, expect, it } from "vitest";
-import { TAP_STEP, Turning } from "./rotation-control";
+import { TAP_STEP, RotationControl } from "./rotation-control";
 
 const FRAME_MS = 1000 / 60;
 
 /** Runs frames from `from` to `to` (milliseconds). */
-function run(turning: Turning, from: number, to: number) {
-  let angles = turning.step(from, 0);
-  for (let time = from; time < to; time += FRAME_MS) angles = turning.step(time + FRAME_MS, FRAME_MS);
+function run(rotation: RotationControl, from: number, to: number) {
+  let angles = rotation.step(from, 0);
+  for (let time = from; time < to; time += FRAME_MS) angles = rotation.step(time + FRAME_MS, FRAME_MS);
   return angles;
 }
 
-describe("Turning", () => {
-  it("turns by exact steps when keys are tapped", () => {
-    const turning = new Turning({ yaw: 0, pitch: 0 });
+describe("RotationControl", () => {
+  it("turns by exact steps on key taps", () => {
+    const rotation = new RotationControl({ yaw: 0, pitch: 0 });
     for (let i = 0; i < 6; i++) {
-      turning.press("d", "yaw", 1, i);
-      turning.release("d");
+      rotation.keyDown("d", "yaw", 1, i);
+      rotation.keyUp("d");
     }
-    expect(run(turning, 6, 300).yaw).toBe(6 * TAP_STEP);
-    expect(turning.moving).toBe(false);
+    expect(run(rotation, 6, 300).yaw).toBe(6 * TAP_STEP);
+    expect(rotation.isMoving).toBe(false);
   });
 
-  it("ignores the keyboard's own repeats", () => {
-    const turning = new Turning({ yaw: 0, pitch: 0 });
-    for (let time = 0; time < 90; time += 30) turning.press("a", "yaw", -1, time);
-    turning.release("a");
-    expect(run(turning, 90, 400).yaw).toBe(-TAP_STEP);
+  it("ignores keyboard repeats", () => {
+    const rotation = new RotationControl({ yaw: 0, pitch: 0 });
+    for (let time = 0; time < 90; time += 30) rotation.keyDown("a", "yaw", -1, time);
+    rotation.keyUp("a");
+    expect(run(rotation, 90, 400).yaw).toBe(-TAP_STEP);
   });
 
-  it("turns on while a key is held and stands 0.3 s after it is let go", () => {
-    const turning = new Turning({ yaw: 0, pitch: 0 });
-    turning.press("d", "yaw", 1, 0);
-    run(turning, 0, 1250);
-    turning.release("d");
-    const angles = run(turning, 1250, 1550);
+  it("turns while a key is held and stops within 0.3 s after its release", () => {
+    const rotation = new RotationControl({ yaw: 0, pitch: 0 });
+    rotation.keyDown("d", "yaw", 1, 0);
+    run(rotation, 0, 1250);
+    rotation.keyUp("d");
+    const angles = run(rotation, 1250, 1550);
     expect(angles.yaw).toBeGreaterThan(100);
     expect(angles.yaw).toBeLessThan(110);
-    expect(turning.moving).toBe(false);
+    expect(rotation.isMoving).toBe(false);
   });
 
-  it("is turned by the mouse without springing back", () => {
-    const turning = new Turning({ yaw: 0, pitch: 0 });
-    turning.press("d", "yaw", 1, 0);
-    turning.release("d");
-    turning.moved({ yaw: 42, pitch: 7 });
-    expect(run(turning, 0, 300)).toEqual({ yaw: 42, pitch: 7 });
+  it("adopts angles set by the mouse", () => {
+    const rotation = new RotationControl({ yaw: 0, pitch: 0 });
+    rotation.keyDown("d", "yaw", 1, 0);
+    rotation.keyUp("d");
+    rotation.setAngles({ yaw: 42, pitch: 7 });
+    expect(run(rotation, 0, 300)).toEqual({ yaw: 42, pitch: 7 });
   });
 
-  it("does not look over the zenith", () => {
-    const turning = new Turning({ yaw: 0, pitch: 80 });
-    turning.press("w", "pitch", 1, 0);
-    turning.release("w");
-    expect(run(turning, 0, 400).pitch).toBe(90);
+  it("limits the pitch to the zenith", () => {
+    const rotation = new RotationControl({ yaw: 0, pitch: 80 });
+    rotation.keyDown("w", "pitch", 1, 0);
+    rotation.keyUp("w");
+    expect(run(rotation, 0, 400).pitch).toBe(90);
   });
 });

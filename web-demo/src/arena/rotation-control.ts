@@ -1,16 +1,16 @@
-// How keys turn the view: a tap turns by a fixed step, a held key turns on until it is let go.
-// The view follows its goal within a quarter of a second, so it stands still soon after the last key.
+// Keyboard rotation: a tap turns by a fixed step, a held key turns continuously. The view reaches its target within a
+// quarter of a second after the last key.
 
-/** Degrees of one tap. */
+/** Degrees per tap. */
 export const TAP_STEP = 15;
-/** A key held longer than this turns on, in milliseconds. */
-const HOLD_AFTER_MS = 250;
-/** Degrees a second while a key is held. */
+/** A key held longer than this turns continuously, in milliseconds. */
+const HOLD_DELAY_MS = 250;
+/** Degrees per second while a key is held. */
 const HOLD_SPEED = 90;
-/** Time constant of the view's approach to its goal, in milliseconds. */
+/** Time constant of the exponential approach to the target, in milliseconds. */
 const EASE_MS = 35;
-/** The approach ends this close to the goal, in degrees. */
-const NEAR = 0.05;
+/** Below this distance the view snaps to the target, in degrees. */
+const SNAP_DISTANCE = 0.05;
 
 export interface Angles {
   yaw: number;
@@ -19,57 +19,58 @@ export interface Angles {
 
 type Axis = keyof Angles;
 
-/** Turns key strokes into angles. The caller gives the time, so this needs no clock. */
-export class Turning {
-  private readonly goal: Angles;
+/** Converts key events to angles. The caller passes the time, for tests without a clock. */
+export class RotationControl {
+  private readonly target: Angles;
   private readonly held = new Map<string, { axis: Axis; sign: number; since: number }>();
 
-  constructor(private readonly now: Angles) {
-    this.goal = { ...now };
+  constructor(private readonly current: Angles) {
+    this.target = { ...current };
   }
 
-  /** A key goes down; repeats by the keyboard do not count. */
-  press(key: string, axis: Axis, sign: number, time: number): void {
+  /** Handles a pressed key; keyboard repeats are ignored. */
+  keyDown(key: string, axis: Axis, sign: number, time: number): void {
     if (this.held.has(key)) return;
     this.held.set(key, { axis, sign, since: time });
-    this.goal[axis] += sign * TAP_STEP;
+    this.target[axis] += sign * TAP_STEP;
   }
 
-  release(key: string): void {
+  keyUp(key: string): void {
     this.held.delete(key);
   }
 
-  releaseAll(): void {
+  releaseAllKeys(): void {
     this.held.clear();
   }
 
-  /** Turns to these angles, without bounds on the yaw. */
-  turnTo(goal: Angles): void {
-    Object.assign(this.goal, goal);
+  /** Sets the target. The yaw is not wrapped. */
+  turnTo(target: Angles): void {
+    Object.assign(this.target, target);
   }
 
-  /** Someone else (the mouse) has turned the view. */
-  moved(now: Angles): void {
-    Object.assign(this.now, now);
-    Object.assign(this.goal, now);
+  /** Adopts angles set by other means, such as the mouse. */
+  setAngles(current: Angles): void {
+    Object.assign(this.current, current);
+    Object.assign(this.target, current);
   }
 
-  get moving(): boolean {
-    return this.held.size > 0 || this.now.yaw !== this.goal.yaw || this.now.pitch !== this.goal.pitch;
+  get isMoving(): boolean {
+    return this.held.size > 0 || this.current.yaw !== this.target.yaw || this.current.pitch !== this.target.pitch;
   }
 
-  /** The angles at `time`, `elapsed` milliseconds after the last step. */
+  /** Advances to `time`, `elapsed` milliseconds after the last step, and returns the angles. */
   step(time: number, elapsed: number): Angles {
     for (const { axis, sign, since } of this.held.values()) {
-      const heldFor = Math.min(elapsed, time - since - HOLD_AFTER_MS);
-      if (heldFor > 0) this.goal[axis] += (sign * HOLD_SPEED * heldFor) / 1000;
+      const heldFor = Math.min(elapsed, time - since - HOLD_DELAY_MS);
+      if (heldFor > 0) this.target[axis] += (sign * HOLD_SPEED * heldFor) / 1000;
     }
-    this.goal.pitch = Math.max(-90, Math.min(90, this.goal.pitch));
-    const share = 1 - Math.exp(-elapsed / EASE_MS);
+    this.target.pitch = Math.max(-90, Math.min(90, this.target.pitch));
+    const fraction = 1 - Math.exp(-elapsed / EASE_MS);
     for (const axis of ["yaw", "pitch"] as const) {
-      const left = this.goal[axis] - this.now[axis];
-      this.now[axis] = Math.abs(left) < NEAR ? this.goal[axis] : this.now[axis] + left * share;
+      const remaining = this.target[axis] - this.current[axis];
+      this.current[axis] =
+        Math.abs(remaining) < SNAP_DISTANCE ? this.target[axis] : this.current[axis] + remaining * fraction;
     }
-    return { ...this.now };
+    return { ...this.current };
   }
 }

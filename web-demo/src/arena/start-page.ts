@@ -1,9 +1,9 @@
-// The start page: what the arena is, how to play, and the button that begins.
+// The start page: description, options and the button that starts a game.
 
 import { createGame, type GameMap, type Rules } from "./api";
 import { showError } from "./dialogs";
 import { el } from "./dom";
-import { RIVAL, series } from "./opponent";
+import { OPPONENT_NAME, series } from "./opponent";
 
 const TIME_LIMITS: [string, number][] = [
   ["No limit", 0],
@@ -12,19 +12,19 @@ const TIME_LIMITS: [string, number][] = [
   ["30 s", 30],
 ];
 
-/** Creates a game and goes to its page. */
+/** Creates a game and opens its page. */
 export async function startGame(map: string, rules: Rules): Promise<void> {
   const game = await createGame(map, rules);
   location.assign(`/game/${game.token}`);
 }
 
 export function showStart(root: HTMLElement, map: GameMap): void {
-  const limits = el("fieldset", { class: "choice" }, el("legend", {}, "Time for a round"));
+  const limits = el("fieldset", { class: "option-group" }, el("legend", {}, "Time limit per round"));
   for (const [label, seconds] of TIME_LIMITS) {
     const input = el("input", { type: "radio", name: "limit", value: String(seconds), checked: seconds === 0 });
     limits.append(el("label", {}, input, el("span", {}, label)));
   }
-  const fixed = el("input", { type: "checkbox", name: "fixed" });
+  const fixedView = el("input", { type: "checkbox", name: "fixed" });
   const form = el(
     "form",
     {
@@ -33,15 +33,17 @@ export function showStart(root: HTMLElement, map: GameMap): void {
         event.preventDefault();
         play.disabled = true;
         const timeLimit = Number(new FormData(form).get("limit") ?? 0);
-        const still = fixed.checked;
-        startGame(map.slug, { timeLimit, forbidMoving: true, forbidZooming: still, forbidRotating: still }).catch((error) => {
-          play.disabled = false;
-          showError(error);
-        });
+        const isFixed = fixedView.checked;
+        startGame(map.slug, { timeLimit, forbidMoving: true, forbidZooming: isFixed, forbidRotating: isFixed }).catch(
+          (error) => {
+            play.disabled = false;
+            showError(error);
+          },
+        );
       },
     },
     limits,
-    el("label", { class: "switch" }, fixed, el("span", {}, "Fixed view: no turning, no zooming")),
+    el("label", { class: "switch" }, fixedView, el("span", {}, "Fixed view: no rotation, no zoom")),
   );
   const play = el(
     "button",
@@ -59,13 +61,14 @@ export function showStart(root: HTMLElement, map: GameMap): void {
     el(
       "main",
       { class: "start play_section__k9Qe2" },
-      el("p", { class: "start-kicker" }, "Practice ground"),
+      el("p", { class: "start-label" }, "Practice game"),
       el("h1", { "data-qa": "map-name" }, map.name),
       el(
         "p",
         { class: "start-lead" },
-        "Look around. Work out where on earth you are. Put your pin on the map: the closer, the more points.",
-        versus && ` You play against ${RIVAL} (${versus.name}), which is shown the same and pins after you. ${series(map)}`,
+        "Look around, work out where on Earth you are and place your pin on the map. The closer it is, the more points you get.",
+        versus &&
+          ` You play against ${OPPONENT_NAME} (${versus.name}), which sees the same images and guesses after you. ${series(map)}`,
       ),
       el(
         "p",
@@ -76,17 +79,28 @@ export function showStart(root: HTMLElement, map: GameMap): void {
       el(
         "p",
         { class: "start-keys" },
-        ...["Drag or ", kbd("A"), kbd("D"), " to turn, ", kbd("N"), " north, ", kbd("R"), " reset, ", kbd("Space"), " guess"],
+        ...[
+          "Drag or ",
+          keyLabel("A"),
+          keyLabel("D"),
+          " to turn, ",
+          keyLabel("N"),
+          " north, ",
+          keyLabel("R"),
+          " reset, ",
+          keyLabel("Space"),
+          " guess",
+        ],
       ),
     ),
   );
 }
 
-function kbd(key: string): HTMLElement {
+function keyLabel(key: string): HTMLElement {
   return el("kbd", {}, key);
 }
 
-/** The earth at zoom 3, from the arena's own tiles. */
+/** A decorative world map of the arena's tiles at zoom 3. */
 function backdrop(): HTMLElement {
   const world = el("div", { class: "backdrop", "aria-hidden": "true" });
   for (let y = 1; y < 6; y++) {

@@ -1,9 +1,10 @@
-// How the page is built: the arena's own way, with helps for machines; as the live page is, without them; or as that may
-// be some releases later, with other hashes in its class names and half of its `data-qa` names gone.
+// The page structure: "plain" has the arena's own attributes for automatic players; "live" has only what the live
+// page has; "aged" simulates a later release of it, with other hashes in class names and without half of the
+// `data-qa` names.
 
 export type Structure = "plain" | "live" | "aged";
 
-/** The `data-qa` names of the arena that public projects read in the live page too, in alphabetical order. */
+/** The `data-qa` names that the live page has too, according to public projects, in alphabetical order. */
 export const LIVE_NAMES = [
   "close-round-result",
   "compass",
@@ -24,20 +25,22 @@ export const LIVE_NAMES = [
   "score",
 ];
 
-/** What an element carries in place of an attribute on a page of this structure; `null` when nothing. */
-export function attributeIn(structure: Structure, name: string, value: string): string | null {
+/** The value of an attribute in a page structure; `null` if it is omitted. */
+export function attributeFor(structure: Structure, name: string, value: string): string | null {
   if (structure === "plain") return value;
   if (name === "data-qa") {
     const at = LIVE_NAMES.indexOf(value);
-    // Every second name goes, from the first: those of the view, the map, the guess and the way on are among them.
+    // Omit every second name, from the first one. Those of the view, the map, the guess button and the next button
+    // are among them.
     return at < 0 || (structure === "aged" && at % 2 === 0) ? null : value;
   }
   if (name.startsWith("data-")) return null;
-  if (name === "class" && structure === "aged") return value.replace(/__(\w+)/g, (_, hash: string) => `__${otherHash(hash)}`);
+  if (name === "class" && structure === "aged")
+    return value.replace(/__(\w+)/g, (_, hash: string) => `__${otherHash(hash)}`);
   return value;
 }
 
-/** Another hash of the same length, the same one each time. */
+/** Deterministically changes a hash and keeps its length. */
 function otherHash(hash: string): string {
   const swapped = [...hash].map((c) => (c === c.toLowerCase() ? c.toUpperCase() : c.toLowerCase()));
   return `x${swapped.reverse().slice(1).join("")}`;
@@ -45,17 +48,17 @@ function otherHash(hash: string): string {
 
 let structure: Structure = "plain";
 
-/** Says how everything that is built from now on is built. */
-export function build(as: Structure): void {
+/** Sets the structure of all elements created from now on. */
+export function setStructure(as: Structure): void {
   structure = as;
 }
 
-/** Whether the page has the arena's own helps. */
+/** Whether the page has the arena's own attributes. */
 export function isPlain(): boolean {
   return structure === "plain";
 }
 
-/** What an element of this page carries in place of an attribute; `null` when nothing. */
-export function carried(name: string, value: string): string | null {
-  return attributeIn(structure, name, value);
+/** The value of an attribute on this page; `null` if it is omitted. */
+export function attributeValue(name: string, value: string): string | null {
+  return attributeFor(structure, name, value);
 }

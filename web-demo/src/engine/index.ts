@@ -1,75 +1,75 @@
-// The engine for the page: calls become messages to a worker, so that nothing here takes long.
+// The engine as the page sees it: calls become messages to a worker, so that they never block the page.
 import type { Call, Reply, Request, Result, Setup } from "./protocol";
 import type { Backend } from "./onnx-sessions";
 import { type Engine, EngineError, type Progress } from "./types";
 
 export * from "./types";
 
-/** A call that waits for its reply. */
-interface Waiting {
+/** A call whose reply has not arrived yet. */
+interface PendingCall {
   resolve(result: unknown): void;
   reject(error: EngineError): void;
   onProgress: ((progress: Progress) => void) | undefined;
 }
 
-/** The engine; `backend` asks for one instead of the best that there is. */
+/** Creates an engine. `backend` forces a backend instead of the fastest one available. */
 export function createEngine({ backend }: { backend?: Backend } = {}): Engine {
-  const waiting = new Map<number, Waiting>();
+  const pending = new Map<number, PendingCall>();
   let worker: Worker | undefined;
-  let calls = 0;
+  let lastId = 0;
 
-  function start(): Worker {
-    const started = new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
-    started.onmessage = ({ data }: MessageEvent<Reply>) => {
-      const call = waiting.get(data.id);
+  function startWorker(): Worker {
+    const newWorker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
+    newWorker.onmessage = ({ data }: MessageEvent<Reply>) => {
+      const call = pending.get(data.id);
       if ("progress" in data) {
         call?.onProgress?.(data.progress);
         return;
       }
-      waiting.delete(data.id);
+      pending.delete(data.id);
       if (!("error" in data)) {
         call?.resolve(data.result);
         return;
       }
       call?.reject(new EngineError(data.error.kind, data.error.message));
-      if (data.spent) end(data.error.message);
+      if (data.mustRestart) terminate(data.error.message);
     };
-    // Only what the worker does not survive comes here: its script does not load, or it ran out of memory.
-    started.onerror = (event) => {
+    // Only fatal errors arrive here: the script did not load, or the worker ran out of memory.
+    newWorker.onerror = (event) => {
       event.preventDefault();
-      end("The engine stopped: check the connection, close other tabs, and try again.");
+      terminate("The engine stopped: check the connection, close other tabs and try again.");
     };
-    const setup: Setup = { bundles: new URL("bundles/", document.baseURI).href, backend };
-    started.postMessage(setup);
-    return started;
+    const setup: Setup = { bundlesUrl: new URL("bundles/", document.baseURI).href, backend };
+    newWorker.postMessage(setup);
+    return newWorker;
   }
 
-  function end(why: string) {
+  function terminate(message: string) {
     worker?.terminate();
     worker = undefined;
-    for (const call of waiting.values()) call.reject(new EngineError("network", why));
-    waiting.clear();
+    for (const call of pending.values()) call.reject(new EngineError("network", message));
+    pending.clear();
   }
 
-  function ask<Name extends Call["name"]>(
+  function send<Name extends Call["name"]>(
     call: Extract<Call, { name: Name }>,
     onProgress?: (progress: Progress) => void,
   ): Promise<Result<Name>> {
-    worker ??= start();
-    const request: Request = { id: ++calls, call };
-    const given = "views" in call ? call.views.filter((view) => !(view instanceof Blob)) : [];
+    worker ??= startWorker();
+    const request: Request = { id: ++lastId, call };
+    const transfer = "views" in call ? call.views.filter((view) => !(view instanceof Blob)) : [];
     return new Promise((resolve, reject) => {
-      waiting.set(request.id, { resolve: resolve as (result: unknown) => void, reject, onProgress });
-      worker?.postMessage(request, given);
+      pending.set(request.id, { resolve: resolve as (result: unknown) => void, reject, onProgress });
+      worker?.postMessage(request, transfer);
     });
   }
 
   return {
-    load: (bundle, onProgress) => ask({ name: "load", bundle }, onProgress),
-    locate: (views) => ask({ name: "locate", views }),
-    bundles: () => ask({ name: "bundles" }),
-    clear: () => ask({ name: "clear" }),
-    score: (guess, truth, scaleM) => ask({ name: "score", guess, truth, scaleM }),
-    close: () => end("The engine was closed."),
+    load: (bundle, onProgress) => send({ name: "load", bundle }, onProgress),
+    locate: (views) => send({ name: "locate", views }),
+    bundles: () => send({ name: "bundles" }),
+    clear: () => send({ name: "clear" }),
+    score: (guess, truth, scaleM) => send({ name: "score", guess, truth, scaleM }),
+    close: () => terminate("The engine was closed."),
   };
 }

@@ -1,7 +1,7 @@
-// A bundle as its bundle.json describes it; the core checks the rest of it.
+// The part of bundle.json that downloading needs; the WebAssembly module validates the rest.
 import { EngineError } from "./types.ts";
 
-/** The part of bundle.json that says which files there are. */
+/** The files listed in bundle.json. */
 export interface Manifest {
   name: string;
   version: string;
@@ -16,12 +16,12 @@ export interface BundleFile {
   bytes?: number;
 }
 
-/** Every file of a bundle beside its bundle.json. */
+/** All files of a bundle except bundle.json. */
 export function filesOf({ encoder, head, cells }: Manifest): BundleFile[] {
   return [cells, head, ...(encoder.adapter ? [encoder.adapter] : []), encoder];
 }
 
-/** Reads bundle.json; `undefined` when it is something else, such as a host's page for what it has not. */
+/** Parses bundle.json. Returns `undefined` for anything else, such as a host's HTML page for missing files. */
 export function parseManifest(text: string): Manifest | undefined {
   try {
     const manifest = JSON.parse(text) as Manifest;
@@ -32,9 +32,9 @@ export function parseManifest(text: string): Manifest | undefined {
   }
 }
 
-export function damaged(file: string): EngineError {
+export function corruptFile(file: string): EngineError {
   return new EngineError(
     "corrupt",
-    `The model's ${file} arrives damaged, twice in a row: this page's server has a wrong copy; try again later.`,
+    `The model's ${file} was corrupt after two downloads: the server has a wrong copy of it; try again later.`,
   );
 }

@@ -1,14 +1,15 @@
-// The models' files: from the browser's storage or from our own origin, checked by sha256 either way.
+// Model files, from the browser's storage or downloaded from the page's origin; their SHA-256 is checked in both
+// cases.
 //
-// A download that breaks off leaves parts behind from which the next one goes on. A lock of the file's name lets one tab
-// at a time fetch it; the other one then finds it stored. Where there is no storage (an insecure origin, a private
-// window) all works without.
-import { type BundleFile, type Manifest, damaged, filesOf, parseManifest } from "./manifest";
+// An interrupted download leaves parts behind and is resumed from them. A lock per file lets only one tab download
+// it; other tabs wait and then find it in the storage. Without storage (insecure origin, private window) files are
+// downloaded again on each visit.
+import { type BundleFile, type Manifest, corruptFile, filesOf, parseManifest } from "./manifest";
 import { EngineError, type Progress } from "./types";
 
-const STORE = "landfall-models";
-/** Bytes after which a part is stored. */
-const PART = 4 << 20;
+const CACHE_NAME = "landfall-models";
+/** A part of a download is stored each time this many bytes have arrived. */
+const PART_BYTES = 4 << 20;
 
 type Bytes = Uint8Array<ArrayBuffer>;
 export type Report = (progress: Progress) => void;
@@ -17,34 +18,38 @@ export type Sha256 = (bytes: Bytes) => Promise<string>;
 export class ModelStore {
   readonly #base: URL;
   readonly #sha256: Sha256;
-  /** A sentence when the storage would not take a file, else `null`. */
+  /** A message for the user if a file could not be stored, else `null`. */
   note: string | null = null;
 
-  /** `base` is where the bundles lie, a folder each. */
+  /** `base` is the URL of the folder that contains one folder per bundle. */
   constructor(base: string, sha256: Sha256) {
     this.#base = new URL(base);
     this.#sha256 = sha256;
   }
 
-  /** A bundle's description, the newest there is; without a network the stored one. */
+  /** The bundle.json of a bundle: the server's, or the stored one without a network connection. */
   async manifest(name: string): Promise<{ manifest: Manifest; bytes: Bytes } | undefined> {
-    const address = this.#address(name, "bundle.json");
+    const url = this.#url(name, "bundle.json");
     const store = await open();
-    const response = await fetch(address, { cache: "no-cache" }).catch(() => undefined);
+    const response = await fetch(url, { cache: "no-cache" }).catch(() => undefined);
     let bytes: Bytes | undefined;
-    if (response?.ok) bytes = await response.arrayBuffer().then((buffer) => new Uint8Array(buffer), () => undefined);
+    if (response?.ok)
+      bytes = await response.arrayBuffer().then(
+        (buffer) => new Uint8Array(buffer),
+        () => undefined,
+      );
     if (!bytes) {
-      const stored = await store?.match(address);
+      const stored = await store?.match(url);
       if (stored) bytes = new Uint8Array(await stored.arrayBuffer());
       else if (!response) throw unreachable("The list of models");
     }
     const manifest = bytes && parseManifest(new TextDecoder().decode(bytes));
     if (!bytes || !manifest) return undefined;
-    if (response?.ok) await this.#keep(store, address, bytes);
+    if (response?.ok) await this.#storeFile(store, url, bytes);
     return { manifest, bytes };
   }
 
-  /** Bytes of a bundle's files and whether all of them are stored. */
+  /** Total size of a bundle's files in bytes, and whether all of them are stored. */
   async size(name: string, manifest: Manifest): Promise<{ bytes: number; cached: boolean }> {
     const store = await open();
     let bytes = 0;
@@ -52,7 +57,7 @@ export class ModelStore {
     for (const file of filesOf(manifest)) {
       const stored = await store?.match(this.#key(file));
       if (!stored) cached = false;
-      bytes += stored ? length(stored) : (file.bytes ?? (await this.#ask(name, file)));
+      bytes += stored ? contentLength(stored) : (file.bytes ?? (await this.#remoteSize(name, file)));
     }
     return { bytes, cached };
   }
@@ -60,31 +65,31 @@ export class ModelStore {
   /** The contents of a bundle's file. */
   async file(name: string, file: BundleFile, report: Report): Promise<Bytes> {
     const key = this.#key(file);
-    return locked(key, async () => {
+    return withLock(key, async () => {
       const store = await open();
       const stored = await store?.match(key);
       if (stored) {
-        const bytes = await read(stored);
+        const bytes = await readBytes(stored);
         if (bytes && (await this.#sha256(bytes)) === file.sha256) {
           report({ file: file.file, received: bytes.length, total: bytes.length, cached: true });
           return bytes;
         }
         await store?.delete(key);
       }
-      const address = this.#address(name, file.file);
+      const url = this.#url(name, file.file);
       for (let attempt = 0; attempt < 2; attempt++) {
-        const bytes = await this.#download(address, file, store, report);
-        const isRight = (await this.#sha256(bytes)) === file.sha256;
-        if (isRight) await this.#keep(store, key, bytes);
-        await forgetParts(store, key);
-        if (isRight) return bytes;
+        const bytes = await this.#download(url, file, store, report);
+        const isValid = (await this.#sha256(bytes)) === file.sha256;
+        if (isValid) await this.#storeFile(store, key, bytes);
+        await deleteParts(store, key);
+        if (isValid) return bytes;
       }
-      throw damaged(file.file);
+      throw corruptFile(file.file);
     });
   }
 
-  /** Forgets files of bundles that were replaced by newer ones. */
-  async tidy(): Promise<void> {
+  /** Deletes the stored files of replaced bundle versions. */
+  async deleteUnused(): Promise<void> {
     const store = await open();
     const keys = (await store?.keys()) ?? [];
     const needed = new Set<string>();
@@ -100,91 +105,99 @@ export class ModelStore {
 
   async clear(): Promise<void> {
     try {
-      if (globalThis.caches) await caches.delete(STORE);
+      if (globalThis.caches) await caches.delete(CACHE_NAME);
     } catch {
-      const message = "The browser does not let its storage be cleared from here: clear this site's data in its settings.";
+      const message =
+        "The browser did not allow clearing the storage: clear this site's data in the browser's settings.";
       throw new EngineError("storage", message);
     }
   }
 
-  /** All of a file, going on after the parts of it that are stored. */
-  async #download(address: string, file: BundleFile, store: Cache | undefined, report: Report): Promise<Bytes> {
-    const arrived = new Arrived(file.bytes);
+  /** Downloads a file, resuming after the stored parts. */
+  async #download(url: string, file: BundleFile, store: Cache | undefined, report: Report): Promise<Bytes> {
+    const buffer = new DownloadBuffer(file.bytes);
     const key = this.#key(file);
     let part = 0;
-    for (let stored; (stored = await store?.match(partOf(key, part))); part++) {
-      arrived.push(new Uint8Array(await stored.arrayBuffer()));
+    for (let stored; (stored = await store?.match(partKey(key, part))); part++) {
+      buffer.push(new Uint8Array(await stored.arrayBuffer()));
     }
-    const tell = (total: number) => report({ file: file.file, received: arrived.length, total, cached: false });
+    const reportProgress = (total: number) =>
+      report({ file: file.file, received: buffer.length, total, cached: false });
     for (;;) {
-      const before = arrived.length;
-      const { total, whole } = await this.#receive(address, arrived, tell, async (from) => {
+      const before = buffer.length;
+      const { total, complete } = await this.#receive(url, buffer, reportProgress, async (from) => {
         if (from === 0) {
-          await forgetParts(store, key); // of before, when the server began anew
+          await deleteParts(store, key); // stale: the server restarted from the beginning
           part = 0;
         }
-        // What came is kept as it comes; when that fails it is only not there to go on from.
-        const kept = await put(store, partOf(key, part), arrived.bytes.slice(from));
-        if (kept) part++;
-        return kept;
+        // If this fails, the download only cannot be resumed from here.
+        const isStored = await put(store, partKey(key, part), buffer.bytes.slice(from));
+        if (isStored) part++;
+        return isStored;
       });
-      if (whole) return arrived.bytes;
-      if (arrived.length > before) continue; // as long as something comes
-      const [have, all] = [arrived.length, Math.max(total, file.bytes ?? 0)].map((bytes) => (bytes / 1e6).toFixed(1));
-      throw have === "0.0" ? unreachable(`The model's ${file.file}`) : brokenOff(file.file, have ?? "", all ?? "");
+      if (complete) return buffer.bytes;
+      if (buffer.length > before) continue; // retry as long as there is progress
+      const [doneMb, totalMb] = [buffer.length, Math.max(total, file.bytes ?? 0)].map((bytes) =>
+        (bytes / 1e6).toFixed(1),
+      );
+      throw doneMb === "0.0"
+        ? unreachable(`The model's ${file.file}`)
+        : interrupted(file.file, doneMb ?? "", totalMb ?? "");
     }
   }
 
-  /** One request for what is missing. Says how much there is in all, and whether that has arrived. */
+  /** Requests the missing bytes. Returns the total size and whether all of it has arrived. */
   async #receive(
-    address: string,
-    arrived: Arrived,
-    tell: (total: number) => void,
-    keep: (from: number) => Promise<boolean>,
-  ): Promise<{ total: number; whole: boolean }> {
+    url: string,
+    buffer: DownloadBuffer,
+    reportProgress: (total: number) => void,
+    storePart: (from: number) => Promise<boolean>,
+  ): Promise<{ total: number; complete: boolean }> {
     let total = 0;
-    let kept = arrived.length;
+    let storedLength = buffer.length;
     try {
-      const headers: HeadersInit = kept > 0 ? { Range: `bytes=${kept}-` } : {};
-      const response = await fetch(address, { headers, cache: "no-store" });
+      const headers: HeadersInit = storedLength > 0 ? { Range: `bytes=${storedLength}-` } : {};
+      const response = await fetch(url, { headers, cache: "no-store" });
       const range = /^bytes (\d+)-\d+\/(\d+)$/.exec(response.headers.get("Content-Range") ?? "");
-      const goesOn = response.status === 206 && Number(range?.[1]) === kept;
-      if (response.status === 416 && kept > 0) return { total: kept, whole: true }; // nothing is missing: the hash will tell
-      if (!response.ok || !response.body) return { total, whole: false };
-      if (!goesOn) arrived.length = kept = 0;
+      const isResumed = response.status === 206 && Number(range?.[1]) === storedLength;
+      if (response.status === 416 && storedLength > 0) return { total: storedLength, complete: true }; // already complete
+      if (!response.ok || !response.body) return { total, complete: false };
+      if (!isResumed) buffer.length = storedLength = 0;
       const encoded = response.headers.has("Content-Encoding");
-      total = goesOn ? Number(range?.[2]) : encoded ? 0 : Number(response.headers.get("Content-Length") ?? 0);
+      total = isResumed ? Number(range?.[2]) : encoded ? 0 : Number(response.headers.get("Content-Length") ?? 0);
       const reader = response.body.getReader();
       for (;;) {
         const { done, value } = await reader.read();
         if (done) break;
-        arrived.push(value);
-        tell(Math.max(total, arrived.expected, arrived.length));
-        if (arrived.length - kept >= PART && (await keep(kept))) kept = arrived.length;
+        buffer.push(value);
+        reportProgress(Math.max(total, buffer.expected, buffer.length));
+        if (buffer.length - storedLength >= PART_BYTES && (await storePart(storedLength))) storedLength = buffer.length;
       }
-      const whole = arrived.length >= total && arrived.length >= arrived.expected;
-      if (!whole && arrived.length > kept) await keep(kept);
-      return { total, whole };
+      const complete = buffer.length >= total && buffer.length >= buffer.expected;
+      if (!complete && buffer.length > storedLength) await storePart(storedLength);
+      return { total, complete };
     } catch {
-      if (arrived.length > kept) await keep(kept);
-      return { total, whole: false };
+      if (buffer.length > storedLength) await storePart(storedLength);
+      return { total, complete: false };
     }
   }
 
-  /** The length of a file that is not stored, in bytes; 0 when the server does not say. */
-  async #ask(name: string, file: BundleFile): Promise<number> {
-    const response = await fetch(this.#address(name, file.file), { method: "HEAD" }).catch(() => undefined);
+  /** The size in bytes of a file on the server; 0 if unknown. */
+  async #remoteSize(name: string, file: BundleFile): Promise<number> {
+    const response = await fetch(this.#url(name, file.file), { method: "HEAD" }).catch(() => undefined);
     return Number((response?.ok && response.headers.get("Content-Length")) || 0);
   }
 
-  async #keep(store: Cache | undefined, key: string, bytes: Bytes): Promise<void> {
+  async #storeFile(store: Cache | undefined, key: string, bytes: Bytes): Promise<void> {
     if (await put(store, key, bytes)) return;
     this.note = store
-      ? "This browser's storage has no room for the model: it works now and is downloaded again next time; free some space or clear models that are not used."
-      : "This browser keeps nothing for this page (an insecure address or a private window): the model is downloaded again next time.";
+      ? "The browser's storage is full: the model works now, but will be downloaded again on the next visit; " +
+        "free some space or clear unused models."
+      : "The browser stores nothing for this page (insecure address or private window): " +
+        "the model will be downloaded again on the next visit.";
   }
 
-  #address(name: string, file: string): string {
+  #url(name: string, file: string): string {
     return new URL(`${name}/${file}`, this.#base).href;
   }
 
@@ -193,8 +206,8 @@ export class ModelStore {
   }
 }
 
-/** Bytes that come piece by piece, in one buffer where it is known how many there will be. */
-class Arrived {
+/** Buffer for incoming bytes, allocated once if the total size is known. */
+class DownloadBuffer {
   readonly expected: number;
   length = 0;
   #buffer: Bytes;
@@ -208,54 +221,64 @@ class Arrived {
     return this.#buffer.subarray(0, this.length);
   }
 
-  push(piece: Uint8Array) {
-    const length = this.length + piece.length;
+  push(chunk: Uint8Array) {
+    const length = this.length + chunk.length;
     if (length > this.#buffer.length) {
       const larger = new Uint8Array(Math.max(length, 2 * this.#buffer.length));
       larger.set(this.bytes);
       this.#buffer = larger;
     }
-    this.#buffer.set(piece, this.length);
+    this.#buffer.set(chunk, this.length);
     this.length = length;
   }
 }
 
-/** The storage, where there is one. */
+/** Opens the storage; `undefined` if there is none. */
 async function open(): Promise<Cache | undefined> {
-  return globalThis.caches ? caches.open(STORE).catch(() => undefined) : undefined;
+  return globalThis.caches ? caches.open(CACHE_NAME).catch(() => undefined) : undefined;
 }
 
 async function put(store: Cache | undefined, key: string, bytes: Bytes): Promise<boolean> {
   const headers = { "Content-Type": "application/octet-stream", "Content-Length": String(bytes.length) };
-  return store ? store.put(key, new Response(bytes, { headers })).then(() => true, () => false) : false;
+  return store
+    ? store.put(key, new Response(bytes, { headers })).then(
+        () => true,
+        () => false,
+      )
+    : false;
 }
 
-async function read(stored: Response): Promise<Bytes | undefined> {
-  return stored.arrayBuffer().then((buffer) => new Uint8Array(buffer), () => undefined);
+async function readBytes(stored: Response): Promise<Bytes | undefined> {
+  return stored.arrayBuffer().then(
+    (buffer) => new Uint8Array(buffer),
+    () => undefined,
+  );
 }
 
-function length(stored: Response): number {
+function contentLength(stored: Response): number {
   return Number(stored.headers.get("Content-Length") ?? 0);
 }
 
-function partOf(key: string, part: number): string {
+function partKey(key: string, part: number): string {
   return `${key}.${part}`;
 }
 
-async function forgetParts(store: Cache | undefined, key: string): Promise<void> {
-  for (let part = 0; await store?.delete(partOf(key, part)); part++);
+async function deleteParts(store: Cache | undefined, key: string): Promise<void> {
+  for (let part = 0; await store?.delete(partKey(key, part)); part++);
 }
 
-/** Runs alone among this origin's tabs, where the browser can see to that. */
-async function locked<T>(name: string, work: () => Promise<T>): Promise<T> {
+/** Runs `work` under a lock shared by the tabs of this origin, if the browser supports locks. */
+async function withLock<T>(name: string, work: () => Promise<T>): Promise<T> {
   return globalThis.navigator?.locks ? await navigator.locks.request(name, work) : work();
 }
 
 function unreachable(what: string): EngineError {
-  return new EngineError("network", `${what} cannot be fetched: check the connection and try again.`);
+  return new EngineError("network", `${what} could not be downloaded: check the connection and try again.`);
 }
 
-function brokenOff(file: string, have: string, all: string): EngineError {
-  const message = `The model's ${file} stopped arriving after ${have} of ${all} MB: check the connection and try again, it goes on from there.`;
+function interrupted(file: string, doneMb: string, totalMb: string): EngineError {
+  const message =
+    `The download of the model's ${file} stopped after ${doneMb} of ${totalMb} MB: ` +
+    "check the connection and try again; it will be resumed.";
   return new EngineError("network", message);
 }

@@ -1,9 +1,9 @@
-// The model crate in WebAssembly (model/src/wasm.rs): pictures to tensors, logits to an answer.
-import { type Answer, EngineError } from "./types";
+// The model crate in WebAssembly (model/src/wasm.rs): images to tensors, logits to a prediction.
+import { type Prediction, EngineError } from "./types";
 
 type Input = Uint8Array | Float32Array;
 
-/** What `landfall.wasm` exports. */
+/** The exports of `landfall.wasm`. */
 interface Exports {
   memory: WebAssembly.Memory;
   input(slot: number, length: number): number;
@@ -16,15 +16,15 @@ interface Exports {
   embedding(): number;
   answer(): number;
   score(lat: number, lng: number, trueLat: number, trueLng: number, scaleM: number): number;
-  encoder(hasBytes: number): number;
+  encoder(hasInt8: number): number;
   hash(): number;
   digest(): number;
 }
 
-type Entry = Exclude<keyof Exports, "memory" | "input" | "output" | "output_len">;
+type ExportName = Exclude<keyof Exports, "memory" | "input" | "output" | "output_len">;
 
-/** The names and sizes of an open bundle's tensors. */
-export interface Opened {
+/** Names and sizes of the tensors of an open bundle. */
+export interface BundleInfo {
   id: string;
   input: string;
   output: string;
@@ -35,99 +35,109 @@ export interface Opened {
   cells: number;
 }
 
-/** What the core says about its input; the caller knows what that was. */
-export class Refused extends Error {}
+/** The module rejected its input. The caller adds to the message what the input was. */
+export class InvalidInputError extends Error {}
 
-/** An instance's memory only grows: one that a large picture has made larger than this is replaced, in bytes. */
-const MOST_MEMORY = 192 << 20;
-const SLICE = 4 << 20;
+/** WebAssembly memory never shrinks: an instance that has grown beyond this, for a large image, is replaced. */
+const MAX_MEMORY_BYTES = 192 << 20;
+const HASH_CHUNK_BYTES = 4 << 20;
 
-/** One instance of the core, with one bundle open at a time. */
-export class Core {
+/** One instance of the module, with one bundle open at a time. */
+export class WasmModel {
   readonly #module: WebAssembly.Module;
   #exports: Exports;
-  #opened: { manifest: Uint8Array; cells: Uint8Array } | undefined;
+  #bundle: { manifest: Uint8Array; cells: Uint8Array } | undefined;
 
   constructor(module: WebAssembly.Module) {
     this.#module = module;
     this.#exports = instantiate(module);
   }
 
-  /** Makes the contents of a bundle.json and its cells.json those that pictures and answers are for. */
-  open(manifest: Uint8Array, cells: Uint8Array): Opened {
-    const opened = json<Opened>(this.#call("open", [manifest, cells]));
-    this.#opened = { manifest, cells };
-    return opened;
+  /** Opens a bundle, given the contents of its bundle.json and cells.json. */
+  open(manifest: Uint8Array, cells: Uint8Array): BundleInfo {
+    const info = json<BundleInfo>(this.#call("open", [manifest, cells]));
+    this.#bundle = { manifest, cells };
+    return info;
   }
 
-  /** Width and height of a picture by its file's header. */
+  /** Width and height of an image from its file header. */
   dimensions(file: Uint8Array): [number, number] {
     return json(this.#call("dimensions", [file]));
   }
 
-  /** The encoder's inputs for the picture in a JPEG, PNG or WebP file, square after square. */
-  picture(file: Uint8Array): Float32Array<ArrayBuffer> {
+  /** The encoder's inputs for a JPEG, PNG or WebP file, one square after another. */
+  preprocessFile(file: Uint8Array): Float32Array<ArrayBuffer> {
     return floats(this.#call("picture", [file]));
   }
 
-  /** The encoder's inputs for pixels of four bytes. */
-  pixels(rgba: Uint8Array, width: number, height: number): Float32Array<ArrayBuffer> {
+  /** The encoder's inputs for RGBA pixels. */
+  preprocessPixels(rgba: Uint8Array, width: number, height: number): Float32Array<ArrayBuffer> {
     return floats(this.#call("pixels", [rgba], width, height));
   }
 
-  /** The head's input from the encoder's outputs for all squares of a picture. */
+  /** The head's input from the concatenated encoder outputs of all squares of an image. */
   embedding(outputs: Float32Array): Float32Array<ArrayBuffer> {
     return floats(this.#call("embedding", [outputs]));
   }
 
-  /** The answer for one place from the logits of its views, row after row. */
-  answer(logits: Float32Array): Omit<Answer, "ms"> {
+  /** The prediction for one place from the concatenated logits of its views. */
+  predict(logits: Float32Array): Omit<Prediction, "ms"> {
     return json(this.#call("answer", [logits]));
   }
 
-  score(lat: number, lng: number, trueLat: number, trueLng: number, scaleM: number): { points: number; distanceKm: number } {
+  score(
+    lat: number,
+    lng: number,
+    trueLat: number,
+    trueLng: number,
+    scaleM: number,
+  ): { points: number; distanceKm: number } {
     return json(this.#call("score", [], lat, lng, trueLat, trueLng, scaleM));
   }
 
-  /** The open bundle's encoder as it is computed where there are products of bytes or not, from the downloaded file and
-   * that of its adapter. */
-  encoder(network: Uint8Array, adapter: Uint8Array | undefined, hasBytes: boolean): Uint8Array<ArrayBuffer> {
-    return this.#call("encoder", adapter ? [network, adapter] : [network], hasBytes ? 1 : 0);
+  /**
+   * The ONNX model of the open bundle's encoder for a backend with or without int8 products, from the downloaded file
+   * and its adapter.
+   */
+  encoder(network: Uint8Array, adapter: Uint8Array | undefined, hasInt8: boolean): Uint8Array<ArrayBuffer> {
+    return this.#call("encoder", adapter ? [network, adapter] : [network], hasInt8 ? 1 : 0);
   }
 
-  /** Lower-case hexadecimal sha256. */
+  /** SHA-256 in lower-case hexadecimal. */
   sha256(bytes: Uint8Array): string {
-    for (let at = 0; at < bytes.length; at += SLICE) this.#call("hash", [bytes.subarray(at, at + SLICE)]);
+    for (let start = 0; start < bytes.length; start += HASH_CHUNK_BYTES) {
+      this.#call("hash", [bytes.subarray(start, start + HASH_CHUNK_BYTES)]);
+    }
     return new TextDecoder().decode(this.#call("digest", []));
   }
 
-  #call(entry: Entry, inputs: Input[], ...numbers: number[]): Uint8Array<ArrayBuffer> {
+  #call(entry: ExportName, inputs: Input[], ...numbers: number[]): Uint8Array<ArrayBuffer> {
     const exports = this.#exports;
     try {
       inputs.forEach((input, slot) => {
-        const at = exports.input(slot, input.byteLength);
-        if (at === 0) throw outOfMemory();
+        const address = exports.input(slot, input.byteLength);
+        if (address === 0) throw outOfMemory();
         const bytes = new Uint8Array(input.buffer, input.byteOffset, input.byteLength);
-        new Uint8Array(exports.memory.buffer, at, input.byteLength).set(bytes);
+        new Uint8Array(exports.memory.buffer, address, input.byteLength).set(bytes);
       });
       const failed = (exports[entry] as (...numbers: number[]) => number)(...numbers);
-      const at = exports.output();
-      const output = new Uint8Array(exports.memory.buffer.slice(at, at + exports.output_len()));
-      if (failed) throw new Refused(new TextDecoder().decode(output));
+      const address = exports.output();
+      const output = new Uint8Array(exports.memory.buffer.slice(address, address + exports.output_len()));
+      if (failed) throw new InvalidInputError(new TextDecoder().decode(output));
       return output;
     } catch (error) {
-      if (error instanceof Refused) throw error;
-      // A trap: memory that ran out or a fault of ours. The instance is lost, the next call has a fresh one.
-      this.#renew();
+      if (error instanceof InvalidInputError) throw error;
+      // A trap: out of memory, or a bug. It leaves the instance unusable, so the next call gets a new one.
+      this.#reset();
       throw error instanceof WebAssembly.RuntimeError ? outOfMemory() : error;
     } finally {
-      if (exports === this.#exports && exports.memory.buffer.byteLength > MOST_MEMORY) this.#renew();
+      if (exports === this.#exports && exports.memory.buffer.byteLength > MAX_MEMORY_BYTES) this.#reset();
     }
   }
 
-  #renew() {
+  #reset() {
     this.#exports = instantiate(this.#module);
-    if (this.#opened) this.open(this.#opened.manifest, this.#opened.cells);
+    if (this.#bundle) this.open(this.#bundle.manifest, this.#bundle.cells);
   }
 }
 
@@ -136,7 +146,7 @@ function instantiate(module: WebAssembly.Module): Exports {
 }
 
 function outOfMemory(): EngineError {
-  return new EngineError("no-memory", "There is not enough memory for this: close other tabs, or take a smaller picture.");
+  return new EngineError("no-memory", "There is not enough memory for this: close other tabs or use a smaller image.");
 }
 
 function json<T>(bytes: Uint8Array): T {

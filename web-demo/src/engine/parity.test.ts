@@ -1,38 +1,38 @@
-// The engine's answers in a real browser, from one load of the model: those of `landfall locate` for every fixture picture,
-// then a camera's frames, memory that stays flat, threads, and bad pictures.
+// The engine's predictions in a real browser, with one load of the model: parity with `landfall locate` on every
+// fixture image, camera frames, constant memory use, threads and invalid images.
 import { readFileSync } from "node:fs";
 import type { BrowserContext, Page } from "playwright-core";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { plain } from "../../test/images.ts";
+import { plainPng } from "../../test/images.ts";
 import type { createEngine } from ".";
 import { load, locate, PHOTO } from "./testing/engine-page";
-import { agree, golden } from "./testing/parity";
-import { Served } from "./testing/harness-server";
+import { expectParity, goldenPredictions } from "./testing/parity";
+import { HarnessServer } from "./testing/harness-server";
 import type { Engine } from "./types";
 
 declare const globalThis: { createEngine: typeof createEngine; engine: Engine };
 
-let served: Served;
+let server: HarnessServer;
 let page: Page;
 let context: BrowserContext;
 
 beforeAll(async () => {
-  served = await Served.start(["pocket", "desktop"]);
-  ({ page, context } = await served.open());
+  server = await HarnessServer.start(["pocket", "desktop"]);
+  ({ page, context } = await server.open());
   expect(await load(page)).toBeNull();
 });
 afterAll(async () => {
   await context.close();
-  await served.stop();
+  await server.stop();
 });
 
-it("says what landfall locate says", async () => {
-  const located = golden("pocket");
-  expect(located.length).toBe(52);
-  await agree(page, located);
+it("predicts the same as landfall locate", async () => {
+  const records = goldenPredictions("pocket");
+  expect(records.length).toBe(52);
+  await expectParity(page, records);
 });
 
-it("takes a camera's frames, lets go of them, and sees in them what is in the file", async () => {
+it("accepts camera frames, closes them, and predicts the same as for the file", async () => {
   const [frame, width, file] = await page.evaluate(async (photo) => {
     const blob = await (await fetch(photo)).blob();
     const bitmap = await createImageBitmap(blob);
@@ -40,31 +40,35 @@ it("takes a camera's frames, lets go of them, and sees in them what is in the fi
     return [frame, bitmap.width, await globalThis.engine.locate([blob])] as const;
   }, PHOTO);
   expect(width).toBe(0);
-  // Browsers decode JPEG a little differently.
+  // The browser's JPEG decoder differs slightly.
   expect(frame.place).toBe(file.place);
   expect(Math.abs(Math.log(frame.cells[0]!.p / file.cells[0]!.p))).toBeLessThan(0.1);
 });
 
-/** `npm run measure` has the long run. */
-it("keeps its memory flat", async () => {
+/** `npm run measure` runs this for longer. */
+it("does not leak memory", async () => {
   const many = 40;
-  const megabytes = await page.evaluate(async ([photo, many]) => {
-    type Measuring = { measureUserAgentSpecificMemory(): Promise<{ bytes: number }> };
-    const measure = async () => (await (performance as unknown as Measuring).measureUserAgentSpecificMemory()).bytes / 1e6;
-    const blob = await (await fetch(photo)).blob();
-    const answer = async (times: number) => {
-      for (let i = 0; i < times; i++) await globalThis.engine.locate([i % 2 ? blob : await createImageBitmap(blob)]);
-    };
-    await answer(4);
-    const before = await measure();
-    await answer(many);
-    return [before, await measure()] as const;
-  }, [PHOTO, many] as const);
+  const megabytes = await page.evaluate(
+    async ([photo, many]) => {
+      type Measuring = { measureUserAgentSpecificMemory(): Promise<{ bytes: number }> };
+      const measure = async () =>
+        (await (performance as unknown as Measuring).measureUserAgentSpecificMemory()).bytes / 1e6;
+      const blob = await (await fetch(photo)).blob();
+      const predict = async (times: number) => {
+        for (let i = 0; i < times; i++) await globalThis.engine.locate([i % 2 ? blob : await createImageBitmap(blob)]);
+      };
+      await predict(4);
+      const before = await measure();
+      await predict(many);
+      return [before, await measure()] as const;
+    },
+    [PHOTO, many] as const,
+  );
   console.log(`memory before and after ${many} inferences: ${megabytes.map((mb) => mb.toFixed(1)).join(" and ")} MB`);
   expect(megabytes[1] - megabytes[0]).toBeLessThan(8);
 });
 
-it("answers with threads what it answers without", async () => {
+it("predicts the same with threads as without", async () => {
   const [status, threads, one] = await page.evaluate(async (photo) => {
     const blob = await (await fetch(photo)).blob();
     const many = globalThis.createEngine({ backend: "wasm-threads" });
@@ -78,28 +82,32 @@ it("answers with threads what it answers without", async () => {
   expect({ ...threads, ms: null }).toEqual({ ...one, ms: null });
 });
 
-it("answers bad pictures with a sentence and goes on", async () => {
+it("reports invalid images and continues", async () => {
   const photo = readFileSync(new URL(`../../..${PHOTO}`, import.meta.url));
   const heic = Buffer.from("000000186674797068656963000000006d69663168656963", "hex");
-  for (const [file, says] of [
-    [Buffer.from("no picture at all"), /^unreadable: This file is no picture/],
-    [Buffer.alloc(0), /^unreadable: This file is no picture/],
-    [photo.subarray(0, 90), /^unreadable: This file is no picture/],
-    [heic, /^unreadable: HEIC pictures cannot be read by this browser: pick a JPEG/],
-    [plain(10_000, 10_000), /^too-large: The picture has 100 megapixels, 64 at most/],
+  for (const [file, message] of [
+    [Buffer.from("not an image"), /^unreadable: This file is not a readable image/],
+    [Buffer.alloc(0), /^unreadable: This file is not a readable image/],
+    [photo.subarray(0, 90), /^unreadable: This file is not a readable image/],
+    [heic, /^unreadable: This browser does not support HEIC images: choose a JPEG/],
+    [plainPng(10_000, 10_000), /^too-large: The image has 100 megapixels, the limit is 64/],
   ] as const) {
-    expect(await locate(page, file)).toMatch(says);
+    expect(await locate(page, file)).toMatch(message);
   }
-  // Tiny and narrow ones are pictures; one of 36 megapixels goes through the browser's decoder.
-  for (const file of [plain(1, 1), plain(1, 3000), plain(6000, 6000)]) expect(await locate(page, file)).toHaveProperty("place");
+  // Tiny and narrow images are valid; one of 36 megapixels is decoded by the browser.
+  for (const file of [plainPng(1, 1), plainPng(1, 3000), plainPng(6000, 6000)])
+    expect(await locate(page, file)).toHaveProperty("place");
   expect(await locate(page, PHOTO, PHOTO)).toMatchObject({ place: "near Rome, Italy", views: 2 });
-  expect(await locate(page)).toMatch(/^unreadable: There is no picture/);
+  expect(await locate(page)).toMatch(/^unreadable: There is no image/);
 });
 
-/** `npm run measure` asks for all of them: one takes the processor for seconds. */
-it("says what landfall locate says with the large model, too", async () => {
+/** `npm run measure` checks all of them; one takes seconds on the CPU. */
+it("predicts the same as landfall locate with the desktop bundle", async () => {
   expect(await load(page, "desktop")).toBeNull();
-  const located = golden("desktop");
-  expect(located.length).toBe(52);
-  await agree(page, located.filter((_, i) => i % 7 === 0));
+  const records = goldenPredictions("desktop");
+  expect(records.length).toBe(52);
+  await expectParity(
+    page,
+    records.filter((_, i) => i % 7 === 0),
+  );
 }, 300_000);

@@ -1,67 +1,78 @@
-// From a picture to the encoder's inputs, with the agent's own decoder, so that both see the same pixels.
+// Converts an image to the encoder's inputs, with the same decoder as the agent so that both get the same pixels.
 //
-// What that cannot read, or what is too large for it, goes through the browser's decoder.
-import { type Core, Refused } from "./model-wasm";
+// Formats that it does not support and images that are too large for it are decoded by the browser.
+import { type WasmModel, InvalidInputError } from "./model-wasm";
 import { EngineError } from "./types";
 
-/** Megapixels up to which our decoder is used: more would take too much memory on a phone. */
-const MOST_OURS = 26;
-/** Megapixels up to which a picture is read at all. */
-const MOST = 64;
-/** Side in pixels that a picture too large for our decoder is shrunk to: far more than an encoder looks at. */
-const SIDE = 2048;
+/** Larger images are decoded by the browser: the WebAssembly decoder would take too much memory on a phone. */
+const MAX_WASM_MEGAPIXELS = 26;
+/** Larger images are rejected. */
+const MAX_MEGAPIXELS = 64;
+/** The browser scales larger images down to this longer side in pixels, far more than the encoder's input. */
+const MAX_SIDE = 2048;
 
-/** The encoder's inputs, square after square. A bitmap is closed. */
-export async function tensors(core: Core, view: Blob | ImageBitmap): Promise<Float32Array> {
-  if (!(view instanceof Blob)) return fromBitmap(core, view);
-  const bytes = new Uint8Array(await view.arrayBuffer().catch(() => {
-    throw new EngineError("unreadable", "The picture's file cannot be read: pick it again.");
-  }));
-  const size = tried(() => core.dimensions(bytes));
+/** The encoder's inputs, one square after another. Closes `view` if it is a bitmap. */
+export async function preprocess(model: WasmModel, view: Blob | ImageBitmap): Promise<Float32Array> {
+  if (!(view instanceof Blob)) return fromBitmap(model, view);
+  const bytes = new Uint8Array(
+    await view.arrayBuffer().catch(() => {
+      throw new EngineError("unreadable", "The image file cannot be read: choose it again.");
+    }),
+  );
+  const size = attempt(() => model.dimensions(bytes));
   const megapixels = size ? (size[0] * size[1]) / 1e6 : 0;
-  if (megapixels > MOST) {
-    const message = `The picture has ${Math.round(megapixels)} megapixels, ${MOST} at most can be read here: pick a smaller copy of it.`;
+  if (megapixels > MAX_MEGAPIXELS) {
+    const message = `The image has ${Math.round(megapixels)} megapixels, the limit is ${MAX_MEGAPIXELS}: choose a smaller copy.`;
     throw new EngineError("too-large", message);
   }
-  const ours = size && megapixels <= MOST_OURS ? tried(() => core.picture(bytes)) : undefined;
-  return ours ?? fromBitmap(core, await browsers(view, bytes, size));
+  const decoded = size && megapixels <= MAX_WASM_MEGAPIXELS ? attempt(() => model.preprocessFile(bytes)) : undefined;
+  return decoded ?? fromBitmap(model, await decodeInBrowser(view, bytes, size));
 }
 
-/** The browser's way, upright and with the file's own colours. */
-async function browsers(view: Blob, bytes: Uint8Array, size: [number, number] | undefined): Promise<ImageBitmap> {
+/** Decodes with the browser: upright, without colour conversion. */
+async function decodeInBrowser(
+  view: Blob,
+  bytes: Uint8Array,
+  size: [number, number] | undefined,
+): Promise<ImageBitmap> {
   const options: ImageBitmapOptions = { imageOrientation: "from-image", colorSpaceConversion: "none" };
-  if (size && Math.max(...size) > SIDE) {
-    // One side alone: which is the longer one depends on how the picture is turned.
-    options[size[0] > size[1] ? "resizeWidth" : "resizeHeight"] = SIDE;
+  if (size && Math.max(...size) > MAX_SIDE) {
+    // Only one side: the EXIF orientation may swap width and height.
+    options[size[0] > size[1] ? "resizeWidth" : "resizeHeight"] = MAX_SIDE;
     options.resizeQuality = "high";
   }
   try {
     return await createImageBitmap(view, options);
   } catch {
-    const what = isHeic(bytes) ? "HEIC pictures cannot be read by this browser" : "This file is no picture that can be read, or it is damaged";
-    throw new EngineError("unreadable", `${what}: pick a JPEG, PNG or WebP.`);
+    const reason = isHeic(bytes) ? "This browser does not support HEIC images" : "This file is not a readable image";
+    throw new EngineError("unreadable", `${reason}: choose a JPEG, PNG or WebP file.`);
   }
 }
 
-function fromBitmap(core: Core, bitmap: ImageBitmap): Float32Array {
+function fromBitmap(model: WasmModel, bitmap: ImageBitmap): Float32Array {
   try {
     const { width, height } = bitmap;
     const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
-    if (!context) throw new EngineError("no-memory", "There is not enough memory for this picture: close other tabs, or pick a smaller one.");
+    if (!context)
+      throw new EngineError(
+        "no-memory",
+        "There is not enough memory for this image: close other tabs or choose a smaller one.",
+      );
     context.drawImage(bitmap, 0, 0);
     const { data } = context.getImageData(0, 0, width, height);
-    return core.pixels(new Uint8Array(data.buffer), width, height);
+    return model.preprocessPixels(new Uint8Array(data.buffer), width, height);
   } finally {
     bitmap.close();
   }
 }
 
-/** What the core says, `undefined` where it cannot say: it does not know the file, or its memory did not suffice. */
-function tried<T>(ask: () => T): T | undefined {
+/** The result of `read`; `undefined` if the format is not supported or memory ran out. */
+function attempt<T>(read: () => T): T | undefined {
   try {
-    return ask();
+    return read();
   } catch (error) {
-    if (error instanceof Refused || (error instanceof EngineError && error.kind === "no-memory")) return undefined;
+    if (error instanceof InvalidInputError || (error instanceof EngineError && error.kind === "no-memory"))
+      return undefined;
     throw error;
   }
 }

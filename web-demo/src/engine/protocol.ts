@@ -1,12 +1,12 @@
-// What goes between the page and the engine's worker.
-import type { BundleName, Engine, ErrorKind, Point, Progress } from "./types";
+// Messages between the page and the engine's worker.
+import type { BundleName, Engine, ErrorKind, LatLng, Progress } from "./types";
 import type { Backend } from "./onnx-sessions";
 
 /** The first message to the worker. */
 export interface Setup {
-  /** Address of the folder with a folder for each bundle. */
-  bundles: string;
-  /** What to compute with instead of the best that there is. */
+  /** URL of the folder that contains one folder per bundle. */
+  bundlesUrl: string;
+  /** Forces a backend instead of the fastest one available. */
   backend: Backend | undefined;
 }
 
@@ -15,9 +15,9 @@ export type Call =
   | { name: "locate"; views: (Blob | ImageBitmap)[] }
   | { name: "bundles" }
   | { name: "clear" }
-  | { name: "score"; guess: Point; truth: Point; scaleM: number | undefined };
+  | { name: "score"; guess: LatLng; truth: LatLng; scaleM: number | undefined };
 
-/** What a call's promise brings. */
+/** The value that the promise of a call resolves to. */
 export type Result<Name extends Call["name"]> = Awaited<ReturnType<Engine[Name]>>;
 
 export interface Request {
@@ -28,6 +28,6 @@ export interface Request {
 export type Reply = { id: number } & (
   | { progress: Progress }
   | { result: unknown }
-  /** A `spent` worker must be replaced before anything is tried again. */
-  | { error: { kind: ErrorKind; message: string }; spent: boolean }
+  /** `mustRestart`: the worker must be replaced before the next attempt. */
+  | { error: { kind: ErrorKind; message: string }; mustRestart: boolean }
 );

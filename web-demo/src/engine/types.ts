@@ -1,72 +1,75 @@
-// What the page and its engine agree on. The engine turns pictures into answers in a worker; nothing leaves the device.
+// The interface of the engine. It runs in a worker and sends nothing to a server.
 
-/** The bundles there are: `pocket` comes with the page, `desktop` on request. */
+/** Names of the bundles. Every build includes `pocket`; `desktop` is optional. */
 export type BundleName = "pocket" | "desktop";
 
-/** A place in degrees. */
-export interface Point {
+/** Coordinates in degrees. */
+export interface LatLng {
   lat: number;
   lng: number;
 }
 
-/** A cell (at its mean location), its probability, its outline and its S2 level. The outline is four corners
- * `[lng, lat]`, not closed; across the date line longitudes run on beyond ±180. */
-export interface CellShare extends Point {
+/** A cell (at its mean location) and its probability. */
+export interface CellProbability extends LatLng {
   p: number;
   /** S2 token. */
   token: string;
+  /** The four corners as `[lng, lat]`, not closed. Longitudes continue across the date line, beyond ±180. */
   ring: [number, number][];
+  /** S2 level. */
   level: number;
 }
 
-/** What the engine says of the views of one place. */
-export interface Answer extends Point {
-  /** In words, such as `near Lyon, France`. */
+/** The prediction for one place. JSON as in `model/src/wasm.rs`, plus `ms`. */
+export interface Prediction extends LatLng {
+  /** Description of the place, such as `near Lyon, France`. */
   place: string;
   /** ISO 3166-1 alpha-2 code of the pin's country; `null` at sea. */
   country: string | null;
-  /** Points that the pin promises on the World map, 0 to 5,000. */
+  /** Expected score of the pin on the World map, 0 to 5,000. */
   expectedScore: number;
-  /** Radius around the pin that holds half of the probability, and nine tenths. */
+  /** Radii around the pin that contain 50 % and 90 % of the probability. */
   radiusKm: { p50: number; p90: number };
-  /** The likeliest five, likeliest first. */
+  /** The five most likely countries, in decreasing order. */
   countries: { iso2: string; name: string; p: number }[];
-  /** Every cell with a probability of at least 1e-4, likeliest first. */
-  cells: CellShare[];
-  /** The fewest cells that hold half of the probability, as indices into `cells` (those that are in it). */
+  /** All cells with a probability of at least 1e-4, in decreasing order. */
+  cells: CellProbability[];
+  /** The 50 % credible region, as indices into `cells`. */
   region50: number[];
-  /** The fewest that hold nine tenths. */
+  /** The 90 % credible region, as indices into `cells`. */
   region90: number[];
-  /** Milliseconds taken; `preprocess` holds decoding, resizing and normalising, `decode` what follows the networks. */
+  /**
+   * Timings in milliseconds. `preprocess` is decoding, resizing and normalising; `decode` is everything after the
+   * head.
+   */
   ms: { preprocess: number; encode: number; head: number; decode: number; total: number };
   /** `name@version`. */
   bundle: string;
-  /** How many pictures were fused. */
+  /** Number of fused views. */
   views: number;
 }
 
-/** How far a file of a bundle has come. */
+/** Download progress of one file of a bundle, in bytes. */
 export interface Progress {
   file: string;
   received: number;
   total: number;
-  /** It lay in the browser's storage. */
+  /** The file was in the browser's storage. */
   cached: boolean;
 }
 
-/** What is loaded, and what computes. */
+/** The loaded bundle and its backend. */
 export interface Status {
   bundle: BundleName | null;
   backend: "webgpu" | "wasm-threads" | "wasm";
   threads: number;
-  /** A sentence for the person when the model could not be kept in the browser's storage, else `null`. */
+  /** A message for the user if the model could not be stored in the browser, else `null`. */
   note: string | null;
 }
 
-/** What can go wrong; the message is a sentence that a person can act on. */
 export type ErrorKind = "network" | "corrupt" | "unreadable" | "too-large" | "no-memory" | "storage";
 
-/** Every promise of the engine is broken with one of these. */
+/** The promises of the engine are rejected with this error. Its message is written for the user. */
 export class EngineError extends Error {
   readonly kind: ErrorKind;
 
@@ -77,18 +80,21 @@ export class EngineError extends Error {
   }
 }
 
-/** The engine, as `createEngine` of `engine/index.ts` gives it. After an error it can be used as before. */
+/** The engine, created by `createEngine`. It stays usable after an error. */
 export interface Engine {
-  /** Makes a bundle the one that answers, downloaded or from the browser's storage. */
+  /** Loads a bundle from the browser's storage or the server. It replaces the current one. */
   load(name: BundleName, onProgress: (progress: Progress) => void): Promise<Status>;
-  /** Views of one place, fused. Blobs are decoded in the worker, upright by EXIF; bitmaps are taken over and closed. */
-  locate(views: (Blob | ImageBitmap)[]): Promise<Answer>;
-  /** What this origin offers, with the bytes of its files. */
+  /**
+   * Predicts the location of one or more views of one place. The EXIF orientation of blobs is applied; bitmaps are
+   * closed.
+   */
+  locate(views: (Blob | ImageBitmap)[]): Promise<Prediction>;
+  /** The bundles that this origin offers; `bytes` is the size of all files. */
   bundles(): Promise<{ name: BundleName; version: string; bytes: number; cached: boolean }[]>;
-  /** Forgets all models in the browser's storage. */
+  /** Deletes all models from the browser's storage. */
   clear(): Promise<void>;
-  /** Points of a guess by GeoGuessr's law, on the World map unless a scale in metres is given. */
-  score(guess: Point, truth: Point, scaleM?: number): Promise<{ points: number; distanceKm: number }>;
-  /** Ends the worker. */
+  /** Score of a guess by GeoGuessr's formula, on the World map unless a scale in metres is given. */
+  score(guess: LatLng, truth: LatLng, scaleM?: number): Promise<{ points: number; distanceKm: number }>;
+  /** Terminates the worker. */
   close(): void;
 }

@@ -1,24 +1,24 @@
-// The engine's worker. Pictures are located one after the other, also while another model is on its way.
+// The engine's worker. It processes one image at a time, also while another model is being downloaded.
 import type { BundleFile } from "./manifest";
-import { Core, type Opened, Refused } from "./model-wasm";
+import { WasmModel, type BundleInfo, InvalidInputError } from "./model-wasm";
 import type { Call, Reply, Request, Setup } from "./protocol";
-import { type Backend, Networks, RuntimeLost, backends, start } from "./onnx-sessions";
-import { tensors } from "./preprocess";
+import { type Backend, OnnxSessions, RuntimeStartError, backends, startRuntime } from "./onnx-sessions";
+import { preprocess } from "./preprocess";
 import { ModelStore, type Report } from "./model-store";
-import { type Answer, type BundleName, EngineError, type Status } from "./types";
+import { type Prediction, type BundleName, EngineError, type Status } from "./types";
 
 const NAMES: BundleName[] = ["pocket", "desktop"];
-/** The World map's scale in metres, as `model/src/score.rs` has it. */
+/** The World map's scale in metres, as in `model/src/score.rs`. */
 const WORLD_SCALE_M = 14_916_862;
 
-/** A bundle that is ready to answer. */
+/** A bundle that is ready for predictions. */
 interface Loaded {
-  core: Core;
-  opened: Opened;
-  networks: Networks;
+  model: WasmModel;
+  info: BundleInfo;
+  sessions: OnnxSessions;
 }
 
-class Answerer {
+class EngineWorker {
   readonly #setup: Setup;
   readonly #store: ModelStore;
   #module: Promise<WebAssembly.Module> | undefined;
@@ -27,115 +27,124 @@ class Answerer {
 
   constructor(setup: Setup) {
     this.#setup = setup;
-    this.#store = new ModelStore(setup.bundles, async (bytes) => {
-      if (!globalThis.crypto.subtle) return (await this.#core()).sha256(bytes); // an insecure address
+    this.#store = new ModelStore(setup.bundlesUrl, async (bytes) => {
+      if (!globalThis.crypto.subtle) return (await this.#model()).sha256(bytes); // an insecure address
       const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
       return [...digest].map((byte) => byte.toString(16).padStart(2, "0")).join("");
     });
   }
 
-  async answer(call: Call, report: Report): Promise<unknown> {
+  async handle(call: Call, report: Report): Promise<unknown> {
     switch (call.name) {
       case "load":
         return this.#load(call.bundle, report);
       case "locate":
-        return this.#alone(() => this.#locate(call.views));
+        return this.#serialize(() => this.#locate(call.views));
       case "bundles":
         return this.#bundles();
       case "clear":
         return this.#store.clear();
       case "score": {
         const { guess, truth, scaleM = WORLD_SCALE_M } = call;
-        return (await this.#core()).score(guess.lat, guess.lng, truth.lat, truth.lng, scaleM);
+        return (await this.#model()).score(guess.lat, guess.lng, truth.lat, truth.lng, scaleM);
       }
     }
   }
 
   async #load(name: BundleName, report: Report): Promise<Status> {
     this.#store.note = null;
-    const found = await this.#store.manifest(name);
-    if (!found) throw new EngineError("network", `This page's server does not offer the model "${name}": choose another one.`);
-    const { manifest } = found;
+    const stored = await this.#store.manifest(name);
+    if (!stored)
+      throw new EngineError(
+        "network",
+        `The server of this page does not offer the model "${name}": choose another one.`,
+      );
+    const { manifest } = stored;
     const id = `${manifest.name}@${manifest.version}`;
-    if (this.#loaded?.opened.id !== id) {
+    if (this.#loaded?.info.id !== id) {
       const file = (of: BundleFile) => this.#store.file(name, of, report);
       const { adapter, activations } = manifest.encoder;
       const { backend } = this.#setup;
       // "whole" is the former name of "exact-conv".
       const isExact = activations === "exact-conv" || activations === "whole";
-      const usable = backend ? [backend] : await backends(!isExact);
-      // Beside the files; whether that went well is asked when there are networks for it.
-      start(usable[0]!).catch(() => undefined);
-      const core = await this.#core();
-      const [cells, head, learned, downloaded] = await Promise.all([
+      const candidates = backend ? [backend] : await backends(!isExact);
+      // In parallel with the downloads. Errors are reported when the sessions are created.
+      startRuntime(candidates[0]!).catch(() => undefined);
+      const model = await this.#model();
+      const [cells, head, adapterBytes, downloaded] = await Promise.all([
         file(manifest.cells),
         file(manifest.head),
         adapter && file(adapter),
         file(manifest.encoder),
       ]);
-      const opened = used(() => core.open(found.bytes, cells));
-      const encoder = (on: Backend) => used(() => core.encoder(downloaded, learned, on !== "webgpu"));
-      await this.#alone(async () => {
-        const networks = await this.#networks(usable, encoder, head, opened);
-        await this.#loaded?.networks.release();
-        this.#loaded = { core, opened, networks };
+      const info = parseBundle(() => model.open(stored.bytes, cells));
+      const encoder = (on: Backend) => parseBundle(() => model.encoder(downloaded, adapterBytes, on !== "webgpu"));
+      await this.#serialize(async () => {
+        const sessions = await this.#sessions(candidates, encoder, head, info);
+        await this.#loaded?.sessions.release();
+        this.#loaded = { model, info, sessions };
       });
-      await this.#store.tidy().catch(() => undefined); // it can be done another time
+      await this.#store.deleteUnused().catch(() => undefined); // the next load retries
     }
-    const { backend, threads } = this.#loaded!.networks;
+    const { backend, threads } = this.#loaded!.sessions;
     return { bundle: name, backend, threads, note: this.#store.note };
   }
 
-  /** What uses networks does so one after the other: the runtime has one memory for all. */
-  #alone<T>(work: () => Promise<T>): Promise<T> {
+  /** Runs tasks that use ONNX sessions one after another, since all sessions share the runtime's memory. */
+  #serialize<T>(work: () => Promise<T>): Promise<T> {
     const done = this.#last.then(work);
     this.#last = done.catch(() => undefined);
     return done;
   }
 
-  /** The networks on the first of the backends that can compute them. */
-  async #networks(usable: Backend[], encoder: (on: Backend) => Uint8Array, head: Uint8Array, opened: Opened): Promise<Networks> {
+  /** Creates the sessions on the first backend that works. */
+  async #sessions(
+    candidates: Backend[],
+    encoder: (on: Backend) => Uint8Array,
+    head: Uint8Array,
+    info: BundleInfo,
+  ): Promise<OnnxSessions> {
     for (;;) {
-      const [backend] = usable;
-      const isChoosy = usable.length > 1;
+      const [backend] = candidates;
+      const rejectSlowGpu = candidates.length > 1;
       try {
-        return await Networks.load(backend!, encoder(backend!), head, opened, isChoosy);
+        return await OnnxSessions.load(backend!, encoder(backend!), head, info, rejectSlowGpu);
       } catch (error) {
-        if (!isChoosy) throw error;
-        usable.shift();
+        if (!rejectSlowGpu) throw error;
+        candidates.shift();
       }
     }
   }
 
-  async #locate(views: (Blob | ImageBitmap)[]): Promise<Answer> {
+  async #locate(views: (Blob | ImageBitmap)[]): Promise<Prediction> {
     const ms = { preprocess: 0, encode: 0, head: 0, decode: 0, total: 0 };
-    const began = performance.now();
-    let at = began;
-    const lap = (part: keyof typeof ms) => {
+    const start = performance.now();
+    let last = start;
+    const record = (part: keyof typeof ms) => {
       const now = performance.now();
-      ms[part] += now - at;
-      at = now;
+      ms[part] += now - last;
+      last = now;
     };
     if (!this.#loaded) throw new EngineError("network", "No model is loaded yet: load one first.");
-    if (views.length === 0) throw new EngineError("unreadable", "There is no picture: take or pick one.");
-    const { core, opened, networks } = this.#loaded;
-    const logits = new Float32Array(views.length * opened.cells);
+    if (views.length === 0) throw new EngineError("unreadable", "There is no image: take or choose one.");
+    const { model, info, sessions } = this.#loaded;
+    const logits = new Float32Array(views.length * info.cells);
     for (const [row, view] of views.entries()) {
-      const squares = await tensors(core, view);
-      lap("preprocess");
-      const outputs = new Float32Array(opened.squares * opened.dim);
-      const area = 3 * opened.size ** 2;
-      for (let square = 0; square < opened.squares; square++) {
-        outputs.set(await networks.encode(squares.subarray(square * area, (square + 1) * area)), square * opened.dim);
+      const squares = await preprocess(model, view);
+      record("preprocess");
+      const outputs = new Float32Array(info.squares * info.dim);
+      const area = 3 * info.size ** 2;
+      for (let square = 0; square < info.squares; square++) {
+        outputs.set(await sessions.encode(squares.subarray(square * area, (square + 1) * area)), square * info.dim);
       }
-      lap("encode");
-      logits.set(await networks.logits(core.embedding(outputs)), row * opened.cells);
-      lap("head");
+      record("encode");
+      logits.set(await sessions.logits(model.embedding(outputs)), row * info.cells);
+      record("head");
     }
-    const answer = core.answer(logits);
-    lap("decode");
-    ms.total = at - began;
-    return { ...answer, ms };
+    const prediction = model.predict(logits);
+    record("decode");
+    ms.total = last - start;
+    return { ...prediction, ms };
   }
 
   async #bundles() {
@@ -147,11 +156,11 @@ class Answerer {
     return offered;
   }
 
-  /** A core of its own for each use that may leave it large or with another bundle open. */
-  async #core(): Promise<Core> {
-    this.#module ??= compiled(new URL("./landfall.wasm", import.meta.url));
+  /** A new instance for each use, since a use may grow its memory or open another bundle. */
+  async #model(): Promise<WasmModel> {
+    this.#module ??= compileWasm(new URL("./landfall.wasm", import.meta.url));
     try {
-      return new Core(await this.#module);
+      return new WasmModel(await this.#module);
     } catch (error) {
       this.#module = undefined; // the next call tries again
       throw error;
@@ -159,49 +168,56 @@ class Answerer {
   }
 }
 
-async function compiled(address: URL): Promise<WebAssembly.Module> {
-  const bytes = await fetch(address).then((response) => (response.ok ? response.arrayBuffer() : undefined), () => undefined);
-  if (!bytes) throw new EngineError("network", "The part that decides cannot be fetched: check the connection and try again.");
+async function compileWasm(address: URL): Promise<WebAssembly.Module> {
+  const bytes = await fetch(address).then(
+    (response) => (response.ok ? response.arrayBuffer() : undefined),
+    () => undefined,
+  );
+  if (!bytes)
+    throw new EngineError("network", "The model code could not be downloaded: check the connection and try again.");
   return WebAssembly.compile(bytes);
 }
 
-/** What the core makes of a bundle's files, whose bytes are right by now. */
-function used<T>(make: () => T): T {
+/** Parses files of a bundle. Their hashes are correct, so an error means an unsupported format. */
+function parseBundle<T>(parse: () => T): T {
   try {
-    return make();
+    return parse();
   } catch (error) {
-    if (!(error instanceof Refused)) throw error;
-    const why = `The model is not one that this page knows (${error.message})`;
-    throw new EngineError("corrupt", `${why}: load the page again for a newer one.`);
+    if (!(error instanceof InvalidInputError)) throw error;
+    const reason = `This version of the page does not support the model (${error.message})`;
+    throw new EngineError("corrupt", `${reason}: reload the page to update it.`);
   }
 }
 
-const scope = self as unknown as {
+const workerScope = self as unknown as {
   postMessage(message: Reply): void;
   onmessage: ((event: MessageEvent<Setup | Request>) => void) | null;
 };
-let answerer: Answerer | undefined;
+let worker: EngineWorker | undefined;
 
-scope.onmessage = async ({ data }) => {
-  if ("bundles" in data) {
-    answerer = new Answerer(data);
+workerScope.onmessage = async ({ data }) => {
+  if ("bundlesUrl" in data) {
+    worker = new EngineWorker(data);
     return;
   }
   const { id, call } = data;
   try {
-    const result = await answerer?.answer(call, (progress) => scope.postMessage({ id, progress }));
-    scope.postMessage({ id, result });
+    const result = await worker?.handle(call, (progress) => workerScope.postMessage({ id, progress }));
+    workerScope.postMessage({ id, result });
   } catch (error) {
-    scope.postMessage({ id, error: told(error), spent: error instanceof RuntimeLost });
+    workerScope.postMessage({ id, error: toErrorReply(error), mustRestart: error instanceof RuntimeStartError });
   } finally {
     if (call.name === "locate") call.views.forEach((view) => view instanceof Blob || view.close());
   }
 };
 
-function told(error: unknown): { kind: EngineError["kind"]; message: string } {
+function toErrorReply(error: unknown): { kind: EngineError["kind"]; message: string } {
   if (error instanceof EngineError) return { kind: error.kind, message: error.message };
-  const why = error instanceof Error ? error.message : String(error);
-  return error instanceof RangeError || /memory/i.test(why)
-    ? { kind: "no-memory", message: "There is not enough memory for this: close other tabs, or take a smaller picture." }
-    : { kind: "unreadable", message: `This did not work (${why}): try another picture, or load the page again.` };
+  const reason = error instanceof Error ? error.message : String(error);
+  return error instanceof RangeError || /memory/i.test(reason)
+    ? { kind: "no-memory", message: "There is not enough memory for this: close other tabs or use a smaller image." }
+    : {
+        kind: "unreadable",
+        message: `An unexpected error occurred (${reason}): try another image or reload the page.`,
+      };
 }

@@ -1,27 +1,28 @@
-// The rear camera: opened when asked for, a still frame of it, and why it could not be had.
+// The rear camera: live video, still frames and error messages.
 
-/** A camera that cannot be had, in a sentence. */
+/** The camera is not available; the message is written for the user. */
 export class CameraError extends Error {}
 
-const WHY: Record<string, string> = {
-  NotAllowedError: "The camera was refused: allow it for this page in the browser's settings, or choose a photo.",
+const ERROR_MESSAGES: Record<string, string> = {
+  NotAllowedError: "Camera access was denied: allow it for this page in the browser's settings, or choose a photo.",
   NotFoundError: "No camera was found on this device: choose a photo instead.",
   OverconstrainedError: "No camera was found on this device: choose a photo instead.",
-  NotReadableError: "The camera is in use by another app: close that one and try again, or choose a photo.",
-  AbortError: "The camera is in use by another app: close that one and try again, or choose a photo.",
+  NotReadableError: "The camera is in use by another app: close that app and try again, or choose a photo.",
+  AbortError: "The camera is in use by another app: close that app and try again, or choose a photo.",
 };
-const INSECURE = "Browsers open the camera on secure pages only: open this page by its https address, or choose a photo.";
+const INSECURE_CONTEXT_MESSAGE =
+  "The camera is available on secure pages only: open this page at its https address, or choose a photo.";
 
 export class Camera {
   private stream: MediaStream | null = null;
 
   constructor(private readonly video: HTMLVideoElement) {}
 
-  /** Shows the camera in the video element. `onEnd` is called when the camera goes away by itself. */
+  /** Shows the camera in the video element. `onEnd` is called if the camera is disconnected. */
   async open(onEnd: () => void): Promise<void> {
-    // Where a page is not secure there is no such object.
+    // Undefined on insecure pages.
     const devices = navigator.mediaDevices as MediaDevices | undefined;
-    if (!isSecureContext || !devices) throw new CameraError(INSECURE);
+    if (!isSecureContext || !devices) throw new CameraError(INSECURE_CONTEXT_MESSAGE);
     try {
       this.stream = await devices.getUserMedia({
         audio: false,
@@ -33,7 +34,7 @@ export class Camera {
     } catch (error) {
       this.close();
       const name = error instanceof DOMException ? error.name : "";
-      throw new CameraError(WHY[name] ?? "The camera could not be opened: try again, or choose a photo.");
+      throw new CameraError(ERROR_MESSAGES[name] ?? "The camera could not be opened: try again, or choose a photo.");
     }
   }
 
@@ -43,19 +44,19 @@ export class Camera {
     this.video.srcObject = null;
   }
 
-  /** The frame that is shown now. */
-  async frame(): Promise<ImageBitmap> {
+  /** The current frame. */
+  async captureFrame(): Promise<ImageBitmap> {
     return createImageBitmap(this.video);
   }
 
-  /** The frame that is shown now as a JPEG picture. */
-  async still(): Promise<Blob> {
+  /** The current frame as a JPEG image. */
+  async captureJpeg(): Promise<Blob> {
     const { videoWidth, videoHeight } = this.video;
     const canvas = document.createElement("canvas");
     [canvas.width, canvas.height] = [videoWidth, videoHeight];
     canvas.getContext("2d")?.drawImage(this.video, 0, 0);
     const blob = await new Promise<Blob | null>((done) => canvas.toBlob(done, "image/jpeg", 0.92));
-    if (!blob) throw new CameraError("The camera gave no picture: try again in a moment.");
+    if (!blob) throw new CameraError("The camera returned no image: try again in a moment.");
     return blob;
   }
 }

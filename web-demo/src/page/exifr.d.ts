@@ -1,4 +1,4 @@
-// The smaller build of exifr, which knows JPEG and HEIC and the place in them.
+// The lite build of exifr, which reads GPS coordinates from JPEG and HEIC files.
 
 declare module "exifr/dist/lite.esm.mjs" {
   export { gps } from "exifr";

@@ -1,259 +1,304 @@
-// Playing: five places, the person's pin against the model's.
+// Play mode: five rounds, the player's pin against the model's.
 
 import { el } from "../dom";
 import { formatCount, formatDistance } from "../geometry";
-import type { Answer, Point } from "../engine/types";
-import { bar, creditLine, point } from "./prediction-view";
-import type { Mark } from "./map-renderer";
-import { deal, ROUNDS_A_GAME, totals, verdict, type Played, type Score } from "./game-rules";
-import type { Model } from "./model";
-import { gallery, picker, release, viewOf, type View } from "./photos";
-import { fetchViews, ROUNDS, type Credit } from "./samples";
+import type { Prediction, LatLng } from "../engine/types";
+import { bar, creditLine, toLatLng } from "./prediction-view";
+import type { MapMarker } from "./map-renderer";
+import { drawRandom, ROUNDS_PER_GAME, totals, roundWinner, type PlayedRound, type Score } from "./game-rules";
+import type { ModelController } from "./model";
+import { gallery, photoPicker, revokeViews, createView, type PhotoView } from "./photos";
+import { fetchViews, SAMPLES, type Credit } from "./samples";
 import { share } from "./share";
-import { announce, button, hideNotice, notify, showError, type Stage } from "./layout";
-import { placeIn } from "./location";
+import { announce, button, hideNotice, notify, showError, type Layout } from "./layout";
+import { readExifLocation } from "./location";
 
-const MOST_POINTS = 5000;
+const MAX_POINTS = 5000;
 
-/** A place to be guessed. */
-interface Riddle {
+/** A round to play. */
+interface GameRound {
   name: string;
-  truth: Point;
-  pictures: () => Promise<Blob[]>;
+  truth: LatLng;
+  loadImages: () => Promise<Blob[]>;
   credit: Credit | null;
 }
 
-export class Play {
-  private riddles: Riddle[] = [];
-  private played: Played[] = [];
-  private views: View[] = [];
-  private turn = 0;
+export class GameMode {
+  private rounds: GameRound[] = [];
+  private played: PlayedRound[] = [];
+  private views: PhotoView[] = [];
+  private generation = 0;
 
   constructor(
-    private readonly stage: Stage,
-    private readonly model: Model,
+    private readonly layout: Layout,
+    private readonly model: ModelController,
     private readonly status: HTMLElement,
   ) {}
 
   enter(): void {
     this.leave();
-    this.stage.begin(
+    this.layout.showStart(
       "play",
       "You against Landfall",
-      "Five pictures. Both of you put a pin on the map; the closer, the more points, up to 5,000 a round.",
-      button("Five places", null, () => this.begin(this.places()), true),
-      picker("Your photos", (files) => void this.beginWith(files)),
+      "You and Landfall each place a pin on the map. The closer, the more points: up to 5,000 per round.",
+      button("Five places", null, () => this.startGame(this.sampleRounds()), true),
+      photoPicker("Your photos", (files) => void this.startWithPhotos(files)),
     );
-    this.stage.showPanel(
-      el("h2", { class: "panel-title" }, "How it goes"),
-      el("p", {}, "Look at the picture, tap the map, press Guess. Landfall sees the same pictures and nothing else."),
-      el("p", {}, "Your own photos need a place in them, as phones write it. It is read on this device, to tell the distance after both have guessed."),
+    this.layout.showPanel(
+      el("h2", { class: "panel-title" }, "How to play"),
+      el("p", {}, "Look at the photo, tap the map and press Guess. Landfall sees the same photos and nothing else."),
+      el(
+        "p",
+        {},
+        "Your own photos must contain GPS coordinates, as phone photos do. They stay on this device and are used only to compute the distance after both guesses.",
+      ),
       this.status,
     );
   }
 
   leave(): void {
-    this.turn++;
-    this.stage.map.placing(null);
-    this.stage.busy = false;
-    this.clearPictures();
+    this.generation++;
+    this.layout.map.setPlacing(null);
+    this.layout.busy = false;
+    this.clearViews();
     hideNotice();
   }
 
-  /** Photos that were dropped are played. */
-  take(files: File[]): void {
-    void this.beginWith(files);
+  /** Starts a game with dropped photos. */
+  openFiles(files: File[]): void {
+    void this.startWithPhotos(files);
   }
 
-  private places(): Riddle[] {
-    return deal(ROUNDS, ROUNDS_A_GAME).map((round) => ({
-      name: round.name,
-      truth: round.truth,
-      pictures: () => fetchViews(round),
-      credit: round.credit,
+  private sampleRounds(): GameRound[] {
+    return drawRandom(SAMPLES, ROUNDS_PER_GAME).map((sample) => ({
+      name: sample.name,
+      truth: sample.truth,
+      loadImages: () => fetchViews(sample),
+      credit: sample.credit,
     }));
   }
 
-  private async beginWith(files: File[]): Promise<void> {
-    const turn = ++this.turn;
-    const all = await Promise.all(files.map(async (file) => ({ file, truth: await placeIn(file) })));
-    if (turn !== this.turn) return;
-    const riddles = deal(all, all.length).flatMap(({ file, truth }): Riddle[] =>
-      truth ? [{ name: file.name, truth, pictures: () => Promise.resolve([file]), credit: null }] : [],
+  private async startWithPhotos(files: File[]): Promise<void> {
+    const generation = ++this.generation;
+    const all = await Promise.all(files.map(async (file) => ({ file, truth: await readExifLocation(file) })));
+    if (generation !== this.generation) return;
+    const rounds = drawRandom(all, all.length).flatMap(({ file, truth }): GameRound[] =>
+      truth ? [{ name: file.name, truth, loadImages: () => Promise.resolve([file]), credit: null }] : [],
     );
-    if (!riddles.length) {
-      showError(new Error("These photos carry no place: choose some that were taken with location switched on."));
+    if (!rounds.length) {
+      showError(
+        new Error("These photos have no GPS coordinates: choose photos that were taken with location enabled."),
+      );
       return;
     }
-    this.begin(riddles.slice(0, ROUNDS_A_GAME));
-    const without = all.length - riddles.length;
-    if (without) notify("status", `${without === 1 ? "One photo carries" : `${without} photos carry`} no place and cannot be played.`);
+    this.startGame(rounds.slice(0, ROUNDS_PER_GAME));
+    const skipped = all.length - rounds.length;
+    if (skipped)
+      notify(
+        "status",
+        `${skipped === 1 ? "One photo has" : `${skipped} photos have`} no GPS coordinates and cannot be played.`,
+      );
   }
 
-  private begin(riddles: Riddle[]): void {
+  private startGame(rounds: GameRound[]): void {
     hideNotice();
-    this.riddles = riddles;
+    this.rounds = rounds;
     this.played = [];
-    void this.show();
+    void this.nextRound();
   }
 
-  private clearPictures(): void {
-    release(this.views);
+  private clearViews(): void {
+    revokeViews(this.views);
     this.views = [];
   }
 
-  /** Shows the next place and waits for a pin. */
-  private async show(): Promise<void> {
-    const turn = ++this.turn;
-    const { stage } = this;
-    const riddle = this.riddles[this.played.length];
-    if (!riddle) return this.finish();
+  /** Shows the next round and waits for a pin. */
+  private async nextRound(): Promise<void> {
+    const generation = ++this.generation;
+    const { layout } = this;
+    const round = this.rounds[this.played.length];
+    if (!round) return this.finish();
     const title = this.title();
-    stage.showPanel(el("p", { class: "waiting" }, "Fetching the picture…"));
-    let pictures: Blob[];
+    layout.showPanel(el("p", { class: "hint" }, "Loading the photo…"));
+    let images: Blob[];
     try {
-      pictures = await riddle.pictures();
+      images = await round.loadImages();
     } catch (error) {
-      if (turn !== this.turn) return;
+      if (generation !== this.generation) return;
       this.enter();
       showError(error);
       return;
     }
-    if (turn !== this.turn) return;
-    this.clearPictures();
-    this.views = pictures.map(viewOf);
-    stage.showView("picture", gallery(this.views, "The place to guess"));
-    stage.map.showHeat(null);
-    stage.map.showMarks([]);
-    stage.map.world();
-    // The model looks while the person does; it tells when both have guessed.
-    const thought = this.model.locate(pictures);
-    thought.catch(() => undefined);
-    let pin: Point | null = null;
-    const guess = button("Guess", null, () => pin && void this.guess(turn, riddle, pin, thought), true);
+    if (generation !== this.generation) return;
+    this.clearViews();
+    this.views = images.map(createView);
+    layout.showMedia("photo", gallery(this.views, "Photo of the place to guess"));
+    layout.map.showHeatmap(null);
+    layout.map.showMarkers([]);
+    layout.map.showWorld();
+    // The model runs while the player thinks; its prediction is shown after the player's guess.
+    const pending = this.model.locate(images);
+    pending.catch(() => undefined);
+    let pin: LatLng | null = null;
+    const guess = button("Guess", null, () => pin && void this.guess(generation, round, pin, pending), true);
     guess.disabled = true;
-    const hint = el("p", { class: "waiting", role: "status" }, "Where was this taken? Tap the map to place your pin.");
-    stage.map.placing((place) => {
+    const hint = el("p", { class: "hint", role: "status" }, "Where was this taken? Tap the map to place your pin.");
+    layout.map.setPlacing((place) => {
       pin = place;
       guess.disabled = false;
-      hint.textContent = "Move the pin as often as you like, then guess.";
-      stage.map.showMarks([{ ...place, kind: "player" }]);
+      hint.textContent = "Move the pin if you like, then guess.";
+      layout.map.showMarkers([{ ...place, kind: "player" }]);
     });
-    stage.map.describe("World map to guess on");
-    stage.showPanel(title, hint, el("div", { class: "actions actions-stay" }, guess), this.tally());
+    layout.map.describe("World map for your guess");
+    layout.showPanel(title, hint, el("div", { class: "actions actions-sticky" }, guess), this.runningTotal());
   }
 
   private title(): HTMLElement {
-    return el("p", { class: "kicker" }, `Round ${this.played.length + 1} of ${this.riddles.length}`);
+    return el("p", { class: "headline" }, `Round ${this.played.length + 1} of ${this.rounds.length}`);
   }
 
-  private tally(): HTMLElement | null {
+  private runningTotal(): HTMLElement | null {
     if (!this.played.length) return null;
     const { player, model } = totals(this.played);
-    return el("p", { class: "tally" }, `So far: you ${formatCount(player)}, Landfall ${formatCount(model)}`);
+    return el("p", { class: "running-total" }, `Total: you ${formatCount(player)}, Landfall ${formatCount(model)}`);
   }
 
-  private async guess(turn: number, riddle: Riddle, guess: Point, thought: Promise<Answer>): Promise<void> {
-    const { stage } = this;
-    stage.map.placing(null);
-    stage.busy = true;
-    stage.showPanel(this.title(), el("p", { class: "waiting thinking" }, "Landfall is still looking…"));
+  private async guess(
+    generation: number,
+    round: GameRound,
+    guess: LatLng,
+    pending: Promise<Prediction>,
+  ): Promise<void> {
+    const { layout } = this;
+    layout.map.setPlacing(null);
+    layout.busy = true;
+    layout.showPanel(this.title(), el("p", { class: "hint pending" }, "Landfall is still thinking…"));
     try {
-      const answer = await thought;
+      const prediction = await pending;
       const [player, model] = await Promise.all([
-        this.model.score(guess, riddle.truth),
-        this.model.score(point(answer), riddle.truth),
+        this.model.score(guess, round.truth),
+        this.model.score(toLatLng(prediction), round.truth),
       ]);
-      if (turn !== this.turn) return;
-      this.played.push({ name: riddle.name, truth: riddle.truth, guess, answer, player, model });
-      this.showRound(riddle, this.played[this.played.length - 1]!);
+      if (generation !== this.generation) return;
+      this.played.push({ name: round.name, truth: round.truth, guess, prediction, player, model });
+      this.showResult(round, this.played[this.played.length - 1]!);
     } catch (error) {
-      if (turn !== this.turn) return;
-      // A picture that the model cannot read is no round.
-      this.riddles = this.riddles.filter((other) => other !== riddle);
-      if (this.riddles.length) void this.show();
+      if (generation !== this.generation) return;
+      // Drop rounds whose images the model cannot read.
+      this.rounds = this.rounds.filter((other) => other !== round);
+      if (this.rounds.length) void this.nextRound();
       else this.enter();
       showError(error);
     } finally {
-      if (turn === this.turn) stage.busy = false;
+      if (generation === this.generation) layout.busy = false;
     }
   }
 
-  private showRound(riddle: Riddle, round: Played): void {
-    const { stage } = this;
-    const { truth, guess, answer, player, model } = round;
-    stage.busy = false;
-    stage.map.showHeat(answer);
-    const marks: Mark[] = [
+  private showResult(round: GameRound, result: PlayedRound): void {
+    const { layout } = this;
+    const { truth, guess, prediction, player, model } = result;
+    layout.busy = false;
+    layout.map.showHeatmap(prediction);
+    const markers: MapMarker[] = [
       { ...truth, kind: "truth" },
-      { ...point(answer), kind: "guess", label: "Landfall" },
+      { ...toLatLng(prediction), kind: "prediction", label: "Landfall" },
       { ...guess, kind: "player", label: "You" },
     ];
-    stage.map.showMarks(marks, [[guess, truth], [point(answer), truth]]);
-    stage.map.describe(`World map: the place, your pin and Landfall's`);
-    stage.map.go([truth, guess, point(answer)], 24);
-    const last = this.played.length >= this.riddles.length;
-    const next = button(last ? "See the result" : "Next round", null, () => void this.show(), true);
-    stage.showPanel(
+    layout.map.showMarkers(markers, [
+      [guess, truth],
+      [toLatLng(prediction), truth],
+    ]);
+    layout.map.describe("World map: the correct location, your pin and Landfall's pin");
+    layout.map.fitTo([truth, guess, toLatLng(prediction)], 24);
+    const last = this.played.length >= this.rounds.length;
+    const next = button(last ? "See results" : "Next round", null, () => void this.nextRound(), true);
+    layout.showPanel(
       el(
         "p",
-        { class: "kicker" },
-        el("span", {}, `Round ${this.played.length} of ${this.riddles.length}`),
-        el("strong", {}, verdict(player.points, model.points)),
+        { class: "headline" },
+        el("span", {}, `Round ${this.played.length} of ${this.rounds.length}`),
+        el("strong", {}, roundWinner(player.points, model.points)),
       ),
-      el("h2", { class: "place" }, riddle.name),
-      el("div", { class: "duel" }, ...duelRow("You", "mine", player), ...duelRow("Landfall", "its", model)),
-      el("div", { class: "actions actions-stay" }, next),
-      this.tally(),
-      riddle.credit && creditLine(riddle.credit),
+      el("h2", { class: "place-name" }, round.name),
+      el(
+        "div",
+        { class: "round-scores" },
+        ...scoreRow("You", "player-bar", player),
+        ...scoreRow("Landfall", "model-bar", model),
+      ),
+      el("div", { class: "actions actions-sticky" }, next),
+      this.runningTotal(),
+      round.credit && creditLine(round.credit),
     );
     next.focus();
-    announce(`${verdict(player.points, model.points)} You ${player.points}, Landfall ${model.points} points.`);
+    announce(`${roundWinner(player.points, model.points)} You ${player.points}, Landfall ${model.points} points.`);
   }
 
   private finish(): void {
-    const { stage, played } = this;
+    const { layout, played } = this;
     const { player, model } = totals(played);
-    const marks = played.flatMap(({ truth, guess, answer }): Mark[] => [
+    const markers = played.flatMap(({ truth, guess, prediction }): MapMarker[] => [
       { ...truth, kind: "truth" },
-      { ...point(answer), kind: "guess" },
+      { ...toLatLng(prediction), kind: "prediction" },
       { ...guess, kind: "player" },
     ]);
-    this.clearPictures();
-    stage.showView("none");
-    stage.map.showHeat(null);
-    stage.map.showMarks(marks, played.flatMap(({ truth, guess, answer }): [Point, Point][] => [[guess, truth], [point(answer), truth]]));
-    stage.map.go(marks);
-    stage.map.describe("World map: all places and pins of the game");
+    this.clearViews();
+    layout.showMedia("none");
+    layout.map.showHeatmap(null);
+    const lines = played.flatMap(({ truth, guess, prediction }): [LatLng, LatLng][] => [
+      [guess, truth],
+      [toLatLng(prediction), truth],
+    ]);
+    layout.map.showMarkers(markers, lines);
+    layout.map.fitTo(markers);
+    layout.map.describe("World map: all locations and pins of the game");
     const won = player > model ? "You won" : player === model ? "A draw" : "Landfall won";
-    stage.showPanel(
-      el("p", { class: "kicker" }, "The game"),
-      el("h2", { class: "place" }, won),
-      el("p", { class: "final" }, el("strong", {}, formatCount(player)), " to ", el("strong", {}, formatCount(model)), " points"),
+    layout.showPanel(
+      el("p", { class: "headline" }, "Final score"),
+      el("h2", { class: "place-name" }, won),
+      el(
+        "p",
+        { class: "final-score" },
+        el("strong", {}, formatCount(player)),
+        " to ",
+        el("strong", {}, formatCount(model)),
+        " points",
+      ),
       el(
         "div",
         { class: "actions" },
         button("Share", "share", () => void share({ game: played }).catch(showError), true),
         button("Play again", "again", () => this.enter()),
       ),
-      table(played),
+      scoreTable(played),
     );
     announce(`${won}: ${player} to ${model} points.`);
   }
 }
 
-function duelRow(who: string, whose: string, { points, distanceKm }: Score): HTMLElement[] {
+function scoreRow(name: string, barClass: string, { points, distanceKm }: Score): HTMLElement[] {
   return [
-    el("span", { class: "duel-who" }, who),
-    el("span", { class: whose }, bar(points / MOST_POINTS)),
-    el("span", { class: "duel-points" }, el("strong", {}, formatCount(points)), el("span", {}, formatDistance(distanceKm * 1000))),
+    el("span", { class: "round-scores-name" }, name),
+    el("span", { class: barClass }, bar(points / MAX_POINTS)),
+    el(
+      "span",
+      { class: "round-scores-points" },
+      el("strong", {}, formatCount(points)),
+      el("span", {}, formatDistance(distanceKm * 1000)),
+    ),
   ];
 }
 
-function table(played: Played[]): HTMLElement {
+function scoreTable(played: PlayedRound[]): HTMLElement {
   const head = ["Place", "You", "Landfall"].map((name) => el("th", { scope: "col" }, name));
   const rows = played.map(({ name, player, model }) =>
-    el("tr", {}, el("th", { scope: "row" }, name), el("td", {}, formatCount(player.points)), el("td", {}, formatCount(model.points))),
+    el(
+      "tr",
+      {},
+      el("th", { scope: "row" }, name),
+      el("td", {}, formatCount(player.points)),
+      el("td", {}, formatCount(model.points)),
+    ),
   );
   return el("table", {}, el("thead", {}, el("tr", {}, ...head)), el("tbody", {}, ...rows));
 }

@@ -1,39 +1,40 @@
-// The rules of a game of a person against the model: which rounds are played, and how it stands.
+// Rules of a game of the player against the model: choice of rounds and scores.
 
-import type { Answer, Point } from "../engine/types";
+import type { Prediction, LatLng } from "../engine/types";
 
-export const ROUNDS_A_GAME = 5;
+export const ROUNDS_PER_GAME = 5;
 
 export interface Score {
   points: number;
   distanceKm: number;
 }
 
-/** A round that both have guessed. */
-export interface Played {
+/** A round with the guesses and scores of both. */
+export interface PlayedRound {
   name: string;
-  truth: Point;
-  guess: Point;
-  answer: Answer;
+  truth: LatLng;
+  guess: LatLng;
+  prediction: Prediction;
   player: Score;
   model: Score;
 }
 
-export function totals(game: Played[]): { player: number; model: number } {
-  const sum = (of: (round: Played) => number) => game.reduce((total, round) => total + of(round), 0);
+export function totals(game: PlayedRound[]): { player: number; model: number } {
+  const sum = (of: (round: PlayedRound) => number) => game.reduce((total, round) => total + of(round), 0);
   return { player: sum(({ player }) => player.points), model: sum(({ model }) => model.points) };
 }
 
-/** Some of all, in an order of chance; `chance` gives numbers in [0, 1). */
-export function deal<T>(all: T[], count: number, chance: () => number = Math.random): T[] {
-  const rest = [...all];
+/** Draws `count` random items without replacement. `random` returns numbers in [0, 1). */
+export function drawRandom<T>(items: T[], count: number, random: () => number = Math.random): T[] {
+  const remaining = [...items];
   const drawn: T[] = [];
-  while (drawn.length < count && rest.length) drawn.push(...rest.splice(Math.floor(chance() * rest.length), 1));
+  while (drawn.length < count && remaining.length)
+    drawn.push(...remaining.splice(Math.floor(random() * remaining.length), 1));
   return drawn;
 }
 
-/** Who is ahead, in a sentence. */
-export function verdict(player: number, model: number): string {
+/** Text that says who was closer, given the points of both. */
+export function roundWinner(player: number, model: number): string {
   if (player === model) return "A draw.";
   return player > model ? "You were closer." : "Landfall was closer.";
 }

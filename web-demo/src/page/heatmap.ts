@@ -1,56 +1,59 @@
-// An answer's cells as heat on the map, and the outlines of its regions.
+// The heatmap of a prediction and the outlines of its credible regions.
 
-import type { Answer, CellShare } from "../engine/types";
-import { outline, trace, WORLD } from "./basemap";
+import type { CellProbability, Prediction } from "../engine/types";
+import { ringToPolygon, toPath, WORLD_SIZE } from "./basemap";
 
-/** How much of the map the likeliest cell covers. */
-const FULL = 0.8;
+/** Opacity of the most likely cell. */
+const MAX_OPACITY = 0.8;
 
-export interface Heat {
-  /** The whole earth, `WORLD` units wide and high. */
-  picture: HTMLCanvasElement;
-  half: Path2D;
-  most: Path2D;
+export interface Heatmap {
+  /** The whole world, `WORLD_SIZE` pixels wide and high. */
+  image: HTMLCanvasElement;
+  region50: Path2D;
+  region90: Path2D;
 }
 
-/** The ways of cells on the map by their tokens: live, the same ones come again and again. */
+/** Paths of cells by token, cached because live predictions use the same cells repeatedly. */
 const paths = new Map<string, Path2D>();
 
-function pathOf({ token, ring }: CellShare): Path2D {
-  const path = paths.get(token) ?? trace(outline(ring));
+function pathOf({ token, ring }: CellProbability): Path2D {
+  const path = paths.get(token) ?? toPath(ringToPolygon(ring));
   paths.set(token, path);
   return path;
 }
 
-/** Heat in a colour: the likeliest cell is full, each next one has what probability is left over. */
-export function heatOf({ cells, region50, region90 }: Answer, colour: string): Heat {
-  const [sharp, picture] = [canvas(), canvas()];
-  const ink = sharp.getContext("2d");
-  const soft = picture.getContext("2d");
-  if (ink && soft) {
-    ink.fillStyle = colour;
-    let left = 1;
+/**
+ * Draws the cells in one colour. The opacity of a cell is proportional to the probability that more likely cells
+ * leave.
+ */
+export function createHeatmap({ cells, region50, region90 }: Prediction, colour: string): Heatmap {
+  const [cellsCanvas, image] = [canvas(), canvas()];
+  const cellsCtx = cellsCanvas.getContext("2d");
+  const imageCtx = image.getContext("2d");
+  if (cellsCtx && imageCtx) {
+    cellsCtx.fillStyle = colour;
+    let remaining = 1;
     for (const cell of cells) {
-      ink.globalAlpha = Math.max(0, FULL * left);
-      // What is fainter than this is not seen.
-      if (ink.globalAlpha < 0.01) break;
-      ink.fill(pathOf(cell));
-      left -= cell.p;
+      cellsCtx.globalAlpha = Math.max(0, MAX_OPACITY * remaining);
+      // Fainter cells are invisible.
+      if (cellsCtx.globalAlpha < 0.01) break;
+      cellsCtx.fill(pathOf(cell));
+      remaining -= cell.p;
     }
-    // Softened, so that no seams show between cells; where a browser cannot, the cells stay sharp.
-    soft.filter = "blur(1.2px)";
-    soft.drawImage(sharp, 0, 0);
+    // Blur to hide the seams between cells; browsers without canvas filters show them.
+    imageCtx.filter = "blur(1.2px)";
+    imageCtx.drawImage(cellsCanvas, 0, 0);
   }
-  const region = (of: number[]) => {
-    const whole = new Path2D();
-    for (const i of of) if (cells[i]) whole.addPath(pathOf(cells[i]));
-    return whole;
+  const region = (indices: number[]) => {
+    const path = new Path2D();
+    for (const i of indices) if (cells[i]) path.addPath(pathOf(cells[i]));
+    return path;
   };
-  return { picture, half: region(region50), most: region(region90) };
+  return { image, region50: region(region50), region90: region(region90) };
 }
 
 function canvas(): HTMLCanvasElement {
-  const made = document.createElement("canvas");
-  made.width = made.height = WORLD;
-  return made;
+  const element = document.createElement("canvas");
+  element.width = element.height = WORLD_SIZE;
+  return element;
 }

@@ -1,61 +1,62 @@
-// Numbers as words and short text.
+// Formats predictions, numbers and errors as text.
 
 import { formatCount } from "../geometry";
-import type { Answer, Status } from "../engine/types";
+import type { Prediction, Status } from "../engine/types";
 
-const SURE: [number, string][] = [
-  [60, "Very sure"],
-  [300, "Quite sure"],
-  [900, "A good idea"],
-  [2500, "Unsure"],
-  [Infinity, "Mostly guessing"],
+/** Upper limits of the radius that contains 50 % of the probability, in km, with their labels. */
+const CONFIDENCE_LABELS: [number, string][] = [
+  [60, "Very confident"],
+  [300, "Confident"],
+  [900, "Rough estimate"],
+  [2500, "Uncertain"],
+  [Infinity, "Very uncertain"],
 ];
 
-/** How sure an answer is, by the radius that holds half of the probability. */
-export function sureness({ radiusKm }: Pick<Answer, "radiusKm">): string {
-  return (SURE.find(([km]) => radiusKm.p50 <= km) ?? SURE[SURE.length - 1]!)[1];
+/** Label for the confidence of a prediction. */
+export function confidenceLabel({ radiusKm }: Pick<Prediction, "radiusKm">): string {
+  return (CONFIDENCE_LABELS.find(([km]) => radiusKm.p50 <= km) ?? CONFIDENCE_LABELS[CONFIDENCE_LABELS.length - 1]!)[1];
 }
 
-/** What that means in distances. */
-export function odds({ radiusKm }: Pick<Answer, "radiusKm">): string {
-  return `Even odds that it is within ${roughly(radiusKm.p50)} of the pin; nine in ten, within ${roughly(radiusKm.p90)}.`;
+/** The radii of a prediction in words. */
+export function formatRadii({ radiusKm }: Pick<Prediction, "radiusKm">): string {
+  return `50 % probability within ${formatKm(radiusKm.p50)} of the pin, 90 % within ${formatKm(radiusKm.p90)}`;
 }
 
-/** Kilometres to two digits. */
-function roughly(km: number): string {
+/** Kilometres, rounded to two significant digits. */
+function formatKm(km: number): string {
   return `${formatCount(Math.max(1, Number(km.toPrecision(2))))} km`;
 }
 
 /** "0.4 %", "12 %". */
-export function percent(p: number): string {
-  const whole = p * 100;
-  if (whole > 0 && whole < 0.1) return "< 0.1 %";
-  return `${whole < 10 ? whole.toFixed(1) : Math.round(whole)} %`;
+export function formatPercent(p: number): string {
+  const percentage = p * 100;
+  if (percentage > 0 && percentage < 0.1) return "< 0.1 %";
+  return `${percentage < 10 ? percentage.toFixed(1) : Math.round(percentage)} %`;
 }
 
 /** "412 ms", "2.3 s". */
-export function duration(ms: number): string {
+export function formatDuration(ms: number): string {
   return ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`;
 }
 
 /** "4.3 MB". */
-export function size(bytes: number): string {
+export function formatSize(bytes: number): string {
   const mb = bytes / 1e6;
   return `${mb < 10 ? mb.toFixed(1) : Math.round(mb)} MB`;
 }
 
-/** What computes, in a few words. */
-export function backend({ backend, threads }: Status): string {
-  if (backend === "webgpu") return "graphics chip (WebGPU)";
-  return backend === "wasm-threads" ? `processor, ${threads} threads` : "processor, one thread";
+/** Name of the backend. */
+export function formatBackend({ backend, threads }: Status): string {
+  if (backend === "webgpu") return "GPU (WebGPU)";
+  return `CPU, ${threads} ${threads === 1 ? "thread" : "threads"}`;
 }
 
-/** With a capital at its start: "Near Lyon, France". */
-export function sentenceCase(text: string): string {
+/** Capitalizes the first letter: "Near Lyon, France". */
+export function capitalize(text: string): string {
   return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
-/** What went wrong, as a sentence. */
-export function sentence(error: unknown): string {
-  return error instanceof Error && error.message ? error.message : "Something went wrong: try it once more.";
+/** Message for the user. */
+export function errorMessage(error: unknown): string {
+  return error instanceof Error && error.message ? error.message : "Something went wrong: try again.";
 }

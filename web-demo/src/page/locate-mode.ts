@@ -1,52 +1,51 @@
-// Looking: the camera, photos or an example, and where they seem to have been taken.
+// Locate mode: predicts the location of camera images, photos or examples.
 
 import { formatCount, formatDistance } from "../geometry";
 import { el } from "../dom";
-import type { Answer, Point } from "../engine/types";
-import { answerOnMap, answerText, creditLine, point } from "./prediction-view";
+import type { Prediction, LatLng } from "../engine/types";
+import { showOnMap, predictionText, creditLine, toLatLng } from "./prediction-view";
 import { Camera } from "./camera";
 import { icon } from "./icons";
-import type { Model } from "./model";
-import { gallery, picker, release, viewOf, type View } from "./photos";
-import { EXAMPLES, fetchViews, type Round } from "./samples";
+import type { ModelController } from "./model";
+import { gallery, photoPicker, revokeViews, createView, type PhotoView } from "./photos";
+import { EXAMPLES, fetchViews, type Sample } from "./samples";
 import { share } from "./share";
-import { announce, button, hideNotice, notify, showError, type Stage } from "./layout";
-import { placeIn, placeOfDevice } from "./location";
-import { sentenceCase, sureness } from "./labels";
+import { announce, button, hideNotice, notify, showError, type Layout } from "./layout";
+import { readExifLocation, deviceLocation } from "./location";
+import { capitalize, confidenceLabel } from "./labels";
 
-/** Milliseconds between two live guesses, so that a phone stays cool. */
-const BREATH_MS = 150;
-const MOST_VIEWS = 8;
+/** Pause between live predictions in milliseconds, to keep the phone from getting hot. */
+const LIVE_PAUSE_MS = 150;
+const MAX_VIEWS = 8;
 
-export class Look {
-  private readonly video = el("video", { playsinline: true, muted: true, "aria-label": "What the camera sees" });
+export class LocateMode {
+  private readonly video = el("video", { playsinline: true, muted: true, "aria-label": "Camera image" });
   private readonly camera = new Camera(this.video);
-  private views: View[] = [];
-  /** The example that is shown, when it is one. */
-  private example: Round | null = null;
+  private views: PhotoView[] = [];
+  /** The current example, if any. */
+  private example: Sample | null = null;
   private live = true;
-  /** Counts what was begun; what comes late for something that is over is dropped. */
-  private turn = 0;
-  /** Counts the loops of guesses: the last one alone goes on. */
-  private loops = 0;
+  /** Incremented by each new action; results of earlier ones are discarded. */
+  private generation = 0;
+  /** Number of live loops started; only the last one continues. */
+  private liveRuns = 0;
 
   constructor(
-    private readonly stage: Stage,
-    private readonly model: Model,
+    private readonly layout: Layout,
+    private readonly model: ModelController,
     private readonly status: HTMLElement,
   ) {}
 
-  /** The start: what can be done here. */
   enter(): void {
-    this.forget();
-    this.stage.begin(
-      "look",
+    this.reset();
+    this.layout.showStart(
+      "locate",
       "Where on Earth is this?",
-      "Point the camera at a street, or choose a photo. The guess is made on this device: no picture leaves it.",
+      "Point the camera at a street, or choose a photo. Everything runs on this device: no photo is uploaded.",
       button("Camera", "camera", () => void this.openCamera(), true),
-      picker("Photos", (files) => void this.take(files)),
+      photoPicker("Photos", (files) => void this.openFiles(files)),
     );
-    this.stage.showPanel(
+    this.layout.showPanel(
       el("h2", { class: "panel-title" }, "Or try one of these"),
       el("div", { class: "examples" }, ...EXAMPLES.map((round, i) => this.exampleButton(round, i))),
       this.status,
@@ -54,42 +53,47 @@ export class Look {
   }
 
   leave(): void {
-    this.forget();
+    this.reset();
   }
 
-  /** New pictures of a new place; several are views of it. */
-  async take(files: Blob[]): Promise<void> {
+  /** Predicts the location of new images, which are views of one place. */
+  async openFiles(files: Blob[]): Promise<void> {
     if (!files.length) return;
-    this.forget();
-    await this.add(files);
+    this.reset();
+    await this.addViews(files);
   }
 
-  private forget(): void {
-    this.turn++;
+  private reset(): void {
+    this.generation++;
     this.camera.close();
-    release(this.views);
+    revokeViews(this.views);
     this.views = [];
     this.example = null;
     hideNotice();
   }
 
-  /** Without a name, which would give the place away. */
-  private exampleButton(round: Round, at: number): HTMLElement {
+  /** Labelled with a number only, since the name would give the place away. */
+  private exampleButton(round: Sample, at: number): HTMLElement {
     return el(
       "button",
-      { type: "button", class: "example", "aria-label": `Example ${at + 1}`, click: () => void this.takeExample(round) },
+      {
+        type: "button",
+        class: "example",
+        "aria-label": `Example ${at + 1}`,
+        click: () => void this.openExample(round),
+      },
       el("img", { src: round.views[0] ?? "", alt: "", loading: "lazy", decoding: "async" }),
     );
   }
 
-  private async takeExample(round: Round): Promise<void> {
-    this.forget();
-    const turn = this.turn;
+  private async openExample(round: Sample): Promise<void> {
+    this.reset();
+    const generation = this.generation;
     try {
       const views = await fetchViews(round);
-      if (turn !== this.turn) return;
+      if (generation !== this.generation) return;
       this.example = round;
-      await this.add(views);
+      await this.addViews(views);
     } catch (error) {
       showError(error);
     }
@@ -97,214 +101,273 @@ export class Look {
 
   private async openCamera(): Promise<void> {
     hideNotice();
-    const turn = ++this.turn;
+    const generation = ++this.generation;
     try {
       await this.camera.open(() => {
-        showError(new Error("The camera was switched off: open it again, or choose a photo."));
-        this.back();
+        showError(new Error("The camera was disconnected: open it again, or choose a photo."));
+        this.closeCamera();
       });
     } catch (error) {
       showError(error);
       return;
     }
-    if (turn !== this.turn) {
+    if (generation !== this.generation) {
       this.camera.close();
       return;
     }
     const live = el(
       "button",
-      { type: "button", class: "round-button glass live", "aria-pressed": String(this.live), "aria-label": "Guess all the time", click: () => this.toggleLive(live, turn) },
+      {
+        type: "button",
+        class: "round-button translucent live-toggle",
+        "aria-pressed": String(this.live),
+        "aria-label": "Live predictions",
+        click: () => this.toggleLive(live, generation),
+      },
       icon("live"),
     );
-    this.stage.showView(
+    this.layout.showMedia(
       "camera",
       this.video,
       el(
         "div",
         { class: "camera-buttons" },
-        el("button", { type: "button", class: "round-button glass", "aria-label": "Close the camera", click: () => this.back() }, icon("close")),
-        el("button", { type: "button", class: "shutter", "aria-label": "Take the picture", click: () => void this.shoot() }),
+        el(
+          "button",
+          {
+            type: "button",
+            class: "round-button translucent",
+            "aria-label": "Close camera",
+            click: () => this.closeCamera(),
+          },
+          icon("close"),
+        ),
+        el("button", {
+          type: "button",
+          class: "shutter",
+          "aria-label": "Take photo",
+          click: () => void this.takePhoto(),
+        }),
         live,
       ),
     );
-    if (this.live) void this.follow(turn);
-    else this.stage.showPanel(this.hint(), this.status);
+    if (this.live) void this.runLive(generation);
+    else this.layout.showPanel(this.hint(), this.status);
   }
 
   private hint(): HTMLElement {
-    const words = this.views.length ? "Take another view of the same place." : "Hold still on a street, a sign, a skyline.";
-    return el("p", { class: "waiting" }, words);
+    const text = this.views.length
+      ? "Take another view of the same place."
+      : "Point the camera at a street, a sign or a skyline and hold it still.";
+    return el("p", { class: "hint" }, text);
   }
 
-  private toggleLive(live: HTMLElement, turn: number): void {
+  private toggleLive(live: HTMLElement, generation: number): void {
     this.live = !this.live;
     live.setAttribute("aria-pressed", String(this.live));
-    announce(this.live ? "Guessing all the time." : "Guessing only when you take a picture.");
-    if (this.live) void this.follow(turn);
+    announce(this.live ? "Live predictions on." : "Live predictions off.");
+    if (this.live) void this.runLive(generation);
   }
 
-  /** Guesses from what the camera sees, again and again. */
-  private async follow(turn: number): Promise<void> {
-    const loop = ++this.loops;
-    const here = () => this.live && turn === this.turn && loop === this.loops;
-    this.stage.map.world();
-    // What is said changes in place, so that one can scroll in it.
-    const said = el("div");
-    this.stage.showPanel(said, this.status);
-    said.append(this.hint());
+  /** Repeatedly predicts from the current camera image. */
+  private async runLive(generation: number): Promise<void> {
+    const run = ++this.liveRuns;
+    const isCurrent = () => this.live && generation === this.generation && run === this.liveRuns;
+    this.layout.map.showWorld();
+    // The contents are replaced in place, which keeps the scroll position.
+    const content = el("div");
+    this.layout.showPanel(content, this.status);
+    content.append(this.hint());
     try {
-      while (here()) {
+      while (isCurrent()) {
         if (!document.hidden) {
-          const answer = await this.model.locate([...this.views.map(({ blob }) => blob), await this.camera.frame()]);
-          if (!here()) return;
-          said.replaceChildren(answerText(answer));
-          answerOnMap(this.stage, answer, true);
+          const prediction = await this.model.locate([
+            ...this.views.map(({ blob }) => blob),
+            await this.camera.captureFrame(),
+          ]);
+          if (!isCurrent()) return;
+          content.replaceChildren(predictionText(prediction));
+          showOnMap(this.layout, prediction, true);
         }
-        await new Promise((done) => setTimeout(done, BREATH_MS));
+        await new Promise((done) => setTimeout(done, LIVE_PAUSE_MS));
       }
     } catch (error) {
-      if (!here()) return;
+      if (!isCurrent()) return;
       this.live = false;
-      this.stage.element.querySelector(".live")?.setAttribute("aria-pressed", "false");
+      this.layout.element.querySelector(".live-toggle")?.setAttribute("aria-pressed", "false");
       showError(error);
     }
   }
 
-  private async shoot(): Promise<void> {
+  private async takePhoto(): Promise<void> {
     try {
-      const picture = await this.camera.still();
+      const image = await this.camera.captureJpeg();
       this.camera.close();
-      await this.add([picture]);
+      await this.addViews([image]);
     } catch (error) {
       showError(error);
     }
   }
 
-  /** From the camera to where one was. */
-  private back(): void {
+  /** Returns to the previous state. */
+  private closeCamera(): void {
     this.camera.close();
-    if (this.views.length) void this.add([]);
+    if (this.views.length) void this.addViews([]);
     else this.enter();
   }
 
-  /** Adds views of the place that is shown and guesses from all. Pictures that cannot be read leave no trace. */
-  private async add(pictures: Blob[]): Promise<void> {
-    const turn = ++this.turn;
-    const before = this.views;
-    const added = pictures.slice(0, MOST_VIEWS - before.length).map(viewOf);
-    this.views = [...before, ...added];
+  /** Adds views of the current place and predicts from all of them. Unreadable images are removed again. */
+  private async addViews(images: Blob[]): Promise<void> {
+    const generation = ++this.generation;
+    const previous = this.views;
+    const added = images.slice(0, MAX_VIEWS - previous.length).map(createView);
+    this.views = [...previous, ...added];
     hideNotice();
-    if (added.length < pictures.length) notify("status", `${MOST_VIEWS} views of a place are looked at, not more.`);
-    this.showPictures();
-    this.stage.busy = true;
-    this.stage.showPanel(el("p", { class: "waiting thinking" }, "Looking…"), this.status);
+    if (added.length < images.length)
+      notify("status", `Up to ${MAX_VIEWS} views of a place are used; the others were ignored.`);
+    this.showViews();
+    this.layout.busy = true;
+    this.layout.showPanel(el("p", { class: "hint pending" }, "Predicting…"), this.status);
     try {
-      const answer = await this.model.locate(this.views.map(({ blob }) => blob));
-      if (turn !== this.turn) return;
-      this.stage.busy = false;
-      this.showAnswer(answer);
+      const prediction = await this.model.locate(this.views.map(({ blob }) => blob));
+      if (generation !== this.generation) return;
+      this.layout.busy = false;
+      this.showPrediction(prediction);
     } catch (error) {
-      if (turn !== this.turn) return;
-      this.stage.busy = false;
-      release(added);
-      this.views = before;
-      if (before.length && added.length) await this.add([]);
+      if (generation !== this.generation) return;
+      this.layout.busy = false;
+      revokeViews(added);
+      this.views = previous;
+      if (previous.length && added.length) await this.addViews([]);
       else this.enter();
       showError(error);
     }
   }
 
-  private showPictures(): void {
-    const name = this.example ? "The example" : "Your picture";
-    this.stage.showView(
-      "picture",
+  private showViews(): void {
+    const name = this.example ? "Example photo" : "Your photo";
+    this.layout.showMedia(
+      "photo",
       gallery(this.views, name),
-      el("button", { type: "button", class: "round-button glass view-close", "aria-label": "Close the picture", click: () => this.enter() }, icon("close")),
+      el(
+        "button",
+        {
+          type: "button",
+          class: "round-button translucent media-close",
+          "aria-label": "Close photo",
+          click: () => this.enter(),
+        },
+        icon("close"),
+      ),
     );
   }
 
-  private showAnswer(answer: Answer): void {
+  private showPrediction(prediction: Prediction): void {
     const revealed = el("div", { class: "revealed", role: "status" });
     const { example } = this;
-    const full = this.views.length >= MOST_VIEWS;
-    const shareIt = button("Share", "share", () => void share({ answer, picture: this.views.at(-1)!.blob }).catch(showError));
-    const next = el("div", { class: "actions actions-stay" }, shareIt);
+    const isFull = this.views.length >= MAX_VIEWS;
+    const shareButton = button(
+      "Share",
+      "share",
+      () => void share({ prediction, image: this.views.at(-1)!.blob }).catch(showError),
+    );
+    const actions = el("div", { class: "actions actions-sticky" }, shareButton);
     const truth = el("div", { class: "truth" }, revealed);
-    const ask = button("How close?", "target", () => void this.reveal(answer, truth, next, shareIt).catch(showError), true);
-    next.prepend(ask);
-    this.stage.showPanel(
+    const revealButton = button(
+      "How close?",
+      "target",
+      () => void this.reveal(prediction, truth, actions, shareButton).catch(showError),
+      true,
+    );
+    actions.prepend(revealButton);
+    this.layout.showPanel(
       truth,
-      answerText(answer),
-      next,
-      !full &&
+      predictionText(prediction),
+      actions,
+      !isFull &&
         el(
           "div",
-          { class: "more" },
+          { class: "add-view" },
           el("h3", {}, "Add another view of this place"),
           el(
             "div",
             { class: "actions" },
             button("Camera", "camera", () => void this.openCamera()),
-            picker("Photos", (files) => void this.add(files)),
+            photoPicker("Photos", (files) => void this.addViews(files)),
           ),
         ),
       example && creditLine(example.credit),
       this.status,
     );
-    answerOnMap(this.stage, answer);
-    announce(`${sureness(answer)}: ${sentenceCase(answer.place)}.`);
+    showOnMap(this.layout, prediction);
+    announce(`${confidenceLabel(prediction)}: ${capitalize(prediction.place)}.`);
   }
 
-  /** Shows the truth: the example's, the photo's own, or where the device is, which `next` asks for then. */
-  private async reveal(answer: Answer, box: HTMLElement, next: HTMLElement, shareIt: HTMLElement): Promise<void> {
-    const turn = this.turn;
-    const into = box.querySelector<HTMLElement>(".revealed")!;
-    const show = async (truth: Point, by: string) => {
-      await this.showTruth(answer, truth, into, by);
-      // Beside what is worth sharing; the panel is all for words now.
-      box.append(shareIt);
-      next.remove();
-      shareIt.focus();
+  /** Shows the correct location: of the example, from EXIF data or, if the user agrees, of the device. */
+  private async reveal(
+    prediction: Prediction,
+    container: HTMLElement,
+    actions: HTMLElement,
+    shareButton: HTMLElement,
+  ): Promise<void> {
+    const generation = this.generation;
+    const output = container.querySelector<HTMLElement>(".revealed")!;
+    const showTruthFrom = async (truth: LatLng, source: string) => {
+      await this.showTruth(prediction, truth, output, source);
+      // Move the share button next to the result, to leave the panel to the text.
+      container.append(shareButton);
+      actions.remove();
+      shareButton.focus();
     };
-    const truth = this.example?.truth ?? (await this.placeInViews());
-    if (turn !== this.turn) return;
-    if (truth) return show(truth, this.example?.name ?? "By the place in the photo");
-    const here = button(
+    const truth = this.example?.truth ?? (await this.exifLocation());
+    if (generation !== this.generation) return;
+    if (truth) return showTruthFrom(truth, this.example?.name ?? "Location from the photo's GPS coordinates");
+    const hereButton = button(
       "I am here",
       "target",
       () => {
-        here.disabled = true;
-        placeOfDevice()
-          .then((place) => (turn === this.turn ? show(place, "By where this device is") : undefined))
+        hereButton.disabled = true;
+        deviceLocation()
+          .then((place) =>
+            generation === this.generation ? showTruthFrom(place, "Location of this device") : undefined,
+          )
           .catch(showError)
-          .finally(() => (here.disabled = false));
+          .finally(() => (hereButton.disabled = false));
       },
       true,
     );
-    into.replaceChildren(el("p", {}, "These pictures carry no place. Are you there now? This device can tell."));
-    next.replaceChildren(here, shareIt);
-    here.focus();
+    output.replaceChildren(
+      el("p", {}, "These photos have no GPS coordinates. If you are there now, this device can provide the location."),
+    );
+    actions.replaceChildren(hereButton, shareButton);
+    hereButton.focus();
   }
 
-  private async placeInViews(): Promise<Point | null> {
+  private async exifLocation(): Promise<LatLng | null> {
     for (const { blob } of this.views) {
-      const place = await placeIn(blob);
+      const place = await readExifLocation(blob);
       if (place) return place;
     }
     return null;
   }
 
-  /** Distance and points, on top of what is said. */
-  private async showTruth(answer: Answer, truth: Point, into: HTMLElement, by: string): Promise<void> {
-    const result = await this.model.score(point(answer), truth);
+  /** Shows distance and score above the prediction. */
+  private async showTruth(prediction: Prediction, truth: LatLng, output: HTMLElement, source: string): Promise<void> {
+    const result = await this.model.score(toLatLng(prediction), truth);
     const { distanceKm, points } = result;
-    into.replaceChildren(
-      el("p", { class: "outcome" }, `${formatDistance(distanceKm * 1000)} off`),
-      el("p", {}, `${formatCount(points)} of 5,000 points. ${by}.`),
+    output.replaceChildren(
+      el("p", { class: "error-distance" }, `${formatDistance(distanceKm * 1000)} off`),
+      el("p", {}, `${formatCount(points)} of 5,000 points. ${source}.`),
     );
-    into.scrollIntoView({ block: "nearest" });
-    const { map } = this.stage;
-    map.showMarks([{ ...truth, kind: "truth" }, { ...point(answer), kind: "guess" }], [[point(answer), truth]]);
-    map.go([point(answer), truth], 24);
+    output.scrollIntoView({ block: "nearest" });
+    const { map } = this.layout;
+    map.showMarkers(
+      [
+        { ...truth, kind: "truth" },
+        { ...toLatLng(prediction), kind: "prediction" },
+      ],
+      [[toLatLng(prediction), truth]],
+    );
+    map.fitTo([toLatLng(prediction), truth], 24);
   }
 }

@@ -1,36 +1,38 @@
-// Where a picture was really taken. Asked for only to reveal it; nothing here ever reaches the engine's guess.
+// The location where a photo was taken. It is used only to show the distance, never for the prediction.
 
-import type { Point } from "../engine/types";
+import type { LatLng } from "../engine/types";
 
-/** The place in a photo's EXIF data; `null` when it carries none that can be read. */
-export async function placeIn(photo: Blob): Promise<Point | null> {
+/** GPS coordinates from a photo's EXIF data; `null` if there are none. */
+export async function readExifLocation(photo: Blob): Promise<LatLng | null> {
   const { gps } = await import("exifr/dist/lite.esm.mjs");
   try {
     const place = await gps(photo);
-    return place && isPlace(place.latitude, place.longitude) ? { lat: place.latitude, lng: place.longitude } : null;
+    return place && isValidLocation(place.latitude, place.longitude)
+      ? { lat: place.latitude, lng: place.longitude }
+      : null;
   } catch {
-    // Not a photo with EXIF data.
+    // No readable EXIF data.
     return null;
   }
 }
 
-/** Cameras without a fix write (0, 0) or nonsense. */
-export function isPlace(lat: number, lng: number): boolean {
+/** Rejects (0, 0) and out-of-range values, which cameras write without a GPS fix. */
+export function isValidLocation(lat: number, lng: number): boolean {
   return Math.abs(lat) <= 90 && Math.abs(lng) <= 180 && (lat !== 0 || lng !== 0);
 }
 
-const WHY: Record<number, string> = {
-  1: "The position was refused: allow it for this page in the browser's settings.",
-  2: "This device does not know where it is just now: try again under open sky.",
-  3: "This device took too long to find where it is: try again.",
+const ERROR_MESSAGES: Record<number, string> = {
+  1: "Location access was denied: allow it for this page in the browser's settings.",
+  2: "The location of this device is not available: try again outdoors.",
+  3: "Determining the location took too long: try again.",
 };
 
-/** Where this device is, by its own account; asks the person for leave. */
-export function placeOfDevice(): Promise<Point> {
+/** The location of this device. The browser asks the user for permission. */
+export function deviceLocation(): Promise<LatLng> {
   return new Promise((done, fail) => {
     navigator.geolocation.getCurrentPosition(
       ({ coords }) => done({ lat: coords.latitude, lng: coords.longitude }),
-      ({ code }) => fail(new Error(WHY[code] ?? "This device does not tell where it is.")),
+      ({ code }) => fail(new Error(ERROR_MESSAGES[code] ?? "The location of this device is not available.")),
       { enableHighAccuracy: false, timeout: 15_000, maximumAge: 60_000 },
     );
   });

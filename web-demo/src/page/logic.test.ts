@@ -1,42 +1,57 @@
-// The page's pure parts: words, rules of the game, credits, places.
+// Pure functions of the page: formatting, game rules, credits and locations.
 
 import { expect, it } from "vitest";
-import { deal, totals, verdict, type Played } from "./game-rules";
+import { drawRandom, roundWinner, totals, type PlayedRound } from "./game-rules";
 import { readCredit } from "./samples";
-import { isPlace } from "./location";
-import { backend, duration, odds, percent, sureness } from "./labels";
+import { isValidLocation } from "./location";
+import { confidenceLabel, formatBackend, formatDuration, formatPercent, formatRadii } from "./labels";
 
-it("says how sure an answer is", () => {
-  const words = [12, 200, 650, 2000, 9000].map((p50) => sureness({ radiusKm: { p50, p90: 10_000 } }));
-  expect(words).toEqual(["Very sure", "Quite sure", "A good idea", "Unsure", "Mostly guessing"]);
-  expect(odds({ radiusKm: { p50: 214.4, p90: 1472 } })).toBe("Even odds that it is within 210 km of the pin; nine in ten, within 1,500 km.");
+it("describes the confidence of a prediction", () => {
+  const labels = [12, 200, 650, 2000, 9000].map((p50) => confidenceLabel({ radiusKm: { p50, p90: 10_000 } }));
+  expect(labels).toEqual(["Very confident", "Confident", "Rough estimate", "Uncertain", "Very uncertain"]);
+  expect(formatRadii({ radiusKm: { p50: 214.4, p90: 1472 } })).toBe(
+    "50 % probability within 210 km of the pin, 90 % within 1,500 km",
+  );
 });
 
-it("writes shares, times and what computes", () => {
-  expect([0.314, 0.042, 0.0004, 0].map(percent)).toEqual(["31 %", "4.2 %", "< 0.1 %", "0.0 %"]);
-  expect([117.4, 2260].map(duration)).toEqual(["117 ms", "2.3 s"]);
-  expect(backend({ bundle: "pocket", backend: "wasm-threads", threads: 4, note: null })).toBe("processor, 4 threads");
+it("formats percentages, durations and backends", () => {
+  expect([0.314, 0.042, 0.0004, 0].map(formatPercent)).toEqual(["31 %", "4.2 %", "< 0.1 %", "0.0 %"]);
+  expect([117.4, 2260].map(formatDuration)).toEqual(["117 ms", "2.3 s"]);
+  const status = { bundle: "pocket", threads: 4, note: null } as const;
+  expect(formatBackend({ ...status, backend: "wasm-threads" })).toBe("CPU, 4 threads");
+  expect(formatBackend({ ...status, backend: "wasm", threads: 1 })).toBe("CPU, 1 thread");
+  expect(formatBackend({ ...status, backend: "webgpu" })).toBe("GPU (WebGPU)");
 });
 
-it("deals rounds by chance, none twice", () => {
-  expect(deal([1, 2, 3, 4], 3, () => 0)).toEqual([1, 2, 3]);
-  expect(deal([1, 2, 3, 4], 9, () => 0.99).sort()).toEqual([1, 2, 3, 4]);
+it("draws random items without replacement", () => {
+  expect(drawRandom([1, 2, 3, 4], 3, () => 0)).toEqual([1, 2, 3]);
+  expect(drawRandom([1, 2, 3, 4], 9, () => 0.99).sort()).toEqual([1, 2, 3, 4]);
 });
 
-it("adds a game up", () => {
+it("adds up the scores of a game", () => {
   const round = (player: number, model: number) =>
-    ({ player: { points: player, distanceKm: 1 }, model: { points: model, distanceKm: 1 } }) as Played;
+    ({ player: { points: player, distanceKm: 1 }, model: { points: model, distanceKm: 1 } }) as PlayedRound;
   expect(totals([round(4000, 4500), round(1200, 100)])).toEqual({ player: 5200, model: 4600 });
-  expect([verdict(2, 1), verdict(1, 2), verdict(1, 1)]).toEqual(["You were closer.", "Landfall was closer.", "A draw."]);
+  expect([roundWinner(2, 1), roundWinner(1, 2), roundWinner(1, 1)]).toEqual([
+    "You were closer.",
+    "Landfall was closer.",
+    "A draw.",
+  ]);
 });
 
-it("reads who made a picture", () => {
-  const text = "A name\n\nAuthor:   Someone\nLicence:  CC-BY-2.0  https://creativecommons.org/licenses/by/2.0/\n          as stated in x\n";
+it("parses credits", () => {
+  const text =
+    "A name\n\nAuthor:   Someone\nLicence:  CC-BY-2.0  https://creativecommons.org/licenses/by/2.0/\n          as stated in x\n";
   const link = "https://creativecommons.org/licenses/by/2.0/";
   expect(readCredit(text)).toEqual({ author: "Someone", licence: "CC-BY-2.0", link, text: text.trim() });
   expect(readCredit("Author: A\nLicence:  CC0-1.0\n")).toMatchObject({ licence: "CC0-1.0", link: null });
 });
 
-it("knows a place from a camera that had none", () => {
-  expect([isPlace(45, 4), isPlace(0, 0), isPlace(NaN, 4), isPlace(91, 0)]).toEqual([true, false, false, false]);
+it("rejects invalid GPS coordinates", () => {
+  expect([isValidLocation(45, 4), isValidLocation(0, 0), isValidLocation(NaN, 4), isValidLocation(91, 0)]).toEqual([
+    true,
+    false,
+    false,
+    false,
+  ]);
 });

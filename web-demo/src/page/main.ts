@@ -1,62 +1,83 @@
-// The phone page: its head, its two modes, and what begins when it is opened.
+// Entry point of the phone page: header, the two modes and start-up.
 
 import "./page.css";
 import "./media.css";
 import "./panel.css";
 import "./settings.css";
 import { el } from "../dom";
-import { icon, mark } from "./icons";
-import { Look } from "./locate-mode";
-import { Model } from "./model";
-import { Offline } from "./offline-cache";
+import { icon, logo } from "./icons";
+import { LocateMode } from "./locate-mode";
+import { ModelController } from "./model";
+import { OfflineCache } from "./offline-cache";
 import { onDrop } from "./photos";
-import { Play } from "./game-mode";
+import { GameMode } from "./game-mode";
 import { Settings, statusLine } from "./settings";
-import { notify, Stage, voices } from "./layout";
+import { notify, Layout, liveRegions } from "./layout";
 
-const model = new Model();
-const offline = new Offline();
-model.addEventListener("change", () => model.state.kind === "ready" && offline.fill(model.state.status.backend === "webgpu"));
-// On a first visit the model waits for the service worker, so that what it fetches is kept; on later ones it is what takes
-// longest.
-const kept = offline.serves;
-if (kept) model.load().catch(() => undefined);
-
-const stage = new Stage();
-const settings = new Settings(model, stage);
-const status = statusLine(model, offline);
-const look = new Look(stage, model, status);
-const play = new Play(stage, model, status);
-
-const toLook = el("a", { href: "#look" }, "Look");
-const toPlay = el("a", { href: "#play" }, "Play");
-
-document.getElementById("app")!.replaceChildren(
-  el(
-    "header",
-    { class: "top" },
-    el("h1", {}, el("a", { class: "brand", href: "#look", click: () => mode() === look && look.enter() }, mark(), "Landfall")),
-    el("nav", { class: "modes", "aria-label": "What to do" }, toLook, toPlay),
-    el("button", { type: "button", class: "round-button", "aria-label": "Settings", click: () => settings.open() }, icon("settings")),
-  ),
-  ...voices,
-  stage.element,
-  settings.dialog,
+const model = new ModelController();
+const offlineCache = new OfflineCache();
+model.addEventListener(
+  "change",
+  () => model.state.kind === "ready" && offlineCache.fill(model.state.status.backend === "webgpu"),
 );
+// On a first visit the model is loaded after the service worker has started, so that the worker caches its files. On
+// later visits it is loaded at once, since it takes longest.
+const hasWorker = offlineCache.isControlled;
+if (hasWorker) model.load().catch(() => undefined);
 
-const mode = () => (location.hash === "#play" ? play : look);
+const layout = new Layout();
+const settings = new Settings(model, layout);
+const status = statusLine(model, offlineCache);
+const locate = new LocateMode(layout, model, status);
+const play = new GameMode(layout, model, status);
+
+const locateLink = el("a", { href: "#locate" }, "Locate");
+const playLink = el("a", { href: "#play" }, "Play");
+
+document
+  .getElementById("app")!
+  .replaceChildren(
+    el(
+      "header",
+      { class: "page-header" },
+      el(
+        "h1",
+        {},
+        el(
+          "a",
+          { class: "brand", href: "#locate", click: () => mode() === locate && locate.enter() },
+          logo(),
+          "Landfall",
+        ),
+      ),
+      el("nav", { class: "modes", "aria-label": "Mode" }, locateLink, playLink),
+      el(
+        "button",
+        { type: "button", class: "round-button", "aria-label": "Settings", click: () => settings.open() },
+        icon("settings"),
+      ),
+    ),
+    ...liveRegions,
+    layout.element,
+    settings.dialog,
+  );
+
+// Every other route is locate mode, including #look, its former name.
+const mode = () => (location.hash === "#play" ? play : locate);
 
 function enter(): void {
-  look.leave();
+  locate.leave();
   play.leave();
   mode().enter();
-  toLook.toggleAttribute("aria-current", mode() === look);
-  toPlay.toggleAttribute("aria-current", mode() === play);
+  locateLink.toggleAttribute("aria-current", mode() === locate);
+  playLink.toggleAttribute("aria-current", mode() === play);
 }
 
 addEventListener("hashchange", enter);
-onDrop((files) => void mode().take(files));
+onDrop((files) => void mode().openFiles(files));
 enter();
 
-await offline.start((use) => notify("status", "A new version of this page is here.", { label: "Use it", go: use }));
-if (!kept) await model.load().catch(() => undefined);
+await offlineCache.start((activate) =>
+  notify("status", "A new version of this page is available.", { label: "Update", run: activate }),
+);
+if (!hasWorker) await model.load().catch(() => undefined);

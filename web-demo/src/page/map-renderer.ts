@@ -1,42 +1,43 @@
-// Draws the earth and what is on it, on any canvas: the map of the page and the picture that is shared.
+// Draws the map with heatmap, markers and labels on a canvas: the page's map and the image to share.
 
-import type { Point } from "../engine/types";
+import type { LatLng } from "../engine/types";
 import { nearestCopy } from "../geometry";
-import type { Heat } from "./heatmap";
-import { project, trace, WORLD, type Land } from "./basemap";
+import type { Heatmap } from "./heatmap";
+import { project, toPath, WORLD_SIZE, type Basemap } from "./basemap";
 
-/** The map's own units to pixels: `x = k · u + x`. */
-export interface View {
+/** Transform from map units to pixels: `(k · u + x, k · v + y)`. */
+export interface MapTransform {
   k: number;
   x: number;
   y: number;
 }
 
-export type MarkKind = "guess" | "player" | "truth";
+export type MarkerKind = "prediction" | "player" | "truth";
 
-export interface Mark extends Point {
-  kind: MarkKind;
+export interface MapMarker extends LatLng {
+  kind: MarkerKind;
   label?: string;
 }
 
 export interface Scene {
-  land: Land;
-  heat: Heat | null;
-  marks: Mark[];
-  /** Pairs of places to be joined by the shortest way. */
-  lines: [Point, Point][];
-  names: boolean;
+  basemap: Basemap;
+  heatmap: Heatmap | null;
+  markers: MapMarker[];
+  /** Pairs of places to connect with a great circle. */
+  lines: [LatLng, LatLng][];
+  /** Whether to draw the names of countries. */
+  showLabels: boolean;
 }
 
-/** Colours, as the page's style sheet has them. */
+/** Colours from the style sheet. */
 export interface Theme {
   sea: string;
   land: string;
   border: string;
   text: string;
   accent: string;
-  ink: string;
-  paper: string;
+  foreground: string;
+  background: string;
 }
 
 export function themeOf(element: Element): Theme {
@@ -48,16 +49,19 @@ export function themeOf(element: Element): Theme {
     border: colour("border"),
     text: colour("text"),
     accent: colour("accent"),
-    ink: colour("ink"),
-    paper: colour("paper"),
+    foreground: colour("foreground"),
+    background: colour("background"),
   };
 }
 
-/** Draws into the box from (0, 0) to (`width`, `height`); `tiles`, when there are some, lie under all but the land. */
-export function draw(
+/**
+ * Draws into the box from (0, 0) to (`width`, `height`). `tiles`, if given, draws the background instead of the
+ * basemap.
+ */
+export function drawMap(
   ctx: CanvasRenderingContext2D,
   [width, height]: [number, number],
-  view: View,
+  transform: MapTransform,
   scene: Scene,
   theme: Theme,
   tiles?: () => void,
@@ -65,122 +69,130 @@ export function draw(
   ctx.fillStyle = theme.sea;
   ctx.fillRect(0, 0, width, height);
   tiles?.();
-  const span = WORLD * view.k;
+  const worldWidth = WORLD_SIZE * transform.k;
   const copies: number[] = [];
-  for (let n = Math.floor(-view.x / span); n * span + view.x < width; n++) copies.push(n);
-  const each = (paint: () => void) => {
+  for (let n = Math.floor(-transform.x / worldWidth); n * worldWidth + transform.x < width; n++) copies.push(n);
+  const forEachCopy = (paint: () => void) => {
     for (const n of copies) {
       ctx.save();
-      ctx.translate(view.x + n * span, view.y);
-      ctx.scale(view.k, view.k);
+      ctx.translate(transform.x + n * worldWidth, transform.y);
+      ctx.scale(transform.k, transform.k);
       paint();
       ctx.restore();
     }
   };
-  const pixel = 1 / view.k;
+  const pixel = 1 / transform.k;
   if (!tiles) {
     ctx.fillStyle = theme.land;
-    each(() => ctx.fill(scene.land.land));
+    forEachCopy(() => ctx.fill(scene.basemap.land));
     ctx.strokeStyle = theme.border;
     ctx.lineWidth = pixel;
-    each(() => ctx.stroke(scene.land.borders));
+    forEachCopy(() => ctx.stroke(scene.basemap.borders));
   }
-  const { heat } = scene;
-  if (heat) {
-    each(() => ctx.drawImage(heat.picture, 0, 0, WORLD, WORLD));
-    rim(ctx, [width, height], heat.most, theme.accent, 1, 0.5, each, pixel);
-    rim(ctx, [width, height], heat.half, theme.accent, 1.75, 1, each, pixel);
+  const { heatmap } = scene;
+  if (heatmap) {
+    forEachCopy(() => ctx.drawImage(heatmap.image, 0, 0, WORLD_SIZE, WORLD_SIZE));
+    strokeOutline(ctx, [width, height], heatmap.region90, theme.accent, 1, 0.5, forEachCopy, pixel);
+    strokeOutline(ctx, [width, height], heatmap.region50, theme.accent, 1.75, 1, forEachCopy, pixel);
   }
-  if (scene.names && !tiles) nameCountries(ctx, [width, height], view, scene.land, theme);
-  ctx.strokeStyle = theme.ink;
+  if (scene.showLabels && !tiles) drawCountryLabels(ctx, [width, height], transform, scene.basemap, theme);
+  ctx.strokeStyle = theme.foreground;
   ctx.lineWidth = 2 * pixel;
   ctx.lineCap = "round";
   ctx.setLineDash([pixel, 6 * pixel]);
   for (const [from, to] of scene.lines) {
-    const line = trace({ type: "LineString", coordinates: [[from.lng, from.lat], [to.lng, to.lat]] });
-    each(() => ctx.stroke(line));
+    const line = toPath({
+      type: "LineString",
+      coordinates: [
+        [from.lng, from.lat],
+        [to.lng, to.lat],
+      ],
+    });
+    forEachCopy(() => ctx.stroke(line));
   }
   ctx.setLineDash([]);
-  for (const mark of scene.marks) {
-    const [u, v] = project(mark);
-    for (const n of copies) drawMark(ctx, [view.x + n * span + u * view.k, view.y + v * view.k], mark, theme);
+  for (const marker of scene.markers) {
+    const [u, v] = project(marker);
+    for (const n of copies)
+      drawMarker(ctx, [transform.x + n * worldWidth + u * transform.k, transform.y + v * transform.k], marker, theme);
   }
 }
 
-/** The rim of many touching shapes as one: both sides of all lines, less what lies inside. */
-function rim(
+/** Strokes the outline of the union of touching shapes: draws all edges, then erases the interior. */
+function strokeOutline(
   ctx: CanvasRenderingContext2D,
   [width, height]: [number, number],
   region: Path2D,
   colour: string,
-  thick: number,
+  lineWidth: number,
   alpha: number,
-  each: (paint: () => void) => void,
+  forEachCopy: (paint: () => void) => void,
   pixel: number,
 ): void {
   const { a: scale } = ctx.getTransform();
-  const sheet = scratch(Math.ceil(width * scale), Math.ceil(height * scale));
-  const ink = sheet.getContext("2d");
-  if (!ink) return;
-  ink.setTransform(1, 0, 0, 1, 0, 0);
-  ink.clearRect(0, 0, sheet.width, sheet.height);
-  each(() => {
-    ink.setTransform(ctx.getTransform());
-    ink.globalCompositeOperation = "source-over";
-    ink.strokeStyle = colour;
-    ink.lineWidth = 2 * thick * pixel;
-    ink.lineJoin = "round";
-    ink.stroke(region);
-    ink.globalCompositeOperation = "destination-out";
-    ink.fill(region);
+  const outlineCanvas = scratchCanvas(Math.ceil(width * scale), Math.ceil(height * scale));
+  const outlineCtx = outlineCanvas.getContext("2d");
+  if (!outlineCtx) return;
+  outlineCtx.setTransform(1, 0, 0, 1, 0, 0);
+  outlineCtx.clearRect(0, 0, outlineCanvas.width, outlineCanvas.height);
+  forEachCopy(() => {
+    outlineCtx.setTransform(ctx.getTransform());
+    outlineCtx.globalCompositeOperation = "source-over";
+    outlineCtx.strokeStyle = colour;
+    outlineCtx.lineWidth = 2 * lineWidth * pixel;
+    outlineCtx.lineJoin = "round";
+    outlineCtx.stroke(region);
+    outlineCtx.globalCompositeOperation = "destination-out";
+    outlineCtx.fill(region);
   });
   ctx.globalAlpha = alpha;
-  ctx.drawImage(sheet, 0, 0, sheet.width / scale, sheet.height / scale);
+  ctx.drawImage(outlineCanvas, 0, 0, outlineCanvas.width / scale, outlineCanvas.height / scale);
   ctx.globalAlpha = 1;
 }
 
-let sheet: HTMLCanvasElement | null = null;
+let outlineCanvas: HTMLCanvasElement | null = null;
 
-function scratch(width: number, height: number): HTMLCanvasElement {
-  sheet ??= document.createElement("canvas");
-  if (sheet.width !== width || sheet.height !== height) [sheet.width, sheet.height] = [width, height];
-  return sheet;
+function scratchCanvas(width: number, height: number): HTMLCanvasElement {
+  outlineCanvas ??= document.createElement("canvas");
+  if (outlineCanvas.width !== width || outlineCanvas.height !== height)
+    [outlineCanvas.width, outlineCanvas.height] = [width, height];
+  return outlineCanvas;
 }
 
-function nameCountries(
+function drawCountryLabels(
   ctx: CanvasRenderingContext2D,
   [width, height]: [number, number],
-  view: View,
-  land: Land,
+  transform: MapTransform,
+  basemap: Basemap,
   theme: Theme,
 ): void {
-  const span = WORLD * view.k;
+  const worldWidth = WORLD_SIZE * transform.k;
   ctx.font = "500 11px system-ui, sans-serif";
   ctx.textAlign = "center";
   ctx.textBaseline = "middle";
   ctx.fillStyle = theme.text;
-  for (const name of land.names) {
-    if (span < name.from) continue;
-    const [u, v] = project(name);
-    const x = (((view.x + u * view.k) % span) + span) % span;
-    const y = view.y + v * view.k;
-    if (x < width && y > 0 && y < height) ctx.fillText(name.text, x, y);
+  for (const label of basemap.labels) {
+    if (worldWidth < label.minWorldPx) continue;
+    const [u, v] = project(label);
+    const x = (((transform.x + u * transform.k) % worldWidth) + worldWidth) % worldWidth;
+    const y = transform.y + v * transform.k;
+    if (x < width && y > 0 && y < height) ctx.fillText(label.text, x, y);
   }
 }
 
-function drawMark(ctx: CanvasRenderingContext2D, [x, y]: [number, number], mark: Mark, theme: Theme): void {
+function drawMarker(ctx: CanvasRenderingContext2D, [x, y]: [number, number], marker: MapMarker, theme: Theme): void {
   ctx.save();
   ctx.translate(x, y);
   ctx.lineWidth = 2;
-  ctx.strokeStyle = theme.paper;
-  if (mark.kind === "truth") {
-    ctx.fillStyle = theme.ink;
-    disc(ctx, 9);
+  ctx.strokeStyle = theme.background;
+  if (marker.kind === "truth") {
+    ctx.fillStyle = theme.foreground;
+    fillCircle(ctx, 9);
     ctx.stroke();
-    ctx.fillStyle = theme.paper;
-    disc(ctx, 3.5);
+    ctx.fillStyle = theme.background;
+    fillCircle(ctx, 3.5);
   } else {
-    ctx.fillStyle = mark.kind === "guess" ? theme.accent : theme.ink;
+    ctx.fillStyle = marker.kind === "prediction" ? theme.accent : theme.foreground;
     ctx.beginPath();
     ctx.moveTo(0, 0);
     ctx.bezierCurveTo(-3, -8, -12, -14, -12, -23);
@@ -189,15 +201,15 @@ function drawMark(ctx: CanvasRenderingContext2D, [x, y]: [number, number], mark:
     ctx.closePath();
     ctx.fill();
     ctx.stroke();
-    ctx.fillStyle = theme.paper;
+    ctx.fillStyle = theme.background;
     ctx.translate(0, -23);
-    disc(ctx, 4.5);
+    fillCircle(ctx, 4.5);
   }
   ctx.restore();
-  if (mark.label) drawLabel(ctx, [x, mark.kind === "truth" ? y + 21 : y - 48], mark.label, theme);
+  if (marker.label) drawLabel(ctx, [x, marker.kind === "truth" ? y + 21 : y - 48], marker.label, theme);
 }
 
-function disc(ctx: CanvasRenderingContext2D, radius: number): void {
+function fillCircle(ctx: CanvasRenderingContext2D, radius: number): void {
   ctx.beginPath();
   ctx.arc(0, 0, radius, 0, 2 * Math.PI);
   ctx.fill();
@@ -208,35 +220,40 @@ function drawLabel(ctx: CanvasRenderingContext2D, [x, y]: [number, number], text
   ctx.textAlign = "center";
   ctx.textBaseline = "middle";
   const half = ctx.measureText(text).width / 2 + 8;
-  ctx.fillStyle = theme.paper;
+  ctx.fillStyle = theme.background;
   ctx.beginPath();
   ctx.roundRect(x - half, y - 11, 2 * half, 22, 11);
   ctx.fill();
-  ctx.fillStyle = theme.ink;
+  ctx.fillStyle = theme.foreground;
   ctx.fillText(text, x, y + 0.5);
 }
 
-/** The view that shows all the places in a box, no nearer than `nearest` pixels a unit. */
-export function viewOf(places: Point[], [width, height]: [number, number], nearest: number, edge = 56): View {
+/** The transform that fits all places into a box, with a scale of up to `maxScale` pixels per map unit. */
+export function transformToFit(
+  places: LatLng[],
+  [width, height]: [number, number],
+  maxScale: number,
+  edge = 56,
+): MapTransform {
   const anchor = places[0];
-  if (!anchor) return wholeWorld([width, height]);
-  const spots = places.map((place) => {
+  if (!anchor) return transformToWorld([width, height]);
+  const points = places.map((place) => {
     const copy = nearestCopy(place, anchor);
     const [u, v] = project(place);
-    return [u + WORLD * Math.round((copy.lng - place.lng) / 360), v] as const;
+    return [u + WORLD_SIZE * Math.round((copy.lng - place.lng) / 360), v] as const;
   });
-  const [left, right] = [Math.min(...spots.map(([u]) => u)), Math.max(...spots.map(([u]) => u))];
-  const [top, bottom] = [Math.min(...spots.map(([, v]) => v)), Math.max(...spots.map(([, v]) => v))];
-  // Pins and their labels stand above their places.
-  const rise = 16;
+  const [left, right] = [Math.min(...points.map(([u]) => u)), Math.max(...points.map(([u]) => u))];
+  const [top, bottom] = [Math.min(...points.map(([, v]) => v)), Math.max(...points.map(([, v]) => v))];
+  // Leave room for pins and labels above their places.
+  const pinOffset = 16;
   const room = [Math.max(width - 2 * edge, 40), Math.max(height - 2 * edge, 40)] as const;
-  const k = Math.min(nearest, room[0] / Math.max(right - left, 1e-6), room[1] / Math.max(bottom - top, 1e-6));
-  return { k, x: width / 2 - (k * (left + right)) / 2, y: height / 2 + rise - (k * (top + bottom)) / 2 };
+  const k = Math.min(maxScale, room[0] / Math.max(right - left, 1e-6), room[1] / Math.max(bottom - top, 1e-6));
+  return { k, x: width / 2 - (k * (left + right)) / 2, y: height / 2 + pinOffset - (k * (top + bottom)) / 2 };
 }
 
-/** All of the earth that people live on. */
-export function wholeWorld([width, height]: [number, number]): View {
-  // A narrow box shows a little less than all, rather than a strip.
-  const k = Math.max(width / WORLD, Math.min(height / (0.72 * WORLD), (1.25 * width) / WORLD));
-  return { k, x: width / 2 - (k * WORLD) / 2, y: height / 2 - 0.4 * WORLD * k };
+/** The transform that shows the inhabited part of the world. */
+export function transformToWorld([width, height]: [number, number]): MapTransform {
+  // In a narrow box, crop the world instead of showing it as a thin strip.
+  const k = Math.max(width / WORLD_SIZE, Math.min(height / (0.72 * WORLD_SIZE), (1.25 * width) / WORLD_SIZE));
+  return { k, x: width / 2 - (k * WORLD_SIZE) / 2, y: height / 2 - 0.4 * WORLD_SIZE * k };
 }

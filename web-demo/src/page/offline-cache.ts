@@ -1,25 +1,27 @@
-// The service worker's side of the page: registered, asked to fill its store, and what happens when a new version comes.
+// Registers the service worker, asks it to fill its cache and handles new versions of the page.
 
-/** Milliseconds that a first visit waits for the service worker, so that what is fetched next is kept for flights. */
-const PATIENCE_MS = 4000;
-/** Milliseconds after which the rest is fetched: first comes what the person does. */
-const REST_MS = 3000;
+/**
+ * Maximum time in milliseconds that a first visit waits for the service worker, so that it can cache later requests.
+ */
+const WORKER_TIMEOUT_MS = 4000;
+/** Delay in milliseconds before the remaining files are downloaded, to give priority to the user's actions. */
+const FILL_DELAY_MS = 3000;
 
-export class Offline extends EventTarget {
-  /** All that the page needs is kept on this device. */
+export class OfflineCache extends EventTarget {
+  /** Whether all files of the page are cached. */
   ready = false;
 
-  /** What was kept on an earlier visit serves this page. */
-  get serves(): boolean {
+  /** Whether a service worker of an earlier visit serves this page. */
+  get isControlled(): boolean {
     return !!(navigator.serviceWorker as ServiceWorkerContainer | undefined)?.controller;
   }
 
-  /** Registers the service worker; settles when it serves this page, or when that takes too long or cannot be. */
-  async start(onUpdate: (use: () => void) => void): Promise<void> {
+  /** Registers the service worker. Resolves when it serves this page, has failed or takes too long. */
+  async start(onUpdate: (activate: () => void) => void): Promise<void> {
     const workers = navigator.serviceWorker as ServiceWorkerContainer | undefined;
     if (!workers || !import.meta.env.PROD) return;
-    // A page that has a worker already is loaded anew when the next one takes over, and only then.
-    const updating = workers.controller !== null;
+    // Only a page that already has a worker is reloaded when a new one takes over.
+    const hasWorker = workers.controller !== null;
     workers.addEventListener("message", ({ data }: MessageEvent<unknown>) => {
       if (data !== "filled") return;
       this.ready = true;
@@ -30,31 +32,31 @@ export class Offline extends EventTarget {
       registration.addEventListener("updatefound", () => {
         const next = registration.installing;
         next?.addEventListener("statechange", () => {
-          if (next.state === "installed" && updating) offer(next);
+          if (next.state === "installed" && hasWorker) offerUpdate(next);
         });
       });
-      if (registration.waiting && updating) offer(registration.waiting);
+      if (registration.waiting && hasWorker) offerUpdate(registration.waiting);
     } catch {
-      // A host without sw.js, or storage switched off: the page works, with a network.
+      // No sw.js on this host, or storage disabled: the page works, but not offline.
       return;
     }
-    function offer(next: ServiceWorker): void {
+    function offerUpdate(next: ServiceWorker): void {
       onUpdate(() => {
         workers!.addEventListener("controllerchange", () => location.reload(), { once: true });
-        next.postMessage("take over");
+        next.postMessage("skip-waiting");
       });
     }
-    if (updating) return;
+    if (hasWorker) return;
     await Promise.race([
       new Promise<void>((done) => workers.addEventListener("controllerchange", () => done(), { once: true })),
-      new Promise((done) => setTimeout(done, PATIENCE_MS)),
+      new Promise((done) => setTimeout(done, WORKER_TIMEOUT_MS)),
     ]);
   }
 
-  /** Has the rest fetched and kept: what is not needed at once, such as pictures to play with, and what computes. */
-  fill(gpu: boolean): void {
+  /** Asks the service worker to cache the remaining files, such as photos and the inference runtime. */
+  fill(webgpu: boolean): void {
     const workers = navigator.serviceWorker as ServiceWorkerContainer | undefined;
-    const ask = () => void workers?.ready.then(({ active }) => active?.postMessage(gpu ? "fill for gpu" : "fill"));
-    setTimeout(ask, REST_MS);
+    const request = () => void workers?.ready.then(({ active }) => active?.postMessage({ fill: { webgpu } }));
+    setTimeout(request, FILL_DELAY_MS);
   }
 }

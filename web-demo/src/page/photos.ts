@@ -1,82 +1,82 @@
-// The pictures of one place: how they are shown, picked and dropped.
+// Photos: gallery, file picker and drag and drop.
 
 import { el } from "../dom";
 import { icon } from "./icons";
 
-/** One picture, with the address under which the page shows it. */
-export interface View {
+/** A photo with an object URL to display it. */
+export interface PhotoView {
   blob: Blob;
-  address: string;
+  url: string;
 }
 
-export function viewOf(blob: Blob): View {
-  return { blob, address: URL.createObjectURL(blob) };
+export function createView(blob: Blob): PhotoView {
+  return { blob, url: URL.createObjectURL(blob) };
 }
 
-/** Lets go of pictures that are no longer shown. */
-export function release(views: View[]): void {
-  for (const { address } of views) URL.revokeObjectURL(address);
+/** Releases the object URLs of photos that are no longer shown. */
+export function revokeViews(views: PhotoView[]): void {
+  for (const { url } of views) URL.revokeObjectURL(url);
 }
 
-/** The pictures, one large; with several, a row to choose from. */
-export function gallery(views: View[], label: string): HTMLElement {
-  const large = el("img", { class: "picture", decoding: "async" });
-  // What the picture leaves of its box is filled with itself, out of focus.
-  const around = el("img", { class: "picture-around", alt: "", decoding: "async" });
-  const show = (at: number) => {
-    const view = views[at];
+/** Shows one photo large, with a row of thumbnails if there are several. */
+export function gallery(views: PhotoView[], label: string): HTMLElement {
+  const large = el("img", { class: "photo", decoding: "async" });
+  // A blurred copy fills the space around the photo.
+  const backdrop = el("img", { class: "photo-backdrop", alt: "", decoding: "async" });
+  const show = (index: number) => {
+    const view = views[index];
     if (!view) return;
-    large.src = around.src = view.address;
-    large.alt = views.length > 1 ? `${label}, view ${at + 1} of ${views.length}` : label;
-    thumbs.forEach((thumb, i) => thumb.setAttribute("aria-pressed", String(i === at)));
+    large.src = backdrop.src = view.url;
+    large.alt = views.length > 1 ? `${label}, view ${index + 1} of ${views.length}` : label;
+    thumbs.forEach((thumb, i) => thumb.setAttribute("aria-pressed", String(i === index)));
   };
-  const thumbs = views.map(({ address }, i) =>
+  const thumbs = views.map(({ url }, i) =>
     el(
       "button",
       { type: "button", class: "thumb", "aria-label": `View ${i + 1}`, click: () => show(i) },
-      el("img", { src: address, alt: "" }),
+      el("img", { src: url, alt: "" }),
     ),
   );
   show(views.length - 1);
   return el(
     "div",
     { class: "gallery" },
-    around,
+    backdrop,
     large,
     views.length > 1 && el("div", { class: "thumbs", role: "group", "aria-label": "Views" }, ...thumbs),
   );
 }
 
-/** A button that opens the device's photos. */
-export function picker(label: string, onPick: (files: File[]) => void, main = false): HTMLElement {
+/** A button that opens the file picker. */
+export function photoPicker(label: string, onPick: (files: File[]) => void, primary = false): HTMLElement {
   const input = el("input", {
     type: "file",
     accept: "image/*",
     multiple: true,
-    class: "unseen",
+    class: "visually-hidden",
     change: () => {
       onPick([...(input.files ?? [])]);
-      // The same photo can be picked again.
+      // Allow choosing the same photo again.
       input.value = "";
     },
   });
-  return el("label", { class: main ? "button button-main" : "button" }, icon("picture"), label, input);
+  return el("label", { class: primary ? "button button-main" : "button" }, icon("photo"), label, input);
 }
 
-/** Takes photos that are dropped anywhere on the page. */
-export function onDrop(take: (files: File[]) => void): void {
-  const over = (is: boolean) => document.body.toggleAttribute("data-dropping", is);
+/** Calls `onFiles` with files that are dropped anywhere on the page. */
+export function onDrop(onFiles: (files: File[]) => void): void {
+  const setDropping = (on: boolean) => document.body.toggleAttribute("data-dropping", on);
   addEventListener("dragover", (event) => {
     event.preventDefault();
-    over(true);
+    setDropping(true);
   });
   addEventListener("dragleave", (event) => {
-    if (!event.relatedTarget) over(false);
+    if (!event.relatedTarget) setDropping(false);
   });
   addEventListener("drop", (event) => {
     event.preventDefault();
-    over(false);
+    setDropping(false);
     const files = [...(event.dataTransfer?.files ?? [])];
-    if (files.length) take(files);
+    if (files.length) onFiles(files);
   });
 }

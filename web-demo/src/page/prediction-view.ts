@@ -1,68 +1,78 @@
-// What the page says of an answer, and how it shows one on the map.
+// Shows a prediction as text and on the map.
 
 import { geoDistance } from "d3-geo";
 import { el } from "../dom";
-import type { Answer, Point } from "../engine/types";
+import type { LatLng, Prediction } from "../engine/types";
 import type { Credit } from "./samples";
-import type { Stage } from "./layout";
-import { duration, odds, percent, sentenceCase, sureness } from "./labels";
+import type { Layout } from "./layout";
+import { capitalize, confidenceLabel, formatDuration, formatPercent, formatRadii } from "./labels";
 
 const EARTH_KM = 6371;
 
-/** Place, sureness and countries. */
-export function answerText(answer: Answer): HTMLElement {
-  const most = answer.countries[0]?.p ?? 1;
-  const views = answer.views > 1 ? `${answer.views} views, ` : "";
+/** Place, confidence and the most likely countries. */
+export function predictionText(prediction: Prediction): HTMLElement {
+  const highest = prediction.countries[0]?.p ?? 1;
+  const views = prediction.views > 1 ? `${prediction.views} views, ` : "";
   return el(
     "div",
-    { class: "answer" },
+    { class: "prediction" },
     el(
       "p",
-      { class: "kicker" },
-      el("strong", {}, sureness(answer)),
-      el("span", { class: "answer-time" }, `${views}${duration(answer.ms.total)}`),
+      { class: "headline" },
+      el("strong", {}, confidenceLabel(prediction)),
+      el("span", { class: "prediction-time" }, `${views}${formatDuration(prediction.ms.total)}`),
     ),
-    el("h2", { class: "place" }, sentenceCase(answer.place)),
-    el("p", { class: "odds" }, odds(answer)),
+    el("h2", { class: "place-name" }, capitalize(prediction.place)),
+    el("p", { class: "radii" }, formatRadii(prediction)),
     el(
       "ol",
-      { class: "countries", "aria-label": "Likeliest countries" },
-      ...answer.countries.map(({ name, p }) =>
-        el("li", {}, el("span", { class: "country" }, name), bar(p / most), el("span", { class: "share" }, percent(p))),
+      { class: "countries", "aria-label": "Most likely countries" },
+      ...prediction.countries.map(({ name, p }) =>
+        el(
+          "li",
+          {},
+          el("span", { class: "country" }, name),
+          bar(p / highest),
+          el("span", { class: "probability" }, formatPercent(p)),
+        ),
       ),
     ),
   );
 }
 
-/** A bar of a share from 0 to 1. */
-export function bar(share: number): HTMLElement {
+/** A bar for a fraction from 0 to 1. */
+export function bar(fraction: number): HTMLElement {
   const fill = el("span", { class: "bar-fill" });
-  fill.style.setProperty("--share", String(Math.max(0, Math.min(1, share))));
+  fill.style.setProperty("--fraction", String(Math.max(0, Math.min(1, fraction))));
   return el("span", { class: "bar", "aria-hidden": "true" }, fill);
 }
 
-/** Heat, regions and pin. The map goes there unless `still`. */
-export function answerOnMap({ map }: Stage, answer: Answer, still = false): void {
-  map.showHeat(answer);
-  map.showMarks([{ ...point(answer), kind: "guess" }]);
-  map.describe(`World map: the pin is ${answer.place}`);
-  if (!still) map.go(around(answer));
+/** Shows heatmap, credible regions and pin, and moves the map there unless `keepView` is set. */
+export function showOnMap({ map }: Layout, prediction: Prediction, keepView = false): void {
+  map.showHeatmap(prediction);
+  map.showMarkers([{ ...toLatLng(prediction), kind: "prediction" }]);
+  map.describe(`World map: the pin is ${prediction.place}`);
+  if (!keepView) map.fitTo(pointsToShow(prediction));
 }
 
-/** The places that must be seen for an answer to be understood: the pin and what of the half region lies around it. */
-export function around(answer: Answer): Point[] {
-  if (answer.radiusKm.p50 > 4000) return [];
-  const near = ({ lng, lat }: Point) => geoDistance([lng, lat], [answer.lng, answer.lat]) * EARTH_KM < 1.5 * answer.radiusKm.p50;
-  const cells = answer.region50.flatMap((i) => answer.cells[i] ?? []);
-  return [point(answer), ...cells.filter(near).map(point)];
+/**
+ * The points that the map should show: the pin and nearby cells of the 50 % region. Empty, for the whole world, if the
+ * prediction is very uncertain.
+ */
+export function pointsToShow(prediction: Prediction): LatLng[] {
+  if (prediction.radiusKm.p50 > 4000) return [];
+  const near = ({ lng, lat }: LatLng) =>
+    geoDistance([lng, lat], [prediction.lng, prediction.lat]) * EARTH_KM < 1.5 * prediction.radiusKm.p50;
+  const cells = prediction.region50.flatMap((i) => prediction.cells[i] ?? []);
+  return [toLatLng(prediction), ...cells.filter(near).map(toLatLng)];
 }
 
-export function point({ lat, lng }: Point): Point {
+export function toLatLng({ lat, lng }: LatLng): LatLng {
   return { lat, lng };
 }
 
-/** Who made a picture, as its licence asks. */
+/** Author and licence of a photo. */
 export function creditLine({ author, licence, link }: Credit): HTMLElement {
   const terms = link ? el("a", { href: link, target: "_blank", rel: "noopener noreferrer" }, licence) : licence;
-  return el("p", { class: "credit" }, `Picture: ${author}, `, terms);
+  return el("p", { class: "credit" }, `Photo: ${author}, `, terms);
 }

@@ -1,8 +1,8 @@
-// What this browser remembers of the person's choices; nothing, where its storage is switched off.
+// Preferences in local storage; not kept if the browser blocks it.
 
 type Key = "landfall-bundle" | "landfall-tiles";
 
-export function recall(key: Key): string | null {
+export function getPreference(key: Key): string | null {
   try {
     return localStorage.getItem(key);
   } catch {
@@ -10,12 +10,12 @@ export function recall(key: Key): string | null {
   }
 }
 
-/** Remembers a choice; `null` forgets it. */
-export function remember(key: Key, value: string | null): void {
+/** Stores a preference; `null` removes it. */
+export function setPreference(key: Key, value: string | null): void {
   try {
     if (value === null) localStorage.removeItem(key);
     else localStorage.setItem(key, value);
   } catch {
-    // Then it is asked again next time.
+    // Storage is blocked: the preference is lost.
   }
 }

@@ -1,16 +1,16 @@
-// Models, storage, the map's tiles, and what is to be said of the page: a line on the stage and a dialog.
+// The status line and the settings dialog: models, storage, map tiles, credits.
 
 import { el } from "../dom";
 import type { BundleName } from "../engine/types";
 import { icon } from "./icons";
-import { recall, remember } from "./preferences";
-import type { Model, State } from "./model";
-import { EXAMPLES, ROUNDS } from "./samples";
-import { announce, button, showError, type Stage } from "./layout";
-import { backend, sentenceCase, size } from "./labels";
+import { getPreference, setPreference } from "./preferences";
+import type { ModelController, State } from "./model";
+import { EXAMPLES, SAMPLES } from "./samples";
+import { announce, button, showError, type Layout } from "./layout";
+import { capitalize, formatBackend, formatSize } from "./labels";
 
-/** One line that says what is loaded and what computes, and how far a download has come. */
-export function statusLine(model: Model, offline: { ready: boolean } & EventTarget): HTMLElement {
+/** A line with the loaded model, the backend and download progress. */
+export function statusLine(model: ModelController, offlineCache: { ready: boolean } & EventTarget): HTMLElement {
   const line = el("div", { class: "status" });
   const show = () => {
     const { state } = model;
@@ -20,116 +20,151 @@ export function statusLine(model: Model, offline: { ready: boolean } & EventTarg
         button("Try again", "again", () => void model.load().catch(() => undefined)),
       );
     } else if (state.kind === "loading") {
-      // The bar stays the same element, so that it grows and does not flicker.
+      // Reuse the progress element, which would flicker otherwise.
       const bar = line.querySelector("progress") ?? progress();
-      line.replaceChildren(el("p", {}, advance(state, bar)), bar);
+      line.replaceChildren(el("p", {}, updateProgress(state, bar)), bar);
     } else {
       const { status } = state;
-      const parts = [`${sentenceCase(status.bundle ?? "no")} model`, backend(status), offline.ready && "works offline"];
+      const parts = [
+        `${capitalize(status.bundle ?? "no")} model`,
+        formatBackend(status),
+        offlineCache.ready && "works offline",
+      ];
       line.replaceChildren(el("p", {}, parts.filter(Boolean).join(" · ")), status.note ? el("p", {}, status.note) : "");
-      if (status.bundle === "pocket") void offer();
+      if (status.bundle === "pocket") void offerDesktop();
     }
   };
-  /** The larger model, where this host has it. */
-  const offer = async () => {
+  /** Offers the larger model if the host has it. */
+  const offerDesktop = async () => {
     const larger = (await model.bundles().catch(() => [])).find(({ name }) => name === "desktop");
     if (!larger || model.state.kind !== "ready" || line.querySelector("button")) return;
-    const cost = larger.cached ? "on this device" : size(larger.bytes);
-    line.append(button(`Use the larger, better model (${cost})`, null, () => void model.load("desktop").catch(() => undefined)));
+    const availability = larger.cached ? "on this device" : formatSize(larger.bytes);
+    line.append(
+      button(
+        `Use the more accurate model (${availability})`,
+        null,
+        () => void model.load("desktop").catch(() => undefined),
+      ),
+    );
   };
   model.addEventListener("change", show);
-  offline.addEventListener("change", show);
+  offlineCache.addEventListener("change", show);
   show();
   return line;
 }
 
 function progress(): HTMLProgressElement {
-  return el("progress", { "aria-label": "The model's download", max: "1" });
+  return el("progress", { "aria-label": "Download of the model", max: "1" });
 }
 
-/** Moves a bar to where a download is, and says it in words. */
-function advance(state: State & { kind: "loading" }, bar: HTMLProgressElement): string {
+/** Updates a progress bar and returns the progress as text. */
+function updateProgress(state: State & { kind: "loading" }, bar: HTMLProgressElement): string {
   if (state.total) bar.value = state.received / state.total;
-  return state.cached ? "Opening the model…" : `Fetching the model: ${size(state.received)} of ${size(state.total)}`;
+  return state.cached
+    ? "Loading the model…"
+    : `Downloading the model: ${formatSize(state.received)} of ${formatSize(state.total)}`;
 }
 
 export class Settings {
-  private readonly models = el("fieldset", { class: "models" });
-  private readonly computes = el("p", {});
+  private readonly models = el("fieldset", { class: "model-options" });
+  private readonly statusText = el("p", {});
   private readonly bar = progress();
   private shown: State["kind"] | null = null;
   readonly dialog = el("dialog", { class: "settings", "aria-labelledby": "settings-title" });
 
   constructor(
-    private readonly model: Model,
-    stage: Stage,
+    private readonly model: ModelController,
+    layout: Layout,
   ) {
-    const tiles = el("input", { type: "checkbox", id: "tiles", "aria-describedby": "tiles-note", change: () => useTiles(tiles.checked) });
+    const tiles = el("input", {
+      type: "checkbox",
+      id: "tiles",
+      "aria-describedby": "tiles-note",
+      change: () => useTiles(tiles.checked),
+    });
     const useTiles = (on: boolean) => {
-      stage.map.tiles = on;
-      remember("landfall-tiles", on ? "yes" : null);
+      layout.map.tiles = on;
+      setPreference("landfall-tiles", on ? "yes" : null);
     };
-    tiles.checked = recall("landfall-tiles") === "yes";
-    if (tiles.checked) stage.map.tiles = true;
+    tiles.checked = getPreference("landfall-tiles") === "yes";
+    if (tiles.checked) layout.map.tiles = true;
     this.dialog.append(
       el(
         "header",
         {},
         el("h2", { id: "settings-title" }, "Settings"),
-        el("button", { type: "button", class: "round-button", "aria-label": "Close", click: () => this.dialog.close() }, icon("close")),
+        el(
+          "button",
+          { type: "button", class: "round-button", "aria-label": "Close", click: () => this.dialog.close() },
+          icon("close"),
+        ),
       ),
       el("h3", {}, "Model"),
       this.models,
-      this.computes,
+      this.statusText,
       this.bar,
-      button("Clear stored models", null, () => void this.clear()),
+      button("Delete stored models", null, () => void this.clear()),
       el("h3", {}, "Map"),
       el("label", { class: "switch" }, tiles, el("span", {}, "Street map from OpenStreetMap")),
-      el("p", { id: "tiles-note", class: "note" }, "Off, nothing leaves this device. On, the part of the map you look at is asked for from openstreetmap.org."),
+      el(
+        "p",
+        { id: "tiles-note", class: "note" },
+        "If enabled, the visible part of the map is requested from openstreetmap.org. If disabled, the page sends nothing to other servers.",
+      ),
       el("h3", {}, "About"),
-      el("p", { class: "note" }, "Landfall tells from a picture's pixels where on Earth it was taken. Everything is computed on this device. There is no tracker and no account, and no picture is sent anywhere. A place inside a photo is read only to tell how far off the guess was."),
-      el("p", { class: "note" }, "Coasts and borders: Natural Earth."),
+      el(
+        "p",
+        { class: "note" },
+        "Landfall predicts from the pixels of a photo where on Earth it was taken. Everything runs on this device. There are no trackers and no accounts, and no photo is uploaded. GPS coordinates in a photo are read only to show the distance to the prediction.",
+      ),
+      el("p", { class: "note" }, "Coastlines and borders: Natural Earth."),
       credits(),
     );
-    // A click beside the dialog closes it.
+    // A click outside the dialog closes it.
     this.dialog.addEventListener("click", (event) => event.target === this.dialog && this.dialog.close());
-    model.addEventListener("change", () => this.dialog.open && this.follow());
+    model.addEventListener("change", () => this.dialog.open && this.update());
   }
 
   open(): void {
     this.dialog.showModal();
     this.shown = null;
-    this.follow();
+    this.update();
   }
 
-  /** Says how far the model is; the choice is listed anew only when it is something else that it is doing. */
-  private follow(): void {
+  /** Shows the state of the model. The list of models is rebuilt only when the kind of state changes. */
+  private update(): void {
     const { state } = this.model;
     this.bar.hidden = state.kind !== "loading";
-    if (state.kind === "loading") this.computes.textContent = advance(state, this.bar);
-    else this.computes.textContent = state.kind === "ready" ? `Computes on: ${backend(state.status)}.` : state.message;
+    if (state.kind === "loading") this.statusText.textContent = updateProgress(state, this.bar);
+    else
+      this.statusText.textContent = state.kind === "ready" ? `Backend: ${formatBackend(state.status)}.` : state.message;
     if (state.kind !== this.shown) void this.refresh();
   }
 
   private async refresh(): Promise<void> {
     const { state } = this.model;
     this.shown = state.kind;
-    const taken = state.kind === "ready" ? state.status.bundle : state.kind === "loading" ? state.name : null;
+    const current = state.kind === "ready" ? state.status.bundle : state.kind === "loading" ? state.name : null;
     try {
       const bundles = await this.model.bundles();
-      const legend = el("legend", { class: "unseen" }, "Model");
+      const legend = el("legend", { class: "visually-hidden" }, "Model");
       this.models.replaceChildren(
         legend,
         ...bundles.map(({ name, version, bytes, cached }) => {
           const radio = el("input", { type: "radio", name: "model", value: name, change: () => this.use(name) });
-          radio.checked = name === taken;
+          radio.checked = name === current;
           radio.disabled = state.kind === "loading";
-          const kept = cached ? "on this device" : `${size(bytes)} to fetch`;
+          const availability = cached ? "on this device" : `${formatSize(bytes)} download`;
           return el(
             "label",
-            { class: "model" },
+            { class: "model-option" },
             radio,
-            el("span", {}, el("strong", {}, sentenceCase(name)), el("small", {}, `${NOTES[name]} Version ${version}, ${kept}.`)),
+            el(
+              "span",
+              {},
+              el("strong", {}, capitalize(name)),
+              el("small", {}, `${NOTES[name]} Version ${version}, ${availability}.`),
+            ),
           );
         }),
       );
@@ -141,7 +176,7 @@ export class Settings {
   private use(name: BundleName): void {
     this.model.load(name).catch((error: unknown) => {
       showError(error);
-      // The small one goes on.
+      // Fall back to the small model.
       if (name !== "pocket") void this.model.load("pocket").catch(() => undefined);
     });
   }
@@ -149,7 +184,7 @@ export class Settings {
   private async clear(): Promise<void> {
     try {
       await this.model.clear();
-      announce("The stored models were cleared.");
+      announce("The stored models were deleted.");
     } catch (error) {
       showError(error);
     }
@@ -158,16 +193,16 @@ export class Settings {
 }
 
 const NOTES: Record<BundleName, string> = {
-  pocket: "Small and quick.",
-  desktop: "Larger, slower, and much better.",
+  pocket: "Small and fast.",
+  desktop: "Larger, slower and much more accurate.",
 };
 
 function credits(): HTMLElement {
-  const shown = [...EXAMPLES, ...ROUNDS.filter((round) => !EXAMPLES.includes(round))];
+  const shown = [...EXAMPLES, ...SAMPLES.filter((sample) => !EXAMPLES.includes(sample))];
   return el(
     "details",
     {},
-    el("summary", {}, "Who made the pictures"),
+    el("summary", {}, "Photo credits"),
     ...shown.map(({ credit }) => el("pre", { tabindex: "0" }, credit.text)),
   );
 }

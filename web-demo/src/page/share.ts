@@ -1,34 +1,34 @@
-// The picture that people send each other, made on the device: of an answer, or of a game.
+// Draws the image to share, of a prediction or a game, and shares or saves it.
 
-import type { Answer } from "../engine/types";
+import type { Prediction } from "../engine/types";
 import { formatCount, formatDistance } from "../geometry";
-import { around, point } from "./prediction-view";
-import { draw, themeOf, viewOf, type Mark, type Theme } from "./map-renderer";
-import { heatOf } from "./heatmap";
-import { totals, type Played } from "./game-rules";
+import { pointsToShow, toLatLng } from "./prediction-view";
+import { drawMap, themeOf, transformToFit, type MapMarker, type Theme } from "./map-renderer";
+import { createHeatmap } from "./heatmap";
+import { totals, type PlayedRound } from "./game-rules";
 import { announce } from "./layout";
-import { coarseLand } from "./basemap";
-import { duration, odds, sentenceCase, sureness } from "./labels";
+import { coarseBasemap } from "./basemap";
+import { capitalize, confidenceLabel, formatDuration, formatRadii } from "./labels";
 
 const WIDTH = 1080;
 const HEIGHT = 1350;
-const EDGE = 64;
+const MARGIN = 64;
 const FONT = "system-ui, sans-serif";
 
-export type Shared = { answer: Answer; picture: Blob } | { game: Played[] };
+export type ShareContent = { prediction: Prediction; image: Blob } | { game: PlayedRound[] };
 
-/** Hands the picture to the device's own way of sharing; where there is none, it is saved as a file. */
-export async function share(what: Shared): Promise<void> {
-  const canvas = await paint(what);
+/** Opens the device's share dialog with the image, or downloads it where there is none. */
+export async function share(content: ShareContent): Promise<void> {
+  const canvas = await renderImage(content);
   const blob = await new Promise<Blob | null>((done) => canvas.toBlob(done, "image/png"));
-  if (!blob) throw new Error("The picture could not be made: close other tabs and try again.");
+  if (!blob) throw new Error("The image could not be created: close other tabs and try again.");
   const file = new File([blob], "landfall.png", { type: "image/png" });
-  // Not every browser has these.
+  // Not supported by all browsers.
   if (navigator.canShare?.({ files: [file] })) {
     try {
       await navigator.share({ files: [file], title: "Landfall" });
     } catch (error) {
-      // The person thought better of it.
+      // AbortError: the user cancelled.
       if (!(error instanceof DOMException && error.name === "AbortError")) save(file);
     }
     return;
@@ -37,82 +37,135 @@ export async function share(what: Shared): Promise<void> {
 }
 
 function save(file: File): void {
-  const address = URL.createObjectURL(file);
+  const url = URL.createObjectURL(file);
   const link = document.createElement("a");
-  link.href = address;
+  link.href = url;
   link.download = file.name;
   link.click();
-  setTimeout(() => URL.revokeObjectURL(address), 10_000);
-  announce("The picture was saved.");
+  setTimeout(() => URL.revokeObjectURL(url), 10_000);
+  announce("The image was saved.");
 }
 
-async function paint(what: Shared): Promise<HTMLCanvasElement> {
+async function renderImage(content: ShareContent): Promise<HTMLCanvasElement> {
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [WIDTH, HEIGHT];
   const ctx = canvas.getContext("2d");
-  if (!ctx) throw new Error("The picture could not be made: close other tabs and try again.");
+  if (!ctx) throw new Error("The image could not be created: close other tabs and try again.");
   const theme = themeOf(document.documentElement);
-  ctx.fillStyle = theme.paper;
+  ctx.fillStyle = theme.background;
   ctx.fillRect(0, 0, WIDTH, HEIGHT);
-  if ("game" in what) paintGame(ctx, what.game, theme);
-  else await paintAnswer(ctx, what.answer, what.picture, theme);
+  if ("game" in content) drawGame(ctx, content.game, theme);
+  else await drawPrediction(ctx, content.prediction, content.image, theme);
   return canvas;
 }
 
-async function paintAnswer(ctx: CanvasRenderingContext2D, answer: Answer, picture: Blob, theme: Theme): Promise<void> {
-  const shown = await createImageBitmap(picture);
-  cover(ctx, shown, [0, 0, WIDTH, 610]);
-  shown.close();
-  const guess: Mark = { ...point(answer), kind: "guess" };
-  ctx.drawImage(map([WIDTH, 440], around(answer), [guess], theme, answer), 0, 610, WIDTH, 440);
-  write(ctx, sureness(answer), EDGE, 1118, 600, 32, theme.accent);
-  write(ctx, sentenceCase(answer.place), EDGE, 1180, 700, 60, theme.ink);
-  write(ctx, odds(answer), EDGE, 1232, 400, 28, theme.text);
-  write(ctx, `Landfall, on this device, in ${duration(answer.ms.total)}`, EDGE, 1298, 500, 28, theme.text);
+async function drawPrediction(
+  ctx: CanvasRenderingContext2D,
+  prediction: Prediction,
+  image: Blob,
+  theme: Theme,
+): Promise<void> {
+  const bitmap = await createImageBitmap(image);
+  drawCover(ctx, bitmap, [0, 0, WIDTH, 610]);
+  bitmap.close();
+  const marker: MapMarker = { ...toLatLng(prediction), kind: "prediction" };
+  ctx.drawImage(mapCanvas([WIDTH, 440], pointsToShow(prediction), [marker], theme, prediction), 0, 610, WIDTH, 440);
+  drawText(ctx, confidenceLabel(prediction), MARGIN, 1118, 600, 32, theme.accent);
+  drawText(ctx, capitalize(prediction.place), MARGIN, 1180, 700, 60, theme.foreground);
+  drawText(ctx, formatRadii(prediction), MARGIN, 1232, 400, 28, theme.text);
+  drawText(
+    ctx,
+    `Predicted by Landfall on this device in ${formatDuration(prediction.ms.total)}`,
+    MARGIN,
+    1298,
+    500,
+    28,
+    theme.text,
+  );
 }
 
-function paintGame(ctx: CanvasRenderingContext2D, game: Played[], theme: Theme): void {
+function drawGame(ctx: CanvasRenderingContext2D, game: PlayedRound[], theme: Theme): void {
   const { player, model } = totals(game);
-  write(ctx, player > model ? "I beat Landfall" : player === model ? "A draw with Landfall" : "Landfall beat me", EDGE, 130, 700, 68, theme.ink);
-  write(ctx, `${formatCount(player)} to ${formatCount(model)} points`, EDGE, 190, 500, 40, theme.accent);
-  const marks = game.flatMap(({ guess, answer, truth }): Mark[] => [
+  drawText(
+    ctx,
+    player > model ? "I beat Landfall" : player === model ? "A draw with Landfall" : "Landfall beat me",
+    MARGIN,
+    130,
+    700,
+    68,
+    theme.foreground,
+  );
+  drawText(ctx, `${formatCount(player)} to ${formatCount(model)} points`, MARGIN, 190, 500, 40, theme.accent);
+  const markers = game.flatMap(({ guess, prediction, truth }): MapMarker[] => [
     { ...truth, kind: "truth" },
-    { ...point(answer), kind: "guess" },
+    { ...toLatLng(prediction), kind: "prediction" },
     { ...guess, kind: "player" },
   ]);
-  ctx.drawImage(map([WIDTH, 560], [], marks, theme, null), 0, 250, WIDTH, 560);
-  game.forEach(({ name, player: mine, model: its }, i) => {
+  ctx.drawImage(mapCanvas([WIDTH, 560], [], markers, theme, null), 0, 250, WIDTH, 560);
+  game.forEach(({ name, player: playerScore, model: modelScore }, i) => {
     const y = 890 + i * 78;
-    write(ctx, name, EDGE, y, 500, 32, theme.ink, WIDTH - 2 * EDGE - 440);
-    const numbers = `${formatCount(mine.points)}  :  ${formatCount(its.points)}`;
+    drawText(ctx, name, MARGIN, y, 500, 32, theme.foreground, WIDTH - 2 * MARGIN - 440);
+    const numbers = `${formatCount(playerScore.points)}  :  ${formatCount(modelScore.points)}`;
     ctx.textAlign = "right";
-    write(ctx, numbers, WIDTH - EDGE, y, 600, 32, theme.ink);
-    write(ctx, `${formatDistance(mine.distanceKm * 1000)} and ${formatDistance(its.distanceKm * 1000)} off`, WIDTH - EDGE, y + 32, 400, 22, theme.text);
+    drawText(ctx, numbers, WIDTH - MARGIN, y, 600, 32, theme.foreground);
+    drawText(
+      ctx,
+      `${formatDistance(playerScore.distanceKm * 1000)} and ${formatDistance(modelScore.distanceKm * 1000)} off`,
+      WIDTH - MARGIN,
+      y + 32,
+      400,
+      22,
+      theme.text,
+    );
     ctx.textAlign = "left";
   });
-  write(ctx, `Landfall: ${game.length === 1 ? "a place" : `${game.length} places`}, guessed from pictures alone`, EDGE, 1310, 500, 28, theme.text);
+  drawText(
+    ctx,
+    `Landfall: ${game.length === 1 ? "one round" : `${game.length} rounds`}, guessed only from photos`,
+    MARGIN,
+    1310,
+    500,
+    28,
+    theme.text,
+  );
 }
 
-/** A map of its own, at twice the pixels of a page's so that its marks are large. */
-function map([width, height]: [number, number], places: Parameters<typeof viewOf>[0], marks: Mark[], theme: Theme, answer: Answer | null) {
+/** Draws a map at scale 2, so that its markers are large. */
+function mapCanvas(
+  [width, height]: [number, number],
+  places: Parameters<typeof transformToFit>[0],
+  markers: MapMarker[],
+  theme: Theme,
+  prediction: Prediction | null,
+) {
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [width, height];
   const ctx = canvas.getContext("2d");
   ctx?.scale(2, 2);
   const box: [number, number] = [width / 2, height / 2];
-  const scene = { land: coarseLand(), heat: answer && heatOf(answer, theme.accent), marks, lines: [], names: false };
-  if (ctx) draw(ctx, box, viewOf(places, box, 3.5), scene, theme);
+  const scene = {
+    basemap: coarseBasemap(),
+    heatmap: prediction && createHeatmap(prediction, theme.accent),
+    markers,
+    lines: [],
+    showLabels: false,
+  };
+  if (ctx) drawMap(ctx, box, transformToFit(places, box, 3.5), scene, theme);
   return canvas;
 }
 
-function cover(ctx: CanvasRenderingContext2D, picture: ImageBitmap, [x, y, width, height]: [number, number, number, number]): void {
-  const scale = Math.max(width / picture.width, height / picture.height);
+function drawCover(
+  ctx: CanvasRenderingContext2D,
+  image: ImageBitmap,
+  [x, y, width, height]: [number, number, number, number],
+): void {
+  const scale = Math.max(width / image.width, height / image.height);
   const [w, h] = [width / scale, height / scale];
-  ctx.drawImage(picture, (picture.width - w) / 2, (picture.height - h) / 2, w, h, x, y, width, height);
+  ctx.drawImage(image, (image.width - w) / 2, (image.height - h) / 2, w, h, x, y, width, height);
 }
 
-/** One line, made smaller when it would not fit. */
-function write(
+/** Draws one line of text, in a smaller size if it does not fit. */
+function drawText(
   ctx: CanvasRenderingContext2D,
   text: string,
   x: number,
@@ -120,11 +173,11 @@ function write(
   weight: number,
   size: number,
   colour: string,
-  room = WIDTH - 2 * EDGE,
+  maxWidth = WIDTH - 2 * MARGIN,
 ): void {
   ctx.font = `${weight} ${size}px ${FONT}`;
-  const wide = ctx.measureText(text).width;
-  if (wide > room) ctx.font = `${weight} ${(size * room) / wide}px ${FONT}`;
+  const textWidth = ctx.measureText(text).width;
+  if (textWidth > maxWidth) ctx.font = `${weight} ${(size * maxWidth) / textWidth}px ${FONT}`;
   ctx.fillStyle = colour;
   ctx.fillText(text, x, y);
 }

@@ -1,45 +1,45 @@
-// Street tiles under the map, only when a person has asked for them: the one thing that comes from another origin.
+// Street map tiles, only if enabled in the settings: the page's only requests to another origin.
 
-import type { View } from "./map-renderer";
-import { WORLD } from "./basemap";
+import type { MapTransform } from "./map-renderer";
+import { WORLD_SIZE } from "./basemap";
 
-/** The host must stand in the page's Content-Security-Policy too (index.html). */
-const HOST = "https://tile.openstreetmap.org";
-const SIDE = 256;
-const DEEPEST = 19;
-const KEPT = 300;
+/** Must also be allowed by the page's Content-Security-Policy (build/service-worker.ts). */
+const TILE_HOST = "https://tile.openstreetmap.org";
+const TILE_SIZE = 256;
+const MAX_ZOOM = 19;
+const MAX_CACHED_TILES = 300;
 
 export const ATTRIBUTION = "© OpenStreetMap contributors";
 
 const tiles = new Map<string, HTMLImageElement>();
 
-/** Draws the tiles that are there and fetches those that are not; `then` is called when one has come. */
+/** Draws the tiles that are loaded and requests the others; `onLoad` is called when one has arrived. */
 export function drawTiles(
   ctx: CanvasRenderingContext2D,
   [width, height]: [number, number],
-  { k, x, y }: View,
-  then: () => void,
+  { k, x, y }: MapTransform,
+  onLoad: () => void,
 ): void {
-  const zoom = Math.max(0, Math.min(DEEPEST, Math.round(Math.log2((k * WORLD) / SIDE))));
+  const zoom = Math.max(0, Math.min(MAX_ZOOM, Math.round(Math.log2((k * WORLD_SIZE) / TILE_SIZE))));
   const count = 2 ** zoom;
-  const side = (k * WORLD) / count;
-  for (let row = Math.max(0, Math.floor(-y / side)); row < count && y + row * side < height; row++) {
-    for (let column = Math.floor(-x / side); x + column * side < width; column++) {
+  const size = (k * WORLD_SIZE) / count;
+  for (let row = Math.max(0, Math.floor(-y / size)); row < count && y + row * size < height; row++) {
+    for (let column = Math.floor(-x / size); x + column * size < width; column++) {
       const key = `${zoom}/${((column % count) + count) % count}/${row}`;
-      const tile = tiles.get(key) ?? fetchTile(key, then);
-      // A hair larger, so that no seams show.
-      if (tile.naturalWidth) ctx.drawImage(tile, x + column * side, y + row * side, side + 0.5, side + 0.5);
+      const tile = tiles.get(key) ?? fetchTile(key, onLoad);
+      // Half a pixel larger, to hide seams.
+      if (tile.naturalWidth) ctx.drawImage(tile, x + column * size, y + row * size, size + 0.5, size + 0.5);
     }
   }
 }
 
-function fetchTile(key: string, then: () => void): HTMLImageElement {
+function fetchTile(key: string, onLoad: () => void): HTMLImageElement {
   const tile = new Image();
-  tile.onload = then;
-  tile.crossOrigin = "anonymous"; // what a page that is isolated asks of other origins
-  tile.src = `${HOST}/${key}.png`;
+  tile.onload = onLoad;
+  tile.crossOrigin = "anonymous"; // required in a cross-origin isolated page
+  tile.src = `${TILE_HOST}/${key}.png`;
   tiles.set(key, tile);
   const oldest = tiles.keys().next();
-  if (tiles.size > KEPT && !oldest.done) tiles.delete(oldest.value);
+  if (tiles.size > MAX_CACHED_TILES && !oldest.done) tiles.delete(oldest.value);
   return tile;
 }

@@ -1,4 +1,4 @@
-// The built engine on a server of our own, which can misbehave, and the tests' Chromium to run it in.
+// Serves the built engine, with simulated failures, and opens it in the tests' Chromium.
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
 import type { AddressInfo } from "node:net";
@@ -13,7 +13,7 @@ import type { BundleName } from "../types";
 
 const ROOT = resolve(import.meta.dirname, "../../..");
 const REPOSITORY = resolve(ROOT, "..");
-/** A name for this machine that browsers do not trust as they trust 127.0.0.1 (`test/global-setup.ts`). */
+/** A host name of this machine that is not a secure context, unlike 127.0.0.1 (`test/global-setup.ts`). */
 const INSECURE = "plain.test";
 const TYPES: Record<string, string> = {
   ".html": "text/html",
@@ -22,21 +22,21 @@ const TYPES: Record<string, string> = {
   ".json": "application/json",
   ".wasm": "application/wasm",
 };
-/** As a page of ours is served: all of it from here, no inline script. */
+/** The policy of the page: everything from its own origin, no inline scripts. */
 const POLICY =
   "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self'; img-src 'self' data: blob:";
 
-/** What a test may do to a request before it is answered; `true` when it has answered it. */
-export type Meddle = (path: string, request: IncomingMessage, response: ServerResponse) => boolean;
+/** Called before each request is answered; returns `true` if it has answered the request. */
+export type Interceptor = (path: string, request: IncomingMessage, response: ServerResponse) => boolean;
 
-export class Served {
+export class HarnessServer {
   readonly folder: string;
   readonly origin: string;
-  /** Whether the page may have threads. */
+  /** Whether the page is cross-origin isolated, so that it can use threads. */
   isolated = true;
-  meddle: Meddle = () => false;
-  /** Paths asked for, in order. */
-  asked: string[] = [];
+  intercept: Interceptor = () => false;
+  /** Requested paths, in order. */
+  requestedPaths: string[] = [];
   readonly #server: Server;
   readonly #browser: Browser;
 
@@ -45,29 +45,37 @@ export class Served {
     this.#server = server;
     this.#browser = browser;
     this.origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-    server.on("request", (request, response) => this.#answer(request, response));
+    server.on("request", (request, response) => this.#respond(request, response));
   }
 
-  /** Builds the harness as `npm run build` builds the page, and serves it with the fixtures and these bundles. */
-  static async start(names: BundleName[] = ["pocket"]): Promise<Served> {
+  /** Builds the harness like `npm run build` builds the page, and serves it with the fixtures and these bundles. */
+  static async start(names: BundleName[] = ["pocket"]): Promise<HarnessServer> {
     const folder = mkdtempSync(join(tmpdir(), "landfall-engine-"));
     const input = join(ROOT, "src/engine/testing/harness.html");
-    const { base = "./", resolve: resolving = {}, worker = {} } = config;
+    const { base = "./", resolve: resolveOptions = {}, worker = {} } = config;
     await build({
-      ...{ base, resolve: resolving, worker, root: ROOT, configFile: false, logLevel: "error", plugins: [bundles(names)] },
+      ...{
+        base,
+        resolve: resolveOptions,
+        worker,
+        root: ROOT,
+        configFile: false,
+        logLevel: "error",
+        plugins: [bundles(names)],
+      },
       build: { target: "es2022", outDir: folder, emptyOutDir: true, rolldownOptions: { input } },
     });
     const server = createServer();
     await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
-    return new Served(folder, server, await chromium.connect(inject("browser")));
+    return new HarnessServer(folder, server, await chromium.connect(inject("browser")));
   }
 
-  /** The address of the page with the engine. */
+  /** URL of the page with the engine. */
   get harness(): string {
     return `${this.origin}/src/engine/testing/harness.html`;
   }
 
-  /** A page with the engine, in a profile of its own or as another tab of the one that is given. */
+  /** Opens a page with the engine, in a new browser context or as another tab of `context`. */
   async open(context?: BrowserContext, isSecure = true): Promise<{ page: Page; context: BrowserContext }> {
     const profile = context ?? (await this.#browser.newContext());
     const page = await profile.newPage();
@@ -82,16 +90,16 @@ export class Served {
     rmSync(this.folder, { recursive: true, force: true });
   }
 
-  #answer(request: IncomingMessage, response: ServerResponse) {
+  #respond(request: IncomingMessage, response: ServerResponse) {
     const path = decodeURIComponent(new URL(request.url ?? "/", this.origin).pathname);
-    this.asked.push(path);
+    this.requestedPaths.push(path);
     response.setHeader("Content-Security-Policy", POLICY);
     if (this.isolated) {
       response.setHeader("Cross-Origin-Opener-Policy", "same-origin");
       response.setHeader("Cross-Origin-Embedder-Policy", "require-corp");
     }
-    if (this.meddle(path, request, response)) return;
-    // The harness lies three folders deep, and addresses of bundles are relative to the page.
+    if (this.intercept(path, request, response)) return;
+    // The harness page is three folders deep, and bundle URLs are relative to the page.
     const file = path.startsWith("/fixtures/")
       ? join(REPOSITORY, path)
       : join(this.folder, path.replace("/src/engine/testing/bundles/", "/bundles/"));
@@ -99,7 +107,7 @@ export class Served {
   }
 }
 
-/** A file, or the part of it that is asked for. */
+/** Sends a file, or the requested range of it. */
 export function send(file: string, request: IncomingMessage, response: ServerResponse) {
   if (!statSync(file, { throwIfNoEntry: false })?.isFile()) {
     response.writeHead(404).end();

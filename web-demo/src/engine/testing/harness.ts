@@ -1,4 +1,4 @@
-// The engine alone on a page, for tests that drive it from outside.
+// A page with only the engine, for tests that drive it from outside.
 import { createEngine, EngineError } from "..";
 
 Object.assign(globalThis, { createEngine, EngineError });

@@ -1,59 +1,65 @@
-// The page's answers beside `landfall locate`'s: model/tests/golden/locate.jsonl, which a test of the agent keeps
-// (`agent/tests/e2e/cli.rs`).
+// Compares the page's predictions with those of `landfall locate` in model/tests/golden/locate.jsonl, which a test of
+// the agent keeps up to date (`agent/tests/e2e/cli.rs`).
 import { readFileSync } from "node:fs";
 import type { Page } from "playwright-core";
 import { expect } from "vitest";
-import type { Answer, BundleName, Engine, Point } from "../types";
+import type { BundleName, Engine, LatLng, Prediction } from "../types";
 
 declare const globalThis: { engine: Engine };
 
 /** A line of `landfall locate --json`. */
-export interface Located extends Point {
+export interface LocateRecord extends LatLng {
   image: string;
   place: string;
   country: string | null;
   expected_score: number;
   radius_km: { p50: number; p90: number };
-  top: (Point & { cell: string; p: number })[];
+  top: (LatLng & { cell: string; p: number })[];
   bundle: string;
 }
 
-/** What `landfall locate` says of every fixture picture with a bundle. */
-export function golden(name: BundleName): Located[] {
+/** The predictions of `landfall locate` for every fixture image with a bundle. */
+export function goldenPredictions(name: BundleName): LocateRecord[] {
   const file = new URL("../../../../model/tests/golden/locate.jsonl", import.meta.url);
-  const lines = readFileSync(file, "utf8").trim().split("\n").map((line): Located => JSON.parse(line));
+  const lines = readFileSync(file, "utf8")
+    .trim()
+    .split("\n")
+    .map((line): LocateRecord => JSON.parse(line));
   return lines.filter(({ bundle }) => bundle.startsWith(`${name}@`));
 }
 
-/** Has the page's engine locate the pictures, and holds what it says against what the agent said of them; prints both. */
-export async function agree(page: Page, located: Located[]): Promise<void> {
-  const answers = await page.evaluate(async (images) => {
-    const answers = [];
-    for (const image of images) answers.push(await globalThis.engine.locate([await (await fetch(image)).blob()]));
-    return answers;
-  }, located.map(({ image }) => `/${image}`));
+/** Predicts the images with the page's engine, compares with the agent's predictions and prints both. */
+export async function expectParity(page: Page, records: LocateRecord[]): Promise<void> {
+  const predictions = await page.evaluate(
+    async (images) => {
+      const predictions = [];
+      for (const image of images) predictions.push(await globalThis.engine.locate([await (await fetch(image)).blob()]));
+      return predictions;
+    },
+    records.map(({ image }) => `/${image}`),
+  );
 
-  expect(located).not.toHaveLength(0);
-  const rows = located.map((agent, i) => compare(agent, answers[i]!));
-  console.log(`${located[0]?.bundle}\n${table(rows)}`);
+  expect(records).not.toHaveLength(0);
+  const rows = records.map((agent, i) => compare(agent, predictions[i]!));
+  console.log(`${records[0]?.bundle}\n${table(rows)}`);
   for (const row of rows) {
     expect(row.pageTop, row.image).toBe(row.agentTop);
-    expect(row.apartKm, row.image).toBeLessThan(1);
-    expect(row.apartLog, row.image).toBeLessThan(1e-2);
+    expect(row.pinsKm, row.image).toBeLessThan(1);
+    expect(row.logDifference, row.image).toBeLessThan(1e-2);
   }
-  for (const [i, { image, bundle, place, country, radius_km }] of located.entries()) {
-    expect(answers[i], image).toMatchObject({ bundle, place, country });
-    // Where the last cell within falls out, the next one is some kilometres farther.
+  for (const [i, { image, bundle, place, country, radius_km }] of records.entries()) {
+    expect(predictions[i], image).toMatchObject({ bundle, place, country });
+    // The radius jumps by some kilometres if the last cell inside it changes.
     for (const share of ["p50", "p90"] as const) {
-      const apart = Math.abs(answers[i]!.radiusKm[share] - radius_km[share]);
-      expect(apart, `${image} ${share}`).toBeLessThanOrEqual(Math.max(2, 0.05 * radius_km[share]));
+      const difference = Math.abs(predictions[i]!.radiusKm[share] - radius_km[share]);
+      expect(difference, `${image} ${share}`).toBeLessThanOrEqual(Math.max(2, 0.05 * radius_km[share]));
     }
   }
 }
 
-/** One picture, page against agent: likeliest cells, the pins' distance, the largest difference of a log-probability. */
-function compare(agent: Located, page: Answer) {
-  const apart = agent.top.map(({ cell, p }) => {
+/** For one image: most likely cells, distance between the pins, largest difference in log-probability. */
+function compare(agent: LocateRecord, page: Prediction) {
+  const differences = agent.top.map(({ cell, p }) => {
     const same = page.cells.find(({ token }) => token === cell);
     return same ? Math.abs(Math.log(same.p / p)) : Infinity;
   });
@@ -61,13 +67,13 @@ function compare(agent: Located, page: Answer) {
     image: agent.image.replace("fixtures/rounds/", ""),
     agentTop: agent.top[0]!.cell,
     pageTop: page.cells[0]!.token,
-    apartKm: distanceKm(agent, page),
-    apartLog: Math.max(...apart),
+    pinsKm: distanceKm(agent, page),
+    logDifference: Math.max(...differences),
     ms: page.ms.total,
   };
 }
 
-function distanceKm(a: Point, b: Point): number {
+function distanceKm(a: LatLng, b: LatLng): number {
   const rad = (degrees: number) => (degrees * Math.PI) / 180;
   const [dLat, dLng] = [rad(b.lat - a.lat) / 2, rad(b.lng - a.lng) / 2];
   const h = Math.sin(dLat) ** 2 + Math.cos(rad(a.lat)) * Math.cos(rad(b.lat)) * Math.sin(dLng) ** 2;
@@ -78,8 +84,8 @@ function table(rows: ReturnType<typeof compare>[]): string {
   const width = Math.max(...rows.map(({ image }) => image.length));
   const line = (...[image, agent, page, km, log, ms]: string[]) =>
     `${image?.padEnd(width)}  ${agent?.padEnd(9)} ${page?.padEnd(9)} ${km?.padStart(9)} ${log?.padStart(10)} ${ms?.padStart(6)}`;
-  const body = rows.map(({ image, agentTop, pageTop, apartKm, apartLog, ms }) =>
-    line(image, agentTop, pageTop, apartKm.toFixed(4), apartLog.toExponential(1), ms.toFixed(0)),
+  const body = rows.map(({ image, agentTop, pageTop, pinsKm, logDifference, ms }) =>
+    line(image, agentTop, pageTop, pinsKm.toFixed(4), logDifference.toExponential(1), ms.toFixed(0)),
   );
-  return [line("picture", "agent", "page", "pins km", "log p", "ms"), ...body].join("\n");
+  return [line("image", "agent", "page", "pins km", "log p", "ms"), ...body].join("\n");
 }
