@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    landfall_agent::cli::main()
+    landfall_agent::main()
 }

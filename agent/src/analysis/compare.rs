@@ -6,7 +6,7 @@ use serde::Serialize;
 
 /// Paired comparison of two bundles.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct PairedComparison {
+pub(crate) struct PairedComparison {
     /// The second bundle, `name@version`.
     pub bundle: String,
     /// Total score of the second bundle on all rounds with known truth.
@@ -25,7 +25,7 @@ pub struct PairedComparison {
 
 /// Scores of both bundles on one round.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct RoundPair {
+pub(crate) struct RoundPair {
     /// Directory of the round.
     pub dir: String,
     /// Score of the first bundle.

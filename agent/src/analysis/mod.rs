@@ -1,6 +1,6 @@
 //! Analysis of recorded rounds: replays, comparisons of bundles, statistics and reports.
 
-pub mod compare;
-pub mod replay;
-pub mod report;
-pub mod stats;
+pub(crate) mod compare;
+pub(crate) mod replay;
+pub(crate) mod report;
+pub(crate) mod stats;

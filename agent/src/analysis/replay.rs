@@ -17,7 +17,7 @@ use crate::record::{Round, RoundDir, View, find_rounds, recorded_file};
 
 /// Input of a replay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum ReplayInput {
+pub(crate) enum ReplayInput {
     /// The images, with full inference. Bit-exact on the same kind of processor, within a few points on others.
     Pictures,
     /// The recorded logits, with fusion and decision only. Bit-exact on every processor.
@@ -26,7 +26,7 @@ pub enum ReplayInput {
 
 /// The contents of `expected.json`: expected guesses and scores per bundle and round.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Expected {
+pub(crate) struct Expected {
     /// Tolerance in points per round, since the order of float additions differs between processors. The tolerance of
     /// the total is this times the number of rounds.
     pub tolerance_points: u32,
@@ -36,7 +36,7 @@ pub struct Expected {
 
 /// A guess and its score.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Guess {
+pub(crate) struct Guess {
     /// The guess.
     pub guess: LatLng,
     /// The score.
@@ -45,7 +45,7 @@ pub struct Guess {
 
 /// Result of a replay.
 #[derive(Clone, Debug, Serialize)]
-pub struct Replay {
+pub(crate) struct Replay {
     /// The bundle, `name@version`.
     pub bundle: String,
     /// The rounds with their new predictions.
@@ -64,7 +64,7 @@ pub struct Replay {
 
 /// One replayed round.
 #[derive(Clone, Debug, Serialize)]
-pub struct ReplayedRound {
+pub(crate) struct ReplayedRound {
     /// Directory of the round, relative to the replayed directory.
     pub dir: String,
     /// The round with the new prediction.
@@ -83,7 +83,7 @@ pub struct ReplayedRound {
 ///
 /// # Errors
 /// When there are no rounds, or one is invalid.
-pub fn replay(dir: &Path, bundle: Bundle, from: ReplayInput) -> Result<Replay> {
+pub(crate) fn replay(dir: &Path, bundle: Bundle, from: ReplayInput) -> Result<Replay> {
     let found = find_rounds(&[dir])?;
     let id = bundle.manifest.id();
     let classifier = match from {
@@ -139,7 +139,7 @@ impl Replay {
     ///
     /// # Errors
     /// When no round has a known score.
-    pub fn compare_with(&self, second: &Self) -> Result<PairedComparison> {
+    pub(crate) fn compare_with(&self, second: &Self) -> Result<PairedComparison> {
         let of_second: HashMap<&str, &Round> =
             second.rounds.iter().map(|replayed| (replayed.dir.as_str(), &replayed.round)).collect();
         let common = |replayed: &ReplayedRound| {
@@ -158,7 +158,7 @@ impl Replay {
     ///
     /// # Errors
     /// When there are no expectations for this bundle.
-    pub fn compare_with_expected(&mut self, expected: &Expected, from: ReplayInput) -> Result<()> {
+    pub(crate) fn compare_with_expected(&mut self, expected: &Expected, from: ReplayInput) -> Result<()> {
         let rounds = expected.bundles.get(&self.bundle).ok_or_else(|| {
             let known: Vec<_> = expected.bundles.keys().cloned().collect();
             usage_error(format!("no expected results for bundle {}; available: {}", self.bundle, known.join(", ")))
@@ -191,7 +191,7 @@ impl Replay {
     ///
     /// # Errors
     /// When there are deviations; the message lists them.
-    pub fn check(&self, from: ReplayInput) -> Result<()> {
+    pub(crate) fn check(&self, from: ReplayInput) -> Result<()> {
         let mut outside = self.outside.clone();
         if from == ReplayInput::Logits {
             let changed = self.rounds.iter().filter(|replayed| replayed.repeats == Some(false));
@@ -206,7 +206,7 @@ impl Replay {
     ///
     /// # Errors
     /// When a file cannot be written.
-    pub fn record(&self, dir: &Path) -> Result<()> {
+    pub(crate) fn record(&self, dir: &Path) -> Result<()> {
         for replayed in &self.rounds {
             let folder = dir.join(&replayed.dir);
             if Round::read(&folder.join("round.json"))?.pin.is_some() {
@@ -226,7 +226,7 @@ impl Replay {
     }
 
     /// Adds the results of this replay to `expected`; entries of other bundles are kept.
-    pub fn add_to(&self, expected: &mut Expected) {
+    pub(crate) fn add_to(&self, expected: &mut Expected) {
         let guess = |round: &Round| Some(Guess { guess: round.guess?, score: round.score? });
         let rounds = self.rounds.iter().filter_map(|replayed| Some((replayed.dir.clone(), guess(&replayed.round)?)));
         expected.bundles.insert(self.bundle.clone(), rounds.collect());
@@ -238,7 +238,7 @@ impl Expected {
     ///
     /// # Errors
     /// When it cannot be read or is invalid.
-    pub fn read(file: &Path) -> Result<Self> {
+    pub(crate) fn read(file: &Path) -> Result<Self> {
         let text =
             std::fs::read_to_string(file).with_context(|| usage_error(format!("cannot read {}", file.display())))?;
         serde_json::from_str(&text)

@@ -13,7 +13,7 @@ use crate::geometry::Pixel;
 ///
 /// # Errors
 /// When the session fails or the point is outside the viewport.
-pub async fn hover(driver: &WebDriver, at: Pixel) -> Result<()> {
+pub(crate) async fn hover(driver: &WebDriver, at: Pixel) -> Result<()> {
     mouse(driver, vec![travel(at, 0)]).await
 }
 
@@ -21,7 +21,7 @@ pub async fn hover(driver: &WebDriver, at: Pixel) -> Result<()> {
 ///
 /// # Errors
 /// As [`hover`].
-pub async fn click(driver: &WebDriver, at: Pixel) -> Result<()> {
+pub(crate) async fn click(driver: &WebDriver, at: Pixel) -> Result<()> {
     mouse(
         driver,
         vec![travel(at, 0), json!({"type": "pointerDown", "button": 0}), json!({"type": "pointerUp", "button": 0})],
@@ -33,7 +33,7 @@ pub async fn click(driver: &WebDriver, at: Pixel) -> Result<()> {
 ///
 /// # Errors
 /// As [`hover`].
-pub async fn drag(driver: &WebDriver, from: Pixel, to: Pixel) -> Result<()> {
+pub(crate) async fn drag(driver: &WebDriver, from: Pixel, to: Pixel) -> Result<()> {
     let rest = json!({"type": "pause", "duration": 90});
     let middle = Pixel { x: f64::midpoint(from.x, to.x), y: f64::midpoint(from.y, to.y) };
     mouse(
@@ -56,7 +56,7 @@ pub async fn drag(driver: &WebDriver, from: Pixel, to: Pixel) -> Result<()> {
 ///
 /// # Errors
 /// As [`hover`].
-pub async fn wheel(driver: &WebDriver, at: Pixel, delta_y: i32) -> Result<()> {
+pub(crate) async fn wheel(driver: &WebDriver, at: Pixel, delta_y: i32) -> Result<()> {
     let turn = json!({
         "type": "scroll", "x": at.x.round() as i64, "y": at.y.round() as i64, "deltaX": 0, "deltaY": delta_y,
         "duration": 0, "origin": "viewport",

@@ -33,14 +33,14 @@ pub(super) fn removed(folders: &[PathBuf]) -> bool {
 /// Descendant processes of this program and the directories they leave behind. A driver that is killed leaves its browser
 /// running.
 #[derive(Debug, Default)]
-pub struct ChildProcesses {
+pub(crate) struct ChildProcesses {
     processes: Vec<u32>,
     leftover_dirs: Vec<PathBuf>,
 }
 
 impl ChildProcesses {
     /// The current descendants.
-    pub fn now() -> Self {
+    pub(crate) fn now() -> Self {
         let (ours, mut system) = (sysinfo::Pid::from_u32(std::process::id()), sysinfo::System::new());
         let with_arguments = sysinfo::ProcessRefreshKind::nothing().with_cmd(sysinfo::UpdateKind::Always);
         system.refresh_processes_specifics(sysinfo::ProcessesToUpdate::All, true, with_arguments);
@@ -59,7 +59,7 @@ impl ChildProcesses {
     }
 
     /// Kills the processes and removes their directories.
-    pub fn end(self) {
+    pub(crate) fn end(self) {
         self.processes.into_iter().for_each(kill);
         // A process that was started after the list was made may still write a log line to its directory.
         let mut in_a_row = 0;
@@ -80,7 +80,7 @@ pub fn process(driver: &WebDriver) -> Option<u32> {
 }
 
 /// Kills the process of a browser. Does nothing if the id now belongs to another program.
-pub fn kill(id: u32) {
+pub(crate) fn kill(id: u32) {
     let (id, mut system) = (sysinfo::Pid::from_u32(id), sysinfo::System::new());
     system.refresh_processes(sysinfo::ProcessesToUpdate::Some(&[id]), true);
     if let Some(process) = system.process(id).filter(|process| process.name().to_string_lossy().contains("chrom")) {

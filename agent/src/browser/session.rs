@@ -31,7 +31,7 @@ pub struct BrowserOptions {
 }
 
 /// A square, because the encoder takes a central square of the view.
-pub const VIEWPORT: (u32, u32) = (800, 800);
+pub(crate) const VIEWPORT: (u32, u32) = (800, 800);
 
 impl Default for BrowserOptions {
     fn default() -> Self {

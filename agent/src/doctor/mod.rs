@@ -1,6 +1,6 @@
 //! `doctor`: checks the installation and suggests fixes.
 
-pub mod site;
+pub(crate) mod site;
 
 use std::path::Path;
 use std::process::Command;
@@ -16,7 +16,7 @@ use crate::site::{BUILT_IN, Profile};
 
 /// The result of one check.
 #[derive(Clone, Debug, Serialize)]
-pub struct Finding {
+pub(crate) struct Finding {
     /// Name of the checked component.
     pub what: String,
     /// Whether it is usable.
@@ -26,7 +26,7 @@ pub struct Finding {
 }
 
 /// Checks everything that the agent needs.
-pub fn examine() -> Vec<Finding> {
+pub(crate) fn examine() -> Vec<Finding> {
     let mut findings = vec![
         check_program("chromium", browser::chromium().as_deref()),
         check_program("chromedriver", browser::chromedriver().as_deref()),
@@ -54,7 +54,7 @@ pub fn examine() -> Vec<Finding> {
 ///
 /// # Errors
 /// When the bundle cannot be loaded.
-pub fn encoder_ms(bundle: Bundle) -> landfall_model::Result<f64> {
+pub(crate) fn encoder_ms(bundle: Bundle) -> landfall_model::Result<f64> {
     let side = bundle.manifest.preprocess.size as usize;
     let squares = 1 + bundle.manifest.preprocess.details.len();
     let classifier = Classifier::with_workers(bundle, 1)?;

@@ -17,7 +17,7 @@ const REQUIRED_ROLES: [&str; 4] = ["look.view", "map.canvas", "map.tiles", "map.
 
 /// The check of one element of the profile.
 #[derive(Clone, Debug, Serialize)]
-pub struct LocatorReport {
+pub(crate) struct LocatorReport {
     /// Key in the profile, such as `map.guess`.
     pub role: &'static str,
     /// Whether the element was found or is optional.
@@ -50,7 +50,7 @@ const CANDIDATES_SCRIPT: &str = "const named = e => e.id ? '#' + CSS.escape(e.id
 ///
 /// # Errors
 /// When the session fails or the screenshot cannot be written.
-pub async fn examine(page: &Page, picture: &Path) -> Result<Vec<LocatorReport>> {
+pub(crate) async fn examine(page: &Page, picture: &Path) -> Result<Vec<LocatorReport>> {
     // A timeout of the wait is reported as a finding too.
     let waited = page.await_round().await;
     let png = page.screenshot().await?;

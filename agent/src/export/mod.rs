@@ -16,7 +16,7 @@ use crate::record::{Round, find_rounds};
 
 /// Export formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
+pub(crate) enum Format {
     /// Points; for rounds also the truth and a line to it
     Geojson,
     /// One row per prediction
@@ -30,7 +30,7 @@ impl Format {
     ///
     /// # Errors
     /// When the extension is unknown.
-    pub fn of(file: &Path) -> Result<Self> {
+    pub(crate) fn of(file: &Path) -> Result<Self> {
         let ending = file.extension().map(|ending| ending.to_string_lossy().to_lowercase());
         match ending.as_deref() {
             Some("geojson" | "json") => Ok(Self::Geojson),
@@ -46,7 +46,7 @@ impl Format {
 
 /// A table of predictions.
 #[derive(Clone, Debug)]
-pub struct ExportTable {
+pub(crate) struct ExportTable {
     /// Columns in addition to name and coordinates.
     columns: &'static [&'static str],
     rows: Vec<ExportRow>,
@@ -82,7 +82,7 @@ const ROUND_COLUMNS: &[&str] = &[
 
 impl ExportTable {
     /// Predictions for photos, each with its name.
-    pub fn of_photos<'a>(photos: impl IntoIterator<Item = (&'a str, &'a LocatedPhoto)>) -> Self {
+    pub(crate) fn of_photos<'a>(photos: impl IntoIterator<Item = (&'a str, &'a LocatedPhoto)>) -> Self {
         let row = |(name, located): (&str, &LocatedPhoto)| ExportRow {
             name: name.to_owned(),
             at: LatLng { lat: located.lat, lng: located.lng },
@@ -104,7 +104,7 @@ impl ExportTable {
     ///
     /// # Errors
     /// When there are no rounds, or one is invalid.
-    pub fn of_rounds(dirs: &[PathBuf]) -> Result<Self> {
+    pub(crate) fn of_rounds(dirs: &[PathBuf]) -> Result<Self> {
         let mut rows = Vec::new();
         for found in find_rounds(dirs)? {
             rows.extend(ExportRow::of_round(found.name(), Round::read(&found.file())?));
@@ -116,7 +116,7 @@ impl ExportTable {
     ///
     /// # Errors
     /// When serialisation fails.
-    pub fn write(&self, format: Format) -> Result<String> {
+    pub(crate) fn write(&self, format: Format) -> Result<String> {
         match format {
             Format::Geojson => Ok(geojson::write(self)),
             Format::Csv => csv::write(self),

@@ -9,7 +9,7 @@ use crate::record::Map;
 
 /// What the prediction optimises.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Objective<'a> {
+pub(crate) enum Objective<'a> {
     /// A round on this map: the highest expected score.
     Round(&'a Map),
     /// A photograph: the middle of the most likely region.
@@ -21,7 +21,11 @@ pub enum Objective<'a> {
 ///
 /// # Errors
 /// When the logits do not fit the bundle.
-pub fn posterior_for<'a>(bundle: &'a Bundle, logits: &[Vec<f32>], objective: Objective<'_>) -> Result<Posterior<'a>> {
+pub(crate) fn posterior_for<'a>(
+    bundle: &'a Bundle,
+    logits: &[Vec<f32>],
+    objective: Objective<'_>,
+) -> Result<Posterior<'a>> {
     let posterior = bundle.fuse(logits).ok_or_else(|| {
         usage_error(format!(
             "the logits do not fit bundle {}: it has {} cells, and logits must be finite",
@@ -39,12 +43,12 @@ pub fn posterior_for<'a>(bundle: &'a Bundle, logits: &[Vec<f32>], objective: Obj
 ///
 /// # Errors
 /// As [`posterior_for`].
-pub fn predict(bundle: &Bundle, logits: &[Vec<f32>], objective: Objective<'_>) -> Result<Prediction> {
+pub(crate) fn predict(bundle: &Bundle, logits: &[Vec<f32>], objective: Objective<'_>) -> Result<Prediction> {
     Ok(predict_from(&posterior_for(bundle, logits, objective)?, objective))
 }
 
 /// The prediction from a posterior. For a round, the expected score is in points of its map.
-pub fn predict_from(posterior: &Posterior<'_>, objective: Objective<'_>) -> Prediction {
+pub(crate) fn predict_from(posterior: &Posterior<'_>, objective: Objective<'_>) -> Prediction {
     match objective {
         Objective::Round(map) => {
             let mut pin = pin::best(posterior, map.scale_m);

@@ -14,7 +14,7 @@ pub struct CellProbability {
 }
 
 /// The probability of every cell.
-pub fn cell_probabilities(posterior: &Posterior<'_>) -> Vec<CellProbability> {
+pub(crate) fn cell_probabilities(posterior: &Posterior<'_>) -> Vec<CellProbability> {
     let cells = posterior.table.cells.iter().zip(posterior.probabilities());
     cells.map(|(cell, p)| CellProbability { at: cell.at, spread_m: cell.spread_m, p }).collect()
 }

@@ -11,8 +11,9 @@ mod area;
 mod decide;
 mod heat;
 mod round;
-pub mod stopping;
+pub(crate) mod stopping;
 
-pub use decide::{Objective, posterior_for, predict, predict_from};
-pub use heat::{CellProbability, cell_probabilities};
-pub use round::{PendingLogits, RoundInference};
+pub(crate) use decide::{Objective, posterior_for, predict, predict_from};
+pub(crate) use heat::{CellProbability, cell_probabilities};
+pub(crate) use round::PendingLogits;
+pub use round::RoundInference;

@@ -5,14 +5,14 @@
 pub const HEADINGS: [f64; 8] = [0.0, 90.0, 180.0, 270.0, 315.0, 405.0, 495.0, 585.0];
 
 /// Default minimum expected gain, in points, for taking another view.
-pub const MIN_GAIN: f64 = 10.0;
+pub(crate) const MIN_GAIN: f64 = 10.0;
 
 /// Expected gain in points of one more view, after `views` views with an expected score of `expected_score`.
 ///
 /// `65 · (5 - expected / 1000)² / views^1.2`, fitted to the gains of the second, third and fourth view of 149 places (desktop
 /// bundle, dev split, all orders: 274, 127 and 68 points on average). A view between two earlier headings overlaps both by
 /// half; the factor 0.5 for it is an assumption, not a measurement.
-pub fn gain_of_another(views: usize, expected_score: f64) -> f64 {
+pub(crate) fn gain_of_another(views: usize, expected_score: f64) -> f64 {
     let missing = (5.0 - expected_score / 1000.0).max(0.0);
     let new = if views < HEADINGS.len() / 2 { 1.0 } else { 0.5 };
     new * 65.0 * missing * missing / libm::pow(views.max(1) as f64, 1.2)

@@ -14,7 +14,7 @@ use crate::inference::{CellProbability, Objective, posterior_for};
 
 /// A prediction, as printed by `--json`.
 #[derive(Debug, Serialize)]
-pub struct LocatedPhoto {
+pub(crate) struct LocatedPhoto {
     /// The image; the first one if there are several views of one place.
     pub image: PathBuf,
     /// Latitude in degrees.
@@ -42,7 +42,7 @@ pub struct LocatedPhoto {
 ///
 /// # Errors
 /// When an image cannot be read; the message names it.
-pub fn locate(classifier: &Classifier, files: &[&Path]) -> Result<LocatedPhoto> {
+pub(crate) fn locate(classifier: &Classifier, files: &[&Path]) -> Result<LocatedPhoto> {
     let pictures = files.iter().map(preprocess::open).collect::<Result<Vec<_>, _>>()?;
     of_pictures(classifier, files.first().map(|file| file.to_path_buf()).unwrap_or_default(), &pictures)
 }
@@ -51,7 +51,7 @@ pub fn locate(classifier: &Classifier, files: &[&Path]) -> Result<LocatedPhoto> 
 ///
 /// # Errors
 /// When inference fails.
-pub fn of_pictures(classifier: &Classifier, image: PathBuf, pictures: &[RgbImage]) -> Result<LocatedPhoto> {
+pub(crate) fn of_pictures(classifier: &Classifier, image: PathBuf, pictures: &[RgbImage]) -> Result<LocatedPhoto> {
     let logits = classifier.logits(pictures)?;
     let posterior = posterior_for(&classifier.bundle, &logits, Objective::Photo)?;
     let prediction = inference::predict_from(&posterior, Objective::Photo);

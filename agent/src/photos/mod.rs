@@ -1,6 +1,6 @@
 //! Locating photos, writing predictions into EXIF data, and an HTML page with a map of all predictions.
 
-pub mod exif;
-pub mod locate;
+pub(crate) mod exif;
+pub(crate) mod locate;
 mod map_section;
-pub mod page;
+pub(crate) mod page;

@@ -31,7 +31,7 @@ const MAX_RING_RADIUS_M: f64 = 2_500_000.0;
 const DOT_RADII: (f64, f64) = (24.0, 11.0);
 
 /// A photo on the page.
-pub struct Photo {
+pub(crate) struct Photo {
     /// Displayed name.
     pub name: String,
     /// The prediction.
@@ -41,7 +41,7 @@ pub struct Photo {
 }
 
 /// A JPEG thumbnail.
-pub struct Thumbnail {
+pub(crate) struct Thumbnail {
     jpeg: Vec<u8>,
     width: u32,
     height: u32,
@@ -52,7 +52,7 @@ impl Thumbnail {
     ///
     /// # Errors
     /// When it cannot be encoded.
-    pub fn new(picture: &RgbImage) -> Result<Self> {
+    pub(crate) fn new(picture: &RgbImage) -> Result<Self> {
         let small = fit_within(picture, THUMBNAIL_SIZE_PX);
         let mut jpeg = Cursor::new(Vec::new());
         small
@@ -67,7 +67,7 @@ impl Thumbnail {
 }
 
 /// The page. `left_out` is the number of photos that could not be located.
-pub fn page(photos: &[Photo], left_out: usize) -> String {
+pub(crate) fn page(photos: &[Photo], left_out: usize) -> String {
     let bundle = photos.first().map_or("", |photo| &photo.located.bundle);
     let page = html! {
         (DOCTYPE)

@@ -1,6 +1,6 @@
 //! Playing: the round loop, looking around, and placing the pin.
 
-pub mod game;
-pub mod look;
-pub mod parallel;
-pub mod pin;
+pub(crate) mod game;
+pub(crate) mod look;
+pub(crate) mod parallel;
+pub(crate) mod pin;

@@ -23,7 +23,7 @@ use crate::site::guard::Consent;
 use crate::site::page::Page;
 
 /// Games to play.
-pub struct ParallelGames<'a> {
+pub(crate) struct ParallelGames<'a> {
     /// Site profile.
     pub profile: Profile,
     /// URL at which a game starts.
@@ -42,7 +42,7 @@ pub struct ParallelGames<'a> {
 
 /// All games, as `--json` prints them.
 #[derive(Debug, Serialize)]
-pub struct ParallelReport {
+pub(crate) struct ParallelReport {
     /// Finished games, in the order in which they started.
     pub games: Vec<GameRecord>,
     /// Games that failed. What was recorded of them is kept.
@@ -54,7 +54,7 @@ pub struct ParallelReport {
 
 /// A failed game.
 #[derive(Debug, Serialize)]
-pub struct FailedGame {
+pub(crate) struct FailedGame {
     /// Number of the game, from 1.
     pub n: u32,
     /// The error.
@@ -64,7 +64,7 @@ pub struct FailedGame {
 
 /// Summary over all finished games.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct ParallelSummary {
+pub(crate) struct ParallelSummary {
     /// Number of finished games.
     pub games: usize,
     /// Number of rounds in them.
@@ -83,7 +83,7 @@ pub struct ParallelSummary {
 ///
 /// # Errors
 /// When the site is not on this computer or needs consent.
-pub fn restrict_to_origin(profile: Profile, url: &Url) -> Result<Profile> {
+pub(crate) fn restrict_to_origin(profile: Profile, url: &Url) -> Result<Profile> {
     if profile.needs_consent || !site::is_loopback(url) {
         let shown = redact_url(url);
         return Err(usage_error(format!(
@@ -95,7 +95,7 @@ pub fn restrict_to_origin(profile: Profile, url: &Url) -> Result<Profile> {
 
 impl ParallelGames<'_> {
     /// Plays all games. `on_event` receives progress with the number of the game; `finished` runs after each game.
-    pub async fn play(
+    pub(crate) async fn play(
         &self,
         on_event: impl Fn(u32, GameEvent<'_>),
         finished: impl AsyncFn(u32, &GameRecord),

@@ -27,7 +27,7 @@ use crate::site::profile::locator::{Locator, Locators};
 
 /// Result of a probe.
 #[derive(Clone, Debug, Serialize)]
-pub struct ProbeReport {
+pub(crate) struct ProbeReport {
     /// Name of the profile.
     pub name: String,
     /// The profile, as TOML.
@@ -42,7 +42,7 @@ pub struct ProbeReport {
 
 /// An element that was found.
 #[derive(Clone, Debug, Serialize)]
-pub struct LocatedRole {
+pub(crate) struct LocatedRole {
     /// Key in the profile, such as `map.guess`.
     pub role: &'static str,
     /// The first locator that finds it.
@@ -51,7 +51,7 @@ pub struct LocatedRole {
 
 /// Result of a round, as the page shows it.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct ObservedRound {
+pub(crate) struct ObservedRound {
     /// Points.
     pub points: Option<u32>,
     /// Distance of the guess in metres.
@@ -62,7 +62,7 @@ pub struct ObservedRound {
 ///
 /// # Errors
 /// When the generic profile is invalid.
-pub fn profile(host: &str) -> Result<Profile> {
+pub(crate) fn profile(host: &str) -> Result<Profile> {
     ProfileDraft::new(host)?.profile()
 }
 
@@ -71,7 +71,7 @@ pub fn profile(host: &str) -> Result<Profile> {
 ///
 /// # Errors
 /// When the page shows no view, map or guess button, or the session fails.
-pub async fn probe(page: &mut Page, max_rounds: u32, on_step: impl Fn(&str)) -> Result<ProbeReport> {
+pub(crate) async fn probe(page: &mut Page, max_rounds: u32, on_step: impl Fn(&str)) -> Result<ProbeReport> {
     let address = page.address().await?;
     let draft = ProfileDraft::new(address.host_str().unwrap_or_default())?;
     let mut probe =

@@ -11,10 +11,11 @@ mod round;
 mod store;
 
 pub(crate) use files::{recorded_file, view_file};
-pub use game::{FailedRound, GameRecord};
+pub(crate) use game::FailedRound;
+pub use game::GameRecord;
 pub use map::{Area, Map};
-pub use recorder::Recorder;
-pub use round::{Distance, FORMAT, PinPlacement, Round, RoundTimings, View};
+pub(crate) use recorder::Recorder;
+pub(crate) use round::{Distance, FORMAT, PinPlacement, Round, RoundTimings, View};
 pub(crate) use store::{RoundDir, find_rounds};
 
 #[cfg(test)]

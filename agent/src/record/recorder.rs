@@ -11,7 +11,7 @@ use crate::record::game::FailedRound;
 
 /// The directory that a game is recorded in.
 #[derive(Clone, Debug)]
-pub struct Recorder {
+pub(crate) struct Recorder {
     /// The directory.
     pub dir: PathBuf,
 }
@@ -21,7 +21,7 @@ impl Recorder {
     ///
     /// # Errors
     /// When it cannot be created.
-    pub fn create(runs: &Path, site: &str, map: &str) -> Result<Self> {
+    pub(crate) fn create(runs: &Path, site: &str, map: &str) -> Result<Self> {
         let slug: String =
             map.chars().map(|c| if c.is_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
         let stem = format!("{}_{site}_{slug}", chrono::Local::now().format("%Y-%m-%dT%H-%M-%S"));
@@ -41,7 +41,7 @@ impl Recorder {
     ///
     /// # Errors
     /// When it cannot be created.
-    pub fn round_dir(&self, n: u32) -> Result<PathBuf> {
+    pub(crate) fn round_dir(&self, n: u32) -> Result<PathBuf> {
         let dir = self.dir.join(format!("round_{n}"));
         fs::create_dir_all(&dir).with_context(|| environment_error(format!("cannot create {}", dir.display())))?;
         Ok(dir)
@@ -51,7 +51,7 @@ impl Recorder {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn failed(&self, failed: &FailedRound) -> Result<()> {
+    pub(crate) fn failed(&self, failed: &FailedRound) -> Result<()> {
         let names =
             std::iter::once(format!("failed_{}", failed.n)).chain((2..).map(|i| format!("failed_{}_{i}", failed.n)));
         let mut free = names.map(|name| self.dir.join(name)).filter(|dir| !dir.exists());

@@ -15,7 +15,7 @@ use crate::record::files::read_logits;
 use crate::record::map::Map;
 
 /// Version of the format. Newer records are refused.
-pub const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 1;
 
 /// The contents of `round.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]

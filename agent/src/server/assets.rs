@@ -10,7 +10,7 @@ use landfall_common::exit::{environment_error, usage_error};
 ///
 /// # Errors
 /// When the page is not found.
-pub fn find_page(page: &str, folder: Option<&Path>) -> Result<PathBuf> {
+pub(crate) fn find_page(page: &str, folder: Option<&Path>) -> Result<PathBuf> {
     let built = |dir: &Path| dir.join(page).is_file();
     if let Some(dir) = folder {
         if !built(dir) {

@@ -1,7 +1,7 @@
 //! Web servers: the arena, which is the practice game, and the phone page.
 
-pub mod arena;
-pub mod assets;
-pub mod phone;
+pub(crate) mod arena;
+pub(crate) mod assets;
+pub(crate) mod phone;
 mod security;
 mod spans;

@@ -20,7 +20,7 @@ pub struct Consent(pub bool);
 ///
 /// # Errors
 /// When it may not; the message states the reason.
-pub fn check(profile: &Profile, address: &Url, consent: Consent) -> Result<()> {
+pub(crate) fn check(profile: &Profile, address: &Url, consent: Consent) -> Result<()> {
     let host = address.host_str().unwrap_or_default();
     let shown = redact_url(address);
     if !profile.is_for(address) {

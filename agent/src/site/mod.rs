@@ -1,7 +1,7 @@
 //! Sites: profiles, which say as data what the agent must know of a page; the fair-play guard; and the page driver.
 
-pub mod guard;
-pub mod page;
-pub mod profile;
+pub(crate) mod guard;
+pub(crate) mod page;
+pub(crate) mod profile;
 
 pub use profile::*;

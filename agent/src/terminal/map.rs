@@ -26,7 +26,7 @@ const HEAT: [Rgb; 3] = [[150.0, 60.0, 40.0], [240.0, 130.0, 30.0], [255.0, 232.0
 
 /// Kind of a pin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MapMark {
+pub(crate) enum MapMark {
     /// The prediction.
     Guess,
     /// The true location.

@@ -3,7 +3,7 @@
 //! Nothing is drawn when the stream is not a terminal, when `CI` is set, or with `--json`.
 
 mod map;
-pub mod picture;
+pub(crate) mod picture;
 mod renderer;
 mod sixel;
 #[cfg(feature = "screen")]
@@ -11,7 +11,7 @@ pub mod watch;
 
 use console::Term;
 
-pub use map::MapMark;
+pub(crate) use map::MapMark;
 pub(crate) use renderer::TerminalRenderer;
 
 /// Maximum width of a map in columns.
@@ -21,7 +21,7 @@ const MIN_COLUMNS: u16 = 40;
 
 /// Colour support of a terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Colours {
+pub(crate) enum Colours {
     /// No colours.
     None,
     /// The 16 ANSI colours.
@@ -34,7 +34,7 @@ pub enum Colours {
 
 /// A terminal to draw on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TerminalCanvas {
+pub(crate) struct TerminalCanvas {
     /// Width of a map in columns.
     pub columns: u16,
     /// Its colour support.
@@ -43,7 +43,7 @@ pub struct TerminalCanvas {
 
 impl TerminalCanvas {
     /// The canvas of a stream; `None` if the stream is not a terminal or graphics are not wanted.
-    pub fn of(term: &Term) -> Option<Self> {
+    pub(crate) fn of(term: &Term) -> Option<Self> {
         let (_, columns) = term.is_term().then(|| term.size())?;
         Self::from_env(columns, |name| std::env::var(name).ok())
     }

@@ -19,7 +19,7 @@ const CHUNK_CHARS: usize = 4096;
 
 /// Image protocol of a terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Protocol {
+pub(crate) enum Protocol {
     /// Detect from the environment variables
     Auto,
     /// kitty, Ghostty, Konsole
@@ -35,7 +35,7 @@ impl Protocol {
     ///
     /// # Errors
     /// When the environment variables do not tell.
-    pub fn resolve(self) -> Result<Self> {
+    pub(crate) fn resolve(self) -> Result<Self> {
         self.resolve_with(|name| std::env::var(name).ok())
     }
 
@@ -65,7 +65,7 @@ impl Protocol {
     ///
     /// # Errors
     /// When the image cannot be encoded.
-    pub fn encode(self, picture: &RgbImage) -> Result<String> {
+    pub(crate) fn encode(self, picture: &RgbImage) -> Result<String> {
         let small = fit_within(picture, MAX_SIZE_PX);
         if self == Self::Sixel {
             return Ok(sixel::encode(&small) + "\n");

@@ -34,10 +34,10 @@ use posterior_summary::PosteriorSummary;
 use source::{BundleCache, GameSection, LoadedRound};
 
 /// File name of the report of a game, next to `game.json`.
-pub const FILE_NAME: &str = "report.html";
+pub(crate) const FILE_NAME: &str = "report.html";
 
 /// A report on rounds.
-pub struct Report {
+pub(crate) struct Report {
     sections: Vec<GameSection>,
     bundles: BundleCache,
     /// Occlusion maps per round, one per view.
@@ -49,7 +49,7 @@ impl Report {
     ///
     /// # Errors
     /// When a directory has no rounds, or one is invalid.
-    pub fn read(dirs: &[PathBuf]) -> Result<Self> {
+    pub(crate) fn read(dirs: &[PathBuf]) -> Result<Self> {
         Ok(Self::of(source::read(dirs)?, BundleCache::default()))
     }
 
@@ -57,12 +57,12 @@ impl Report {
     ///
     /// # Errors
     /// As [`Report::read`].
-    pub fn of_game(dir: &Path, bundle: &Bundle) -> Result<Self> {
+    pub(crate) fn of_game(dir: &Path, bundle: &Bundle) -> Result<Self> {
         Ok(Self::of(source::read(&[dir.to_owned()])?, BundleCache::containing(bundle.clone())))
     }
 
     /// A replay of the rounds under `dir`, with its predictions in place of the recorded ones.
-    pub fn of_replay(dir: &Path, replay: &Replay, bundle: &Bundle) -> Self {
+    pub(crate) fn of_replay(dir: &Path, replay: &Replay, bundle: &Bundle) -> Self {
         Self::of(vec![source::of_replay(dir, replay)], BundleCache::containing(bundle.clone()))
     }
 
@@ -72,7 +72,7 @@ impl Report {
     }
 
     /// Number of rounds.
-    pub fn rounds(&self) -> usize {
+    pub(crate) fn rounds(&self) -> usize {
         self.sections.iter().map(|section| section.rounds.len()).sum()
     }
 
@@ -80,7 +80,7 @@ impl Report {
     ///
     /// # Errors
     /// When the bundle of a round is not installed in the same version, an image cannot be read, or inference fails.
-    pub fn explain(&mut self) -> Result<()> {
+    pub(crate) fn explain(&mut self) -> Result<()> {
         let progress = ProgressBar::new(self.rounds() as u64);
         let mut classifiers: Vec<Classifier> = Vec::new();
         let mut occlusions = Vec::new();
@@ -112,7 +112,7 @@ impl Report {
     ///
     /// # Errors
     /// When an existing image cannot be read.
-    pub fn html(&self) -> Result<String> {
+    pub(crate) fn html(&self) -> Result<String> {
         let views: usize =
             self.sections.iter().flat_map(|section| &section.rounds).map(|loaded| loaded.round.views.len()).sum();
         let allowance = embedded_image::byte_allowance(views + self.rounds());
@@ -147,7 +147,7 @@ impl Report {
     ///
     /// # Errors
     /// As [`Report::html`], and when the file cannot be written.
-    pub fn write(&self, file: &Path) -> Result<usize> {
+    pub(crate) fn write(&self, file: &Path) -> Result<usize> {
         let html = self.html()?;
         write_atomic(file, html.as_bytes())?;
         Ok(html.len())

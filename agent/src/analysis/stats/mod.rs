@@ -3,7 +3,7 @@
 //! Scores are scaled to 5000 points regardless of the maximum of the map. Confidence intervals contain 95 % of 2,000
 //! bootstrap resamples of places, not of rounds, since rounds at the same place are correlated.
 
-pub mod calibration;
+pub(crate) mod calibration;
 mod rounds;
 
 use std::collections::{BTreeMap, HashSet};

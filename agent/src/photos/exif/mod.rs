@@ -26,7 +26,7 @@ const MAX_SEGMENT_BYTES: usize = 65_527;
 
 /// The prediction to write.
 #[derive(Clone, Debug)]
-pub struct Guess<'a> {
+pub(crate) struct Guess<'a> {
     /// The predicted location.
     pub at: LatLng,
     /// 90 % credible radius in metres.
@@ -37,7 +37,7 @@ pub struct Guess<'a> {
 
 /// Result of copying a photo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CopyOutcome {
+pub(crate) enum CopyOutcome {
     /// The copy was written.
     Written,
     /// The photo has GPS coordinates already, so no copy was written.
@@ -48,7 +48,7 @@ pub enum CopyOutcome {
 ///
 /// # Errors
 /// When `to` exists, or the photo is not a JPEG, PNG or WebP file, or its EXIF data is invalid or too large.
-pub fn copy_with_guess(file: &Path, to: &Path, guess: &Guess<'_>) -> Result<CopyOutcome> {
+pub(crate) fn copy_with_guess(file: &Path, to: &Path, guess: &Guess<'_>) -> Result<CopyOutcome> {
     if to.exists() {
         return Err(usage_error(format!(
             "{} already exists and is not overwritten; choose another directory",

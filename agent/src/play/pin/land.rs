@@ -25,7 +25,7 @@ const NEARLY: f64 = 0.97;
 const BEST: usize = 24;
 
 /// A screenshot of a map.
-pub struct MapScreenshot {
+pub(crate) struct MapScreenshot {
     canvas: Rect,
     samples: Vec<(Pixel, [f64; 3])>,
 }
@@ -35,7 +35,7 @@ type Field = fn(&mut StartView) -> &mut f64;
 
 /// A projection and its fit.
 #[derive(Clone, Copy, Debug)]
-pub struct LandFit {
+pub(crate) struct LandFit {
     /// The projection.
     pub projection: Projection,
     /// Fraction of the variance of the colours that land and sea explain, 0 to 1.
@@ -44,7 +44,7 @@ pub struct LandFit {
 
 impl MapScreenshot {
     /// Samples a screenshot of any size that shows the box `canvas`.
-    pub fn new(picture: &RgbImage, canvas: Rect) -> Self {
+    pub(crate) fn new(picture: &RgbImage, canvas: Rect) -> Self {
         let step = (canvas.width * canvas.height / MANY as f64).sqrt();
         let (across, down) = ((canvas.width / step) as u32, (canvas.height / step) as u32);
         let sample = |i: u32, j: u32| {
@@ -70,18 +70,18 @@ impl MapScreenshot {
     }
 
     /// The fit of a projection.
-    pub fn fit(&self, projection: Projection) -> LandFit {
+    pub(crate) fn fit(&self, projection: Projection) -> LandFit {
         let is_land = |at: Pixel| countries::at(projection.place(at)).is_some();
         LandFit { projection, share: share(self.samples.iter(), is_land) }
     }
 
     /// The local maximum of the fit from a projection.
-    pub fn nearest(&self, from: Projection) -> LandFit {
+    pub(crate) fn nearest(&self, from: Projection) -> LandFit {
         self.climb(from, &|projection| self.fit(projection).share, 12.0, 0.2)
     }
 
     /// The global maximum of the fit, if land and sea explain anything.
-    pub fn search(&self) -> Option<LandFit> {
+    pub(crate) fn search(&self) -> Option<LandFit> {
         let grid = grid();
         let every = self.samples.len().div_ceil(FEW).max(1) | 1; // odd, to avoid sampling whole columns
         let rough = |projection: Projection| {
@@ -135,7 +135,7 @@ impl MapScreenshot {
 
     /// The view as written in a profile: pages start at round numbers, so the roundest values within a pixel that fit
     /// nearly as well. The world is `tile_size` pixels wide at zoom 0.
-    pub fn rounded(&self, fit: &LandFit, tile_size: f64) -> StartView {
+    pub(crate) fn rounded(&self, fit: &LandFit, tile_size: f64) -> StartView {
         let (centre, world) = (self.canvas.centre(), fit.projection.world);
         let LatLng { lat, lng } = fit.projection.place(centre);
         let mut view = StartView { lat, lng, zoom: (world / tile_size).log2(), tile_size, repeats: true };
@@ -162,7 +162,7 @@ impl MapScreenshot {
     }
 
     /// Maximum distance in pixels between two projections at the corners of the box.
-    pub fn apart(&self, a: &Projection, b: &Projection) -> f64 {
+    pub(crate) fn apart(&self, a: &Projection, b: &Projection) -> f64 {
         let corners = [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0)].map(|(x, y)| self.canvas.at(x, y));
         let apart = |at: Pixel| {
             let zoom = b.world / a.world;

@@ -1,13 +1,13 @@
 //! Placing the pin: converts a place to a click on the guess map, and the resulting pin back to a place.
 
 mod canvas;
-pub mod land;
+pub(crate) mod land;
 mod observe;
 mod placed;
-pub mod projection;
+pub(crate) mod projection;
 mod raster;
-pub mod tiles;
-pub mod view;
+pub(crate) mod tiles;
+pub(crate) mod view;
 mod wheel;
 
 use anyhow::Result;

@@ -8,7 +8,7 @@ use crate::geometry::{Pixel, Rect};
 
 /// Size and position of the world on the viewport.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Projection {
+pub(crate) struct Projection {
     /// Width of the world in CSS pixels.
     pub world: f64,
     /// The pixel of longitude -180 at the northern edge.
@@ -17,47 +17,47 @@ pub struct Projection {
 
 impl Projection {
     /// The projection with a world of `world` pixels in width and a place at a pixel.
-    pub fn with(place: LatLng, at: Pixel, world: f64) -> Self {
+    pub(crate) fn with(place: LatLng, at: Pixel, world: f64) -> Self {
         let (across, down) = mercator::project(place);
         Self { world, corner: Pixel { x: at.x - across * world, y: at.y - down * world } }
     }
 
     /// The pixel of a place; of its copies in repeated worlds the one nearest to `near`.
-    pub fn pixel(&self, place: LatLng, near: Pixel) -> Pixel {
+    pub(crate) fn pixel(&self, place: LatLng, near: Pixel) -> Pixel {
         let (across, down) = mercator::project(place);
         self.copy(Pixel { x: self.corner.x + across * self.world, y: self.corner.y + down * self.world }, near)
     }
 
     /// Of the copies of a pixel in repeated worlds, the one nearest to `near`.
-    pub fn copy(&self, of: Pixel, near: Pixel) -> Pixel {
+    pub(crate) fn copy(&self, of: Pixel, near: Pixel) -> Pixel {
         Pixel { x: of.x + ((near.x - of.x) / self.world).round() * self.world, ..of }
     }
 
     /// The place at a pixel. Above and below the map, the latitude is clamped to its edge.
-    pub fn place(&self, pixel: Pixel) -> LatLng {
+    pub(crate) fn place(&self, pixel: Pixel) -> LatLng {
         mercator::unproject(((pixel.x - self.corner.x) / self.world, (pixel.y - self.corner.y) / self.world))
     }
 
     /// Metres per pixel at a place.
-    pub fn metres_per_pixel(&self, place: LatLng) -> f64 {
+    pub(crate) fn metres_per_pixel(&self, place: LatLng) -> f64 {
         std::f64::consts::TAU * EARTH_RADIUS_M * place.lat.clamp(-MAX_LAT_DEG, MAX_LAT_DEG).to_radians().cos()
             / self.world
     }
 
     /// Whether both show the same region at the same size.
-    pub fn rests_at(&self, other: &Self) -> bool {
+    pub(crate) fn rests_at(&self, other: &Self) -> bool {
         (self.world - other.world).abs() < 0.5
             && (self.corner.x - other.corner.x).abs() < 0.5
             && (self.corner.y - other.corner.y).abs() < 0.5
     }
 
     /// The map moved right and down.
-    pub fn moved_by(self, by: Pixel) -> Self {
+    pub(crate) fn moved_by(self, by: Pixel) -> Self {
         Self { corner: Pixel { x: self.corner.x + by.x, y: self.corner.y + by.y }, ..self }
     }
 
     /// The map zoomed about a fixed pixel.
-    pub fn zoomed(self, about: Pixel, factor: f64) -> Self {
+    pub(crate) fn zoomed(self, about: Pixel, factor: f64) -> Self {
         let corner =
             Pixel { x: about.x + (self.corner.x - about.x) * factor, y: about.y + (self.corner.y - about.y) * factor };
         Self { world: self.world * factor, corner }
@@ -65,7 +65,7 @@ impl Projection {
 
     /// The map constrained to a box that never shows anything beyond the poles, nor beyond the sides of a world that does not
     /// repeat: a world that is too small is enlarged to fill the box and moved to cover it.
-    pub fn held_in(self, canvas: &Rect, repeats: bool) -> Self {
+    pub(crate) fn held_in(self, canvas: &Rect, repeats: bool) -> Self {
         let least = if repeats { canvas.height } else { canvas.height.max(canvas.width) };
         let map = if self.world < least { self.zoomed(canvas.centre(), least / self.world) } else { self };
         // Not `clamp`, which panics if a rounding error puts the lower bound above the upper one.

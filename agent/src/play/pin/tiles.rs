@@ -8,7 +8,7 @@ use crate::play::pin::projection::Projection;
 
 /// An image tile: its URL and rectangle in CSS pixels.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct Tile {
+pub(crate) struct Tile {
     /// URL of the image.
     pub src: String,
     /// Distance from the left edge of the viewport.
@@ -21,7 +21,7 @@ pub struct Tile {
 
 impl Tile {
     /// The tile, moved right and down.
-    pub fn moved_by(self, by: Pixel) -> Self {
+    pub(crate) fn moved_by(self, by: Pixel) -> Self {
         Self { x: self.x + by.x, y: self.y + by.y, ..self }
     }
 }
@@ -29,7 +29,7 @@ impl Tile {
 impl Projection {
     /// The projection that all tiles agree on. `None` if there are no tiles or they disagree, as while the map moves or
     /// zooms.
-    pub fn of(tiles: &[Tile], addresses: &[Regex]) -> Option<Self> {
+    pub(crate) fn of(tiles: &[Tile], addresses: &[Regex]) -> Option<Self> {
         let mut found: Option<Self> = None;
         for tile in tiles {
             let Some((z, x, y)) = addresses.iter().find_map(|address| coordinates(&tile.src, address)) else {

@@ -48,7 +48,7 @@ pub(super) async fn check(page: &Page, view: StartView) -> Result<()> {
 ///
 /// # Errors
 /// When the session fails.
-pub async fn examine(page: &Page, view: StartView) -> Result<Option<StartView>> {
+pub(crate) async fn examine(page: &Page, view: StartView) -> Result<Option<StartView>> {
     observe::begin(page).await?;
     differs(page, view).await
 }

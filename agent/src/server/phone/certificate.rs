@@ -29,7 +29,7 @@ const RENEW_DAYS: u64 = 30;
 
 /// Summary of the site certificate.
 #[derive(Clone, Debug, Serialize)]
-pub struct Certificate {
+pub(crate) struct Certificate {
     /// Last day of validity.
     pub until: NaiveDate,
     /// Host names and IP addresses of the certificate.

@@ -28,12 +28,12 @@ use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Pr
 use tower_http::services::{ServeDir, ServeFile};
 
 use crate::server::{assets, security, spans};
-pub use certificate::Certificate;
+pub(crate) use certificate::Certificate;
 use certificate::StoredCertificates;
 
 /// Options of the server.
 #[derive(Clone, Debug)]
-pub struct ServeOptions {
+pub(crate) struct ServeOptions {
     /// Address and port; port 0 takes any free one.
     pub listen: SocketAddr,
     /// Whether to use HTTPS with a self-signed certificate.
@@ -44,7 +44,7 @@ pub struct ServeOptions {
 
 /// A server that is ready to run.
 #[derive(Debug)]
-pub struct PhoneServer {
+pub(crate) struct PhoneServer {
     /// URLs, bundles and notes.
     pub about: ServerInfo,
     listener: std::net::TcpListener,
@@ -54,7 +54,7 @@ pub struct PhoneServer {
 
 /// URLs, bundles and notes, as printed by `--json`.
 #[derive(Debug, Serialize)]
-pub struct ServerInfo {
+pub(crate) struct ServerInfo {
     /// URLs of the page, starting with those reachable from other machines.
     pub addresses: Vec<String>,
     #[serde(skip)]
@@ -70,7 +70,7 @@ pub struct ServerInfo {
 
 impl ServerInfo {
     /// The URL for phones, if there is one.
-    pub fn for_phones(&self) -> Option<&String> {
+    pub(crate) fn for_phones(&self) -> Option<&String> {
         self.addresses.first().filter(|_| self.reachable > 0)
     }
 }
@@ -80,7 +80,7 @@ impl PhoneServer {
     ///
     /// # Errors
     /// When the page is not built, there is no bundle, the certificate cannot be stored, or the port is in use.
-    pub async fn start(options: &ServeOptions) -> Result<Self> {
+    pub(crate) async fn start(options: &ServeOptions) -> Result<Self> {
         let page = assets::find_page("index.html", options.page.as_deref())?;
         // Hashing whole encoders would block the async runtime.
         let (bundles, mut notes) = tokio::task::spawn_blocking(collect_bundle_files).await?;
@@ -132,7 +132,7 @@ impl PhoneServer {
     ///
     /// # Errors
     /// When the server fails.
-    pub async fn run(self) -> Result<()> {
+    pub(crate) async fn run(self) -> Result<()> {
         let service = self.router.into_make_service();
         let result = match self.tls {
             Some(tls) => axum_server::from_tcp_rustls(self.listener, tls)?.serve(service).await,

@@ -3,7 +3,7 @@
 //! Results (the truth, the points) can be read only with a [`GuessSubmitted`], which only sending a guess returns, and
 //! their locators are private to `site`: no other code can use them before a guess.
 
-pub mod distance;
+pub(crate) mod distance;
 mod dom;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,7 +26,7 @@ use crate::site::Profile;
 use crate::site::guard;
 use crate::site::guard::Consent;
 use crate::site::profile::locator::Locators;
-pub use dom::FoundElement;
+pub(crate) use dom::FoundElement;
 
 /// A press on the guess button without a result after this time is repeated.
 const RESEND_AFTER: Duration = Duration::from_secs(8);

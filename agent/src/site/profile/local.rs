@@ -57,7 +57,7 @@ impl Profile {
 }
 
 /// Whether a URL is on this computer, judged by the URL itself: other host names are not resolved.
-pub fn is_loopback(address: &Url) -> bool {
+pub(crate) fn is_loopback(address: &Url) -> bool {
     match address.host() {
         Some(Host::Ipv4(ip)) => ip.is_loopback(),
         Some(Host::Ipv6(ip)) => ip.is_loopback(),

@@ -5,7 +5,7 @@
 
 mod guess_map;
 mod local;
-pub mod locator;
+pub(crate) mod locator;
 mod schema;
 mod sizes;
 mod view;
@@ -24,12 +24,12 @@ use url::Url;
 
 use crate::dirs;
 use crate::record::Area;
-pub use guess_map::{MapKind, MapLocators, StartView};
-pub use local::is_loopback;
+pub(crate) use guess_map::{MapKind, MapLocators, StartView};
+pub(crate) use local::is_loopback;
 use locator::{Locator, Locators};
-pub use schema::schema;
-pub use sizes::{MapSize, ScoreLaw};
-pub use view::{LookLocators, TurnKey};
+pub(crate) use schema::schema;
+pub(crate) use sizes::{MapSize, ScoreLaw};
+pub(crate) use view::LookLocators;
 
 /// A site profile.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -110,7 +110,7 @@ pub struct PageLocators {
 /// Elements shown after a guess.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct ResultLocators {
+pub(crate) struct ResultLocators {
     /// Visible when the result is shown.
     pub shown: Locators,
     /// Points of the round.
@@ -138,7 +138,7 @@ fn patterns<'de, D: serde::Deserializer<'de>>(field: D) -> std::result::Result<V
 }
 
 /// Built-in profiles.
-pub const BUILT_IN: &[(&str, &str)] = &[
+pub(crate) const BUILT_IN: &[(&str, &str)] = &[
     ("arena", include_str!("../../../profiles/arena.toml")),
     ("geoguessr", include_str!("../../../profiles/geoguessr.toml")),
     ("generic", GENERIC),

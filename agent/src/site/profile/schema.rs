@@ -8,7 +8,7 @@ use crate::site::Profile;
 ///
 /// # Errors
 /// When it cannot be serialised.
-pub fn schema() -> Result<String> {
+pub(crate) fn schema() -> Result<String> {
     let mut schema = schemars::schema_for!(Profile);
     schema.insert("title".to_owned(), "Landfall's site profile".into());
     Ok(serde_json::to_string_pretty(&schema)? + "\n")
