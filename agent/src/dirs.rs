@@ -15,16 +15,19 @@ pub(crate) fn user_profiles() -> Option<PathBuf> {
 
 /// The file of the profile with this name in a directory.
 pub(super) fn file(folder: &Path, name: &str) -> Option<PathBuf> {
-    let is_name = !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || ['-', '_'].contains(&c));
-    Some(folder.join(format!("{name}.toml"))).filter(|file| is_name && file.is_file())
+    Some(folder.join(format!("{name}.toml"))).filter(|file| is_name(name) && file.is_file())
 }
 
-/// Names of the profiles in a directory, sorted.
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || ['-', '_'].contains(&c))
+}
+
+/// Names of the profiles in a directory, sorted. Files whose name has other characters can be used by path only.
 pub(crate) fn names(folder: &Path) -> Vec<String> {
     let files = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     let profiles = files.filter(|file| file.extension().is_some_and(|ending| ending == "toml"));
     let mut names: Vec<String> =
-        profiles.filter_map(|file| Some(file.file_stem()?.to_string_lossy().into_owned())).collect();
+        profiles.filter_map(|file| Some(file.file_stem()?.to_str()?.to_owned())).filter(|name| is_name(name)).collect();
     names.sort();
     names
 }
@@ -36,12 +39,12 @@ mod tests {
     #[test]
     fn profile_names_are_not_paths() {
         let dir = tempfile::tempdir().unwrap();
-        for file in ["b.toml", "a-2.toml", "notes.txt"] {
+        for file in ["b.toml", "a-2.toml", "my.site.toml", "notes.txt"] {
             std::fs::write(dir.path().join(file), "").unwrap();
         }
         assert_eq!(names(dir.path()), ["a-2", "b"]);
         assert_eq!(file(dir.path(), "b"), Some(dir.path().join("b.toml")));
-        for no in ["c", "", "../b", "notes", "b.toml"] {
+        for no in ["c", "", "../b", "notes", "b.toml", "my.site"] {
             assert_eq!(file(&dir.path().join("."), no), None, "{no}");
         }
         assert!(names(&dir.path().join("nowhere")).is_empty());

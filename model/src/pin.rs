@@ -25,7 +25,8 @@ const MODE_SCALE_M: f64 = 2_000_000.0;
 /// The pin with the highest expected score on a map of this scale.
 ///
 /// The mean locations of the most likely cells are tried first; from the best of them a hill climb with ever smaller
-/// steps starts. A cell with spread `s` at distance `d` counts at `√(d² + s²)`. The pin is on land or within 10 km of it,
+/// steps starts. A cell with spread `s` at distance `d` counts at `√(d² + s²)`; the search uses chords for `d`, and only
+/// the returned expected score uses arcs. The pin is on land or within 10 km of it,
 /// unless there is none around the best cell, as around an island that is too small for the map.
 pub fn best(posterior: &Posterior<'_>, scale: MapScale) -> Pin {
     let field = ScoreField::new(posterior, scale);

@@ -113,7 +113,7 @@ impl Prediction {
 }
 
 /// The `k` most likely countries with their probabilities, most likely first. The probability of a country is the sum
-/// over the cells that count to it.
+/// over its cells.
 #[doc(hidden)]
 pub fn top_countries(posterior: &Posterior<'_>, k: usize) -> Vec<(&'static Country, f64)> {
     let mut sums: HashMap<&str, f64> = HashMap::new();

@@ -62,9 +62,9 @@ impl MapScale {
     /// The World map.
     pub const WORLD: Self = Self(WORLD_SCALE_M);
 
-    /// The scale by the rule of the game's server.
+    /// The scale of a map, computed as the game's server does.
     ///
-    /// That is the map's maximum error distance in metres if it is positive; if none is stated, the distance between
+    /// It is the map's maximum error distance in metres if it is positive; if none is stated, the distance between
     /// the corners of the map, rounded down to metres; and half the circumference of the earth if that leaves nothing:
     /// a maximum error distance of 0, no bounds, or bounds without extent.
     ///

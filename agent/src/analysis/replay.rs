@@ -145,7 +145,7 @@ impl Replay {
         let common = |replayed: &ReplayedRound| {
             let other = of_second.get(replayed.dir.as_str())?;
             let (score, against, truth) = (replayed.round.score?, other.score?, replayed.round.truth?);
-            let gain = replayed.round.map.usual(f64::from(score) - f64::from(against));
+            let gain = replayed.round.map.to_standard_points(f64::from(score) - f64::from(against));
             Some(SharedRound { pair: RoundPair { dir: replayed.dir.clone(), score, against }, truth, gain })
         };
         let common = self.rounds.iter().filter_map(common).collect();

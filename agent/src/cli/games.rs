@@ -17,7 +17,7 @@ pub(super) async fn write_report(game: &GameRecord, classifier: &Arc<Classifier>
     tokio::task::spawn_blocking(write).await?.map(drop)
 }
 
-/// The first round, or the game, for which the page states other points than we compute.
+/// The first round, or the game, whose points on the page differ from ours.
 pub(super) fn disagreement(game: &GameRecord) -> Option<String> {
     let name = |round: &Round| format!("round {}", round.n.unwrap_or_default());
     let rounds = game.rounds.iter().map(|round| (name(round), round.score, round.page_score));

@@ -52,7 +52,7 @@ pub(crate) fn predict_from(posterior: &Posterior<'_>, objective: Objective<'_>) 
     match objective {
         Objective::Round(map) => {
             let mut pin = pin::best(posterior, map.scale_m);
-            pin.expected_score = map.worth(pin.expected_score);
+            pin.expected_score = map.to_map_points(pin.expected_score);
             Prediction::at_pin(posterior, pin)
         }
         Objective::Photo => Prediction::for_photo(posterior),

@@ -61,8 +61,8 @@ impl RoundInference {
     /// # Errors
     /// As [`posterior_for`].
     pub fn wants_another_view(&self, logits: &[Vec<f32>], taken: usize) -> Result<bool> {
-        let expected = self.map.usual(self.predict(logits)?.expected_score);
-        Ok(self.map.worth(gain_of_another(taken, expected)) >= self.min_gain)
+        let expected = self.map.to_standard_points(self.predict(logits)?.expected_score);
+        Ok(self.map.to_map_points(gain_of_another(taken, expected)) >= self.min_gain)
     }
 }
 

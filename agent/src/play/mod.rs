@@ -1,4 +1,5 @@
-//! Playing: the round loop, looking around, and placing the pin.
+//! Playing: `game` has the round loop, `look` takes the views, `pin` places the pin on the map, and `parallel` runs several
+//! games at a time. What the pin points at is decided in `crate::inference`.
 
 pub(crate) mod game;
 pub(crate) mod look;

@@ -14,36 +14,36 @@ pub struct Map {
     /// Scale of the score formula.
     pub scale_m: MapScale,
     /// Maximum score of a round, if it is not 5000.
-    #[serde(default = "usual_points", skip_serializing_if = "is_usual")]
+    #[serde(default = "standard_max_points", skip_serializing_if = "is_standard")]
     pub max_points: f64,
     /// Area that contains all places, as far as it is known.
     #[serde(default, skip_serializing_if = "Area::is_unknown")]
     pub area: Area,
 }
 
-fn usual_points() -> f64 {
+fn standard_max_points() -> f64 {
     MAX_POINTS
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
-fn is_usual(points: &f64) -> bool {
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde requires this signature")]
+fn is_standard(points: &f64) -> bool {
     *points == MAX_POINTS
 }
 
 impl Map {
     /// Converts points of 5000 to points of this map.
-    pub fn worth(&self, points: f64) -> f64 {
+    pub(crate) fn to_map_points(&self, points: f64) -> f64 {
         points * (self.max_points / MAX_POINTS)
     }
 
     /// Converts points of this map to points of 5000.
-    pub fn usual(&self, points: f64) -> f64 {
+    pub(crate) fn to_standard_points(&self, points: f64) -> f64 {
         points * (MAX_POINTS / self.max_points)
     }
 
     /// Score of a guess at this distance, rounded to a whole number.
     pub fn points(&self, distance_m: f64) -> u32 {
-        self.worth(self.scale_m.exact_points(distance_m)).round() as u32
+        self.to_map_points(self.scale_m.exact_points(distance_m)).round() as u32
     }
 }
 

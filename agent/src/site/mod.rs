@@ -1,4 +1,5 @@
-//! Sites: profiles, which say as data what the agent must know of a page; the fair-play guard; and the page driver.
+//! Sites: profiles, which describe as data what the agent needs to know about a page; the guard for fair play; and the page
+//! driver.
 
 pub(crate) mod guard;
 pub(crate) mod page;

@@ -46,7 +46,7 @@ fn search(location: LatLng) -> Option<&'static Country> {
     all().iter().find(|country| country.contains(point))
 }
 
-/// Distance from the coast in metres within which the sea counts to a country.
+/// Distance from the coast in metres within which the sea belongs to a country.
 const OFFSHORE_M: f64 = 50_000.0;
 
 /// The country at a location, or the one whose coast is nearest within 50 km.

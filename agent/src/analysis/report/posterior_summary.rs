@@ -86,7 +86,7 @@ impl PosteriorSummary {
         };
         let candidate = |(cell, p): (usize, f64)| {
             let cell = &bundle.cells.cells[cell];
-            let promised = round.map.worth(pin::expected_score(&posterior, cell.at, round.map.scale_m));
+            let promised = round.map.to_map_points(pin::expected_score(&posterior, cell.at, round.map.scale_m));
             let mut candidate = candidate(round, cell.at, p);
             // Small islands are missing in the country polygons; use the country of the cell.
             if let Some(country) = cell.country.as_deref().and_then(countries::by_code)
@@ -97,7 +97,7 @@ impl PosteriorSummary {
             CandidatePin { places: Some(cell.count), promised: Some(promised), ..candidate }
         };
         let steps = view_steps(round, logits, bundle);
-        let promised = round.expected_score.map(|points| round.map.usual(points));
+        let promised = round.expected_score.map(|points| round.map.to_standard_points(points));
         Some(Self {
             heat_cells: posterior.credible_region(0.9).into_iter().enumerate().map(heat_cell).collect(),
             is_complete: true,
@@ -107,7 +107,7 @@ impl PosteriorSummary {
             candidates: posterior.top(MAX_SHOWN).into_iter().map(candidate).collect(),
             radius_m: round.guess.map(|at| [posterior.radius_m(at, 0.5), posterior.radius_m(at, 0.9)]),
             gain_of_another: promised
-                .map(|promised| round.map.worth(stopping::gain_of_another(logits.len(), promised))),
+                .map(|promised| round.map.to_map_points(stopping::gain_of_another(logits.len(), promised))),
             steps,
         })
     }

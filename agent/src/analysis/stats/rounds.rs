@@ -69,7 +69,7 @@ pub(super) fn read(found: &[RoundDir]) -> (Vec<ScoredRound>, Vec<String>) {
 
 fn score_round(found: &RoundDir, bundles: &HashMap<String, Bundle>) -> anyhow::Result<ScoredRound> {
     let round = record::Round::read(&found.file())?;
-    let usual = |points: f64| round.map.usual(points);
+    let usual = |points: f64| round.map.to_standard_points(points);
     let points = round.score.or(round.page_score).map(|points| usual(f64::from(points)));
     let guess = round.placed();
     let near = |at: LatLng| countries::of(at).map(|country| country.iso2);
