@@ -118,6 +118,9 @@ pub(super) async fn run(args: PlayArgs) -> Result<()> {
             ));
         }
     }
+    if url.is_none() && args.rounds_from.site().is_none() && profile.name != "arena" {
+        return Err(usage_error(format!("the profile `{}` needs a URL to play at", profile.name)));
+    }
     if let Some(url) = url.as_ref().filter(|_| args.parallel > 1) {
         profile = crate::play::parallel::restrict_to_origin(profile, url)?;
     }

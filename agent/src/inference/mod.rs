@@ -1,7 +1,7 @@
 //! From images to a prediction: classifying views, fusing them, choosing the pin, and when to stop looking.
 //!
-//! [`predict`] fuses the views and chooses the pin, for `play`, `replay` and `locate` alike; the pin itself is computed in
-//! `landfall_model::pin`.
+//! [`posterior_for`] fuses the views and [`predict_from`] chooses the pin, for `play`, `replay` and `locate` alike; the pin
+//! itself is computed in `landfall_model::pin`.
 //!
 //! Transcendental functions come from `libm`, so that all platforms give the same answers.
 

@@ -10,14 +10,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::cells::partition;
 
-/// Parameters of the logit bias: z - less_train log p_train + plus_game log p_game.
+/// Parameters of the logit bias: z - subtract_train log p_train + add_game log p_game.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Prior {
     /// Weight of the training distribution, which is subtracted.
-    pub(crate) less_train: f64,
+    #[serde(alias = "less_train")]
+    pub(crate) subtract_train: f64,
     /// Weight of the game's distribution, which is added.
-    pub(crate) plus_game: f64,
+    #[serde(alias = "plus_game")]
+    pub(crate) add_game: f64,
     /// CSV file of coverage points (lat, lng) that approximate the game's distribution; if empty, the cells' counts are
     /// used.
     pub(crate) points: PathBuf,
@@ -29,11 +31,11 @@ pub(crate) struct Prior {
 
 impl Default for Prior {
     fn default() -> Self {
-        Self { less_train: 0.0, plus_game: 0.0, points: PathBuf::new(), length_km: 300.0, pseudo_counts: 50.0 }
+        Self { subtract_train: 0.0, add_game: 0.0, points: PathBuf::new(), length_km: 300.0, pseudo_counts: 50.0 }
     }
 }
 
-/// Computes the bias of each cell's logit, `-less_train log p_train + plus_game log p_game`; `train_counts` returns the
+/// Computes the bias of each cell's logit, `-subtract_train log p_train + add_game log p_game`; `train_counts` returns the
 /// mass of the training labels per cell.
 ///
 /// # Errors
@@ -44,11 +46,11 @@ pub(crate) fn bias(prior: &Prior, table: &CellTable, train_counts: impl FnOnce()
         let p = smoothed(table, counts, prior);
         bias.iter_mut().zip(p).for_each(|(bias, p)| *bias += weight * p.ln());
     };
-    if prior.less_train != 0.0 {
-        add(-prior.less_train, &train_counts());
+    if prior.subtract_train != 0.0 {
+        add(-prior.subtract_train, &train_counts());
     }
-    if prior.plus_game != 0.0 {
-        add(prior.plus_game, &game_counts(table, prior)?);
+    if prior.add_game != 0.0 {
+        add(prior.add_game, &game_counts(table, prior)?);
     }
     Ok(bias.into_iter().map(|x| x as f32).collect())
 }
@@ -99,12 +101,12 @@ mod tests {
         let mut counts = vec![1.0; 2];
         counts[paris] = 2.0;
         let gap = |prior: &Prior| bias(prior, &table, || counts.clone()).map(|bias| bias[paris] - bias[1 - paris]);
-        let mut prior = Prior { pseudo_counts: 1e-6, less_train: 1.0, ..Prior::default() };
+        let mut prior = Prior { pseudo_counts: 1e-6, subtract_train: 1.0, ..Prior::default() };
         assert!((gap(&prior).unwrap() + 2.0f32.ln()).abs() < 1e-4, "two images versus one");
         // One point in Paris, four in Sydney.
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "lat,lng\n48.8,2.3\n-33.8,151.2\n-33.9,151.2\n-33.8,151.1\n-33.9,151.1\n").unwrap();
-        prior = Prior { less_train: 0.0, plus_game: 0.5, points: file.path().into(), ..prior };
+        prior = Prior { subtract_train: 0.0, add_game: 0.5, points: file.path().into(), ..prior };
         assert!((gap(&prior).unwrap() + 0.5 * 4.0f32.ln()).abs() < 1e-4);
         prior.points = "missing.csv".into();
         assert!(gap(&prior).unwrap_err().to_string().contains("missing.csv"));

@@ -26,7 +26,7 @@ use landfall_model::LatLng;
 use crate::browser::input;
 use crate::geometry::{Pixel, Rect};
 use crate::play::pin::observe;
-use crate::play::pin::placed::{COARSE_M, FINE_M, MARGIN, PlacedPin, WHEEL_IN};
+use crate::play::pin::placed::{MARGIN, MAX_M_PER_PX, PlacedPin, TARGET_M_PER_PX, WHEEL_IN};
 use crate::play::pin::projection::Projection;
 use crate::play::pin::view::{check, stated};
 use crate::play::pin::wheel::{WheelZoom, room};
@@ -49,9 +49,9 @@ pub(super) async fn place_pin(page: &Page, view: StartView, wanted: LatLng, max_
     if page.is_new_map() {
         check(page, view).await?;
     }
-    map.bring(wanted).await?;
+    map.pan_to(wanted).await?;
     map.zoom_in(wanted).await?;
-    map.bring(wanted).await?; // at the higher zoom, the edge of the world may not constrain the map any more
+    map.pan_to(wanted).await?; // at the higher zoom, the edge of the world may not constrain the map any more
     let target = map.pixel(wanted);
     let click = map.inside(target, 0.0);
     if distance(click, target) > CLICK_TOLERANCE_PX {
@@ -111,11 +111,11 @@ impl<'a> MapElement<'a> {
 
     /// Waits until the map is still and returns the pin. If the box has changed, its centre has remained at the same
     /// place.
-    async fn rest(&mut self) -> Result<Option<Pixel>> {
-        let seen = observe::rest(self.page).await?;
+    async fn wait_until_still(&mut self) -> Result<Option<Pixel>> {
+        let seen = observe::wait_until_still(self.page).await?;
         if seen.canvas != self.canvas {
             let by = between(self.canvas.centre(), seen.canvas.centre());
-            self.projection = self.projection.moved_by(by).held_in(&seen.canvas, self.view.repeats);
+            self.projection = self.projection.moved_by(by).clamped_to(&seen.canvas, self.view.repeats);
             self.canvas = seen.canvas;
         }
         self.pin = seen.pin;
@@ -132,7 +132,7 @@ impl<'a> MapElement<'a> {
                 // If clicks do not move the map, there is no need to wait until it is still.
                 let seen = match self.recentres {
                     Some(false) => observe::look(self.page).await?.and_then(|seen| seen.pin),
-                    _ => self.rest().await?,
+                    _ => self.wait_until_still().await?,
                 };
                 let Some(seen) = seen else { continue };
                 if self.is_at(seen, at) {
@@ -160,7 +160,7 @@ impl<'a> MapElement<'a> {
 
     /// As [`MapElement::pin`], but slightly next to the pixel if a click there would not reveal whether the map
     /// recentres.
-    async fn pin_about(&mut self, at: Pixel) -> Result<Pixel> {
+    async fn pin_near(&mut self, at: Pixel) -> Result<Pixel> {
         let beside = at + Pixel { x: PIN_OFFSET.x / 2.0, y: 0.0 };
         self.pin(if self.is_ambiguous(at) { beside } else { at }).await
     }
@@ -168,14 +168,14 @@ impl<'a> MapElement<'a> {
     /// Whether it is unknown if the map recentres, and a click at this pixel would not reveal it.
     fn is_ambiguous(&self, at: Pixel) -> bool {
         let by = between(at, self.canvas.centre());
-        let recentred = self.projection.moved_by(by).held_in(&self.canvas, self.view.repeats);
+        let recentred = self.projection.moved_by(by).clamped_to(&self.canvas, self.view.repeats);
         self.recentres.is_none() && distance(recentred.corner, self.projection.corner) <= 2.0 * CLICK_TOLERANCE_PX
     }
 
     /// Records that the map was moved by `by`, within its limits, and the pin from `from` to `seen`. Returns the pixel
     /// of the pin: the computed one if it agrees with the observed one within the tolerance, else the observed one.
     fn moved(&mut self, from: Pixel, by: Pixel, seen: Pixel) -> Pixel {
-        let moved = self.projection.moved_by(by).held_in(&self.canvas, self.view.repeats);
+        let moved = self.projection.moved_by(by).clamped_to(&self.canvas, self.view.repeats);
         let expected = from + between(self.projection.corner, moved.corner);
         let (projection, pin) = match self.is_at(seen, expected) {
             true => (moved, expected),
@@ -193,7 +193,7 @@ impl<'a> MapElement<'a> {
     }
 
     /// Drags the map until the place is well inside the box, or as close to that as the map allows.
-    async fn bring(&mut self, wanted: LatLng) -> Result<()> {
+    async fn pan_to(&mut self, wanted: LatLng) -> Result<()> {
         for _ in 0..60 {
             let target = self.pixel(wanted);
             if self.canvas.holds(target, MARGIN) {
@@ -206,7 +206,7 @@ impl<'a> MapElement<'a> {
                 y: clamp_drag(centre.y - target.y, self.canvas.height),
             };
             // Only as far as the map can move: its edge may be elastic.
-            let allowed = self.projection.moved_by(by).held_in(&self.canvas, self.view.repeats);
+            let allowed = self.projection.moved_by(by).clamped_to(&self.canvas, self.view.repeats);
             let by = between(self.projection.corner, allowed.corner);
             let mut by = Pixel { x: by.x.trunc(), y: by.y.trunc() };
             // A short drag would be interpreted as a click.
@@ -224,12 +224,12 @@ impl<'a> MapElement<'a> {
             let pin_offset =
                 if by.y.abs() > by.x.abs() { Pixel { x: 40.0, y: 0.0 } } else { Pixel { x: 0.0, y: -30.0 } };
             let before = self.projection;
-            let pin = self.pin_about(rounded(from + pin_offset)).await?;
-            if !self.projection.rests_at(&before) {
+            let pin = self.pin_near(rounded(from + pin_offset)).await?;
+            if !self.projection.approx_eq(&before) {
                 continue; // the click has moved the map
             }
             self.page.drag(from, to).await?;
-            let seen = self.rest().await?.ok_or_else(lost)?;
+            let seen = self.wait_until_still().await?.ok_or_else(lost)?;
             if self.is_at(seen, pin) {
                 return Ok(()); // the map does not move; the caller checks the target
             }
@@ -242,20 +242,20 @@ impl<'a> MapElement<'a> {
     async fn zoom_in(&mut self, wanted: LatLng) -> Result<()> {
         let mut wheel_zoom = WheelZoom::default();
         for _ in 0..40 {
-            if self.projection.metres_per_pixel(wanted) <= FINE_M {
+            if self.projection.metres_per_pixel(wanted) <= TARGET_M_PER_PX {
                 return Ok(());
             }
             let beside = self.beside(self.inside(self.pixel(wanted), 2.0));
-            let pin = self.pin_about(beside).await?;
+            let pin = self.pin_near(beside).await?;
             let target = self.pixel(wanted); // the click may have moved the map
             let about = self.inside(target, 2.0);
             if distance(about, target) > 8.0 {
-                self.bring(wanted).await?;
+                self.pan_to(wanted).await?;
                 continue;
             }
             self.zoom_about(about, pin, wanted, &mut wheel_zoom).await?;
-            if wheel_zoom.in_vain > 2 {
-                if self.projection.metres_per_pixel(wanted) <= COARSE_M {
+            if wheel_zoom.failed_attempts > 2 {
+                if self.projection.metres_per_pixel(wanted) <= MAX_M_PER_PX {
                     return Ok(());
                 }
                 break;
@@ -291,14 +291,14 @@ impl<'a> MapElement<'a> {
         let room = room(&self.canvas, about, from);
         let mut factor = 1.0;
         loop {
-            let needed = self.projection.metres_per_pixel(wanted) / FINE_M;
+            let needed = self.projection.metres_per_pixel(wanted) / TARGET_M_PER_PX;
             let Some(count) = wheel_zoom.towards(needed, room / factor, factor <= 1.0) else { return Ok(()) };
             for _ in 0..count {
                 self.page.wheel(about, WHEEL_IN).await?;
             }
             input::pause(60).await; // maps debounce the wheel
             let canvas = self.canvas;
-            let seen = self.rest().await?.ok_or_else(lost)?;
+            let seen = self.wait_until_still().await?.ok_or_else(lost)?;
             if self.canvas != canvas {
                 return Err(environment_error("the size of the guess map changes during zooming; try again"));
             }
@@ -311,13 +311,13 @@ impl<'a> MapElement<'a> {
                 ));
             }
             if current - factor <= CLICK_TOLERANCE_PX / length {
-                wheel_zoom.in_vain += 1;
+                wheel_zoom.failed_attempts += 1;
                 return Ok(());
             }
             wheel_zoom.record(count, current / factor);
             factor = current;
             self.projection = start.zoomed(about, factor);
-            if self.projection.metres_per_pixel(wanted) <= FINE_M {
+            if self.projection.metres_per_pixel(wanted) <= TARGET_M_PER_PX {
                 return Ok(());
             }
         }

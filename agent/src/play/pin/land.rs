@@ -233,7 +233,7 @@ mod tests {
     fn finds_views_by_land_and_sea() {
         for (lat, lng, zoom) in [(20.0, 0.0, 0.3), (20.0, 10.0, 1.0), (-25.0, 134.0, 2.5), (48.0, 8.0, 3.2)] {
             let middle = LatLng::new(lat, lng).unwrap();
-            let actual = Projection::with(middle, CANVAS.centre(), 512.0 * f64::exp2(zoom)).held_in(&CANVAS, true);
+            let actual = Projection::with(middle, CANVAS.centre(), 512.0 * f64::exp2(zoom)).clamped_to(&CANVAS, true);
             let screenshot = MapScreenshot::new(&drawn(actual), CANVAS);
             let found = screenshot.search().unwrap();
             let apart = screenshot.apart(&actual, &found.projection);

@@ -18,7 +18,7 @@ const QUIET: (Duration, usize) = (Duration::from_millis(180), 4);
 pub(super) async fn begin(page: &Page) -> Result<MapObservation> {
     let canvas = page.rect(&page.profile.map.canvas, "guess map").await?;
     page.hover(canvas.centre()).await?;
-    rest(page).await
+    wait_until_still(page).await
 }
 
 /// The box of the map and the position of the pin.
@@ -48,7 +48,7 @@ pub(super) async fn look(page: &Page) -> Result<Option<MapObservation>> {
 }
 
 /// The observation when the map is still.
-pub(super) async fn rest(page: &Page) -> Result<MapObservation> {
+pub(super) async fn wait_until_still(page: &Page) -> Result<MapObservation> {
     let (start, mut since, mut observations, mut last) = (Instant::now(), Instant::now(), 0, None);
     loop {
         let now = look(page).await?;

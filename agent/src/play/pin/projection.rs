@@ -45,7 +45,7 @@ impl Projection {
     }
 
     /// Whether both show the same region at the same size.
-    pub(crate) fn rests_at(&self, other: &Self) -> bool {
+    pub(crate) fn approx_eq(&self, other: &Self) -> bool {
         (self.world - other.world).abs() < 0.5
             && (self.corner.x - other.corner.x).abs() < 0.5
             && (self.corner.y - other.corner.y).abs() < 0.5
@@ -65,7 +65,7 @@ impl Projection {
 
     /// The map constrained to a box that never shows anything beyond the poles, nor beyond the sides of a world that does not
     /// repeat: a world that is too small is enlarged to fill the box and moved to cover it.
-    pub(crate) fn held_in(self, canvas: &Rect, repeats: bool) -> Self {
+    pub(crate) fn clamped_to(self, canvas: &Rect, repeats: bool) -> Self {
         let least = if repeats { canvas.height } else { canvas.height.max(canvas.width) };
         let map = if self.world < least { self.zoomed(canvas.centre(), least / self.world) } else { self };
         // Not `clamp`, which panics if a rounding error puts the lower bound above the upper one.
@@ -97,12 +97,12 @@ mod tests {
     #[test]
     fn maps_do_not_extend_beyond_the_poles() {
         let canvas = Rect { x: 10.0, y: 20.0, width: 700.0, height: 600.0 };
-        let filled = Projection::with(LYON, canvas.centre(), 512.0).held_in(&canvas, true);
+        let filled = Projection::with(LYON, canvas.centre(), 512.0).clamped_to(&canvas, true);
         assert!((filled.world - 600.0).abs() < 1e-9 && (filled.corner.y - 20.0).abs() < 1e-9);
         assert!((filled.place(canvas.centre()).lng - LYON.lng).abs() < 1e-9);
-        let north = Projection::with(LatLng { lat: 85.0, lng: 0.0 }, canvas.centre(), 1024.0).held_in(&canvas, true);
+        let north = Projection::with(LatLng { lat: 85.0, lng: 0.0 }, canvas.centre(), 1024.0).clamped_to(&canvas, true);
         assert!((north.corner.y - 20.0).abs() < 1e-9);
-        let single = Projection::with(LYON, canvas.centre(), 512.0).held_in(&canvas, false);
+        let single = Projection::with(LYON, canvas.centre(), 512.0).clamped_to(&canvas, false);
         assert!((single.world - 700.0).abs() < 1e-9 && (single.corner.x - 10.0).abs() < 1e-9);
     }
 }

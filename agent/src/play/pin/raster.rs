@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::browser::input;
 use crate::geometry::{Pixel, Rect};
-use crate::play::pin::placed::{COARSE_M, FINE_M, MARGIN, PlacedPin, WHEEL_IN};
+use crate::play::pin::placed::{MARGIN, MAX_M_PER_PX, PlacedPin, TARGET_M_PER_PX, WHEEL_IN};
 use crate::play::pin::projection::Projection;
 use crate::play::pin::tiles::Tile;
 use crate::site::MapLocators;
@@ -30,7 +30,7 @@ pub(super) async fn place_pin(page: &Page, wanted: LatLng, max_error_m: f64) -> 
             break; // never click outside the map
         }
         page.click(click).await?;
-        (map, canvas) = rest(page).await?;
+        (map, canvas) = wait_until_still(page).await?;
         let metres_per_pixel = map.metres_per_pixel(wanted);
         let Some(at) = marker(page, &map).await? else {
             // A first click may only give the map the focus; a second one places the pin.
@@ -54,7 +54,7 @@ pub(super) async fn place_pin(page: &Page, wanted: LatLng, max_error_m: f64) -> 
 async fn approach(page: &Page, wanted: LatLng) -> Result<(Projection, Rect)> {
     let mut stuck = 0;
     for _ in 0..40 {
-        let (map, canvas) = rest(page).await?;
+        let (map, canvas) = wait_until_still(page).await?;
         let target = map.pixel(wanted, canvas.centre());
         let metres = map.metres_per_pixel(wanted);
         if !canvas.holds(target, MARGIN) {
@@ -65,7 +65,7 @@ async fn approach(page: &Page, wanted: LatLng) -> Result<(Projection, Rect)> {
                 // long.
                 page.wheel(middle, -WHEEL_IN).await?;
                 input::pause(120).await;
-                if !rest(page).await?.0.rests_at(&map) {
+                if !wait_until_still(page).await?.0.approx_eq(&map) {
                     continue;
                 }
             }
@@ -76,16 +76,16 @@ async fn approach(page: &Page, wanted: LatLng) -> Result<(Projection, Rect)> {
                 (clamp_drag(target.x - centre.x, canvas.width), clamp_drag(target.y - centre.y, canvas.height));
             let half = |to: f64| Pixel { x: centre.x + to * dx / 2.0, y: centre.y + to * dy / 2.0 };
             page.drag(half(1.0), half(-1.0)).await?;
-            let (after, _) = rest(page).await?;
-            if !after.rests_at(&map) {
+            let (after, _) = wait_until_still(page).await?;
+            if !after.approx_eq(&map) {
                 continue;
             }
             // At the edge of the world the map can move only after zooming in. Places near the poles stay near the
             // edge.
-            if metres <= FINE_M && canvas.holds(target, 0.02) {
+            if metres <= TARGET_M_PER_PX && canvas.holds(target, 0.02) {
                 return Ok((map, canvas));
             }
-        } else if metres <= FINE_M {
+        } else if metres <= TARGET_M_PER_PX {
             return Ok((map, canvas));
         }
         let inside = |value: f64, start: f64, side: f64| value.clamp(start + 0.1 * side, start + 0.9 * side);
@@ -93,10 +93,10 @@ async fn approach(page: &Page, wanted: LatLng) -> Result<(Projection, Rect)> {
             Pixel { x: inside(target.x, canvas.x, canvas.width), y: inside(target.y, canvas.y, canvas.height) };
         page.wheel(wheel_at, WHEEL_IN).await?;
         input::pause(120).await; // maps debounce the wheel
-        let (after, _) = rest(page).await?;
-        if after.rests_at(&map) {
+        let (after, _) = wait_until_still(page).await?;
+        if after.approx_eq(&map) {
             stuck += 1;
-            if stuck > 3 && metres <= COARSE_M && canvas.holds(target, 0.02) {
+            if stuck > 3 && metres <= MAX_M_PER_PX && canvas.holds(target, 0.02) {
                 return Ok((map, canvas));
             }
             if stuck > 6 {
@@ -120,7 +120,7 @@ const OBSERVE_SCRIPT: &str = "const [canvas] = findVisible(arguments[0]); \
     return canvas ? {canvas: rect(canvas), tiles} : null";
 
 /// The projection and box of the map when both are unchanged between two observations.
-async fn rest(page: &Page) -> Result<(Projection, Rect)> {
+async fn wait_until_still(page: &Page) -> Result<(Projection, Rect)> {
     let last = std::cell::Cell::new(None::<(Projection, Rect)>);
     page.until("the guess map shows no tiles or does not become still", async || {
         let MapLocators { canvas, tiles, tile_address, .. } = &page.profile.map;
@@ -133,7 +133,7 @@ async fn rest(page: &Page) -> Result<(Projection, Rect)> {
         });
         let before = last.replace(now);
         let is_unchanged = |((map, rect), (old_map, old_rect)): &((Projection, Rect), (Projection, Rect))| {
-            map.rests_at(old_map) && rect == old_rect
+            map.approx_eq(old_map) && rect == old_rect
         };
         Ok(now.zip(before).filter(is_unchanged).map(|(now, _)| now))
     })

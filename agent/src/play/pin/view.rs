@@ -27,7 +27,7 @@ const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The projection of a view in a box.
 pub(super) fn stated(view: StartView, canvas: &Rect) -> Result<Projection> {
-    Ok(Projection::with(view.middle()?, canvas.centre(), view.world_px()).held_in(canvas, view.repeats))
+    Ok(Projection::with(view.middle()?, canvas.centre(), view.world_px()).clamped_to(canvas, view.repeats))
 }
 
 /// Checks the view that the profile states against a screenshot, with the mouse over the map.

@@ -8,7 +8,7 @@ use crate::geometry::{Pixel, Rect};
 pub(super) struct WheelZoom {
     pub(super) factor: Option<f64>,
     /// Turns without effect since the last one that zoomed.
-    pub(super) in_vain: usize,
+    pub(super) failed_attempts: usize,
 }
 
 impl WheelZoom {
@@ -23,7 +23,7 @@ impl WheelZoom {
 
     /// Records that `count` turns zoomed by this factor.
     pub(super) fn record(&mut self, count: usize, factor: f64) {
-        self.in_vain = 0;
+        self.failed_attempts = 0;
         self.factor = Some(factor.powf(1.0 / count as f64).max(1.01));
     }
 }
@@ -45,10 +45,10 @@ mod tests {
 
     #[test]
     fn wheel_turns_are_limited_by_the_zoom_needed_and_by_the_room() {
-        let mut wheel_zoom = WheelZoom { factor: None, in_vain: 2 };
+        let mut wheel_zoom = WheelZoom { factor: None, failed_attempts: 2 };
         assert_eq!(wheel_zoom.towards(13.0, 9.0, true), Some(1));
         wheel_zoom.record(2, 1.44);
-        assert_eq!(wheel_zoom.in_vain, 0);
+        assert_eq!(wheel_zoom.failed_attempts, 0);
         assert_eq!(wheel_zoom.towards(1.5, 9.0, true), Some(3));
         assert_eq!(wheel_zoom.towards(13.0, 1.5, true), Some(2));
         assert_eq!((wheel_zoom.towards(13.0, 1.1, true), wheel_zoom.towards(13.0, 1.1, false)), (Some(1), None));
