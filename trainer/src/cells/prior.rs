@@ -15,10 +15,10 @@ use crate::cells::partition;
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Prior {
     /// Weight of the training distribution, which is subtracted.
-    #[serde(alias = "less_train")]
+    #[serde(rename(serialize = "less_train"), alias = "less_train")]
     pub(crate) subtract_train: f64,
     /// Weight of the game's distribution, which is added.
-    #[serde(alias = "plus_game")]
+    #[serde(rename(serialize = "plus_game"), alias = "plus_game")]
     pub(crate) add_game: f64,
     /// CSV file of coverage points (lat, lng) that approximate the game's distribution; if empty, the cells' counts are
     /// used.

@@ -71,7 +71,12 @@ fn read(file: &Path, changes: &[String]) -> Result<Recipe> {
 }
 
 /// Former key names that files and --set may still use: section, former name, name.
-const FORMER_KEYS: [(&str, &str, &str); 2] = [("train", "rate", "lr"), ("cell_embeddings", "rate_factor", "lr_factor")];
+const FORMER_KEYS: [(&str, &str, &str); 4] = [
+    ("train", "rate", "lr"),
+    ("cell_embeddings", "rate_factor", "lr_factor"),
+    ("prior", "less_train", "subtract_train"),
+    ("prior", "plus_game", "add_game"),
+];
 
 /// Renames former keys, so that an override applies to a setting under either name.
 fn rename_former_keys(table: &mut toml::Table) {
