@@ -129,8 +129,12 @@ fn lint(root: &Path, suite: &mut Suite) -> Result<()> {
 
 /// End-to-end tests of the programs as users run them, unit tests with overflow checks, and documentation examples.
 fn test_crates(root: &Path, suite: &mut Suite) -> Result<()> {
-    let test = ["test", "--release", "--workspace", "--test", "*", "--no-fail-fast"];
-    suite.test(cargo(root).args(test).env("RUST_TEST_THREADS", test_threads().to_string()), libtest)?;
+    let mut end_to_end = cargo(root);
+    end_to_end.args(["test", "--release", "--workspace", "--no-fail-fast"]);
+    for name in integration_tests(root)? {
+        end_to_end.args(["--test", &name]);
+    }
+    suite.test(end_to_end.env("RUST_TEST_THREADS", test_threads().to_string()), libtest)?;
 
     // A debug build of our own crates only: dependencies stay as they were built for the release profile.
     let mut checked = cargo(root);
@@ -144,6 +148,36 @@ fn test_crates(root: &Path, suite: &mut Suite) -> Result<()> {
     suite.test(&mut checked, libtest)?;
     // The whole workspace, so that dependencies keep the features they were built with.
     suite.test(cargo(root).args(["test", "--release", "--workspace", "--doc"]), libtest)
+}
+
+/// Names of the workspace's integration tests that need no feature. `--tests` would also build the unit tests, and
+/// `--test '*'` fails for tests that need one.
+fn integration_tests(root: &Path) -> Result<Vec<String>> {
+    #[derive(serde::Deserialize)]
+    struct Metadata {
+        packages: Vec<Package>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Package {
+        targets: Vec<Target>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Target {
+        kind: Vec<String>,
+        name: String,
+        #[serde(default, rename = "required-features")]
+        required_features: Vec<String>,
+    }
+    let output = cargo(root).args(["metadata", "--no-deps", "--format-version", "1"]).output();
+    let output = output.context("cannot start `cargo metadata`")?;
+    let metadata: Metadata =
+        serde_json::from_slice(&output.stdout).context("cannot read the output of `cargo metadata`")?;
+    let targets = metadata.packages.into_iter().flat_map(|package| package.targets);
+    let tests = targets.filter(|target| target.kind.iter().any(|kind| kind == "test"));
+    let mut names: Vec<String> = tests.filter(|test| test.required_features.is_empty()).map(|test| test.name).collect();
+    names.sort();
+    names.dedup();
+    Ok(names)
 }
 
 /// Number of tests at a time. A test with a browser waits for half of its time, hence half as many again as cores.
@@ -204,6 +238,15 @@ fn number(part: &str, word: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn integration_tests_are_those_without_required_features() {
+        let names = integration_tests(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
+        for name in ["e2e", "commands"] {
+            assert!(names.iter().any(|listed| listed == name), "{names:?}");
+        }
+        assert!(!names.iter().any(|name| name == "screen"), "{names:?}");
+    }
 
     #[test]
     fn summaries_of_libtest_are_parsed() {
