@@ -193,6 +193,7 @@ fn unusable_libraries_are_errors_that_say_what_is_wrong() {
         (write("foreign.so", &foreign), vec!["built for a", "and this program for"]),
         (write("cut-off.so", &whole[..4096]), vec!["it is cut off: 4096 bytes of at least"]),
         (write("end-is-missing.so", &whole[..whole.len() - 1]), vec!["it is cut off"]),
+        (write("zeros.so", &[&whole[..4096], &vec![0; whole.len() - 4096]].concat()), vec!["it is damaged"]),
         (at("dangling.so"), vec!["a link to /no/such/libonnxruntime.so, which does not exist"]),
         (at("folder.so"), vec!["it is a directory"]),
         (at("nowhere.so"), vec!["there is no such file"]),

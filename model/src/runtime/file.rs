@@ -144,7 +144,8 @@ fn name_of(names: &[(u32, &str)], number: u32) -> String {
     name.map_or_else(|| format!("other ({number:#x})"), |(_, name)| (*name).to_owned())
 }
 
-/// Checks that a 64-bit little-endian ELF file is as long as its tables say. The outer error is one of reading.
+/// Checks that a 64-bit little-endian ELF file is as long as its tables say, and that the last of them is there: a download
+/// that stopped may leave zeros. The outer error is one of reading.
 fn check_length(head: &[u8], file: &mut File, length: u64) -> io::Result<Result<(), String>> {
     const PROGRAM_HEADER: usize = 56;
     if head.get(4..6) != Some(&[2, 1]) {
@@ -155,7 +156,7 @@ fn check_length(head: &[u8], file: &mut File, length: u64) -> io::Result<Result<
         let (size, count) = (le16(head, sizes_at)?, le16(head, sizes_at + 2)?);
         Some((le64(head, at)?, size, u64::from(size) * u64::from(count)))
     };
-    let Some(((start, size, bytes), (sections, _, section_bytes))) = table(32, 54).zip(table(40, 58)) else {
+    let Some(((start, size, bytes), (sections, section_size, section_bytes))) = table(32, 54).zip(table(40, 58)) else {
         return Ok(cut_off(64));
     };
     let mut needed = start.saturating_add(bytes).max(sections.saturating_add(section_bytes));
@@ -169,7 +170,18 @@ fn check_length(head: &[u8], file: &mut File, length: u64) -> io::Result<Result<
             }
         }
     }
-    Ok(if needed > length { cut_off(needed) } else { Ok(()) })
+    if needed > length {
+        return Ok(cut_off(needed));
+    }
+    // The section of names; the table of sections is at the end of the file.
+    if let Some(index) = le16(head, 62).filter(|_| section_bytes > 0) {
+        let mut kind = [0; 4];
+        file.seek(SeekFrom::Start(sections + u64::from(index) * u64::from(section_size) + 4))?;
+        if file.read_exact(&mut kind).is_err() || u32::from_le_bytes(kind) != 3 {
+            return Ok(Err("it is damaged: its table of sections is invalid".to_owned()));
+        }
+    }
+    Ok(Ok(()))
 }
 
 fn bytes_at<const N: usize>(data: &[u8], at: usize) -> Option<[u8; N]> {
@@ -292,6 +304,16 @@ mod tests {
         for length in [20, 64, 100, 999] {
             let error = check(length).unwrap_err();
             assert!(error.starts_with(&format!("it is cut off: {length} bytes of at least")), "{error}");
+        }
+        // One section header at the end, of the names of sections or zeros.
+        whole[40..42].copy_from_slice(&936_u16.to_le_bytes()); // e_shoff
+        whole[58] = 64; // e_shentsize
+        whole[60] = 1; // e_shnum
+        for (kind, is_valid) in [(0, false), (3, true)] {
+            whole[936 + 4] = kind; // sh_type
+            std::fs::write(&path, &whole).unwrap();
+            let checked = check_length(&whole[..64], &mut File::open(&path).unwrap(), 1000).unwrap();
+            assert_eq!(checked.is_ok(), is_valid, "{checked:?}");
         }
         // Offsets that no file can have.
         whole[40..48].fill(0xff);
