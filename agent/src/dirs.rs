@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 /// The configuration directory: `LANDFALL_CONFIG`, or the platform's own.
 pub(crate) fn config_dir() -> Option<PathBuf> {
     let set = std::env::var_os("LANDFALL_CONFIG").filter(|dir| !dir.is_empty()).map(PathBuf::from);
-    set.or_else(|| directories::ProjectDirs::from("", "", "landfall").map(|dirs| dirs.config_dir().to_owned()))
+    let platform = || directories::ProjectDirs::from("", "", "landfall").map(|dirs| dirs.config_dir().to_owned());
+    set.or_else(|| platform().filter(|dir| dir.is_absolute())) // with HOME=. it would lie in the working directory
 }
 
 /// The directory of user profiles.

@@ -100,7 +100,7 @@ pub fn hint(error: &anyhow::Error) -> Option<&'static str> {
     error.chain().find_map(|cause| match cause.downcast_ref::<model::Error>()? {
         EncoderNotInstalled { .. } => Some("`cargo xtask setup` downloads it"),
         RuntimeNotFound { .. } | RuntimeLoad { .. } => {
-            Some("`cargo xtask setup` or `python3 -m pip install onnxruntime` installs ONNX Runtime")
+            Some("`cargo xtask setup` installs ONNX Runtime; or set ORT_DYLIB_PATH to the path of its library")
         }
         Checksum { .. } => {
             Some("delete it; `cargo xtask setup` downloads it again, or `git checkout model/bundles` restores it")

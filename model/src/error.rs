@@ -23,7 +23,7 @@ pub(crate) type Cause = Box<dyn std::error::Error + Send + Sync>;
 #[non_exhaustive]
 pub enum Error {
     /// No bundle has this name, and it is not a bundle's directory either.
-    #[error("there is no bundle `{name}`; available: {}", list_or_none(available))]
+    #[error("there is no bundle `{name}`; available: {}{}", list_or_none(available), path_hint(name))]
     UnknownBundle {
         /// The name that was asked for.
         name: String,
@@ -108,17 +108,22 @@ pub enum Error {
         reason: String,
     },
     /// The ONNX Runtime library was not found.
-    #[error("ONNX Runtime ({library}) not found; set ORT_DYLIB_PATH or install the Python package onnxruntime")]
+    #[error(
+        "ONNX Runtime ({library}) not found in {}; copy it there or set ORT_DYLIB_PATH to its path",
+        join(searched)
+    )]
     RuntimeNotFound {
         /// File name of the library on this platform.
         library: &'static str,
+        /// The directories that were searched.
+        searched: Vec<PathBuf>,
     },
     /// The library that was found cannot be loaded as ONNX Runtime.
     #[error("{}: cannot be loaded as ONNX Runtime", library.display())]
     RuntimeLoad {
         /// The library.
         library: PathBuf,
-        /// The error of the loader.
+        /// What is wrong with it.
         source: Cause,
     },
     /// ONNX Runtime failed while it ran a network.
@@ -146,4 +151,16 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 fn list_or_none(names: &[String]) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+/// A directory of this name may be meant, which a name alone never is.
+fn path_hint(name: &str) -> String {
+    match name.contains(std::path::is_separator) {
+        true => String::new(),
+        false => format!("; a directory is given as a path, ./{name}"),
+    }
+}
+
+fn join(folders: &[PathBuf]) -> String {
+    folders.iter().map(|folder| folder.display().to_string()).collect::<Vec<_>>().join(" or ")
 }

@@ -31,11 +31,12 @@ pub struct Geolocator {
 }
 
 impl Geolocator {
-    /// Loads the bundle with this name, such as `pocket`, or in the directory at this path.
+    /// Loads the bundle with this name, such as `pocket`, or in the directory at this path, such as `./mine`.
     ///
     /// A name is looked for as a subdirectory of, in this order: the directory in the environment variable
     /// `LANDFALL_BUNDLES`, `bundles` beside the executable, `bundles` in the sources this crate was compiled from,
-    /// and `bundles` in the user's cache directory (`LANDFALL_CACHE`, or the platform's own).
+    /// and `bundles` in the user's cache directory (`LANDFALL_CACHE`, or the platform's own). It is never looked for
+    /// in the working directory.
     ///
     /// # Errors
     /// [`Error::UnknownBundle`] when nothing is found, and the errors of [`Geolocator::from_dir`].

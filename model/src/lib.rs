@@ -36,6 +36,9 @@ pub mod classifier;
 pub mod countries;
 #[doc(hidden)]
 pub mod image_files;
+#[cfg(feature = "onnx")]
+#[doc(hidden)]
+pub mod installation;
 #[doc(hidden)]
 pub mod latlng;
 #[doc(hidden)]

@@ -10,19 +10,29 @@ const BROWSERS: [&str; 5] = ["chromium", "chromium-browser", "google-chrome", "g
 const DRIVERS: [&str; 1] = ["chromedriver"];
 const PACKAGES: [&str; 2] = ["chromium", "chromium-driver"];
 
-/// Finds the browser and its driver. If they are missing, installs them (as root, where apt-get exists), or fails with
-/// instructions.
-pub(crate) fn set_up() -> Result<()> {
-    if missing().is_some() && find_program(&["apt-get"]).is_some() && is_root() {
-        print_status("chromium", "installing the Debian packages chromium and chromium-driver");
+/// Finds the browser and its driver. If they are missing, installs them (if `install` is set, as root, where apt-get
+/// exists), or fails with instructions.
+pub(crate) fn set_up(install: bool) -> Result<()> {
+    if let Some(what) = missing()
+        && install
+        && find_program(&["apt-get"]).is_some()
+        && is_root()
+    {
+        print_status("chromium", format_args!("{what} is not on PATH; games are played in a browser"));
+        print_status(
+            "chromium",
+            format_args!("apt-get installs the packages {} (--no-install leaves this out)", PACKAGES.join(" and ")),
+        );
         run_quietly(&mut apt_get("update"))?;
         run_quietly(apt_get("install").args(["-y", "--no-install-recommends"]).args(PACKAGES))?;
     }
     if let Some(what) = missing() {
-        bail!(
+        let instructions = format!(
             "{what} is not on PATH: install Chromium or Chrome and its chromedriver (Debian: apt-get install {})",
             PACKAGES.join(" ")
         );
+        print_status("chromium", &instructions); // also if something else is reported as the error
+        bail!(instructions);
     }
     for (what, names) in [("chromium", &BROWSERS[..]), ("chromedriver", &DRIVERS[..])] {
         if let Some(file) = find_program(names) {

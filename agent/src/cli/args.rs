@@ -1,6 +1,6 @@
 //! Options that several commands share, and how their values are read.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -8,7 +8,7 @@ use clap::Args;
 use console::Term;
 use landfall_common::cli::parse_duration;
 use landfall_common::exit::usage_error;
-use landfall_model::{Bundle, Classifier, MapScale};
+use landfall_model::{Bundle, Classifier, MapScale, installation};
 use url::Url;
 
 use crate::server::arena::{ArenaOptions, Dialogs, RoundSource, Structure};
@@ -17,7 +17,7 @@ use crate::terminal::{TerminalCanvas, TerminalRenderer};
 
 #[derive(Args)]
 pub(super) struct ModelArgs {
-    /// Bundle, by name or directory [default: desktop, or pocket if desktop's encoder is not installed]
+    /// Bundle, by name or directory (./DIR) [default: desktop, or pocket if desktop's encoder is not installed]
     #[arg(long, value_name = "NAME|DIR", help_heading = "Model")]
     pub(super) bundle: Option<String>,
 }
@@ -98,11 +98,10 @@ impl ArenaSourceArgs {
     }
 }
 
-/// The directory of the fixtures: beside the executable, or in the source tree.
+/// The directory of the fixtures: beside the executable, or in the source tree that it was built from.
 pub(super) fn fixtures() -> Result<PathBuf> {
-    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join("fixtures")));
-    let source_tree = Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(|root| root.join("fixtures"));
-    let mut places = beside.into_iter().chain(source_tree);
+    let places = [installation::program_dir(), installation::source_tree()];
+    let mut places = places.into_iter().flatten().map(|dir| dir.join("fixtures"));
     places
         .find(|dir| dir.join("rounds").is_dir())
         .ok_or_else(|| usage_error("no rounds to play were found; name a directory with --fixtures or --photos"))

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
+use anyhow::{Context, anyhow};
 use landfall_common::statistics::median;
 use landfall_model::{Bundle, Classifier, bundle, runtime};
 use serde::Serialize;
@@ -30,16 +31,12 @@ pub(crate) fn examine() -> Vec<Finding> {
     let mut findings = vec![
         check_program("chromium", browser::chromium().as_deref()),
         check_program("chromedriver", browser::chromedriver().as_deref()),
-        check(
-            "ONNX Runtime",
-            runtime::load_library()
-                .map(|_| runtime::find().map(|library| library.display().to_string()).unwrap_or_default()),
-        ),
+        check("ONNX Runtime", check_runtime()),
         check("arena page", assets::find_page("arena.html", None).map(|dir| dir.display().to_string())),
     ];
     let names = bundle::names();
     if names.is_empty() {
-        findings.push(check("bundles", Err::<String, _>("none found; `git checkout model/bundles` restores them")));
+        findings.push(check("bundles", Err(anyhow!("none found; `git checkout model/bundles` restores them"))));
     }
     findings.extend(names.iter().map(|name| check(&format!("bundle {name}"), check_bundle(name))));
     findings.extend(
@@ -73,21 +70,27 @@ pub(crate) fn encoder_ms(bundle: Bundle) -> landfall_model::Result<f64> {
     Ok(median(times).unwrap_or_default())
 }
 
-fn check<E: std::fmt::Display>(what: &str, result: Result<String, E>) -> Finding {
+fn check<E: Into<anyhow::Error>>(what: &str, result: Result<String, E>) -> Finding {
     let (ok, detail) = match result {
         Ok(detail) => (true, detail),
-        Err(why) => (false, why.to_string()),
+        Err(why) => (false, format!("{:#}", Into::<anyhow::Error>::into(why))),
     };
     Finding { what: what.to_owned(), ok, detail }
 }
 
 fn check_program(what: &str, path: Option<&Path>) -> Finding {
-    let result = path.ok_or("not in the PATH; run `cargo xtask setup` or install it").map(|path| {
+    let result = path.context("not in the PATH; run `cargo xtask setup` or install it").map(|path| {
         let version = Command::new(path).arg("--version").output();
         let version = version.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
         format!("{} ({})", path.display(), version.unwrap_or_else(|_| "unknown version".to_owned()))
     });
     check(what, result)
+}
+
+/// The library that was loaded, and why this one.
+fn check_runtime() -> anyhow::Result<String> {
+    let runtime = runtime::load_library()?;
+    Ok(format!("{} ({}), {}", runtime.version, runtime.origin, runtime.file.display()))
 }
 
 /// Runs inference on a grey image, which verifies that files, runtime and cells are consistent.

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use landfall_common::exit::{environment_error, usage_error};
+use landfall_model::installation;
 
 /// The directory with the built `page` (`arena.html` or `index.html`): `folder`, or next to the executable, or in the
-/// source tree.
+/// source tree that it was built from.
 ///
 /// # Errors
 /// When the page is not found.
@@ -21,14 +22,11 @@ pub(crate) fn find_page(page: &str, folder: Option<&Path>) -> Result<PathBuf> {
         }
         return Ok(dir.to_owned());
     }
-    let exe = std::env::current_exe().unwrap_or_default();
-    let cwd = std::env::current_dir().unwrap_or_default();
-    let beside = exe.parent().map(|dir| dir.join("web"));
-    // The workspace is an ancestor of the executable in target/ or of the current directory.
-    let workspace = exe.ancestors().chain(cwd.ancestors()).map(|dir| dir.join("web-demo/dist"));
-    beside
+    let beside = installation::program_dir().map(|dir| dir.join("web"));
+    let in_tree = installation::source_tree().map(|tree| tree.join("web-demo/dist"));
+    [beside, in_tree]
         .into_iter()
-        .chain(workspace)
+        .flatten()
         .find(|dir| built(dir))
         .ok_or_else(|| environment_error(format!("the page {page} is not built: run `cargo xtask setup`")))
 }

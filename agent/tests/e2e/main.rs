@@ -12,6 +12,7 @@ mod compat;
 mod fair;
 mod faults;
 mod frames;
+mod installation;
 mod leaks;
 mod live;
 mod look;

@@ -12,6 +12,8 @@ pub use manifest::{Activations, AdapterFile, CellsFile, EncoderFile, EncoderPath
 
 use crate::cells::CellTable;
 use crate::error::{Error, Result};
+#[cfg(feature = "onnx")]
+use crate::installation;
 use crate::posterior::Posterior;
 
 /// A bundle on disk. `bundle.json` and the cell table are read and checked; the networks are not.
@@ -26,21 +28,23 @@ pub struct Bundle {
 }
 
 impl Bundle {
-    /// The bundle with this name or in this directory.
+    /// The bundle with this name or at this path.
     ///
-    /// Names are looked for in `LANDFALL_BUNDLES`, in `bundles/` beside the executable, in the source tree's
-    /// `model/bundles/` and in the user's cache directory.
+    /// A single word is a name and never a directory in the working directory; a path has a separator, as in `./mine`.
+    /// Names are looked for in `LANDFALL_BUNDLES`, in `bundles/` beside the executable, in `model/bundles/` of the source
+    /// tree that the program was built from, and in the user's cache directory.
     ///
     /// # Errors
     /// When there is none, or `bundle.json` or the cell table is invalid. [`Bundle::encoder_paths`] and
     /// [`Bundle::head_path`] check the two networks, since not every use needs them.
+    #[cfg(feature = "onnx")]
     pub fn find(name: &str) -> Result<Self> {
-        if Path::new(name).join("bundle.json").is_file() {
-            return Self::open(Path::new(name));
-        }
-        let folders = search_path();
-        match folders.iter().map(|folder| folder.join(name)).find(|dir| dir.join("bundle.json").is_file()) {
-            Some(dir) => Self::open(&dir),
+        let candidates = match is_name(name) {
+            true => search_path().iter().map(|folder| folder.join(name)).collect(),
+            false => vec![PathBuf::from(name)],
+        };
+        match candidates.iter().find(|dir| dir.join("bundle.json").is_file()) {
+            Some(dir) => Self::open(dir),
             None => Err(Error::UnknownBundle { name: name.to_owned(), available: names() }),
         }
     }
@@ -118,6 +122,7 @@ impl EncoderFile {
 }
 
 /// Names of all bundles that can be found, sorted.
+#[cfg(feature = "onnx")]
 pub fn names() -> Vec<String> {
     let mut names: Vec<String> = search_path()
         .iter()
@@ -132,13 +137,15 @@ pub fn names() -> Vec<String> {
     names
 }
 
-/// The user's cache directory: `LANDFALL_CACHE`, or the platform's own.
+/// The user's cache directory: `LANDFALL_CACHE`, or the platform's own. None for a user without a home directory.
 pub fn cache_dir() -> Option<PathBuf> {
     if let Some(dir) = std::env::var_os("LANDFALL_CACHE").filter(|dir| !dir.is_empty()) {
         return Some(dir.into());
     }
     #[cfg(feature = "onnx")]
-    return directories::ProjectDirs::from("", "", "landfall").map(|dirs| dirs.cache_dir().to_owned());
+    return directories::ProjectDirs::from("", "", "landfall")
+        .map(|dirs| dirs.cache_dir().to_owned())
+        .filter(|dir| dir.is_absolute()); // with HOME=. it would lie in the working directory
     #[cfg(not(feature = "onnx"))]
     None
 }
@@ -159,15 +166,21 @@ pub fn sha256_of(file: &Path) -> std::io::Result<String> {
     }
 }
 
+/// Whether this is the name of a bundle rather than a path: one word, and neither `.` nor `..`.
+#[cfg(feature = "onnx")]
+fn is_name(name: &str) -> bool {
+    use std::path::Component::Normal;
+    let mut parts = Path::new(name).components();
+    matches!((parts.next(), parts.next()), (Some(Normal(part)), None) if part == name)
+}
+
+#[cfg(feature = "onnx")]
 fn search_path() -> Vec<PathBuf> {
-    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join("bundles")));
-    std::env::var_os("LANDFALL_BUNDLES")
-        .map(PathBuf::from)
-        .into_iter()
-        .chain(beside)
-        .chain([Path::new(env!("CARGO_MANIFEST_DIR")).join("bundles")])
-        .chain(cache_dir().map(|cache| cache.join("bundles")))
-        .collect()
+    let named = std::env::var_os("LANDFALL_BUNDLES").filter(|dir| !dir.is_empty()).map(PathBuf::from);
+    let beside = installation::program_dir().map(|dir| dir.join("bundles"));
+    let in_tree = installation::source_tree().map(|tree| tree.join("model/bundles"));
+    let cached = cache_dir().map(|cache| cache.join("bundles"));
+    [named, beside, in_tree, cached].into_iter().flatten().collect()
 }
 
 fn checked(file: &Path, sha256: &str) -> Result<PathBuf> {
@@ -180,4 +193,30 @@ fn checked(file: &Path, sha256: &str) -> Result<PathBuf> {
 
 fn read(file: &Path) -> Result<Vec<u8>> {
     fs::read(file).map_err(|source| Error::Read { file: file.to_owned(), source })
+}
+
+#[cfg(all(test, feature = "onnx"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_is_a_name_and_a_path_has_a_separator() {
+        for name in ["pocket", "my-bundle.2", "..."] {
+            assert!(is_name(name), "{name}");
+        }
+        for path in ["./pocket", "pocket/", "bundles/pocket", "/pocket", ".", "..", "", "../pocket", "pocket/."] {
+            assert!(!is_name(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_bundle_that_is_not_there_is_an_unknown_one() {
+        for (name, hint) in [("nonesuch", "; a directory is given as a path, ./nonesuch"), ("./nonesuch", "")] {
+            let error = Bundle::find(name).unwrap_err();
+            assert!(matches!(error, Error::UnknownBundle { .. }), "{error}");
+            let text = error.to_string();
+            assert!(text.starts_with(&format!("there is no bundle `{name}`; available: desktop, pocket")), "{text}");
+            assert!(text.ends_with(hint), "{text}");
+        }
+    }
 }

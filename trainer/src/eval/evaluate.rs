@@ -33,7 +33,7 @@ use crate::features::samples::Sample;
     after_help = "Example:\n  landfall-train evaluate --json --bundle desktop --index index.csv --images photos --split dev --views 4"
 )]
 pub(crate) struct Args {
-    /// Bundle, by name or folder
+    /// Bundle, by name or folder (./FOLDER)
     #[arg(long, value_name = "NAME|DIR", default_value = "desktop", help_heading = "Input")]
     bundle: String,
     #[command(flatten)]

@@ -136,7 +136,7 @@ fn evaluate_reports_by_number_of_views_and_against_neighbours() -> Result<()> {
     let dir = tempfile::tempdir()?;
     write_data(dir.path())?;
     write_bundle(dir.path(), "good", 8, &[0, 1, 2, 3])?;
-    let evaluate = format!("evaluate --bundle good {ON_DEV} --neighbours features");
+    let evaluate = format!("evaluate --bundle ./good {ON_DEV} --neighbours features");
     let all = json_of(dir.path(), &format!("{evaluate} --views 1 2 4"))?;
     assert_eq!(
         all.as_object().map(|all| all.keys().cloned().collect::<Vec<_>>()),
@@ -172,7 +172,7 @@ fn compare_works_across_bundles_with_different_cells() -> Result<()> {
     write_data(dir.path())?;
     write_bundle(dir.path(), "good", 8, &[0, 1, 2, 3])?;
     write_bundle(dir.path(), "blind", 6, &[0, 1])?;
-    let compared = json_of(dir.path(), &format!("compare blind ./good {ON_DEV} --views 4"))?;
+    let compared = json_of(dir.path(), &format!("compare ./blind ./good {ON_DEV} --views 4"))?;
     assert_eq!((&compared["n"], &compared["groups"], &compared["resamples"]), (&json!(20), &json!(20), &json!(10_000)));
     assert_eq!((&compared["a"]["bundle"], &compared["b"]["bundle"]), (&json!("blind@1"), &json!("good@1")));
     // The first bundle has no cell for half of the places.
@@ -191,7 +191,7 @@ fn analyse_writes_one_self_contained_file() -> Result<()> {
     let dir = tempfile::tempdir()?;
     write_data(dir.path())?;
     write_bundle(dir.path(), "good", 8, &[0, 1, 2, 3])?;
-    let findings = json_of(dir.path(), &format!("analyse --bundle good {ON_DEV} --images . --out out/page.html"))?;
+    let findings = json_of(dir.path(), &format!("analyse --bundle ./good {ON_DEV} --images . --out out/page.html"))?;
     // The worst rounds are the western views of Sydney, which look like Paris, then those of Tokyo.
     let worst = findings["worst"].as_array().context("a list")?;
     let files: Vec<&str> = worst.iter().filter_map(|w| w["files"][0].as_str()).collect();
@@ -221,13 +221,13 @@ fn invalid_input_is_a_usage_error() -> Result<()> {
         (format!("compare good nothing {on_dev}"), "there is no bundle `nothing`"),
         ("compare good good --index index.csv".into(), "--images"),
         (
-            "evaluate --bundle good --index author.csv --features features --views 4".into(),
+            "evaluate --bundle ./good --index author.csv --features features --views 4".into(),
             "dev_0_0_90.png, index line 3",
         ),
-        (format!("evaluate --bundle good {on_dev} --views 1 2 --report page.html"), "single number of --views"),
-        (format!("evaluate --bundle good {on_dev} --views 3"), "possible values: 1, 2, 4"),
-        (format!("evaluate --bundle good {on_dev} --neighbours features --neighbours-split trian"), "trian"),
-        (format!("analyse --bundle good {on_dev} --images . --out page.html"), "dev_1_2_90.png"),
+        (format!("evaluate --bundle ./good {on_dev} --views 1 2 --report page.html"), "single number of --views"),
+        (format!("evaluate --bundle ./good {on_dev} --views 3"), "possible values: 1, 2, 4"),
+        (format!("evaluate --bundle ./good {on_dev} --neighbours features --neighbours-split trian"), "trian"),
+        (format!("analyse --bundle ./good {on_dev} --images . --out page.html"), "dev_1_2_90.png"),
     ] {
         let output = landfall_train(dir.path(), &arguments)?;
         let message = String::from_utf8_lossy(&output.stderr).into_owned();

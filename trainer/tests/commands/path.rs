@@ -98,7 +98,7 @@ fn from_features_to_an_evaluated_bundle() -> Result<()> {
     );
     let mut geoscores = Vec::new();
     for (views, n) in [("1", 240), ("4", 60)] {
-        let evaluate = "evaluate --json --bundle made --index index.csv --features features --split dev --views";
+        let evaluate = "evaluate --json --bundle ./made --index index.csv --features features --split dev --views";
         let report: serde_json::Value = serde_json::from_str(&run_ok(dir, &format!("{evaluate} {views}")))?;
         assert_eq!(report["n"], n);
         assert_eq!(report["by_continent"]["EU"]["n"], n / 2);
@@ -156,8 +156,8 @@ fn invalid_input_is_a_usage_error() -> Result<()> {
             "not the cell table that the head was trained for",
         ),
         (format!("{export} --encoder encoder.json --cells cells.json --temperature 4=0"), "as in 4=0.8"),
-        ("evaluate --bundle made --index index.csv --images . --split dev".into(), "0_20_0.jpg (index line 82)"),
-        ("evaluate --bundle made --index index.csv --features features --set none".into(), "no row with coordinates"),
+        ("evaluate --bundle ./made --index index.csv --images . --split dev".into(), "0_20_0.jpg (index line 82)"),
+        ("evaluate --bundle ./made --index index.csv --features features --set none".into(), "no row with coordinates"),
         ("partition --points missing.csv --out nothing".into(), "cannot read missing.csv"),
     ] {
         let output = landfall_train(dir, &arguments)?;

@@ -4,13 +4,13 @@
 //! site certificate is renewed when it expires or the computer gets another address. The root is constrained to private
 //! networks: a stolen key cannot be used to impersonate sites on the internet.
 
+use std::io::Write;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use chrono::{Datelike, Days, NaiveDate, Utc};
 use landfall_common::exit::environment_error;
-use landfall_common::fs::write_json;
 use rcgen::{
     BasicConstraints, CertificateParams, CidrSubnet, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer,
     KeyPair, KeyUsagePurpose, NameConstraints,
@@ -72,6 +72,7 @@ pub(super) fn load_or_create(addresses: &[IpAddr]) -> Result<StoredCertificates>
 fn load_or_create_in(dir: &Path, names: Vec<String>, today: NaiveDate) -> Result<StoredCertificates> {
     let file = dir.join("certificate.json");
     let is_valid = |pair: &CertifiedKey| pair.until > today + Days::new(RENEW_DAYS);
+    restrict_to_owner(&file);
     // An unreadable file is replaced: phones only have to trust the new root.
     let stored = std::fs::read(&file).ok().and_then(|text| serde_json::from_slice::<StoredCertificates>(&text).ok());
     let stored = stored.map(|stored| StoredCertificates { file: file.clone(), ..stored });
@@ -85,7 +86,8 @@ fn load_or_create_in(dir: &Path, names: Vec<String>, today: NaiveDate) -> Result
     let created = create(root, names, today, file).context(environment_error("cannot create a certificate"))?;
     create_private_dir(dir)
         .with_context(|| environment_error(format!("cannot create the directory {}", dir.display())))?;
-    write_json(&created.file, &created)?;
+    write_private(&created.file, &serde_json::to_vec_pretty(&created)?)
+        .with_context(|| environment_error(format!("cannot write {}", created.file.display())))?;
     Ok(created)
 }
 
@@ -162,6 +164,27 @@ impl StoredCertificates {
     }
 }
 
+/// Writes a file atomically that only this user can read, from its creation on: temporary files have mode 0600.
+fn write_private(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut temporary =
+        tempfile::Builder::new().prefix(".").suffix(".part").tempfile_in(file.parent().unwrap_or(file))?;
+    temporary.write_all(bytes)?;
+    temporary.as_file().sync_all()?;
+    temporary.persist(file).map(drop).map_err(|error| error.error)
+}
+
+/// Older versions stored the keys with the permissions of any file. Errors are ignored: the directory is private as well.
+#[cfg(unix)]
+fn restrict_to_owner(file: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    if file.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0) {
+        let _ = std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600));
+    }
+}
+
+#[cfg(not(unix))]
+fn restrict_to_owner(_: &Path) {}
+
 /// Creates a directory that only this user can access.
 #[cfg(unix)]
 fn create_private_dir(dir: &Path) -> std::io::Result<()> {
@@ -209,8 +232,13 @@ mod tests {
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
-            let mode = std::fs::metadata(dir.path().join("serve")).unwrap().permissions().mode();
-            assert_eq!(mode & 0o777, 0o700);
+            let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+            assert_eq!(mode(&dir.path().join("serve")), 0o700);
+            assert_eq!(mode(&later.file), 0o600);
+            // Of a certificate that was stored with the usual permissions, the keys are hidden before it is used.
+            std::fs::set_permissions(&later.file, std::fs::Permissions::from_mode(0o644)).unwrap();
+            at(&["localhost"], "2036-11-10");
+            assert_eq!(mode(&later.file), 0o600);
         }
     }
 }

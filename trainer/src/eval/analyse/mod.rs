@@ -29,7 +29,7 @@ pub(crate) use tally::findings;
     after_help = "Example:\n  landfall-train analyse --bundle desktop --index index.csv --images photos --split dev --out analysis.html"
 )]
 pub(crate) struct Args {
-    /// Bundle, by name or folder
+    /// Bundle, by name or folder (./FOLDER)
     #[arg(long, value_name = "NAME|DIR", default_value = "desktop", help_heading = "Input")]
     bundle: String,
     #[command(flatten)]
