@@ -30,10 +30,10 @@ fn site_of(site: Option<&str>, url: Option<&Url>) -> Result<String> {
     if let Some(site) = site {
         return Ok(site.to_owned());
     }
-    let Some(host) = url.and_then(Url::host_str) else { return Ok("arena".to_owned()) };
+    let Some((url, host)) = url.and_then(|url| Some((url, url.host_str()?))) else { return Ok("arena".to_owned()) };
     let built_in = BUILT_IN.iter().map(|(name, _)| (*name).to_owned());
     for name in built_in.chain(dirs::user_profiles().into_iter().flat_map(|folder| dirs::names(&folder))) {
-        if Profile::find(&name)?.hosts.iter().any(|ours| ours == host) {
+        if Profile::find(&name)?.is_for(url) {
             return Ok(name);
         }
     }
