@@ -49,7 +49,7 @@ impl PathSpellings {
 
     fn of_path(path: &str) -> Self {
         let (mut spellings, mut decoded, mut is_opaque) = (vec![path.to_owned(), plain(path)], path.to_owned(), true);
-        for _ in 0..MAX_DECODINGS {
+        for _ in 0..=MAX_DECODINGS {
             let next = percent_decode_str(&decoded).decode_utf8_lossy().into_owned();
             if next == decoded {
                 is_opaque = false;

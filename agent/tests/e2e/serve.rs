@@ -255,7 +255,7 @@ fn certificate_is_what_phones_accept() {
             "site",
             vec!["TLS Web Server Authentication", "DNS:localhost", "IP Address:127.0.0.1", "IP Address:127.0.0.2"],
         ),
-        ("root", vec!["CA:TRUE, pathlen:0", "Name Constraints: critical", "IP:192.168.0.0/255.255.0.0"]),
+        ("root", vec!["CA:TRUE, pathlen:0", "X509v3 Name Constraints", "IP:192.168.0.0/255.255.0.0"]),
     ] {
         let file = config.path().join(name);
         std::fs::write(&file, stored[name]["certificate"].as_str().unwrap()).unwrap();
@@ -276,14 +276,20 @@ fn certificate_is_what_phones_accept() {
 /// In a network namespace with a tunnel as the default route, and a network that is joined later.
 #[test]
 fn home_network_comes_first_and_later_networks_are_served() {
-    let enter = ["unshare", "-rn", "bash", "-c", "ip link set lo up && command -v curl openssl"];
+    let enter = [
+        "unshare",
+        "-rn",
+        "bash",
+        "-c",
+        "ip link set lo up && ip link add x type bridge && command -v curl && command -v openssl",
+    ];
     if !Command::new(enter[0]).args(&enter[1..]).output().is_ok_and(|output| output.status.success()) {
         eprintln!("skipped: no network namespaces, or no ip, curl or openssl");
         return;
     }
     let (config, page) = (tempfile::tempdir().unwrap(), page());
     let script = r#"
-        add() { ip link add "$1" type dummy && ip addr add "$2/24" dev "$1" && ip link set "$1" up; }
+        add() { ip link add "$1" type bridge && ip addr add "$2/24" dev "$1" && ip link set "$1" up; }
         ip link set lo up; add wg0 10.8.0.2; add docker0 172.17.0.1; add eth0 192.168.1.7; ip route add default dev wg0
         "$LANDFALL" serve --json --page "$PAGE" > "$LANDFALL_CONFIG/info" & server=$!
         trap 'kill $server' EXIT

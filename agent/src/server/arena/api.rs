@@ -35,7 +35,7 @@ use crate::server::spans;
 /// Number of cached images, so that a reload does not encode them again.
 const PICTURE_CACHE_SIZE: NonZeroUsize = NonZeroUsize::new(16).unwrap();
 /// Maximum number of games that are kept: the least recently used one is dropped for a new one.
-const MAX_GAMES: usize = 1000;
+const MAX_GAMES: NonZeroUsize = NonZeroUsize::new(1000).unwrap();
 /// Maximum number of rounds in all games that are kept, of less than a kilobyte each.
 const MAX_ROUNDS: usize = 20_000;
 /// Maximum number of rounds for which the opponent guesses ahead at the same time.
@@ -67,8 +67,7 @@ impl State {
     /// `rounds` must not be empty.
     pub(super) fn new(rounds: Vec<ArenaRound>, page: PathBuf, options: &ArenaOptions) -> Self {
         let rounds_per_game = options.rounds_per_game.min(rounds.len());
-        let games = NonZeroUsize::new(MAX_ROUNDS / rounds_per_game.max(1)).unwrap_or(NonZeroUsize::MIN);
-        let games = games.min(NonZeroUsize::new(MAX_GAMES).unwrap_or(games));
+        let games = NonZeroUsize::new(MAX_ROUNDS / rounds_per_game.max(1)).unwrap_or(NonZeroUsize::MIN).min(MAX_GAMES);
         Self {
             rounds_per_game,
             rounds,

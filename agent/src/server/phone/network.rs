@@ -2,8 +2,6 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 
-use sysinfo::Networks;
-
 /// Private networks as address and prefix length. The root certificate is constrained to them.
 pub(super) const PRIVATE_NETWORKS: [(IpAddr, u8); 8] = [
     (IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), 8),
@@ -74,11 +72,9 @@ fn is_in(address: IpAddr, network: IpAddr, prefix: u8) -> bool {
 
 /// All addresses of this computer, starting with that by which a phone in the same home most likely reaches it.
 pub(super) fn addresses() -> Vec<IpAddr> {
-    let networks = Networks::new_with_refreshed_list();
-    let interfaces = networks.iter().flat_map(|(name, network)| {
-        let kind = kind(name);
-        network.ip_networks().iter().map(move |network| (kind, network.addr))
-    });
+    // Without addresses the server is still of use on this computer.
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+    let interfaces = interfaces.iter().map(|interface| (kind(&interface.name), interface.ip()));
     ordered(interfaces.collect(), outbound_address())
 }
 
