@@ -4,6 +4,9 @@ import { defineConfig } from "vitest/config";
 import { bundles } from "./build/bundles.ts";
 import { serviceWorker } from "./build/service-worker.ts";
 
+/** The arena answers only to its own name and its own pages. */
+const ARENA = { target: "http://127.0.0.1:8735", changeOrigin: true, headers: { origin: "http://127.0.0.1:8735" } };
+
 export default defineConfig({
   base: "./",
   plugins: [bundles(), serviceWorker()],
@@ -24,6 +27,6 @@ export default defineConfig({
   // landfall arena --port 8735
   server: {
     fs: { allow: [".."] },
-    proxy: Object.fromEntries(["/api", "/pictures", "/tiles"].map((path) => [path, "http://127.0.0.1:8735"])),
+    proxy: Object.fromEntries(["/api", "/pictures", "/tiles"].map((path) => [path, ARENA])),
   },
 });

@@ -28,6 +28,11 @@ pub(super) struct DoctorArgs {
     /// Site profile to check, by name or file [default: the one for the URL's host]
     #[arg(long, help_heading = "Site profile")]
     site: Option<String>,
+    /// Run the JavaScript of a profile that is not built in (its look.call)
+    ///
+    /// It can do on the page whatever you can: read it first.
+    #[arg(long, help_heading = "Site profile")]
+    allow_profile_scripts: bool,
     /// Check the profile at this origin on this computer instead of its own hosts
     #[arg(long, value_name = "URL", help_heading = "Site profile")]
     base_url: Option<Url>,
@@ -92,6 +97,7 @@ fn examine(args: &DoctorArgs) -> Result<()> {
 async fn examine_site(args: DoctorArgs) -> Result<()> {
     let consent = Consent(args.i_own_this_account);
     let (profile, url) = profile_and_address(args.site.as_deref(), args.url, args.base_url.as_ref())?;
+    let profile = profile.permit_scripts(args.allow_profile_scripts);
     let (arena, url) = match url {
         Some(url) => (None, url),
         None => {

@@ -41,6 +41,11 @@ pub(super) struct PlayArgs {
     /// Site profile, by name or file [default: the one for the URL's host, or for the arena's --structure]
     #[arg(long, help_heading = "Game")]
     site: Option<String>,
+    /// Run the JavaScript of a profile that is not built in (its look.call)
+    ///
+    /// It can do on the page whatever you can: read it first.
+    #[arg(long, help_heading = "Game")]
+    allow_profile_scripts: bool,
     /// Play the profile at this origin on this computer instead of its own hosts
     ///
     /// Consent is not needed then. Without URL, the game begins at the profile's start page.
@@ -109,7 +114,8 @@ pub(super) struct PlayArgs {
 pub(super) async fn run(args: PlayArgs) -> Result<()> {
     let consent = Consent(args.i_own_this_account);
     let site = args.site.as_deref().or_else(|| args.rounds_from.site());
-    let (mut profile, url) = profile_and_address(site, args.url, args.base_url.as_ref())?;
+    let (profile, url) = profile_and_address(site, args.url, args.base_url.as_ref())?;
+    let mut profile = profile.permit_scripts(args.allow_profile_scripts);
     if let Some(url) = &url {
         guard::check(&profile, url, consent)?; // before anything is loaded or opened
         if args.rounds_from.any() {
@@ -121,6 +127,7 @@ pub(super) async fn run(args: PlayArgs) -> Result<()> {
     if url.is_none() && args.rounds_from.site().is_none() && profile.name != "arena" {
         return Err(usage_error(format!("the profile `{}` needs a URL to play at", profile.name)));
     }
+    profile.check_scripts()?;
     if let Some(url) = url.as_ref().filter(|_| args.parallel > 1) {
         profile = crate::play::parallel::restrict_to_origin(profile, url)?;
     }
@@ -181,7 +188,7 @@ pub(super) async fn run(args: PlayArgs) -> Result<()> {
     let (driver, played) = match Page::open(driver.clone(), profile, &games.url, consent).await {
         Ok(mut page) => {
             let played = games.play(&mut page, &classifier, &options).await;
-            (page.driver, played) // recovery may have replaced the driver
+            (page.into_driver(), played) // recovery may have replaced the driver
         }
         Err(error) => (driver, Err(error)),
     };

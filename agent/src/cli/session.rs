@@ -52,9 +52,7 @@ fn site_of(site: Option<&str>, url: Option<&Url>) -> Result<String> {
 /// The first profile that plays the URL, else the first for its host, whose rules then explain why it is not played.
 fn profile_for(profiles: impl Iterator<Item = (String, Profile)>, url: &Url) -> Option<String> {
     let mut for_host = None;
-    for (name, profile) in
-        profiles.filter(|(_, profile)| profile.hosts.iter().any(|host| Some(host.as_str()) == url.host_str()))
-    {
+    for (name, profile) in profiles.filter(|(_, profile)| profile.is_for(url)) {
         if profile.paths.play.iter().any(|pattern| pattern.is_match(url.path())) {
             return Some(name);
         }

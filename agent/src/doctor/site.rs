@@ -57,7 +57,7 @@ pub(crate) async fn examine(page: &Page, picture: &Path) -> Result<Vec<LocatorRe
     write_atomic(picture, &png).with_context(|| environment_error(format!("cannot write {}", picture.display())))?;
     let candidates: PageCandidates = page.script(CANDIDATES_SCRIPT).await?;
     let mut reports = Vec::new();
-    for (role, locators) in page.profile.required_locators() {
+    for (role, locators) in page.profile().required_locators() {
         let found = page.count(locators).await?;
         let first = found.iter().position(|count| *count > 0);
         let locator = |i: usize| locators.iter().nth(i).map(ToString::to_string).unwrap_or_default();
@@ -85,7 +85,7 @@ pub(crate) async fn examine(page: &Page, picture: &Path) -> Result<Vec<LocatorRe
         let ok = first.is_some() || !REQUIRED_ROLES.contains(&role);
         reports.push(LocatorReport { role, ok, detail, matches: found });
     }
-    if let MapKind::Canvas(view) = page.profile.map.kind()
+    if let MapKind::Canvas(view) = page.profile().map.kind()
         && waited.is_ok()
     {
         let shown = pin::view::examine(page, view).await?;

@@ -82,18 +82,18 @@ pub async fn play(
     mut on_event: impl FnMut(GameEvent<'_>),
 ) -> Result<GameRecord> {
     page.await_round().await?;
-    let name = page.read(&page.profile.page.map_name).await?.unwrap_or_else(|| "unknown map".to_owned());
+    let name = page.read(&page.profile().page.map_name).await?.unwrap_or_else(|| "unknown map".to_owned());
     let address = page.address().await?;
     let scale_m = match options.scale {
         Some(scale) => scale,
-        None => page.profile.scale(&name, address.path())?,
+        None => page.profile().scale(&name, address.path())?,
     };
-    let area = page.profile.area(&name, address.path());
+    let area = page.profile().area(&name, address.path());
     let area = Some(options.area.clone()).filter(|area| !area.is_unknown()).unwrap_or(area);
-    let recorder = Recorder::create(&options.runs, &page.profile.name, &name)?;
+    let recorder = Recorder::create(&options.runs, &page.profile().name, &name)?;
     let mut game = GameRecord {
-        site: page.profile.name.clone(),
-        map: Map { name, scale_m, max_points: page.profile.max_points(), area },
+        site: page.profile().name.clone(),
+        map: Map { name, scale_m, max_points: page.profile().max_points(), area },
         bundle: classifier.bundle.manifest.id(),
         rounds: Vec::new(),
         failed: Vec::new(),
@@ -188,7 +188,7 @@ impl Player<'_> {
             country: None,
             n: Some(n),
             url: Some(url.into()),
-            profile: Some(self.page.profile.id()),
+            profile: Some(self.page.profile().id()),
             map: self.inference.map.clone(),
             pano: None,
             views: Vec::new(),

@@ -167,7 +167,7 @@ impl ParallelGames<'_> {
 
     async fn close(&self, page: Option<Page>) {
         if let Some(page) = page {
-            browser::shutdown(page.driver, &self.options.browser).await;
+            browser::shutdown(page.into_driver(), &self.options.browser).await;
         }
     }
 }

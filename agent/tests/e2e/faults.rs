@@ -65,9 +65,9 @@ impl FaultHarness {
     /// first round is shown.
     async fn play(&self, replacements: &[(&str, &str)], on_start: impl AsyncFnOnce(WebDriver)) -> Result<GameRecord> {
         let classifier = Arc::new(Classifier::load(Bundle::find("pocket").unwrap()).unwrap());
-        let mut page = self.page(replacements, BrowserOptions::default()).await;
+        let (driver, mut page) = self.page(replacements, BrowserOptions::default()).await;
         page.await_round().await.unwrap();
-        on_start(page.driver.clone()).await;
+        on_start(driver).await;
         let options = PlayOptions {
             browser: BrowserOptions::default(),
             runs: self.runs.path().to_owned(),
@@ -81,11 +81,11 @@ impl FaultHarness {
         };
         let on_event = |event: GameEvent<'_>| eprintln!("{event:?}");
         let game = game::play(&mut page, classifier, &options, on_event).await;
-        browser::shutdown(page.driver, &BrowserOptions::default()).await;
+        browser::shutdown(page.into_driver(), &BrowserOptions::default()).await;
         game
     }
 
-    async fn page(&self, replacements: &[(&str, &str)], options: BrowserOptions) -> Page {
+    async fn page(&self, replacements: &[(&str, &str)], options: BrowserOptions) -> (WebDriver, Page) {
         let mut text = include_str!("../../profiles/arena.toml").to_owned();
         for (from, to) in replacements {
             assert!(text.contains(from), "{from}");
@@ -95,7 +95,8 @@ impl FaultHarness {
         std::fs::write(&file, text).unwrap();
         let profile = Profile::find(file.to_str().unwrap()).unwrap();
         let driver = browser::open(&options).await.unwrap();
-        Page::open(driver, profile, &self.url, Consent::default()).await.unwrap()
+        let page = Page::open(driver.clone(), profile, &self.url, Consent::default()).await.unwrap();
+        (driver, page)
     }
 
     /// Directory of the only recorded game.
@@ -283,7 +284,7 @@ async fn pins_work_on_all_screen_sizes_and_pixel_ratios() {
     let harness = FaultHarness::new(2, 0, |_| ProxyAction::Forward).await;
     for (viewport, pixel_ratio) in [((360, 640), 1.0), ((3840, 2160), 1.0), ((800, 800), 1.5)] {
         let options = BrowserOptions { viewport, pixel_ratio, ..BrowserOptions::default() };
-        let page = harness.page(&[], options.clone()).await;
+        let (_, page) = harness.page(&[], options.clone()).await;
         page.await_round().await.unwrap();
         let size: (u32, u32, f64) = page.script("return [innerWidth, innerHeight, devicePixelRatio]").await.unwrap();
         // Window sizes are whole device pixels, but not necessarily whole CSS pixels.
@@ -299,7 +300,7 @@ async fn pins_work_on_all_screen_sizes_and_pixel_ratios() {
             assert_eq!(views(None).await, 2);
             assert_eq!(views(Some(Duration::from_secs(5))).await, 1, "fewer views to meet the time budget");
         }
-        browser::shutdown(page.driver, &options).await;
+        browser::shutdown(page.into_driver(), &options).await;
     }
     harness.arena.stop().await;
 }

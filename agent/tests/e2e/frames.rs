@@ -99,6 +99,24 @@ async fn plays_within_frames_by_text_and_role() {
     arena.stop().await;
 }
 
+/// The page itself may be played, but not what it shows in a frame.
+#[tokio::test(flavor = "multi_thread")]
+async fn frames_of_refused_pages_are_not_played() {
+    let dir = tempfile::tempdir().unwrap();
+    let arena = Arena::start(ArenaOptions::new(RoundSource::Fixtures(crate::fixtures()))).await.unwrap();
+    let base = host(&format!("{}maps/arena", arena.url())).await;
+    let file = dir.path().join("framed.toml");
+    let mut profile = profile(&["^/embed$"]);
+    profile["paths"]["refuse"] = vec!["^/maps/arena$"].into();
+    std::fs::write(&file, toml::to_string(&profile).unwrap()).unwrap();
+    let (url, runs) = (format!("{base}/embed"), dir.path().to_owned());
+    let output = tokio::task::spawn_blocking(move || play(&file, &url, &runs)).await.unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("/maps/arena: live, ranked"), "{stderr}");
+    arena.stop().await;
+}
+
 #[test]
 fn profile_errors_name_the_line() {
     let dir = tempfile::tempdir().unwrap();

@@ -119,7 +119,7 @@ async fn live_structure_has_no_arena_attributes() {
     let outcome = page.outcome(&guessed).await.unwrap();
     assert!(outcome.points.is_some() && outcome.distance.is_some());
     assert!(outcome.truth.is_none() && outcome.guess.is_none());
-    let source = page.driver.source().await.unwrap();
+    let source = page.script::<String>("return document.documentElement.outerHTML").await.unwrap();
     let token = page.address().await.unwrap().path().trim_start_matches("/game/").to_owned();
     let game = reqwest::get(format!("{}api/v3/games/{token}", arena.url())).await.unwrap().text().await.unwrap();
     let game: Value = serde_json::from_str(&game).unwrap();
@@ -137,7 +137,7 @@ async fn live_structure_has_no_arena_attributes() {
     assert_eq!(game["player"]["guesses"][0]["roundScoreInPoints"], outcome.points.unwrap());
     let (distance, shown) = (game["player"]["guesses"][0]["distanceInMeters"].as_f64(), outcome.distance.unwrap());
     assert!((distance.unwrap() - shown.metres).abs() <= shown.within_m, "{distance:?} {shown:?}");
-    browser::shutdown(page.driver.clone(), &BrowserOptions::default()).await;
+    browser::shutdown(page.into_driver(), &BrowserOptions::default()).await;
     arena.stop().await;
 }
 

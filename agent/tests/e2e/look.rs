@@ -52,7 +52,7 @@ async fn min_gain_limits_the_number_of_views() {
     assert!(all_views.windows(2).all(|two| two[0].jpeg != two[1].jpeg && two[0].logits != two[1].logits));
     let two_views = look::around(&page, &inference(TWO_VIEWS), None).await.unwrap();
     assert_eq!(two_views.len(), 2, "the second view is captured while the first is classified");
-    browser::shutdown(page.driver, &options).await;
+    browser::shutdown(page.into_driver(), &options).await;
     arena.stop().await;
 }
 
@@ -86,14 +86,14 @@ async fn look_call_turns_the_view() {
     let views = look::around(&page, &inference(0.0), time_budget).await.unwrap();
     assert_eq!(views.iter().map(|view| view.heading).collect::<Vec<_>>(), HEADINGS.map(|it| it.rem_euclid(360.0)));
     assert!(views[..4].windows(2).all(|two| two[0].jpeg != two[1].jpeg));
-    browser::shutdown(page.driver, &BrowserOptions::default()).await;
+    browser::shutdown(page.into_driver(), &BrowserOptions::default()).await;
 
     let app = Router::new().route("/", get(async || Html(TURN_BY_CALL)));
     let page =
         open(app, &PROFILE.replace("look = { heading = [],", "look = { heading = [], call = \"veiwer.turn()\",")).await;
     let error = format!("{:#}", look::around(&page, &inference(0.0), None).await.unwrap_err());
     assert!(error.contains("look.call `veiwer.turn()` fails") && error.contains("veiwer is not defined"), "{error}");
-    browser::shutdown(page.driver, &BrowserOptions::default()).await;
+    browser::shutdown(page.into_driver(), &BrowserOptions::default()).await;
 }
 
 /// Serves a page and waits for the round on it.
@@ -104,7 +104,7 @@ async fn open(app: Router, profile: &str) -> Page {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("page.toml");
     std::fs::write(&file, profile).unwrap();
-    let profile = Profile::find(file.to_str().unwrap()).unwrap();
+    let profile = Profile::find(file.to_str().unwrap()).unwrap().permit_scripts(true);
     let driver = browser::open(&BrowserOptions::default()).await.unwrap();
     let page = Page::open(driver, profile, &url, Consent::default()).await.unwrap();
     page.await_round().await.unwrap();
@@ -161,5 +161,35 @@ async fn capture_waits_for_the_view_and_crops_black_bars() {
     let mean_difference = captured.iter().zip(picture.iter()).map(|(a, b)| f64::from(a.abs_diff(*b))).sum::<f64>()
         / captured.len() as f64;
     assert!(mean_difference < 6.0, "not the sharp picture: mean difference {mean_difference}");
-    browser::shutdown(page.driver, &BrowserOptions::default()).await;
+    browser::shutdown(page.into_driver(), &BrowserOptions::default()).await;
+}
+
+/// Selectors that are valid one by one, but form a rule of their own if they are joined in a stylesheet.
+#[tokio::test(flavor = "multi_thread")]
+async fn selectors_cannot_add_rules_to_the_page() {
+    let leaked = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let leak = std::sync::Arc::clone(&leaked);
+    let leak = get(move || async move { leak.store(true, std::sync::atomic::Ordering::SeqCst) });
+    let app = Router::new().route("/", get(async || Html(TURN_BY_CALL))).route("/leak", leak);
+    let hide = r##"hide = ['a[b="', 'p[x="], body {background: url(/leak)} i[y="', '#map']"##;
+    let page = open(app, &PROFILE.replace("hide = [\"#map\"]", hide)).await;
+    let visibility = async || {
+        let script = "return ['map', 'yaw'].map(id => getComputedStyle(document.getElementById(id)).visibility)";
+        page.script::<[String; 2]>(script).await.unwrap()
+    };
+    let inference = inference(0.0);
+    let (looked, hidden) = tokio::join!(look::around(&page, &inference, None), async {
+        for _ in 0..1000 {
+            let [map, other] = visibility().await;
+            if map == "hidden" {
+                return other;
+            }
+        }
+        "the map was not hidden".to_owned()
+    });
+    drop(looked); // its result does not matter
+    assert_eq!(hidden, "visible");
+    assert_eq!(visibility().await, ["visible", "visible"], "restored");
+    assert!(!leaked.load(std::sync::atomic::Ordering::SeqCst));
+    browser::shutdown(page.into_driver(), &BrowserOptions::default()).await;
 }

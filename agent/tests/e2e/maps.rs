@@ -106,11 +106,9 @@ async fn navigate(page: &Page, path: &str) {
 
 async fn wait_until_ready(page: &Page) {
     page.await_round().await.unwrap();
-    page.until("the test page has no map", async || {
-        Ok(page.driver.execute("return window.ready", vec![]).await?.convert::<Option<bool>>()?)
-    })
-    .await
-    .unwrap();
+    page.until("the test page has no map", async || page.script::<Option<bool>>("return window.ready").await)
+        .await
+        .unwrap();
 }
 
 /// Position of the pin according to the map.
@@ -124,13 +122,13 @@ struct MapPin {
 
 /// Starts a new round and places a pin at the target. Returns its position according to the agent and to the map.
 async fn play(page: &Page, wanted: LatLng) -> (PlacedPin, MapPin) {
-    page.driver.execute("newRound()", vec![]).await.unwrap();
+    page.script::<()>("newRound()").await.unwrap();
     let placed = match pin::place_pin(page, wanted, 25_000.0).await {
         Ok(placed) => placed,
         Err(error) => panic!("{wanted}: {error:#}"),
     };
     let script = format!("return judge({}, {})", wanted.lat, wanted.lng);
-    (placed, page.driver.execute(&script, vec![]).await.unwrap().convert().unwrap())
+    (placed, page.script(&script).await.unwrap())
 }
 
 /// Places a pin at each target. Neither the pin nor the position read back may be off by `max_px` pixels or more.
@@ -207,7 +205,7 @@ fn canvas(lat: f64, lng: f64, zoom: f64, more: &str) -> Profile {
 async fn pins_on_tiles_are_within_one_pixel() {
     let page = open("/raster", profile(RASTER_MAP, [0.5, 1.0])).await;
     check_targets("tiles", &page, &targets(pin_count(12)), 1.0).await;
-    browser::shutdown(page.driver.clone(), &BrowserOptions::default()).await;
+    browser::shutdown(page.into_driver(), &BrowserOptions::default()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -219,7 +217,7 @@ async fn pins_on_a_canvas_are_within_three_pixels() {
     let guessed = page.guess().await.unwrap();
     let sent = page.outcome(&guessed).await.unwrap().guess.unwrap();
     assert!(sent.distance_m(placed.at) < 3.0 * placed.metres_per_pixel, "{sent} is not {}", placed.at);
-    browser::shutdown(page.driver.clone(), &BrowserOptions::default()).await;
+    browser::shutdown(page.into_driver(), &BrowserOptions::default()).await;
 }
 
 /// Distant places on both sides of the date line and in the far north and south.
@@ -241,7 +239,7 @@ async fn tile_maps_may_animate_recentre_and_be_small() {
         navigate(&page, address).await;
         check_targets(name, &page, &targets, 1.0).await;
     }
-    browser::shutdown(page.driver.clone(), &BrowserOptions::default()).await;
+    browser::shutdown(page.into_driver(), &BrowserOptions::default()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -262,7 +260,7 @@ async fn canvas_maps_may_animate_recentre_and_be_small() {
     ] {
         let page = open(address, profile).await;
         check_targets(name, &page, &targets, 3.0).await;
-        browser::shutdown(page.driver.clone(), &BrowserOptions::default()).await;
+        browser::shutdown(page.into_driver(), &BrowserOptions::default()).await;
     }
 }
 
@@ -275,7 +273,7 @@ async fn canvas_map_errors_are_reported() {
     // The pin of the first attempt is still there.
     let error = pin::place_pin(&page, LatLng::new(1.35, 103.8).unwrap(), 25_000.0).await.unwrap_err();
     assert!(error.to_string().contains("already has a pin"), "{error:#}");
-    browser::shutdown(page.driver.clone(), &BrowserOptions::default()).await;
+    browser::shutdown(page.into_driver(), &BrowserOptions::default()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -285,11 +283,12 @@ async fn wrong_initial_view_is_reported() {
     let shown = pin::shown(&page, 512.0).await.unwrap().unwrap();
     assert_eq!(shown.to_string(), "{ lat = 20.0, lng = -40.0, zoom = 1.4 }");
     check_targets("land", &page, &[wanted], 3.0).await;
-    let browser = page.driver.clone();
+    let base = page.address().await.unwrap();
+    let browser = page.into_driver();
     for (address, lat, lng, zoom) in
         [("/canvas?land&lng=-40&zoom=1.4", 20.0, -30.0, 1.4), ("/canvas?land", 20.0, 10.0, 2.0)]
     {
-        let url = page.address().await.unwrap().join(address).unwrap();
+        let url = base.join(address).unwrap();
         let page = Page::open(browser.clone(), canvas(lat, lng, zoom, ""), &url, Consent::default()).await.unwrap();
         wait_until_ready(&page).await;
         let error = pin::place_pin(&page, wanted, 25_000.0).await.unwrap_err();

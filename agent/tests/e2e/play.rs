@@ -12,7 +12,7 @@ use landfall_agent::testing::{
 };
 use landfall_model::{Bundle, Classifier, LatLng};
 use serde_json::Value;
-use thirtyfour::By;
+use thirtyfour::{By, WebDriver};
 use url::Url;
 
 fn landfall(args: &[&str]) -> Output {
@@ -32,14 +32,14 @@ fn is_panorama(truth: &Value) -> bool {
     rounds.any(|round| round["truth"] == *truth && round["pano"].is_string())
 }
 
-async fn open_arena(seed: u64) -> (Arena, Page) {
+async fn open_arena(seed: u64) -> (Arena, WebDriver, Page) {
     let options = ArenaOptions { seed: Some(seed), ..ArenaOptions::new(RoundSource::Fixtures(fixtures())) };
     let arena = Arena::start(options).await.unwrap();
     let driver = browser::open(&BrowserOptions::default()).await.unwrap();
     let url = Url::parse(arena.url()).unwrap();
-    let page = Page::open(driver, Profile::find("arena").unwrap(), &url, Consent::default()).await.unwrap();
+    let page = Page::open(driver.clone(), Profile::find("arena").unwrap(), &url, Consent::default()).await.unwrap();
     page.await_round().await.unwrap();
-    (arena, page)
+    (arena, driver, page)
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn plays_with_dialogs_and_slow_tiles_and_can_be_replayed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn places_pins_anywhere_on_the_map() {
-    let (arena, page) = open_arena(5).await;
+    let (arena, driver, page) = open_arena(5).await;
     for (lat, lng) in
         [(45.76, 4.83), (-54.8, -68.3), (78.2, 15.6), (-17.8, 179.97), (65.5, -179.9), (0.0, 0.0), (-45.9, 170.5)]
     {
@@ -147,31 +147,31 @@ async fn places_pins_anywhere_on_the_map() {
     let guessed = page.guess().await.unwrap();
     let outcome = page.outcome(&guessed).await.unwrap();
     assert!(outcome.guess.unwrap().distance_m(placed.at) <= placed.metres_per_pixel);
-    browser::shutdown(page.driver.clone(), &BrowserOptions::default()).await;
+    browser::shutdown(driver, &BrowserOptions::default()).await;
     arena.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn page_does_not_contain_the_truth_before_the_guess() {
-    let (arena, page) = open_arena(7).await;
-    let source_before = page.driver.source().await.unwrap();
+    let (arena, driver, page) = open_arena(7).await;
+    let source_before = driver.source().await.unwrap();
     pin::place_pin(&page, LatLng::new(10.0, 10.0).unwrap(), 25_000.0).await.unwrap();
-    let source_pinned = page.driver.source().await.unwrap();
+    let source_pinned = driver.source().await.unwrap();
     let guessed = page.guess().await.unwrap();
     let truth = page.outcome(&guessed).await.unwrap().truth.unwrap();
-    let source_after = page.driver.source().await.unwrap();
+    let source_after = driver.source().await.unwrap();
     let reveals_truth =
         |source: &str| source.contains(&format!("{:.3}", truth.lat)) || source.contains(&truth.lat.to_string());
     assert!(!reveals_truth(&source_before) && !reveals_truth(&source_pinned));
     assert!(reveals_truth(&source_after), "the truth must be detectable after the guess");
-    browser::shutdown(page.driver.clone(), &BrowserOptions::default()).await;
+    browser::shutdown(driver, &BrowserOptions::default()).await;
     arena.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lost_session_is_an_environment_error() {
-    let (arena, page) = open_arena(9).await;
-    browser::shutdown(page.driver.clone(), &BrowserOptions::default()).await;
+    let (arena, driver, page) = open_arena(9).await;
+    browser::shutdown(driver, &BrowserOptions::default()).await;
     let error = look::around(&page, &inference(TWO_VIEWS), None).await.unwrap_err();
     assert_eq!(exit_code(&error) as u8, 3, "{error:#}");
     arena.stop().await;
@@ -209,7 +209,7 @@ fn plays_several_games_in_sequence() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn person_submits_the_pin_set_by_the_agent() {
-    let (arena, mut page) = open_arena(11).await;
+    let (arena, driver, mut page) = open_arena(11).await;
     let runs = tempfile::tempdir().unwrap();
     let options = PlayOptions {
         runs: runs.path().to_owned(),
@@ -223,7 +223,7 @@ async fn person_submits_the_pin_set_by_the_agent() {
         browser: BrowserOptions::default(),
     };
     let classifier = Arc::new(Classifier::load(Bundle::find("pocket").unwrap()).unwrap());
-    let browser = page.driver.clone();
+    let browser = driver.clone();
     let (mut set, mut person) = (None, None);
     let on_event = |event: GameEvent<'_>| {
         let GameEvent::Set(round) = event else { return };
@@ -242,20 +242,20 @@ async fn person_submits_the_pin_set_by_the_agent() {
     assert!(set.truth.is_none() && set.place.is_some() && set.expected_score.is_some());
     assert_eq!(round.guess, set.guess);
     assert!(round.truth.is_some() && round.score.is_some() && round.score == round.page_score, "{round:?}");
-    browser::shutdown(page.driver.clone(), &BrowserOptions::default()).await;
+    browser::shutdown(driver, &BrowserOptions::default()).await;
     arena.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pin_exceeding_the_maximum_error_is_not_submitted() {
-    let (arena, page) = open_arena(13).await;
+    let (arena, driver, page) = open_arena(13).await;
     // Browser dialogs are closed automatically.
-    page.driver.execute("setTimeout(() => alert('Level up!'), 0)", vec![]).await.unwrap();
+    driver.execute("setTimeout(() => alert('Level up!'), 0)", vec![]).await.unwrap();
     tokio::time::sleep(std::time::Duration::from_millis(300)).await;
-    page.rect(&page.profile.map.canvas, "map").await.unwrap();
+    page.rect(&page.profile().map.canvas, "map").await.unwrap();
     // The map cannot be zoomed in that far.
     let error = pin::place_pin(&page, LatLng::new(45.76, 4.83).unwrap(), 0.001).await.unwrap_err();
     assert!(exit_code(&error) as u8 == 3 && error.to_string().contains("after three clicks"), "{error:#}");
-    browser::shutdown(page.driver.clone(), &BrowserOptions::default()).await;
+    browser::shutdown(driver, &BrowserOptions::default()).await;
     arena.stop().await;
 }

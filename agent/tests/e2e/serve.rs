@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, RANGE};
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, HOST, ORIGIN, RANGE};
 use reqwest::{Certificate, Client, StatusCode};
 use serde_json::Value;
 
@@ -173,7 +173,7 @@ fn http_rejects_path_traversal() {
         let mut stream = std::net::TcpStream::connect(host).unwrap();
         std::io::Write::write_all(
             &mut stream,
-            format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes(),
+            format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes(),
         )
         .unwrap();
         let mut response = String::new();
@@ -189,4 +189,127 @@ fn http_rejects_path_traversal() {
         assert!(get_raw(path).starts_with("HTTP/1.1 404"), "{path}: {}", get_raw(path));
     }
     assert!(!config.path().join("serve").exists(), "--http creates no certificate");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn serve_answers_only_to_its_own_names() {
+    let (config, page) = (tempfile::tempdir().unwrap(), page());
+    let page = page.path().to_str().unwrap();
+    let args = ["--http", "--listen", "127.0.0.1:0", "--host", "map.example.org", "--page", page];
+    let server = PhoneServer::start(config.path(), &args);
+    let port = server.address().trim_end_matches('/').rsplit(':').next().unwrap();
+    let client = Client::new();
+    let status = async |host: &str, origin: Option<&str>| {
+        let mut statuses = Vec::new();
+        for path in ["", "index.html", "bundles/pocket/bundle.json", "nothing"] {
+            let mut request = client.get(format!("{}{path}", server.address())).header(HOST, host);
+            if let Some(origin) = origin {
+                request = request.header(ORIGIN, origin);
+            }
+            let response = request.send().await.unwrap();
+            assert_eq!(response.headers()["x-content-type-options"], "nosniff", "{host} {path}");
+            assert!(response.headers()["content-security-policy"].to_str().unwrap().starts_with("default-src 'self'"));
+            statuses.push(response.status().as_u16());
+        }
+        assert!(statuses[1..3].iter().all(|status| *status == statuses[0]), "{host}: {statuses:?}");
+        statuses[0]
+    };
+    let own = format!("127.0.0.1:{port}");
+    for host in [own.as_str(), &format!("localhost:{port}"), &format!("[::1]:{port}"), "map.example.org"] {
+        assert_eq!(status(host, None).await, 200, "{host}");
+    }
+    for host in ["evil.example", &format!("evil.example:{port}"), "localhost", &format!("192.168.1.7:{port}"), "x"] {
+        assert_eq!(status(host, None).await, 421, "{host}");
+    }
+    for origin in ["https://evil.example", "null", &format!("http://evil.example:{port}")] {
+        assert_eq!(status(&own, Some(origin)).await, 403, "{origin}");
+    }
+    for origin in ["https://map.example.org", &format!("http://{own}")] {
+        assert_eq!(status(&own, Some(origin)).await, 200, "{origin}");
+    }
+}
+
+/// Runs a program, or returns `None` with a line that says so if there is none.
+fn run_if_there(program: &str, args: &[&str]) -> Option<String> {
+    let Ok(output) = Command::new(program).args(args).output() else {
+        eprintln!("skipped: there is no {program}");
+        return None;
+    };
+    assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+    Some(String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn certificate_is_what_phones_accept() {
+    let (config, page) = (tempfile::tempdir().unwrap(), page());
+    // An address of this computer besides the usual ones.
+    let args = ["--listen", "127.0.0.2:0", "--page", page.path().to_str().unwrap()];
+    let server = PhoneServer::start(config.path(), &args);
+    let until: chrono::NaiveDate = server.info["certificate"]["until"].as_str().unwrap().parse().unwrap();
+    let days = (until - chrono::Utc::now().date_naive()).num_days();
+    assert!((300..=820).contains(&days), "{until}");
+    let stored = std::fs::read(config.path().join("serve/certificate.json")).unwrap();
+    let stored: Value = serde_json::from_slice(&stored).unwrap();
+    for (name, expected) in [
+        (
+            "site",
+            vec!["TLS Web Server Authentication", "DNS:localhost", "IP Address:127.0.0.1", "IP Address:127.0.0.2"],
+        ),
+        ("root", vec!["CA:TRUE, pathlen:0", "X509v3 Name Constraints", "IP:192.168.0.0/255.255.0.0"]),
+    ] {
+        let file = config.path().join(name);
+        std::fs::write(&file, stored[name]["certificate"].as_str().unwrap()).unwrap();
+        let Some(text) = run_if_there("openssl", &["x509", "-noout", "-text", "-in", file.to_str().unwrap()]) else {
+            return;
+        };
+        for part in expected {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        for host in server.info["certificate"]["names"].as_array().unwrap().iter().filter(|_| name == "site") {
+            let host = host.as_str().unwrap();
+            let is_named = text.contains(&format!("DNS:{host}")) || text.contains(&format!("IP Address:{host}"));
+            assert!(is_named || host.contains(':'), "{host}: {text}"); // IPv6 is written in full
+        }
+    }
+}
+
+/// In a network namespace with a tunnel as the default route, and a network that is joined later.
+#[test]
+fn home_network_comes_first_and_later_networks_are_served() {
+    let enter = [
+        "unshare",
+        "-rn",
+        "bash",
+        "-c",
+        "ip link set lo up && ip link add x type bridge && command -v curl && command -v openssl",
+    ];
+    if !Command::new(enter[0]).args(&enter[1..]).output().is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: no network namespaces, or no ip, curl or openssl");
+        return;
+    }
+    let (config, page) = (tempfile::tempdir().unwrap(), page());
+    let script = r#"
+        add() { ip link add "$1" type bridge && ip addr add "$2/24" dev "$1" && ip link set "$1" up; }
+        ip link set lo up; add wg0 10.8.0.2; add docker0 172.17.0.1; add eth0 192.168.1.7; ip route add default dev wg0
+        "$LANDFALL" serve --json --page "$PAGE" > "$LANDFALL_CONFIG/info" & server=$!
+        trap 'kill $server' EXIT
+        ask() { curl -sk -o "$LANDFALL_CONFIG/page" -w '%{http_code} ' "https://$1:8443/"; }
+        until ask 127.0.0.1 > /dev/null; do sleep 0.2; done
+        add wlan0 192.168.2.9
+        until [ "$(ask 192.168.2.9)" = "200 " ]; do sleep 0.5; done
+        for host in 192.168.1.7 10.8.0.2 192.168.2.9; do ask $host; done
+        curl -sk -o "$LANDFALL_CONFIG/page" -w '%{http_code} ' -H 'Host: 192.168.2.10:8443' https://127.0.0.1:8443/
+        names() { openssl s_client -connect 192.168.2.9:8443 < /dev/null 2> /dev/null | openssl x509 -noout -ext subjectAltName; }
+        until names | grep -q 192.168.2.9; do sleep 0.5; done
+        names
+    "#;
+    let mut command = Command::new("timeout");
+    command.args(["120", "unshare", "-rn", "bash", "-c", script]).env("LANDFALL", env!("CARGO_BIN_EXE_landfall"));
+    let output = command.env("LANDFALL_CONFIG", config.path()).env("PAGE", page.path()).output().unwrap();
+    let (text, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let info: Value = serde_json::from_slice(&std::fs::read(config.path().join("info")).unwrap()).unwrap();
+    let addresses = ["192.168.1.7", "10.8.0.2", "172.17.0.1", "localhost"].map(|host| format!("https://{host}:8443/"));
+    assert_eq!(info["addresses"], serde_json::json!(addresses), "{stderr}");
+    assert!(text.starts_with("200 200 200 421 ") && text.contains("IP Address:192.168.2.9"), "{text} {stderr}");
+    assert!(stderr.contains("serve: now also at https://192.168.2.9:8443/"), "{stderr}");
 }

@@ -64,10 +64,10 @@ async fn versus_game_is_scored_and_added_to_the_series() {
             n,
             "the guess is secret until the person has guessed: {game_json}"
         );
-        let canvas = page.rect(&page.profile.map.canvas, "guess map").await.unwrap();
+        let canvas = page.rect(&page.profile().map.canvas, "guess map").await.unwrap();
         page.hover(canvas.centre()).await.unwrap();
         input::pause(700).await; // hovering enlarges the map
-        let canvas = page.rect(&page.profile.map.canvas, "guess map").await.unwrap();
+        let canvas = page.rect(&page.profile().map.canvas, "guess map").await.unwrap();
         page.click(canvas.at(0.45, 0.4)).await.unwrap();
         let guessed = page.guess().await.unwrap();
         let pins = "return [document.querySelectorAll('.results-map .guess-pin').length, \
@@ -112,6 +112,6 @@ async fn versus_game_is_scored_and_added_to_the_series() {
     page.go(&url).await.unwrap();
     let lead = wait_for(&page, "return document.querySelector('.start-lead')?.textContent ?? null").await;
     assert!(lead.as_str().unwrap().contains("The series so far: you"), "{lead}");
-    browser::shutdown(page.driver, &browser).await;
+    browser::shutdown(page.into_driver(), &browser).await;
     arena.stop().await;
 }

@@ -52,7 +52,7 @@ const RESERVED_TIME: Duration = Duration::from_secs(10);
 /// # Errors
 /// When the view does not become still, or the session or the classifier fails.
 pub async fn around(page: &Page, inference: &RoundInference, budget: Option<Duration>) -> Result<Vec<CapturedView>> {
-    let clock = page.read(&page.profile.look.clock).await?.and_then(|text| parse_clock(&text));
+    let clock = page.read(&page.profile().look.clock).await?.and_then(|text| parse_clock(&text));
     let time = budget.into_iter().chain(clock).min().map(|time| time.saturating_sub(RESERVED_TIME));
     let hidden = HiddenOverlays::over(page).await?;
     let mut views = ViewLoop { inference, classified: Vec::new(), latest: None };
@@ -100,11 +100,12 @@ impl ViewLoop<'_> {
 
 async fn look(page: &Page, views: &mut ViewLoop<'_>, time: Option<Duration>) -> Result<()> {
     let begin = Instant::now();
-    if let Some(photo) = page.find(&page.profile.look.photo).await? {
+    if let Some(photo) = page.find(&page.profile().look.photo).await? {
         let (picture, _) = finished(page, &photo).await?;
         return views.add(HEADINGS[0], picture).await;
     }
-    let view = page.find(&page.profile.look.view).await?.ok_or_else(|| environment_error("the page shows no view"))?;
+    let view =
+        page.find(&page.profile().look.view).await?.ok_or_else(|| environment_error("the page shows no view"))?;
     let (picture, first) = finished(page, &view).await?;
     views.add(HEADINGS[0], picture).await?;
     let (start, mut turned) = (shown_heading(page).await?, 0.0);
@@ -152,7 +153,7 @@ async fn finished(page: &Page, view: &FoundElement) -> Result<(RgbImage, Vec<u8>
         let picture = decoded(&png)?;
         if finish::is_blank(&picture) {
             if start.elapsed() > page.patience() {
-                return Err(environment_error(format!("the view stayed blank for {} s", page.profile.patience_s)));
+                return Err(environment_error(format!("the view stayed blank for {} s", page.profile().patience_s)));
             }
         } else if !finish::is_soft(&picture) || coarse.get_or_insert_with(Instant::now).elapsed() > SHARPNESS_TIMEOUT {
             return Ok((picture, png));
@@ -165,13 +166,13 @@ async fn still(page: &Page, view: &FoundElement) -> Result<Vec<u8>> {
     let start = Instant::now();
     let mut last = page.picture(view).await?;
     loop {
-        input::pause(page.profile.look.still_ms).await;
+        input::pause(page.profile().look.still_ms).await;
         let next = page.picture(view).await?;
         if next == last {
             return Ok(next);
         }
         if start.elapsed() > page.patience() {
-            let waited = page.profile.patience_s;
+            let waited = page.profile().patience_s;
             return Err(environment_error(format!("the view did not become still within {waited} s")));
         }
         last = next;
@@ -180,10 +181,10 @@ async fn still(page: &Page, view: &FoundElement) -> Result<Vec<u8>> {
 
 /// Turns the view clockwise: by a JavaScript call or key presses if the profile states them, else by dragging.
 async fn turn(page: &Page, view: &FoundElement, degrees: f64) -> Result<()> {
-    if let Some(call) = &page.profile.look.call {
-        return page.turn_by(call, degrees).await;
+    if page.turn_by_script(degrees).await? {
+        return Ok(());
     }
-    let Some(key) = &page.profile.look.key else { return drag(page, degrees).await };
+    let Some(key) = &page.profile().look.key else { return drag(page, degrees).await };
     let strokes = (degrees.abs() / key.degrees).round() as usize;
     let stroke = if degrees < 0.0 { &key.left } else { &key.right };
     page.keys(view, &stroke.repeat(strokes)).await?;
@@ -202,8 +203,8 @@ async fn turn(page: &Page, view: &FoundElement, degrees: f64) -> Result<()> {
 
 /// In a rectilinear view of focal length `f` pixels, a drag from `x` to `-x` about the middle turns by `2·atan(x / f)`.
 async fn drag(page: &Page, degrees: f64) -> Result<()> {
-    let rect = page.rect(&page.profile.look.view, "view").await?;
-    let focal = rect.width / 2.0 / (page.profile.look.hfov / 2.0).to_radians().tan();
+    let rect = page.rect(&page.profile().look.view, "view").await?;
+    let focal = rect.width / 2.0 / (page.profile().look.hfov / 2.0).to_radians().tan();
     // The fewest drags that fit the width of the view.
     let widest = 2.0 * (MAX_DRAG_FRACTION / 2.0 * rect.width / focal).atan().to_degrees();
     let drags = (degrees.abs() / widest).ceil().max(1.0);
@@ -218,7 +219,7 @@ async fn drag(page: &Page, degrees: f64) -> Result<()> {
 }
 
 async fn shown_heading(page: &Page) -> Result<Option<f64>> {
-    Ok(page.read(&page.profile.look.heading).await?.and_then(|text| text.trim_end_matches('°').parse().ok()))
+    Ok(page.read(&page.profile().look.heading).await?.and_then(|text| text.trim_end_matches('°').parse().ok()))
 }
 
 /// Parses the time that a timer shows: minutes and seconds, or seconds only.
@@ -248,20 +249,27 @@ struct HiddenOverlays;
 
 impl HiddenOverlays {
     async fn over(page: &Page) -> Result<Self> {
-        let script = "const style = document.createElement('style'); style.id = 'landfall-look'; \
-            style.textContent = arguments[0].map(locator => locator.css).join() + '{visibility: hidden !important}'; \
-            document.head.append(style)";
+        // Selectors are set as such: within the text of a stylesheet, unclosed brackets and strings of several selectors
+        // could form other rules. A sheet of this kind also works on pages whose policy forbids inline styles.
+        let script = "const sheet = new CSSStyleSheet(); sheet.isLandfalls = true; \
+            for (const {css} of arguments[0]) { \
+              const at = sheet.insertRule(':not(*) {visibility: hidden !important}', sheet.cssRules.length); \
+              sheet.cssRules[at].selectorText = css; \
+            } \
+            document.adoptedStyleSheets.push(sheet)";
         Self::everywhere(page, script).await?;
         Ok(Self)
     }
 
     async fn restore(self, page: &Page) -> Result<()> {
-        Self::everywhere(page, "document.querySelectorAll('#landfall-look').forEach(style => style.remove())").await
+        let script =
+            "document.adoptedStyleSheets = [...document.adoptedStyleSheets].filter(sheet => !sheet.isLandfalls)";
+        Self::everywhere(page, script).await
     }
 
     /// Runs a script without a result in every frame with elements over the view.
     async fn everywhere(page: &Page, script: &str) -> Result<()> {
-        let hide: &Locators = &page.profile.look.hide;
+        let hide: &Locators = &page.profile().look.hide;
         page.ask::<()>(hide, script, vec![]).await?;
         Ok(())
     }

@@ -22,7 +22,7 @@ use crate::site::page::Page;
 /// # Errors
 /// When the map does not match the profile, does not zoom or move, or accepts no pin.
 pub async fn place_pin(page: &Page, wanted: LatLng, max_error_m: f64) -> Result<PlacedPin> {
-    match page.profile.map.kind() {
+    match page.profile().map.kind() {
         MapKind::Tiles => raster::place_pin(page, wanted, max_error_m).await,
         MapKind::Canvas(view) => canvas::place_pin(page, view, wanted, max_error_m).await,
     }

@@ -16,7 +16,7 @@ use crate::site::page::Page;
 const QUIET: (Duration, usize) = (Duration::from_millis(180), 4);
 /// Moves the mouse over the map, which may enlarge it, and waits until it is still.
 pub(super) async fn begin(page: &Page) -> Result<MapObservation> {
-    let canvas = page.rect(&page.profile.map.canvas, "guess map").await?;
+    let canvas = page.rect(&page.profile().map.canvas, "guess map").await?;
     page.hover(canvas.centre()).await?;
     wait_until_still(page).await
 }
@@ -38,7 +38,7 @@ const OBSERVE_SCRIPT: &str = "const [canvas] = findVisible(arguments[0]); if (!c
 
 /// The current observation; `None` while there is no map.
 pub(super) async fn look(page: &Page) -> Result<Option<MapObservation>> {
-    let map = &page.profile.map;
+    let map = &page.profile().map;
     let extra_args = vec![json!(map.marker.iter().collect::<Vec<_>>()), json!(map.marker_anchor)];
     let seen: Option<(MapObservation, Pixel)> = page.ask(&map.canvas, OBSERVE_SCRIPT, extra_args).await?;
     Ok(seen.map(|(seen, frame)| MapObservation {
@@ -62,7 +62,7 @@ pub(super) async fn wait_until_still(page: &Page) -> Result<MapObservation> {
         if start.elapsed() > page.patience() {
             return Err(environment_error(format!(
                 "the guess map is not visible or did not become still within {} s",
-                page.profile.patience_s
+                page.profile().patience_s
             )));
         }
         input::pause(30).await;

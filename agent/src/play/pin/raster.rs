@@ -18,7 +18,7 @@ use crate::site::page::Page;
 /// Zooms in on a place, clicks, and reads back the position of the pin. Repeats the click if the pin is off by more
 /// than a few pixels.
 pub(super) async fn place_pin(page: &Page, wanted: LatLng, max_error_m: f64) -> Result<PlacedPin> {
-    let canvas = page.rect(&page.profile.map.canvas, "guess map").await?;
+    let canvas = page.rect(&page.profile().map.canvas, "guess map").await?;
     page.hover(canvas.centre()).await?; // hovering enlarges the map
     let (mut map, mut canvas) = approach(page, wanted).await?;
     let mut problem = "the place is not in the visible part of the map".to_owned();
@@ -123,7 +123,7 @@ const OBSERVE_SCRIPT: &str = "const [canvas] = findVisible(arguments[0]); \
 async fn wait_until_still(page: &Page) -> Result<(Projection, Rect)> {
     let last = std::cell::Cell::new(None::<(Projection, Rect)>);
     page.until("the guess map shows no tiles or does not become still", async || {
-        let MapLocators { canvas, tiles, tile_address, .. } = &page.profile.map;
+        let MapLocators { canvas, tiles, tile_address, .. } = &page.profile().map;
         // The tiles are in the same frame as the map.
         let tiles = json!(tiles.iter().collect::<Vec<_>>());
         let shown: Option<(TileObservation, Pixel)> = page.ask(canvas, OBSERVE_SCRIPT, vec![tiles]).await?;
@@ -142,7 +142,7 @@ async fn wait_until_still(page: &Page) -> Result<(Projection, Rect)> {
 
 /// The place of the pin, from the position of its tip.
 async fn marker(page: &Page, map: &Projection) -> Result<Option<LatLng>> {
-    let Some(rect) = page.rect_if_shown(&page.profile.map.marker).await? else { return Ok(None) };
-    let [across, down] = page.profile.map.marker_anchor;
+    let Some(rect) = page.rect_if_shown(&page.profile().map.marker).await? else { return Ok(None) };
+    let [across, down] = page.profile().map.marker_anchor;
     Ok(Some(map.place(rect.at(across, down))))
 }

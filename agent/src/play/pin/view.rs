@@ -35,7 +35,7 @@ pub(super) async fn check(page: &Page, view: StartView) -> Result<()> {
     match differs(page, view).await? {
         None => Ok(()),
         Some(shown) => {
-            let line = page.profile.line_of_view();
+            let line = page.profile().line_of_view();
             Err(usage_error(format!(
                 "{line}: map.view does not match the initial view of the map, which looks like {shown}"
             )))
@@ -85,7 +85,7 @@ pub async fn shown(page: &Page, tile_size: f64) -> Result<Option<StartView>> {
 
 /// A screenshot of the map, when two in a row are identical or the time limit is reached, and its box.
 async fn picture(page: &Page) -> Result<Option<(RgbImage, Rect)>> {
-    let Some(map) = page.find(&page.profile.map.canvas).await? else { return Ok(None) };
+    let Some(map) = page.find(&page.profile().map.canvas).await? else { return Ok(None) };
     let (start, mut png) = (Instant::now(), page.picture(&map).await?);
     while start.elapsed() < SETTLE_TIMEOUT {
         input::pause(120).await;
@@ -96,7 +96,7 @@ async fn picture(page: &Page) -> Result<Option<(RgbImage, Rect)>> {
             break;
         }
     }
-    let canvas = page.rect(&page.profile.map.canvas, "guess map").await?;
+    let canvas = page.rect(&page.profile().map.canvas, "guess map").await?;
     let picture = preprocess::from_bytes(&png).context("the screenshot of the browser cannot be decoded")?;
     Ok(Some((picture, canvas)))
 }

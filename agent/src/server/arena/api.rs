@@ -1,6 +1,5 @@
 //! Routes of the arena: the page, the API of the live game, images and map tiles.
 
-use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,6 +20,7 @@ use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 use tower_http::services::ServeDir;
 
 use crate::error::describe;
@@ -34,6 +34,12 @@ use crate::server::spans;
 
 /// Number of cached images, so that a reload does not encode them again.
 const PICTURE_CACHE_SIZE: NonZeroUsize = NonZeroUsize::new(16).unwrap();
+/// Maximum number of games that are kept: the least recently used one is dropped for a new one.
+const MAX_GAMES: NonZeroUsize = NonZeroUsize::new(1000).unwrap();
+/// Maximum number of rounds in all games that are kept, of less than a kilobyte each.
+const MAX_ROUNDS: usize = 20_000;
+/// Maximum number of rounds for which the opponent guesses ahead at the same time.
+const MAX_GUESSES_AHEAD: usize = 4;
 /// Number of cached tiles, of a few kilobytes each.
 const TILE_CACHE_SIZE: NonZeroUsize = NonZeroUsize::new(2048).unwrap();
 /// Maximum time limit of a round in seconds, as on the live page.
@@ -51,7 +57,8 @@ pub(super) struct State {
     slow_tiles: Option<Duration>,
     versus: Option<Versus>,
     choice: Mutex<StdRng>,
-    games: Mutex<HashMap<String, ArenaGame>>,
+    games: Mutex<LruCache<String, ArenaGame>>,
+    guesses_ahead: Arc<Semaphore>,
     pictures: Mutex<LruCache<PathBuf, Bytes>>,
     tiles: Mutex<LruCache<tiles::TileId, Bytes>>,
 }
@@ -59,8 +66,10 @@ pub(super) struct State {
 impl State {
     /// `rounds` must not be empty.
     pub(super) fn new(rounds: Vec<ArenaRound>, page: PathBuf, options: &ArenaOptions) -> Self {
+        let rounds_per_game = options.rounds_per_game.min(rounds.len());
+        let games = NonZeroUsize::new(MAX_ROUNDS / rounds_per_game.max(1)).unwrap_or(NonZeroUsize::MIN).min(MAX_GAMES);
         Self {
-            rounds_per_game: options.rounds_per_game.min(rounds.len()),
+            rounds_per_game,
             rounds,
             page,
             map: if options.structure == Structure::Plain { game::ARENA } else { game::WORLD },
@@ -70,7 +79,8 @@ impl State {
             slow_tiles: options.slow_tiles,
             versus: options.versus.clone(),
             choice: Mutex::new(StdRng::seed_from_u64(options.seed.unwrap_or_else(|| rand::rng().random()))),
-            games: Mutex::default(),
+            games: Mutex::new(LruCache::new(games)),
+            guesses_ahead: Arc::new(Semaphore::new(MAX_GUESSES_AHEAD)),
             pictures: Mutex::new(LruCache::new(PICTURE_CACHE_SIZE)),
             tiles: Mutex::new(LruCache::new(TILE_CACHE_SIZE)),
         }
@@ -134,7 +144,9 @@ impl From<GuessRejection> for ApiError {
 
 impl From<JsonRejection> for ApiError {
     fn from(rejection: JsonRejection) -> Self {
-        Self(StatusCode::BAD_REQUEST, rejection.body_text())
+        let is_too_large = rejection.status() == StatusCode::PAYLOAD_TOO_LARGE;
+        let status = if is_too_large { StatusCode::PAYLOAD_TOO_LARGE } else { StatusCode::BAD_REQUEST };
+        Self(status, rejection.body_text())
     }
 }
 
@@ -213,7 +225,7 @@ async fn create_game(Shared(state): App, body: Result<Json<GameRules>, JsonRejec
     }
     start_rival(&state, &game);
     let json = game.json();
-    lock(&state.games).insert(id, game);
+    lock(&state.games).put(id, game);
     Ok(uncached_json(json))
 }
 
@@ -221,7 +233,13 @@ async fn create_game(Shared(state): App, body: Result<Json<GameRules>, JsonRejec
 fn start_rival(state: &State, game: &ArenaGame) {
     if let Some(versus) = &state.versus {
         let (round, map, pending) = game.current_round();
-        tokio::spawn(versus.clone().guess(round, map, pending));
+        // Without a free slot the guess is computed when the person has guessed.
+        let Ok(slot) = Arc::clone(&state.guesses_ahead).try_acquire_owned() else { return };
+        let guess = versus.clone().guess(round, map, pending);
+        tokio::spawn(async move {
+            guess.await;
+            drop(slot);
+        });
     }
 }
 
@@ -265,7 +283,7 @@ async fn guess(
     let Json(pin) = body?;
     if let Some(versus) = &state.versus {
         // Do not hold the lock while the opponent computes its guess.
-        let round = lock(&state.games).get(&token).map(ArenaGame::current_round);
+        let round = lock(&state.games).peek(&token).map(ArenaGame::current_round);
         if let Some((round, map, pending)) = round {
             versus.clone().guess(round, map, pending).await;
         }
@@ -286,7 +304,7 @@ async fn guess(
 }
 
 async fn read_picture(Shared(state): App, Path(token): Path<String>) -> Result<Response, ApiError> {
-    let round = lock(&state.games).values().find_map(|game| game.picture(&token).cloned());
+    let round = lock(&state.games).iter().find_map(|(_, game)| game.picture(&token).cloned());
     let round = round.ok_or_else(|| not_found("there is no such picture"))?;
     let kept = lock(&state.pictures).get(&round.picture).cloned();
     let bytes = match kept {

@@ -18,19 +18,27 @@ mod rounds;
 mod tiles;
 mod versus;
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use landfall_common::exit::environment_error;
-use tokio::net::TcpListener;
-use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::server::assets;
+use crate::server::connections::{self, Limits};
+use crate::server::security::OwnHosts;
+use crate::server::{assets, security};
 pub use options::{ArenaOptions, Dialogs, RoundSource, Structure};
 pub use versus::Versus;
+
+/// Content security policy of the page: own code, styles and images; generated images for panoramas and the result card.
+/// Other pages of this computer may embed it.
+const POLICY: &str = "default-src 'self'; img-src 'self' blob: data:; connect-src 'self' blob: data:; object-src 'none'; \
+    base-uri 'self'; form-action 'none'; frame-ancestors 'self' http://localhost:* http://127.0.0.1:*";
+
+/// Maximum time for a response, besides the delay of tiles that [`ArenaOptions::slow_tiles`] asks for.
+const RESPONSE_TIME: Duration = Duration::from_secs(60);
 
 /// A running arena. It stops when it is dropped.
 #[derive(Debug)]
@@ -38,8 +46,13 @@ pub struct Arena {
     url: String,
     notes: Vec<String>,
     server: JoinHandle<()>,
-    // Dropping the sender stops the server too.
-    stop: oneshot::Sender<()>,
+    handle: axum_server::Handle<SocketAddr>,
+}
+
+impl Drop for Arena {
+    fn drop(&mut self) {
+        self.handle.shutdown();
+    }
 }
 
 impl Arena {
@@ -65,22 +78,25 @@ impl Arena {
                 options.rounds_per_game
             ));
         }
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port)).await.with_context(|| {
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, options.port)).with_context(|| {
             environment_error(format!(
                 "cannot serve the arena on port {}: choose another port, or 0 for any",
                 options.port
             ))
         })?;
-        let url = format!("http://{}/", listener.local_addr()?);
+        let at = listener.local_addr()?;
         let router = api::router(Arc::new(api::State::new(loaded.rounds, page, &options)));
-        let (stop, stopped) = oneshot::channel::<()>();
+        let own = Arc::new(OwnHosts::new("http", at.port(), Vec::new()));
+        let time = RESPONSE_TIME + options.slow_tiles.unwrap_or_default();
+        let router = security::protect(router, own, POLICY, time);
+        let handle = axum_server::Handle::new();
+        let serving = connections::serve(listener, None, handle.clone(), router, Limits::USUAL);
         let server = tokio::spawn(async move {
-            let until = async move { drop(stopped.await) };
-            if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(until).await {
+            if let Err(error) = serving.await {
                 eprintln!("the arena stopped: {error}");
             }
         });
-        Ok(Self { url, notes, server, stop })
+        Ok(Self { url: format!("http://{at}/"), notes, server, handle })
     }
 
     /// URL of the start page, `http://127.0.0.1:PORT/`.
@@ -95,10 +111,8 @@ impl Arena {
 
     /// Stops the server. Pending responses get two seconds to finish.
     pub async fn stop(mut self) {
-        drop(self.stop);
-        if tokio::time::timeout(Duration::from_secs(2), &mut self.server).await.is_err() {
-            self.server.abort();
-        }
+        self.handle.graceful_shutdown(Some(Duration::from_secs(2)));
+        _ = (&mut self.server).await;
     }
 }
 

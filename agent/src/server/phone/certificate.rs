@@ -71,16 +71,19 @@ pub(super) fn load_or_create(addresses: &[IpAddr]) -> Result<StoredCertificates>
 
 fn load_or_create_in(dir: &Path, names: Vec<String>, today: NaiveDate) -> Result<StoredCertificates> {
     let file = dir.join("certificate.json");
-    let is_valid = |pair: &CertifiedKey| pair.until > today + Days::new(RENEW_DAYS);
+    // What is valid for too long was made while the clock was wrong, and is not valid yet.
+    let is_valid = |pair: &CertifiedKey, days: u64| {
+        pair.until > today + Days::new(RENEW_DAYS) && pair.until <= today + Days::new(days + RENEW_DAYS)
+    };
     restrict_to_owner(&file);
     // An unreadable file is replaced: phones only have to trust the new root.
     let stored = std::fs::read(&file).ok().and_then(|text| serde_json::from_slice::<StoredCertificates>(&text).ok());
     let stored = stored.map(|stored| StoredCertificates { file: file.clone(), ..stored });
     let root = match stored {
-        Some(stored) if is_valid(&stored.site) && names.iter().all(|name| stored.names.contains(name)) => {
+        Some(stored) if is_valid(&stored.site, SITE_DAYS) && names.iter().all(|name| stored.names.contains(name)) => {
             return Ok(stored);
         }
-        Some(stored) if is_valid(&stored.root) => Some(stored.root),
+        Some(stored) if is_valid(&stored.root, ROOT_DAYS) => Some(stored.root),
         _ => None,
     };
     let created = create(root, names, today, file).context(environment_error("cannot create a certificate"))?;
@@ -224,6 +227,10 @@ mod tests {
         let renewed = at(&["localhost", "10.0.0.3"], "2027-11-20");
         assert_ne!(renewed.site.certificate, moved.site.certificate);
         assert_eq!(renewed.root.certificate, first.root.certificate);
+        // So is one that was made with a wrong clock.
+        let wrong = at(&["localhost"], "2030-01-01");
+        assert!(wrong.root.certificate == first.root.certificate && wrong.site.until == day("2031-01-01"));
+        assert_eq!(at(&["localhost"], "2027-11-20").site.until, day("2028-11-19"));
         // A root close to expiry and an invalid file are replaced.
         let later = at(&["localhost"], "2036-11-10");
         assert_ne!(later.root.certificate, first.root.certificate);

@@ -5,16 +5,18 @@
 
 mod certificate;
 mod network;
+mod watch;
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use axum::Router;
 use axum::extract::{Path, Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -27,9 +29,29 @@ use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate};
 use tower_http::services::{ServeDir, ServeFile};
 
+use crate::server::connections::{self, Limits};
+use crate::server::security::OwnHosts;
 use crate::server::{assets, security, spans};
 pub(crate) use certificate::Certificate;
 use certificate::StoredCertificates;
+use watch::AddressWatch;
+
+/// Content security policy: own code and files, WebAssembly, generated images, and OpenStreetMap tiles if the user
+/// enables them.
+const POLICY: &str = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self' blob:; \
+    img-src 'self' blob: data: https://tile.openstreetmap.org; media-src 'self' blob:; connect-src 'self' blob: data:; \
+    object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// Headers of every response, besides the usual ones. The first two make the page cross-origin isolated, which WebAssembly
+/// threads require.
+const HEADERS: [(HeaderName, &str); 3] = [
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    (HeaderName::from_static("cross-origin-embedder-policy"), "require-corp"),
+    (HeaderName::from_static("permissions-policy"), "camera=(self), geolocation=(self), microphone=()"),
+];
+
+/// Maximum time until a response begins. Transferring a model may take longer.
+const RESPONSE_TIME: Duration = Duration::from_secs(60);
 
 /// Options of the server.
 #[derive(Clone, Debug)]
@@ -38,6 +60,8 @@ pub(crate) struct ServeOptions {
     pub listen: SocketAddr,
     /// Whether to use HTTPS with a self-signed certificate.
     pub https: bool,
+    /// Other names by which the server may be called, with or without a port.
+    pub hosts: Vec<String>,
     /// Directory of the built page; `None` searches next to the executable and in the workspace.
     pub page: Option<PathBuf>,
 }
@@ -50,6 +74,8 @@ pub(crate) struct PhoneServer {
     listener: std::net::TcpListener,
     router: Router,
     tls: Option<RustlsConfig>,
+    own: Arc<OwnHosts>,
+    addresses: Vec<IpAddr>,
 }
 
 /// URLs, bundles and notes, as printed by `--json`.
@@ -69,7 +95,7 @@ pub(crate) struct ServerInfo {
 }
 
 impl ServerInfo {
-    /// The URL for phones, if there is one.
+    /// The URL for phones, if there is one: the first one, in the home network if this computer is in one.
     pub(crate) fn for_phones(&self) -> Option<&String> {
         self.addresses.first().filter(|_| self.reachable > 0)
     }
@@ -94,10 +120,11 @@ impl PhoneServer {
             ))
         })?;
         let at = listener.local_addr()?;
-        let addresses = network::private_addresses();
+        let all_addresses = network::addresses();
+        let addresses = network::private(&all_addresses);
         let (certificate, tls) = match options.https {
             true => {
-                let stored = certificate::load_or_create(&addresses)?;
+                let stored = certificate::load_or_create(&watch::certified(at.ip(), &addresses))?;
                 let (chain, key) = stored.site_pem();
                 let tls = RustlsConfig::from_pem(chain, key)
                     .await
@@ -124,8 +151,10 @@ impl PhoneServer {
             certificate: certificate.as_ref().map(StoredCertificates::summary),
             notes,
         };
+        let own = Arc::new(OwnHosts::new(scheme, at.port(), options.hosts.clone()));
         let router = router(page, bundles, certificate.map(StoredCertificates::into_root_pem));
-        Ok(Self { about, listener: listener.into_std()?, router, tls })
+        let router = security::protect(router, Arc::clone(&own), POLICY, RESPONSE_TIME);
+        Ok(Self { about, listener: listener.into_std()?, router, tls, own, addresses: all_addresses })
     }
 
     /// Serves until it is dropped.
@@ -133,10 +162,11 @@ impl PhoneServer {
     /// # Errors
     /// When the server fails.
     pub(crate) async fn run(self) -> Result<()> {
-        let service = self.router.into_make_service();
-        let result = match self.tls {
-            Some(tls) => axum_server::from_tcp_rustls(self.listener, tls)?.serve(service).await,
-            None => axum_server::from_tcp(self.listener)?.serve(service).await,
+        let watch = AddressWatch::new(self.listener.local_addr()?, self.own, self.tls.clone(), self.addresses);
+        let handle = axum_server::Handle::new();
+        let result = tokio::select! {
+            result = connections::serve(self.listener, self.tls, handle, self.router, Limits::USUAL) => result,
+            never = watch.run() => match never {},
         };
         result.context(environment_error("the server stopped"))
     }
@@ -193,7 +223,7 @@ fn router(page: PathBuf, bundles: BundleFiles, root: Option<String>) -> Router {
         .fallback_service(files)
         .layer(middleware::from_fn(set_cache_control))
         .layer(CompressionLayer::new().compress_when(compressed));
-    spans::with_spans(security::with_headers(router))
+    spans::with_spans(security::with_headers(router, HEADERS))
 }
 
 async fn serve_bundle_file(

@@ -10,6 +10,7 @@ use thirtyfour::prelude::*;
 
 use crate::browser::input;
 use crate::geometry::{Pixel, Rect};
+use crate::site::guard;
 use crate::site::page::Page;
 use crate::site::profile::locator::{LOCATOR_SCRIPT, Locator, Locators};
 
@@ -163,10 +164,14 @@ impl Page {
         let arguments: Vec<Value> = std::iter::once(json!(locators)).chain(extra_args).collect();
         self.with_retry(async || {
             let Some(corner) = self.enter(frame).await? else { return Ok(None) };
-            let script =
-                format!("{LOCATOR_SCRIPT}return [frameDepth(), (function () {{ {script} }}).apply(null, arguments)]");
+            let script = format!(
+                "{LOCATOR_SCRIPT}const depth = frameDepth(); \
+                return [depth, depth ? document.URL : '', (function () {{ {script} }}).apply(null, arguments)]"
+            );
             let answer = self.driver.execute(&script, arguments.clone()).await?;
-            let (depth, answer): (usize, Option<T>) = answer.convert()?;
+            let (depth, address, answer): (usize, String, Option<T>) = answer.convert()?;
+            // No element of a frame that must not be played is used: everything starts with finding it here.
+            guard::check_frame(&self.profile, &address, self.consent)?;
             if depth != frame.len() {
                 return Err(WrongFrame).context(environment_error("the frames of the page changed too often"));
             }
@@ -221,18 +226,19 @@ impl Page {
         .await
     }
 
-    /// Turns the view by the script of the profile. Its result is ignored.
+    /// Turns the view by the script of the profile. Its result is ignored. `false` if the profile has no script.
     ///
     /// # Errors
-    /// When the script fails, the view is gone, or the page has navigated to one that must not be played.
-    pub async fn turn_by(&self, call: &str, degrees: f64) -> Result<()> {
-        self.address().await?;
+    /// When the script may not run or fails, the view is gone, or the page has navigated to one that must not be played.
+    pub(crate) async fn turn_by_script(&self, degrees: f64) -> Result<bool> {
+        let Some(call) = &self.profile.look.call else { return Ok(false) };
+        self.address().await?; // checks the permission for scripts too
         let script = format!(
             "if (!findVisible(arguments[0])[0]) return null; const degrees = arguments[1]; {{ {call}\n}} return true"
         );
         let turned = self.ask::<bool>(&self.profile.look.view, &script, vec![json!(degrees)]).await;
         let turned = turned.with_context(|| environment_error(format!("look.call `{call}` fails")))?;
-        turned.map(|_| ()).ok_or_else(|| environment_error("the page shows no view to turn"))
+        turned.map(|_| true).ok_or_else(|| environment_error("the page shows no view to turn"))
     }
 
     /// Moves the mouse over a point of the page.

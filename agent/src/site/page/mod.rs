@@ -1,7 +1,10 @@
 //! The page driver: one open page, read and clicked through its profile.
 //!
-//! Results (the truth, the points) can be read only with a [`GuessSubmitted`], which only sending a guess returns, and
-//! their locators are private to `site`: no other code can use them before a guess.
+//! The locators of results (the truth, the points) are private to `site`, and [`Page::outcome`], which reads what they
+//! find, takes a [`GuessSubmitted`]. Only this module makes one: when the guess was sent, or when the page shows the
+//! result of the round. The browser session is private to this module while the page is open. What else is read before a
+//! guess, by the scripts of `play` and `probe` and the other locators of a profile, no type can limit: the end-to-end test
+//! `fair` traces it, with the built-in locators.
 
 pub(crate) mod distance;
 mod dom;
@@ -40,10 +43,8 @@ const POLL_INTERVAL_MS: u64 = 60;
 
 /// An open page with a game.
 pub struct Page {
-    /// The WebDriver session.
-    pub driver: WebDriver,
-    /// The site profile.
-    pub profile: Profile,
+    driver: WebDriver,
+    profile: Profile,
     consent: Consent,
     /// Whether the session is switched to a frame.
     in_frame: Mutex<bool>,
@@ -51,7 +52,7 @@ pub struct Page {
     map_is_known: AtomicBool,
 }
 
-/// Proof that the guess of this round was sent; needed to read results.
+/// Shows that the guess of this round was sent, or that the page shows its result; needed to read results.
 pub struct GuessSubmitted(());
 
 /// The result of a round, as the page shows it.
@@ -87,6 +88,21 @@ impl Page {
         page.check_selectors().await?;
         page.go(address).await?;
         Ok(page)
+    }
+
+    /// The site profile. The locators of results in it are private to `site`.
+    pub fn profile(&self) -> &Profile {
+        &self.profile
+    }
+
+    /// Replaces the profile, as a probe does with every element that it finds. Its rules apply to every further action.
+    pub(crate) fn replace_profile(&mut self, profile: Profile) {
+        self.profile = profile;
+    }
+
+    /// Gives up the page for its session, so that it can be closed.
+    pub fn into_driver(self) -> WebDriver {
+        self.driver
     }
 
     /// Whether this is the first call: the initial view of the guess map is checked once.

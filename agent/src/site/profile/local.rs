@@ -7,7 +7,7 @@ use anyhow::Result;
 use landfall_common::exit::usage_error;
 use url::{Host, Url};
 
-use crate::site::Profile;
+use crate::site::{Profile, address};
 
 impl Profile {
     /// This profile for pages under `base` only, which must be on this computer.
@@ -40,12 +40,12 @@ impl Profile {
     }
 
     /// Whether the profile applies to the site of this URL.
-    pub(in crate::site) fn is_for(&self, address: &Url) -> bool {
+    pub(crate) fn is_for(&self, address: &Url) -> bool {
         match &self.base {
             Some(base) => base.origin() == address.origin(),
             None => {
                 let web = ["http", "https"].contains(&address.scheme());
-                web && address.host_str().is_some_and(|host| self.hosts.iter().any(|ours| ours == host))
+                web && self.hosts.iter().any(|ours| ours == address::host(address))
             }
         }
     }

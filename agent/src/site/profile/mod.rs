@@ -8,22 +8,25 @@ mod local;
 pub(crate) mod locator;
 mod schema;
 mod sizes;
+mod trust;
 mod view;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use anyhow::{Context, Result};
 use guess_map::MapMaterial;
 use landfall_common::exit::usage_error;
 use landfall_model::score::MapScale;
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use url::Url;
 
 use crate::dirs;
 use crate::record::Area;
+use crate::site::address;
 pub(crate) use guess_map::{MapKind, MapLocators, StartView};
 pub(crate) use local::is_loopback;
 use locator::{Locator, Locators};
@@ -40,6 +43,7 @@ pub struct Profile {
     /// Increased with every change.
     pub version: u32,
     /// Hosts that the profile applies to.
+    #[serde(deserialize_with = "hosts")]
     pub hosts: Vec<String>,
     /// Whether playing requires `--i-own-this-account`.
     pub needs_consent: bool,
@@ -68,6 +72,9 @@ pub struct Profile {
     /// File name and text of the profile, for messages.
     #[serde(skip)]
     source: (String, String),
+    /// Whether its JavaScript may run: it is built in, or the user has read it.
+    #[serde(skip)]
+    may_run_scripts: bool,
 }
 
 /// Regular expressions over the path of a URL.
@@ -78,8 +85,8 @@ pub struct Paths {
     #[serde(deserialize_with = "patterns")]
     #[schemars(with = "Vec<String>")]
     pub play: Vec<Regex>,
-    /// Paths that must not be played, even if `play` matches.
-    #[serde(deserialize_with = "patterns")]
+    /// Paths that must not be played, even if `play` matches. Case is ignored.
+    #[serde(deserialize_with = "patterns_in_any_case")]
     #[schemars(with = "Vec<String>")]
     pub refuse: Vec<Regex>,
     /// Path at which a game starts if no URL is given.
@@ -137,12 +144,30 @@ fn patterns<'de, D: serde::Deserializer<'de>>(field: D) -> std::result::Result<V
     texts.iter().map(|text| Regex::new(text).map_err(serde::de::Error::custom)).collect()
 }
 
+fn patterns_in_any_case<'de, D: serde::Deserializer<'de>>(field: D) -> std::result::Result<Vec<Regex>, D::Error> {
+    let pattern = |text: &String| RegexBuilder::new(text).case_insensitive(true).build();
+    Vec::<String>::deserialize(field)?.iter().map(|text| pattern(text).map_err(serde::de::Error::custom)).collect()
+}
+
+fn hosts<'de, D: serde::Deserializer<'de>>(field: D) -> std::result::Result<Vec<String>, D::Error> {
+    Ok(Vec::<String>::deserialize(field)?.iter().map(|host| address::normalize_host(host)).collect())
+}
+
 /// Built-in profiles.
 pub(crate) const BUILT_IN: &[(&str, &str)] = &[
     ("arena", include_str!("../../../profiles/arena.toml")),
     ("geoguessr", include_str!("../../../profiles/geoguessr.toml")),
     ("generic", GENERIC),
 ];
+
+/// The built-in profiles, parsed once: the guard applies their rules before every click.
+pub(in crate::site) fn built_in() -> &'static [Profile] {
+    static PROFILES: LazyLock<Vec<Profile>> = LazyLock::new(|| {
+        let parse = |(name, text): &(&str, &str)| Profile::parse(text, name).expect("is covered by the tests");
+        BUILT_IN.iter().map(parse).map(|profile| Profile { may_run_scripts: true, ..profile }).collect()
+    });
+    &PROFILES
+}
 
 /// The profile with which `probe` explores unknown pages.
 pub(crate) const GENERIC: &str = include_str!("../../../profiles/generic.toml");
@@ -154,8 +179,8 @@ impl Profile {
     /// # Errors
     /// When there is none, or the file is not a valid profile.
     pub fn find(name: &str) -> Result<Self> {
-        if let Some((_, text)) = BUILT_IN.iter().find(|(built_in, _)| *built_in == name) {
-            return Self::parse(text, name);
+        if let Some(profile) = built_in().iter().find(|profile| profile.name == name) {
+            return Ok(profile.clone());
         }
         let folder = dirs::user_profiles().unwrap_or_default();
         let file = dirs::file(&folder, name).unwrap_or_else(|| PathBuf::from(name));
@@ -169,7 +194,7 @@ impl Profile {
             )));
         }
         let name = file.display().to_string();
-        let text = std::fs::read_to_string(&file).with_context(|| usage_error(format!("cannot read {name}")))?;
+        let text = trust::read_file(&file).with_context(|| usage_error(format!("cannot read {name}")))?;
         Self::parse(&text, &name)
     }
 
@@ -179,10 +204,7 @@ impl Profile {
         let profile: Self =
             parsed.map_err(|error| usage_error(format!("{name}: not a site profile: {}", error.to_string().trim())))?;
         let profile = Self { source: (name.to_owned(), text.to_owned()), ..profile };
-        if !(0.1..=600.0).contains(&profile.patience_s) {
-            return Err(usage_error(format!("{name}: patience_s must be 0.1 to 600 seconds")));
-        }
-        if let Some(fault) = profile.score.fault() {
+        if let Some(fault) = profile.fault() {
             return Err(usage_error(format!("{name}: {fault}")));
         }
         for (map, MapSize { bounds, countries, .. }) in &profile.maps {
@@ -200,9 +222,6 @@ impl Profile {
             {
                 return Err(usage_error(format!("{}: {role} accepts CSS selectors only", profile.line(at))));
             }
-        }
-        if profile.look.key.is_some() && profile.look.call.is_some() {
-            return Err(usage_error(format!("{name}: look.key and look.call are mutually exclusive")));
         }
         if let Some((at, message)) = profile.map.fault() {
             return Err(usage_error(format!("{}: {message}", profile.line(at))));
@@ -309,6 +328,7 @@ mod tests {
     fn built_in_profiles_are_valid() {
         for (name, _) in BUILT_IN {
             let profile = Profile::find(name).unwrap();
+            profile.check_scripts().unwrap();
             assert_eq!(profile.name, *name);
             for size in profile.maps.values() {
                 size.scale().unwrap();
