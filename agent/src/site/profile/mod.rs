@@ -16,8 +16,9 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use guess_map::MapMaterial;
 use landfall_common::exit::usage_error;
+use landfall_common::fs::read_limited;
 use landfall_model::score::MapScale;
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use url::Url;
@@ -30,6 +31,13 @@ use locator::{Locator, Locators};
 pub(crate) use schema::schema;
 pub(crate) use sizes::{MapSize, ScoreLaw};
 pub(crate) use view::LookLocators;
+
+/// Maximum size of a profile in bytes.
+const MAX_PROFILE_BYTES: u64 = 1 << 20;
+/// Maximum number of regular expressions in a list.
+const MAX_PATTERNS: usize = 200;
+/// Maximum size in bytes of a compiled regular expression. A short one can be compiled to a very large one.
+const MAX_PATTERN_BYTES: usize = 1 << 20;
 
 /// A site profile.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -134,7 +142,11 @@ fn patience() -> f64 {
 
 fn patterns<'de, D: serde::Deserializer<'de>>(field: D) -> std::result::Result<Vec<Regex>, D::Error> {
     let texts = Vec::<String>::deserialize(field)?;
-    texts.iter().map(|text| Regex::new(text).map_err(serde::de::Error::custom)).collect()
+    if texts.len() > MAX_PATTERNS {
+        return Err(serde::de::Error::custom(format!("more than {MAX_PATTERNS} patterns")));
+    }
+    let compile = |text: &String| RegexBuilder::new(text).size_limit(MAX_PATTERN_BYTES).build();
+    texts.iter().map(|text| compile(text).map_err(serde::de::Error::custom)).collect()
 }
 
 /// Built-in profiles.
@@ -169,7 +181,9 @@ impl Profile {
             )));
         }
         let name = file.display().to_string();
-        let text = std::fs::read_to_string(&file).with_context(|| usage_error(format!("cannot read {name}")))?;
+        let text = read_limited(&file, MAX_PROFILE_BYTES);
+        let text = text.with_context(|| usage_error(format!("cannot read {name}")))?;
+        let text = String::from_utf8(text).with_context(|| usage_error(format!("{name}: not UTF-8 text")))?;
         Self::parse(&text, &name)
     }
 
