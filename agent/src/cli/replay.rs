@@ -66,7 +66,9 @@ pub(super) fn run(args: &ReplayArgs) -> Result<()> {
         result.record()?;
     }
     if let Some(file) = &args.report {
-        Report::of_replay(&args.dir, &result, &bundle).write(file)?;
+        let mut report = Report::of_replay(&args.dir, &result, &bundle);
+        report.write(file)?;
+        result.left_out.extend_from_slice(report.left_out());
     }
     if let Some(file) = &args.write_expected {
         let mut expected = if file.exists() { Expected::read(file)? } else { Expected::default() };

@@ -5,7 +5,7 @@ use landfall_model::LatLng;
 use serde::de::DeserializeOwned;
 
 /// Maximum length of a text in bytes.
-const MAX_TEXT: usize = 4_096;
+const MAX_TEXT: usize = 1 << 16;
 /// Maximum length of an error message about JSON, which quotes what it found.
 const MAX_MESSAGE: usize = 300;
 /// Maximum number of metres, points or seconds.
