@@ -14,7 +14,7 @@ use crate::exit::environment_error;
 /// Maximum size in bytes of a JSON file. A list of numbers takes sixteen times as much memory as its text.
 const MAX_JSON_BYTES: u64 = 64 << 20;
 /// Maximum size in bytes of a TOML file, which people write by hand.
-const MAX_TOML_BYTES: u64 = 4 << 20;
+const MAX_TOML_BYTES: u64 = 1 << 20;
 
 /// Writes a file so that readers see either the old contents or all of the new ones, also after a kill or a power cut.
 ///
@@ -149,12 +149,13 @@ fn open_regular(file: &Path, options: &mut fs::OpenOptions) -> io::Result<fs::Fi
     Ok(opened)
 }
 
-/// Reads a file that the user named, of at most `limit` bytes. It may be a link or a pipe.
+/// Reads a file that the user named, of at most `max_bytes`. It may be a link; a device or a pipe may never end.
 ///
 /// # Errors
 /// When it cannot be read or is larger.
-pub fn read_limited(file: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    read_all(fs::File::open(file)?, limit)
+pub fn read_limited(file: &Path, max_bytes: u64) -> Result<Vec<u8>> {
+    let read = fs::File::open(file).and_then(|open| read_all(open, max_bytes));
+    read.with_context(|| format!("cannot read {}", file.display()))
 }
 
 /// Reads a regular file of at most `limit` bytes that came from somebody else, as part of a record: symbolic links are not
@@ -167,7 +168,10 @@ pub fn read_regular(file: &Path, limit: u64) -> io::Result<Vec<u8>> {
 }
 
 fn read_all(file: fs::File, limit: u64) -> io::Result<Vec<u8>> {
-    let too_large = || Error::new(ErrorKind::FileTooLarge, format!("it is larger than {limit} bytes, the limit"));
+    let too_large = || {
+        let limit = if limit < 10_240 { format!("{limit} bytes") } else { format!("{} KiB", limit >> 10) };
+        Error::new(ErrorKind::FileTooLarge, format!("it is larger than {limit}, which is the limit"))
+    };
     let size = file.metadata()?.len();
     if size > limit {
         return Err(too_large());
@@ -191,17 +195,17 @@ pub fn write_json(file: &Path, value: &impl Serialize) -> Result<()> {
 /// # Errors
 /// When the file cannot be read, is larger than 64 MiB or does not hold a `T`.
 pub fn read_json<T: DeserializeOwned>(file: &Path, what: &str) -> Result<T> {
-    let bytes = read_limited(file, MAX_JSON_BYTES).with_context(|| format!("cannot read {}", file.display()))?;
+    let bytes = read_limited(file, MAX_JSON_BYTES)?;
     serde_json::from_slice(&bytes).with_context(|| format!("{} is not {what}", file.display()))
 }
 
 /// Reads a TOML file; errors name the line.
 ///
 /// # Errors
-/// When the file cannot be read, is larger than 4 MiB or does not hold a `T`.
+/// When the file cannot be read, is larger than 1 MiB or does not hold a `T`.
 pub fn read_toml<T: DeserializeOwned>(file: &Path) -> Result<T> {
-    let bytes = read_limited(file, MAX_TOML_BYTES).with_context(|| format!("cannot read {}", file.display()))?;
-    let text = String::from_utf8(bytes).map_err(|_| anyhow!("{} is not UTF-8 text", file.display()))?;
+    let text = String::from_utf8(read_limited(file, MAX_TOML_BYTES)?);
+    let text = text.with_context(|| format!("{} is not UTF-8 text", file.display()))?;
     toml::from_str(&text).map_err(|error| {
         let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
         anyhow!("{}, line {line}: {}", file.display(), error.message())
@@ -333,14 +337,18 @@ mod tests {
             (read_regular(&file, 4).unwrap(), read_limited(&file, 4).unwrap()),
             (b"1\n2\n".into(), b"1\n2\n".into())
         );
-        for error in [read_regular(&file, 3).unwrap_err(), read_limited(&file, 3).unwrap_err()] {
-            assert!(error.to_string().contains("larger than 3 bytes"), "{error}");
+        let errors =
+            [format!("{:#}", read_limited(&file, 3).unwrap_err()), read_regular(&file, 3).unwrap_err().to_string()];
+        for error in errors {
+            assert!(error.contains("larger than 3 bytes, which is the limit"), "{error}");
         }
         // Sparse: the size is checked before anything is read.
         fs::OpenOptions::new().write(true).open(&file).unwrap().set_len(1 << 40).unwrap();
         assert!(read_json::<u8>(&file, "a number").is_err());
-        #[cfg(target_os = "linux")]
-        assert_eq!(read_limited(Path::new("/dev/zero"), 1000).unwrap_err().kind(), ErrorKind::FileTooLarge);
+        fs::write(&file, vec![b'\n'; (MAX_TOML_BYTES + 1) as usize]).unwrap();
+        assert!(format!("{:#}", read_toml::<toml::Table>(&file).unwrap_err()).contains("larger than 1024 KiB"));
+        #[cfg(unix)]
+        assert!(read_toml::<toml::Table>(Path::new("/dev/zero")).is_err());
     }
 
     #[test]

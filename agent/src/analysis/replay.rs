@@ -292,8 +292,7 @@ impl Expected {
     /// # Errors
     /// When it cannot be read or is invalid.
     pub(crate) fn read(file: &Path) -> Result<Self> {
-        let json = read_limited(file, MAX_EXPECTED_BYTES)
-            .with_context(|| usage_error(format!("cannot read {}", file.display())))?;
+        let json = read_limited(file, MAX_EXPECTED_BYTES)?;
         serde_json::from_slice(&json)
             .map_err(|error| usage_error(format!("{}: not a file of expected replay results: {error}", file.display())))
     }

@@ -181,9 +181,8 @@ impl Profile {
             )));
         }
         let name = file.display().to_string();
-        let text = read_limited(&file, MAX_PROFILE_BYTES);
-        let text = text.with_context(|| usage_error(format!("cannot read {name}")))?;
-        let text = String::from_utf8(text).with_context(|| usage_error(format!("{name}: not UTF-8 text")))?;
+        let text = String::from_utf8(read_limited(&file, MAX_PROFILE_BYTES)?);
+        let text = text.with_context(|| usage_error(format!("{name}: not UTF-8 text")))?;
         Self::parse(&text, &name)
     }
 
