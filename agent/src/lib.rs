@@ -52,4 +52,62 @@ pub mod testing {
         pub use crate::play::pin::place_pin;
         pub use crate::play::pin::view::shown;
     }
+    /// Readers of files from outside, for tests with damaged files and for fuzzing.
+    pub mod readers {
+        use std::path::{Path, PathBuf};
+
+        use anyhow::Result;
+
+        use crate::analysis::report::Report;
+        use crate::export::{ExportTable, Format};
+        use crate::photos::exif;
+        use crate::record::{GameRecord, Round};
+        use crate::site::Profile;
+        use crate::site::page::distance;
+
+        pub fn profile(text: &str) -> Result<Profile> {
+            Profile::parse(text, "profile.toml")
+        }
+
+        /// Metres, and the maximum rounding error in metres.
+        pub fn distance(text: &str) -> Option<(f64, f64)> {
+            distance::read(text).map(|distance| (distance.metres, distance.within_m))
+        }
+
+        pub fn round(json: &[u8]) -> Result<Round, String> {
+            Round::parse(json)
+        }
+
+        pub fn game(json: &[u8]) -> Result<GameRecord, String> {
+            GameRecord::parse(json)
+        }
+
+        /// Whether a location can be added to EXIF data.
+        pub fn can_add_location(exif: &[u8]) -> bool {
+            let guess = exif::Guess { at: SYDNEY, error_m: 400_000.0, bundle: "pocket@1" };
+            exif::insert_guess(Some(exif), &guess).is_ok()
+        }
+
+        /// Copies an image with a location added.
+        pub fn copy_with_location(file: &Path, to: &Path) -> Result<()> {
+            let guess = exif::Guess { at: SYDNEY, error_m: 400_000.0, bundle: "pocket@1" };
+            exif::copy_with_guess(file, to, &guess).map(|_| ())
+        }
+
+        const SYDNEY: landfall_model::LatLng = landfall_model::LatLng { lat: -33.856_789, lng: 151.215_256 };
+
+        /// The report on recorded rounds, and what it left out.
+        pub fn report(dirs: &[PathBuf]) -> Result<(String, Vec<String>)> {
+            let mut report = Report::read(dirs)?;
+            let html = report.html();
+            Ok((html, report.left_out().to_owned()))
+        }
+
+        /// Recorded rounds in all formats for other programs.
+        pub fn export(dirs: &[PathBuf]) -> Result<[String; 3]> {
+            let (table, _) = ExportTable::of_rounds(dirs)?;
+            let [a, b, c] = [Format::Csv, Format::Geojson, Format::Kml].map(|format| table.write(format));
+            Ok([a?, b?, c?])
+        }
+    }
 }

@@ -79,6 +79,9 @@ pub enum InvalidCells {
     Overlap(String, String),
 }
 
+/// Maximum spread in metres: half of the circumference of the earth, and a little for rounding.
+const MAX_SPREAD_M: f64 = 2.01e7;
+
 impl CellTable {
     /// A table of these cells, in the order of the logits.
     ///
@@ -87,12 +90,14 @@ impl CellTable {
     pub fn new(cells: Vec<Cell>) -> Result<Self, InvalidCells> {
         let mut by_id = Vec::with_capacity(cells.len());
         for (i, cell) in cells.iter().enumerate() {
-            let id = CellID::from_token(&cell.token);
+            let is_token = (1..=16).contains(&cell.token.len()) && cell.token.bytes().all(|b| b.is_ascii_hexdigit());
+            let id = if is_token { CellID::from_token(&cell.token) } else { CellID(0) };
             if !id.is_valid() {
-                return Err(InvalidCells::Token(cell.token.clone()));
+                return Err(InvalidCells::Token(cell.token.chars().take(16).collect()));
             }
-            let is_length = cell.spread_m.is_finite() && cell.spread_m >= 0.0;
-            if LatLng::new(cell.at.lat, cell.at.lng).is_err() || !is_length || id.level() != cell.level {
+            let is_on_earth = LatLng::new(cell.at.lat, cell.at.lng).is_ok() && cell.at.lng.abs() <= 180.0;
+            let is_length = (0.0..=MAX_SPREAD_M).contains(&cell.spread_m);
+            if !is_on_earth || !is_length || id.level() != cell.level {
                 return Err(InvalidCells::Numbers(cell.token.clone()));
             }
             by_id.push((id, i));
@@ -189,9 +194,18 @@ mod tests {
         let mut bad = cell(4, 45.0, 5.0);
         bad.token = "zz".into();
         assert_eq!(CellTable::new(vec![bad]).unwrap_err(), InvalidCells::Token("zz".into()));
-        let mut bad = cell(4, 45.0, 5.0);
-        bad.spread_m = f64::NAN;
-        assert!(matches!(CellTable::new(vec![bad]), Err(InvalidCells::Numbers(_))));
+        for token in ["", "+47f4", "0000000000000000001", "47f4é", "X", "0"] {
+            let bad = Cell { token: token.into(), ..cell(4, 45.0, 5.0) };
+            assert!(matches!(CellTable::new(vec![bad]), Err(InvalidCells::Token(_))), "{token}");
+        }
+        for spread_m in [f64::NAN, f64::INFINITY, 1e300, -1.0] {
+            let bad = Cell { spread_m, ..cell(4, 45.0, 5.0) };
+            assert!(matches!(CellTable::new(vec![bad]), Err(InvalidCells::Numbers(_))), "{spread_m}");
+        }
+        for (lat, lng) in [(91.0, 5.0), (45.0, 1e300), (f64::NAN, 5.0)] {
+            let bad = Cell { at: LatLng { lat, lng }, ..cell(4, 45.0, 5.0) };
+            assert!(matches!(CellTable::new(vec![bad]), Err(InvalidCells::Numbers(_))), "{lat}, {lng}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `export`: packages an encoder, a head and its cell table as a bundle.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -148,8 +149,8 @@ pub(crate) fn check(head: &Head, onnx: &[u8], precision: Precision) -> Result<f3
     };
     let mut embeddings: Vec<Vec<f32>> = (0..64).map(|i| embedding(0.5 + i as f32 / 4.0)).collect();
     embeddings.push(vec![0.0; dim]);
-    let file = tempfile::Builder::new().prefix("landfall-head-").suffix(".onnx").tempfile()?;
-    std::fs::write(file.path(), onnx)?;
+    let mut file = tempfile::Builder::new().prefix("landfall-head-").suffix(".onnx").tempfile()?;
+    file.write_all(onnx)?;
     let cells = head.description.sizes.last().copied().unwrap_or(0);
     let compared = classifier::Head::load(file.path(), onnx::LOGITS, cells)
         .and_then(|theirs| embeddings.iter().map(|embedding| theirs.logits(embedding)).collect::<Result<Vec<_>, _>>());

@@ -142,6 +142,7 @@ fn stamp_path(file: &Path) -> PathBuf {
 
 /// Errors are ignored: without a stamp the next check only takes longer.
 fn write_stamp(file: &Path) {
+    // In the user's own cache, and without contents, so neither atomic nor a secret.
     let _ = std::fs::write(stamp_path(file), b"");
 }
 

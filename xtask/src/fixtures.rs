@@ -36,6 +36,7 @@ pub(crate) fn record(root: &Path) -> Result<u8> {
         let mut views = Vec::new();
         for view in round["views"].as_array().into_iter().flatten() {
             let name = view["file"].as_str().unwrap_or_default();
+            // Into the checkout, which is under version control, so not atomic.
             std::fs::copy(record.join(name), folder.join(name))?;
             views.push(json!({"file": name, "heading": view["heading"]}));
         }

@@ -1,19 +1,25 @@
 //! Replay: predicts recorded rounds again without a browser, and compares the scores with expected ones.
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use indicatif::ProgressBar;
-use landfall_common::exit::{check_failed, usage_error};
-use landfall_common::fs::{f32_to_le_bytes, write_atomic, write_json};
-use landfall_model::{Bundle, Classifier, LatLng, preprocess};
+use landfall_common::exit::{Exit, check_failed, usage_error};
+use landfall_common::fs::{f32_to_le_bytes, read_limited, write_atomic, write_json};
+use landfall_model::{Bundle, Classifier, LatLng};
 use serde::{Deserialize, Serialize};
 
 use crate::analysis::compare;
 use crate::analysis::compare::{PairedComparison, RoundPair, SharedRound};
+use crate::error::{describe, exit_code};
 use crate::inference::{Objective, predict};
-use crate::record::{Round, RoundDir, View, find_rounds, recorded_file};
+use crate::record::{Round, RoundDir, View, find_rounds, recorded_file, recorded_image};
+
+/// Images are decoded together, so that all cores have work, until they take this many bytes.
+const MAX_BATCH_BYTES: usize = 256 << 20;
+/// Maximum size of a file of expected results in bytes.
+const MAX_EXPECTED_BYTES: u64 = 64 << 20;
 
 /// Input of a replay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -60,6 +66,9 @@ pub(crate) struct Replay {
     /// Comparison with another bundle, if requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub against: Option<PairedComparison>,
+    /// Rounds and directories that cannot be read, one sentence each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
 }
 
 /// One replayed round.
@@ -77,14 +86,17 @@ pub(crate) struct ReplayedRound {
     /// Logits, one row per view.
     #[serde(skip)]
     pub(crate) logits: Vec<Vec<f32>>,
+    /// Directory of the round.
+    #[serde(skip)]
+    pub(crate) folder: PathBuf,
 }
 
-/// Replays all rounds under `dir`.
+/// Replays all rounds under `dir`. Rounds that cannot be read are left out.
 ///
 /// # Errors
-/// When there are no rounds, or one is invalid.
+/// When there are no rounds, none can be read, or inference fails.
 pub(crate) fn replay(dir: &Path, bundle: Bundle, from: ReplayInput) -> Result<Replay> {
-    let found = find_rounds(&[dir])?;
+    let (found, mut left_out) = find_rounds(&[dir])?;
     let id = bundle.manifest.id();
     let classifier = match from {
         ReplayInput::Pictures => Some(Classifier::load(bundle.clone())?),
@@ -92,14 +104,25 @@ pub(crate) fn replay(dir: &Path, bundle: Bundle, from: ReplayInput) -> Result<Re
     };
     let progress = ProgressBar::new(found.len() as u64);
     let mut rounds = Vec::new();
+    let mut first_error = None;
     for found in &found {
         let answered = replay_round(found, &bundle, classifier.as_ref());
-        rounds.push(answered.with_context(|| format!("{}", found.file().display()))?);
+        match answered.with_context(|| format!("{}", found.file().display())) {
+            Ok(replayed) => rounds.push(replayed),
+            Err(error) if exit_code(&error) == Exit::Usage => {
+                left_out.push(describe(&error));
+                first_error.get_or_insert(error);
+            }
+            Err(error) => return Err(error),
+        }
         progress.inc(1);
     }
     progress.finish_and_clear();
-    let score = rounds.iter().filter_map(|replayed| replayed.round.score).sum();
-    Ok(Replay { bundle: id, rounds, score, expected: None, outside: Vec::new(), against: None })
+    if let Some(error) = first_error.filter(|_| rounds.is_empty()) {
+        return Err(error);
+    }
+    let score = rounds.iter().filter_map(|replayed| replayed.round.score).fold(0, u32::saturating_add);
+    Ok(Replay { bundle: id, rounds, score, expected: None, outside: Vec::new(), against: None, left_out })
 }
 
 fn replay_round(found: &RoundDir, bundle: &Bundle, classifier: Option<&Classifier>) -> Result<ReplayedRound> {
@@ -108,12 +131,10 @@ fn replay_round(found: &RoundDir, bundle: &Bundle, classifier: Option<&Classifie
         return Err(usage_error("the round has no recorded views; play it first"));
     }
     let same_bundle = round.bundle.as_deref() == Some(bundle.manifest.id().as_str());
-    let recorded = if same_bundle { round.logits(&found.folder)? } else { None };
+    let cells = bundle.cells.cells.len();
+    let recorded = if same_bundle { round.logits(&found.folder, cells)? } else { None };
     let logits = match classifier {
-        Some(classifier) => {
-            let open = |view: &View| Ok(preprocess::open(&recorded_file(&found.folder, &view.file)?)?);
-            classifier.logits(&round.views.iter().map(open).collect::<Result<Vec<_>>>()?)?
-        }
+        Some(classifier) => classify(classifier, &found.folder, &round.views)?,
         None => recorded.clone().ok_or_else(|| {
             usage_error(format!("no logits of {} are recorded; replay --from pictures", bundle.manifest.id()))
         })?,
@@ -131,7 +152,23 @@ fn replay_round(found: &RoundDir, bundle: &Bundle, classifier: Option<&Classifie
     // The score of the page and the position of its pin belong to the old guess.
     (round.page_score, round.pin, round.seconds) = (None, None, None);
     round.measure(prediction.point, None);
-    Ok(ReplayedRound { dir: found.name(), round, repeats, logits })
+    Ok(ReplayedRound { dir: found.name(), round, repeats, logits, folder: found.folder.clone() })
+}
+
+/// The logits of the images of views in a directory, one row per view.
+fn classify(classifier: &Classifier, folder: &Path, views: &[View]) -> Result<Vec<Vec<f32>>> {
+    let (mut logits, mut pictures, mut bytes) = (Vec::new(), Vec::new(), 0);
+    for (i, view) in views.iter().enumerate() {
+        let picture = recorded_image(folder, &view.file)?;
+        bytes += picture.as_raw().len();
+        pictures.push(picture);
+        if bytes > MAX_BATCH_BYTES || i + 1 == views.len() {
+            logits.extend(classifier.logits(&pictures)?);
+            pictures.clear();
+            bytes = 0;
+        }
+    }
+    Ok(logits)
 }
 
 impl Replay {
@@ -163,7 +200,7 @@ impl Replay {
             let known: Vec<_> = expected.bundles.keys().cloned().collect();
             usage_error(format!("no expected results for bundle {}; available: {}", self.bundle, known.join(", ")))
         })?;
-        self.expected = Some(rounds.values().map(|guess| guess.score).sum());
+        self.expected = Some(rounds.values().map(|guess| guess.score).fold(0, u32::saturating_add));
         let found: BTreeMap<&str, &Round> =
             self.rounds.iter().map(|replayed| (replayed.dir.as_str(), &replayed.round)).collect();
         for (dir, expected_guess) in rounds {
@@ -202,25 +239,20 @@ impl Replay {
         if outside.is_empty() { Ok(()) } else { Err(check_failed(outside.join("\n"))) }
     }
 
-    /// Writes the new predictions and logits to the records under `dir`.
+    /// Writes the new predictions and logits to the records.
     ///
     /// # Errors
-    /// When a file cannot be written.
-    pub(crate) fn record(&self, dir: &Path) -> Result<()> {
-        for replayed in &self.rounds {
-            let folder = dir.join(&replayed.dir);
-            if Round::read(&folder.join("round.json"))?.pin.is_some() {
-                let why = "is the record of a game; --record is for fixtures and would overwrite what was played";
-                return Err(usage_error(format!("{} {why}", folder.display())));
-            }
+    /// Before anything is written, when a round is that of a game or names files that cannot be written beside it; and
+    /// when a file cannot be written.
+    pub(crate) fn record(&self) -> Result<()> {
+        let files = self.rounds.iter().map(ReplayedRound::logits_files).collect::<Result<Vec<_>>>()?;
+        for (replayed, names) in self.rounds.iter().zip(files) {
             let mut round = replayed.round.clone();
-            for (view, row) in round.views.iter_mut().zip(&replayed.logits) {
-                let name = Path::new(&view.file).with_extension("f32").to_string_lossy().into_owned();
-                let file = recorded_file(&folder, &name)?;
-                write_atomic(&file, &f32_to_le_bytes(row))?;
+            for ((view, row), name) in round.views.iter_mut().zip(&replayed.logits).zip(names) {
+                write_atomic(&recorded_file(&replayed.folder, &name)?, &f32_to_le_bytes(row))?;
                 view.logits = Some(name);
             }
-            write_json(&folder.join("round.json"), &round)?;
+            write_json(&replayed.folder.join("round.json"), &round)?;
         }
         Ok(())
     }
@@ -233,15 +265,35 @@ impl Replay {
     }
 }
 
+impl ReplayedRound {
+    /// The names of the files for the logits, one per view.
+    fn logits_files(&self) -> Result<Vec<String>> {
+        let folder = self.folder.display();
+        if Round::read(&self.folder.join("round.json"))?.pin.is_some() {
+            let why = "is the record of a game; --record is for fixtures and would overwrite what was played";
+            return Err(usage_error(format!("{folder} {why}")));
+        }
+        let mut names = HashSet::new();
+        let name = |view: &View| {
+            let name = Path::new(&view.file).with_extension("f32").to_string_lossy().into_owned();
+            recorded_file(&self.folder, &name)?;
+            if !names.insert(name.clone()) {
+                return Err(usage_error(format!("{folder}: the logits of two views would both be `{name}`")));
+            }
+            Ok(name)
+        };
+        self.round.views.iter().map(name).collect()
+    }
+}
+
 impl Expected {
     /// Reads `expected.json`.
     ///
     /// # Errors
     /// When it cannot be read or is invalid.
     pub(crate) fn read(file: &Path) -> Result<Self> {
-        let text =
-            std::fs::read_to_string(file).with_context(|| usage_error(format!("cannot read {}", file.display())))?;
-        serde_json::from_str(&text)
+        let json = read_limited(file, MAX_EXPECTED_BYTES)?;
+        serde_json::from_slice(&json)
             .map_err(|error| usage_error(format!("{}: not a file of expected replay results: {error}", file.display())))
     }
 }
@@ -250,25 +302,63 @@ impl Expected {
 mod tests {
     use super::*;
 
-    #[test]
-    fn record_writes_only_to_the_directory_of_the_round() {
-        let dir = tempfile::tempdir().unwrap();
-        let folder = dir.path().join("round_1");
-        std::fs::create_dir(&folder).unwrap();
-        let text = r#"{"format":1,"map":{"name":"W","scale_m":1000},"views":[{"file":"../out.jpg","heading":0}]}"#;
-        std::fs::write(folder.join("round.json"), text).unwrap();
-        let round = serde_json::from_str(text).unwrap();
-        let replayed = ReplayedRound { dir: ".".to_owned(), round, repeats: None, logits: vec![vec![1.0]] };
-        let replay = Replay {
+    /// A replay of one round in a directory, with one row of logits per view.
+    fn replay_of(folder: &Path, views: &[&str]) -> Replay {
+        std::fs::create_dir_all(folder).unwrap();
+        let views: Vec<_> = views.iter().map(|file| serde_json::json!({"file": file, "heading": 0})).collect();
+        let text = serde_json::json!({"format": 1, "map": {"name": "W", "scale_m": 1000}, "views": views}).to_string();
+        std::fs::write(folder.join("round.json"), &text).unwrap();
+        let round = serde_json::from_str(&text).unwrap();
+        let (dir, folder, logits) = (".".to_owned(), folder.to_owned(), vec![vec![1.0]; views.len()]);
+        let rounds = vec![ReplayedRound { dir, round, repeats: None, logits, folder }];
+        Replay {
             bundle: "pocket@1".to_owned(),
-            rounds: vec![replayed],
+            rounds,
             score: 0,
             expected: None,
             outside: Vec::new(),
             against: None,
-        };
-        let error = replay.record(&folder).unwrap_err().to_string();
+            left_out: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn record_writes_only_to_the_directory_of_the_round() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("round_1");
+        let error = replay_of(&folder, &["view_000.jpg", "../out.jpg"]).record().unwrap_err().to_string();
         assert!(error.contains("`../out.f32` is not the name of a file beside the record"), "{error}");
-        assert!(!dir.path().join("out.f32").exists());
+        assert!(!dir.path().join("out.f32").exists() && !folder.join("view_000.f32").exists());
+        // A backslash in the name of a directory is no separator where it is not one.
+        #[cfg(unix)]
+        {
+            let folder = dir.path().join("runs").join("..\\..\\other");
+            replay_of(&folder, &["a.jpg"]).record().unwrap();
+            assert!(folder.join("a.f32").is_file() && !dir.path().join("other").exists());
+        }
+    }
+
+    #[test]
+    fn record_refuses_two_views_with_one_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = replay_of(dir.path(), &["a.jpg", "a.png"]).record().unwrap_err().to_string();
+        assert!(error.contains("two views would both be `a.f32`"), "{error}");
+        assert!(!dir.path().join("a.f32").exists());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn record_does_not_write_through_links() {
+        let dir = tempfile::tempdir().unwrap();
+        let (folder, outside) = (dir.path().join("round_1"), dir.path().join("outside"));
+        let replay = replay_of(&folder, &["a.jpg"]);
+        std::fs::write(&outside, "untouched").unwrap();
+        std::os::unix::fs::symlink(&outside, folder.join("a.f32")).unwrap();
+        assert!(replay.record().unwrap_err().to_string().contains("symbolic link"));
+        std::fs::remove_file(folder.join("a.f32")).unwrap();
+        std::fs::remove_file(folder.join("round.json")).unwrap();
+        std::os::unix::fs::symlink(&outside, folder.join("round.json")).unwrap();
+        assert!(replay.record().is_err());
+        assert_eq!(std::fs::read_to_string(outside).unwrap(), "untouched");
     }
 }

@@ -7,7 +7,7 @@ use clap::Args;
 use landfall_common::fs::write_atomic;
 use landfall_common::text::eprint_sanitized;
 
-use crate::cli::output::print_text;
+use crate::cli::output::{check_complete, print_text};
 use crate::export::{ExportTable, Format};
 
 #[derive(Args)]
@@ -35,13 +35,14 @@ pub(super) fn run(args: &ExportArgs) -> Result<()> {
         (None, Some(file)) => Format::of(file)?,
         (None, None) => Format::Geojson,
     };
-    let text = ExportTable::of_rounds(&args.dirs)?.write(format)?;
+    let (table, left_out) = ExportTable::of_rounds(&args.dirs)?;
+    let text = table.write(format)?;
     match &args.out {
         Some(file) => {
             write_atomic(file, text.as_bytes())?;
             eprint_sanitized(format!("wrote {}", file.display()));
-            Ok(())
         }
-        None => print_text(text.trim_end()),
+        None => print_text(text.trim_end())?,
     }
+    check_complete(&left_out)
 }

@@ -12,7 +12,7 @@ use crate::analysis::replay;
 use crate::analysis::replay::{Expected, ReplayInput};
 use crate::analysis::report::Report;
 use crate::cli::args::ModelArgs;
-use crate::cli::output::{print_json, print_line};
+use crate::cli::output::{check_complete, print_json, print_line};
 use crate::cli::stats::print_paired;
 
 #[derive(Args)]
@@ -56,15 +56,19 @@ pub(super) fn run(args: &ReplayArgs) -> Result<()> {
     if let Some(rival) = rival {
         let rival = replay::replay(&args.dir, rival, args.from)?;
         result.against = Some(result.compare_with(&rival)?);
+        let further = rival.left_out.into_iter().filter(|why| !result.left_out.contains(why)).collect::<Vec<_>>();
+        result.left_out.extend(further);
     }
     if let Some(expected) = &expected {
         result.compare_with_expected(expected, args.from)?;
     }
     if args.record {
-        result.record(&args.dir)?;
+        result.record()?;
     }
     if let Some(file) = &args.report {
-        Report::of_replay(&args.dir, &result, &bundle).write(file)?;
+        let mut report = Report::of_replay(&args.dir, &result, &bundle);
+        report.write(file)?;
+        result.left_out.extend_from_slice(report.left_out());
     }
     if let Some(file) = &args.write_expected {
         let mut expected = if file.exists() { Expected::read(file)? } else { Expected::default() };
@@ -86,5 +90,6 @@ pub(super) fn run(args: &ReplayArgs) -> Result<()> {
             print_paired(&result.bundle, paired)?;
         }
     }
-    result.check(args.from)
+    let complete = check_complete(&result.left_out);
+    result.check(args.from).and(complete)
 }

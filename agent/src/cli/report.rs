@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::analysis::report::{FILE_NAME, Report};
-use crate::cli::output::{print_json, print_line};
+use crate::cli::output::{check_complete, print_json, print_line};
 
 #[derive(Args)]
 #[command(
@@ -43,7 +43,9 @@ pub(super) fn run(args: &ReportArgs) -> Result<()> {
     }
     let bytes = report.write(&out)?;
     if args.json {
-        return print_json(&json!({"report": out, "rounds": report.rounds(), "bytes": bytes}));
+        print_json(&json!({"report": out, "rounds": report.rounds(), "bytes": bytes}))?;
+    } else {
+        print_line(format!("{}: {} rounds, {:.1} MB", out.display(), report.rounds(), bytes as f64 / 1e6))?;
     }
-    print_line(format!("{}: {} rounds, {:.1} MB", out.display(), report.rounds(), bytes as f64 / 1e6))
+    check_complete(report.left_out())
 }

@@ -12,7 +12,7 @@ use landfall_model::LatLng;
 use serde_json::{Value, json};
 
 use crate::photos::locate::LocatedPhoto;
-use crate::record::{Round, find_rounds};
+use crate::record::{Round, find_rounds, read_rounds};
 
 /// Export formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -100,16 +100,16 @@ impl ExportTable {
         Self { columns: PHOTO_COLUMNS, rows: photos.into_iter().map(row).collect() }
     }
 
-    /// The recorded rounds under these directories that have a guess, named after their directories.
+    /// The recorded rounds under these directories that have a guess, named after their directories; and, one sentence
+    /// each, what cannot be read and was left out.
     ///
     /// # Errors
-    /// When there are no rounds, or one is invalid.
-    pub(crate) fn of_rounds(dirs: &[PathBuf]) -> Result<Self> {
-        let mut rows = Vec::new();
-        for found in find_rounds(dirs)? {
-            rows.extend(ExportRow::of_round(found.name(), Round::read(&found.file())?));
-        }
-        Ok(Self { columns: ROUND_COLUMNS, rows })
+    /// When there are no rounds, or none can be read.
+    pub(crate) fn of_rounds(dirs: &[PathBuf]) -> Result<(Self, Vec<String>)> {
+        let (found, left_out) = find_rounds(dirs)?;
+        let (rounds, left_out) = read_rounds(found, left_out)?;
+        let rows = rounds.into_iter().filter_map(|(found, round)| ExportRow::of_round(found.name(), round));
+        Ok((Self { columns: ROUND_COLUMNS, rows: rows.collect() }, left_out))
     }
 
     /// Serialises the table in this format.

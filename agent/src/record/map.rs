@@ -6,6 +6,11 @@ use landfall_model::score::MAX_POINTS;
 use landfall_model::{LatLng, MapScale, countries};
 use serde::{Deserialize, Serialize};
 
+use crate::record::check::{check_amount, check_count, check_text};
+
+/// Maximum number of countries of an area: there are 249.
+const MAX_COUNTRIES: usize = 300;
+
 /// The map of a round.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Map {
@@ -31,6 +36,19 @@ fn is_standard(points: &f64) -> bool {
 }
 
 impl Map {
+    /// Checks the values of a map from a record.
+    ///
+    /// # Errors
+    /// Which value no map has.
+    pub(super) fn check(&self) -> Result<(), String> {
+        if self.max_points < 1.0 {
+            return Err(format!("{} is not the maximum score of a map", self.max_points));
+        }
+        check_amount(self.max_points)?;
+        check_count(self.area.countries.len(), MAX_COUNTRIES, "countries")?;
+        check_text(&self.name)
+    }
+
     /// Converts points of 5000 to points of this map.
     pub(crate) fn to_map_points(&self, points: f64) -> f64 {
         points * (self.max_points / MAX_POINTS)

@@ -3,6 +3,7 @@
 //! Fixtures have the same format without the values that only a game has. Logits are little-endian `f32` in the order of the
 //! cells of the bundle.
 
+mod check;
 mod files;
 mod game;
 mod map;
@@ -10,13 +11,15 @@ mod recorder;
 mod round;
 mod store;
 
-pub(crate) use files::{recorded_file, view_file};
+pub(crate) use files::{recorded_file, recorded_image, view_file};
 pub(crate) use game::FailedRound;
 pub use game::GameRecord;
 pub use map::{Area, Map};
 pub(crate) use recorder::Recorder;
 pub(crate) use round::{Distance, FORMAT, PinPlacement, Round, RoundTimings, View};
-pub(crate) use store::{RoundDir, find_rounds};
+pub(crate) use store::{RoundDir, find_rounds, read_rounds};
 
 #[cfg(test)]
 mod compat_tests;
+#[cfg(test)]
+mod hostile_tests;

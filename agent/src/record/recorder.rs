@@ -9,6 +9,9 @@ use landfall_common::fs::write_json;
 
 use crate::record::game::FailedRound;
 
+/// Maximum length in bytes of the name of a site or map in the name of a directory. File systems allow 255 for all of it.
+const MAX_SLUG_BYTES: usize = 96;
+
 /// The directory that a game is recorded in.
 #[derive(Clone, Debug)]
 pub(crate) struct Recorder {
@@ -22,9 +25,8 @@ impl Recorder {
     /// # Errors
     /// When it cannot be created.
     pub(crate) fn create(runs: &Path, site: &str, map: &str) -> Result<Self> {
-        let slug: String =
-            map.chars().map(|c| if c.is_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
-        let stem = format!("{}_{site}_{slug}", chrono::Local::now().format("%Y-%m-%dT%H-%M-%S"));
+        let (site, map) = (slug(site, &['-', '_', '.']), slug(map, &[]).to_ascii_lowercase());
+        let stem = format!("{}_{site}_{map}", chrono::Local::now().format("%Y-%m-%dT%H-%M-%S"));
         let names = std::iter::once(stem.clone()).chain((2..100).map(|n| format!("{stem}_{n}")));
         let made = |dir: &PathBuf| fs::create_dir_all(runs).and_then(|()| fs::create_dir(dir));
         for dir in names.map(|name| runs.join(name)) {
@@ -67,6 +69,15 @@ impl Recorder {
     }
 }
 
+/// Part of a file name: letters, digits and the characters in `also`. Profiles and pages name sites and maps, and a name
+/// must neither be a path nor too long for a file system.
+fn slug(name: &str, also: &[char]) -> String {
+    let kept = |c: char| if c.is_alphanumeric() || also.contains(&c) { c } else { '-' };
+    let mut slug: String = name.chars().take(MAX_SLUG_BYTES).map(kept).collect();
+    slug.truncate(slug.floor_char_boundary(MAX_SLUG_BYTES));
+    slug
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,5 +89,8 @@ mod tests {
         let b = Recorder::create(dir.path(), "arena", "Landfall Arena").unwrap();
         assert_ne!(a.dir, b.dir);
         assert!(a.dir.file_name().unwrap().to_string_lossy().contains("_arena_landfall-arena"));
+        // A profile or a page of somebody else.
+        let c = Recorder::create(dir.path(), "../../x", &"東/..".repeat(1000)).unwrap();
+        assert!(c.dir.parent() == Some(dir.path()) && c.dir.to_string_lossy().contains("_..-..-x_東---東"));
     }
 }

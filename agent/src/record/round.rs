@@ -1,21 +1,30 @@
 //! `round.json`: the views, the prediction and the result of a round.
 
-use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use landfall_common::exit::usage_error;
-use landfall_common::fs::sibling_file;
+use landfall_common::fs::{read_regular, sibling_file};
 use landfall_model::LatLng;
 use landfall_model::prediction::TopCell;
 use serde::{Deserialize, Serialize};
 
 use crate::geometry::Pixel;
+use crate::record::check::{check_amount, check_count, check_location, check_text, parse_json};
 use crate::record::files::read_logits;
 use crate::record::map::Map;
 
 /// Version of the format. Newer records are refused.
 pub(crate) const FORMAT: u32 = 1;
+
+/// Maximum size of a `round.json` in bytes. A round with eight views has two kilobytes.
+const MAX_BYTES: u64 = 4 << 20;
+/// Maximum number of views; the agent takes up to eight.
+const MAX_VIEWS: usize = 64;
+/// Maximum number of recorded cells; the agent records ten.
+const MAX_CELLS: usize = 1_000;
+/// Maximum heading in degrees; the agent turns less than twice around.
+const MAX_HEADING: f64 = 1e6;
 
 /// The contents of `round.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -135,34 +144,71 @@ pub struct Distance {
 }
 
 impl Round {
-    /// Reads a `round.json`.
+    /// Reads a `round.json`, which is not trusted: it may come from somebody else.
     ///
     /// # Errors
-    /// When it cannot be read, is not a round, or has a newer format.
+    /// When it cannot be read, is a symbolic link, is not a round, has values that no round has, or has a newer format.
     pub fn read(file: &Path) -> Result<Self> {
-        let text = fs::read_to_string(file).with_context(|| usage_error(format!("cannot read {}", file.display())))?;
-        let round: Self = serde_json::from_str(&text)
-            .map_err(|error| usage_error(format!("{}: not the record of a round: {error}", file.display())))?;
+        let json = read_regular(file, MAX_BYTES);
+        let json = json.with_context(|| usage_error(format!("cannot read {}", file.display())))?;
+        Self::parse(&json).map_err(|why| usage_error(format!("{}: {why}", file.display())))
+    }
+
+    /// Parses and checks the contents of a `round.json`.
+    ///
+    /// # Errors
+    /// The reason, when it is not a round, has values that no round has, or has a newer format.
+    pub fn parse(json: &[u8]) -> Result<Self, String> {
+        let round: Self = parse_json(json).map_err(|error| format!("not the record of a round: {error}"))?;
         if round.format > FORMAT {
-            let why = format!(
-                "{}: format {} is newer than {FORMAT}, the latest that this version reads",
-                file.display(),
-                round.format
-            );
-            return Err(usage_error(why));
+            return Err(format!("format {} is newer than {FORMAT}, the latest that this version reads", round.format));
         }
+        round.check()?;
         Ok(round)
     }
 
-    /// The recorded logits, one row per view, from the directory of the record; `None` if those of a view are missing.
+    /// Checks the values.
+    pub(super) fn check(&self) -> Result<(), String> {
+        check_count(self.views.len(), MAX_VIEWS, "views")?;
+        check_count(self.top.len(), MAX_CELLS, "cells in `top`")?;
+        self.map.check()?;
+        let texts = [&self.name, &self.country, &self.url, &self.profile, &self.pano, &self.bundle, &self.place];
+        let of_views = self.views.iter().flat_map(|view| std::iter::once(&view.file).chain(&view.logits));
+        let of_cells = self.top.iter().map(|cell| &cell.cell);
+        texts.into_iter().flatten().chain(of_views).chain(of_cells).try_for_each(|text| check_text(text))?;
+
+        self.guess.map_or(Ok(()), |at| check_location(at, "guess"))?;
+        self.truth.map_or(Ok(()), |at| check_location(at, "truth"))?;
+        self.top.iter().try_for_each(|cell| check_location(cell.at, "top"))?;
+        if let Some(pin) = &self.pin {
+            check_location(pin.wanted, "pin.wanted")?;
+            check_location(pin.placed, "pin.placed")?;
+            [pin.error_m, pin.metres_per_pixel].into_iter().try_for_each(check_amount)?;
+        }
+        let amounts = [self.truth_within_m, self.distance_m, self.distance_within_m, self.expected_score];
+        amounts.into_iter().flatten().try_for_each(check_amount)?;
+        if let Some(RoundTimings { look, think, place, total }) = self.seconds {
+            [look, think, place, total].into_iter().try_for_each(check_amount)?;
+        }
+        if let Some(cell) = self.top.iter().find(|cell| !(0.0..=1.000_001).contains(&cell.p)) {
+            return Err(format!("{} is not a probability", cell.p));
+        }
+        match self.views.iter().find(|view| view.heading.abs() > MAX_HEADING) {
+            Some(view) => Err(format!("{} is not a heading in degrees", view.heading)),
+            None => Ok(()),
+        }
+    }
+
+    /// The recorded logits of a bundle with `cells` cells, one row per view, from the directory of the record; `None` if
+    /// those of a view are missing.
     ///
     /// # Errors
-    /// When a file cannot be read or is truncated.
-    pub fn logits(&self, folder: &Path) -> Result<Option<Vec<Vec<f32>>>> {
+    /// When a file cannot be read or has another size.
+    pub fn logits(&self, folder: &Path, cells: usize) -> Result<Option<Vec<Vec<f32>>>> {
         let files =
             self.views.iter().map(|view| sibling_file(folder, view.logits.as_deref()?)).collect::<Option<Vec<_>>>();
         let files = files.filter(|files| !files.is_empty() && files.iter().all(|file| file.is_file()));
-        files.map(|files| files.iter().map(|file| read_logits(file)).collect()).transpose()
+        files.map(|files| files.iter().map(|file| read_logits(file, cells)).collect()).transpose()
     }
 
     /// The location of the pin: as placed, else as predicted.
@@ -193,6 +239,7 @@ impl Round {
 mod tests {
     use super::*;
     use landfall_common::fs::{f32_to_le_bytes, write_atomic};
+    use std::fs;
 
     #[test]
     fn logits_need_the_files_of_all_views() {
@@ -201,12 +248,13 @@ mod tests {
             {"file":"a.jpg","heading":0,"logits":"a.f32"},{"file":"b.jpg","heading":90,"logits":"b.f32"}]}"#;
         let round: Round = serde_json::from_str(text).unwrap();
         for (file, row) in [("a.f32", 1.0f32), ("b.f32", 2.0)] {
-            assert!(round.logits(dir.path()).unwrap().is_none());
+            assert!(round.logits(dir.path(), 1).unwrap().is_none());
             write_atomic(&dir.path().join(file), &f32_to_le_bytes(&[row])).unwrap();
         }
-        assert_eq!(round.logits(dir.path()).unwrap().unwrap(), [[1.0], [2.0]]);
+        assert_eq!(round.logits(dir.path(), 1).unwrap().unwrap(), [[1.0], [2.0]]);
+        assert!(round.logits(dir.path(), 2).unwrap_err().to_string().contains("of another bundle"));
         fs::write(dir.path().join("b.f32"), [1]).unwrap();
-        assert!(round.logits(dir.path()).unwrap_err().to_string().contains("b.f32"));
+        assert!(round.logits(dir.path(), 1).unwrap_err().to_string().contains("b.f32"));
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod maps;
 mod out;
 mod play;
 mod probe;
+mod records;
 mod report;
 mod serve;
 mod versus;

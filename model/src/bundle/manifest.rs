@@ -1,7 +1,7 @@
 //! The contents of `bundle.json`.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +10,19 @@ use crate::cells::CellTable;
 use crate::error::{Error, Result};
 use crate::onnx::{adapter, dequantize, exact_conv, per_token};
 use crate::preprocess::Preprocess;
+
+/// Maximum size of `bundle.json` in bytes.
+pub(super) const MAX_MANIFEST_BYTES: u64 = 16 << 20;
+/// Maximum size of a cell table in bytes. Half a million cells fit.
+pub(super) const MAX_CELLS_BYTES: u64 = 64 << 20;
+/// Maximum length of an embedding of one square.
+const MAX_DIM: usize = 1 << 16;
+/// Maximum number of squares of an image in addition to the central one.
+const MAX_DETAILS: usize = 64;
+/// Maximum length of a name in bytes.
+const MAX_NAME: usize = 255;
+/// Softmax temperatures outside of this range make all cells equal, or are beyond the range of floats.
+const TEMPERATURES: std::ops::RangeInclusive<f64> = 1e-3..=1e3;
 
 /// The contents of `bundle.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -185,6 +198,7 @@ impl Manifest {
     /// # Errors
     /// The reason, when it does not describe a bundle.
     pub fn parse(json: &[u8]) -> std::result::Result<Self, String> {
+        limited(json, MAX_MANIFEST_BYTES)?;
         let manifest: Self = serde_json::from_slice(json).map_err(|e| e.to_string())?;
         manifest.check()?;
         Ok(manifest)
@@ -195,6 +209,7 @@ impl Manifest {
     /// # Errors
     /// The reason, when it is not a cell table or the number of cells is not the stated one.
     pub fn parse_cells(&self, json: &[u8]) -> std::result::Result<CellTable, String> {
+        limited(json, MAX_CELLS_BYTES)?;
         let table: CellTable = serde_json::from_slice(json).map_err(|e| e.to_string())?;
         if table.cells.len() != self.cells.count || table.cells.is_empty() {
             return Err(format!("holds {} cells, but bundle.json states {}", table.cells.len(), self.cells.count));
@@ -207,13 +222,38 @@ impl Manifest {
         format!("{}@{}", self.name, self.version)
     }
 
-    fn check(&self) -> std::result::Result<(), &'static str> {
+    fn check(&self) -> std::result::Result<(), String> {
         self.preprocess.check()?;
-        if self.head.outputs.is_empty() {
-            return Err("no output of the head is named");
+        if self.preprocess.details.len() > MAX_DETAILS {
+            return Err(format!("preprocess: more than {MAX_DETAILS} squares"));
         }
-        if !self.temperature.values().all(|t| t.is_finite() && *t > 0.0) {
-            return Err("a temperature is not a positive number");
+        let EncoderFile { file, sha256, input, output, dim, adapter, .. } = &self.encoder;
+        if !(1..=MAX_DIM).contains(dim) {
+            return Err(format!("the encoder's dim must be 1 to {MAX_DIM}, not {dim}"));
+        }
+        // A bundle may come from somebody else: its files must be its own, and not pipes or files of the user.
+        let of_adapter = adapter.iter().map(|adapter| (&adapter.file, &adapter.sha256));
+        let files = [(file, sha256), (&self.head.file, &self.head.sha256), (&self.cells.file, &self.cells.sha256)];
+        for (file, sha256) in files.into_iter().chain(of_adapter) {
+            if !is_file_name(file) {
+                return Err(format!("{file:?} is not the name of a file beside bundle.json"));
+            }
+            if sha256.len() > 64 || !sha256.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+                return Err(format!("{sha256:?} is not a hexadecimal sha256"));
+            }
+        }
+        let names = [&self.name, &self.version, input, output].into_iter().chain(&self.head.outputs);
+        if let Some(name) = names.into_iter().find(|name| name.len() > MAX_NAME || name.contains(char::is_control)) {
+            return Err(format!("{:?} is not a name", name.chars().take(MAX_NAME).collect::<String>()));
+        }
+        if !is_file_name(&self.name) {
+            return Err(format!("{:?} is not the name of a bundle", self.name));
+        }
+        if self.head.outputs.is_empty() {
+            return Err("no output of the head is named".into());
+        }
+        if !self.temperature.values().all(|t| TEMPERATURES.contains(t)) {
+            return Err("a temperature is not a number from 0.001 to 1000".into());
         }
         Ok(())
     }
@@ -221,5 +261,55 @@ impl Manifest {
     /// The temperature for this many views: the entry for the largest number of views not above it, else 1.
     pub fn temperature_for(&self, views: usize) -> f64 {
         self.temperature.range(..=views).next_back().map_or(1.0, |(_, t)| *t)
+    }
+}
+
+/// Whether a text names a file in the same directory.
+fn is_file_name(text: &str) -> bool {
+    let mut parts = Path::new(text).components();
+    let is_single = matches!((parts.next(), parts.next()), (Some(Component::Normal(part)), None) if part == text);
+    is_single && text.len() <= MAX_NAME && !text.contains(['\\', '\0'])
+}
+
+fn limited(json: &[u8], limit: u64) -> std::result::Result<(), String> {
+    if json.len() as u64 <= limit { Ok(()) } else { Err(format!("larger than {} MiB, the limit", limit >> 20)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn values_that_no_bundle_has_are_refused_with_a_reason() {
+        let bundle: Value = serde_json::from_str(include_str!("../../tests/compat/pocket-2026.11.3.json")).unwrap();
+        assert!(Manifest::parse(bundle.to_string().as_bytes()).is_ok());
+        let square = json!({"side": 0.5, "x": 0.0, "y": 0.0});
+        for (path, value, reason) in [
+            ("/encoder/file", json!("/dev/zero"), "not the name of a file beside bundle.json"),
+            ("/encoder/file", json!("../encoder.onnx"), "not the name of a file"),
+            ("/encoder/file", json!("encoder.onnx/"), "not the name of a file"),
+            ("/head/file", json!("a\\b.onnx"), "not the name of a file"),
+            ("/cells/file", json!(""), "not the name of a file"),
+            ("/encoder/adapter", json!({"file": "..", "sha256": ""}), "not the name of a file"),
+            ("/encoder/sha256", json!("../../x"), "not a hexadecimal sha256"),
+            ("/encoder/dim", json!(0), "dim must be 1 to"),
+            ("/encoder/dim", json!(u64::MAX), "dim must be 1 to"),
+            ("/encoder/input", json!("a\u{0}b"), "not a name"),
+            ("/name", json!("../desktop"), "not the name of a bundle"),
+            ("/version", "9".repeat(1_000).into(), "not a name"),
+            ("/head/outputs", json!([]), "no output"),
+            ("/preprocess/size", json!(4_000_000_000_u32), "1 to 4096"),
+            ("/preprocess/details", vec![square; 65].into(), "more than 64 squares"),
+            ("/temperature", json!({"1": 1e-300}), "temperature"),
+            ("/temperature", json!({"1": -1}), "temperature"),
+        ] {
+            let mut changed = bundle.clone();
+            let (parent, key) = path.rsplit_once('/').unwrap();
+            changed.pointer_mut(parent).unwrap()[key] = value;
+            let error = Manifest::parse(changed.to_string().as_bytes()).unwrap_err();
+            assert!(error.contains(reason), "{path}: {error}");
+        }
+        assert!(Manifest::parse("[".repeat(1_000_000).as_bytes()).is_err());
     }
 }

@@ -10,6 +10,8 @@ use sha2::{Digest, Sha256};
 
 pub use manifest::{Activations, AdapterFile, CellsFile, EncoderFile, EncoderPaths, HeadFile, Manifest, Package};
 
+use manifest::{MAX_CELLS_BYTES, MAX_MANIFEST_BYTES};
+
 use crate::cells::CellTable;
 use crate::error::{Error, Result};
 #[cfg(feature = "onnx")]
@@ -55,10 +57,10 @@ impl Bundle {
     /// As [`Bundle::find`].
     pub fn open(dir: &Path) -> Result<Self> {
         let file = dir.join("bundle.json");
-        let manifest = Manifest::parse(&read(&file)?);
+        let manifest = Manifest::parse(&read_limited(&file, MAX_MANIFEST_BYTES)?);
         let manifest = manifest.map_err(|reason| Error::Manifest { file: file.clone(), source: reason.into() })?;
         let file = checked(&dir.join(&manifest.cells.file), &manifest.cells.sha256)?;
-        let cells = manifest.parse_cells(&read(&file)?);
+        let cells = manifest.parse_cells(&read_limited(&file, MAX_CELLS_BYTES)?);
         let cells = cells.map_err(|reason| Error::Cells { file, source: reason.into() })?;
         Ok(Self { manifest, cells, dir: dir.to_owned() })
     }
@@ -184,11 +186,24 @@ fn search_path() -> Vec<PathBuf> {
 }
 
 fn checked(file: &Path, sha256: &str) -> Result<PathBuf> {
-    let found = sha256_of(file).map_err(|source| Error::Read { file: file.to_owned(), source })?;
+    let failed = |source| Error::Read { file: file.to_owned(), source };
+    // A device or a pipe would have no end.
+    if !fs::metadata(file).map_err(failed)?.is_file() {
+        return Err(failed(std::io::Error::new(std::io::ErrorKind::InvalidInput, "it is not a regular file")));
+    }
+    let found = sha256_of(file).map_err(failed)?;
     if found != sha256 {
         return Err(Error::Checksum { file: file.to_owned(), expected: sha256.to_owned(), found });
     }
     Ok(file.to_owned())
+}
+
+fn read_limited(file: &Path, limit: u64) -> Result<Vec<u8>> {
+    let failed = |source| Error::Read { file: file.to_owned(), source };
+    let mut bytes = Vec::new();
+    // One byte more: what is too large is refused when it is parsed.
+    fs::File::open(file).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes)).map_err(failed)?;
+    Ok(bytes)
 }
 
 fn read(file: &Path) -> Result<Vec<u8>> {

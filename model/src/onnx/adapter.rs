@@ -11,7 +11,9 @@ use half::f16;
 use prost::{DecodeError, Message};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-use crate::onnx::raw::{GRAPH_INITIALIZER, GRAPH_NODE, TENSOR_NAME, damaged, fields, with_graph, write};
+use crate::onnx::raw::{
+    GRAPH_INITIALIZER, GRAPH_NODE, TENSOR_NAME, damaged, decode_node, decode_tensor, fields, with_graph, write,
+};
 use crate::onnx::{FLOAT, INT8, Node, TensorProto};
 
 /// The update of the weights of one layer.
@@ -41,7 +43,7 @@ fn graph(bytes: &[u8], adapter: &HashMap<String, LowRank>) -> Result<Vec<u8>, St
     // Layer by the name of its weights, without the suffix.
     let mut layer_of: HashMap<String, &str> = HashMap::new();
     for field in fields.iter().filter(|field| field.tag == GRAPH_NODE) {
-        let node = Node::decode(field.payload).map_err(damaged)?;
+        let node = decode_node(field.payload)?;
         let Some((layer, _)) = adapter.get_key_value(&layer_name(&node)) else { continue };
         let weights = node.input.get(1).and_then(|name| name.strip_suffix("_quantized"));
         layer_of
@@ -55,7 +57,7 @@ fn graph(bytes: &[u8], adapter: &HashMap<String, LowRank>) -> Result<Vec<u8>, St
     for field in &fields {
         let name = if field.tag == GRAPH_INITIALIZER { name_of(field.payload).map_err(damaged)? } else { "" };
         let part = |ending| layer_of.get(name.strip_suffix(ending)?).copied();
-        let decoded = || TensorProto::decode(field.payload).map_err(damaged);
+        let decoded = || decode_tensor(field.payload);
         if let Some(layer) = part("_quantized") {
             parts.entry(layer).or_default().bytes = Some(decoded()?);
         } else if let Some(layer) = part("_scale") {
@@ -127,8 +129,8 @@ impl Parts {
         if self.is_shifted
             || (bytes.data_type, steps.data_type) != (INT8, FLOAT)
             || bytes.dims != [*inputs as i64, *outputs as i64]
-            || bytes.raw_data.len() != inputs * outputs
-            || steps.raw_data.len() != 4 * outputs
+            || Some(bytes.raw_data.len()) != inputs.checked_mul(*outputs)
+            || Some(steps.raw_data.len()) != outputs.checked_mul(4)
         {
             return None;
         }
@@ -169,7 +171,7 @@ fn read(file: &[u8]) -> Result<HashMap<String, LowRank>, String> {
             return Err(format!("{layer}: lora_A and lora_B must be finite numbers of type f32 or f16"));
         };
         match (of_a.shape(), of_b.shape()) {
-            (&[rank, inputs], &[outputs, same]) if rank == same && rank * inputs * outputs > 0 => {
+            (&[rank, inputs], &[outputs, same]) if rank == same && ![rank, inputs, outputs].contains(&0) => {
                 layers.insert(layer.to_owned(), LowRank { a, b, inputs, outputs });
             }
             (a, b) => return Err(format!("{layer}: the shapes {a:?} and {b:?} do not match")),

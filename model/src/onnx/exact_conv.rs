@@ -10,7 +10,9 @@ use std::collections::{HashMap, HashSet};
 use prost::Message;
 
 use crate::onnx::adapter::floats;
-use crate::onnx::raw::{GRAPH_INITIALIZER, GRAPH_NODE, damaged, fields, with_graph, write};
+use crate::onnx::raw::{
+    GRAPH_INITIALIZER, GRAPH_NODE, check_growth, damaged, decode_node, decode_tensor, fields, with_graph, write,
+};
 use crate::onnx::{ATTRIBUTE_INT, ATTRIBUTE_INTS, INT8, Node, TensorProto, node, tensor};
 
 /// All integers up to this value are representable as floats.
@@ -34,18 +36,19 @@ fn graph(bytes: &[u8]) -> Result<Vec<u8>, String> {
     let mut known = Known::default();
     for field in &fields {
         if field.tag == GRAPH_NODE {
-            let node = Node::decode(field.payload).map_err(damaged)?;
-            known.makers.extend(node.output.clone().into_iter().map(|output| (output, node.clone())));
+            let node = decode_node(field.payload)?;
+            let number = known.nodes.len();
+            known.makers.extend(node.output.iter().map(|output| (output.clone(), number)));
+            known.nodes.push(node);
         } else if field.tag == GRAPH_INITIALIZER {
-            let tensor = TensorProto::decode(field.payload).map_err(damaged)?;
+            let tensor = decode_tensor(field.payload)?;
             known.tensors.insert(tensor.name.clone(), tensor);
         }
     }
     let mut rewritten = Vec::with_capacity(bytes.len() + (1 << 16));
     let mut replaced = HashSet::new();
-    for field in fields.iter().filter(|field| field.tag == GRAPH_NODE) {
-        let node = Node::decode(field.payload).map_err(damaged)?;
-        match known.exact(&node)? {
+    for (field, node) in fields.iter().filter(|field| field.tag == GRAPH_NODE).zip(&known.nodes) {
+        match known.exact(node)? {
             Some((nodes, tensors)) => {
                 nodes.iter().for_each(|node| write(GRAPH_NODE, &node.encode_to_vec(), &mut rewritten));
                 tensors.iter().for_each(|tensor| write(GRAPH_INITIALIZER, &tensor.encode_to_vec(), &mut rewritten));
@@ -53,10 +56,11 @@ fn graph(bytes: &[u8]) -> Result<Vec<u8>, String> {
             }
             None => rewritten.extend_from_slice(field.whole),
         }
+        check_growth(bytes, &rewritten)?;
     }
     for field in fields.iter().filter(|field| field.tag != GRAPH_NODE) {
         let is_replaced = field.tag == GRAPH_INITIALIZER
-            && TensorProto::decode(field.payload).is_ok_and(|tensor| replaced.contains(&tensor.name));
+            && decode_tensor(field.payload).is_ok_and(|tensor| replaced.contains(&tensor.name));
         if !is_replaced {
             rewritten.extend_from_slice(field.whole);
         }
@@ -70,15 +74,17 @@ type Part = (Vec<Node>, Vec<TensorProto>);
 /// The contents of a graph by name.
 #[derive(Default)]
 struct Known {
-    /// The node that computes a tensor.
-    makers: HashMap<String, Node>,
+    /// The nodes in their order.
+    nodes: Vec<Node>,
+    /// The index of the node that computes a tensor.
+    makers: HashMap<String, usize>,
     tensors: HashMap<String, TensorProto>,
 }
 
 impl Known {
     /// The replacement of a node with its tensors; `None` to keep it.
     fn exact(&self, conv: &Node) -> Result<Option<Part>, String> {
-        let maker = |name: &String, op: &str| self.makers.get(name).filter(|node| node.op_type == op);
+        let maker = |name: &String, op: &str| self.maker(name).filter(|node| node.op_type == op);
         let weights = conv.input.get(1).filter(|_| conv.op_type == "Conv").and_then(|weights| maker(weights, "Mul"));
         let Some(Node { input: factors, .. }) = weights else { return Ok(None) };
         let Some(cast) = factors.first().and_then(|whole| maker(whole, "Cast")) else { return Ok(None) };
@@ -94,6 +100,7 @@ impl Known {
         if bytes.data_type != INT8
             || outputs == 0
             || bytes.dims.len() != 4
+            || bytes.raw_data.is_empty()
             || bytes.raw_data.len() % outputs != 0
             || (steps.len(), shifts.len()) != (outputs, outputs)
             || conv.attribute.iter().any(|attribute| ![ATTRIBUTE_INT, ATTRIBUTE_INTS].contains(&attribute.kind))
@@ -128,9 +135,14 @@ impl Known {
         Ok(Some((nodes, tensors)))
     }
 
+    /// The node that computes a tensor.
+    fn maker(&self, name: &str) -> Option<&Node> {
+        self.makers.get(name).map(|number| &self.nodes[*number])
+    }
+
     /// The assumed maximum of a tensor.
     fn largest(&self, name: &str) -> f32 {
-        let Some(maker) = self.makers.get(name) else { return LARGEST_PIXEL };
+        let Some(maker) = self.maker(name) else { return LARGEST_PIXEL };
         let limit = |i: usize| self.tensors.get(maker.input.get(i)?).and_then(|tensor| floats(&tensor.raw_data).pop());
         let clipped = limit(1).zip(limit(2)).filter(|_| maker.op_type == "Clip");
         clipped.map_or(LARGEST, |(low, high)| low.abs().max(high.abs()))
@@ -187,6 +199,7 @@ mod tests {
         let text = Attribute { name: "auto_pad".into(), kind: 3, ..Attribute::default() };
         assert!(exact(&network(&[1, 2], vec![text])).unwrap_err().contains("make_sum"));
         assert!(exact(&network(&[1], Vec::new())).unwrap_err().contains("make_sum"));
+        assert!(exact(&network(&[], Vec::new())).unwrap_err().contains("make_sum"), "weights without data");
         let whole = network(&[1, 2], Vec::new());
         assert!(exact(&whole[..whole.len() / 2]).unwrap_err().contains("not an ONNX network"));
         let mut float = Model::decode(whole.as_slice()).unwrap();

@@ -19,8 +19,24 @@ pub const GRAPH_OUTPUT: u32 = 12;
 /// Field number of the value types in a graph.
 pub const GRAPH_VALUE_INFO: u32 = 13;
 
+/// Field number of the dimensions in a tensor.
+const TENSOR_DIMS: u32 = 1;
 /// Field number of the name in a tensor.
 pub const TENSOR_NAME: u32 = 8;
+
+// A decoded field takes far more memory than its two bytes in a file, so a damaged or malicious file of a few megabytes
+// must not decide how many there are. Real networks have a few thousand nodes with a few inputs each.
+
+/// Maximum number of fields of a message.
+const MAX_FIELDS: usize = 1 << 18;
+/// Maximum number of fields of a node.
+const MAX_NODE_FIELDS: usize = 1 << 14;
+/// Maximum length in bytes of the name of a tensor or node.
+const MAX_NAME: usize = 1 << 10;
+/// Maximum length in bytes of the dimensions of a tensor.
+const MAX_DIMS_BYTES: usize = 256;
+/// Maximum number of bytes that a rewrite may add, beyond the size of the network itself.
+const MAX_GROWTH: usize = 64 << 20;
 
 /// A field of a message.
 pub struct Field<'a> {
@@ -48,14 +64,60 @@ pub fn fields(mut rest: &[u8]) -> Result<Vec<Field<'_>>, DecodeError> {
             WireType::LengthDelimited => usize::try_from(decode_varint(&mut rest)?).unwrap_or(usize::MAX),
             WireType::StartGroup | WireType::EndGroup => usize::MAX, // ONNX has no groups
         };
-        let Some(payload) = rest.get(..length) else {
-            // Only prost can construct this error, so let it decode an incomplete message.
-            return Err(Node::decode(&[0x0a, 0x01][..]).err().unwrap_or_else(|| unreachable!("a cut string is none")));
-        };
+        let Some(payload) = rest.get(..length).filter(|_| fields.len() < MAX_FIELDS) else { return Err(incomplete()) };
         rest.advance(length);
         fields.push(Field { tag, whole: &start[..start.len() - rest.len()], payload });
     }
     Ok(fields)
+}
+
+/// The error for an incomplete message. Only prost can construct it, so let it decode one.
+fn incomplete() -> DecodeError {
+    Node::decode(&[0x0a, 0x01][..]).err().unwrap_or_else(|| unreachable!("a cut string is none"))
+}
+
+/// Decodes a node.
+///
+/// # Errors
+/// The reason, when the bytes are not a node, or it has more inputs, outputs or attributes, or longer names, than any
+/// operator.
+pub fn decode_node(bytes: &[u8]) -> Result<Node, String> {
+    if fields(bytes).map_err(damaged)?.len() > MAX_NODE_FIELDS {
+        return Err(format!("a node has more than {MAX_NODE_FIELDS} inputs, outputs and attributes"));
+    }
+    let node = Node::decode(bytes).map_err(damaged)?;
+    let names = node.input.iter().chain(&node.output).chain([&node.name, &node.op_type]);
+    if names.into_iter().any(|name| name.len() > MAX_NAME) {
+        return Err(format!("a name is longer than {MAX_NAME} bytes"));
+    }
+    Ok(node)
+}
+
+/// Decodes a tensor.
+///
+/// # Errors
+/// The reason, when the bytes are not a tensor, or it has more dimensions, or a longer name, than any tensor.
+pub fn decode_tensor(bytes: &[u8]) -> Result<TensorProto, String> {
+    let fields = fields(bytes).map_err(damaged)?;
+    let dims = fields.iter().filter(|field| field.tag == TENSOR_DIMS);
+    if dims.map(|field| field.whole.len()).sum::<usize>() > MAX_DIMS_BYTES {
+        return Err("a tensor has too many dimensions".into());
+    }
+    if fields.iter().any(|field| field.tag == TENSOR_NAME && field.payload.len() > MAX_NAME) {
+        return Err(format!("a name is longer than {MAX_NAME} bytes"));
+    }
+    TensorProto::decode(bytes).map_err(damaged)
+}
+
+/// Checks that a rewrite does not multiply the size of a graph, as when many nodes share one large tensor.
+///
+/// # Errors
+/// When it does.
+pub fn check_growth(graph: &[u8], rewritten: &[u8]) -> Result<(), String> {
+    if rewritten.len() > graph.len().saturating_add(MAX_GROWTH) {
+        return Err(format!("rewriting it would add more than {} MiB", MAX_GROWTH >> 20));
+    }
+    Ok(())
 }
 
 /// Replaces the graph of a network and keeps everything else.
@@ -98,11 +160,12 @@ pub fn rewritten<R: Rewrite + Default>(network: &[u8]) -> Result<Vec<u8>, String
         let mut rewritten = Vec::with_capacity(graph.len() + (1 << 16));
         let mut rewrite = R::default();
         for field in fields(graph).map_err(damaged)? {
-            let node = (field.tag == GRAPH_NODE).then(|| Node::decode(field.payload)).transpose().map_err(damaged)?;
+            let node = (field.tag == GRAPH_NODE).then(|| decode_node(field.payload)).transpose()?;
             match node.map(|node| rewrite.nodes(&node)).transpose()?.flatten() {
                 Some(nodes) => nodes.iter().for_each(|node| write(GRAPH_NODE, &node.encode_to_vec(), &mut rewritten)),
                 None => rewritten.extend_from_slice(field.whole),
             }
+            check_growth(graph, &rewritten)?;
         }
         let tensors = rewrite.tensors().into_iter();
         tensors.for_each(|tensor| write(GRAPH_INITIALIZER, &tensor.encode_to_vec(), &mut rewritten));
@@ -125,4 +188,33 @@ pub fn write(tag: u32, message: &[u8], to: &mut Vec<u8>) {
     encode_key(tag, WireType::LengthDelimited, to);
     encode_varint(message.len() as u64, to);
     to.extend_from_slice(message);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_of_tiny_fields_do_not_fill_the_memory() {
+        let many = [0x0a, 0x00].repeat(MAX_FIELDS + 1);
+        assert!(fields(&many).is_err() && decode_node(&many).is_err() && decode_tensor(&many).is_err());
+        let node = [0x0a, 0x00].repeat(MAX_NODE_FIELDS + 1);
+        assert!(decode_node(&node).unwrap_err().contains("more than 16384"));
+        let long = Node { input: vec!["x".repeat(MAX_NAME + 1)], ..Node::default() };
+        assert!(decode_node(&long.encode_to_vec()).unwrap_err().contains("longer than"));
+        let deep = TensorProto { dims: vec![1; 1_000], ..TensorProto::default() };
+        assert!(decode_tensor(&deep.encode_to_vec()).unwrap_err().contains("dimensions"));
+        assert!(check_growth(&[], &vec![0; MAX_GROWTH + 1]).is_err() && check_growth(&[], &[0; 9]).is_ok());
+    }
+
+    #[test]
+    fn extreme_lengths_are_errors() {
+        for length in [1, 0x7f, u64::from(u32::MAX), u64::MAX >> 1, u64::MAX] {
+            let mut bytes = Vec::new();
+            encode_key(1, WireType::LengthDelimited, &mut bytes);
+            encode_varint(length, &mut bytes);
+            assert!(fields(&bytes).is_err() && decode_node(&bytes).is_err() && decode_tensor(&bytes).is_err());
+        }
+        assert!(fields(&[0xff; 20]).is_err() && fields(&[0x0b]).is_err(), "no key, and a group");
+    }
 }

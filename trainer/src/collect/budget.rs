@@ -1,12 +1,13 @@
 //! Budget for paid requests. Each request is recorded before it is sent, so that a killed process cannot lose one.
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
+use landfall_common::fs::open_append;
 
 use super::http::FetchError;
 
@@ -33,7 +34,7 @@ impl Budget {
     /// If the ledger cannot be read or written.
     pub(super) fn open(&self, dir: &Path) -> Result<()> {
         let file = dir.join(LEDGER);
-        let open = OpenOptions::new().create(true).append(true).open(&file);
+        let open = open_append(&file);
         let open = open.and_then(|file| file.metadata().map(|metadata| (file, metadata.len())));
         let (open, paid) = open.with_context(|| format!("cannot write {}", file.display()))?;
         *self.paid.lock().unwrap_or_else(PoisonError::into_inner) = (Some(open), paid as usize);

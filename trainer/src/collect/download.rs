@@ -1,13 +1,14 @@
 //! Downloads of large files. An interrupted download resumes where it stopped, in the same or a later run; only a
 //! complete file gets its final name.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
+use landfall_common::fs::open_append;
 use reqwest::header::{CONTENT_RANGE, RANGE};
 use reqwest::{Response, StatusCode, Url};
 
@@ -79,7 +80,7 @@ async fn continue_download(
     progress: &ProgressBar,
 ) -> Result<(), FetchError> {
     let disk_error = |e: std::io::Error| FetchError::Permanent(format!("cannot write {}: {e}", part.display()));
-    let mut file = OpenOptions::new().create(true).append(true).open(part).map_err(disk_error)?;
+    let mut file = open_append(part).map_err(disk_error)?;
     let present = file.metadata().map_err(disk_error)?.len();
     let range = format!("bytes={present}-");
     let request = client.send(url, |request| {

@@ -5,11 +5,12 @@
 //! is searched or fetched again.
 
 use std::collections::HashSet;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use landfall_common::fs::open_append;
 use serde::{Deserialize, Serialize};
 
 const MANIFEST: &str = "manifest.jsonl";
@@ -96,7 +97,7 @@ impl Manifest {
     pub(super) fn open(dir: &Path) -> Result<Self> {
         std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
         let file = dir.join(MANIFEST);
-        let items = OpenOptions::new().create(true).append(true).open(&file);
+        let items = open_append(&file);
         let items = items.with_context(|| format!("cannot write {}", file.display()))?;
         match items.try_lock() {
             Err(TryLockError::WouldBlock) => {
@@ -188,7 +189,7 @@ fn remove_partial_files(dir: &Path) {
 
 /// Opens a file for appending and removes a partial last line.
 pub(super) fn append(file: &Path) -> Result<File> {
-    let open = OpenOptions::new().create(true).append(true).open(file);
+    let open = open_append(file);
     without_partial_line(open.with_context(|| format!("cannot write {}", file.display()))?, file)
 }
 

@@ -115,6 +115,35 @@ mod tests {
     }
 
     #[test]
+    fn damaged_tables_are_errors() {
+        let good = format!("{HEADER}s,a.jpg,10.5,190,FR,g,train\ns,\"b,\"\"c.jpg\",,,DE,h,dev\n").into_bytes();
+        let words =
+            ["\"", ",", "\r", "\n\n", "1e999", "NaN", "-inf", "1e308", "\0", "\u{feff}", "99999999999999999999"];
+        let mut state = 1u64;
+        let mut random = |limit: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % limit
+        };
+        for number in 0..200 {
+            let mut bytes = good.clone();
+            for _ in 0..=random(4) {
+                let at = random(bytes.len());
+                match random(4) {
+                    0 => bytes[at] ^= 1 << random(8),
+                    1 => bytes.truncate(at.max(1)),
+                    2 => drop(bytes.splice(at..at, words[random(words.len())].bytes())),
+                    _ => drop(bytes.splice(at..at, good.clone())),
+                }
+            }
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), &bytes).unwrap();
+            for row in read(file.path()).unwrap_or_default() {
+                assert!(row.at.is_none_or(|at| LatLng::new(at.lat, at.lng).is_ok()), "{number}: {row:?}");
+            }
+        }
+    }
+
+    #[test]
     fn an_unknown_split_is_an_error_that_lists_the_splits() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), format!("{HEADER}s,a.jpg,1,2,FR,g,train\n")).unwrap();

@@ -5,12 +5,12 @@
 //! interrupted run is truncated when the folder is opened again.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use landfall_common::fs::{f32_from_le_bytes, write_json};
+use landfall_common::fs::{f32_from_le_bytes, open_append, write_json};
 
 use crate::features::encoder_spec::EncoderSpec;
 
@@ -41,11 +41,7 @@ impl FeatureFolder {
         }
         let append = |name: &str| {
             let path = dir.join(name);
-            OpenOptions::new()
-                .create(true)
-                .append(true)
-                .open(&path)
-                .with_context(|| format!("cannot write {}", path.display()))
+            open_append(&path).with_context(|| format!("cannot write {}", path.display()))
         };
         let (files, rows) = (append("files.txt")?, append("rows.f32")?);
         // Keep the records that are complete in both files.
@@ -100,6 +96,7 @@ pub fn load(dir: &Path) -> Result<(EncoderSpec, HashMap<PathBuf, Vec<f32>>)> {
 mod tests {
     use super::*;
     use landfall_model::bundle::EncoderFile;
+    use std::fs::OpenOptions;
 
     #[test]
     fn a_truncated_feature_folder_is_repaired_and_resumed() {

@@ -11,10 +11,12 @@ use anyhow::{Context, Result};
 use indicatif::ProgressBar;
 use landfall_common::exit::usage_error;
 use landfall_common::fs::{sibling_file, write_atomic};
-use landfall_model::{Bundle, Classifier, preprocess};
+use landfall_model::{Bundle, Classifier};
 use rayon::prelude::*;
 
 use crate::analysis::replay::Replay;
+use crate::error::describe;
+use crate::record::recorded_image;
 
 mod embedded_image;
 mod format;
@@ -28,6 +30,7 @@ mod round_section;
 mod source;
 mod summary;
 
+use embedded_image::EmbeddedImage;
 use occlusion::OcclusionMap;
 use parts::ReportRound;
 use posterior_summary::PosteriorSummary;
@@ -42,15 +45,18 @@ pub(crate) struct Report {
     bundles: BundleCache,
     /// Occlusion maps per round, one per view.
     occlusions: Vec<Vec<OcclusionMap>>,
+    /// What cannot be read, one sentence each.
+    left_out: Vec<String>,
 }
 
 impl Report {
-    /// Reads the rounds under these directories.
+    /// Reads the rounds under these directories. What cannot be read is left out.
     ///
     /// # Errors
-    /// When a directory has no rounds, or one is invalid.
+    /// When a directory has no rounds, or none can be read.
     pub(crate) fn read(dirs: &[PathBuf]) -> Result<Self> {
-        Ok(Self::of(source::read(dirs)?, BundleCache::default()))
+        let (sections, left_out) = source::read(dirs)?;
+        Ok(Self { left_out, ..Self::of(sections, BundleCache::default()) })
     }
 
     /// Reads a game that was played with this bundle, which may be in any directory.
@@ -58,7 +64,8 @@ impl Report {
     /// # Errors
     /// As [`Report::read`].
     pub(crate) fn of_game(dir: &Path, bundle: &Bundle) -> Result<Self> {
-        Ok(Self::of(source::read(&[dir.to_owned()])?, BundleCache::containing(bundle.clone())))
+        let (sections, left_out) = source::read(&[dir.to_owned()])?;
+        Ok(Self { left_out, ..Self::of(sections, BundleCache::containing(bundle.clone())) })
     }
 
     /// A replay of the rounds under `dir`, with its predictions in place of the recorded ones.
@@ -68,7 +75,12 @@ impl Report {
 
     fn of(sections: Vec<GameSection>, mut bundles: BundleCache) -> Self {
         bundles.load_for(sections.iter().flat_map(|section| &section.rounds).map(|loaded| &loaded.round));
-        Self { sections, bundles, occlusions: Vec::new() }
+        Self { sections, bundles, occlusions: Vec::new(), left_out: Vec::new() }
+    }
+
+    /// What cannot be read and is not on the page, one sentence each.
+    pub(crate) fn left_out(&self) -> &[String] {
+        &self.left_out
     }
 
     /// Number of rounds.
@@ -108,30 +120,35 @@ impl Report {
         Ok(())
     }
 
-    /// Renders the page.
-    ///
-    /// # Errors
-    /// When an existing image cannot be read.
-    pub(crate) fn html(&self) -> Result<String> {
+    /// Renders the page. Images and logits that exist but cannot be read are left out.
+    pub(crate) fn html(&mut self) -> String {
+        let (html, left_out) = self.render();
+        self.left_out.extend(left_out);
+        html
+    }
+
+    /// The page, and what cannot be read.
+    fn render(&self) -> (String, Vec<String>) {
         let views: usize =
             self.sections.iter().flat_map(|section| &section.rounds).map(|loaded| loaded.round.views.len()).sum();
         let allowance = embedded_image::byte_allowance(views + self.rounds());
         let numbered = self.numbered();
-        let shown: Vec<Result<ReportRound<'_>>> = numbered
+        let (shown, left_out): (Vec<ReportRound<'_>>, Vec<Vec<String>>) = numbered
             .par_iter()
             .enumerate()
             .map(|(i, (number, loaded))| {
                 let occlusions = self.occlusions.get(i).map(Vec::as_slice).unwrap_or_default();
-                Ok(ReportRound { occlusions, ..show(*number, loaded, &self.bundles, allowance)? })
+                let (shown, left_out) = show(*number, loaded, &self.bundles, allowance);
+                (ReportRound { occlusions, ..shown }, left_out)
             })
-            .collect();
-        let mut shown = shown.into_iter().collect::<Result<Vec<_>>>()?.into_iter();
+            .unzip();
+        let mut shown = shown.into_iter();
         let sections: Vec<(&GameSection, Vec<ReportRound<'_>>)> = self
             .sections
             .iter()
             .map(|section| (section, shown.by_ref().take(section.rounds.len()).collect()))
             .collect();
-        Ok(page::page(&sections))
+        (page::page(&sections), left_out.concat())
     }
 
     /// The rounds with their numbers on the page: those of the game if there is only one, else counted from 1.
@@ -146,36 +163,46 @@ impl Report {
     /// Writes the page and returns its size in bytes.
     ///
     /// # Errors
-    /// As [`Report::html`], and when the file cannot be written.
-    pub(crate) fn write(&self, file: &Path) -> Result<usize> {
-        let html = self.html()?;
+    /// When the file cannot be written.
+    pub(crate) fn write(&mut self, file: &Path) -> Result<usize> {
+        let html = self.html();
         write_atomic(file, html.as_bytes())?;
         Ok(html.len())
     }
 }
 
-/// Collects the content of a round, without occlusion maps.
+/// Collects the content of a round, without occlusion maps, and what of it cannot be read.
 fn show<'a>(
     number: usize,
     loaded: &'a LoadedRound,
     bundles: &BundleCache,
     allowance: usize,
-) -> Result<ReportRound<'a>> {
-    let (mut views, mut thumbnail) = (Vec::new(), None);
+) -> (ReportRound<'a>, Vec<String>) {
+    let (mut views, mut thumbnail, mut left_out) = (Vec::new(), None, Vec::new());
     for (i, view) in loaded.round.views.iter().enumerate() {
-        // Missing images are omitted; damaged ones are errors.
-        let file = sibling_file(&loaded.dir, &view.file).filter(|file| file.is_file());
-        let picture = file.map(|file| preprocess::open(&file)).transpose()?;
-        if i == 0 {
-            thumbnail = picture
-                .as_ref()
-                .map(|picture| embedded_image::embed(picture, THUMBNAIL_MAX_BYTES.min(allowance)))
-                .transpose()?;
-        }
-        views.push(picture.map(|picture| embedded_image::embed(&picture, allowance)).transpose()?);
+        let mut embedded = || -> Result<Option<EmbeddedImage>> {
+            // Images that are missing or outside the record are omitted without a word.
+            if !sibling_file(&loaded.dir, &view.file).is_some_and(|file| file.exists()) {
+                return Ok(None);
+            }
+            let picture = recorded_image(&loaded.dir, &view.file)?;
+            if i == 0 {
+                thumbnail = Some(embedded_image::embed(&picture, THUMBNAIL_MAX_BYTES.min(allowance))?);
+            }
+            embedded_image::embed(&picture, allowance).map(Some)
+        };
+        views.push(embedded().unwrap_or_else(|error| {
+            left_out.push(describe(&error));
+            None
+        }));
     }
-    let posterior = PosteriorSummary::of(loaded, bundles.of_round(&loaded.round));
-    Ok(ReportRound { number, loaded, posterior, views, thumbnail, occlusions: &[] })
+    let bundle = bundles.of_round(&loaded.round);
+    let logits = bundle.and_then(|bundle| loaded.logits(bundle).transpose()).transpose().unwrap_or_else(|error| {
+        left_out.push(describe(&error));
+        None
+    });
+    let posterior = PosteriorSummary::of(&loaded.round, logits.as_deref(), bundle);
+    (ReportRound { number, loaded, posterior, views, thumbnail, occlusions: &[] }, left_out)
 }
 
 /// Maximum size of a thumbnail in bytes.

@@ -15,8 +15,10 @@ use landfall_model::{Bundle, Classifier, LatLng, preprocess};
 use crate::analysis::report::embedded_image;
 use crate::analysis::report::source::LoadedRound;
 use crate::inference::{Objective, posterior_for};
-use crate::record::recorded_file;
+use crate::record::recorded_image;
 
+/// Maximum size in bytes of all decoded images of a round, which are in memory at the same time.
+const MAX_BYTES: usize = 512 << 20;
 /// Number of parts along the shorter side of a view.
 const GRID_SIDE: u32 = 7;
 /// Margin of a patch as a fraction of its part: patches overlap, so that objects on an edge are hidden completely.
@@ -46,8 +48,15 @@ pub(super) fn explain(classifier: &Classifier, loaded: &LoadedRound) -> Result<V
     let round = &loaded.round;
     let pin =
         round.guess.context(usage_error("the round has no prediction to explain; replay it with --record first"))?;
-    let open = |file: &str| Ok(preprocess::open(&recorded_file(&loaded.dir, file)?)?);
-    let pictures = round.views.iter().map(|view| open(&view.file)).collect::<Result<Vec<_>>>()?;
+    let (mut pictures, mut bytes) = (Vec::new(), 0);
+    for view in &round.views {
+        let picture = recorded_image(&loaded.dir, &view.file)?;
+        bytes += picture.as_raw().len();
+        if bytes > MAX_BYTES {
+            return Err(usage_error("its images are too large to explain: more than 170 megapixels together"));
+        }
+        pictures.push(picture);
+    }
     let region = region(&classifier.bundle, pin);
     let views = pictures.iter().map(|picture| EncodedView::new(classifier, picture)).collect::<Result<Vec<_>>>()?;
     let logits = views.iter().map(|view| classifier.head(&view.embeddings.concat())).collect::<Result<Vec<_>, _>>()?;
@@ -227,7 +236,7 @@ mod tests {
         // The same as the classifier.
         let logits = classifier.logits(std::slice::from_ref(&picture)).unwrap();
         assert_eq!(classifier.head(&view.embeddings.concat()).unwrap(), logits[0]);
-        let loaded = LoadedRound { dir, round, logits: None };
+        let loaded = LoadedRound { dir, round, replayed: None };
         let occlusions = explain(&classifier, &loaded).unwrap();
         assert_eq!(
             (occlusions.len(), occlusions[0].losses.len() as u32),

@@ -4,7 +4,6 @@
 use landfall_model::prediction::top_countries;
 use landfall_model::{Bundle, LatLng, countries, pin, place};
 
-use crate::analysis::report::source::LoadedRound;
 use crate::inference::{Objective, posterior_for, predict, stopping};
 use crate::record::Round;
 
@@ -68,11 +67,9 @@ pub(super) struct ViewStep {
 
 impl PosteriorSummary {
     /// Computes the summary from the logits if `bundle` produced them, else from the record.
-    pub(super) fn of(loaded: &LoadedRound, bundle: Option<&Bundle>) -> Self {
-        let whole = bundle
-            .zip(loaded.logits.as_deref())
-            .and_then(|(bundle, logits)| Self::from_logits(&loaded.round, logits, bundle));
-        whole.unwrap_or_else(|| Self::from_record(&loaded.round))
+    pub(super) fn of(round: &Round, logits: Option<&[Vec<f32>]>, bundle: Option<&Bundle>) -> Self {
+        let whole = bundle.zip(logits).and_then(|(bundle, logits)| Self::from_logits(round, logits, bundle));
+        whole.unwrap_or_else(|| Self::from_record(round))
     }
 
     fn from_logits(round: &Round, logits: &[Vec<f32>], bundle: &Bundle) -> Option<Self> {
@@ -162,24 +159,21 @@ fn view_steps(round: &Round, logits: &[Vec<f32>], bundle: &Bundle) -> Vec<ViewSt
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record;
+    use crate::analysis::report::source::LoadedRound;
     use std::path::Path;
 
     fn fixture(name: &str) -> LoadedRound {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/rounds").join(name);
         let round = Round::read(&dir.join("round.json")).unwrap();
-        let row = |view: &record::View| {
-            landfall_common::fs::f32_from_le_bytes(&std::fs::read(dir.join(view.logits.as_ref().unwrap())).unwrap())
-        };
-        let logits = Some(round.views.iter().map(row).collect());
-        LoadedRound { dir, round, logits }
+        LoadedRound { dir, round, replayed: None }
     }
 
     #[test]
     fn the_last_step_is_the_recorded_prediction() {
         let loaded = fixture("brooklyn-elevated-railway");
         let bundle = Bundle::find("desktop").unwrap();
-        let posterior = PosteriorSummary::of(&loaded, Some(&bundle));
+        let logits = loaded.logits(&bundle).unwrap().unwrap();
+        let posterior = PosteriorSummary::of(&loaded.round, Some(&logits), Some(&bundle));
         assert!(posterior.is_complete && posterior.steps.len() == 4);
         let last = posterior.steps.last().unwrap();
         assert_eq!((last.score, Some(last.promised)), (loaded.round.score, loaded.round.expected_score));
@@ -196,7 +190,7 @@ mod tests {
     #[test]
     fn without_the_bundle_recorded_cells_are_used() {
         let loaded = fixture("brooklyn-elevated-railway");
-        let posterior = PosteriorSummary::of(&loaded, None);
+        let posterior = PosteriorSummary::of(&loaded.round, None, None);
         assert!(!posterior.is_complete && posterior.steps.is_empty() && posterior.gain_of_another.is_none());
         assert_eq!((posterior.heat_cells.len(), posterior.candidates.len()), (10, 5));
         assert_eq!(posterior.heat_cells.iter().filter(|heat_cell| heat_cell.is_in_half).count(), 2); // 0.47 and 0.13

@@ -1,16 +1,19 @@
 //! Loads the content of a report: rounds under directories, grouped by game.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use chrono::NaiveDateTime;
+use landfall_common::text::eprint_sanitized;
 use landfall_model::Bundle;
 
 use crate::analysis::replay::Replay;
 use crate::analysis::report::format;
-use crate::record::{FailedRound, GameRecord, Map, Round, find_rounds};
+use crate::error::describe;
+use crate::record::{FailedRound, GameRecord, Map, Round, find_rounds, read_rounds};
 
 /// Maximum number of earlier games for comparison.
 const MAX_PAST_GAMES: usize = 60;
@@ -48,26 +51,34 @@ pub(super) struct LoadedRound {
     pub(super) dir: PathBuf,
     /// The record.
     pub(super) round: Round,
-    /// Logits, one row per view, if known.
-    pub(super) logits: Option<Vec<Vec<f32>>>,
+    /// Logits of a replay, one row per view. Recorded ones are read when they are needed, by [`LoadedRound::logits`].
+    pub(super) replayed: Option<Vec<Vec<f32>>>,
 }
 
-/// The game recorded in a directory, if any.
-fn read_game(folder: &Path) -> Option<GameRecord> {
-    serde_json::from_str(&fs::read_to_string(folder.join("game.json")).ok()?).ok()
+impl LoadedRound {
+    /// The logits of this bundle, one row per view, if known.
+    ///
+    /// # Errors
+    /// When a file cannot be read or has another size.
+    pub(super) fn logits(&self, bundle: &Bundle) -> Result<Option<Cow<'_, [Vec<f32>]>>> {
+        match &self.replayed {
+            Some(replayed) => Ok(Some(Cow::Borrowed(replayed))),
+            None => Ok(self.round.logits(&self.dir, bundle.cells.cells.len())?.map(Cow::Owned)),
+        }
+    }
 }
 
-/// The rounds under directories, grouped by game.
+/// The rounds under directories, grouped by game; and, one sentence each, what cannot be read and was left out.
 ///
 /// # Errors
-/// When a directory has no rounds, or one is invalid.
-pub(super) fn read(dirs: &[PathBuf]) -> Result<Vec<GameSection>> {
+/// When a directory has no rounds, or none can be read.
+pub(super) fn read(dirs: &[PathBuf]) -> Result<(Vec<GameSection>, Vec<String>)> {
     let mut sections: Vec<(PathBuf, GameSection)> = Vec::new();
-    for found in find_rounds(dirs)? {
-        let round = Round::read(&found.file())?;
-        let logits = round.logits(&found.folder)?;
+    let (found, left_out) = find_rounds(dirs)?;
+    let (rounds, left_out) = read_rounds(found, left_out)?;
+    for (found, round) in rounds {
         let of = found.game().unwrap_or(&found.asked).to_owned();
-        let loaded = LoadedRound { dir: found.folder, round, logits };
+        let loaded = LoadedRound { dir: found.folder, round, replayed: None };
         match sections.iter_mut().find(|(known, _)| *known == of) {
             Some((_, section)) => section.rounds.push(loaded),
             None => sections.push((of.clone(), GameSection { rounds: vec![loaded], ..section(&of) })),
@@ -77,15 +88,15 @@ pub(super) fn read(dirs: &[PathBuf]) -> Result<Vec<GameSection>> {
     for section in &mut sections {
         section.rounds.sort_by_key(|loaded| loaded.round.n); // round_10 comes after round_2; the sort is stable
     }
-    Ok(sections)
+    Ok((sections, left_out))
 }
 
 /// The rounds of a replay of `dir`, with the new predictions.
 pub(super) fn of_replay(dir: &Path, replay: &Replay) -> GameSection {
     let loaded = |again: &crate::analysis::replay::ReplayedRound| LoadedRound {
-        dir: dir.join(&again.dir),
+        dir: again.folder.clone(),
         round: again.round.clone(),
-        logits: Some(again.logits.clone()),
+        replayed: Some(again.logits.clone()),
     };
     let mut rounds: Vec<LoadedRound> = replay.rounds.iter().map(loaded).collect();
     rounds.sort_by_key(|loaded| loaded.round.n);
@@ -95,7 +106,16 @@ pub(super) fn of_replay(dir: &Path, replay: &Replay) -> GameSection {
 /// A section without rounds.
 fn section(dir: &Path) -> GameSection {
     let folder = folder_name(dir);
-    let Some(game_record) = read_game(dir) else { return GameSection { folder, ..GameSection::default() } };
+    let game_record = match GameRecord::read(dir) {
+        Ok(game_record) => game_record,
+        Err(error) => {
+            // The rounds are shown without what only the game knows. Fixtures have no game.
+            if dir.join("game.json").exists() {
+                eprint_sanitized(format!("landfall: {}", describe(&error)));
+            }
+            return GameSection { folder, ..GameSection::default() };
+        }
+    };
     let failed =
         |failure: &FailedRound| format!("Round {}: {}", failure.n, format::redact_paths_and_urls(&failure.why));
     GameSection {
@@ -120,16 +140,18 @@ fn past_games(dir: &Path, map: &Map) -> Vec<PastGame> {
     let dir = fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
     let (Some(runs), Some(own)) = (dir.parent(), dir.file_name()) else { return Vec::new() };
     let Ok(entries) = fs::read_dir(runs) else { return Vec::new() };
-    let mut names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).filter(|name| &**name < own).collect();
+    let is_dir = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir()); // not a link to one
+    let names = entries.flatten().filter(is_dir).map(|entry| entry.file_name());
+    let mut names: Vec<_> = names.filter(|name| &**name < own).collect();
     names.sort();
     let game = |name: &std::ffi::OsString| {
         let when = format::start_time(&name.to_string_lossy())?;
-        let game_record = read_game(&runs.join(name)).filter(|game_record| {
+        let game_record = GameRecord::read(&runs.join(name)).ok().filter(|game_record| {
             (game_record.map.scale_m, &game_record.map.name, game_record.map.max_points)
                 == (map.scale_m, &map.name, map.max_points)
         })?;
         let scores: Vec<u32> = game_record.rounds.iter().filter_map(|round| round.score).collect();
-        let points_per_round = f64::from(scores.iter().sum::<u32>()) / scores.len() as f64;
+        let points_per_round = scores.iter().copied().map(f64::from).sum::<f64>() / scores.len() as f64;
         (!scores.is_empty()).then_some(PastGame {
             when,
             bundle: game_record.bundle,
@@ -201,7 +223,8 @@ mod tests {
         game(&named("2026-11-21T10-00-00_arena_france"), 800_000.0, &[5000]);
         game(&named("2026-11-22T10-00-00_arena_world"), 14_916_862.0, &[10; 11]);
         game(&named("2026-11-23T10-00-00_arena_world"), 14_916_862.0, &[4000]);
-        let sections = read(&[named("2026-11-22T10-00-00_arena_world")]).unwrap();
+        let (sections, left_out) = read(&[named("2026-11-22T10-00-00_arena_world")]).unwrap();
+        assert!(left_out.is_empty(), "{left_out:?}");
         assert_eq!(sections.len(), 1);
         let section = &sections[0];
         assert_eq!(
@@ -212,7 +235,40 @@ mod tests {
         assert_eq!(section.failed, ["Round 2: cannot write … full"]);
         // Only earlier games on the same map.
         assert_eq!(section.earlier.iter().map(|game| game.points_per_round).collect::<Vec<_>>(), [2000.0]);
-        assert_eq!(read(&[runs.path().to_owned()]).unwrap().len(), 4);
+        assert_eq!(read(&[runs.path().to_owned()]).unwrap().0.len(), 4);
+    }
+
+    #[test]
+    fn a_damaged_round_or_game_does_not_hide_the_others() {
+        let runs = tempfile::tempdir().unwrap();
+        let dir = runs.path().join("2026-11-20T10-00-00_arena_world");
+        game(&dir, 14_916_862.0, &[1000, 3000, 5000]);
+        fs::write(dir.join("round_2/round.json"), "{\"format\":1").unwrap();
+        let (sections, left_out) = read(&[runs.path().to_owned()]).unwrap();
+        assert_eq!((sections[0].rounds.len(), sections[0].site.as_deref()), (2, Some("arena")));
+        assert!(left_out.len() == 1 && left_out[0].contains("round_2/round.json: not the record"), "{left_out:?}");
+        fs::write(dir.join("game.json"), "[".repeat(100_000)).unwrap();
+        let (sections, _) = read(&[runs.path().to_owned()]).unwrap();
+        assert_eq!((sections[0].rounds.len(), sections[0].site.as_deref()), (2, None));
+        for round in ["round_1", "round_3"] {
+            fs::write(dir.join(round).join("round.json"), "{}").unwrap();
+        }
+        assert!(read(&[runs.path().to_owned()]).is_err(), "no round is left");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn games_are_not_read_through_links() {
+        let dir = tempfile::tempdir().unwrap();
+        let (runs, outside) = (dir.path().join("runs"), dir.path().join("outside"));
+        let (own, earlier) = ("2026-11-22T10-00-00_arena_world", "2026-11-20T10-00-00_arena_world");
+        game(&runs.join(own), 14_916_862.0, &[1000]);
+        game(&outside.join(earlier), 14_916_862.0, &[3000]);
+        std::os::unix::fs::symlink(outside.join(earlier), runs.join(earlier)).unwrap();
+        assert!(read(&[runs.join(own)]).unwrap().0[0].earlier.is_empty());
+        fs::rename(runs.join(own).join("game.json"), outside.join("game.json")).unwrap();
+        std::os::unix::fs::symlink(outside.join("game.json"), runs.join(own).join("game.json")).unwrap();
+        assert_eq!(read(&[runs.join(own)]).unwrap().0[0].site, None);
     }
 
     #[test]

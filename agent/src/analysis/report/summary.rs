@@ -30,7 +30,7 @@ fn distinct<'a>(rounds: &'a [&ReportRound<'_>], of: impl Fn(&'a Round) -> Option
 /// Total score of all rounds with known score, and the maximum possible in these rounds.
 fn total(rounds: &[&ReportRound<'_>]) -> (u32, f64) {
     let known = rounds.iter().filter_map(|shown| Some((shown.loaded.round.score?, shown.loaded.round.map.max_points)));
-    known.fold((0, 0.0), |(sum, most), (score, max)| (sum + score, most + max))
+    known.fold((0u32, 0.0), |(sum, most), (score, max)| (sum.saturating_add(score), most + max))
 }
 
 /// The title of the page.

@@ -41,7 +41,7 @@ fn page_is_self_contained_and_escapes_its_content() {
         round["top"][0]["cell"] = hostile.into();
         round["views"][0]["file"] = "../../secret.jpg".into();
     });
-    let html = Report::read(&[dir.path().to_owned()]).unwrap().html().unwrap();
+    let html = Report::read(&[dir.path().to_owned()]).unwrap().html();
     assert!(html.contains("&lt;script&gt;alert(1)&lt;/script&gt;&quot;"));
     let lower = html.to_lowercase();
     for forbidden in ["<script", "<img src=https", "javascript:", "url(http", "secret", "@import"] {
@@ -64,14 +64,46 @@ fn page_is_self_contained_and_escapes_its_content() {
 }
 
 #[test]
-fn damaged_images_are_errors_and_missing_ones_are_omitted() {
-    let dir = copy_fixtures(&["rome-colosseum"]);
+fn damaged_images_are_reported_and_missing_ones_are_omitted() {
+    let dir = copy_fixtures(&["rome-colosseum", "aizkorri-meadow"]);
     let picture = dir.path().join("rome-colosseum/view_000.jpg");
-    let report = Report::read(&[dir.path().to_owned()]).unwrap();
-    fs::write(&picture, b"no picture").unwrap();
-    assert!(report.html().unwrap_err().to_string().contains("view_000.jpg"));
+    let mut report = Report::read(&[dir.path().to_owned()]).unwrap();
+    for contents in [&b"no picture"[..], b"\xff\xd8\xff\xe0"] {
+        fs::write(&picture, contents).unwrap();
+        assert!(report.html().contains("This picture is not in the record."));
+        let left_out = std::mem::take(&mut report.left_out);
+        assert!(left_out.len() == 1 && left_out[0].contains("view_000.jpg"), "{left_out:?}");
+    }
     fs::remove_file(&picture).unwrap();
-    assert!(report.html().unwrap().contains("This picture is not in the record."));
+    assert!(report.html().contains("This picture is not in the record.") && report.left_out().is_empty());
+}
+
+#[cfg(unix)]
+#[test]
+fn files_outside_the_record_are_not_shown_through_links() {
+    let dir = copy_fixtures(&["rome-colosseum", "aizkorri-meadow"]);
+    let (round, private) = (dir.path().join("rome-colosseum"), dir.path().join("aizkorri-meadow"));
+    for name in ["view_000.jpg", "view_000.f32"] {
+        fs::remove_file(round.join(name)).unwrap();
+        std::os::unix::fs::symlink(private.join(name), round.join(name)).unwrap();
+    }
+    let html = Report::read(&[round]).unwrap().html();
+    assert!(html.contains("This picture is not in the record.") && !html.contains("data:image/jpeg"));
+    assert!(html.contains("Recorded cells only."), "the logits were read");
+}
+
+#[test]
+fn logits_of_another_size_are_reported() {
+    let dir = copy_fixtures(&["rome-colosseum"]);
+    fs::OpenOptions::new()
+        .write(true)
+        .open(dir.path().join("rome-colosseum/view_000.f32"))
+        .unwrap()
+        .set_len(1 << 40)
+        .unwrap();
+    let mut report = Report::read(&[dir.path().to_owned()]).unwrap();
+    assert!(report.html().contains("Recorded cells only."));
+    assert!(report.left_out().len() == 1 && report.left_out()[0].contains("view_000.f32"), "{:?}", report.left_out());
 }
 
 #[test]
@@ -88,7 +120,7 @@ fn rounds_of_one_game_keep_their_numbers() {
     let dir = copy_fixtures(&names);
     let numbers = |n: [u32; 2]| {
         names.iter().zip(n).for_each(|(name, n)| edit(&dir.path().join(name), |round| round["n"] = n.into()));
-        let html = Report::read(&[dir.path().to_owned()]).unwrap().html().unwrap();
+        let html = Report::read(&[dir.path().to_owned()]).unwrap().html();
         (1..9).filter(|n| html.contains(&format!("id=\"round-{n}\""))).collect::<Vec<_>>()
     };
     assert_eq!(numbers([3, 5]), [3, 5]);

@@ -126,7 +126,9 @@ pub struct RoundByFolder {
 /// # Errors
 /// When a directory cannot be read or contains no rounds. Invalid records are skipped and listed in the result.
 pub fn stats(dirs: &[PathBuf]) -> Result<Stats> {
-    let (rounds, broken) = rounds::read(&find_rounds(dirs)?);
+    let (found, mut broken) = find_rounds(dirs)?;
+    let (rounds, further) = rounds::read(&found);
+    broken.extend(further);
     Ok(Stats { broken, ..Stats::of(&rounds) })
 }
 

@@ -104,7 +104,7 @@ fn mass_before_truth(
     bundles: &HashMap<String, Bundle>,
 ) -> anyhow::Result<Option<f64>> {
     let Some(bundle) = round.bundle.as_deref().and_then(|id| bundles.get(id)) else { return Ok(None) };
-    let Some(rows) = round.logits(folder)? else { return Ok(None) };
+    let Some(rows) = round.logits(folder, bundle.cells.cells.len())? else { return Ok(None) };
     cell_mass_before_truth(bundle, &rows, &round.map, truth)
 }
 

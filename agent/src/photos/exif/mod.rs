@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use img_parts::{Bytes, DynImage, ImageEXIF};
 use landfall_common::exit::{environment_error, usage_error};
-use landfall_common::fs::write_atomic;
+use landfall_common::fs::write_new;
 use landfall_model::LatLng;
 
 /// Tag of the pointer to the GPS directory, in the first directory.
@@ -71,7 +71,7 @@ pub(crate) fn copy_with_guess(file: &Path, to: &Path, guess: &Guess<'_>) -> Resu
         std::fs::create_dir_all(folder)
             .with_context(|| environment_error(format!("cannot create {}", folder.display())))?;
     }
-    write_atomic(to, &image.encoder().bytes())?;
+    write_new(to, &image.encoder().bytes())?;
     Ok(CopyOutcome::Written)
 }
 
@@ -79,7 +79,7 @@ pub(crate) fn copy_with_guess(file: &Path, to: &Path, guess: &Guess<'_>) -> Resu
 ///
 /// # Errors
 /// A message, when the data is invalid.
-fn insert_guess(exif: Option<&[u8]>, guess: &Guess<'_>) -> Result<Option<Vec<u8>>, String> {
+pub(crate) fn insert_guess(exif: Option<&[u8]>, guess: &Guess<'_>) -> Result<Option<Vec<u8>>, String> {
     // An empty directory, big-endian.
     let mut tiff = Tiff::new(exif.unwrap_or(b"MM\0\x2a\0\0\0\x08\0\0\0\0\0\0"))?;
     let main = tiff.long(4)?;

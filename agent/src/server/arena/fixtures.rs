@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use landfall_common::fs::sibling_file;
+use landfall_common::fs::{read_regular, sibling_file};
 use landfall_model::LatLng;
 use serde::Deserialize;
 
@@ -11,6 +11,9 @@ use crate::server::arena::round::{ArenaRound, PictureKind, RoundPool};
 
 /// Largest texture size that every WebGL implementation supports.
 const MAX_FIXTURE_SIDE: u32 = 4096;
+
+/// Maximum size in bytes of the texts beside an image.
+const MAX_TEXT_BYTES: u64 = 4 << 20;
 
 /// The fields of `round.json` that a game needs.
 #[derive(Deserialize)]
@@ -61,8 +64,8 @@ pub(super) fn load(dir: &Path) -> Result<RoundPool> {
 
 fn load_fixture(file: &Path) -> Result<ArenaRound> {
     let shown = file.display();
-    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {shown}"))?;
-    let round: RoundFile = serde_json::from_str(&text).with_context(|| format!("{shown} is not a round record"))?;
+    let json = read_regular(file, MAX_TEXT_BYTES).with_context(|| format!("cannot read {shown}"))?;
+    let round: RoundFile = serde_json::from_slice(&json).with_context(|| format!("{shown} is not a round record"))?;
     let truth = round.truth.with_context(|| format!("{shown} has no \"truth\": the arena cannot score it"))?;
     let truth = LatLng::new(truth.lat, truth.lng).with_context(|| format!("{shown} has an invalid \"truth\""))?;
     let first = round.views.first();
@@ -81,7 +84,9 @@ fn load_fixture(file: &Path) -> Result<ArenaRound> {
         kind,
         heading: first.map_or(0.0, |view| view.heading.rem_euclid(360.0)),
         name: round.name,
-        credits: std::fs::read_to_string(dir.join("CREDITS")).ok().map(|text| author_and_licence(&text)),
+        credits: read_regular(&dir.join("CREDITS"), MAX_TEXT_BYTES)
+            .ok()
+            .map(|text| author_and_licence(&String::from_utf8_lossy(&text))),
         max_side: MAX_FIXTURE_SIDE,
     })
 }

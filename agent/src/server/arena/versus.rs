@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use image::RgbImage;
 use image::imageops::interpolate_bilinear;
 use landfall_common::exit::{environment_error, usage_error};
+use landfall_common::fs::open_append;
 use landfall_common::text::eprint_sanitized;
 use landfall_model::{Classifier, LatLng, preprocess};
 use serde::{Deserialize, Serialize};
@@ -135,7 +136,7 @@ impl Versus {
         let line = serde_json::to_string(&SeriesGame { time, bundle: self.name(), rounds, person, machine })? + "\n";
         let folder = self.series.parent().map_or(Ok(()), std::fs::create_dir_all);
         // A single write, so that lines are never partial.
-        let opened = folder.and_then(|()| std::fs::OpenOptions::new().create(true).append(true).open(&self.series));
+        let opened = folder.and_then(|()| open_append(&self.series));
         let written = opened.and_then(|mut file| file.write_all(line.as_bytes()));
         written.with_context(|| environment_error(format!("cannot write {}", self.series.display())))
     }

@@ -34,7 +34,8 @@ pub(crate) fn read(text: &str) -> Option<Distance> {
     let found = WRITTEN.captures(text)?;
     let (number, decimals) = number(&found[1])?;
     let (unit, _) = UNITS.iter().enumerate().find_map(|(i, unit)| found.get(i + 2).map(|_| unit))?;
-    Some(Distance { metres: number * unit, within_m: unit * 0.5 / 10_f64.powi(decimals) })
+    let metres = number * unit;
+    metres.is_finite().then_some(Distance { metres, within_m: unit * 0.5 / 10_f64.powi(decimals) })
 }
 
 /// Parses a number; returns it with its number of decimals.

@@ -18,6 +18,7 @@ use std::sync::LazyLock;
 use anyhow::{Context, Result};
 use guess_map::MapMaterial;
 use landfall_common::exit::usage_error;
+use landfall_common::fs::read_limited;
 use landfall_model::score::MapScale;
 use regex::{Regex, RegexBuilder};
 use schemars::JsonSchema;
@@ -33,6 +34,13 @@ use locator::{Locator, Locators};
 pub(crate) use schema::schema;
 pub(crate) use sizes::{MapSize, ScoreLaw};
 pub(crate) use view::LookLocators;
+
+/// Maximum size of a profile in bytes.
+const MAX_PROFILE_BYTES: u64 = 1 << 20;
+/// Maximum number of regular expressions in a list.
+const MAX_PATTERNS: usize = 200;
+/// Maximum size in bytes of a compiled regular expression. A short one can be compiled to a very large one.
+const MAX_PATTERN_BYTES: usize = 1 << 20;
 
 /// A site profile.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -140,13 +148,20 @@ fn patience() -> f64 {
 }
 
 fn patterns<'de, D: serde::Deserializer<'de>>(field: D) -> std::result::Result<Vec<Regex>, D::Error> {
-    let texts = Vec::<String>::deserialize(field)?;
-    texts.iter().map(|text| Regex::new(text).map_err(serde::de::Error::custom)).collect()
+    compile_patterns(&Vec::<String>::deserialize(field)?, false).map_err(serde::de::Error::custom)
 }
 
 fn patterns_in_any_case<'de, D: serde::Deserializer<'de>>(field: D) -> std::result::Result<Vec<Regex>, D::Error> {
-    let pattern = |text: &String| RegexBuilder::new(text).case_insensitive(true).build();
-    Vec::<String>::deserialize(field)?.iter().map(|text| pattern(text).map_err(serde::de::Error::custom)).collect()
+    compile_patterns(&Vec::<String>::deserialize(field)?, true).map_err(serde::de::Error::custom)
+}
+
+fn compile_patterns(texts: &[String], in_any_case: bool) -> std::result::Result<Vec<Regex>, String> {
+    if texts.len() > MAX_PATTERNS {
+        return Err(format!("more than {MAX_PATTERNS} patterns"));
+    }
+    let compile =
+        |text: &String| RegexBuilder::new(text).case_insensitive(in_any_case).size_limit(MAX_PATTERN_BYTES).build();
+    texts.iter().map(|text| compile(text).map_err(|error| error.to_string())).collect()
 }
 
 fn hosts<'de, D: serde::Deserializer<'de>>(field: D) -> std::result::Result<Vec<String>, D::Error> {
@@ -194,7 +209,8 @@ impl Profile {
             )));
         }
         let name = file.display().to_string();
-        let text = trust::read_file(&file).with_context(|| usage_error(format!("cannot read {name}")))?;
+        let text = String::from_utf8(read_limited(&file, MAX_PROFILE_BYTES)?);
+        let text = text.with_context(|| usage_error(format!("{name}: not UTF-8 text")))?;
         Self::parse(&text, &name)
     }
 

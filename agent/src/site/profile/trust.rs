@@ -9,17 +9,6 @@ use url::Url;
 
 use crate::site::Profile;
 
-/// Maximum size of a profile file. The built-in ones have some kilobytes.
-const MAX_FILE_BYTES: u64 = 1 << 20;
-
-/// Reads a profile file.
-pub(super) fn read_file(file: &Path) -> Result<String> {
-    let mut text = String::new();
-    let length = std::fs::File::open(file)?.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
-    anyhow::ensure!(length as u64 <= MAX_FILE_BYTES, "a profile has at most {MAX_FILE_BYTES} bytes");
-    Ok(text)
-}
-
 impl Profile {
     /// An error message if a value is invalid.
     pub(super) fn fault(&self) -> Option<&'static str> {

@@ -1,12 +1,13 @@
 //! Detection of unusable and duplicate images.
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use image::imageops::{self, FilterType};
 use indicatif::{ProgressBar, ProgressStyle};
+use landfall_common::fs::open_append;
 use landfall_model::preprocess;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -116,7 +117,7 @@ fn open_cache(file: &Path, complete_bytes: usize) -> std::io::Result<csv::Writer
     if let Some(folder) = file.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    let open = OpenOptions::new().create(true).append(true).open(file)?;
+    let open = open_append(file)?;
     open.set_len(complete_bytes as u64)?;
     Ok(csv::WriterBuilder::new().has_headers(complete_bytes == 0).from_writer(open))
 }

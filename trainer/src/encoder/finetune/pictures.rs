@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use image::codecs::jpeg::JpegEncoder;
 use image::{ExtendedColorType, RgbImage};
 use indicatif::{ProgressBar, ProgressStyle};
-use landfall_common::fs::write_atomic;
+use landfall_common::fs::{open_append, write_atomic};
 use landfall_model::preprocess::{self, Crop, Preprocess, Resize, Square};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -77,7 +77,9 @@ impl Cache {
         };
         let decode =
             |picture: &Path| -> Result<Vec<u8>> { Ok(preprocess.resize(&images.picture(picture)?, Square::CENTRAL)) };
-        let mut out = File::create(&file).with_context(|| format!("cannot write {}", file.display()))?;
+        // Random access, so not atomic: the list of names, written last, says that the cache is complete.
+        let create = || open_append(&file).and_then(|_| File::create(&file)); // refuses links and pipes
+        let mut out = create().with_context(|| format!("cannot write {}", file.display()))?;
         let style = ProgressStyle::with_template("decoding: {wide_bar} {pos}/{len} pictures, {per_sec}, {eta} left")?;
         let progress = ProgressBar::new(pictures.len() as u64).with_style(style);
         // Pictures are read in storage order, and written at their positions in the list.
