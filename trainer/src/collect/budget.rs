@@ -1,7 +1,7 @@
 //! Budget for paid requests. Each request is recorded before it is sent, so that a killed process cannot lose one.
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::{Context, Result};
 
 use super::http::FetchError;
+use super::manifest::open_for_appending;
 
 /// Ledger file with one byte per paid request.
 const LEDGER: &str = "paid.txt";
@@ -33,9 +34,8 @@ impl Budget {
     /// If the ledger cannot be read or written.
     pub(super) fn open(&self, dir: &Path) -> Result<()> {
         let file = dir.join(LEDGER);
-        let open = OpenOptions::new().create(true).append(true).open(&file);
-        let open = open.and_then(|file| file.metadata().map(|metadata| (file, metadata.len())));
-        let (open, paid) = open.with_context(|| format!("cannot write {}", file.display()))?;
+        let open = open_for_appending(&file)?;
+        let paid = open.metadata().with_context(|| format!("cannot read {}", file.display()))?.len();
         *self.paid.lock().unwrap_or_else(PoisonError::into_inner) = (Some(open), paid as usize);
         Ok(())
     }
