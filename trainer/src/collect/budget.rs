@@ -7,9 +7,9 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
-use landfall_common::fs::open_append;
 
 use super::http::FetchError;
+use super::manifest::open_for_appending;
 
 /// Ledger file with one byte per paid request.
 const LEDGER: &str = "paid.txt";
@@ -34,9 +34,8 @@ impl Budget {
     /// If the ledger cannot be read or written.
     pub(super) fn open(&self, dir: &Path) -> Result<()> {
         let file = dir.join(LEDGER);
-        let open = open_append(&file);
-        let open = open.and_then(|file| file.metadata().map(|metadata| (file, metadata.len())));
-        let (open, paid) = open.with_context(|| format!("cannot write {}", file.display()))?;
+        let open = open_for_appending(&file)?;
+        let paid = open.metadata().with_context(|| format!("cannot read {}", file.display()))?.len();
         *self.paid.lock().unwrap_or_else(PoisonError::into_inner) = (Some(open), paid as usize);
         Ok(())
     }

@@ -16,9 +16,10 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use super::http::{self, FetchError, HttpResponse, RateLimitedClient, url_with_query};
+use super::http::{FetchError, HttpResponse, RateLimitedClient};
+use super::image_body::{expired, picture};
+use super::keys::{redact_keys, url_with_query};
 use super::manifest::Item;
-use super::picture::picture;
 use super::source::{Batch, Candidate, CommonArgs, Source, Terms, place, secret};
 
 /// Results per page; the maximum for searches with coordinates.
@@ -31,8 +32,8 @@ const MIN_RESULTS: u64 = 150;
 const MAX_HALVINGS: usize = 6;
 /// Images below this size in bytes are placeholders.
 const MIN_BYTES: usize = 1_000;
-/// Codes of transient errors: search unavailable and service unavailable.
-const TRANSIENT_CODES: [i64; 2] = [10, 105];
+/// Codes of transient errors: service, search, service and write unavailable.
+const TRANSIENT_CODES: [i64; 4] = [0, 10, 105, 106];
 
 /// Search Flickr for photos with coordinates
 ///
@@ -179,8 +180,8 @@ impl Flickr {
             api: args.api.clone(),
             pictures: args.pictures.clone(),
             // The API allows 3,600 calls per hour.
-            searches: args.common.client(Duration::from_millis(1200))?,
-            files: args.common.client(Duration::from_millis(200))?,
+            searches: args.common.api_client(Duration::from_millis(1200))?,
+            files: args.common.image_client(Duration::from_millis(200))?,
         })
     }
 
@@ -280,7 +281,7 @@ impl Flickr {
                 author: owner.clone(),
                 licence: licence.into(),
                 attribution: format!("https://www.flickr.com/photos/{owner}/{id}"),
-                url: http::redact_keys(&url),
+                url: redact_keys(&url),
                 time: photo.datetaken,
                 ..Item::default()
             },
@@ -310,23 +311,19 @@ fn licence(number: u8) -> &'static str {
 /// Parses a response of Flickr. Errors have status 200, and the JSON may be wrapped in a JSONP call.
 fn parse(response: &HttpResponse) -> Result<Page, FetchError> {
     let body = response.success()?;
-    let unexpected = |why: &str| FetchError::Permanent(format!("{} returned {why}", http::redact_keys(&response.url)));
-    let text = std::str::from_utf8(body).map_err(|_| unexpected("a body that is not UTF-8"))?.trim();
+    let not_text = |_| response.transient(response.describe("a body that is not UTF-8"));
+    let text = std::str::from_utf8(body).map_err(not_text)?.trim();
     let text = text.strip_prefix("jsonFlickrApi(").and_then(|text| text.strip_suffix(')')).unwrap_or(text);
-    let reply: Value = serde_json::from_str(text).map_err(|e| unexpected(&format!("invalid JSON ({e})")))?;
+    let reply: Value = serde_json::from_str(text).map_err(|error| response.json_error(&error))?;
     if reply["stat"] != "ok" {
-        let (code, message) = (reply["code"].as_i64().unwrap_or(-1), reply["message"].as_str().unwrap_or(""));
-        let why = format!("Flickr returned error {code}: {message}");
-        return Err(if TRANSIENT_CODES.contains(&code) {
-            FetchError::transient(why)
-        } else {
-            FetchError::Permanent(why)
-        });
+        let code = number(&reply["code"]).map_or(-1, |code| code as i64);
+        let why = format!("Flickr returned error {code}: {}", response.clean(reply["message"].as_str().unwrap_or("")));
+        return Err(if TRANSIENT_CODES.contains(&code) { response.transient(why) } else { FetchError::Permanent(why) });
     }
     let photos = &reply["photos"];
     let count = |name: &str| number(&photos[name]).map(|n| n as u64);
     let (Some(total), Some(pages), Some(list)) = (count("total"), count("pages"), photos["photo"].as_array()) else {
-        return Err(unexpected("a result without total, pages or photos"));
+        return Err(FetchError::Permanent(response.describe("a result without total, pages or photos")));
     };
     // Skip single photos that cannot be parsed.
     let photos = list.iter().filter_map(|photo| Photo::deserialize(photo).ok()).collect();
@@ -413,15 +410,16 @@ impl Source for Flickr {
     async fn fetch(&self, candidate: &Candidate) -> Result<Vec<u8>, FetchError> {
         self.files
             .get(&candidate.url, |response| {
-                let body = picture(response)?;
-                let is_placeholder =
-                    response.url.path().contains("photo_unavailable") || !response.kind.starts_with("image/jpeg");
-                if is_placeholder || body.len() < MIN_BYTES {
-                    return Err(FetchError::NotFound("the photo was removed".into()));
+                let removed = || FetchError::NotFound("the photo was removed".into());
+                if response.status.is_success() && response.url.path().contains("photo_unavailable") {
+                    return Err(removed());
                 }
-                Ok(body)
+                let body = picture(response)?;
+                let is_jpeg = body.starts_with(&[0xff, 0xd8]);
+                if is_jpeg && body.len() >= MIN_BYTES { Ok(body) } else { Err(removed()) }
             })
             .await
+            .map_err(expired)
     }
 }
 

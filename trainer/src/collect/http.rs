@@ -1,19 +1,30 @@
-//! Rate-limited HTTP requests with retries. API keys never appear in messages or logs.
+//! Rate-limited HTTP requests with retries and a maximum size of responses. API keys never appear in messages or logs,
+//! and are never sent to another host.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use backon::{ExponentialBuilder, Retryable};
+use landfall_common::text::sanitize_line;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
 use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 use tokio::time::{Interval, MissedTickBehavior};
 
-/// URL query parameters whose values are secret.
-const SECRET_PARAMETERS: [&str; 4] = ["api_key", "key", "access_token", "signature"];
-/// Upper limit of waits, including those that servers request.
-const MAX_WAIT: Duration = Duration::from_secs(600);
+use super::fetch_error::{MAX_WAIT, parse_retry_after};
+use super::keys::{redact_keys, redirects, secrets_in};
+
+pub(super) use super::fetch_error::FetchError;
+
+/// Maximum size of the answer of an API. Full pages of results have about 2 MB.
+pub(super) const MAX_REPLY_BYTES: usize = 16 << 20;
+/// Maximum size of an image.
+pub(super) const MAX_PICTURE_BYTES: usize = 64 << 20;
+/// Error pages are read up to this size; only their beginning is shown.
+const MAX_ERROR_BYTES: usize = 64 << 10;
+/// Waits of this length are reported.
+const NOTICEABLE_WAIT: Duration = Duration::from_secs(30);
 
 /// How requests are retried.
 #[derive(Clone, Debug)]
@@ -32,41 +43,6 @@ impl Default for RetryPolicy {
     }
 }
 
-/// Why a request failed.
-#[derive(Clone, Debug, thiserror::Error)]
-pub(super) enum FetchError {
-    /// A retry may succeed.
-    #[error("{why}")]
-    Transient {
-        /// The message.
-        why: String,
-        /// Wait requested by the server.
-        wait: Option<Duration>,
-    },
-    /// The resource does not exist.
-    #[error("{0}")]
-    NotFound(String),
-    /// A retry would fail too.
-    #[error("{0}")]
-    Permanent(String),
-}
-
-impl FetchError {
-    /// A transient failure without a requested wait.
-    pub(super) fn transient(why: impl Into<String>) -> Self {
-        Self::Transient { why: why.into(), wait: None }
-    }
-
-    /// Classifies the status of a failed request: 429 and server errors are transient, 404 and 410 mean not found.
-    pub(super) fn from_status(status: StatusCode, why: String, wait: Option<Duration>) -> Self {
-        match status.as_u16() {
-            404 | 410 => Self::NotFound(why),
-            429 | 500 | 502..=504 => Self::Transient { why, wait },
-            _ => Self::Permanent(why),
-        }
-    }
-}
-
 /// A complete HTTP response of any status.
 pub(super) struct HttpResponse {
     /// Status code.
@@ -75,9 +51,12 @@ pub(super) struct HttpResponse {
     pub(super) url: Url,
     /// `Content-Type` header.
     pub(super) kind: String,
-    /// Body.
+    /// Body; of an unsuccessful response perhaps only its beginning.
     pub(super) body: Vec<u8>,
+    /// Wait that the server requests.
     wait: Option<Duration>,
+    /// Keys that were sent, which must not appear in messages.
+    secrets: Vec<String>,
 }
 
 impl HttpResponse {
@@ -89,29 +68,53 @@ impl HttpResponse {
         if self.status.is_success() {
             return Ok(&self.body);
         }
-        let why = format!("{} returned {}{}", redact_keys(&self.url), self.status, self.excerpt());
-        Err(FetchError::from_status(self.status, why, self.wait))
+        Err(self.failure(self.describe(&self.status.to_string())))
+    }
+
+    /// A transient failure, with the wait that the server requests.
+    pub(super) fn transient(&self, why: String) -> FetchError {
+        FetchError::after(why, self.wait)
+    }
+
+    /// The failure that the status stands for; permanent if the status is that of success.
+    pub(super) fn failure(&self, why: String) -> FetchError {
+        FetchError::from_status(self.status, why, self.wait)
+    }
+
+    /// A message with the URL, what it returned, and the beginning of the body if that is text.
+    pub(super) fn describe(&self, what: &str) -> String {
+        let excerpt = std::str::from_utf8(&self.body).map(|text| self.clean(text)).unwrap_or_default();
+        let colon = if excerpt.is_empty() { "" } else { ": " };
+        format!("{} returned {what}{colon}{excerpt}", redact_keys(&self.url))
+    }
+
+    /// The beginning of a text from the server, on one line and without keys.
+    pub(super) fn clean(&self, text: &str) -> String {
+        let mut line = text.chars().take(10_000).collect::<String>().split_whitespace().collect::<Vec<_>>().join(" ");
+        for secret in &self.secrets {
+            line = line.replace(secret, "HIDDEN");
+        }
+        sanitize_line(line.chars().take(200).collect::<String>())
     }
 
     /// Parses the JSON body of a successful response.
     ///
     /// # Errors
-    /// As [`HttpResponse::success`]; invalid or unexpected JSON is a permanent error.
+    /// As [`HttpResponse::success`]. A body that is not JSON comes from a proxy or is truncated, which is transient;
+    /// unexpected JSON is a permanent error.
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, FetchError> {
-        let body = self.success()?;
-        serde_json::from_slice(body).map_err(|e| {
-            FetchError::Permanent(format!("{} returned unexpected JSON: {e}{}", redact_keys(&self.url), self.excerpt()))
-        })
+        serde_json::from_slice(self.success()?).map_err(|error| self.json_error(&error))
     }
 
-    /// The beginning of a text body, with secrets redacted, to append to an error message.
-    fn excerpt(&self) -> String {
-        let text = std::str::from_utf8(&self.body).unwrap_or_default();
-        let mut line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-        for (_, value) in self.url.query_pairs().filter(|(name, _)| SECRET_PARAMETERS.contains(&name.as_ref())) {
-            line = line.replace(value.as_ref(), "HIDDEN");
+    /// The error for a body that cannot be parsed.
+    pub(super) fn json_error(&self, error: &serde_json::Error) -> FetchError {
+        let error_text = self.clean(&error.to_string());
+        match error.classify() {
+            serde_json::error::Category::Data => {
+                FetchError::Permanent(self.describe(&format!("unexpected JSON ({error_text})")))
+            }
+            _ => self.transient(self.describe(&format!("invalid JSON ({error_text})"))),
         }
-        if line.is_empty() { String::new() } else { format!(": {}", line.chars().take(200).collect::<String>()) }
     }
 }
 
@@ -119,19 +122,21 @@ impl HttpResponse {
 pub(super) struct RateLimitedClient {
     client: Client,
     authorization: Option<HeaderValue>,
+    max_bytes: usize,
     ticks: Mutex<Interval>,
     retries: ExponentialBuilder,
 }
 
 impl RateLimitedClient {
-    /// Creates a client that sends at most one request per `interval`.
+    /// Creates a client that sends at most one request per `interval` and reads responses of at most `max_bytes`.
     ///
     /// # Errors
     /// If TLS cannot be initialised.
-    pub(super) fn new(interval: Duration, policy: &RetryPolicy) -> Result<Self> {
+    pub(super) fn new(interval: Duration, policy: &RetryPolicy, max_bytes: usize) -> Result<Self> {
         let client = Client::builder()
             // A Referer header would leak URLs with API keys.
             .referer(false)
+            .redirect(redirects())
             .user_agent(concat!("landfall-train/", env!("CARGO_PKG_VERSION"), " (", env!("CARGO_PKG_REPOSITORY"), ")"))
             .connect_timeout(policy.timeout)
             .read_timeout(policy.timeout)
@@ -144,7 +149,7 @@ impl RateLimitedClient {
             .with_max_delay(MAX_WAIT)
             .with_max_times(policy.tries.saturating_sub(1));
         let client = client.build().context("cannot create an HTTP client")?;
-        Ok(Self { client, authorization: None, ticks: Mutex::new(ticks), retries })
+        Ok(Self { client, authorization: None, max_bytes, ticks: Mutex::new(ticks), retries })
     }
 
     /// Adds an `Authorization` header to all requests.
@@ -195,17 +200,46 @@ impl RateLimitedClient {
                 FetchError::Transient { wait: Some(requested), .. } => wait.map(|wait| wait.max(*requested)),
                 _ => wait,
             })
+            .notify(|error, wait| {
+                if wait >= NOTICEABLE_WAIT {
+                    tracing::warn!("{error}; trying again in {} s", wait.as_secs());
+                }
+            })
             .await
     }
 
     async fn request(&self, url: &Url) -> Result<HttpResponse, FetchError> {
-        let response = self.send(url, |request| request).await?;
+        let mut response = self.send(url, |request| request).await?;
         let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
         let (status, at) = (response.status(), response.url().clone());
         let kind = header(CONTENT_TYPE).unwrap_or_default().to_owned();
         let wait = retry_after(&response);
-        let body = response.bytes().await.map_err(|e| connection_error(url, e))?.to_vec();
-        Ok(HttpResponse { status, url: at, kind, body, wait })
+        let max = if status.is_success() { self.max_bytes } else { MAX_ERROR_BYTES };
+        let too_large = || {
+            let limit = self.max_bytes >> 20;
+            FetchError::Permanent(format!("{} returned more than {limit} MiB, which is the limit", redact_keys(&at)))
+        };
+        if status.is_success() && response.content_length().is_some_and(|bytes| bytes > max as u64) {
+            return Err(too_large());
+        }
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|e| connection_error(url, e))? {
+            if body.len() + chunk.len() > max {
+                if status.is_success() {
+                    return Err(too_large());
+                }
+                break;
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(HttpResponse { status, url: at, kind, body, wait, secrets: self.secrets(url) })
+    }
+
+    /// The keys in a request of a URL.
+    fn secrets(&self, url: &Url) -> Vec<String> {
+        let authorization = self.authorization.as_ref().and_then(|value| value.to_str().ok());
+        let token = authorization.and_then(|value| value.split(' ').next_back()).map(str::to_owned);
+        secrets_in(url).chain(token).filter(|secret| !secret.is_empty()).collect()
     }
 
     /// Waits for the rate limit and sends one request, customised by `with`.
@@ -234,7 +268,9 @@ impl RateLimitedClient {
 
 /// Converts a connection error. The URL is removed from its text because it may contain an API key.
 pub(super) fn connection_error(url: &Url, error: reqwest::Error) -> FetchError {
-    FetchError::transient(format!("{} cannot be reached: {}", redact_keys(url), error_chain(&error.without_url())))
+    let is_permanent = error.is_redirect() || error.is_builder();
+    let why = format!("{} cannot be reached: {}", redact_keys(url), error_chain(&error.without_url()));
+    if is_permanent { FetchError::Permanent(why) } else { FetchError::transient(why) }
 }
 
 /// Formats an error and its causes on one line.
@@ -248,51 +284,22 @@ pub(super) fn retry_after(response: &Response) -> Option<Duration> {
     response.headers().get(RETRY_AFTER).and_then(|value| parse_retry_after(value.to_str().ok()?))
 }
 
-/// Parses a `Retry-After` value: seconds or a date.
-fn parse_retry_after(value: &str) -> Option<Duration> {
-    let wait = match value.trim().parse::<u64>() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => {
-            let until = chrono::DateTime::parse_from_rfc2822(value.trim()).ok()?;
-            (until.to_utc() - chrono::Utc::now()).to_std().unwrap_or_default()
-        }
-    };
-    Some(wait.min(MAX_WAIT))
-}
-
-/// Formats a URL with the values of secret parameters redacted.
-pub(super) fn redact_keys(url: &Url) -> String {
-    let mut shown = url.clone();
-    let pairs: Vec<(String, String)> = url.query_pairs().into_owned().collect();
-    if pairs.iter().any(|(name, _)| SECRET_PARAMETERS.contains(&name.as_str())) {
-        let redacted = pairs.iter().map(|(name, value)| {
-            (name.as_str(), if SECRET_PARAMETERS.contains(&name.as_str()) { "HIDDEN" } else { value.as_str() })
-        });
-        shown.query_pairs_mut().clear().extend_pairs(redacted);
-    }
-    shown.to_string()
-}
-
-/// Parses a URL and appends query parameters to it.
-///
-/// # Errors
-/// If `base` is not a valid URL.
-pub(super) fn url_with_query<'a>(base: &str, query: impl IntoIterator<Item = (&'a str, String)>) -> Result<Url> {
-    let mut url = Url::parse(base).with_context(|| format!("`{base}` is not a valid URL"))?;
-    url.query_pairs_mut().extend_pairs(query);
-    Ok(url)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::collect::keys::url_with_query;
+    use std::sync::{Arc, Mutex as StdMutex};
 
-    #[test]
-    fn keys_are_redacted_in_urls() {
-        let url =
-            url_with_query("https://example.org/a?x=1", [("api_key", "abc".into()), ("text", "Paris -fun".into())]);
-        let shown = redact_keys(&url.unwrap());
-        assert_eq!(shown, "https://example.org/a?x=1&api_key=HIDDEN&text=Paris+-fun");
+    async fn serve(app: axum::Router) -> Url {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = Url::parse(&format!("http://{}/", listener.local_addr().unwrap())).unwrap();
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        url
+    }
+
+    fn client(max_bytes: usize) -> RateLimitedClient {
+        let policy = RetryPolicy { first_wait: Duration::from_millis(1), ..RetryPolicy::default() };
+        RateLimitedClient::new(Duration::ZERO, &policy, max_bytes).unwrap()
     }
 
     #[test]
@@ -301,21 +308,13 @@ mod tests {
             status: StatusCode::FORBIDDEN,
             url: url_with_query("https://example.org/a", [("key", "top/secret".into())]).unwrap(),
             kind: String::new(),
-            body: b"the key top/secret is blocked".to_vec(),
+            body: b"the key top/secret is \x1b[31mblocked".to_vec(),
             wait: None,
+            secrets: vec!["top/secret".into()],
         };
         let why = response.success().unwrap_err().to_string();
-        assert!(why.ends_with("403 Forbidden: the key HIDDEN is blocked") && !why.contains("secret"), "{why}");
-    }
-
-    #[test]
-    fn retry_after_is_seconds_or_a_date() {
-        assert_eq!(parse_retry_after("7"), Some(Duration::from_secs(7)));
-        assert_eq!(parse_retry_after("999999"), Some(MAX_WAIT));
-        let soon = (chrono::Utc::now() + chrono::TimeDelta::seconds(90)).to_rfc2822();
-        assert!(parse_retry_after(&soon).is_some_and(|wait| (85..=90).contains(&wait.as_secs())), "{soon}");
-        assert_eq!(parse_retry_after("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO));
-        assert_eq!(parse_retry_after("later"), None);
+        assert!(why.ends_with("403 Forbidden: the key HIDDEN is \u{fffd}[31mblocked"), "{why}");
+        assert!(!why.contains("secret"), "{why}");
     }
 
     #[tokio::test]
@@ -331,19 +330,80 @@ mod tests {
                 _ => (StatusCode::OK, [("x-nothing", "")]),
             }
         };
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = Url::parse(&format!("http://{}/", listener.local_addr().unwrap())).unwrap();
-        let app = axum::Router::new().fallback(response);
-        tokio::spawn(async move { axum::serve(listener, app).await });
-        let policy = RetryPolicy { first_wait: Duration::from_millis(1), ..RetryPolicy::default() };
-        RateLimitedClient::new(Duration::ZERO, &policy)
-            .unwrap()
-            .get(&url, |response| response.success().map(drop))
-            .await
-            .unwrap();
+        let url = serve(axum::Router::new().fallback(response)).await;
+        client(1000).get(&url, |response| response.success().map(drop)).await.unwrap();
         let waited: Vec<Duration> = request_times.lock().unwrap().windows(2).map(|pair| pair[1] - pair[0]).collect();
         assert_eq!(waited.len(), 2);
         assert!(waited[0] >= Duration::from_secs(2), "Retry-After: {waited:?}");
         assert!(waited[1] < Duration::from_secs(2), "no Retry-After: {waited:?}");
+    }
+    #[tokio::test]
+    async fn keys_are_not_sent_to_another_host() {
+        let received: Arc<StdMutex<Vec<String>>> = Arc::default();
+        let other = {
+            let received = received.clone();
+            let record = move |request: axum::extract::Request| async move {
+                received.lock().unwrap().push(format!("{} {:?}", request.uri(), request.headers()));
+            };
+            serve(axum::Router::new().fallback(record)).await
+        };
+        // The redirect keeps the query, as a host that has moved does.
+        let target = other.clone();
+        let redirect = move |uri: axum::http::Uri| async move {
+            axum::response::Redirect::temporary(&format!("{target}moved?{}", uri.query().unwrap_or_default()))
+        };
+        let url = serve(axum::Router::new().fallback(redirect)).await;
+        let with_key = url_with_query(url.as_str(), [("key", "top-secret".into())]).unwrap();
+        let error = client(1000).get(&with_key, |response| response.success().map(drop)).await.unwrap_err();
+        assert!(matches!(error, FetchError::Permanent(_)), "{error}");
+        assert!(
+            error.to_string().contains("another host, 127.0.0.1") && !error.to_string().contains("secret"),
+            "{error}"
+        );
+        assert_eq!(received.lock().unwrap().len(), 0);
+
+        let authorized = client(1000).authorized("OAuth top-secret").unwrap();
+        authorized.get(&url, |response| response.success().map(drop)).await.unwrap();
+        let seen = received.lock().unwrap().concat();
+        assert!(seen.starts_with("/moved") && !seen.contains("secret"), "{seen}");
+    }
+
+    #[tokio::test]
+    async fn responses_have_a_maximum_size() {
+        let body = |bytes: usize| move || async move { vec![b'a'; bytes] };
+        let endless = || async {
+            let chunks = futures_util::stream::repeat_with(|| Ok::<_, std::io::Error>(vec![b'a'; 1000]));
+            axum::body::Body::from_stream(chunks)
+        };
+        let missing = || async { (StatusCode::NOT_FOUND, vec![b'a'; 100_000]) };
+        let app = axum::Router::new()
+            .route("/fits", axum::routing::get(body(5000)))
+            .route("/large", axum::routing::get(body(5001)))
+            .route("/endless", axum::routing::get(endless))
+            .route("/missing", axum::routing::get(missing));
+        let base = serve(app).await;
+        let get = async |path: &str| {
+            client(5000).get(&base.join(path).unwrap(), |response| response.success().map(<[u8]>::len)).await
+        };
+        assert_eq!(get("fits").await.unwrap(), 5000);
+        for path in ["large", "endless"] {
+            let error = get(path).await.unwrap_err();
+            assert!(matches!(&error, FetchError::Permanent(why) if why.contains("which is the limit")), "{error}");
+        }
+        assert!(matches!(get("missing").await.unwrap_err(), FetchError::NotFound(_)));
+    }
+
+    #[tokio::test]
+    async fn html_in_place_of_json_is_requested_again() {
+        let requests = Arc::new(StdMutex::new(0));
+        let reply = move || async move {
+            *requests.lock().unwrap() += 1;
+            ["<html>Just a moment...", r#"{"data":["#, "", r#"{"data":7}"#][(*requests.lock().unwrap() - 1).min(3)]
+        };
+        let url = serve(axum::Router::new().fallback(reply)).await;
+        let parse = |response: &HttpResponse| response.json::<serde_json::Value>();
+        assert_eq!(client(1000).get(&url, parse).await.unwrap()["data"], 7);
+        let unexpected = client(1000).get(&url, |response| response.json::<Vec<u8>>()).await.unwrap_err();
+        assert!(matches!(&unexpected, FetchError::Permanent(why) if why.contains("unexpected JSON")), "{unexpected}");
     }
 }

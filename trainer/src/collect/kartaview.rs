@@ -5,19 +5,25 @@ use std::time::Duration;
 
 use anyhow::Result;
 use landfall_model::LatLng;
-use reqwest::Url;
+use reqwest::{StatusCode, Url};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use super::http::{self, FetchError, HttpResponse, RateLimitedClient, url_with_query};
+use super::http::{FetchError, HttpResponse, RateLimitedClient};
+use super::image_body::{expired, picture};
+use super::keys::{redact_keys, url_with_query};
 use super::manifest::Item;
 use super::openaddresses::Service;
-use super::picture::picture;
 use super::places::PlaceArgs;
 use super::source::{Batch, Candidate, CommonArgs, Source, Terms, group, place};
 
 /// Images per page; the API rejects higher values with status 400.
 const PER_PAGE: usize = 100;
+/// Maximum number of pages per place, as protection from a service that never runs out of images.
+const MAX_PAGES: usize = 500;
+/// Sizes of an image in order of preference: about 1,280 pixels wide, as large as the original, a thumbnail. Some images
+/// lack some of them.
+const SIZES: [&str; 3] = ["lth", "proc", "th"];
 /// `apiCode` of a successful response.
 const SUCCESS_CODE: i64 = 600;
 
@@ -63,14 +69,14 @@ impl KartaView {
             whole_sequences: args.whole_sequences,
             api: args.api.clone(),
             // The service documents no rate limit; these are conservative.
-            searches: args.common.client(Duration::from_secs(1))?,
-            files: args.common.client(Duration::from_millis(500))?,
+            searches: args.common.api_client(Duration::from_secs(1))?,
+            files: args.common.image_client(Duration::from_millis(500))?,
         })
     }
 
     async fn photos(&self, at: LatLng) -> Result<Vec<Value>> {
         let (mut photos, mut seen) = (Vec::new(), HashSet::new());
-        for page in 1.. {
+        for page in 1..=MAX_PAGES {
             let pairs = [
                 ("lat", at.lat.to_string()),
                 ("lng", at.lng.to_string()),
@@ -104,7 +110,8 @@ impl KartaView {
         }
         let at = place(number("lat")?, number("lng")?)?;
         let (id, sequence) = (text("id"), text("sequenceId"));
-        let url = Url::parse(&text("fileurl").replace("{{sizeprefix}}", "lth")).ok()?;
+        let urls = ["fileurl", "fileurlLTh", "fileurlProc", "fileurlTh"].map(text);
+        let url = Url::parse(&urls.iter().find(|url| !url.is_empty())?.replace("{{sizeprefix}}", SIZES[0])).ok()?;
         let keep_first_only = !self.whole_sequences && !sequence.is_empty();
         (!id.is_empty()).then(|| Candidate {
             item: Item {
@@ -117,7 +124,7 @@ impl KartaView {
                 dedup_key: if keep_first_only { sequence } else { String::new() },
                 licence: "CC BY-SA 4.0".into(),
                 attribution: format!("KartaView contributors, https://kartaview.org, picture {id}"),
-                url: http::redact_keys(&url),
+                url: redact_keys(&url),
                 id,
                 ..Item::default()
             },
@@ -126,13 +133,36 @@ impl KartaView {
     }
 }
 
+/// The URLs of the sizes of an image, given that of the first size.
+fn sizes(url: &Url) -> Vec<Url> {
+    let first = format!("/{}/", SIZES[0]);
+    if !url.path().contains(&first) {
+        return vec![url.clone()];
+    }
+    let of_size = |size: &str| {
+        let mut other = url.clone();
+        other.set_path(&url.path().replace(&first, &format!("/{size}/")));
+        other
+    };
+    SIZES.map(of_size).into()
+}
+
 /// Parses a response into its photos and whether they are the last. Logical errors have status 200.
 fn parse(response: &HttpResponse) -> Result<(Vec<Value>, bool), FetchError> {
     let reply: Value = response.json()?;
     let code = reply["status"]["apiCode"].as_i64().unwrap_or_default();
     if code != SUCCESS_CODE {
-        let message = reply["status"]["apiMessage"].as_str().unwrap_or_default();
-        return Err(FetchError::Permanent(format!("KartaView returned code {code}: {message}")));
+        let message = response.clean(reply["status"]["apiMessage"].as_str().unwrap_or_default());
+        let why = format!("KartaView returned code {code}: {message}");
+        let status = &reply["status"]["httpCode"];
+        let status = status.as_u64().or_else(|| status.as_str()?.parse().ok());
+        let status = status.and_then(|status| StatusCode::from_u16(u16::try_from(status).ok()?).ok());
+        return Err(match status {
+            Some(status) if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
+                FetchError::from_status(status, why, None)
+            }
+            _ => FetchError::Permanent(why),
+        });
     }
     let photos = reply["result"]["data"].as_array().cloned().unwrap_or_default();
     Ok((photos, !reply["result"]["hasMoreData"].as_bool().unwrap_or_default()))
@@ -176,6 +206,15 @@ impl Source for KartaView {
     }
 
     async fn fetch(&self, candidate: &Candidate) -> Result<Vec<u8>, FetchError> {
-        self.files.get(&candidate.url, picture).await
+        let mut refused = None;
+        for url in sizes(&candidate.url) {
+            match self.files.get(&url, picture).await {
+                Err(FetchError::NotFound(_)) => {}
+                // Storage may refuse what it does not have, so only the last refusal counts.
+                Err(error @ FetchError::Permanent(_)) => refused = Some(expired(error)),
+                other => return other,
+            }
+        }
+        Err(refused.unwrap_or_else(|| FetchError::NotFound("no size of the image exists".into())))
     }
 }

@@ -9,12 +9,16 @@ use std::fs::{File, TryLockError};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use landfall_common::fs::open_append;
 use serde::{Deserialize, Serialize};
 
+use crate::io::paths;
+
 const MANIFEST: &str = "manifest.jsonl";
 const SEARCHED: &str = "searched.txt";
+/// Maximum length of a line.
+const MAX_LINE_BYTES: u64 = 1 << 20;
 
 /// The outcome for an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,8 +101,7 @@ impl Manifest {
     pub(super) fn open(dir: &Path) -> Result<Self> {
         std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
         let file = dir.join(MANIFEST);
-        let items = open_append(&file);
-        let items = items.with_context(|| format!("cannot write {}", file.display()))?;
+        let items = open_for_appending(&file)?;
         match items.try_lock() {
             Err(TryLockError::WouldBlock) => {
                 bail!("another run is writing to {}; wait for it to finish, or choose another --out", dir.display())
@@ -118,7 +121,7 @@ impl Manifest {
             kept: 0,
             searched: searched.into_iter().collect(),
             items: without_partial_line(items, &file)?,
-            batches: append(&dir.join(SEARCHED))?,
+            batches: without_partial_line(open_for_appending(&dir.join(SEARCHED))?, &dir.join(SEARCHED))?,
         };
         for item in known.iter().filter(|item| item.status == Some(Status::Ok)) {
             manifest.dedup_keys.extend(dedup_key(item));
@@ -177,20 +180,26 @@ pub(super) enum Claim {
     Duplicate,
 }
 
-/// Removes partially written images of a killed run.
+/// Removes partially written images of a killed run. Folders elsewhere, behind symbolic links, are left alone.
 fn remove_partial_files(dir: &Path) {
+    let is_folder = |dir: &Path| std::fs::symlink_metadata(dir).is_ok_and(|found| found.is_dir());
     let entries = |dir: &Path| std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
-    for file in entries(&dir.join("pictures")).flat_map(|folder| entries(&folder).collect::<Vec<_>>()) {
-        if file.extension().is_some_and(|extension| extension == "part") {
+    let folders = Some(dir.join("pictures")).filter(|dir| is_folder(dir)).into_iter().flat_map(|dir| entries(&dir));
+    for file in folders.filter(|dir| is_folder(dir)).flat_map(|folder| entries(&folder).collect::<Vec<_>>()) {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with('.') && name.ends_with(".part") {
             let _ = std::fs::remove_file(file); // a leftover is harmless
         }
     }
 }
 
-/// Opens a file for appending and removes a partial last line.
-pub(super) fn append(file: &Path) -> Result<File> {
-    let open = open_append(file);
-    without_partial_line(open.with_context(|| format!("cannot write {}", file.display()))?, file)
+/// Opens a file for appending; creates it if missing. Symbolic links are refused, since a folder from elsewhere could
+/// have one to any file.
+pub(super) fn open_for_appending(file: &Path) -> Result<File> {
+    if std::fs::symlink_metadata(file).is_ok_and(|found| !found.is_file()) {
+        bail!("{} is not a regular file; move it away, or choose another --out", file.display());
+    }
+    open_append(file).with_context(|| format!("cannot write {}", file.display()))
 }
 
 /// Removes a partial last line from an open file.
@@ -229,9 +238,12 @@ pub(crate) fn items(dir: &Path) -> Result<impl Iterator<Item = Result<Item>>> {
     let reader =
         if file.exists() { Box::new(BufReader::new(File::open(&file).with_context(&read_failed)?)) } else { empty };
     Ok(lines(reader).enumerate().map(move |(i, line)| {
-        serde_json::from_str(&line.with_context(&read_failed)?).with_context(|| {
-            format!("{}, line {}: not a valid entry; remove the line and collect again", file.display(), i + 1)
-        })
+        let at = || format!("{}, line {}", file.display(), i + 1);
+        let item: Item = serde_json::from_str(&line.with_context(&read_failed)?)
+            .with_context(|| format!("{}: not a valid entry; remove the line and collect again", at()))?;
+        // The manifest may come from elsewhere, and `index` copies the names of files.
+        paths::check_relative(&item.file).map_err(|why| anyhow!("{}: the file name {why}", at()))?;
+        Ok(item)
     }))
 }
 
@@ -248,8 +260,11 @@ pub fn read(dir: &Path) -> Result<Vec<Item>> {
 fn lines(mut reader: impl BufRead) -> impl Iterator<Item = std::io::Result<String>> {
     std::iter::from_fn(move || {
         let mut line = Vec::new();
-        if let Err(error) = reader.read_until(b'\n', &mut line) {
+        if let Err(error) = (&mut reader).take(MAX_LINE_BYTES).read_until(b'\n', &mut line) {
             return Some(Err(error));
+        }
+        if line.len() as u64 == MAX_LINE_BYTES && !line.ends_with(b"\n") {
+            return Some(Err(std::io::Error::new(ErrorKind::InvalidData, "a line is longer than 1 MiB")));
         }
         line.pop_if(|last| *last == b'\n')?;
         Some(String::from_utf8(line).map_err(|error| std::io::Error::new(ErrorKind::InvalidData, error)))
@@ -347,5 +362,39 @@ mod tests {
         std::fs::write(dir.path().join(MANIFEST), "{}\nnonsense\n").unwrap();
         let error = format!("{:#}", Manifest::open(dir.path()).err().unwrap());
         assert!(error.contains("manifest.jsonl, line 2"), "{error}");
+    }
+
+    #[test]
+    fn a_manifest_cannot_name_files_outside_or_grow_without_limit() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["/etc/passwd", "pictures/../../x", "C:/x", r"..\\x"] {
+            std::fs::write(dir.path().join(MANIFEST), format!("{{}}\n{{\"file\":\"{name}\"}}\n")).unwrap();
+            let error = format!("{:#}", read(dir.path()).unwrap_err());
+            assert!(error.contains("manifest.jsonl, line 2: the file name"), "{error}");
+        }
+        std::fs::write(dir.path().join(MANIFEST), "x".repeat(3 << 20)).unwrap();
+        let error = format!("{:#}", read(dir.path()).unwrap_err());
+        assert!(error.contains("longer than 1 MiB"), "{error}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_are_neither_written_nor_cleaned_through() {
+        let dir = tempfile::tempdir().unwrap();
+        let (out, elsewhere) = (dir.path().join("out"), dir.path().join("elsewhere"));
+        std::fs::create_dir_all(out.join("pictures")).unwrap();
+        std::fs::create_dir(&elsewhere).unwrap();
+        std::fs::write(elsewhere.join(".a.part"), "kept").unwrap();
+        std::os::unix::fs::symlink(&elsewhere, out.join("pictures/00")).unwrap();
+        Manifest::open(&out).unwrap();
+        assert!(elsewhere.join(".a.part").exists());
+        for name in [MANIFEST, SEARCHED] {
+            std::fs::remove_file(out.join(name)).unwrap();
+            std::os::unix::fs::symlink(elsewhere.join(".a.part"), out.join(name)).unwrap();
+            let error = Manifest::open(&out).err().unwrap().to_string();
+            assert!(error.contains(name) && error.contains("is not a regular file"), "{error}");
+            std::fs::remove_file(out.join(name)).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(elsewhere.join(".a.part")).unwrap(), "kept");
     }
 }

@@ -13,9 +13,10 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use super::http::{FetchError, HttpResponse, RateLimitedClient, url_with_query};
+use super::http::{FetchError, HttpResponse, RateLimitedClient};
+use super::image_body::fetch_picture;
+use super::keys::url_with_query;
 use super::manifest::Item;
-use super::picture::picture;
 use super::source::{Batch, Candidate, CommonArgs, Source, Terms, group, place, secret};
 
 /// Maximum value of the API's `limit` parameter.
@@ -26,6 +27,10 @@ const MAYBE_TRUNCATED: usize = 1_500;
 const MAX_SIDE: f64 = 0.09;
 /// Boxes are not split below this side in degrees, about the length of a street.
 const MIN_SIDE: f64 = 0.001;
+/// Error codes of the Graph API for exceeded limits: of the application, the user, the page, the account, or any other.
+const LIMIT_CODES: [i64; 5] = [4, 17, 32, 341, 613];
+/// Error codes for failures of the service. Code 1 also means that a box contains too many images.
+const SERVICE_CODES: [i64; 2] = [1, 2];
 /// Requested fields of each image.
 const FIELDS: &str = "id,geometry,computed_geometry,captured_at,compass_angle,computed_compass_angle,is_pano,sequence,creator,thumb_1024_url";
 
@@ -121,10 +126,8 @@ struct Image {
     captured_at: Option<i64>,
     compass_angle: Option<f64>,
     computed_compass_angle: Option<f64>,
-    #[serde(default)]
-    is_pano: bool,
-    #[serde(default)]
-    sequence: String,
+    is_pano: Option<bool>,
+    sequence: Option<String>,
     creator: Option<Creator>,
     thumb_1024_url: Option<String>,
 }
@@ -137,8 +140,40 @@ struct Point {
 
 #[derive(Deserialize)]
 struct Creator {
+    username: Option<String>,
+}
+
+/// An error of the Graph API, with any status, even 200.
+#[derive(Deserialize)]
+struct GraphError {
     #[serde(default)]
-    username: String,
+    message: String,
+    #[serde(default)]
+    code: i64,
+    #[serde(default)]
+    is_transient: bool,
+}
+
+impl GraphError {
+    fn of(response: &HttpResponse) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Reply {
+            error: Option<GraphError>,
+        }
+        serde_json::from_slice::<Reply>(&response.body).ok()?.error
+    }
+
+    fn classify(&self, response: &HttpResponse) -> FetchError {
+        let why = format!("Mapillary returned error {}: {}", self.code, response.clean(&self.message));
+        if LIMIT_CODES.contains(&self.code) {
+            response
+                .transient(format!("{why}; its limits are per minute and per day: run the same command again later"))
+        } else if self.is_transient || SERVICE_CODES.contains(&self.code) {
+            response.transient(why)
+        } else {
+            response.failure(why)
+        }
+    }
 }
 
 /// The result of searching a box.
@@ -156,8 +191,8 @@ impl Mapillary {
             boxes: args.boxes.iter().flat_map(|bounds| bounds.split(MAX_SIDE)).collect(),
             whole_sequences: args.whole_sequences,
             api: args.api.clone(),
-            searches: args.common.client(Duration::from_millis(200))?.authorized(&format!("OAuth {token}"))?,
-            files: args.common.client(Duration::from_millis(100))?,
+            searches: args.common.api_client(Duration::from_millis(200))?.authorized(&format!("OAuth {token}"))?,
+            files: args.common.image_client(Duration::from_millis(100))?,
         })
     }
 
@@ -166,9 +201,14 @@ impl Mapillary {
         let url = url_with_query(&self.api, pairs).map_err(|e| FetchError::Permanent(e.to_string()))?;
         let can_split = bounds.side() / 2.0 >= MIN_SIDE;
         let parse = |response: &HttpResponse| {
+            let error = GraphError::of(response);
+            let asks_for_less = error.as_ref().is_some_and(|error| error.message.contains("reduce the amount of data"));
             // The box may be too dense; smaller boxes distinguish that from a failing server.
-            if response.status.as_u16() == 500 && can_split {
+            if can_split && (response.status.as_u16() == 500 || asks_for_less) {
                 return Ok(SearchResult::Truncated(Vec::new()));
+            }
+            if let Some(error) = error {
+                return Err(error.classify(response));
             }
             let data = response.json::<SearchResponse>()?.data;
             Ok(if data.len() >= MAYBE_TRUNCATED { SearchResult::Truncated(data) } else { SearchResult::Complete(data) })
@@ -203,14 +243,15 @@ impl Mapillary {
     }
 
     fn candidate(&self, image: &Value) -> Option<Candidate> {
-        let image = Image::deserialize(image).ok().filter(|image| !image.is_pano)?;
+        let image = Image::deserialize(image).ok().filter(|image| image.is_pano != Some(true))?;
         let Point { coordinates: [lng, lat] } = image.computed_geometry.or(image.geometry)?;
         let at = place(lat, lng)?;
-        let author = image.creator.map(|creator| creator.username).unwrap_or_default();
+        let author = image.creator.and_then(|creator| creator.username).unwrap_or_default();
         let time = image.captured_at.and_then(chrono::DateTime::from_timestamp_millis);
         let heading = image.computed_compass_angle.or(image.compass_angle);
         let url = Url::parse(&image.thumb_1024_url?).ok()?;
-        let keep_first_only = !self.whole_sequences && !image.sequence.is_empty();
+        let sequence = image.sequence.unwrap_or_default();
+        let keep_first_only = !self.whole_sequences && !sequence.is_empty();
         Some(Candidate {
             item: Item {
                 source: "mapillary".into(),
@@ -218,8 +259,8 @@ impl Mapillary {
                 lng: Some(at.lng),
                 heading: heading.filter(|heading| heading.is_finite()).map(|heading| heading.rem_euclid(360.0)),
                 time: time.map(|time| time.to_rfc3339()).unwrap_or_default(),
-                group: group("mapillary", &image.sequence),
-                dedup_key: if keep_first_only { image.sequence } else { String::new() },
+                group: group("mapillary", &sequence),
+                dedup_key: if keep_first_only { sequence } else { String::new() },
                 attribution: format!("{author} on Mapillary, https://www.mapillary.com/app/?pKey={}", image.id),
                 author,
                 licence: "CC BY-SA 4.0".into(),
@@ -274,11 +315,7 @@ impl Source for Mapillary {
     }
 
     async fn fetch(&self, candidate: &Candidate) -> Result<Vec<u8>, FetchError> {
-        self.files.get(&candidate.url, picture).await.map_err(|error| match error {
-            // URLs expire; the next run gets a new one.
-            FetchError::Permanent(why) => FetchError::transient(why),
-            other => other,
-        })
+        fetch_picture(&self.files, &candidate.url).await
     }
 }
 

@@ -8,11 +8,15 @@ use anyhow::Result;
 use clap::Subcommand;
 
 mod budget;
+mod content_range;
 mod download;
+mod fetch_error;
 mod flickr;
 mod folder;
 mod http;
+mod image_body;
 mod kartaview;
+mod keys;
 mod manifest;
 mod mapillary;
 mod openaddresses;
@@ -31,7 +35,7 @@ use run::{as_environment_error, collect};
 /// Collect geotagged images from a source
 ///
 /// Writes the images and manifest.jsonl, which `index` reads. Run the same command again to continue after an
-/// interruption.
+/// interruption. Images over 64 MiB are refused, as are other answers of a service over 16 MiB.
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  landfall-train collect folder holiday --out collected/holiday\n  landfall-train collect flickr --queries queries.txt --since 2023-01-01 --until 2024-01-01 --out collected/flickr --dry-run"

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::download;
-use super::http::url_with_query;
+use super::keys::url_with_query;
 use super::source::CommonArgs;
 
 /// URLs of OpenAddresses, for tests.
@@ -37,7 +37,7 @@ impl Service {
     /// # Errors
     /// If a name is neither a file nor a known source, or the service refuses requests or cannot be reached.
     pub(super) async fn files(&self, names: &[PathBuf], common: &CommonArgs) -> Result<Vec<PathBuf>> {
-        let client = common.client(Duration::from_secs(1))?;
+        let client = common.api_client(Duration::from_secs(1))?;
         let mut files = Vec::new();
         for name in names {
             let Some(source) = source(name) else {
@@ -48,7 +48,9 @@ impl Service {
             let entries: Vec<Entry> = client.get(&index, |response| response.json()).await?;
             let before = files.len();
             for entry in entries.iter().filter(|entry| entry.source == source && entry.layer == "addresses") {
-                let job = entry.job.to_string().replace('"', "");
+                let job = entry.job.as_u64().or_else(|| entry.job.as_str()?.parse().ok());
+                // The job becomes part of a file name.
+                let Some(job) = job else { bail!("{index} lists {source} without the number of a job") };
                 let url = url_with_query(&format!("{}/{job}/source.geojson.gz", self.addresses_files), [])?;
                 let file = common.out.join("addresses").join(format!("{}-{job}.geojson.gz", source.replace('/', "-")));
                 download::download(&client, &url, &file).await?;

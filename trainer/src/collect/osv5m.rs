@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use csv::{Position, StringRecord};
 use indicatif::HumanBytes;
 use reqwest::Url;
@@ -16,9 +16,11 @@ use tokio::sync::mpsc;
 use zip::ZipArchive;
 
 use super::download;
-use super::http::{FetchError, RateLimitedClient};
+use super::http::{FetchError, MAX_PICTURE_BYTES, RateLimitedClient};
+use super::keys::redact_keys;
 use super::manifest::Item;
 use super::source::{Batch, Candidate, CommonArgs, Source, Terms, group, place};
+use crate::io::paths;
 
 /// Images per batch.
 const BATCH_SIZE: usize = 500;
@@ -84,7 +86,7 @@ impl Osv5m {
             (None, 1) => hub_file(format!("{}.csv", tables.first().map_or("train", String::as_str)))?,
             _ => bail!("give the table of the archives with --labels: train.csv or test.csv"),
         };
-        let client = args.common.client(Duration::from_secs(1))?;
+        let client = args.common.api_client(Duration::from_secs(1))?;
         Ok(Self { labels, archives, from_hub, client, open: Mutex::new(None) })
     }
 
@@ -95,8 +97,10 @@ impl Osv5m {
         }
         let mut bytes = Vec::new();
         if let Some((_, zip)) = open.as_mut() {
-            zip.by_name(member)?.read_to_end(&mut bytes)?;
+            // What the archive states about its size may be wrong.
+            zip.by_name(member)?.take(MAX_PICTURE_BYTES as u64 + 1).read_to_end(&mut bytes)?;
         }
+        ensure!(bytes.len() <= MAX_PICTURE_BYTES, "{member} is larger than {} MiB", MAX_PICTURE_BYTES >> 20);
         Ok(bytes)
     }
 }
@@ -145,7 +149,8 @@ impl Table {
         let zip = open().with_context(|| format!("cannot read {}", archive.display()))?;
         let id = |name: &str| Path::new(name).file_stem().map(|stem| stem.to_string_lossy().into_owned());
         // File names that are not valid UTF-8 cannot be in the table.
-        let names = zip.file_names().filter_map(Result::ok);
+        let is_file = |name: &str| !name.ends_with('/') && paths::check_relative(Path::new(name)).is_ok();
+        let names = zip.file_names().filter_map(Result::ok).filter(|name| is_file(name));
         let known = names.filter_map(|name| id(&name).map(|id| (id, name.into_owned())));
         let mut members: Vec<_> = known.filter(|(id, _)| self.rows.contains_key(id)).collect();
         members.sort_by_key(|(id, _)| self.rows[id].byte());
@@ -243,8 +248,7 @@ impl Source for Osv5m {
     }
 
     async fn fetch(&self, candidate: &Candidate) -> Result<Vec<u8>, FetchError> {
-        let broken =
-            |why: String| FetchError::Permanent(format!("{}: {why}", super::http::redact_keys(&candidate.url)));
+        let broken = |why: String| FetchError::Permanent(format!("{}: {why}", redact_keys(&candidate.url)));
         let archive = candidate.url.to_file_path().map_err(|()| broken("not a file".into()))?;
         let member = candidate.url.fragment().unwrap_or_default();
         // URL fragments are percent-encoded.

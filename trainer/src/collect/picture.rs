@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::http::{self, FetchError, HttpResponse};
+use super::http::FetchError;
 use super::manifest::{Item, Status};
 
 /// Why an image could not be stored.
@@ -54,16 +54,6 @@ fn file_path(id: &str, extension: &str) -> PathBuf {
         name = format!("{}-{}", &hash[..8], name.trim_start_matches('.'));
     }
     PathBuf::from(format!("pictures/{}/{name}.{extension}", &hash[..2]))
-}
-
-/// Returns the image in a response. A JPEG without an end marker was truncated by the connection.
-pub(super) fn picture(response: &HttpResponse) -> Result<Vec<u8>, FetchError> {
-    let body = response.success()?;
-    let (is_jpeg, end) = (body.starts_with(&[0xff, 0xd8]), body.len().saturating_sub(1024));
-    if is_jpeg && !body[end..].windows(2).any(|pair| pair == [0xff, 0xd9]) {
-        return Err(FetchError::transient(format!("{} returned a truncated image", http::redact_keys(&response.url))));
-    }
-    Ok(body.to_vec())
 }
 
 #[cfg(test)]

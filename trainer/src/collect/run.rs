@@ -9,7 +9,8 @@ use landfall_common::exit::environment_error;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
-use super::http::{self, FetchError};
+use super::http::FetchError;
+use super::keys::redact_keys;
 use super::manifest::{Claim, Item, Manifest, Status};
 use super::picture::{StoreError, store_picture};
 use super::source::{Batch, Candidate, CommonArgs, Source, Terms};
@@ -90,10 +91,10 @@ pub(super) async fn collect(source: &impl Source, common: &CommonArgs) -> Result
     }
 }
 
-/// Converts transient failures to environment errors.
+/// Converts failures that pass to environment errors.
 pub(super) fn as_environment_error(error: anyhow::Error) -> anyhow::Error {
     match error.downcast_ref() {
-        Some(FetchError::Transient { why, .. }) => environment_error(why.clone()),
+        Some(FetchError::Transient { why, .. } | FetchError::LimitReached(why)) => environment_error(why.clone()),
         _ => error,
     }
 }
@@ -210,6 +211,7 @@ impl<S: Source> Run<'_, S> {
                 }
             }
             Err(StoreError::Disk(error)) => return Err(error),
+            Err(StoreError::Fetch(FetchError::LimitReached(why))) => return Err(environment_error(why)),
             Err(StoreError::Fetch(error)) => {
                 self.counts.failed += 1;
                 self.consecutive_failures += 1;
@@ -219,7 +221,7 @@ impl<S: Source> Run<'_, S> {
                         format!("{MAX_CONSECUTIVE_FAILURES} consecutive images failed, the last one with: {error}");
                     return Err(if self.refused { anyhow!(why) } else { environment_error(why) });
                 }
-                self.progress.suspend(|| eprintln!("skipped for now: {}: {error}", http::redact_keys(url)));
+                self.progress.suspend(|| eprintln!("skipped for now: {}: {error}", redact_keys(url)));
             }
         }
         self.progress.inc(1);

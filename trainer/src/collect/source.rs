@@ -10,7 +10,7 @@ use landfall_model::LatLng;
 use tokio::sync::mpsc;
 
 use super::budget::Budget;
-use super::http::{FetchError, RateLimitedClient, RetryPolicy};
+use super::http::{FetchError, MAX_PICTURE_BYTES, MAX_REPLY_BYTES, RateLimitedClient, RetryPolicy};
 use super::manifest::Item;
 
 /// Options of all sources.
@@ -49,12 +49,19 @@ pub(super) struct CommonArgs {
 }
 
 impl CommonArgs {
-    /// Creates a client with the minimum interval `between` requests, unless --between overrides it.
-    pub(super) fn client(&self, between: Duration) -> Result<RateLimitedClient> {
-        RateLimitedClient::new(
-            self.between.unwrap_or(between),
-            &RetryPolicy { first_wait: self.first_wait, ..RetryPolicy::default() },
-        )
+    /// Creates a client of an API, with the minimum interval `between` requests unless --between overrides it.
+    pub(super) fn api_client(&self, between: Duration) -> Result<RateLimitedClient> {
+        self.client(between, MAX_REPLY_BYTES)
+    }
+
+    /// Creates a client for images, as [`CommonArgs::api_client`].
+    pub(super) fn image_client(&self, between: Duration) -> Result<RateLimitedClient> {
+        self.client(between, MAX_PICTURE_BYTES)
+    }
+
+    fn client(&self, between: Duration, max_bytes: usize) -> Result<RateLimitedClient> {
+        let policy = RetryPolicy { first_wait: self.first_wait, ..RetryPolicy::default() };
+        RateLimitedClient::new(self.between.unwrap_or(between), &policy, max_bytes)
     }
 }
 

@@ -13,17 +13,18 @@ use base64::engine::general_purpose::URL_SAFE;
 use futures_util::{StreamExt, stream};
 use hmac::{Hmac, Mac};
 use landfall_model::LatLng;
-use reqwest::Url;
+use reqwest::{StatusCode, Url};
 use serde::Deserialize;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
 use super::budget::Budget;
-use super::http::{self, FetchError, HttpResponse, RateLimitedClient, url_with_query};
+use super::http::{FetchError, HttpResponse, RateLimitedClient};
+use super::image_body::picture;
+use super::keys::{redact_keys, url_with_query};
 use super::manifest::Item;
 use super::openaddresses::Service;
-use super::picture::picture;
 use super::places::PlaceArgs;
 use super::source::{Batch, Candidate, CommonArgs, Source, Terms, place, secret};
 
@@ -134,8 +135,8 @@ impl StreetView {
             key: secret("GOOGLE_MAPS_API_KEY", args.key_file.as_deref())?,
             signing,
             api: args.api.clone(),
-            lookups: args.common.client(Duration::from_millis(100))?,
-            views: args.common.client(Duration::from_millis(200))?,
+            lookups: args.common.api_client(Duration::from_millis(100))?,
+            views: args.common.image_client(Duration::from_millis(200))?,
         })
     }
 
@@ -188,7 +189,7 @@ impl StreetView {
                     author: "Google".into(),
                     licence: "Google Maps Platform Terms of Service".into(),
                     attribution: metadata.copyright.clone(),
-                    url: http::redact_keys(&url),
+                    url: redact_keys(&url),
                     ..Item::default()
                 },
                 url,
@@ -209,13 +210,35 @@ impl StreetView {
 /// Parses the metadata of a panorama; the status is in the body.
 fn parse(response: &HttpResponse) -> Result<Option<Metadata>, FetchError> {
     let metadata: Metadata = response.json()?;
-    let why = || format!("Street View returned {} {}", metadata.status, metadata.error_message);
+    let clean = |text: &str| response.clean(text);
+    let why = || format!("Street View returned {} {}", clean(&metadata.status), clean(&metadata.error_message));
     match metadata.status.as_str() {
         "OK" => Ok(Some(metadata)),
         "ZERO_RESULTS" | "NOT_FOUND" => Ok(None),
-        "UNKNOWN_ERROR" => Err(FetchError::transient(why())),
+        "UNKNOWN_ERROR" => Err(response.transient(why())),
+        "OVER_QUERY_LIMIT" => {
+            Err(response.transient(format!("{}; if this persists, run the same command again tomorrow", why())))
+        }
+        "OVER_DAILY_LIMIT" => Err(FetchError::LimitReached(format!(
+            "{}; check billing and quotas of the API key, or run the same command again tomorrow",
+            why()
+        ))),
+        "REQUEST_DENIED" => Err(FetchError::Permanent(format!(
+            "{}; check the API key, and that it may use the Street View Static API",
+            why()
+        ))),
         _ => Err(FetchError::Permanent(why())),
     }
+}
+
+/// Returns the view in a response. Exceeded quotas are refusals whose text says so.
+fn view(response: &HttpResponse) -> Result<Vec<u8>, FetchError> {
+    let text = String::from_utf8_lossy(&response.body);
+    if response.status == StatusCode::FORBIDDEN && (text.contains("exceeded") || text.contains("OVER_QUERY_LIMIT")) {
+        let why = response.describe(&response.status.to_string());
+        return Err(FetchError::LimitReached(format!("{why}; run the same command again when the quota allows it")));
+    }
+    picture(response)
 }
 
 /// Signs path and query as they are sent.
@@ -284,7 +307,7 @@ impl Source for StreetView {
         // Every try costs money, whether it succeeds or not.
         let once = || async {
             self.budget.charge()?;
-            self.views.try_once(&candidate.url, picture).await
+            self.views.try_once(&candidate.url, view).await
         };
         self.views.retry(once).await
     }

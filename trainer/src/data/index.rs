@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use landfall_common::text::sanitize_line;
 use landfall_model::LatLng;
 use serde::{Deserialize, Deserializer};
 
-use crate::io::tabular;
+use crate::io::{paths, tabular};
 
 /// One image of a data set.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -38,13 +39,18 @@ pub(crate) struct Row {
 
 fn optional_number<'de, D: Deserializer<'de>>(field: D) -> std::result::Result<Option<f64>, D::Error> {
     let text = String::deserialize(field)?;
-    if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(serde::de::Error::custom) }
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let number: f64 = text.parse().map_err(serde::de::Error::custom)?;
+    if number.is_finite() { Ok(Some(number)) } else { Err(serde::de::Error::custom("a number is not finite")) }
 }
 
 /// Reads and checks an index file.
 ///
 /// # Errors
-/// If the file cannot be read, lacks a column or has a row with invalid coordinates; the message names the line.
+/// If the file cannot be read, lacks a column or has a row with invalid coordinates or with a file outside the directory
+/// of the images; the message names the line.
 pub(crate) fn read(file: &Path) -> Result<Vec<Row>> {
     let (names, records) = tabular::read(file)?;
     let mut rows = Vec::new();
@@ -52,6 +58,12 @@ pub(crate) fn read(file: &Path) -> Result<Vec<Row>> {
         let line = i + 2; // the header is line 1
         let row = record.and_then(|record| Ok(record.deserialize::<Row>(Some(&names))?));
         let mut row = row.with_context(|| format!("{}, line {line}: not a valid index row", file.display()))?;
+        if let Err(why) = paths::check_relative(&row.file) {
+            bail!("{}, line {line}: the file name `{}` {why}", file.display(), sanitize_line(row.file.display()));
+        }
+        if row.heading.parse::<f64>().is_ok_and(|heading| !heading.is_finite()) {
+            bail!("{}, line {line}: the heading is not a finite number", file.display());
+        }
         row.at = match (row.lat, row.lng) {
             (Some(lat), Some(lng)) => {
                 Some(LatLng::new(lat, lng).with_context(|| format!("{}, line {line}", file.display()))?)
@@ -108,10 +120,26 @@ mod tests {
     #[test]
     fn errors_name_the_line() {
         let good = "s,a.jpg,1,2,FR,g,train\n";
-        for bad in ["s,b.jpg,95,2,FR,g,train\n", "s,b.jpg,1,,FR,g,train\n", "s,b.jpg,x,2,FR,g,train\n", "s,b.jpg\n"] {
+        let bad = [
+            "s,b.jpg,95,2,FR,g,train\n",
+            "s,b.jpg,1,,FR,g,train\n",
+            "s,b.jpg,x,2,FR,g,train\n",
+            "s,b.jpg,NaN,2,FR,g,train\n",
+            "s,b.jpg,1,-inf,FR,g,train\n",
+            "s,b.jpg\n",
+            "s,/etc/passwd,1,2,FR,g,train\n",
+            "s,a/../../b.jpg,1,2,FR,g,train\n",
+            "s,C:/b.jpg,1,2,FR,g,train\n",
+            "s,a\\b.jpg,1,2,FR,g,train\n",
+            "s,\"b\u{1b}.jpg\",1,2,FR,g,train\n",
+        ];
+        for bad in bad {
             let error = format!("{:#}", read_text(&format!("{HEADER}{good}{bad}")).unwrap_err());
-            assert!(error.contains("line 3"), "{error}");
+            assert!(error.contains("line 3") && !error.contains('\u{1b}'), "{error}");
         }
+        let heading =
+            "set,file,lat,lng,iso2,group,split,heading\ns,a.jpg,1,2,FR,g,train,north\ns,b.jpg,1,2,FR,g,train,inf\n";
+        assert!(read_text(heading).unwrap_err().to_string().contains("line 3: the heading"));
     }
 
     #[test]
@@ -149,5 +177,44 @@ mod tests {
         std::fs::write(file.path(), format!("{HEADER}s,a.jpg,1,2,FR,g,train\n")).unwrap();
         let error = read_splits(file.path(), &["trian".into()]).unwrap_err().to_string();
         assert!(error.contains("trian") && error.ends_with("existing splits: train"), "{error}");
+    }
+
+    #[test]
+    fn damaged_indexes_are_errors_and_not_panics() {
+        let dir = tempfile::tempdir().unwrap();
+        let names = ["set", "file", "lat", "lng", "iso2", "group", "split"];
+        let mut random = 7u64;
+        let mut next = move |n: usize| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (random >> 33) as usize % n
+        };
+        for name in ["index.csv", "index.parquet"] {
+            let file = dir.path().join(name);
+            let mut writer = tabular::Writer::create(&file, &names, &["lat", "lng"]).unwrap();
+            for i in 0..40 {
+                let (lat, group) = (format!("{}.5", i % 80), format!("g{i}"));
+                writer
+                    .push(["s".into(), format!("{i}.jpg"), lat, "7".into(), "FR".into(), group, "dev".into()])
+                    .unwrap();
+            }
+            writer.finish().unwrap();
+            let whole = std::fs::read(&file).unwrap();
+            assert_eq!(read(&file).unwrap().len(), 40);
+            for _ in 0..1000 {
+                let mut bytes = whole.clone();
+                match next(4) {
+                    0 => bytes.truncate(next(whole.len())),
+                    1 => {
+                        let (part, at) = (bytes[..next(whole.len())].to_vec(), next(whole.len()));
+                        bytes.splice(at..at, part);
+                    }
+                    _ => (0..=next(8)).for_each(|_| bytes[next(whole.len())] = next(256) as u8),
+                }
+                std::fs::write(&file, bytes).unwrap();
+                if let Err(error) = read(&file) {
+                    assert!(format!("{error:#}").contains(name), "{error:#}");
+                }
+            }
+        }
     }
 }

@@ -83,7 +83,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let rows = index::read_splits(&args.index, &args.split)?;
     let count = (args.pictures as usize).min(rows.len());
     let images = Images::open(&args.images)?;
-    let chosen = (0..count).map(|i| Ok(images.picture(&rows[i * rows.len() / count].file)?));
+    let chosen = (0..count).map(|i| {
+        let row = &rows[i * rows.len() / count];
+        images.picture(&row.file).with_context(|| format!("index line {}", row.line))
+    });
     let chosen: Vec<RgbImage> = chosen.collect::<Result<_>>()?;
 
     let ranges = ranges(&network, &spec, &chosen)?;

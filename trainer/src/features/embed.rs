@@ -6,6 +6,7 @@ use std::sync::mpsc;
 
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
+use landfall_common::text::eprint_sanitized;
 use landfall_model::classifier::Encoder;
 
 use crate::data::images::Images;
@@ -70,7 +71,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut folder = FeatureFolder::open(&args.out, &spec)?;
     let images = Images::open(&args.images)?;
     let rows = index::read_splits(&args.index, &args.split)?;
-    let mut files: Vec<PathBuf> = rows.into_iter().map(|row| row.file).collect();
+    let mut files: Vec<PathBuf> = rows.iter().map(|row| row.file.clone()).collect();
     images.sort(&mut files, |file| file);
     if let Some((part, of)) = args.part {
         // Contiguous in the order of the shards, so that each part reads only its own shards.
@@ -94,7 +95,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             }
             Err(error) => {
                 failed += 1;
-                progress.suspend(|| eprintln!("skipped: {error}"));
+                let line = rows.iter().find(|row| row.file == file).map_or(0, |row| row.line);
+                let error = anyhow::Error::new(error);
+                progress.suspend(|| eprint_sanitized(format!("skipped: index line {line}: {error:#}")));
             }
         }
         progress.inc(1);

@@ -10,6 +10,9 @@ use landfall_model::bundle::{EncoderFile, sha256_of};
 use landfall_model::preprocess::Preprocess;
 use serde::{Deserialize, Serialize};
 
+/// Maximum length of the embedding of an image.
+const MAX_WIDTH: usize = 1 << 20;
+
 /// An encoder and its preprocessing, which together determine the features that a head is trained on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EncoderSpec {
@@ -26,10 +29,14 @@ impl EncoderSpec {
     /// If the file cannot be read, lacks a field or describes invalid preprocessing.
     pub fn read(file: &Path) -> Result<Self> {
         let spec: Self = read_json(file, "the description of an encoder")?;
-        match spec.preprocess.check() {
-            Ok(()) => Ok(spec),
-            Err(problem) => bail!("{} {problem}", file.display()),
+        if let Err(problem) = spec.preprocess.check() {
+            bail!("{} {problem}", file.display());
         }
+        // Also the number of floats per image that are kept on disk and in memory.
+        if !(1..=MAX_WIDTH).contains(&spec.encoder.dim.saturating_mul(spec.preprocess.squares())) {
+            bail!("{}: the embedding of an image must have 1 to {MAX_WIDTH} numbers", file.display());
+        }
+        Ok(spec)
     }
 
     /// The same description for a network that was written to `file` and has no download source.
@@ -66,5 +73,23 @@ impl EncoderSpec {
             (sha256, output, activations, adapter.map(|adapter| adapter.sha256))
         };
         network(self) == network(other) && self.preprocess == other.preprocess
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn embeddings_have_a_plausible_length() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("encoder.json");
+        for (dim, is_valid) in [("0", false), ("512", true), ("18446744073709551615", false)] {
+            let text =
+                include_str!("../../encoders/clip-vit-b16.json").replace("\"dim\": 512", &format!("\"dim\": {dim}"));
+            assert!(text.contains(dim), "{text}");
+            std::fs::write(&file, text).unwrap();
+            assert_eq!(EncoderSpec::read(&file).is_ok(), is_valid, "{dim}");
+        }
     }
 }

@@ -68,8 +68,8 @@ pub(crate) fn rounds(samples: &[Sample], views: usize) -> Vec<Vec<&Sample>> {
     }
     for round in &mut rounds {
         // Numeric order, so that 90 comes before 180.
-        let key = |sample: &Sample| (sample.row.heading.parse::<f64>().unwrap_or(0.0), sample.row.file.clone());
-        round.sort_by(|a, b| key(a).partial_cmp(&key(b)).unwrap_or(std::cmp::Ordering::Equal));
+        let heading = |sample: &Sample| sample.row.heading.parse().unwrap_or(0.0) + 0.0; // without -0
+        round.sort_by(|a, b| f64::total_cmp(&heading(a), &heading(b)).then_with(|| a.row.file.cmp(&b.row.file)));
     }
     rounds
 }

@@ -82,7 +82,7 @@ pub fn load(dir: &Path) -> Result<(EncoderSpec, HashMap<PathBuf, Vec<f32>>)> {
     let files =
         fs::read_to_string(dir.join("files.txt")).with_context(|| format!("no features in {}", dir.display()))?;
     let rows = fs::read(dir.join("rows.f32")).with_context(|| format!("no features in {}", dir.display()))?;
-    if rows.len() != files.lines().count() * spec.width() * 4 {
+    if Some(rows.len()) != files.lines().count().checked_mul(spec.width() * 4) {
         bail!(
             "{}: files.txt and rows.f32 do not match; run `landfall-train embed` again to repair them",
             dir.display()

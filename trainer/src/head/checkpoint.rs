@@ -3,6 +3,8 @@
 //! A checkpoint is one file: a line of JSON, then the bytes of the network, its optimizers and the best weights so far.
 //! The state of the random number generator is not saved, because it is derived from the seed and the epoch.
 
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -15,6 +17,9 @@ use crate::features::samples::Sample;
 use crate::head::model::{Layers, Moments};
 use crate::head::recipe::Recipe;
 use crate::io::hash;
+
+/// Maximum length of the first line.
+const MAX_HEADER_BYTES: u64 = 1 << 20;
 
 /// Where a command stores its checkpoints, and whether to resume from them.
 #[derive(Clone, Debug)]
@@ -60,6 +65,16 @@ struct BestEpochHeader {
     points: f64,
     /// Number of weights and number of biases of each layer.
     sizes: Vec<(usize, usize)>,
+}
+
+impl Header {
+    /// Length of what follows the header; `None` if it is not a possible one.
+    fn body_bytes(&self) -> Option<u64> {
+        let sizes = self.best.iter().flat_map(|best| &best.sizes).flat_map(|(weights, bias)| [*weights, *bias]);
+        let numbers = sizes.map(|n| n.checked_mul(4));
+        let lengths = self.lengths.iter().map(|n| Some(*n)).chain(numbers);
+        lengths.map(|n| u64::try_from(n?).ok()).try_fold(0u64, |sum, n| sum.checked_add(n?))
+    }
 }
 
 impl Checkpoints {
@@ -115,16 +130,25 @@ impl Checkpoints {
 }
 
 fn read(file: &Path, fingerprint: &str) -> Result<TrainingState> {
-    let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
-    let header: Option<Header> = serde_json::from_slice(&bytes[..end]).ok();
+    let read_failed = || format!("cannot read {}", file.display());
     let damaged =
         || format!("{} is not a valid checkpoint; delete it and start again without --resume", file.display());
+    let mut reader = BufReader::new(File::open(file).with_context(read_failed)?);
+    let mut line = Vec::new();
+    (&mut reader).take(MAX_HEADER_BYTES).read_until(b'\n', &mut line).with_context(read_failed)?;
+    let header: Option<Header> = serde_json::from_slice(&line).ok();
     let header = header.with_context(damaged)?;
     if header.fingerprint != fingerprint {
         bail!("{} belongs to a different recipe or different data; start again without --resume", file.display());
     }
-    let mut rest = bytes.get(end + 1..).unwrap_or_default();
+    // The rest is read only if its length is the stated one.
+    let bytes = header.body_bytes().with_context(damaged)?;
+    let mut rest = Vec::new();
+    reader.take(bytes.saturating_add(1)).read_to_end(&mut rest).with_context(read_failed)?;
+    if rest.len() as u64 != bytes {
+        bail!(damaged());
+    }
+    let mut rest = rest.as_slice();
     let mut take = |n: usize| {
         let (taken, left) = rest.split_at_checked(n)?;
         rest = left;
@@ -191,6 +215,17 @@ mod tests {
         let bytes = std::fs::read(&file).unwrap();
         std::fs::write(&file, &bytes[..bytes.len() - 3]).unwrap();
         assert!(checkpoints.load("a run", "f").unwrap_err().to_string().contains("is not a valid checkpoint"));
+        for header in [
+            "",
+            "[",
+            r#"{"fingerprint":"f","epoch":1,"lengths":[18446744073709551615,2],"best":null}"#,
+            r#"{"fingerprint":"f","epoch":1,"lengths":[4],"best":{"epoch":1,"points":1,"sizes":[[4611686018427387905,1]]}}"#,
+            r#"{"fingerprint":"f","epoch":1,"lengths":[1000000000000],"best":null}"#,
+            &"x".repeat(3 << 20),
+        ] {
+            std::fs::write(&file, format!("{header}\nsome bytes")).unwrap();
+            assert!(checkpoints.load("a run", "f").unwrap_err().to_string().contains("is not a valid checkpoint"));
+        }
         checkpoints.remove().unwrap();
         assert!(!checkpoints.dir.exists());
     }

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use burn::module::{Module, Param};
 use burn::nn::Linear;
 use burn::tensor::{Device, Tensor, TensorData, activation};
-use landfall_common::fs::{f32_from_le_bytes, read_json, write_atomic, write_json};
+use landfall_common::fs::{f32_from_le_bytes, read_json, read_limited, write_atomic, write_json};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -186,12 +186,16 @@ impl Head {
     pub(crate) fn load(dir: &Path) -> Result<Self> {
         let description: HeadDescription = read_json(&dir.join("head.json"), "the description of a head")?;
         let file = dir.join("weights.f32");
-        let bytes = std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
-        let numbers = f32_from_le_bytes(&bytes);
-        let wanted: usize = description.sizes.windows(2).map(|pair| (pair[0] + 1) * pair[1]).sum();
-        if bytes.len() != wanted * 4 || description.sizes.len() < 2 {
-            bail!("{} does not match the layer sizes in head.json; run `fit` again", file.display());
+        let mismatch = || format!("{} does not match the layer sizes in head.json; run `fit` again", file.display());
+        let layer = |pair: &[usize]| pair[0].checked_add(1)?.checked_mul(pair[1])?.checked_mul(4);
+        let is_possible = description.sizes.len() >= 2 && !description.sizes.contains(&0);
+        let wanted = description.sizes.windows(2).map(layer).try_fold(0usize, |sum, bytes| sum.checked_add(bytes?));
+        let wanted = wanted.filter(|_| is_possible).with_context(mismatch)?;
+        let bytes = read_limited(&file, wanted as u64).with_context(mismatch)?;
+        if bytes.len() != wanted {
+            bail!(mismatch());
         }
+        let numbers = f32_from_le_bytes(&bytes);
         let mut rest = numbers.as_slice();
         let mut take = |n: usize| {
             let (taken, left) = rest.split_at(n);

@@ -1,6 +1,7 @@
 //! `collect` against stub servers of the services, with server failures and killed processes.
 
 mod addresses;
+mod faults;
 mod hub;
 mod stub;
 

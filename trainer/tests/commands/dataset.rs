@@ -218,3 +218,38 @@ fn shards_in_a_bucket_work_as_on_disk() {
     let (code, error) = in_bucket(bucket::KEY, &format!("{embed} s3://bucket/nothing --out DIR/none"));
     assert!(code == Some(2) && error.contains("contains no shards"), "{error}");
 }
+
+#[test]
+fn no_command_reads_images_outside_the_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    write_photos(dir);
+    let header = "set,file,lat,lng,iso2,group,split\ns,grey.jpg,1,2,FR,g,dev\n";
+    let commands = [
+        "stats --out DIR/stats.html --index DIR/index.csv",
+        "shard --images DIR/photos --out DIR/shards --index DIR/index.csv",
+        "embed --encoder model/bundles/pocket/bundle.json --images DIR/photos --out DIR/features --index DIR/index.csv",
+        "evaluate --bundle pocket --images DIR/photos --split dev --views 1 --index DIR/index.csv",
+        "partition --out DIR/cells.json --index DIR/index.csv",
+    ];
+    for name in ["../places.csv", "/etc/passwd", r"..\places.csv", "C:/x.jpg", "a/../../places.csv"] {
+        std::fs::write(dir.join("index.csv"), format!("{header}s,{name},1,2,FR,g,dev\n")).unwrap();
+        for command in commands {
+            let output = run(dir, command);
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{command}: {stderr}");
+            assert!(stderr.contains("index.csv, line 3: the file name"), "{command}: {stderr}");
+        }
+    }
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink("../places.csv", dir.join("photos/link.jpg")).unwrap();
+        std::fs::write(dir.join("index.csv"), format!("{header}s,link.jpg,1,2,FR,g,dev\n")).unwrap();
+        for command in &commands[1..4] {
+            let output = run(dir, command);
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            assert_ne!(output.status.code(), Some(0), "{command}: {stderr}");
+            assert!(stderr.contains("index line 3"), "{command}: {stderr}");
+        }
+    }
+}

@@ -1,10 +1,13 @@
 //! Commands that build data sets. `index` checks, groups and splits collected images, writes the index that training
 //! reads, and reports the number of excluded images by reason.
 
-use anyhow::{Context, Result, bail};
-use landfall_common::fs::write_json;
+use std::path::Path;
 
-use crate::io::tabular;
+use anyhow::{Context, Result, anyhow, bail};
+use landfall_common::fs::write_json;
+use landfall_common::text::sanitize_line;
+
+use crate::io::{paths, tabular};
 
 mod args;
 mod collected;
@@ -36,6 +39,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut index = tabular::Writer::create(&args.out, &HEADER, &NUMBERS).with_context(cannot_write)?;
     for row in rows {
         let row = row?;
+        paths::check_relative(Path::new(&row.file))
+            .map_err(|why| anyhow!("the file name `{}` {why}", sanitize_line(&row.file)))?;
         report.kept += 1;
         *report.splits.entry(row.split).or_default() += 1;
         index.push(row.fields()).with_context(cannot_write)?;

@@ -107,30 +107,41 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Reads the rows of an index with all columns.
-fn rows(index: &Path) -> Result<Vec<Map<String, Value>>> {
+/// A row of the index with all columns, and its line.
+type IndexRow = (usize, Map<String, Value>);
+
+/// Reads the rows of an index.
+fn rows(index: &Path) -> Result<Vec<IndexRow>> {
     // `index::read` checks the index and reports errors with line numbers.
     let count = crate::data::index::read(index)?.len();
     let mut rows = Vec::with_capacity(count);
     let (names, records) = tabular::read(index)?;
-    for record in records {
-        rows.push(record?.deserialize(Some(&names))?);
+    for (i, record) in records.enumerate() {
+        rows.push((i + 2, record?.deserialize(Some(&names))?));
     }
     Ok(rows)
 }
 
+/// The extension of an image in a shard: that of the file, if it is a plain one. A longer name would need further blocks
+/// in the shard, and `json` is that of the rows.
+fn extension(file: &Path) -> String {
+    let extension = file.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    let is_plain = extension.len() <= 8 && extension.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    if is_plain && extension != "json" { extension } else { "image".into() }
+}
+
 /// Writes a shard and then its table; `first` is the number of the first row.
-fn shard(storage: &Storage, name: &str, images: &Images, first: usize, rows: &[Map<String, Value>]) -> Result<()> {
+fn shard(storage: &Storage, name: &str, images: &Images, first: usize, rows: &[IndexRow]) -> Result<()> {
     let tar = format!("{name}.tar");
     let write_failed = || format!("cannot write {}", storage.name_of(&tar));
     // Single tar blocks are too small for writes to a bucket.
     let out = std::io::BufWriter::with_capacity(1 << 20, storage.begin(&tar)?);
     let mut builder = tar::Builder::new(out);
     let (mut offset, mut table) = (0, csv::Writer::from_writer(Vec::new()));
-    for (i, row) in rows.iter().enumerate() {
+    for (i, (line, row)) in rows.iter().enumerate() {
         let file = PathBuf::from(row["file"].as_str().unwrap_or_default());
-        let bytes = images.bytes(&file)?;
-        let extension = file.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+        let bytes = images.bytes(&file).with_context(|| format!("index line {line}"))?;
+        let extension = extension(&file);
         let number = format!("{:09}", first + i);
         let json = serde_json::to_vec(row)?;
         table.serialize(Member { file, offset: offset + BLOCK, bytes: bytes.len() as u64 })?;
@@ -150,4 +161,24 @@ fn shard(storage: &Storage, name: &str, images: &Images, first: usize, rows: &[M
         .and_then(Upload::finish)
         .with_context(write_failed)?;
     storage.write(&format!("{name}.csv"), &table.into_inner().context("cannot write the table")?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn extensions_in_shards_are_plain() {
+        for (file, expected) in [
+            ("a.JPG", "jpg"),
+            ("a", ""),
+            ("a.json", "image"),
+            ("a.a b", "image"),
+            (&"a.b".repeat(90), "b"),
+            ("a.é", "image"),
+        ] {
+            assert_eq!(extension(Path::new(file)), expected, "{file}");
+        }
+        assert_eq!(extension(Path::new(&format!("a.{}", "b".repeat(90)))), "image");
+    }
 }

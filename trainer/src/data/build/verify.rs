@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -13,6 +14,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::row::Row;
+use crate::io::paths;
 
 /// Images whose grey values have a lower standard deviation are blank. Street View's "no imagery" placeholder, which
 /// has a line of text, is below it.
@@ -50,8 +52,18 @@ impl ImageStats {
         }
     }
 
-    fn of_file(file: &Path) -> Self {
-        let Ok(picture) = preprocess::open(file) else { return Self::default() };
+    /// Measures a file in the folder `images`, whose path has no symbolic links.
+    ///
+    /// # Errors
+    /// If the name or a symbolic link leads out of the folder.
+    fn of_file(images: &Path, file: &str) -> Result<Self> {
+        match paths::resolve(images, Path::new(file)) {
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                return Err(error).with_context(|| images.join(file).display().to_string());
+            }
+            _ => {}
+        }
+        let Ok(picture) = preprocess::open(images.join(file)) else { return Ok(Self::default()) };
         let grey = imageops::grayscale(&picture);
         let n = f64::from(grey.width()) * f64::from(grey.height());
         let (sum, squares) = grey.iter().map(|x| f64::from(*x)).fold((0.0, 0.0), |(s, q), x| (s + x, q + x * x));
@@ -61,19 +73,20 @@ impl ImageStats {
             let row: Vec<u8> = row.map(|pixel| pixel.0[0]).collect();
             row.windows(2).map(|pair| u64::from(pair[1] > pair[0])).collect::<Vec<_>>()
         });
-        Self {
+        Ok(Self {
             side: picture.width().min(picture.height()),
             deviation: (squares / n - (sum / n).powi(2)).max(0.0).sqrt(),
             hash: brighter.fold(0, |hash, bit| hash << 1 | bit),
-        }
+        })
     }
 }
 
 /// Measures the images of all rows. Measurements in the file `cache` are reused, and new ones are added to it.
 ///
 /// # Errors
-/// If `cache` cannot be read or written.
+/// If `cache` cannot be read or written, or an image is a link to a file outside `images`.
 pub(super) fn measure_all(images: &Path, rows: &[Row], cache: &Path) -> Result<Vec<ImageStats>> {
+    let images = &images.canonicalize().with_context(|| format!("cannot read {}", images.display()))?;
     let mut stats: HashMap<String, ImageStats> = HashMap::new();
     let mut complete_bytes = 0;
     if cache.exists() {
@@ -96,7 +109,7 @@ pub(super) fn measure_all(images: &Path, rows: &[Row], cache: &Path) -> Result<V
     let mut out = open_cache(cache, complete_bytes).with_context(write_failed)?;
     for block in new.chunks(FLUSH_EVERY) {
         let measured: Vec<ImageStats> =
-            block.par_iter().map(|row| ImageStats::of_file(&images.join(&row.file))).collect();
+            block.par_iter().map(|row| ImageStats::of_file(images, &row.file)).collect::<Result<_>>()?;
         for (row, image) in block.iter().zip(measured) {
             let ImageStats { side, deviation, hash } = image;
             // Do not cache failures: the file may be added later.
@@ -187,5 +200,18 @@ mod tests {
         view.save(dir.path().join("text.jpg.png")).unwrap();
         std::fs::rename(dir.path().join("text.jpg.png"), dir.path().join("text.jpg")).unwrap();
         assert_eq!(measure_all(dir.path(), &rows, &cache).unwrap()[3].side, 260);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_out_of_the_folder_are_not_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let images = dir.path().join("images");
+        std::fs::create_dir(&images).unwrap();
+        std::fs::write(dir.path().join("secret"), "secret").unwrap();
+        std::os::unix::fs::symlink("../secret", images.join("a.jpg")).unwrap();
+        let rows = [Row { file: "a.jpg".into(), ..Row::default() }];
+        let error = measure_all(&images, &rows, &dir.path().join("looks.csv")).unwrap_err();
+        assert!(format!("{error:#}").contains("a.jpg: a symbolic link leads out"), "{error:#}");
     }
 }

@@ -132,7 +132,7 @@ impl Recipe {
         let stage = |is_invalid: fn(&Stage) -> bool| self.stage.iter().any(is_invalid);
         let problems = [
             (self.stage.is_empty(), "at least one [[stage]] is required"),
-            (train.batch == 0, "train.batch must be at least 1"),
+            (!(1..=1_000_000).contains(&train.batch), "train.batch must be between 1 and 1,000,000"),
             (self.teacher.features.is_empty(), "teacher.features must name at least one folder"),
             (!positive(train.clip.into()), "train.clip must be above 0"),
             (!(0.0..1.0).contains(&train.ema_decay), "train.ema_decay must be at least 0 and below 1"),
@@ -145,7 +145,10 @@ impl Recipe {
                 "augment.quality must be a minimum of at least 1 and a maximum",
             ),
             (stage(|s| !(s.epochs > 0.0 && s.epochs <= 1e4)), "stage.epochs must be above 0"),
-            (stage(|s| s.side == 0 || !s.side.is_multiple_of(32)), "stage.side must be a multiple of 32"),
+            (
+                stage(|s| !(32..=2048).contains(&s.side) || !s.side.is_multiple_of(32)),
+                "stage.side must be a multiple of 32 and at most 2048",
+            ),
             (self.stage.iter().any(|s| !positive(s.lr)), "stage.lr must be above 0"),
             (stage(|s| !(0.0..=1.0).contains(&s.final_lr_fraction)), "stage.final_lr_fraction must be between 0 and 1"),
             (

@@ -78,9 +78,14 @@ fn array(stored: &HashMap<String, TensorProto>, name: &str) -> Result<Array> {
     };
     if matches!(tensor.data_type, INT8 | INT32) {
         let scale = stored.get(&format!("{name}_scale")).with_context(|| format!("{name} has no scale"))?;
-        let (scales, outputs) = (f32_from_le_bytes(&scale.raw_data), scale.dims.iter().product::<i64>());
+        let scales = f32_from_le_bytes(&scale.raw_data);
+        let outputs = scale.dims.iter().fold(1i64, |product, n| product.wrapping_mul(*n));
         let axis = scale.dims.iter().position(|n| *n == outputs).unwrap_or(0);
-        let inner = tensor.dims[axis + 1..].iter().product::<i64>() as usize;
+        let mut inner = tensor.dims.get(axis + 1..).unwrap_or_default().iter();
+        let inner = inner.try_fold(1usize, |product, n| product.checked_mul(usize::try_from(*n).ok()?)).unwrap_or(0);
+        if inner == 0 || scales.is_empty() {
+            bail!("{name} has an invalid shape");
+        }
         numbers.iter_mut().enumerate().for_each(|(i, x)| *x *= scales[i / inner % scales.len()]);
     }
     Ok((numbers, tensor.dims.iter().map(|n| *n as usize).collect()))

@@ -267,6 +267,11 @@ impl Default for EarlyStop {
     }
 }
 
+/// Limits of settings that a typing error could make larger than memory.
+const MAX_COUNT: usize = 1_000_000;
+const MAX_HIDDEN: usize = 1 << 16;
+const MAX_VIEWS: usize = 100;
+
 impl Recipe {
     /// Validates the settings.
     ///
@@ -292,6 +297,12 @@ impl Recipe {
                 train.epochs == 0 || train.batch == 0 || train.heads == 0,
                 "train.epochs, batch and heads must be at least 1",
             ),
+            (
+                train.epochs > MAX_COUNT || train.batch > MAX_COUNT || train.heads > MAX_COUNT,
+                "train.epochs, batch and heads must be at most 1,000,000",
+            ),
+            (train.hidden > MAX_HIDDEN, "train.hidden must be at most 65,536"),
+            (views.views[1] > MAX_VIEWS, "multi_view.views must be at most 100"),
             (!weight(label.country_weight), "label.country_weight must be at least 0"),
             (!weight(train.weight_decay), "train.weight_decay must be at least 0"),
             (!weight(train.mixup), "train.mixup must be at least 0"),

@@ -17,8 +17,15 @@ use super::{Stub, run_err, run_ok};
 fn serve(requests: Arc<AtomicUsize>) -> String {
     let index = |Query(query): Query<std::collections::HashMap<String, String>>| async move {
         let entry = |source: &str, layer: &str, job: u32| json!({ "id": 1, "source": source, "layer": layer, "name": "state", "job": job });
-        let all =
-            [entry("xx/here", "addresses", 7), entry("xx/here", "buildings", 8), entry("xx/here_too", "addresses", 9)];
+        // The job is a part of a file name, which must not lead out of the folder.
+        let mut outside = entry("xx/outside", "addresses", 0);
+        outside["job"] = json!("../../../outside");
+        let all = [
+            entry("xx/here", "addresses", 7),
+            entry("xx/here", "buildings", 8),
+            entry("xx/here_too", "addresses", 9),
+            outside,
+        ];
         Json(
             all.into_iter()
                 .filter(|entry| entry["source"].as_str().unwrap().contains(&query["source"]))
@@ -72,6 +79,8 @@ fn collect_streetview_samples_openaddresses_sources() {
     assert_eq!(run_ok(&format!("{args} {}", file.display())), plan, "files are sampled like sources");
     let stderr = run_err(&format!("{args} xx/nowhere"), 2);
     assert!(stderr.contains("xx/nowhere: no such file") && stderr.contains("/data?source=xx%2Fnowhere"), "{stderr}");
+    let stderr = run_err(&format!("{args} xx/outside"), 2);
+    assert!(stderr.contains("lists xx/outside without the number of a job"), "{stderr}");
     let stderr = run_err(&format!("{args} xx/here_too"), 2);
     assert!(stderr.contains("404"), "{stderr}");
 }

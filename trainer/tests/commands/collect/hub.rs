@@ -67,8 +67,11 @@ async fn file(State(state): State<Arc<ServerState>>, Path(file): Path<String>, h
     if state.requests.fetch_add(1, Ordering::Relaxed) % 4 == 1 {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     }
-    let range =
-        headers.get(header::RANGE).and_then(|range| range.to_str().ok()?.strip_prefix("bytes=")?.split_once('-'));
+    let etag = format!("\"{}\"", bytes.len());
+    // A part of another version is of no use.
+    let is_same_version = headers.get(header::IF_RANGE).is_none_or(|wanted| wanted == etag.as_str());
+    let range = headers.get(header::RANGE).filter(|_| is_same_version);
+    let range = range.and_then(|range| range.to_str().ok()?.strip_prefix("bytes=")?.split_once('-'));
     let (from, to): (usize, usize) = match range {
         Some((from, to)) => (from.parse().unwrap(), to.parse().map_or(bytes.len(), |to: usize| to + 1)),
         None => (0, bytes.len()),
@@ -88,6 +91,7 @@ async fn file(State(state): State<Arc<ServerState>>, Path(file): Path<String>, h
     let pieces = stream::once(std::future::ready(Ok(bytes.slice(from..end)))).chain(rest);
     let status = if range.is_some() { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
     let whole = format!("bytes {from}-{}/{}", to - 1, bytes.len());
-    let headers = [(header::CONTENT_RANGE, whole), (header::CONTENT_LENGTH, (to - from).to_string())];
+    let headers =
+        [(header::CONTENT_RANGE, whole), (header::CONTENT_LENGTH, (to - from).to_string()), (header::ETAG, etag)];
     (status, headers, Body::from_stream(pieces)).into_response()
 }

@@ -1,5 +1,5 @@
-//! Stub servers of Flickr, Street View, Mapillary and KartaView with generated data. Optionally, one request in five
-//! fails, each time in a different way.
+//! Stub servers of Flickr, Street View, Mapillary and KartaView with generated data. Requests may fail in the ways of
+//! `faults.rs`.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::Router;
-use axum::body::{Body, Bytes};
 use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
@@ -16,6 +15,8 @@ use axum::routing::get;
 use base64::Engine;
 use hmac::Mac;
 use serde_json::{Value, json};
+
+use super::faults::{Outage, PASSING};
 
 pub(crate) const KEY: &str = "top-secret-key-0123456789";
 pub(crate) const SIGNING_SECRET: &str = "vNIXE0xscrmjlyV-12Nj_BvUPaw=";
@@ -102,6 +103,7 @@ pub(crate) fn jpeg(seed: u64) -> Vec<u8> {
 struct ServerState {
     photos: Vec<Photo>,
     is_faulty: bool,
+    outage: Option<Outage>,
     requests: AtomicUsize,
     /// Number of requests by purpose.
     seen: std::sync::Mutex<HashMap<String, usize>>,
@@ -120,12 +122,21 @@ pub(crate) struct Stub {
 
 impl Stub {
     pub(crate) fn start(is_faulty: bool) -> Self {
+        Self::with(is_faulty, None)
+    }
+
+    pub(crate) fn failing(outage: Outage) -> Self {
+        Self::with(false, Some(outage))
+    }
+
+    fn with(is_faulty: bool, outage: Option<Outage>) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let listener = runtime.block_on(tokio::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))).unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let state = Arc::new(ServerState {
             photos: photos(),
             is_faulty,
+            outage,
             requests: AtomicUsize::new(0),
             seen: Default::default(),
             base: base.clone(),
@@ -140,7 +151,7 @@ impl Stub {
             .route("/mapillary", get(mapillary))
             .route("/kartaview", get(kartaview))
             .route("/picture/{seed}", get(plain))
-            .route("/picture/lth/{seed}", get(plain))
+            .route("/picture/{size}/{seed}", get(of_size))
             .layer(middleware::from_fn_with_state(state.clone(), fail))
             .with_state(state.clone());
         runtime.spawn(async move { axum::serve(listener, app).await });
@@ -162,27 +173,19 @@ impl ServerState {
     }
 }
 
-/// Fails one request in five, each time in a different way.
+/// Lets requests fail: one in five, each time in a different way, or as the stub's [`Outage`] says.
 async fn fail(State(state): Shared, request: Request, next: Next) -> Response {
     let n = state.requests.fetch_add(1, Ordering::Relaxed);
+    if let Some(Outage { fault, of, times }) = state.outage {
+        let path = request.uri().path();
+        let is_affected = path == of || of.ends_with('/') && path.starts_with(of);
+        let fails = is_affected && state.note(&format!("outage {}", request.uri())) <= times;
+        return if fails { fault.apply(request, next).await } else { next.run(request).await };
+    }
     if !state.is_faulty || n % 5 != 3 {
         return next.run(request).await;
     }
-    match n / 5 % 5 {
-        0 => StatusCode::SERVICE_UNAVAILABLE.into_response(),
-        1 => (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, "0")], "slow down").into_response(),
-        2 => StatusCode::BAD_GATEWAY.into_response(),
-        3 => StatusCode::GATEWAY_TIMEOUT.into_response(),
-        _ => {
-            // The connection closes within the response.
-            let response = next.run(request).await;
-            let (parts, body) = response.into_parts();
-            let whole = axum::body::to_bytes(body, usize::MAX).await.unwrap();
-            let half = whole.slice(..whole.len() / 2);
-            let pieces: Vec<Result<Bytes, std::io::Error>> = vec![Ok(half), Err(std::io::ErrorKind::BrokenPipe.into())];
-            Response::from_parts(parts, Body::from_stream(futures_util::stream::iter(pieces)))
-        }
-    }
+    PASSING[n / 5 % PASSING.len()].apply(request, next).await
 }
 
 fn flickr_error(code: u16, message: &str) -> Response {
@@ -276,6 +279,10 @@ async fn unavailable() -> Response {
     ([(header::CONTENT_TYPE, "image/png")], vec![0; 4000]).into_response()
 }
 
+async fn of_size(Path((_, seed)): Path<(String, u64)>, state: Shared) -> Response {
+    plain(Path(seed), state).await
+}
+
 async fn plain(Path(seed): Path<u64>, State(state): Shared) -> Response {
     // The first request of this URL fails as if it had expired.
     if seed == 77 && state.note("expired") == 1 {
@@ -362,6 +369,10 @@ async fn mapillary(State(state): Shared, Query(query): RequestQuery, headers: He
             (west..=east).contains(&at(0)) && (south..=north).contains(&at(1))
         })
         .collect();
+    if inside.len() > 3_000 && state.is_faulty {
+        let message = "Please reduce the amount of data you're asking for, then retry your request";
+        return (StatusCode::BAD_REQUEST, Json(json!({ "error": { "message": message, "code": 1 } }))).into_response();
+    }
     if inside.len() > 3_000 {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     }
