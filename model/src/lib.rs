@@ -39,6 +39,8 @@ pub mod image_files;
 #[doc(hidden)]
 pub mod latlng;
 #[doc(hidden)]
+pub mod metadata;
+#[doc(hidden)]
 pub mod onnx;
 #[doc(hidden)]
 pub mod pin;
