@@ -1,6 +1,7 @@
 //! Text that comes from outside (file names, pages, records) made safe to print, and URLs without their secrets.
 
 use std::fmt::Display;
+use std::io::Write;
 
 use url::Url;
 
@@ -22,9 +23,23 @@ pub fn sanitize_line(text: impl Display) -> String {
     sanitize(text).replace('\n', "\u{fffd}")
 }
 
-/// Prints sanitised text to standard error.
+/// JSON text with every character escaped that is not [printable](is_printable), or that ends a line for some readers:
+/// the same value, safe to print. Line breaks between values stay.
+pub fn escape_json(json: &str) -> String {
+    let mut escaped = String::with_capacity(json.len());
+    for c in json.chars() {
+        if is_printable(c) && !matches!(c, '\u{2028}' | '\u{2029}') {
+            escaped.push(c);
+        } else {
+            c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| escaped.push_str(&format!("\\u{unit:04x}")));
+        }
+    }
+    escaped
+}
+
+/// Prints sanitised text to standard error. Nobody can be told if that is closed.
 pub fn eprint_sanitized(text: impl Display) {
-    eprintln!("{}", sanitize(text));
+    _ = writeln!(std::io::stderr().lock(), "{}", sanitize(text));
 }
 
 /// The URL without user name, password, query and fragment, any of which may hold a secret: for messages, logs and records.
@@ -47,6 +62,14 @@ mod tests {
         let text = "a\u{0}\u{b}\u{1b}\u{7f}\u{85}\u{202e}\u{2068}\u{ffff}\u{1fffe}é\n日";
         assert_eq!(sanitize(text), format!("a{}é\n日", "\u{fffd}".repeat(9)));
         assert_eq!(sanitize_line("a\nb"), "a\u{fffd}b");
+    }
+
+    #[test]
+    fn escaped_json_is_printable_and_the_same_value() {
+        let text = "a\u{1b}\u{9b}\u{202e}\u{2028}\u{1fffe}é\n🌍\"\\";
+        let json = escape_json(&serde_json::to_string(text).unwrap());
+        assert!(json.chars().all(is_printable) && json.contains("\\u009b\\u202e\\u2028\\ud83f\\udffeé"), "{json}");
+        assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
     }
 
     #[test]

@@ -42,6 +42,8 @@ pub mod installation;
 #[doc(hidden)]
 pub mod latlng;
 #[doc(hidden)]
+pub mod metadata;
+#[doc(hidden)]
 pub mod onnx;
 #[doc(hidden)]
 pub mod pin;

@@ -19,6 +19,7 @@ use sha2::{Digest, Sha256};
 
 use crate::bundle::{Bundle, Manifest};
 use crate::latlng::LatLng;
+use crate::metadata::gps;
 use crate::posterior::Posterior;
 use crate::prediction::{Prediction, RadiusKm, top_countries};
 use crate::preprocess;
@@ -130,6 +131,13 @@ pub extern "C" fn dimensions() -> u32 {
         let size = reader.with_guessed_format().map_err(|e| e.to_string())?.into_dimensions();
         json_of(&size.map_err(|e| e.to_string())?)
     })
+}
+
+/// The position at which a photo was taken, according to the metadata of its file: `{"lat", "lng"}`, or `null` if it has
+/// none that can be used.
+#[unsafe(no_mangle)]
+pub extern "C" fn position() -> u32 {
+    respond(|state| json_of(&gps::position_in(&mut std::io::Cursor::new(&state.inputs[0])).unwrap_or(None)))
 }
 
 /// The encoder's inputs for an image file: a tensor of shape `[squares, 3, size, size]`.

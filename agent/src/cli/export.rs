@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
+use landfall_common::exit::usage_error;
 use landfall_common::fs::write_atomic;
-use landfall_common::text::eprint_sanitized;
+use landfall_common::text::{eprint_sanitized, sanitize_line};
 
-use crate::cli::output::{check_complete, print_text};
+use crate::cli::output::{check_complete, check_output_file, print_text};
 use crate::export::{ExportTable, Format};
 
 #[derive(Args)]
@@ -27,6 +28,9 @@ pub(super) struct ExportArgs {
     /// Print GeoJSON, as --format geojson
     #[arg(long, conflicts_with = "format")]
     json: bool,
+    /// Begin CSV with a byte order mark, without which Excel misreads letters such as é and ü
+    #[arg(long)]
+    bom: bool,
 }
 
 pub(super) fn run(args: &ExportArgs) -> Result<()> {
@@ -35,12 +39,16 @@ pub(super) fn run(args: &ExportArgs) -> Result<()> {
         (None, Some(file)) => Format::of(file)?,
         (None, None) => Format::Geojson,
     };
+    if args.bom && format != Format::Csv {
+        return Err(usage_error("--bom is for CSV: give --format csv or --out with a .csv file too"));
+    }
+    args.out.as_deref().map(check_output_file).transpose()?;
     let (table, left_out) = ExportTable::of_rounds(&args.dirs)?;
-    let text = table.write(format)?;
+    let text = table.write(format, args.bom)?;
     match &args.out {
         Some(file) => {
             write_atomic(file, text.as_bytes())?;
-            eprint_sanitized(format!("wrote {}", file.display()));
+            eprint_sanitized(format!("wrote {}", sanitize_line(file.display())));
         }
         None => print_text(text.trim_end())?,
     }

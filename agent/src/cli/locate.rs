@@ -8,17 +8,18 @@ use console::Term;
 use indicatif::ProgressBar;
 use landfall_common::exit::{Exit, check_failed, usage_error};
 use landfall_common::fs::write_atomic;
-use landfall_common::text::eprint_sanitized;
+use landfall_common::text::{eprint_sanitized, sanitize_line};
 use landfall_model::{LatLng, image_files, preprocess};
 
 use crate::cli::args::{DrawingArgs, ModelArgs};
-use crate::cli::output::{print_line, print_text};
+use crate::cli::output::{OutputClosed, check_output_dir, check_output_file, print_json_line, print_line, print_text};
 use crate::error::{describe, exit_code};
 use crate::export::{ExportTable, Format};
 use crate::inference::CellProbability;
 use crate::photos::exif::{CopyOutcome, Guess, copy_with_guess};
 use crate::photos::locate;
 use crate::photos::locate::LocatedPhoto;
+use crate::photos::names::{is_inside, unique_names};
 use crate::photos::page::{Photo, Thumbnail, page};
 use crate::terminal::MapMark;
 
@@ -49,6 +50,9 @@ pub(super) struct LocateArgs {
     /// Images that already have a GPS position are not copied, and existing files are not overwritten.
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     write_exif: Option<PathBuf>,
+    /// Begin CSV with a byte order mark, without which Excel misreads letters such as é and ü
+    #[arg(long, help_heading = "Output")]
+    bom: bool,
     #[command(flatten)]
     drawing: DrawingArgs,
 }
@@ -74,7 +78,18 @@ struct LocatedPlace<'a> {
 pub(super) fn run(args: &LocateArgs) -> Result<()> {
     // Usage errors are reported before the model is loaded.
     let out = args.out.as_deref().map(OutputFormat::by).transpose()?;
-    let pictures = pictures(&args.files)?;
+    let is_csv = |out: &OutputFormat| matches!(out, OutputFormat::ExportTable(Format::Csv));
+    if args.bom && args.format != Some(Format::Csv) && !out.as_ref().is_some_and(is_csv) {
+        return Err(usage_error("--bom is for CSV: give --format csv or --out with a .csv file too"));
+    }
+    args.out.as_deref().map(check_output_file).transpose()?;
+    args.write_exif.as_deref().map(check_output_dir).transpose()?;
+    let mut pictures = pictures(&args.files)?;
+    if let Some(folder) = &args.write_exif {
+        without_copies(&mut pictures, folder)?;
+    }
+    let names = unique_names(pictures.iter().map(|picture| (picture.file.as_path(), picture.name.as_path())));
+    pictures.iter_mut().zip(names).for_each(|(picture, name)| picture.name = name);
     let renderer = args.drawing.on(Term::stdout(), args.json || args.format.is_some())?;
     let classifier = args.model.load()?;
     let places: Vec<&[NamedImage]> =
@@ -85,14 +100,20 @@ pub(super) fn run(args: &LocateArgs) -> Result<()> {
     };
     let (mut answers, mut heat, mut unreadable) = (Vec::new(), Vec::<CellProbability>::new(), 0);
     let mut failed_copies = 0;
+    let writes_files = args.out.is_some() || args.write_exif.is_some();
     for pictures in &places {
         let files: Vec<&Path> = pictures.iter().map(|picture| picture.file.as_path()).collect();
         match locate::locate(&classifier, &files) {
             Ok(mut located) => {
-                if args.json {
-                    print_text(&serde_json::to_string(&located)?)?;
-                } else if args.format.is_none() {
-                    print_line(&located)?;
+                let printed = match args.format {
+                    _ if args.json => print_json_line(&located),
+                    None => print_line(&located),
+                    Some(_) => Ok(()),
+                };
+                match printed {
+                    // Files are written even if nobody reads the lines.
+                    Err(error) if error.is::<OutputClosed>() && writes_files => {}
+                    printed => printed?,
                 }
                 renderer.files(files)?;
                 let of_this = std::mem::take(&mut located.heat);
@@ -108,7 +129,7 @@ pub(super) fn run(args: &LocateArgs) -> Result<()> {
             Err(error) if exit_code(&error) == Exit::Environment => return Err(error), // no image is at fault
             Err(error) => {
                 unreadable += 1;
-                eprint_sanitized(format!("landfall: {}", describe(&error)));
+                eprint_sanitized(format!("landfall: {}", sanitize_line(describe(&error))));
             }
         }
         progress.inc(1);
@@ -119,16 +140,16 @@ pub(super) fn run(args: &LocateArgs) -> Result<()> {
         renderer.map(&heat, &marks)?;
     }
     if let Some(format) = args.format {
-        print_text(table(&answers).write(format)?.trim_end())?;
+        print_text(table(&answers).write(format, args.bom)?.trim_end())?;
     }
     if let (Some(file), Some(out), false) = (&args.out, out, answers.is_empty()) {
         let left_out = places.len() - answers.len();
         let text = match out {
             OutputFormat::Page => page(&on_page(answers)?, left_out),
-            OutputFormat::ExportTable(format) => table(&answers).write(format)?,
+            OutputFormat::ExportTable(format) => table(&answers).write(format, args.bom)?,
         };
         write_atomic(file, text.as_bytes())?;
-        eprint_sanitized(format!("wrote {}", file.display()));
+        eprint_sanitized(format!("wrote {}", sanitize_line(file.display())));
     }
     match (unreadable, failed_copies) {
         (0, 0) => Ok(()),
@@ -151,7 +172,8 @@ impl LocatedPlace<'_> {
     }
 
     fn name(&self) -> String {
-        self.pictures.first().map_or_else(String::new, |picture| picture.name.to_string_lossy().replace('\\', "/"))
+        let parts = self.pictures.first().into_iter().flat_map(|picture| picture.name.iter());
+        parts.map(|part| part.to_string_lossy()).collect::<Vec<_>>().join("/")
     }
 }
 
@@ -173,6 +195,21 @@ fn pictures(files: &[PathBuf]) -> Result<Vec<NamedImage>> {
         pictures.extend(found.into_iter().map(named));
     }
     Ok(pictures)
+}
+
+/// Leaves out the copies that an earlier run wrote to a directory inside the searched one.
+fn without_copies(pictures: &mut Vec<NamedImage>, folder: &Path) -> Result<()> {
+    let found = pictures.len();
+    pictures.retain(|picture| !is_inside(&picture.file, folder));
+    let left_out = found - pictures.len();
+    let folder = sanitize_line(folder.display());
+    if pictures.is_empty() {
+        return Err(usage_error(format!("{folder}: contains all images; choose another directory for --write-exif")));
+    }
+    if left_out > 0 {
+        eprint_sanitized(format!("left out {left_out} images in {folder}, where the copies are written"));
+    }
+    Ok(())
 }
 
 fn table(answers: &[LocatedPlace<'_>]) -> ExportTable {
@@ -201,11 +238,11 @@ fn copy(pictures: &[NamedImage], folder: &Path, located: &LocatedPhoto) -> usize
         match copy_with_guess(file, &folder.join(name), &guess) {
             Ok(CopyOutcome::Written) => {}
             Ok(CopyOutcome::HasLocation) => {
-                eprint_sanitized(format!("{}: has a GPS position and is not copied", file.display()));
+                eprint_sanitized(format!("{}: has a GPS position and is not copied", sanitize_line(file.display())));
             }
             Err(error) => {
                 failed_copies += 1;
-                eprint_sanitized(format!("landfall: {}", describe(&error)));
+                eprint_sanitized(format!("landfall: {}", sanitize_line(describe(&error))));
             }
         }
     }

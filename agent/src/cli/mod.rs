@@ -148,6 +148,7 @@ pub fn main() -> ExitCode {
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     match result {
         Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) if error.is::<output::OutputClosed>() => ExitCode::SUCCESS,
         Ok(Err(error)) => {
             eprint_sanitized(format!("landfall: {}", describe(&error)));
             if let Some(hint) = exit::hint(&error) {

@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::analysis::report::{FILE_NAME, Report};
-use crate::cli::output::{check_complete, print_json, print_line};
+use crate::cli::output::{check_complete, check_output_file, print_json, print_line};
 
 #[derive(Args)]
 #[command(
@@ -37,7 +37,9 @@ pub(super) fn run(args: &ReportArgs) -> Result<()> {
         (None, [dir]) => dir.join(FILE_NAME),
         (None, _) => PathBuf::from(FILE_NAME),
     };
+    args.out.as_deref().map(check_output_file).transpose()?;
     let mut report = Report::read(&args.dirs)?;
+    check_output_file(&out)?;
     if args.explain {
         report.explain()?;
     }

@@ -1,9 +1,11 @@
 //! KML 2.2: a placemark per prediction; for rounds also the truth and the line to it.
 
+use landfall_common::text::is_printable;
 use landfall_model::LatLng;
 use maud::{Markup, PreEscaped, html};
 use serde_json::Value;
 
+use crate::export::line::great_circle;
 use crate::export::{ExportRow, ExportTable};
 
 pub(super) fn write(table: &ExportTable) -> String {
@@ -42,8 +44,12 @@ fn placemarks(row: &ExportRow, columns: &[&str]) -> Markup {
             }
             Placemark {
                 name { (name) ": line to the truth" }
-                // Clamped to the ground, it follows the great circle.
-                LineString { tessellate { "1" } coordinates { (coordinates(truth)) " " (coordinates(row.at)) } }
+                MultiGeometry {
+                    @for line in great_circle(truth, row.at) {
+                        // Clamped to the ground, it follows the great circle.
+                        LineString { tessellate { "1" } coordinates { (line_coordinates(&line)) } }
+                    }
+                }
             }
         }
     }
@@ -53,10 +59,13 @@ fn coordinates(at: LatLng) -> String {
     format!("{},{}", at.lng, at.lat)
 }
 
-/// Replaces characters that are invalid in XML.
+fn line_coordinates(line: &[[f64; 2]]) -> String {
+    line.iter().map(|[lng, lat]| format!("{lng},{lat}")).collect::<Vec<_>>().join(" ")
+}
+
+/// Replaces characters that are invalid in XML or could command a terminal.
 fn replace_invalid_chars(text: &str) -> String {
-    let is_written = |c: char| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{fffd}' | '\u{10000}'..);
-    text.chars().map(|c| if is_written(c) { c } else { '\u{fffd}' }).collect()
+    text.chars().map(|c| if c == '\t' || is_printable(c) { c } else { '\u{fffd}' }).collect()
 }
 
 #[cfg(test)]
@@ -67,7 +76,11 @@ mod tests {
     fn names_are_escaped() {
         let kml = crate::export::kml::write(&hostile_table());
         assert!(kml.contains("<name>=1+\u{fffd}&lt;script&gt;&quot;&amp;'\n,</name>"), "{kml}");
-        assert!(kml.contains("<coordinates>-179,10 179,10</coordinates>") && !kml.contains("<script"), "{kml}");
+        // Split at the date line.
+        let lines: Vec<&str> = kml.split("<LineString>").skip(1).collect();
+        assert!(lines.len() == 2 && lines[0].contains("<coordinates>-179,10 -180,"), "{kml}");
+        assert!(lines[1].contains("<coordinates>180,") && lines[1].contains(" 179,10</coordinates>"), "{kml}");
+        assert!(!kml.contains("<script"), "{kml}");
         assert!(kml.contains("<Data name=\"score\"><value>2269</value></Data>") && !kml.contains("page_score"));
     }
 }

@@ -3,6 +3,7 @@
 mod csv;
 mod geojson;
 mod kml;
+mod line;
 
 use std::path::{Path, PathBuf};
 
@@ -112,13 +113,14 @@ impl ExportTable {
         Ok((Self { columns: ROUND_COLUMNS, rows: rows.collect() }, left_out))
     }
 
-    /// Serialises the table in this format.
+    /// Serialises the table in this format, CSV with a byte order mark if `bom`.
     ///
     /// # Errors
     /// When serialisation fails.
-    pub(crate) fn write(&self, format: Format) -> Result<String> {
+    pub(crate) fn write(&self, format: Format, bom: bool) -> Result<String> {
         match format {
             Format::Geojson => Ok(geojson::write(self)),
+            Format::Csv if bom => Ok(format!("\u{feff}{}", csv::write(self)?)),
             Format::Csv => csv::write(self),
             Format::Kml => Ok(kml::write(self)),
         }
@@ -174,6 +176,13 @@ pub(crate) mod tests {
         }
         let error = Format::of(Path::new("places.html")).unwrap_err().to_string();
         assert!(error.contains("places.html") && error.contains(".kml"), "{error}");
+    }
+
+    #[test]
+    fn only_csv_begins_with_a_byte_order_mark_if_asked() {
+        let begins = |format, bom| hostile_table().write(format, bom).unwrap().starts_with('\u{feff}');
+        assert!(begins(Format::Csv, true) && !begins(Format::Csv, false));
+        assert!(!begins(Format::Geojson, true) && !begins(Format::Kml, true));
     }
 
     #[test]

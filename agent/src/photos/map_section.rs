@@ -37,8 +37,10 @@ impl MapSection {
             least(&mut places.iter().map(|(at, r)| (at.lat - up(*r)).max(LAT_RANGE_DEG.0.min(at.lat - 2.0))));
         let mut north =
             -least(&mut places.iter().map(|(at, r)| -(at.lat + up(*r)).min(LAT_RANGE_DEG.1.max(at.lat + 2.0))));
-        let mut west = least(&mut places.iter().map(|place| place.0.lng - aside(place)));
-        let mut east = -least(&mut places.iter().map(|place| -place.0.lng - aside(place)));
+        let cut = widest_gap(places.iter().map(|place| place.0.lng).collect());
+        let unrolled = |lng: f64| cut + (lng - cut).rem_euclid(360.0);
+        let mut west = least(&mut places.iter().map(|place| unrolled(place.0.lng) - aside(place)));
+        let mut east = -least(&mut places.iter().map(|place| -unrolled(place.0.lng) - aside(place)));
         let mut margin = 1.0 + MARGIN;
         if places.is_empty() || east - west > 300.0 {
             // Show the whole world if the places span it.
@@ -58,7 +60,9 @@ impl MapSection {
 
     /// Coordinates in units from the left and top.
     pub(super) fn project(&self, at: LatLng) -> (f64, f64) {
-        self.project_degrees(at.lng, at.lat)
+        // On the turn of the globe that is nearest to the middle of the map.
+        let middle = self.west + WIDTH / self.scale.0 / 2.0;
+        self.project_degrees(at.lng - 360.0 * ((at.lng - middle) / 360.0).round(), at.lat)
     }
 
     fn project_degrees(&self, lng: f64, lat: f64) -> (f64, f64) {
@@ -123,6 +127,16 @@ impl MapSection {
     }
 }
 
+/// A longitude in the middle of the widest gap between some longitudes: the place to cut the world for the narrowest map.
+fn widest_gap(mut lngs: Vec<f64>) -> f64 {
+    lngs.sort_by(f64::total_cmp);
+    let (Some(first), Some(last)) = (lngs.first(), lngs.last()) else { return -180.0 };
+    // The gap across the date line, where the world is cut as usual unless another gap is clearly wider.
+    let across = (first + 360.0 - last, -180.0);
+    let gaps = lngs.windows(2).map(|pair| (pair[1] - pair[0], f64::midpoint(pair[0], pair[1])));
+    gaps.fold(across, |widest, gap| if gap.0 > widest.0 { gap } else { widest }).1
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,6 +165,12 @@ mod tests {
                 }
             }
         }
+        // Fiji on both sides of the date line.
+        let (west, east) = (place(-17.0, 178.0), place(-17.0, -178.0));
+        let view = MapSection::around(&[(east, 1e5), (west, 1e5)]);
+        let apart = view.project(east).0 - view.project(west).0;
+        assert!((300.0..WIDTH).contains(&apart), "{apart}");
+        assert!(!view.circle(east, 1e5).is_empty() && !view.land().is_empty());
         let view = MapSection::around(&[(place(0.0, 0.0), 1e6)]);
         assert!(view.project(place(1.0, 0.0)).1 < view.project(place(0.0, 0.0)).1);
     }

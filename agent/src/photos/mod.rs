@@ -3,4 +3,5 @@
 pub(crate) mod exif;
 pub(crate) mod locate;
 mod map_section;
+pub(crate) mod names;
 pub(crate) mod page;

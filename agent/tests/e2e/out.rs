@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use landfall_model::image_files;
+use landfall_model::metadata::gps;
 use serde_json::Value;
 
 use crate::fixtures;
@@ -73,8 +73,8 @@ fn locate_writes_page_copies_and_all_formats() {
     for (prediction, name) in predictions.iter().zip([HOSTILE[0].into(), PathBuf::from("day 2").join(HOSTILE[1])]) {
         let original = holiday.path().join(&name);
         assert_eq!(prediction["image"], path_str(&original));
-        assert_eq!(image_files::gps_position(&original).unwrap(), None, "the original is unchanged");
-        let written = image_files::gps_position(&copies.join(&name)).unwrap().unwrap();
+        assert_eq!(gps::position(&original).unwrap(), None, "the original is unchanged");
+        let written = gps::position(&copies.join(&name)).unwrap().unwrap();
         let (lat, lng) = (prediction["lat"].as_f64().unwrap(), prediction["lng"].as_f64().unwrap());
         assert!((written.lat - lat).abs() < 1e-5 && (written.lng - lng).abs() < 1e-5, "{written} {prediction}");
     }
@@ -95,6 +95,65 @@ fn locate_writes_page_copies_and_all_formats() {
 }
 
 #[test]
+fn copies_of_equal_names_are_kept_apart_and_not_copied_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let picture = fixtures().join("rounds/rome-colosseum/view_000.jpg");
+    for folder in ["100CANON", "101CANON"] {
+        std::fs::create_dir(dir.path().join(folder)).unwrap();
+        std::fs::copy(&picture, dir.path().join(folder).join("IMG_0001.JPG")).unwrap();
+    }
+    let path = |name: &str| dir.path().join(name);
+    let (folders, copies) = ([path("100CANON"), path("101CANON")], path("guessed"));
+    let write = ["locate", "--bundle", "pocket", "--write-exif", path_str(&copies)];
+    let args = [&write[..], &[path_str(&folders[0]), path_str(&folders[1])]].concat();
+    let (code, _, err) = landfall(&args);
+    assert_eq!(code, Some(0), "{err}");
+    for folder in ["100CANON", "101CANON"] {
+        assert!(gps::position(&copies.join(folder).join("IMG_0001.JPG")).unwrap().is_some());
+    }
+    let table =
+        ["locate", "--bundle", "pocket", "--format", "csv", "--bom", path_str(&folders[0]), path_str(&folders[1])];
+    let (_, csv, _) = landfall(&table);
+    assert!(csv.starts_with("\u{feff}name,") && csv.contains("\n101CANON/IMG_0001.JPG,"), "{csv}");
+    // A second run with the copies inside the searched directory leaves them out.
+    let (_, lines, err) = landfall(&[&write[..], &[path_str(dir.path())]].concat());
+    assert!(lines.lines().count() == 2 && err.contains("left out 2 images in"), "{lines}{err}");
+    assert!(!copies.join("guessed").exists());
+}
+
+/// Runs `landfall` with standard output, and standard error if `both`, closed from the start.
+fn landfall_unread(args: &[&str], both: bool) -> std::process::Output {
+    let (read, write) = std::io::pipe().unwrap();
+    drop(read);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_landfall"));
+    command.args(args);
+    if both {
+        command.stderr(write.try_clone().unwrap());
+    }
+    command.stdout(write).output().unwrap()
+}
+
+#[test]
+fn a_closed_pipe_ends_the_command_quietly_unless_it_writes_files() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::copy(fixtures().join("rounds/rome-colosseum/view_000.jpg"), dir.path().join("a.jpg")).unwrap();
+    std::fs::write(dir.path().join("b.jpg"), "no picture").unwrap();
+    let (folder, page) = (path_str(dir.path()), dir.path().join("places.html"));
+    for print in [&["locate", "--bundle", "pocket"][..], &["locate", "--bundle", "pocket", "--json"]] {
+        let output = landfall_unread(&[print, &[folder]].concat(), false);
+        let err = String::from_utf8_lossy(&output.stderr).into_owned();
+        // It does not get as far as the second file.
+        assert!(output.status.code() == Some(0) && err.is_empty(), "{err}");
+        assert_eq!(landfall_unread(&[print, &[folder]].concat(), true).status.code(), Some(0));
+    }
+    let output = landfall_unread(&["locate", "--bundle", "pocket", "--out", path_str(&page), folder], false);
+    assert!(page.is_file() && String::from_utf8_lossy(&output.stderr).contains("b.jpg"), "{output:?}");
+    // Messages that nobody can read are no reason to fail either.
+    let output = landfall_unread(&["locate", "--bundle", "pocket", path_str(&dir.path().join("b.jpg"))], true);
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
 fn invalid_arguments_fail_before_any_work() {
     let (holiday, empty) = (holiday(), tempfile::tempdir().unwrap());
     for (args, message) in [
@@ -109,6 +168,28 @@ fn invalid_arguments_fail_before_any_work() {
         (vec!["locate", "--json", "--format", "csv", path_str(holiday.path())], "cannot be used with"),
         (vec!["export", "--out", "rounds.html", path_str(empty.path())], "rounds.html: unknown format"),
         (vec!["stats", path_str(empty.path())], "no round.json"),
+        (
+            vec!["locate", "--bundle", "nonesuch", "--out", "/no/such/folder/x.html", path_str(holiday.path())],
+            "/no/such/folder/x.html: cannot be written: there is no directory /no/such/folder",
+        ),
+        (
+            vec![
+                "locate",
+                "--bundle",
+                "nonesuch",
+                "--write-exif",
+                env!("CARGO_BIN_EXE_landfall"),
+                path_str(holiday.path()),
+            ],
+            "cannot be written: it is not a directory",
+        ),
+        (
+            vec!["locate", "--bundle", "nonesuch", "--write-exif", path_str(holiday.path()), path_str(holiday.path())],
+            "contains all images; choose another directory for --write-exif",
+        ),
+        (vec!["locate", "--bundle", "nonesuch", "--bom", path_str(holiday.path())], "--bom is for CSV"),
+        (vec!["export", "--bom", path_str(empty.path())], "--bom is for CSV"),
+        (vec!["report", "--out", "/no/such/folder/x.html", path_str(empty.path())], "there is no directory"),
         (vec!["replay", "--against", "nonesuch", path_str(holiday.path())], "there is no bundle `nonesuch`"),
     ] {
         let (code, _, err) = landfall(&args);

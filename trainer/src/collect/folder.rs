@@ -1,17 +1,20 @@
 //! Images from a local folder, with coordinates from EXIF data or from a table.
 
-use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Component, Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
+use landfall_common::text::{eprint_sanitized, sanitize_line};
 use landfall_model::image_files;
+use landfall_model::metadata::gps;
 use reqwest::Url;
-use serde::Deserialize;
 use tokio::sync::mpsc;
+use unicode_normalization::UnicodeNormalization;
 
 use super::http::FetchError;
 use super::manifest::Item;
-use super::source::{Batch, Candidate, CommonArgs, Source, Terms, place};
+use super::source::{Batch, Candidate, CommonArgs, Source, Terms};
+use super::table::{self, Table};
 
 /// Import photos with coordinates from a directory
 ///
@@ -23,6 +26,7 @@ pub(super) struct Args {
     /// Table (CSV) of the photos and their coordinates, used instead of EXIF data
     ///
     /// The columns are file (relative to the directory), lat and lng, and optionally group, iso2, author and licence.
+    /// Columns may be separated by commas, semicolons or tabs; the encoding is UTF-8 or UTF-16.
     #[arg(long, value_name = "FILE", help_heading = "Input")]
     places: Option<PathBuf>,
     /// Licence of photos for which the table has none
@@ -32,10 +36,8 @@ pub(super) struct Args {
     pub(super) common: CommonArgs,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Default)]
 struct Row {
-    file: PathBuf,
     lat: Option<f64>,
     lng: Option<f64>,
     group: String,
@@ -50,7 +52,8 @@ const BATCH_SIZE: usize = 256;
 pub(super) struct Folder {
     dir: PathBuf,
     licence: String,
-    rows: Option<HashMap<PathBuf, Row>>,
+    /// Rows of the table by [`key`].
+    rows: Option<BTreeMap<String, Row>>,
     pictures: Vec<PathBuf>,
 }
 
@@ -60,16 +63,20 @@ impl Folder {
         let (mut pictures, out) = (image_files::find_images(&dir)?, std::path::absolute(&args.common.out)?);
         // The output directory may be inside the searched one.
         pictures.retain(|picture| !picture.starts_with(&out));
-        let rows = args.places.as_deref().map(rows).transpose()?;
+        let rows = match &args.places {
+            Some(table) => Some(rows(&Table::read(table)?, &args.dir)?),
+            None => None,
+        };
         if let Some(rows) = &rows {
-            let missing: Vec<&PathBuf> = rows.keys().filter(|file| !dir.join(file).is_file()).collect();
-            if let Some(first) = missing.iter().min() {
+            let found: HashSet<String> = pictures.iter().map(|picture| key_below(&dir, picture)).collect();
+            let is_missing = |name: &&String| !found.contains(*name) && !dir.join(name).is_file();
+            let missing: Vec<&String> = rows.keys().filter(is_missing).collect();
+            if let Some(first) = missing.first() {
                 let n = missing.len();
                 bail!(
-                    "{n} of the {} files in the table are missing from {}, such as {}",
+                    "{n} of the {} files in the table are missing from {}, such as {first}",
                     rows.len(),
-                    dir.display(),
-                    first.display()
+                    dir.display()
                 );
             }
         }
@@ -80,19 +87,8 @@ impl Folder {
     fn item(&self, picture: &Path) -> Result<Option<Item>> {
         let file = picture.strip_prefix(&self.dir).unwrap_or(picture);
         let row = match &self.rows {
-            None => image_files::gps_position(picture)?.map(|at| Row {
-                lat: Some(at.lat),
-                lng: Some(at.lng),
-                ..Row::default()
-            }),
-            Some(rows) => rows.get(file).map(|row| Row {
-                file: row.file.clone(),
-                group: row.group.clone(),
-                iso2: row.iso2.clone(),
-                author: row.author.clone(),
-                licence: row.licence.clone(),
-                ..*row
-            }),
+            None => gps::position(picture)?.map(|at| Row { lat: Some(at.lat), lng: Some(at.lng), ..Row::default() }),
+            Some(rows) => rows.get(&key_below(&self.dir, picture)).cloned(),
         };
         let Some(row) = row else { return Ok(None) };
         let id = file.to_string_lossy().replace('\\', "/");
@@ -110,22 +106,67 @@ impl Folder {
     }
 }
 
-fn rows(file: &Path) -> Result<HashMap<PathBuf, Row>> {
-    let mut reader = csv::Reader::from_path(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let mut rows = HashMap::new();
-    for (i, row) in reader.deserialize::<Row>().enumerate() {
-        let line = || format!("{}, line {}", file.display(), i + 2);
-        let row = row.with_context(|| format!("{}: not a valid row", line()))?;
-        match (row.lat, row.lng) {
-            (Some(lat), Some(lng)) if place(lat, lng).is_some() => {}
-            (None, None) if !row.iso2.is_empty() => {}
-            _ => bail!("{}: needs valid lat and lng, or iso2", line()),
+/// The rows of a table by the [`key`] of their file. `dir` is the searched directory as the user named it.
+fn rows(table: &Table, dir: &Path) -> Result<BTreeMap<String, Row>> {
+    let mut rows = BTreeMap::new();
+    if table.is_empty() {
+        return Ok(rows);
+    }
+    let file = table.required(table::FILE)?;
+    let iso2 = table.column(&["iso2", "countrycode"]);
+    // Rows need no coordinates if their country is known.
+    let coordinate = |names| if iso2.is_some() { Ok(table.column(names)) } else { table.required(names).map(Some) };
+    let (lat, lng) = (coordinate(table::LAT)?, coordinate(table::LNG)?);
+    let [group, author, licence] =
+        [&["group"][..], &["author"], &["licence", "license"]].map(|names| table.column(names));
+    for row in table.rows() {
+        table.check_width(row)?;
+        let text = |column: Option<usize>| column.map_or("", |column| table.text(row, column)).to_owned();
+        let number = |column: Option<usize>| column.map_or(Ok(None), |column| table.degrees(row, column));
+        let (name, lat, lng) = (table.text(row, file), number(lat)?, number(lng)?);
+        let read = Row { lat, lng, group: text(group), iso2: text(iso2), author: text(author), licence: text(licence) };
+        match (lat, lng) {
+            (Some(lat), Some(lng)) => {
+                if let Err(reason) = gps::plausible(lat, lng) {
+                    let are_swapped = lat.abs() > 90.0 && lat.abs() <= 180.0 && lng.abs() <= 90.0;
+                    let hint = if are_swapped { "; are latitude and longitude swapped?" } else { "" };
+                    bail!("{}: {reason}{hint}", table.at(row));
+                }
+            }
+            (None, None) if !read.iso2.is_empty() => {}
+            _ => bail!("{}: needs valid lat and lng, or iso2", table.at(row)),
         }
-        if let Some(duplicate) = rows.insert(row.file.clone(), row) {
-            bail!("{}: {} is listed twice in the table", line(), duplicate.file.display());
+        if name.is_empty() {
+            bail!("{}: names no file", table.at(row));
+        }
+        if rows.insert(key_in_table(name, dir), read).is_some() {
+            bail!("{}: {name} is listed twice in the table", table.at(row));
         }
     }
     Ok(rows)
+}
+
+/// What names of one file have in common: its components, in the composed form that all systems but macOS write (NFC).
+fn key(path: &Path) -> String {
+    let names = path.components().filter(|part| !matches!(part, Component::CurDir));
+    let names: Vec<String> = names.map(|part| part.as_os_str().to_string_lossy().nfc().collect()).collect();
+    names.join("/")
+}
+
+fn key_below(dir: &Path, file: &Path) -> String {
+    key(file.strip_prefix(dir).unwrap_or(file))
+}
+
+/// The key of a file that a table names relative to the searched directory, with its path, or as Windows does.
+fn key_in_table(name: &str, dir: &Path) -> String {
+    let absolute = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
+    let exists = |path: &Path| absolute.join(path).is_file();
+    let from_windows = name.replace('\\', "/");
+    let path = if exists(Path::new(name)) { Path::new(name) } else { Path::new(&from_windows) };
+    let below = path.strip_prefix(&absolute).ok();
+    // As a program names it that was started outside the directory.
+    let below = below.or_else(|| path.strip_prefix(dir).ok().filter(|below| !exists(path) && exists(below)));
+    key(below.unwrap_or(path))
 }
 
 impl Source for Folder {
@@ -152,15 +193,12 @@ impl Source for Folder {
             let mut candidates = Vec::new();
             for picture in pictures {
                 match self.item(picture) {
-                    Ok(Some(item)) if item.lat.zip(item.lng).is_some_and(|(lat, lng)| place(lat, lng).is_none()) => {
-                        without_place += 1; // such as 0, 0 from a camera without a GPS fix
-                    }
                     Ok(Some(item)) => {
                         let url = Url::from_file_path(picture).ok();
                         candidates.extend(url.map(|url| Candidate { item, url }));
                     }
                     Ok(None) => without_place += 1,
-                    Err(error) => eprintln!("skipped {}: {error:#}", picture.display()),
+                    Err(error) => eprint_sanitized(sanitize_line(format!("skipped {error:#}"))),
                 }
             }
             // Completed batches are searched again: the folder may have changed, and searching it is cheap.
@@ -178,5 +216,55 @@ impl Source for Folder {
     async fn fetch(&self, candidate: &Candidate) -> Result<Vec<u8>, FetchError> {
         let file = candidate.url.to_file_path().map_err(|()| FetchError::Permanent("not a file".into()))?;
         tokio::fs::read(&file).await.map_err(|e| FetchError::Permanent(format!("cannot read the file: {e}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(table: &str, dir: &Path) -> Result<Vec<String>> {
+        rows(&Table::parse("t.csv", table.as_bytes())?, dir).map(|rows| rows.into_keys().collect())
+    }
+
+    #[test]
+    fn files_are_found_however_a_table_names_them() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("sub")).unwrap();
+        for name in ["sub/b.jpg", "back\\slash.jpg", "Z\u{fc}rich.jpg"] {
+            std::fs::write(dir.path().join(name), "").unwrap();
+        }
+        let absolute = dir.path().join("sub/b.jpg").display().to_string();
+        for name in ["sub/b.jpg", "./sub/b.jpg", ".\\sub\\b.jpg", "sub\\b.jpg", "sub//b.jpg", &absolute] {
+            assert_eq!(keys(&format!("file,lat,lng\n{name},1,2\n"), dir.path()).unwrap(), ["sub/b.jpg"], "{name}");
+        }
+        if cfg!(unix) {
+            assert_eq!(keys("file,lat,lng\nback\\slash.jpg,1,2\n", dir.path()).unwrap(), ["back\\slash.jpg"]);
+        }
+        // Decomposed, as macOS writes it, and composed.
+        for name in ["Zu\u{308}rich.jpg", "Z\u{fc}rich.jpg"] {
+            let named = keys(&format!("file,lat,lng\n{name},1,2\n"), dir.path()).unwrap();
+            assert_eq!(named, [key_below(dir.path(), &dir.path().join(name))]);
+            assert_eq!(named, ["Z\u{fc}rich.jpg"]);
+        }
+    }
+
+    #[test]
+    fn invalid_rows_are_refused_with_the_line() {
+        for (rows, message) in [
+            (
+                "a.jpg,1,2\nb.jpg,139.7,35.7",
+                "line 3: the latitude 139.7 is not between -90 and 90; are latitude and longitude",
+            ),
+            ("a.jpg,1,181", "line 2: the longitude 181"),
+            ("a.jpg,0,0", "line 2: the position is 0, 0"),
+            ("a.jpg,1,", "line 2: needs valid lat and lng, or iso2"),
+            (",1,2", "line 2: names no file"),
+            ("a.jpg,1,2\n./a.jpg,1,2", "line 3: ./a.jpg is listed twice"),
+        ] {
+            let error = keys(&format!("file,lat,lng\n{rows}\n"), Path::new("nowhere")).unwrap_err().to_string();
+            assert!(error.contains(message), "{error}");
+        }
+        assert_eq!(keys("Filename;Country Code;Lat\na.jpg;CH;\n", Path::new("nowhere")).unwrap(), ["a.jpg"]);
     }
 }

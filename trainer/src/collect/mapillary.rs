@@ -40,15 +40,17 @@ const FIELDS: &str = "id,geometry,computed_geometry,captured_at,compass_angle,co
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// Bounding box to search, in degrees (repeatable)
+    ///
+    /// In a box across the 180th meridian, WEST is greater than EAST, as in 177,-19,-178,-16.
     #[arg(
         long = "box",
         value_name = "WEST,SOUTH,EAST,NORTH",
-        value_parser = bounds,
+        value_parser = boxes,
         required = true,
         allow_hyphen_values = true,
         help_heading = "Input"
     )]
-    boxes: Vec<Bounds>,
+    boxes: Vec<Boxes>,
     /// Keep all images of a sequence, not only the first
     #[arg(long, help_heading = "Input")]
     whole_sequences: bool,
@@ -70,14 +72,34 @@ struct Bounds {
     north: f64,
 }
 
-fn bounds(text: &str) -> Result<Bounds> {
+/// A box, or the two parts of a box across the 180th meridian.
+type Boxes = Vec<Bounds>;
+
+fn boxes(text: &str) -> Result<Boxes> {
     let numbers: Vec<f64> = text.split(',').map(|number| number.trim().parse()).collect::<Result<_, _>>()?;
     let [west, south, east, north] = numbers[..] else { bail!("must be four numbers: WEST,SOUTH,EAST,NORTH") };
-    let is_box = west < east && south < north && west >= -180.0 && east <= 180.0 && south >= -90.0 && north <= 90.0;
-    if !is_box {
-        bail!("must be a box: -180 <= WEST < EAST <= 180 and -90 <= SOUTH < NORTH <= 90");
+    let is_box = |west: f64, east: f64| west < east && west >= -180.0 && east <= 180.0;
+    if !(south < north && south >= -90.0 && north <= 90.0) {
+        bail!("must be a box: -90 <= SOUTH < NORTH <= 90");
     }
-    Ok(Bounds { west, south, east, north })
+    let bounds = |west, east| Bounds { west, south, east, north };
+    if is_box(west, east) {
+        return Ok(vec![bounds(west, east)]);
+    }
+    // Across the 180th meridian, with EAST from -180 or continuing above 180.
+    let east = if east > 180.0 { east - 360.0 } else { east };
+    let is_across = (-180.0..=180.0).contains(&west) && east >= -180.0 && 360.0 + east - west <= 180.0;
+    if is_across {
+        return Ok([(west, 180.0), (-180.0, east)]
+            .into_iter()
+            .filter(|(w, e)| w < e)
+            .map(|(w, e)| bounds(w, e))
+            .collect());
+    }
+    bail!(
+        "must be a box: -180 <= WEST < EAST <= 180; one across the 180th meridian, where WEST is greater than EAST, is at \
+         most 180 degrees wide"
+    )
 }
 
 impl Bounds {
@@ -187,8 +209,12 @@ enum SearchResult {
 impl Mapillary {
     pub(super) fn new(args: &Args) -> Result<Self> {
         let token = secret("MAPILLARY_ACCESS_TOKEN", args.key_file.as_deref())?;
+        for parts in args.boxes.iter().filter(|parts| parts.len() > 1) {
+            let parts: Vec<String> = parts.iter().map(|part| part.name()).collect();
+            eprintln!("a box crosses the 180th meridian and is searched as two: {}", parts.join(" and "));
+        }
         Ok(Self {
-            boxes: args.boxes.iter().flat_map(|bounds| bounds.split(MAX_SIDE)).collect(),
+            boxes: args.boxes.iter().flatten().flat_map(|bounds| bounds.split(MAX_SIDE)).collect(),
             whole_sequences: args.whole_sequences,
             api: args.api.clone(),
             searches: args.common.api_client(Duration::from_millis(200))?.authorized(&format!("OAuth {token}"))?,
@@ -325,14 +351,27 @@ mod tests {
 
     #[test]
     fn boxes_tile_the_area() {
-        let all = bounds("2.2,48.8,2.5,48.9").unwrap();
-        let boxes = all.split(MAX_SIDE);
-        assert_eq!(boxes.len(), 4 * 2);
+        let [all] = boxes("2.2,48.8,2.5,48.9").unwrap()[..] else { panic!("two boxes") };
+        let tiles = all.split(MAX_SIDE);
+        assert_eq!(tiles.len(), 4 * 2);
         let area = |b: &Bounds| (b.east - b.west) * (b.north - b.south);
-        assert!((boxes.iter().map(area).sum::<f64>() - area(&all)).abs() < 1e-9);
-        assert!(boxes.iter().all(|b| area(b) < 0.01 && b.side() <= MAX_SIDE + 1e-9));
-        assert_eq!((boxes[0].east, boxes[0].north), (boxes[1].west, boxes[4].south));
+        assert!((tiles.iter().map(area).sum::<f64>() - area(&all)).abs() < 1e-9);
+        assert!(tiles.iter().all(|b| area(b) < 0.01 && b.side() <= MAX_SIDE + 1e-9));
+        assert_eq!((tiles[0].east, tiles[0].north), (tiles[1].west, tiles[4].south));
         assert_eq!(all.split(all.side() / 2.0).len(), 2, "a flat box is halved");
-        assert!(bounds("2,48,1,49").is_err() && bounds("1,2,3").is_err() && bounds("1,2,3,91").is_err());
+        assert!(boxes("2,48,1,49").is_err() && boxes("1,2,3").is_err() && boxes("1,2,3,91").is_err());
+        assert!(boxes("nan,2,3,4").is_err() && boxes("1,2,nan,4").is_err() && boxes("1,2,inf,4").is_err());
+    }
+
+    #[test]
+    fn a_box_across_the_180th_meridian_is_two() {
+        let names = |text: &str| boxes(text).unwrap().into_iter().map(Bounds::name).collect::<Vec<_>>();
+        let fiji = ["177.000000,-19.000000,180.000000,-16.000000", "-180.000000,-19.000000,-178.000000,-16.000000"];
+        let fiji_part = |i: usize| vec![fiji[i].to_owned()];
+        assert_eq!(names("177,-19,-178,-16"), fiji);
+        assert_eq!(names("177,-19,182,-16"), fiji);
+        assert_eq!(names("170,-19,180,-16").len(), 1);
+        assert!(boxes("10,-19,-170.1,-16").is_ok() && boxes("9,-19,-170,-16").is_err(), "too wide to be meant");
+        assert_eq!((names("180,-19,-178,-16"), names("177,-19,-180,-16")), (fiji_part(1), fiji_part(0)));
     }
 }

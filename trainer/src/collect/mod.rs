@@ -26,6 +26,7 @@ mod places;
 mod run;
 mod source;
 mod streetview;
+mod table;
 
 pub(crate) use manifest::items;
 pub use manifest::{Item, Status, read};

@@ -8,16 +8,21 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use flate2::read::MultiGzDecoder;
 use geo::{BoundingRect, Contains, Point, Polygon, Rect};
+use landfall_common::text::eprint_sanitized;
 use landfall_model::LatLng;
 use landfall_model::cells::leaf;
 use landfall_model::countries::{self, Country};
+use landfall_model::metadata::gps;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::Value;
 
 use super::openaddresses::Service;
 use super::source::{CommonArgs, place};
+use super::table::{self, Table};
 
+/// Maximum number of unusable rows that are listed.
+const MAX_LISTED: usize = 5;
 /// S2 level of the blocks that addresses are balanced over, about 10 km wide.
 const BLOCK_LEVEL: u64 = 10;
 
@@ -57,13 +62,24 @@ impl PlaceArgs {
 
     fn draw_of(&self, addresses: &[PathBuf], n: usize, seed: u64) -> Result<Vec<LatLng>> {
         let mut places = Vec::new();
-        for (i, file) in addresses.iter().chain(&self.points).enumerate() {
-            let is_addresses = i < addresses.len();
-            let (drawn, left_out) = sample(file, is_addresses, n, seed.wrapping_add(i as u64))?;
+        for (i, file) in addresses.iter().enumerate() {
+            let (drawn, left_out) = sample_addresses(file, n, seed.wrapping_add(i as u64))?;
             if left_out > 0 {
-                eprintln!("{}: skipped {left_out} lines without valid coordinates", file.display());
+                eprint_sanitized(format!("{}: skipped {left_out} lines without valid coordinates", file.display()));
             }
             places.extend(drawn);
+        }
+        for (i, file) in self.points.iter().enumerate() {
+            let (points, notes) = points(file)?;
+            if !notes.is_empty() {
+                let listed = notes.iter().take(MAX_LISTED).map(String::as_str).collect::<Vec<_>>().join("; ");
+                let more = if notes.len() > MAX_LISTED { "; and more" } else { "" };
+                let all = points.len() + notes.len();
+                let (file, n) = (file.display(), notes.len());
+                eprint_sanitized(format!("{file}: left out {n} of {all} points: {listed}{more}"));
+            }
+            let seed = seed.wrapping_add((addresses.len() + i) as u64);
+            places.extend(sample(n, seed, |take| points.iter().for_each(|at| take(*at))));
         }
         for code in &self.country {
             let country = countries::by_code(&code.to_uppercase());
@@ -101,25 +117,37 @@ fn in_country(country: &Country, random: &mut StdRng) -> impl Iterator<Item = La
     std::iter::repeat_with(draw).take(if all > 0.0 { usize::MAX } else { 0 }).flatten()
 }
 
-/// Samples `n` places of a file such that every S2 block has the same weight, however many addresses it has (reservoir
-/// sampling of Efraimidis and Spirakis, 2006: the largest U^(1/w)). Also returns the number of lines without a place.
-fn sample(file: &Path, is_addresses: bool, n: usize, seed: u64) -> Result<(Vec<LatLng>, usize)> {
+/// Samples `n` places of a file of addresses. Also returns the number of lines without a place.
+fn sample_addresses(file: &Path, n: usize, seed: u64) -> Result<(Vec<LatLng>, usize)> {
+    let mut read = Ok(0);
+    let drawn = sample(n, seed, |take| {
+        if read.is_ok() {
+            read = for_each_address(file, take);
+        }
+    });
+    read.map(|left_out| (drawn, left_out))
+}
+
+/// Samples `n` places such that every S2 block has the same weight, however many addresses it has (reservoir sampling of
+/// Efraimidis and Spirakis, 2006: the largest U^(1/w)). `for_each` passes on all places, and is called twice.
+fn sample(n: usize, seed: u64, mut for_each: impl FnMut(&mut dyn FnMut(LatLng))) -> Vec<LatLng> {
     let block = |at: LatLng| leaf(at).parent(BLOCK_LEVEL).0;
     let mut in_block: HashMap<u64, usize> = HashMap::new();
-    let left_out = for_each_place(file, is_addresses, |at| *in_block.entry(block(at)).or_default() += 1)?;
+    for_each(&mut |at| *in_block.entry(block(at)).or_default() += 1);
     let mut random = StdRng::seed_from_u64(seed);
     let mut keys: Vec<(f64, LatLng)> = Vec::new();
-    for_each_place(file, is_addresses, |at| {
+    for_each(&mut |at| {
         // ln(U) / w has the same order as U^(1/w) but does not underflow for small w. The weight w is 1 / addresses in
         // the block.
-        let key = random.random::<f64>().max(f64::MIN_POSITIVE).ln() * in_block[&block(at)] as f64;
+        let addresses = in_block.get(&block(at)).copied().unwrap_or(1);
+        let key = random.random::<f64>().max(f64::MIN_POSITIVE).ln() * addresses as f64;
         keys.push((key, at));
         if keys.len() >= 2 * n.max(1024) {
             keep_largest(&mut keys, n);
         }
-    })?;
+    });
     keep_largest(&mut keys, n);
-    Ok((keys.into_iter().map(|(_, at)| at).collect(), left_out))
+    keys.into_iter().map(|(_, at)| at).collect()
 }
 
 fn keep_largest(keys: &mut Vec<(f64, LatLng)>, n: usize) {
@@ -127,14 +155,43 @@ fn keep_largest(keys: &mut Vec<(f64, LatLng)>, n: usize) {
     keys.truncate(n);
 }
 
-/// Calls `take` for every place in a file and returns the number of lines without one.
-fn for_each_place(file: &Path, is_addresses: bool, mut take: impl FnMut(LatLng)) -> Result<usize> {
-    let read_failed = || format!("cannot read {}", file.display());
-    let open = File::open(file).with_context(read_failed)?;
+/// The points of a table, and why each other row has none.
+fn points(file: &Path) -> Result<(Vec<LatLng>, Vec<String>)> {
+    let mut bytes = Vec::new();
+    open(file)?.read_to_end(&mut bytes).with_context(|| format!("cannot read {}", file.display()))?;
+    let table = Table::parse(&file.display().to_string(), &bytes)?;
+    let (mut points, mut notes) = (Vec::new(), Vec::new());
+    if table.is_empty() {
+        return Ok((points, notes)); // an empty file is valid
+    }
+    let (lat, lng) = (table.required(table::LAT)?, table.required(table::LNG)?);
+    for row in table.rows() {
+        table.check_width(row)?;
+        let number = |column: usize| table.degrees(row, column).ok().flatten();
+        match number(lat).zip(number(lng)).map(|(lat, lng)| gps::plausible(lat, lng)) {
+            Some(Ok(at)) => points.push(at),
+            Some(Err(reason)) => notes.push(format!("line {}: {reason}", row.line)),
+            None => notes.push(format!("line {}: latitude or longitude is not a number", row.line)),
+        }
+    }
+    Ok((points, notes))
+}
+
+/// Opens a file that may be compressed.
+fn open(file: &Path) -> Result<Box<dyn Read>> {
+    let open = File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
     let is_compressed = file.extension().is_some_and(|extension| extension == "gz");
-    let decompressed: Box<dyn Read> = if is_compressed { Box::new(MultiGzDecoder::new(open)) } else { Box::new(open) };
-    let mut reader = BufReader::new(decompressed);
-    let is_json = is_addresses && reader.fill_buf().with_context(read_failed)?.trim_ascii_start().starts_with(b"{");
+    Ok(if is_compressed { Box::new(MultiGzDecoder::new(open)) } else { Box::new(open) })
+}
+
+/// Calls `take` for every place in a file of addresses and returns the number of lines without one.
+fn for_each_address(file: &Path, take: &mut dyn FnMut(LatLng)) -> Result<usize> {
+    let read_failed = || format!("cannot read {}", file.display());
+    let mut reader = BufReader::new(open(file)?);
+    if reader.fill_buf().with_context(read_failed)?.starts_with(b"\xef\xbb\xbf") {
+        reader.consume(3);
+    }
+    let is_json = reader.fill_buf().with_context(read_failed)?.trim_ascii_start().starts_with(b"{");
     let mut left_out = 0;
     if is_json {
         let mut line = Vec::new();
@@ -211,21 +268,46 @@ mod tests {
             out.write_all(&gz.finish().unwrap()).unwrap();
         }
         for file in [&plain, &compressed] {
-            let (mut places, left_out) = sample(file, true, 10, 1).unwrap();
+            let (mut places, left_out) = sample_addresses(file, 10, 1).unwrap();
             places.sort_by(|a, b| a.lat.total_cmp(&b.lat));
             assert_eq!(places.iter().map(|at| (at.lat, at.lng)).collect::<Vec<_>>(), [(45.7, 4.8), (48.0, 2.0)]);
             assert_eq!(left_out, 3);
         }
         let csv = dir.path().join("b.csv");
         std::fs::write(&csv, "LON,LAT,NUMBER,STREET\n4.8,45.7,1,\"Rue, longue\"\nx,1,2,\n500,1,2,\n0,0,2,\n").unwrap();
-        assert_eq!(sample(&csv, true, 10, 1).unwrap().1, 3);
+        assert_eq!(sample_addresses(&csv, 10, 1).unwrap().1, 3);
         let truncated = std::fs::read(&compressed).unwrap();
         std::fs::write(dir.path().join("c.csv.gz"), &truncated[..truncated.len() - 9]).unwrap();
-        assert!(sample(&dir.path().join("c.csv.gz"), true, 10, 1).is_err(), "a truncated file is an error");
+        assert!(sample_addresses(&dir.path().join("c.csv.gz"), 10, 1).is_err(), "a truncated file is an error");
         std::fs::write(&csv, "").unwrap();
-        assert_eq!(sample(&csv, true, 10, 1).unwrap(), (Vec::new(), 0));
+        assert_eq!(sample_addresses(&csv, 10, 1).unwrap(), (Vec::new(), 0));
         std::fs::write(&csv, "a,b\n1,2\n").unwrap();
-        assert!(sample(&csv, true, 10, 1).unwrap_err().to_string().contains("no columns for latitude"));
+        assert!(sample_addresses(&csv, 10, 1).unwrap_err().to_string().contains("no columns for latitude"));
+    }
+
+    #[test]
+    fn points_are_read_and_what_is_none_is_noted_with_its_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("a.csv");
+        let rows = ["-16.5;180", "-16,5;-180", "-16.5;181", "90;0", "0;0", "x;1", "91;1"];
+        std::fs::write(&file, format!("\u{feff}Latitude;Longitude\r\n{}\r\n", rows.join("\r\n"))).unwrap();
+        let (found, notes) = points(&file).unwrap();
+        assert_eq!(
+            found.iter().map(|at| (at.lat, at.lng)).collect::<Vec<_>>(),
+            [(-16.5, -180.0), (-16.5, -180.0), (90.0, 0.0)]
+        );
+        let reasons = [
+            "line 4: the longitude 181",
+            "line 6: the position is 0, 0",
+            "line 7: latitude or",
+            "line 8: the latitude 91",
+        ];
+        assert_eq!(notes.len(), reasons.len());
+        assert!(notes.iter().zip(reasons).all(|(note, reason)| note.contains(reason)), "{notes:?}");
+        std::fs::write(&file, "").unwrap();
+        assert!(points(&file).unwrap().0.is_empty());
+        std::fs::write(&file, "lat,lng\n52,5,13,4\n").unwrap();
+        assert!(points(&file).unwrap_err().to_string().contains("line 2: 4 fields but 2 columns"));
     }
 
     #[test]
@@ -236,15 +318,15 @@ mod tests {
         let villages: String = (0..10).map(|i| point(4.0 + f64::from(i), 45.0) + "\n").collect();
         std::fs::write(&file, town + &villages).unwrap();
         let in_villages = |seed| {
-            let (places, _) = sample(&file, true, 5, seed).unwrap();
+            let (places, _) = sample_addresses(&file, 5, seed).unwrap();
             assert_eq!(places.len(), 5);
             places.iter().filter(|at| at.lat == 45.0).count()
         };
         // The town is one of eleven blocks, although it has 99 % of the addresses.
         let all: usize = (0..20).map(in_villages).sum();
         assert!(all > 70, "{all} of 100");
-        assert_eq!(sample(&file, true, 5, 3).unwrap(), sample(&file, true, 5, 3).unwrap());
-        assert_ne!(sample(&file, true, 5, 3).unwrap(), sample(&file, true, 5, 4).unwrap());
+        assert_eq!(sample_addresses(&file, 5, 3).unwrap(), sample_addresses(&file, 5, 3).unwrap());
+        assert_ne!(sample_addresses(&file, 5, 3).unwrap(), sample_addresses(&file, 5, 4).unwrap());
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use landfall_common::cli::parse_duration;
 use landfall_model::LatLng;
+use landfall_model::metadata::gps;
 use tokio::sync::mpsc;
 
 use super::budget::Budget;
@@ -109,8 +110,7 @@ impl Batch {
 
 /// Returns valid coordinates, or `None` if they are out of range or 0, 0, which stands for missing coordinates.
 pub(super) fn place(lat: f64, lng: f64) -> Option<LatLng> {
-    // `LatLng` wraps longitudes around.
-    LatLng::new(lat, lng).ok().filter(|_| lng.abs() <= 180.0 && (lat, lng) != (0.0, 0.0))
+    gps::plausible(lat, lng).ok()
 }
 
 /// The group of a sequence; empty without a sequence.

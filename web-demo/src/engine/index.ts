@@ -67,6 +67,7 @@ export function createEngine({ backend }: { backend?: Backend } = {}): Engine {
   return {
     load: (bundle, onProgress) => send({ name: "load", bundle }, onProgress),
     locate: (views) => send({ name: "locate", views }),
+    position: (photo) => send({ name: "position", photo }),
     bundles: () => send({ name: "bundles" }),
     clear: () => send({ name: "clear" }),
     score: (guess, truth, scaleM) => send({ name: "score", guess, truth, scaleM }),

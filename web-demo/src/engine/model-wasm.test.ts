@@ -49,6 +49,20 @@ it("resizes to the same bytes as on every platform", async () => {
   }
 });
 
+it("reads the position of a photo as the programs do", async () => {
+  const { model } = await openPocket();
+  const photo = (position: string) => {
+    const rdf = `xmlns:r="http://www.w3.org/1999/02/22-rdf-syntax-ns#" xmlns:e="http://ns.adobe.com/exif/1.0/"`;
+    const packet = `http://ns.adobe.com/xap/1.0/\0<r:RDF ${rdf}><r:Description ${position}/></r:RDF>`;
+    const length = packet.length + 2;
+    const bytes = new TextEncoder().encode(packet);
+    return Uint8Array.from([0xff, 0xd8, 0xff, 0xe1, length >> 8, length & 255, ...bytes, 0xff, 0xd9]);
+  };
+  expect(model.position(photo(`e:GPSLatitude="33,51.6S" e:GPSLongitude="151,15E"`))).toEqual({ lat: -33.86, lng: 151.25 });
+  expect(model.position(photo(`e:GPSLatitude="0,0N" e:GPSLongitude="0,0E"`))).toBe(null);
+  expect([model.position(photo("")), model.position(new Uint8Array())]).toEqual([null, null]);
+});
+
 it("predicts the same as native ONNX Runtime", { timeout: 180_000 }, async () => {
   const { model, info } = await openPocket();
   ort.env.wasm.numThreads = 1;

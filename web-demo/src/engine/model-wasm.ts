@@ -1,5 +1,5 @@
 // The model crate in WebAssembly (model/src/wasm.rs): images to tensors, logits to a prediction.
-import { type Prediction, EngineError } from "./types";
+import { type LatLng, type Prediction, EngineError } from "./types";
 
 type Input = Uint8Array | Float32Array;
 
@@ -11,6 +11,7 @@ interface Exports {
   output_len(): number;
   open(): number;
   dimensions(): number;
+  position(): number;
   picture(): number;
   pixels(width: number, height: number): number;
   embedding(): number;
@@ -63,6 +64,11 @@ export class WasmModel {
   /** Width and height of an image from its file header. */
   dimensions(file: Uint8Array): [number, number] {
     return json(this.#call("dimensions", [file]));
+  }
+
+  /** The position in the metadata of an image file; `null` if it has none that can be used. */
+  position(file: Uint8Array): LatLng | null {
+    return json(this.#call("position", [file]));
   }
 
   /** The encoder's inputs for a JPEG, PNG or WebP file, one square after another. */

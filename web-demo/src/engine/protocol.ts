@@ -13,6 +13,7 @@ export interface Setup {
 export type Call =
   | { name: "load"; bundle: BundleName }
   | { name: "locate"; views: (Blob | ImageBitmap)[] }
+  | { name: "position"; photo: Blob }
   | { name: "bundles" }
   | { name: "clear" }
   | { name: "score"; guess: LatLng; truth: LatLng; scaleM: number | undefined };

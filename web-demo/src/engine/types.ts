@@ -89,6 +89,8 @@ export interface Engine {
    * closed.
    */
   locate(views: (Blob | ImageBitmap)[]): Promise<Prediction>;
+  /** The position in the metadata of a photo, which needs no loaded bundle; `null` if it has none that can be used. */
+  position(photo: Blob): Promise<LatLng | null>;
   /** The bundles that this origin offers; `bytes` is the size of all files. */
   bundles(): Promise<{ name: BundleName; version: string; bytes: number; cached: boolean }[]>;
   /** Deletes all models from the browser's storage. */

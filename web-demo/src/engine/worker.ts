@@ -40,6 +40,10 @@ class EngineWorker {
         return this.#load(call.bundle, report);
       case "locate":
         return this.#serialize(() => this.#locate(call.views));
+      case "position": {
+        const model = await this.#model();
+        return model.position(new Uint8Array(await call.photo.arrayBuffer()));
+      }
       case "bundles":
         return this.#bundles();
       case "clear":

@@ -11,7 +11,7 @@ import { gallery, photoPicker, revokeViews, createView, type PhotoView } from ".
 import { fetchViews, SAMPLES, type Credit } from "./samples";
 import { share } from "./share";
 import { announce, button, hideNotice, notify, showError, type Layout } from "./layout";
-import { readExifLocation } from "./location";
+import { readPhotoLocation } from "./location";
 
 const MAX_POINTS = 5000;
 
@@ -80,7 +80,9 @@ export class GameMode {
 
   private async startWithPhotos(files: File[]): Promise<void> {
     const generation = ++this.generation;
-    const all = await Promise.all(files.map(async (file) => ({ file, truth: await readExifLocation(file) })));
+    const all: { file: File; truth: LatLng | null }[] = [];
+    // One at a time: phones have no memory for all files at once.
+    for (const file of files) all.push({ file, truth: await readPhotoLocation(this.model, file) });
     if (generation !== this.generation) return;
     const rounds = drawRandom(all, all.length).flatMap(({ file, truth }): GameRound[] =>
       truth ? [{ name: file.name, truth, loadImages: () => Promise.resolve([file]), credit: null }] : [],

@@ -11,7 +11,7 @@ import { gallery, photoPicker, revokeViews, createView, type PhotoView } from ".
 import { EXAMPLES, fetchViews, type Sample } from "./samples";
 import { share } from "./share";
 import { announce, button, hideNotice, notify, showError, type Layout } from "./layout";
-import { readExifLocation, deviceLocation } from "./location";
+import { readPhotoLocation, deviceLocation } from "./location";
 import { capitalize, confidenceLabel } from "./labels";
 
 /** Pause between live predictions in milliseconds, to keep the phone from getting hot. */
@@ -303,7 +303,7 @@ export class LocateMode {
     announce(`${confidenceLabel(prediction)}: ${capitalize(prediction.place)}.`);
   }
 
-  /** Shows the correct location: of the example, from EXIF data or, if the user agrees, of the device. */
+  /** Shows the correct location: of the example, from the metadata or, if the user agrees, of the device. */
   private async reveal(
     prediction: Prediction,
     container: HTMLElement,
@@ -345,7 +345,7 @@ export class LocateMode {
 
   private async exifLocation(): Promise<LatLng | null> {
     for (const { blob } of this.views) {
-      const place = await readExifLocation(blob);
+      const place = await readPhotoLocation(this.model, blob);
       if (place) return place;
     }
     return null;

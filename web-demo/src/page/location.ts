@@ -1,24 +1,10 @@
 // The location where a photo was taken. It is used only to show the distance, never for the prediction.
 
-import type { LatLng } from "../engine/types";
+import type { Engine, LatLng } from "../engine/types";
 
-/** GPS coordinates from a photo's EXIF data; `null` if there are none. */
-export async function readExifLocation(photo: Blob): Promise<LatLng | null> {
-  const { gps } = await import("exifr/dist/lite.esm.mjs");
-  try {
-    const place = await gps(photo);
-    return place && isValidLocation(place.latitude, place.longitude)
-      ? { lat: place.latitude, lng: place.longitude }
-      : null;
-  } catch {
-    // No readable EXIF data.
-    return null;
-  }
-}
-
-/** Rejects (0, 0) and out-of-range values, which cameras write without a GPS fix. */
-export function isValidLocation(lat: number, lng: number): boolean {
-  return Math.abs(lat) <= 90 && Math.abs(lng) <= 180 && (lat !== 0 || lng !== 0);
+/** The position in a photo's metadata; `null` if there is none, or it cannot be read. */
+export function readPhotoLocation(model: Pick<Engine, "position">, photo: Blob): Promise<LatLng | null> {
+  return model.position(photo).catch(() => null);
 }
 
 const ERROR_MESSAGES: Record<number, string> = {

@@ -3,7 +3,6 @@
 import { expect, it } from "vitest";
 import { drawRandom, roundWinner, totals, type PlayedRound } from "./game-rules";
 import { readCredit } from "./samples";
-import { isValidLocation } from "./location";
 import { confidenceLabel, formatBackend, formatDuration, formatPercent, formatRadii } from "./labels";
 
 it("describes the confidence of a prediction", () => {
@@ -47,11 +46,3 @@ it("parses credits", () => {
   expect(readCredit("Author: A\nLicence:  CC0-1.0\n")).toMatchObject({ licence: "CC0-1.0", link: null });
 });
 
-it("rejects invalid GPS coordinates", () => {
-  expect([isValidLocation(45, 4), isValidLocation(0, 0), isValidLocation(NaN, 4), isValidLocation(91, 0)]).toEqual([
-    true,
-    false,
-    false,
-    false,
-  ]);
-});

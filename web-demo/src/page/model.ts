@@ -65,6 +65,10 @@ export class ModelController extends EventTarget {
     return result;
   }
 
+  position(photo: Blob): Promise<LatLng | null> {
+    return this.engine.position(photo);
+  }
+
   score(guess: LatLng, truth: LatLng): Promise<{ points: number; distanceKm: number }> {
     return this.engine.score(guess, truth);
   }

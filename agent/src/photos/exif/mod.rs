@@ -3,13 +3,17 @@
 //! Existing data keeps its bytes and position: a GPS directory is appended and a pointer to it is inserted. Maker
 //! notes, which contain absolute offsets, therefore remain valid.
 
+use std::io::Cursor;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use img_parts::jpeg::markers::APP1;
+use img_parts::jpeg::{Jpeg, JpegSegment};
 use img_parts::{Bytes, DynImage, ImageEXIF};
 use landfall_common::exit::{environment_error, usage_error};
 use landfall_common::fs::write_new;
 use landfall_model::LatLng;
+use landfall_model::metadata::{Metadata, gps};
 
 /// Tag of the pointer to the GPS directory, in the first directory.
 const GPS_POINTER: u16 = 0x8825;
@@ -21,8 +25,10 @@ const ASCII: u16 = 2;
 const LONG: u16 = 4;
 const RATIONAL: u16 = 5;
 const UNDEFINED: u16 = 7;
-/// Maximum size in bytes of the EXIF segment of a JPEG.
+/// Maximum size in bytes of the EXIF data in a segment of a JPEG.
 const MAX_SEGMENT_BYTES: usize = 65_527;
+/// What precedes EXIF data in a segment of a JPEG.
+const EXIF_PREFIX: &[u8] = b"Exif\0\0";
 
 /// The prediction to write.
 #[derive(Clone, Debug)]
@@ -40,11 +46,14 @@ pub(crate) struct Guess<'a> {
 pub(crate) enum CopyOutcome {
     /// The copy was written.
     Written,
-    /// The photo has GPS coordinates already, so no copy was written.
+    /// The photo has a position in EXIF or XMP already, so no copy was written.
     HasLocation,
 }
 
 /// Writes a copy of the photo `file` with the predicted location to `to`, which must not exist.
+///
+/// Everything else is copied as it is: other segments and chunks, gain maps and second images, and what follows the image,
+/// such as the video of a motion photo.
 ///
 /// # Errors
 /// When `to` exists, or the photo is not a JPEG, PNG or WebP file, or its EXIF data is invalid or too large.
@@ -57,41 +66,66 @@ pub(crate) fn copy_with_guess(file: &Path, to: &Path, guess: &Guess<'_>) -> Resu
     }
     let bytes = std::fs::read(file).with_context(|| usage_error(format!("cannot read {}", file.display())))?;
     let unusable = |reason: String| usage_error(format!("{}: cannot write a copy: {reason}", file.display()));
-    let parsed = DynImage::from_bytes(Bytes::from(bytes)).map_err(|error| unusable(error.to_string()))?;
-    let mut image = parsed.ok_or_else(|| unusable("it is not a JPEG, PNG or WebP file".to_owned()))?;
-    let exif = match insert_guess(image.exif().as_deref(), guess).map_err(unusable)? {
-        Some(exif) => exif,
-        None => return Ok(CopyOutcome::HasLocation),
-    };
-    if exif.len() > MAX_SEGMENT_BYTES {
-        return Err(unusable("its EXIF data would exceed the maximum size".to_owned()));
+    // An unusable position, such as 0, 0, is replaced.
+    if matches!(gps::position_in(&mut Cursor::new(&bytes)), Ok(Some(_))) {
+        return Ok(CopyOutcome::HasLocation);
     }
-    image.set_exif(Some(exif.into()));
+    let copy = insert_into_image(bytes, guess).map_err(unusable)?;
     if let Some(folder) = to.parent() {
         std::fs::create_dir_all(folder)
             .with_context(|| environment_error(format!("cannot create {}", folder.display())))?;
     }
-    write_new(to, &image.encoder().bytes())?;
+    write_new(to, &copy)?;
     Ok(CopyOutcome::Written)
 }
 
-/// EXIF data with the prediction; `None` if it has GPS coordinates already.
+/// The image file `bytes` with the prediction in its EXIF data.
+fn insert_into_image(bytes: Vec<u8>, guess: &Guess<'_>) -> Result<Vec<u8>, String> {
+    let metadata = Metadata::read(&mut Cursor::new(&bytes)).map_err(|error| error.to_string())?;
+    let exif = insert_guess(metadata.exif.first().map(Vec::as_slice), guess)?;
+    if exif.len() > MAX_SEGMENT_BYTES {
+        return Err(format!("there is no room left in its EXIF data, which has at most {MAX_SEGMENT_BYTES} bytes"));
+    }
+    let bytes = Bytes::from(bytes);
+    let parsed = DynImage::from_bytes(bytes.clone()).map_err(|error| error.to_string())?;
+    let mut image = parsed.ok_or("it is not a JPEG, PNG or WebP file")?;
+    // In JPEG files, what follows the image belongs to its last segment.
+    let length = match &image {
+        DynImage::Jpeg(_) => bytes.len(),
+        DynImage::Png(png) => png.len(),
+        DynImage::WebP(webp) => webp.len() as usize,
+    };
+    let trailing = bytes.slice(length.min(bytes.len())..);
+    image.set_exif(Some(exif.into()));
+    if let DynImage::Jpeg(jpeg) = &mut image {
+        restore_further_exif(jpeg, metadata.exif.get(1..).unwrap_or_default());
+    }
+    Ok([image.encoder().bytes(), trailing].concat())
+}
+
+/// Puts the EXIF segments after the first back, which `set_exif` removes.
+fn restore_further_exif(jpeg: &mut Jpeg, further: &[Vec<u8>]) {
+    let is_exif = |segment: &JpegSegment| segment.marker() == APP1 && segment.contents().starts_with(EXIF_PREFIX);
+    let segments = jpeg.segments_mut();
+    let Some(first) = segments.iter().position(is_exif) else { return };
+    let restored = further.iter().map(|exif| [EXIF_PREFIX, exif].concat());
+    let restored = restored.map(|exif| JpegSegment::new_with_contents(APP1, exif.into())).collect::<Vec<_>>();
+    segments.splice(first + 1..first + 1, restored);
+}
+
+/// EXIF data with the prediction, in place of the position that it has.
 ///
 /// # Errors
 /// A message, when the data is invalid.
-pub(crate) fn insert_guess(exif: Option<&[u8]>, guess: &Guess<'_>) -> Result<Option<Vec<u8>>, String> {
+pub(crate) fn insert_guess(exif: Option<&[u8]>, guess: &Guess<'_>) -> Result<Vec<u8>, String> {
     // An empty directory, big-endian.
     let mut tiff = Tiff::new(exif.unwrap_or(b"MM\0\x2a\0\0\0\x08\0\0\0\0\0\0"))?;
     let main = tiff.long(4)?;
     let (mut entries, after) = tiff.directory(main)?;
     let pointer = entries.iter().find(|(_, entry)| entry.tag == GPS_POINTER).copied();
-    let mut gps = match pointer {
-        Some((_, entry)) => tiff.directory(tiff.order.long(entry.value))?.0,
-        None => Vec::new(),
-    };
-    if gps.iter().any(|(_, entry)| [LATITUDE, LONGITUDE].contains(&entry.tag)) {
-        return Ok(None);
-    }
+    // A pointer to nowhere is replaced.
+    let existing = pointer.and_then(|(_, entry)| tiff.directory(tiff.order.long(entry.value)).ok());
+    let mut gps = existing.map_or_else(Vec::new, |(gps, _)| gps);
     for (tag, kind, count, value) in fields(guess, tiff.order) {
         let value = tiff.push_value(value);
         gps.retain(|(_, entry)| entry.tag != tag);
@@ -99,7 +133,7 @@ pub(crate) fn insert_guess(exif: Option<&[u8]>, guess: &Guess<'_>) -> Result<Opt
     }
     let at = tiff.push_directory(&mut gps, 0);
     match pointer {
-        Some((offset, _)) => tiff.set_long(offset + 8, at),
+        Some((offset, _)) => tiff.set_pointer(offset, at),
         None => {
             let value = tiff.order.long_bytes(at);
             entries.push((0, Entry { tag: GPS_POINTER, kind: LONG, count: 1, value }));
@@ -107,7 +141,7 @@ pub(crate) fn insert_guess(exif: Option<&[u8]>, guess: &Guess<'_>) -> Result<Opt
             tiff.set_long(4, moved);
         }
     }
-    Ok(Some(tiff.bytes))
+    Ok(tiff.bytes)
 }
 
 /// Tag, type, number of values, and bytes.
@@ -213,6 +247,13 @@ impl Tiff {
 
     fn set_long(&mut self, offset: usize, number: u32) {
         self.bytes[offset..offset + 4].copy_from_slice(&self.order.long_bytes(number));
+    }
+
+    /// Makes the entry at this offset a pointer to a directory.
+    fn set_pointer(&mut self, offset: usize, to: u32) {
+        self.bytes[offset + 2..offset + 4].copy_from_slice(&self.order.short_bytes(LONG));
+        self.set_long(offset + 4, 1);
+        self.set_long(offset + 8, to);
     }
 
     /// The entries of the directory at this offset with their offsets, and the offset of the next directory.

@@ -3,7 +3,8 @@ use std::io::Cursor;
 use exif::experimental::Writer;
 use exif::{Exif, Field as Read, In, Reader, Tag, Value};
 use image::{ImageFormat, Rgb, RgbImage};
-use landfall_model::image_files;
+use img_parts::ImageICC;
+use img_parts::jpeg::markers;
 
 use super::*;
 
@@ -55,7 +56,7 @@ fn copies_have_the_prediction_and_all_existing_data() {
 
             let copy = std::fs::read(&to).unwrap();
             assert_eq!(image::load_from_memory(&copy).unwrap(), image::load_from_memory(&original).unwrap());
-            assert!(image_files::gps_position(&to).unwrap().unwrap().distance_m(SYDNEY) < 1.0);
+            assert!(gps::position(&to).unwrap().unwrap().distance_m(SYDNEY) < 1.0);
             let read = Reader::new().read_from_container(&mut Cursor::new(&copy)).unwrap();
             assert_eq!(text(&read, Tag(exif::Context::Gps, 0x001f)), "400000");
             let method = read.get_field(Tag::GPSProcessingMethod, In::PRIMARY).unwrap();
@@ -106,4 +107,91 @@ fn seconds_never_reach_sixty() {
     let fields = fields(&south, ByteOrder::Big);
     assert_eq!(fields[2].3, [0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 100]);
     assert_eq!((&fields[1].3[..], &fields[3].3[..]), (&b"S\0"[..], &b"E\0"[..]));
+}
+
+/// A JPEG with the segments that phones write: JFIF, a colour profile, XMP, a gain map's second image and a video at the end.
+fn phone_jpeg(exif: &[&[u8]]) -> Vec<u8> {
+    let mut jpeg = Jpeg::from_bytes(picture(ImageFormat::Jpeg).into()).unwrap();
+    jpeg.set_icc_profile(Some(vec![7; 100_000].into()));
+    let mpf = b"MPF\0MM\0\x2a\0\0\0\x08\0\0\0\0\0\0".to_vec();
+    let xmp = [b"http://ns.adobe.com/xap/1.0/\0", &b"<x:xmpmeta xmlns:x=\"adobe:ns:meta/\"/>"[..]].concat();
+    let further =
+        [(markers::APP1, xmp), (markers::APP2, mpf), (markers::APP13, vec![1, 2, 3]), (markers::COM, vec![4; 9])];
+    let further = further.map(|(marker, body)| JpegSegment::new_with_contents(marker, body.into()));
+    let exif = exif.iter().map(|exif| JpegSegment::new_with_contents(APP1, [EXIF_PREFIX, *exif].concat().into()));
+    let added: Vec<JpegSegment> = exif.chain(further).collect();
+    jpeg.segments_mut().splice(1..1, added);
+    [&jpeg.encoder().bytes()[..], &picture(ImageFormat::Jpeg), b"ftypmp42 video"].concat()
+}
+
+fn segments(jpeg: &[u8]) -> Vec<(u8, Vec<u8>)> {
+    let jpeg = Jpeg::from_bytes(jpeg.to_vec().into()).unwrap();
+    jpeg.segments().iter().map(|segment| (segment.marker(), segment.clone().encoder().bytes().to_vec())).collect()
+}
+
+#[test]
+fn all_other_segments_and_trailing_data_keep_their_bytes() {
+    let is_exif = |segment: &(u8, Vec<u8>)| segment.0 == APP1 && segment.1[4..].starts_with(EXIF_PREFIX);
+    let (first, second) = (camera(true), camera(false));
+    for exif in [&[][..], &[&first[..]], &[&first[..], &second[..]], &[&b""[..]]] {
+        let original = phone_jpeg(exif);
+        let copy = insert_into_image(original.clone(), &guess()).unwrap();
+        let (mut before, mut after) = (segments(&original), segments(&copy));
+        if exif.len() == 2 {
+            assert!(after.contains(&before[2]), "the second EXIF segment");
+        }
+        before.retain(|segment| !is_exif(segment));
+        after.retain(|segment| !is_exif(segment));
+        // Including the scan, which contains the second image and the video.
+        assert_eq!(before, after);
+        assert!(gps::position_in(&mut Cursor::new(&copy)).unwrap().unwrap().distance_m(SYDNEY) < 1.0);
+    }
+    for format in [ImageFormat::Png, ImageFormat::WebP] {
+        let original = [&picture(format)[..], b"trailing data"].concat();
+        let copy = insert_into_image(original, &guess()).unwrap();
+        assert!(copy.ends_with(b"trailing data"), "{format:?}");
+    }
+}
+
+#[test]
+fn unusable_positions_and_directories_are_replaced() {
+    let gps_pointer = |to: [u8; 4]| {
+        let entry = [&[0x88, 0x25, 0, 4, 0, 0, 0, 1], &to[..]].concat();
+        [b"MM\0\x2a\0\0\0\x08\0\x01", &entry[..], &[0; 4]].concat()
+    };
+    let zero = Value::Rational(vec![(0, 1).into(), (0, 1).into(), (0, 1).into()]);
+    let zero = [Tag::GPSLatitude, Tag::GPSLongitude].map(|tag| Read { tag, ifd_num: In::PRIMARY, value: zero.clone() });
+    let (mut writer, mut null_island) = (Writer::new(), Cursor::new(Vec::new()));
+    zero.iter().for_each(|field| writer.push_field(field));
+    writer.write(&mut null_island, true).unwrap();
+    let empty = [&gps_pointer([0, 0, 0, 26])[..], &[0, 0, 0, 0, 0, 0]].concat();
+    for exif in [gps_pointer([0xff; 4]), gps_pointer([0, 0, 0xff, 0]), empty, null_island.into_inner()] {
+        let exif = insert_guess(Some(&exif), &guess()).unwrap();
+        assert!(gps::position_in(&mut Cursor::new(exif)).unwrap().unwrap().distance_m(SYDNEY) < 1.0);
+    }
+}
+
+#[test]
+fn a_position_in_xmp_is_not_contradicted() {
+    let packet = "<r:RDF xmlns:r='http://www.w3.org/1999/02/22-rdf-syntax-ns#' xmlns:e='http://ns.adobe.com/exif/1.0/'>\
+                  <r:Description e:GPSLatitude='48,51.5N' e:GPSLongitude='2,21E'/></r:RDF>";
+    let xmp = [b"http://ns.adobe.com/xap/1.0/\0", packet.as_bytes()].concat();
+    let mut jpeg = Jpeg::from_bytes(picture(ImageFormat::Jpeg).into()).unwrap();
+    jpeg.segments_mut().insert(1, JpegSegment::new_with_contents(APP1, xmp.into()));
+    let dir = tempfile::tempdir().unwrap();
+    let (file, to) = (dir.path().join("a.jpg"), dir.path().join("b.jpg"));
+    std::fs::write(&file, jpeg.encoder().bytes()).unwrap();
+    assert_eq!(copy_with_guess(&file, &to, &guess()).unwrap(), CopyOutcome::HasLocation);
+}
+
+#[cfg(unix)]
+#[test]
+fn copies_of_read_only_files_can_be_written() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let (file, to) = (dir.path().join("a.jpg"), dir.path().join("b.jpg"));
+    std::fs::write(&file, picture(ImageFormat::Jpeg)).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o444)).unwrap();
+    assert_eq!(copy_with_guess(&file, &to, &guess()).unwrap(), CopyOutcome::Written);
+    assert_ne!(std::fs::metadata(&to).unwrap().permissions().mode() & 0o200, 0);
 }
