@@ -37,6 +37,8 @@ pub mod countries;
 #[doc(hidden)]
 pub mod image_files;
 #[doc(hidden)]
+pub mod images;
+#[doc(hidden)]
 pub mod latlng;
 #[doc(hidden)]
 pub mod onnx;
