@@ -1,42 +1,12 @@
-//! Image files: finding them in directories, and their GPS position in EXIF.
+//! The GPS position of image files in EXIF.
 
 use std::io::BufReader;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use exif::{Exif, In, Tag, Value};
 
 use crate::error::{Error, Result};
 use crate::latlng::LatLng;
-
-/// The image files in a directory and its subdirectories, sorted by path. Symbolic links to directories are not followed,
-/// which keeps the search finite.
-///
-/// # Errors
-/// When a directory cannot be read.
-pub fn find_images(dir: &Path) -> Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    find(dir, &mut files).map_err(|(dir, source)| Error::Read { file: dir, source })?;
-    files.sort();
-    Ok(files)
-}
-
-fn find(dir: &Path, files: &mut Vec<PathBuf>) -> std::result::Result<(), (PathBuf, std::io::Error)> {
-    let failed = |e| (dir.to_owned(), e);
-    for entry in std::fs::read_dir(dir).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        let path = entry.path();
-        if entry.file_type().map_err(failed)?.is_dir() {
-            find(&path, files)?;
-        } else if path.extension().and_then(|ext| ext.to_str()).is_some_and(is_image) && path.is_file() {
-            files.push(path);
-        }
-    }
-    Ok(())
-}
-
-fn is_image(extension: &str) -> bool {
-    ["jpg", "jpeg", "png", "webp"].iter().any(|known| extension.eq_ignore_ascii_case(known))
-}
 
 /// The GPS position in the EXIF data of an image; `None` if it has none.
 ///

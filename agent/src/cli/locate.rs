@@ -6,10 +6,10 @@ use anyhow::Result;
 use clap::Args;
 use console::Term;
 use indicatif::ProgressBar;
-use landfall_common::exit::{Exit, check_failed, usage_error};
+use landfall_common::exit::{Exit, check_failed};
 use landfall_common::fs::write_atomic;
-use landfall_common::text::eprint_sanitized;
-use landfall_model::{LatLng, image_files, preprocess};
+use landfall_common::text::{eprint_sanitized, sanitize_line};
+use landfall_model::{LatLng, preprocess};
 
 use crate::cli::args::{DrawingArgs, ModelArgs};
 use crate::cli::output::{print_line, print_text};
@@ -17,6 +17,7 @@ use crate::error::{describe, exit_code};
 use crate::export::{ExportTable, Format};
 use crate::inference::CellProbability;
 use crate::photos::exif::{CopyOutcome, Guess, copy_with_guess};
+use crate::photos::inputs::{NamedImage, find_inputs};
 use crate::photos::locate;
 use crate::photos::locate::LocatedPhoto;
 use crate::photos::page::{Photo, Thumbnail, page};
@@ -27,7 +28,9 @@ use crate::terminal::MapMark;
     after_help = "Examples:\n  landfall locate holiday.jpg\n  landfall locate --json --one-place north.jpg east.jpg south.jpg west.jpg\n  landfall locate --out places.html ~/holiday\n  landfall locate --format csv ~/holiday > places.csv\n  landfall locate --write-exif ~/holiday-guessed ~/holiday"
 )]
 pub(super) struct LocateArgs {
-    /// Images (JPEG, PNG or WebP) or directories of images
+    /// Images or directories of images; `-` is an image on standard input
+    ///
+    /// JPEG, PNG, WebP, GIF, BMP and TIFF are read, whatever their names are.
     #[arg(required = true, value_name = "FILE|DIR")]
     files: Vec<PathBuf>,
     #[command(flatten)]
@@ -53,12 +56,6 @@ pub(super) struct LocateArgs {
     drawing: DrawingArgs,
 }
 
-/// An image file, and its name in output that may be shared: without directories, which may reveal the user.
-struct NamedImage {
-    file: PathBuf,
-    name: PathBuf,
-}
-
 /// The kind of file that `--out` writes.
 enum OutputFormat {
     Page,
@@ -74,11 +71,13 @@ struct LocatedPlace<'a> {
 pub(super) fn run(args: &LocateArgs) -> Result<()> {
     // Usage errors are reported before the model is loaded.
     let out = args.out.as_deref().map(OutputFormat::by).transpose()?;
-    let pictures = pictures(&args.files)?;
+    let inputs = find_inputs(&args.files)?;
+    let pictures = &inputs.images;
+    inputs.notes.iter().chain(&inputs.problems).for_each(|line| eprint_sanitized(sanitize_line(line)));
     let renderer = args.drawing.on(Term::stdout(), args.json || args.format.is_some())?;
     let classifier = args.model.load()?;
     let places: Vec<&[NamedImage]> =
-        if args.one_place { vec![&pictures] } else { pictures.iter().map(std::slice::from_ref).collect() };
+        if args.one_place { vec![pictures] } else { pictures.iter().map(std::slice::from_ref).collect() };
     let progress = match args.format {
         Some(_) => ProgressBar::new(places.len() as u64),
         None => ProgressBar::hidden(), // the printed lines show the progress
@@ -89,6 +88,7 @@ pub(super) fn run(args: &LocateArgs) -> Result<()> {
         let files: Vec<&Path> = pictures.iter().map(|picture| picture.file.as_path()).collect();
         match locate::locate(&classifier, &files) {
             Ok(mut located) => {
+                located.image = pictures.first().map_or_else(PathBuf::new, |picture| picture.given.clone());
                 if args.json {
                     print_text(&serde_json::to_string(&located)?)?;
                 } else if args.format.is_none() {
@@ -108,7 +108,7 @@ pub(super) fn run(args: &LocateArgs) -> Result<()> {
             Err(error) if exit_code(&error) == Exit::Environment => return Err(error), // no image is at fault
             Err(error) => {
                 unreadable += 1;
-                eprint_sanitized(format!("landfall: {}", describe(&error)));
+                eprint_sanitized(format!("landfall: {}", sanitize_line(inputs.with_given_names(&describe(&error)))));
             }
         }
         progress.inc(1);
@@ -131,7 +131,8 @@ pub(super) fn run(args: &LocateArgs) -> Result<()> {
         eprint_sanitized(format!("wrote {}", file.display()));
     }
     match (unreadable, failed_copies) {
-        (0, 0) => Ok(()),
+        (0, 0) if inputs.problems.is_empty() => Ok(()),
+        (0, 0) => Err(check_failed(format!("{} of the directories could not be read", inputs.problems.len()))),
         (0, _) => Err(check_failed(format!("{failed_copies} of {} could not be copied", pictures.len()))),
         _ => Err(check_failed(format!("{unreadable} of {} could not be located", places.len()))),
     }
@@ -153,26 +154,6 @@ impl LocatedPlace<'_> {
     fn name(&self) -> String {
         self.pictures.first().map_or_else(String::new, |picture| picture.name.to_string_lossy().replace('\\', "/"))
     }
-}
-
-/// The images in files and directories; those in directories are named by their path inside it.
-fn pictures(files: &[PathBuf]) -> Result<Vec<NamedImage>> {
-    let mut pictures = Vec::new();
-    for file in files {
-        if !file.is_dir() {
-            let name = file.file_name().map_or_else(|| file.clone(), PathBuf::from);
-            pictures.push(NamedImage { file: file.clone(), name });
-            continue;
-        }
-        let found = image_files::find_images(file)?;
-        if found.is_empty() {
-            return Err(usage_error(format!("{}: no JPEG, PNG or WebP files in this directory", file.display())));
-        }
-        let named =
-            |found: PathBuf| NamedImage { name: found.strip_prefix(file).unwrap_or(&found).to_owned(), file: found };
-        pictures.extend(found.into_iter().map(named));
-    }
-    Ok(pictures)
 }
 
 fn table(answers: &[LocatedPlace<'_>]) -> ExportTable {

@@ -17,6 +17,7 @@ mod live;
 mod look;
 mod maps;
 mod out;
+mod photos;
 mod play;
 mod probe;
 mod report;

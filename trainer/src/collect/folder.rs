@@ -4,6 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use landfall_common::photo_files::find_photos;
+use landfall_common::text::{eprint_sanitized, sanitize_line};
 use landfall_model::image_files;
 use reqwest::Url;
 use serde::Deserialize;
@@ -57,7 +59,9 @@ pub(super) struct Folder {
 impl Folder {
     pub(super) fn new(args: &Args) -> Result<Self> {
         let dir = std::path::absolute(&args.dir)?;
-        let (mut pictures, out) = (image_files::find_images(&dir)?, std::path::absolute(&args.common.out)?);
+        let found = find_photos(&dir)?;
+        found.notes.iter().chain(&found.problems).for_each(|line| eprint_sanitized(sanitize_line(line)));
+        let (mut pictures, out) = (found.files, std::path::absolute(&args.common.out)?);
         // The output directory may be inside the searched one.
         pictures.retain(|picture| !picture.starts_with(&out));
         let rows = args.places.as_deref().map(rows).transpose()?;
