@@ -1,5 +1,5 @@
 //! Code shared by the two programs, `landfall` and `landfall-train`: exit codes, logging, atomic file writes, text that is
-//! safe to print, statistics, and map drawing.
+//! safe to print, finding photos, statistics, and map drawing.
 //!
 //! This crate is internal to the workspace and not published.
 
@@ -7,5 +7,6 @@ pub mod cli;
 pub mod draw;
 pub mod exit;
 pub mod fs;
+pub mod photo_files;
 pub mod statistics;
 pub mod text;

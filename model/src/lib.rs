@@ -35,7 +35,7 @@ pub mod classifier;
 #[doc(hidden)]
 pub mod countries;
 #[doc(hidden)]
-pub mod image_files;
+pub mod images;
 #[cfg(feature = "onnx")]
 #[doc(hidden)]
 pub mod installation;

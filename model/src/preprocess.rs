@@ -4,18 +4,12 @@
 //! integers (8-bit pixels, fixed-point Catmull-Rom weights, like Pillow's `BICUBIC` except for rounding), so that all
 //! processors and WebAssembly give the same bytes; the golden files in `tests/golden` check this.
 
-use std::io::Read;
-use std::path::Path;
-
 use fast_image_resize::images::{Image, TypedImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer, pixels::U8x3};
-use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, RgbImage};
+use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
-
-/// Enough to tell the format of any image.
-const SIGNATURE_BYTES: u64 = 64;
+pub use crate::images::{from_bytes, open};
 
 /// The preprocessing of a bundle's encoder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -146,39 +140,4 @@ impl Preprocess {
 pub fn normalise(embedding: &mut [f32]) {
     let length = embedding.iter().map(|x| x * x).sum::<f32>().sqrt().max(1e-12);
     embedding.iter_mut().for_each(|x| *x /= length);
-}
-
-/// A picture from a file (JPEG, PNG or WebP, told by its content), upright by its EXIF orientation, without alpha.
-///
-/// # Errors
-/// When the file cannot be read, is no picture or is damaged; the message names it.
-pub fn open(file: impl AsRef<Path>) -> Result<RgbImage> {
-    let file = file.as_ref();
-    let bytes = read_image(file);
-    let picture = bytes.map_err(ImageError::IoError).and_then(|bytes| from_bytes(&bytes));
-    picture.map_err(|error| Error::Image { file: file.to_owned(), source: error.into() })
-}
-
-/// The contents of a file that starts like an image, and only the start of any other file, which may be huge.
-fn read_image(file: &Path) -> std::io::Result<Vec<u8>> {
-    let mut file = std::fs::File::open(file)?;
-    let mut bytes = Vec::new();
-    (&mut file).take(SIGNATURE_BYTES).read_to_end(&mut bytes)?;
-    if image::guess_format(&bytes).is_ok() {
-        file.read_to_end(&mut bytes)?;
-    }
-    Ok(bytes)
-}
-
-/// A picture from the bytes of a file, as [`open`] reads it.
-///
-/// # Errors
-/// When the bytes are no picture, or a damaged one.
-pub fn from_bytes(bytes: &[u8]) -> image::ImageResult<RgbImage> {
-    // The only reader type in use: every further one would compile all decoders once more.
-    let mut decoder = ImageReader::new(std::io::Cursor::new(bytes)).with_guessed_format()?.into_decoder()?;
-    let orientation = decoder.orientation()?;
-    let mut picture = DynamicImage::from_decoder(decoder)?;
-    picture.apply_orientation(orientation);
-    Ok(picture.into_rgb8())
 }

@@ -7,10 +7,9 @@
 #![allow(unsafe_code, reason = "exported functions need unmangled names; nothing else here is unsafe")]
 
 use std::cell::RefCell;
-use std::io::Cursor;
 use std::path::PathBuf;
 
-use image::{ImageReader, RgbImage};
+use image::RgbImage;
 use s2::cell::Cell as S2Cell;
 use s2::cellid::CellID;
 use serde::Serialize;
@@ -18,6 +17,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use crate::bundle::{Bundle, Manifest};
+use crate::images;
 use crate::latlng::LatLng;
 use crate::metadata::gps;
 use crate::posterior::Posterior;
@@ -127,9 +127,8 @@ pub extern "C" fn open() -> u32 {
 #[unsafe(no_mangle)]
 pub extern "C" fn dimensions() -> u32 {
     respond(|state| {
-        let reader = ImageReader::new(Cursor::new(state.inputs[0].as_slice()));
-        let size = reader.with_guessed_format().map_err(|e| e.to_string())?.into_dimensions();
-        json_of(&size.map_err(|e| e.to_string())?)
+        let metadata = images::metadata(&state.inputs[0]).map_err(|e| e.to_string())?;
+        json_of(&[metadata.width, metadata.height])
     })
 }
 
@@ -144,7 +143,7 @@ pub extern "C" fn position() -> u32 {
 #[unsafe(no_mangle)]
 pub extern "C" fn picture() -> u32 {
     respond(|state| {
-        let picture = preprocess::from_bytes(&state.inputs[0]).map_err(|e| e.to_string())?;
+        let picture = images::from_bytes(&state.inputs[0]).map_err(|e| e.to_string())?;
         Ok(tensors(state.bundle()?, &picture))
     })
 }

@@ -6,10 +6,10 @@ use anyhow::Result;
 use clap::Args;
 use console::Term;
 use indicatif::ProgressBar;
-use landfall_common::exit::{Exit, check_failed, usage_error};
+use landfall_common::exit::{Exit, check_failed};
 use landfall_common::fs::write_atomic;
 use landfall_common::text::{eprint_sanitized, sanitize_line};
-use landfall_model::{LatLng, image_files, preprocess};
+use landfall_model::{LatLng, preprocess};
 
 use crate::cli::args::{DrawingArgs, ModelArgs};
 use crate::cli::output::{OutputClosed, check_output_dir, check_output_file, print_json_line, print_line, print_text};
@@ -17,6 +17,7 @@ use crate::error::{describe, exit_code};
 use crate::export::{ExportTable, Format};
 use crate::inference::CellProbability;
 use crate::photos::exif::{CopyOutcome, Guess, copy_with_guess};
+use crate::photos::inputs::{NamedImage, find_inputs};
 use crate::photos::locate;
 use crate::photos::locate::LocatedPhoto;
 use crate::photos::names::{is_inside, unique_names};
@@ -28,7 +29,9 @@ use crate::terminal::MapMark;
     after_help = "Examples:\n  landfall locate holiday.jpg\n  landfall locate --json --one-place north.jpg east.jpg south.jpg west.jpg\n  landfall locate --out places.html ~/holiday\n  landfall locate --format csv ~/holiday > places.csv\n  landfall locate --write-exif ~/holiday-guessed ~/holiday"
 )]
 pub(super) struct LocateArgs {
-    /// Images (JPEG, PNG or WebP) or directories of images
+    /// Images or directories of images; `-` is an image on standard input
+    ///
+    /// JPEG, PNG, WebP, GIF, BMP and TIFF are read, whatever their names are.
     #[arg(required = true, value_name = "FILE|DIR")]
     files: Vec<PathBuf>,
     #[command(flatten)]
@@ -57,12 +60,6 @@ pub(super) struct LocateArgs {
     drawing: DrawingArgs,
 }
 
-/// An image file, and its name in output that may be shared: without directories, which may reveal the user.
-struct NamedImage {
-    file: PathBuf,
-    name: PathBuf,
-}
-
 /// The kind of file that `--out` writes.
 enum OutputFormat {
     Page,
@@ -84,16 +81,18 @@ pub(super) fn run(args: &LocateArgs) -> Result<()> {
     }
     args.out.as_deref().map(check_output_file).transpose()?;
     args.write_exif.as_deref().map(check_output_dir).transpose()?;
-    let mut pictures = pictures(&args.files)?;
+    let mut inputs = find_inputs(&args.files)?;
+    inputs.notes.iter().chain(&inputs.problems).for_each(|line| eprint_sanitized(sanitize_line(line)));
     if let Some(folder) = &args.write_exif {
-        without_copies(&mut pictures, folder)?;
+        without_copies(&mut inputs.images, folder)?;
     }
-    let names = unique_names(pictures.iter().map(|picture| (picture.file.as_path(), picture.name.as_path())));
-    pictures.iter_mut().zip(names).for_each(|(picture, name)| picture.name = name);
+    let names = unique_names(inputs.images.iter().map(|picture| (picture.file.as_path(), picture.name.as_path())));
+    inputs.images.iter_mut().zip(names).for_each(|(picture, name)| picture.name = name);
+    let pictures = inputs.images.as_slice();
     let renderer = args.drawing.on(Term::stdout(), args.json || args.format.is_some())?;
     let classifier = args.model.load()?;
     let places: Vec<&[NamedImage]> =
-        if args.one_place { vec![&pictures] } else { pictures.iter().map(std::slice::from_ref).collect() };
+        if args.one_place { vec![pictures] } else { pictures.iter().map(std::slice::from_ref).collect() };
     let progress = match args.format {
         Some(_) => ProgressBar::new(places.len() as u64),
         None => ProgressBar::hidden(), // the printed lines show the progress
@@ -105,6 +104,7 @@ pub(super) fn run(args: &LocateArgs) -> Result<()> {
         let files: Vec<&Path> = pictures.iter().map(|picture| picture.file.as_path()).collect();
         match locate::locate(&classifier, &files) {
             Ok(mut located) => {
+                located.image = pictures.first().map_or_else(PathBuf::new, |picture| picture.given.clone());
                 let printed = match args.format {
                     _ if args.json => print_json_line(&located),
                     None => print_line(&located),
@@ -129,7 +129,7 @@ pub(super) fn run(args: &LocateArgs) -> Result<()> {
             Err(error) if exit_code(&error) == Exit::Environment => return Err(error), // no image is at fault
             Err(error) => {
                 unreadable += 1;
-                eprint_sanitized(format!("landfall: {}", sanitize_line(describe(&error))));
+                eprint_sanitized(format!("landfall: {}", sanitize_line(inputs.with_given_names(&describe(&error)))));
             }
         }
         progress.inc(1);
@@ -152,7 +152,8 @@ pub(super) fn run(args: &LocateArgs) -> Result<()> {
         eprint_sanitized(format!("wrote {}", sanitize_line(file.display())));
     }
     match (unreadable, failed_copies) {
-        (0, 0) => Ok(()),
+        (0, 0) if inputs.problems.is_empty() => Ok(()),
+        (0, 0) => Err(check_failed(format!("{} of the directories could not be read", inputs.problems.len()))),
         (0, _) => Err(check_failed(format!("{failed_copies} of {} could not be copied", pictures.len()))),
         _ => Err(check_failed(format!("{unreadable} of {} could not be located", places.len()))),
     }
@@ -175,26 +176,6 @@ impl LocatedPlace<'_> {
         let parts = self.pictures.first().into_iter().flat_map(|picture| picture.name.iter());
         parts.map(|part| part.to_string_lossy()).collect::<Vec<_>>().join("/")
     }
-}
-
-/// The images in files and directories; those in directories are named by their path inside it.
-fn pictures(files: &[PathBuf]) -> Result<Vec<NamedImage>> {
-    let mut pictures = Vec::new();
-    for file in files {
-        if !file.is_dir() {
-            let name = file.file_name().map_or_else(|| file.clone(), PathBuf::from);
-            pictures.push(NamedImage { file: file.clone(), name });
-            continue;
-        }
-        let found = image_files::find_images(file)?;
-        if found.is_empty() {
-            return Err(usage_error(format!("{}: no JPEG, PNG or WebP files in this directory", file.display())));
-        }
-        let named =
-            |found: PathBuf| NamedImage { name: found.strip_prefix(file).unwrap_or(&found).to_owned(), file: found };
-        pictures.extend(found.into_iter().map(named));
-    }
-    Ok(pictures)
 }
 
 /// Leaves out the copies that an earlier run wrote to a directory inside the searched one.

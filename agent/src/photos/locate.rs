@@ -7,7 +7,7 @@ use image::RgbImage;
 use landfall_common::text::sanitize_line;
 use landfall_model::prediction::{RadiusKm, TopCell};
 use landfall_model::{Classifier, preprocess};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::inference;
 use crate::inference::{CellProbability, Objective, posterior_for};
@@ -16,6 +16,7 @@ use crate::inference::{CellProbability, Objective, posterior_for};
 #[derive(Debug, Serialize)]
 pub(crate) struct LocatedPhoto {
     /// The image; the first one if there are several views of one place.
+    #[serde(serialize_with = "as_text")]
     pub image: PathBuf,
     /// Latitude in degrees.
     pub lat: f64,
@@ -36,6 +37,11 @@ pub(crate) struct LocatedPhoto {
     /// The posterior, for maps.
     #[serde(skip)]
     pub heat: Vec<CellProbability>,
+}
+
+/// JSON is Unicode, and file names need not be.
+fn as_text<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&path.to_string_lossy())
 }
 
 /// Locates one place from its views.

@@ -50,7 +50,7 @@ fn locate_reports_broken_images_and_continues() {
 #[test]
 fn locate_matches_golden_file() {
     let golden = root().join("model/tests/golden/locate.jsonl");
-    let pictures = landfall_model::image_files::find_images(&root().join("fixtures/rounds")).unwrap();
+    let pictures = landfall_common::photo_files::find_photos(&root().join("fixtures/rounds")).unwrap().files;
     let actual: String = ["pocket", "desktop"]
         .map(|bundle| {
             let mut locate = Command::new(env!("CARGO_BIN_EXE_landfall"));

@@ -18,6 +18,7 @@ mod live;
 mod look;
 mod maps;
 mod out;
+mod photos;
 mod play;
 mod probe;
 mod records;

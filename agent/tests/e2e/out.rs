@@ -161,10 +161,7 @@ fn invalid_arguments_fail_before_any_work() {
             vec!["locate", "--bundle", "nonesuch", "--out", "places.docx", path_str(holiday.path())],
             "places.docx: unknown format",
         ),
-        (
-            vec!["locate", "--bundle", "nonesuch", path_str(empty.path())],
-            "no JPEG, PNG or WebP files in this directory",
-        ),
+        (vec!["locate", "--bundle", "nonesuch", path_str(empty.path())], "no images in this directory"),
         (vec!["locate", "--json", "--format", "csv", path_str(holiday.path())], "cannot be used with"),
         (vec!["export", "--out", "rounds.html", path_str(empty.path())], "rounds.html: unknown format"),
         (vec!["stats", path_str(empty.path())], "no round.json"),

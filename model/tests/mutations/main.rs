@@ -12,7 +12,7 @@ use image::{DynamicImage, ImageFormat, RgbImage};
 use landfall_model::bundle::{Activations, Manifest};
 use landfall_model::cells::leaf;
 use landfall_model::onnx::{FLOAT, Graph, INT8, Model, Node, OperatorSet, TensorProto, int, node, tensor};
-use landfall_model::{Cell, CellTable, LatLng, Posterior, Prediction, image_files, preprocess};
+use landfall_model::{Cell, CellTable, LatLng, Posterior, Prediction, metadata::gps, preprocess};
 use prost::Message;
 
 use mutate::check;
@@ -113,7 +113,7 @@ fn positions_in_images() {
     let file = tempfile::NamedTempFile::new().unwrap();
     check("EXIF", 150, &seeds, &[], |bytes| {
         std::fs::write(file.path(), bytes).unwrap();
-        if let Ok(Some(at)) = image_files::gps_position(file.path()) {
+        if let Ok(Some(at)) = gps::position(file.path()) {
             assert!(LatLng::new(at.lat, at.lng).is_ok(), "{at}");
         }
     });

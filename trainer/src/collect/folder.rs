@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Result, bail};
+use landfall_common::photo_files::find_photos;
 use landfall_common::text::{eprint_sanitized, sanitize_line};
-use landfall_model::image_files;
 use landfall_model::metadata::gps;
 use reqwest::Url;
 use tokio::sync::mpsc;
@@ -60,7 +60,9 @@ pub(super) struct Folder {
 impl Folder {
     pub(super) fn new(args: &Args) -> Result<Self> {
         let dir = std::path::absolute(&args.dir)?;
-        let (mut pictures, out) = (image_files::find_images(&dir)?, std::path::absolute(&args.common.out)?);
+        let found = find_photos(&dir)?;
+        found.notes.iter().chain(&found.problems).for_each(|line| eprint_sanitized(sanitize_line(line)));
+        let (mut pictures, out) = (found.files, std::path::absolute(&args.common.out)?);
         // The output directory may be inside the searched one.
         pictures.retain(|picture| !picture.starts_with(&out));
         let rows = match &args.places {

@@ -3,6 +3,7 @@
 use landfall_common::fs::write_atomic;
 use std::path::{Path, PathBuf};
 
+use landfall_model::images::{self, Format, Metadata, Unreadable};
 use sha2::{Digest, Sha256};
 
 use super::http::FetchError;
@@ -27,22 +28,22 @@ pub(super) fn store_picture(
         Err(FetchError::NotFound(_)) => return Ok(Item { status: Some(Status::Missing), ..item }),
         Err(error) => return Err(StoreError::Fetch(error)),
     };
-    let Ok((picture, format)) = decode(&bytes) else {
+    let Ok((format, metadata)) = check(&bytes) else {
         return Ok(Item { status: Some(Status::Broken), ..item });
     };
-    item.file = file_path(&item.id, format.extensions_str().first().unwrap_or(&"jpg"));
-    (item.width, item.height) = (picture.width(), picture.height());
+    item.file = file_path(&item.id, format.extension());
+    (item.width, item.height) = (metadata.width, metadata.height);
     item.sha256 = crate::io::hash::hex(Sha256::new_with_prefix(&bytes));
     item.status = Some(Status::Ok);
     write_atomic(&dir.join(&item.file), &bytes).map_err(StoreError::Disk)?;
     Ok(item)
 }
 
-fn decode(bytes: &[u8]) -> image::ImageResult<(image::DynamicImage, image::ImageFormat)> {
-    let reader = image::ImageReader::new(std::io::Cursor::new(bytes)).with_guessed_format()?;
-    let format = reader.format();
-    let picture = reader.decode()?;
-    Ok((picture, format.unwrap_or(image::ImageFormat::Jpeg)))
+/// Format and size of an image that can be decoded, as every other command decodes it.
+fn check(bytes: &[u8]) -> Result<(Format, Metadata), Unreadable> {
+    let checked = (images::format(bytes)?, images::metadata(bytes)?);
+    images::from_bytes(bytes)?;
+    Ok(checked)
 }
 
 /// The path of an image: in one of 256 folders, with a name that is valid on every file system.

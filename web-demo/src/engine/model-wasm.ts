@@ -71,7 +71,7 @@ export class WasmModel {
     return json(this.#call("position", [file]));
   }
 
-  /** The encoder's inputs for a JPEG, PNG or WebP file, one square after another. */
+  /** The encoder's inputs for a file in any format of `model/src/images`, one square after another. */
   preprocessFile(file: Uint8Array): Float32Array<ArrayBuffer> {
     return floats(this.#call("picture", [file]));
   }

@@ -1,13 +1,10 @@
-// Converts an image to the encoder's inputs, with the same decoder as the agent so that both get the same pixels.
+// Converts an image to the encoder's inputs, with the same decoder as the agent so that both read the same files and get
+// the same pixels. Large images are decoded at a smaller size.
 //
-// Formats that it does not support and images that are too large for it are decoded by the browser.
+// Formats that it does not support, such as HEIC, are decoded by the browser if that supports them.
 import { type WasmModel, InvalidInputError } from "./model-wasm";
 import { EngineError } from "./types";
 
-/** Larger images are decoded by the browser: the WebAssembly decoder would take too much memory on a phone. */
-const MAX_WASM_MEGAPIXELS = 26;
-/** Larger images are rejected. */
-const MAX_MEGAPIXELS = 64;
 /** The browser scales larger images down to this longer side in pixels, far more than the encoder's input. */
 const MAX_SIDE = 2048;
 
@@ -20,22 +17,18 @@ export async function preprocess(model: WasmModel, view: Blob | ImageBitmap): Pr
     }),
   );
   const size = attempt(() => model.dimensions(bytes));
-  const megapixels = size ? (size[0] * size[1]) / 1e6 : 0;
-  if (megapixels > MAX_MEGAPIXELS) {
-    const message = `The image has ${Math.round(megapixels)} megapixels, the limit is ${MAX_MEGAPIXELS}: choose a smaller copy.`;
-    throw new EngineError("too-large", message);
+  if (size instanceof InvalidInputError) {
+    if (/megapixels/.test(size.message)) throw new EngineError("too-large", `This image is too large: ${size.message}.`);
+    return fromBitmap(model, await decodeInBrowser(view, undefined, size.message));
   }
-  const decoded = size && megapixels <= MAX_WASM_MEGAPIXELS ? attempt(() => model.preprocessFile(bytes)) : undefined;
-  return decoded ?? fromBitmap(model, await decodeInBrowser(view, bytes, size));
+  const decoded = size && attempt(() => model.preprocessFile(bytes));
+  if (decoded instanceof InvalidInputError) throw unreadable(decoded.message);
+  return decoded ?? fromBitmap(model, await decodeInBrowser(view, size, "there is not enough memory"));
 }
 
-/** Decodes with the browser: upright, without colour conversion. */
-async function decodeInBrowser(
-  view: Blob,
-  bytes: Uint8Array,
-  size: [number, number] | undefined,
-): Promise<ImageBitmap> {
-  const options: ImageBitmapOptions = { imageOrientation: "from-image", colorSpaceConversion: "none" };
+/** Decodes with the browser: upright and in sRGB. */
+async function decodeInBrowser(view: Blob, size: [number, number] | undefined, reason: string): Promise<ImageBitmap> {
+  const options: ImageBitmapOptions = { imageOrientation: "from-image" };
   if (size && Math.max(...size) > MAX_SIDE) {
     // Only one side: the EXIF orientation may swap width and height.
     options[size[0] > size[1] ? "resizeWidth" : "resizeHeight"] = MAX_SIDE;
@@ -44,9 +37,17 @@ async function decodeInBrowser(
   try {
     return await createImageBitmap(view, options);
   } catch {
-    const reason = isHeic(bytes) ? "This browser does not support HEIC images" : "This file is not a readable image";
-    throw new EngineError("unreadable", `${reason}: choose a JPEG, PNG or WebP file.`);
+    throw unreadable(reason);
   }
+}
+
+/** `reason` is that of the module (`model/src/images/error.rs`), as the agent prints it. */
+function unreadable(reason: string): EngineError {
+  const format = /^(.+) is not supported here/.exec(reason)?.[1];
+  const message = format
+    ? `This browser does not support ${format} images`
+    : `This file is not a readable image (${reason})`;
+  return new EngineError("unreadable", `${message}: choose a JPEG, PNG or WebP file.`);
 }
 
 function fromBitmap(model: WasmModel, bitmap: ImageBitmap): Float32Array {
@@ -58,6 +59,9 @@ function fromBitmap(model: WasmModel, bitmap: ImageBitmap): Float32Array {
         "no-memory",
         "There is not enough memory for this image: close other tabs or choose a smaller one.",
       );
+    // What is transparent is shown on white.
+    context.fillStyle = "white";
+    context.fillRect(0, 0, width, height);
     context.drawImage(bitmap, 0, 0);
     const { data } = context.getImageData(0, 0, width, height);
     return model.preprocessPixels(new Uint8Array(data.buffer), width, height);
@@ -66,17 +70,13 @@ function fromBitmap(model: WasmModel, bitmap: ImageBitmap): Float32Array {
   }
 }
 
-/** The result of `read`; `undefined` if the format is not supported or memory ran out. */
-function attempt<T>(read: () => T): T | undefined {
+/** The result of `read`, or why the module rejects the file; `undefined` if memory ran out. */
+function attempt<T>(read: () => T): T | InvalidInputError | undefined {
   try {
     return read();
   } catch (error) {
-    if (error instanceof InvalidInputError || (error instanceof EngineError && error.kind === "no-memory"))
-      return undefined;
+    if (error instanceof InvalidInputError) return error;
+    if (error instanceof EngineError && error.kind === "no-memory") return undefined;
     throw error;
   }
-}
-
-function isHeic(bytes: Uint8Array): boolean {
-  return /^ftyp(heic|heix|hevc|heim|heis|mif1|msf1)/.test(new TextDecoder("latin1").decode(bytes.subarray(4, 12)));
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use landfall_model::image_files;
+use landfall_common::photo_files::find_photos;
 use landfall_model::metadata::gps;
 
 use crate::server::arena::picture;
@@ -17,8 +17,9 @@ const MAX_PHOTO_SIDE: u32 = 2048;
 /// # Errors
 /// When the directory cannot be read or contains no photos with GPS coordinates.
 pub(super) fn load(dir: &Path) -> Result<RoundPool> {
-    let files = image_files::find_images(dir)?;
-    let (mut loaded, mut without_place) = (RoundPool::default(), 0);
+    let found = find_photos(dir)?;
+    let (files, mut loaded, mut without_place) = (found.files, RoundPool::default(), 0);
+    loaded.notes.extend(found.notes.into_iter().chain(found.problems));
     for file in &files {
         match gps::position(file) {
             Ok(Some(truth)) => loaded.rounds.push(ArenaRound {
@@ -38,11 +39,7 @@ pub(super) fn load(dir: &Path) -> Result<RoundPool> {
         loaded.notes.push(format!("left out {without_place} of {} photos: they have no GPS coordinates", files.len()));
     }
     if loaded.rounds.is_empty() {
-        let reason = if loaded.notes.is_empty() {
-            "it contains no JPEG, PNG or WebP files".into()
-        } else {
-            loaded.notes.join("; ")
-        };
+        let reason = if loaded.notes.is_empty() { "it contains no photos".into() } else { loaded.notes.join("; ") };
         bail!("no photo in {} has GPS coordinates: {reason}", dir.display());
     }
     Ok(loaded)

@@ -1,13 +1,12 @@
 //! Removes metadata from served images, so that they do not reveal the location.
 
-use std::io::{BufReader, Cursor};
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use image::DynamicImage;
 use image::codecs::jpeg::JpegEncoder;
 use image::imageops::FilterType;
-use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageReader};
+use landfall_model::images;
 
 use crate::server::arena::round::ArenaRound;
 
@@ -19,35 +18,60 @@ const JPEG_QUALITY: u8 = 92;
 /// # Errors
 /// When the file cannot be read or is not an image.
 pub(super) fn to_served_jpeg(round: &ArenaRound) -> Result<Vec<u8>> {
-    let bytes = std::fs::read(&round.picture).context("cannot read the picture")?;
-    let mut decoder = ImageReader::new(Cursor::new(&bytes)).with_guessed_format()?.into_decoder()?;
-    let (width, height) = decoder.dimensions();
-    if width.max(height) <= round.max_side && is_bare_jpeg(&bytes) {
-        drop(decoder);
+    let bytes = images::read(&round.picture).context("cannot read the picture")?;
+    let metadata = images::metadata(&bytes)?;
+    if metadata.width.max(metadata.height) <= round.max_side && is_bare_jpeg(&bytes) {
         return Ok(bytes);
     }
-    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let mut picture = DynamicImage::from_decoder(decoder)?;
-    picture.apply_orientation(orientation);
-    if width.max(height) > round.max_side {
+    let mut picture = DynamicImage::ImageRgb8(images::from_bytes(&bytes)?);
+    if picture.width().max(picture.height()) > round.max_side {
         picture = picture.resize(round.max_side, round.max_side, FilterType::CatmullRom);
     }
     let mut served = Vec::new();
-    JpegEncoder::new_with_quality(&mut served, JPEG_QUALITY).encode_image(&picture.to_rgb8())?;
+    JpegEncoder::new_with_quality(&mut served, JPEG_QUALITY).encode_image(&picture.into_rgb8())?;
     Ok(served)
 }
 
-/// Whether an image is an equirectangular panorama according to its XMP data and aspect ratio.
+/// Whether an image is an equirectangular panorama of the whole sphere, according to its XMP data and aspect ratio.
 pub(super) fn is_panorama(file: &Path) -> bool {
-    let read = || -> Result<bool> {
-        let reader = BufReader::new(std::fs::File::open(file)?);
-        let mut decoder = ImageReader::new(reader).with_guessed_format()?.into_decoder()?;
-        let (width, height) = decoder.dimensions();
-        let has_tag =
-            decoder.xmp_metadata()?.is_some_and(|xmp| String::from_utf8_lossy(&xmp).contains("equirectangular"));
-        Ok(has_tag && width == 2 * height)
+    let Ok(metadata) = images::read(file).and_then(|bytes| images::metadata(&bytes)) else { return false };
+    let is_sphere = metadata.xmp.as_deref().is_some_and(|xmp| is_whole_sphere(&String::from_utf8_lossy(xmp)));
+    is_sphere && is_close(metadata.width, 2 * u64::from(metadata.height))
+}
+
+/// Equal up to rounding: cameras write panoramas that are a few pixels too wide.
+fn is_close(a: impl Into<u64>, b: impl Into<u64>) -> bool {
+    let (a, b) = (a.into(), b.into());
+    a.abs_diff(b) <= b / 100
+}
+
+/// Whether Google's panorama metadata describe an equirectangular projection of which nothing is cropped.
+fn is_whole_sphere(xmp: &str) -> bool {
+    let is_equirectangular = match xmp_value(xmp, "ProjectionType") {
+        Some(projection) => projection.eq_ignore_ascii_case("equirectangular"),
+        None => xmp.contains("equirectangular"),
     };
-    read().unwrap_or(false)
+    let number = |name: &str| xmp_value(xmp, name).and_then(|text| text.parse::<u32>().ok());
+    let is_uncropped = |cropped: &str, full: &str| match (number(cropped), number(full)) {
+        (Some(cropped), Some(full)) => is_close(cropped, full),
+        _ => true,
+    };
+    is_equirectangular
+        && is_uncropped("CroppedAreaImageWidthPixels", "FullPanoWidthPixels")
+        && is_uncropped("CroppedAreaImageHeightPixels", "FullPanoHeightPixels")
+}
+
+/// The value of a property, which XMP writes as an attribute or as an element.
+fn xmp_value<'a>(xmp: &'a str, name: &str) -> Option<&'a str> {
+    let rest = xmp[xmp.find(name)? + name.len()..].trim_start();
+    let (value, end) = match rest.strip_prefix('>') {
+        Some(element) => (element, '<'),
+        None => {
+            let quoted = rest.strip_prefix('=')?.trim_start();
+            (quoted.get(1..)?, quoted.chars().next()?)
+        }
+    };
+    value.split(end).next().map(str::trim)
 }
 
 /// Whether a JPEG file has only the segments that a decoder needs: no EXIF, XMP, IPTC, maker notes, comments or
@@ -138,6 +162,41 @@ mod tests {
         // Orientation 6 rotates clockwise: the left side becomes the top.
         let (top, bottom) = (picture.get_pixel(10, 2), picture.get_pixel(10, 37));
         assert!(top[0] > 150 && bottom[2] > 150, "{top:?} {bottom:?}");
+    }
+
+    #[test]
+    fn only_whole_spheres_are_panoramas() {
+        let attributes = |projection: &str, cropped: (u32, u32)| {
+            format!(
+                "<rdf:Description GPano:ProjectionType=\"{projection}\" GPano:FullPanoWidthPixels='1200' \
+                 GPano:FullPanoHeightPixels = \"600\" GPano:CroppedAreaImageWidthPixels=\"{}\" \
+                 GPano:CroppedAreaImageHeightPixels=\"{}\"/>",
+                cropped.0, cropped.1
+            )
+        };
+        let elements = |height: u32| {
+            format!(
+                "<GPano:ProjectionType>equirectangular</GPano:ProjectionType><GPano:FullPanoHeightPixels>600\
+                 </GPano:FullPanoHeightPixels><GPano:CroppedAreaImageHeightPixels> {height} \
+                 </GPano:CroppedAreaImageHeightPixels>"
+            )
+        };
+        assert!(is_whole_sphere(&attributes("equirectangular", (1200, 600))) && is_whole_sphere(&elements(600)));
+        assert!(!is_whole_sphere(&attributes("equirectangular", (600, 300))), "cropped, 2 to 1");
+        assert!(!is_whole_sphere(&attributes("cylindrical", (1200, 600))) && !is_whole_sphere(&elements(200)));
+        assert!(!is_whole_sphere("<x:xmpmeta/>") && !is_whole_sphere("GPano:ProjectionType=") && !is_whole_sphere(""));
+
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("a.jpg");
+        let xmp =
+            [&b"http://ns.adobe.com/xap/1.0/\0"[..], attributes("equirectangular", (1200, 600)).as_bytes()].concat();
+        for (size, expected) in [((128, 64), true), ((201, 100), true), ((128, 80), false)] {
+            let plain = jpeg(size.0, size.1, None);
+            let length = u16::try_from(xmp.len() + 2).unwrap().to_be_bytes();
+            let tagged = [&plain[..2], &[0xff, 0xe1], &length, &xmp, &plain[2..]].concat();
+            std::fs::write(&file, tagged).unwrap();
+            assert_eq!(is_panorama(&file), expected, "{size:?}");
+        }
     }
 
     #[test]

@@ -1,0 +1,92 @@
+//! Folders and pipes of photos as people have them.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+use crate::fixtures;
+
+fn locate() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_landfall"));
+    command.args(["locate", "--bundle", "pocket", "--json"]);
+    command
+}
+
+fn photo() -> Vec<u8> {
+    std::fs::read(fixtures().join("rounds/rome-colosseum/view_000.jpg")).unwrap()
+}
+
+/// Exit code, the `image` of each prediction, and the lines of standard error.
+fn outcome(output: Output) -> (Option<i32>, Vec<String>, Vec<String>) {
+    let lines = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().lines().map(str::to_owned).collect::<Vec<_>>();
+    let image = |line: String| serde_json::from_str::<Value>(&line).unwrap()["image"].as_str().unwrap().to_owned();
+    (output.status.code(), lines(output.stdout).into_iter().map(image).collect(), lines(output.stderr))
+}
+
+fn locate_dir(dir: &Path) -> (Option<i32>, Vec<String>, Vec<String>) {
+    let (code, images, errors) = outcome(locate().arg(dir).output().unwrap());
+    let name = |image: String| image.rsplit('/').next().unwrap_or_default().to_owned();
+    (code, images.into_iter().map(name).collect(), errors)
+}
+
+#[test]
+fn a_phones_folder_is_located_as_far_as_it_can_be_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic";
+    std::fs::write(dir.path().join("IMG_1.HEIC"), heic).unwrap();
+    let (code, _, errors) = locate_dir(dir.path());
+    assert_eq!(code, Some(2), "{errors:?}");
+    assert!(errors[0].contains("1 HEIC: not supported here; convert them to JPEG"), "{errors:?}");
+
+    std::fs::write(dir.path().join("IMG_2"), photo()).unwrap();
+    std::fs::write(dir.path().join("._IMG_2.jpg"), b"\0\x05\x16\x07").unwrap();
+    let (code, images, errors) = locate_dir(dir.path());
+    assert_eq!((code, images), (Some(0), vec!["IMG_2".to_owned()]), "{errors:?}");
+    assert!(errors.len() == 1 && errors[0].contains("left out 1 HEIC"), "{errors:?}");
+
+    std::fs::write(dir.path().join("IMG_0.jpg"), b"").unwrap();
+    std::fs::write(dir.path().join("IMG_3.jpg"), &photo()[..9000]).unwrap();
+    let (code, images, errors) = locate_dir(dir.path());
+    assert_eq!((code, images), (Some(1), vec!["IMG_2".to_owned()]));
+    assert!(
+        errors.iter().any(|line| line.ends_with("IMG_0.jpg: not a readable image: the file is empty")),
+        "{errors:?}"
+    );
+    let cut_off = "IMG_3.jpg: not a readable image: the JPEG file is cut off: its end is missing";
+    assert!(errors.iter().any(|line| line.ends_with(cut_off)), "{errors:?}");
+}
+
+#[test]
+fn standard_input_and_pipes_are_read() {
+    for name in ["-", "/dev/stdin"] {
+        let piped = || Stdio::piped();
+        let mut child = locate().arg(name).stdin(piped()).stdout(piped()).stderr(piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(&photo()).unwrap();
+        let (code, images, errors) = outcome(child.wait_with_output().unwrap());
+        assert_eq!((code, images), (Some(0), vec![name.to_owned()]), "{errors:?}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let pipe = dir.path().join("pipe.jpg");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let (code, _, errors) = outcome(locate().arg(&pipe).output().unwrap());
+    assert_eq!(code, Some(1));
+    assert!(errors[0].contains("it is a named pipe"), "{errors:?}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn names_that_are_not_unicode_are_written() {
+    use std::os::unix::ffi::OsStrExt;
+    let dir = tempfile::tempdir().unwrap();
+    for name in [&b"M\xfcnchen.jpg"[..], b"new\nline.jpg"] {
+        std::fs::write(dir.path().join(std::ffi::OsStr::from_bytes(name)), photo()).unwrap();
+    }
+    let (code, images, errors) = locate_dir(dir.path());
+    assert_eq!(
+        (code, images),
+        (Some(0), vec!["M\u{fffd}nchen.jpg".to_owned(), "new\nline.jpg".to_owned()]),
+        "{errors:?}"
+    );
+}

@@ -1,0 +1,165 @@
+//! JPEG files: their segments, and decoding.
+
+use image::RgbImage;
+use jpeg_decoder::{Decoder, PixelFormat};
+
+use super::error::Unreadable;
+use super::metadata::Metadata;
+
+const NAME: &str = "JPEG";
+const EXIF: &[u8] = b"Exif\0";
+const XMP: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";
+const ICC: &[u8] = b"ICC_PROFILE\0";
+
+/// How the pixels are stored.
+pub(super) struct Layout {
+    /// Marker of the frame header, 0xc0 to 0xcf.
+    process: u8,
+    /// Horizontal and vertical sampling factors.
+    sampling: Vec<(u8, u8)>,
+    /// The number of components in the first scan.
+    in_first_scan: usize,
+    /// Where the first scan starts.
+    scan: usize,
+}
+
+/// Reads the segments before the first scan.
+pub(super) fn read(bytes: &[u8]) -> Result<(Metadata, Layout), Unreadable> {
+    let mut metadata = Metadata::default();
+    let mut layout = None;
+    let mut icc = Vec::new();
+    let mut rest = bytes.get(2..).ok_or(Unreadable::CutOff(NAME))?;
+    loop {
+        // Between segments, decoders skip what is no marker.
+        let is_marker = |pair: &[u8]| pair[0] == 0xff && !matches!(pair[1], 0 | 0xff);
+        let start = rest.windows(2).position(is_marker).ok_or(Unreadable::CutOff(NAME))?;
+        let marker = rest[start + 1];
+        rest = &rest[start + 2..];
+        if matches!(marker, 0x01 | 0xd0..=0xd8) {
+            continue;
+        }
+        if marker == 0xd9 {
+            return Err(Unreadable::Damaged(NAME));
+        }
+        let length = rest.first_chunk().map(|length| usize::from(u16::from_be_bytes(*length)));
+        let Some(segment) = length.and_then(|length| rest.get(..length.max(2))) else {
+            return Err(Unreadable::CutOff(NAME));
+        };
+        rest = &rest[segment.len()..];
+        let body = &segment[2..];
+        match marker {
+            0xc0..=0xc3 | 0xc5..=0xc7 | 0xc9..=0xcb | 0xcd..=0xcf | 0xf7 => {
+                let found = frame(marker, body)?;
+                (metadata.width, metadata.height) = found.0;
+                layout = Some(found.1);
+            }
+            0xda => {
+                let mut layout = layout.ok_or(Unreadable::Damaged(NAME))?;
+                layout.in_first_scan = body.first().copied().unwrap_or_default().into();
+                layout.scan = bytes.len() - rest.len();
+                metadata.icc = join(icc);
+                return Ok((metadata, layout));
+            }
+            0xe1 if body.starts_with(EXIF) => metadata.add_exif(body),
+            0xe1 if metadata.xmp.is_none() => metadata.xmp = body.strip_prefix(XMP).map(<[u8]>::to_vec),
+            0xe2 => icc.extend(body.strip_prefix(ICC).and_then(|part| part.split_at_checked(2))),
+            _ => {}
+        }
+    }
+}
+
+/// The ICC profile from its parts with their numbers.
+fn join(mut parts: Vec<(&[u8], &[u8])>) -> Option<Vec<u8>> {
+    parts.sort_by_key(|(number, _)| number[0]);
+    let is_whole = parts.iter().enumerate().all(|(i, (number, _))| usize::from(number[0]) == i + 1);
+    (is_whole && !parts.is_empty()).then(|| parts.iter().flat_map(|(_, part)| part.iter().copied()).collect())
+}
+
+fn frame(process: u8, body: &[u8]) -> Result<((u32, u32), Layout), Unreadable> {
+    let unsupported = match process {
+        0xc0..=0xc2 => None,
+        0xc3 => Some("lossless JPEG"),
+        0xc9..=0xcb => Some("JPEG with arithmetic coding"),
+        0xf7 => Some("JPEG-LS"),
+        _ => Some("hierarchical JPEG"),
+    };
+    if let Some(name) = unsupported {
+        return Err(Unreadable::Unsupported(name));
+    }
+    let [precision, h1, h0, w1, w0, count, components @ ..] = body else { return Err(Unreadable::Damaged(NAME)) };
+    if *precision != 8 {
+        return Err(Unreadable::Unsupported("JPEG with more than 8 bits per colour"));
+    }
+    let size = (u16::from_be_bytes([*w1, *w0]), u16::from_be_bytes([*h1, *h0]));
+    let (components, _) = components.as_chunks::<3>();
+    let components = components.iter().take((*count).into());
+    let sampling: Vec<(u8, u8)> = components.map(|[_, factors, _]| (factors >> 4, factors & 15)).collect();
+    let is_sound = sampling.len() == usize::from(*count) && sampling.iter().all(|(h, v)| *h > 0 && *v > 0);
+    if size.0 == 0 || size.1 == 0 || !is_sound {
+        return Err(Unreadable::Damaged(NAME));
+    }
+    if !matches!(sampling.len(), 1 | 3 | 4) {
+        return Err(Unreadable::Unsupported("JPEG with this number of colours"));
+    }
+    Ok(((size.0.into(), size.1.into()), Layout { process, sampling, in_first_scan: 0, scan: 0 }))
+}
+
+impl Layout {
+    pub(super) fn is_grey(&self) -> bool {
+        self.sampling.len() == 1
+    }
+
+    pub(super) fn is_cmyk(&self) -> bool {
+        self.sampling.len() == 4
+    }
+
+    /// Bytes per pixel that hold the coefficients of all components, where decoding needs them at once.
+    pub(super) fn coefficient_bytes(&self, pixels: u64) -> u64 {
+        let widest = |factor: fn(&(u8, u8)) -> u8| u64::from(self.sampling.iter().map(factor).max().unwrap_or(1));
+        let area = widest(|(h, _)| *h) * widest(|(_, v)| *v);
+        let samples: u64 = self.sampling.iter().map(|(h, v)| u64::from(*h) * u64::from(*v)).sum();
+        let is_buffered = self.process == 0xc2 || self.in_first_scan < self.sampling.len();
+        if is_buffered { 2 * pixels * samples / area } else { 0 }
+    }
+
+    /// Whether each component comes in a scan of its own and the components differ in size. zune-jpeg decodes these to
+    /// garbage.
+    pub(super) fn needs_other_decoder(&self) -> bool {
+        let is_subsampled = self.sampling.iter().any(|factors| *factors != self.sampling[0]);
+        self.process != 0xc2 && self.in_first_scan < self.sampling.len() && is_subsampled
+    }
+
+    /// Whether the file has an end marker behind its first scan. In the data of a scan it cannot occur.
+    pub(super) fn is_ended(&self, bytes: &[u8]) -> bool {
+        bytes.get(self.scan..).is_some_and(|scans| scans.windows(2).rev().any(|pair| pair == [0xff, 0xd9]))
+    }
+}
+
+/// Pixels as jpeg-decoder gives them.
+pub(super) enum Pixels {
+    Rgb(RgbImage),
+    /// The ink of four colours per pixel, 255 for all of it.
+    Cmyk(u32, u32, Vec<u8>),
+}
+
+/// Decodes with jpeg-decoder, which is slower than zune-jpeg, to the smallest of 1, 1/2, 1/4 and 1/8 of the size that
+/// is not below 1/`divisor`.
+pub(super) fn decode_scaled(bytes: &[u8], metadata: &Metadata, divisor: u32) -> Result<Pixels, Unreadable> {
+    let side = |length: u32| u16::try_from(length.div_ceil(divisor)).unwrap_or(u16::MAX);
+    let mut decoder = Decoder::new(bytes);
+    let damaged = |error: jpeg_decoder::Error| match error {
+        jpeg_decoder::Error::Io(_) => Unreadable::CutOff(NAME),
+        jpeg_decoder::Error::Unsupported(_) => Unreadable::Unsupported("this kind of JPEG"),
+        _ => Unreadable::Damaged(NAME),
+    };
+    let (width, height) = decoder.scale(side(metadata.width), side(metadata.height)).map_err(damaged)?;
+    let pixels = decoder.decode().map_err(damaged)?;
+    let (width, height) = (u32::from(width), u32::from(height));
+    let rgb = match decoder.info().map(|info| info.pixel_format) {
+        Some(PixelFormat::RGB24) => pixels,
+        Some(PixelFormat::L8) => pixels.into_iter().flat_map(|grey| [grey; 3]).collect(),
+        Some(PixelFormat::CMYK32) => return Ok(Pixels::Cmyk(width, height, pixels)),
+        _ => return Err(Unreadable::Damaged(NAME)),
+    };
+    RgbImage::from_raw(width, height, rgb).map(Pixels::Rgb).ok_or(Unreadable::Damaged(NAME))
+}

@@ -1,0 +1,305 @@
+//! Reading pictures from files: the only implementation, for the agent, the trainer and the page.
+//!
+//! The format is told by the content. Sizes are checked before anything is decoded, so that a header cannot claim more
+//! memory than there is; large pictures are decoded at half the size or less. What is shown to people is what is read:
+//! upright by the EXIF orientation, on white where it is transparent, and converted to sRGB.
+
+mod color;
+mod content;
+mod error;
+mod exif;
+mod jpeg;
+mod metadata;
+mod pixels;
+mod png;
+mod webp;
+
+use std::io::{Cursor, Read};
+use std::path::Path;
+
+use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Limits, RgbImage};
+
+use crate::error::{Error, Result};
+pub use content::{Content, Format, START_BYTES, identify, is_picture_extension, raw_by_extension};
+pub use error::Unreadable;
+use error::{MAX_FILE_BYTES, MAX_PIXELS};
+pub use metadata::Metadata;
+
+/// Pictures that take more memory than this while they are decoded are decoded at a smaller size.
+#[cfg(not(target_arch = "wasm32"))]
+const FULL_SIZE_BYTES: u64 = 768 << 20;
+#[cfg(target_arch = "wasm32")]
+const FULL_SIZE_BYTES: u64 = 160 << 20;
+/// Twenty times the pixels per byte of the emptiest photographs, and more than any JPEG file can hold.
+const MAX_JPEG_PIXELS_PER_BYTE: u64 = 2048;
+/// Pictures that take more memory than this in any case are not decoded.
+#[cfg(not(target_arch = "wasm32"))]
+const MAX_BYTES: u64 = 1200 << 20;
+#[cfg(target_arch = "wasm32")]
+const MAX_BYTES: u64 = 600 << 20;
+
+/// A picture from a file, upright, in sRGB and without alpha.
+///
+/// # Errors
+/// When the file cannot be read, is no picture or is damaged; the message names it and says what it is instead.
+pub fn open(file: impl AsRef<Path>) -> Result<RgbImage> {
+    let file = file.as_ref();
+    let picture = read(file).and_then(|bytes| from_bytes(&bytes)).map_err(|error| by_extension(error, file));
+    picture.map_err(|error| Error::Image { file: file.to_owned(), source: error.into() })
+}
+
+/// The contents of a file that may be a picture, at most [`MAX_FILE_BYTES`]. Of files that are none, only the start is
+/// read: they may be huge, or endless.
+///
+/// # Errors
+/// When it cannot be read, or is something that would block.
+pub fn read(file: &Path) -> std::result::Result<Vec<u8>, Unreadable> {
+    check_kind(file)?;
+    read_picture(std::fs::File::open(file)?)
+}
+
+/// As [`read`], from a stream such as standard input.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn read_picture(mut source: impl Read) -> std::result::Result<Vec<u8>, Unreadable> {
+    let mut bytes = Vec::new();
+    source.by_ref().take(START_BYTES as u64).read_to_end(&mut bytes)?;
+    if let Content::Picture(_) = identify(&bytes) {
+        source.take(MAX_FILE_BYTES).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > MAX_FILE_BYTES {
+            return Err(Unreadable::TooManyBytes);
+        }
+    }
+    Ok(bytes)
+}
+
+/// Whether a path is that of an open file, such as /dev/fd/63, which shells make of `<(command)`.
+pub fn is_open_file(path: &Path) -> bool {
+    ["/dev/stdin", "/dev/fd", "/proc/self/fd"].iter().any(|known| path.starts_with(known))
+}
+
+/// Refuses what is no file. Opening a named pipe waits until something writes to it.
+fn check_kind(file: &Path) -> std::result::Result<(), Unreadable> {
+    let kind = std::fs::metadata(file)?.file_type();
+    if kind.is_dir() {
+        return Err(Unreadable::NoFile("it is a directory"));
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt;
+        if kind.is_fifo() && !is_open_file(file) {
+            return Err(Unreadable::NoFile("it is a named pipe: give a file, or the picture on standard input"));
+        }
+        if kind.is_char_device() || kind.is_block_device() || kind.is_socket() {
+            return Err(Unreadable::NoFile("it is a device or a terminal, not a file"));
+        }
+    }
+    Ok(())
+}
+
+/// Names the RAW format that a file's extension stands for, if its content tells less.
+fn by_extension(error: Unreadable, file: &Path) -> Unreadable {
+    let raw = file.extension().and_then(|extension| raw_by_extension(extension.to_str()?));
+    match (error, raw) {
+        (
+            Unreadable::Unknown
+            | Unreadable::Damaged("TIFF")
+            | Unreadable::CutOff("TIFF")
+            | Unreadable::Unsupported("this kind of TIFF"),
+            Some(raw),
+        ) => Unreadable::Unsupported(raw),
+        (error, _) => error,
+    }
+}
+
+/// The format of a picture, by its content.
+///
+/// # Errors
+/// When the bytes are no picture that can be read; the error says what they are.
+pub fn format(bytes: &[u8]) -> std::result::Result<Format, Unreadable> {
+    match identify(bytes) {
+        Content::Picture(format) => Ok(format),
+        Content::Unsupported(name) => Err(Unreadable::Unsupported(name)),
+        Content::Video => Err(Unreadable::NoPicture("a video")),
+        Content::Other(what) => Err(Unreadable::NoPicture(what)),
+        Content::Empty => Err(Unreadable::Empty),
+        Content::Unknown => Err(Unreadable::Unknown),
+    }
+}
+
+/// What a picture's file says about it. Nothing is decoded.
+///
+/// # Errors
+/// As [`from_bytes`], as far as the headers tell.
+pub fn metadata(bytes: &[u8]) -> std::result::Result<Metadata, Unreadable> {
+    let metadata = match format(bytes)? {
+        Format::Jpeg => jpeg::read(bytes)?.0,
+        Format::Png => png::read(bytes)?.0,
+        Format::WebP => webp::read(bytes)?.0,
+        format => of_decoder(bytes, format)?.0,
+    };
+    check_size(&metadata).map(|()| metadata)
+}
+
+/// A picture from the bytes of a file, as [`open`] reads it.
+///
+/// # Errors
+/// When the bytes are no picture, or a damaged one.
+pub fn from_bytes(bytes: &[u8]) -> std::result::Result<RgbImage, Unreadable> {
+    let (picture, metadata, is_grey) = match format(bytes)? {
+        Format::Jpeg => {
+            let (metadata, layout) = jpeg::read(bytes)?;
+            check_size(&metadata)?;
+            // Two bits per block of 64 pixels are the least that Huffman coding needs.
+            let is_plausible = metadata.pixels() / MAX_JPEG_PIXELS_PER_BYTE <= bytes.len() as u64;
+            if !layout.is_ended(bytes) || !is_plausible {
+                return Err(Unreadable::CutOff("JPEG"));
+            }
+            (decode_jpeg(bytes, &metadata, &layout)?, metadata, layout.is_grey())
+        }
+        Format::Png => {
+            let (metadata, layout) = png::read(bytes)?;
+            check_size(&metadata)?;
+            // Bytes other than those of RGB are converted.
+            let copies = if layout.bytes_per_pixel == 3 { 0 } else { 3 };
+            let needed = metadata.pixels() * (layout.bytes_per_pixel + copies + transposing(&metadata));
+            let picture = match divisor(&metadata, needed) {
+                1 => decode(bytes, Format::Png)?,
+                divisor => png::decode_scaled(bytes, &metadata, &layout, divisor)?,
+            };
+            (picture, metadata, layout.is_grey)
+        }
+        Format::WebP => {
+            let (metadata, bytes) = webp::read(bytes)?;
+            check_size(&metadata)?;
+            // Pixels with alpha, and the buffers of the decoder.
+            check_memory(&metadata, metadata.pixels() * 6)?;
+            (decode(&bytes, Format::WebP)?, metadata, false)
+        }
+        format => {
+            let (metadata, is_grey, decoded_bytes) = of_decoder(bytes, format)?;
+            check_size(&metadata)?;
+            check_memory(&metadata, decoded_bytes + metadata.pixels() * 3)?;
+            (decode(bytes, format)?, metadata, is_grey)
+        }
+    };
+    Ok(finish(picture, &metadata, is_grey))
+}
+
+/// Colours and orientation.
+fn finish(mut picture: RgbImage, metadata: &Metadata, is_grey: bool) -> RgbImage {
+    let pixels = |picture: &RgbImage| u64::from(picture.width()) * u64::from(picture.height());
+    while metadata.is_transposed() && pixels(&picture) * 6 > FULL_SIZE_BYTES {
+        picture = pixels::halve(&picture);
+    }
+    if let Some(profile) = &metadata.icc {
+        color::to_srgb(&mut picture, profile, is_grey);
+    }
+    pixels::upright(picture, metadata.orientation())
+}
+
+fn decode_jpeg(bytes: &[u8], metadata: &Metadata, layout: &jpeg::Layout) -> std::result::Result<RgbImage, Unreadable> {
+    let pixels = metadata.pixels();
+    let coefficients = layout.coefficient_bytes(pixels);
+    let decoded = pixels * if layout.is_grey() { 4 } else { 3 };
+    // Cut in half per side, the pixels and the planes that they are made of take as much memory as one in four.
+    check_memory(metadata, coefficients + pixels)?;
+    let divisor = divisor(metadata, coefficients + decoded + pixels * transposing(metadata));
+    let inks = metadata.icc.as_deref().filter(|_| layout.is_cmyk());
+    if divisor == 1 && !layout.needs_other_decoder() && inks.is_none() {
+        return decode(bytes, Format::Jpeg);
+    }
+    let (width, height, inks_decoded) = match jpeg::decode_scaled(bytes, metadata, divisor)? {
+        jpeg::Pixels::Rgb(picture) => return Ok(picture),
+        jpeg::Pixels::Cmyk(width, height, inks) => (width, height, inks),
+    };
+    let rgb = match inks.and_then(|profile| color::inks_to_srgb(&inks_decoded, profile)) {
+        Some(rgb) => rgb,
+        // Without a usable profile, as zune-jpeg does it.
+        None if divisor == 1 && !layout.needs_other_decoder() => return decode(bytes, Format::Jpeg),
+        None => inks_decoded.as_chunks::<4>().0.iter().flat_map(|inks| pixels::of_inks(*inks)).collect(),
+    };
+    RgbImage::from_raw(width, height, rgb).ok_or(Unreadable::Damaged("JPEG"))
+}
+
+/// Bytes per pixel of the copy that turning a picture upright needs.
+fn transposing(metadata: &Metadata) -> u64 {
+    if metadata.is_transposed() { 3 } else { 0 }
+}
+
+/// By how much the sides of a picture are divided that needs so many bytes at its full size.
+fn divisor(metadata: &Metadata, needed: u64) -> u32 {
+    if needed <= FULL_SIZE_BYTES {
+        return 1;
+    }
+    let needed = |divisor: u32| metadata.pixels() * 8 / u64::from(divisor * divisor);
+    [2, 4].into_iter().find(|divisor| needed(*divisor) <= FULL_SIZE_BYTES).unwrap_or(8)
+}
+
+fn check_size(metadata: &Metadata) -> std::result::Result<(), Unreadable> {
+    let Metadata { width, height, .. } = *metadata;
+    if metadata.pixels() > MAX_PIXELS { Err(Unreadable::TooManyPixels { width, height }) } else { Ok(()) }
+}
+
+fn check_memory(metadata: &Metadata, bytes: u64) -> std::result::Result<(), Unreadable> {
+    let Metadata { width, height, .. } = *metadata;
+    if bytes > MAX_BYTES { Err(Unreadable::Memory { width, height }) } else { Ok(()) }
+}
+
+fn decoder(bytes: &[u8], format: Format) -> std::result::Result<impl ImageDecoder + '_, Unreadable> {
+    // The only reader type in use: every further one would compile all decoders once more.
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format.of_image_crate());
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(MAX_BYTES);
+    reader.limits(limits);
+    reader.into_decoder().map_err(|error| unreadable(&error, format))
+}
+
+/// What a decoder says about a picture; whether it is grey; and the bytes that it decodes to.
+fn of_decoder(bytes: &[u8], format: Format) -> std::result::Result<(Metadata, bool, u64), Unreadable> {
+    let mut decoder = decoder(bytes, format)?;
+    let mut metadata = Metadata::default();
+    (metadata.width, metadata.height) = decoder.dimensions();
+    metadata.icc = decoder.icc_profile().ok().flatten();
+    metadata.add_exif(bytes); // a TIFF file is built like EXIF data
+    Ok((metadata, !decoder.color_type().has_color(), decoder.total_bytes()))
+}
+
+/// Decodes at full size, on white.
+fn decode(bytes: &[u8], format: Format) -> std::result::Result<RgbImage, Unreadable> {
+    let decoder = decoder(bytes, format)?;
+    let (width, height) = decoder.dimensions();
+    let memory = Unreadable::Memory { width, height };
+    let total = usize::try_from(decoder.total_bytes()).ok();
+    // The decoder would abort the process where there is not enough memory.
+    if total.is_none_or(|total| Vec::<u8>::new().try_reserve_exact(total).is_err()) {
+        return Err(memory);
+    }
+    let picture = DynamicImage::from_decoder(decoder).map_err(|error| unreadable(&error, format))?;
+    if picture.width() == 0 || picture.height() == 0 {
+        return Err(Unreadable::Damaged(format.name()));
+    }
+    if picture.color().has_alpha() {
+        return pixels::opaque(picture.into_rgba8()).ok_or(Unreadable::Damaged(format.name()));
+    }
+    Ok(picture.into_rgb8())
+}
+
+fn unreadable(error: &ImageError, format: Format) -> Unreadable {
+    match error {
+        ImageError::IoError(_) => Unreadable::CutOff(format.name()),
+        ImageError::Unsupported(_) => Unreadable::Unsupported(match format {
+            Format::Jpeg => "this kind of JPEG",
+            Format::Png => "this kind of PNG",
+            Format::WebP => "this kind of WebP",
+            Format::Gif => "this kind of GIF",
+            Format::Bmp => "this kind of BMP",
+            Format::Tiff => "this kind of TIFF",
+        }),
+        _ => Unreadable::Damaged(format.name()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,172 @@
+//! PNG files: their chunks, and decoding at a smaller size.
+
+use std::io::{Cursor, Read};
+
+use image::RgbImage;
+
+use super::error::Unreadable;
+use super::metadata::Metadata;
+use super::pixels::over_white;
+
+const NAME: &str = "PNG";
+/// Compressed metadata is read up to this size.
+const MAX_METADATA_BYTES: u64 = 8 << 20;
+
+/// How the pixels are stored.
+pub(super) struct Layout {
+    /// Bytes per pixel as the `image` crate decodes them.
+    pub(super) bytes_per_pixel: u64,
+    pub(super) is_grey: bool,
+    is_interlaced: bool,
+}
+
+/// Reads all chunks.
+pub(super) fn read(bytes: &[u8]) -> Result<(Metadata, Layout), Unreadable> {
+    let mut metadata = Metadata::default();
+    let (mut header, mut has_transparency, mut is_srgb, mut profiles) = (None, false, false, Vec::new());
+    for (kind, body) in chunks(bytes) {
+        match kind {
+            b"IHDR" if header.is_none() => header = body.first_chunk::<13>().copied(),
+            b"tRNS" => has_transparency = true,
+            b"sRGB" => is_srgb = true,
+            b"eXIf" => metadata.add_exif(body),
+            b"iCCP" if metadata.icc.is_none() => {
+                metadata.icc = after_zero(body).and_then(|rest| inflate(rest.get(1..)?))
+            }
+            b"tEXt" | b"zTXt" | b"iTXt" => {
+                if let Some(profile) = raw_profile(kind, body) {
+                    profiles.push(profile);
+                } else if kind == b"iTXt" && metadata.xmp.is_none() && body.starts_with(b"XML:com.adobe.xmp\0") {
+                    metadata.xmp = international_text(body);
+                }
+            }
+            _ => {}
+        }
+    }
+    let Some([w3, w2, w1, w0, h3, h2, h1, h0, depth, colour, _, _, interlace]) = header else {
+        return Err(Unreadable::CutOff(NAME));
+    };
+    (metadata.width, metadata.height) = (u32::from_be_bytes([w3, w2, w1, w0]), u32::from_be_bytes([h3, h2, h1, h0]));
+    if metadata.width == 0 || metadata.height == 0 {
+        return Err(Unreadable::Damaged(NAME));
+    }
+    profiles.iter().for_each(|profile| metadata.add_exif(profile));
+    if is_srgb {
+        metadata.icc = None;
+    }
+    let channels = match colour {
+        0 | 4 => 1,
+        _ => 3,
+    } + u64::from(colour & 4 != 0 || has_transparency);
+    let layout = Layout {
+        bytes_per_pixel: channels * if depth == 16 { 2 } else { 1 },
+        is_grey: matches!(colour, 0 | 4),
+        is_interlaced: interlace != 0,
+    };
+    Ok((metadata, layout))
+}
+
+/// Kind and contents of the chunks, up to where the file is cut off.
+fn chunks(bytes: &[u8]) -> impl Iterator<Item = (&[u8; 4], &[u8])> {
+    let mut rest = bytes.get(8..).unwrap_or_default();
+    std::iter::from_fn(move || {
+        let length = u32::from_be_bytes(*rest.first_chunk()?) as usize;
+        let kind = rest.get(4..)?.first_chunk::<4>()?;
+        let body = rest.get(8..)?.get(..length)?;
+        rest = rest.get(length.checked_add(12)?..).unwrap_or_default();
+        Some((kind, body))
+    })
+}
+
+fn after_zero(bytes: &[u8]) -> Option<&[u8]> {
+    bytes.get(bytes.iter().position(|byte| *byte == 0)? + 1..)
+}
+
+fn inflate(compressed: &[u8]) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    flate2::read::ZlibDecoder::new(compressed).take(MAX_METADATA_BYTES).read_to_end(&mut bytes).ok()?;
+    ((bytes.len() as u64) < MAX_METADATA_BYTES).then_some(bytes)
+}
+
+/// The text of an iTXt chunk: keyword, compression flag and method, language, translated keyword, text.
+fn international_text(body: &[u8]) -> Option<Vec<u8>> {
+    let rest = after_zero(body)?;
+    let text = after_zero(after_zero(rest.get(2..)?)?)?;
+    if rest[0] == 0 { Some(text.to_vec()) } else { inflate(text) }
+}
+
+/// EXIF data in a text chunk, as ImageMagick writes it: a name, a length and hexadecimal digits.
+fn raw_profile(kind: &[u8; 4], body: &[u8]) -> Option<Vec<u8>> {
+    const KEYWORDS: [&[u8]; 2] = [b"Raw profile type exif\0", b"Raw profile type APP1\0"];
+    if !KEYWORDS.iter().any(|keyword| body.starts_with(keyword)) {
+        return None;
+    }
+    let text = match kind {
+        b"tEXt" => after_zero(body)?.to_vec(),
+        b"zTXt" => inflate(after_zero(body)?.get(1..)?)?,
+        _ => international_text(body)?,
+    };
+    let mut words = text.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+    words.next()?;
+    words.next()?;
+    let digits: Vec<u8> = words.flatten().map(|digit| char::from(*digit).to_digit(16)).map_while(to_byte).collect();
+    Some(digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect())
+}
+
+fn to_byte(digit: Option<u32>) -> Option<u8> {
+    digit.and_then(|digit| u8::try_from(digit).ok())
+}
+
+/// Decodes row by row to 1/`divisor` of the size, averaging squares of pixels.
+pub(super) fn decode_scaled(
+    bytes: &[u8],
+    metadata: &Metadata,
+    layout: &Layout,
+    divisor: u32,
+) -> Result<RgbImage, Unreadable> {
+    if layout.is_interlaced {
+        // Its rows do not come in order.
+        return Err(Unreadable::Memory { width: metadata.width, height: metadata.height });
+    }
+    let mut decoder = png::Decoder::new(Cursor::new(bytes));
+    decoder.set_transformations(png::Transformations::normalize_to_color8());
+    decoder.set_ignore_text_chunk(true);
+    let mut reader = decoder.read_info().map_err(|error| unreadable(&error))?;
+    let channels = reader.output_color_type().0.samples();
+    let side = divisor as usize;
+    let (width, height) = (metadata.width.div_ceil(divisor), metadata.height.div_ceil(divisor));
+    let mut out = Vec::with_capacity(width as usize * height as usize * 3);
+    let mut sums = vec![[0_u32; 4]; width as usize];
+    for y in 1..=metadata.height as usize {
+        let row = reader.next_row().map_err(|error| unreadable(&error))?.ok_or(Unreadable::CutOff(NAME))?;
+        for (sum, pixels) in sums.iter_mut().zip(row.data().chunks(channels * side)) {
+            for pixel in pixels.chunks_exact(channels) {
+                let rgb = match *pixel {
+                    [grey] => [grey; 3],
+                    [grey, alpha] => over_white([grey, grey, grey, alpha]),
+                    [red, green, blue] => [red, green, blue],
+                    [red, green, blue, alpha] => over_white([red, green, blue, alpha]),
+                    _ => return Err(Unreadable::Damaged(NAME)),
+                };
+                for (sum, value) in sum.iter_mut().zip([rgb[0], rgb[1], rgb[2], 1]) {
+                    *sum += u32::from(value);
+                }
+            }
+        }
+        if y % side == 0 || y == metadata.height as usize {
+            for [red, green, blue, n] in &mut sums {
+                let n = (*n).max(1);
+                out.extend([*red, *green, *blue].map(|sum| u8::try_from((sum + n / 2) / n).unwrap_or(u8::MAX)));
+            }
+            sums.fill([0; 4]);
+        }
+    }
+    RgbImage::from_raw(width, height, out).ok_or(Unreadable::Damaged(NAME))
+}
+
+fn unreadable(error: &png::DecodingError) -> Unreadable {
+    match error {
+        png::DecodingError::IoError(_) => Unreadable::CutOff(NAME),
+        _ => Unreadable::Damaged(NAME),
+    }
+}
