@@ -106,7 +106,7 @@ pub mod testing {
         /// Recorded rounds in all formats for other programs.
         pub fn export(dirs: &[PathBuf]) -> Result<[String; 3]> {
             let (table, _) = ExportTable::of_rounds(dirs)?;
-            let [a, b, c] = [Format::Csv, Format::Geojson, Format::Kml].map(|format| table.write(format));
+            let [a, b, c] = [Format::Csv, Format::Geojson, Format::Kml].map(|format| table.write(format, false));
             Ok([a?, b?, c?])
         }
     }

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, Error, ErrorKind, Read, Write};
 use std::path::{Component, Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tempfile::{Builder, NamedTempFile};
@@ -12,7 +12,7 @@ use tempfile::{Builder, NamedTempFile};
 use crate::exit::environment_error;
 
 /// Maximum size in bytes of a JSON file. A list of numbers takes sixteen times as much memory as its text.
-const MAX_JSON_BYTES: u64 = 64 << 20;
+const MAX_JSON_BYTES: u64 = 256 << 20;
 /// Maximum size in bytes of a TOML file, which people write by hand.
 const MAX_TOML_BYTES: u64 = 1 << 20;
 
@@ -189,11 +189,6 @@ fn read_all(file: fs::File, limit: u64) -> io::Result<Vec<u8>> {
 pub fn write_json(file: &Path, value: &impl Serialize) -> Result<()> {
     write_atomic(file, (serde_json::to_string_pretty(value)? + "\n").as_bytes())
 }
-
-/// Maximum size of a JSON file.
-const MAX_JSON_BYTES: u64 = 256 << 20;
-/// Maximum size of a TOML file.
-const MAX_TOML_BYTES: u64 = 1 << 20;
 
 /// Reads a JSON file; `what` names the expected contents in error messages, as in "a cell table".
 ///

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use console::Term;
 use indicatif::ProgressBar;
-use landfall_common::exit::{Exit, check_failed};
+use landfall_common::exit::{Exit, check_failed, usage_error};
 use landfall_common::fs::write_atomic;
 use landfall_common::text::{eprint_sanitized, sanitize_line};
 use landfall_model::{LatLng, preprocess};
@@ -215,7 +215,7 @@ fn copy(pictures: &[NamedImage], folder: &Path, located: &LocatedPhoto) -> usize
         bundle: &located.bundle,
     };
     let mut failed_copies = 0;
-    for NamedImage { file, name } in pictures {
+    for NamedImage { file, name, .. } in pictures {
         match copy_with_guess(file, &folder.join(name), &guess) {
             Ok(CopyOutcome::Written) => {}
             Ok(CopyOutcome::HasLocation) => {

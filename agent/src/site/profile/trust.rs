@@ -1,8 +1,5 @@
 //! What a profile may contain: it is data from outside. Values have limits, and JavaScript runs only with permission.
 
-use std::io::Read;
-use std::path::Path;
-
 use anyhow::Result;
 use landfall_common::exit::usage_error;
 use url::Url;
