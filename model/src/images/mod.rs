@@ -48,7 +48,7 @@ pub fn open(file: impl AsRef<Path>) -> Result<RgbImage> {
     picture.map_err(|error| Error::Image { file: file.to_owned(), source: error.into() })
 }
 
-/// The contents of a file that may be a picture, at most [`MAX_FILE_BYTES`]. Of files that are none, only the start is
+/// The contents of a file that may be a picture, at most 512 MiB. Of files that are none, only the start is
 /// read: they may be huge, or endless.
 ///
 /// # Errors
