@@ -75,7 +75,11 @@ pub(super) fn check_output_dir(dir: &Path) -> Result<()> {
 
 fn check_writable(folder: &Path) -> Result<()> {
     let created = temporary_file_in(folder).map(drop);
-    created.with_context(|| environment_error(format!("cannot write in the directory {}", folder.display())))
+    // Without the name of the temporary file, which says nothing to the user.
+    let failed = |error: std::io::Error| {
+        environment_error(format!("cannot create files in the directory {}: {}", folder.display(), error.kind()))
+    };
+    created.map_err(failed)
 }
 
 /// Says what a command on recorded rounds had to leave out, after it did its work on the others.
