@@ -28,7 +28,9 @@ fn mixed() -> tempfile::TempDir {
     let round = std::fs::read_to_string(dir.path().join("a/round.json")).unwrap();
     let mut nowhere: Value = serde_json::from_str(&round).unwrap();
     nowhere["truth"]["lat"] = 95.into();
-    for (name, text) in [("cut", &round[..99]), ("nowhere", &nowhere.to_string()), ("deep", &"[".repeat(1_000_000))] {
+    for (name, text) in
+        [("cut", round[..99].to_owned()), ("nowhere", nowhere.to_string()), ("deep", "[".repeat(1_000_000))]
+    {
         std::fs::create_dir(dir.path().join(name)).unwrap();
         std::fs::write(dir.path().join(name).join("round.json"), text).unwrap();
     }
@@ -43,7 +45,7 @@ fn damaged_rounds_are_reported_and_the_rest_is_done() {
     for args in [
         vec!["report", "--out", page.to_str().unwrap(), dir],
         vec!["export", "--out", table.to_str().unwrap(), dir],
-        vec!["replay", "--from", "logits", dir],
+        vec!["replay", "--from", "logits", "--bundle", "desktop", dir],
     ] {
         let (code, _, err) = landfall(&args);
         assert_eq!(code, Some(1), "{args:?}: {err}");

@@ -19,6 +19,8 @@ pub(super) const MAX_CELLS_BYTES: u64 = 64 << 20;
 const MAX_DIM: usize = 1 << 16;
 /// Maximum number of squares of an image in addition to the central one.
 const MAX_DETAILS: usize = 64;
+/// Minimum side of a square as a fraction of the image's.
+const MIN_SIDE: f64 = 1e-3;
 /// Maximum length of a name in bytes.
 const MAX_NAME: usize = 255;
 /// Softmax temperatures outside of this range make all cells equal, or are beyond the range of floats.
@@ -224,8 +226,9 @@ impl Manifest {
 
     fn check(&self) -> std::result::Result<(), String> {
         self.preprocess.check()?;
-        if self.preprocess.details.len() > MAX_DETAILS {
-            return Err(format!("preprocess: more than {MAX_DETAILS} squares"));
+        let details = &self.preprocess.details;
+        if details.len() > MAX_DETAILS || details.iter().any(|square| square.side < MIN_SIDE) {
+            return Err(format!("preprocess: more than {MAX_DETAILS} squares, or one smaller than {MIN_SIDE}"));
         }
         let EncoderFile { file, sha256, input, output, dim, adapter, .. } = &self.encoder;
         if !(1..=MAX_DIM).contains(dim) {
@@ -301,6 +304,7 @@ mod tests {
             ("/head/outputs", json!([]), "no output"),
             ("/preprocess/size", json!(4_000_000_000_u32), "1 to 4096"),
             ("/preprocess/details", vec![square; 65].into(), "more than 64 squares"),
+            ("/preprocess/details", json!([{"side": 1e-300, "x": 0.0, "y": 0.0}]), "smaller than 0.001"),
             ("/temperature", json!({"1": 1e-300}), "temperature"),
             ("/temperature", json!({"1": -1}), "temperature"),
         ] {

@@ -78,7 +78,7 @@ fn with_position(format: ImageFormat, is_little_endian: bool) -> Vec<u8> {
     let (start, chunk) = match format {
         ImageFormat::Jpeg => {
             let length = (tiff.len() as u16 + 8).to_be_bytes();
-            (2, [b"\xff\xe1", &length[..], b"Exif\0\0", &tiff].concat())
+            (2, [&b"\xff\xe1"[..], &length, b"Exif\0\0", &tiff].concat())
         }
         // After the header; readers of EXIF data do not check the checksum.
         _ => (33, [&(tiff.len() as u32).to_be_bytes()[..], b"eXIf", &tiff, b"\0\0\0\0"].concat()),
