@@ -16,6 +16,8 @@ pub enum Exit {
     Usage = 2,
     /// The machine, the browser or the network failed, or something is not installed.
     Environment = 3,
+    /// Stopped by SIGHUP, as when the terminal closes: 128 + 1.
+    HungUp = 129,
     /// Stopped by Ctrl-C (SIGINT): 128 + 2.
     Interrupted = 130,
     /// Stopped by SIGTERM: 128 + 15.
@@ -29,8 +31,20 @@ impl From<Exit> for std::process::ExitCode {
 }
 
 /// The exit codes as `--help` lists them.
-pub const HELP: &str = "Exit codes: 0 success, 1 check failed, 2 usage error, 3 environment error, 130 interrupted \
-                        (Ctrl-C), 143 terminated (SIGTERM).";
+pub const HELP: &str = "Exit codes: 0 success, 1 check failed, 2 usage error, 3 environment error, 129 hung up \
+                        (SIGHUP), 130 interrupted (Ctrl-C), 143 terminated (SIGTERM).";
+
+/// Whether this process was started with SIGHUP ignored, as `nohup` does: then it must stay ignored. Known on Linux only.
+pub fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    ignored_signals(&status) & 1 != 0 // the lowest bit is signal 1
+}
+
+/// The mask of ignored signals in a `/proc/PID/status`.
+fn ignored_signals(status: &str) -> u64 {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}
 
 /// An error message with its exit code.
 #[derive(Debug)]
@@ -62,7 +76,7 @@ pub fn environment_error(message: impl Into<String>) -> anyhow::Error {
     CliError { exit: Exit::Environment, message: message.into() }.into()
 }
 
-/// An interruption by a signal, Ctrl-C or SIGTERM.
+/// An interruption by a signal: Ctrl-C, SIGTERM or SIGHUP.
 pub fn interrupted(exit: Exit, message: impl Into<String>) -> anyhow::Error {
     CliError { exit, message: message.into() }.into()
 }
@@ -114,6 +128,13 @@ pub fn hint(error: &anyhow::Error) -> Option<&'static str> {
 mod tests {
     use super::*;
     use anyhow::Context;
+
+    #[test]
+    fn ignored_signals_are_read_from_the_status_of_a_process() {
+        assert_eq!(ignored_signals("Name:\tlandfall\nSigIgn:\t0000000000001001\nSigCgt:\t0"), 0x1001);
+        assert_eq!(ignored_signals("SigIgn:\tnonsense"), 0);
+        assert_eq!(ignored_signals(""), 0);
+    }
 
     #[test]
     fn every_kind_of_error_has_its_exit_code() {

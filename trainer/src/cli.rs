@@ -43,7 +43,7 @@ Environment variables:
   AWS_*, GOOGLE_*             Credentials for storage buckets, as for the providers' own tools
   The API key variables of `collect` are listed in the help of each source.
 
-Exit codes: 0 success, 1 check failed, 2 usage error, 3 environment error, 130 interrupted (Ctrl-C), 143 terminated (SIGTERM).";
+Exit codes: 0 success, 1 check failed, 2 usage error, 3 environment error, 129 hung up (SIGHUP), 130 interrupted (Ctrl-C), 143 terminated (SIGTERM).";
 
 // The help text of each command is the doc comment of its arguments.
 #[derive(Subcommand)]

@@ -43,6 +43,12 @@ impl ModelArgs {
     pub(super) fn load(&self) -> Result<Classifier> {
         Ok(Classifier::load(self.find()?)?)
     }
+
+    /// For this many games at the same time, each of which computes one view at a time.
+    pub(super) fn load_for_games(&self, at_once: u32) -> Result<Classifier> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Ok(Classifier::with_workers(self.find()?, cores.min(at_once as usize))?)
+    }
 }
 
 #[derive(Args)]

@@ -15,6 +15,7 @@ mod replay;
 mod report;
 mod serve;
 mod session;
+mod signals;
 mod stats;
 #[cfg(feature = "screen")]
 mod watch;
@@ -27,7 +28,7 @@ use landfall_common::cli::{Verbosity, init_logging};
 use landfall_common::exit::{self, Exit};
 use landfall_common::text::eprint_sanitized;
 
-use crate::browser::ChildProcesses;
+use crate::browser;
 use crate::error::{describe, exit_code};
 
 #[derive(Parser)]
@@ -55,7 +56,7 @@ Environment variables:
   NO_COLOR          Draw no maps in the terminal and use no colours
   TERM, COLORTERM, TERM_PROGRAM, KITTY_WINDOW_ID and similar tell what the terminal can show
 
-Exit codes: 0 success, 1 check failed, 2 usage error, 3 environment error, 130 interrupted (Ctrl-C), 143 terminated (SIGTERM).";
+Exit codes: 0 success, 1 check failed, 2 usage error, 3 environment error, 129 hung up (SIGHUP), 130 interrupted (Ctrl-C), 143 terminated (SIGTERM).";
 
 #[derive(Subcommand)]
 enum Command {
@@ -108,19 +109,6 @@ async fn run(command: Command) -> Result<()> {
     }
 }
 
-/// Waits for SIGINT (Ctrl-C) or SIGTERM and returns the exit code for it.
-async fn signal() -> Exit {
-    #[cfg(unix)]
-    if let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-        return tokio::select! {
-            _ = tokio::signal::ctrl_c() => Exit::Interrupted,
-            _ = terminate.recv() => Exit::Terminated,
-        };
-    }
-    _ = tokio::signal::ctrl_c().await;
-    Exit::Interrupted
-}
-
 /// Parses the command line and runs the command until it ends or a signal stops it.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -136,29 +124,31 @@ pub fn main() -> ExitCode {
         }
     };
     let result = runtime.block_on(async {
-        // Child processes are listed while the command still runs: dropping it ends the drivers, and the browsers, which
-        // outlive them, could not be found any more.
-        let stopped = async { (signal().await, ChildProcesses::now()) };
+        let stopped = signals::listen()?;
+        let stopped = async { stopped.await.unwrap_or(Exit::Interrupted) };
         tokio::select! {
-            result = run(cli.command) => Ok(result),
-            stopped = stopped => Err(stopped),
+            biased;
+            exit = stopped => Ok(Err(exit)),
+            result = run(cli.command) => std::io::Result::Ok(Ok(result)),
         }
     });
-    // Guards stop the drivers of open sessions, and must run before the process ends.
+    // Guards end the drivers of open sessions, and must run before the process ends.
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    browser::end_all();
     match result {
-        Ok(Ok(())) => ExitCode::SUCCESS,
-        Ok(Err(error)) if error.is::<output::OutputClosed>() => ExitCode::SUCCESS,
-        Ok(Err(error)) => {
+        Ok(Ok(Ok(()))) => ExitCode::SUCCESS,
+        Ok(Ok(Err(error))) if error.is::<output::OutputClosed>() => ExitCode::SUCCESS,
+        Ok(Ok(Err(error))) => {
             eprint_sanitized(format!("landfall: {}", describe(&error)));
             if let Some(hint) = exit::hint(&error) {
                 eprintln!("hint: {hint}");
             }
             exit_code(&error).into()
         }
-        Err((exit, children)) => {
-            children.end();
-            exit.into() // what was recorded stays
+        Ok(Err(exit)) => exit.into(), // what was recorded stays
+        Err(error) => {
+            eprintln!("landfall: cannot listen for signals: {error}");
+            Exit::Environment.into()
         }
     }
 }

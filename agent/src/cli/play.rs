@@ -56,7 +56,9 @@ pub(super) struct PlayArgs {
     /// URL of a running WebDriver server, such as Selenium Grid [default: start chromedriver]
     #[arg(long, value_name = "URL", help_heading = "Browser")]
     webdriver: Option<Url>,
-    /// Play in a new window of a running browser that was started with --remote-debugging-port
+    /// Play in a new window of a running browser that was started with --remote-debugging-port and --user-data-dir
+    ///
+    /// Chrome 136 and newer ignore the port without a --user-data-dir of their own.
     #[arg(long, value_name = "[HOST:]PORT", value_parser = debugger, conflicts_with_all = ["webdriver", "parallel"], help_heading = "Browser")]
     attach: Option<String>,
     /// Show the browser window
@@ -139,7 +141,7 @@ pub(super) async fn run(args: PlayArgs) -> Result<()> {
     let area = Area { countries: args.country, bounds: None };
     area.check()?;
     let renderer = args.drawing.on(Term::stderr(), args.json || args.parallel > 1)?;
-    let classifier = Arc::new(args.model.load()?);
+    let classifier = Arc::new(args.model.load_for_games(args.parallel)?);
     let (arena, url) = match url {
         Some(url) => (None, url),
         None => {

@@ -2,8 +2,6 @@
 
 pub(crate) mod site;
 
-use std::path::Path;
-use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, anyhow};
@@ -26,14 +24,14 @@ pub(crate) struct Finding {
     pub detail: String,
 }
 
-/// Checks everything that the agent needs.
+/// Checks everything that the agent needs. Call it on a thread for blocking work of the runtime.
 pub(crate) fn examine() -> Vec<Finding> {
-    let mut findings = vec![
-        check_program("chromium", browser::chromium().as_deref()),
-        check_program("chromedriver", browser::chromedriver().as_deref()),
+    let browser = tokio::runtime::Handle::current().block_on(browser::examine());
+    let mut findings: Vec<Finding> = browser.into_iter().map(|(what, result)| check(what, result)).collect();
+    findings.extend([
         check("ONNX Runtime", check_runtime()),
         check("arena page", assets::find_page("arena.html", None).map(|dir| dir.display().to_string())),
-    ];
+    ]);
     let names = bundle::names();
     if names.is_empty() {
         findings.push(check("bundles", Err(anyhow!("none found; `git checkout model/bundles` restores them"))));
@@ -76,15 +74,6 @@ fn check<E: Into<anyhow::Error>>(what: &str, result: Result<String, E>) -> Findi
         Err(why) => (false, format!("{:#}", Into::<anyhow::Error>::into(why))),
     };
     Finding { what: what.to_owned(), ok, detail }
-}
-
-fn check_program(what: &str, path: Option<&Path>) -> Finding {
-    let result = path.context("not in the PATH; run `cargo xtask setup` or install it").map(|path| {
-        let version = Command::new(path).arg("--version").output();
-        let version = version.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
-        format!("{} ({})", path.display(), version.unwrap_or_else(|_| "unknown version".to_owned()))
-    });
-    check(what, result)
 }
 
 /// The library that was loaded, and why this one.

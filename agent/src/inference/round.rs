@@ -1,7 +1,7 @@
 //! Inference during a round: each view is classified in the background while the browser turns to the next, and the
 //! posterior so far decides whether another view is worth its time.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Result;
 use landfall_model::{Classifier, Posterior, Prediction, preprocess};
@@ -30,7 +30,9 @@ impl RoundInference {
     pub fn start(&self, jpeg: &[u8]) -> PendingLogits {
         let (classifier, jpeg) = (Arc::clone(&self.classifier), jpeg.to_owned());
         PendingLogits(tokio::task::spawn_blocking(move || {
-            let embedding = classifier.encoder().embed(0, &preprocess::from_bytes(&jpeg)?)?;
+            let picture = preprocess::from_bytes(&jpeg)?;
+            let worker = Worker::least_busy(classifier.encoder().workers());
+            let embedding = classifier.encoder().embed(worker.0, &picture)?;
             Ok(classifier.head(&embedding)?)
         }))
     }
@@ -66,6 +68,30 @@ impl RoundInference {
     }
 }
 
+/// Number of views that each encoder session computes or will compute next.
+static BUSY: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+
+/// An encoder session in use. Games at the same time share the sessions of one classifier.
+struct Worker(usize);
+
+impl Worker {
+    fn least_busy(count: usize) -> Self {
+        let mut busy = BUSY.lock().unwrap_or_else(PoisonError::into_inner);
+        if busy.len() < count {
+            busy.resize(count, 0);
+        }
+        let least = (0..count).min_by_key(|worker| busy[*worker]).unwrap_or_default();
+        busy[least] += 1;
+        Self(least)
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        BUSY.lock().unwrap_or_else(PoisonError::into_inner)[self.0] -= 1;
+    }
+}
+
 impl PendingLogits {
     /// Waits for the logits.
     ///
@@ -73,5 +99,20 @@ impl PendingLogits {
     /// When the image cannot be decoded or a network fails.
     pub async fn wait(self) -> Result<Vec<f32>> {
         self.0.await?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn views_at_the_same_time_are_spread_over_the_sessions() {
+        let workers: Vec<Worker> = (0..3).map(|_| Worker::least_busy(3)).collect();
+        let mut taken: Vec<usize> = workers.iter().map(|worker| worker.0).collect();
+        taken.sort_unstable();
+        assert_eq!(taken, [0, 1, 2]);
+        drop(workers);
+        assert_eq!(Worker::least_busy(1).0, 0);
     }
 }

@@ -237,8 +237,7 @@ impl Player<'_> {
         let pin_set = start.elapsed();
         let guessed = match self.options.submit_mode {
             SubmitMode::Agent => {
-                self.page.send().await?;
-                *sent = true;
+                self.page.send(sent).await?;
                 self.page.result().await?
             }
             SubmitMode::Person => {

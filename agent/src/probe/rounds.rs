@@ -383,13 +383,13 @@ impl Probe<'_> {
         self.page.hover(canvas.centre()).await?;
         let canvas = self.settled_map_rect().await?;
         let (across, down) = GUESS_POSITIONS[n as usize % GUESS_POSITIONS.len()];
-        let start = Instant::now();
+        let (start, mut sent) = (Instant::now(), false);
         loop {
             self.page.click(canvas.at(across, down)).await?;
             input::pause(500).await;
-            match self.page.send().await {
+            match self.page.send(&mut sent).await {
                 Ok(()) => return self.page.result().await,
-                Err(error) if start.elapsed() > BUTTON_TIMEOUT => return Err(error),
+                Err(error) if sent || start.elapsed() > BUTTON_TIMEOUT => return Err(error),
                 Err(_) => {}
             }
         }

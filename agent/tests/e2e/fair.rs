@@ -47,6 +47,7 @@ fn elements(answer: &Value) -> Vec<String> {
 
 /// All WebDriver commands needed to play a game.
 const ALLOWED_COMMANDS: &[&str] = &[
+    "GET status",
     "POST session",
     "POST timeouts",
     "DELETE ",

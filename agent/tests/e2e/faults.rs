@@ -27,6 +27,8 @@ use crate::look::{TWO_VIEWS, inference};
 enum ProxyAction {
     Forward,
     Fail,
+    /// Forward after ten seconds if it is a guess.
+    DelayGuess,
 }
 
 type Rule = Arc<dyn Fn(&str) -> ProxyAction + Send + Sync>;
@@ -64,12 +66,16 @@ impl FaultHarness {
     /// Plays the game with the arena's profile after some replacements. `on_start` is called with the browser when the
     /// first round is shown.
     async fn play(&self, replacements: &[(&str, &str)], on_start: impl AsyncFnOnce(WebDriver)) -> Result<GameRecord> {
-        let classifier = Arc::new(Classifier::load(Bundle::find("pocket").unwrap()).unwrap());
-        let (driver, mut page) = self.page(replacements, BrowserOptions::default()).await;
+        let (driver, page) = self.page(replacements, BrowserOptions::default()).await;
         page.await_round().await.unwrap();
         on_start(driver).await;
+        self.play_on(page, BrowserOptions::default()).await
+    }
+
+    async fn play_on(&self, mut page: Page, browser_options: BrowserOptions) -> Result<GameRecord> {
+        let classifier = Arc::new(Classifier::load(Bundle::find("pocket").unwrap()).unwrap());
         let options = PlayOptions {
-            browser: BrowserOptions::default(),
+            browser: browser_options.clone(),
             runs: self.runs.path().to_owned(),
             scale: None,
             area: Area::default(),
@@ -81,7 +87,7 @@ impl FaultHarness {
         };
         let on_event = |event: GameEvent<'_>| eprintln!("{event:?}");
         let game = game::play(&mut page, classifier, &options, on_event).await;
-        browser::shutdown(page.into_driver(), &BrowserOptions::default()).await;
+        browser::shutdown(page.into_driver(), &browser_options).await;
         game
     }
 
@@ -126,12 +132,15 @@ async fn proxy_request(
     request: Request,
 ) -> Response {
     let (parts, body) = request.into_parts();
-    match rule(parts.uri.path()) {
-        ProxyAction::Forward => {}
-        ProxyAction::Fail => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    let action = rule(parts.uri.path());
+    if action == ProxyAction::Fail {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     }
     if parts.method == Method::POST && parts.uri.path().starts_with("/api/v3/games/") {
         guesses.fetch_add(1, Ordering::SeqCst);
+        if action == ProxyAction::DelayGuess {
+            tokio::time::sleep(Duration::from_secs(10)).await;
+        }
     }
     let mut request = client.request(parts.method, format!("{arena}{}", parts.uri));
     if let Some(kind) = parts.headers.get("content-type") {
@@ -260,6 +269,69 @@ async fn missing_result_does_not_repeat_the_guess() {
     assert_eq!((game.rounds.len(), game.failed.len(), harness.guesses()), (0, 2, 2), "{game:?}");
     assert!(game.failed.iter().all(|failed| failed.sent));
     assert!(game.score.is_none() && game.page_score.is_some(), "{game:?}");
+    harness.arena.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_page_gets_the_guess_once() {
+    let harness = FaultHarness::new(1, 0, |_| ProxyAction::DelayGuess).await;
+    // A page that does not disable its button while it sends, and reports each press.
+    let report_presses = async |driver: WebDriver| {
+        let script = "const button = () => document.querySelector('[data-qa=perform-guess]'); \
+            setInterval(() => { if (button()) button().disabled = false }, 20); \
+            document.addEventListener('click', event => { \
+              if (button()?.contains(event.target)) navigator.sendBeacon('/api/v3/games/pressed') }, true)";
+        driver.execute(script, vec![]).await.unwrap();
+    };
+    let game = harness.play(&[], report_presses).await.unwrap();
+    assert_played(&game);
+    assert_eq!((game.failed.len(), harness.guesses()), (0, 2), "one press and one guess: {game:?}");
+    harness.arena.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn press_whose_outcome_is_unknown_is_not_repeated() {
+    let harness = FaultHarness::new(1, 0, |_| ProxyAction::Forward).await;
+    // A driver whose answer to the first click on an element is lost.
+    let mut driver = std::process::Command::new(browser::chromedriver().unwrap())
+        .arg("--port=0")
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(driver.stdout.take().unwrap()));
+    let port = lines.find_map(|line| Some(line.unwrap().split_once("successfully on port ")?.1.to_owned())).unwrap();
+    std::thread::spawn(move || lines.for_each(drop));
+    let upstream = format!("http://127.0.0.1:{}", port.trim_end_matches('.'));
+    let clicks = Arc::new(AtomicUsize::new(0));
+    let (client, counted) = (reqwest::Client::builder().no_proxy().build().unwrap(), Arc::clone(&clicks));
+    let app = axum::Router::new().fallback(move |request: Request| {
+        let (client, counted, upstream) = (client.clone(), Arc::clone(&counted), upstream.clone());
+        async move {
+            let (parts, body) = request.into_parts();
+            let body = to_bytes(body, 1 << 20).await.unwrap();
+            let sent = client.request(parts.method, format!("{upstream}{}", parts.uri)).body(body);
+            let answer = sent.header("content-type", "application/json").send().await.unwrap();
+            let (status, bytes) = (answer.status(), answer.bytes().await.unwrap());
+            let is_click = parts.uri.path().ends_with("/click");
+            if is_click && counted.fetch_add(1, Ordering::SeqCst) == 0 {
+                let lost =
+                    serde_json::json!({"value": {"error": "unknown error", "message": "lost", "stacktrace": ""}});
+                return (StatusCode::INTERNAL_SERVER_ERROR, axum::Json(lost)).into_response();
+            }
+            (status, bytes).into_response()
+        }
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let webdriver = Some(Url::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap());
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    let options = BrowserOptions { webdriver, ..BrowserOptions::default() };
+    let page = harness.page(&[], options.clone()).await;
+    let game = harness.play_on(page, options).await.unwrap();
+    assert!(game.rounds.is_empty() && game.failed.len() == 1 && game.failed[0].sent, "{game:?}");
+    assert!(game.page_score.is_some(), "{game:?}");
+    assert_eq!(harness.guesses(), 1);
+    driver.kill().unwrap();
+    driver.wait().unwrap();
     harness.arena.stop().await;
 }
 

@@ -1,8 +1,10 @@
-//! Signals: the first SIGINT (Ctrl-C) or SIGTERM requests a stop at the next checkpoint, the second exits at once.
+//! Signals: the first SIGINT (Ctrl-C), SIGTERM or SIGHUP requests a stop at the next checkpoint, the second exits at once.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use anyhow::{Context, Result};
+#[cfg(unix)]
+use landfall_common::exit::ignores_hangup;
 use landfall_common::exit::{Exit, interrupted};
 
 /// Exit code of the received signal; 0 if none was received.
@@ -18,11 +20,16 @@ pub(crate) fn listen() -> Result<()> {
 
 #[cfg(unix)]
 fn install() -> Result<()> {
-    use signal_hook::consts::{SIGINT, SIGTERM};
-    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    let stopping = [SIGINT, SIGTERM].into_iter().chain((!ignores_hangup()).then_some(SIGHUP));
+    let mut signals = signal_hook::iterator::Signals::new(stopping)?;
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         for signal in signals.forever() {
-            receive(if signal == SIGTERM { Exit::Terminated } else { Exit::Interrupted });
+            receive(match signal {
+                SIGTERM => Exit::Terminated,
+                SIGHUP => Exit::HungUp,
+                _ => Exit::Interrupted,
+            });
         }
     })?;
     Ok(())
@@ -53,6 +60,8 @@ pub(crate) async fn wait() {
 
 /// Creates the error of a run that was stopped by a signal, with that signal's exit code.
 pub(crate) fn stopped(message: impl Into<String>) -> anyhow::Error {
-    let is_terminated = RECEIVED.load(Ordering::Relaxed) == Exit::Terminated as u8;
-    interrupted(if is_terminated { Exit::Terminated } else { Exit::Interrupted }, message)
+    let received = RECEIVED.load(Ordering::Relaxed);
+    let exits = [Exit::Terminated, Exit::HungUp];
+    let exit = exits.into_iter().find(|exit| *exit as u8 == received).unwrap_or(Exit::Interrupted);
+    interrupted(exit, message)
 }

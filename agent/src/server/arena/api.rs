@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use axum::extract::rejection::JsonRejection;
@@ -232,10 +232,9 @@ async fn create_game(Shared(state): App, body: Result<Json<GameRules>, JsonRejec
 /// Starts the guess of the opponent while the person is looking.
 fn start_rival(state: &State, game: &ArenaGame) {
     if let Some(versus) = &state.versus {
-        let (round, map, pending) = game.current_round();
         // Without a free slot the guess is computed when the person has guessed.
         let Ok(slot) = Arc::clone(&state.guesses_ahead).try_acquire_owned() else { return };
-        let guess = versus.clone().guess(round, map, pending);
+        let guess = versus.clone().guess(game.current_round());
         tokio::spawn(async move {
             guess.await;
             drop(slot);
@@ -280,17 +279,23 @@ async fn guess(
     Path(token): Path<String>,
     body: Result<Json<GuessRequest>, JsonRejection>,
 ) -> Result<Response, ApiError> {
+    let arrived = Instant::now(); // the time of the person ends here
     let Json(pin) = body?;
     if let Some(versus) = &state.versus {
         // Do not hold the lock while the opponent computes its guess.
         let round = lock(&state.games).peek(&token).map(ArenaGame::current_round);
-        if let Some((round, map, pending)) = round {
-            versus.clone().guess(round, map, pending).await;
+        if let Some(round) = round {
+            let deadline = round.deadline;
+            let guess = versus.clone().guess(round);
+            match deadline {
+                Some(deadline) => _ = tokio::time::timeout_at(deadline.into(), guess).await,
+                None => guess.await,
+            }
         }
     }
     let mut scores = None;
     let answer = with_game(&state, &token, |game| {
-        game.guess(pin)?;
+        game.guess(pin, arrived)?;
         scores = game.final_scores();
         Ok(())
     })?;
@@ -369,4 +374,54 @@ async fn send_tile(state: &State, tile: tiles::TileId) -> Result<Response, ApiEr
     };
     let headers = [(header::CONTENT_TYPE, "image/png"), (header::CACHE_CONTROL, "public, max-age=86400")];
     Ok((headers, bytes).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::arena::options::RoundSource;
+    use crate::server::arena::round::PictureKind;
+    use landfall_model::{Bundle, Classifier, LatLng};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_thinking_of_the_opponent_is_not_the_time_of_the_person() {
+        let dir = tempfile::tempdir().unwrap();
+        let classifier = Arc::new(Classifier::with_workers(Bundle::find("pocket").unwrap(), 1).unwrap());
+        let versus = Versus { classifier, series: dir.path().join("versus.jsonl") };
+        let source = RoundSource::Fixtures("unused".into());
+        let options = ArenaOptions { versus: Some(versus), ..ArenaOptions::new(source) };
+        let round = ArenaRound {
+            truth: LatLng::new(1.0, 1.0).unwrap(),
+            picture: "gone.jpg".into(),
+            kind: PictureKind::Photo,
+            heading: 0.0,
+            name: None,
+            credits: None,
+            max_side: 1,
+        };
+        for time_limit in [0, 1] {
+            let state = Arc::new(State::new(vec![round.clone()], PathBuf::new(), &options));
+            let rules = GameRules { time_limit, ..GameRules::default() };
+            let game = ArenaGame::new("game".into(), game::ARENA, rules, vec![(round.clone(), "picture".into())]);
+            // An opponent that takes three seconds.
+            let (pending, (started, start)) = (game.current_round().pending, tokio::sync::oneshot::channel());
+            tokio::spawn(async move {
+                let think = || async move {
+                    started.send(()).unwrap();
+                    tokio::time::sleep(Duration::from_secs(3)).await;
+                    None
+                };
+                pending.get_or_init(think).await;
+            });
+            start.await.unwrap();
+            lock(&state.games).insert("game".into(), game);
+            let pin = GuessRequest { lat: Some(1.0), lng: Some(1.0), ..GuessRequest::default() };
+            let answer = guess(Shared(Arc::clone(&state)), Path("game".into()), Ok(Json(pin))).await.ok().unwrap();
+            let json: Value =
+                serde_json::from_slice(&axum::body::to_bytes(answer.into_body(), 1 << 20).await.unwrap()).unwrap();
+            assert_eq!(json["player"]["guesses"][0]["time"], 0, "{json}");
+            let has_thought = lock(&state.games)["game"].turns[0].rival.get().is_some();
+            assert_eq!(has_thought, time_limit == 0, "the person waits for the opponent only within the limit");
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! A game: rounds, guesses and score.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use landfall_model::LatLng;
@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use crate::record::{Area, Map};
 use crate::server::arena::round::ArenaRound;
-use crate::server::arena::versus::PendingRival;
+use crate::server::arena::versus::{PendingRival, RivalRound};
 
 /// Slug and name of a map.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +37,10 @@ pub(super) fn scale() -> MapScale {
 pub(super) fn known_map(map: MapId) -> Map {
     Map { name: map.name.into(), scale_m: scale(), max_points: MAX_POINTS, area: Area::default() }
 }
+
+/// A guess that arrives this long after the time limit still counts: the page sends it when its timer ends, which takes a
+/// moment on a slow computer.
+const LATE_ARRIVAL: Duration = Duration::from_secs(5);
 
 /// Request for a new game.
 #[derive(Clone, Debug, Deserialize)]
@@ -150,10 +154,21 @@ impl ArenaGame {
         self.rival = Some(name);
     }
 
-    /// The current round for the opponent, and the cell for its guess.
-    pub(super) fn current_round(&self) -> (ArenaRound, Map, PendingRival) {
+    /// The current round for the opponent.
+    pub(super) fn current_round(&self) -> RivalRound {
         let turn = &self.turns[self.current];
-        (turn.round.clone(), known_map(self.map), PendingRival::clone(&turn.rival))
+        RivalRound {
+            round: turn.round.clone(),
+            map: known_map(self.map),
+            pending: PendingRival::clone(&turn.rival),
+            deadline: self.deadline(turn),
+        }
+    }
+
+    /// When the time limit of a round ends, if there is one.
+    fn deadline(&self, turn: &ActiveRound) -> Option<Instant> {
+        let limit = Some(self.rules.time_limit).filter(|limit| *limit > 0)?;
+        Some(turn.began?.1 + Duration::from_secs(limit.into()))
     }
 
     /// Number of rounds and points of both players when the game is over; `None` without an opponent.
@@ -175,11 +190,12 @@ impl ArenaGame {
         self.turns[..=self.current].iter().find(|turn| turn.picture_token == token).map(|turn| &turn.round)
     }
 
-    /// Scores the current round.
-    pub(super) fn guess(&mut self, pin: GuessRequest) -> Result<(), GuessRejection> {
+    /// Scores the current round for a guess that arrived at this time. After the time limit no pin counts.
+    pub(super) fn guess(&mut self, pin: GuessRequest, arrived: Instant) -> Result<(), GuessRejection> {
         if self.finished() {
             return Err(GuessRejection::TooLate("this game is finished"));
         }
+        let deadline = self.deadline(&self.turns[self.current]);
         let turn = &mut self.turns[self.current];
         if turn.guess.is_some() {
             return Err(GuessRejection::TooLate("this round has been guessed; continue with the next"));
@@ -189,14 +205,15 @@ impl ArenaGame {
             (None, None) if pin.timed_out => None,
             _ => return Err(GuessRejection::BadPin("a guess needs \"lat\" and \"lng\" in degrees".into())),
         };
-        let mut seconds = turn.began.map_or(0, |(_, since)| since.elapsed().as_secs());
+        let is_late = deadline.is_some_and(|deadline| arrived > deadline + LATE_ARRIVAL);
+        let (place, timed_out) = (place.filter(|_| !is_late), pin.timed_out || is_late);
+        let mut seconds = turn.began.map_or(0, |(_, since)| arrived.saturating_duration_since(since).as_secs());
         if self.rules.time_limit > 0 {
             seconds = seconds.min(self.rules.time_limit.into());
         }
         let distance_m = place.map_or(0.0, |place| place.distance_m(turn.round.truth));
         let points = place.map_or(0, |_| scale().points(distance_m));
-        turn.guess =
-            Some(Guess { pin: place, timed_out: pin.timed_out, steps: pin.steps_count, seconds, distance_m, points });
+        turn.guess = Some(Guess { pin: place, timed_out, steps: pin.steps_count, seconds, distance_m, points });
         Ok(())
     }
 }
@@ -258,20 +275,20 @@ mod tests {
     fn plays_a_whole_game() {
         // A round of the live game with the score of its server.
         let mut game = game(&[(61.34134292602539, 17.009126663208008), (0.0, 0.0)]);
-        game.guess(pin(62.3582942558564, 24.218661490840926)).unwrap();
+        game.guess(pin(62.3582942558564, 24.218661490840926), Instant::now()).unwrap();
         let json = game.json();
         assert_eq!(json["round"], 1);
         assert_eq!(json["player"]["guesses"][0]["roundScoreInPoints"], 3838);
         assert_eq!(json["player"]["totalScore"]["amount"], "3838");
         assert_eq!(json["player"]["guesses"][0]["distance"]["meters"], json!({ "amount": "394.5", "unit": "km" }));
-        assert!(matches!(game.guess(pin(1.0, 1.0)), Err(GuessRejection::TooLate(_))));
+        assert!(matches!(game.guess(pin(1.0, 1.0), Instant::now()), Err(GuessRejection::TooLate(_))));
         game.advance();
         game.advance();
         assert_eq!(game.json()["round"], 2);
-        game.guess(pin(0.0, 0.0)).unwrap();
+        game.guess(pin(0.0, 0.0), Instant::now()).unwrap();
         let json = game.json();
         assert_eq!((&json["state"], &json["player"]["totalScore"]["amount"]), (&json!("finished"), &json!("8838")));
-        assert_eq!(game.guess(pin(0.0, 0.0)), Err(GuessRejection::TooLate("this game is finished")));
+        assert_eq!(game.guess(pin(0.0, 0.0), Instant::now()), Err(GuessRejection::TooLate("this game is finished")));
     }
 
     #[test]
@@ -280,7 +297,7 @@ mod tests {
         let secrets = ["61.341", "17.009", "-12.345", "98.765", "ecret", "\"lat\":1", "panoId"];
         let before = game.json()["rounds"].to_string();
         assert!(secrets.iter().all(|secret| !before.contains(secret)), "{before}");
-        game.guess(pin(1.0, 2.0)).unwrap();
+        game.guess(pin(1.0, 2.0), Instant::now()).unwrap();
         game.advance();
         let json = game.json();
         assert_eq!(json["rounds"][0]["lat"], 61.341);
@@ -294,17 +311,17 @@ mod tests {
     fn the_rivals_guess_is_revealed_only_after_the_persons() {
         let mut game = game(&[(10.0, 10.0), (20.0, 20.0)]);
         game.set_rival("pocket@1".into());
-        let (round, map, pending) = game.current_round();
-        assert_eq!((round.truth.lat, map.scale_m), (10.0, scale()));
-        pending.set(Some((LatLng::new(10.0, 10.0).unwrap(), "near Kano".into()))).unwrap();
+        let rival = game.current_round();
+        assert_eq!((rival.round.truth.lat, rival.map.scale_m, rival.deadline), (10.0, scale(), None));
+        rival.pending.set(Some((LatLng::new(10.0, 10.0).unwrap(), "near Kano".into()))).unwrap();
         assert_eq!((&game.json()["rival"]["guesses"], game.final_scores()), (&json!([]), None));
-        game.guess(pin(10.0, 12.0)).unwrap();
+        game.guess(pin(10.0, 12.0), Instant::now()).unwrap();
         let json = game.json();
         assert_eq!(json["rival"]["guesses"][0]["roundScoreInPoints"], 5000);
         assert_eq!((&json["rival"]["places"][0], &json["rival"]["name"]), (&json!("near Kano"), &json!("pocket@1")));
         game.advance();
-        game.current_round().2.set(None).unwrap(); // an image that cannot be classified
-        game.guess(pin(20.0, 20.0)).unwrap();
+        game.current_round().pending.set(None).unwrap(); // an image that cannot be classified
+        game.guess(pin(20.0, 20.0), Instant::now()).unwrap();
         let json = game.json();
         assert_eq!(
             (&json["rival"]["guesses"][1], &json["rival"]["totalScore"]["amount"]),
@@ -320,7 +337,7 @@ mod tests {
         assert!(game.picture("picture0").is_some() && game.picture("picture1").is_none());
         game.advance();
         assert!(game.picture("picture1").is_none());
-        game.guess(pin(0.0, 0.0)).unwrap();
+        game.guess(pin(0.0, 0.0), Instant::now()).unwrap();
         game.advance();
         assert!(game.picture("picture1").is_some());
     }
@@ -335,20 +352,41 @@ mod tests {
             GuessRequest::default(),
             GuessRequest { lat: Some(1.0), ..GuessRequest::default() },
         ] {
-            assert!(matches!(game.guess(wrong), Err(GuessRejection::BadPin(_))), "{wrong:?}");
+            assert!(matches!(game.guess(wrong, Instant::now()), Err(GuessRejection::BadPin(_))), "{wrong:?}");
         }
-        assert!(game.guess(pin(-90.0, 180.0)).is_ok());
+        assert!(game.guess(pin(-90.0, 180.0), Instant::now()).is_ok());
     }
 
     #[test]
     fn timeouts_with_and_without_pin() {
         let mut late = game(&[(1.0, 1.0), (1.0, 1.0)]);
-        late.guess(GuessRequest { timed_out: true, ..GuessRequest::default() }).unwrap();
+        late.guess(GuessRequest { timed_out: true, ..GuessRequest::default() }, Instant::now()).unwrap();
         late.advance();
-        late.guess(GuessRequest { timed_out: true, ..pin(1.0, 1.0) }).unwrap();
+        late.guess(GuessRequest { timed_out: true, ..pin(1.0, 1.0) }, Instant::now()).unwrap();
         let guesses = late.json()["player"]["guesses"].clone();
         assert_eq!((&guesses[0]["timedOut"], &guesses[0]["roundScoreInPoints"]), (&json!(true), &json!(0)));
         assert_eq!((&guesses[1]["timedOut"], &guesses[1]["timedOutWithGuess"]), (&json!(false), &json!(true)));
         assert_eq!(guesses[1]["roundScoreInPoints"], 5000);
+    }
+
+    #[test]
+    fn time_counts_until_the_guess_arrives_and_the_limit_is_enforced() {
+        let places = [(1.0, 1.0); 4];
+        let mut game = ArenaGame { rules: GameRules { time_limit: 60, ..GameRules::default() }, ..game(&places) };
+        let began = game.turns[0].began.unwrap().1;
+        let deadline = game.current_round().deadline.unwrap();
+        assert_eq!(deadline - began, Duration::from_secs(60));
+        // Processed much later than it arrived, as while the opponent computes.
+        let mut guess_after = |seconds: u64, request: GuessRequest| {
+            let began = game.turns[game.current].began.unwrap().1;
+            game.guess(request, began + Duration::from_secs(seconds)).unwrap();
+            let guess = game.json()["player"]["guesses"][game.current].clone();
+            game.advance();
+            (guess["time"].as_u64().unwrap(), guess["roundScoreInPoints"].as_u64().unwrap(), guess["timedOut"] == true)
+        };
+        assert_eq!(guess_after(7, pin(1.0, 1.0)), (7, 5000, false));
+        assert_eq!(guess_after(62, GuessRequest { timed_out: true, ..pin(1.0, 1.0) }), (60, 5000, false));
+        assert_eq!(guess_after(70, pin(1.0, 1.0)), (60, 0, true));
+        assert_eq!(guess_after(3600, GuessRequest { timed_out: true, ..pin(1.0, 1.0) }), (60, 0, true));
     }
 }

@@ -5,6 +5,7 @@ use std::f64::consts::{FRAC_PI_2, PI, TAU};
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use image::RgbImage;
@@ -42,6 +43,16 @@ pub(super) type RivalGuess = Option<(LatLng, String)>;
 /// The guess for a round, once it has been computed.
 pub(super) type PendingRival = Arc<OnceCell<RivalGuess>>;
 
+/// What the opponent gets of a round.
+pub(super) struct RivalRound {
+    pub(super) round: ArenaRound,
+    pub(super) map: Map,
+    /// The cell for its guess.
+    pub(super) pending: PendingRival,
+    /// When its time ends, if the game has a time limit.
+    pub(super) deadline: Option<Instant>,
+}
+
 /// Number of views of a panorama, evenly spaced from the initial heading.
 const PANORAMA_VIEWS: u32 = 4;
 /// Horizontal field of view in degrees, as on the page.
@@ -73,18 +84,24 @@ impl Versus {
         self.classifier.bundle.manifest.id()
     }
 
-    /// Waits for the guess of a round, starting its computation if necessary.
-    pub(super) async fn guess(self, round: ArenaRound, map: Map, pending: PendingRival) {
-        let compute = async || {
-            let path = round.picture.clone();
+    /// Waits for the guess of a round, starting its computation if necessary. It has none if it takes longer than the time limit.
+    pub(super) async fn guess(self, rival: RivalRound) {
+        let RivalRound { round, map, pending, deadline } = rival;
+        let path = round.picture.clone();
+        let compute = async move || {
             let prediction = tokio::task::spawn_blocking(move || self.locate(&round, &map)).await;
             // The path may reveal the location, so it is printed but not sent to the page.
             let prediction = prediction.map_err(anyhow::Error::from).flatten();
-            prediction
-                .inspect_err(|error| {
-                    eprint_sanitized(format!("Landfall cannot locate {}: {}", path.display(), describe(error)))
-                })
-                .ok()
+            let prediction = prediction.inspect_err(|error| {
+                eprint_sanitized(format!("Landfall cannot locate {}: {}", path.display(), describe(error)))
+            });
+            prediction.ok().filter(|_| {
+                let in_time = deadline.is_none_or(|deadline| Instant::now() <= deadline);
+                if !in_time {
+                    eprint_sanitized("Landfall has not guessed: the time limit of the round was over");
+                }
+                in_time
+            })
         };
         pending.get_or_init(compute).await;
     }

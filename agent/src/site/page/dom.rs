@@ -291,6 +291,36 @@ impl Page {
         .await
     }
 
+    /// As [`Page::press`], but once and no more: a press whose outcome is unknown is not repeated. Sets `taken` unless the
+    /// page has certainly not taken the press.
+    ///
+    /// # Errors
+    /// As [`Page::press`], and when it is unknown whether the button was pressed.
+    pub(super) async fn press_once(&self, locators: &Locators, taken: &mut bool) -> Result<Option<()>> {
+        let pressed = self.with_retry(async || {
+            let Some(button) = self.find(locators).await? else { return Ok(None) };
+            if !button.element.is_enabled().await? {
+                return Err(environment_error("the page does not accept the guess: its button is disabled"));
+            }
+            self.here().await?;
+            match button.element.click().await {
+                Err(error) if is_before_click(&error) => Err(error.into()),
+                done => Ok(Some(done)),
+            }
+        });
+        match pressed.await? {
+            None => Ok(None),
+            Some(done) => {
+                *taken = true;
+                match done {
+                    // A dialog that the press opened interrupts the command. The result tells what happened.
+                    Err(error) if !is_message(&error) && !is_moved(&error) => Err(error.into()),
+                    _ => Ok(Some(())),
+                }
+            }
+        }
+    }
+
     /// Performs an action on the page after checking that its URL may be played.
     async fn act(&self, work: impl AsyncFn() -> Result<()>) -> Result<()> {
         self.top(async || {
@@ -330,6 +360,24 @@ struct WrongFrame;
 
 fn inner<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a WebDriverErrorInner> {
     cause.downcast_ref::<WebDriverError>().map(WebDriverError::as_inner)
+}
+
+/// Whether a click failed before the mouse was pressed: the driver checks the element and what covers it first.
+fn is_before_click(error: &WebDriverError) -> bool {
+    use WebDriverErrorInner::{
+        ElementClickIntercepted, ElementNotInteractable, InvalidElementState, MoveTargetOutOfBounds, NoSuchElement,
+        NoSuchFrame, StaleElementReference,
+    };
+    matches!(
+        error.as_inner(),
+        ElementClickIntercepted(_)
+            | ElementNotInteractable(_)
+            | InvalidElementState(_)
+            | MoveTargetOutOfBounds(_)
+            | NoSuchElement(_)
+            | NoSuchFrame(_)
+            | StaleElementReference(_)
+    )
 }
 
 fn is_message(cause: &(dyn std::error::Error + 'static)) -> bool {

@@ -12,9 +12,8 @@ mod dom;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use landfall_common::exit::{environment_error, usage_error};
-use landfall_common::text::redact_url;
 use landfall_model::LatLng;
 use serde_json::json;
 use thirtyfour::prelude::*;
@@ -31,8 +30,11 @@ use crate::site::guard::Consent;
 use crate::site::profile::locator::Locators;
 pub(crate) use dom::FoundElement;
 
-/// A press on the guess button without a result after this time is repeated.
-const RESEND_AFTER: Duration = Duration::from_secs(8);
+/// Dialogs that appear instead of the result are closed after this time. The guess is not sent again: a slow page would get
+/// it twice.
+const DISMISS_AFTER: Duration = Duration::from_secs(8);
+/// How often [`Page::patience`] the result of a guess is waited for, since nothing can be tried again.
+const RESULT_PATIENCE: u32 = 3;
 /// A browser that does not respond within this time is considered lost.
 const BROWSER_TIMEOUT: Duration = Duration::from_secs(10);
 /// A score that has been stable for this long is final.
@@ -117,7 +119,7 @@ impl Page {
     pub async fn go(&self, address: &Url) -> Result<()> {
         guard::check(&self.profile, address, self.consent)?;
         let loaded = self.top(async || Ok(self.driver.goto(address.as_str()).await?)).await;
-        loaded.with_context(|| environment_error(format!("{} does not load", redact_url(address))))
+        loaded.map_err(|error| browser::page_failure(error, &self.driver, address))
     }
 
     /// Lets the browser parse every selector of the profile, on a blank page.
@@ -205,16 +207,16 @@ impl Page {
     /// # Errors
     /// When the button cannot be pressed or no result appears.
     pub async fn guess(&self) -> Result<GuessSubmitted> {
-        self.send().await?;
+        self.send(&mut false).await?;
         self.result().await
     }
 
-    /// Presses the guess button.
+    /// Presses the guess button once. Sets `sent` unless the page has certainly not taken the press, also on errors.
     ///
     /// # Errors
     /// When there is none, or it cannot be pressed.
-    pub async fn send(&self) -> Result<()> {
-        let pressed = self.press(&self.profile.map.guess).await?;
+    pub async fn send(&self, sent: &mut bool) -> Result<()> {
+        let pressed = self.press_once(&self.profile.map.guess, sent).await?;
         pressed.ok_or_else(|| environment_error("the page has no guess button"))
     }
 
@@ -223,7 +225,7 @@ impl Page {
     /// # Errors
     /// As [`Page::send`].
     pub(crate) async fn send_blindly(&self) -> Result<GuessSubmitted> {
-        self.send().await?;
+        self.send(&mut false).await?;
         Ok(GuessSubmitted(()))
     }
 
@@ -232,19 +234,17 @@ impl Page {
     /// # Errors
     /// When none appears.
     pub async fn result(&self) -> Result<GuessSubmitted> {
-        let pressed = std::cell::Cell::new(Instant::now());
-        self.until("the page shows no result for the guess", async || {
+        let since = std::cell::Cell::new(Instant::now());
+        let what = "the page shows no result for the guess, which may have been sent";
+        self.until_within(RESULT_PATIENCE * self.patience(), what, async || {
             self.check_page_error().await?;
             if self.find(&self.profile.result.shown).await?.is_some() {
                 return Ok(Some(GuessSubmitted(())));
             }
-            // A dialog may have intercepted the click, or the page has navigated away.
-            if pressed.get().elapsed() > RESEND_AFTER {
-                self.address().await?;
+            if since.get().elapsed() > DISMISS_AFTER {
+                self.address().await?; // the page may have navigated away
                 self.click_any(&self.profile.page.dismiss).await?;
-                if self.press(&self.profile.map.guess).await.is_ok() {
-                    pressed.set(Instant::now());
-                }
+                since.set(Instant::now());
             }
             Ok(None)
         })
@@ -309,13 +309,22 @@ impl Page {
     /// # Errors
     /// When `ask` fails, or returns nothing within [`Page::patience`]; `what` is the message then.
     pub async fn until<T>(&self, what: &str, ask: impl AsyncFn() -> Result<Option<T>>) -> Result<T> {
+        self.until_within(self.patience(), what, ask).await
+    }
+
+    async fn until_within<T>(
+        &self,
+        limit: Duration,
+        what: &str,
+        ask: impl AsyncFn() -> Result<Option<T>>,
+    ) -> Result<T> {
         let start = Instant::now();
         loop {
             if let Some(answer) = ask().await? {
                 return Ok(answer);
             }
-            if start.elapsed() > self.patience() {
-                return Err(environment_error(format!("{what} (waited {} s)", self.profile.patience_s)));
+            if start.elapsed() > limit {
+                return Err(environment_error(format!("{what} (waited {} s)", limit.as_secs_f64())));
             }
             input::pause(POLL_INTERVAL_MS).await;
         }
