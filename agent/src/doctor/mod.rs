@@ -4,7 +4,7 @@ pub(crate) mod site;
 
 use std::time::Instant;
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use landfall_common::statistics::median;
 use landfall_model::{Bundle, Classifier, bundle, runtime};
 use serde::Serialize;
@@ -27,7 +27,7 @@ pub(crate) struct Finding {
 /// Checks everything that the agent needs. Call it on a thread for blocking work of the runtime.
 pub(crate) fn examine() -> Vec<Finding> {
     let browser = tokio::runtime::Handle::current().block_on(browser::examine());
-    let mut findings: Vec<Finding> = browser.into_iter().map(|(what, result)| check(what, result)).collect();
+    let mut findings: Vec<Finding> = browser.into_iter().map(|(what, result)| finding(what, result)).collect();
     findings.extend([
         check("ONNX Runtime", check_runtime()),
         check("arena page", assets::find_page("arena.html", None).map(|dir| dir.display().to_string())),
@@ -69,11 +69,12 @@ pub(crate) fn encoder_ms(bundle: Bundle) -> landfall_model::Result<f64> {
 }
 
 fn check<E: Into<anyhow::Error>>(what: &str, result: Result<String, E>) -> Finding {
-    let (ok, detail) = match result {
-        Ok(detail) => (true, detail),
-        Err(why) => (false, format!("{:#}", Into::<anyhow::Error>::into(why))),
-    };
-    Finding { what: what.to_owned(), ok, detail }
+    finding(what, result.map_err(|why| format!("{:#}", why.into())))
+}
+
+fn finding(what: &str, result: Result<String, String>) -> Finding {
+    let ok = result.is_ok();
+    Finding { what: what.to_owned(), ok, detail: result.unwrap_or_else(|why| why) }
 }
 
 /// The library that was loaded, and why this one.

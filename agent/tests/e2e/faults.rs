@@ -325,7 +325,7 @@ async fn press_whose_outcome_is_unknown_is_not_repeated() {
     let webdriver = Some(Url::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap());
     tokio::spawn(async move { axum::serve(listener, app).await });
     let options = BrowserOptions { webdriver, ..BrowserOptions::default() };
-    let page = harness.page(&[], options.clone()).await;
+    let (_, page) = harness.page(&[], options.clone()).await;
     let game = harness.play_on(page, options).await.unwrap();
     assert!(game.rounds.is_empty() && game.failed.len() == 1 && game.failed[0].sent, "{game:?}");
     assert!(game.page_score.is_some(), "{game:?}");

@@ -414,13 +414,13 @@ mod tests {
                 pending.get_or_init(think).await;
             });
             start.await.unwrap();
-            lock(&state.games).insert("game".into(), game);
+            lock(&state.games).put("game".into(), game);
             let pin = GuessRequest { lat: Some(1.0), lng: Some(1.0), ..GuessRequest::default() };
             let answer = guess(Shared(Arc::clone(&state)), Path("game".into()), Ok(Json(pin))).await.ok().unwrap();
             let json: Value =
                 serde_json::from_slice(&axum::body::to_bytes(answer.into_body(), 1 << 20).await.unwrap()).unwrap();
             assert_eq!(json["player"]["guesses"][0]["time"], 0, "{json}");
-            let has_thought = lock(&state.games)["game"].turns[0].rival.get().is_some();
+            let has_thought = lock(&state.games).peek("game").unwrap().turns[0].rival.get().is_some();
             assert_eq!(has_thought, time_limit == 0, "the person waits for the opponent only within the limit");
         }
     }
