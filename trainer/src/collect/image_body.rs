@@ -12,7 +12,7 @@ use super::http::{HttpResponse, RateLimitedClient};
 pub(super) fn picture(response: &HttpResponse) -> Result<Vec<u8>, FetchError> {
     let body = response.success()?;
     let is_complete = match image::guess_format(body) {
-        Ok(ImageFormat::Jpeg) => is_complete_jpeg(body),
+        _ if body.starts_with(&[0xff, 0xd8]) => is_complete_jpeg(body),
         Ok(ImageFormat::Png) => body.windows(4).any(|name| name == b"IEND"),
         Ok(ImageFormat::WebP) => is_complete_webp(body),
         Ok(ImageFormat::Gif) => true,

@@ -40,11 +40,42 @@ pub(crate) fn read(file: &Path) -> Result<(StringRecord, Records)> {
         let names = reader.headers().with_context(read_failed)?.clone();
         return Ok((names, Box::new(reader.into_records().map(|row| Ok(row?)))));
     }
-    let reader = SerializedFileReader::new(open).with_context(read_failed)?;
+    let file_bytes = open.metadata().with_context(read_failed)?.len();
+    let reader = or_damaged(|| Ok(SerializedFileReader::new(open)?)).with_context(read_failed)?;
+    check_offsets(&reader, file_bytes).with_context(read_failed)?;
     let schema = reader.metadata().file_metadata().schema_descr().root_schema().get_fields();
     let names = schema.iter().map(|column| column.name()).collect();
-    let rows = reader.into_iter().map(|row| Ok(row?.get_column_iter().map(|(_, field)| text(field)).collect()));
+    let mut rows = or_damaged(|| Ok(reader.into_iter())).with_context(read_failed)?;
+    // After an error there are no more rows: the iterator may be in any state.
+    let mut is_done = false;
+    let rows = std::iter::from_fn(move || {
+        if is_done {
+            return None;
+        }
+        let row = or_damaged(|| rows.next().map(|row| Ok(row?)).transpose()).transpose()?;
+        is_done = row.is_err();
+        Some(row.map(|row| row.get_column_iter().map(|(_, field)| text(field)).collect::<StringRecord>()))
+    });
     Ok((names, Box::new(rows)))
+}
+
+/// Turns a panic into an error: the Parquet library has some on damaged files.
+fn or_damaged<T>(read: impl FnOnce() -> Result<T>) -> Result<T> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(read)).unwrap_or_else(|_| bail!("the file is damaged"))
+}
+
+/// Checks that the columns lie within the file, which the library asserts, and are complete.
+fn check_offsets(reader: &SerializedFileReader<File>, file_bytes: u64) -> Result<()> {
+    let columns =
+        reader.metadata().row_groups().iter().flat_map(|group| group.columns().iter().map(move |c| (group, c)));
+    for (group, column) in columns {
+        ensure!(column.num_values() >= group.num_rows(), "the file is damaged: a column has too few values");
+        let start = column.dictionary_page_offset().unwrap_or_else(|| column.data_page_offset());
+        let (start, bytes) = (u64::try_from(start), u64::try_from(column.compressed_size()));
+        let end = start.ok().zip(bytes.ok()).and_then(|(start, bytes)| start.checked_add(bytes));
+        ensure!(end.is_some_and(|end| end <= file_bytes), "the file is damaged: a column lies outside of it");
+    }
+    Ok(())
 }
 
 fn text(field: &Field) -> String {
