@@ -11,7 +11,7 @@ pub fn exit_code(error: &anyhow::Error) -> Exit {
     exit::exit_code(error, |cause| cause.is::<WebDriverError>().then_some(Exit::Environment))
 }
 
-/// The error with all its causes; of a WebDriver error the kind and [what the server said](server_words), without the stack
+/// The error with all its causes; of a WebDriver error the kind and what the server said, without the stack
 /// trace.
 pub fn describe(error: &anyhow::Error) -> String {
     let cause = |cause: &(dyn Error + 'static)| {

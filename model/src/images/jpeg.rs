@@ -122,11 +122,10 @@ impl Layout {
         if is_buffered { 2 * pixels * samples / area } else { 0 }
     }
 
-    /// Whether each component comes in a scan of its own and the components differ in size. zune-jpeg decodes these to
-    /// garbage.
+    /// Whether the components come in several scans of a sequential file. zune-jpeg decodes these to garbage, unless all
+    /// have the same size and it is a multiple of 8.
     pub(super) fn needs_other_decoder(&self) -> bool {
-        let is_subsampled = self.sampling.iter().any(|factors| *factors != self.sampling[0]);
-        self.process != 0xc2 && self.in_first_scan < self.sampling.len() && is_subsampled
+        self.process != 0xc2 && self.in_first_scan < self.sampling.len()
     }
 
     /// Whether the file has an end marker behind its first scan. In the data of a scan it cannot occur.

@@ -46,15 +46,16 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Metadata, Cow<'_, [u8]>), Unreadable
     let frame = parts.frame.clone().filter(|_| !is_still);
     let (size, bytes) = match (frame, parts.extended.clone()) {
         (Some(frame), Some(extended)) => {
-            let size = canvas(&bytes[extended.clone()]);
-            if parts.animation {
-                (size, with_flags(bytes, extended.start))
+            let canvas = canvas(&bytes[extended.clone()]);
+            let start = frame.start + FRAME_HEADER_BYTES;
+            let mut first = Parts::default();
+            chunks(bytes, start..frame.end).for_each(|(kind, range)| first.add(kind, range));
+            let size = first.size(bytes);
+            if parts.animation && size != canvas {
+                (canvas, with_flags(bytes, extended.start))
             } else {
-                // Without the animation's header, its first picture is shown.
-                let start = frame.start + FRAME_HEADER_BYTES;
-                let mut first = Parts::default();
-                chunks(bytes, start..frame.end).for_each(|(kind, range)| first.add(kind, range));
-                (first.size(bytes), Cow::Owned(first.still(bytes)))
+                // The first picture covers the canvas, or there is no header to place it by.
+                (size, Cow::Owned(first.still(bytes)))
             }
         }
         (_, Some(_)) => (parts.size(bytes), Cow::Owned(parts.still(bytes))),

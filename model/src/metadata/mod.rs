@@ -1,5 +1,5 @@
 //! The EXIF and XMP metadata of image files. Only the metadata is read, not the pixels, so that large directories are
-//! searched quickly, and at most [`MAX_BLOCK_BYTES`] of each block.
+//! searched quickly, and at most `MAX_BLOCK_BYTES` of each block.
 
 use std::io::{self, BufRead, ErrorKind, Read, Seek, SeekFrom};
 

@@ -140,6 +140,6 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "# ".repeat(1 << 20)).unwrap();
         let error = format!("{:#}", Profile::find(file.path().to_str().unwrap()).unwrap_err());
-        assert!(error.contains("at most 1048576 bytes"), "{error}");
+        assert!(error.contains("larger than 1024 KiB"), "{error}");
     }
 }
