@@ -182,7 +182,7 @@ fn compare_works_across_bundles_with_different_cells() -> Result<()> {
     let number = |value: &Value| value.as_f64().context("a number");
     let gain = number(&compared["b"]["geoscore"])? - number(&compared["a"]["geoscore"])?;
     assert!((number(&compared["geoscore"]["value"])? - gain).abs() < 1e-6, "{compared}");
-    assert_eq!(json_of(dir.path(), &format!("compare blind good {ON_DEV} --views 4"))?, compared, "the seed is fixed");
+    assert_eq!(json_of(dir.path(), &format!("compare ./blind ./good {ON_DEV} --views 4"))?, compared, "the seed is fixed");
     Ok(())
 }
 
@@ -218,8 +218,8 @@ fn invalid_input_is_a_usage_error() -> Result<()> {
     fs::remove_file(dir.path().join("dev_1_2_90.png"))?;
     let on_dev = ON_DEV.replace("--json ", "");
     for (arguments, expected) in [
-        (format!("compare good nothing {on_dev}"), "there is no bundle `nothing`"),
-        ("compare good good --index index.csv".into(), "--images"),
+        (format!("compare ./good nothing {on_dev}"), "there is no bundle `nothing`"),
+        ("compare ./good ./good --index index.csv".into(), "--images"),
         (
             "evaluate --bundle ./good --index author.csv --features features --views 4".into(),
             "dev_0_0_90.png, index line 3",
