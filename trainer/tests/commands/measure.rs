@@ -182,7 +182,11 @@ fn compare_works_across_bundles_with_different_cells() -> Result<()> {
     let number = |value: &Value| value.as_f64().context("a number");
     let gain = number(&compared["b"]["geoscore"])? - number(&compared["a"]["geoscore"])?;
     assert!((number(&compared["geoscore"]["value"])? - gain).abs() < 1e-6, "{compared}");
-    assert_eq!(json_of(dir.path(), &format!("compare ./blind ./good {ON_DEV} --views 4"))?, compared, "the seed is fixed");
+    assert_eq!(
+        json_of(dir.path(), &format!("compare ./blind ./good {ON_DEV} --views 4"))?,
+        compared,
+        "the seed is fixed"
+    );
     Ok(())
 }
 
