@@ -148,7 +148,7 @@ fn invalid_input_is_a_usage_error() -> Result<()> {
         (format!("{FIT} --set label.tau_km=0 --out nothing"), "positive number of kilometres"),
         (format!("{FIT} --set train.epoch=3 --out nothing"), "unknown field `epoch`"),
         (format!("{FIT} --features missing --out nothing"), "missing"),
-        (format!("{FIT} --set data.split=[\"trian\"] --out nothing"), "there are: dev, train"),
+        (format!("{FIT} --set data.split=[\"trian\"] --out nothing"), "existing splits: dev, train"),
         ("fit --recipe no-country.toml --out nothing".into(), "line 2: `QQ` is not an ISO 3166-1 country code"),
         ("fit --recipe typo.toml --out nothing".into(), "typo.toml, line 2: unknown field `tau`"),
         (
