@@ -228,7 +228,7 @@ fn transposing(metadata: &Metadata) -> u64 {
     if metadata.is_transposed() { 3 } else { 0 }
 }
 
-/// By how much the sides of a picture are divided that needs so many bytes at its full size.
+/// Divisor of the sides of an image that needs this number of bytes at its full size.
 fn divisor(metadata: &Metadata, needed: u64) -> u32 {
     if needed <= FULL_SIZE_BYTES {
         return 1;
