@@ -25,7 +25,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use landfall_common::cli::{Verbosity, init_logging};
-use landfall_common::exit::{self, Exit};
+use landfall_common::exit::{self, Exit, environment_error};
 use landfall_common::text::eprint_sanitized;
 
 use crate::browser;
@@ -124,31 +124,29 @@ pub fn main() -> ExitCode {
         }
     };
     let result = runtime.block_on(async {
-        let stopped = signals::listen()?;
-        let stopped = async { stopped.await.unwrap_or(Exit::Interrupted) };
+        let stopped = match signals::listen() {
+            Ok(stopped) => stopped,
+            Err(error) => return Ok(Err(environment_error(format!("cannot listen for signals: {error}")))),
+        };
         tokio::select! {
             biased;
-            exit = stopped => Ok(Err(exit)),
-            result = run(cli.command) => std::io::Result::Ok(Ok(result)),
+            exit = stopped => Err(exit.unwrap_or(Exit::Interrupted)),
+            result = run(cli.command) => Ok(result),
         }
     });
     // Guards end the drivers of open sessions, and must run before the process ends.
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     browser::end_all();
     match result {
-        Ok(Ok(Ok(()))) => ExitCode::SUCCESS,
-        Ok(Ok(Err(error))) if error.is::<output::OutputClosed>() => ExitCode::SUCCESS,
-        Ok(Ok(Err(error))) => {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) if error.is::<output::OutputClosed>() => ExitCode::SUCCESS,
+        Ok(Err(error)) => {
             eprint_sanitized(format!("landfall: {}", describe(&error)));
             if let Some(hint) = exit::hint(&error) {
                 eprintln!("hint: {hint}");
             }
             exit_code(&error).into()
         }
-        Ok(Err(exit)) => exit.into(), // what was recorded stays
-        Err(error) => {
-            eprintln!("landfall: cannot listen for signals: {error}");
-            Exit::Environment.into()
-        }
+        Err(exit) => exit.into(), // what was recorded stays
     }
 }
