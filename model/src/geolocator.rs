@@ -5,7 +5,7 @@ use std::path::Path;
 
 use image::RgbImage;
 
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, Prior};
 use crate::classifier::Classifier;
 use crate::error::{Error, Result};
 use crate::posterior::Posterior;
@@ -63,31 +63,32 @@ impl Geolocator {
 
     /// Predicts the place that all `images` show: views in different directions or at different times.
     ///
-    /// The prediction is the middle of the most likely region. More views of the place make it more accurate; images
-    /// of different places need a call each.
+    /// The prediction is the middle of the most likely region, with [`Prior::Photo`]. More views of the place make it
+    /// more accurate; images of different places need a call each.
     ///
     /// # Errors
     /// [`Error::NoImages`] and [`Error::EmptyImage`] when there are no pixels, [`Error::Inference`] and
     /// [`Error::NonFinite`] when a network fails.
     pub fn locate(&self, images: &[RgbImage]) -> Result<Prediction> {
-        Ok(Prediction::for_photo(&self.posterior(images)?))
+        Ok(Prediction::for_photo(&self.posterior(images, Prior::Photo)?))
     }
 
     /// Predicts the point with the highest expected score in a game on a map of this scale.
     ///
-    /// On a large map it lies between likely regions where that scores higher on average than the middle of one.
+    /// On a large map it lies between likely regions where that scores higher on average than the middle of one. The
+    /// prior is [`Prior::Game`].
     ///
     /// # Errors
     /// As [`Geolocator::locate`].
     pub fn locate_on_map(&self, images: &[RgbImage], scale: MapScale) -> Result<Prediction> {
-        Ok(Prediction::for_map(&self.posterior(images)?, scale))
+        Ok(Prediction::for_map(&self.posterior(images, Prior::Game)?, scale))
     }
 
     /// The probability of every cell of the bundle, given `images` of one place.
     ///
     /// # Errors
     /// As [`Geolocator::locate`].
-    pub fn posterior(&self, images: &[RgbImage]) -> Result<Posterior<'_>> {
+    pub fn posterior(&self, images: &[RgbImage], prior: Prior) -> Result<Posterior<'_>> {
         if images.is_empty() {
             return Err(Error::NoImages);
         }
@@ -95,7 +96,7 @@ impl Geolocator {
             return Err(Error::EmptyImage { index });
         }
         let logits = self.classifier.logits(images)?;
-        self.classifier.bundle.fuse(&logits).ok_or_else(|| Error::NonFinite { bundle: self.bundle() })
+        self.classifier.bundle.fuse(&logits, prior).ok_or_else(|| Error::NonFinite { bundle: self.bundle() })
     }
 }
 

@@ -7,6 +7,7 @@ mod error;
 #[cfg(feature = "onnx")]
 mod geolocator;
 
+pub use bundle::Prior;
 pub use cells::{Cell, CellTable, InvalidCells};
 pub use error::{Error, Result};
 #[cfg(feature = "onnx")]

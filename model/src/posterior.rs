@@ -58,8 +58,8 @@ impl<'a> Posterior<'a> {
     /// The same posterior weighted by a prior: `log p + weight · log prior`, normalised. `log_prior` has one number per
     /// cell.
     #[must_use]
-    pub fn with_prior(&self, log_prior: &[f64], weight: f64) -> Self {
-        let log_p = self.log_p.iter().zip(log_prior).map(|(p, prior)| p + weight * prior).collect();
+    pub fn with_prior(&self, log_prior: &[impl Copy + Into<f64>], weight: f64) -> Self {
+        let log_p = self.log_p.iter().zip(log_prior).map(|(p, prior)| p + weight * (*prior).into()).collect();
         Self { table: self.table, log_p: log_softmax(log_p) }
     }
 

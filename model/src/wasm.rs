@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::bundle::{Bundle, Manifest};
+use crate::bundle::{Bundle, Manifest, Prior};
 use crate::images;
 use crate::latlng::LatLng;
 use crate::metadata::gps;
@@ -173,15 +173,16 @@ pub extern "C" fn embedding() -> u32 {
     })
 }
 
-/// The prediction for one place from the logits of its views, concatenated. JSON as in `web-demo/src/engine/types.ts`, without
-/// the timings.
+/// The prediction for one place from the logits of its views, concatenated, and the name of the prior as the second input.
+/// JSON as in `web-demo/src/engine/types.ts`, without the timings.
 #[unsafe(no_mangle)]
 pub extern "C" fn answer() -> u32 {
     respond(|state| {
         let logits = state.floats();
+        let prior: Prior = String::from_utf8_lossy(&state.inputs[1]).parse()?;
         let bundle = state.bundle()?;
         let rows: Vec<&[f32]> = logits.chunks(bundle.cells.cells.len()).collect();
-        let posterior = bundle.fuse(&rows).ok_or("the logits are not finite or do not fit the cells")?;
+        let posterior = bundle.fuse(&rows, prior).ok_or("the logits are not finite or do not fit the cells")?;
         json_of(&PredictionJson::new(&posterior, bundle.manifest.id(), rows.len()))
     })
 }

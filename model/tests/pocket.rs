@@ -6,8 +6,9 @@
 
 use std::path::{Path, PathBuf};
 
+use landfall_model::bundle::CellPrior;
 use landfall_model::preprocess::{self, Square};
-use landfall_model::{Bundle, Classifier};
+use landfall_model::{Bundle, Classifier, Prior};
 
 /// Tolerance of log-probabilities, with weights of less than 32 bits.
 const TOLERANCE: f64 = 1e-2;
@@ -45,4 +46,28 @@ fn squares_and_log_probabilities_match_the_golden_files() {
     assert_eq!(expected.len(), log_p.len());
     let apart = expected.iter().zip(&log_p).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
     assert!(apart < TOLERANCE, "{apart}");
+}
+
+#[test]
+fn a_prior_of_the_bundle_moves_its_question_only() {
+    let mut bundle = Bundle::open(&root().join("model/bundles/pocket")).unwrap();
+    let cells = bundle.cells.cells.len();
+    let even = [vec![0.0f32; cells]];
+    let mut log_weights = vec![0.0; cells];
+    log_weights[7] = 2.0f32.ln();
+    let prior = CellPrior { log_weights, temperature: [(1, 2.0)].into() };
+    bundle.manifest.priors = [(Prior::Photo, prior)].into();
+    let probabilities = |prior| bundle.fuse(&even, prior).unwrap().probabilities();
+    let photo = probabilities(Prior::Photo);
+    assert!((photo[7] / photo[8] - 2.0).abs() < 1e-6);
+    assert!((photo.iter().sum::<f64>() - 1.0).abs() < 1e-9);
+    for other in [Prior::Game, Prior::Flat] {
+        let other = probabilities(other);
+        assert!((other[7] / other[8] - 1.0).abs() < 1e-12);
+    }
+    // The temperature applies to the logits and not to the weights.
+    let mut logits = even;
+    logits[0][9] = 1.0;
+    let warm = bundle.fuse(&logits, Prior::Photo).unwrap().probabilities();
+    assert!((warm[9] / warm[8] - 0.5f64.exp()).abs() < 1e-6 && (warm[7] / warm[8] - 2.0).abs() < 1e-6);
 }

@@ -8,11 +8,12 @@ use anyhow::{Context, Result, bail};
 use landfall_common::exit::check_failed;
 use landfall_common::fs::{read_json, write_atomic, write_json};
 use landfall_model::CellTable;
-use landfall_model::bundle::{CellsFile, EncoderFile, HeadFile, Manifest, sha256_of};
+use landfall_model::bundle::{CellPrior, CellsFile, EncoderFile, HeadFile, Manifest, Prior, sha256_of};
 use landfall_model::classifier;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+use crate::cells::prior;
 use crate::data::index;
 use crate::eval::metrics;
 use crate::features::encoder_spec::EncoderSpec;
@@ -63,6 +64,19 @@ pub(crate) struct Args {
     #[arg(long, value_name = "VIEWS=T", value_parser = views_and_temperature, conflicts_with = "calibrate")]
     #[arg(help_heading = "Input")]
     temperature: Vec<(usize, f64)>,
+    /// Points where people take photographs (CSV with the columns lat and lng), for the prior of `locate`
+    ///
+    /// Without it, `locate` has the prior of `play`.
+    #[arg(long, value_name = "FILE", help_heading = "Input")]
+    photo_points: Option<PathBuf>,
+    /// Weight of the log-probability of --photo-points
+    #[arg(long, value_name = "WEIGHT", default_value_t = 1.0, value_parser = weight, help_heading = "Input")]
+    #[arg(requires = "photo_points")]
+    photo_weight: f64,
+    /// Set the temperature for a number of views with the prior of `locate` (repeatable) [default: as for `play`]
+    #[arg(long, value_name = "VIEWS=T", value_parser = views_and_temperature, requires = "photo_points")]
+    #[arg(help_heading = "Input")]
+    photo_temperature: Vec<(usize, f64)>,
     /// Index of the pictures for --calibrate (CSV or Parquet)
     #[arg(long, value_name = "FILE", help_heading = "Input")]
     index: Option<PathBuf>,
@@ -88,6 +102,14 @@ fn views_and_temperature(text: &str) -> Result<(usize, f64)> {
     parts
         .filter(|(views, t): &(usize, f64)| *views > 0 && t.is_finite() && *t > 0.0)
         .context("must be a number of views and a temperature above 0, as in 4=0.8")
+}
+
+fn weight(text: &str) -> Result<f64> {
+    let weight: f64 = text.parse()?;
+    if !(0.0..=10.0).contains(&weight) {
+        bail!("must be a number from 0 to 10");
+    }
+    Ok(weight)
 }
 
 /// Runs the command.
@@ -117,6 +139,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         head: HeadFile { file: "head.onnx".into(), sha256: String::new(), outputs: vec![onnx::LOGITS.into()] },
         cells: CellsFile { file: "cells.json".into(), sha256: cells_sha256, count: table.cells.len() },
         temperature: temperature(args, &head, &table)?,
+        priors: priors(args, &table)?,
         evaluation: evaluation(&args.evaluation)?,
     };
     let summary = serde_json::json!({
@@ -197,6 +220,13 @@ fn temperature(args: &Args, head: &Head, table: &CellTable) -> Result<BTreeMap<u
         bail!("{}: no row with coordinates to calibrate on", index.display());
     }
     Ok(fitted)
+}
+
+fn priors(args: &Args, table: &CellTable) -> Result<BTreeMap<Prior, CellPrior>> {
+    let Some(points) = &args.photo_points else { return Ok(BTreeMap::new()) };
+    let log_weights = prior::log_weights(points, args.photo_weight, table)?;
+    let temperature = args.photo_temperature.iter().copied().collect();
+    Ok(BTreeMap::from([(Prior::Photo, CellPrior { log_weights, temperature })]))
 }
 
 fn evaluation(pairs: &[String]) -> Result<serde_json::Value> {

@@ -50,6 +50,7 @@ Exit codes: 0 success, 1 check failed, 2 usage error, 3 environment error, 129 h
 enum Command {
     Collect(Box<collect::Args>),
     Index(data::build::Args),
+    Clean(data::build::clean::Args),
     Shard(data::build::shards::Args),
     Stats(data::build::stats::Args),
     Partition(cells::partition::Args),
@@ -102,6 +103,7 @@ fn run(command: Command) -> Result<()> {
     match command {
         Command::Collect(args) => collect::run(&args),
         Command::Index(args) => data::build::run(&args),
+        Command::Clean(args) => data::build::clean::run(&args),
         Command::Stats(args) => data::build::stats::run(&args),
         Command::Shard(args) => data::build::shards::run(&args),
         Command::Partition(args) => cells::partition::run(&args),

@@ -1,6 +1,7 @@
 //! Processes of browsers, and the directory that each browser of our own gets. Only what is in such a directory is ever
 //! deleted, and the directory of the browser's socket, after checking that it is nothing else.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -151,15 +152,13 @@ fn is_ours(_: &std::fs::Metadata) -> bool {
 
 /// The directory that Chromium's snap shares with other programs, if the browser is the snap: it has a /tmp of its own.
 fn snap_data(browser: &Path) -> Option<PathBuf> {
-    use std::io::Read;
-    let mut head = String::new();
-    let is_snap = browser.starts_with("/snap") || {
-        let file = std::fs::File::open(browser).ok()?;
+    let is_wrapper = || {
         let mut start = Vec::new();
-        file.take(4096).read_to_end(&mut start).ok()?;
-        head.push_str(&String::from_utf8_lossy(&start));
-        head.starts_with("#!") && head.contains("/snap/bin/chromium")
+        std::fs::File::open(browser)?.take(4096).read_to_end(&mut start)?;
+        let start = String::from_utf8_lossy(&start);
+        std::io::Result::Ok(start.starts_with("#!") && start.contains("/snap/bin/chromium"))
     };
+    let is_snap = browser.starts_with("/snap") || is_wrapper().unwrap_or(false);
     let shared = directories::BaseDirs::new()?.home_dir().join("snap/chromium/common");
     (is_snap && shared.is_dir()).then_some(shared)
 }

@@ -9,9 +9,9 @@ use indicatif::ProgressBar;
 use landfall_common::exit::{Exit, check_failed, usage_error};
 use landfall_common::fs::write_atomic;
 use landfall_common::text::{eprint_sanitized, sanitize_line};
-use landfall_model::{LatLng, preprocess};
+use landfall_model::{LatLng, Prior, preprocess};
 
-use crate::cli::args::{DrawingArgs, ModelArgs};
+use crate::cli::args::{DrawingArgs, ModelArgs, prior_parser};
 use crate::cli::output::{OutputClosed, check_output_dir, check_output_file, print_json_line, print_line, print_text};
 use crate::error::{describe, exit_code};
 use crate::export::{ExportTable, Format};
@@ -36,6 +36,9 @@ pub(super) struct LocateArgs {
     files: Vec<PathBuf>,
     #[command(flatten)]
     model: ModelArgs,
+    /// Where the images probably come from: where people take photographs, where rounds of a game lie, or anywhere
+    #[arg(long, default_value_t, value_parser = prior_parser(), help_heading = "Model")]
+    prior: Prior,
     /// Treat all images as views of one place
     #[arg(long, help_heading = "Model")]
     one_place: bool,
@@ -102,7 +105,7 @@ pub(super) fn run(args: &LocateArgs) -> Result<()> {
     let writes_files = args.out.is_some() || args.write_exif.is_some();
     for pictures in &places {
         let files: Vec<&Path> = pictures.iter().map(|picture| picture.file.as_path()).collect();
-        match locate::locate(&classifier, &files) {
+        match locate::locate(&classifier, &files, args.prior) {
             Ok(mut located) => {
                 located.image = pictures.first().map_or_else(PathBuf::new, |picture| picture.given.clone());
                 let printed = match args.format {

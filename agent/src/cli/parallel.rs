@@ -21,14 +21,14 @@ pub(super) async fn play(games: ParallelGames<'_>, json: bool) -> Result<()> {
         .with_style(ProgressStyle::with_template("{bar:30} {pos} of up to {len} rounds, {elapsed}")?);
     bar.enable_steady_tick(Duration::from_secs(1));
     let on_event = |n: u32, event: GameEvent<'_>| match event {
-        GameEvent::Over(round) => {
+        GameEvent::RoundOver(round) => {
             bar.suspend(|| eprint_sanitized(format!("game {n}, {}", line(round))));
             bar.inc(1);
         }
         GameEvent::Failed(failed) => {
             bar.suspend(|| eprint_sanitized(format!("game {n}, round {} failed: {}", failed.n, failed.why)))
         }
-        GameEvent::Set(_) | GameEvent::Decided { .. } => {}
+        GameEvent::PinPlaced(_) | GameEvent::Decided { .. } => {}
     };
     let finished = async |n: u32, game: &GameRecord| {
         // A report that fails does not spoil a game that is already recorded.

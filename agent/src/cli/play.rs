@@ -253,7 +253,7 @@ impl SequentialGames {
     fn print_event(&self, event: GameEvent<'_>, drawing: &mut PendingDrawing) {
         match event {
             GameEvent::Decided { heat, pictures } => *drawing = PendingDrawing { heat, pictures },
-            GameEvent::Over(round) => {
+            GameEvent::RoundOver(round) => {
                 self.draw(round, drawing);
                 eprint_sanitized(line(round));
             }
@@ -261,7 +261,7 @@ impl SequentialGames {
                 let then = if failed.sent { "its guess was sent; continuing with the next round" } else { "retrying" };
                 eprint_sanitized(format!("round {} failed: {}; {then}", failed.n, failed.why));
             }
-            GameEvent::Set(round) => {
+            GameEvent::PinPlaced(round) => {
                 self.draw(round, drawing);
                 let expected = round.expected_score.unwrap_or_default();
                 eprint_sanitized(format!(

@@ -5,9 +5,9 @@ use clap::Args;
 use console::Term;
 use landfall_common::exit::usage_error;
 use landfall_common::text::{eprint_sanitized, sanitize_line};
-use landfall_model::LatLng;
+use landfall_model::{LatLng, Prior};
 
-use crate::cli::args::{DrawingArgs, ModelArgs};
+use crate::cli::args::{DrawingArgs, ModelArgs, prior_parser};
 use crate::cli::output::{print_line, print_text};
 use crate::terminal::MapMark;
 use crate::terminal::watch;
@@ -27,6 +27,9 @@ pub(super) struct WatchArgs {
     window: Option<String>,
     #[command(flatten)]
     model: ModelArgs,
+    /// Where the places probably are: where rounds of a game lie, where people take photographs, or anywhere
+    #[arg(long, default_value_t = Prior::Game, value_parser = prior_parser())]
+    prior: Prior,
     /// Print one JSON object per prediction
     #[arg(long)]
     json: bool,
@@ -44,7 +47,7 @@ pub(super) fn run(args: &WatchArgs) -> Result<()> {
     let renderer = args.drawing.on(Term::stdout(), args.json)?;
     let classifier = args.model.load()?;
     eprint_sanitized(format!("Watching {}. Ctrl-C stops it.", sanitize_line(source.name())));
-    watch::watch(&source, &classifier, |located, picture| {
+    watch::watch(&source, &classifier, args.prior, |located, picture| {
         let now = chrono::Local::now();
         if args.json {
             let mut line = serde_json::to_value(located)?;

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use landfall_common::exit::usage_error;
-use landfall_model::{Bundle, Posterior, Prediction, pin};
+use landfall_model::{Bundle, Posterior, Prediction, Prior, pin};
 
 use crate::inference::area::restrict_to_area;
 use crate::record::Map;
@@ -12,8 +12,17 @@ use crate::record::Map;
 pub(crate) enum Objective<'a> {
     /// A round on this map: the highest expected score.
     Round(&'a Map),
-    /// A photograph: the middle of the most likely region.
-    Photo,
+    /// A photograph: the middle of the most likely region, with this prior.
+    Photo(Prior),
+}
+
+impl Objective<'_> {
+    fn prior(self) -> Prior {
+        match self {
+            Self::Round(_) => Prior::Game,
+            Self::Photo(prior) => prior,
+        }
+    }
 }
 
 /// The posterior given the logits of all views of one place, one row per view. For a round it includes what is known of the
@@ -26,7 +35,7 @@ pub(crate) fn posterior_for<'a>(
     logits: &[Vec<f32>],
     objective: Objective<'_>,
 ) -> Result<Posterior<'a>> {
-    let posterior = bundle.fuse(logits).ok_or_else(|| {
+    let posterior = bundle.fuse(logits, objective.prior()).ok_or_else(|| {
         usage_error(format!(
             "the logits do not fit bundle {}: it has {} cells, and logits must be finite",
             bundle.manifest.id(),
@@ -35,7 +44,7 @@ pub(crate) fn posterior_for<'a>(
     })?;
     Ok(match objective {
         Objective::Round(map) => restrict_to_area(posterior, &map.area),
-        Objective::Photo => posterior,
+        Objective::Photo(_) => posterior,
     })
 }
 
@@ -55,6 +64,6 @@ pub(crate) fn predict_from(posterior: &Posterior<'_>, objective: Objective<'_>) 
             pin.expected_score = map.to_map_points(pin.expected_score);
             Prediction::at_pin(posterior, pin)
         }
-        Objective::Photo => Prediction::for_photo(posterior),
+        Objective::Photo(_) => Prediction::for_photo(posterior),
     }
 }

@@ -6,7 +6,7 @@ use anyhow::Result;
 use image::RgbImage;
 use landfall_common::text::sanitize_line;
 use landfall_model::prediction::{RadiusKm, TopCell};
-use landfall_model::{Classifier, preprocess};
+use landfall_model::{Classifier, Prior, preprocess};
 use serde::{Serialize, Serializer};
 
 use crate::inference;
@@ -34,6 +34,8 @@ pub(crate) struct LocatedPhoto {
     pub top: Vec<TopCell>,
     /// The bundle, `name@version`.
     pub bundle: String,
+    /// The prior over the cells.
+    pub prior: Prior,
     /// The posterior, for maps.
     #[serde(skip)]
     pub heat: Vec<CellProbability>,
@@ -48,19 +50,24 @@ fn as_text<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error>
 ///
 /// # Errors
 /// When an image cannot be read; the message names it.
-pub(crate) fn locate(classifier: &Classifier, files: &[&Path]) -> Result<LocatedPhoto> {
+pub(crate) fn locate(classifier: &Classifier, files: &[&Path], prior: Prior) -> Result<LocatedPhoto> {
     let pictures = files.iter().map(preprocess::open).collect::<Result<Vec<_>, _>>()?;
-    of_pictures(classifier, files.first().map(|file| file.to_path_buf()).unwrap_or_default(), &pictures)
+    of_pictures(classifier, files.first().map(|file| file.to_path_buf()).unwrap_or_default(), &pictures, prior)
 }
 
 /// Locates one place from decoded images; `image` is their name in the result.
 ///
 /// # Errors
 /// When inference fails.
-pub(crate) fn of_pictures(classifier: &Classifier, image: PathBuf, pictures: &[RgbImage]) -> Result<LocatedPhoto> {
+pub(crate) fn of_pictures(
+    classifier: &Classifier,
+    image: PathBuf,
+    pictures: &[RgbImage],
+    prior: Prior,
+) -> Result<LocatedPhoto> {
     let logits = classifier.logits(pictures)?;
-    let posterior = posterior_for(&classifier.bundle, &logits, Objective::Photo)?;
-    let prediction = inference::predict_from(&posterior, Objective::Photo);
+    let posterior = posterior_for(&classifier.bundle, &logits, Objective::Photo(prior))?;
+    let prediction = inference::predict_from(&posterior, Objective::Photo(prior));
     Ok(LocatedPhoto {
         image,
         lat: prediction.point.lat,
@@ -71,6 +78,7 @@ pub(crate) fn of_pictures(classifier: &Classifier, image: PathBuf, pictures: &[R
         place: prediction.place,
         top: prediction.candidates,
         bundle: classifier.bundle.manifest.id(),
+        prior,
         heat: inference::cell_probabilities(&posterior),
     })
 }

@@ -195,6 +195,7 @@ fn row(number: usize, photo: &Photo) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use landfall_model::Prior;
     use landfall_model::prediction::RadiusKm;
 
     fn photo(name: &str, lat: f64, lng: f64) -> Photo {
@@ -208,6 +209,7 @@ mod tests {
             radius_km: RadiusKm { p50: 200.0, p90: 900.0 },
             top: Vec::new(),
             bundle: "pocket@1".to_owned(),
+            prior: Prior::Photo,
             heat: Vec::new(),
         };
         Photo { name: name.to_owned(), located, thumbnail: Thumbnail::new(&RgbImage::new(600, 400)).unwrap() }

@@ -61,9 +61,9 @@ pub enum GameEvent<'a> {
         pictures: Vec<PathBuf>,
     },
     /// The pin is placed and a person has to send the guess.
-    Set(&'a Round),
+    PinPlaced(&'a Round),
     /// A round is over.
-    Over(&'a Round),
+    RoundOver(&'a Round),
     /// An attempt at a round failed. It is repeated unless the guess was already sent.
     Failed(&'a FailedRound),
 }
@@ -112,12 +112,12 @@ pub async fn play(
         let player = Player { page, inference: &inference, recorder: &recorder, options };
         let next = match player.round(n, &mut sent, &mut on_event).await {
             Ok((round, guessed)) => {
-                on_event(GameEvent::Over(&round));
+                on_event(GameEvent::RoundOver(&round));
                 game.rounds.push(round);
                 game.tally(None);
                 write_json(&recorder.dir.join("game.json"), &game)?;
-                let going_on = page.next(guessed).await;
-                match going_on {
+                let advanced = page.next(guessed).await;
+                match advanced {
                     Ok(next) => Ok(next),
                     // The round is played and recorded; only the page is lost.
                     Err(error) if is_final(&error) => Err(error),
@@ -209,10 +209,10 @@ impl Player<'_> {
         let mut rows = Vec::new();
         for look::CapturedView { heading, jpeg, logits } in views {
             let file = record::view_file(heading);
-            let of_logits = file.replace(".jpg", ".f32");
+            let logits_file = file.replace(".jpg", ".f32");
             write_atomic(&dir.join(&file), &jpeg)?;
-            write_atomic(&dir.join(&of_logits), &f32_to_le_bytes(&logits))?;
-            round.views.push(View { file, heading, logits: Some(of_logits) });
+            write_atomic(&dir.join(&logits_file), &f32_to_le_bytes(&logits))?;
+            round.views.push(View { file, heading, logits: Some(logits_file) });
             rows.push(logits);
         }
         let posterior = self.inference.posterior(&rows)?;
@@ -241,7 +241,7 @@ impl Player<'_> {
                 self.page.result().await?
             }
             SubmitMode::Person => {
-                on_event(GameEvent::Set(&round));
+                on_event(GameEvent::PinPlaced(&round));
                 self.page.await_guess().await?
             }
         };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use image::{DynamicImage, RgbImage, RgbaImage};
 use landfall_common::exit::{environment_error, usage_error};
-use landfall_model::Classifier;
+use landfall_model::{Classifier, Prior};
 use xcap::{Monitor, Window, XCapError};
 
 use crate::photos::locate;
@@ -128,6 +128,7 @@ fn screen_error(error: XCapError) -> anyhow::Error {
 pub fn watch(
     source: &Source,
     classifier: &Classifier,
+    prior: Prior,
     mut on_prediction: impl FnMut(&LocatedPhoto, &RgbImage) -> Result<()>,
 ) -> Result<()> {
     let (mut last, mut answered) = (source.picture()?, None::<RgbaImage>);
@@ -136,8 +137,8 @@ pub fn watch(
         let now = source.picture()?;
         if is_same(&last, &now) && !answered.as_ref().is_some_and(|answered| is_same(answered, &now)) {
             let picture: RgbImage = DynamicImage::from(now.clone()).into_rgb8();
-            let located =
-                locate::of_pictures(classifier, PathBuf::from(source.name()), std::slice::from_ref(&picture))?;
+            let name = PathBuf::from(source.name());
+            let located = locate::of_pictures(classifier, name, std::slice::from_ref(&picture), prior)?;
             on_prediction(&located, &picture)?;
             answered = Some(now.clone());
         }

@@ -97,6 +97,7 @@ fn usage_errors_exit_2_and_environment_errors_3() {
     let invalid = invalid.path().to_str().unwrap();
     for (args, environment, code, message) in [
         (vec!["locate", "--bundle", "nonesuch", &photo], vec![], 2, "there is no bundle `nonesuch`; available:"),
+        (vec!["locate", "--prior", "holiday", &photo], vec![], 2, "[possible values: photo, game, flat]"),
         (vec!["locate", "--bundle", damaged, &photo], vec![], 3, "head.onnx: is damaged"),
         (vec!["locate", "--bundle", invalid, &photo], vec![], 3, "no output of the head is named"),
         (vec!["play", "--seed", "1", "http://127.0.0.1:9/"], vec![], 2, "apply to the arena"),

@@ -226,7 +226,7 @@ async fn person_submits_the_pin_set_by_the_agent() {
     let browser = driver.clone();
     let (mut set, mut person) = (None, None);
     let on_event = |event: GameEvent<'_>| {
-        let GameEvent::Set(round) = event else { return };
+        let GameEvent::PinPlaced(round) = event else { return };
         set = Some(round.clone());
         let browser = browser.clone();
         person = Some(tokio::spawn(async move {

@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::read;
+use super::{CellPrior, Prior, read};
 use crate::cells::CellTable;
 use crate::error::{Error, Result};
 use crate::onnx::{adapter, dequantize, exact_conv, per_token};
@@ -25,6 +25,8 @@ const MIN_SIDE: f64 = 1e-3;
 const MAX_NAME: usize = 255;
 /// Softmax temperatures outside of this range make all cells equal, or are beyond the range of floats.
 const TEMPERATURES: std::ops::RangeInclusive<f64> = 1e-3..=1e3;
+/// Maximum size of a cell's weight in a prior, far beyond what any distribution of places needs.
+const MAX_LOG_WEIGHT: f32 = 1e3;
 
 /// The contents of `bundle.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -47,6 +49,9 @@ pub struct Manifest {
     pub cells: CellsFile,
     /// Softmax temperature by number of views; see [`Manifest::temperature_for`].
     pub temperature: BTreeMap<usize, f64>,
+    /// Priors that differ from what the head assumes. A prior that is absent has the head's logits unchanged.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub priors: BTreeMap<Prior, CellPrior>,
     /// Measured quality, by set.
     #[serde(default)]
     pub evaluation: serde_json::Value,
@@ -255,15 +260,25 @@ impl Manifest {
         if self.head.outputs.is_empty() {
             return Err("no output of the head is named".into());
         }
-        if !self.temperature.values().all(|t| TEMPERATURES.contains(t)) {
+        let of_priors = self.priors.values().flat_map(|prior| prior.temperature.values());
+        if !self.temperature.values().chain(of_priors).all(|t| TEMPERATURES.contains(t)) {
             return Err("a temperature is not a number from 0.001 to 1000".into());
+        }
+        for (name, CellPrior { log_weights, .. }) in &self.priors {
+            if log_weights.len() != self.cells.count || !log_weights.iter().all(|weight| weight.abs() <= MAX_LOG_WEIGHT)
+            {
+                return Err(format!(
+                    "the prior `{name}` must have one number from -{MAX_LOG_WEIGHT} to {MAX_LOG_WEIGHT} for each cell"
+                ));
+            }
         }
         Ok(())
     }
 
     /// The temperature for this many views: the entry for the largest number of views not above it, else 1.
-    pub fn temperature_for(&self, views: usize) -> f64 {
-        self.temperature.range(..=views).next_back().map_or(1.0, |(_, t)| *t)
+    pub fn temperature_for(&self, views: usize, prior: Prior) -> f64 {
+        let of_prior = self.priors.get(&prior).map(|prior| &prior.temperature).filter(|table| !table.is_empty());
+        of_prior.unwrap_or(&self.temperature).range(..=views).next_back().map_or(1.0, |(_, t)| *t)
     }
 }
 
@@ -288,6 +303,13 @@ mod tests {
         let bundle: Value = serde_json::from_str(include_str!("../../tests/compat/pocket-2026.11.3.json")).unwrap();
         assert!(Manifest::parse(bundle.to_string().as_bytes()).is_ok());
         let square = json!({"side": 0.5, "x": 0.0, "y": 0.0});
+        let cells = usize::try_from(bundle["cells"]["count"].as_u64().unwrap()).unwrap();
+        let weights = vec![0.25; cells];
+        let mut with_prior = bundle.clone();
+        with_prior["priors"] = json!({"photo": {"log_weights": weights, "temperature": {"1": 2.0}}});
+        let manifest = Manifest::parse(with_prior.to_string().as_bytes()).unwrap();
+        assert_eq!(manifest.temperature_for(4, Prior::Photo), 2.0);
+        assert_eq!(manifest.temperature_for(4, Prior::Game), manifest.temperature[&4]);
         for (path, value, reason) in [
             ("/encoder/file", json!("/dev/zero"), "not the name of a file beside bundle.json"),
             ("/encoder/file", json!("../encoder.onnx"), "not the name of a file"),
@@ -307,6 +329,10 @@ mod tests {
             ("/preprocess/details", json!([{"side": 1e-300, "x": 0.0, "y": 0.0}]), "smaller than 0.001"),
             ("/temperature", json!({"1": 1e-300}), "temperature"),
             ("/temperature", json!({"1": -1}), "temperature"),
+            ("/priors", json!({"photo": {"log_weights": [0.5]}}), "prior `photo` must have one number"),
+            ("/priors", json!({"photo": {"log_weights": vec![1e30; cells]}}), "prior `photo` must have one number"),
+            ("/priors", json!({"photo": {"log_weights": weights, "temperature": {"1": 0}}}), "temperature"),
+            ("/priors", json!({"holiday": {"log_weights": weights}}), "unknown variant"),
         ] {
             let mut changed = bundle.clone();
             let (parent, key) = path.rsplit_once('/').unwrap();

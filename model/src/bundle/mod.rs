@@ -1,6 +1,7 @@
 //! Bundles: the files of one model, described by `bundle.json` and checked by sha256.
 
 mod manifest;
+mod prior;
 
 use std::fs;
 use std::io::Read;
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 pub use manifest::{Activations, AdapterFile, CellsFile, EncoderFile, EncoderPaths, HeadFile, Manifest, Package};
+pub use prior::{CellPrior, Prior};
 
 use manifest::{MAX_CELLS_BYTES, MAX_MANIFEST_BYTES};
 
@@ -66,8 +68,12 @@ impl Bundle {
     }
 
     /// The posterior given the logits of all views of one place, one row per view; `None` when they do not fit this bundle.
-    pub fn fuse(&self, logits: &[impl AsRef<[f32]>]) -> Option<Posterior<'_>> {
-        Posterior::fuse(&self.cells, logits, self.manifest.temperature_for(logits.len()))
+    pub fn fuse(&self, logits: &[impl AsRef<[f32]>], prior: Prior) -> Option<Posterior<'_>> {
+        let posterior = Posterior::fuse(&self.cells, logits, self.manifest.temperature_for(logits.len(), prior))?;
+        Some(match self.manifest.priors.get(&prior) {
+            Some(prior) => posterior.with_prior(&prior.log_weights, 1.0),
+            None => posterior,
+        })
     }
 
     /// The encoder's files, checked by sha256. The network may also be in the user's cache directory.

@@ -7,8 +7,6 @@ use super::error::Unreadable;
 use super::metadata::Metadata;
 
 const NAME: &str = "JPEG";
-const EXIF: &[u8] = b"Exif\0";
-const XMP: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";
 const ICC: &[u8] = b"ICC_PROFILE\0";
 
 /// How the pixels are stored.
@@ -58,10 +56,9 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Metadata, Layout), Unreadable> {
                 layout.in_first_scan = body.first().copied().unwrap_or_default().into();
                 layout.scan = bytes.len() - rest.len();
                 metadata.icc = join(icc);
+                metadata.read_orientation(bytes);
                 return Ok((metadata, layout));
             }
-            0xe1 if body.starts_with(EXIF) => metadata.add_exif(body),
-            0xe1 if metadata.xmp.is_none() => metadata.xmp = body.strip_prefix(XMP).map(<[u8]>::to_vec),
             0xe2 => icc.extend(body.strip_prefix(ICC).and_then(|part| part.split_at_checked(2))),
             _ => {}
         }

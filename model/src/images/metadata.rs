@@ -1,6 +1,9 @@
 //! What a picture's file says about it, whatever its format.
 
+use std::io::Cursor;
+
 use super::exif::Tiff;
+use crate::metadata;
 
 /// Size, orientation and colours of a picture, read from its file without decoding it.
 #[derive(Clone, Debug, Default)]
@@ -9,9 +12,7 @@ pub struct Metadata {
     pub width: u32,
     /// Height in pixels, as stored.
     pub height: u32,
-    /// The XMP packet.
-    pub xmp: Option<Vec<u8>>,
-    /// The EXIF orientation, 1 to 8; 0 as long as none was found.
+    /// The EXIF orientation, 1 to 8; 0 if none was found.
     pub(super) orientation: u8,
     /// The ICC profile.
     pub(super) icc: Option<Vec<u8>>,
@@ -22,11 +23,11 @@ impl Metadata {
         u64::from(self.width) * u64::from(self.height)
     }
 
-    /// Takes the orientation from EXIF data, unless an earlier part of the file had one.
-    pub(super) fn add_exif(&mut self, exif: &[u8]) {
-        if self.orientation == 0 {
-            self.orientation = Tiff::new(exif).and_then(|tiff| tiff.orientation()).unwrap_or(0);
-        }
+    /// Takes the orientation from the first EXIF block of a JPEG, PNG or WebP file that has one.
+    pub(super) fn read_orientation(&mut self, bytes: &[u8]) {
+        // Reading from memory does not fail, and a truncated file has the blocks before the cut.
+        let blocks = metadata::Metadata::read(&mut Cursor::new(bytes)).unwrap_or_default();
+        self.orientation = blocks.exif.iter().find_map(|exif| Tiff::new(exif)?.orientation()).unwrap_or(0);
     }
 
     /// The EXIF orientation, 1 to 8.

@@ -262,7 +262,8 @@ fn of_decoder(bytes: &[u8], format: Format) -> std::result::Result<(Metadata, bo
     let mut metadata = Metadata::default();
     (metadata.width, metadata.height) = decoder.dimensions();
     metadata.icc = decoder.icc_profile().ok().flatten();
-    metadata.add_exif(bytes); // a TIFF file is built like EXIF data
+    // A TIFF file is built like EXIF data.
+    metadata.orientation = exif::Tiff::new(bytes).and_then(|tiff| tiff.orientation()).unwrap_or(0);
     Ok((metadata, !decoder.color_type().has_color(), decoder.total_bytes()))
 }
 

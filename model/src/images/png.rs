@@ -23,22 +23,14 @@ pub(super) struct Layout {
 /// Reads all chunks.
 pub(super) fn read(bytes: &[u8]) -> Result<(Metadata, Layout), Unreadable> {
     let mut metadata = Metadata::default();
-    let (mut header, mut has_transparency, mut is_srgb, mut profiles) = (None, false, false, Vec::new());
+    let (mut header, mut has_transparency, mut is_srgb) = (None, false, false);
     for (kind, body) in chunks(bytes) {
         match kind {
             b"IHDR" if header.is_none() => header = body.first_chunk::<13>().copied(),
             b"tRNS" => has_transparency = true,
             b"sRGB" => is_srgb = true,
-            b"eXIf" => metadata.add_exif(body),
             b"iCCP" if metadata.icc.is_none() => {
                 metadata.icc = after_zero(body).and_then(|rest| inflate(rest.get(1..)?))
-            }
-            b"tEXt" | b"zTXt" | b"iTXt" => {
-                if let Some(profile) = raw_profile(kind, body) {
-                    profiles.push(profile);
-                } else if kind == b"iTXt" && metadata.xmp.is_none() && body.starts_with(b"XML:com.adobe.xmp\0") {
-                    metadata.xmp = international_text(body);
-                }
             }
             _ => {}
         }
@@ -50,10 +42,10 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Metadata, Layout), Unreadable> {
     if metadata.width == 0 || metadata.height == 0 {
         return Err(Unreadable::Damaged(NAME));
     }
-    profiles.iter().for_each(|profile| metadata.add_exif(profile));
     if is_srgb {
         metadata.icc = None;
     }
+    metadata.read_orientation(bytes);
     let channels = match colour {
         0 | 4 => 1,
         _ => 3,
@@ -86,35 +78,6 @@ fn inflate(compressed: &[u8]) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     flate2::read::ZlibDecoder::new(compressed).take(MAX_METADATA_BYTES).read_to_end(&mut bytes).ok()?;
     ((bytes.len() as u64) < MAX_METADATA_BYTES).then_some(bytes)
-}
-
-/// The text of an iTXt chunk: keyword, compression flag and method, language, translated keyword, text.
-fn international_text(body: &[u8]) -> Option<Vec<u8>> {
-    let rest = after_zero(body)?;
-    let text = after_zero(after_zero(rest.get(2..)?)?)?;
-    if rest[0] == 0 { Some(text.to_vec()) } else { inflate(text) }
-}
-
-/// EXIF data in a text chunk, as ImageMagick writes it: a name, a length and hexadecimal digits.
-fn raw_profile(kind: &[u8; 4], body: &[u8]) -> Option<Vec<u8>> {
-    const KEYWORDS: [&[u8]; 2] = [b"Raw profile type exif\0", b"Raw profile type APP1\0"];
-    if !KEYWORDS.iter().any(|keyword| body.starts_with(keyword)) {
-        return None;
-    }
-    let text = match kind {
-        b"tEXt" => after_zero(body)?.to_vec(),
-        b"zTXt" => inflate(after_zero(body)?.get(1..)?)?,
-        _ => international_text(body)?,
-    };
-    let mut words = text.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
-    words.next()?;
-    words.next()?;
-    let digits: Vec<u8> = words.flatten().map(|digit| char::from(*digit).to_digit(16)).map_while(to_byte).collect();
-    Some(digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect())
-}
-
-fn to_byte(digit: Option<u32>) -> Option<u8> {
-    digit.and_then(|digit| u8::try_from(digit).ok())
 }
 
 /// Decodes row by row to 1/`divisor` of the size, averaging squares of pixels.

@@ -32,8 +32,6 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Metadata, Cow<'_, [u8]>), Unreadable
     for (kind, range) in chunks(bytes, 12..bytes.len()) {
         let body = &bytes[range.clone()];
         match kind {
-            b"EXIF" => metadata.add_exif(body),
-            b"XMP " if metadata.xmp.is_none() => metadata.xmp = Some(body.to_vec()),
             b"ICCP" if metadata.icc.is_none() => metadata.icc = Some(body.to_vec()),
             b"ANIM" => parts.animation = true,
             _ => parts.add(kind, range),
@@ -42,6 +40,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Metadata, Cow<'_, [u8]>), Unreadable
     if parts.extended.is_none() {
         metadata.icc = None;
     }
+    metadata.read_orientation(bytes);
     let is_still = parts.lossy.is_some() || parts.lossless.is_some();
     let frame = parts.frame.clone().filter(|_| !is_still);
     let (size, bytes) = match (frame, parts.extended.clone()) {

@@ -9,7 +9,7 @@ use std::io::Cursor;
 use exif::experimental::Writer;
 use exif::{Field, In, Rational, Tag, Value};
 use image::{DynamicImage, ImageFormat, RgbImage};
-use landfall_model::bundle::{Activations, Manifest};
+use landfall_model::bundle::{Activations, Manifest, Prior};
 use landfall_model::cells::leaf;
 use landfall_model::onnx::{FLOAT, Graph, INT8, Model, Node, OperatorSet, TensorProto, int, node, tensor};
 use landfall_model::{Cell, CellTable, LatLng, Posterior, Prediction, metadata::gps, preprocess};
@@ -195,7 +195,7 @@ fn bundles() {
         [&JSON[..], &["../", "/dev/zero", "4294967295", "\"details\": [{\"side\": 1, \"x\": 0, \"y\": 0}],"]].concat();
     check("bundle.json", 120, &[manifest], &words, |bytes| {
         let Ok(manifest) = Manifest::parse(bytes) else { return };
-        assert!(manifest.temperature_for(4).is_finite() && manifest.preprocess.squares() < 100);
+        assert!(manifest.temperature_for(4, Prior::Photo).is_finite() && manifest.preprocess.squares() < 100);
         if manifest.preprocess.size <= 512 {
             manifest.preprocess.tensors(&picture().to_rgb8()).for_each(drop);
         }

@@ -1,6 +1,6 @@
 //! Prior correction of the logits: subtracts the log prior of the training images and adds the log prior of the game.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use landfall_model::CellTable;
@@ -55,11 +55,28 @@ pub(crate) fn bias(prior: &Prior, table: &CellTable, train_counts: impl FnOnce()
     Ok(bias.into_iter().map(|x| x as f32).collect())
 }
 
+/// The weights of a bundle's prior: `weight` times the smoothed log-probability that a point of the CSV file `points`
+/// (lat, lng) lies in each cell, to three decimals and with a mean of 0.
+///
+/// # Errors
+/// If the file is invalid; the message names the line.
+pub(crate) fn log_weights(points: &Path, weight: f64, table: &CellTable) -> Result<Vec<f32>> {
+    let log_p: Vec<f64> =
+        smoothed(table, &counts_of(points, table)?, &Prior::default()).into_iter().map(f64::ln).collect();
+    let mean = log_p.iter().sum::<f64>() / log_p.len().max(1) as f64;
+    Ok(log_p.into_iter().map(|log_p| ((weight * (log_p - mean) * 1000.0).round() / 1000.0) as f32).collect())
+}
+
 fn game_counts(table: &CellTable, prior: &Prior) -> Result<Vec<f64>> {
     if prior.points.as_os_str().is_empty() {
         return Ok(table.cells.iter().map(|cell| f64::from(cell.count)).collect());
     }
-    let points = partition::read_points(&prior.points)?;
+    counts_of(&prior.points, table)
+}
+
+/// The number of points of a CSV file (lat, lng) in each cell.
+fn counts_of(points: &Path, table: &CellTable) -> Result<Vec<f64>> {
+    let points = partition::read_points(points)?;
     let cell_of: Vec<_> = points.par_iter().map(|at| table.containing(*at).or_else(|| table.nearest(*at))).collect();
     let mut counts = vec![0.0; table.cells.len()];
     cell_of.into_iter().flatten().for_each(|cell| counts[cell] += 1.0);
@@ -89,6 +106,9 @@ mod tests {
     use landfall_model::LatLng;
     use landfall_model::cells::{Cell, leaf};
 
+    /// One point against four, with 25 pseudo-counts in each of the two cells.
+    const SMOOTHED_RATIO: f32 = 29.0 / 26.0;
+
     #[test]
     fn the_training_prior_is_subtracted_and_the_games_added() {
         let cell = |lat: f64, lng: f64| {
@@ -108,6 +128,10 @@ mod tests {
         std::fs::write(file.path(), "lat,lng\n48.8,2.3\n-33.8,151.2\n-33.9,151.2\n-33.8,151.1\n-33.9,151.1\n").unwrap();
         prior = Prior { subtract_train: 0.0, add_game: 0.5, points: file.path().into(), ..prior };
         assert!((gap(&prior).unwrap() + 0.5 * 4.0f32.ln()).abs() < 1e-4);
+        // Half the log-ratio, centred.
+        let weights = log_weights(file.path(), 0.5, &table).unwrap();
+        assert!((weights[paris] - weights[1 - paris] + 0.5 * SMOOTHED_RATIO.ln()).abs() < 2e-3, "{weights:?}");
+        assert!(weights.iter().sum::<f32>().abs() < 2e-3);
         prior.points = "missing.csv".into();
         assert!(gap(&prior).unwrap_err().to_string().contains("missing.csv"));
     }

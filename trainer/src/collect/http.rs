@@ -337,6 +337,7 @@ mod tests {
         assert!(waited[0] >= Duration::from_secs(2), "Retry-After: {waited:?}");
         assert!(waited[1] < Duration::from_secs(2), "no Retry-After: {waited:?}");
     }
+
     #[tokio::test]
     async fn keys_are_not_sent_to_another_host() {
         let received: Arc<StdMutex<Vec<String>>> = Arc::default();

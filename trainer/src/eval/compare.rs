@@ -132,7 +132,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     };
     let views = args.views.parse()?;
     let (rounds_a, rounds_b) = (eval_set::rounds(&of_a, views)?, eval_set::rounds(&of_b, views)?);
-    let (results_a, results_b) = (eval_set::results(&a, &rounds_a)?, eval_set::results(&b, &rounds_b)?);
+    let prior = args.eval_set.prior;
+    let (results_a, results_b) = (eval_set::results(&a, &rounds_a, prior)?, eval_set::results(&b, &rounds_b, prior)?);
     let paired = results_a.iter().zip(&results_b).zip(&rounds_a);
     let paired: Vec<PairedErrors> = paired
         .map(|((a, b), round)| PairedErrors {

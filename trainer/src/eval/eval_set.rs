@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use indicatif::{ProgressBar, ProgressStyle};
-use landfall_model::Bundle;
 use landfall_model::classifier::{Encoder, Head};
+use landfall_model::{Bundle, Prior};
 
 use crate::data::images::Images;
 use crate::data::index::{self, Row};
@@ -27,6 +28,13 @@ pub(crate) struct EvalSetArgs {
     /// Data set of the index to use (repeatable) [default: all]
     #[arg(long, help_heading = "Input")]
     pub(crate) set: Vec<String>,
+    /// Prior over the cells: that of `play`, that of `locate`, or none
+    #[arg(long, default_value_t = Prior::Game, value_parser = prior_parser(), help_heading = "Input")]
+    pub(crate) prior: Prior,
+}
+
+fn prior_parser() -> impl TypedValueParser<Value = Prior> {
+    PossibleValuesParser::new(Prior::ALL.map(Prior::name)).try_map(|name| name.parse::<Prior>())
 }
 
 impl EvalSetArgs {
@@ -105,7 +113,7 @@ pub(crate) fn rounds(samples: &[Sample], views: usize) -> Result<Vec<Vec<&Sample
 ///
 /// # Errors
 /// When the head cannot be loaded or its output is not a distribution over the cells.
-pub(crate) fn results(bundle: &Bundle, rounds: &[Vec<&Sample>]) -> Result<Vec<RoundResult>> {
+pub(crate) fn results(bundle: &Bundle, rounds: &[Vec<&Sample>], prior: Prior) -> Result<Vec<RoundResult>> {
     let head = Head::of(bundle)?;
     let logits = |round: &Vec<&Sample>| {
         let truth = round.first().and_then(|sample| sample.row.at).context("a round has no coordinates")?;
@@ -113,7 +121,7 @@ pub(crate) fn results(bundle: &Bundle, rounds: &[Vec<&Sample>]) -> Result<Vec<Ro
         Ok((truth, logits.collect::<landfall_model::Result<Vec<_>>>()?))
     };
     let logits = rounds.iter().map(logits).collect::<Result<Vec<_>>>()?;
-    let results = metrics::predict(&bundle.cells, &logits, |views| bundle.manifest.temperature_for(views));
+    let results = metrics::predict_with(&bundle.cells, &logits, |logits| bundle.fuse(logits, prior));
     if results.len() != rounds.len() {
         bail!(
             "{}: the output of the head is not a distribution over the cells of the bundle; export it again",

@@ -81,7 +81,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut reports = serde_json::Map::new();
     for views in &args.views {
         let rounds = eval_set::rounds(&samples, views.parse()?)?;
-        let results = eval_set::results(&bundle, &rounds)?;
+        let results = eval_set::results(&bundle, &rounds, args.eval_set.prior)?;
         let report = report(&bundle, &rounds, &results, neighbours.as_ref())?;
         if let Some(file) = &args.report {
             let page = Page {

@@ -82,11 +82,11 @@ pub(crate) fn cross_validate(
     for (views, rounds) in rounds {
         let first = rounds.first().filter(|rounds| !rounds.is_empty());
         let Some(t) = first.and_then(|rounds| metrics::fit_temperature(table, rounds)) else { continue };
-        let results = first.map_or_else(Vec::new, |rounds| metrics::predict(table, rounds, |_| t));
+        let results = first.map_or_else(Vec::new, |rounds| metrics::predict(table, rounds, t));
         let points =
             |result: &metrics::RoundResult| MapScale::WORLD.exact_points(result.pin.at.distance_m(result.truth));
         validation.spread.extend(spread(results.iter().map(points).collect(), &ends[&views]).map(|s| (views, s)));
-        let report = |rounds: &Rounds| metrics::report(table, &metrics::predict(table, rounds, |_| t));
+        let report = |rounds: &Rounds| metrics::report(table, &metrics::predict(table, rounds, t));
         validation.temperature.insert(views, t);
         validation.reports.insert(views, rounds.iter().filter_map(report).collect());
     }

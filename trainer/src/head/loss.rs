@@ -1,6 +1,8 @@
 //! Training targets of a head: soft labels over the cells, and optional auxiliary targets (coarser cells, countries,
 //! other partitions) and lost points. Labels are computed per batch.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Result, bail};
 use landfall_model::CellTable;
 use landfall_model::cells::arc_m;
@@ -18,6 +20,7 @@ pub(crate) struct Objective<'a> {
     pub(crate) auxiliary: Vec<AuxiliaryTarget<'a>>,
     soft_labels: SoftLabels<'a>,
     country_weight: f32,
+    set_weights: BTreeMap<String, f32>,
     smoothing: f32,
     risk_length_m: Option<f64>,
 }
@@ -111,6 +114,7 @@ impl<'a> Objective<'a> {
             auxiliary,
             soft_labels: SoftLabels::new(table, recipe.label.tau_km)?,
             country_weight: recipe.label.country_weight,
+            set_weights: recipe.label.set_weights.clone(),
             smoothing: recipe.label.smoothing,
             risk_length_m: (recipe.km_loss.weight > 0.0).then_some(recipe.km_loss.length_km * 1000.0),
         })
@@ -124,7 +128,7 @@ impl<'a> Objective<'a> {
         let mut auxiliary: Vec<_> =
             self.auxiliary.iter().map(|target| target.labels(rows, &cell_labels, cells)).collect();
         let mut risk = self.risk_length_m.map(|length_m| self.risk(rows, length_m));
-        let weights: Vec<f32> = labels.iter().map(|label| self.weight(label.as_ref())).collect();
+        let weights: Vec<f32> = rows.iter().zip(&labels).map(|(row, label)| self.weight(row, label.as_ref())).collect();
         let apply_weights = |values: &mut Vec<f32>| {
             let width = values.len() / rows.len().max(1);
             for (row, weight) in values.chunks_exact_mut(width.max(1)).zip(&weights) {
@@ -146,12 +150,13 @@ impl<'a> Objective<'a> {
         mass
     }
 
-    fn weight(&self, label: Option<&Label>) -> f32 {
-        match label {
+    fn weight(&self, row: &Row, label: Option<&Label>) -> f32 {
+        let of_label = match label {
             Some(Label::Place(_)) => 1.0,
             Some(Label::Country(_)) => self.country_weight,
             None => 0.0,
-        }
+        };
+        of_label * self.set_weights.get(&row.set).unwrap_or(&1.0)
     }
 
     /// Share of the points lost by a guess at each cell, `1 - exp(-d / length)`; 0 for rows without coordinates.
@@ -223,23 +228,25 @@ mod tests {
         recipe.hierarchy.levels = vec![2];
         recipe.hierarchy.country = true;
         recipe.km_loss.weight = 0.5;
+        recipe.label.set_weights = [("dash".to_owned(), 0.25)].into();
         let mut data = training_data(&[(48.85, 2.35, "FR"), (45.76, 4.83, "FR"), (35.68, 139.76, "JP")]);
         data.staggered.push(data.table.clone());
         let objective = Objective::new(&data, &recipe).unwrap();
-        let rows = [place(48.85, 2.35, "FR"), country("JP"), country("BR")];
+        let dash = Row { set: "dash".into(), ..place(48.85, 2.35, "FR") };
+        let rows = [place(48.85, 2.35, "FR"), country("JP"), country("BR"), dash];
         let mut batch = objective.labels(&rows.iter().collect::<Vec<_>>());
-        assert_eq!(row_sums(&batch.cells, 3), [1.0, 0.5, 0.0]);
+        assert_eq!(row_sums(&batch.cells, 3), [1.0, 0.5, 0.0, 0.25]);
         assert_eq!(batch.auxiliary.len(), 3);
         for (values, target) in batch.auxiliary.iter().zip(&objective.auxiliary) {
             assert_eq!(row_sums(values, target.classes)[..2], [1.0, 0.5]);
         }
         let mass = objective.label_mass(&rows.iter().collect::<Vec<_>>());
-        assert!((mass.iter().sum::<f64>() - 1.5).abs() < 1e-5, "{mass:?}");
+        assert!((mass.iter().sum::<f64>() - 1.75).abs() < 1e-5, "{mass:?}");
         let risk = batch.risk.clone().unwrap();
         assert!(risk[0] < 1e-3 && risk[1] > 0.2 && risk[2] > 0.99, "{risk:?}");
         assert_eq!(risk[3..6], [0.0; 3], "a row with only a country has no risk");
         objective.smooth_and_normalise(&mut batch);
-        assert_eq!(row_sums(&batch.cells, 3), [0.6667, 0.3333, 0.0]);
+        assert_eq!(row_sums(&batch.cells, 3), [0.5714, 0.2857, 0.0, 0.1429]);
         assert!(batch.cells[2] > 0.02, "smoothed");
     }
 }

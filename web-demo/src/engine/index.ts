@@ -66,7 +66,7 @@ export function createEngine({ backend }: { backend?: Backend } = {}): Engine {
 
   return {
     load: (bundle, onProgress) => send({ name: "load", bundle }, onProgress),
-    locate: (views) => send({ name: "locate", views }),
+    locate: (views, prior) => send({ name: "locate", views, prior }),
     position: (photo) => send({ name: "position", photo }),
     bundles: () => send({ name: "bundles" }),
     clear: () => send({ name: "clear" }),

@@ -137,6 +137,7 @@ it("rejects invalid input and stays usable", async () => {
     () => model.preprocessFile(cut),
     () => model.dimensions(new Uint8Array(9)),
     () => model.predict(new Float32Array(3)),
+    () => model.predict(new Float32Array(info.cells), "holiday" as never),
     () => model.predict(new Float32Array(info.cells).fill(NaN)),
     () => model.preprocessPixels(new Uint8Array(8), 2, 2),
     () => model.encoder(new Uint8Array([1, 2, 3]), new Uint8Array(3), true),

@@ -1,5 +1,5 @@
 // The model crate in WebAssembly (model/src/wasm.rs): images to tensors, logits to a prediction.
-import { type LatLng, type Prediction, EngineError } from "./types";
+import { type LatLng, type Prediction, type Prior, EngineError } from "./types";
 
 type Input = Uint8Array | Float32Array;
 
@@ -87,8 +87,8 @@ export class WasmModel {
   }
 
   /** The prediction for one place from the concatenated logits of its views. */
-  predict(logits: Float32Array): Omit<Prediction, "ms"> {
-    return json(this.#call("answer", [logits]));
+  predict(logits: Float32Array, prior: Prior = "photo"): Omit<Prediction, "ms"> {
+    return json(this.#call("answer", [logits, new TextEncoder().encode(prior)]));
   }
 
   score(

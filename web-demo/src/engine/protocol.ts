@@ -1,5 +1,5 @@
 // Messages between the page and the engine's worker.
-import type { BundleName, Engine, ErrorKind, LatLng, Progress } from "./types";
+import type { BundleName, Engine, ErrorKind, LatLng, Prior, Progress } from "./types";
 import type { Backend } from "./onnx-sessions";
 
 /** The first message to the worker. */
@@ -12,7 +12,7 @@ export interface Setup {
 
 export type Call =
   | { name: "load"; bundle: BundleName }
-  | { name: "locate"; views: (Blob | ImageBitmap)[] }
+  | { name: "locate"; views: (Blob | ImageBitmap)[]; prior: Prior | undefined }
   | { name: "position"; photo: Blob }
   | { name: "bundles" }
   | { name: "clear" }

@@ -9,6 +9,9 @@ export interface LatLng {
   lng: number;
 }
 
+/** The prior over the cells: where people take photographs, where rounds of a game lie, or all cells alike. */
+export type Prior = "photo" | "game" | "flat";
+
 /** A cell (at its mean location) and its probability. */
 export interface CellProbability extends LatLng {
   p: number;
@@ -86,9 +89,9 @@ export interface Engine {
   load(name: BundleName, onProgress: (progress: Progress) => void): Promise<Status>;
   /**
    * Predicts the location of one or more views of one place. The EXIF orientation of blobs is applied; bitmaps are
-   * closed.
+   * closed. The prior is `photo` unless given.
    */
-  locate(views: (Blob | ImageBitmap)[]): Promise<Prediction>;
+  locate(views: (Blob | ImageBitmap)[], prior?: Prior): Promise<Prediction>;
   /** The position in the metadata of a photo, which needs no loaded bundle; `null` if it has none that can be used. */
   position(photo: Blob): Promise<LatLng | null>;
   /** The bundles that this origin offers; `bytes` is the size of all files. */

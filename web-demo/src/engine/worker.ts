@@ -5,7 +5,7 @@ import type { Call, Reply, Request, Setup } from "./protocol";
 import { type Backend, OnnxSessions, RuntimeStartError, backends, startRuntime } from "./onnx-sessions";
 import { preprocess } from "./preprocess";
 import { ModelStore, type Report } from "./model-store";
-import { type Prediction, type BundleName, EngineError, type Status } from "./types";
+import { type Prediction, type BundleName, EngineError, type Prior, type Status } from "./types";
 
 const NAMES: BundleName[] = ["pocket", "desktop"];
 /** The World map's scale in metres, as in `model/src/score.rs`. */
@@ -39,7 +39,7 @@ class EngineWorker {
       case "load":
         return this.#load(call.bundle, report);
       case "locate":
-        return this.#serialize(() => this.#locate(call.views));
+        return this.#serialize(() => this.#locate(call.views, call.prior));
       case "position": {
         const model = await this.#model();
         return model.position(new Uint8Array(await call.photo.arrayBuffer()));
@@ -120,7 +120,7 @@ class EngineWorker {
     }
   }
 
-  async #locate(views: (Blob | ImageBitmap)[]): Promise<Prediction> {
+  async #locate(views: (Blob | ImageBitmap)[], prior?: Prior): Promise<Prediction> {
     const ms = { preprocess: 0, encode: 0, head: 0, decode: 0, total: 0 };
     const start = performance.now();
     let last = start;
@@ -145,7 +145,7 @@ class EngineWorker {
       logits.set(await sessions.logits(model.embedding(outputs)), row * info.cells);
       record("head");
     }
-    const prediction = model.predict(logits);
+    const prediction = model.predict(logits, prior);
     record("decode");
     ms.total = last - start;
     return { ...prediction, ms };

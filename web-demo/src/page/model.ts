@@ -1,7 +1,7 @@
 // Owns the page's engine: loading state, download progress, and a queue of predictions.
 
 import { createEngine } from "../engine/index";
-import type { Prediction, BundleName, Engine, LatLng, Progress, Status } from "../engine/types";
+import type { Prediction, BundleName, Engine, LatLng, Prior, Progress, Status } from "../engine/types";
 import { getPreference, setPreference } from "./preferences";
 import { errorMessage } from "./labels";
 
@@ -56,10 +56,10 @@ export class ModelController extends EventTarget {
   }
 
   /** Predicts the location of views of one place. Calls are queued; a failed load is retried. */
-  locate(views: (Blob | ImageBitmap)[]): Promise<Prediction> {
+  locate(views: (Blob | ImageBitmap)[], prior: Prior = "photo"): Promise<Prediction> {
     const result = this.lastCall.then(async () => {
       await (this.loading ?? this.load());
-      return this.engine.locate(views);
+      return this.engine.locate(views, prior);
     });
     this.lastCall = result.catch(() => undefined);
     return result;

@@ -130,7 +130,7 @@ fn installed_bundles() -> HashMap<String, Bundle> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use landfall_model::Posterior;
+    use landfall_model::{Posterior, Prior};
 
     #[test]
     fn regions_contain_the_truth_if_the_mass_before_it_is_smaller() {
@@ -138,7 +138,7 @@ mod tests {
         let map: Map = serde_json::from_str(r#"{"name":"World","scale_m":14916862}"#).unwrap();
         // Increasing probabilities, some of them equal.
         let rows = [(0..bundle.cells.cells.len()).map(|i| (i / 7) as f32 / 30.0).collect::<Vec<f32>>()];
-        let posterior: Posterior<'_> = bundle.fuse(&rows).unwrap();
+        let posterior: Posterior<'_> = bundle.fuse(&rows, Prior::Game).unwrap();
         let region = posterior.credible_region(0.5);
         for (i, cell) in bundle.cells.cells.iter().enumerate().step_by(11) {
             let before = cell_mass_before_truth(&bundle, &rows, &map, cell.at).unwrap().unwrap();

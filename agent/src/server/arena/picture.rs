@@ -1,5 +1,7 @@
 //! Removes metadata from served images, so that they do not reveal the location.
 
+use std::fs::File;
+use std::io::BufReader;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -7,6 +9,7 @@ use image::DynamicImage;
 use image::codecs::jpeg::JpegEncoder;
 use image::imageops::FilterType;
 use landfall_model::images;
+use landfall_model::metadata::Metadata;
 
 use crate::server::arena::round::ArenaRound;
 
@@ -34,9 +37,11 @@ pub(super) fn to_served_jpeg(round: &ArenaRound) -> Result<Vec<u8>> {
 
 /// Whether an image is an equirectangular panorama of the whole sphere, according to its XMP data and aspect ratio.
 pub(super) fn is_panorama(file: &Path) -> bool {
-    let Ok(metadata) = images::read(file).and_then(|bytes| images::metadata(&bytes)) else { return false };
-    let is_sphere = metadata.xmp.as_deref().is_some_and(|xmp| is_whole_sphere(&String::from_utf8_lossy(xmp)));
-    is_sphere && is_close(metadata.width, 2 * u64::from(metadata.height))
+    // First, because it reads only the metadata and not the whole file.
+    let xmp = File::open(file).and_then(|open| Metadata::read(&mut BufReader::new(open))).map(|found| found.xmp);
+    let is_sphere = xmp.is_ok_and(|xmp| xmp.first().is_some_and(|xmp| is_whole_sphere(&String::from_utf8_lossy(xmp))));
+    let size = || images::read(file).and_then(|bytes| images::metadata(&bytes));
+    is_sphere && size().is_ok_and(|size| is_close(size.width, 2 * u64::from(size.height)))
 }
 
 /// Equal up to rounding: cameras write panoramas that are a few pixels too wide.

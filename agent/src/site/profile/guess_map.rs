@@ -17,7 +17,7 @@ use crate::site::profile::locator::Locators;
 pub struct MapLocators {
     /// Whether it consists of image tiles or is drawn on a canvas.
     #[serde(default)]
-    pub(super) kind: MapMaterial,
+    pub(super) kind: DeclaredMapKind,
     /// The map's box, which may grow when the mouse is over it.
     pub canvas: Locators,
     /// Its image tiles.
@@ -41,7 +41,7 @@ pub struct MapLocators {
 /// What a guess map is made of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum MapMaterial {
+pub(super) enum DeclaredMapKind {
     #[default]
     Tiles,
     Canvas,
@@ -111,7 +111,7 @@ impl StartView {
         self.tile_size * self.zoom.exp2()
     }
 
-    fn fault(&self) -> Option<String> {
+    fn validation_error(&self) -> Option<String> {
         if let Err(error) = self.middle() {
             return Some(error.to_string());
         }
@@ -132,24 +132,24 @@ impl MapLocators {
     }
 
     /// An error message and its byte offset in the profile, if the section is invalid. The browser checks selectors.
-    pub(super) fn fault(&self) -> Option<(usize, String)> {
+    pub(super) fn validation_error(&self) -> Option<(usize, String)> {
         let start = self.canvas.spans().next().map_or(0, |(_, at)| at);
         let has_tiles = self.tiles.iter().count() > 0 && !self.tile_address.is_empty();
         match (self.kind, &self.view) {
-            (MapMaterial::Tiles, Some(view)) => {
+            (DeclaredMapKind::Tiles, Some(view)) => {
                 Some((view.span().start, "map.view applies to kind = \"canvas\" only".to_owned()))
             }
-            (MapMaterial::Tiles, None) => {
+            (DeclaredMapKind::Tiles, None) => {
                 (!has_tiles).then(|| (start, "map.tiles and map.tile_address are missing".to_owned()))
             }
-            (MapMaterial::Canvas, _) if self.tiles.iter().count() > 0 || !self.tile_address.is_empty() => {
+            (DeclaredMapKind::Canvas, _) if self.tiles.iter().count() > 0 || !self.tile_address.is_empty() => {
                 Some((start, "map.tiles and map.tile_address apply to kind = \"tiles\" only".to_owned()))
             }
-            (MapMaterial::Canvas, None) => {
+            (DeclaredMapKind::Canvas, None) => {
                 Some((start, "kind = \"canvas\" needs map.view = { lat, lng, zoom }".to_owned()))
             }
-            (MapMaterial::Canvas, Some(view)) => {
-                let fault = view.get_ref().fault().map(|fault| format!("map.view: {fault}"));
+            (DeclaredMapKind::Canvas, Some(view)) => {
+                let fault = view.get_ref().validation_error().map(|fault| format!("map.view: {fault}"));
                 fault.map(|fault| (view.span().start, fault))
             }
         }

@@ -43,7 +43,7 @@ impl Locator {
     }
 
     /// An error message if the locator is invalid. The browser checks selectors.
-    pub(super) fn fault(&self) -> Option<String> {
+    pub(super) fn validation_error(&self) -> Option<String> {
         if self.css.is_none() && self.text.is_none() && self.role.is_none() {
             return Some("a locator needs css, text or role".into());
         }

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use anyhow::{Context, Result};
-use guess_map::MapMaterial;
+use guess_map::DeclaredMapKind;
 use landfall_common::exit::usage_error;
 use landfall_common::fs::read_limited;
 use landfall_model::score::MapScale;
@@ -32,7 +32,7 @@ pub(crate) use guess_map::{MapKind, MapLocators, StartView};
 pub(crate) use local::is_loopback;
 use locator::{Locator, Locators};
 pub(crate) use schema::schema;
-pub(crate) use sizes::{MapSize, ScoreLaw};
+pub(crate) use sizes::{MapSize, ScoreFormula};
 pub(crate) use view::LookLocators;
 
 /// Maximum size of a profile in bytes.
@@ -62,7 +62,7 @@ pub struct Profile {
     pub paths: Paths,
     /// Score formula, if it is not GeoGuessr's.
     #[serde(default)]
-    pub score: ScoreLaw,
+    pub score: ScoreFormula,
     /// Sizes of maps by name or slug, since the page does not state them.
     #[serde(default)]
     pub maps: BTreeMap<String, MapSize>,
@@ -220,7 +220,7 @@ impl Profile {
         let profile: Self =
             parsed.map_err(|error| usage_error(format!("{name}: not a site profile: {}", error.to_string().trim())))?;
         let profile = Self { source: (name.to_owned(), text.to_owned()), ..profile };
-        if let Some(fault) = profile.fault() {
+        if let Some(fault) = profile.validation_error() {
             return Err(usage_error(format!("{name}: {fault}")));
         }
         for (map, MapSize { bounds, countries, .. }) in &profile.maps {
@@ -228,7 +228,9 @@ impl Profile {
             area.check().with_context(|| usage_error(format!("{name}: map `{map}`")))?;
         }
         for (role, locators) in profile.roles() {
-            if let Some((at, message)) = locators.spans().find_map(|(locator, at)| Some((at, locator.fault()?))) {
+            if let Some((at, message)) =
+                locators.spans().find_map(|(locator, at)| Some((at, locator.validation_error()?)))
+            {
                 return Err(usage_error(format!("{}: {role}: {message}", profile.line(at))));
             }
             let is_plain =
@@ -239,7 +241,7 @@ impl Profile {
                 return Err(usage_error(format!("{}: {role} accepts CSS selectors only", profile.line(at))));
             }
         }
-        if let Some((at, message)) = profile.map.fault() {
+        if let Some((at, message)) = profile.map.validation_error() {
             return Err(usage_error(format!("{}: {message}", profile.line(at))));
         }
         Ok(profile)
@@ -295,7 +297,7 @@ impl Profile {
             ("result.next", &result.next),
             ("result.total", &result.total),
         ];
-        roles.retain(|(role, _)| *role != "map.tiles" || map.kind == MapMaterial::Tiles);
+        roles.retain(|(role, _)| *role != "map.tiles" || map.kind == DeclaredMapKind::Tiles);
         roles
     }
 

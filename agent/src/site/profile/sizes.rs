@@ -10,22 +10,22 @@ use serde::Deserialize;
 /// Score formula: `max_points · exp(−distance / falloff_km)`.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct ScoreLaw {
+pub struct ScoreFormula {
     /// Maximum score of a round.
     pub max_points: f64,
     /// Distance in kilometres at which the score falls to 1/e, on maps whose size is not listed.
     pub falloff_km: Option<f64>,
 }
 
-impl Default for ScoreLaw {
+impl Default for ScoreFormula {
     fn default() -> Self {
         Self { max_points: MAX_POINTS, falloff_km: None }
     }
 }
 
-impl ScoreLaw {
+impl ScoreFormula {
     /// An error message if the formula is invalid.
-    pub(super) fn fault(&self) -> Option<&'static str> {
+    pub(super) fn validation_error(&self) -> Option<&'static str> {
         let falloff = self.falloff_km.is_none_or(|km| (0.001..=1e6).contains(&km));
         match ((1.0..=1e6).contains(&self.max_points), falloff) {
             (true, true) => None,

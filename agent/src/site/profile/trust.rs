@@ -8,7 +8,7 @@ use crate::site::Profile;
 
 impl Profile {
     /// An error message if a value is invalid.
-    pub(super) fn fault(&self) -> Option<&'static str> {
+    pub(super) fn validation_error(&self) -> Option<&'static str> {
         // The name becomes part of directory names.
         let is_name_part = |c: char| !c.is_control() && !"/\\".contains(c);
         if self.name.is_empty() || self.name.len() > 100 || !self.name.chars().all(is_name_part) {
@@ -21,7 +21,7 @@ impl Profile {
         if !start.is_ok_and(|start| ["http", "https"].contains(&start.scheme())) {
             return Some("paths.start must be a path such as /maps/world; scripts and files are not opened");
         }
-        self.score.fault().or_else(|| self.look.fault()).or_else(|| {
+        self.score.validation_error().or_else(|| self.look.validation_error()).or_else(|| {
             let is_finite = self.map.marker_anchor.iter().all(|part| part.is_finite());
             (!is_finite).then_some("map.marker_anchor must be two numbers")
         })

@@ -44,7 +44,7 @@ pub struct TurnKey {
 
 impl LookLocators {
     /// An error message if a value is invalid.
-    pub(super) fn fault(&self) -> Option<&'static str> {
+    pub(super) fn validation_error(&self) -> Option<&'static str> {
         if self.key.is_some() && self.call.is_some() {
             return Some("look.key and look.call are mutually exclusive");
         }
@@ -54,12 +54,12 @@ impl LookLocators {
         if self.still_ms > 60_000 {
             return Some("look.still_ms must be at most 60000 milliseconds");
         }
-        self.key.as_ref().and_then(TurnKey::fault)
+        self.key.as_ref().and_then(TurnKey::validation_error)
     }
 }
 
 impl TurnKey {
-    fn fault(&self) -> Option<&'static str> {
+    fn validation_error(&self) -> Option<&'static str> {
         // One key: a longer text would be a file name for an input that takes files.
         let is_key = |text: &String| {
             let mut chars = text.chars();

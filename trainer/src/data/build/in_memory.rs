@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::args::Args;
 use super::collected::rows;
-use super::report::{IN_ONE_CELL, OF_ONE_COORDINATE, Report, TOO_NEAR, TOO_SMALL};
+use super::report::{IN_ONE_CELL, OF_ONE_COORDINATE, Report, SAME, TOO_NEAR, TOO_SMALL};
 use super::row::Row;
 use super::split;
 use super::verify::{self, ImageStats};
@@ -36,7 +36,7 @@ fn without_unusable(args: &Args, rows: Vec<Row>, report: &mut Report) -> Result<
     let pairs = report.keep(pairs, |(_, stats)| stats.reason(args.min_side));
     let hashes: Vec<u64> = pairs.iter().map(|(_, stats)| stats.hash).collect();
     let mut near_duplicates = verify::near_duplicates(&hashes, args.same_bits.into()).into_iter();
-    let pairs = report.keep(pairs, |_| near_duplicates.next().unwrap_or(false).then_some("the same as another"));
+    let pairs = report.keep(pairs, |_| near_duplicates.next().unwrap_or(false).then_some(SAME));
     Ok(pairs.into_iter().map(|(row, _)| row).collect())
 }
 

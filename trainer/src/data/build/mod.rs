@@ -10,6 +10,7 @@ use landfall_common::text::sanitize_line;
 use crate::io::{paths, tabular};
 
 mod args;
+pub(crate) mod clean;
 mod collected;
 mod in_memory;
 #[cfg(feature = "cluster")]
@@ -42,12 +43,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         paths::check_relative(Path::new(&row.file))
             .map_err(|why| anyhow!("the file name `{}` {why}", sanitize_line(&row.file)))?;
         report.kept += 1;
-        *report.splits.entry(row.split).or_default() += 1;
+        *report.splits.entry(row.split.into()).or_default() += 1;
         index.push(row.fields()).with_context(cannot_write)?;
     }
     index.finish().with_context(cannot_write)?;
     write_json(&args.out.with_extension("report.json"), &report)?;
-    print_summary(args, &report)
+    report.print(args.json, &args.out)
 }
 
 /// Computes the rows of the index, in memory or, with --work, on disk.
@@ -57,18 +58,4 @@ fn rows_of_index(args: &Args, report: &mut Report) -> Result<Box<dyn Iterator<It
         return Ok(Box::new(plan::rows(args, work, report)?));
     }
     Ok(Box::new(in_memory::index(args, report)?.into_iter().map(Ok)))
-}
-
-fn print_summary(args: &Args, report: &Report) -> Result<()> {
-    if args.json {
-        println!("{}", serde_json::to_string(report)?);
-    }
-    for (why, n) in &report.left_out {
-        eprintln!("excluded {n:>9}: {why}");
-    }
-    for (split, n) in &report.splits {
-        eprintln!("     {split:>8} {n:>9}");
-    }
-    eprintln!("wrote {}: {} of {} images", args.out.display(), report.kept, report.found);
-    Ok(())
 }

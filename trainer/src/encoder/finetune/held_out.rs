@@ -43,7 +43,7 @@ impl HeldOutSet<'_> {
             };
             let rounds: Vec<_> = rounds.filter_map(logits).collect();
             let Some(t) = metrics::fit_temperature(self.table, &rounds) else { continue };
-            let results = metrics::predict(self.table, &rounds, |_| t);
+            let results = metrics::predict(self.table, &rounds, t);
             reports.extend(metrics::report(self.table, &results).map(|report| (views, (t, report))));
         }
         Ok(reports)

@@ -64,7 +64,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     eval_set::require_pictures(&rows, &images)?;
     let samples = eval_set::samples(&bundle, rows, Some(&args.images), args.features.as_deref())?;
     let rounds = eval_set::rounds(&samples, args.views.parse()?)?;
-    let results = eval_set::results(&bundle, &rounds)?;
+    let results = eval_set::results(&bundle, &rounds, args.eval_set.prior)?;
     let report = metrics::report(&bundle.cells, &results).context("no rounds to evaluate")?;
     let findings = tally::findings(&bundle.cells, &rounds, &results);
     let page = Page {

@@ -328,7 +328,7 @@ pub(super) mod tests {
         let logits = |predicted: usize| vec![(0..4).map(|i| if i == predicted { 9.0 } else { 0.0 }).collect()];
         let truth = |town: usize| LatLng::new(TOWNS[town].0, TOWNS[town].1).unwrap();
         let rounds: Vec<_> = pairs.iter().map(|(town, predicted)| (truth(*town), logits(*predicted))).collect();
-        metrics::predict(table, &rounds, |_| 1.0)
+        metrics::predict(table, &rounds, 1.0)
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub(crate) use calibration::Calibration;
 pub(crate) use errors::{Quality, THRESHOLDS_KM, quality};
 pub(crate) use oracle::Oracle;
 pub(crate) use predecessor::PredecessorMetrics;
-pub(crate) use round_result::{RoundResult, TrueCell, predict};
+pub(crate) use round_result::{RoundResult, TrueCell, predict, predict_with};
 pub(crate) use temperature::fit_temperature;
 
 /// Quality on one continent.

@@ -72,18 +72,23 @@ impl RoundResult {
     }
 }
 
-/// Predictions for rounds, each given by its true place and the logits of its views.
+/// Predictions for rounds, each given by its true place and the logits of its views, with one temperature.
 ///
 /// Rounds with invalid logits are skipped; the caller checks the count.
-pub(crate) fn predict(
-    table: &CellTable,
+pub(crate) fn predict(table: &CellTable, rounds: &[(LatLng, Vec<Vec<f32>>)], temperature: f64) -> Vec<RoundResult> {
+    predict_with(table, rounds, |logits| Posterior::fuse(table, logits, temperature))
+}
+
+/// As [`predict`], with the posterior that `fuse` returns for the logits of a round.
+pub(crate) fn predict_with<'a>(
+    table: &'a CellTable,
     rounds: &[(LatLng, Vec<Vec<f32>>)],
-    temperature: impl Fn(usize) -> f64 + Sync,
+    fuse: impl Fn(&[Vec<f32>]) -> Option<Posterior<'a>> + Sync,
 ) -> Vec<RoundResult> {
     let total: f64 = table.cells.iter().map(|cell| f64::from(cell.count)).sum();
     let areas_km2 = areas_km2(table);
     let result = |(truth, logits): &(LatLng, Vec<Vec<f32>>)| {
-        let posterior = Posterior::fuse(table, logits, temperature(logits.len()))?;
+        let posterior = fuse(logits)?;
         let pin = pin::best(&posterior, MapScale::WORLD);
         let points = |cell: &landfall_model::cells::Cell| {
             f64::from(cell.count) / total * MapScale::WORLD.exact_points(cell.at.distance_m(*truth))

@@ -3,6 +3,7 @@
 //! Paths are relative to the working directory and can be overridden on the command line. Every setting has a default,
 //! every extension of a linear head is off by default, and `--set section.key=value` overrides a setting.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
@@ -68,6 +69,10 @@ pub(crate) struct Labels {
     pub(crate) smoothing: f32,
     /// Weight of a row with only a country; a row with coordinates has weight 1.
     pub(crate) country_weight: f32,
+    /// Weights of the rows of some data sets, by the index's column `set`; 1 for all others. They multiply
+    /// `country_weight`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) set_weights: BTreeMap<String, f32>,
 }
 
 /// Optimization.
@@ -198,7 +203,7 @@ pub(crate) struct EarlyStop {
 
 impl Default for Labels {
     fn default() -> Self {
-        Self { tau_km: 150.0, smoothing: 0.1, country_weight: 0.5 }
+        Self { tau_km: 150.0, smoothing: 0.1, country_weight: 0.5, set_weights: BTreeMap::new() }
     }
 }
 
@@ -304,6 +309,7 @@ impl Recipe {
             (train.hidden > MAX_HIDDEN, "train.hidden must be at most 65,536"),
             (views.views[1] > MAX_VIEWS, "multi_view.views must be at most 100"),
             (!weight(label.country_weight), "label.country_weight must be at least 0"),
+            (!label.set_weights.values().all(|x| weight(*x)), "label.set_weights must be at least 0"),
             (!weight(train.weight_decay), "train.weight_decay must be at least 0"),
             (!weight(train.mixup), "train.mixup must be at least 0"),
             (
