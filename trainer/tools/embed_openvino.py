@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Computes the features of `landfall-train embed` with OpenVINO, in about half the time on a CPU with AVX-512 VNNI.
+"""Computes the features of `landfall-train embed` with OpenVINO, in less than half the time on a CPU with AVX-512 VNNI.
 
     python3 -m pip install numpy onnx openvino pillow
     python3 trainer/tools/embed_openvino.py --network encoder.onnx --encoder model/bundles/desktop/bundle.json \\
@@ -7,7 +7,7 @@
 
 Writes the same files as `embed` and, like it, continues an incomplete folder. The int8 weights are those of the encoder
 with its adapter merged. Activations are rounded to int8 in groups of 64 values, where `embed` uses two int8 values per
-activation: the cosine between both is about 0.9993. Use it for training sets; evaluate with `embed`.
+activation: the cosine between both is about 0.999. Use it for training sets; evaluate with `embed`.
 """
 
 import argparse

@@ -29,7 +29,8 @@ Usage: cargo xtask <COMMAND>
 Commands:
   setup           Install what is missing: Chromium, ONNX Runtime, the desktop encoder, the web pages
   play [--] ARGS  Set up, build in release mode and run `landfall play ARGS`
-  test            Set up and run every check and test
+  test [--all-features]
+                  Set up and run every check and test. --all-features includes lints that a small machine skips
   fixtures        Record the views and logits of the fixtures and rewrite expected.json
   wasm            Build the model crate as WebAssembly into web-demo/src/engine
   bench           Compare the encoder's latency with Python's onnxruntime on the same file
@@ -66,7 +67,8 @@ fn main() -> ExitCode {
     let outcome = match command.to_str() {
         Some("setup") if rest.is_empty() => set_up().map(|()| 0),
         Some("play") => set_up().and_then(|()| agent::play(&root, rest)),
-        Some("test") if rest.is_empty() => set_up().and_then(|()| test::run(&root)),
+        Some("test") if rest.is_empty() => set_up().and_then(|()| test::run(&root, false)),
+        Some("test") if rest == ["--all-features"] => set_up().and_then(|()| test::run(&root, true)),
         Some("fixtures") if rest.is_empty() => set_up().and_then(|()| fixtures::record(&root)),
         Some("wasm") if rest.is_empty() && install => wasm::build(&root).map(|()| 0),
         Some("bench") if rest.is_empty() => set_up().and_then(|()| bench::run(&root)),

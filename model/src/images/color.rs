@@ -1,17 +1,17 @@
-//! Colours that a profile describes, such as Display P3 or a printer's inks, become sRGB.
+//! Conversion to sRGB from the colour space of an ICC profile, such as Display P3 or CMYK.
 
 use image::RgbImage;
 use moxcms::{ColorProfile, DataColorSpace, Layout, TransformOptions};
 
-/// Profiles that change no colour by more than this are sRGB in another wording: the pixels stay as they are.
+/// A profile that changes no colour by more than this is a variant of sRGB, and the pixels are left unchanged.
 const SRGB_TOLERANCE: u8 = 2;
-/// Grid points per colour, between which colours are interpolated.
+/// Grid points per channel of the lookup table.
 const RGB_POINTS: usize = 65;
 const CMYK_POINTS: usize = 17;
-/// Smaller pictures are converted by one thread.
+/// Smaller images are converted by one thread.
 const MIN_BYTES_PER_THREAD: usize = 3 << 20;
 
-/// Converts a picture to sRGB. Profiles that are damaged, or that belong to another kind of picture, are ignored.
+/// Converts an image to sRGB. A profile that is damaged or does not match the image is ignored.
 pub(super) fn to_srgb(picture: &mut RgbImage, profile: &[u8], is_grey: bool) {
     let Ok(profile) = ColorProfile::new_from_slice(profile) else { return };
     match (profile.color_space, is_grey) {
@@ -33,7 +33,7 @@ pub(super) fn to_srgb(picture: &mut RgbImage, profile: &[u8], is_grey: bool) {
     }
 }
 
-/// The sRGB pixels of inks (four per pixel, 255 for full ink); `None` if the profile does not describe four inks.
+/// Converts CMYK pixels (255 for full ink) to sRGB; `None` if the profile is not for CMYK.
 pub(super) fn inks_to_srgb(inks: &[u8], profile: &[u8]) -> Option<Vec<u8>> {
     let profile = ColorProfile::new_from_slice(profile).ok()?;
     if profile.color_space != DataColorSpace::Cmyk {
@@ -57,7 +57,7 @@ fn in_parallel(picture: &mut RgbImage, work: impl Fn(&mut [u8]) + Sync) {
     });
 }
 
-/// What a profile makes of some colours, eight bits each; `None` if it cannot be used.
+/// Converts 8-bit colours with a profile; `None` if it cannot be used.
 fn convert(profile: &ColorProfile, layout: Layout, colours: &[u8], channels: usize) -> Option<Vec<u8>> {
     let options = TransformOptions::default();
     let transform = profile.create_transform_8bit(layout, &ColorProfile::new_srgb(), Layout::Rgb, options).ok()?;
@@ -83,7 +83,7 @@ fn rgb_grid(profile: &ColorProfile) -> Option<Grid<3>> {
     Grid::new(profile, RGB_POINTS, Layout::Rgb)
 }
 
-/// `None` if the profile is that of sRGB's greys or unusable.
+/// `None` if the profile is sRGB's grey curve or unusable.
 fn grey_table(profile: &ColorProfile) -> Option<Vec<[u8; 3]>> {
     let greys: Vec<u8> = (0..=255).collect();
     let converted = convert(profile, Layout::Gray, &greys, 1)?;
@@ -91,13 +91,13 @@ fn grey_table(profile: &ColorProfile) -> Option<Vec<[u8; 3]>> {
     (!is_same(&same, &converted)).then(|| converted.as_chunks().0.to_vec())
 }
 
-/// A transform of `N` colours to sRGB, tabulated: the same on every processor, whatever vector code the library
-/// chooses, and fast enough for large pictures.
+/// A lookup table from `N` channels to sRGB. It gives the same result on every processor, whatever vector code the
+/// library chooses, and is fast enough for large images.
 struct Grid<const N: usize> {
     points: Vec<[u16; 3]>,
-    /// For each value of a colour: the point below it, the distance to the next one, and the share of that in 255ths.
+    /// For each channel value: the grid point below it, the offset to the next one, and the fraction of it in 255ths.
     steps: [(usize, usize, u32); 256],
-    /// Distance between neighbours in `points`, for each colour.
+    /// Distance between neighbours in `points`, for each channel.
     strides: [usize; N],
 }
 
@@ -187,7 +187,7 @@ mod tests {
         to_srgb(&mut red, &p3.encode().unwrap(), false);
         let [r, g, b] = red.get_pixel(0, 0).0;
         assert!(r.abs_diff(217) <= 2 && g.abs_diff(42) <= 2 && b.abs_diff(52) <= 2, "{r} {g} {b}");
-        // Large pictures are converted in parallel.
+        // Large images are converted in parallel.
         let mut large = image::imageops::resize(&gradient(), 2048, 2048, image::imageops::FilterType::Nearest);
         to_srgb(&mut large, &p3.encode().unwrap(), false);
         assert!(picture.enumerate_pixels().all(|(x, y, pixel)| large.get_pixel(32 * x + 9, 32 * y + 9) == pixel));
@@ -203,7 +203,7 @@ mod tests {
         assert_eq!((picture.get_pixel(0, 0)[0], picture.get_pixel(255, 0)[0]), (0, 255));
     }
 
-    /// A printer's profile: its black is black, and its cyan, magenta and yellow are light blue, pink and pale yellow.
+    /// A CMYK profile whose black is black, and whose cyan, magenta and yellow are light blue, pink and pale yellow.
     fn printer() -> Vec<u8> {
         let identity: Vec<u8> = (0..=255).collect();
         let lab = |point: usize| {

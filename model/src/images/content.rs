@@ -1,18 +1,18 @@
-//! What a file holds, by its content: names and extensions are often wrong.
+//! Detection of file types by content: names and extensions are often wrong.
 
 use super::exif::Tiff;
 
-/// Enough of a file's start to tell what it holds.
+/// Number of bytes from the start of a file that are enough to detect its type.
 pub const START_BYTES: usize = 4096;
 
-/// A picture format that is read.
+/// A supported image format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// JPEG.
     Jpeg,
-    /// PNG, also animated.
+    /// PNG, including APNG.
     Png,
-    /// WebP, also animated.
+    /// WebP, including animations.
     WebP,
     /// GIF.
     Gif,
@@ -22,25 +22,25 @@ pub enum Format {
     Tiff,
 }
 
-/// What a file holds.
+/// The type of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
-    /// A picture that can be read.
+    /// A supported image.
     Picture(Format),
-    /// A picture in a format that is not read: its name.
+    /// An image in a format that is not supported: its name.
     Unsupported(&'static str),
     /// A video.
     Video,
-    /// Something else: a noun phrase.
+    /// Another known type, as a noun phrase.
     Other(&'static str),
-    /// Nothing at all.
+    /// An empty file.
     Empty,
-    /// Nothing that is known.
+    /// An unknown type.
     Unknown,
 }
 
 impl Format {
-    /// Its name in messages.
+    /// The name in messages.
     pub fn name(self) -> &'static str {
         match self {
             Self::Jpeg => "JPEG",
@@ -52,7 +52,7 @@ impl Format {
         }
     }
 
-    /// The usual extension of its files.
+    /// The usual file extension.
     pub fn extension(self) -> &'static str {
         match self {
             Self::Jpeg => "jpg",
@@ -83,7 +83,7 @@ const AUDIO: Content = Content::Other("an audio file");
 const PROGRAM: Content = Content::Other("a program");
 const RAW: Content = Content::Unsupported("a camera's RAW format");
 
-/// Offset, bytes, and what starts with them. The first match counts.
+/// Offset and bytes of a signature, and the type it identifies. The first match counts.
 const SIGNATURES: &[(usize, &[u8], Content)] = &[
     (0, b"\xff\xd8\xff", Content::Picture(Format::Jpeg)),
     (0, b"\x89PNG\r\n\x1a\n", Content::Picture(Format::Png)),
@@ -141,7 +141,7 @@ const SIGNATURES: &[(usize, &[u8], Content)] = &[
     (0, b"version https://git-lfs", Content::Other("a Git LFS pointer (`git lfs pull` gets the picture)")),
 ];
 
-/// Tells what a file holds from its first bytes; [`START_BYTES`] of them are enough.
+/// Detects the type of a file from its first [`START_BYTES`] bytes.
 pub fn identify(bytes: &[u8]) -> Content {
     if bytes.is_empty() {
         return Content::Empty;
@@ -200,7 +200,7 @@ fn tiff(bytes: &[u8]) -> Content {
     if tiff.entry(DNG_VERSION).is_some() {
         return Content::Unsupported("DNG");
     }
-    // The first picture is only a thumbnail, the photograph is in a sub-directory.
+    // The first image is only a thumbnail; the photograph is in a sub-directory.
     let is_thumbnail = tiff.entry(SUBFILE_TYPE).and_then(|entry| entry.number()) == Some(1);
     if is_thumbnail && tiff.entry(SUB_DIRECTORIES).is_some() { RAW } else { Content::Picture(Format::Tiff) }
 }
@@ -228,7 +228,7 @@ fn text(bytes: &[u8]) -> Content {
     }
 }
 
-/// The RAW format that a file's extension names, where its content is that of a TIFF file or unknown.
+/// The RAW format that a file extension stands for, for files whose content is TIFF or unknown.
 pub fn raw_by_extension(extension: &str) -> Option<&'static str> {
     const RAW_EXTENSIONS: [(&str, &str); 22] = [
         ("3fr", "3FR (Hasselblad RAW)"),
@@ -257,7 +257,7 @@ pub fn raw_by_extension(extension: &str) -> Option<&'static str> {
     RAW_EXTENSIONS.iter().find(|(known, _)| extension.eq_ignore_ascii_case(known)).map(|(_, name)| *name)
 }
 
-/// Whether a file's extension is one that pictures have. Files without one, or with another, may be pictures too.
+/// Whether an extension is common for images. Files without one or with another may be images too.
 pub fn is_picture_extension(extension: &str) -> bool {
     const EXTENSIONS: [&str; 22] = [
         "jpg",

@@ -1,4 +1,4 @@
-//! The few fields of EXIF data that decide how a picture is shown, read as leniently as browsers read them.
+//! The EXIF orientation, read as leniently as browsers do.
 
 /// A TIFF structure, such as EXIF data, with its first directory. Fields that cannot be read are ignored.
 pub(super) struct Tiff<'a> {
@@ -7,7 +7,7 @@ pub(super) struct Tiff<'a> {
     directory: usize,
 }
 
-/// A field of a directory, with its value where that fits into four bytes.
+/// A field of a directory, with its value if that fits into four bytes.
 pub(super) struct Entry {
     kind: u16,
     count: u32,
@@ -57,7 +57,7 @@ impl<'a> Tiff<'a> {
         })
     }
 
-    /// The EXIF orientation, 1 to 8; `None` if there is none, or one that is not defined.
+    /// The EXIF orientation, 1 to 8; `None` if it is absent or undefined.
     pub(super) fn orientation(&self) -> Option<u8> {
         let number = self.entry(ORIENTATION)?.number()?;
         u8::try_from(number).ok().filter(|number| (1..=8).contains(number))
@@ -86,7 +86,7 @@ impl Entry {
 pub(super) mod tests {
     use super::*;
 
-    /// EXIF data that holds nothing but an orientation, of type BYTE (1), SHORT (3) or LONG (4).
+    /// EXIF data with only an orientation, of type BYTE (1), SHORT (3) or LONG (4).
     pub(in crate::images) fn exif(orientation: u8, kind: u8) -> Vec<u8> {
         let mut value = [0; 4];
         value[[0, 0, 0, 1, 3][usize::from(kind)]] = orientation;

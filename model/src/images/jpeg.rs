@@ -28,7 +28,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Metadata, Layout), Unreadable> {
     let mut icc = Vec::new();
     let mut rest = bytes.get(2..).ok_or(Unreadable::CutOff(NAME))?;
     loop {
-        // Between segments, decoders skip what is no marker.
+        // Decoders skip bytes between segments that are not markers.
         let is_marker = |pair: &[u8]| pair[0] == 0xff && !matches!(pair[1], 0 | 0xff);
         let start = rest.windows(2).position(is_marker).ok_or(Unreadable::CutOff(NAME))?;
         let marker = rest[start + 1];
@@ -65,7 +65,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Metadata, Layout), Unreadable> {
     }
 }
 
-/// The ICC profile from its parts with their numbers.
+/// Assembles the ICC profile from its numbered parts.
 fn join(mut parts: Vec<(&[u8], &[u8])>) -> Option<Vec<u8>> {
     parts.sort_by_key(|(number, _)| number[0]);
     let is_whole = parts.iter().enumerate().all(|(i, (number, _))| usize::from(number[0]) == i + 1);
@@ -110,7 +110,7 @@ impl Layout {
         self.sampling.len() == 4
     }
 
-    /// Bytes per pixel that hold the coefficients of all components, where decoding needs them at once.
+    /// Bytes for the coefficients of all components, if decoding needs them at once.
     pub(super) fn coefficient_bytes(&self, pixels: u64) -> u64 {
         let widest = |factor: fn(&(u8, u8)) -> u8| u64::from(self.sampling.iter().map(factor).max().unwrap_or(1));
         let area = widest(|(h, _)| *h) * widest(|(_, v)| *v);
@@ -119,22 +119,22 @@ impl Layout {
         if is_buffered { 2 * pixels * samples / area } else { 0 }
     }
 
-    /// Whether the components come in several scans of a sequential file. zune-jpeg decodes these to garbage, unless all
-    /// have the same size and it is a multiple of 8.
+    /// Whether the components of a sequential file are in separate scans. zune-jpeg decodes these incorrectly unless
+    /// all have the same size and it is a multiple of 8.
     pub(super) fn needs_other_decoder(&self) -> bool {
         self.process != 0xc2 && self.in_first_scan < self.sampling.len()
     }
 
-    /// Whether the file has an end marker behind its first scan. In the data of a scan it cannot occur.
+    /// Whether an end marker follows the first scan. It cannot occur within the data of a scan.
     pub(super) fn is_ended(&self, bytes: &[u8]) -> bool {
         bytes.get(self.scan..).is_some_and(|scans| scans.windows(2).rev().any(|pair| pair == [0xff, 0xd9]))
     }
 }
 
-/// Pixels as jpeg-decoder gives them.
+/// The output of jpeg-decoder.
 pub(super) enum Pixels {
     Rgb(RgbImage),
-    /// The ink of four colours per pixel, 255 for all of it.
+    /// CMYK: four bytes per pixel, 255 for full ink.
     Cmyk(u32, u32, Vec<u8>),
 }
 

@@ -1,14 +1,14 @@
-//! What a picture's file says about it, whatever its format.
+//! The metadata of an image that decoding needs, for all formats.
 
 use std::io::Cursor;
 
 use super::exif::Tiff;
 use crate::metadata;
 
-/// Size, orientation and colours of a picture, read from its file without decoding it.
+/// Size, orientation and colour profile of an image, read without decoding it.
 #[derive(Clone, Debug, Default)]
 pub struct Metadata {
-    /// Width in pixels, as stored: before it is turned upright.
+    /// Width in pixels, as stored: before the orientation is applied.
     pub width: u32,
     /// Height in pixels, as stored.
     pub height: u32,
@@ -35,7 +35,7 @@ impl Metadata {
         self.orientation.max(1)
     }
 
-    /// Whether turning it upright swaps width and height, for which a copy is needed.
+    /// Whether the orientation swaps width and height, for which a copy is needed.
     pub(super) fn is_transposed(&self) -> bool {
         self.orientation() >= 5
     }

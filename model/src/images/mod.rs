@@ -1,8 +1,8 @@
-//! Reading pictures from files: the only implementation, for the agent, the trainer and the page.
+//! Reading images from files: the only implementation, for the agent, the trainer and the page.
 //!
-//! The format is told by the content. Sizes are checked before anything is decoded, so that a header cannot claim more
-//! memory than there is; large pictures are decoded at half the size or less. What is shown to people is what is read:
-//! upright by the EXIF orientation, on white where it is transparent, and converted to sRGB.
+//! The format is detected from the content. Sizes are checked before anything is decoded, so that a hostile header
+//! cannot exhaust the memory; large images are decoded at a reduced size. The result is what an image viewer shows: the
+//! EXIF orientation is applied, transparent pixels are blended with white, and colours are converted to sRGB.
 
 mod color;
 mod content;
@@ -25,34 +25,35 @@ pub use error::Unreadable;
 use error::{MAX_FILE_BYTES, MAX_PIXELS};
 pub use metadata::Metadata;
 
-/// Pictures that take more memory than this while they are decoded are decoded at a smaller size.
+/// Images that would need more memory than this during decoding are decoded at a reduced size.
 #[cfg(not(target_arch = "wasm32"))]
 const FULL_SIZE_BYTES: u64 = 768 << 20;
 #[cfg(target_arch = "wasm32")]
 const FULL_SIZE_BYTES: u64 = 160 << 20;
-/// Twenty times the pixels per byte of the emptiest photographs, and more than any JPEG file can hold.
+/// Maximum number of pixels per byte of a JPEG file. Plain photographs reach a twentieth of it, and Huffman coding needs
+/// at least two bits per block of 64 pixels.
 const MAX_JPEG_PIXELS_PER_BYTE: u64 = 2048;
-/// Pictures that take more memory than this in any case are not decoded.
+/// Images that need more memory than this even at a reduced size are not decoded.
 #[cfg(not(target_arch = "wasm32"))]
 const MAX_BYTES: u64 = 1200 << 20;
 #[cfg(target_arch = "wasm32")]
 const MAX_BYTES: u64 = 600 << 20;
 
-/// A picture from a file, upright, in sRGB and without alpha.
+/// Reads an image from a file: upright, in sRGB and without alpha.
 ///
 /// # Errors
-/// When the file cannot be read, is no picture or is damaged; the message names it and says what it is instead.
+/// When the file cannot be read, is not an image or is damaged; the message names it and says what it is.
 pub fn open(file: impl AsRef<Path>) -> Result<RgbImage> {
     let file = file.as_ref();
     let picture = read(file).and_then(|bytes| from_bytes(&bytes)).map_err(|error| by_extension(error, file));
     picture.map_err(|error| Error::Image { file: file.to_owned(), source: error.into() })
 }
 
-/// The contents of a file that may be a picture, at most 512 MiB. Of files that are none, only the start is
-/// read: they may be huge, or endless.
+/// Reads a file that may be an image, up to 512 MiB. Of other files, which may be huge or endless, only the start is
+/// read.
 ///
 /// # Errors
-/// When it cannot be read, or is something that would block.
+/// When it cannot be read or is a directory, a device or a pipe.
 pub fn read(file: &Path) -> std::result::Result<Vec<u8>, Unreadable> {
     check_kind(file)?;
     read_picture(std::fs::File::open(file)?)
@@ -74,12 +75,12 @@ pub fn read_picture(mut source: impl Read) -> std::result::Result<Vec<u8>, Unrea
     Ok(bytes)
 }
 
-/// Whether a path is that of an open file, such as /dev/fd/63, which shells make of `<(command)`.
+/// Whether a path names an open file descriptor, such as /dev/fd/63, which shells substitute for `<(command)`.
 pub fn is_open_file(path: &Path) -> bool {
     ["/dev/stdin", "/dev/fd", "/proc/self/fd"].iter().any(|known| path.starts_with(known))
 }
 
-/// Refuses what is no file. Opening a named pipe waits until something writes to it.
+/// Refuses everything but regular files. Opening a named pipe would wait until something writes to it.
 fn check_kind(file: &Path) -> std::result::Result<(), Unreadable> {
     let kind = std::fs::metadata(file)?.file_type();
     if kind.is_dir() {
@@ -98,7 +99,7 @@ fn check_kind(file: &Path) -> std::result::Result<(), Unreadable> {
     Ok(())
 }
 
-/// Names the RAW format that a file's extension stands for, if its content tells less.
+/// Replaces a less specific error by one that names the RAW format of the file's extension.
 fn by_extension(error: Unreadable, file: &Path) -> Unreadable {
     let raw = file.extension().and_then(|extension| raw_by_extension(extension.to_str()?));
     match (error, raw) {
@@ -113,10 +114,10 @@ fn by_extension(error: Unreadable, file: &Path) -> Unreadable {
     }
 }
 
-/// The format of a picture, by its content.
+/// Detects the format of an image from its content.
 ///
 /// # Errors
-/// When the bytes are no picture that can be read; the error says what they are.
+/// When the bytes are not a supported image; the error says what they are.
 pub fn format(bytes: &[u8]) -> std::result::Result<Format, Unreadable> {
     match identify(bytes) {
         Content::Picture(format) => Ok(format),
@@ -128,10 +129,10 @@ pub fn format(bytes: &[u8]) -> std::result::Result<Format, Unreadable> {
     }
 }
 
-/// What a picture's file says about it. Nothing is decoded.
+/// Reads the metadata of an image without decoding it.
 ///
 /// # Errors
-/// As [`from_bytes`], as far as the headers tell.
+/// As [`from_bytes`], as far as the headers show.
 pub fn metadata(bytes: &[u8]) -> std::result::Result<Metadata, Unreadable> {
     let metadata = match format(bytes)? {
         Format::Jpeg => jpeg::read(bytes)?.0,
@@ -142,16 +143,15 @@ pub fn metadata(bytes: &[u8]) -> std::result::Result<Metadata, Unreadable> {
     check_size(&metadata).map(|()| metadata)
 }
 
-/// A picture from the bytes of a file, as [`open`] reads it.
+/// Decodes the bytes of an image file, as [`open`] does.
 ///
 /// # Errors
-/// When the bytes are no picture, or a damaged one.
+/// When the bytes are not an image or are damaged.
 pub fn from_bytes(bytes: &[u8]) -> std::result::Result<RgbImage, Unreadable> {
     let (picture, metadata, is_grey) = match format(bytes)? {
         Format::Jpeg => {
             let (metadata, layout) = jpeg::read(bytes)?;
             check_size(&metadata)?;
-            // Two bits per block of 64 pixels are the least that Huffman coding needs.
             let is_plausible = metadata.pixels() / MAX_JPEG_PIXELS_PER_BYTE <= bytes.len() as u64;
             if !layout.is_ended(bytes) || !is_plausible {
                 return Err(Unreadable::CutOff("JPEG"));
@@ -161,7 +161,7 @@ pub fn from_bytes(bytes: &[u8]) -> std::result::Result<RgbImage, Unreadable> {
         Format::Png => {
             let (metadata, layout) = png::read(bytes)?;
             check_size(&metadata)?;
-            // Bytes other than those of RGB are converted.
+            // Layouts other than RGB are converted, which needs a copy.
             let copies = if layout.bytes_per_pixel == 3 { 0 } else { 3 };
             let needed = metadata.pixels() * (layout.bytes_per_pixel + copies + transposing(&metadata));
             let picture = match divisor(&metadata, needed) {
@@ -173,7 +173,7 @@ pub fn from_bytes(bytes: &[u8]) -> std::result::Result<RgbImage, Unreadable> {
         Format::WebP => {
             let (metadata, bytes) = webp::read(bytes)?;
             check_size(&metadata)?;
-            // Pixels with alpha, and the buffers of the decoder.
+            // RGBA pixels and the buffers of the decoder.
             check_memory(&metadata, metadata.pixels() * 6)?;
             (decode(&bytes, Format::WebP)?, metadata, false)
         }
@@ -187,7 +187,7 @@ pub fn from_bytes(bytes: &[u8]) -> std::result::Result<RgbImage, Unreadable> {
     Ok(finish(picture, &metadata, is_grey))
 }
 
-/// Colours and orientation.
+/// Converts the colours to sRGB and applies the orientation.
 fn finish(mut picture: RgbImage, metadata: &Metadata, is_grey: bool) -> RgbImage {
     let pixels = |picture: &RgbImage| u64::from(picture.width()) * u64::from(picture.height());
     while metadata.is_transposed() && pixels(&picture) * 6 > FULL_SIZE_BYTES {
@@ -203,7 +203,7 @@ fn decode_jpeg(bytes: &[u8], metadata: &Metadata, layout: &jpeg::Layout) -> std:
     let pixels = metadata.pixels();
     let coefficients = layout.coefficient_bytes(pixels);
     let decoded = pixels * if layout.is_grey() { 4 } else { 3 };
-    // Cut in half per side, the pixels and the planes that they are made of take as much memory as one in four.
+    // At half the width and height, pixels and component planes need a quarter of the memory: one byte per pixel.
     check_memory(metadata, coefficients + pixels)?;
     let divisor = divisor(metadata, coefficients + decoded + pixels * transposing(metadata));
     let inks = metadata.icc.as_deref().filter(|_| layout.is_cmyk());
@@ -216,19 +216,19 @@ fn decode_jpeg(bytes: &[u8], metadata: &Metadata, layout: &jpeg::Layout) -> std:
     };
     let rgb = match inks.and_then(|profile| color::inks_to_srgb(&inks_decoded, profile)) {
         Some(rgb) => rgb,
-        // Without a usable profile, as zune-jpeg does it.
+        // Without a usable profile, convert CMYK as zune-jpeg does.
         None if divisor == 1 && !layout.needs_other_decoder() => return decode(bytes, Format::Jpeg),
         None => inks_decoded.as_chunks::<4>().0.iter().flat_map(|inks| pixels::of_inks(*inks)).collect(),
     };
     RgbImage::from_raw(width, height, rgb).ok_or(Unreadable::Damaged("JPEG"))
 }
 
-/// Bytes per pixel of the copy that turning a picture upright needs.
+/// Bytes per pixel of the copy that a rotation by 90 degrees needs.
 fn transposing(metadata: &Metadata) -> u64 {
     if metadata.is_transposed() { 3 } else { 0 }
 }
 
-/// Divisor of the sides of an image that needs this number of bytes at its full size.
+/// Divisor of the width and height for an image whose decoding needs this number of bytes at full size.
 fn divisor(metadata: &Metadata, needed: u64) -> u32 {
     if needed <= FULL_SIZE_BYTES {
         return 1;
@@ -248,7 +248,7 @@ fn check_memory(metadata: &Metadata, bytes: u64) -> std::result::Result<(), Unre
 }
 
 fn decoder(bytes: &[u8], format: Format) -> std::result::Result<impl ImageDecoder + '_, Unreadable> {
-    // The only reader type in use: every further one would compile all decoders once more.
+    // The only reader type in use: every other type would compile all decoders again.
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format.of_image_crate());
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(MAX_BYTES);
@@ -256,24 +256,24 @@ fn decoder(bytes: &[u8], format: Format) -> std::result::Result<impl ImageDecode
     reader.into_decoder().map_err(|error| unreadable(&error, format))
 }
 
-/// What a decoder says about a picture; whether it is grey; and the bytes that it decodes to.
+/// The metadata of an image according to its decoder, whether it is greyscale, and its size in bytes when decoded.
 fn of_decoder(bytes: &[u8], format: Format) -> std::result::Result<(Metadata, bool, u64), Unreadable> {
     let mut decoder = decoder(bytes, format)?;
     let mut metadata = Metadata::default();
     (metadata.width, metadata.height) = decoder.dimensions();
     metadata.icc = decoder.icc_profile().ok().flatten();
-    // A TIFF file is built like EXIF data.
+    // EXIF data has the structure of a TIFF file.
     metadata.orientation = exif::Tiff::new(bytes).and_then(|tiff| tiff.orientation()).unwrap_or(0);
     Ok((metadata, !decoder.color_type().has_color(), decoder.total_bytes()))
 }
 
-/// Decodes at full size, on white.
+/// Decodes at full size and blends with white.
 fn decode(bytes: &[u8], format: Format) -> std::result::Result<RgbImage, Unreadable> {
     let decoder = decoder(bytes, format)?;
     let (width, height) = decoder.dimensions();
     let memory = Unreadable::Memory { width, height };
     let total = usize::try_from(decoder.total_bytes()).ok();
-    // The decoder would abort the process where there is not enough memory.
+    // If memory is short, the decoder itself would abort the process.
     if total.is_none_or(|total| Vec::<u8>::new().try_reserve_exact(total).is_err()) {
         return Err(memory);
     }

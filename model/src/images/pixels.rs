@@ -3,7 +3,7 @@
 use image::metadata::Orientation;
 use image::{DynamicImage, RgbImage, RgbaImage};
 
-/// A pixel as it looks on a white page: the colour of what is transparent does not count.
+/// Blends a pixel with white.
 pub(super) fn over_white([red, green, blue, alpha]: [u8; 4]) -> [u8; 3] {
     if alpha == 255 {
         return [red, green, blue]; // nearly always
@@ -15,7 +15,7 @@ pub(super) fn over_white([red, green, blue, alpha]: [u8; 4]) -> [u8; 3] {
     })
 }
 
-/// Three bytes per pixel, in the memory of the original.
+/// Converts to three bytes per pixel in place.
 pub(super) fn opaque(picture: RgbaImage) -> Option<RgbImage> {
     let (width, height) = picture.dimensions();
     let mut bytes = picture.into_raw();
@@ -28,7 +28,7 @@ pub(super) fn opaque(picture: RgbaImage) -> Option<RgbImage> {
     RgbImage::from_raw(width, height, bytes)
 }
 
-/// The colour of four inks, 255 for full ink, where no profile describes them.
+/// Converts a CMYK pixel (255 for full ink) without a profile.
 pub(super) fn of_inks([cyan, magenta, yellow, black]: [u8; 4]) -> [u8; 3] {
     let light = |ink: u8| u16::from(255 - ink) * u16::from(255 - black);
     [cyan, magenta, yellow].map(|ink| u8::try_from(light(ink) / 255).unwrap_or(u8::MAX))
@@ -47,7 +47,7 @@ pub(super) fn halve(picture: &RgbImage) -> RgbImage {
     })
 }
 
-/// Turns a picture upright by its EXIF orientation.
+/// Applies the EXIF orientation.
 pub(super) fn upright(picture: RgbImage, orientation: u8) -> RgbImage {
     let mut picture = DynamicImage::ImageRgb8(picture);
     picture.apply_orientation(Orientation::from_exif(orientation).unwrap_or(Orientation::NoTransforms));

@@ -9,7 +9,7 @@ use super::metadata::Metadata;
 use super::pixels::over_white;
 
 const NAME: &str = "PNG";
-/// Compressed metadata is read up to this size.
+/// Maximum size of decompressed metadata.
 const MAX_METADATA_BYTES: u64 = 8 << 20;
 
 /// How the pixels are stored.
@@ -58,7 +58,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Metadata, Layout), Unreadable> {
     Ok((metadata, layout))
 }
 
-/// Kind and contents of the chunks, up to where the file is cut off.
+/// Type and contents of the chunks, up to the point where the file is truncated.
 fn chunks(bytes: &[u8]) -> impl Iterator<Item = (&[u8; 4], &[u8])> {
     let mut rest = bytes.get(8..).unwrap_or_default();
     std::iter::from_fn(move || {
@@ -88,7 +88,7 @@ pub(super) fn decode_scaled(
     divisor: u32,
 ) -> Result<RgbImage, Unreadable> {
     if layout.is_interlaced {
-        // Its rows do not come in order.
+        // Rows of interlaced images are not in order.
         return Err(Unreadable::Memory { width: metadata.width, height: metadata.height });
     }
     let mut decoder = png::Decoder::new(Cursor::new(bytes));

@@ -1,4 +1,4 @@
-//! WebP files: their chunks, and files whose flags contradict them.
+//! WebP files: their chunks, and files whose flags do not match them.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -10,10 +10,10 @@ const NAME: &str = "WebP";
 const FRAME_HEADER_BYTES: usize = 16;
 const HAS_ANIMATION: u8 = 0x02;
 const HAS_ALPHA: u8 = 0x10;
-/// EXIF and XMP: the decoder demands the chunks that they announce, although it is not asked for them.
+/// Flags for EXIF and XMP. The decoder fails if an announced chunk is missing, although its content is not needed.
 const HAS_METADATA: u8 = 0x04 | 0x08;
 
-/// Where the parts of a picture are.
+/// Positions of the parts of an image.
 #[derive(Default)]
 struct Parts {
     /// The header of an extended file.
@@ -25,7 +25,7 @@ struct Parts {
     lossless: Option<Range<usize>>,
 }
 
-/// Reads all chunks. The second result is the file with flags that fit its chunks, for a decoder that trusts them.
+/// Reads all chunks. The second result is the file with flags that match its chunks, since the decoder trusts them.
 pub(super) fn read(bytes: &[u8]) -> Result<(Metadata, Cow<'_, [u8]>), Unreadable> {
     let mut metadata = Metadata::default();
     let mut parts = Parts::default();
@@ -53,14 +53,14 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Metadata, Cow<'_, [u8]>), Unreadable
             if parts.animation && size != canvas {
                 (canvas, with_flags(bytes, extended.start))
             } else {
-                // The first picture covers the canvas, or there is no header to place it by.
+                // The first image covers the canvas, or there is no header with its position.
                 (size, Cow::Owned(first.still(bytes)))
             }
         }
         (_, Some(_)) => (parts.size(bytes), Cow::Owned(parts.still(bytes))),
         _ => (parts.size(bytes), Cow::Borrowed(bytes)),
     };
-    // A chunk that does not fit into the file is not found: the file is cut off.
+    // A chunk that exceeds the file is not returned: the file is truncated.
     (metadata.width, metadata.height) = size.ok_or(Unreadable::CutOff(NAME))?;
     if metadata.width == 0 || metadata.height == 0 {
         return Err(Unreadable::Damaged(NAME));
@@ -68,7 +68,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Metadata, Cow<'_, [u8]>), Unreadable
     Ok((metadata, bytes))
 }
 
-/// Kind and position of the chunks in a part of a file, up to where it is cut off.
+/// Type and position of the chunks in a part of a file, up to the point where it is truncated.
 fn chunks(bytes: &[u8], within: Range<usize>) -> impl Iterator<Item = (&[u8; 4], Range<usize>)> {
     let mut at = within.start;
     std::iter::from_fn(move || {
@@ -119,7 +119,7 @@ impl Parts {
         Some((side(w0, w1), side(h0, h1)))
     }
 
-    /// A file with nothing but a still picture.
+    /// A file with only a still image.
     fn still(&self, bytes: &[u8]) -> Vec<u8> {
         let mut chunks = Vec::new();
         let mut add = |kind: &[u8; 4], body: &[u8]| {

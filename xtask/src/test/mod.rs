@@ -21,7 +21,7 @@ struct Counts {
 /// Reads the counts from one line of a runner's output, if it is a summary line.
 type ParseSummary = fn(&str) -> Option<Counts>;
 
-/// Packages with unit tests that run with overflow checks and debug assertions.
+/// Our packages, which are tested with overflow checks and debug assertions.
 const CHECKED_PACKAGES: [&str; 5] =
     ["landfall-model", "landfall-common", "landfall-agent", "landfall-trainer", "xtask"];
 
@@ -70,11 +70,12 @@ impl Suite {
     }
 }
 
-/// Runs every step, also after one has failed. Returns 0 if all passed and 1 if not.
-pub(crate) fn run(root: &Path) -> Result<u8> {
+/// Runs every step, also after one has failed. Returns 0 if all passed and 1 if not. `all_features`: also lint the
+/// features that small machines leave out.
+pub(crate) fn run(root: &Path, all_features: bool) -> Result<u8> {
     let mut suite = Suite::default();
     suite.check(cargo(root).args(["fmt", "--all", "--check"]))?;
-    lint(root, &mut suite)?;
+    lint(root, all_features, &mut suite)?;
     let page = root.join("web-demo");
     suite.check(npm().args(["run", "build"]).current_dir(&page))?;
     suite.test(npm().args(["test"]).env("NO_COLOR", "1").current_dir(&page), vitest)?;
@@ -93,8 +94,8 @@ pub(crate) fn run(root: &Path) -> Result<u8> {
 
 /// What needs no test to run: clippy with every feature that builds on this machine, documentation, the WebAssembly
 /// target, licences of dependencies.
-fn lint(root: &Path, suite: &mut Suite) -> Result<()> {
-    let features = features::buildable().join(",");
+fn lint(root: &Path, all_features: bool, suite: &mut Suite) -> Result<()> {
+    let features = features::buildable(all_features).join(",");
     let mut clippy = cargo(root);
     clippy.args([
         "clippy",
@@ -127,27 +128,26 @@ fn lint(root: &Path, suite: &mut Suite) -> Result<()> {
     Ok(())
 }
 
-/// End-to-end tests of the programs as users run them, unit tests with overflow checks, and documentation examples.
+/// Unit tests, end-to-end tests and documentation examples, all with overflow checks and debug assertions.
 fn test_crates(root: &Path, suite: &mut Suite) -> Result<()> {
-    let mut end_to_end = cargo(root);
-    end_to_end.args(["test", "--release", "--workspace", "--no-fail-fast"]);
+    let mut tests = cargo(root);
+    checked(tests.args(["test", "--release", "--workspace", "--lib", "--bin", "xtask", "--no-fail-fast"]));
     for name in integration_tests(root)? {
-        end_to_end.args(["--test", &name]);
+        tests.args(["--test", &name]);
     }
-    suite.test(end_to_end.env("RUST_TEST_THREADS", test_threads().to_string()), libtest)?;
+    suite.test(tests.env("RUST_TEST_THREADS", test_threads().to_string()), libtest)?;
+    suite.test(checked(cargo(root).args(["test", "--release", "--workspace", "--doc"])), libtest)
+}
 
-    // A debug build of our own crates only: dependencies stay as they were built for the release profile.
-    let mut checked = cargo(root);
-    checked.args(["test", "--release", "--lib", "--bin", "xtask", "--no-fail-fast"]);
+/// Adds checks to our own crates only: dependencies stay as they are built for the release profile. Less optimisation
+/// compiles faster, and what needs speed is in the dependencies.
+fn checked(command: &mut Command) -> &mut Command {
     for package in CHECKED_PACKAGES {
-        checked.args(["--package", package]);
         for setting in ["overflow-checks=true", "debug-assertions=true", "opt-level=1", "debug=false"] {
-            checked.args(["--config", &format!("profile.release.package.{package}.{setting}")]);
+            command.args(["--config", &format!("profile.release.package.{package}.{setting}")]);
         }
     }
-    suite.test(&mut checked, libtest)?;
-    // The whole workspace, so that dependencies keep the features they were built with.
-    suite.test(cargo(root).args(["test", "--release", "--workspace", "--doc"]), libtest)
+    command
 }
 
 /// Names of the workspace's integration tests that need no feature. `--tests` would also build the unit tests, and

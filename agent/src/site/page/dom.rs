@@ -340,7 +340,7 @@ impl Page {
     }
 
     /// Performs an action, and repeats it if a dialog of the browser (alert, confirm, prompt) interrupted it, which is
-    /// accepted, or if the page replaced its elements meanwhile.
+    /// accepted, or if the page replaced or hid its elements meanwhile.
     pub(super) async fn with_retry<T>(&self, work: impl AsyncFn() -> Result<T>) -> Result<T> {
         for _ in 0..MAX_ATTEMPTS {
             match work().await {
@@ -385,8 +385,12 @@ fn is_message(cause: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 fn is_moved(cause: &(dyn std::error::Error + 'static)) -> bool {
-    // Json: a command that a dialog interrupts may return nothing.
-    use WebDriverErrorInner::{Json, NoSuchElement, NoSuchFrame, StaleElementReference};
+    // Json: a command that a dialog interrupts may return nothing. ElementNotInteractable: the page has hidden the element
+    // since it was found.
+    use WebDriverErrorInner::{ElementNotInteractable, Json, NoSuchElement, NoSuchFrame, StaleElementReference};
     cause.is::<WrongFrame>()
-        || matches!(inner(cause), Some(Json(_) | NoSuchElement(_) | NoSuchFrame(_) | StaleElementReference(_)))
+        || matches!(
+            inner(cause),
+            Some(ElementNotInteractable(_) | Json(_) | NoSuchElement(_) | NoSuchFrame(_) | StaleElementReference(_))
+        )
 }

@@ -23,7 +23,6 @@ fn orientation_is_honoured_wherever_browsers_honour_it() {
         assert!(from_bytes(&tagged).unwrap() == upright, "type {kind}");
         let behind_xmp = with_segment(&tagged, 0xe1, b"http://ns.adobe.com/xap/1.0/\0<x:xmpmeta/>");
         assert!(from_bytes(&behind_xmp).unwrap() == upright);
-        assert_eq!(metadata(&behind_xmp).unwrap().xmp.as_deref(), Some(&b"<x:xmpmeta/>"[..]));
     }
     let hex: String = [&b"Exif\0\0"[..], &exif(6, 3)].concat().iter().map(|byte| format!("{byte:02x}")).collect();
     let profile = format!("\nexif\n      32\n{}\n{}\n", &hex[..20], &hex[20..]);

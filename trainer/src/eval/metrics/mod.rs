@@ -165,7 +165,7 @@ pub(crate) mod tests {
     fn a_report_of_confident_results() {
         let table = table();
         let rounds = vec![(at(48.5, 2.5), vec![vec![30.0f32, 0.0]]), (at(52.5, 13.5), vec![vec![0.0, 30.0]; 4])];
-        let report = report(&table, &predict(&table, &rounds, |_| 1.0)).unwrap();
+        let report = report(&table, &predict(&table, &rounds, 1.0)).unwrap();
         assert_eq!((report.n, report.quality.country), (2, 100.0));
         assert!(report.quality.geoscore > 4950.0 && report.ece < 0.1);
         assert!(report.baselines.constant < 4500.0 && report.baselines.prior < 4500.0);
@@ -181,7 +181,7 @@ pub(crate) mod tests {
         // Probabilities 3/4 and 1/4; the truth is 400 km north of the second place, in no cell at all.
         let (table, truth) = (table(), at(52.5, 13.5).destination(0.0, 400e3));
         let rounds = vec![(truth, vec![vec![3.0f32.ln(), 0.0]])];
-        let result = &predict(&table, &rounds, |_| 1.0)[0];
+        let result = &predict(&table, &rounds, 1.0)[0];
         assert_eq!((result.cell.index, result.cell.contains, result.cell.rank), (1, false, 1));
         assert!((result.cell.log_p - 0.25f64.ln()).abs() < 1e-6 && result.top.0 == 0);
         assert!((result.top.1 - 0.75).abs() < 1e-6);
