@@ -2,7 +2,8 @@
 //!
 //! The format is detected from the content. Sizes are checked before anything is decoded, so that a hostile header
 //! cannot exhaust the memory; large images are decoded at a reduced size. The result is what an image viewer shows: the
-//! EXIF orientation is applied, transparent pixels are blended with white, and colours are converted to sRGB.
+//! EXIF orientation is applied, transparent margins are removed and other transparent pixels blended with white, and
+//! colours are converted to sRGB.
 
 mod color;
 mod content;

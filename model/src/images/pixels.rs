@@ -15,8 +15,9 @@ pub(super) fn over_white([red, green, blue, alpha]: [u8; 4]) -> [u8; 3] {
     })
 }
 
-/// Converts to three bytes per pixel in place.
+/// Blends with white and removes fully transparent margins. Converts to three bytes per pixel in place.
 pub(super) fn opaque(picture: RgbaImage) -> Option<RgbImage> {
+    let picture = without_transparent_margins(picture);
     let (width, height) = picture.dimensions();
     let mut bytes = picture.into_raw();
     for i in 0..bytes.len() / 4 {
@@ -26,6 +27,23 @@ pub(super) fn opaque(picture: RgbaImage) -> Option<RgbImage> {
     bytes.truncate(bytes.len() / 4 * 3);
     bytes.shrink_to_fit();
     RgbImage::from_raw(width, height, bytes)
+}
+
+/// The smallest rectangle with all pixels that are not fully transparent; the whole image if there are none.
+fn without_transparent_margins(picture: RgbaImage) -> RgbaImage {
+    let is_visible = |x: u32, y: u32| picture.get_pixel(x, y).0[3] > 0;
+    let (width, height) = picture.dimensions();
+    let row_is_visible = |y: &u32| (0..width).any(|x| is_visible(x, *y));
+    let (Some(top), Some(bottom)) = ((0..height).find(row_is_visible), (0..height).rev().find(row_is_visible)) else {
+        return picture;
+    };
+    let column_is_visible = |x: &u32| (top..=bottom).any(|y| is_visible(*x, y));
+    let left = (0..width).find(column_is_visible).unwrap_or(0);
+    let right = (0..width).rev().find(column_is_visible).unwrap_or(width - 1);
+    if (left, top, right, bottom) == (0, 0, width - 1, height - 1) {
+        return picture;
+    }
+    image::imageops::crop_imm(&picture, left, top, right - left + 1, bottom - top + 1).to_image()
 }
 
 /// Converts a CMYK pixel (255 for full ink) without a profile.
@@ -65,9 +83,9 @@ mod tests {
             assert_eq!(over_white([value, 0, 0, 0]), [255; 3]);
         }
         assert_eq!(over_white([0, 100, 255, 128]), [127, 177, 255]);
-        let picture = RgbaImage::from_fn(3, 2, |x, y| image::Rgba([x as u8, y as u8, 9, 255 * (x as u8 % 2)]));
+        let picture = RgbaImage::from_fn(3, 2, |x, y| image::Rgba([x as u8, y as u8, 9, 255 * (1 - x as u8 % 2)]));
         let flat = opaque(picture).unwrap();
-        assert_eq!((flat.dimensions(), flat.get_pixel(1, 1).0, flat.get_pixel(2, 1).0), ((3, 2), [1, 1, 9], [255; 3]));
+        assert_eq!((flat.dimensions(), flat.get_pixel(2, 1).0, flat.get_pixel(1, 1).0), ((3, 2), [2, 1, 9], [255; 3]));
     }
 
     #[test]

@@ -71,8 +71,21 @@ fn webp_flags_that_contradict_the_chunks_are_corrected() {
 }
 
 #[test]
+fn transparent_margins_are_removed() {
+    let inner = picture();
+    let noise = |x: u32, y: u32| image::Rgba([(x * 37) as u8, (y * 91) as u8, (x * y) as u8, 0]);
+    let mut padded = image::RgbaImage::from_fn(inner.width() + 30, inner.height() + 17, noise);
+    image::imageops::overlay(&mut padded, &DynamicImage::from(inner.clone()).into_rgba8(), 20, 5);
+    for format in [ImageFormat::Png, ImageFormat::WebP] {
+        assert!(from_bytes(&encode(padded.clone(), format)).unwrap() == inner, "{format:?}");
+    }
+    let empty = image::RgbaImage::from_fn(9, 7, noise);
+    assert_eq!(from_bytes(&encode(empty, ImageFormat::Png)).unwrap(), RgbImage::from_pixel(9, 7, image::Rgb([255; 3])));
+}
+
+#[test]
 fn what_is_transparent_is_white_whatever_colour_it_hides() {
-    let visible = |x: u32| x >= 12;
+    let visible = |x: u32| !(12..30).contains(&x);
     let hidden = image::RgbaImage::from_fn(48, 32, |x, y| {
         let [r, g, b] = picture().get_pixel(x, y).0;
         if visible(x) { image::Rgba([r, g, b, 255]) } else { image::Rgba([(x * y) as u8, (7 * y) as u8, 99, 0]) }
