@@ -34,7 +34,7 @@ impl Protocol {
     /// The protocol itself; `Auto` becomes the one that the terminal supports.
     ///
     /// # Errors
-    /// When the environment variables do not tell.
+    /// When the environment variables do not tell, or a multiplexer is in between, which takes images for other sequences.
     pub(crate) fn resolve(self) -> Result<Self> {
         self.resolve_with(|name| std::env::var(name).ok())
     }
@@ -47,6 +47,11 @@ impl Protocol {
         let is = |name: &str, values: &[&str]| {
             variable(name).is_some_and(|value| values.iter().any(|known| value.contains(known)))
         };
+        if has("TMUX") || has("STY") || is("TERM", &["tmux", "screen"]) {
+            return Err(usage_error(
+                "--thumbnails: tmux and screen do not show images; run the command outside of them, or leave the option out",
+            ));
+        }
         if has("KITTY_WINDOW_ID") || has("KONSOLE_VERSION") || is("TERM", &["kitty", "ghostty"]) {
             return Ok(Self::Kitty);
         }
@@ -111,6 +116,12 @@ mod tests {
         assert_eq!(by("TERM_PROGRAM", "iTerm.app"), Some(Protocol::Iterm));
         assert_eq!(by("TERM", "foot-extra"), Some(Protocol::Sixel));
         assert_eq!(by("TERM", "xterm-256color"), None);
+        // A terminal that shows images, with a multiplexer in between.
+        for multiplexer in ["TMUX", "STY"] {
+            let inside = |name: &str| ["KITTY_WINDOW_ID", multiplexer].contains(&name).then(|| "1".to_owned());
+            assert!(Protocol::Auto.resolve_with(inside).unwrap_err().to_string().contains("tmux"));
+        }
+        assert_eq!(by("TERM", "screen-256color"), None);
         assert_eq!(Protocol::Sixel.resolve_with(|_| None).unwrap(), Protocol::Sixel);
     }
 
