@@ -228,25 +228,35 @@ mod tests {
         recipe.hierarchy.levels = vec![2];
         recipe.hierarchy.country = true;
         recipe.km_loss.weight = 0.5;
-        recipe.label.set_weights = [("dash".to_owned(), 0.25)].into();
         let mut data = training_data(&[(48.85, 2.35, "FR"), (45.76, 4.83, "FR"), (35.68, 139.76, "JP")]);
         data.staggered.push(data.table.clone());
         let objective = Objective::new(&data, &recipe).unwrap();
-        let dash = Row { set: "dash".into(), ..place(48.85, 2.35, "FR") };
-        let rows = [place(48.85, 2.35, "FR"), country("JP"), country("BR"), dash];
+        let rows = [place(48.85, 2.35, "FR"), country("JP"), country("BR")];
         let mut batch = objective.labels(&rows.iter().collect::<Vec<_>>());
-        assert_eq!(row_sums(&batch.cells, 3), [1.0, 0.5, 0.0, 0.25]);
+        assert_eq!(row_sums(&batch.cells, 3), [1.0, 0.5, 0.0]);
         assert_eq!(batch.auxiliary.len(), 3);
         for (values, target) in batch.auxiliary.iter().zip(&objective.auxiliary) {
             assert_eq!(row_sums(values, target.classes)[..2], [1.0, 0.5]);
         }
         let mass = objective.label_mass(&rows.iter().collect::<Vec<_>>());
-        assert!((mass.iter().sum::<f64>() - 1.75).abs() < 1e-5, "{mass:?}");
+        assert!((mass.iter().sum::<f64>() - 1.5).abs() < 1e-5, "{mass:?}");
         let risk = batch.risk.clone().unwrap();
         assert!(risk[0] < 1e-3 && risk[1] > 0.2 && risk[2] > 0.99, "{risk:?}");
         assert_eq!(risk[3..6], [0.0; 3], "a row with only a country has no risk");
         objective.smooth_and_normalise(&mut batch);
-        assert_eq!(row_sums(&batch.cells, 3), [0.5714, 0.2857, 0.0, 0.1429]);
-        assert!(batch.cells[2] > 0.01, "smoothed");
+        assert_eq!(row_sums(&batch.cells, 3), [0.6667, 0.3333, 0.0]);
+        assert!(batch.cells[2] > 0.02, "smoothed");
+    }
+
+    #[test]
+    fn rows_of_a_weighted_set_sum_to_its_weight() {
+        let mut recipe = Recipe::default();
+        recipe.label.set_weights = [("dash".to_owned(), 0.25)].into();
+        let data = training_data(&[(48.85, 2.35, "FR"), (35.68, 139.76, "JP")]);
+        let objective = Objective::new(&data, &recipe).unwrap();
+        let dash = |row: Row| Row { set: "dash".into(), ..row };
+        let rows = [place(48.85, 2.35, "FR"), dash(place(48.85, 2.35, "FR")), dash(country("JP"))];
+        let batch = objective.labels(&rows.iter().collect::<Vec<_>>());
+        assert_eq!(row_sums(&batch.cells, 2), [1.0, 0.25, 0.125]);
     }
 }
