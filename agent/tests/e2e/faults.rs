@@ -292,7 +292,7 @@ async fn slow_page_gets_the_guess_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn press_whose_outcome_is_unknown_is_not_repeated() {
     let harness = FaultHarness::new(1, 0, |_| ProxyAction::Forward).await;
-    // A driver whose answer to the first click on an element is lost.
+    // A driver whose answer to the first successful click on an element is lost.
     let mut driver = std::process::Command::new(browser::chromedriver().unwrap())
         .arg("--port=0")
         .stdout(std::process::Stdio::piped())
@@ -312,7 +312,7 @@ async fn press_whose_outcome_is_unknown_is_not_repeated() {
             let sent = client.request(parts.method, format!("{upstream}{}", parts.uri)).body(body);
             let answer = sent.header("content-type", "application/json").send().await.unwrap();
             let (status, bytes) = (answer.status(), answer.bytes().await.unwrap());
-            let is_click = parts.uri.path().ends_with("/click");
+            let is_click = status.is_success() && parts.uri.path().ends_with("/click");
             if is_click && counted.fetch_add(1, Ordering::SeqCst) == 0 {
                 let lost =
                     serde_json::json!({"value": {"error": "unknown error", "message": "lost", "stacktrace": ""}});

@@ -183,7 +183,8 @@ pub(crate) fn fingerprint(
     for row in samples.iter().map(|sample| &sample.row) {
         digest.update(format!("{:?}", (&row.file, &row.at, &row.iso2, &row.group)));
     }
-    let embeddings = Some(&recipe.cell_embeddings.file).filter(|file| !file.as_os_str().is_empty());
+    let embeddings = [&recipe.cell_embeddings.file, &recipe.cell_embeddings.start];
+    let embeddings = embeddings.into_iter().filter(|file| !file.as_os_str().is_empty());
     for file in recipe.staggered.cells.iter().chain(embeddings) {
         digest.update(std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?);
     }

@@ -62,7 +62,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let samples: Vec<&Sample> = data.samples.iter().collect();
     let (moments, seed) = (Moments::of_samples(&samples), recipe.train.seed);
     let loader = DataLoader::new(&samples, &objective, &recipe, seed, &moments);
-    let mut trainer = Trainer::new(&objective, &recipe, moments.mean.len(), seed)?;
+    let mut trainer = Trainer::new(&objective, &recipe, &moments, seed)?;
     let mut curve: Vec<(f64, f64)> = Vec::with_capacity(args.steps);
     let mut lowest = f64::INFINITY;
     'sweep: for epoch in 0.. {

@@ -82,10 +82,9 @@ impl Run<'_> {
         if loader.is_empty() {
             bail!("{}: no pictures are left to train on", self.name);
         }
-        let dim = self.moments.mean.len();
         let fingerprint = checkpoint::fingerprint(self.recipe, self.seed, samples, self.objective.table, self.moments)?;
         let checkpoints = self.checkpointing.checkpoints.as_ref();
-        let mut trainer = Trainer::new(self.objective, self.recipe, dim, self.seed)?;
+        let mut trainer = Trainer::new(self.objective, self.recipe, self.moments, self.seed)?;
         let mut state = TrainingState::default();
         if let Some(found) = checkpoints.map(|kept| kept.load(&self.name, &fingerprint)).transpose()?.flatten() {
             state = found;

@@ -12,7 +12,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::head::loss::{AuxiliaryTarget, Objective};
-use crate::head::model::{Layers, to_vec};
+use crate::head::model::{Layers, Moments, to_vec};
 use crate::head::recipe::Recipe;
 
 /// The trained weights. Checkpoints store them under the field names, so renaming a field breaks `--resume`.
@@ -33,6 +33,8 @@ pub(crate) struct FrozenParams {
     sums: Vec<Option<Tensor<2>>>,
     /// Whether the weights of `cells` are used.
     free: bool,
+    /// The matrix A of an earlier head for unit embeddings, `[dim, E]` in row-major order.
+    start: Option<Vec<f32>>,
 }
 
 impl FrozenParams {
@@ -53,7 +55,9 @@ impl FrozenParams {
             target.is_sum_of_cells.then(|| matrix(&target.class_of_cell, target.classes))
         };
         let sums = objective.auxiliary.iter().map(sum).collect();
-        Ok(Self { embeddings, sums, free: config.free || !is_used })
+        let has_start = !config.start.as_os_str().is_empty();
+        let start = if has_start { Some(read_numbers(&config.start)?) } else { None };
+        Ok(Self { embeddings, sums, free: config.free || !is_used, start })
     }
 
     fn width(&self) -> Option<usize> {
@@ -63,33 +67,42 @@ impl FrozenParams {
 
 /// Reads cell embeddings, stored as little-endian f32 `[cells, E]`, into a tensor `[E, cells]`.
 pub(crate) fn read_embeddings(file: &Path, cells: usize, device: &Device) -> Result<Tensor<2>> {
-    let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-    if bytes.is_empty() || bytes.len() % (4 * cells) != 0 {
-        bail!(
-            "{}: {} bytes are not a whole number of f32 values per cell for {cells} cells",
-            file.display(),
-            bytes.len()
-        );
+    let values = read_numbers(file)?;
+    if values.is_empty() || !values.len().is_multiple_of(cells) {
+        bail!("{}: {} numbers are not a whole number per cell for {cells} cells", file.display(), values.len());
     }
-    let values = f32_from_le_bytes(&bytes);
     let width = values.len() / cells;
-    if let Some(i) = values.iter().position(|x| !x.is_finite()) {
-        bail!("{}, row {}: not a finite number", file.display(), i / width);
-    }
     Ok(Tensor::<2>::from_data(TensorData::new(values, [cells, width]), device).transpose())
 }
 
+/// Reads little-endian f32 values, which must be finite.
+fn read_numbers(file: &Path) -> Result<Vec<f32>> {
+    let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    if bytes.len() % 4 != 0 {
+        bail!("{}: {} bytes are not a whole number of f32 values", file.display(), bytes.len());
+    }
+    let values = f32_from_le_bytes(&bytes);
+    match values.iter().position(|x| !x.is_finite()) {
+        Some(i) => bail!("{}, value {i}: not a finite number", file.display()),
+        None => Ok(values),
+    }
+}
+
 impl TrainableHead {
-    /// An untrained network. Output layers start at 0 (uniform probabilities); a hidden layer is initialised from
-    /// `seed`.
+    /// An untrained network. Output layers start at 0 (uniform probabilities), or from an earlier head; a hidden layer
+    /// is initialised from `seed`.
+    ///
+    /// # Errors
+    /// When the matrix of the earlier head does not match the embeddings.
     pub(crate) fn new(
-        dim: usize,
+        moments: &Moments,
         hidden: usize,
         seed: u64,
         objective: &Objective<'_>,
         frozen: &FrozenParams,
         device: &Device,
-    ) -> Self {
+    ) -> Result<Self> {
+        let dim = moments.mean.len();
         let mut random = StdRng::seed_from_u64(seed);
         // Parameters are numbered in order, because checkpoints look up optimizer state by these ids.
         let mut id = 0u64;
@@ -117,7 +130,54 @@ impl TrainableHead {
             .map(|target| linear(width, target.classes, 0.0))
             .collect();
         let bridge = |inner| Param::initialized(next(), Tensor::<2>::zeros([width, inner], device).require_grad());
-        Self { trunk, cells, bridge: frozen.width().map(bridge), others }
+        let mut network = Self { trunk, cells, bridge: frozen.width().map(bridge), others };
+        if let Some(start) = &frozen.start {
+            network.start_from(start, moments, frozen, device)?;
+        }
+        Ok(network)
+    }
+
+    /// Sets the weights such that the logits are those of an earlier linear head with the matrix `start`: a unit
+    /// embedding is `deviation * x + mean` for the standardised input x. With a hidden layer, one half of the hidden
+    /// units passes on the positive part of `x start`, the other half the negative part.
+    fn start_from(&mut self, start: &[f32], moments: &Moments, frozen: &FrozenParams, device: &Device) -> Result<()> {
+        let dim = moments.mean.len();
+        let Some((bridge, embeddings)) = self.bridge.as_mut().zip(frozen.embeddings.as_ref()) else {
+            bail!("cell_embeddings.start needs cell_embeddings.file");
+        };
+        let inner = embeddings.dims()[0];
+        if start.len() != dim * inner {
+            bail!(
+                "cell_embeddings.start has {} values, not {dim} x {inner} for features of {dim} values and cell \
+                embeddings of {inner}",
+                start.len()
+            );
+        }
+        let row = |values: &[f32]| Tensor::<2>::from_data(TensorData::new(values.to_vec(), [1, dim]), device);
+        let start = Tensor::<2>::from_data(TensorData::new(start.to_vec(), [dim, inner]), device);
+        let scaled = row(&moments.deviation).transpose() * start.clone();
+        let shift = row(&moments.mean).matmul(start);
+        let set = |weights: &mut Param<Tensor<2>>, values: Tensor<2>| {
+            *weights = Param::initialized(weights.id, values.detach().require_grad());
+        };
+        let set_bias = |layer: &mut Linear, values: Tensor<2>| {
+            if let Some(bias) = &mut layer.bias {
+                *bias = Param::initialized(bias.id, values.squeeze::<1>().detach().require_grad());
+            }
+        };
+        let Some(hidden) = self.trunk.first_mut() else {
+            set(bridge, scaled);
+            set_bias(&mut self.cells, shift.matmul(embeddings.clone()));
+            return Ok(());
+        };
+        if hidden.weight.dims()[1] != 2 * inner {
+            bail!("cell_embeddings.start needs train.hidden = {} for cell embeddings of {inner} values", 2 * inner);
+        }
+        let halves = |positive: Tensor<2>, dimension| Tensor::cat(vec![positive.clone(), positive.neg()], dimension);
+        set(&mut hidden.weight, halves(scaled, 1));
+        set_bias(hidden, halves(shift, 1));
+        set(bridge, halves(Tensor::<2>::eye(inner, device), 0));
+        Ok(())
     }
 
     /// Parameter ids of the matrix A.
@@ -250,7 +310,7 @@ mod tests {
         let good: [f32; 12] = std::array::from_fn(|i| i as f32);
         let mut bad = good;
         bad[7] = f32::NAN;
-        for (values, expected) in [(&good[..10], "per cell for 4 cells"), (&bad, "row 2: not a finite number")] {
+        for (values, expected) in [(&good[..10], "per cell for 4 cells"), (&bad, "value 7: not a finite number")] {
             let file = dir.path().join("cells.f32");
             std::fs::write(&file, values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>()).unwrap();
             let error = read_embeddings(&file, 4, &Device::flex()).unwrap_err();

@@ -8,7 +8,7 @@ use burn::tensor::{Bytes, Device, Tensor, TensorData, activation};
 
 use crate::head::dataloader::Batch;
 use crate::head::loss::Objective;
-use crate::head::model::Layers;
+use crate::head::model::{Layers, Moments};
 use crate::head::recipe::Recipe;
 use crate::head::trainable::{FrozenParams, TrainableHead};
 
@@ -24,14 +24,14 @@ pub(crate) struct Trainer<'a> {
 }
 
 impl<'a> Trainer<'a> {
-    /// An untrained network for embeddings with `dim` values.
+    /// An untrained network for embeddings with these moments.
     ///
     /// # Errors
-    /// When the cell embeddings cannot be read.
-    pub(crate) fn new(objective: &'a Objective<'a>, recipe: &'a Recipe, dim: usize, seed: u64) -> Result<Self> {
+    /// When the cell embeddings or the matrix to start from cannot be used.
+    pub(crate) fn new(objective: &'a Objective<'a>, recipe: &'a Recipe, moments: &Moments, seed: u64) -> Result<Self> {
         let device = Device::flex().autodiff();
         let frozen = FrozenParams::new(recipe, objective, &device)?;
-        let network = TrainableHead::new(dim, recipe.train.hidden, seed, objective, &frozen, &device);
+        let network = TrainableHead::new(moments, recipe.train.hidden, seed, objective, &frozen, &device)?;
         let adam = |decay: f32| AdamWConfig::new().with_weight_decay(decay).with_epsilon(1e-8).init();
         let (main_optimizer, bridge_optimizer) =
             (adam(recipe.train.weight_decay), adam(recipe.cell_embeddings.weight_decay));
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
     use crate::features::samples::Sample;
     use crate::head::dataloader::DataLoader;
-    use crate::head::model::{Moments, Network};
+    use crate::head::model::Network;
     use crate::head::training_data::TrainingData;
     use crate::head::training_data::tests::{place, sample, training_data};
     use std::path::Path;
@@ -194,7 +194,7 @@ mod tests {
         for (i, recipe) in recipes(&write_embeddings(dir.path(), &EMBEDDINGS)).iter().enumerate() {
             let objective = Objective::new(&data, recipe).unwrap();
             let loader = DataLoader::new(&samples, &objective, recipe, 1, &moments);
-            let mut trainer = Trainer::new(&objective, recipe, 5, 1).unwrap();
+            let mut trainer = Trainer::new(&objective, recipe, &moments, 1).unwrap();
             steps(&mut trainer, &loader, 0..30);
             let folded = Network::new(trainer.fold().unwrap(), &Device::flex());
             for sample in &samples {
@@ -216,6 +216,46 @@ mod tests {
     }
 
     #[test]
+    fn a_head_starts_with_the_logits_of_an_earlier_one() {
+        let (data, dir) = (pictures(), tempfile::tempdir().unwrap());
+        let samples: Vec<&Sample> = data.samples.iter().collect();
+        let moments = Moments::of_samples(&samples);
+        let start: [f32; 15] = std::array::from_fn(|i| (i as f32).sin());
+        let file = dir.path().join("start.f32");
+        std::fs::write(&file, start.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>()).unwrap();
+        let mut recipe = Recipe::default();
+        recipe.cell_embeddings.file = write_embeddings(dir.path(), &EMBEDDINGS);
+        recipe.cell_embeddings.start = file.clone();
+        for hidden in [0, 6] {
+            recipe.train.hidden = hidden;
+            let objective = Objective::new(&data, &recipe).unwrap();
+            let mut trainer = Trainer::new(&objective, &recipe, &moments, 1).unwrap();
+            for sample in &samples {
+                let unit = crate::features::samples::unit_vector(&sample.variants[0]);
+                let input = crate::head::model::standardise(&sample.variants[0], &moments);
+                for (cell, got) in EMBEDDINGS.chunks_exact(3).zip(trainer.logits(&input).unwrap().0) {
+                    let column =
+                        |j: usize| unit.iter().zip(start[j..].iter().step_by(3)).map(|(u, a)| u * a).sum::<f32>();
+                    let expected: f32 = (0..3).map(|j| column(j) * cell[j]).sum();
+                    assert!((got - expected).abs() < 1e-4, "{got} {expected}");
+                }
+            }
+            let before = trainer.fold().unwrap();
+            steps(&mut trainer, &DataLoader::new(&samples, &objective, &recipe, 1, &moments), 0..1);
+            for (before, after) in before.iter().zip(trainer.fold().unwrap()) {
+                assert_ne!(before.0, after.0, "weights that started from the earlier head are trained");
+            }
+        }
+        for (hidden, numbers, expected) in [(0, 2, "2 values, not 5 x 3"), (4, 15, "needs train.hidden = 6")] {
+            std::fs::write(&file, vec![0; 4 * numbers]).unwrap();
+            recipe.train.hidden = hidden;
+            let objective = Objective::new(&data, &recipe).unwrap();
+            let error = Trainer::new(&objective, &recipe, &moments, 1).err().unwrap().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
     fn a_resumed_run_gives_bit_identical_weights() {
         let (data, dir) = (pictures(), tempfile::tempdir().unwrap());
         let samples: Vec<&Sample> = data.samples.iter().collect();
@@ -223,12 +263,12 @@ mod tests {
         for recipe in recipes(&write_embeddings(dir.path(), &EMBEDDINGS)) {
             let objective = Objective::new(&data, &recipe).unwrap();
             let loader = DataLoader::new(&samples, &objective, &recipe, 1, &moments);
-            let mut straight = Trainer::new(&objective, &recipe, 5, 1).unwrap();
+            let mut straight = Trainer::new(&objective, &recipe, &moments, 1).unwrap();
             steps(&mut straight, &loader, 0..4);
             let kept = straight.save().unwrap();
             let before = straight.fold().unwrap();
             steps(&mut straight, &loader, 4..8);
-            let mut resumed = Trainer::new(&objective, &recipe, 5, 1).unwrap();
+            let mut resumed = Trainer::new(&objective, &recipe, &moments, 1).unwrap();
             resumed.load(kept).unwrap();
             assert_eq!(resumed.fold().unwrap(), before);
             steps(&mut resumed, &loader, 4..8);

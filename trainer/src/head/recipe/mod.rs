@@ -4,7 +4,7 @@
 //! every extension of a linear head is off by default, and `--set section.key=value` overrides a setting.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
@@ -161,6 +161,10 @@ pub(crate) struct Staggered {
 pub(crate) struct CellEmbeddings {
     /// File of little-endian f32 values, one row per cell in the order of the table; not used if empty.
     pub(crate) file: PathBuf,
+    /// Matrix A of an earlier head to start from, as written by `trainer/tools/head_projection.py`: little-endian f32
+    /// values `[dim, E]` for unit embeddings; A starts at 0 if empty. With a hidden layer, `train.hidden` must be 2 E.
+    #[serde(skip_serializing_if = "is_empty")]
+    pub(crate) start: PathBuf,
     /// Weight decay of A.
     pub(crate) weight_decay: f32,
     /// Learning rate of A, as a multiple of `train.lr`.
@@ -250,7 +254,7 @@ impl Default for Staggered {
 
 impl Default for CellEmbeddings {
     fn default() -> Self {
-        Self { file: PathBuf::new(), weight_decay: 0.1, lr_factor: 1.0, free: true }
+        Self { file: PathBuf::new(), start: PathBuf::new(), weight_decay: 0.1, lr_factor: 1.0, free: true }
     }
 }
 
@@ -270,6 +274,10 @@ impl Default for EarlyStop {
     fn default() -> Self {
         Self { patience: 0, parts: 7 }
     }
+}
+
+fn is_empty(path: &Path) -> bool {
+    path.as_os_str().is_empty()
 }
 
 /// Limits of settings that a typing error could make larger than memory.
@@ -331,6 +339,10 @@ impl Recipe {
             (!positive(self.prior.pseudo_counts), "prior.pseudo_counts must be above 0"),
             (!weight(self.cell_embeddings.weight_decay), "cell_embeddings.weight_decay must be at least 0"),
             (!positive(self.cell_embeddings.lr_factor), "cell_embeddings.lr_factor must be above 0"),
+            (
+                !is_empty(&self.cell_embeddings.start) && is_empty(&self.cell_embeddings.file),
+                "cell_embeddings.start needs cell_embeddings.file",
+            ),
             (
                 !(self.sampling.balance.is_finite() && self.sampling.balance >= 0.0),
                 "sampling.balance must be at least 0",
