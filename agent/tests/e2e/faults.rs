@@ -39,6 +39,7 @@ struct FaultHarness {
     url: Url,
     guesses: Arc<AtomicUsize>,
     runs: tempfile::TempDir,
+    _panoramas: tempfile::TempDir,
 }
 
 impl FaultHarness {
@@ -47,7 +48,8 @@ impl FaultHarness {
         seconds_per_round: u32,
         rule: impl Fn(&str) -> ProxyAction + Send + Sync + 'static,
     ) -> Self {
-        let rounds = RoundSource::Fixtures(crate::fixtures());
+        let panoramas = crate::panoramas();
+        let rounds = RoundSource::Fixtures(panoramas.path().to_owned());
         let options = ArenaOptions { seed: Some(3), rounds_per_game, ..ArenaOptions::new(rounds) };
         let arena = Arena::start(options).await.unwrap();
         let guesses = Arc::new(AtomicUsize::new(0));
@@ -56,7 +58,7 @@ impl FaultHarness {
         let created = reqwest::Client::new().post(format!("{base}/api/v3/games")).json(&rules).send().await.unwrap();
         let game: serde_json::Value = created.json().await.unwrap();
         let url = Url::parse(&format!("{base}/game/{}", game["token"].as_str().unwrap())).unwrap();
-        Self { arena, url, guesses, runs: tempfile::tempdir().unwrap() }
+        Self { arena, url, guesses, runs: tempfile::tempdir().unwrap(), _panoramas: panoramas }
     }
 
     fn guesses(&self) -> usize {

@@ -28,7 +28,7 @@ afterAll(async () => {
 
 it("predicts the same as landfall locate", async () => {
   const records = goldenPredictions("pocket");
-  expect(records.length).toBe(52);
+  expect(records.length).toBe(75);
   await expectParity(page, records);
 });
 
@@ -106,7 +106,7 @@ it("reports invalid images and continues", async () => {
 it("predicts the same as landfall locate with the desktop bundle", async () => {
   expect(await load(page, "desktop")).toBeNull();
   const records = goldenPredictions("desktop");
-  expect(records.length).toBe(52);
+  expect(records.length).toBe(75);
   await expectParity(
     page,
     records.filter((_, i) => i % 7 === 0),

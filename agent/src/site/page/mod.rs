@@ -35,6 +35,8 @@ pub(crate) use dom::FoundElement;
 const DISMISS_AFTER: Duration = Duration::from_secs(8);
 /// How often [`Page::patience`] the result of a guess is waited for, since nothing can be tried again.
 const RESULT_PATIENCE: u32 = 3;
+/// How long a guess whose press failed halfway may still be on its way to the game.
+const GUESS_ON_ITS_WAY: Duration = Duration::from_secs(5);
 /// A browser that does not respond within this time is considered lost.
 const BROWSER_TIMEOUT: Duration = Duration::from_secs(10);
 /// A score that has been stable for this long is final.
@@ -191,6 +193,10 @@ impl Page {
             let fresh = browser::open(browser).await?;
             browser::shutdown(std::mem::replace(&mut self.driver, fresh), browser).await;
             *self.in_frame.get_mut() = false;
+        } else if sent {
+            // Loading the page again would cancel a guess that is still on its way.
+            let shown = async || Ok(self.find(&self.profile.result.shown).await?.map(|_| ()));
+            _ = self.until_within(GUESS_ON_ITS_WAY, NO_ROUND, shown).await;
         }
         self.go(address).await?;
         self.until(NO_ROUND, async || {

@@ -113,6 +113,7 @@ async fn page(State(proxy): State<Proxy>, method: Method, uri: Uri, headers: Hea
 /// The arena, chromedriver and both proxies.
 pub(crate) struct Harness {
     _arena: Arena,
+    _panoramas: TempDir,
     /// Base URLs of the two proxies.
     pub(crate) page: String,
     pub(crate) webdriver: String,
@@ -130,8 +131,9 @@ impl Drop for Harness {
 
 impl Harness {
     pub(crate) async fn new(forward: Value) -> Self {
-        let rounds = RoundSource::Fixtures(crate::fixtures());
-        // The first round of this seed is a panorama, so that keys are pressed.
+        // In panoramas keys are pressed.
+        let panoramas = crate::panoramas();
+        let rounds = RoundSource::Fixtures(panoramas.path().to_owned());
         let options = ArenaOptions { seed: Some(3), rounds_per_game: 2, ..ArenaOptions::new(rounds) };
         let arena = Arena::start(options).await.unwrap();
         let chromedriver = browser::chromedriver().expect("chromedriver is in the PATH");
@@ -149,7 +151,7 @@ impl Harness {
         let webdriver = serve(Router::new().fallback(command).with_state(driver_proxy)).await;
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("baited.toml"), toml::to_string(&profile()).unwrap()).unwrap();
-        Self { _arena: arena, page, webdriver, trace, driver, dir }
+        Self { _arena: arena, _panoramas: panoramas, page, webdriver, trace, driver, dir }
     }
 
     /// Plays a game of two rounds that starts at this path.
