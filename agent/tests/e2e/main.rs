@@ -34,13 +34,13 @@ fn fixtures() -> std::path::PathBuf {
 /// A copy of those rounds that are panoramas, for tests in which the agent has to look around.
 fn panoramas() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
-    for round in std::fs::read_dir(fixtures().join("rounds")).unwrap().map(|round| round.unwrap()) {
+    for round in std::fs::read_dir(fixtures().join("rounds")).unwrap().map(Result::unwrap) {
         if !round.path().join("pano.jpg").exists() {
             continue;
         }
         let to = dir.path().join("rounds").join(round.file_name());
         std::fs::create_dir_all(&to).unwrap();
-        for file in std::fs::read_dir(round.path()).unwrap().map(|file| file.unwrap()) {
+        for file in std::fs::read_dir(round.path()).unwrap().map(Result::unwrap) {
             std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
         }
     }

@@ -164,9 +164,12 @@ mod tests {
     #[test]
     fn recipes_of_former_versions_are_equivalent() {
         let trainer = Path::new(env!("CARGO_MANIFEST_DIR"));
-        for (former, now) in [("desktop.toml", "desktop.toml"), ("multi-label.toml", "seed/multi-label.toml")] {
+        for (former, now) in [
+            ("desktop.toml", "tests/compat/desktop-2026.11.4.toml"),
+            ("multi-label.toml", "recipes/seed/multi-label.toml"),
+        ] {
             let former = read(&trainer.join("tests/compat").join(former), &[]).unwrap();
-            let now = read(&trainer.join("recipes").join(now), &[]).unwrap();
+            let now = read(&trainer.join(now), &[]).unwrap();
             assert_eq!(serde_json::to_value(former).unwrap(), serde_json::to_value(now).unwrap());
         }
     }
