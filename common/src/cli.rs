@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::CommandFactory;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap_complete::Shell;
+use landfall_model::Prior;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::time::ChronoLocal;
 
@@ -48,12 +50,13 @@ pub fn init_logging(verbosity: Verbosity) -> Result<()> {
     Ok(())
 }
 
-/// Our own crates only: dependencies log request headers and the like, which may hold secrets.
+/// Our own crates only: dependencies log request headers and the like, which may hold secrets. The WebDriver client warns
+/// when a signal ends its session, although the browser is ended then too.
 fn default_filter(verbose: u8) -> String {
     let level = ["warn", "info", "debug"].get(usize::from(verbose)).unwrap_or(&"trace");
     let ours = ["landfall", "landfall_agent", "landfall_trainer", "landfall_model", "landfall_common"];
     let ours: Vec<String> = ours.iter().map(|target| format!("{target}={level}")).collect();
-    format!("warn,{}", ours.join(","))
+    format!("warn,thirtyfour=error,{}", ours.join(","))
 }
 
 /// Parses a duration: `90s`, `2m`, `1h 30m`, or a plain number of seconds.
@@ -65,6 +68,11 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         return Duration::try_from_secs_f64(seconds).map_err(|_| format!("`{text}` is not a duration: use 90s or 2m"));
     }
     humantime::parse_duration(text).map_err(|error| format!("{error}: use 90s or 2m"))
+}
+
+/// Parses the name of a prior.
+pub fn prior_parser() -> impl TypedValueParser<Value = Prior> {
+    PossibleValuesParser::new(Prior::ALL.map(Prior::name)).try_map(|name| name.parse::<Prior>())
 }
 
 /// Prints the completion script for a shell to standard output.
@@ -107,7 +115,10 @@ mod tests {
     fn more_v_log_more_of_our_own_crates_and_never_more_of_others() {
         for (verbose, level) in [(0, "warn"), (1, "info"), (2, "debug"), (9, "trace")] {
             let filter = default_filter(verbose);
-            assert!(filter.starts_with("warn,") && filter.contains(&format!("landfall_agent={level}")), "{filter}");
+            assert!(
+                filter.starts_with("warn,thirtyfour=error,") && filter.contains(&format!("landfall_agent={level}")),
+                "{filter}"
+            );
             assert!(EnvFilter::try_new(&filter).is_ok());
         }
     }

@@ -28,6 +28,8 @@ use crate::score::MapScale;
 /// Cells with a lower probability are left out.
 const LEAST_P: f64 = 1e-4;
 const COUNTRIES: usize = 5;
+/// A corner of a cell this close to a pole is at the pole.
+const POLE_TOLERANCE_DEG: f64 = 1e-9;
 
 type Outcome = Result<Vec<u8>, String>;
 
@@ -143,8 +145,12 @@ pub extern "C" fn position() -> u32 {
 #[unsafe(no_mangle)]
 pub extern "C" fn picture() -> u32 {
     respond(|state| {
-        let picture = images::from_bytes(&state.inputs[0]).map_err(|e| e.to_string())?;
-        Ok(tensors(state.bundle()?, &picture))
+        let decoded = images::decode(&state.inputs[0]).map_err(|e| e.to_string())?;
+        // The page has no place for warnings yet, and must not answer a truncated file without a word.
+        match decoded.warning {
+            Some(warning) => Err(warning.to_string()),
+            None => Ok(tensors(state.bundle()?, &decoded.image)),
+        }
     })
 }
 
@@ -259,7 +265,7 @@ struct CellShare {
     p: f64,
     token: String,
     level: u64,
-    ring: [[f64; 2]; 4],
+    ring: Vec<[f64; 2]>,
 }
 
 impl PredictionJson {
@@ -293,13 +299,25 @@ impl PredictionJson {
     }
 }
 
-/// Corners of a cell as `[lng, lat]`, counter-clockwise. Longitudes continue across the date line, beyond ±180.
-fn ring(token: &str) -> [[f64; 2]; 4] {
+/// Outline of a cell as `[lng, lat]`, counter-clockwise. Longitudes continue across the date line, beyond ±180.
+fn ring(token: &str) -> Vec<[f64; 2]> {
     let cell = S2Cell::from(CellID::from_token(token));
     let corners = [0, 1, 2, 3].map(|k| {
         let corner = s2::latlng::LatLng::from(cell.vertex(k));
         [corner.lng.deg(), corner.lat.deg()]
     });
-    let [[first, _], ..] = corners;
-    corners.map(|[lng, lat]| [lng - 360.0 * ((lng - first) / 360.0).round(), lat])
+    let mut outline: Vec<[f64; 2]> = Vec::new();
+    for (k, &[lng, lat]) in corners.iter().enumerate() {
+        if lat.abs() < 90.0 - POLE_TOLERANCE_DEG {
+            outline.push([lng, lat]);
+        } else {
+            // A pole has every longitude: the cell reaches it along the meridians of the two adjacent corners.
+            outline.extend([(k + 3) % 4, (k + 1) % 4].map(|adjacent| [corners[adjacent][0], lat]));
+        }
+    }
+    let first = outline.first().map_or(0.0, |[lng, _]| *lng);
+    for [lng, _] in &mut outline {
+        *lng -= 360.0 * ((*lng - first) / 360.0).round();
+    }
+    outline
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use landfall_common::exit::environment_error;
+use landfall_common::http::client_builder;
 use url::{Host, Url};
 
 /// Time limit for a connection.
@@ -27,7 +28,7 @@ pub(super) fn is_loopback(url: &Url) -> bool {
 /// # Errors
 /// When the TLS of this computer does not work.
 pub(super) fn http_client(server: &Url) -> Result<reqwest::Client> {
-    let builder = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT);
+    let builder = client_builder().connect_timeout(CONNECT_TIMEOUT);
     let builder = if is_loopback(server) { builder.no_proxy() } else { builder };
     builder.build().with_context(|| environment_error("cannot create an HTTP client"))
 }

@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use console::Term;
 use landfall_common::cli::parse_duration;
 use landfall_common::exit::usage_error;
-use landfall_model::{Bundle, Classifier, MapScale, Prior, installation};
+use landfall_model::{Bundle, Classifier, MapScale, installation};
 use url::Url;
 
 use crate::server::arena::{ArenaOptions, Dialogs, RoundSource, Structure};
@@ -50,11 +49,6 @@ impl ModelArgs {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Classifier::with_workers(self.find()?, cores.min(at_once as usize))?)
     }
-}
-
-/// Parses the name of a prior.
-pub(super) fn prior_parser() -> impl TypedValueParser<Value = Prior> {
-    PossibleValuesParser::new(Prior::ALL.map(Prior::name)).try_map(|name| name.parse::<Prior>())
 }
 
 #[derive(Args)]

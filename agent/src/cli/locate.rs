@@ -6,12 +6,13 @@ use anyhow::Result;
 use clap::Args;
 use console::Term;
 use indicatif::ProgressBar;
+use landfall_common::cli::prior_parser;
 use landfall_common::exit::{Exit, check_failed, usage_error};
 use landfall_common::fs::write_atomic;
 use landfall_common::text::{eprint_sanitized, sanitize_line};
 use landfall_model::{LatLng, Prior, preprocess};
 
-use crate::cli::args::{DrawingArgs, ModelArgs, prior_parser};
+use crate::cli::args::{DrawingArgs, ModelArgs};
 use crate::cli::output::{OutputClosed, check_output_dir, check_output_file, print_json_line, print_line, print_text};
 use crate::error::{describe, exit_code};
 use crate::export::{ExportTable, Format};
@@ -31,7 +32,7 @@ use crate::terminal::MapMark;
 pub(super) struct LocateArgs {
     /// Images or directories of images; `-` is an image on standard input
     ///
-    /// JPEG, PNG, WebP, GIF, BMP and TIFF are read, whatever their names are.
+    /// JPEG, PNG, WebP, GIF, BMP, TIFF and HEIC are read, whatever their names are.
     #[arg(required = true, value_name = "FILE|DIR")]
     files: Vec<PathBuf>,
     #[command(flatten)]
@@ -107,6 +108,10 @@ pub(super) fn run(args: &LocateArgs) -> Result<()> {
         let files: Vec<&Path> = pictures.iter().map(|picture| picture.file.as_path()).collect();
         match locate::locate(&classifier, &files, args.prior) {
             Ok(mut located) => {
+                for warning in &located.warnings {
+                    let warning = sanitize_line(inputs.with_given_names(warning));
+                    eprint_sanitized(format!("warning: {warning}"));
+                }
                 located.image = pictures.first().map_or_else(PathBuf::new, |picture| picture.given.clone());
                 let printed = match args.format {
                     _ if args.json => print_json_line(&located),

@@ -3,11 +3,12 @@
 use anyhow::Result;
 use clap::Args;
 use console::Term;
+use landfall_common::cli::prior_parser;
 use landfall_common::exit::usage_error;
 use landfall_common::text::{eprint_sanitized, sanitize_line};
 use landfall_model::{LatLng, Prior};
 
-use crate::cli::args::{DrawingArgs, ModelArgs, prior_parser};
+use crate::cli::args::{DrawingArgs, ModelArgs};
 use crate::cli::output::{print_line, print_text};
 use crate::terminal::MapMark;
 use crate::terminal::watch;

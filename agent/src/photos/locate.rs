@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use image::RgbImage;
 use landfall_common::text::sanitize_line;
+use landfall_model::images::{self, Decoded};
 use landfall_model::prediction::{RadiusKm, TopCell};
-use landfall_model::{Classifier, Prior, preprocess};
+use landfall_model::{Classifier, Prior};
 use serde::{Serialize, Serializer};
 
 use crate::inference;
@@ -39,6 +40,9 @@ pub(crate) struct LocatedPhoto {
     /// The posterior, for maps.
     #[serde(skip)]
     pub heat: Vec<CellProbability>,
+    /// Files of which a part is missing, one line each.
+    #[serde(skip)]
+    pub warnings: Vec<String>,
 }
 
 /// JSON is Unicode, and file names need not be.
@@ -51,8 +55,14 @@ fn as_text<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error>
 /// # Errors
 /// When an image cannot be read; the message names it.
 pub(crate) fn locate(classifier: &Classifier, files: &[&Path], prior: Prior) -> Result<LocatedPhoto> {
-    let pictures = files.iter().map(preprocess::open).collect::<Result<Vec<_>, _>>()?;
-    of_pictures(classifier, files.first().map(|file| file.to_path_buf()).unwrap_or_default(), &pictures, prior)
+    let (mut pictures, mut warnings) = (Vec::new(), Vec::new());
+    for file in files {
+        let Decoded { image, warning } = images::open_with_warning(file)?;
+        warnings.extend(warning.map(|warning| format!("{}: {warning}", file.display())));
+        pictures.push(image);
+    }
+    let first = files.first().map(|file| file.to_path_buf()).unwrap_or_default();
+    Ok(LocatedPhoto { warnings, ..of_pictures(classifier, first, &pictures, prior)? })
 }
 
 /// Locates one place from decoded images; `image` is their name in the result.
@@ -80,6 +90,7 @@ pub(crate) fn of_pictures(
         bundle: classifier.bundle.manifest.id(),
         prior,
         heat: inference::cell_probabilities(&posterior),
+        warnings: Vec::new(),
     })
 }
 

@@ -211,6 +211,7 @@ mod tests {
             bundle: "pocket@1".to_owned(),
             prior: Prior::Photo,
             heat: Vec::new(),
+            warnings: Vec::new(),
         };
         Photo { name: name.to_owned(), located, thumbnail: Thumbnail::new(&RgbImage::new(600, 400)).unwrap() }
     }

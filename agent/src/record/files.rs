@@ -2,13 +2,15 @@
 //! decide how much memory they take.
 
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
 use image::RgbImage;
 use landfall_common::exit::usage_error;
 use landfall_common::fs::{f32_from_le_bytes, read_regular, sibling_file};
-use landfall_model::preprocess;
+use landfall_model::{images, preprocess};
 
 /// Maximum size in bytes of an image file. A screenshot has a few megabytes.
 const MAX_IMAGE_BYTES: u64 = 256 << 20;
@@ -35,6 +37,26 @@ pub(crate) fn recorded_image(folder: &Path, name: &str) -> Result<RgbImage> {
         return Err(usage_error(format!("{}: not a file, or larger than {limit} MiB, the limit", file.display())));
     }
     Ok(preprocess::open(&file)?)
+}
+
+/// Larger images are processed one at a time. A screenshot of a display with 4K has half as many pixels.
+const MAX_PARALLEL_PIXELS: u64 = 16_000_000;
+/// How much of a file is read to find out its size in pixels.
+const HEADER_BYTES: u64 = 1 << 18;
+
+/// A guard for processing an image: only one thread at a time gets one for a large image, so that the memory for many of
+/// them is that for one. Files whose size in pixels is unknown count as large.
+pub(crate) fn turn_for(file: &Path) -> Option<MutexGuard<'static, ()>> {
+    static TURN: Mutex<()> = Mutex::new(());
+    is_large(file).then(|| TURN.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+fn is_large(file: &Path) -> bool {
+    let mut start = Vec::new();
+    let read = fs::symlink_metadata(file).is_ok_and(|found| found.is_file())
+        && fs::File::open(file).is_ok_and(|open| open.take(HEADER_BYTES).read_to_end(&mut start).is_ok());
+    let size = images::metadata(&start).ok().filter(|_| read);
+    size.is_none_or(|size| u64::from(size.width) * u64::from(size.height) > MAX_PARALLEL_PIXELS)
 }
 
 /// File name of a view, by its heading in whole degrees.
@@ -103,6 +125,38 @@ mod tests {
         // A pipe that nobody writes to would block for ever.
         let made = std::process::Command::new("mkfifo").arg(inside.join("pipe.jpg")).status().unwrap();
         assert!(made.success() && recorded_image(&inside, "pipe.jpg").is_err());
+    }
+
+    #[test]
+    fn large_images_are_processed_one_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, width: u32, height: u32| {
+            let file = dir.path().join(name);
+            RgbImage::new(width, height).save(&file).unwrap();
+            file
+        };
+        let (small, large) = (write("small.jpg", 1920, 1080), write("large.jpg", 8000, 2001));
+        assert!(turn_for(&small).is_none());
+        let running = std::sync::atomic::AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let turn = turn_for(&large);
+                    let others = running.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                    assert!(turn.is_some() && others == 0, "{others} others");
+                    std::thread::sleep(std::time::Duration::from_millis(20));
+                    running.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+                });
+            }
+        });
+        // A header that claims many pixels, and files whose size is unknown.
+        let mut claims = fs::read(write("claims.png", 9, 9)).unwrap();
+        claims[16..24].copy_from_slice(&[0, 0, 0x40, 0, 0, 0, 0x40, 0]);
+        fs::write(dir.path().join("claims.png"), claims).unwrap();
+        fs::write(dir.path().join("text.jpg"), "text").unwrap();
+        for name in ["claims.png", "text.jpg", "missing.jpg"] {
+            assert!(turn_for(&dir.path().join(name)).is_some(), "{name}");
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ mod recorder;
 mod round;
 mod store;
 
-pub(crate) use files::{recorded_file, recorded_image, view_file};
+pub(crate) use files::{recorded_file, recorded_image, turn_for, view_file};
 pub(crate) use game::FailedRound;
 pub use game::GameRecord;
 pub use map::{Area, Map};

@@ -11,6 +11,9 @@ use landfall_common::text::{eprint_sanitized, sanitize_line};
 use crate::error::describe;
 use crate::record::round::Round;
 
+/// Maximum size of all records together, in bytes: a hundred thousand rounds as the agent records them.
+const MAX_TOTAL_BYTES: u64 = 256 << 20;
+
 /// The directory of a recorded round.
 pub(crate) struct RoundDir {
     /// The directory that was searched.
@@ -117,15 +120,34 @@ fn list(
 /// Rounds with their directories; and, one sentence each, what was left out.
 pub(crate) type ReadRounds = (Vec<(RoundDir, Round)>, Vec<String>);
 
-/// Reads the records of rounds. Those that cannot be read are added to `left_out`, which is returned too.
+/// Reads the records of rounds, up to a joint size. Those that cannot be read are added to `left_out`, which is returned
+/// too.
 ///
 /// # Errors
 /// When none can be read.
-pub(crate) fn read_rounds(found: Vec<RoundDir>, mut left_out: Vec<String>) -> Result<ReadRounds> {
+pub(crate) fn read_rounds(found: Vec<RoundDir>, left_out: Vec<String>) -> Result<ReadRounds> {
+    read_rounds_up_to(MAX_TOTAL_BYTES, found, left_out)
+}
+
+fn read_rounds_up_to(max_bytes: u64, found: Vec<RoundDir>, mut left_out: Vec<String>) -> Result<ReadRounds> {
     let (mut rounds, mut first_error) = (Vec::new(), None);
-    for found in found {
-        match Round::read(&found.file()) {
-            Ok(round) => rounds.push((found, round)),
+    let (mut bytes, total) = (0_u64, found.len());
+    for (i, found) in found.into_iter().enumerate() {
+        let file = found.file();
+        match Round::read(&file) {
+            Ok(round) => {
+                bytes = bytes.saturating_add(std::fs::metadata(&file).map_or(0, |record| record.len()));
+                if bytes > max_bytes {
+                    left_out.push(format!(
+                        "{} records from {} on: all together are larger than {} MiB; give fewer directories",
+                        total - i,
+                        file.display(),
+                        max_bytes >> 20
+                    ));
+                    break;
+                }
+                rounds.push((found, round));
+            }
             Err(error) => {
                 left_out.push(describe(&error));
                 first_error.get_or_insert(error);
@@ -157,6 +179,23 @@ mod tests {
         assert_eq!(found.iter().map(RoundDir::name).collect::<Vec<_>>(), [".", "game/round_1"]);
         let games: HashSet<_> = found.iter().map(|found| found.game().unwrap()).collect();
         assert_eq!(games.len(), 1);
+    }
+
+    #[test]
+    fn records_are_read_up_to_a_joint_size() {
+        let dir = tempfile::tempdir().unwrap();
+        let record = r#"{"format":1,"map":{"name":"World","scale_m":1},"views":[]}"#;
+        for round in ["round_1", "round_2", "round_3", "round_4"] {
+            std::fs::create_dir(dir.path().join(round)).unwrap();
+            std::fs::write(dir.path().join(round).join("round.json"), record).unwrap();
+        }
+        for (limit, expected) in [(4 * record.len(), 4), (4 * record.len() - 1, 3), (2 * record.len(), 2)] {
+            let (found, left_out) = find_rounds(&[dir.path()]).unwrap();
+            let (rounds, left_out) = read_rounds_up_to(limit as u64, found, left_out).unwrap();
+            assert_eq!((rounds.len(), left_out.len()), (expected, usize::from(expected < 4)));
+            let next = format!("{} records from {}", 4 - expected, dir.path().display());
+            assert!(left_out.iter().all(|why| why.starts_with(&next)), "{left_out:?}");
+        }
     }
 
     #[cfg(unix)]

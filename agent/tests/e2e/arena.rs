@@ -88,7 +88,7 @@ impl TestArena {
         options.page = Some(dir.path().join("page"));
         configure(&mut options);
         let arena = Arena::start(options).await.unwrap();
-        Self { dir, arena, client: reqwest::Client::new() }
+        Self { dir, arena, client: crate::http() }
     }
 
     fn url(&self, path: &str) -> String {
@@ -257,7 +257,7 @@ async fn photos_are_served_without_their_coordinates() {
     };
     let arena = Arena::start(options).await.unwrap();
     assert_eq!(arena.notes(), ["left out 1 of 2 photos: they have no GPS coordinates"]);
-    let server = TestArena { dir, arena, client: reqwest::Client::new() };
+    let server = TestArena { dir, arena, client: crate::http() };
     let (path, game) = server.new_game().await;
     assert!(!game.to_string().contains("Santiago"));
     let picture = server.get(current_round(&game)["picture"]["url"].as_str().unwrap().trim_start_matches('/')).await;
@@ -276,7 +276,7 @@ async fn dropped_arena_stops_its_server() {
     assert!(client.get(&url).send().await.is_ok());
     drop((arena, client, dir));
     for _ in 0..100 {
-        if reqwest::get(&url).await.is_err() {
+        if crate::http().get(&url).send().await.is_err() {
             return;
         }
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;

@@ -41,7 +41,7 @@ impl UserBrowser {
 
     /// Titles of the tabs.
     async fn tabs(&self) -> Vec<String> {
-        let list = reqwest::get(format!("http://127.0.0.1:{}/json/list", self.port)).await.unwrap();
+        let list = crate::http().get(format!("http://127.0.0.1:{}/json/list", self.port)).send().await.unwrap();
         let list: Vec<Value> = list.json().await.unwrap();
         let pages = list.iter().filter(|target| target["type"] == "page");
         pages.map(|page| page["title"].as_str().unwrap().to_owned()).collect()

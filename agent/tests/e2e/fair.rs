@@ -62,8 +62,6 @@ const ALLOWED_COMMANDS: &[&str] = &[
     "POST element/{}/click",
     "POST element/{}/value",
 ];
-/// The command that returns from a frame to the page, which reads nothing.
-const LEAVE_FRAME: (&str, &str) = ("POST frame", r#"{"id":null}"#);
 /// The commands that act on the page.
 const INPUT: &[&str] = &["POST actions", "POST element/{}/click", "POST element/{}/value"];
 /// Words forbidden in scripts and session capabilities: they read page state, data of the player or network traffic.
@@ -128,7 +126,7 @@ fn violations(events: &[Event]) -> (Vec<String>, usize) {
             Phase::BeforeGuess => contains_any(body, &all),
             Phase::Between => contains_any(body, &answer),
         };
-        if forbidden || !is_allowed_command(kind, body) || FORBIDDEN_WORDS.iter().any(|word| body.contains(word)) {
+        if forbidden || !ALLOWED_COMMANDS.contains(&kind) || FORBIDDEN_WORDS.iter().any(|word| body.contains(word)) {
             found.push(format!("{phase:?}: {kind} {body}"));
         }
         let role = [("send", &send), ("next", &next)].into_iter().find(|(_, css)| contains_any(body, css));
@@ -211,7 +209,8 @@ async fn probe_triggers_no_traps() {
         // Selectors may contain `cookie`, because cookie dialogs are closed.
         let parsed: Value = serde_json::from_str(&body).unwrap_or_default();
         let script = parsed["script"].as_str().unwrap_or(&body);
-        let is_allowed = is_allowed_command(&kind, &body) && !FORBIDDEN_WORDS.iter().any(|word| script.contains(word));
+        let is_allowed =
+            ALLOWED_COMMANDS.contains(&kind.as_str()) && !FORBIDDEN_WORDS.iter().any(|word| script.contains(word));
         let unescaped = body.replace(r#"\""#, "");
         let is_early = !guessed && of_result.iter().any(|css| unescaped.contains(&css.replace('"', "")));
         assert!(is_allowed && !is_early, "{kind} {body}");
@@ -324,10 +323,6 @@ fn scripts_of_profiles_need_a_flag() {
         assert_eq!(code, Some(3), "{command}: {error}");
         assert!(!error.contains("look.call"), "{error}");
     }
-}
-
-fn is_allowed_command(kind: &str, body: &str) -> bool {
-    ALLOWED_COMMANDS.contains(&kind) || (kind, body) == LEAVE_FRAME
 }
 
 fn stderr(output: &Output) -> String {

@@ -27,8 +27,8 @@ use crate::look::{TWO_VIEWS, inference};
 enum ProxyAction {
     Forward,
     Fail,
-    /// Forward after ten seconds if it is a guess.
-    DelayGuess,
+    /// Forward after this time if it is a guess.
+    DelayGuess(Duration),
 }
 
 type Rule = Arc<dyn Fn(&str) -> ProxyAction + Send + Sync>;
@@ -55,7 +55,7 @@ impl FaultHarness {
         let guesses = Arc::new(AtomicUsize::new(0));
         let base = serve(arena.url().trim_end_matches('/').to_owned(), Arc::new(rule), Arc::clone(&guesses)).await;
         let rules = serde_json::json!({ "timeLimit": seconds_per_round });
-        let created = reqwest::Client::new().post(format!("{base}/api/v3/games")).json(&rules).send().await.unwrap();
+        let created = crate::http().post(format!("{base}/api/v3/games")).json(&rules).send().await.unwrap();
         let game: serde_json::Value = created.json().await.unwrap();
         let url = Url::parse(&format!("{base}/game/{}", game["token"].as_str().unwrap())).unwrap();
         Self { arena, url, guesses, runs: tempfile::tempdir().unwrap(), _panoramas: panoramas }
@@ -115,7 +115,7 @@ impl FaultHarness {
 }
 
 async fn serve(arena: String, rule: Rule, guesses: Arc<AtomicUsize>) -> String {
-    let client = reqwest::Client::new();
+    let client = crate::http();
     let app = axum::Router::new().fallback(move |request: Request| {
         let (client, arena, rule, guesses) = (client.clone(), arena.clone(), Arc::clone(&rule), Arc::clone(&guesses));
         async move { proxy_request(&client, &arena, &rule, &guesses, request).await }
@@ -140,8 +140,8 @@ async fn proxy_request(
     }
     if parts.method == Method::POST && parts.uri.path().starts_with("/api/v3/games/") {
         guesses.fetch_add(1, Ordering::SeqCst);
-        if action == ProxyAction::DelayGuess {
-            tokio::time::sleep(Duration::from_secs(10)).await;
+        if let ProxyAction::DelayGuess(time) = action {
+            tokio::time::sleep(time).await;
         }
     }
     let mut request = client.request(parts.method, format!("{arena}{}", parts.uri));
@@ -276,7 +276,7 @@ async fn missing_result_does_not_repeat_the_guess() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_page_gets_the_guess_once() {
-    let harness = FaultHarness::new(1, 0, |_| ProxyAction::DelayGuess).await;
+    let harness = FaultHarness::new(1, 0, |_| ProxyAction::DelayGuess(Duration::from_secs(10))).await;
     // A page that does not disable its button while it sends, and reports each press.
     let report_presses = async |driver: WebDriver| {
         let script = "const button = () => document.querySelector('[data-qa=perform-guess]'); \
@@ -293,7 +293,8 @@ async fn slow_page_gets_the_guess_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn press_whose_outcome_is_unknown_is_not_repeated() {
-    let harness = FaultHarness::new(1, 0, |_| ProxyAction::Forward).await;
+    // The guess is still on its way when the driver's answer is lost.
+    let harness = FaultHarness::new(1, 0, |_| ProxyAction::DelayGuess(Duration::from_secs(2))).await;
     // A driver whose answer to the first successful click on an element is lost.
     let mut driver = std::process::Command::new(browser::chromedriver().unwrap())
         .arg("--port=0")
@@ -305,7 +306,7 @@ async fn press_whose_outcome_is_unknown_is_not_repeated() {
     std::thread::spawn(move || lines.for_each(drop));
     let upstream = format!("http://127.0.0.1:{}", port.trim_end_matches('.'));
     let clicks = Arc::new(AtomicUsize::new(0));
-    let (client, counted) = (reqwest::Client::builder().no_proxy().build().unwrap(), Arc::clone(&clicks));
+    let (client, counted) = (crate::http(), Arc::clone(&clicks));
     let app = axum::Router::new().fallback(move |request: Request| {
         let (client, counted, upstream) = (client.clone(), Arc::clone(&counted), upstream.clone());
         async move {

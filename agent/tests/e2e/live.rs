@@ -121,7 +121,8 @@ async fn live_structure_has_no_arena_attributes() {
     assert!(outcome.truth.is_none() && outcome.guess.is_none());
     let source = page.script::<String>("return document.documentElement.outerHTML").await.unwrap();
     let token = page.address().await.unwrap().path().trim_start_matches("/game/").to_owned();
-    let game = reqwest::get(format!("{}api/v3/games/{token}", arena.url())).await.unwrap().text().await.unwrap();
+    let game =
+        crate::http().get(format!("{}api/v3/games/{token}", arena.url())).send().await.unwrap().text().await.unwrap();
     let game: Value = serde_json::from_str(&game).unwrap();
     let truth = game["rounds"][0]["lat"].as_f64().unwrap();
     assert!(
@@ -144,7 +145,7 @@ async fn live_structure_has_no_arena_attributes() {
 #[tokio::test]
 async fn live_structure_has_the_map_and_tile_urls_of_the_live_game() {
     let arena = arena(Structure::Live, 1).await;
-    let get = async |path: &str| reqwest::get(format!("{}{path}", arena.url())).await.unwrap();
+    let get = async |path: &str| crate::http().get(format!("{}{path}", arena.url())).send().await.unwrap();
     let map: Value = serde_json::from_str(&get("api/maps/world").await.text().await.unwrap()).unwrap();
     assert_eq!((&map["name"], &map["slug"]), (&"World".into(), &"world".into()));
     assert_eq!((&map["arena"]["structure"], &map["arena"]["levelUp"]), (&"live".into(), &true.into()));

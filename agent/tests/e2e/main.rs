@@ -31,6 +31,11 @@ fn fixtures() -> std::path::PathBuf {
     std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures")
 }
 
+/// A client for the servers of a test.
+fn http() -> reqwest::Client {
+    landfall_common::http::client_builder().no_proxy().build().unwrap()
+}
+
 /// A copy of those rounds that are panoramas, for tests in which the agent has to look around.
 fn panoramas() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();

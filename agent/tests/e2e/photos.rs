@@ -59,6 +59,18 @@ fn a_phones_folder_is_located_as_far_as_it_can_be_read() {
 }
 
 #[test]
+fn a_photo_without_its_end_is_located_with_a_warning() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = photo();
+    let end = whole.windows(2).rposition(|pair| pair == [0xff, 0xd9]).unwrap();
+    std::fs::write(dir.path().join("IMG_1.jpg"), &whole[..end]).unwrap();
+    let (code, images, errors) = locate_dir(dir.path());
+    assert_eq!((code, images), (Some(0), vec!["IMG_1.jpg".to_owned()]), "{errors:?}");
+    let warning = "IMG_1.jpg: the JPEG file is cut off: only its end marker is missing";
+    assert!(errors.len() == 1 && errors[0].starts_with("warning: ") && errors[0].ends_with(warning), "{errors:?}");
+}
+
+#[test]
 fn standard_input_and_pipes_are_read() {
     for name in ["-", "/dev/stdin"] {
         let piped = || Stdio::piped();

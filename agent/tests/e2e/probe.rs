@@ -46,7 +46,7 @@ async fn serve() -> (Arena, String, String) {
     let lib = here.join("../web-demo/node_modules");
     assert!(lib.join("ol").is_dir(), "the pages' packages are missing: run `npm ci` in web-demo");
     let tile = move |UrlPath((z, x, y)): UrlPath<(u32, i64, String)>| async move {
-        let png = reqwest::get(format!("{tiles}/{z}/{x}/{y}")).await.unwrap().bytes().await.unwrap();
+        let png = crate::http().get(format!("{tiles}/{z}/{x}/{y}")).send().await.unwrap().bytes().await.unwrap();
         ([(header::CONTENT_TYPE, "image/png")], png)
     };
     let game = |page: &'static str| get(move || async move { Html(page) });

@@ -30,7 +30,7 @@ async fn wait_for(page: &Page, script: &str) -> Value {
 }
 
 async fn json(url: String) -> Value {
-    reqwest::get(url).await.unwrap().json().await.unwrap()
+    crate::http().get(url).send().await.unwrap().json().await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -20,6 +20,8 @@ pub enum Format {
     Bmp,
     /// TIFF.
     Tiff,
+    /// HEIC, as iPhones write it; only with the feature `heic`.
+    Heic,
 }
 
 /// The type of a file.
@@ -49,6 +51,7 @@ impl Format {
             Self::Gif => "GIF",
             Self::Bmp => "BMP",
             Self::Tiff => "TIFF",
+            Self::Heic => "HEIC",
         }
     }
 
@@ -61,20 +64,26 @@ impl Format {
             Self::Gif => "gif",
             Self::Bmp => "bmp",
             Self::Tiff => "tif",
+            Self::Heic => "heic",
         }
     }
 
-    pub(super) fn of_image_crate(self) -> image::ImageFormat {
-        match self {
+    /// The format in the `image` crate, if it has a decoder.
+    pub(super) fn of_image_crate(self) -> Option<image::ImageFormat> {
+        Some(match self {
             Self::Jpeg => image::ImageFormat::Jpeg,
             Self::Png => image::ImageFormat::Png,
             Self::WebP => image::ImageFormat::WebP,
             Self::Gif => image::ImageFormat::Gif,
             Self::Bmp => image::ImageFormat::Bmp,
             Self::Tiff => image::ImageFormat::Tiff,
-        }
+            Self::Heic => return None,
+        })
     }
 }
+
+/// How much of a list of brands is searched.
+const MAX_BRANDS_BYTES: usize = 1024;
 
 const JPEG_2000: Content = Content::Unsupported("JPEG 2000");
 const JPEG_XL: Content = Content::Unsupported("JPEG XL");
@@ -118,6 +127,8 @@ const SIGNATURES: &[(usize, &[u8], Content)] = &[
     (4, b"moov", Content::Video),
     (4, b"mdat", Content::Video),
     (4, b"wide", Content::Video),
+    (0, b"\xd7\xcd\xc6\x9a", Content::Unsupported("WMF")),
+    (40, b" EMF", Content::Unsupported("EMF")),
     (8, b"AVI LIST", Content::Video),
     (8, b"WAVEfmt", AUDIO),
     (0, b"ID3", AUDIO),
@@ -150,8 +161,8 @@ pub fn identify(bytes: &[u8]) -> Content {
     if has(0, b"RIFF") && has(8, b"WEBP") {
         return Content::Picture(Format::WebP);
     }
-    if has(4, b"ftyp") {
-        return media_box(bytes);
+    if let Some(media) = file_type_box(bytes) {
+        return media_box(media);
     }
     if has(0, b"BM")
         && bytes.get(14..18).is_some_and(|size| matches!(size, [12 | 40 | 52 | 56 | 64 | 108 | 124, 0, 0, 0]))
@@ -168,16 +179,41 @@ pub fn identify(bytes: &[u8]) -> Content {
     known.unwrap_or_else(|| text(bytes))
 }
 
+/// The file type box, and what follows it, of the container of HEIC, AVIF and videos. Padding may precede it.
+fn file_type_box(mut bytes: &[u8]) -> Option<&[u8]> {
+    loop {
+        let (length, rest) = bytes.split_first_chunk()?;
+        match rest.first_chunk()? {
+            b"ftyp" => return Some(bytes),
+            b"free" | b"skip" | b"wide" => bytes = bytes.get((u32::from_be_bytes(*length) as usize).max(8)..)?,
+            _ => return None,
+        }
+    }
+}
+
 /// HEIC, AVIF, Canon's RAW format and videos share a container; its brands tell them apart.
 fn media_box(bytes: &[u8]) -> Content {
     let length = bytes.first_chunk().map_or(0, |size| u32::from_be_bytes(*size) as usize);
-    let brands = &bytes[8..length.clamp(12, 256).min(bytes.len()).max(8)];
+    // A length of 1 stands for one of 64 bits behind the type, and 0 for the whole file.
+    let start = if length == 1 { 16 } else { 8 };
+    let end = if length < 12 { 64 } else { length.min(MAX_BRANDS_BYTES) };
+    let brands = bytes.get(start..end.min(bytes.len())).unwrap_or_default();
     let has = |wanted: &[&[u8; 4]]| brands.chunks_exact(4).any(|brand| wanted.iter().any(|one| brand == *one));
-    if has(&[b"avif", b"avis"]) {
+    if has(&[b"avif", b"avis", b"avio"]) {
         Content::Unsupported("AVIF")
+    } else if (has(&[b"heic", b"heix", b"heim", b"heis"]) || has(&[b"mif1", b"miaf"]) && names_hevc(bytes))
+        && cfg!(feature = "heic")
+        && next_box(bytes) == Some(b"meta")
+    {
+        Content::Picture(Format::Heic)
     } else if has(&[b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"]) {
         Content::Unsupported("HEIC")
-    } else if has(&[b"mif1", b"msf1", b"miaf", b"mif2"]) {
+    } else if has(&[b"jxl "]) {
+        JPEG_XL
+    } else if has(&[b"jp2 ", b"jpx ", b"j2ki", b"j2is"]) {
+        JPEG_2000
+    } else if has(&[b"mif1", b"mif2", b"mif3", b"msf1", b"miaf", b"avci", b"avcs", b"vvic", b"vvis", b"evbi", b"evbs"])
+    {
         Content::Unsupported("HEIF")
     } else if has(&[b"crx "]) {
         Content::Unsupported("CR3 (Canon RAW)")
@@ -186,6 +222,17 @@ fn media_box(bytes: &[u8]) -> Content {
     } else {
         Content::Video
     }
+}
+
+/// The type of the box behind the first one. In HEIC files that a program can decode, it describes the pictures.
+fn next_box(bytes: &[u8]) -> Option<&[u8; 4]> {
+    let length = u32::from_be_bytes(*bytes.first_chunk()?) as usize;
+    bytes.get(length.checked_add(4)?..)?.first_chunk()
+}
+
+/// Whether a list of pictures names the codec of HEIC. Some programs write only the brands of all HEIF files.
+fn names_hevc(bytes: &[u8]) -> bool {
+    bytes[..bytes.len().min(START_BYTES)].windows(4).any(|name| name == b"hvc1" || name == b"hvcC")
 }
 
 /// TIFF, or one of the RAW formats that are built on it.
@@ -206,12 +253,17 @@ fn tiff(bytes: &[u8]) -> Content {
 }
 
 fn text(bytes: &[u8]) -> Content {
-    let start = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    let start = &start[..start.len().min(START_BYTES)];
+    let start = &bytes[..bytes.len().min(START_BYTES)];
     if start.iter().all(|byte| *byte == 0) {
         return Content::Other("nothing but zero bytes");
     }
-    let start = String::from_utf8_lossy(start).trim_start().to_ascii_lowercase();
+    let units = |of: fn([u8; 2]) -> u16| start[2..].as_chunks().0.iter().map(|pair| of(*pair)).collect::<Vec<_>>();
+    let start = match start {
+        [0xff, 0xfe, ..] => String::from_utf16_lossy(&units(u16::from_le_bytes)),
+        [0xfe, 0xff, ..] => String::from_utf16_lossy(&units(u16::from_be_bytes)),
+        _ => String::from_utf8_lossy(start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start)).into_owned(),
+    };
+    let start = start.trim_start().to_ascii_lowercase();
     let begins = |words: &[&str]| words.iter().any(|word| start.starts_with(word));
     if begins(&["<!doctype html", "<html", "<head", "<body"]) {
         Content::Other("an HTML page")
@@ -299,7 +351,7 @@ mod tests {
             Content::Empty => "empty",
             Content::Unknown => "unknown",
         };
-        let cases: [(&[u8], &str); 24] = [
+        let cases: [(&[u8], &str); 36] = [
             (b"", "empty"),
             (b"\xff\xd8\xff\xe0", "JPEG"),
             (b"\x89PNG\r\n\x1a\n\0\0", "PNG"),
@@ -313,6 +365,18 @@ mod tests {
             (b"\0\0\0\x14ftypqt  \0\0\0\0qt  ", "video"),
             (b"\0\0\0\x14ftypcrx \0\0\0\x01crx ", "CR3 (Canon RAW)"),
             (b"\0\0\0\x10ftyp", "video"),
+            (b"\0\0\0\x08free\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
+            (b"\0\0\0\x01ftyp\0\0\0\0\0\0\0\x1cheic\0\0\0\0mif1", "HEIC"),
+            (b"\0\0\0\0ftypheix\0\0\0\0mif1", "HEIC"),
+            (b"\0\0\0\x10ftypheic\0\0\0\0\0\0\0\x08mdat", "HEIC"),
+            (b"\0\0\0\x14ftypavis\0\0\0\0msf1", "AVIF"),
+            (b"\0\0\0\x14ftypavcs\0\0\0\0msf1", "HEIF"),
+            (b"\0\0\0\x10ftypvvic\0\0\0\0", "HEIF"),
+            (b"\0\0\0\x10ftypj2ki\0\0\0\0", "JPEG 2000"),
+            (b"\0\0\0\x18ftypisom\0\0\0\0mp42mp41", "video"),
+            (b"\xff\xfe<\0h\0t\0m\0l\0>\0", "an HTML page"),
+            (b"\xfe\xff\0n\0o\0t\0e\0s", "text"),
+            (b"\xd7\xcd\xc6\x9a\0\0", "WMF"),
             (b"\xff\x0a\0", "JPEG XL"),
             (b"II*\0\x10\0\0\0CR\x02\0", "CR2 (Canon RAW)"),
             (b"II*\0\x08\0\0\0\x01\0\x12\xc6\x01\0\x04\0\0\0\x01\x04\0\0\0\0\0\0", "DNG"),

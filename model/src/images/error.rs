@@ -1,5 +1,6 @@
 //! Reasons why an image file cannot be read. The messages name formats and sizes, not internals of a decoder.
 
+use std::fmt;
 use std::io;
 
 /// Maximum number of pixels of an image.
@@ -54,4 +55,33 @@ pub enum Unreadable {
     /// The data is not valid in its format.
     #[error("the {0} data is damaged")]
     Damaged(&'static str),
+}
+
+/// What is wrong with an image that was decoded all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Warning {
+    /// The file ends behind its pixels, without an end marker. The field is the format.
+    NoEnd(&'static str),
+    /// The file is truncated in the scans that only add fine detail.
+    NoDetail(&'static str),
+    /// The file is truncated, and the missing rows were removed.
+    MissingRows {
+        /// The format.
+        format: &'static str,
+        /// The missing part of the image in percent.
+        percent: u32,
+    },
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoEnd(format) => write!(f, "the {format} file is cut off: only its end marker is missing"),
+            Self::NoDetail(format) => write!(f, "the {format} file is cut off: fine detail of the picture is missing"),
+            Self::MissingRows { format, percent } => {
+                write!(f, "the {format} file is cut off: the last {percent} % of the picture are missing")
+            }
+        }
+    }
 }

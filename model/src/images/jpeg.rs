@@ -3,10 +3,13 @@
 use image::RgbImage;
 use jpeg_decoder::{Decoder, PixelFormat};
 
-use super::error::Unreadable;
+use super::error::{Unreadable, Warning};
+use super::jpeg_scans;
 use super::metadata::Metadata;
 
 const NAME: &str = "JPEG";
+/// A truncated file is decoded if it contains at least this share of the rows.
+const MIN_PERCENT: u32 = 90;
 const ICC: &[u8] = b"ICC_PROFILE\0";
 
 /// How the pixels are stored.
@@ -125,10 +128,73 @@ impl Layout {
         self.process != 0xc2 && self.in_first_scan < self.sampling.len()
     }
 
+    /// Whether the last row of a decoded picture repeats itself. Decoders fill the missing part of a truncated file with
+    /// one colour, or with blocks from zero bits.
+    pub(super) fn may_be_filled_in(&self, picture: &RgbImage) -> bool {
+        let period = 8 * self.sampling.iter().map(|(h, _)| usize::from(*h)).max().unwrap_or(1);
+        let row =
+            picture.rows().next_back().map(|row| row.map(|pixel| pixel.0).collect::<Vec<_>>()).unwrap_or_default();
+        // Resampled chroma differs at the edges.
+        let inner = row.get(period..row.len().saturating_sub(period)).unwrap_or_default();
+        let repeats = |(a, b): (&[u8; 3], &[u8; 3])| a.iter().zip(b).all(|(a, b)| a.abs_diff(*b) <= 1);
+        inner.len() < 2 * period || inner.iter().zip(&inner[period..]).all(repeats)
+    }
+
+    /// Whether a progressive file ends with a scan that does not refine earlier ones, after which others may be missing.
+    pub(super) fn may_lack_scans(&self, bytes: &[u8]) -> bool {
+        let scans = bytes.get(self.scan..).unwrap_or_default();
+        let last = scans.windows(2).rposition(|pair| pair == [0xff, 0xda]).and_then(|at| scans.get(at + 4..));
+        // The number of components, two bytes for each, the range of coefficients, and the range of their bits.
+        let bits = last.and_then(|header| header.get(2 * usize::from(*header.first()?) + 3));
+        self.process == 0xc2 && bits.is_none_or(|bits| bits >> 4 == 0)
+    }
+
     /// Whether an end marker follows the first scan. It cannot occur within the data of a scan.
     pub(super) fn is_ended(&self, bytes: &[u8]) -> bool {
         bytes.get(self.scan..).is_some_and(|scans| scans.windows(2).rev().any(|pair| pair == [0xff, 0xd9]))
     }
+}
+
+/// The part of a truncated file that can be decoded.
+pub(super) struct CompletePart {
+    pub(super) bytes: Vec<u8>,
+    /// The size that is decoded.
+    pub(super) metadata: Metadata,
+    /// Number of complete rows.
+    pub(super) rows: u32,
+    pub(super) warning: Warning,
+}
+
+/// The part of a truncated file that can be decoded; `None` if the file is complete, or its scans cannot be walked
+/// through.
+///
+/// # Errors
+/// When too much is missing.
+pub(super) fn complete_part(
+    bytes: &[u8],
+    metadata: &Metadata,
+    is_ended: bool,
+) -> Result<Option<CompletePart>, Unreadable> {
+    let extent = match jpeg_scans::extent(bytes) {
+        Some(extent) => extent,
+        None if is_ended => return Ok(None),
+        None => return Err(Unreadable::CutOff(NAME)),
+    };
+    if is_ended && extent.rows >= metadata.height {
+        return Ok(None);
+    }
+    if u64::from(extent.rows) * 100 < u64::from(metadata.height) * u64::from(MIN_PERCENT) {
+        return Err(Unreadable::CutOff(NAME));
+    }
+    let missing = metadata.height.saturating_sub(extent.rows);
+    let warning = match missing {
+        0 if extent.lacks_detail => Warning::NoDetail(NAME),
+        0 => Warning::NoEnd(NAME),
+        _ => Warning::MissingRows { format: NAME, percent: (missing * 100).div_ceil(metadata.height) },
+    };
+    let height = if extent.needs_all_rows { metadata.height } else { extent.rows };
+    let metadata = Metadata { height, ..metadata.clone() };
+    Ok(Some(CompletePart { bytes: extent.complete_part(bytes), metadata, rows: extent.rows, warning }))
 }
 
 /// The output of jpeg-decoder.

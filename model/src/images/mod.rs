@@ -9,12 +9,16 @@ mod color;
 mod content;
 mod error;
 mod exif;
+mod heic;
 mod jpeg;
+mod jpeg_bits;
+mod jpeg_scans;
 mod metadata;
 mod pixels;
 mod png;
 mod webp;
 
+use std::borrow::Cow;
 use std::io::{Cursor, Read};
 use std::path::Path;
 
@@ -22,8 +26,8 @@ use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Limits, RgbImag
 
 use crate::error::{Error, Result};
 pub use content::{Content, Format, START_BYTES, identify, is_picture_extension, raw_by_extension};
-pub use error::Unreadable;
 use error::{MAX_FILE_BYTES, MAX_PIXELS};
+pub use error::{Unreadable, Warning};
 pub use metadata::Metadata;
 
 /// Images that would need more memory than this during decoding are decoded at a reduced size.
@@ -40,14 +44,31 @@ const MAX_BYTES: u64 = 1200 << 20;
 #[cfg(target_arch = "wasm32")]
 const MAX_BYTES: u64 = 600 << 20;
 
+/// A decoded image: upright, in sRGB and without alpha.
+#[derive(Clone, Debug)]
+pub struct Decoded {
+    /// The pixels.
+    pub image: RgbImage,
+    /// What is missing, if the file is truncated.
+    pub warning: Option<Warning>,
+}
+
 /// Reads an image from a file: upright, in sRGB and without alpha.
 ///
 /// # Errors
 /// When the file cannot be read, is not an image or is damaged; the message names it and says what it is.
 pub fn open(file: impl AsRef<Path>) -> Result<RgbImage> {
+    open_with_warning(file).map(|decoded| decoded.image)
+}
+
+/// As [`open`], with what is missing if the file is truncated.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_with_warning(file: impl AsRef<Path>) -> Result<Decoded> {
     let file = file.as_ref();
-    let picture = read(file).and_then(|bytes| from_bytes(&bytes)).map_err(|error| by_extension(error, file));
-    picture.map_err(|error| Error::Image { file: file.to_owned(), source: error.into() })
+    let decoded = read(file).and_then(|bytes| decode(&bytes)).map_err(|error| by_extension(error, file));
+    decoded.map_err(|error| Error::Image { file: file.to_owned(), source: error.into() })
 }
 
 /// Reads a file that may be an image, up to 512 MiB. Of other files, which may be huge or endless, only the start is
@@ -139,6 +160,7 @@ pub fn metadata(bytes: &[u8]) -> std::result::Result<Metadata, Unreadable> {
         Format::Jpeg => jpeg::read(bytes)?.0,
         Format::Png => png::read(bytes)?.0,
         Format::WebP => webp::read(bytes)?.0,
+        Format::Heic => heic::read(bytes)?,
         format => of_decoder(bytes, format)?.0,
     };
     check_size(&metadata).map(|()| metadata)
@@ -149,26 +171,33 @@ pub fn metadata(bytes: &[u8]) -> std::result::Result<Metadata, Unreadable> {
 /// # Errors
 /// When the bytes are not an image or are damaged.
 pub fn from_bytes(bytes: &[u8]) -> std::result::Result<RgbImage, Unreadable> {
+    decode(bytes).map(|decoded| decoded.image)
+}
+
+/// As [`from_bytes`], with what is missing if the file is truncated.
+///
+/// # Errors
+/// As [`from_bytes`].
+pub fn decode(bytes: &[u8]) -> std::result::Result<Decoded, Unreadable> {
+    let mut warning = None;
     let (picture, metadata, is_grey) = match format(bytes)? {
-        Format::Jpeg => {
-            let (metadata, layout) = jpeg::read(bytes)?;
-            check_size(&metadata)?;
-            let is_plausible = metadata.pixels() / MAX_JPEG_PIXELS_PER_BYTE <= bytes.len() as u64;
-            if !layout.is_ended(bytes) || !is_plausible {
-                return Err(Unreadable::CutOff("JPEG"));
-            }
-            (decode_jpeg(bytes, &metadata, &layout)?, metadata, layout.is_grey())
-        }
+        Format::Jpeg => return jpeg_file(bytes),
         Format::Png => {
             let (metadata, layout) = png::read(bytes)?;
             check_size(&metadata)?;
+            let ended = png::with_end(bytes, &layout);
+            warning = matches!(ended, Cow::Owned(_)).then_some(Warning::NoEnd(Format::Png.name()));
             // Layouts other than RGB are converted, which needs a copy.
             let copies = if layout.bytes_per_pixel == 3 { 0 } else { 3 };
             let needed = metadata.pixels() * (layout.bytes_per_pixel + copies + transposing(&metadata));
             let picture = match divisor(&metadata, needed) {
-                1 => decode(bytes, Format::Png)?,
-                divisor => png::decode_scaled(bytes, &metadata, &layout, divisor)?,
+                1 => decode_full(&ended, Format::Png),
+                divisor => png::decode_scaled(&ended, &metadata, &layout, divisor),
             };
+            let picture = picture.map_err(|error| match (error, warning) {
+                (Unreadable::Damaged(format), Some(_)) => Unreadable::CutOff(format),
+                (error, _) => error,
+            })?;
             (picture, metadata, layout.is_grey)
         }
         Format::WebP => {
@@ -176,16 +205,52 @@ pub fn from_bytes(bytes: &[u8]) -> std::result::Result<RgbImage, Unreadable> {
             check_size(&metadata)?;
             // RGBA pixels and the buffers of the decoder.
             check_memory(&metadata, metadata.pixels() * 6)?;
-            (decode(&bytes, Format::WebP)?, metadata, false)
+            (decode_full(&bytes, Format::WebP)?, metadata, false)
+        }
+        Format::Heic => {
+            let metadata = heic::read(bytes)?;
+            check_size(&metadata)?;
+            // Planes of samples with 16 bits, and RGBA pixels.
+            check_memory(&metadata, metadata.pixels() * 10)?;
+            (heic::decode(bytes)?, metadata, false)
         }
         format => {
             let (metadata, is_grey, decoded_bytes) = of_decoder(bytes, format)?;
             check_size(&metadata)?;
             check_memory(&metadata, decoded_bytes + metadata.pixels() * 3)?;
-            (decode(bytes, format)?, metadata, is_grey)
+            (decode_full(bytes, format)?, metadata, is_grey)
         }
     };
-    Ok(finish(picture, &metadata, is_grey))
+    Ok(Decoded { image: finish(picture, &metadata, is_grey), warning })
+}
+
+fn jpeg_file(bytes: &[u8]) -> std::result::Result<Decoded, Unreadable> {
+    let (metadata, layout) = jpeg::read(bytes)?;
+    check_size(&metadata)?;
+    if metadata.pixels() / MAX_JPEG_PIXELS_PER_BYTE > bytes.len() as u64 {
+        return Err(Unreadable::CutOff(Format::Jpeg.name()));
+    }
+    let is_ended = layout.is_ended(bytes);
+    let whole = if is_ended { Some(decode_jpeg(bytes, &metadata, &layout)?) } else { None };
+    let part = match &whole {
+        Some(picture) if !layout.may_be_filled_in(picture) && !layout.may_lack_scans(bytes) => None,
+        _ => jpeg::complete_part(bytes, &metadata, is_ended)?,
+    };
+    let Some(part) = part else {
+        let picture = whole.ok_or(Unreadable::CutOff(Format::Jpeg.name()))?;
+        return Ok(Decoded { image: finish(picture, &metadata, layout.is_grey()), warning: None });
+    };
+    drop(whole); // before another one is decoded
+    let picture = decode_jpeg(&part.bytes, &part.metadata, &layout);
+    let picture = picture.map_err(|error| match error {
+        Unreadable::Damaged(format) => Unreadable::CutOff(format),
+        error => error,
+    })?;
+    // Large images are decoded at a reduced size.
+    let rows = u64::from(picture.height()) * u64::from(part.rows) / u64::from(part.metadata.height);
+    let rows = u32::try_from(rows).unwrap_or(u32::MAX).max(1);
+    let picture = if rows < picture.height() { pixels::upper(&picture, rows) } else { picture };
+    Ok(Decoded { image: finish(picture, &part.metadata, layout.is_grey()), warning: Some(part.warning) })
 }
 
 /// Converts the colours to sRGB and applies the orientation.
@@ -209,7 +274,7 @@ fn decode_jpeg(bytes: &[u8], metadata: &Metadata, layout: &jpeg::Layout) -> std:
     let divisor = divisor(metadata, coefficients + decoded + pixels * transposing(metadata));
     let inks = metadata.icc.as_deref().filter(|_| layout.is_cmyk());
     if divisor == 1 && !layout.needs_other_decoder() && inks.is_none() {
-        return decode(bytes, Format::Jpeg);
+        return decode_full(bytes, Format::Jpeg);
     }
     let (width, height, inks_decoded) = match jpeg::decode_scaled(bytes, metadata, divisor)? {
         jpeg::Pixels::Rgb(picture) => return Ok(picture),
@@ -218,7 +283,7 @@ fn decode_jpeg(bytes: &[u8], metadata: &Metadata, layout: &jpeg::Layout) -> std:
     let rgb = match inks.and_then(|profile| color::inks_to_srgb(&inks_decoded, profile)) {
         Some(rgb) => rgb,
         // Without a usable profile, convert CMYK as zune-jpeg does.
-        None if divisor == 1 && !layout.needs_other_decoder() => return decode(bytes, Format::Jpeg),
+        None if divisor == 1 && !layout.needs_other_decoder() => return decode_full(bytes, Format::Jpeg),
         None => inks_decoded.as_chunks::<4>().0.iter().flat_map(|inks| pixels::of_inks(*inks)).collect(),
     };
     RgbImage::from_raw(width, height, rgb).ok_or(Unreadable::Damaged("JPEG"))
@@ -250,7 +315,8 @@ fn check_memory(metadata: &Metadata, bytes: u64) -> std::result::Result<(), Unre
 
 fn decoder(bytes: &[u8], format: Format) -> std::result::Result<impl ImageDecoder + '_, Unreadable> {
     // The only reader type in use: every other type would compile all decoders again.
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), format.of_image_crate());
+    let known = format.of_image_crate().ok_or(Unreadable::Unsupported(format.name()))?;
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), known);
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(MAX_BYTES);
     reader.limits(limits);
@@ -269,7 +335,7 @@ fn of_decoder(bytes: &[u8], format: Format) -> std::result::Result<(Metadata, bo
 }
 
 /// Decodes at full size and blends with white.
-fn decode(bytes: &[u8], format: Format) -> std::result::Result<RgbImage, Unreadable> {
+fn decode_full(bytes: &[u8], format: Format) -> std::result::Result<RgbImage, Unreadable> {
     let decoder = decoder(bytes, format)?;
     let (width, height) = decoder.dimensions();
     let memory = Unreadable::Memory { width, height };
@@ -298,6 +364,7 @@ fn unreadable(error: &ImageError, format: Format) -> Unreadable {
             Format::Gif => "this kind of GIF",
             Format::Bmp => "this kind of BMP",
             Format::Tiff => "this kind of TIFF",
+            Format::Heic => "this kind of HEIC",
         }),
         _ => Unreadable::Damaged(format.name()),
     }

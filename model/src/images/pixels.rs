@@ -46,6 +46,11 @@ fn without_transparent_margins(picture: RgbaImage) -> RgbaImage {
     image::imageops::crop_imm(&picture, left, top, right - left + 1, bottom - top + 1).to_image()
 }
 
+/// The upper rows of an image.
+pub(super) fn upper(picture: &RgbImage, rows: u32) -> RgbImage {
+    image::imageops::crop_imm(picture, 0, 0, picture.width(), rows).to_image()
+}
+
 /// Converts a CMYK pixel (255 for full ink) without a profile.
 pub(super) fn of_inks([cyan, magenta, yellow, black]: [u8; 4]) -> [u8; 3] {
     let light = |ink: u8| u16::from(255 - ink) * u16::from(255 - black);

@@ -1,5 +1,6 @@
 //! PNG files: their chunks, and decoding at a smaller size.
 
+use std::borrow::Cow;
 use std::io::{Cursor, Read};
 
 use image::RgbImage;
@@ -18,17 +19,19 @@ pub(super) struct Layout {
     pub(super) bytes_per_pixel: u64,
     pub(super) is_grey: bool,
     is_interlaced: bool,
+    is_ended: bool,
 }
 
 /// Reads all chunks.
 pub(super) fn read(bytes: &[u8]) -> Result<(Metadata, Layout), Unreadable> {
     let mut metadata = Metadata::default();
-    let (mut header, mut has_transparency, mut is_srgb) = (None, false, false);
+    let (mut header, mut has_transparency, mut is_srgb, mut is_ended) = (None, false, false, false);
     for (kind, body) in chunks(bytes) {
         match kind {
             b"IHDR" if header.is_none() => header = body.first_chunk::<13>().copied(),
             b"tRNS" => has_transparency = true,
             b"sRGB" => is_srgb = true,
+            b"IEND" => is_ended = true,
             b"iCCP" if metadata.icc.is_none() => {
                 metadata.icc = after_zero(body).and_then(|rest| inflate(rest.get(1..)?))
             }
@@ -54,6 +57,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Metadata, Layout), Unreadable> {
         bytes_per_pixel: channels * if depth == 16 { 2 } else { 1 },
         is_grey: matches!(colour, 0 | 4),
         is_interlaced: interlace != 0,
+        is_ended,
     };
     Ok((metadata, layout))
 }
@@ -68,6 +72,43 @@ fn chunks(bytes: &[u8]) -> impl Iterator<Item = (&[u8; 4], &[u8])> {
         rest = rest.get(length.checked_add(12)?..).unwrap_or_default();
         Some((kind, body))
     })
+}
+
+/// The file with an end marker. Of a truncated file, whose pixels may be complete, these are the chunks before the cut,
+/// the last of them with the bytes that there are.
+pub(super) fn with_end<'a>(bytes: &'a [u8], layout: &Layout) -> Cow<'a, [u8]> {
+    if layout.is_ended {
+        return Cow::Borrowed(bytes);
+    }
+    let whole: usize = 8 + chunks(bytes).map(|(_, body)| body.len() + 12).sum::<usize>();
+    let mut ended = bytes[..whole.min(bytes.len())].to_vec();
+    if whole > bytes.len() {
+        // Only the checksum of the last chunk is truncated.
+        if let Some((kind, body)) = chunks(bytes).last() {
+            ended.truncate(whole - 4);
+            ended.extend(checksum(kind, body).to_be_bytes());
+        }
+    } else if let Some(body) = bytes.get(whole + 8..)
+        && bytes[whole + 4..].starts_with(b"IDAT")
+    {
+        push_chunk(&mut ended, b"IDAT", body);
+    }
+    push_chunk(&mut ended, b"IEND", b"");
+    Cow::Owned(ended)
+}
+
+fn push_chunk(file: &mut Vec<u8>, kind: &[u8; 4], body: &[u8]) {
+    file.extend(u32::try_from(body.len()).unwrap_or(u32::MAX).to_be_bytes());
+    file.extend(kind);
+    file.extend(body);
+    file.extend(checksum(kind, body).to_be_bytes());
+}
+
+fn checksum(kind: &[u8; 4], body: &[u8]) -> u32 {
+    let mut crc = flate2::Crc::new();
+    crc.update(kind);
+    crc.update(body);
+    crc.sum()
 }
 
 fn after_zero(bytes: &[u8]) -> Option<&[u8]> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use backon::{ExponentialBuilder, Retryable};
+use landfall_common::http::client_builder;
 use landfall_common::text::sanitize_line;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
@@ -133,7 +134,7 @@ impl RateLimitedClient {
     /// # Errors
     /// If TLS cannot be initialised.
     pub(super) fn new(interval: Duration, policy: &RetryPolicy, max_bytes: usize) -> Result<Self> {
-        let client = Client::builder()
+        let client = client_builder()
             // A Referer header would leak URLs with API keys.
             .referer(false)
             .redirect(redirects())

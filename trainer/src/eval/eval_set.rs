@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use indicatif::{ProgressBar, ProgressStyle};
+use landfall_common::cli::prior_parser;
 use landfall_model::classifier::{Encoder, Head};
 use landfall_model::{Bundle, Prior};
 
@@ -31,10 +31,6 @@ pub(crate) struct EvalSetArgs {
     /// Prior over the cells: that of `play`, that of `locate`, or none
     #[arg(long, default_value_t = Prior::Game, value_parser = prior_parser(), help_heading = "Input")]
     pub(crate) prior: Prior,
-}
-
-fn prior_parser() -> impl TypedValueParser<Value = Prior> {
-    PossibleValuesParser::new(Prior::ALL.map(Prior::name)).try_map(|name| name.parse::<Prior>())
 }
 
 impl EvalSetArgs {

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::features::samples::Sample;
 use crate::head::model::{Layers, Moments};
-use crate::head::recipe::Recipe;
+use crate::head::recipe::{Recipe, is_unset};
 use crate::io::hash;
 
 /// Maximum length of the first line.
@@ -184,7 +184,7 @@ pub(crate) fn fingerprint(
         digest.update(format!("{:?}", (&row.file, &row.at, &row.iso2, &row.group)));
     }
     let embeddings = [&recipe.cell_embeddings.file, &recipe.cell_embeddings.start];
-    let embeddings = embeddings.into_iter().filter(|file| !file.as_os_str().is_empty());
+    let embeddings = embeddings.into_iter().filter(|file| !is_unset(file));
     for file in recipe.staggered.cells.iter().chain(embeddings) {
         digest.update(std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?);
     }

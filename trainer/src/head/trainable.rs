@@ -13,7 +13,7 @@ use rand::{RngExt, SeedableRng};
 
 use crate::head::loss::{AuxiliaryTarget, Objective};
 use crate::head::model::{Layers, Moments, to_vec};
-use crate::head::recipe::Recipe;
+use crate::head::recipe::{Recipe, is_unset};
 
 /// The trained weights. Checkpoints store them under the field names, so renaming a field breaks `--resume`.
 #[derive(Module, Debug)]
@@ -44,7 +44,7 @@ impl FrozenParams {
     /// When the file of cell embeddings cannot be read or does not match the cells.
     pub(crate) fn new(recipe: &Recipe, objective: &Objective<'_>, device: &Device) -> Result<Self> {
         let (cells, config) = (objective.table.cells.len(), &recipe.cell_embeddings);
-        let is_used = !config.file.as_os_str().is_empty();
+        let is_used = !is_unset(&config.file);
         let embeddings = if is_used { Some(read_embeddings(&config.file, cells, device)?) } else { None };
         let matrix = |class_of_cell: &[usize], classes: usize| {
             let mut matrix = vec![0.0f32; cells * classes];
@@ -55,7 +55,7 @@ impl FrozenParams {
             target.is_sum_of_cells.then(|| matrix(&target.class_of_cell, target.classes))
         };
         let sums = objective.auxiliary.iter().map(sum).collect();
-        let has_start = !config.start.as_os_str().is_empty();
+        let has_start = !is_unset(&config.start);
         let start = if has_start { Some(read_numbers(&config.start)?) } else { None };
         Ok(Self { embeddings, sums, free: config.free || !is_used, start })
     }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use landfall_common::exit::environment_error;
 use landfall_common::fs::{temporary_file_in, write_atomic};
+use landfall_common::http::use_ring;
 use object_store::buffered::BufWriter;
 use object_store::{ObjectStore, ObjectStoreExt};
 use serde::de::DeserializeOwned;
@@ -45,6 +46,7 @@ impl Storage {
             return Ok(Self::Folder(place.to_owned()));
         };
         let url = Url::parse(address).with_context(|| format!("`{address}` is not a valid URL"))?;
+        use_ring();
         let settings = std::env::vars().filter(|(name, _)| name.starts_with("AWS_") || name.starts_with("GOOGLE_"));
         let (store, prefix) = object_store::parse_url_opts(&url, settings).with_context(|| {
             format!("cannot use {address}; supported URLs are s3://bucket/folder and gs://bucket/folder")

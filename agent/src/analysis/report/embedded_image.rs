@@ -13,6 +13,8 @@ use image::{ImageFormat, RgbImage, RgbaImage, imageops};
 const TOTAL_BYTES: usize = 26_000_000;
 /// Maximum size in bytes of one image.
 const MAX_BYTES: usize = 150_000;
+/// Maximum number of images in a report. The smallest copies take some ten kilobytes each.
+pub(super) const MAX_IMAGES: usize = 10_000;
 /// Longer side in pixels and JPEG quality, tried in order until an image is small enough.
 const SIZES: [(u32, u8); 6] = [(960, 80), (800, 78), (640, 75), (480, 72), (360, 70), (240, 65)];
 

@@ -16,7 +16,7 @@ use rayon::prelude::*;
 
 use crate::analysis::replay::Replay;
 use crate::error::describe;
-use crate::record::recorded_image;
+use crate::record::{recorded_image, turn_for};
 
 mod embedded_image;
 mod format;
@@ -133,12 +133,13 @@ impl Report {
             self.sections.iter().flat_map(|section| &section.rounds).map(|loaded| loaded.round.views.len()).sum();
         let allowance = embedded_image::byte_allowance(views + self.rounds());
         let numbered = self.numbered();
+        let with_images = rounds_with_images(&numbered, embedded_image::MAX_IMAGES);
         let (shown, left_out): (Vec<ReportRound<'_>>, Vec<Vec<String>>) = numbered
             .par_iter()
             .enumerate()
             .map(|(i, (number, loaded))| {
                 let occlusions = self.occlusions.get(i).map(Vec::as_slice).unwrap_or_default();
-                let (shown, left_out) = show(*number, loaded, &self.bundles, allowance);
+                let (shown, left_out) = show(*number, loaded, &self.bundles, allowance, i < with_images);
                 (ReportRound { occlusions, ..shown }, left_out)
             })
             .unzip();
@@ -148,7 +149,12 @@ impl Report {
             .iter()
             .map(|section| (section, shown.by_ref().take(section.rounds.len()).collect()))
             .collect();
-        (page::page(&sections), left_out.concat())
+        let mut left_out = left_out.concat();
+        if let Some((number, _)) = numbered.get(with_images) {
+            let max = embedded_image::MAX_IMAGES;
+            left_out.push(format!("the images from round {number} on: a report has at most {max}"));
+        }
+        (page::page(&sections), left_out)
     }
 
     /// The rounds with their numbers on the page: those of the game if there is only one, else counted from 1.
@@ -171,20 +177,31 @@ impl Report {
     }
 }
 
+/// The number of rounds, from the first, that have at most so many images together.
+fn rounds_with_images(rounds: &[(usize, &LoadedRound)], max: usize) -> usize {
+    let mut images = 0;
+    let fits = |(_, loaded): &&(usize, &LoadedRound)| {
+        images += loaded.round.views.len() + 1; // and a thumbnail
+        images <= max
+    };
+    rounds.iter().take_while(fits).count()
+}
+
 /// Collects the content of a round, without occlusion maps, and what of it cannot be read.
 fn show<'a>(
     number: usize,
     loaded: &'a LoadedRound,
     bundles: &BundleCache,
     allowance: usize,
+    has_images: bool,
 ) -> (ReportRound<'a>, Vec<String>) {
     let (mut views, mut thumbnail, mut left_out) = (Vec::new(), None, Vec::new());
     for (i, view) in loaded.round.views.iter().enumerate() {
         let mut embedded = || -> Result<Option<EmbeddedImage>> {
             // Images that are missing or outside the record are omitted without a word.
-            if !sibling_file(&loaded.dir, &view.file).is_some_and(|file| file.exists()) {
-                return Ok(None);
-            }
+            let file = sibling_file(&loaded.dir, &view.file).filter(|file| has_images && file.exists());
+            let Some(file) = file else { return Ok(None) };
+            let _turn = turn_for(&file);
             let picture = recorded_image(&loaded.dir, &view.file)?;
             if i == 0 {
                 thumbnail = Some(embedded_image::embed(&picture, THUMBNAIL_MAX_BYTES.min(allowance))?);

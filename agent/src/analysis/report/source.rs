@@ -15,6 +15,8 @@ use crate::analysis::report::format;
 use crate::error::describe;
 use crate::record::{FailedRound, GameRecord, Map, Round, find_rounds, read_rounds};
 
+/// Maximum number of rounds on a page. Each takes about a hundred kilobytes.
+const MAX_ROUNDS: usize = 2_000;
 /// Maximum number of earlier games for comparison.
 const MAX_PAST_GAMES: usize = 60;
 
@@ -75,7 +77,8 @@ impl LoadedRound {
 pub(super) fn read(dirs: &[PathBuf]) -> Result<(Vec<GameSection>, Vec<String>)> {
     let mut sections: Vec<(PathBuf, GameSection)> = Vec::new();
     let (found, left_out) = find_rounds(dirs)?;
-    let (rounds, left_out) = read_rounds(found, left_out)?;
+    let (mut rounds, mut left_out) = read_rounds(found, left_out)?;
+    left_out.extend(limit(&mut rounds, MAX_ROUNDS));
     for (found, round) in rounds {
         let of = found.game().unwrap_or(&found.asked).to_owned();
         let loaded = LoadedRound { dir: found.folder, round, replayed: None };
@@ -89,6 +92,13 @@ pub(super) fn read(dirs: &[PathBuf]) -> Result<(Vec<GameSection>, Vec<String>)> 
         section.rounds.sort_by_key(|loaded| loaded.round.n); // round_10 comes after round_2; the sort is stable
     }
     Ok((sections, left_out))
+}
+
+/// Leaves out what exceeds a number of rounds, and says so.
+fn limit<T>(rounds: &mut Vec<T>, max: usize) -> Option<String> {
+    let further = rounds.len().saturating_sub(max);
+    rounds.truncate(max);
+    (further > 0).then(|| format!("{further} further rounds: a page has at most {max}; give fewer directories"))
 }
 
 /// The rounds of a replay of `dir`, with the new predictions.
@@ -196,6 +206,17 @@ impl BundleCache {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pages_have_a_joint_number_of_rounds() {
+        let mut rounds = vec![1, 2, 3];
+        assert_eq!((limit(&mut rounds, 3), rounds.len()), (None, 3));
+        let left_out = limit(&mut rounds, 2).unwrap();
+        assert_eq!(
+            (left_out.as_str(), rounds),
+            ("1 further rounds: a page has at most 2; give fewer directories", vec![1, 2])
+        );
+    }
 
     /// A recorded game of `rounds` rounds with the same score.
     fn game(dir: &Path, scale_m: f64, scores: &[u32]) {

@@ -107,6 +107,21 @@ fn logits_of_another_size_are_reported() {
 }
 
 #[test]
+fn images_are_shown_up_to_a_joint_number() {
+    let dir = copy_fixtures(&["aizkorri-meadow", "rome-colosseum"]);
+    let report = Report::read(&[dir.path().to_owned()]).unwrap();
+    let rounds = report.numbered();
+    // The views, and a thumbnail.
+    let images = rounds[0].1.round.views.len() + 1;
+    let all = images + rounds[1].1.round.views.len() + 1;
+    for (max, expected) in [(0, 0), (images - 1, 0), (images, 1), (all - 1, 1), (all, 2)] {
+        assert_eq!(rounds_with_images(&rounds, max), expected, "{max} of {all}");
+    }
+    let (shown, left_out) = show(rounds[0].0, rounds[0].1, &report.bundles, 1000, false);
+    assert!(shown.views.iter().all(Option::is_none) && shown.thumbnail.is_none() && left_out.is_empty());
+}
+
+#[test]
 fn explaining_needs_the_bundle_of_the_record() {
     let dir = copy_fixtures(&["rome-colosseum"]);
     edit(&dir.path().join("rome-colosseum"), |round| round["bundle"] = "pocket@1999.1.1".into());

@@ -345,7 +345,11 @@ impl Page {
         for _ in 0..MAX_ATTEMPTS {
             match work().await {
                 Err(error) if error.chain().any(is_message) => _ = self.driver.accept_alert().await, // the dialog may be closed already
-                Err(error) if error.chain().any(is_moved) => *self.in_frame.lock().await = true, // the current frame is unknown
+                Err(error) if error.chain().any(is_moved) => {
+                    if error.chain().any(is_frame_unknown) {
+                        *self.in_frame.lock().await = true;
+                    }
+                }
                 done => return done,
             }
         }
@@ -385,12 +389,15 @@ fn is_message(cause: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 fn is_moved(cause: &(dyn std::error::Error + 'static)) -> bool {
-    // Json: a command that a dialog interrupts may return nothing. ElementNotInteractable: the page has hidden the element
-    // since it was found.
-    use WebDriverErrorInner::{ElementNotInteractable, Json, NoSuchElement, NoSuchFrame, StaleElementReference};
+    // ElementNotInteractable: the page has hidden the element since it was found.
+    use WebDriverErrorInner::{ElementNotInteractable, NoSuchElement, StaleElementReference};
+    is_frame_unknown(cause)
+        || matches!(inner(cause), Some(ElementNotInteractable(_) | NoSuchElement(_) | StaleElementReference(_)))
+}
+
+/// Whether the session may be in another frame than before the error.
+fn is_frame_unknown(cause: &(dyn std::error::Error + 'static)) -> bool {
+    // Json: a command that a dialog interrupts may return nothing.
     cause.is::<WrongFrame>()
-        || matches!(
-            inner(cause),
-            Some(ElementNotInteractable(_) | Json(_) | NoSuchElement(_) | NoSuchFrame(_) | StaleElementReference(_))
-        )
+        || matches!(inner(cause), Some(WebDriverErrorInner::Json(_) | WebDriverErrorInner::NoSuchFrame(_)))
 }

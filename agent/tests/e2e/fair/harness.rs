@@ -143,7 +143,7 @@ impl Harness {
             .find_map(|line| line.unwrap().split_once("successfully on port ").map(|(_, port)| port.to_owned()))
             .unwrap();
         std::thread::spawn(move || lines.for_each(drop));
-        let (trace, client) = (Arc::default(), reqwest::Client::builder().no_proxy().build().unwrap());
+        let (trace, client) = (Arc::default(), crate::http());
         let to = |to: String| Proxy { to, trace: Arc::clone(&trace), client: client.clone(), forward: forward.clone() };
         let base = arena.url().trim_end_matches('/').to_owned();
         let page = serve(Router::new().fallback(page).with_state(to(base))).await;

@@ -1,4 +1,7 @@
+mod cut_off;
 mod files;
+#[cfg(feature = "heic")]
+mod heic;
 mod jpeg_writer;
 mod shown;
 

@@ -121,7 +121,8 @@ fn scans_of_one_colour_each_decode_as_interleaved_ones() {
     let sample = |i: usize, x: f64, y: f64| [(40.0 + 180.0 * x) as u8, 128, (128.0 + 60.0 * y) as u8][i];
     for sampling in [[(2, 2), (1, 1), (1, 1)], [(2, 1), (1, 1), (1, 1)], [(1, 2), (1, 1), (1, 1)], [(1, 1); 3]] {
         for size in [(64, 64), (61, 45)] {
-            let file = |has_separate_scans| Jpeg { size, sampling, has_separate_scans }.encode(sample);
+            let file =
+                |has_separate_scans| Jpeg { size, sampling, has_separate_scans, restart_interval: 0 }.encode(sample);
             let [apart, together] = [true, false].map(|separate| from_bytes(&file(separate)).unwrap());
             assert_eq!(apart.dimensions(), (size.0.into(), size.1.into()));
             assert!(is_close(&apart, &together), "{sampling:?} {size:?}");

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use landfall_common::fs::read_toml;
 use serde::Deserialize;
 
-use super::Recipe;
+use super::{Recipe, is_unset};
 
 /// Options of every command that trains a head.
 #[derive(clap::Args, Clone, Debug)]
@@ -41,11 +41,9 @@ impl RecipeArgs {
         recipe.data.index = self.index.clone().unwrap_or(recipe.data.index);
         recipe.data.cells = self.cells.clone().unwrap_or(recipe.data.cells);
         let data = &recipe.data;
-        for (missing, what) in [
-            (data.features.is_empty(), "features"),
-            (data.index.as_os_str().is_empty(), "index"),
-            (data.cells.as_os_str().is_empty(), "cells"),
-        ] {
+        for (missing, what) in
+            [(data.features.is_empty(), "features"), (is_unset(&data.index), "index"), (is_unset(&data.cells), "cells")]
+        {
             if missing {
                 bail!("{} does not set data.{what}: add it there or pass --{what}", self.recipe.display());
             }

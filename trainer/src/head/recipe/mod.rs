@@ -163,7 +163,7 @@ pub(crate) struct CellEmbeddings {
     pub(crate) file: PathBuf,
     /// Matrix A of an earlier head to start from, as written by `trainer/tools/head_projection.py`: little-endian f32
     /// values `[dim, E]` for unit embeddings; A starts at 0 if empty. With a hidden layer, `train.hidden` must be 2 E.
-    #[serde(skip_serializing_if = "is_empty")]
+    #[serde(skip_serializing_if = "is_unset")]
     pub(crate) start: PathBuf,
     /// Weight decay of A.
     pub(crate) weight_decay: f32,
@@ -276,7 +276,8 @@ impl Default for EarlyStop {
     }
 }
 
-fn is_empty(path: &Path) -> bool {
+/// Whether an optional file of a recipe is not given.
+pub(crate) fn is_unset(path: &Path) -> bool {
     path.as_os_str().is_empty()
 }
 
@@ -340,7 +341,7 @@ impl Recipe {
             (!weight(self.cell_embeddings.weight_decay), "cell_embeddings.weight_decay must be at least 0"),
             (!positive(self.cell_embeddings.lr_factor), "cell_embeddings.lr_factor must be above 0"),
             (
-                !is_empty(&self.cell_embeddings.start) && is_empty(&self.cell_embeddings.file),
+                !is_unset(&self.cell_embeddings.start) && is_unset(&self.cell_embeddings.file),
                 "cell_embeddings.start needs cell_embeddings.file",
             ),
             (
