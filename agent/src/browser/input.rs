@@ -64,6 +64,28 @@ pub(crate) async fn wheel(driver: &WebDriver, at: Pixel, delta_y: i32) -> Result
     perform(driver, json!([{"type": "wheel", "id": "wheel", "actions": [turn]}])).await
 }
 
+/// Scrolls the wheel over a point while the Ctrl key is held, as maps on scrolling pages ask for.
+///
+/// # Errors
+/// As [`hover`].
+pub(crate) async fn ctrl_wheel(driver: &WebDriver, at: Pixel, delta_y: i32) -> Result<()> {
+    const CTRL: &str = "\u{e009}";
+    let turn = json!({
+        "type": "scroll", "x": at.x.round() as i64, "y": at.y.round() as i64, "deltaX": 0, "deltaY": delta_y,
+        "duration": 0, "origin": "viewport",
+    });
+    let rest = json!({"type": "pause", "duration": 0});
+    let keys = [json!({"type": "keyDown", "value": CTRL}), rest.clone(), json!({"type": "keyUp", "value": CTRL})];
+    perform(
+        driver,
+        json!([
+            {"type": "key", "id": "keyboard", "actions": keys},
+            {"type": "wheel", "id": "wheel", "actions": [rest.clone(), turn, rest]},
+        ]),
+    )
+    .await
+}
+
 /// Waits.
 pub async fn pause(milliseconds: u64) {
     tokio::time::sleep(Duration::from_millis(milliseconds)).await;

@@ -51,6 +51,14 @@ impl ModelArgs {
     }
 }
 
+/// Parses the width and height of a window, such as 1280x800.
+pub(super) fn window(text: &str) -> std::result::Result<(u32, u32), String> {
+    let sides =
+        text.split_once(['x', 'X', '×']).and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
+    let is_possible = |(width, height): &(u32, u32)| (200..=8000).contains(width) && (200..=8000).contains(height);
+    sides.filter(is_possible).ok_or_else(|| "write WIDTHxHEIGHT, as in 1280x800, each 200 to 8000 pixels".to_owned())
+}
+
 #[derive(Args)]
 pub(super) struct ArenaSourceArgs {
     /// Directory of recorded rounds to play [default: the fixtures]

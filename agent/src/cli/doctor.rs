@@ -1,6 +1,6 @@
 //! `doctor`: checks the installation, or the locators of a site profile against its page.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
@@ -9,9 +9,10 @@ use url::Url;
 
 use crate::browser;
 use crate::browser::BrowserOptions;
-use crate::cli::args::{ModelArgs, fixtures};
+use crate::cli::args::{ModelArgs, fixtures, window};
 use crate::cli::output::{print_json, print_line, print_text};
 use crate::cli::session::{close, profile_and_address};
+use crate::doctor::site::LocatorReport;
 use crate::server::arena::{Arena, ArenaOptions, RoundSource};
 use crate::site::guard;
 use crate::site::guard::Consent;
@@ -36,9 +37,17 @@ pub(super) struct DoctorArgs {
     /// Check the profile at this origin on this computer instead of its own hosts
     #[arg(long, value_name = "URL", help_heading = "Site profile")]
     base_url: Option<Url>,
+    /// Play one round too, with an arbitrary guess that counts like any other
+    ///
+    /// Reports what is found only after a pin or a guess: the pin, the result, its points and distance, and the next round.
+    #[arg(long = "try", help_heading = "Site profile")]
+    try_round: bool,
     /// Screenshot to write (PNG)
     #[arg(long, value_name = "FILE", default_value = "landfall-doctor.png", help_heading = "Site profile")]
     picture: PathBuf,
+    /// Width and height of the page in pixels
+    #[arg(long, value_name = "WxH", default_value = "800x800", value_parser = window, help_heading = "Browser")]
+    window: (u32, u32),
     /// URL of a running WebDriver server [default: start chromedriver]
     #[arg(long, value_name = "URL", help_heading = "Browser")]
     webdriver: Option<Url>,
@@ -107,10 +116,10 @@ async fn examine_site(args: DoctorArgs) -> Result<()> {
         }
     };
     guard::check(&profile, &url, consent)?;
-    let options = BrowserOptions { webdriver: args.webdriver, ..BrowserOptions::default() };
+    let options = BrowserOptions { webdriver: args.webdriver, viewport: args.window, ..BrowserOptions::default() };
     let driver = browser::open(&options).await?;
     let examined = match Page::open(driver.clone(), profile, &url, consent).await {
-        Ok(page) => doctor::site::examine(&page, &args.picture).await,
+        Ok(page) => examine_page(&page, &args.picture, args.try_round).await,
         Err(error) => Err(error),
     };
     let closed = close(driver, &options, arena).await;
@@ -129,4 +138,12 @@ async fn examine_site(args: DoctorArgs) -> Result<()> {
         0 => Ok(()),
         dead => Err(check_failed(format!("{dead} locators that a round needs find nothing; correct the profile"))),
     }
+}
+
+async fn examine_page(page: &Page, picture: &Path, with_round: bool) -> Result<Vec<LocatorReport>> {
+    let mut reports = doctor::site::examine(page, picture).await?;
+    if with_round && reports.iter().all(|report| report.ok) {
+        reports.extend(doctor::site::try_round(page).await?);
+    }
+    Ok(reports)
 }

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use anyhow::Result;
+use landfall_common::text::eprint_sanitized;
 use landfall_model::Classifier;
 
 use crate::analysis::report;
 use crate::analysis::report::Report;
 use crate::cli::output::print_line;
-use crate::record::{GameRecord, Round};
+use crate::probe::score_formula;
+use crate::record::{Distance, GameRecord, Round};
 
 /// Writes the report of a game beside its record, on a thread of its own so that signals are still handled.
 pub(super) async fn write_report(game: &GameRecord, classifier: &Arc<Classifier>) -> Result<()> {
@@ -17,14 +19,52 @@ pub(super) async fn write_report(game: &GameRecord, classifier: &Arc<Classifier>
     tokio::task::spawn_blocking(write).await?.map(drop)
 }
 
-/// The first round, or the game, whose points on the page differ from ours.
-pub(super) fn disagreement(game: &GameRecord) -> Option<String> {
+/// A round, or the game, whose points on the page differ from ours.
+pub(super) struct Disagreement {
+    what: String,
+    /// Whether it is a failure: in the arena, whose score formula is ours. Other sites may score as they like.
+    is_failure: bool,
+}
+
+impl Disagreement {
+    /// Warns about it, unless it is a failure, which is returned as an error at the end.
+    pub(super) fn warn(&self) {
+        if !self.is_failure {
+            eprint_sanitized(format!("warning: {}", self.what));
+        }
+    }
+
+    /// The error, if it is a failure.
+    pub(super) fn failure(self) -> Option<String> {
+        self.is_failure.then_some(self.what)
+    }
+}
+
+/// The first round, or the game, whose points on the page differ from ours, with the formula that its rounds fit.
+pub(super) fn disagreement(game: &GameRecord) -> Option<Disagreement> {
     let name = |round: &Round| format!("round {}", round.n.unwrap_or_default());
     let rounds = game.rounds.iter().map(|round| (name(round), round.score, round.page_score));
-    rounds.chain([("the game".to_owned(), game.score, game.page_score)]).find_map(|(what, ours, theirs)| {
-        let (ours, theirs) = ours.zip(theirs).filter(|(ours, theirs)| ours != theirs)?;
-        Some(format!("{what}: computed {ours} points, the page shows {theirs}; check the scale of the map (--scale)"))
-    })
+    let found =
+        rounds.chain([("the game".to_owned(), game.score, game.page_score)]).find_map(|(what, ours, theirs)| {
+            let (ours, theirs) = ours.zip(theirs).filter(|(ours, theirs)| ours != theirs)?;
+            Some(format!("{what}: computed {ours} points, the page shows {theirs}"))
+        })?;
+    if game.site == "arena" {
+        let what = format!("{found}; check the scale of the map (--scale)");
+        return Some(Disagreement { what, is_failure: true });
+    }
+    let shown = game.rounds.iter().filter_map(|round| {
+        let within_m = round.distance_within_m.unwrap_or(1.0);
+        Some((round.page_score?, Distance { metres: round.distance_m?, within_m }))
+    });
+    let shown: Vec<(u32, Distance)> = shown.collect();
+    let advice = match score_formula::describe_fit(&shown) {
+        Some(law) => format!("the rounds fit {law}"),
+        None => "the points of these rounds determine no formula that is known here".to_owned(),
+    };
+    let what =
+        format!("{found}; the page scores by another formula: {advice}. The guess and its record are not affected");
+    Some(Disagreement { what, is_failure: false })
 }
 
 /// A round as one line.

@@ -63,7 +63,9 @@ fn verdict(played: &ParallelReport) -> Result<()> {
         let why = format!("{} of {all} games failed; game {}: {}", played.failed.len(), first.n, describe(&first.why));
         return Err(if exit_code(&first.why) == Exit::Environment { environment_error(why) } else { usage_error(why) });
     }
-    match played.games.iter().find_map(disagreement) {
+    let mut disagreements: Vec<_> = played.games.iter().filter_map(disagreement).collect();
+    disagreements.iter().take(1).for_each(|first| first.warn());
+    match disagreements.drain(..).find_map(|found| found.failure()) {
         Some(what) => Err(check_failed(what)),
         None => Ok(()),
     }

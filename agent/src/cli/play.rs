@@ -1,5 +1,6 @@
 //! `play`: games in a real browser.
 
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,21 +11,24 @@ use console::Term;
 use landfall_common::exit::{check_failed, usage_error};
 use landfall_common::text::{eprint_sanitized, redact_url};
 use landfall_model::{Classifier, LatLng, MapScale};
+use serde_json::json;
 use url::Url;
 
 use crate::browser;
 use crate::browser::BrowserOptions;
-use crate::cli::args::{ArenaSourceArgs, DrawingArgs, ModelArgs, debugger, duration, kilometres, points, scale};
+use crate::cli::args::{
+    ArenaSourceArgs, DrawingArgs, ModelArgs, debugger, duration, kilometres, points, scale, window,
+};
 use crate::cli::games::{disagreement, line, print_game, write_report};
 use crate::cli::output::print_json;
 use crate::cli::parallel;
 use crate::cli::session::{close, profile_and_address};
-use crate::error::describe;
+use crate::error::{describe, exit_code};
 use crate::inference::CellProbability;
 use crate::inference::stopping::MIN_GAIN;
 use crate::play::game;
 use crate::play::game::{GameEvent, PlayOptions, SubmitMode};
-use crate::record::{Area, Round};
+use crate::record::{Area, GameRecord, Round};
 use crate::server::arena::Arena;
 use crate::site::guard;
 use crate::site::guard::Consent;
@@ -53,6 +57,9 @@ pub(super) struct PlayArgs {
     base_url: Option<Url>,
     #[command(flatten)]
     model: ModelArgs,
+    /// Width and height of the page in pixels
+    #[arg(long, value_name = "WxH", default_value = "800x800", value_parser = window, help_heading = "Browser")]
+    window: (u32, u32),
     /// URL of a running WebDriver server, such as Selenium Grid [default: start chromedriver]
     #[arg(long, value_name = "URL", help_heading = "Browser")]
     webdriver: Option<Url>,
@@ -114,6 +121,27 @@ pub(super) struct PlayArgs {
 }
 
 pub(super) async fn run(args: PlayArgs) -> Result<()> {
+    let (json, printed) = (args.json, Cell::new(false));
+    let result = play(args, &printed).await;
+    // Programs get a result in any case.
+    if let Err(error) = &result
+        && json
+        && !printed.get()
+    {
+        print_failure(error, None)?;
+    }
+    result
+}
+
+/// Prints a failure as JSON: the game up to it, if there is one, and the error.
+fn print_failure(error: &anyhow::Error, game: Option<&GameRecord>) -> Result<()> {
+    let mut value = game.map_or_else(|| Ok(json!({ "rounds": [] })), serde_json::to_value)?;
+    value["error"] = describe(error).into();
+    value["exit_code"] = json!(exit_code(error) as u8);
+    print_json(&value)
+}
+
+async fn play(args: PlayArgs, printed: &Cell<bool>) -> Result<()> {
     let consent = Consent(args.i_own_this_account);
     let site = args.site.as_deref().or_else(|| args.rounds_from.site());
     let (profile, url) = profile_and_address(site, args.url, args.base_url.as_ref())?;
@@ -161,8 +189,13 @@ pub(super) async fn run(args: PlayArgs) -> Result<()> {
         ));
     }
     let headed = args.headed || args.assist;
-    let browser =
-        BrowserOptions { webdriver: args.webdriver, attach: args.attach, headed, ..BrowserOptions::default() };
+    let browser = BrowserOptions {
+        webdriver: args.webdriver,
+        attach: args.attach,
+        headed,
+        viewport: args.window,
+        ..BrowserOptions::default()
+    };
     let options = PlayOptions {
         browser,
         runs: args.runs,
@@ -179,13 +212,14 @@ pub(super) async fn run(args: PlayArgs) -> Result<()> {
         let (at_once, options) = (args.parallel, &options);
         let count = args.games.max(at_once);
         let games = crate::play::parallel::ParallelGames { profile, url, count, at_once, pause, classifier, options };
+        printed.set(true);
         let played = parallel::play(games, args.json).await;
         if let Some(arena) = arena {
             arena.stop().await;
         }
         return played;
     }
-    let games = SequentialGames { url, count: args.games, pause, json: args.json, renderer };
+    let games = SequentialGames { url, count: args.games, pause, json: args.json, printed, renderer };
     let driver = browser::open(&options.browser).await?;
     let (driver, played) = match Page::open(driver.clone(), profile, &games.url, consent).await {
         Ok(mut page) => {
@@ -204,11 +238,13 @@ pub(super) async fn run(args: PlayArgs) -> Result<()> {
 }
 
 /// Games played one after another.
-struct SequentialGames {
+struct SequentialGames<'a> {
     url: Url,
     count: u32,
     pause: Duration,
     json: bool,
+    /// Set when a result was printed.
+    printed: &'a Cell<bool>,
     renderer: TerminalRenderer,
 }
 
@@ -219,8 +255,8 @@ struct PendingDrawing {
     pictures: Vec<PathBuf>,
 }
 
-impl SequentialGames {
-    /// Plays and prints all games. Returns the first disagreement about points between the page and us.
+impl SequentialGames<'_> {
+    /// Plays and prints all games. Returns the first disagreement about points between the arena and us.
     async fn play(
         &self,
         page: &mut Page,
@@ -235,7 +271,18 @@ impl SequentialGames {
             }
             let mut drawing = PendingDrawing::default();
             let on_event = |event: GameEvent<'_>| self.print_event(event, &mut drawing);
-            let game = game::play(page, Arc::clone(classifier), options, on_event).await?;
+            let mut unfinished = None;
+            let played = game::play_into(page, Arc::clone(classifier), options, on_event, &mut unfinished).await;
+            self.printed.set(true);
+            let game = match played {
+                Ok(game) => game,
+                Err(error) => {
+                    if self.json {
+                        print_failure(&error, unfinished.as_ref())?;
+                    }
+                    return Err(error);
+                }
+            };
             // A report that fails does not spoil a game that is already recorded.
             if let Err(error) = write_report(&game, classifier).await {
                 eprint_sanitized(format!("no report was written: {}", describe(&error)));
@@ -245,7 +292,10 @@ impl SequentialGames {
             } else {
                 print_game(&game)?;
             }
-            first = first.or_else(|| disagreement(&game));
+            if let Some(found) = disagreement(&game) {
+                found.warn();
+                first = first.or(found.failure());
+            }
         }
         Ok(first)
     }

@@ -11,10 +11,12 @@ use url::Url;
 
 use crate::browser;
 use crate::browser::BrowserOptions;
+use crate::cli::args::window;
 use crate::cli::output::{print_json, print_line};
 use crate::cli::session::close;
 use crate::dirs;
 use crate::probe;
+use crate::probe::Hint;
 use crate::site::guard;
 use crate::site::guard::Consent;
 use crate::site::is_loopback;
@@ -42,6 +44,12 @@ pub(super) struct ProbeArgs {
     /// Maximum number of rounds to play to find the end of the game
     #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=30), help_heading = "Game")]
     rounds: u32,
+    /// Text of a button that is known, as in guess="Lock it in"; KEY is start, guess or next (repeatable)
+    #[arg(long, value_name = "KEY=TEXT", value_parser = hint, help_heading = "Game")]
+    hint: Vec<Hint>,
+    /// Width and height of the page in pixels
+    #[arg(long, value_name = "WxH", default_value = "800x800", value_parser = window, help_heading = "Browser")]
+    window: (u32, u32),
     /// URL of a running WebDriver server [default: start chromedriver]
     #[arg(long, value_name = "URL", help_heading = "Browser")]
     webdriver: Option<Url>,
@@ -71,10 +79,15 @@ pub(super) async fn run(args: ProbeArgs) -> Result<()> {
     };
     may_write(&out, args.force)?;
 
-    let options = BrowserOptions { webdriver: args.webdriver, headed: args.headed, ..BrowserOptions::default() };
+    let options = BrowserOptions {
+        webdriver: args.webdriver,
+        headed: args.headed,
+        viewport: args.window,
+        ..BrowserOptions::default()
+    };
     let driver = browser::open(&options).await?;
     let probed = match Page::open(driver.clone(), profile, &args.url, consent).await {
-        Ok(mut page) => probe::probe(&mut page, args.rounds, |step| eprint_sanitized(step)).await,
+        Ok(mut page) => probe::probe(&mut page, args.rounds, &args.hint, |step| eprint_sanitized(step)).await,
         Err(error) => Err(error),
     };
     let closed = close(driver, &options, None).await;
@@ -100,6 +113,15 @@ pub(super) async fn run(args: ProbeArgs) -> Result<()> {
         Some(_) => {
             Err(check_failed(format!("{} is incomplete; fill in by hand: {}", out.display(), found.missing.join("; "))))
         }
+    }
+}
+
+fn hint(text: &str) -> std::result::Result<Hint, String> {
+    match text.split_once('=') {
+        Some((key @ ("start" | "guess" | "next"), text)) if !text.trim().is_empty() => {
+            Ok(Hint { key: key.to_owned(), text: text.to_owned() })
+        }
+        _ => Err("write start=TEXT, guess=TEXT or next=TEXT".to_owned()),
     }
 }
 

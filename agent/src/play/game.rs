@@ -14,10 +14,13 @@ use crate::browser::BrowserOptions;
 use crate::error::{describe, exit_code};
 use crate::inference;
 use crate::inference::{CellProbability, RoundInference};
-use crate::play::{look, pin};
+use crate::play::{contradiction, look, pin};
 use crate::record;
 use crate::record::{Area, FORMAT, FailedRound, GameRecord, Map, PinPlacement, Recorder, Round, RoundTimings, View};
-use crate::site::page::{GuessSubmitted, NextStep, Page};
+use crate::site::page::{GuessSubmitted, NextStep, Page, RoundOutcome};
+
+/// Time limit for the picture of a failed round.
+const PICTURE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Options of a game.
 pub struct PlayOptions {
@@ -70,8 +73,8 @@ pub enum GameEvent<'a> {
 
 /// Plays the game on a page to its end and reports progress to `on_event`.
 ///
-/// A failed round is repeated once, from the URL of the game and in a new browser if the old one is lost. A guess that may
-/// have been sent is never sent again.
+/// A failed round is repeated where it is, if the page still shows it, and then once from the URL of the game, in a new
+/// browser if the old one is lost. A guess that may have been sent is never sent again.
 ///
 /// # Errors
 /// When the page, the browser or the classifier fails twice. Earlier rounds stay recorded; the message states where.
@@ -79,7 +82,21 @@ pub async fn play(
     page: &mut Page,
     classifier: Arc<Classifier>,
     options: &PlayOptions,
+    on_event: impl FnMut(GameEvent<'_>),
+) -> Result<GameRecord> {
+    play_into(page, classifier, options, on_event, &mut None).await
+}
+
+/// As [`play`]; also keeps the game in `unfinished` while it is played, for those who report failures.
+///
+/// # Errors
+/// As [`play`].
+pub(crate) async fn play_into(
+    page: &mut Page,
+    classifier: Arc<Classifier>,
+    options: &PlayOptions,
     mut on_event: impl FnMut(GameEvent<'_>),
+    unfinished: &mut Option<GameRecord>,
 ) -> Result<GameRecord> {
     page.await_round().await?;
     let name = page.read(&page.profile().page.map_name).await?.unwrap_or_else(|| "unknown map".to_owned());
@@ -104,16 +121,30 @@ pub async fn play(
     let inference = RoundInference { classifier, map: game.map.clone(), min_gain: options.min_gain };
     write_json(&recorder.dir.join("game.json"), &game)?;
     let where_recorded = || format!("rounds played before are recorded in {}", recorder.dir.display());
-    let mut n = 1;
+    // Rounds for which the page was loaded again.
+    let (mut n, mut reloads) = (1, Vec::new());
     loop {
+        *unfinished = Some(game.clone());
         // The URL at which the game continues if the page is lost.
         let address = page.address().await.with_context(where_recorded)?;
         let mut sent = false;
-        let player = Player { page, inference: &inference, recorder: &recorder, options };
+        let player = Player { page: &*page, inference: &inference, recorder: &recorder, options };
         let next = match player.round(n, &mut sent, &mut on_event).await {
             Ok((round, guessed)) => {
-                on_event(GameEvent::RoundOver(&round));
-                game.rounds.push(round);
+                match round {
+                    Ok(round) => {
+                        on_event(GameEvent::RoundOver(&round));
+                        game.rounds.push(round);
+                    }
+                    // The page took another guess than the intended one: that is no record of the prediction.
+                    Err(why) => {
+                        let failed = FailedRound { n, why, sent };
+                        on_event(GameEvent::Failed(&failed));
+                        player.keep_picture(n).await;
+                        recorder.failed(&failed)?;
+                        game.failed.push(failed);
+                    }
+                }
                 game.tally(None);
                 write_json(&recorder.dir.join("game.json"), &game)?;
                 let advanced = page.next(guessed).await;
@@ -127,17 +158,24 @@ pub async fn play(
             // Not an environment error, for example a page that must not be played: repeating it would not help.
             Err(error) if is_final(&error) => Err(error),
             Err(error) => {
-                let tried = game.failed.iter().any(|failed| failed.n == n);
+                let attempts = game.failed.iter().filter(|failed| failed.n == n).count();
                 sent |= page.has_ended().await;
                 let failed = FailedRound { n, why: describe(&error), sent };
                 on_event(GameEvent::Failed(&failed));
+                player.keep_picture(n).await;
                 recorder.failed(&failed)?;
                 game.failed.push(failed);
                 game.tally(None);
                 write_json(&recorder.dir.join("game.json"), &game)?;
-                match tried && !sent {
-                    true => Err(error),
-                    false => page.recover(&options.browser, &address, sent).await,
+                // Loading the page again restarts games that live in the page only.
+                if attempts == 0 && !sent && page.shows_round().await {
+                    Ok(NextStep::Round)
+                } else if !sent && reloads.contains(&n) {
+                    *unfinished = Some(game);
+                    return Err(error).with_context(where_recorded);
+                } else {
+                    reloads.push(n);
+                    page.recover(&options.browser, &address, sent).await
                 }
             }
         };
@@ -169,13 +207,14 @@ struct Player<'a> {
 
 impl Player<'_> {
     /// Plays a round. Sets `sent` as soon as the guess may have been sent.
+    /// Returns an error message in place of the round if the page contradicts what was intended.
     #[tracing::instrument(name = "round", skip_all, fields(n))]
     async fn round(
         &self,
         n: u32,
         sent: &mut bool,
         on_event: &mut impl FnMut(GameEvent<'_>),
-    ) -> Result<(Round, GuessSubmitted)> {
+    ) -> Result<(std::result::Result<Round, String>, GuessSubmitted)> {
         let start = Instant::now();
         let url = redact_url(&self.page.address().await?);
         let dir = self.recorder.round_dir(n)?;
@@ -233,7 +272,9 @@ impl Player<'_> {
         let pictures = round.views.iter().map(|view| dir.join(&view.file)).collect();
         on_event(GameEvent::Decided { heat: inference::cell_probabilities(&posterior), pictures });
 
-        let placed = pin::place_pin(self.page, prediction.point, self.options.max_pin_error_m).await?;
+        let max_error_m = self.options.max_pin_error_m;
+        let placed = pin::place_pin(self.page, prediction.point, max_error_m).await?;
+        let placed = pin::confirm(self.page, placed, prediction.point, max_error_m).await?;
         let pin_set = start.elapsed();
         let guessed = match self.options.submit_mode {
             SubmitMode::Agent => {
@@ -245,7 +286,13 @@ impl Player<'_> {
                 self.page.await_guess().await?
             }
         };
-        let outcome = self.page.outcome(&guessed).await?;
+        let is_expected = |outcome: &RoundOutcome| contradiction::points_fit(outcome, &round.map, placed.at);
+        let outcome = self.page.outcome_expecting(&guessed, is_expected).await?;
+        if self.options.submit_mode == SubmitMode::Agent
+            && let Some(why) = contradiction::find(&outcome, &placed, max_error_m)
+        {
+            return Ok((Err(why), guessed));
+        }
         let at = outcome.guess.unwrap_or(placed.at);
         round.pin = Some(PinPlacement {
             wanted: prediction.point,
@@ -264,6 +311,14 @@ impl Player<'_> {
         });
         write_json(&dir.join("round.json"), &round)?;
         tracing::info!(score = round.score, page_score = round.page_score, distance_m = round.distance_m, "scored");
-        Ok((round, guessed))
+        Ok((Ok(round), guessed))
+    }
+
+    /// Adds a picture of the page to the files of a failed round. The failure itself matters more than its picture.
+    async fn keep_picture(&self, n: u32) {
+        let picture = tokio::time::timeout(PICTURE_TIMEOUT, self.page.page_picture()).await;
+        if let (Ok(Ok(png)), Ok(dir)) = (picture, self.recorder.round_dir(n)) {
+            _ = write_atomic(&dir.join("page.png"), &png);
+        }
     }
 }

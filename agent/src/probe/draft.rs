@@ -14,10 +14,24 @@ const SECTIONS: [(&str, &[&str]); 7] = [
     ("", &["name", "version", "hosts", "needs_consent"]),
     ("paths", &["start", "play", "refuse"]),
     ("score", &["max_points", "falloff_km"]),
-    ("page", &["dismiss", "start", "loading", "map_name", "problem"]),
+    ("page", &["dismiss", "setup", "start", "loading", "map_name", "problem"]),
     ("look", &["view", "photo", "hide", "heading", "clock", "still_ms", "hfov", "key"]),
-    ("map", &["kind", "canvas", "tiles", "tile_address", "view", "marker", "marker_anchor", "guess"]),
-    ("result", &["shown", "points", "distance", "truth", "guess", "next", "total"]),
+    (
+        "map",
+        &[
+            "kind",
+            "open",
+            "moves_after_click",
+            "canvas",
+            "tiles",
+            "tile_address",
+            "view",
+            "marker",
+            "marker_anchor",
+            "guess",
+        ],
+    ),
+    ("result", &["shown", "points", "distance", "sentence", "truth", "guess", "next", "total"]),
 ];
 /// Maximum line length of the written profile.
 const MAX_LINE_CHARS: usize = 118;
@@ -25,6 +39,17 @@ const MAX_LINE_CHARS: usize = 118;
 pub(super) struct ProfileDraft {
     table: Table,
     generic: Table,
+    /// Texts of buttons that the user knows, by key.
+    hints: Vec<Hint>,
+}
+
+/// The text of a button that the user knows, as in `guess=Lock it in`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Hint {
+    /// Key in the profile: `start`, `guess` or `next`.
+    pub(crate) key: String,
+    /// Text of the button.
+    pub(crate) text: String,
 }
 
 impl ProfileDraft {
@@ -34,7 +59,18 @@ impl ProfileDraft {
         let mut table = generic.clone();
         table.insert("name".into(), profile_name(host).into());
         table.insert("hosts".into(), Value::Array(vec![host.into()]));
-        Ok(Self { table, generic })
+        Ok(Self { table, generic, hints: Vec::new() })
+    }
+
+    /// Adds texts of buttons, which are preferred to all words.
+    pub(super) fn with_hints(self, hints: &[Hint]) -> Self {
+        Self { hints: hints.to_vec(), ..self }
+    }
+
+    /// Whether the user has named a button of this kind by this text.
+    pub(super) fn is_hinted(&self, key: &str, text: &str) -> bool {
+        let same = |hint: &Hint| hint.key == key && hint.text.trim().to_lowercase() == text.trim().to_lowercase();
+        self.hints.iter().any(same)
     }
 
     /// Sets or removes a value.
@@ -67,7 +103,8 @@ impl ProfileDraft {
 
     /// Text patterns of the generic profile, as regular expressions.
     pub(super) fn generic_texts(&self, section: &str, key: &str) -> Vec<String> {
-        self.generic_locators(section, key, &[]).into_iter().filter_map(|locator| locator.text).collect()
+        let hinted = self.hints.iter().filter(|hint| hint.key == key).map(|hint| regex::escape(hint.text.trim()));
+        hinted.chain(self.generic_locators(section, key, &[]).into_iter().filter_map(|locator| locator.text)).collect()
     }
 
     /// Patterns of tile URLs in the generic profile.

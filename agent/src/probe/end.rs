@@ -9,7 +9,7 @@ use crate::probe::observe::NumberText;
 use crate::probe::rounds::ResultDisplay;
 use crate::probe::{ObservedRound, Probe, button_locators, score_formula};
 use crate::record::Distance;
-use crate::site::page::{GuessSubmitted, whole_number};
+use crate::site::page::{GuessSubmitted, read_points, whole_number};
 use crate::site::profile::locator::Locators;
 
 impl Probe<'_> {
@@ -24,7 +24,7 @@ impl Probe<'_> {
         let mut least = seen.0;
         for (frame, number, points) in &first.points[1..] {
             let locators: Locators = observe::css_locators(&number.selectors, frame).into_iter().collect();
-            let now = self.page.read(&locators).await?.and_then(|text| whole_number(&text));
+            let now = self.page.read(&locators).await?.and_then(|text| read_points(&text));
             if *points == first.points[0].2 && now.is_some_and(|now| now < least) {
                 self.learn_result_locators("points", frame, &number.selectors);
                 self.apply_draft()?;
@@ -70,10 +70,15 @@ impl Probe<'_> {
                 self.draft.set("score", "falloff_km", Some(formula.falloff_km));
             }
             None if both.is_empty() => {}
-            None => self.missing.push(format!(
-                "score: the points of {} rounds do not determine the formula; give max_points and falloff_km if known",
-                both.len()
-            )),
+            // The game can be played without it.
+            None => {
+                let law = score_formula::describe_fit(&both);
+                let law = law.map_or_else(String::new, |law| format!("; the rounds fit {law}"));
+                (self.on_step)(&format!(
+                    "the points of {} rounds do not determine an exponential formula (score.max_points, score.falloff_km){law}",
+                    both.len()
+                ));
+            }
         }
         self.apply_draft()?;
         let seen = |(points, distance): &(u32, Option<Distance>)| ObservedRound {

@@ -13,56 +13,84 @@ use crate::geometry::Rect;
 use crate::play::pin;
 use crate::play::pin::projection::Projection;
 use crate::play::pin::tiles::Tile;
+use crate::probe::explore::Exploration;
 use crate::probe::observe;
 use crate::probe::observe::{ButtonElement, FramePath, PictureElement, TileElement};
 use crate::probe::turn;
 use crate::probe::turn::RotationControl;
 use crate::probe::{GameFrames, Probe, button_locators, matches_any};
 use crate::site::StartView;
+use crate::site::page::{DISMISS_AGAIN, PRESS_AGAIN, Press, map_openers};
 use crate::site::profile::locator::{Locator, Locators};
 
 /// Minimum area of a view.
 const MIN_VIEW_AREA_PX: f64 = 60_000.0;
-/// Maximum number of clicks on dialogs and start buttons.
-const MAX_PRESSES: usize = 8;
+/// What covers the map or the start button is closed after this time, and other buttons are tried after the next.
+const CLEAR_AFTER: Duration = Duration::from_millis(1500);
+const EXPLORE_AFTER: Duration = Duration::from_secs(4);
 /// A map without tiles after this time is drawn on a canvas.
 const TILE_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl Probe<'_> {
-    /// Waits for a round and finds the frames of its view and map.
+    /// Waits for a round and finds the frames of its view and map. Presses what words mark as consent, start or map button,
+    /// and after that explores the other buttons.
     pub(super) async fn find_game(&mut self) -> Result<GameFrames> {
-        let (start, mut last, mut presses) = (Instant::now(), None, 0);
+        let (start, mut last, mut explored) = (Instant::now(), None, Exploration::default());
+        let limit = self.page.patience() * 3;
         loop {
             self.record_path().await?;
             let frames = observe::visible_frames(self.page).await?;
             let dismiss: Locators =
                 frames.iter().flat_map(|frame| self.draft.generic_locators("page", "dismiss", frame)).collect();
-            if presses < MAX_PRESSES && self.page.click_any(&dismiss).await? {
-                presses += 1;
+            if self.page.press_when_ready(&dismiss, DISMISS_AGAIN).await? == Press::Done {
+                explored.since = Instant::now();
                 input::pause(200).await;
                 continue;
             }
             let (map, view) = (self.find_map(&frames).await?, self.find_view(&frames).await?);
+            let mut has_acted = false;
             if let (Some((map_frame, map)), Some((view_frame, view))) = (&map, &view) {
                 let now = (map_frame.clone(), map.clone(), view_frame.clone(), view.clone());
-                if last.as_ref() == Some(&now) {
+                let locators: Locators = observe::css_locators(map, map_frame).into_iter().collect();
+                let is_free = self.page.is_free(&locators).await? != Some(false);
+                if is_free && last.as_ref() == Some(&now) {
                     return self.learn_frames(map_frame, map, view_frame, view, &dismiss).await;
                 }
                 last = Some(now);
-            } else if presses < MAX_PRESSES && self.start_game().await? {
-                presses += 1;
+                has_acted = is_free || self.start_game().await?;
+                if !has_acted && explored.since.elapsed() > CLEAR_AFTER && self.page.clear_away(&locators).await? {
+                    (self.on_step)("closed what covered the map");
+                    has_acted = true;
+                }
+            } else if self.start_game().await? || view.is_some() && self.open_map().await? {
+                has_acted = true;
+            } else if explored.since.elapsed() > CLEAR_AFTER {
+                let start: Locators = self.draft.locators("page", "start").into_iter().collect();
+                has_acted = self.page.clear_away(&start).await?;
             }
-            if start.elapsed() > self.page.patience() {
+            if has_acted {
+                explored.since = Instant::now();
+            } else if explored.since.elapsed() > EXPLORE_AFTER && start.elapsed() < limit {
+                explored.since = Instant::now();
+                self.explore(&mut explored).await?;
+            }
+            if start.elapsed() > limit || explored.is_over && explored.since.elapsed() > EXPLORE_AFTER {
                 let what = match (&map, &view) {
                     (None, None) => "neither an image nor a map",
                     (None, _) => "no guess map of a known library (Leaflet, OpenLayers, MapLibre, Mapbox, Google)",
-                    _ => "no image",
+                    _ => "no image, or something covers the map",
                 };
                 let labels: Vec<(FramePath, ButtonElement)> =
                     observe::in_all_frames(self.page, "return buttons()").await?;
-                let labels = labels.into_iter().take(12).map(|(_, button)| button.text).collect::<Vec<_>>().join(", ");
+                let labels = labels.into_iter().take(12).map(|(_, button)| button.text.replace('\n', " "));
+                let tried = match explored.tried.as_slice() {
+                    [] => String::new(),
+                    tried => format!("; pressed without effect: {}", tried.join(", ")),
+                };
                 return Err(check_failed(format!(
-                    "the page shows {what}; check that a game is open at this URL. Its buttons: {labels}"
+                    "the page shows {what}; check that a game is open at this URL, or name its buttons as in \
+                     --hint start=\"Quick game\". Its buttons: {}{tried}",
+                    labels.collect::<Vec<_>>().join(", ")
                 )));
             }
             input::pause(250).await;
@@ -110,20 +138,44 @@ impl Probe<'_> {
         Ok(GameFrames { view_frame: view_frame.clone(), map_frame: map_frame.clone() })
     }
 
-    /// Presses a start button if one is found by its text. Returns whether a button was pressed.
+    /// Presses a start button if one is found by its text. Returns whether a button was pressed or still reacts.
     async fn start_game(&mut self) -> Result<bool> {
         let words = self.draft.generic_texts("page", "start");
         let buttons: Vec<(FramePath, ButtonElement)> = observe::in_all_frames(self.page, "return buttons()").await?;
         let offers = buttons.into_iter().filter(|(_, button)| button.enabled && matches_any(&button.text, &words));
-        let Some((frame, button)) = offers.min_by_key(|(_, button)| button.role.is_none()) else { return Ok(false) };
-        (self.on_step)(&format!("start button: `{}`", button.text));
+        let rank = |button: &ButtonElement| (!self.draft.is_hinted("start", &button.text), button.role.is_none());
+        let Some((frame, button)) = offers.min_by_key(|(_, button)| rank(button)) else { return Ok(false) };
         let locators = button_locators(&button, &frame);
+        let pressed = self.page.press_when_ready(&locators.iter().cloned().collect(), PRESS_AGAIN).await?;
+        if pressed == Press::Done {
+            (self.on_step)(&format!("start button: `{}`", button.text.replace('\n', " ")));
+            self.add_start(locators);
+        }
+        Ok(matches!(pressed, Press::Done | Press::Pending))
+    }
+
+    /// Adds a button to those that start a game. The latest comes first: it is the one with an effect.
+    pub(super) fn add_start(&mut self, locators: Vec<Locator>) {
         let generic = self.draft.generic_locators("page", "start", &[]);
         let before: Vec<Locator> =
             self.draft.locators("page", "start").into_iter().filter(|locator| !generic.contains(locator)).collect();
-        self.draft.set_locators("page", "start", &before.into_iter().chain(locators.clone()).collect::<Vec<_>>());
-        let pressed = self.page.press(&locators.into_iter().collect()).await;
-        Ok(pressed.is_ok_and(|pressed| pressed.is_some()))
+        self.draft.set_locators("page", "start", &locators.into_iter().chain(before).collect::<Vec<_>>());
+    }
+
+    /// Presses a button that opens the map, if one says so. Returns whether it was pressed or still reacts.
+    async fn open_map(&mut self) -> Result<bool> {
+        let openers: Vec<String> = map_openers().iter().filter_map(|locator| locator.text.clone()).collect();
+        let words = [openers, self.draft.generic_texts("map", "guess")].concat();
+        let buttons: Vec<(FramePath, ButtonElement)> = observe::in_all_frames(self.page, "return buttons()").await?;
+        let offer = buttons.into_iter().find(|(_, button)| button.enabled && matches_any(&button.text, &words));
+        let Some((frame, button)) = offer else { return Ok(false) };
+        let locators = button_locators(&button, &frame);
+        let pressed = self.page.press_when_ready(&locators.iter().cloned().collect(), PRESS_AGAIN).await?;
+        if pressed == Press::Done {
+            (self.on_step)(&format!("button that opens the map: `{}`", button.text.replace('\n', " ")));
+            self.draft.set_locators("map", "open", &locators);
+        }
+        Ok(matches!(pressed, Press::Done | Press::Pending))
     }
 
     async fn find_map(&self, frames: &[FramePath]) -> Result<Option<(FramePath, Vec<String>)>> {
@@ -184,7 +236,7 @@ impl Probe<'_> {
     /// Detects the kind of the map and the initial view of a canvas map. Returns the buttons before a pin is placed.
     pub(super) async fn learn_map(&mut self, game: &GameFrames) -> Result<Vec<ButtonElement>> {
         let buttons = observe::run_list_script(self.page, &game.map_frame, "return buttons()").await?;
-        let canvas = self.page.rect(&self.page.profile().map.canvas, "guess map").await?;
+        let canvas = self.page.reveal_map().await?;
         self.page.hover(canvas.centre()).await?; // hovering enlarges the map
         self.settled_map_rect().await?;
         let (map, start) = (self.draft.locators("map", "canvas"), Instant::now());
@@ -221,8 +273,9 @@ impl Probe<'_> {
 
     /// Detects the initial view of a map that is drawn on a canvas.
     async fn learn_canvas_map(&mut self) -> Result<()> {
-        let shown = match pin::view::shown(self.page, StartView::TILE_SIZE).await? {
-            Some(shown) => {
+        let shown = match pin::view::detect(self.page, StartView::TILE_SIZE).await? {
+            Some((shown, is_certain)) => {
+                self.view_is_certain = is_certain;
                 (self.on_step)(&format!("the map is drawn on a canvas; initial view {shown}"));
                 shown
             }
@@ -247,7 +300,7 @@ impl Probe<'_> {
 
     /// The box of the map when it is unchanged between two observations.
     pub(super) async fn settled_map_rect(&self) -> Result<Rect> {
-        let mut last = self.page.rect(&self.page.profile().map.canvas, "guess map").await?;
+        let mut last = self.page.reveal_map().await?;
         loop {
             input::pause(250).await;
             let now = self.page.rect(&self.page.profile().map.canvas, "guess map").await?;

@@ -6,14 +6,17 @@
 
 mod draft;
 mod end;
+mod explore;
 mod frames;
 mod observe;
 mod pin;
 mod rounds;
-mod score_formula;
+pub(crate) mod score_formula;
 mod turn;
+mod verify;
 
 use anyhow::Result;
+pub(crate) use draft::Hint;
 use draft::ProfileDraft;
 use landfall_common::text::redact_url;
 use observe::{ButtonElement, FramePath};
@@ -71,16 +74,29 @@ pub(crate) fn profile(host: &str) -> Result<Profile> {
 ///
 /// # Errors
 /// When the page shows no view, map or guess button, or the session fails.
-pub(crate) async fn probe(page: &mut Page, max_rounds: u32, on_step: impl Fn(&str)) -> Result<ProbeReport> {
+pub(crate) async fn probe(
+    page: &mut Page,
+    max_rounds: u32,
+    hints: &[Hint],
+    on_step: impl Fn(&str),
+) -> Result<ProbeReport> {
     let address = page.address().await?;
-    let draft = ProfileDraft::new(address.host_str().unwrap_or_default())?;
-    let mut probe =
-        Probe { page, draft, paths: vec![address.path().to_owned()], missing: Vec::new(), on_step: &on_step };
+    let draft = ProfileDraft::new(address.host_str().unwrap_or_default())?.with_hints(hints);
+    let mut probe = Probe {
+        page,
+        draft,
+        address: address.clone(),
+        paths: vec![address.path().to_owned()],
+        view_is_certain: true,
+        missing: Vec::new(),
+        on_step: &on_step,
+    };
     let game = probe.find_game().await?;
     probe.learn_view(&game).await?;
     let before = probe.learn_map(&game).await?;
     probe.learn_pin_and_guess_button(&game, &before).await?;
     let rounds = probe.play_rounds(&game, max_rounds).await?;
+    probe.verify().await?;
     probe.finish(&address, rounds)
 }
 
@@ -88,8 +104,12 @@ pub(crate) async fn probe(page: &mut Page, max_rounds: u32, on_step: impl Fn(&st
 struct Probe<'a> {
     page: &'a mut Page,
     draft: ProfileDraft,
+    /// URL at which the game starts.
+    address: Url,
     /// URL paths of the game so far.
     paths: Vec<String>,
+    /// Whether the initial view of a drawn map, if it is one, was read from clear coastlines.
+    view_is_certain: bool,
     missing: Vec<String>,
     on_step: &'a dyn Fn(&str),
 }

@@ -61,7 +61,8 @@ const pictures = boxes => {
 };
 // Map tiles: adjacent square images of the same size in a box.
 const mapTiles = box => {
-  const squares = [...box.querySelectorAll('*')].filter(e => e.tagName === 'IMG' && isVisible(e))
+  // Some maps hide the images and draw them on a canvas.
+  const squares = [...box.querySelectorAll('*')].filter(e => e.tagName === 'IMG' && e.getClientRects().length > 0)
     .map(e => ({ e, ...rect(e) })).filter(r => Math.abs(r.width - r.height) < 1 && r.width >= 100);
   return squares.map(({ e, x, y, width }) => ({ src: e.src, x, y, width, classes: [...e.classList].map(classSelector).filter(selector => selector) }));
 };

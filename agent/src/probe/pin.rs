@@ -4,10 +4,11 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use landfall_common::exit::check_failed;
+use landfall_common::exit::{Exit, check_failed};
 use serde_json::json;
 
 use crate::browser::input;
+use crate::error::exit_code;
 use crate::geometry::{Pixel, Rect};
 use crate::probe::observe;
 use crate::probe::observe::{ButtonElement, OverlayElement};
@@ -15,7 +16,9 @@ use crate::probe::{GameFrames, Probe, button_locators, matches_any};
 use crate::site::profile::locator::Locator;
 
 /// Time limit for a pin to appear after a click.
-const PIN_TIMEOUT: Duration = Duration::from_millis(1500);
+const PIN_TIMEOUT: Duration = Duration::from_millis(2500);
+/// Time in milliseconds for the pin to move after the second click.
+const SECOND_PIN_TIME: u64 = 1800;
 /// Tolerance in pixels: pins and clicks are at whole pixels, but boxes may not be.
 const MARKER_TOLERANCE_PX: f64 = 2.0;
 
@@ -50,7 +53,7 @@ impl Probe<'_> {
         let selectors: Vec<&Vec<String>> = new.iter().map(|overlay| &overlay.selectors).collect();
         let second = rounded(canvas.at(0.62, 0.38));
         self.page.click(second).await?;
-        input::pause(700).await; // maps may be animated
+        input::pause(SECOND_PIN_TIME).await; // maps may be animated, and pins may come late
         let script = "return arguments[1].map(selectors => { \
             const [e] = findVisible(selectors.map(css => ({css}))); return e ? rect(e) : null })";
         let moved: Option<(Vec<Option<Rect>>, Pixel)> =
@@ -79,10 +82,27 @@ impl Probe<'_> {
         (self.on_step)(&format!("pin: {}, tip at {anchor:?}", Locator::of(&overlay.selectors[0])));
         self.draft.set_locators("map", "marker", &observe::css_locators(&overlay.selectors, &game.map_frame));
         self.draft.set("map", "marker_anchor", Some(anchor.to_vec()));
-        self.learn_guess_button(game, before).await
+        self.learn_guess_button(game, before, &[]).await
     }
 
-    async fn learn_guess_button(&mut self, game: &GameFrames, before: &[ButtonElement]) -> Result<()> {
+    /// After a button that brought no result: places a pin again and takes another one. `false` if there is none.
+    pub(super) async fn learn_other_guess_button(&mut self, game: &GameFrames, tried: &[Locator]) -> Result<bool> {
+        let canvas = self.settled_map_rect().await?;
+        self.page.click(rounded(canvas.at(0.45, 0.42))).await?;
+        input::pause(700).await;
+        match self.learn_guess_button(game, &[], tried).await {
+            Ok(()) => Ok(true),
+            Err(error) if exit_code(&error) == Exit::CheckFailed => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn learn_guess_button(
+        &mut self,
+        game: &GameFrames,
+        before: &[ButtonElement],
+        tried: &[Locator],
+    ) -> Result<()> {
         let words = self.draft.generic_texts("map", "guess");
         let start = Instant::now();
         loop {
@@ -91,7 +111,12 @@ impl Probe<'_> {
             let is_new = |button: &ButtonElement| {
                 !before.iter().any(|old| old.element == button.element && old.text == button.text && old.enabled)
             };
+            let is_tried = |button: &ButtonElement| {
+                button_locators(button, &game.map_frame).iter().any(|locator| tried.contains(locator))
+            };
             let rank = |button: &ButtonElement| match (matches_any(&button.text, &words), is_new(button)) {
+                _ if is_tried(button) => None,
+                _ if self.draft.is_hinted("guess", &button.text) => Some(0),
                 (true, true) => Some(0),
                 (true, false) => Some(1),
                 // An unknown text, but the button appeared with the pin.

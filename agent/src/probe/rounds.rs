@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use landfall_common::exit::{check_failed, environment_error};
-use regex::Regex;
 use serde_json::json;
 
 use crate::browser::input;
@@ -14,11 +13,19 @@ use crate::probe::observe::{ButtonElement, FramePath, NumberText};
 use crate::probe::{GameFrames, ObservedRound, Probe, matches_any};
 use crate::record::Distance;
 use crate::site::page::distance;
-use crate::site::page::{GuessSubmitted, whole_number};
+use crate::site::page::{DISMISS_AGAIN, GuessSubmitted, PRESS_AGAIN, Press, points_by_word, read_points, whole_number};
 use crate::site::profile::locator::{Locator, Locators};
 
 /// The game is over if neither a round nor a result is visible for this time.
 const GAME_END_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time limit for a result to appear after a guess; afterwards another button is tried.
+const RESULT_TIMEOUT: Duration = Duration::from_secs(12);
+/// Numbers of a result are final when they have not changed for this time.
+const RESULT_SETTLED: Duration = Duration::from_millis(1300);
+/// Without a word for points, plain numbers count after this time.
+const PLAIN_AFTER: Duration = Duration::from_millis(2500);
+/// Number of buttons that are tried as guess buttons.
+const GUESS_BUTTONS: usize = 3;
 /// Time limit for a button to appear.
 const BUTTON_TIMEOUT: Duration = Duration::from_secs(3);
 /// Clicked positions on the map as fractions, far apart so that the distances differ.
@@ -61,11 +68,12 @@ enum NextScreen {
 impl Probe<'_> {
     /// Plays to the end of the game, or up to `max_rounds` rounds.
     pub(super) async fn play_rounds(&mut self, game: &GameFrames, max_rounds: u32) -> Result<Vec<ObservedRound>> {
-        let before = self.visible_state().await?;
-        let guessed = self.page.send_blindly().await?;
-        let outcome = self.await_result(&guessed, &before).await?;
+        let (before, outcome) = self.first_result(game).await?;
         let [(points_frame, points, first), ..] = outcome.points.as_slice() else {
-            return Err(check_failed("the page shows no points after the guess, or in an unknown language"));
+            return Err(check_failed(
+                "the page shows no points after the guess, or in an unknown language; name the button that sends the guess \
+                 as in --hint guess=\"Lock it in\"",
+            ));
         };
         self.learn_result_locators("points", points_frame, &points.selectors);
         let mut results = vec![(*first, outcome.distance.as_ref().map(|(.., distance)| *distance))];
@@ -110,7 +118,9 @@ impl Probe<'_> {
             }
             n += 1;
             let guessed = self.guess_round(n).await?;
-            let seen = self.page.outcome(&guessed).await?;
+            // A number that counts up may rest at 0 or 1 for a while.
+            let seen =
+                self.page.outcome_expecting(&guessed, |seen| seen.points.is_some_and(|points| points > 1)).await?;
             let seen = (
                 seen.points
                     .ok_or_else(|| check_failed(format!("round {n} shows no points at the position of round 1")))?,
@@ -121,6 +131,24 @@ impl Probe<'_> {
         let sum = results.iter().map(|(points, _)| points).sum();
         self.learn_total(sum, &known).await?;
         self.learn_score_formula(&results)
+    }
+
+    /// Sends the first guess and waits for its result. If none appears, the button was not the guess button, and another is
+    /// tried.
+    async fn first_result(&mut self, game: &GameFrames) -> Result<(VisibleState, ResultDisplay)> {
+        let mut tried = Vec::new();
+        loop {
+            let before = self.visible_state().await?;
+            let guessed = self.page.send_blindly().await?;
+            let outcome = self.await_result(&guessed, &before).await?;
+            if !outcome.points.is_empty() || tried.len() + 1 >= GUESS_BUTTONS {
+                return Ok((before, outcome));
+            }
+            tried.extend(self.draft.locators("map", "guess"));
+            if !self.learn_other_guess_button(game, &tried).await? {
+                return Ok((before, outcome));
+            }
+        }
     }
 
     /// Records locators of an element of the result: by selector, and by text if there are too few.
@@ -150,14 +178,18 @@ impl Probe<'_> {
 
     /// Waits until the numbers of the result are stable.
     async fn await_result(&self, _: &GuessSubmitted, before: &VisibleState) -> Result<ResultDisplay> {
-        let (start, mut last) = (Instant::now(), String::new());
+        let (start, mut last, mut since) = (Instant::now(), String::new(), Instant::now());
         loop {
             let now = self.visible_state().await?.numbers;
             let is_new = |number: &NumberText| {
                 !before.numbers.iter().any(|(_, old)| old.element == number.element && old.text == number.text)
             };
-            let mut points = self.find_points(&now);
+            let mut points = Self::find_points(&now);
             points.retain(|(_, number, _)| is_new(number));
+            if points.is_empty() && start.elapsed() > PLAIN_AFTER {
+                points = Self::find_plain_numbers(&now);
+                points.retain(|(_, number, _)| is_new(number));
+            }
             // Numbers that existed before the guess come last.
             points.sort_by_key(|(frame, number, _)| before.has_number_at(frame, number));
             let new = now.iter().filter(|(_, number)| is_new(number));
@@ -166,46 +198,56 @@ impl Probe<'_> {
                     .filter_map(|(frame, number)| Some((frame.clone(), number.clone(), distance::read(&number.text)?)));
                 let distance = distances.min_by_key(|(_, number, _)| number.text.len());
                 let texts = format!("{} {:?}", number.text, distance.as_ref().map(|(_, number, _)| &number.text));
-                if texts == last {
+                // Numbers that count up may rest at 0 for a while.
+                if texts != last {
+                    (last, since) = (texts, Instant::now());
+                } else if since.elapsed() > RESULT_SETTLED {
                     return Ok(ResultDisplay { points, distance });
                 }
-                last = texts;
             }
-            if start.elapsed() > self.page.patience() {
+            if start.elapsed() > RESULT_TIMEOUT.min(self.page.patience()) {
                 return Ok(ResultDisplay { points: Vec::new(), distance: None });
             }
             input::pause(250).await;
         }
     }
 
-    /// Candidates for points: numbers before a word for points, in decreasing font size.
-    fn find_points(&self, numbers: &[(FramePath, NumberText)]) -> Vec<(FramePath, NumberText, u32)> {
-        let words = self.draft.generic_texts("result", "points");
-        let number = r"\d[\d.,'’ \u{a0}\u{2009}\u{202f}]*";
-        let before_word = words.iter().filter_map(|words| {
-            let of_word = words.split_once(r"\d")?.1;
-            Regex::new(&format!("(?i)({number}){of_word}")).ok()
-        });
-        let before_word: Vec<Regex> = before_word.collect();
+    /// Candidates for points: numbers beside a word for points, in decreasing font size. Where no text has such a word,
+    /// short numbers that are no distance.
+    fn find_points(numbers: &[(FramePath, NumberText)]) -> Vec<(FramePath, NumberText, u32)> {
         let mut found: Vec<(FramePath, NumberText, u32)> = Vec::new();
-        for (i, (frame, number)) in
-            numbers.iter().enumerate().filter(|(_, (_, number))| matches_any(&number.text, &words))
-        {
-            let counted = before_word.iter().find_map(|pattern| whole_number(&pattern.captures(&number.text)?[1]));
-            let Some(points) = counted else { continue };
+        for (i, (frame, number)) in numbers.iter().enumerate() {
+            let Some(points) = points_by_word(&number.text) else { continue };
             let inner = |of: usize| numbers.iter().enumerate().filter(move |(_, (_, inner))| inner.within == Some(of));
             // The text of an element includes that of its descendants; use the innermost one.
-            if inner(i).any(|(_, (_, inner))| matches_any(&inner.text, &words)) {
+            if inner(i).any(|(_, (_, inner))| points_by_word(&inner.text) == Some(points)) {
                 continue;
             }
-            // Points are read as the first number of a text. If that is another number, use the descendant with only
-            // this one.
-            let it = match whole_number(&number.text) == Some(points) {
+            // If points are read from the text as another number, use the descendant with only this one.
+            let it = match read_points(&number.text) == Some(points) {
                 true => Some(number),
                 false => inner(i).map(|(_, (_, inner))| inner).find(|inner| whole_number(&inner.text) == Some(points)),
             };
             found.extend(it.map(|number| (frame.clone(), number.clone(), points)));
         }
+        found.sort_by(|a, b| b.1.size.total_cmp(&a.1.size));
+        found
+    }
+
+    /// Numbers without any word, for results that show points as such.
+    fn find_plain_numbers(numbers: &[(FramePath, NumberText)]) -> Vec<(FramePath, NumberText, u32)> {
+        let is_plain = |number: &NumberText| {
+            distance::read(&number.text).is_none()
+                && number.text.chars().filter(|c| c.is_alphabetic()).count() < 12
+                && !number.text.contains('%')
+        };
+        let is_innermost = |i: usize| !numbers.iter().any(|(_, other)| other.within == Some(i));
+        let mut found: Vec<(FramePath, NumberText, u32)> = numbers
+            .iter()
+            .enumerate()
+            .filter(|(i, (_, number))| is_innermost(*i) && is_plain(number))
+            .filter_map(|(_, (frame, number))| Some((frame.clone(), number.clone(), whole_number(&number.text)?)))
+            .collect();
         found.sort_by(|a, b| b.1.size.total_cmp(&a.1.size));
         found
     }
@@ -305,24 +347,24 @@ impl Probe<'_> {
         gone: Option<&NumberText>,
     ) -> Result<NextScreen> {
         let (start, mut since, mut in_round) = (Instant::now(), Instant::now(), 0);
-        self.page.press(next).await?;
+        self.page.press_when_ready(next, PRESS_AGAIN).await?;
         loop {
             input::pause(200).await;
             self.record_path().await?;
             let dismiss: Locators = self.draft.locators("page", "dismiss").into_iter().collect();
-            if self.page.click_any(&dismiss).await? {
+            if self.page.press_when_ready(&dismiss, DISMISS_AGAIN).await? == Press::Done {
                 continue;
             }
             let is_result = self.page.find(next).await?.is_some();
             if is_result {
                 since = Instant::now();
-                if start.elapsed() > Duration::from_secs(4) {
-                    self.page.press(next).await?; // the first click may have been lost
-                }
+                self.page.press_when_ready(next, PRESS_AGAIN).await?; // the first press may have been lost
             }
             let map = json!(self.draft.locators("map", "canvas"));
             let script = "const [box] = findVisible(arguments[1]); return box ? !isCovered(box) : false";
             let free: Option<(bool, _)> = observe::run_script(self.page, &game.map_frame, script, vec![map]).await?;
+            // A map behind a button is not on display yet, and one below the visible part of the page cannot be covered.
+            let is_free = free.is_some_and(|(free, _)| free) || !self.draft.locators("map", "open").is_empty();
             let view = self.page.find(&self.page.profile().look.view).await?.is_some();
             let now = self.visible_state().await?;
             let text = |shown: &VisibleState| {
@@ -332,8 +374,7 @@ impl Probe<'_> {
                 shown.numbers.iter().find(is_it).map(|(_, number)| number.text.clone())
             };
             let still = text(result).is_some() && text(&now) == text(result);
-            in_round =
-                if !is_result && view && !still && free.is_some_and(|(free, _)| free) { in_round + 1 } else { 0 };
+            in_round = if !is_result && view && !still && is_free { in_round + 1 } else { 0 };
             if in_round > 1 {
                 return Ok(NextScreen::Round);
             }
@@ -359,7 +400,10 @@ impl Probe<'_> {
         // The next and start buttons must not be visible during a round either.
         for (part, key) in [("result", "next"), ("page", "start")] {
             let locators = self.without_matches(self.draft.locators(part, key)).await?;
-            self.draft.set_locators(part, key, &locators);
+            // A start button may stay on the page; `play` presses it once.
+            if part == "result" || !locators.is_empty() {
+                self.draft.set_locators(part, key, &locators);
+            }
         }
         self.draft.set_locators("result", "total", &[]);
         self.apply_draft()
@@ -379,12 +423,14 @@ impl Probe<'_> {
 
     /// Places a pin at an arbitrary position and submits it with the current draft.
     async fn guess_round(&mut self, n: u32) -> Result<GuessSubmitted> {
-        let canvas = self.page.rect(&self.page.profile().map.canvas, "guess map").await?;
+        self.page.await_round().await?;
+        let canvas = self.page.reveal_map().await?;
         self.page.hover(canvas.centre()).await?;
         let canvas = self.settled_map_rect().await?;
         let (across, down) = GUESS_POSITIONS[n as usize % GUESS_POSITIONS.len()];
         let (start, mut sent) = (Instant::now(), false);
         loop {
+            let canvas = self.page.reveal_map().await.unwrap_or(canvas);
             self.page.click(canvas.at(across, down)).await?;
             input::pause(500).await;
             match self.page.send(&mut sent).await {

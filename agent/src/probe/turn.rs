@@ -36,7 +36,7 @@ pub(super) enum RotationControl {
 
 /// Tests the view of the page.
 pub(super) async fn detect(page: &Page) -> Result<RotationControl> {
-    let rect = page.rect(&page.profile().look.view, "view").await?;
+    let rect = page.reveal_view().await?;
     let first = settled_thumbnail(page).await?;
     let middle = rect.at(0.5, 0.45); // above the centre, as in a game
     let side = |by: f64| Pixel { x: middle.x + by, ..middle };

@@ -255,7 +255,7 @@ async fn pin_exceeding_the_maximum_error_is_not_submitted() {
     page.rect(&page.profile().map.canvas, "map").await.unwrap();
     // The map cannot be zoomed in that far.
     let error = pin::place_pin(&page, LatLng::new(45.76, 4.83).unwrap(), 0.001).await.unwrap_err();
-    assert!(exit_code(&error) as u8 == 3 && error.to_string().contains("after three clicks"), "{error:#}");
+    assert!(exit_code(&error) as u8 == 3 && error.to_string().contains("after 4 clicks"), "{error:#}");
     browser::shutdown(driver, &BrowserOptions::default()).await;
     arena.stop().await;
 }

@@ -203,7 +203,7 @@ async fn turn(page: &Page, view: &FoundElement, degrees: f64) -> Result<()> {
 
 /// In a rectilinear view of focal length `f` pixels, a drag from `x` to `-x` about the middle turns by `2·atan(x / f)`.
 async fn drag(page: &Page, degrees: f64) -> Result<()> {
-    let rect = page.rect(&page.profile().look.view, "view").await?;
+    let rect = page.reveal_view().await?;
     let focal = rect.width / 2.0 / (page.profile().look.hfov / 2.0).to_radians().tan();
     // The fewest drags that fit the width of the view.
     let widest = 2.0 * (MAX_DRAG_FRACTION / 2.0 * rect.width / focal).atan().to_degrees();

@@ -25,11 +25,13 @@ use landfall_model::LatLng;
 
 use crate::browser::input;
 use crate::geometry::{Pixel, Rect};
-use crate::play::pin::observe;
-use crate::play::pin::placed::{MARGIN, MAX_M_PER_PX, PlacedPin, TARGET_M_PER_PX, WHEEL_IN};
+use crate::play::pin::anchor::Anchor;
+use crate::play::pin::compare::MapPicture;
+use crate::play::pin::placed::{MARGIN, PlacedPin, TARGET_M_PER_PX, WHEEL_IN, max_m_per_px};
 use crate::play::pin::projection::Projection;
-use crate::play::pin::view::{check, stated};
+use crate::play::pin::view::{check, map_picture, stated};
 use crate::play::pin::wheel::{WheelZoom, room};
+use crate::play::pin::{anchor, observe};
 use crate::site::StartView;
 use crate::site::page::Page;
 
@@ -41,16 +43,17 @@ const PIN_OFFSET: Pixel = Pixel { x: 24.0, y: 16.0 };
 /// Maps may interpret a drag shorter than this, in pixels, as a click.
 const MIN_DRAG_PX: f64 = 5.0;
 /// Time limit for the pin to appear after a click.
-const PIN_TIMEOUT: Duration = Duration::from_millis(1500);
+const PIN_TIMEOUT: Duration = Duration::from_millis(2500);
 
 /// Zooms in on a place and clicks it.
 pub(super) async fn place_pin(page: &Page, view: StartView, wanted: LatLng, max_error_m: f64) -> Result<PlacedPin> {
     let mut map = MapElement::begin(page, view).await?;
-    if page.is_new_map() {
-        check(page, view).await?;
+    let is_certain = !page.is_new_map() || check(page, view).await?;
+    if let Some(anchor) = map.first_pin(wanted, is_certain).await? {
+        return anchor::place_pin(page, view, anchor, wanted, max_error_m).await;
     }
     map.pan_to(wanted).await?;
-    map.zoom_in(wanted).await?;
+    map.zoom_in(wanted, max_error_m).await?;
     map.pan_to(wanted).await?; // at the higher zoom, the edge of the world may not constrain the map any more
     let target = map.pixel(wanted);
     let click = map.inside(target, 0.0);
@@ -98,6 +101,86 @@ impl<'a> MapElement<'a> {
         let canvas = seen.canvas;
         let projection = stated(view, &canvas)?;
         Ok(Self { page, view, canvas, projection, pin: None, recentres: None })
+    }
+
+    /// Places the first pin as near to the place as the initial view allows, and compares pictures of the map from before
+    /// and after. Returns that pin if the map zooms by itself after a click, or if it is not certain that it does not.
+    async fn first_pin(&mut self, wanted: LatLng, is_certain: bool) -> Result<Option<Anchor>> {
+        let moves = self.page.profile().map.moves_after_click || !is_certain;
+        let before = map_picture(self.page).await?;
+        if let Some(before) = &before {
+            self.check_start(before)?;
+        }
+        let is_known = self.page.click_zooms();
+        if is_known == Some(false) && !moves {
+            return Ok(None);
+        }
+        if let Some(before) = before.as_ref().filter(|_| moves || is_known == Some(true)) {
+            self.drag_into_view(wanted, before).await?;
+        }
+        let before = before.filter(|_| !moves && is_known != Some(true));
+        let click = self.inside(self.pixel(wanted), 2.0);
+        let (start, at) = (self.projection, self.projection.place(click));
+        // If the map zooms by itself, this may take its movement for something else; only the pin counts then.
+        self.pin(click).await?;
+        let Some(before) = before else { return Ok(Some(Anchor { at })) };
+        let seen = self.wait_until_still().await?.ok_or_else(lost)?;
+        let Some(after) = map_picture(self.page).await? else { return Ok(None) };
+        let by = between(start.corner, self.projection.corner);
+        match after.is_moved(&before, by, &[click, seen]) {
+            Some(true) => self.page.learn_click_zooms(false),
+            Some(false) => {
+                self.page.learn_click_zooms(true);
+                return Ok(Some(Anchor { at }));
+            }
+            None => {} // an empty map
+        }
+        Ok(None)
+    }
+
+    /// Drags the map until the place is in the box, without a pin: on a map that zooms by itself after a click, the first pin
+    /// has to be near the place. A picture of the map shows whether it has moved as far as the mouse.
+    async fn drag_into_view(&mut self, wanted: LatLng, before: &MapPicture) -> Result<()> {
+        let mut last = None;
+        for _ in 0..4 {
+            let (target, centre) = (self.pixel(wanted), self.canvas.centre());
+            if self.canvas.holds(target, 0.04) {
+                return Ok(());
+            }
+            let limited = |distance: f64, side: f64| distance.clamp(-0.4 * side, 0.4 * side).trunc();
+            let by = Pixel {
+                x: limited(centre.x - target.x, self.canvas.width),
+                y: limited(centre.y - target.y, self.canvas.height),
+            };
+            let moved = self.projection.moved_by(by).clamped_to(&self.canvas, self.view.repeats);
+            let by = between(self.projection.corner, moved.corner);
+            let by = Pixel { x: by.x.trunc(), y: by.y.trunc() };
+            if by.x.hypot(by.y) < MIN_DRAG_PX {
+                return Ok(()); // at the edge of the world
+            }
+            let from = rounded(Pixel { x: centre.x - by.x / 2.0, y: centre.y - by.y / 2.0 });
+            self.page.drag(from, from + by).await?;
+            self.wait_until_still().await?;
+            let Some(after) = map_picture(self.page).await? else { return Ok(()) };
+            if after.is_moved(last.as_ref().unwrap_or(before), by, &[]) == Some(false) {
+                return Err(environment_error("the guess map does not follow the mouse when it is dragged"));
+            }
+            self.projection = self.projection.moved_by(by);
+            last = Some(after);
+        }
+        Ok(())
+    }
+
+    /// Checks that the map starts this round in the same view as the first.
+    fn check_start(&self, now: &MapPicture) -> Result<()> {
+        let first = self.page.start_picture(now.grey());
+        match first.and_then(|first| now.is_same_as(&first)) {
+            Some(false) => Err(environment_error(
+                "the guess map does not start this round in the view in which it started the first, so places on it are \
+                 unknown",
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// The pixel of a place. A world that does not repeat has only one.
@@ -239,7 +322,7 @@ impl<'a> MapElement<'a> {
     }
 
     /// Zooms in on the place until the resolution suffices.
-    async fn zoom_in(&mut self, wanted: LatLng) -> Result<()> {
+    async fn zoom_in(&mut self, wanted: LatLng, max_error_m: f64) -> Result<()> {
         let mut wheel_zoom = WheelZoom::default();
         for _ in 0..40 {
             if self.projection.metres_per_pixel(wanted) <= TARGET_M_PER_PX {
@@ -255,7 +338,7 @@ impl<'a> MapElement<'a> {
             }
             self.zoom_about(about, pin, wanted, &mut wheel_zoom).await?;
             if wheel_zoom.failed_attempts > 2 {
-                if self.projection.metres_per_pixel(wanted) <= MAX_M_PER_PX {
+                if self.projection.metres_per_pixel(wanted) <= max_m_per_px(max_error_m) {
                     return Ok(());
                 }
                 break;

@@ -14,9 +14,10 @@ use crate::site::page::Page;
 /// The map is still when it has not changed for this time and number of observations. The time exceeds the delay with
 /// which maps react to the wheel; the number is for busy pages, which respond late.
 const QUIET: (Duration, usize) = (Duration::from_millis(180), 4);
+
 /// Moves the mouse over the map, which may enlarge it, and waits until it is still.
 pub(super) async fn begin(page: &Page) -> Result<MapObservation> {
-    let canvas = page.rect(&page.profile().map.canvas, "guess map").await?;
+    let canvas = page.reveal_map().await?;
     page.hover(canvas.centre()).await?;
     wait_until_still(page).await
 }

@@ -18,8 +18,14 @@ pub struct PlacedPin {
 
 /// Target resolution in metres per pixel: well below the error of a classifier with a thousand cells.
 pub(super) const TARGET_M_PER_PX: f64 = 6_000.0;
+/// Maximum metres per pixel accepted on a map that cannot be zoomed in further, unless a larger error is allowed.
+const MAX_M_PER_PX: f64 = 25_000.0;
+
 /// Maximum metres per pixel accepted on a map that cannot be zoomed in further.
-pub(super) const MAX_M_PER_PX: f64 = 25_000.0;
+pub(super) fn max_m_per_px(max_error_m: f64) -> f64 {
+    MAX_M_PER_PX.max(max_error_m / 2.0)
+}
+
 /// Minimum distance of a clicked target from the edge of the map, as a fraction of its side: controls are at the edges.
 pub(super) const MARGIN: f64 = 0.22;
 pub(super) const WHEEL_IN: i32 = -120;

@@ -9,6 +9,7 @@ use landfall_model::preprocess;
 
 use crate::browser::input;
 use crate::geometry::Rect;
+use crate::play::pin::compare::MapPicture;
 use crate::play::pin::land::MapScreenshot;
 use crate::play::pin::observe;
 use crate::play::pin::projection::Projection;
@@ -30,17 +31,30 @@ pub(super) fn stated(view: StartView, canvas: &Rect) -> Result<Projection> {
     Ok(Projection::with(view.middle()?, canvas.centre(), view.world_px()).clamped_to(canvas, view.repeats))
 }
 
-/// Checks the view that the profile states against a screenshot, with the mouse over the map.
-pub(super) async fn check(page: &Page, view: StartView) -> Result<()> {
+/// Minimum fit of a detected view that overrules the profile without another check: tiles of different shades look like
+/// land and sea to some degree.
+const OVERRULES: f64 = 0.5;
+
+/// Whether the view that the profile states fits a screenshot, with the mouse over the map. `false` if that is in doubt.
+///
+/// # Errors
+/// When the view is certainly another one.
+pub(super) async fn check(page: &Page, view: StartView) -> Result<bool> {
     match differs(page, view).await? {
-        None => Ok(()),
-        Some(shown) => {
+        None => Ok(true),
+        Some((_, share)) if share < OVERRULES => Ok(false),
+        Some((shown, _)) => {
             let line = page.profile().line_of_view();
             Err(usage_error(format!(
                 "{line}: map.view does not match the initial view of the map, which looks like {shown}"
             )))
         }
     }
+}
+
+/// A screenshot of the map.
+pub(super) async fn map_picture(page: &Page) -> Result<Option<MapPicture>> {
+    Ok(picture(page).await?.map(|(picture, canvas)| MapPicture::new(&picture, canvas)))
 }
 
 /// The detected view, if it differs from the one that the profile states. Moves the mouse over the map, which may
@@ -50,11 +64,11 @@ pub(super) async fn check(page: &Page, view: StartView) -> Result<()> {
 /// When the session fails.
 pub(crate) async fn examine(page: &Page, view: StartView) -> Result<Option<StartView>> {
     observe::begin(page).await?;
-    differs(page, view).await
+    Ok(differs(page, view).await?.filter(|(_, share)| *share >= OVERRULES).map(|(shown, _)| shown))
 }
 
-/// The detected view, if it differs; `None` also if land and sea cannot be distinguished.
-async fn differs(page: &Page, view: StartView) -> Result<Option<StartView>> {
+/// The detected view and its fit, if it differs; `None` also if land and sea cannot be distinguished.
+async fn differs(page: &Page, view: StartView) -> Result<Option<(StartView, f64)>> {
     let Some((picture, canvas)) = picture(page).await? else { return Ok(None) };
     let stated = stated(view, &canvas)?;
     let found = tokio::task::spawn_blocking(move || {
@@ -64,7 +78,8 @@ async fn differs(page: &Page, view: StartView) -> Result<Option<StartView>> {
         let tolerance = OFF_PX.max(OFF_M / stated.metres_per_pixel(stated.place(canvas.centre())));
         let differs = screenshot.apart(&stated, &detected.projection) > tolerance;
         let is_sure = detected.share >= MIN_SHARE && detected.share >= screenshot.fit(stated).share + MIN_GAIN;
-        (differs && is_sure).then(|| screenshot.rounded(&detected, view.tile_size))
+        tracing::debug!(share = detected.share, stated = screenshot.fit(stated).share, "initial view of the map");
+        (differs && is_sure).then(|| (screenshot.rounded(&detected, view.tile_size), detected.share))
     });
     Ok(found.await?)
 }
@@ -74,11 +89,20 @@ async fn differs(page: &Page, view: StartView) -> Result<Option<StartView>> {
 /// # Errors
 /// When the session fails.
 pub async fn shown(page: &Page, tile_size: f64) -> Result<Option<StartView>> {
+    Ok(detect(page, tile_size).await?.map(|(view, _)| view))
+}
+
+/// As [`shown`], and whether the view is certain: tiles of different shades look like land and sea to some degree.
+///
+/// # Errors
+/// As [`shown`].
+pub(crate) async fn detect(page: &Page, tile_size: f64) -> Result<Option<(StartView, bool)>> {
     observe::begin(page).await?;
     let Some((picture, canvas)) = picture(page).await? else { return Ok(None) };
     let found = tokio::task::spawn_blocking(move || {
         let screenshot = MapScreenshot::new(&picture, canvas);
-        screenshot.search().filter(|fit| fit.share >= MIN_SHARE).map(|fit| screenshot.rounded(&fit, tile_size))
+        let fit = screenshot.search().filter(|fit| fit.share >= MIN_SHARE);
+        fit.map(|fit| (screenshot.rounded(&fit, tile_size), fit.share >= OVERRULES))
     });
     Ok(found.await?)
 }

@@ -11,13 +11,19 @@ use crate::record::Distance;
 const UNITS: [(f64, &str); 5] = [
     (
         1000.0,
-        "km|kilomet(?:er|re)s?|kilomètres?|kilómetros?|quil[óô]metros?|chilometr[io]|kilometr(?:y|ów)?|км\
-         |キロ(?:メートル)?|公里|千米|킬로미터",
+        "km|kms|kilomet(?:er|re)s?|kilomètres?|kilómetros?|quil[óô]metros?|chilometr[io]|kilometr(?:y|ů|ów)?|км\
+         |kilometre|χλμ|χιλιόμετρα|キロ(?:メートル)?|公里|千米|킬로미터|كم|كيلومتر(?:ا|ات)?|کیلومتر|ק[\"״]מ|קילומטר(?:ים)?|किमी|किलोमीटर|กม\\.?",
     ),
-    (1609.344, "mi|miles?|meilen?|millas?|milles?|migli[ao]|milhas?|mijl(?:en)?|mila|マイル|英里|마일"),
+    (
+        1609.344,
+        "mi|miles?|meilen?|millas?|milles?|migli[ao]|milhas?|mijl(?:en)?|mila|mile|mil(?:e|i)|миль?|マイル|英里|마일|ميل|מיל(?:ים)?|मील",
+    ),
     (0.9144, "yd|yds|yards?|yardas?|jardas?|verges?|iarde?|ヤード|码"),
     (0.3048, "ft|foot|feet|pies?|pieds?|pés?|piedi|fuß|voet|フィート|英尺"),
-    (1.0, "m|met(?:er|re)s?|mètres?|metros?|metr[io]|metr(?:y|ów)?|метр(?:а|ов)?|м|メートル|米|미터"),
+    (
+        1.0,
+        "m|met(?:er|re)s?|mètres?|metros?|metr[io]|metr(?:y|ů|ów)?|метр(?:а|ов)?|м|メートル|米|公尺|미터|متر(?:ا)?|מטר(?:ים)?|मीटर",
+    ),
 ];
 
 /// A number, with or without thousands separators, followed by a unit. A letter after the unit makes it another word, except
@@ -25,13 +31,43 @@ const UNITS: [(f64, &str); 5] = [
 static WRITTEN: LazyLock<Regex> = LazyLock::new(|| {
     let units = UNITS.map(|(_, names)| format!("({names})")).join("|");
     let number = r"\d{1,3}(?:[ \u{a0}\u{2009}\u{202f}.,'’]\d{3})+(?:[.,]\d+)?|\d+(?:[.,]\d+)?";
-    Regex::new(&format!(r"(?i)({number})[\s\u{{a0}}]*(?:{units})(?:[^\p{{Latin}}\p{{Cyrillic}}]|$)"))
-        .expect("is covered by the tests")
+    Regex::new(&format!(
+        r"(?i)({number})[\s\u{{a0}}]*(?:{units})(?:[^\p{{Latin}}\p{{Cyrillic}}\p{{Arabic}}\p{{Hebrew}}]|$)"
+    ))
+    .expect("is covered by the tests")
 });
+
+/// Zeros of the decimal digits of other scripts: Arabic, Persian, Devanagari, Bengali, Thai, and full width.
+const ZEROS: [u32; 6] = [0x660, 0x6f0, 0x966, 0x9e6, 0xe50, 0xff10];
+
+/// The text with the digits and separators of other scripts as in English, and without marks of the writing direction.
+pub(crate) fn with_western_digits(text: &str) -> String {
+    let digit = |c: char| {
+        let zero = ZEROS.into_iter().find(|zero| (*zero..zero + 10).contains(&u32::from(c)))?;
+        char::from_digit(u32::from(c) - zero, 10)
+    };
+    let is_mark =
+        |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{61c}' | '\u{2066}'..='\u{2069}' | '\u{202a}'..='\u{202e}');
+    let one = |c: char| match c {
+        '٫' => '.',
+        '٬' => ',',
+        '．' => '.',
+        '，' => ',',
+        '\u{2007}' | '\u{2008}' | '\u{200a}' | '\u{2006}' | '\u{2005}' => '\u{2009}',
+        c => digit(c).unwrap_or(c),
+    };
+    text.chars().filter(|c| !is_mark(*c)).map(one).collect()
+}
+
+/// The text without the distances in it.
+pub(crate) fn without_distances(text: &str) -> String {
+    WRITTEN.replace_all(text, " ").into_owned()
+}
 
 /// The first distance in a text.
 pub(crate) fn read(text: &str) -> Option<Distance> {
-    let found = WRITTEN.captures(text)?;
+    let text = with_western_digits(text);
+    let found = WRITTEN.captures(&text)?;
     let (number, decimals) = number(&found[1])?;
     let (unit, _) = UNITS.iter().enumerate().find_map(|(i, unit)| found.get(i + 2).map(|_| unit))?;
     let metres = number * unit;
@@ -130,6 +166,12 @@ mod tests {
             ("正解から394キロメートル離れています", 394_000.0),
             ("距离 394 公里", 394_000.0),
             ("394 km (245 mi)", 394_000.0),
+            ("المسافة ٣٩٤ كم", 394_000.0),
+            ("١٬٢٣٤ كم", 1_234_000.0),
+            ("\u{200f}٣٫٨ كم\u{200f}", 3_800.0),
+            ("۳۹۴ کیلومتر", 394_000.0),
+            ("394 ק\"מ מהמקום", 394_000.0),
+            ("３９４ km", 394_000.0),
         ] {
             let read = read_m(text).unwrap_or_else(|| panic!("{text}: nothing is read"));
             assert_eq!(read.0, metres, "{text}");

@@ -32,26 +32,6 @@ impl Page {
         Ok(self.found(locators, "return findVisible(arguments[0]).slice(0, 1)").await?.pop())
     }
 
-    /// Clicks the elements found until a click succeeds, since one may cover another. Returns whether any was found.
-    pub(crate) async fn click_any(&self, locators: &Locators) -> Result<bool> {
-        let mut any = false;
-        for (frame, locators) in locators.by_frame() {
-            let locators: Locators = locators.iter().cloned().collect();
-            for found in self
-                .found(&locators, "return arguments[0].flatMap(locator => findAll(locator).filter(isVisible))")
-                .await?
-            {
-                any = true;
-                self.address().await?; // an earlier click may have navigated
-                // An earlier click may have changed the frame.
-                if self.enter(frame).await?.is_some() && found.element.click().await.is_ok() {
-                    return Ok(true);
-                }
-            }
-        }
-        Ok(any)
-    }
-
     async fn found(&self, locators: &Locators, script: &str) -> Result<Vec<FoundElement>> {
         for (frame, locators) in locators.by_frame() {
             let elements: Vec<Value> =
@@ -109,10 +89,22 @@ impl Page {
     /// # Errors
     /// When the session fails.
     pub async fn count(&self, locators: &Locators) -> Result<Vec<usize>> {
+        self.count_by(locators, "isVisible").await
+    }
+
+    /// As [`Page::count`], with elements that have a place on the page but are not shown there.
+    ///
+    /// # Errors
+    /// When the session fails.
+    pub(crate) async fn count_hidden_too(&self, locators: &Locators) -> Result<Vec<usize>> {
+        self.count_by(locators, "e => e.getClientRects().length > 0").await
+    }
+
+    async fn count_by(&self, locators: &Locators, test: &str) -> Result<Vec<usize>> {
         let mut counts = Vec::new();
         for (frame, locators) in locators.by_frame() {
-            let script = "return arguments[0].map(locator => findAll(locator).filter(isVisible).length)";
-            let found: Option<(Vec<usize>, Pixel)> = self.ask_in(frame, locators, script, vec![]).await?;
+            let script = format!("return arguments[0].map(locator => findAll(locator).filter({test}).length)");
+            let found: Option<(Vec<usize>, Pixel)> = self.ask_in(frame, locators, &script, vec![]).await?;
             counts.extend(found.map_or_else(|| vec![0; locators.len()], |(counts, _)| counts));
         }
         Ok(counts)
@@ -182,7 +174,7 @@ impl Page {
 
     /// Switches to a frame, or to the page itself if the path is empty. Returns its position in the viewport of the
     /// page, or `None` if there is no such frame.
-    async fn enter(&self, frame: &[String]) -> Result<Option<Pixel>> {
+    pub(super) async fn enter(&self, frame: &[String]) -> Result<Option<Pixel>> {
         let mut in_frame = self.in_frame.lock().await;
         if *in_frame {
             self.driver.enter_default_frame().await?;
@@ -274,28 +266,12 @@ impl Page {
         self.act(async || input::wheel(&self.driver, at, delta_y).await).await
     }
 
-    /// Presses the first enabled button. `None` if there is no button.
+    /// Presses the first button, once and no more: a press whose outcome is unknown is not repeated. Sets `taken` unless the
+    /// page has certainly not taken the press. `None` if there is no button.
     ///
     /// # Errors
-    /// When the button is disabled or covered, or the page has navigated to one that must not be played.
-    pub(crate) async fn press(&self, locators: &Locators) -> Result<Option<()>> {
-        self.with_retry(async || {
-            let Some(button) = self.find(locators).await? else { return Ok(None) };
-            if !button.element.is_enabled().await? {
-                return Err(environment_error("the page does not accept the guess: its button is disabled"));
-            }
-            self.here().await?;
-            button.element.click().await?;
-            Ok(Some(()))
-        })
-        .await
-    }
-
-    /// As [`Page::press`], but once and no more: a press whose outcome is unknown is not repeated. Sets `taken` unless the
-    /// page has certainly not taken the press.
-    ///
-    /// # Errors
-    /// As [`Page::press`], and when it is unknown whether the button was pressed.
+    /// When the button is disabled or covered, the page has navigated to one that must not be played, or it is unknown
+    /// whether the button was pressed.
     pub(super) async fn press_once(&self, locators: &Locators, taken: &mut bool) -> Result<Option<()>> {
         let pressed = self.with_retry(async || {
             let Some(button) = self.find(locators).await? else { return Ok(None) };
@@ -322,7 +298,7 @@ impl Page {
     }
 
     /// Performs an action on the page after checking that its URL may be played.
-    async fn act(&self, work: impl AsyncFn() -> Result<()>) -> Result<()> {
+    pub(super) async fn act(&self, work: impl AsyncFn() -> Result<()>) -> Result<()> {
         self.top(async || {
             self.here().await?;
             work().await
@@ -367,7 +343,7 @@ fn inner<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a WebDriv
 }
 
 /// Whether a click failed before the mouse was pressed: the driver checks the element and what covers it first.
-fn is_before_click(error: &WebDriverError) -> bool {
+pub(super) fn is_before_click(error: &WebDriverError) -> bool {
     use WebDriverErrorInner::{
         ElementClickIntercepted, ElementNotInteractable, InvalidElementState, MoveTargetOutOfBounds, NoSuchElement,
         NoSuchFrame, StaleElementReference,

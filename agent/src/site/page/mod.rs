@@ -8,13 +8,17 @@
 
 pub(crate) mod distance;
 mod dom;
+mod memory;
+mod outcome;
+mod press;
+mod reach;
+mod ready;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use landfall_common::exit::{environment_error, usage_error};
-use landfall_model::LatLng;
 use serde_json::json;
 use thirtyfour::prelude::*;
 use tokio::sync::Mutex;
@@ -23,12 +27,16 @@ use url::Url;
 use crate::browser;
 use crate::browser::BrowserOptions;
 use crate::browser::input;
-use crate::record::Distance;
 use crate::site::Profile;
 use crate::site::guard;
 use crate::site::guard::Consent;
 use crate::site::profile::locator::Locators;
 pub(crate) use dom::FoundElement;
+use memory::Memory;
+pub(crate) use memory::TileRows;
+pub(crate) use outcome::{RoundOutcome, points_by_word, read_points, whole_number};
+use press::Presses;
+pub(crate) use press::{DISMISS_AGAIN, PRESS_AGAIN, Press, map_openers};
 
 /// Dialogs that appear instead of the result are closed after this time. The guess is not sent again: a slow page would get
 /// it twice.
@@ -39,8 +47,6 @@ const RESULT_PATIENCE: u32 = 3;
 const GUESS_ON_ITS_WAY: Duration = Duration::from_secs(5);
 /// A browser that does not respond within this time is considered lost.
 const BROWSER_TIMEOUT: Duration = Duration::from_secs(10);
-/// A score that has been stable for this long is final.
-const SETTLE_TIME: Duration = Duration::from_millis(300);
 const NO_ROUND: &str = "the page shows no round to play";
 /// Delay between two checks of the page.
 const POLL_INTERVAL_MS: u64 = 60;
@@ -54,23 +60,21 @@ pub struct Page {
     in_frame: Mutex<bool>,
     /// Whether the initial view of the guess map has been checked.
     map_is_known: AtomicBool,
+    /// Whether a game was started on this page, by its button or by a round.
+    has_begun: AtomicBool,
+    /// Whether a button had to be pressed to bring the map on display, and whether the window was enlarged for it.
+    has_opened_map: AtomicBool,
+    has_widened: AtomicBool,
+    /// Number of the profile's steps before a game that were pressed.
+    steps_done: AtomicUsize,
+    /// Since when a round is on display, but under something else.
+    covered_since: std::sync::Mutex<Option<Instant>>,
+    presses: Presses,
+    memory: Memory,
 }
 
 /// Shows that the guess of this round was sent, or that the page shows its result; needed to read results.
 pub struct GuessSubmitted(());
-
-/// The result of a round, as the page shows it.
-#[derive(Clone, Debug, Default)]
-pub struct RoundOutcome {
-    /// Points of the round.
-    pub points: Option<u32>,
-    /// The true location.
-    pub truth: Option<LatLng>,
-    /// The distance that the page shows, if it does not show the true location.
-    pub distance: Option<Distance>,
-    /// The location of the guess, as the page states it.
-    pub guess: Option<LatLng>,
-}
 
 /// What follows a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +92,20 @@ impl Page {
     /// When the URL is refused or does not load.
     pub async fn open(driver: WebDriver, profile: Profile, address: &Url, consent: Consent) -> Result<Self> {
         guard::check(&profile, address, consent)?;
-        let page = Self { driver, profile, consent, in_frame: Mutex::new(false), map_is_known: AtomicBool::new(false) };
+        let page = Self {
+            driver,
+            profile,
+            consent,
+            in_frame: Mutex::new(false),
+            map_is_known: AtomicBool::new(false),
+            has_begun: AtomicBool::new(false),
+            has_opened_map: AtomicBool::new(false),
+            has_widened: AtomicBool::new(false),
+            steps_done: AtomicUsize::new(0),
+            covered_since: std::sync::Mutex::default(),
+            presses: Presses::default(),
+            memory: Memory::default(),
+        };
         page.check_selectors().await?;
         page.go(address).await?;
         Ok(page)
@@ -120,6 +137,9 @@ impl Page {
     /// When the URL is refused or does not load.
     pub async fn go(&self, address: &Url) -> Result<()> {
         guard::check(&self.profile, address, self.consent)?;
+        self.presses.clear();
+        self.has_begun.store(false, Ordering::Relaxed);
+        self.steps_done.store(0, Ordering::Relaxed);
         let loaded = self.top(async || Ok(self.driver.goto(address.as_str()).await?)).await;
         loaded.map_err(|error| browser::page_failure(error, &self.driver, address))
     }
@@ -154,27 +174,6 @@ impl Page {
         let address = self.driver.current_url().await?;
         guard::check(&self.profile, &address, self.consent)?;
         Ok(address)
-    }
-
-    /// Waits for a round: closes dialogs, starts a game if the page offers one, and waits for loading.
-    ///
-    /// # Errors
-    /// When no round appears in time, or the page shows an error.
-    pub async fn await_round(&self) -> Result<()> {
-        self.until(NO_ROUND, async || Ok(self.is_ready().await?.then_some(()))).await
-    }
-
-    async fn is_ready(&self) -> Result<bool> {
-        self.address().await?;
-        self.check_page_error().await?;
-        // While a dialog or a start button is visible there is no round, even if the click on it failed.
-        if self.click_any(&self.profile.page.dismiss).await? || self.click_any(&self.profile.page.start).await? {
-            return Ok(false);
-        }
-        Ok(self.find(&self.profile.page.loading).await?.is_none()
-            && self.find(&self.profile.look.view).await?.is_some()
-            && self.find(&self.profile.map.canvas).await?.is_some()
-            && self.find(&self.profile.result.shown).await?.is_none())
     }
 
     /// Whether the round is over, by a guess or by its timer.
@@ -222,6 +221,8 @@ impl Page {
     /// # Errors
     /// When there is none, or it cannot be pressed.
     pub async fn send(&self, sent: &mut bool) -> Result<()> {
+        self.await_guess_button().await?;
+        self.presses.clear();
         let pressed = self.press_once(&self.profile.map.guess, sent).await?;
         pressed.ok_or_else(|| environment_error("the page has no guess button"))
     }
@@ -249,7 +250,7 @@ impl Page {
             }
             if since.get().elapsed() > DISMISS_AFTER {
                 self.address().await?; // the page may have navigated away
-                self.click_any(&self.profile.page.dismiss).await?;
+                self.press_when_ready(&self.profile.page.dismiss, DISMISS_AGAIN).await?;
                 since.set(Instant::now());
             }
             Ok(None)
@@ -272,18 +273,6 @@ impl Page {
         }
     }
 
-    /// The result of the round.
-    ///
-    /// # Errors
-    /// When the session fails. Values that the page does not show are `None`.
-    pub async fn outcome(&self, _: &GuessSubmitted) -> Result<RoundOutcome> {
-        let result = &self.profile.result;
-        let points = self.points().await?;
-        let (truth, guess) = (self.place(&result.truth).await?, self.place(&result.guess).await?);
-        let distance = if truth.is_none() { self.first(&result.distance, distance::read).await? } else { None };
-        Ok(RoundOutcome { points, truth, distance, guess })
-    }
-
     /// Continues with the next round, or with the end of the game after the last one.
     ///
     /// # Errors
@@ -295,11 +284,16 @@ impl Page {
                 return Ok(Some(NextStep::Over(whole_number(&total))));
             }
             if self.find(&self.profile.result.shown).await?.is_none() {
+                if self.offers_another_game().await? {
+                    return Ok(Some(NextStep::Over(None)));
+                }
                 return Ok(self.is_ready().await?.then_some(NextStep::Round));
             }
             // Dialogs appear over results too, such as one for a new level.
-            self.click_any(&self.profile.page.dismiss).await?;
-            self.click_any(&self.profile.result.next).await?;
+            let closed = self.press_when_ready(&self.profile.page.dismiss, DISMISS_AGAIN).await?;
+            if closed == Press::Absent || closed == Press::Covered {
+                self.press_when_ready(&self.profile.result.next, PRESS_AGAIN).await?;
+            }
             Ok(None)
         })
         .await
@@ -344,22 +338,6 @@ impl Page {
         self.until_or_none(async || Ok(self.readings(locators).await?.iter().find_map(|text| read(text)))).await
     }
 
-    /// The points when they are stable: pages animate displayed numbers, but not attributes.
-    async fn points(&self) -> Result<Option<u32>> {
-        let locators = &self.profile.result.points;
-        let mut points = self.first(locators, whole_number).await?;
-        let (start, mut since) = (Instant::now(), Instant::now());
-        let counts_up = points.is_some() && locators.iter().all(|locator| locator.attribute.is_none());
-        while counts_up && since.elapsed() < SETTLE_TIME && start.elapsed() < self.patience() {
-            input::pause(POLL_INTERVAL_MS).await;
-            let now = self.first(locators, whole_number).await?;
-            if now != points {
-                (points, since) = (now, Instant::now());
-            }
-        }
-        Ok(points)
-    }
-
     /// As [`Page::until`] for optional values: returns `None` after a second.
     async fn until_or_none<T>(&self, ask: impl AsyncFn() -> Result<Option<T>>) -> Result<Option<T>> {
         let start = Instant::now();
@@ -377,34 +355,5 @@ impl Page {
             Some(problem) => Err(environment_error(format!("the page says: {problem}"))),
             None => Ok(()),
         }
-    }
-
-    async fn place(&self, [lat, lng]: &[Locators; 2]) -> Result<Option<LatLng>> {
-        let number = |text: Option<String>| text.and_then(|text| text.parse().ok());
-        let (lat, lng) = (number(self.read(lat).await?), number(self.read(lng).await?));
-        Ok(lat.zip(lng).and_then(|(lat, lng)| LatLng::new(lat, lng).ok()))
-    }
-}
-
-/// The whole number in a text such as "3,838 points". Commas, dots, spaces and apostrophes may separate thousands.
-pub(crate) fn whole_number(text: &str) -> Option<u32> {
-    let start = text.find(|c: char| c.is_ascii_digit())?;
-    let part_of_number =
-        |c: &char| c.is_ascii_digit() || [',', '.', ' ', '\u{a0}', '\u{2009}', '\u{202f}', '\'', '’'].contains(c);
-    text[start..].chars().take_while(part_of_number).filter(char::is_ascii_digit).collect::<String>().parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reads_points_as_pages_write_them() {
-        for (text, points) in
-            [("3,838 points", 3838), ("5.000", 5000), ("4 991 / 5 000", 4991), ("You got 12 points", 12), ("0", 0)]
-        {
-            assert_eq!(whole_number(text), Some(points), "{text}");
-        }
-        assert_eq!(whole_number("points"), None);
     }
 }

@@ -20,10 +20,17 @@ pub struct MapLocators {
     pub(super) kind: DeclaredMapKind,
     /// The map's box, which may grow when the mouse is over it.
     pub canvas: Locators,
+    /// Button that opens the map, if it is not on display when a round starts.
+    #[serde(default)]
+    pub open: Locators,
+    /// Whether the map moves or zooms by itself after a click. It is noticed too if it is not stated.
+    #[serde(default)]
+    pub moves_after_click: bool,
     /// Its image tiles.
     #[serde(default)]
     pub tiles: Locators,
-    /// Regular expressions over the URL of a tile, with groups `z`, `x` and `y`.
+    /// Regular expressions over the URL of a tile, with groups `z`, `x` and `y`, or `tms_y` for rows from the south, or
+    /// `quadkey`.
     #[serde(default, deserialize_with = "crate::site::profile::patterns")]
     #[schemars(with = "Vec<String>")]
     pub tile_address: Vec<Regex>,

@@ -161,16 +161,21 @@ impl<'de> Deserialize<'de> for LocatorDef {
 }
 
 /// Functions for scripts: `findAll(locator)` finds elements, `isVisible(element)` tests whether one is visible,
-/// `findVisible(locators)` returns the visible elements of the first locator that finds any, `rect(element)` its
-/// rectangle in CSS pixels of its frame, `frameDepth()` the number of frames around the script.
+/// `findVisible(locators)` returns the visible elements of the first locator that finds any, `topAt(element, x, y)` the element
+/// at a point, in the same shadow root, `rect(element)` its rectangle in CSS pixels of its frame, `frameDepth()` the number of
+/// frames around the script.
 pub(crate) const LOCATOR_SCRIPT: &str = r"
 const IMPLICIT = { alert: null, button: 'button, input[type=button], input[type=submit]', dialog: 'dialog',
   heading: 'h1, h2, h3, h4, h5, h6', img: 'img', link: 'a[href]', status: 'output' };
 const hasRole = (e, role) => e.hasAttribute('role') ? e.getAttribute('role') === role
   : IMPLICIT[role] !== null && e.matches(IMPLICIT[role]);
 const visibleText = e => (e.innerText || e.value || e.getAttribute('aria-label') || e.alt || '').trim();
+// Open shadow roots, which selectors of the page do not enter.
+const shadowRoots = (root = document) => [...root.querySelectorAll('*')].filter(e => e.shadowRoot)
+  .flatMap(e => [e.shadowRoot, ...shadowRoots(e.shadowRoot)]);
 const findAll = locator => {
   let found = [...document.querySelectorAll(locator.css ?? 'body *')];
+  if (found.length === 0 && locator.css) found = shadowRoots().flatMap(root => [...root.querySelectorAll(locator.css)]);
   if (locator.role) found = found.filter(e => hasRole(e, locator.role));
   if (locator.text) {
     const text = new RegExp('^(?:' + locator.text + ')$', 'iu');
@@ -190,6 +195,8 @@ const findVisible = locators => {
   }
   return [];
 };
+// The element at a point of the viewport, as seen from the shadow root of another one.
+const topAt = (e, x, y) => { const root = e.getRootNode(); return (root.elementFromPoint ? root : document).elementFromPoint(x, y) };
 const frameDepth = () => { let n = 0; for (let w = window; w !== w.parent; w = w.parent) n++; return n };
 const rect = e => { const r = e.getBoundingClientRect(); return { x: r.x, y: r.y, width: r.width, height: r.height } };
 ";

@@ -112,6 +112,9 @@ fn root() -> String {
 pub struct PageLocators {
     /// Dialogs that are closed whenever they appear: consent, messages, ads.
     pub dismiss: Locators,
+    /// Buttons pressed one after another before a game: mode, length, tour. Each locator is one step.
+    #[serde(default)]
+    pub setup: Locators,
     /// Button that starts a game.
     pub start: Locators,
     /// Visible while the page loads.
@@ -133,6 +136,10 @@ pub(crate) struct ResultLocators {
     /// Distance of the guess, as text.
     #[serde(default)]
     pub distance: Locators,
+    /// Regular expression with the groups `points` and `distance` over a text that holds both.
+    #[serde(default, deserialize_with = "pattern")]
+    #[schemars(with = "Option<String>")]
+    pub sentence: Option<Regex>,
     /// The true location.
     pub truth: [Locators; 2],
     /// Location of the guess.
@@ -149,6 +156,11 @@ fn patience() -> f64 {
 
 fn patterns<'de, D: serde::Deserializer<'de>>(field: D) -> std::result::Result<Vec<Regex>, D::Error> {
     compile_patterns(&Vec::<String>::deserialize(field)?, false).map_err(serde::de::Error::custom)
+}
+
+fn pattern<'de, D: serde::Deserializer<'de>>(field: D) -> std::result::Result<Option<Regex>, D::Error> {
+    let text = [String::deserialize(field)?];
+    Ok(compile_patterns(&text, false).map_err(serde::de::Error::custom)?.pop())
 }
 
 fn patterns_in_any_case<'de, D: serde::Deserializer<'de>>(field: D) -> std::result::Result<Vec<Regex>, D::Error> {
@@ -274,6 +286,7 @@ impl Profile {
         let Self { page, look, map, result, .. } = self;
         let mut roles = vec![
             ("page.dismiss", &page.dismiss),
+            ("page.setup", &page.setup),
             ("page.start", &page.start),
             ("page.loading", &page.loading),
             ("page.map_name", &page.map_name),
@@ -283,6 +296,7 @@ impl Profile {
             ("look.hide", &look.hide),
             ("look.heading", &look.heading),
             ("look.clock", &look.clock),
+            ("map.open", &map.open),
             ("map.canvas", &map.canvas),
             ("map.tiles", &map.tiles),
             ("map.marker", &map.marker),
@@ -353,6 +367,22 @@ mod tests {
             }
             for locators in [&profile.look.view, &profile.map.canvas, &profile.map.guess, &profile.result.shown] {
                 assert!(locators.iter().count() >= 2, "{name}: needs a fallback");
+            }
+        }
+    }
+
+    #[test]
+    fn the_readme_has_a_valid_example_and_every_key() {
+        let readme = include_str!("../../../profiles/README.md");
+        let example = readme.split("```toml\n").nth(1).and_then(|text| text.split("```").next()).unwrap();
+        Profile::parse(example, "README.md").unwrap();
+        let schema: serde_json::Value =
+            serde_json::from_str(include_str!("../../../profiles/profile.schema.json")).unwrap();
+        let sections =
+            [("page", "PageLocators"), ("look", "LookLocators"), ("map", "MapLocators"), ("result", "ResultLocators")];
+        for (section, kind) in sections {
+            for key in schema["$defs"][kind]["properties"].as_object().unwrap().keys() {
+                assert!(readme.contains(&format!("`{section}.{key}`")), "{section}.{key} is not in README.md");
             }
         }
     }

@@ -1,0 +1,65 @@
+//! Plays with the profile that was found, as `play` would: what does not work then is reported while the page is at hand.
+
+use anyhow::Result;
+use landfall_common::exit::check_failed;
+use landfall_model::LatLng;
+
+use crate::error::describe;
+use crate::play::pin;
+use crate::probe::Probe;
+use crate::site::MapKind;
+use crate::site::page::NextStep;
+
+/// Where the pins are placed.
+const PLACES: [LatLng; 2] = [LatLng { lat: 47.3, lng: 19.1 }, LatLng { lat: -23.7, lng: 133.9 }];
+/// Maximum distance in metres between a place and its pin.
+const MAX_PIN_ERROR_M: f64 = 25_000.0;
+
+impl Probe<'_> {
+    /// Plays two rounds of another game with the profile. A failure is added to what is missing.
+    pub(super) async fn verify(&mut self) -> Result<()> {
+        if !self.missing.is_empty() {
+            return Ok(()); // it is known not to work yet
+        }
+        (self.on_step)("playing with the profile");
+        let address = self.address.clone();
+        self.page.go(&address).await?;
+        if let MapKind::Canvas(view) = self.page.profile().map.kind()
+            && !self.view_is_certain
+        {
+            let checked = async {
+                self.page.await_round().await?;
+                pin::check_view(self.page, view).await
+            };
+            if let Err(error) = checked.await {
+                self.missing.push(format!(
+                    "map.view: the initial view that the coastlines suggest, {view}, is not confirmed ({}); give the latitude \
+                     and longitude of the map's centre, and the zoom at which the world is 512 * 2^zoom pixels wide",
+                    describe(&error)
+                ));
+                return Ok(());
+            }
+            self.page.go(&address).await?;
+        }
+        if let Err(error) = self.play_with_profile().await {
+            self.missing.push(format!("the profile does not play yet: {}", describe(&error)));
+        }
+        Ok(())
+    }
+
+    async fn play_with_profile(&self) -> Result<()> {
+        for wanted in PLACES {
+            self.page.await_round().await?;
+            let placed = pin::place_pin(self.page, wanted, MAX_PIN_ERROR_M).await?;
+            pin::confirm(self.page, placed, wanted, MAX_PIN_ERROR_M).await?;
+            let guessed = self.page.guess().await?;
+            if self.page.outcome(&guessed).await?.points.is_none() {
+                return Err(check_failed("it reads no points from the result (result.points)"));
+            }
+            if self.page.next(guessed).await? != NextStep::Round {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
