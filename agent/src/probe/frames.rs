@@ -179,7 +179,7 @@ impl Probe<'_> {
     }
 
     async fn find_map(&self, frames: &[FramePath]) -> Result<Option<(FramePath, Vec<String>)>> {
-        let script = "const [box] = arguments[1].flatMap(locator => findAll(locator).filter(isVisible)).filter(e => visibleArea(rect(e)) > 8000); \
+        let script = "const [box] = arguments[1].flatMap(locator => findAll(locator).filter(isVisible)).filter(e => { const r = rect(e); return r.width * r.height > 8000 }); \
             return box ? selectorsFor(box) : null";
         for frame in frames {
             let locators = json!(self.draft.generic_locators("map", "canvas", &[]));
