@@ -177,7 +177,7 @@ impl Report {
     }
 }
 
-/// The number of rounds, from the first, that have at most so many images together.
+/// The number of rounds, from the first, that have at most `max` images together.
 fn rounds_with_images(rounds: &[(usize, &LoadedRound)], max: usize) -> usize {
     let mut images = 0;
     let fits = |(_, loaded): &&(usize, &LoadedRound)| {

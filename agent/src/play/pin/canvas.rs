@@ -29,7 +29,7 @@ use crate::play::pin::anchor::Anchor;
 use crate::play::pin::compare::MapPicture;
 use crate::play::pin::placed::{MARGIN, PlacedPin, TARGET_M_PER_PX, WHEEL_IN, max_m_per_px};
 use crate::play::pin::projection::Projection;
-use crate::play::pin::view::{check, map_picture, stated};
+use crate::play::pin::view::{check, map_picture, mismatch, stated};
 use crate::play::pin::wheel::{WheelZoom, room};
 use crate::play::pin::{anchor, observe};
 use crate::site::StartView;
@@ -48,9 +48,13 @@ const PIN_TIMEOUT: Duration = Duration::from_millis(2500);
 /// Zooms in on a place and clicks it.
 pub(super) async fn place_pin(page: &Page, view: StartView, wanted: LatLng, max_error_m: f64) -> Result<PlacedPin> {
     let mut map = MapElement::begin(page, view).await?;
-    let is_certain = !page.is_new_map() || check(page, view).await?;
-    if let Some(anchor) = map.first_pin(wanted, is_certain).await? {
-        return anchor::place_pin(page, view, anchor, wanted, max_error_m).await;
+    let doubt = if page.is_new_map() { check(page, view).await? } else { None };
+    if let Some(anchor) = map.first_pin(wanted, doubt.is_none()).await? {
+        let placed = anchor::place_pin(page, view, anchor, wanted, max_error_m).await;
+        return match doubt {
+            Some(shown) => placed.map_err(|error| error.context(mismatch(page, shown))),
+            None => placed,
+        };
     }
     map.pan_to(wanted).await?;
     map.zoom_in(wanted, max_error_m).await?;

@@ -34,22 +34,34 @@ pub(super) fn stated(view: StartView, canvas: &Rect) -> Result<Projection> {
 /// Minimum fit of a detected view that overrules the profile without another check: tiles of different shades look like
 /// land and sea to some degree.
 const OVERRULES: f64 = 0.5;
+/// As [`OVERRULES`], for the difference to the fit of the profile's view. Tiles of different shades: 0.08; wrong views of
+/// maps with coastlines: 0.34 and more.
+const OVERRULES_BY: f64 = 0.2;
 
-/// Whether the view that the profile states fits a screenshot, with the mouse over the map. `false` if that is in doubt.
+/// A detected view that differs from the one that the profile states.
+struct OtherView {
+    view: StartView,
+    /// Whether the profile is certainly wrong.
+    is_certain: bool,
+}
+
+/// Checks with a screenshot, with the mouse over the map, that the view that the profile states is the one on display.
+/// Returns the detected view if that is in doubt.
 ///
 /// # Errors
 /// When the view is certainly another one.
-pub(super) async fn check(page: &Page, view: StartView) -> Result<bool> {
+pub(super) async fn check(page: &Page, view: StartView) -> Result<Option<StartView>> {
     match differs(page, view).await? {
-        None => Ok(true),
-        Some((_, share)) if share < OVERRULES => Ok(false),
-        Some((shown, _)) => {
-            let line = page.profile().line_of_view();
-            Err(usage_error(format!(
-                "{line}: map.view does not match the initial view of the map, which looks like {shown}"
-            )))
-        }
+        None => Ok(None),
+        Some(OtherView { view, is_certain: false }) => Ok(Some(view)),
+        Some(OtherView { view, is_certain: true }) => Err(mismatch(page, view)),
     }
+}
+
+/// The error for a view of the profile that is not the initial view of the map.
+pub(super) fn mismatch(page: &Page, shown: StartView) -> anyhow::Error {
+    let line = page.profile().line_of_view();
+    usage_error(format!("{line}: map.view does not match the initial view of the map, which looks like {shown}"))
 }
 
 /// A screenshot of the map.
@@ -64,11 +76,11 @@ pub(super) async fn map_picture(page: &Page) -> Result<Option<MapPicture>> {
 /// When the session fails.
 pub(crate) async fn examine(page: &Page, view: StartView) -> Result<Option<StartView>> {
     observe::begin(page).await?;
-    Ok(differs(page, view).await?.filter(|(_, share)| *share >= OVERRULES).map(|(shown, _)| shown))
+    Ok(differs(page, view).await?.filter(|other| other.is_certain).map(|other| other.view))
 }
 
-/// The detected view and its fit, if it differs; `None` also if land and sea cannot be distinguished.
-async fn differs(page: &Page, view: StartView) -> Result<Option<(StartView, f64)>> {
+/// The detected view, if it differs; `None` also if land and sea cannot be distinguished.
+async fn differs(page: &Page, view: StartView) -> Result<Option<OtherView>> {
     let Some((picture, canvas)) = picture(page).await? else { return Ok(None) };
     let stated = stated(view, &canvas)?;
     let found = tokio::task::spawn_blocking(move || {
@@ -77,9 +89,13 @@ async fn differs(page: &Page, view: StartView) -> Result<Option<(StartView, f64)
         let detected = if detected.share >= MIN_SHARE { detected } else { screenshot.search()? };
         let tolerance = OFF_PX.max(OFF_M / stated.metres_per_pixel(stated.place(canvas.centre())));
         let differs = screenshot.apart(&stated, &detected.projection) > tolerance;
-        let is_sure = detected.share >= MIN_SHARE && detected.share >= screenshot.fit(stated).share + MIN_GAIN;
-        tracing::debug!(share = detected.share, stated = screenshot.fit(stated).share, "initial view of the map");
-        (differs && is_sure).then(|| (screenshot.rounded(&detected, view.tile_size), detected.share))
+        let (share, gain) = (detected.share, detected.share - screenshot.fit(stated).share);
+        tracing::debug!(share, gain, "initial view of the map");
+        let other = || OtherView {
+            view: screenshot.rounded(&detected, view.tile_size),
+            is_certain: share >= OVERRULES || gain >= OVERRULES_BY,
+        };
+        (differs && share >= MIN_SHARE && gain >= MIN_GAIN).then(other)
     });
     Ok(found.await?)
 }
