@@ -10,12 +10,10 @@ use crate::site::page::RoundOutcome;
 const TOLERANCE_PX: f64 = 4.0;
 /// Earth models differ: relative tolerance of the distances that pages compute.
 const DISTANCE_TOLERANCE: f64 = 0.006;
-/// A difference below this part of the limit for pins is not worth a failed round.
-const LIMIT_PART: f64 = 1.0;
 
 /// What the page contradicts, if anything: its own position of the guess, or its distance to its own truth.
 pub(super) fn find(outcome: &RoundOutcome, placed: &PlacedPin, max_error_m: f64) -> Option<String> {
-    let tolerance_m = (TOLERANCE_PX * placed.metres_per_pixel).max(LIMIT_PART * max_error_m);
+    let tolerance_m = (TOLERANCE_PX * placed.metres_per_pixel).max(max_error_m);
     if let Some(taken) = outcome.guess {
         let off_m = taken.distance_m(placed.at);
         if off_m > tolerance_m {

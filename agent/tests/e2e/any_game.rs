@@ -9,7 +9,6 @@ use axum::Router;
 use axum::http::header;
 use axum::response::Html;
 use axum::routing::{get, post};
-use image::ImageFormat;
 use landfall_model::LatLng;
 use serde_json::Value;
 use tower_http::services::ServeDir;
@@ -68,10 +67,7 @@ async fn serve() -> (String, Guesses) {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let lib = here.join("../web-demo/node_modules");
     assert!(lib.join("leaflet").is_dir(), "the page's packages are missing: run `npm ci` in web-demo");
-    let mut tile = Vec::new();
-    image::RgbImage::from_pixel(256, 256, image::Rgb([190, 210, 230]))
-        .write_to(&mut std::io::Cursor::new(&mut tile), ImageFormat::Png)
-        .unwrap();
+    let tile = crate::tile_png();
     let photo = std::fs::read(fixtures().join("rounds/rome-colosseum/view_000.jpg")).unwrap();
     let guesses = Guesses::default();
     let taken = Arc::clone(&guesses);

@@ -32,6 +32,15 @@ fn fixtures() -> std::path::PathBuf {
     std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures")
 }
 
+/// A map tile of one colour, as PNG.
+fn tile_png() -> Vec<u8> {
+    let mut tile = Vec::new();
+    image::RgbImage::from_pixel(256, 256, image::Rgb([190, 210, 230]))
+        .write_to(&mut std::io::Cursor::new(&mut tile), image::ImageFormat::Png)
+        .unwrap();
+    tile
+}
+
 /// A client for the servers of a test.
 fn http() -> reqwest::Client {
     landfall_common::http::client_builder().no_proxy().build().unwrap()

@@ -11,7 +11,6 @@ use axum::Router;
 use axum::http::header;
 use axum::response::Html;
 use axum::routing::get;
-use image::ImageFormat;
 use landfall_agent::testing::{BrowserOptions, Consent, Page, PlacedPin, Profile, browser, pin};
 use landfall_model::LatLng;
 use rand::rngs::StdRng;
@@ -74,10 +73,7 @@ async fn serve() -> String {
         let text = include_str!("pages/page.html").replace("SCRIPT", script).replace("STYLESHEET", stylesheet);
         get(move || async move { Html(text) })
     };
-    let mut tile = Vec::new();
-    image::RgbImage::from_pixel(256, 256, image::Rgb([190, 210, 230]))
-        .write_to(&mut std::io::Cursor::new(&mut tile), ImageFormat::Png)
-        .unwrap();
+    let tile = crate::tile_png();
     let app = Router::new()
         .route("/raster", page("/pages/raster.js", "/lib/leaflet/dist/leaflet.css"))
         .route("/canvas", page("/pages/canvas.js", "/lib/maplibre-gl/dist/maplibre-gl.css"))
