@@ -82,7 +82,8 @@ impl Prediction {
         Self::at_pin(posterior, pin::mode(posterior))
     }
 
-    /// The prediction for a game on a map of this scale: the point with the highest expected score.
+    /// The prediction for a game on a map of this scale: the point with the highest expected score. `landfall play` also
+    /// knows the map's area and rescales points, so it calls `pin::best` itself.
     pub fn for_map(posterior: &Posterior<'_>, scale: MapScale) -> Self {
         Self::at_pin(posterior, pin::best(posterior, scale))
     }

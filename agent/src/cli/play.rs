@@ -223,7 +223,7 @@ async fn play(args: PlayArgs, printed: &Cell<bool>) -> Result<()> {
     let driver = browser::open(&options.browser).await?;
     let (driver, played) = match Page::open(driver.clone(), profile, &games.url, consent).await {
         Ok(mut page) => {
-            let played = games.play(&mut page, &classifier, &options).await;
+            let played = games.play_all(&mut page, &classifier, &options).await;
             (page.into_driver(), played) // recovery may have replaced the driver
         }
         Err(error) => (driver, Err(error)),
@@ -257,7 +257,7 @@ struct PendingDrawing {
 
 impl SequentialGames<'_> {
     /// Plays and prints all games. Returns the first disagreement about points between the arena and us.
-    async fn play(
+    async fn play_all(
         &self,
         page: &mut Page,
         classifier: &Arc<Classifier>,

@@ -68,9 +68,15 @@ impl Probe<'_> {
             return Ok(());
         };
         let text = button.text.replace('\n', " ");
-        explored.tried.push(text.clone());
         let locators = button_locators(&button, &frame);
-        if self.page.press_when_ready(&locators.iter().cloned().collect(), PRESS_AGAIN).await? == Press::Done {
+        let these = locators.iter().cloned().collect();
+        let pressed = self.page.press_when_ready(&these, PRESS_AGAIN).await?;
+        if pressed == Press::Covered && self.page.clear_away(&these).await? {
+            (self.on_step)(&format!("closed what covered the button `{text}`"));
+            return Ok(()); // the next call tries it
+        }
+        explored.tried.push(text.clone());
+        if pressed == Press::Done {
             (self.on_step)(&format!("trying the button `{text}`"));
             explored.depth += 1;
             self.add_start(locators);

@@ -253,7 +253,11 @@ async fn no_guess_without_map_or_guess_button() {
     let record = harness.record();
     assert!(record.join("failed_1/view_000.jpg").is_file() && record.join("failed_1_2/failed.json").is_file());
 
-    let no_button = [("[data-qa=perform-guess]", "[data-qa=gone]"), ("guess-map_guessButton__", "gone__")];
+    let no_button = [
+        ("needs_consent = false", "needs_consent = false\npatience_s = 4"),
+        ("[data-qa=perform-guess]", "[data-qa=gone]"),
+        ("guess-map_guessButton__", "gone__"),
+    ];
     let error = harness.play(&no_button, async |_| {}).await.unwrap_err();
     assert_eq!((exit_code(&error) as u8, harness.guesses()), (3, 0));
     assert!(describe(&error).contains("the page has no guess button"), "{error:#}");

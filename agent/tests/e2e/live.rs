@@ -31,19 +31,20 @@ fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Plays five rounds with the `geoguessr` profile. The page reveals no coordinates, only points and a rounded distance.
-async fn play_full_game(structure: Structure) {
+/// Plays rounds of a game of five with the `geoguessr` profile. The page reveals no coordinates, only points and a rounded
+/// distance.
+async fn play_game(structure: Structure, count: usize) {
     let (arena, runs) = (arena(structure, 1).await, tempfile::tempdir().unwrap());
     let runs_dir = runs.path().to_str().unwrap();
     let args = ["--base-url", arena.url(), "--site", "geoguessr", "--bundle", "pocket", "--json", "--runs", runs_dir];
-    let output = landfall(&[&["play", "--min-gain", "5000"], &args[..]].concat()).await;
+    let output = landfall(&[&["play", "--min-gain", "5000", "--rounds", &count.to_string()], &args[..]].concat()).await;
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert!(!stderr(&output).contains("violate the terms of this site"), "{}", stderr(&output));
     let game: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&game["site"], &game["map"]["name"]), (&"geoguessr".into(), &"World".into()));
     assert_eq!(game["map"]["scale_m"], 14_916_862.0);
     let rounds = game["rounds"].as_array().unwrap();
-    assert_eq!(rounds.len(), 5);
+    assert_eq!(rounds.len(), count);
     let (mut sum, mut turned) = (0, 0);
     for round in rounds {
         assert!(round["page_score"].is_u64() && round["score"] == round["page_score"], "{round}");
@@ -60,8 +61,11 @@ async fn play_full_game(structure: Structure) {
         assert_eq!(pictures.len(), views.len(), "each view shows a different image: {round}");
         turned += usize::from(views.len() > 1);
     }
-    assert!((1..5).contains(&turned), "choose a seed with both kinds, this one has {turned} panoramas");
-    assert_eq!((game["score"].as_u64(), game["page_score"].as_u64()), (Some(sum), Some(sum)));
+    assert!((1..count).contains(&turned), "choose a seed with both kinds, this one has {turned} panoramas");
+    assert_eq!(game["score"].as_u64(), Some(sum));
+    if count == 5 {
+        assert_eq!(game["page_score"].as_u64(), Some(sum));
+    }
     // Records without truths can be replayed.
     let record = game["record"].as_str().unwrap();
     let replay = landfall(&["replay", "--json", "--bundle", "pocket", "--from", "logits", record]).await;
@@ -73,12 +77,12 @@ async fn play_full_game(structure: Structure) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn plays_the_live_structure() {
-    play_full_game(Structure::Live).await;
+    play_game(Structure::Live, 5).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn plays_with_changed_class_names() {
-    play_full_game(Structure::Aged).await;
+    play_game(Structure::Aged, 3).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

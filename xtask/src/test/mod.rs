@@ -21,9 +21,9 @@ struct Counts {
 /// Reads the counts from one line of a runner's output, if it is a summary line.
 type ParseSummary = fn(&str) -> Option<Counts>;
 
-/// Our packages, which are tested with overflow checks and debug assertions.
-const CHECKED_PACKAGES: [&str; 5] =
-    ["landfall-model", "landfall-common", "landfall-agent", "landfall-trainer", "xtask"];
+/// The build profile of checks and tests, with overflow checks and debug assertions in our crates. Clippy uses it too, so
+/// that procedural macros and build scripts are compiled only once.
+const PROFILE: [&str; 2] = ["--profile", "checked"];
 
 /// Width of the commands in the table of durations.
 const SHOWN_COMMAND_CHARS: usize = 100;
@@ -97,25 +97,16 @@ pub(crate) fn run(root: &Path, all_features: bool) -> Result<u8> {
 fn lint(root: &Path, all_features: bool, suite: &mut Suite) -> Result<()> {
     let features = features::buildable(all_features).join(",");
     let mut clippy = cargo(root);
-    clippy.args([
-        "clippy",
-        "--release",
-        "--workspace",
-        "--all-targets",
-        "--features",
-        &features,
-        "--",
-        "-D",
-        "warnings",
-    ]);
+    clippy.arg("clippy").args(PROFILE).args(["--workspace", "--all-targets", "--features", &features]);
+    clippy.args(["--", "-D", "warnings"]);
     suite.check(&mut clippy)?;
     // With the same features, so that dependencies are checked only once.
-    let doc = ["doc", "--release", "--workspace", "--no-deps", "--features", &features];
-    suite.check(cargo(root).args(doc).env("RUSTDOCFLAGS", "-D warnings"))?;
+    let doc = ["--workspace", "--no-deps", "--features", &features];
+    suite.check(cargo(root).arg("doc").args(PROFILE).args(doc).env("RUSTDOCFLAGS", "-D warnings"))?;
 
     if features::has_wasm_target() {
-        let wasm = ["check", "--release", "--package", "landfall-model", "--no-default-features", "--features", "wasm"];
-        suite.check(cargo(root).args(wasm).args(["--target", features::WASM_TARGET]))?;
+        let wasm = ["--package", "landfall-model", "--no-default-features", "--features", "wasm"];
+        suite.check(cargo(root).arg("check").args(PROFILE).args(wasm).args(["--target", features::WASM_TARGET]))?;
     } else {
         println!("skipped: the WebAssembly build; `rustup target add {}` adds its target", features::WASM_TARGET);
     }
@@ -128,26 +119,15 @@ fn lint(root: &Path, all_features: bool, suite: &mut Suite) -> Result<()> {
     Ok(())
 }
 
-/// Unit tests, end-to-end tests and documentation examples, all with overflow checks and debug assertions.
+/// Unit tests, end-to-end tests and documentation examples.
 fn test_crates(root: &Path, suite: &mut Suite) -> Result<()> {
     let mut tests = cargo(root);
-    checked(tests.args(["test", "--release", "--workspace", "--lib", "--bin", "xtask", "--no-fail-fast"]));
+    tests.arg("test").args(PROFILE).args(["--workspace", "--lib", "--bin", "xtask", "--no-fail-fast"]);
     for name in integration_tests(root)? {
         tests.args(["--test", &name]);
     }
     suite.test(tests.env("RUST_TEST_THREADS", test_threads().to_string()), libtest)?;
-    suite.test(checked(cargo(root).args(["test", "--release", "--workspace", "--doc"])), libtest)
-}
-
-/// Adds checks to our own crates only: dependencies stay as they are built for the release profile. Less optimisation
-/// compiles faster, and what needs speed is in the dependencies.
-fn checked(command: &mut Command) -> &mut Command {
-    for package in CHECKED_PACKAGES {
-        for setting in ["overflow-checks=true", "debug-assertions=true", "opt-level=1", "debug=false"] {
-            command.args(["--config", &format!("profile.release.package.{package}.{setting}")]);
-        }
-    }
-    command
+    suite.test(cargo(root).arg("test").args(PROFILE).args(["--workspace", "--doc"]), libtest)
 }
 
 /// Names of the workspace's integration tests that need no feature. `--tests` would also build the unit tests, and
@@ -180,10 +160,9 @@ fn integration_tests(root: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Number of tests at a time. A test with a browser waits for half of its time, hence half as many again as cores.
+/// Number of tests at a time. A test with a browser waits for half of its time, hence twice as many as cores.
 fn test_threads() -> usize {
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    cores + cores.div_ceil(2)
+    2 * std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 /// Runs a command, passing its output on line by line. Returns whether it succeeded and the sum of its summary lines.

@@ -4,15 +4,20 @@
 use std::sync::OnceLock;
 
 use image::RgbImage;
+use landfall_common::draw::mercator;
 use landfall_model::{LatLng, countries};
+use tiny_skia::{FillRule, Mask, PathBuilder, Transform};
 
 use crate::geometry::{Pixel, Rect};
 use crate::play::pin::projection::Projection;
 use crate::site::StartView;
 
-/// Number of sampled pixels in the first and in the last stage of the search.
-const FEW: usize = 400;
+/// Number of sampled pixels in the three stages of the search.
+const FEW: usize = 64;
+const SOME: usize = 400;
 const MANY: usize = 2500;
+/// Number of fits that the first stage passes on to the second.
+const PROMISING: usize = 4096;
 /// Fraction of pixels at each end of the brightness range that is clipped: lines and labels, neither land nor sea.
 const FEW_COLOURED: f64 = 0.1;
 /// Side of the grid of land and sea, in cells per world.
@@ -27,7 +32,16 @@ const BEST: usize = 24;
 /// A screenshot of a map.
 pub(crate) struct MapScreenshot {
     canvas: Rect,
-    samples: Vec<(Pixel, [f64; 3])>,
+    samples: Samples,
+}
+
+/// Pixels with their colours.
+struct Samples {
+    pixels: Vec<(Pixel, [f64; 3])>,
+    /// Sum of the colours.
+    sum: [f64; 3],
+    /// Variance of the colours, summed over pixels and channels.
+    variance: f64,
 }
 
 /// Accesses a field of a view.
@@ -66,13 +80,13 @@ impl MapScreenshot {
             let (low, high) = (at(FEW_COLOURED), at(1.0 - FEW_COLOURED));
             samples.iter_mut().for_each(|(_, colour)| colour[channel] = colour[channel].clamp(low, high));
         }
-        Self { canvas, samples }
+        Self { canvas, samples: Samples::new(samples) }
     }
 
     /// The fit of a projection.
     pub(crate) fn fit(&self, projection: Projection) -> LandFit {
-        let is_land = |at: Pixel| countries::at(projection.place(at)).is_some();
-        LandFit { projection, share: share(self.samples.iter(), is_land) }
+        let is_land = |n: usize| countries::at(projection.place(self.samples.pixels[n].0)).is_some();
+        LandFit { projection, share: self.samples.share(is_land) }
     }
 
     /// The local maximum of the fit from a projection.
@@ -82,32 +96,43 @@ impl MapScreenshot {
 
     /// The global maximum of the fit, if land and sea explain anything.
     pub(crate) fn search(&self) -> Option<LandFit> {
-        let grid = grid();
-        let every = self.samples.len().div_ceil(FEW).max(1) | 1; // odd, to avoid sampling whole columns
-        let rough = |projection: Projection| {
-            let is_land = |at: Pixel| {
-                let fraction = |x: f64, corner: f64| (x - corner) / projection.world;
-                let (across, down) = (fraction(at.x, projection.corner.x), fraction(at.y, projection.corner.y));
-                let cell = |part: f64| (part * GRID as f64) as usize;
-                (0.0..1.0).contains(&down) && grid[cell(down) * GRID + cell(across.rem_euclid(1.0)).min(GRID - 1)]
-            };
-            share(self.samples.iter().step_by(every), is_land)
-        };
+        if self.samples.is_plain() {
+            return None;
+        }
+        let land = grid();
+        let [few, some] = [FEW, SOME].map(|count| self.samples.about(count));
         let Rect { x, y, width, height } = self.canvas;
         let (mut fits, mut world) = (Vec::new(), height);
         while world <= LARGEST * height {
             let step = height / 20.0;
             // The corner of the world lies left of the box by less than a world and not below its top edge.
-            for i in 0..(world / step).ceil() as usize {
-                for j in 0..=((world - height) / step) as usize {
-                    let corner = Pixel { x: x - i as f64 * step, y: y - j as f64 * step };
-                    let projection = Projection { world, corner };
-                    fits.push(LandFit { projection, share: rough(projection) });
+            let lefts = (0..(world / step).ceil() as usize).map(|i| x - i as f64 * step);
+            let tops = (0..=((world - height) / step) as usize).map(|j| y - j as f64 * step);
+            // The cells of the pixels for each position, once: there are a million combinations.
+            let columns = |left: f64| few.pixels.iter().map(|(at, _)| column((at.x - left) / world)).collect();
+            let rows = |top: f64| few.pixels.iter().map(|(at, _)| row((at.y - top) / world)).collect();
+            let lefts: Vec<(f64, Vec<usize>)> = lefts.map(|left| (left, columns(left))).collect();
+            for (top, rows) in tops.map(|top| -> (f64, Vec<usize>) { (top, rows(top)) }) {
+                for (left, columns) in &lefts {
+                    let projection = Projection { world, corner: Pixel { x: *left, y: top } };
+                    let share = few.share(|n| land[rows[n] + columns[n]]);
+                    fits.push(LandFit { projection, share });
                 }
             }
             world *= 1.08;
         }
-        fits.sort_by(|a, b| b.share.total_cmp(&a.share));
+        let by_share = |a: &LandFit, b: &LandFit| b.share.total_cmp(&a.share);
+        if fits.len() > PROMISING {
+            fits.select_nth_unstable_by(PROMISING, by_share);
+            fits.truncate(PROMISING);
+        }
+        let rough = |Projection { world, corner }: Projection| {
+            let cell = |at: Pixel| row((at.y - corner.y) / world) + column((at.x - corner.x) / world);
+            some.share(|n| land[cell(some.pixels[n].0)])
+        };
+        let again = |fit: &LandFit| LandFit { share: rough(fit.projection), ..*fit };
+        let mut fits: Vec<LandFit> = fits.iter().map(again).collect();
+        fits.sort_by(by_share);
         fits.truncate(BEST);
         let close = |fit: &LandFit| self.climb(fit.projection, &rough, width.min(height) / 40.0, 0.04);
         let best = fits.iter().map(close).max_by(|a, b| a.share.total_cmp(&b.share))?;
@@ -175,36 +200,89 @@ impl MapScreenshot {
     }
 }
 
-/// Fraction of the variance of the colours between land and sea.
-fn share<'a>(samples: impl Iterator<Item = &'a (Pixel, [f64; 3])>, is_land: impl Fn(Pixel) -> bool) -> f64 {
-    let (mut count, mut sum, mut squares) = ([0.0; 2], [[0.0; 3]; 2], 0.0);
-    for (at, colour) in samples {
-        let side = usize::from(is_land(*at));
-        count[side] += 1.0;
-        for (sum, value) in sum[side].iter_mut().zip(colour) {
-            *sum += value;
-            squares += value * value;
+impl Samples {
+    fn new(pixels: Vec<(Pixel, [f64; 3])>) -> Self {
+        let sum = |channel: usize| pixels.iter().map(|(_, colour)| colour[channel]).sum::<f64>();
+        let sum = [0, 1, 2].map(sum);
+        let squares: f64 = pixels.iter().flat_map(|(_, colour)| colour.map(|x| x * x)).sum();
+        let variance = squares - square_by_count(sum, pixels.len());
+        Self { pixels, sum, variance }
+    }
+
+    /// About `count` of the pixels, evenly spaced.
+    fn about(&self, count: usize) -> Self {
+        let every = self.pixels.len().div_ceil(count).max(1) | 1; // odd, to avoid sampling whole columns
+        Self::new(self.pixels.iter().step_by(every).copied().collect())
+    }
+
+    /// An image of a single colour, up to noise, has no information.
+    fn is_plain(&self) -> bool {
+        self.pixels.is_empty() || self.variance <= self.pixels.len() as f64
+    }
+
+    /// Fraction of the variance of the colours between land and sea. `is_land` is asked with the index of a pixel.
+    fn share(&self, is_land: impl Fn(usize) -> bool) -> f64 {
+        let (mut land, mut sum) = (0, [0.0; 3]);
+        for (n, (_, colour)) in self.pixels.iter().enumerate() {
+            if is_land(n) {
+                land += 1;
+                sum[0] += colour[0];
+                sum[1] += colour[1];
+                sum[2] += colour[2];
+            }
         }
+        let sea = self.pixels.len() - land;
+        if land == 0 || sea == 0 || self.is_plain() {
+            return 0.0;
+        }
+        let rest = [0, 1, 2].map(|channel| self.sum[channel] - sum[channel]);
+        let mean = square_by_count(self.sum, self.pixels.len());
+        (square_by_count(sum, land) + square_by_count(rest, sea) - mean) / self.variance
     }
-    let all = count[0] + count[1];
-    if count.contains(&0.0) {
-        return 0.0;
-    }
-    let square = |sum: [f64; 3], count: f64| sum.iter().map(|x| x * x).sum::<f64>() / count;
-    let mean = square([0, 1, 2].map(|i| sum[0][i] + sum[1][i]), all);
-    let (total, between) = (squares - mean, square(sum[0], count[0]) + square(sum[1], count[1]) - mean);
-    if total > all { between / total } else { 0.0 } // an image of a single colour, up to noise, has no information
 }
 
-/// Land and sea in Web Mercator, row by row from the north.
+/// The squared length of the sum of `count` colours, divided by their number.
+fn square_by_count(sum: [f64; 3], count: usize) -> f64 {
+    sum.iter().map(|x| x * x).sum::<f64>() / count as f64
+}
+
+/// Land and sea in Web Mercator, row by row from the north, and a row of sea for what lies beyond the world.
 fn grid() -> &'static [bool] {
     static LAND: OnceLock<Vec<bool>> = OnceLock::new();
     LAND.get_or_init(|| {
-        let world = Projection { world: GRID as f64, corner: Pixel { x: 0.0, y: 0.0 } };
-        let cells = (0..GRID).flat_map(|y| (0..GRID).map(move |x| (x, y)));
-        let middle = |(x, y): (usize, usize)| Pixel { x: x as f64 + 0.5, y: y as f64 + 0.5 };
-        cells.map(|cell| countries::at(world.place(middle(cell))).is_some()).collect()
+        let land = land_mask().map_or_else(|| vec![0; GRID * GRID], |mask| mask.take());
+        land.into_iter().map(|cell| cell > 0).chain(std::iter::repeat_n(false, GRID)).collect()
     })
+}
+
+/// The polygons of all countries, filled.
+fn land_mask() -> Option<Mask> {
+    let mut mask = Mask::new(GRID as u32, GRID as u32)?;
+    for polygon in countries::all().iter().flat_map(|country| &country.shape.0) {
+        let mut path = PathBuilder::new();
+        for ring in std::iter::once(polygon.exterior()).chain(polygon.interiors()) {
+            let points = ring.0.iter().map(|at| mercator::project(LatLng { lat: at.y, lng: at.x }));
+            for (n, (x, y)) in points.map(|(x, y)| ((x * GRID as f64) as f32, (y * GRID as f64) as f32)).enumerate() {
+                if n == 0 { path.move_to(x, y) } else { path.line_to(x, y) }
+            }
+            path.close();
+        }
+        if let Some(path) = path.finish() {
+            mask.fill_path(&path, FillRule::EvenOdd, false, Transform::identity());
+        }
+    }
+    Some(mask)
+}
+
+/// The column of [`grid`] for a fraction of the world from its left edge; the world repeats.
+fn column(across: f64) -> usize {
+    (((across - across.floor()) * GRID as f64) as usize).min(GRID - 1)
+}
+
+/// The index in [`grid`] of the first cell of a row, for a fraction of the world from its top.
+fn row(down: f64) -> usize {
+    let row = if (0.0..1.0).contains(&down) { (down * GRID as f64) as usize } else { GRID };
+    row * GRID
 }
 
 #[cfg(test)]
@@ -247,6 +325,19 @@ mod tests {
             let near = screenshot.nearest(actual.moved_by(Pixel { x: 7.0, y: -5.0 }).zoomed(CANVAS.centre(), 1.03));
             assert!(screenshot.apart(&actual, &near.projection) < 3.0, "{near:?}");
         }
+    }
+
+    #[test]
+    fn the_grid_agrees_with_the_borders() {
+        let world = Projection { world: GRID as f64, corner: Pixel { x: 0.0, y: 0.0 } };
+        let cells = (0..GRID * GRID).step_by(97);
+        let differs = |cell: &usize| {
+            let middle = Pixel { x: (cell % GRID) as f64 + 0.5, y: (cell / GRID) as f64 + 0.5 };
+            grid()[*cell] != countries::at(world.place(middle)).is_some()
+        };
+        // Coasts within rounding errors of the middle of a cell.
+        let (count, different) = (cells.clone().count(), cells.filter(differs).count());
+        assert!(count > 5000 && different <= 5, "{different} of {count}");
     }
 
     #[test]

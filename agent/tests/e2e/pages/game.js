@@ -1,9 +1,9 @@
-// A game of three photos with one peculiarity per word in `?v=`. It sends every guess to /guess, as it took it itself.
+// A game of two photos with one peculiarity per word in `?v=`. It sends every guess to /guess, as it took it itself.
 
 const words = (new URLSearchParams(location.search).get("v") ?? "").split(",");
 const is = (word) => words.includes(word);
 const $ = (id) => document.getElementById(id);
-const TRUTHS = [[-13.16, -72.55], [41.89, 12.49], [48.16, -1.68]];
+const TRUTHS = [[-13.16, -72.55], [41.89, 12.49]];
 const style = (text) => document.head.append(Object.assign(document.createElement("style"), { textContent: text }));
 let round = -1, total = 0, pin = null, map = null, drop = null;
 
