@@ -38,6 +38,8 @@ struct State {
     inputs: [Vec<u8>; 2],
     output: Vec<u8>,
     bundle: Option<Bundle>,
+    /// What is wrong with the last image file that was decoded.
+    warning: Option<String>,
     hash: Sha256,
 }
 
@@ -141,17 +143,21 @@ pub extern "C" fn position() -> u32 {
     respond(|state| json_of(&gps::position_in(&mut std::io::Cursor::new(&state.inputs[0])).unwrap_or(None)))
 }
 
-/// The encoder's inputs for an image file: a tensor of shape `[squares, 3, size, size]`.
+/// The encoder's inputs for an image file: a tensor of shape `[squares, 3, size, size]`. [`warning`] says what is wrong with
+/// the file.
 #[unsafe(no_mangle)]
 pub extern "C" fn picture() -> u32 {
     respond(|state| {
         let decoded = images::decode(&state.inputs[0]).map_err(|e| e.to_string())?;
-        // The page has no place for warnings yet, and must not answer a truncated file without a word.
-        match decoded.warning {
-            Some(warning) => Err(warning.to_string()),
-            None => Ok(tensors(state.bundle()?, &decoded.image)),
-        }
+        state.warning = decoded.warning.map(|warning| warning.to_string());
+        Ok(tensors(state.bundle()?, &decoded.image))
     })
+}
+
+/// What is wrong with the file of the last [`picture`], such as missing rows: JSON, a string or `null`.
+#[unsafe(no_mangle)]
+pub extern "C" fn warning() -> u32 {
+    respond(|state| json_of(&state.warning))
 }
 
 /// As [`picture`], for `width × height` pixels of four bytes: red, green, blue, ignored.

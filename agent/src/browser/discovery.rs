@@ -4,7 +4,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use landfall_common::exit::environment_error;
+use landfall_common::exit::{environment_error, usage_error};
+use landfall_common::text::sanitize_line;
 
 /// Browsers that are driven alike, except for the name of the driver and of their options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +87,25 @@ pub(super) fn installed() -> Result<Vec<Installed>> {
         Some(browser) => missing(&format!("the driver of {} (chromedriver; msedgedriver for Edge)", browser.display())),
         None => missing("chromium, google-chrome or microsoft-edge"),
     })
+}
+
+/// The browser with this name on PATH or at this path (with a separator), and its driver.
+///
+/// # Errors
+/// When either is missing.
+pub(super) fn named(browser: &Path) -> Result<Installed> {
+    let is_path = browser.parent().is_some_and(|parent| parent != Path::new(""));
+    let name = browser.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    let found = match is_path {
+        true => std::path::absolute(browser).ok().filter(|file| file.is_file()),
+        false => on_path(&[&browser.to_string_lossy()]).into_iter().next(),
+    };
+    let Some(found) = found else {
+        let place = if is_path { "there is no such file" } else { "it is not on PATH; name a file as a path (./NAME)" };
+        return Err(usage_error(format!("--browser {}: {place}", sanitize_line(browser.display()))));
+    };
+    let kind = if name.contains("edge") { BrowserKind::Edge } else { BrowserKind::Chrome };
+    Ok(Installed { kind, browser: found, driver: driver_for(kind)? })
 }
 
 /// The driver alone, to attach to a running browser of this kind.

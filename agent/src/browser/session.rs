@@ -1,6 +1,6 @@
 //! WebDriver sessions: with a browser of our own, one that a running server starts, or one that a person has open.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -12,7 +12,7 @@ use thirtyfour::{Capabilities, ChromeCapabilities};
 use url::Url;
 
 use crate::browser::client::SessionClient;
-use crate::browser::discovery::{BrowserKind, Installed, driver_for, installed};
+use crate::browser::discovery::{self, BrowserKind, Installed, driver_for, installed};
 use crate::browser::flags::flags_of_this_computer;
 use crate::browser::http::http_client;
 use crate::browser::process::BrowserHome;
@@ -27,6 +27,10 @@ pub struct BrowserOptions {
     /// Host and port of the debugging port of a running browser (`--remote-debugging-port`). The session uses a new window
     /// there and does not end the browser.
     pub attach: Option<String>,
+    /// The browser to start, by name or path; `None` starts the first that has a driver.
+    pub executable: Option<PathBuf>,
+    /// Further flags of a browser that is started.
+    pub flags: Vec<String>,
     /// Whether to show the window.
     pub headed: bool,
     /// Width and height of the page in CSS pixels.
@@ -40,7 +44,15 @@ pub(crate) const VIEWPORT: (u32, u32) = (800, 800);
 
 impl Default for BrowserOptions {
     fn default() -> Self {
-        Self { webdriver: None, attach: None, headed: false, viewport: VIEWPORT, pixel_ratio: 1.0 }
+        Self {
+            webdriver: None,
+            attach: None,
+            executable: None,
+            flags: Vec::new(),
+            headed: false,
+            viewport: VIEWPORT,
+            pixel_ratio: 1.0,
+        }
     }
 }
 
@@ -99,6 +111,9 @@ fn own_browser_capabilities(options: &BrowserOptions) -> Result<ChromeCapabiliti
     }
     let (width, height) = options.viewport;
     caps.add_arg(&format!("--window-size={width},{}", height + 150))?;
+    for flag in &options.flags {
+        caps.add_arg(flag)?;
+    }
     Ok(caps)
 }
 
@@ -117,7 +132,10 @@ fn for_kind(caps: ChromeCapabilities, kind: BrowserKind) -> Result<Capabilities>
 /// A session with a driver and a browser that are started for it and end with it.
 async fn own(options: &BrowserOptions) -> Result<WebDriver> {
     let mut unusable = Vec::new();
-    let all = installed()?;
+    let all = match &options.executable {
+        Some(name) => vec![discovery::named(name)?],
+        None => installed()?,
+    };
     for found in &all {
         let error = match start(found, options).await {
             Ok(driver) => return Ok(driver),

@@ -11,6 +11,7 @@ use landfall_common::exit::usage_error;
 use landfall_model::{Bundle, Classifier, MapScale, installation};
 use url::Url;
 
+use crate::browser::BrowserOptions;
 use crate::server::arena::{ArenaOptions, Dialogs, RoundSource, Structure};
 use crate::terminal::picture::Protocol;
 use crate::terminal::{TerminalCanvas, TerminalRenderer};
@@ -51,8 +52,69 @@ impl ModelArgs {
     }
 }
 
+/// The browser and its window.
+#[derive(Args)]
+pub(super) struct BrowserArgs {
+    /// Width and height of the page in pixels
+    #[arg(long, value_name = "WxH", default_value = "800x800", value_parser = window, help_heading = "Browser")]
+    window: (u32, u32),
+    /// Show the browser window
+    #[arg(long, help_heading = "Browser")]
+    headed: bool,
+    /// Executable of Chromium, Chrome or Edge, by name on PATH or as a path [default: the first that has a driver]
+    ///
+    /// Its driver (chromedriver, or msedgedriver for Edge) is looked for as usual and must have the browser's version.
+    #[arg(long, value_name = "NAME|FILE", conflicts_with = "webdriver", help_heading = "Browser")]
+    browser: Option<PathBuf>,
+    /// Flag for the browser, as in --browser-arg=--lang=de (repeatable)
+    #[arg(long, value_name = "FLAG", value_parser = browser_flag, allow_hyphen_values = true, help_heading = "Browser")]
+    browser_arg: Vec<String>,
+    /// URL of a running WebDriver server, such as Selenium Grid [default: start chromedriver]
+    #[arg(long, value_name = "URL", help_heading = "Browser")]
+    webdriver: Option<Url>,
+}
+
+impl BrowserArgs {
+    pub(super) fn into_options(self) -> BrowserOptions {
+        BrowserOptions {
+            webdriver: self.webdriver,
+            executable: self.browser,
+            flags: self.browser_arg,
+            headed: self.headed,
+            viewport: self.window,
+            ..BrowserOptions::default()
+        }
+    }
+}
+
+/// Flags that the session sets itself, with the option to use instead, and flags that hide the automation.
+const REFUSED_FLAGS: [(&str, &str); 10] = [
+    ("user-data-dir", "Landfall starts the browser with a profile of its own; --attach uses a running browser"),
+    ("profile-directory", "Landfall starts the browser with a profile of its own; --attach uses a running browser"),
+    ("remote-debugging-port", "the driver sets it; --attach uses a running browser"),
+    ("remote-debugging-pipe", "the driver sets it"),
+    ("remote-debugging-address", "the driver sets it"),
+    ("headless", "it is the default; --headed shows the window"),
+    ("window-size", "use --window"),
+    ("force-device-scale-factor", "positions are computed for a factor of 1"),
+    ("user-agent", "Landfall does not disguise the browser"),
+    ("disable-blink-features", "Landfall does not disguise the browser"),
+];
+
+/// Parses a flag for the browser.
+fn browser_flag(text: &str) -> std::result::Result<String, String> {
+    let Some(flag) = text.strip_prefix("--").filter(|flag| !flag.is_empty()) else {
+        return Err("write --browser-arg=--FLAG or --browser-arg=--FLAG=VALUE".to_owned());
+    };
+    let name = flag.split('=').next().unwrap_or_default().to_ascii_lowercase();
+    match REFUSED_FLAGS.iter().find(|(refused, _)| *refused == name) {
+        Some((_, why)) => Err(format!("--{name} cannot be set: {why}")),
+        None => Ok(text.to_owned()),
+    }
+}
+
 /// Parses the width and height of a window, such as 1280x800.
-pub(super) fn window(text: &str) -> std::result::Result<(u32, u32), String> {
+fn window(text: &str) -> std::result::Result<(u32, u32), String> {
     let sides =
         text.split_once(['x', 'X', '×']).and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
     let is_possible = |(width, height): &(u32, u32)| (200..=8000).contains(width) && (200..=8000).contains(height);
@@ -178,4 +240,32 @@ pub(super) fn debugger(text: &str) -> Result<String, String> {
 pub(super) fn scale(text: &str) -> Result<MapScale, String> {
     let metres: f64 = text.parse().map_err(|_| format!("`{text}` is not a number of metres"))?;
     MapScale::try_from(metres).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_that_the_session_sets_or_that_disguise_it_are_refused() {
+        for flag in ["--lang=de", "--disable-web-security", "--ignore-certificate-errors"] {
+            assert_eq!(browser_flag(flag).as_deref(), Ok(flag));
+        }
+        for flag in
+            ["--user-data-dir=/home/me/.config/chromium", "--Headless", "--user-agent=x", "--remote-debugging-port=1"]
+        {
+            assert!(browser_flag(flag).unwrap_err().contains("cannot be set"), "{flag}");
+        }
+        for text in ["lang=de", "--", ""] {
+            assert!(browser_flag(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn windows_have_two_sides_of_a_possible_length() {
+        assert_eq!(window("1280x800"), Ok((1280, 800)));
+        for text in ["1280", "x", "0x800", "1280x80000", "-1x800"] {
+            assert!(window(text).is_err(), "{text}");
+        }
+    }
 }

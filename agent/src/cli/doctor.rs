@@ -8,8 +8,7 @@ use landfall_common::exit::check_failed;
 use url::Url;
 
 use crate::browser;
-use crate::browser::BrowserOptions;
-use crate::cli::args::{ModelArgs, fixtures, window};
+use crate::cli::args::{BrowserArgs, ModelArgs, fixtures};
 use crate::cli::output::{print_json, print_line, print_text};
 use crate::cli::session::{close, profile_and_address};
 use crate::doctor::site::LocatorReport;
@@ -45,12 +44,8 @@ pub(super) struct DoctorArgs {
     /// Screenshot to write (PNG)
     #[arg(long, value_name = "FILE", default_value = "landfall-doctor.png", help_heading = "Site profile")]
     picture: PathBuf,
-    /// Width and height of the page in pixels
-    #[arg(long, value_name = "WxH", default_value = "800x800", value_parser = window, help_heading = "Browser")]
-    window: (u32, u32),
-    /// URL of a running WebDriver server [default: start chromedriver]
-    #[arg(long, value_name = "URL", help_heading = "Browser")]
-    webdriver: Option<Url>,
+    #[command(flatten)]
+    browser: BrowserArgs,
     /// Confirm that the account is yours and that no other player is affected
     #[arg(long, help_heading = "Site profile")]
     i_own_this_account: bool,
@@ -116,7 +111,7 @@ async fn examine_site(args: DoctorArgs) -> Result<()> {
         }
     };
     guard::check(&profile, &url, consent)?;
-    let options = BrowserOptions { webdriver: args.webdriver, viewport: args.window, ..BrowserOptions::default() };
+    let options = args.browser.into_options();
     let driver = browser::open(&options).await?;
     let examined = match Page::open(driver.clone(), profile, &url, consent).await {
         Ok(page) => examine_page(&page, &args.picture, args.try_round).await,

@@ -17,7 +17,7 @@ use url::Url;
 use crate::browser;
 use crate::browser::BrowserOptions;
 use crate::cli::args::{
-    ArenaSourceArgs, DrawingArgs, ModelArgs, debugger, duration, kilometres, points, scale, window,
+    ArenaSourceArgs, BrowserArgs, DrawingArgs, ModelArgs, debugger, duration, kilometres, points, scale,
 };
 use crate::cli::games::{disagreement, line, print_game, write_report};
 use crate::cli::output::print_json;
@@ -57,20 +57,13 @@ pub(super) struct PlayArgs {
     base_url: Option<Url>,
     #[command(flatten)]
     model: ModelArgs,
-    /// Width and height of the page in pixels
-    #[arg(long, value_name = "WxH", default_value = "800x800", value_parser = window, help_heading = "Browser")]
-    window: (u32, u32),
-    /// URL of a running WebDriver server, such as Selenium Grid [default: start chromedriver]
-    #[arg(long, value_name = "URL", help_heading = "Browser")]
-    webdriver: Option<Url>,
+    #[command(flatten)]
+    browser: BrowserArgs,
     /// Play in a new window of a running browser that was started with --remote-debugging-port and --user-data-dir
     ///
     /// Chrome 136 and newer ignore the port without a --user-data-dir of their own.
-    #[arg(long, value_name = "[HOST:]PORT", value_parser = debugger, conflicts_with_all = ["webdriver", "parallel"], help_heading = "Browser")]
+    #[arg(long, value_name = "[HOST:]PORT", value_parser = debugger, conflicts_with_all = ["webdriver", "parallel", "browser", "browser_arg"], help_heading = "Browser")]
     attach: Option<String>,
-    /// Show the browser window
-    #[arg(long, help_heading = "Browser")]
-    headed: bool,
     /// Confirm that the account is yours and that no other player is affected
     #[arg(long, help_heading = "Game")]
     i_own_this_account: bool,
@@ -188,14 +181,9 @@ async fn play(args: PlayArgs, printed: &Cell<bool>) -> Result<()> {
             "{shown}: automated play may violate the terms of this site. You are responsible for complying with them."
         ));
     }
-    let headed = args.headed || args.assist;
-    let browser = BrowserOptions {
-        webdriver: args.webdriver,
-        attach: args.attach,
-        headed,
-        viewport: args.window,
-        ..BrowserOptions::default()
-    };
+    let browser = args.browser.into_options();
+    let headed = browser.headed || args.assist;
+    let browser = BrowserOptions { attach: args.attach, headed, ..browser };
     let options = PlayOptions {
         browser,
         runs: args.runs,

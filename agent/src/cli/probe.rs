@@ -1,20 +1,24 @@
 //! `probe`: writes a site profile for an unknown game page.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::Args;
 use landfall_common::exit::{check_failed, environment_error, usage_error};
 use landfall_common::fs::write_atomic;
 use landfall_common::text::eprint_sanitized;
+use serde::Serialize;
+use serde_json::json;
 use url::Url;
 
 use crate::browser;
-use crate::browser::BrowserOptions;
-use crate::cli::args::window;
+use crate::cli::args::BrowserArgs;
 use crate::cli::output::{print_json, print_line};
 use crate::cli::session::close;
 use crate::dirs;
+use crate::error::{describe, exit_code};
 use crate::probe;
 use crate::probe::Hint;
 use crate::site::guard;
@@ -47,18 +51,19 @@ pub(super) struct ProbeArgs {
     /// Text of a button that is known, as in guess="Lock it in"; KEY is start, guess or next (repeatable)
     #[arg(long, value_name = "KEY=TEXT", value_parser = hint, help_heading = "Game")]
     hint: Vec<Hint>,
-    /// Width and height of the page in pixels
-    #[arg(long, value_name = "WxH", default_value = "800x800", value_parser = window, help_heading = "Browser")]
-    window: (u32, u32),
-    /// URL of a running WebDriver server [default: start chromedriver]
-    #[arg(long, value_name = "URL", help_heading = "Browser")]
-    webdriver: Option<Url>,
-    /// Show the browser window
-    #[arg(long, help_heading = "Browser")]
-    headed: bool,
-    /// Print JSON
+    #[command(flatten)]
+    browser: BrowserArgs,
+    /// Print JSON: what was found, and every step with its time, also after a failure
     #[arg(long, help_heading = "Output")]
     json: bool,
+}
+
+/// What the probe did, for `--json`.
+#[derive(Serialize)]
+struct Step {
+    /// Time since the page was opened.
+    seconds: f64,
+    did: String,
 }
 
 pub(super) async fn run(args: ProbeArgs) -> Result<()> {
@@ -79,19 +84,28 @@ pub(super) async fn run(args: ProbeArgs) -> Result<()> {
     };
     may_write(&out, args.force)?;
 
-    let options = BrowserOptions {
-        webdriver: args.webdriver,
-        headed: args.headed,
-        viewport: args.window,
-        ..BrowserOptions::default()
-    };
+    let options = args.browser.into_options();
     let driver = browser::open(&options).await?;
+    let (start, steps) = (Instant::now(), RefCell::new(Vec::new()));
+    let on_step = |step: &str| {
+        eprint_sanitized(step);
+        steps
+            .borrow_mut()
+            .push(Step { seconds: (start.elapsed().as_secs_f64() * 10.0).round() / 10.0, did: step.to_owned() });
+    };
     let probed = match Page::open(driver.clone(), profile, &args.url, consent).await {
-        Ok(mut page) => probe::probe(&mut page, args.rounds, &args.hint, |step| eprint_sanitized(step)).await,
+        Ok(mut page) => probe::probe(&mut page, args.rounds, &args.hint, on_step).await,
         Err(error) => Err(error),
     };
     let closed = close(driver, &options, None).await;
-    let found = probed?;
+    let found = match probed {
+        Ok(found) => found,
+        Err(error) if args.json => {
+            print_json(&json!({ "error": describe(&error), "exit_code": exit_code(&error) as u8, "steps": steps }))?;
+            return Err(error);
+        }
+        Err(error) => return Err(error),
+    };
     if let Some(folder) = out.parent() {
         let made = std::fs::create_dir_all(folder);
         made.with_context(|| environment_error(format!("cannot create {}", folder.display())))?;
@@ -99,8 +113,9 @@ pub(super) async fn run(args: ProbeArgs) -> Result<()> {
     may_write(&out, args.force)?; // again: the file may have been created meanwhile
     write_atomic(&out, found.profile.as_bytes())?;
     if args.json {
-        print_json(&serde_json::json!({
+        print_json(&json!({
             "file": out, "name": found.name, "roles": found.roles, "rounds": found.rounds, "missing": found.missing,
+            "steps": steps,
         }))?;
     } else {
         found.roles.iter().try_for_each(|found| print_line(format!("{:<16} {}", found.role, found.by)))?;

@@ -13,6 +13,7 @@ interface Exports {
   dimensions(): number;
   position(): number;
   picture(): number;
+  warning(): number;
   pixels(width: number, height: number): number;
   embedding(): number;
   answer(): number;
@@ -34,6 +35,12 @@ export interface BundleInfo {
   size: number;
   squares: number;
   cells: number;
+}
+
+/** The encoder's inputs for an image, one square after another, and what is wrong with its file, if anything. */
+export interface Preprocessed {
+  squares: Float32Array;
+  warning: string | null;
 }
 
 /** The module rejected its input. The caller adds to the message what the input was. */
@@ -71,9 +78,13 @@ export class WasmModel {
     return json(this.#call("position", [file]));
   }
 
-  /** The encoder's inputs for a file in any format of `model/src/images`, one square after another. */
-  preprocessFile(file: Uint8Array): Float32Array<ArrayBuffer> {
-    return floats(this.#call("picture", [file]));
+  /**
+   * The encoder's inputs for a file in any format of `model/src/images`, one square after another, and what is wrong with
+   * the file: parts of it may be missing.
+   */
+  preprocessFile(file: Uint8Array): Preprocessed {
+    const squares = floats(this.#call("picture", [file]));
+    return { squares, warning: json(this.#call("warning", [])) };
   }
 
   /** The encoder's inputs for RGBA pixels. */
@@ -87,7 +98,7 @@ export class WasmModel {
   }
 
   /** The prediction for one place from the concatenated logits of its views. */
-  predict(logits: Float32Array, prior: Prior = "photo"): Omit<Prediction, "ms"> {
+  predict(logits: Float32Array, prior: Prior = "photo"): Omit<Prediction, "ms" | "warnings"> {
     return json(this.#call("answer", [logits, new TextEncoder().encode(prior)]));
   }
 

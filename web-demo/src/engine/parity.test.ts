@@ -8,7 +8,7 @@ import type { createEngine } from ".";
 import { load, locate, PHOTO } from "./testing/engine-page";
 import { expectParity, goldenPredictions } from "./testing/parity";
 import { HarnessServer } from "./testing/harness-server";
-import type { Engine } from "./types";
+import type { Engine, Prediction } from "./types";
 
 declare const globalThis: { createEngine: typeof createEngine; engine: Engine };
 
@@ -95,6 +95,10 @@ it("reports invalid images and continues", async () => {
   ] as const) {
     expect(await locate(page, file)).toMatch(message);
   }
+  // Of a file whose end is missing, the rest is located.
+  const cut = (await locate(page, photo.subarray(0, photo.length - 200))) as Prediction;
+  expect(cut.warnings).toEqual([expect.stringMatching(/^the JPEG file is cut off: /)]);
+  expect(cut.place).toBe("near Rome, Italy");
   // Tiny and narrow images are valid; one of 200 megapixels is decoded at a smaller size.
   for (const file of [plainPng(1, 1), plainPng(1, 3000), plainPng(16_320, 12_240)])
     expect(await locate(page, file)).toHaveProperty("place");

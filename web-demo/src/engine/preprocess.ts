@@ -2,14 +2,14 @@
 // the same pixels. Large images are decoded at a smaller size.
 //
 // Formats that it does not support, such as HEIC, are decoded by the browser if that supports them.
-import { type WasmModel, InvalidInputError } from "./model-wasm";
+import { type Preprocessed, type WasmModel, InvalidInputError } from "./model-wasm";
 import { EngineError } from "./types";
 
 /** The browser scales larger images down to this longer side in pixels, far more than the encoder's input. */
 const MAX_SIDE = 2048;
 
-/** The encoder's inputs, one square after another. Closes `view` if it is a bitmap. */
-export async function preprocess(model: WasmModel, view: Blob | ImageBitmap): Promise<Float32Array> {
+/** The encoder's inputs. Closes `view` if it is a bitmap. */
+export async function preprocess(model: WasmModel, view: Blob | ImageBitmap): Promise<Preprocessed> {
   if (!(view instanceof Blob)) return fromBitmap(model, view);
   const bytes = new Uint8Array(
     await view.arrayBuffer().catch(() => {
@@ -50,7 +50,7 @@ function unreadable(reason: string): EngineError {
   return new EngineError("unreadable", `${message}: choose a JPEG, PNG or WebP file.`);
 }
 
-function fromBitmap(model: WasmModel, bitmap: ImageBitmap): Float32Array {
+function fromBitmap(model: WasmModel, bitmap: ImageBitmap): Preprocessed {
   try {
     const { width, height } = bitmap;
     const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
@@ -64,7 +64,7 @@ function fromBitmap(model: WasmModel, bitmap: ImageBitmap): Float32Array {
     context.fillRect(0, 0, width, height);
     context.drawImage(bitmap, 0, 0);
     const { data } = context.getImageData(0, 0, width, height);
-    return model.preprocessPixels(new Uint8Array(data.buffer), width, height);
+    return { squares: model.preprocessPixels(new Uint8Array(data.buffer), width, height), warning: null };
   } finally {
     bitmap.close();
   }

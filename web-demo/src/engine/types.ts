@@ -23,7 +23,7 @@ export interface CellProbability extends LatLng {
   level: number;
 }
 
-/** The prediction for one place. JSON as in `model/src/wasm.rs`, plus `ms`. */
+/** The prediction for one place. JSON as in `model/src/wasm.rs`, plus `ms` and `warnings`. */
 export interface Prediction extends LatLng {
   /** Description of the place, such as `near Lyon, France`. */
   place: string;
@@ -50,6 +50,8 @@ export interface Prediction extends LatLng {
   bundle: string;
   /** Number of fused views. */
   views: number;
+  /** What is wrong with the image files, such as missing rows. */
+  warnings: string[];
 }
 
 /** Download progress of one file of a bundle, in bytes. */

@@ -133,8 +133,10 @@ class EngineWorker {
     if (views.length === 0) throw new EngineError("unreadable", "There is no image: take or choose one.");
     const { model, info, sessions } = this.#loaded;
     const logits = new Float32Array(views.length * info.cells);
+    const warnings: string[] = [];
     for (const [row, view] of views.entries()) {
-      const squares = await preprocess(model, view);
+      const { squares, warning } = await preprocess(model, view);
+      if (warning) warnings.push(warning);
       record("preprocess");
       const outputs = new Float32Array(info.squares * info.dim);
       const area = 3 * info.size ** 2;
@@ -148,7 +150,7 @@ class EngineWorker {
     const prediction = model.predict(logits, prior);
     record("decode");
     ms.total = last - start;
-    return { ...prediction, ms };
+    return { ...prediction, ms, warnings };
   }
 
   async #bundles() {

@@ -24,6 +24,7 @@ export function predictionText(prediction: Prediction): HTMLElement {
     ),
     el("h2", { class: "place-name" }, capitalize(prediction.place)),
     el("p", { class: "radii" }, formatRadii(prediction)),
+    ...prediction.warnings.map((warning) => el("p", { class: "note" }, `Warning: ${warning}.`)),
     el(
       "ol",
       { class: "countries", "aria-label": "Most likely countries" },

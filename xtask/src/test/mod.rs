@@ -95,14 +95,16 @@ pub(crate) fn run(root: &Path, all_features: bool) -> Result<u8> {
 /// What needs no test to run: clippy with every feature that builds on this machine, documentation, the WebAssembly
 /// target, licences of dependencies.
 fn lint(root: &Path, all_features: bool, suite: &mut Suite) -> Result<()> {
-    let features = features::buildable(all_features).join(",");
+    let features = features::buildable(all_features);
+    let features = features.iter().flat_map(|feature| ["--features", feature]);
     let mut clippy = cargo(root);
-    clippy.arg("clippy").args(PROFILE).args(["--workspace", "--all-targets", "--features", &features]);
+    clippy.arg("clippy").args(PROFILE).args(["--workspace", "--all-targets"]).args(features.clone());
     clippy.args(["--", "-D", "warnings"]);
     suite.check(&mut clippy)?;
     // With the same features, so that dependencies are checked only once.
-    let doc = ["--workspace", "--no-deps", "--features", &features];
-    suite.check(cargo(root).arg("doc").args(PROFILE).args(doc).env("RUSTDOCFLAGS", "-D warnings"))?;
+    let mut doc = cargo(root);
+    doc.arg("doc").args(PROFILE).args(["--workspace", "--no-deps"]).args(features);
+    suite.check(doc.env("RUSTDOCFLAGS", "-D warnings"))?;
 
     if features::has_wasm_target() {
         let wasm = ["--package", "landfall-model", "--no-default-features", "--features", "wasm"];
