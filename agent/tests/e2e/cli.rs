@@ -77,7 +77,7 @@ fn locate_matches_golden_file() {
         let place = |prediction: &Value| {
             LatLng::new(prediction["lat"].as_f64().unwrap(), prediction["lng"].as_f64().unwrap()).unwrap()
         };
-        assert!(place(&actual).distance_m(place(&expected)) < 1000.0, "{actual} {expected}");
+        assert!(place(actual).distance_m(place(expected)) < 1000.0, "{actual} {expected}");
         for (a, b) in actual["top"].as_array().unwrap().iter().zip(expected["top"].as_array().unwrap()) {
             let log_ratio = (a["p"].as_f64().unwrap() / b["p"].as_f64().unwrap()).ln().abs();
             assert!(log_ratio < 1e-2, "{actual} {expected}");
