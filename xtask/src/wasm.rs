@@ -81,7 +81,7 @@ fn write_atomic(file: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// Whether the module in git was built from the current sources.
-fn is_current(root: &Path) -> Result<bool> {
+pub(crate) fn is_current(root: &Path) -> Result<bool> {
     let stamp = std::fs::read_to_string(root.join(STAMP)).with_context(|| format!("cannot read {STAMP}"))?;
     Ok(stamp.trim() == sources_hash(root)?)
 }

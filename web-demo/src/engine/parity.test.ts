@@ -17,7 +17,7 @@ let page: Page;
 let context: BrowserContext;
 
 beforeAll(async () => {
-  server = await HarnessServer.start(["pocket", "desktop"]);
+  server = await HarnessServer.start(["pocket"]);
   ({ page, context } = await server.open());
   expect(await load(page)).toBeNull();
 });
@@ -105,14 +105,3 @@ it("reports invalid images and continues", async () => {
   expect(await locate(page, PHOTO, PHOTO)).toMatchObject({ place: "near Rome, Italy", views: 2 });
   expect(await locate(page)).toMatch(/^unreadable: There is no image/);
 });
-
-/** `npm run measure` checks all of them; one takes seconds on the CPU. */
-it("predicts the same as landfall locate with the desktop bundle", async () => {
-  expect(await load(page, "desktop")).toBeNull();
-  const records = goldenPredictions("desktop");
-  expect(records.length).toBe(75);
-  await expectParity(
-    page,
-    records.filter((_, i) => i % 7 === 0),
-  );
-}, 300_000);

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use crate::command::{cargo, display_command, find_program, npm};
+use crate::wasm;
 
 /// Tests counted from the runners' own summary lines.
 #[derive(Clone, Copy, Default, Debug, PartialEq)]
@@ -106,7 +107,9 @@ fn lint(root: &Path, all_features: bool, suite: &mut Suite) -> Result<()> {
     doc.arg("doc").args(PROFILE).args(["--workspace", "--no-deps"]).args(features);
     suite.check(doc.env("RUSTDOCFLAGS", "-D warnings"))?;
 
-    if features::has_wasm_target() {
+    if wasm::is_current(root)? {
+        println!("skipped: the WebAssembly build; the module in git was built from these sources");
+    } else if features::has_wasm_target() {
         let wasm = ["--package", "landfall-model", "--no-default-features", "--features", "wasm"];
         suite.check(cargo(root).arg("check").args(PROFILE).args(wasm).args(["--target", features::WASM_TARGET]))?;
     } else {
