@@ -21,7 +21,7 @@ async function openPocket(preprocess: object = bundle.preprocess) {
 it("preprocesses a photo to the golden squares", async () => {
   const { model, info } = await openPocket();
   const goldenPredictions = PNG.sync.read(readFileSync(new URL("model/tests/golden/pocket.png", root)));
-  const tensors = model.preprocessFile(file(rome));
+  const tensors = model.preprocessFile(file(rome)).squares;
   const area = info.size ** 2;
   expect(tensors.length).toBe(info.squares * 3 * area);
   const { mean, std } = bundle.preprocess;
@@ -41,7 +41,7 @@ it("resizes to the same bytes as on every platform", async () => {
   const known = [...source.matchAll(/\("(\w+)", "([0-9a-f]{64})"\)/g)];
   expect(known.length).toBe(3);
   for (const [, name, sha256] of known) {
-    const planes = model.preprocessFile(file(`model/tests/golden/${name}.png`));
+    const planes = model.preprocessFile(file(`model/tests/golden/${name}.png`)).squares;
     const area = info.size ** 2;
     const value = (i: number) => Math.round(planes[(i % 3) * area + Math.floor(i / 3)] ?? NaN);
     const bytes = Uint8Array.from({ length: 3 * area }, (_, i) => value(i));
@@ -74,7 +74,7 @@ it("predicts the same as native ONNX Runtime", { timeout: 180_000 }, async () =>
     const outputs = await network.run({ [network.inputNames[0] ?? ""]: new ort.Tensor("float32", data, dims) });
     return outputs[output]?.data as Float32Array;
   };
-  const squares = model.preprocessFile(file(rome));
+  const { squares } = model.preprocessFile(file(rome));
   const length = squares.length / info.squares;
   const parts: number[] = [];
   for (let at = 0; at < squares.length; at += length) {
@@ -146,7 +146,7 @@ it("rejects invalid input and stays usable", async () => {
     expect(call).toThrow(InvalidInputError);
   }
   expect(model.dimensions(file(rome))).toHaveLength(2);
-  expect(model.preprocessFile(file(rome)).length).toBeGreaterThan(0);
+  expect(model.preprocessFile(file(rome)).squares.length).toBeGreaterThan(0);
 });
 
 it("computes SHA-256", async () => {

@@ -7,17 +7,24 @@ declare const globalThis: { createEngine: typeof createEngine; engine: Engine };
 
 export const PHOTO = "/fixtures/rounds/rome-colosseum/view_000.jpg";
 
-/** Loads a bundle with one thread. Returns the error as `kind: message`, or `null`. */
-export async function load(page: Page, bundle: BundleName = "pocket"): Promise<string | null> {
-  return page.evaluate(async (bundle) => {
-    globalThis.engine ??= globalThis.createEngine({ backend: "wasm" });
-    return globalThis.engine
-      .load(bundle, () => undefined)
-      .then(
-        () => null,
-        (error) => `${error.kind}: ${error.message}`,
-      );
-  }, bundle);
+/** Loads a bundle, with one thread unless another backend is named. Returns the error as `kind: message`, or `null`. */
+export async function load(
+  page: Page,
+  bundle: BundleName = "pocket",
+  backend: "wasm" | "wasm-threads" = "wasm",
+): Promise<string | null> {
+  return page.evaluate(
+    async ([bundle, backend]) => {
+      globalThis.engine ??= globalThis.createEngine({ backend });
+      return globalThis.engine
+        .load(bundle, () => undefined)
+        .then(
+          () => null,
+          (error) => `${error.kind}: ${error.message}`,
+        );
+    },
+    [bundle, backend] as const,
+  );
 }
 
 /** The prediction for views, each given as a URL or as bytes. Returns an error as `kind: message`. */
