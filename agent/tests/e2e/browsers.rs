@@ -64,6 +64,23 @@ fn play(args: &[&str], runs: &Path) -> Output {
     command.output().unwrap()
 }
 
+#[cfg(unix)]
+#[test]
+fn the_browser_and_its_flags_can_be_chosen() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let (folder, runs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (program, arguments) = (folder.path().join("my-browser"), folder.path().join("arguments"));
+    let chromium = landfall_agent::testing::browser::chromium().unwrap();
+    let script = format!("#!/bin/sh\necho \"$@\" >> '{}'\nexec '{}' \"$@\"\n", arguments.display(), chromium.display());
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let output = play(&["--browser", program.to_str().unwrap(), "--browser-arg=--lang=de"], runs.path());
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let arguments = std::fs::read_to_string(arguments).unwrap();
+    assert!(arguments.contains("--lang=de") && arguments.contains("--headless"), "{arguments}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn attached_browser_keeps_its_tabs() {
     let (folder, runs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

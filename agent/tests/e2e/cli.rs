@@ -127,14 +127,22 @@ fn usage_errors_exit_2_and_environment_errors_3() {
         ),
         (vec!["play", "--attach", "9222", "https://www.geoguessr.com/duels/5f0"], vec![], 2, "does not play there"),
         (vec!["play", "--attach", "nowhere"], vec![], 2, "not a host and port"),
-        (vec!["play", "--attach", "127.0.0.1:9"], vec![], 3, "--remote-debugging-port=PORT"),
+        (vec!["play", "--bundle", "pocket", "--attach", "127.0.0.1:9"], vec![], 3, "--remote-debugging-port=PORT"),
+        (vec!["play", "--browser", "./nowhere/chromium"], vec![], 2, "there is no such file"),
+        (vec!["play", "--browser", "no-such-browser"], vec![], 2, "not on PATH"),
+        (vec!["play", "--browser-arg=--user-data-dir=/home"], vec![], 2, "cannot be set"),
         (vec!["play", "--pause=-1"], vec![], 2, "not a duration"),
         (vec!["doctor", "https://www.geoguessr.com/maps/world"], vec![], 2, "--i-own-this-account"),
         (vec!["play", "--country", "QQ"], vec![], 2, "`QQ` is not an ISO country code"),
         (vec!["play", "--scale", "0"], vec![], 2, "positive number of metres"),
-        (vec!["play", "--fixtures", empty_dir], vec![], 2, "rounds"),
-        (vec!["play", "--webdriver", "http://127.0.0.1:9"], vec![], 3, "check that the server is running"),
-        (vec!["play"], vec![("PATH", "")], 3, "not on PATH"),
+        (vec!["play", "--bundle", "pocket", "--fixtures", empty_dir], vec![], 2, "rounds"),
+        (
+            vec!["play", "--bundle", "pocket", "--webdriver", "http://127.0.0.1:9"],
+            vec![],
+            3,
+            "check that the server is running",
+        ),
+        (vec!["play", "--bundle", "pocket"], vec![("PATH", "")], 3, "not on PATH"),
     ] {
         let (exit_code, _, err) = landfall(&args, &environment);
         assert_eq!(exit_code, Some(code), "{args:?}: {err}");

@@ -136,10 +136,16 @@ impl Parts {
         }
         let step_of = floats(&steps.raw_data);
         let mut weights = Vec::with_capacity(inputs * outputs);
+        // B by rank, so that the innermost loop runs over neighbouring values.
+        let by_rank: Vec<f32> = (0..rank).flat_map(|r| b.iter().skip(r).step_by(rank)).copied().collect();
+        let mut learned = vec![0.0; *outputs];
         for (input, row) in bytes.raw_data.chunks_exact(*outputs).enumerate() {
-            let learned = |b: &[f32]| (0..rank).map(|r| a[r * inputs + input] * b[r]).sum::<f32>();
+            learned.fill(0.0);
+            for (b, a) in by_rank.chunks_exact(*outputs).zip(a.iter().skip(input).step_by(*inputs)) {
+                learned.iter_mut().zip(b).for_each(|(sum, b)| *sum += a * b);
+            }
             let row = row.iter().zip(&step_of).map(|(byte, step)| f32::from(byte.cast_signed()) * step);
-            weights.extend(row.zip(b.chunks_exact(rank)).map(|(weight, b)| weight + learned(b)));
+            weights.extend(row.zip(&learned).map(|(weight, learned)| weight + learned));
         }
         let mut largest = vec![f32::MIN_POSITIVE; *outputs];
         for row in weights.chunks_exact(*outputs) {
@@ -147,7 +153,8 @@ impl Parts {
         }
         let step_of: Vec<f32> = largest.into_iter().map(|largest| largest / 127.0).collect();
         let byte = |(weight, step): (&f32, &f32)| ((weight / step).round() as i8).cast_unsigned();
-        bytes.raw_data = weights.chunks_exact(*outputs).flat_map(|row| row.iter().zip(&step_of).map(byte)).collect();
+        bytes.raw_data.clear();
+        weights.chunks_exact(*outputs).for_each(|row| bytes.raw_data.extend(row.iter().zip(&step_of).map(byte)));
         steps.raw_data = step_of.into_iter().flat_map(f32::to_le_bytes).collect();
         Some([bytes, steps])
     }
