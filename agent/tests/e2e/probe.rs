@@ -86,6 +86,8 @@ fn probe_and_play(url: &str, panoramas: bool, rounds: usize) -> String {
     let profile = std::fs::read_to_string(file).unwrap();
     println!("{profile}\nprobed in {:.1} s", start.elapsed().as_secs_f64());
     assert_eq!((found["rounds"].as_array().unwrap().len(), &found["missing"]), (3, &json!([])), "{found}");
+    let steps = found["steps"].as_array().unwrap();
+    assert!(steps.len() > 3 && steps.iter().all(|step| step["did"].is_string() && step["seconds"].is_f64()), "{found}");
 
     let count = rounds.to_string();
     let play = [

@@ -31,7 +31,7 @@ pub struct MapLocators {
     pub tiles: Locators,
     /// Regular expressions over the URL of a tile, with groups `z`, `x` and `y`, or `tms_y` for rows from the south, or
     /// `quadkey`.
-    #[serde(default, deserialize_with = "crate::site::profile::patterns")]
+    #[serde(default, deserialize_with = "crate::site::profile::patterns::list")]
     #[schemars(with = "Vec<String>")]
     pub tile_address: Vec<Regex>,
     /// The initial view of a map that is drawn on a canvas.

@@ -6,6 +6,7 @@
 mod guess_map;
 mod local;
 pub(crate) mod locator;
+mod patterns;
 mod schema;
 mod sizes;
 mod trust;
@@ -20,7 +21,7 @@ use guess_map::DeclaredMapKind;
 use landfall_common::exit::usage_error;
 use landfall_common::fs::read_limited;
 use landfall_model::score::MapScale;
-use regex::{Regex, RegexBuilder};
+use regex::Regex;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use url::Url;
@@ -31,17 +32,13 @@ use crate::site::address;
 pub(crate) use guess_map::{MapKind, MapLocators, StartView};
 pub(crate) use local::is_loopback;
 use locator::{Locator, Locators};
+pub(crate) use patterns::Paths;
 pub(crate) use schema::schema;
 pub(crate) use sizes::{MapSize, ScoreFormula};
 pub(crate) use view::LookLocators;
 
 /// Maximum size of a profile in bytes.
 const MAX_PROFILE_BYTES: u64 = 1 << 20;
-/// Maximum number of regular expressions in a list.
-const MAX_PATTERNS: usize = 200;
-/// Maximum size in bytes of a compiled regular expression. A short one can be compiled to a very large one.
-const MAX_PATTERN_BYTES: usize = 1 << 20;
-
 /// A site profile.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -85,27 +82,6 @@ pub struct Profile {
     may_run_scripts: bool,
 }
 
-/// Regular expressions over the path of a URL.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Paths {
-    /// Paths that may be played.
-    #[serde(deserialize_with = "patterns")]
-    #[schemars(with = "Vec<String>")]
-    pub play: Vec<Regex>,
-    /// Paths that must not be played, even if `play` matches. Case is ignored.
-    #[serde(deserialize_with = "patterns_in_any_case")]
-    #[schemars(with = "Vec<String>")]
-    pub refuse: Vec<Regex>,
-    /// Path at which a game starts if no URL is given.
-    #[serde(default = "root")]
-    pub start: String,
-}
-
-fn root() -> String {
-    "/".into()
-}
-
 /// Elements around the game.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -137,7 +113,7 @@ pub(crate) struct ResultLocators {
     #[serde(default)]
     pub distance: Locators,
     /// Regular expression with the groups `points` and `distance` over a text that holds both.
-    #[serde(default, deserialize_with = "pattern")]
+    #[serde(default, deserialize_with = "patterns::one")]
     #[schemars(with = "Option<String>")]
     pub sentence: Option<Regex>,
     /// The true location.
@@ -152,28 +128,6 @@ pub(crate) struct ResultLocators {
 
 fn patience() -> f64 {
     30.0
-}
-
-fn patterns<'de, D: serde::Deserializer<'de>>(field: D) -> std::result::Result<Vec<Regex>, D::Error> {
-    compile_patterns(&Vec::<String>::deserialize(field)?, false).map_err(serde::de::Error::custom)
-}
-
-fn pattern<'de, D: serde::Deserializer<'de>>(field: D) -> std::result::Result<Option<Regex>, D::Error> {
-    let text = [String::deserialize(field)?];
-    Ok(compile_patterns(&text, false).map_err(serde::de::Error::custom)?.pop())
-}
-
-fn patterns_in_any_case<'de, D: serde::Deserializer<'de>>(field: D) -> std::result::Result<Vec<Regex>, D::Error> {
-    compile_patterns(&Vec::<String>::deserialize(field)?, true).map_err(serde::de::Error::custom)
-}
-
-fn compile_patterns(texts: &[String], in_any_case: bool) -> std::result::Result<Vec<Regex>, String> {
-    if texts.len() > MAX_PATTERNS {
-        return Err(format!("more than {MAX_PATTERNS} patterns"));
-    }
-    let compile =
-        |text: &String| RegexBuilder::new(text).case_insensitive(in_any_case).size_limit(MAX_PATTERN_BYTES).build();
-    texts.iter().map(|text| compile(text).map_err(|error| error.to_string())).collect()
 }
 
 fn hosts<'de, D: serde::Deserializer<'de>>(field: D) -> std::result::Result<Vec<String>, D::Error> {
