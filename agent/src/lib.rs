@@ -16,7 +16,6 @@ mod record;
 mod server;
 mod site;
 mod terminal;
-mod thumbnail;
 
 pub use cli::main;
 

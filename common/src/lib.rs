@@ -1,5 +1,6 @@
 //! Code shared by the two programs, `landfall` and `landfall-train`: exit codes, logging, HTTP clients, atomic file
-//! writes, text that is safe to print, finding photos, statistics, and map drawing.
+//! writes, text that is safe to print, finding photos, small copies of
+//! pictures, statistics, and map drawing.
 //!
 //! This crate is internal to the workspace and not published.
 
@@ -9,5 +10,6 @@ pub mod exit;
 pub mod fs;
 pub mod http;
 pub mod photo_files;
+pub mod picture;
 pub mod statistics;
 pub mod text;

@@ -1,21 +1,18 @@
 //! `locate --out places.html`: a self-contained page with a map, a dot per photo, and a table. It has no scripts and
 //! loads no other files.
 
-use std::io::Cursor;
-
 use anyhow::{Context, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use image::RgbImage;
-use image::codecs::jpeg::JpegEncoder;
 use landfall_common::exit::environment_error;
+use landfall_common::picture::{fit_within, to_jpeg};
 use landfall_common::text::sanitize_line;
 use landfall_model::LatLng;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::photos::locate::LocatedPhoto;
 use crate::photos::map_section::{MapSection, WIDTH};
-use crate::thumbnail::fit_within;
 
 /// Maximum sides of a thumbnail in pixels. It is displayed at half that size for high-resolution screens.
 const THUMBNAIL_SIZE_PX: (u32, u32) = (288, 144);
@@ -54,11 +51,8 @@ impl Thumbnail {
     /// When it cannot be encoded.
     pub(crate) fn new(picture: &RgbImage) -> Result<Self> {
         let small = fit_within(picture, THUMBNAIL_SIZE_PX);
-        let mut jpeg = Cursor::new(Vec::new());
-        small
-            .write_with_encoder(JpegEncoder::new_with_quality(&mut jpeg, JPEG_QUALITY))
-            .context(environment_error("cannot create a thumbnail"))?;
-        Ok(Self { jpeg: jpeg.into_inner(), width: small.width(), height: small.height() })
+        let jpeg = to_jpeg(&small, JPEG_QUALITY).context(environment_error("cannot create a thumbnail"))?;
+        Ok(Self { jpeg, width: small.width(), height: small.height() })
     }
 
     fn data_url(&self) -> String {

@@ -1,7 +1,7 @@
 //! Detects whether a view turns by dragging, by keys or not at all, and by how much.
 
 use anyhow::Result;
-use image::imageops::{FilterType, resize};
+use image::imageops::FilterType;
 use image::{GrayImage, ImageFormat};
 use landfall_common::exit::environment_error;
 
@@ -122,7 +122,7 @@ async fn thumbnail(page: &Page) -> Result<GrayImage> {
     let view =
         page.find(&page.profile().look.view).await?.ok_or_else(|| environment_error("the page shows no view"))?;
     let picture = image::load_from_memory_with_format(&page.picture(&view).await?, ImageFormat::Png)?;
-    Ok(resize(&picture.to_luma8(), THUMBNAIL_SIDE, THUMBNAIL_SIDE, FilterType::Triangle))
+    Ok(picture.grayscale().resize_exact(THUMBNAIL_SIDE, THUMBNAIL_SIDE, FilterType::Triangle).into_luma8())
 }
 
 /// Mean difference in grey levels.

@@ -10,7 +10,7 @@ use image::{ImageFormat, RgbImage};
 use landfall_common::exit::{environment_error, usage_error};
 
 use crate::terminal::sixel;
-use crate::thumbnail::fit_within;
+use landfall_common::picture::fit_within;
 
 /// Maximum width and height of a thumbnail in pixels.
 const MAX_SIZE_PX: (u32, u32) = (320, 200);

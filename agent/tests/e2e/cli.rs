@@ -38,9 +38,9 @@ fn locate_reports_broken_images_and_continues() {
     // File names are sanitised in text output but exact in JSON.
     std::fs::copy(&photo, &broken).unwrap();
     let broken = broken.to_str().unwrap();
-    let (_, out, _) = landfall(&["locate", "--no-map", broken], &[]);
+    let (_, out, _) = landfall(&["locate", "--bundle", "pocket", "--no-map", broken], &[]);
     assert!(out.lines().count() == 1 && out.contains("\u{fffd}[31mbroken\u{fffd}.jpg: near Rome"), "{out:?}");
-    let (_, out, _) = landfall(&["locate", "--json", broken], &[]);
+    let (_, out, _) = landfall(&["locate", "--bundle", "pocket", "--json", broken], &[]);
     assert_eq!(serde_json::from_str::<Value>(&out).unwrap()["image"], broken);
 }
 

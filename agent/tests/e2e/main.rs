@@ -21,7 +21,6 @@ mod maps;
 mod out;
 mod photos;
 mod play;
-mod probe;
 mod records;
 mod report;
 mod serve;

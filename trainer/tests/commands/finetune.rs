@@ -1,4 +1,4 @@
-//! End-to-end tests of fine-tuning on real pictures: EfficientNet-Lite0 is distilled from the desktop bundle, a run is
+//! End-to-end tests of fine-tuning on real pictures: EfficientNet-Lite0 is distilled from the pocket bundle, a run is
 //! interrupted and resumed, and the result is exported as a bundle.
 
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ const RECIPE: &str = r#"
 cache = "DIR/pictures"
 
 [teacher]
-bundle = "model/bundles/desktop"
+bundle = "model/bundles/pocket"
 features = ["DIR/features"]
 
 [student]
@@ -22,7 +22,7 @@ side = 96
 
 [train]
 seed = 3
-batch = 4
+batch = 2
 weight_decay = 0.01
 clip = 1.0
 ema_decay = 0.5
@@ -60,22 +60,25 @@ epochs = 2
 batch = 4
 "#;
 
+/// Number of views in the index.
+const VIEWS: usize = 4;
+
 fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-/// Writes an index of eight views from the fixtures, and the recipe.
+/// Writes an index of [`VIEWS`] views from the fixtures, and the recipe.
 fn write_index(dir: &Path) {
     let mut index = String::from("set,file,lat,lng,iso2,country,label_level,group,heading,split,source,licence\n");
     let mut rounds: Vec<PathBuf> =
         workspace().join("fixtures/rounds").read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
     rounds.sort();
-    for (i, round) in rounds.iter().filter(|round| round.join("view_000.jpg").is_file()).take(8).enumerate() {
+    for (i, round) in rounds.iter().filter(|round| round.join("view_000.jpg").is_file()).take(VIEWS).enumerate() {
         let file = round.join("view_000.jpg");
         index +=
             &format!("fixtures,{},{i},{i},FR,,,g{i},0,train,,\n", file.strip_prefix(workspace()).unwrap().display());
     }
-    assert_eq!(index.lines().count(), 9);
+    assert_eq!(index.lines().count(), VIEWS + 1);
     std::fs::write(dir.join("index.csv"), index).unwrap();
     std::fs::write(dir.join("recipe.toml"), RECIPE.replace("DIR", &dir.display().to_string())).unwrap();
 }
@@ -107,10 +110,7 @@ fn an_interrupted_run_resumes_to_the_same_encoder() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     write_index(dir);
-    run_ok(
-        dir,
-        "embed --encoder model/bundles/desktop/bundle.json --index DIR/index.csv --images . --out DIR/features",
-    );
+    run_ok(dir, "embed --encoder model/bundles/pocket/bundle.json --index DIR/index.csv --images . --out DIR/features");
     let finetune = "finetune --recipe DIR/recipe.toml --index DIR/index.csv --images . --json";
     let straight = losses(&run_ok(dir, &format!("{finetune} --out DIR/straight")));
     assert_eq!(straight.len(), 5);
@@ -139,7 +139,7 @@ fn an_interrupted_run_resumes_to_the_same_encoder() {
     std::fs::write(dir.join("more.csv"), index + further).unwrap();
     run_ok(
         dir,
-        "embed --encoder model/bundles/desktop/bundle.json --whole --index DIR/more.csv --images . --out DIR/whole",
+        "embed --encoder model/bundles/pocket/bundle.json --whole --index DIR/more.csv --images . --out DIR/whole",
     );
     let more = "finetune --recipe DIR/more.toml --index DIR/more.csv --images . --json --out DIR/more --steps 2";
     let with = |features: &str| {
@@ -151,11 +151,11 @@ fn an_interrupted_run_resumes_to_the_same_encoder() {
     with(r#"["DIR/features", "DIR/whole"]"#);
     run_ok(dir, more);
     let cached = std::fs::read_to_string(dir.join("more-pictures/train/files.txt")).unwrap();
-    assert!(cached.lines().count() == 9 && cached.contains("rome-colosseum"), "{cached}");
+    assert!(cached.lines().count() == VIEWS + 1 && cached.contains("rome-colosseum"), "{cached}");
 
     run_ok(dir, "embed --index DIR/index.csv --images . --encoder DIR/straight/encoder.json --out DIR/student");
     let rows = std::fs::read(dir.join("student/rows.f32")).unwrap();
-    assert_eq!(rows.len(), 8 * 3 * 512 * 4);
+    assert_eq!(rows.len(), VIEWS * 3 * 512 * 4);
     assert!(rows.chunks_exact(4).all(|x| f32::from_le_bytes(x.try_into().unwrap()).is_finite()));
 
     std::fs::write(dir.join("head.toml"), HEAD.replace("DIR", &dir.display().to_string())).unwrap();
@@ -218,7 +218,7 @@ fn invalid_recipes_are_refused() {
         assert!(!output.status.success() && stderr.contains(expected), "{stderr}");
     };
     assert_error(
-        &RECIPE.replace("batch = 4", "batch = 4\nbatches = 2"),
+        &RECIPE.replace("batch = 2", "batch = 2\nbatches = 2"),
         "recipe.toml, line 17: unknown field `batches`",
     );
     assert_error(&RECIPE.replace("side = 64", "side = 65"), "stage.side must be a multiple of 32");
@@ -255,7 +255,7 @@ fn a_truncated_encoder_is_distilled_to_the_embeddings_of_the_full_one() {
     run_ok(dir, &format!("embed --encoder DIR/pool/encoder.json {pictures} --out DIR/again"));
     let features = |folder: &str| landfall_trainer::load_features(&dir.join(folder)).unwrap().1;
     let (by_burn, by_onnx) = (features("pool/features/tokens"), features("again"));
-    assert_eq!(by_burn.len(), 8);
+    assert_eq!(by_burn.len(), VIEWS);
     for (file, a) in &by_burn {
         assert_eq!(a.len(), 3 * 512, "three squares");
         let b = &by_onnx[file];

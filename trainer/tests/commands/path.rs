@@ -201,7 +201,7 @@ fn an_interrupted_run_resumes_to_the_same_bytes() -> Result<()> {
     let dir = dir.path();
     write_data(dir)?;
     run_ok(dir, "partition --index index.csv --split train --min 4 --max 30 --out cells.json");
-    let fit = format!("{FIT} --set train.epochs=300 --set train.hidden=16 --set train.mixup=0.2 --set train.heads=2");
+    let fit = format!("{FIT} --set train.epochs=100 --set train.hidden=16 --set train.mixup=0.2 --set train.heads=2");
     run_ok(dir, &format!("{fit} --out straight"));
 
     let mut command = Command::new(env!("CARGO_BIN_EXE_landfall-train"));

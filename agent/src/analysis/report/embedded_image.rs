@@ -5,8 +5,8 @@ use std::io::Cursor;
 use anyhow::Result;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use image::codecs::jpeg::JpegEncoder;
-use image::{ImageFormat, RgbImage, RgbaImage, imageops};
+use image::{ImageFormat, RgbImage, RgbaImage};
+use landfall_common::picture::{fit_within, to_jpeg};
 
 /// Maximum size in bytes of all images of a report, before base64 encoding (four characters for three bytes): a report
 /// of a hundred rounds is then smaller than 40 MB.
@@ -40,9 +40,8 @@ pub(super) fn byte_allowance(pictures: usize) -> usize {
 pub(super) fn embed(picture: &RgbImage, max_bytes: usize) -> Result<EmbeddedImage> {
     let mut last = None;
     for (side, quality) in SIZES {
-        let small = shrink(picture, side);
-        let mut jpeg = Vec::new();
-        JpegEncoder::new_with_quality(&mut jpeg, quality).encode_image(&small)?;
+        let small = fit_within(picture, (side, side));
+        let jpeg = to_jpeg(&small, quality)?;
         let fits = jpeg.len() <= max_bytes;
         last = Some((jpeg, small.dimensions()));
         if fits {
@@ -51,16 +50,6 @@ pub(super) fn embed(picture: &RgbImage, max_bytes: usize) -> Result<EmbeddedImag
     }
     let (jpeg, (width, height)) = last.unwrap_or_default();
     Ok(EmbeddedImage { uri: format!("data:image/jpeg;base64,{}", STANDARD.encode(jpeg)), width, height })
-}
-
-fn shrink(picture: &RgbImage, side: u32) -> RgbImage {
-    let (width, height) = picture.dimensions();
-    let scale = f64::from(side) / f64::from(width.max(height).max(1));
-    if scale >= 1.0 {
-        return picture.clone();
-    }
-    let [width, height] = [width, height].map(|length| ((f64::from(length) * scale).round() as u32).max(1));
-    imageops::resize(picture, width, height, imageops::FilterType::Triangle)
 }
 
 /// A small image with transparency, as PNG.

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use image::RgbImage;
-use image::codecs::jpeg::JpegEncoder;
 use landfall_common::exit::environment_error;
+use landfall_common::picture::to_jpeg;
 use landfall_model::preprocess;
 
 use crate::browser::input;
@@ -72,7 +72,7 @@ struct ViewLoop<'a> {
 impl ViewLoop<'_> {
     async fn add(&mut self, heading: f64, picture: RgbImage) -> Result<()> {
         self.finish().await?;
-        let jpeg = jpeg(&finish::without_bars(picture))?;
+        let jpeg = to_jpeg(&finish::without_bars(picture), JPEG_QUALITY)?;
         let pending = self.inference.start(&jpeg);
         self.latest = Some((CapturedView { heading: heading.rem_euclid(360.0), jpeg, logits: Vec::new() }, pending));
         Ok(())
@@ -236,12 +236,6 @@ fn wrap_degrees(degrees: f64) -> f64 {
 
 fn decoded(png: &[u8]) -> Result<RgbImage> {
     preprocess::from_bytes(png).context("the screenshot of the browser cannot be decoded")
-}
-
-fn jpeg(picture: &RgbImage) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY).encode_image(picture)?;
-    Ok(bytes)
 }
 
 /// Elements over the view, hidden while screenshots are taken.

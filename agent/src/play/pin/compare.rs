@@ -1,8 +1,8 @@
 //! Whether a drawn map has only moved between two screenshots, or also zoomed: its lines, borders and labels are then
 //! at other places. This is independent of the pin, which is where a click puts it in either case.
 
-use image::GrayImage;
-use image::imageops::{FilterType, resize};
+use image::imageops::FilterType;
+use image::{DynamicImage, GrayImage};
 
 use crate::geometry::{Pixel, Rect};
 
@@ -25,10 +25,12 @@ pub(super) struct MapPicture {
 
 impl MapPicture {
     pub(super) fn new(picture: &image::RgbImage, canvas: Rect) -> Self {
-        let grey = image::DynamicImage::ImageRgb8(picture.clone()).to_luma8();
-        let size = (canvas.width.round().max(1.0) as u32, canvas.height.round().max(1.0) as u32);
-        let grey = if grey.dimensions() == size { grey } else { resize(&grey, size.0, size.1, FilterType::Triangle) };
-        Self { grey, canvas }
+        let grey = DynamicImage::ImageLuma8(DynamicImage::ImageRgb8(picture.clone()).into_luma8());
+        let (width, height) = (canvas.width.round().max(1.0) as u32, canvas.height.round().max(1.0) as u32);
+        // The size of the canvas, unless a pixel of the screen is not a CSS pixel.
+        let is_same_size = (grey.width(), grey.height()) == (width, height);
+        let grey = if is_same_size { grey } else { grey.resize_exact(width, height, FilterType::Triangle) };
+        Self { grey: grey.into_luma8(), canvas }
     }
 
     /// The picture itself, for later rounds.

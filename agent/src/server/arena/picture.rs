@@ -6,8 +6,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use image::DynamicImage;
-use image::codecs::jpeg::JpegEncoder;
 use image::imageops::FilterType;
+use landfall_common::picture::to_jpeg;
 use landfall_model::images;
 use landfall_model::metadata::Metadata;
 
@@ -30,9 +30,7 @@ pub(super) fn to_served_jpeg(round: &ArenaRound) -> Result<Vec<u8>> {
     if picture.width().max(picture.height()) > round.max_side {
         picture = picture.resize(round.max_side, round.max_side, FilterType::CatmullRom);
     }
-    let mut served = Vec::new();
-    JpegEncoder::new_with_quality(&mut served, JPEG_QUALITY).encode_image(&picture.into_rgb8())?;
-    Ok(served)
+    Ok(to_jpeg(&picture.into_rgb8(), JPEG_QUALITY)?)
 }
 
 /// Whether an image is an equirectangular panorama of the whole sphere, according to its XMP data and aspect ratio.

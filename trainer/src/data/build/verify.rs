@@ -6,7 +6,8 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use image::imageops::{self, FilterType};
+use image::DynamicImage;
+use image::imageops::FilterType;
 use indicatif::{ProgressBar, ProgressStyle};
 use landfall_common::fs::open_append;
 use landfall_model::preprocess;
@@ -64,17 +65,18 @@ impl ImageStats {
             _ => {}
         }
         let Ok(picture) = preprocess::open(images.join(file)) else { return Ok(Self::default()) };
-        let grey = imageops::grayscale(&picture);
-        let n = f64::from(grey.width()) * f64::from(grey.height());
+        let (width, height) = picture.dimensions();
+        let grey = DynamicImage::ImageRgb8(picture).grayscale().into_luma8();
+        let n = f64::from(width) * f64::from(height);
         let (sum, squares) = grey.iter().map(|x| f64::from(*x)).fold((0.0, 0.0), |(s, q), x| (s + x, q + x * x));
         // Difference hash by N. Krawetz (hackerfactor.com, 2013).
-        let small = imageops::resize(&grey, 9, 8, FilterType::Triangle);
+        let small = DynamicImage::ImageLuma8(grey).resize_exact(9, 8, FilterType::Triangle).into_luma8();
         let brighter = small.rows().flat_map(|row| {
             let row: Vec<u8> = row.map(|pixel| pixel.0[0]).collect();
             row.windows(2).map(|pair| u64::from(pair[1] > pair[0])).collect::<Vec<_>>()
         });
         Ok(Self {
-            side: picture.width().min(picture.height()),
+            side: width.min(height),
             deviation: (squares / n - (sum / n).powi(2)).max(0.0).sqrt(),
             hash: brighter.fold(0, |hash, bit| hash << 1 | bit),
         })
@@ -183,7 +185,7 @@ mod tests {
         let noise = |x: u32, y: u32| image::Rgb([(x * 7919 + y * 104_729) as u8, (x * y) as u8, 90]);
         let view = image::RgbImage::from_fn(300, 260, noise);
         view.save(dir.path().join("view.jpg")).unwrap();
-        imageops::resize(&view, 150, 130, FilterType::Triangle).save(dir.path().join("small.png")).unwrap();
+        image::imageops::resize(&view, 150, 130, FilterType::Triangle).save(dir.path().join("small.png")).unwrap();
         image::RgbImage::from_pixel(640, 640, image::Rgb([228, 227, 223])).save(dir.path().join("grey.jpg")).unwrap();
         std::fs::write(dir.path().join("text.jpg"), "not an image").unwrap();
         let rows =

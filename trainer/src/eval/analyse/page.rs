@@ -5,8 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use image::codecs::jpeg::JpegEncoder;
-use image::imageops;
+use landfall_common::picture::{fit_within, to_jpeg};
 use landfall_model::CellTable;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -307,13 +306,8 @@ fn legend() -> Markup {
 
 /// Thumbnail of a picture, as a data URI.
 fn picture(images: &Images, file: &Path) -> Result<String> {
-    let picture = images.picture(file)?;
-    let scale = f64::from(PICTURE_SIDE) / f64::from(picture.width().max(picture.height()));
-    let side = |length: u32| ((f64::from(length) * scale.min(1.0)).round() as u32).max(1);
-    let small = imageops::thumbnail(&picture, side(picture.width()), side(picture.height()));
-    let mut jpeg = Vec::new();
-    JpegEncoder::new_with_quality(&mut jpeg, PICTURE_QUALITY).encode_image(&small)?;
-    Ok(format!("data:image/jpeg;base64,{}", STANDARD.encode(jpeg)))
+    let small = fit_within(&images.picture(file)?, (PICTURE_SIDE, PICTURE_SIDE));
+    Ok(format!("data:image/jpeg;base64,{}", STANDARD.encode(to_jpeg(&small, PICTURE_QUALITY)?)))
 }
 
 fn continent(code: &str) -> &str {

@@ -1,6 +1,8 @@
 //! Games written without the agent in mind: `landfall play` with a profile on pages with one peculiarity each. The page sends
 //! every guess as it took it itself, and no pin may be recorded elsewhere.
 
+mod probe;
+
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
@@ -73,7 +75,7 @@ async fn serve() -> (String, Guesses) {
     let taken = Arc::clone(&guesses);
     let take = move |body: String| async move { taken.lock().unwrap().push(serde_json::from_str(&body).unwrap()) };
     let app = Router::new()
-        .route("/game", get(|| async { Html(include_str!("pages/game.html")) }))
+        .route("/game", get(|| async { Html(include_str!("../pages/game.html")) }))
         .route("/guess", post(take))
         .route("/photo/{n}", get(move || async move { ([(header::CONTENT_TYPE, "image/jpeg")], photo) }))
         .route("/tiles/{z}/{x}/{y}", get(move || async move { ([(header::CONTENT_TYPE, "image/png")], tile) }))

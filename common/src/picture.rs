@@ -1,13 +1,24 @@
-//! Small copies of pictures.
+//! Small copies of pictures, and JPEG encoding.
 
-use image::{RgbImage, imageops};
+use image::codecs::jpeg::JpegEncoder;
+use image::{ImageResult, RgbImage, imageops};
 
 /// A copy that fits into a box of this width and height in pixels, in the same proportions; never enlarged.
-pub(crate) fn fit_within(picture: &RgbImage, (max_width, max_height): (u32, u32)) -> RgbImage {
+pub fn fit_within(picture: &RgbImage, (max_width, max_height): (u32, u32)) -> RgbImage {
     let (width, height) = (f64::from(picture.width().max(1)), f64::from(picture.height().max(1)));
     let scale = (f64::from(max_width) / width).min(f64::from(max_height) / height).min(1.0);
     let side = |length: f64| ((length * scale).round() as u32).max(1);
-    imageops::thumbnail(picture, side(width), side(height))
+    if scale < 1.0 { imageops::thumbnail(picture, side(width), side(height)) } else { picture.clone() }
+}
+
+/// The picture as a JPEG file. `quality` is 1 to 100.
+///
+/// # Errors
+/// When a side is 0 or longer than 65,535 pixels.
+pub fn to_jpeg(picture: &RgbImage, quality: u8) -> ImageResult<Vec<u8>> {
+    let mut bytes = Vec::new();
+    JpegEncoder::new_with_quality(&mut bytes, quality).encode_image(picture)?;
+    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -51,16 +51,16 @@ async fn serve() -> (Arena, String, String) {
     };
     let game = |page: &'static str| get(move || async move { Html(page) });
     let app = Router::new()
-        .route("/wo-bin-ich", game(include_str!("pages/wo-bin-ich.html")))
-        .route("/donde", game(include_str!("pages/donde.html")))
-        .route("/pinpoint", game(include_str!("pages/pinpoint.html")))
+        .route("/wo-bin-ich", game(include_str!("../pages/wo-bin-ich.html")))
+        .route("/donde", game(include_str!("../pages/donde.html")))
+        .route("/pinpoint", game(include_str!("../pages/pinpoint.html")))
         .route("/places/photos.json", get(|| async { Json(places(false)) }))
         .route("/places/panoramas.json", get(|| async { Json(places(true)) }))
         .route("/tiles/{z}/{x}/{y}", get(tile))
         .nest_service("/pictures", ServeDir::new(fixtures().join("rounds")))
         .nest_service("/lib", ServeDir::new(lib));
     let base = listen(app).await;
-    let host = include_str!("pages/pinpoint-host.html").replace("GAME", &format!("{base}/pinpoint"));
+    let host = include_str!("../pages/pinpoint-host.html").replace("GAME", &format!("{base}/pinpoint"));
     let host = listen(Router::new().route("/games", get(move || async move { Html(host) }))).await;
     (arena, base, host)
 }
