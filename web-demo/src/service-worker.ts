@@ -49,10 +49,26 @@ self.addEventListener("fetch", (event) => {
 async function respond(url: string, request: Request): Promise<Response> {
   const cache = await caches.open(CACHE_NAME);
   const cached = await cache.match(url);
-  if (cached) return cached;
-  const response = await fetch(request);
-  if (response.status === 200) await cache.put(url, response.clone());
+  // Earlier versions of this worker stored redirected responses.
+  if (cached) return withoutRedirect(cached);
+  const response = withoutRedirect(await fetch(request));
+  if (response.status === 200 && !isSubstitute(url, response)) await cache.put(url, response.clone());
   return response;
+}
+
+/**
+ * The same response as if it had been at the requested address. Browsers refuse a redirected response as a page, and
+ * many hosts redirect `index.html` to the folder.
+ */
+function withoutRedirect(response: Response): Response {
+  if (!response.redirected) return response;
+  const { body, status, statusText, headers } = response;
+  return new Response(body, { status, statusText, headers });
+}
+
+/** Whether a host or the login page of a network answered with a page in place of a file. */
+function isSubstitute(url: string, response: Response): boolean {
+  return !url.endsWith(".html") && /^text\/html\b/i.test(response.headers.get("Content-Type") ?? "");
 }
 
 /**
@@ -65,8 +81,8 @@ async function cacheAll(urls: string[]): Promise<void> {
     if (await cache.match(url)) continue;
     const isHashed = url.includes("/assets/");
     const old = isHashed ? await caches.match(url) : undefined;
-    const response = old ?? (await fetch(url, { cache: isHashed ? "default" : "no-cache" }));
-    if (!response.ok) throw new Error(`${url}: ${response.status}`);
+    const response = withoutRedirect(old ?? (await fetch(url, { cache: isHashed ? "default" : "no-cache" })));
+    if (!response.ok || isSubstitute(url, response)) throw new Error(`${url}: ${response.status}`);
     await cache.put(url, response);
   }
 }

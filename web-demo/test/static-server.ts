@@ -26,6 +26,12 @@ export interface Interception {
   redirect?: (file: string) => string;
   /** Whether to close the connection in the middle of a file. */
   truncate?: (file: string) => boolean;
+  /** Whether to redirect `index.html` to its folder, as many hosts do. */
+  hidesIndex?: boolean;
+  /** Whether to answer with the page, as some hosts do for files that they do not have. */
+  substitute?: (file: string) => boolean;
+  /** Whether the page is cross-origin isolated, so that it can use threads. */
+  isolated?: boolean;
 }
 
 export interface Host {
@@ -38,15 +44,27 @@ export interface Host {
 /** Serves a folder under `/in/a/folder/` on a free port. */
 export async function serve(folder: string, interception: Interception = {}): Promise<Host> {
   const { change = (_, bytes) => bytes, redirect = (file) => file, truncate = () => false } = interception;
+  const { hidesIndex = false, substitute = () => false, isolated = false } = interception;
+  const isolation = { "cross-origin-opener-policy": "same-origin", "cross-origin-embedder-policy": "require-corp" };
   let sent = 0;
   const server = createServer(async (request, response) => {
     const path = decodeURIComponent(new URL(request.url ?? "/", "http://host").pathname);
+    if (hidesIndex && path.endsWith("/index.html")) {
+      response.writeHead(308, { location: path.replace(/index\.html$/, "") }).end();
+      return;
+    }
     const file = path.replace(/^\/in\/a\/folder\//, "").replace(/(^|\/)$/, "$1index.html");
     try {
+      if (substitute(file)) {
+        const page = await readFile(join(folder, "index.html"));
+        response.writeHead(200, { "content-type": "text/html" }).end(page);
+        return;
+      }
       const bytes = Buffer.from(change(file, await readFile(join(folder, normalize(`/${redirect(file)}`)))));
       const status = path.startsWith("/in/a/folder/") ? 200 : 404;
       const type = TYPES[extname(file)] ?? "application/octet-stream";
-      response.writeHead(status, { "content-type": type, "content-length": bytes.length });
+      const headers = { "content-type": type, "content-length": bytes.length, ...(isolated ? isolation : {}) };
+      response.writeHead(status, headers);
       if (request.method === "HEAD") response.end();
       else if (truncate(file)) response.write(bytes.subarray(0, bytes.length / 2), () => response.destroy());
       else response.end(bytes);

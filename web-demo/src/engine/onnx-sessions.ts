@@ -5,6 +5,7 @@ import plainWasm from "onnxruntime-web/ort-wasm-simd-threaded.wasm?url";
 import gpuGlue from "onnxruntime-web/ort-wasm-simd-threaded.jspi.mjs?url";
 import gpuWasm from "onnxruntime-web/ort-wasm-simd-threaded.jspi.wasm?url";
 import type { BundleInfo } from "./model-wasm";
+import { hasSharedThreads, within } from "./support";
 import { EngineError, type Status } from "./types";
 
 export type Backend = Status["backend"];
@@ -17,6 +18,10 @@ const MAX_THREADS = 4;
  * core of an ordinary computer.
  */
 const MAX_GPU_ENCODE_MS = 1000;
+/** Maximum time in milliseconds for the browser to name its GPU. */
+const GPU_ANSWER_MS = 3000;
+/** Maximum time in milliseconds for a GPU to load a bundle, which compiles its shaders. */
+const GPU_LOAD_MS = 60_000;
 
 /**
  * The backends available in this browser, fastest first. WebGPU has no int8 products, so it needs an encoder that can
@@ -24,7 +29,7 @@ const MAX_GPU_ENCODE_MS = 1000;
  */
 export async function backends(supportsFloat: boolean): Promise<Backend[]> {
   const gpu = supportsFloat && (await hasGpu()) ? (["webgpu"] as const) : [];
-  const threads = globalThis.crossOriginIsolated && spareCores() > 1 ? (["wasm-threads"] as const) : [];
+  const threads = spareCores() > 1 && (await hasSharedThreads()) ? (["wasm-threads"] as const) : [];
   return [...gpu, ...threads, "wasm"];
 }
 
@@ -36,7 +41,7 @@ async function hasGpu(): Promise<boolean> {
   if (!("Suspending" in WebAssembly)) return false;
   const gpu = (navigator as { gpu?: { requestAdapter(): Promise<{ info?: { isFallbackAdapter?: boolean } } | null> } })
     .gpu;
-  const adapter = await gpu?.requestAdapter().catch(() => null);
+  const adapter = gpu && (await within(GPU_ANSWER_MS, gpu.requestAdapter()).catch(() => null));
   return !!adapter && !adapter.info?.isFallbackAdapter;
 }
 
@@ -84,7 +89,7 @@ async function initRuntime(backend: Backend): Promise<void> {
     const bytes = Uint8Array.from(IDENTITY_MODEL.match(/../g) ?? [], (byte) => Number.parseInt(byte, 16));
     await (await ort.InferenceSession.create(bytes, { executionProviders: ["wasm"], logSeverityLevel: 3 })).release();
   } catch (error) {
-    const { kind, message } = toEngineError(error);
+    const { kind, message } = toEngineError(error, false);
     throw new RuntimeStartError(kind, message);
   }
 }
@@ -115,7 +120,18 @@ export class OnnxSessions {
 
   /** Creates both sessions and runs them once, so that errors appear here and the first image is not delayed. With
    * `rejectSlowGpu` a slow GPU is an error. */
-  static async load(
+  static load(
+    backend: Backend,
+    encoder: Uint8Array,
+    head: Uint8Array,
+    info: BundleInfo,
+    rejectSlowGpu: boolean,
+  ): Promise<OnnxSessions> {
+    const loading = OnnxSessions.#load(backend, encoder, head, info, rejectSlowGpu);
+    return backend === "webgpu" && rejectSlowGpu ? within(GPU_LOAD_MS, loading) : loading;
+  }
+
+  static async #load(
     backend: Backend,
     encoder: Uint8Array,
     head: Uint8Array,
@@ -143,7 +159,7 @@ export class OnnxSessions {
       return created;
     } catch (error) {
       for (const session of sessions) await session.release().catch(() => undefined);
-      throw toEngineError(error);
+      throw toEngineError(error, !info.id.startsWith("pocket@"));
     }
   }
 
@@ -183,13 +199,12 @@ export class OnnxSessions {
   }
 }
 
-function toEngineError(error: unknown): EngineError {
+/** `hasSmaller`: whether there is a smaller bundle. */
+function toEngineError(error: unknown, hasSmaller: boolean): EngineError {
   const reason = error instanceof Error ? error.message : String(error);
-  if (/memory|allocat|out of bounds/i.test(reason) || error instanceof RangeError) {
-    return new EngineError(
-      "no-memory",
-      "There is not enough memory for this model: close other tabs or use the smaller model.",
-    );
+  if (/memory|allocat|out of bounds|RangeError/i.test(reason) || error instanceof RangeError) {
+    const advice = hasSmaller ? "close other tabs or use the smaller model" : "close other tabs and apps and try again";
+    return new EngineError("no-memory", `There is not enough memory for this model: ${advice}.`);
   }
   if (/fetch|import|network|no available backend/i.test(reason)) {
     return new EngineError(

@@ -3,6 +3,7 @@
 //
 // Formats that it does not support, such as HEIC, are decoded by the browser if that supports them.
 import { type Preprocessed, type WasmModel, InvalidInputError } from "./model-wasm";
+import { pixelsAreAltered, tooOld } from "./support";
 import { EngineError } from "./types";
 
 /** The browser scales larger images down to this longer side in pixels, far more than the encoder's input. */
@@ -52,6 +53,13 @@ function unreadable(reason: string): EngineError {
 
 function fromBitmap(model: WasmModel, bitmap: ImageBitmap): Preprocessed {
   try {
+    if (typeof OffscreenCanvas === "undefined") throw tooOld("camera images");
+    if (pixelsAreAltered()) {
+      const message =
+        "This browser alters the images that pages read (protection from fingerprinting): choose a photo as a JPEG, PNG " +
+        "or WebP file instead, or allow this site to read images.";
+      throw new EngineError("unsupported", message);
+    }
     const { width, height } = bitmap;
     const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
     if (!context)

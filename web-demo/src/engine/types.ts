@@ -72,7 +72,8 @@ export interface Status {
   note: string | null;
 }
 
-export type ErrorKind = "network" | "corrupt" | "unreadable" | "too-large" | "no-memory" | "storage";
+/** `unsupported`: the browser lacks something that is needed. */
+export type ErrorKind = "network" | "corrupt" | "unreadable" | "too-large" | "no-memory" | "storage" | "unsupported";
 
 /** The promises of the engine are rejected with this error. Its message is written for the user. */
 export class EngineError extends Error {

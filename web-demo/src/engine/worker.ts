@@ -4,6 +4,7 @@ import { WasmModel, type BundleInfo, InvalidInputError } from "./model-wasm";
 import type { Call, Reply, Request, Setup } from "./protocol";
 import { type Backend, OnnxSessions, RuntimeStartError, backends, startRuntime } from "./onnx-sessions";
 import { preprocess } from "./preprocess";
+import { requireWebAssembly } from "./support";
 import { ModelStore, type Report } from "./model-store";
 import { type Prediction, type BundleName, EngineError, type Prior, type Status } from "./types";
 
@@ -56,6 +57,7 @@ class EngineWorker {
   }
 
   async #load(name: BundleName, report: Report): Promise<Status> {
+    requireWebAssembly();
     this.#store.note = null;
     const stored = await this.#store.manifest(name);
     if (!stored)
@@ -73,8 +75,12 @@ class EngineWorker {
       const isExact = activations === "exact-conv" || activations === "whole";
       const candidates = backend ? [backend] : await backends(!isExact);
       // In parallel with the downloads. Errors are reported when the sessions are created.
-      startRuntime(candidates[0]!).catch(() => undefined);
-      const model = await this.#model();
+      const starting = startRuntime(candidates[0]!);
+      starting.catch(() => undefined);
+      const model = await this.#model().catch(async (error: unknown) => {
+        await starting; // if this failed too, the next attempt needs a new worker
+        throw error;
+      });
       const [cells, head, adapterBytes, downloaded] = await Promise.all([
         file(manifest.cells),
         file(manifest.head),
@@ -181,7 +187,12 @@ async function compileWasm(address: URL): Promise<WebAssembly.Module> {
   );
   if (!bytes)
     throw new EngineError("network", "The model code could not be downloaded: check the connection and try again.");
-  return WebAssembly.compile(bytes);
+  return WebAssembly.compile(bytes).catch(() => {
+    const message =
+      "Another file arrived in place of the model code: check the connection (some networks ask you to log in first) " +
+      "and try again.";
+    throw new EngineError("network", message);
+  });
 }
 
 /** Parses files of a bundle. Their hashes are correct, so an error means an unsupported format. */

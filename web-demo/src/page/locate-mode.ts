@@ -103,18 +103,25 @@ export class LocateMode {
     hideNotice();
     const generation = ++this.generation;
     try {
-      await this.camera.open(() => {
-        showError(new Error("The camera was disconnected: open it again, or choose a photo."));
-        this.closeCamera();
-      });
+      await this.camera.open(
+        () => {
+          showError(new Error("The camera was disconnected: open it again, or choose a photo."));
+          this.closeCamera();
+        },
+        () => {
+          if (generation === this.generation)
+            notify("status", "The browser asks whether this page may use the camera: allow it, or choose a photo.");
+        },
+      );
     } catch (error) {
-      showError(error);
+      if (generation === this.generation) showError(error);
       return;
     }
     if (generation !== this.generation) {
       this.camera.close();
       return;
     }
+    hideNotice();
     const live = el(
       "button",
       {
@@ -180,7 +187,9 @@ export class LocateMode {
     content.append(this.hint());
     try {
       while (isCurrent()) {
-        if (!document.hidden) {
+        const { blocked } = this.camera;
+        if (blocked) content.replaceChildren(el("p", { class: "hint" }, blocked));
+        else if (!document.hidden) {
           const prediction = await this.model.locate([
             ...this.views.map(({ blob }) => blob),
             await this.camera.captureFrame(),
