@@ -113,6 +113,42 @@ impl Prediction {
     }
 }
 
+/// Radius of half of the probability, in kilometres, above which a town would claim too much.
+const DOUBT_KM: f64 = 900.0;
+/// Minimum probability of an area that is named instead.
+const AREA_P: f64 = 0.5;
+
+/// The area to name for a doubtful prediction instead of a town: the country, else the continent, that has at least half
+/// of the probability, such as "in Brazil" or "in Asia"; "on Earth" if there is none. `None` if half of the probability
+/// is within 900 km of the pin.
+#[doc(hidden)]
+pub fn area_if_doubtful(posterior: &Posterior<'_>, prediction: &Prediction) -> Option<String> {
+    if prediction.radius_50_km <= DOUBT_KM {
+        return None;
+    }
+    let countries = top_countries(posterior, usize::MAX);
+    if let Some((country, _)) = countries.first().filter(|(_, p)| *p >= AREA_P) {
+        return Some(format!("in {}", country.name));
+    }
+    let share = |code: &str| countries.iter().filter(|(country, _)| country.continent == code).map(|(_, p)| p).sum();
+    let is_likely = |(code, _): &&(&str, &str)| {
+        let p: f64 = share(code);
+        p >= AREA_P
+    };
+    Some(CONTINENTS.iter().find(is_likely).map_or_else(|| "on Earth".to_owned(), |(_, name)| format!("in {name}")))
+}
+
+/// Continents by the codes of [`Country::continent`].
+const CONTINENTS: [(&str, &str); 7] = [
+    ("AF", "Africa"),
+    ("AN", "Antarctica"),
+    ("AS", "Asia"),
+    ("EU", "Europe"),
+    ("NA", "North America"),
+    ("OC", "Oceania"),
+    ("SA", "South America"),
+];
+
 /// The `k` most likely countries with their probabilities, most likely first. The probability of a country is the sum
 /// over its cells.
 #[doc(hidden)]
@@ -147,6 +183,34 @@ mod tests {
         assert_eq!(shares.iter().map(|(country, _)| country.iso2).collect::<Vec<_>>(), ["FR", "DE"]);
         assert!((shares[0].1 - 0.5).abs() < 1e-6);
         assert_eq!(Prediction::for_photo(&posterior).country, Some("DE"));
+    }
+
+    #[test]
+    fn a_doubtful_prediction_names_an_area() {
+        let area = |places: &[(f64, f64)], countries: &[&str]| {
+            let mut table = table_of(places);
+            for (cell, iso2) in table.cells.iter_mut().zip(countries) {
+                cell.country = Some((*iso2).into());
+            }
+            // Equally likely, but for the order.
+            let logits: Vec<f32> = (0..places.len()).map(|i| -0.001 * i as f32).collect();
+            let posterior = Posterior::fuse(&table, &[logits], 1.0).unwrap();
+            area_if_doubtful(&posterior, &Prediction::for_photo(&posterior))
+        };
+        let (lyon, paris, vladivostok, moscow) = ((45.8, 4.8), (48.9, 2.3), (43.1, 131.9), (55.8, 37.6));
+        assert_eq!(area(&[lyon, paris], &["FR", "FR"]), None, "400 km apart");
+        assert_eq!(area(&[moscow, vladivostok, lyon], &["RU", "RU", "FR"]).as_deref(), Some("in Russia"));
+        let (tokyo, delhi) = ((35.7, 139.7), (28.6, 77.2));
+        assert_eq!(area(&[tokyo, delhi, lyon], &["JP", "IN", "FR"]).as_deref(), Some("in Asia"));
+        let sydney = (-33.9, 151.2);
+        assert_eq!(area(&[tokyo, sydney, lyon], &["JP", "AU", "FR"]).as_deref(), Some("on Earth"));
+    }
+
+    #[test]
+    fn every_continent_has_a_name() {
+        for country in countries::all() {
+            assert!(CONTINENTS.iter().any(|(code, _)| *code == country.continent), "{country:?}");
+        }
     }
 
     #[test]

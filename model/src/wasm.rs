@@ -21,7 +21,7 @@ use crate::images;
 use crate::latlng::LatLng;
 use crate::metadata::gps;
 use crate::posterior::Posterior;
-use crate::prediction::{Prediction, RadiusKm, top_countries};
+use crate::prediction::{Prediction, RadiusKm, area_if_doubtful, top_countries};
 use crate::preprocess;
 use crate::score::MapScale;
 
@@ -246,6 +246,7 @@ struct PredictionJson {
     #[serde(flatten)]
     at: LatLng,
     place: String,
+    area: Option<String>,
     country: Option<&'static str>,
     expected_score: f64,
     radius_km: RadiusKm,
@@ -288,6 +289,7 @@ impl PredictionJson {
         let region = |mass| (0..posterior.credible_region(mass).len().min(cells.len())).collect();
         let countries = top_countries(posterior, COUNTRIES).into_iter();
         Self {
+            area: area_if_doubtful(posterior, &prediction),
             at: prediction.point,
             country: prediction.country,
             expected_score: prediction.expected_score,

@@ -27,6 +27,8 @@ export interface CellProbability extends LatLng {
 export interface Prediction extends LatLng {
   /** Description of the place, such as `near Lyon, France`. */
   place: string;
+  /** The area to name instead if the prediction is doubtful, such as `in Asia`; else `null`. */
+  area: string | null;
   /** ISO 3166-1 alpha-2 code of the pin's country; `null` at sea. */
   country: string | null;
   /** Expected score of the pin on the World map, 0 to 5,000. */

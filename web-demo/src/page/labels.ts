@@ -17,6 +17,11 @@ export function confidenceLabel({ radiusKm }: Pick<Prediction, "radiusKm">): str
   return (CONFIDENCE_LABELS.find(([km]) => radiusKm.p50 <= km) ?? CONFIDENCE_LABELS[CONFIDENCE_LABELS.length - 1]!)[1];
 }
 
+/** "Near Lyon, France", or "Somewhere in Asia" if the prediction is doubtful. */
+export function placeName({ place, area }: Pick<Prediction, "place" | "area">): string {
+  return area === null ? capitalize(place) : `Somewhere ${area}`;
+}
+
 /** The radii of a prediction in words. */
 export function formatRadii({ radiusKm }: Pick<Prediction, "radiusKm">): string {
   return `50 % probability within ${formatKm(radiusKm.p50)} of the pin, 90 % within ${formatKm(radiusKm.p90)}`;
@@ -51,7 +56,7 @@ export function formatBackend({ backend, threads }: Status): string {
   return `CPU, ${threads} ${threads === 1 ? "thread" : "threads"}`;
 }
 
-/** Capitalizes the first letter: "Near Lyon, France". */
+/** Capitalizes the first letter. */
 export function capitalize(text: string): string {
   return text.charAt(0).toUpperCase() + text.slice(1);
 }

@@ -12,7 +12,7 @@ import { EXAMPLES, fetchViews, type Sample } from "./samples";
 import { share } from "./share";
 import { announce, button, hideNotice, notify, showError, type Layout } from "./layout";
 import { readPhotoLocation, deviceLocation } from "./location";
-import { capitalize, confidenceLabel } from "./labels";
+import { confidenceLabel, placeName } from "./labels";
 
 /** Pause between live predictions in milliseconds, to keep the phone from getting hot. */
 const LIVE_PAUSE_MS = 150;
@@ -203,6 +203,7 @@ export class LocateMode {
     } catch (error) {
       if (!isCurrent()) return;
       this.live = false;
+      if (!content.querySelector(".prediction")) content.replaceChildren(this.hint());
       this.layout.element.querySelector(".live-toggle")?.setAttribute("aria-pressed", "false");
       showError(error);
     }
@@ -309,7 +310,7 @@ export class LocateMode {
       this.status,
     );
     showOnMap(this.layout, prediction);
-    announce(`${confidenceLabel(prediction)}: ${capitalize(prediction.place)}.`);
+    announce(`${confidenceLabel(prediction)}: ${placeName(prediction)}.`);
   }
 
   /** Shows the correct location: of the example, from the metadata or, if the user agrees, of the device. */

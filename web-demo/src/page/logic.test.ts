@@ -3,7 +3,7 @@
 import { expect, it } from "vitest";
 import { drawRandom, roundWinner, totals, type PlayedRound } from "./game-rules";
 import { readCredit } from "./samples";
-import { confidenceLabel, formatBackend, formatDuration, formatPercent, formatRadii } from "./labels";
+import { confidenceLabel, formatBackend, formatDuration, formatPercent, formatRadii, placeName } from "./labels";
 
 it("describes the confidence of a prediction", () => {
   const labels = [12, 200, 650, 2000, 9000].map((p50) => confidenceLabel({ radiusKm: { p50, p90: 10_000 } }));
@@ -11,6 +11,8 @@ it("describes the confidence of a prediction", () => {
   expect(formatRadii({ radiusKm: { p50: 214.4, p90: 1472 } })).toBe(
     "50 % probability within 210 km of the pin, 90 % within 1,500 km",
   );
+  expect(placeName({ place: "near Lyon, France", area: null })).toBe("Near Lyon, France");
+  expect(placeName({ place: "near Lyon, France", area: "in Europe" })).toBe("Somewhere in Europe");
 });
 
 it("formats percentages, durations and backends", () => {

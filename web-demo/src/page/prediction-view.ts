@@ -5,7 +5,7 @@ import { el } from "../dom";
 import type { LatLng, Prediction } from "../engine/types";
 import type { Credit } from "./samples";
 import type { Layout } from "./layout";
-import { capitalize, confidenceLabel, formatDuration, formatPercent, formatRadii } from "./labels";
+import { confidenceLabel, formatDuration, formatPercent, formatRadii, placeName } from "./labels";
 
 const EARTH_KM = 6371;
 
@@ -22,7 +22,7 @@ export function predictionText(prediction: Prediction): HTMLElement {
       el("strong", {}, confidenceLabel(prediction)),
       el("span", { class: "prediction-time" }, `${views}${formatDuration(prediction.ms.total)}`),
     ),
-    el("h2", { class: "place-name" }, capitalize(prediction.place)),
+    el("h2", { class: "place-name" }, placeName(prediction)),
     el("p", { class: "radii" }, formatRadii(prediction)),
     ...prediction.warnings.map((warning) => el("p", { class: "note" }, `Warning: ${warning}.`)),
     el(
@@ -52,7 +52,7 @@ export function bar(fraction: number): HTMLElement {
 export function showOnMap({ map }: Layout, prediction: Prediction, keepView = false): void {
   map.showHeatmap(prediction);
   map.showMarkers([{ ...toLatLng(prediction), kind: "prediction" }]);
-  map.describe(`World map: the pin is ${prediction.place}`);
+  map.describe(`World map: the pin is ${prediction.area ?? prediction.place}`);
   if (!keepView) map.fitTo(pointsToShow(prediction));
 }
 

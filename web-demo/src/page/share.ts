@@ -8,7 +8,7 @@ import { createHeatmap } from "./heatmap";
 import { totals, type PlayedRound } from "./game-rules";
 import { announce } from "./layout";
 import { coarseBasemap } from "./basemap";
-import { capitalize, confidenceLabel, formatDuration, formatRadii } from "./labels";
+import { confidenceLabel, formatDuration, formatRadii, placeName } from "./labels";
 
 const WIDTH = 1080;
 const HEIGHT = 1350;
@@ -71,7 +71,7 @@ async function drawPrediction(
   const marker: MapMarker = { ...toLatLng(prediction), kind: "prediction" };
   ctx.drawImage(mapCanvas([WIDTH, 440], pointsToShow(prediction), [marker], theme, prediction), 0, 610, WIDTH, 440);
   drawText(ctx, confidenceLabel(prediction), MARGIN, 1118, 600, 32, theme.accent);
-  drawText(ctx, capitalize(prediction.place), MARGIN, 1180, 700, 60, theme.foreground);
+  drawText(ctx, placeName(prediction), MARGIN, 1180, 700, 60, theme.foreground);
   drawText(ctx, formatRadii(prediction), MARGIN, 1232, 400, 28, theme.text);
   drawText(
     ctx,
