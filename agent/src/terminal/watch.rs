@@ -117,7 +117,15 @@ impl Source {
 }
 
 fn screen_error(error: XCapError) -> anyhow::Error {
-    let hint = if cfg!(target_os = "linux") { "; is DISPLAY set?" } else { "" };
+    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let hint = match () {
+        () if !cfg!(target_os = "linux") => "",
+        () if is_set("WAYLAND_DISPLAY") => {
+            ": on Wayland the desktop must offer captures (xdg-desktop-portal) and ask you to allow them; a session on X11 \
+             needs neither"
+        }
+        () => "; is DISPLAY set?",
+    };
     anyhow::Error::from(error).context(environment_error(format!("the screen cannot be captured{hint}")))
 }
 
