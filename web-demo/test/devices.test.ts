@@ -11,11 +11,14 @@ useBrowser();
 let host: Host;
 let visit: Visit;
 
-/** Opens the page at a host, after `before`. */
-async function visitPage(interception: Interception = {}, before?: (page: Page) => Promise<unknown>): Promise<Page> {
+/** Opens the page at a host, after `before`. Without a service worker, unless it is what is tested, to be faster. */
+async function visitPage(
+  interception: Interception = {},
+  before?: (page: Page) => Promise<unknown>,
+  serviceWorkers: "allow" | "block" = "block",
+): Promise<Page> {
   host = await serve(inject("dist"), interception);
-  const permissions = { permissions: ["camera"] };
-  visit = await open({ at: host.base, ...permissions }, before);
+  visit = await open({ at: host.base, permissions: ["camera"], serviceWorkers }, before);
   return visit.page;
 }
 
@@ -146,7 +149,7 @@ describe("cameras", () => {
 
 describe("hosts", () => {
   it("may redirect index.html to its folder", async () => {
-    const page = await visitPage({ hidesIndex: true });
+    const page = await visitPage({ hidesIndex: true }, undefined, "allow");
     await ready(page);
     await page.locator(".status", { hasText: "works offline" }).waitFor();
     await page.reload();
@@ -164,7 +167,8 @@ describe("hosts", () => {
 
   it("that answer with a page in place of a file leave nothing behind", async () => {
     let isBroken = true;
-    const page = await visitPage({ substitute: (file) => isBroken && file.endsWith(".wasm") });
+    const substitute = (file: string) => isBroken && file.endsWith(".wasm");
+    const page = await visitPage({ substitute }, undefined, "allow");
     await page.locator(".status [role=alert]").waitFor();
     isBroken = false;
     await page.getByRole("button", { name: "Try again" }).click();
