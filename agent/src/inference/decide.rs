@@ -1,5 +1,5 @@
-//! From logits to a prediction: the one place where views are fused and one of the pins
-//! of `landfall_model::pin` is taken, for play, replay and locate.
+//! From logits to a prediction: the one place where views are fused and one of the pins of `landfall_model::pin` is taken,
+//! for play, replay and locate.
 
 use anyhow::Result;
 use landfall_common::exit::usage_error;
