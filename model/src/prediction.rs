@@ -130,12 +130,10 @@ pub fn area_if_doubtful(posterior: &Posterior<'_>, prediction: &Prediction) -> O
     if let Some((country, _)) = countries.first().filter(|(_, p)| *p >= AREA_P) {
         return Some(format!("in {}", country.name));
     }
-    let share = |code: &str| countries.iter().filter(|(country, _)| country.continent == code).map(|(_, p)| p).sum();
-    let is_likely = |(code, _): &&(&str, &str)| {
-        let p: f64 = share(code);
-        p >= AREA_P
-    };
-    Some(CONTINENTS.iter().find(is_likely).map_or_else(|| "on Earth".to_owned(), |(_, name)| format!("in {name}")))
+    let share =
+        |code: &str| -> f64 { countries.iter().filter(|(country, _)| country.continent == code).map(|(_, p)| p).sum() };
+    let continent = CONTINENTS.iter().find(|(code, _)| share(code) >= AREA_P);
+    Some(continent.map_or_else(|| "on Earth".to_owned(), |(_, name)| format!("in {name}")))
 }
 
 /// Continents by the codes of [`Country::continent`].

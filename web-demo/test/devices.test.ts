@@ -32,8 +32,6 @@ const inWorker = (code: string): Interception => ({
   change: (file, bytes) => (/assets\/worker-[^/]*\.js$/.test(file) ? `${code};\n${bytes.toString()}` : bytes),
 });
 
-const statusText = (page: Page) => page.locator(".status").textContent();
-
 describe("threads", () => {
   // As a phone has.
   const CORES = 'Object.defineProperty(navigator, "hardwareConcurrency", { value: 4 });';
@@ -67,7 +65,7 @@ describe("old and restricted browsers are told what to do", () => {
   ])("%s", async (_, code, message) => {
     const page = await visitPage(inWorker(code));
     await page.locator(".status [role=alert]").waitFor();
-    expect(await statusText(page)).toContain(message);
+    expect(await page.locator(".status").textContent()).toContain(message);
   });
 
   const NOISE =

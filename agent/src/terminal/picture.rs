@@ -8,9 +8,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use image::{ImageFormat, RgbImage};
 use landfall_common::exit::{environment_error, usage_error};
+use landfall_common::picture::fit_within;
 
 use crate::terminal::sixel;
-use landfall_common::picture::fit_within;
 
 /// Maximum width and height of a thumbnail in pixels.
 const MAX_SIZE_PX: (u32, u32) = (320, 200);

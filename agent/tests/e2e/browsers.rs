@@ -255,10 +255,7 @@ async fn faulty_server(fault: &'static str) -> String {
             _ => value(Value::Null),
         }
     });
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, app).await });
-    url
+    crate::listen(app).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

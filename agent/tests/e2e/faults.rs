@@ -120,10 +120,7 @@ async fn serve(arena: String, rule: Rule, guesses: Arc<AtomicUsize>) -> String {
         let (client, arena, rule, guesses) = (client.clone(), arena.clone(), Arc::clone(&rule), Arc::clone(&guesses));
         async move { proxy_request(&client, &arena, &rule, &guesses, request).await }
     });
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let base = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, app).await });
-    base
+    crate::listen(app).await
 }
 
 async fn proxy_request(
@@ -328,9 +325,7 @@ async fn press_whose_outcome_is_unknown_is_not_repeated() {
             (status, bytes).into_response()
         }
     });
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let webdriver = Some(Url::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap());
-    tokio::spawn(async move { axum::serve(listener, app).await });
+    let webdriver = Some(Url::parse(&crate::listen(app).await).unwrap());
     let options = BrowserOptions { webdriver, ..BrowserOptions::default() };
     let (_, page) = harness.page(&[], options.clone()).await;
     let game = harness.play_on(page, options).await.unwrap();

@@ -60,10 +60,7 @@ async fn host(game_url: &str) -> String {
     let app = axum::Router::new()
         .route("/embed", axum::routing::get(move || async move { axum::response::Html(outer) }))
         .route("/inner", axum::routing::get(move || async move { axum::response::Html(inner) }));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let base = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, app).await });
-    base
+    crate::listen(app).await
 }
 
 fn play(profile: &Path, url: &str, runs: &Path) -> Output {

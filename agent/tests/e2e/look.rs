@@ -98,9 +98,7 @@ async fn look_call_turns_the_view() {
 
 /// Serves a page and waits for the round on it.
 async fn open(app: Router, profile: &str) -> Page {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = Url::parse(&format!("http://{}/", listener.local_addr().unwrap())).unwrap();
-    tokio::spawn(async move { axum::serve(listener, app).await });
+    let url = Url::parse(&crate::listen(app).await).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("page.toml");
     std::fs::write(&file, profile).unwrap();

@@ -31,6 +31,14 @@ fn fixtures() -> std::path::PathBuf {
     std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures")
 }
 
+/// Serves pages or a stub on a free port of this computer. Returns its URL, without a slash at the end.
+async fn listen(app: axum::Router) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    base
+}
+
 /// A map tile of one colour, as PNG.
 fn tile_png() -> Vec<u8> {
     let mut tile = Vec::new();

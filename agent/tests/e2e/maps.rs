@@ -80,10 +80,7 @@ async fn serve() -> String {
         .route("/tiles/{z}/{x}/{y}", get(move || async move { ([(header::CONTENT_TYPE, "image/png")], tile) }))
         .nest_service("/pages", ServeDir::new(here.join("tests/e2e/pages")))
         .nest_service("/lib", ServeDir::new(lib));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let base = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, app).await });
-    base
+    crate::listen(app).await
 }
 
 async fn open(path: &str, profile: Profile) -> Page {

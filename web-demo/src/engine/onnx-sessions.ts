@@ -5,7 +5,7 @@ import plainWasm from "onnxruntime-web/ort-wasm-simd-threaded.wasm?url";
 import gpuGlue from "onnxruntime-web/ort-wasm-simd-threaded.jspi.mjs?url";
 import gpuWasm from "onnxruntime-web/ort-wasm-simd-threaded.jspi.wasm?url";
 import type { BundleInfo } from "./model-wasm";
-import { hasSharedThreads, within } from "./support";
+import { fromHex, hasSharedThreads, within } from "./support";
 import { EngineError, type Status } from "./types";
 
 export type Backend = Status["backend"];
@@ -20,8 +20,6 @@ const MAX_THREADS = 4;
 const MAX_GPU_ENCODE_MS = 1000;
 /** Maximum time in milliseconds for the browser to name its GPU. */
 const GPU_ANSWER_MS = 3000;
-/** Maximum time in milliseconds for a GPU to load a bundle, which compiles its shaders. */
-const GPU_LOAD_MS = 60_000;
 
 /**
  * The backends available in this browser, fastest first. WebGPU has no int8 products, so it needs an encoder that can
@@ -86,7 +84,7 @@ export function startRuntime(backend: Backend): Promise<void> {
 async function initRuntime(backend: Backend): Promise<void> {
   try {
     const ort = await importRuntime(backend);
-    const bytes = Uint8Array.from(IDENTITY_MODEL.match(/../g) ?? [], (byte) => Number.parseInt(byte, 16));
+    const bytes = fromHex(IDENTITY_MODEL);
     await (await ort.InferenceSession.create(bytes, { executionProviders: ["wasm"], logSeverityLevel: 3 })).release();
   } catch (error) {
     const { kind, message } = toEngineError(error, false);
@@ -120,18 +118,7 @@ export class OnnxSessions {
 
   /** Creates both sessions and runs them once, so that errors appear here and the first image is not delayed. With
    * `rejectSlowGpu` a slow GPU is an error. */
-  static load(
-    backend: Backend,
-    encoder: Uint8Array,
-    head: Uint8Array,
-    info: BundleInfo,
-    rejectSlowGpu: boolean,
-  ): Promise<OnnxSessions> {
-    const loading = OnnxSessions.#load(backend, encoder, head, info, rejectSlowGpu);
-    return backend === "webgpu" && rejectSlowGpu ? within(GPU_LOAD_MS, loading) : loading;
-  }
-
-  static async #load(
+  static async load(
     backend: Backend,
     encoder: Uint8Array,
     head: Uint8Array,

@@ -10,6 +10,11 @@ const SHARED_MEMORY = { initial: 256, maximum: 65_536, shared: true };
 /** A module with one SIMD instruction. */
 const SIMD_MODULE = "0061736d010000000105016000017b030201000a0a0108004100fd0ffd620b";
 
+/** The bytes of a hexadecimal text. */
+export function fromHex(text: string): Uint8Array<ArrayBuffer> {
+  return Uint8Array.from(text.match(/../g) ?? [], (byte) => Number.parseInt(byte, 16));
+}
+
 /** The result of `work`, or an error if it takes longer than `ms` milliseconds. */
 export function within<T>(ms: number, work: Promise<T>): Promise<T> {
   let timer: ReturnType<typeof setTimeout>;
@@ -19,19 +24,14 @@ export function within<T>(ms: number, work: Promise<T>): Promise<T> {
   return Promise.race([work, late]).finally(() => clearTimeout(timer));
 }
 
-/**
- * Checks that the browser can run the models at all.
- *
- * Throws an `EngineError` if not.
- */
+/** Checks that the browser can run the models at all, and throws an `EngineError` if not. */
 export function requireWebAssembly(): void {
   if (typeof WebAssembly === "undefined") {
     const message =
       "WebAssembly is turned off in this browser, as in Lockdown Mode: allow it for this site, or use another browser.";
     throw new EngineError("unsupported", message);
   }
-  const simd = Uint8Array.from(SIMD_MODULE.match(/../g) ?? [], (byte) => Number.parseInt(byte, 16));
-  if (!WebAssembly.validate(simd)) throw tooOld("the models");
+  if (!WebAssembly.validate(fromHex(SIMD_MODULE))) throw tooOld("the models");
 }
 
 /** The error for a browser that lacks something that newer versions have. */

@@ -4,13 +4,16 @@ import { WasmModel, type BundleInfo, InvalidInputError } from "./model-wasm";
 import type { Call, Reply, Request, Setup } from "./protocol";
 import { type Backend, OnnxSessions, RuntimeStartError, backends, startRuntime } from "./onnx-sessions";
 import { preprocess } from "./preprocess";
-import { requireWebAssembly } from "./support";
+import { requireWebAssembly, within } from "./support";
 import { ModelStore, type Report } from "./model-store";
 import { type Prediction, type BundleName, EngineError, type Prior, type Status } from "./types";
 
 const NAMES: BundleName[] = ["pocket", "desktop"];
 /** The World map's scale in metres, as in `model/src/score.rs`. */
 const WORLD_SCALE_M = 14_916_862;
+
+/** Maximum time in milliseconds for a GPU to load a bundle, which compiles its shaders. */
+const GPU_LOAD_MS = 60_000;
 
 /** A bundle that is ready for predictions. */
 interface Loaded {
@@ -118,7 +121,8 @@ class EngineWorker {
       const [backend] = candidates;
       const rejectSlowGpu = candidates.length > 1;
       try {
-        return await OnnxSessions.load(backend!, encoder(backend!), head, info, rejectSlowGpu);
+        const loading = OnnxSessions.load(backend!, encoder(backend!), head, info, rejectSlowGpu);
+        return await (backend === "webgpu" && rejectSlowGpu ? within(GPU_LOAD_MS, loading) : loading);
       } catch (error) {
         if (!rejectSlowGpu) throw error;
         candidates.shift();

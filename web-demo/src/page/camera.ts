@@ -63,7 +63,9 @@ export class Camera {
     if (this.video.readyState < HTMLMediaElement.HAVE_CURRENT_DATA || !this.video.videoWidth)
       return "Waiting for the camera's first image…";
     if (this.video.paused) this.video.play().catch(() => undefined);
-    return this.isBlack() ? "The camera shows nothing but black: uncover the lens, or close the camera and open it again." : null;
+    return this.isBlack()
+      ? "The camera shows nothing but black: uncover the lens, or close the camera and open it again."
+      : null;
   }
 
   /** Whether the current frame is black. */

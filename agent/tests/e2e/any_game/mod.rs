@@ -15,7 +15,7 @@ use landfall_model::LatLng;
 use serde_json::Value;
 use tower_http::services::ServeDir;
 
-use crate::fixtures;
+use crate::{fixtures, listen};
 
 const PROFILE: &str = r##"
 name = "any"
@@ -81,10 +81,7 @@ async fn serve() -> (String, Guesses) {
         .route("/tiles/{z}/{x}/{y}", get(move || async move { ([(header::CONTENT_TYPE, "image/png")], tile) }))
         .nest_service("/pages", ServeDir::new(here.join("tests/e2e/pages")))
         .nest_service("/lib", ServeDir::new(lib));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let base = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, app).await });
-    (base, guesses)
+    (listen(app).await, guesses)
 }
 
 /// A game on the page with these words.

@@ -13,14 +13,7 @@ use landfall_agent::testing::{Arena, ArenaOptions, RoundSource};
 use serde_json::{Value, json};
 use tower_http::services::ServeDir;
 
-use crate::fixtures;
-
-async fn listen(app: Router) -> String {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let base = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, app).await });
-    base
-}
+use crate::{fixtures, listen};
 
 /// Three fixture places with an image each: either panoramas or photographs.
 fn places(panoramas: bool) -> Value {

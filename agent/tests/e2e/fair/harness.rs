@@ -146,9 +146,9 @@ impl Harness {
         let (trace, client) = (Arc::default(), crate::http());
         let to = |to: String| Proxy { to, trace: Arc::clone(&trace), client: client.clone(), forward: forward.clone() };
         let base = arena.url().trim_end_matches('/').to_owned();
-        let page = serve(Router::new().fallback(page).with_state(to(base))).await;
+        let page = crate::listen(Router::new().fallback(page).with_state(to(base))).await;
         let driver_proxy = to(format!("http://127.0.0.1:{}", port.trim_end_matches('.')));
-        let webdriver = serve(Router::new().fallback(command).with_state(driver_proxy)).await;
+        let webdriver = crate::listen(Router::new().fallback(command).with_state(driver_proxy)).await;
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("baited.toml"), toml::to_string(&profile()).unwrap()).unwrap();
         Self { _arena: arena, _panoramas: panoramas, page, webdriver, trace, driver, dir }
@@ -192,13 +192,6 @@ impl Harness {
         let page_line = |event| if let Event::Page(line) = event { Some(line) } else { None };
         self.events().into_iter().filter_map(page_line).filter(|line| line.starts_with(prefix)).collect()
     }
-}
-
-async fn serve(router: Router) -> String {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let base = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    base
 }
 
 /// Collects the contents and paths of all files in a directory.
