@@ -55,14 +55,15 @@ enum Target {
 
 fn write(file: &Path, bytes: &[u8], target: Target) -> Result<()> {
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let missing: Vec<&Path> = folder.ancestors().take_while(|folder| !folder.exists()).collect();
     let write = || {
         fs::create_dir_all(folder)?;
         let replaced = replaced_permissions(file)?;
         let mut temporary = match target {
-            Target::Private => Builder::new().prefix(".").suffix(".part").tempfile_in(folder)?, // 0600
+            Target::Private => temporary_file(folder, &mut Builder::new())?, // 0600
             Target::Replace | Target::New => temporary_file_in(folder)?,
         };
-        temporary.write_all(bytes)?;
+        temporary.as_file_mut().write_all(bytes)?;
         if let Some(permissions) = replaced.filter(|_| target == Target::Replace) {
             temporary.as_file().set_permissions(permissions)?;
         }
@@ -75,7 +76,12 @@ fn write(file: &Path, bytes: &[u8], target: Target) -> Result<()> {
         .map_err(|error| error.error)?;
         Ok::<_, Error>(())
     };
-    write().with_context(|| environment_error(format!("cannot write {}", file.display())))
+    let written = write();
+    if written.is_err() {
+        // Directories that were created for this file and are empty.
+        missing.into_iter().for_each(|folder| _ = fs::remove_dir(folder));
+    }
+    written.with_context(|| environment_error(format!("cannot write {}", file.display())))
 }
 
 /// The permissions of the regular file that a write replaces, if there is one. Devices and pipes are not replaced: that
@@ -114,11 +120,15 @@ fn plain_permissions(found: &fs::Metadata) -> fs::Permissions {
 /// When it cannot be created.
 pub fn temporary_file_in(folder: &Path) -> io::Result<NamedTempFile> {
     let mut builder = Builder::new();
-    builder.prefix(".").suffix(".part");
     // The permissions that any new file gets (0666 less the umask), not those of a secret.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(folder)
+    temporary_file(folder, &mut builder)
+}
+
+fn temporary_file(folder: &Path, builder: &mut Builder) -> io::Result<NamedTempFile> {
+    // Without the random name, which says nothing to the user.
+    builder.prefix(".").suffix(".part").tempfile_in(folder).map_err(|error| error.kind().into())
 }
 
 /// Opens a log to which lines are appended, the one kind of file that is not written atomically; created if missing.
@@ -257,6 +267,23 @@ mod tests {
         assert!(error.to_string().starts_with("cannot write") && error.to_string().contains("folder"), "{error}");
         assert_eq!(fs::read_to_string(occupied.join("inside")).unwrap(), "kept");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary file is left");
+    }
+
+    #[test]
+    fn a_failed_write_leaves_no_directories_and_does_not_name_the_temporary_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("new/folder").join("x".repeat(300));
+        let error = format!("{:#}", write_atomic(&file, b"text").unwrap_err());
+        assert!(!error.contains(".part") && fs::read_dir(dir.path()).unwrap().count() == 0, "{error}");
+        let inside_file = dir.path().join("file");
+        fs::write(&inside_file, "kept").unwrap();
+        let error = format!("{:#}", write_new(&inside_file.join("folder/copy"), b"text").unwrap_err());
+        assert!(!error.contains(".part") && fs::read_to_string(&inside_file).unwrap() == "kept", "{error}");
+        #[cfg(target_os = "linux")]
+        for write in [write_atomic, write_private] {
+            let error = format!("{:#}", write(Path::new("/proc/new"), b"text").unwrap_err());
+            assert!(error.starts_with("cannot write /proc/new") && !error.contains(".part"), "{error}");
+        }
     }
 
     #[cfg(unix)]

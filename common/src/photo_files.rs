@@ -16,6 +16,9 @@ use crate::exit::usage_error;
 const SKIPPED_DIRS: [&str; 6] =
     ["__macosx", "@eadir", "#recycle", "@recycle", "$recycle.bin", "system volume information"];
 
+/// Maximum number of unsupported files that a note names.
+const MAX_NAMES: usize = 5;
+
 /// The photos in a directory, and what was left out.
 #[derive(Debug, Default)]
 pub struct FoundPhotos {
@@ -30,7 +33,7 @@ pub struct FoundPhotos {
 /// What is left out, by kind.
 #[derive(Default)]
 struct LeftOut {
-    formats: BTreeMap<&'static str, usize>,
+    formats: BTreeMap<&'static str, Vec<PathBuf>>,
     videos: usize,
     links: usize,
     broken_links: usize,
@@ -94,12 +97,12 @@ impl LeftOut {
         let raw = images::raw_by_extension(extension);
         match content {
             Content::Unsupported(format) => {
-                *self.formats.entry(raw.unwrap_or(format)).or_default() += 1;
+                self.formats.entry(raw.unwrap_or(format)).or_default().push(path);
                 None
             }
             // RAW formats that are built like TIFF files.
             Content::Picture(images::Format::Tiff) | Content::Unknown if raw.is_some() => {
-                *self.formats.entry(raw?).or_default() += 1;
+                self.formats.entry(raw?).or_default().push(path);
                 None
             }
             Content::Picture(_) => Some(path),
@@ -112,17 +115,20 @@ impl LeftOut {
     }
 
     fn notes(&self, dir: &Path) -> Vec<String> {
-        let dir = dir.display();
         let mut notes = Vec::new();
         let counted = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
         if !self.formats.is_empty() {
-            let counts: Vec<String> = self.formats.iter().map(|(format, n)| format!("{n} {format}")).collect();
+            let count = |(format, files): (&&str, &Vec<PathBuf>)| format!("{} {format}", files.len());
+            let counts: Vec<String> = self.formats.iter().map(count).collect();
             notes.push(format!(
-                "{dir}: left out {}: not supported here; convert them to JPEG, for example with ImageMagick: magick mogrify \
-                 -format jpg FILES",
-                counts.join(", ")
+                "{}: left out {}: not supported here; convert them to JPEG, for example with ImageMagick: magick mogrify \
+                 -format jpg {}",
+                dir.display(),
+                counts.join(", "),
+                self.unsupported_names(dir)
             ));
         }
+        let dir = dir.display();
         if self.videos > 0 {
             notes.push(format!("{dir}: left out {}", counted(self.videos, "video")));
         }
@@ -133,6 +139,18 @@ impl LeftOut {
             notes.push(format!("{dir}: {} without a target left out", counted(self.broken_links, "link")));
         }
         notes
+    }
+
+    /// The first unsupported files by name, and how many more there are.
+    fn unsupported_names(&self, dir: &Path) -> String {
+        let mut names: Vec<_> =
+            self.formats.values().flatten().map(|file| file.strip_prefix(dir).unwrap_or(file)).collect();
+        names.sort();
+        let named: Vec<String> = names.iter().take(MAX_NAMES).map(|name| name.display().to_string()).collect();
+        match names.len() - named.len() {
+            0 => named.join(" "),
+            more => format!("{} and {more} more", named.join(" ")),
+        }
     }
 }
 
@@ -193,7 +211,11 @@ mod tests {
         assert_eq!(names, ["5.jpg"]);
         assert_eq!(found.notes.len(), 2, "{found:?}");
         assert!(found.notes[0].contains("left out 1 DNG, 2 HEIC: not supported here; convert them"), "{found:?}");
+        assert!(found.notes[0].ends_with(" -format jpg 1.HEIC 2.jpg 4.dng"), "{found:?}");
         assert!(found.notes[1].ends_with("left out 1 video"), "{found:?}");
+        write(dir.path(), &["6.HEIC", "7.HEIC", "8.HEIC", "sub/9.HEIC"].map(|name| (name, HEIC)));
+        let note = &find(dir.path()).1.notes[0];
+        assert!(note.contains("1 DNG, 6 HEIC") && note.ends_with(" 6.HEIC 7.HEIC and 2 more"), "{note}");
     }
 
     #[test]

@@ -102,7 +102,7 @@ pub(super) fn run(args: &LocateArgs) -> Result<()> {
         None => ProgressBar::hidden(), // the printed lines show the progress
     };
     let (mut answers, mut heat, mut unreadable) = (Vec::new(), Vec::<CellProbability>::new(), 0);
-    let mut failed_copies = 0;
+    let (mut failed_copies, mut left_out) = (0, [&inputs.notes[..], &inputs.problems].concat());
     let writes_files = args.out.is_some() || args.write_exif.is_some();
     for pictures in &places {
         let files: Vec<&Path> = pictures.iter().map(|picture| picture.file.as_path()).collect();
@@ -137,7 +137,9 @@ pub(super) fn run(args: &LocateArgs) -> Result<()> {
             Err(error) if exit_code(&error) == Exit::Environment => return Err(error), // no image is at fault
             Err(error) => {
                 unreadable += 1;
-                eprint_sanitized(format!("landfall: {}", sanitize_line(inputs.with_given_names(&describe(&error)))));
+                let message = inputs.with_given_names(&describe(&error));
+                eprint_sanitized(format!("landfall: {}", sanitize_line(&message)));
+                left_out.push(message);
             }
         }
         progress.inc(1);
@@ -151,27 +153,32 @@ pub(super) fn run(args: &LocateArgs) -> Result<()> {
         print_text(table(&answers).write(format, args.bom)?.trim_end())?;
     }
     if let (Some(file), Some(out), false) = (&args.out, out, answers.is_empty()) {
-        let left_out = places.len() - answers.len();
+        let left_out: Vec<String> = left_out.iter().map(|line| inputs.with_short_names(line)).collect();
         let text = match out {
-            OutputFormat::Page => page(&on_page(answers)?, left_out),
+            OutputFormat::Page => page(&on_page(answers)?, &left_out),
             OutputFormat::ExportTable(format) => table(&answers).write(format, args.bom)?,
         };
         write_atomic(file, text.as_bytes())?;
         eprint_sanitized(format!("wrote {}", sanitize_line(file.display())));
     }
-    match (unreadable, failed_copies) {
-        (0, 0) if inputs.problems.is_empty() => Ok(()),
-        (0, 0) => Err(check_failed(format!("{} of the directories could not be read", inputs.problems.len()))),
-        (0, _) => Err(check_failed(format!("{failed_copies} of {} could not be copied", pictures.len()))),
-        _ => Err(check_failed(format!("{unreadable} of {} could not be located", places.len()))),
-    }
+    let failures = [
+        (unreadable, format!("{unreadable} of {} could not be located", places.len())),
+        (failed_copies, format!("{failed_copies} of {} could not be copied", pictures.len())),
+        (inputs.problems.len(), format!("{} of the files and directories could not be read", inputs.problems.len())),
+    ];
+    let failures: Vec<String> = failures.into_iter().filter(|(n, _)| *n > 0).map(|(_, message)| message).collect();
+    if failures.is_empty() { Ok(()) } else { Err(check_failed(failures.join("; "))) }
 }
 
 impl OutputFormat {
     fn by(file: &Path) -> Result<Self> {
         let is_page =
             file.extension().is_some_and(|ending| ["html", "htm"].iter().any(|html| ending.eq_ignore_ascii_case(html)));
-        if is_page { Ok(Self::Page) } else { Format::of(file).map(Self::ExportTable) }
+        if is_page {
+            return Ok(Self::Page);
+        }
+        let unknown = |_| usage_error(format!("{}: unknown format: use .html, .geojson, .csv or .kml", file.display()));
+        Format::of(file).map(Self::ExportTable).map_err(unknown)
     }
 }
 
@@ -193,7 +200,9 @@ fn without_copies(pictures: &mut Vec<NamedImage>, folder: &Path) -> Result<()> {
     let left_out = found - pictures.len();
     let folder = sanitize_line(folder.display());
     if pictures.is_empty() {
-        return Err(usage_error(format!("{folder}: contains all images; choose another directory for --write-exif")));
+        return Err(usage_error(format!(
+            "{folder}: the images themselves are in this directory; choose another one for their copies (--write-exif)"
+        )));
     }
     if left_out > 0 {
         eprint_sanitized(format!("left out {left_out} images in {folder}, where the copies are written"));

@@ -49,6 +49,7 @@ pub(super) fn check_output_file(file: &Path) -> Result<()> {
     match std::fs::metadata(file) {
         Ok(found) if found.is_dir() => return Err(unusable("it is a directory")),
         Ok(found) if !found.is_file() => return Err(unusable("it is not a regular file")),
+        Ok(found) if found.permissions().readonly() => return Err(unusable("it is read-only")),
         Ok(_) => {}
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(unusable(&error.to_string())),
@@ -104,6 +105,10 @@ mod tests {
         let path = |name: &str| dir.path().join(name);
         std::fs::write(path("file.csv"), "old").unwrap();
         check_output_file(&path("file.csv")).unwrap();
+        std::fs::write(path("kept.csv"), "old").unwrap();
+        let mut permissions = std::fs::metadata(path("kept.csv")).unwrap().permissions();
+        permissions.set_readonly(true);
+        std::fs::set_permissions(path("kept.csv"), permissions).unwrap();
         check_output_file(&path("new.csv")).unwrap();
         check_output_file(&path(&("x".repeat(251) + ".csv"))).unwrap();
         check_output_dir(&path("new/folder")).unwrap();
@@ -113,11 +118,12 @@ mod tests {
             (path("file.csv/x.csv"), "cannot be written"),
             (path(&("x".repeat(252) + ".csv")), "cannot be written"),
             (Path::new("/dev/null").to_owned(), "not a regular file"),
+            (path("kept.csv"), "it is read-only"),
         ] {
             let error = check_output_file(&file).unwrap_err().to_string();
             assert!(error.contains(reason), "{error}");
         }
         assert!(check_output_dir(&path("file.csv/copies")).unwrap_err().to_string().contains("not a directory"));
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
     }
 }

@@ -1,7 +1,9 @@
 //! The images that a command is given: files, directories, pipes and standard input.
 
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
 use std::fs::File;
-use std::io::{IsTerminal, Read};
+use std::io::{ErrorKind, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -9,6 +11,8 @@ use landfall_common::exit::{environment_error, usage_error};
 use landfall_common::photo_files::{FoundPhotos, find_photos};
 use landfall_model::images;
 use tempfile::TempDir;
+
+use crate::photos::exif::is_copy;
 
 /// An image file.
 #[derive(Debug)]
@@ -32,12 +36,13 @@ pub(crate) struct Inputs {
     pub problems: Vec<String>,
     /// Holds the pictures from pipes.
     temporary: Option<TempDir>,
+    dirs: Vec<PathBuf>,
 }
 
 /// The images in files and directories; those in directories are named by their path inside it. `-` is standard input.
 ///
 /// # Errors
-/// When a directory cannot be read or holds no images, or a pipe cannot be read.
+/// When a directory cannot be read or holds no images, a pipe cannot be read, or none of the files exists.
 pub(crate) fn find_inputs(files: &[PathBuf]) -> Result<Inputs> {
     let mut inputs = Inputs::default();
     for file in files {
@@ -52,12 +57,16 @@ pub(crate) fn find_inputs(files: &[PathBuf]) -> Result<Inputs> {
             inputs.add_stream(file, File::open(file).with_context(cannot_read)?)?;
         } else if file.is_dir() {
             inputs.add_directory(file)?;
+        } else if let Err(error) = file.metadata()
+            && error.kind() == ErrorKind::NotFound
+        {
+            inputs.problems.push(format!("{}: there is no such file or directory", file.display()));
         } else {
             let name = file.file_name().map_or_else(|| file.clone(), PathBuf::from);
             inputs.images.push(NamedImage { file: file.clone(), given: file.clone(), name });
         }
     }
-    Ok(inputs)
+    if inputs.images.is_empty() { Err(usage_error(inputs.problems.join("; "))) } else { Ok(inputs) }
 }
 
 #[cfg(unix)]
@@ -87,9 +96,12 @@ impl Inputs {
             given: file.clone(),
             file,
         };
-        self.images.extend(files.into_iter().map(named));
+        let mut images: Vec<NamedImage> = files.into_iter().map(named).collect();
+        self.notes.extend(leave_out_copies(&mut images, dir));
+        self.images.extend(images);
         self.notes.extend(notes);
         self.problems.extend(problems);
+        self.dirs.push(dir.to_owned());
         Ok(())
     }
 
@@ -113,6 +125,18 @@ impl Inputs {
         Ok(())
     }
 
+    /// A message for output that may be shared: without the directories above the given files and directories.
+    pub(crate) fn with_short_names(&self, message: &str) -> String {
+        let images = self.images.iter().map(|image| (&image.given, image.name.display().to_string()));
+        let dirs =
+            self.dirs.iter().map(|dir| (dir, dir.file_name().unwrap_or_default().to_string_lossy().into_owned()));
+        let shorter = images.chain(dirs).find_map(|(path, name)| {
+            let rest = message.strip_prefix(&path.display().to_string())?;
+            Some(if name.is_empty() { rest.trim_start_matches(": ").to_owned() } else { name + rest })
+        });
+        shorter.unwrap_or_else(|| message.to_owned())
+    }
+
     /// A message with the names that the user gave instead of those of temporary files.
     pub(crate) fn with_given_names(&self, message: &str) -> String {
         let temporary = self.images.iter().filter(|image| image.file != image.given);
@@ -122,9 +146,28 @@ impl Inputs {
     }
 }
 
+/// Leaves out the copies that an earlier run wrote below a directory whose originals are there too. Returns a note.
+fn leave_out_copies(images: &mut Vec<NamedImage>, dir: &Path) -> Option<String> {
+    let mut by_name: HashMap<OsString, Vec<&Path>> = HashMap::new();
+    for image in &*images {
+        by_name.entry(image.file.file_name()?.to_owned()).or_default().push(&image.file);
+    }
+    let mut copies = HashSet::new();
+    for same in by_name.into_values().filter(|same| same.len() > 1) {
+        let (of_these, originals): (Vec<&Path>, Vec<&Path>) = same.into_iter().partition(|file| is_copy(file));
+        copies.extend(of_these.into_iter().filter(|_| !originals.is_empty()).map(Path::to_owned));
+    }
+    images.retain(|image| !copies.contains(&image.file));
+    let n = copies.len();
+    let plural = if n == 1 { "copy" } else { "copies" };
+    (n > 0).then(|| format!("{}: left out {n} {plural} that --write-exif wrote from images in it", dir.display()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::exit_code;
+    use landfall_common::exit::Exit;
 
     #[test]
     fn files_keep_their_names_and_those_in_directories_their_paths() {
@@ -135,9 +178,17 @@ mod tests {
             std::fs::write(file, b"\xff\xd8\xff").unwrap();
         }
         let missing = PathBuf::from("no/such.jpg");
-        let inputs = find_inputs(&[dir.path().to_owned(), inner.clone(), missing]).unwrap();
+        let inputs = find_inputs(&[dir.path().to_owned(), inner.clone(), missing.clone()]).unwrap();
         let names: Vec<&Path> = inputs.images.iter().map(|image| image.name.as_path()).collect();
-        assert_eq!(names, ["a.jpg", "sub/b.jpg", "b.jpg", "such.jpg"].map(Path::new));
+        assert_eq!(names, ["a.jpg", "sub/b.jpg", "b.jpg"].map(Path::new));
+        assert_eq!(inputs.problems, ["no/such.jpg: there is no such file or directory"]);
+        let error = find_inputs(&[missing]).unwrap_err();
+        assert_eq!((error.to_string().as_str(), exit_code(&error)), (inputs.problems[0].as_str(), Exit::Usage));
+        let dir_name = dir.path().file_name().unwrap().to_string_lossy();
+        let message = format!("{}: left out 1 video", dir.path().display());
+        assert_eq!(inputs.with_short_names(&message), format!("{dir_name}: left out 1 video"));
+        let message = format!("{}: not a readable image", inner.display());
+        assert_eq!(inputs.with_short_names(&message), "sub/b.jpg: not a readable image");
         assert!(inputs.images.iter().all(|image| image.file == image.given) && inputs.images[1].file == inner);
     }
 

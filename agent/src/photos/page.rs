@@ -60,8 +60,8 @@ impl Thumbnail {
     }
 }
 
-/// The page. `left_out` is the number of photos that could not be located.
-pub(crate) fn page(photos: &[Photo], left_out: usize) -> String {
+/// The page. `left_out` has a line for each file, or kind of file, that was not located.
+pub(crate) fn page(photos: &[Photo], left_out: &[String]) -> String {
     let bundle = photos.first().map_or("", |photo| &photo.located.bundle);
     let page = html! {
         (DOCTYPE)
@@ -80,12 +80,15 @@ pub(crate) fn page(photos: &[Photo], left_out: usize) -> String {
                     p {
                         (count_pictures(photos.len())) ", located from the pixels only. Most estimates are off by hundreds of kilometres: "
                         "a ring is a 50 % credible region, and the location of a hollow dot is unknown."
-                        @if left_out > 0 { " " (count_pictures(left_out)) " could not be read." }
                     }
                 }
                 main {
                     div.wide { (map(photos)) }
                     div.wide { (table(photos)) }
+                    @if !left_out.is_empty() {
+                        h2 { "Left out" }
+                        ul { @for line in left_out { li { (sanitize_line(line)) } } }
+                    }
                 }
                 footer { "Landfall, bundle " (bundle) ". Borders: Natural Earth. Place names: GeoNames, CC BY 4.0." }
             }
@@ -213,7 +216,10 @@ mod tests {
     #[test]
     fn names_are_escaped_and_nothing_is_loaded() {
         let hostile = "<script>alert(1)</script>\"'><img src=//example.org/x>\u{202e}gpj.jpg";
-        let page = page(&[photo(hostile, 45.7, 4.8), photo("b.jpg", 45.7, 4.8)], 1);
+        let page = page(
+            &[photo(hostile, 45.7, 4.8), photo("b.jpg", 45.7, 4.8)],
+            &["<b>c.jpg: not a readable image".to_owned()],
+        );
         assert!(page.contains(
             "&lt;script&gt;alert(1)&lt;/script&gt;&quot;'&gt;&lt;img src=//example.org/x&gt;\u{fffd}gpj.jpg"
         ));
@@ -221,7 +227,11 @@ mod tests {
             assert!(!page.contains(forbidden), "{forbidden}");
         }
         assert_eq!(page.matches("class=\"dot\"").count(), 2);
-        assert!(page.contains("1 picture could not be read") && page.contains("200 km") && page.contains("900 km"));
+        assert!(
+            page.contains("<li>&lt;b&gt;c.jpg: not a readable image</li>")
+                && page.contains("200 km")
+                && page.contains("900 km")
+        );
     }
 
     #[test]

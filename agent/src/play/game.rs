@@ -100,7 +100,8 @@ pub(crate) async fn play_into(
 ) -> Result<GameRecord> {
     page.await_round().await?;
     let name = page.read(&page.profile().page.map_name).await?.unwrap_or_else(|| "unknown map".to_owned());
-    let address = page.address().await?;
+    // The URL at which the game continues if the page is lost.
+    let mut address = page.address().await?;
     let scale_m = match options.scale {
         Some(scale) => scale,
         None => page.profile().scale(&name, address.path())?,
@@ -125,11 +126,16 @@ pub(crate) async fn play_into(
     let (mut n, mut reloads) = (1, Vec::new());
     loop {
         *unfinished = Some(game.clone());
-        // The URL at which the game continues if the page is lost.
-        let address = page.address().await.with_context(where_recorded)?;
         let mut sent = false;
         let player = Player { page: &*page, inference: &inference, recorder: &recorder, options };
-        let next = match player.round(n, &mut sent, &mut on_event).await {
+        let attempt = match page.address().await {
+            Ok(here) => {
+                address = here;
+                player.round(n, &mut sent, &mut on_event).await
+            }
+            Err(error) => Err(error),
+        };
+        let next = match attempt {
             Ok((round, guessed)) => {
                 match round {
                     Ok(round) => {

@@ -107,6 +107,17 @@ impl FaultHarness {
         (driver, page)
     }
 
+    /// Waits until the first round is being played.
+    fn round_begun(&self) -> impl Future<Output = ()> + use<> {
+        let runs = self.runs.path().to_owned();
+        async move {
+            let has_round = |game: std::io::Result<std::fs::DirEntry>| game.unwrap().path().join("round_1").is_dir();
+            while !std::fs::read_dir(&runs).unwrap().any(has_round) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    }
+
     /// Directory of the only recorded game.
     fn record(&self) -> PathBuf {
         let games = std::fs::read_dir(self.runs.path()).unwrap().map(|entry| entry.unwrap().path());
@@ -172,8 +183,9 @@ async fn killed_driver_is_replaced_and_its_browser_terminated() {
     let game = harness
         .play(&[], async |driver| {
             id = browser::process(&driver).unwrap();
+            let begun = harness.round_begun();
             tokio::spawn(async move {
-                tokio::time::sleep(Duration::from_millis(1200)).await;
+                begun.await;
                 let mut system = System::new();
                 system.refresh_processes(ProcessesToUpdate::All, true);
                 // chromedriver is the parent process of the browser.
@@ -198,8 +210,9 @@ async fn crashed_tab_is_replaced() {
     let harness = FaultHarness::new(1, 0, |_| ProxyAction::Forward).await;
     let game = harness
         .play(&[], async |driver| {
+            let begun = harness.round_begun();
             tokio::spawn(async move {
-                tokio::time::sleep(Duration::from_millis(1200)).await;
+                begun.await;
                 _ = driver.goto("chrome://crash").await; // always fails
             });
         })

@@ -115,9 +115,13 @@ fn copies_of_equal_names_are_kept_apart_and_not_copied_again() {
         ["locate", "--bundle", "pocket", "--format", "csv", "--bom", path_str(&folders[0]), path_str(&folders[1])];
     let (_, csv, _) = landfall(&table);
     assert!(csv.starts_with("\u{feff}name,") && csv.contains("\n101CANON/IMG_0001.JPG,"), "{csv}");
-    // A second run with the copies inside the searched directory leaves them out.
-    let (_, lines, err) = landfall(&[&write[..], &[path_str(dir.path())]].concat());
-    assert!(lines.lines().count() == 2 && err.contains("left out 2 images in"), "{lines}{err}");
+    // A second run with the copies inside the searched directory leaves them out, and what else is with them.
+    std::fs::copy(&picture, copies.join("another.jpg")).unwrap();
+    let (code, lines, err) = landfall(&[&write[..], &[path_str(dir.path()), "nonesuch.jpg"]].concat());
+    assert!(lines.lines().count() == 2 && err.contains("left out 2 copies that --write-exif wrote"), "{lines}{err}");
+    assert!(err.contains("left out 1 images in") && err.contains("nonesuch.jpg: there is no such file"), "{err}");
+    let summary = "2 of 2 could not be copied; 1 of the files and directories could not be read";
+    assert!(code == Some(1) && err.contains(summary), "{err}");
     assert!(!copies.join("guessed").exists());
 }
 
@@ -159,8 +163,9 @@ fn invalid_arguments_fail_before_any_work() {
     for (args, message) in [
         (
             vec!["locate", "--bundle", "nonesuch", "--out", "places.docx", path_str(holiday.path())],
-            "places.docx: unknown format",
+            "places.docx: unknown format: use .html, .geojson, .csv or .kml",
         ),
+        (vec!["locate", "--bundle", "nonesuch", "nonesuch.jpg"], "nonesuch.jpg: there is no such file or directory"),
         (vec!["locate", "--bundle", "nonesuch", path_str(empty.path())], "no images in this directory"),
         (vec!["locate", "--json", "--format", "csv", path_str(holiday.path())], "cannot be used with"),
         (vec!["export", "--out", "rounds.html", path_str(empty.path())], "rounds.html: unknown format"),
@@ -182,7 +187,7 @@ fn invalid_arguments_fail_before_any_work() {
         ),
         (
             vec!["locate", "--bundle", "nonesuch", "--write-exif", path_str(holiday.path()), path_str(holiday.path())],
-            "contains all images; choose another directory for --write-exif",
+            "choose another one for their copies (--write-exif)",
         ),
         (vec!["locate", "--bundle", "nonesuch", "--bom", path_str(holiday.path())], "--bom is for CSV"),
         (vec!["export", "--bom", path_str(empty.path())], "--bom is for CSV"),

@@ -3,14 +3,15 @@
 //! Existing data keeps its bytes and position: a GPS directory is appended and a pointer to it is inserted. Maker
 //! notes, which contain absolute offsets, therefore remain valid.
 
-use std::io::Cursor;
+use std::fs::File;
+use std::io::{BufReader, Cursor};
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use img_parts::jpeg::markers::APP1;
 use img_parts::jpeg::{Jpeg, JpegSegment};
 use img_parts::{Bytes, DynImage, ImageEXIF};
-use landfall_common::exit::{environment_error, usage_error};
+use landfall_common::exit::usage_error;
 use landfall_common::fs::write_new;
 use landfall_model::LatLng;
 use landfall_model::metadata::{Metadata, gps};
@@ -29,6 +30,9 @@ const UNDEFINED: u16 = 7;
 const MAX_SEGMENT_BYTES: usize = 65_527;
 /// What precedes EXIF data in a segment of a JPEG.
 const EXIF_PREFIX: &[u8] = b"Exif\0\0";
+
+/// How the description of the method begins that tells copies from photos with a measured position.
+const METHOD: &str = "ASCII\0\0\0guess by Landfall ";
 
 /// The prediction to write.
 #[derive(Clone, Debug)]
@@ -71,24 +75,27 @@ pub(crate) fn copy_with_guess(file: &Path, to: &Path, guess: &Guess<'_>) -> Resu
         return Ok(CopyOutcome::HasLocation);
     }
     let copy = insert_into_image(bytes, guess).map_err(unusable)?;
-    if let Some(folder) = to.parent() {
-        std::fs::create_dir_all(folder)
-            .with_context(|| environment_error(format!("cannot create {}", folder.display())))?;
-    }
     write_new(to, &copy)?;
     Ok(CopyOutcome::Written)
+}
+
+/// Whether a file is a copy that [`copy_with_guess`] wrote.
+pub(crate) fn is_copy(file: &Path) -> bool {
+    let exif = File::open(file).ok().and_then(|open| Metadata::read(&mut BufReader::new(open)).ok());
+    let marks = |exif: &Vec<u8>| exif.windows(METHOD.len()).any(|bytes| bytes == METHOD.as_bytes());
+    exif.is_some_and(|metadata| metadata.exif.iter().any(marks))
 }
 
 /// The image file `bytes` with the prediction in its EXIF data.
 fn insert_into_image(bytes: Vec<u8>, guess: &Guess<'_>) -> Result<Vec<u8>, String> {
     let metadata = Metadata::read(&mut Cursor::new(&bytes)).map_err(|error| error.to_string())?;
+    let bytes = Bytes::from(bytes);
+    let parsed = DynImage::from_bytes(bytes.clone()).map_err(|error| error.to_string())?;
+    let mut image = parsed.ok_or("it is not a JPEG, PNG or WebP file")?;
     let exif = insert_guess(metadata.exif.first().map(Vec::as_slice), guess)?;
     if exif.len() > MAX_SEGMENT_BYTES {
         return Err(format!("there is no room left in its EXIF data, which has at most {MAX_SEGMENT_BYTES} bytes"));
     }
-    let bytes = Bytes::from(bytes);
-    let parsed = DynImage::from_bytes(bytes.clone()).map_err(|error| error.to_string())?;
-    let mut image = parsed.ok_or("it is not a JPEG, PNG or WebP file")?;
     // In JPEG files, what follows the image belongs to its last segment.
     let length = match &image {
         DynImage::Jpeg(_) => bytes.len(),
@@ -161,7 +168,7 @@ fn fields(guess: &Guess<'_>, order: ByteOrder) -> Vec<Field> {
         let bytes = [text.as_bytes(), b"\0"].concat();
         (tag, ASCII, bytes.len() as u32, bytes)
     };
-    let method = format!("ASCII\0\0\0guess by Landfall {} from the picture alone; 90 % within the error", guess.bundle);
+    let method = format!("{METHOD}{} from the picture alone; 90 % within the error", guess.bundle);
     vec![
         (0x0000, BYTE, 4, vec![2, 3, 0, 0]),
         text(0x0001, if guess.at.lat < 0.0 { "S" } else { "N" }),

@@ -96,9 +96,14 @@ fn existing_and_invalid_files_are_errors() {
     for broken in [&b""[..], b"II\x2a\0", b"II\x2a\0\xff\xff\xff\xff", b"MM\0\x2a\0\0\0\x08\xff\xff"] {
         assert!(insert_guess(Some(broken), &guess()).is_err(), "{broken:?}");
     }
-    std::fs::write(&file, b"GIF89a").unwrap();
-    let error = copy_with_guess(&file, &dir.path().join("b.jpg"), &guess()).unwrap_err().to_string();
-    assert!(error.contains("not a JPEG, PNG or WebP"), "{error}");
+    // The EXIF data of a TIFF file is the file itself, here a large one.
+    let mut large = Cursor::new(Vec::new());
+    RgbImage::new(200, 200).write_to(&mut large, ImageFormat::Tiff).unwrap();
+    for other in [b"GIF89a".to_vec(), picture(ImageFormat::Bmp), picture(ImageFormat::Tiff), large.into_inner()] {
+        std::fs::write(&file, other).unwrap();
+        let error = copy_with_guess(&file, &dir.path().join("new/b.jpg"), &guess()).unwrap_err().to_string();
+        assert!(error.contains("not a JPEG, PNG or WebP") && !dir.path().join("new").exists(), "{error}");
+    }
 }
 
 #[test]
