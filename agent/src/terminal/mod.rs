@@ -7,7 +7,7 @@ pub(crate) mod picture;
 mod renderer;
 mod sixel;
 #[cfg(feature = "screen")]
-pub mod watch;
+pub(crate) mod watch;
 
 use console::Term;
 

@@ -21,15 +21,15 @@ const MIN_CHANGED_SHARE: f64 = 0.005;
 
 /// A rectangle of the screen in physical pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Region {
+pub(crate) struct Region {
     /// Distance from the left edge.
-    pub x: i32,
+    pub(crate) x: i32,
     /// Distance from the top edge.
-    pub y: i32,
+    pub(crate) y: i32,
     /// Width.
-    pub width: u32,
+    pub(crate) width: u32,
     /// Height.
-    pub height: u32,
+    pub(crate) height: u32,
 }
 
 impl std::str::FromStr for Region {
@@ -48,7 +48,7 @@ impl std::str::FromStr for Region {
 
 /// The window or region to watch.
 #[derive(Clone, Debug)]
-pub enum Source {
+pub(crate) enum Source {
     /// A region of a screen: the screen, the region relative to the screen's corner, and its name.
     Region(Monitor, Region, String),
     /// A window, and its title at the time it was found.
@@ -60,7 +60,7 @@ impl Source {
     ///
     /// # Errors
     /// When no screen contains the whole region.
-    pub fn region(region: Region) -> Result<Self> {
+    pub(crate) fn region(region: Region) -> Result<Self> {
         let monitors = Monitor::all().map_err(screen_error)?;
         let name = format!("{},{},{},{}", region.x, region.y, region.width, region.height);
         for monitor in monitors {
@@ -80,7 +80,7 @@ impl Source {
     ///
     /// # Errors
     /// When no window matches.
-    pub fn window(title: &str) -> Result<Self> {
+    pub(crate) fn window(title: &str) -> Result<Self> {
         let mut titles = Vec::new();
         // Windows are listed from top to bottom.
         for window in Window::all().map_err(screen_error)? {
@@ -99,7 +99,7 @@ impl Source {
     }
 
     /// The name of the region or the title of the window.
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         let (Self::Region(.., name) | Self::Window(_, name)) = self;
         name
     }
@@ -133,7 +133,7 @@ fn screen_error(error: XCapError) -> anyhow::Error {
 ///
 /// # Errors
 /// When the screen or the window cannot be captured, or `on_prediction` fails.
-pub fn watch(
+pub(crate) fn watch(
     source: &Source,
     classifier: &Classifier,
     prior: Prior,
