@@ -1,14 +1,16 @@
 //! `cargo xtask test`: every check, then one line with the sum of the test runners' counts.
 
+mod background;
 mod features;
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use self::background::{Background, Ended};
 use crate::command::{cargo, display_command, find_program, npm};
 use crate::wasm;
 
@@ -26,6 +28,12 @@ type ParseSummary = fn(&str) -> Option<Counts>;
 /// that procedural macros and build scripts are compiled only once.
 const PROFILE: [&str; 2] = ["--profile", "checked"];
 
+/// The integration test that drives browsers.
+const END_TO_END: &str = "e2e";
+
+/// The unit tests of all crates, as arguments of `cargo test`.
+const UNIT_TESTS: [&str; 3] = ["--lib", "--bin", "xtask"];
+
 /// Width of the commands in the table of durations.
 const SHOWN_COMMAND_CHARS: usize = 100;
 
@@ -42,25 +50,46 @@ impl Suite {
     /// Runs a step that has no tests to count.
     fn check(&mut self, command: &mut Command) -> Result<()> {
         let (success, _) = self.timed(command, None)?;
-        if !success {
-            self.failures.push(format!("`{}` failed", display_command(command)));
-        }
+        self.require(success, &display_command(command));
         Ok(())
     }
 
     /// Runs a step that must run at least one test.
     fn test(&mut self, command: &mut Command, parse_summary: ParseSummary) -> Result<()> {
         let (success, counts) = self.timed(command, Some(parse_summary))?;
-        let counts = counts.unwrap_or_default();
+        self.count(success, counts, &display_command(command));
+        Ok(())
+    }
+
+    /// Waits for a step that runs beside others and prints its output.
+    fn finish(&mut self, step: Background) -> Result<()> {
+        let is_test = step.has_tests();
+        let Ended { shown, duration, success, counts } = step.wait()?;
+        if is_test {
+            self.count(success, counts, &shown);
+        } else {
+            self.require(success, &shown);
+        }
+        self.durations.push((format!("beside others: {shown}"), duration));
+        Ok(())
+    }
+
+    /// Notes a failure.
+    fn require(&mut self, success: bool, shown: &str) {
         if !success {
-            self.failures.push(format!("`{}` failed", display_command(command)));
-        } else if counts.passed == 0 {
+            self.failures.push(format!("`{shown}` failed"));
+        }
+    }
+
+    fn count(&mut self, success: bool, counts: Option<Counts>, shown: &str) {
+        let counts = counts.unwrap_or_default();
+        self.require(success, shown);
+        if success && counts.passed == 0 {
             // Runners exit with 0 when they find no tests; here that means that something is broken.
-            self.failures.push(format!("`{}` ran no test", display_command(command)));
+            self.failures.push(format!("`{shown}` ran no test"));
         }
         self.total.passed += counts.passed;
         self.total.failed += counts.failed;
-        Ok(())
     }
 
     fn timed(&mut self, command: &mut Command, parse_summary: Option<ParseSummary>) -> Result<(bool, Option<Counts>)> {
@@ -73,14 +102,24 @@ impl Suite {
 
 /// Runs every step, also after one has failed. Returns 0 if all passed and 1 if not. `all_features`: also lint the
 /// features that small machines leave out.
+///
+/// Tests with a browser wait for a part of their time, so other steps run beside them.
 pub(crate) fn run(root: &Path, all_features: bool) -> Result<u8> {
     let mut suite = Suite::default();
     suite.check(cargo(root).args(["fmt", "--all", "--check"]))?;
     lint(root, all_features, &mut suite)?;
+    let end_to_end = [END_TO_END.to_owned()];
+    let others: Vec<String> = integration_tests(root)?.into_iter().filter(|name| !end_to_end.contains(name)).collect();
+    let all = [&end_to_end[..], &others].concat();
+    let build = Background::start(tests(root, &all).args(UNIT_TESTS).arg("--no-run"), None)?;
     let page = root.join("web-demo");
     suite.check(npm().args(["run", "build"]).current_dir(&page))?;
     suite.test(npm().args(["test"]).env("NO_COLOR", "1").current_dir(&page), vitest)?;
-    test_crates(root, &mut suite)?;
+    suite.finish(build)?;
+    let others = Background::start(tests(root, &others).args(UNIT_TESTS), Some(libtest))?;
+    suite.test(&mut tests(root, &end_to_end), libtest)?;
+    suite.finish(others)?;
+    suite.test(cargo(root).arg("test").args(PROFILE).args(["--workspace", "--doc"]), libtest)?;
 
     for (command, duration) in &suite.durations {
         let shown: String = command.chars().take(SHOWN_COMMAND_CHARS).collect();
@@ -124,15 +163,13 @@ fn lint(root: &Path, all_features: bool, suite: &mut Suite) -> Result<()> {
     Ok(())
 }
 
-/// Unit tests, end-to-end tests and documentation examples.
-fn test_crates(root: &Path, suite: &mut Suite) -> Result<()> {
-    let mut tests = cargo(root);
-    tests.arg("test").args(PROFILE).args(["--workspace", "--lib", "--bin", "xtask", "--no-fail-fast"]);
-    for name in integration_tests(root)? {
-        tests.args(["--test", &name]);
-    }
-    suite.test(tests.env("RUST_TEST_THREADS", test_threads().to_string()), libtest)?;
-    suite.test(cargo(root).arg("test").args(PROFILE).args(["--workspace", "--doc"]), libtest)
+/// The command that runs these integration tests.
+fn tests(root: &Path, names: &[String]) -> Command {
+    let mut command = cargo(root);
+    command.arg("test").args(PROFILE).args(["--workspace", "--no-fail-fast"]);
+    command.args(names.iter().flat_map(|name| ["--test", name]));
+    command.env("RUST_TEST_THREADS", test_threads().to_string());
+    command
 }
 
 /// Names of the workspace's integration tests that need no feature. `--tests` would also build the unit tests, and
@@ -179,21 +216,30 @@ fn stream(command: &mut Command, parse_summary: Option<ParseSummary>) -> Result<
         .stdout(Stdio::piped())
         .spawn()
         .with_context(|| format!("cannot start `{shown}`"))?;
+    let sum = match child.stdout.take() {
+        Some(stdout) => {
+            print_lines(stdout, parse_summary).with_context(|| format!("cannot read the output of `{shown}`"))?
+        }
+        None => None,
+    };
+    Ok((child.wait()?.success(), sum))
+}
+
+/// Prints a command's output line by line. Returns the sum of its summary lines.
+fn print_lines(output: impl Read, parse_summary: Option<ParseSummary>) -> std::io::Result<Option<Counts>> {
     let mut sum: Option<Counts> = None;
-    if let Some(stdout) = child.stdout.take() {
-        // As bytes: a test may print something that is not UTF-8.
-        for line in BufReader::new(stdout).split(b'\n') {
-            let line = line.with_context(|| format!("cannot read the output of `{shown}`"))?;
-            let line = String::from_utf8_lossy(&line);
-            println!("{line}");
-            if let Some(counts) = parse_summary.and_then(|parse| parse(&line)) {
-                let sum = sum.get_or_insert_default();
-                sum.passed += counts.passed;
-                sum.failed += counts.failed;
-            }
+    // As bytes: a test may print something that is not UTF-8.
+    for line in BufReader::new(output).split(b'\n') {
+        let line = line?;
+        let line = String::from_utf8_lossy(&line);
+        println!("{line}");
+        if let Some(counts) = parse_summary.and_then(|parse| parse(&line)) {
+            let sum = sum.get_or_insert_default();
+            sum.passed += counts.passed;
+            sum.failed += counts.failed;
         }
     }
-    Ok((child.wait()?.success(), sum))
+    Ok(sum)
 }
 
 /// `test result: ok. 12 passed; 0 failed; 0 ignored; …`
@@ -226,7 +272,7 @@ mod tests {
     #[test]
     fn integration_tests_are_those_without_required_features() {
         let names = integration_tests(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
-        for name in ["e2e", "commands"] {
+        for name in [END_TO_END, "commands"] {
             assert!(names.iter().any(|listed| listed == name), "{names:?}");
         }
         assert!(!names.iter().any(|name| name == "screen"), "{names:?}");
