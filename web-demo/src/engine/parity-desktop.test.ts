@@ -28,6 +28,6 @@ it("predicts the same as landfall locate with the desktop bundle", async () => {
   expect(records.length).toBe(75);
   await expectParity(
     page,
-    records.filter((_, i) => i % 7 === 0),
+    records.filter((_, i) => i % 15 === 0),
   );
 }, 300_000);

@@ -8,7 +8,7 @@ import type { createEngine } from ".";
 import { load, locate, PHOTO } from "./testing/engine-page";
 import { expectParity, goldenPredictions } from "./testing/parity";
 import { HarnessServer } from "./testing/harness-server";
-import type { Engine, Prediction } from "./types";
+import type { Engine, Prediction, Status } from "./types";
 
 declare const globalThis: { createEngine: typeof createEngine; engine: Engine };
 
@@ -33,12 +33,13 @@ it("predicts the same as landfall locate", async () => {
 });
 
 it("accepts camera frames, closes them, and predicts the same as for the file", async () => {
-  const [frame, width, file] = await page.evaluate(async (photo) => {
+  const json = await page.evaluate(async (photo) => {
     const blob = await (await fetch(photo)).blob();
     const bitmap = await createImageBitmap(blob);
     const frame = await globalThis.engine.locate([bitmap]);
-    return [frame, bitmap.width, await globalThis.engine.locate([blob])] as const;
+    return JSON.stringify([frame, bitmap.width, await globalThis.engine.locate([blob])]);
   }, PHOTO);
+  const [frame, width, file]: [Prediction, number, Prediction] = JSON.parse(json);
   expect(width).toBe(0);
   // The browser's JPEG decoder differs slightly.
   expect(frame.place).toBe(file.place);
@@ -69,14 +70,15 @@ it("does not leak memory", async () => {
 });
 
 it("predicts the same with threads as without", async () => {
-  const [status, threads, one] = await page.evaluate(async (photo) => {
+  const json = await page.evaluate(async (photo) => {
     const blob = await (await fetch(photo)).blob();
     const many = globalThis.createEngine({ backend: "wasm-threads" });
     const status = await many.load("pocket", () => undefined);
     const threads = await many.locate([blob]);
     many.close();
-    return [status, threads, await globalThis.engine.locate([blob])] as const;
+    return JSON.stringify([status, threads, await globalThis.engine.locate([blob])]);
   }, PHOTO);
+  const [status, threads, one]: [Status, Prediction, Prediction] = JSON.parse(json);
   expect(status.backend).toBe("wasm-threads");
   expect(status.threads).toBeGreaterThan(1);
   expect({ ...threads, ms: null }).toEqual({ ...one, ms: null });
