@@ -13,6 +13,7 @@ use landfall_agent::testing::{
 };
 use landfall_model::score::MAX_POINTS;
 use landfall_model::{Bundle, Classifier, MapScale};
+use thirtyfour::By;
 use url::Url;
 
 /// A minimum gain so high that no third view is taken.
@@ -190,4 +191,54 @@ async fn selectors_cannot_add_rules_to_the_page() {
     assert_eq!(visibility().await, ["visible", "visible"], "restored");
     assert!(!leaked.load(std::sync::atomic::Ordering::SeqCst));
     browser::shutdown(page.into_driver(), &BrowserOptions::default()).await;
+}
+
+/// A view of fractional size, with what a round needs. `before` is HTML in front of it.
+fn colourful_view(before: &str, view: &str) -> Router {
+    let html = format!(
+        "<!doctype html><style>body {{ margin: 0 }} #view {{ width: 401.3px; height: 300.6px; border: 0; display: block; \
+         background: conic-gradient(red, lime, blue, red) }}</style>{before}{view}\
+         <p style='height: 2000px'></p><div id=map style='position: fixed; right: 0; bottom: 0; width: 40px; height: 30px'>\
+         </div><button id=guess style='position: fixed; right: 60px; bottom: 0'>Guess</button>"
+    );
+    Router::new().route("/", get(async || Html(html)))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fast_screenshots_have_the_pixels_of_the_drivers_own() {
+    let inner = crate::listen(colourful_view(
+        "<p>In a frame</p>",
+        "<div id=inner style='width: 300px; height: 200px; \
+        background: linear-gradient(to right, red, lime, blue)'>view</div>",
+    ))
+    .await;
+    let in_frame = PROFILE.replace("view = [\"#view\"]", "view = [{ css = \"#inner\", frame = [\"#view\"] }]");
+    let view = "<div id=view>view</div>";
+    let frame = format!("<iframe id=view src='{}' scrolling=no></iframe>", inner.replace("127.0.0.1", "localhost"));
+    for (before, view, profile, scroll) in [
+        ("<p>On top</p>", view, PROFILE, 0),
+        (
+            "<style>#view { margin-left: 160.4px }</style><p style='height: 333.3px; width: 3000px'></p>",
+            view,
+            PROFILE,
+            150,
+        ),
+        ("<p style='height: 100.5px'></p>", frame.as_str(), in_frame.as_str(), 37),
+        // Partly visible: by the driver, which scrolls.
+        ("<p style='height: 1500px'></p>", view, PROFILE, 0),
+    ] {
+        let page = open(colourful_view(before, view), profile).await;
+        page.script::<()>(&format!("scrollTo({scroll}, {scroll})")).await.unwrap();
+        let found = page.find(&page.profile().look.view).await.unwrap().unwrap();
+        let picture = page.picture(&found).await.unwrap();
+        let driver = page.into_driver();
+        // The session is still in the frame of the view.
+        let id = if profile == PROFILE { "view" } else { "inner" };
+        let expected = driver.find(By::Id(id)).await.unwrap().screenshot_as_png().await.unwrap();
+        let [ours, theirs] = [&picture, &expected].map(|png| image::load_from_memory(png).unwrap().to_rgb8());
+        assert_eq!(ours.dimensions(), theirs.dimensions(), "{before}");
+        assert!(ours == theirs, "{before}");
+        assert_eq!(picture == expected, before.contains("1500"), "{before}: which command was used");
+        browser::shutdown(driver, &BrowserOptions::default()).await;
+    }
 }

@@ -19,8 +19,8 @@ const MAX_ATTEMPTS: usize = 5;
 
 /// An element and its frame.
 pub struct FoundElement {
-    element: WebElement,
-    frame: Vec<String>,
+    pub(super) element: WebElement,
+    pub(super) frame: Vec<String>,
 }
 
 impl Page {
@@ -118,14 +118,6 @@ impl Page {
         self.top(async || Ok(self.driver.execute(&format!("{LOCATOR_SCRIPT}{script}"), vec![]).await?.convert()?)).await
     }
 
-    /// A screenshot of the viewport, as PNG.
-    ///
-    /// # Errors
-    /// When the session fails.
-    pub async fn screenshot(&self) -> Result<Vec<u8>> {
-        self.with_retry(async || Ok(self.driver.screenshot_as_png().await?)).await
-    }
-
     /// Runs a script in each frame that the locators name, with the locators of that frame as the first argument, until
     /// one returns a value other than null. Returns the value and the position of the frame in the viewport of the
     /// page.
@@ -191,18 +183,6 @@ impl Page {
             corner = Pixel { x: corner.x + x, y: corner.y + y };
         }
         Ok(Some(corner))
-    }
-
-    /// A screenshot of an element, as PNG.
-    ///
-    /// # Errors
-    /// When the element is gone or the session fails.
-    pub async fn picture(&self, found: &FoundElement) -> Result<Vec<u8>> {
-        self.with_retry(async || {
-            self.enter(&found.frame).await?;
-            Ok(found.element.screenshot_as_png().await?)
-        })
-        .await
     }
 
     /// Sends keys to an element.
@@ -360,11 +340,11 @@ pub(super) fn is_before_click(error: &WebDriverError) -> bool {
     )
 }
 
-fn is_message(cause: &(dyn std::error::Error + 'static)) -> bool {
+pub(super) fn is_message(cause: &(dyn std::error::Error + 'static)) -> bool {
     matches!(inner(cause), Some(WebDriverErrorInner::UnexpectedAlertOpen(_)))
 }
 
-fn is_moved(cause: &(dyn std::error::Error + 'static)) -> bool {
+pub(super) fn is_moved(cause: &(dyn std::error::Error + 'static)) -> bool {
     // ElementNotInteractable: the page has hidden the element since it was found.
     use WebDriverErrorInner::{ElementNotInteractable, NoSuchElement, StaleElementReference};
     is_frame_unknown(cause)

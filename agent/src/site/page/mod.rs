@@ -6,6 +6,7 @@
 //! guess, by the scripts of `play` and `probe` and the other locators of a profile, no type can limit: the end-to-end test
 //! `fair` traces it, with the built-in locators.
 
+mod capture;
 pub(crate) mod distance;
 mod dom;
 mod memory;
@@ -71,6 +72,8 @@ pub struct Page {
     covered_since: std::sync::Mutex<Option<Instant>>,
     presses: Presses,
     memory: Memory,
+    /// Whether the browser lacks the fast command for screenshots.
+    captures_slowly: AtomicBool,
 }
 
 /// Shows that the guess of this round was sent, or that the page shows its result; needed to read results.
@@ -105,6 +108,7 @@ impl Page {
             covered_since: std::sync::Mutex::default(),
             presses: Presses::default(),
             memory: Memory::default(),
+            captures_slowly: AtomicBool::new(false),
         };
         page.check_selectors().await?;
         page.go(address).await?;

@@ -107,14 +107,4 @@ impl Page {
         let found: Option<(Rect, Pixel)> = self.ask(&self.profile.map.canvas, script, extra).await?;
         Ok(found.map(|(rect, frame)| rect.moved_by(frame)))
     }
-
-    /// A screenshot of the page, for the record of a failure.
-    ///
-    /// # Errors
-    /// When the session fails.
-    pub(crate) async fn page_picture(&self) -> Result<Vec<u8>> {
-        let root: Locators = std::iter::once(Locator::of("html")).collect();
-        let root = self.find(&root).await?.ok_or_else(|| environment_error("the page has no document"))?;
-        self.picture(&root).await
-    }
 }
