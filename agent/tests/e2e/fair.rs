@@ -62,6 +62,19 @@ const ALLOWED_COMMANDS: &[&str] = &[
     "POST element/{}/click",
     "POST element/{}/value",
 ];
+/// Whether a command is one that is needed to play. Of Chromium's own protocol that is only the screenshot of what is
+/// visible, which is the one of WebDriver in another compression.
+fn is_allowed_command(kind: &str, body: &str) -> bool {
+    let is_screenshot = || {
+        let command: Value = serde_json::from_str(body).unwrap_or_default();
+        let parameters = command["params"].as_object();
+        command["cmd"] == "Page.captureScreenshot"
+            && parameters
+                .is_some_and(|all| all.keys().all(|key| ["format", "optimizeForSpeed", "clip"].contains(&&**key)))
+    };
+    ALLOWED_COMMANDS.contains(&kind) || kind == "POST goog/cdp/execute" && is_screenshot()
+}
+
 /// The commands that act on the page.
 const INPUT: &[&str] = &["POST actions", "POST element/{}/click", "POST element/{}/value"];
 /// Words forbidden in scripts and session capabilities: they read page state, data of the player or network traffic.
@@ -126,7 +139,7 @@ fn violations(events: &[Event]) -> (Vec<String>, usize) {
             Phase::BeforeGuess => contains_any(body, &all),
             Phase::Between => contains_any(body, &answer),
         };
-        if forbidden || !ALLOWED_COMMANDS.contains(&kind) || FORBIDDEN_WORDS.iter().any(|word| body.contains(word)) {
+        if forbidden || !is_allowed_command(kind, body) || FORBIDDEN_WORDS.iter().any(|word| body.contains(word)) {
             found.push(format!("{phase:?}: {kind} {body}"));
         }
         let role = [("send", &send), ("next", &next)].into_iter().find(|(_, css)| contains_any(body, css));
@@ -209,8 +222,7 @@ async fn probe_triggers_no_traps() {
         // Selectors may contain `cookie`, because cookie dialogs are closed.
         let parsed: Value = serde_json::from_str(&body).unwrap_or_default();
         let script = parsed["script"].as_str().unwrap_or(&body);
-        let is_allowed =
-            ALLOWED_COMMANDS.contains(&kind.as_str()) && !FORBIDDEN_WORDS.iter().any(|word| script.contains(word));
+        let is_allowed = is_allowed_command(&kind, &body) && !FORBIDDEN_WORDS.iter().any(|word| script.contains(word));
         let unescaped = body.replace(r#"\""#, "");
         let is_early = !guessed && of_result.iter().any(|css| unescaped.contains(&css.replace('"', "")));
         assert!(is_allowed && !is_early, "{kind} {body}");

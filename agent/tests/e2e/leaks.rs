@@ -22,7 +22,7 @@ fn processes_with(mark: &str) -> Vec<String> {
     names.collect()
 }
 
-/// Plays one round in a process with its own directory for temporary files. The mark identifies its descendants.
+/// Plays a game in a process with its own directory for temporary files. The mark identifies its descendants.
 fn play(mark: &str, extra_args: &[&str], runs: &str, temporary: &Path) -> Child {
     play_in(&mut Command::new(env!("CARGO_BIN_EXE_landfall")), mark, extra_args, runs, temporary)
 }
@@ -33,7 +33,7 @@ fn play_in(command: &mut Command, mark: &str, extra_args: &[&str], runs: &str, t
     command
         .env(name, value)
         .env("TMPDIR", temporary)
-        .args(["play", "--bundle", "pocket", "--rounds", "1", "--min-gain", "5000", "--runs", runs])
+        .args(["play", "--bundle", "pocket", "--min-gain", "5000", "--runs", runs])
         .args(extra_args);
     command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
@@ -71,7 +71,9 @@ fn becomes_false(condition: impl Fn() -> bool) -> bool {
 fn no_process_is_left_after_success_or_failure() {
     let (runs, temporary) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (runs, temporary) = (runs.path().to_str().unwrap(), temporary.path());
-    for (n, extra_args, code) in [(0, &[][..], 0), (1, &["--max-pin-error", "0.000001"][..], 3)] {
+    for (n, extra_args, code) in
+        [(0, &["--rounds", "1"][..], 0), (1, &["--rounds", "1", "--max-pin-error", "0.000001"][..], 3)]
+    {
         let mark = format!("LANDFALL_TEST_MARK={}-{n}", std::process::id());
         let mut child = play(&mark, extra_args, runs, temporary);
         assert!(becomes_false(|| processes_with(&mark).len() < 3), "no browser was started");
