@@ -1,7 +1,8 @@
 // The engine as the page sees it: calls become messages to a worker, so that they never block the page.
 import type { Call, Reply, Request, Result, Setup } from "./protocol";
 import type { Backend } from "./onnx-sessions";
-import { type Engine, EngineError, type Progress } from "./types";
+import { cancelled } from "./download";
+import { type Engine, EngineError, type LoadOptions, type Progress } from "./types";
 
 export * from "./types";
 
@@ -17,6 +18,7 @@ export function createEngine({ backend }: { backend?: Backend } = {}): Engine {
   const pending = new Map<number, PendingCall>();
   let worker: Worker | undefined;
   let lastId = 0;
+  let isLoaded = false;
 
   function startWorker(): Worker {
     const newWorker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
@@ -47,26 +49,37 @@ export function createEngine({ backend }: { backend?: Backend } = {}): Engine {
   function terminate(message: string) {
     worker?.terminate();
     worker = undefined;
+    isLoaded = false;
     for (const call of pending.values()) call.reject(new EngineError("network", message));
     pending.clear();
   }
 
   function send<Name extends Call["name"]>(
     call: Extract<Call, { name: Name }>,
-    onProgress?: (progress: Progress) => void,
+    { onProgress, signal }: Pick<LoadOptions, "onProgress" | "signal"> = {},
   ): Promise<Result<Name>> {
+    if (signal?.aborted) return Promise.reject(cancelled());
     worker ??= startWorker();
-    const request: Request = { id: ++lastId, call };
+    const id = ++lastId;
+    const request: Request = { id, call };
+    signal?.addEventListener("abort", () => pending.has(id) && worker?.postMessage({ cancel: id } satisfies Request));
     const transfer = "views" in call ? call.views.filter((view) => !(view instanceof Blob)) : [];
     return new Promise((resolve, reject) => {
-      pending.set(request.id, { resolve: resolve as (result: unknown) => void, reject, onProgress });
+      pending.set(id, { resolve: resolve as (result: unknown) => void, reject, onProgress });
       worker?.postMessage(request, transfer);
     });
   }
 
   return {
-    load: (bundle, onProgress) => send({ name: "load", bundle }, onProgress),
-    locate: (views, prior) => send({ name: "locate", views, prior }),
+    get isLoaded() {
+      return isLoaded;
+    },
+    async load(bundle, { mustStore = false, ...options } = {}) {
+      const status = await send({ name: "load", bundle, mustStore }, options);
+      isLoaded = true;
+      return status;
+    },
+    locate: (views, { prior, signal } = {}) => send({ name: "locate", views, prior }, { signal }),
     position: (photo) => send({ name: "position", photo }),
     bundles: () => send({ name: "bundles" }),
     clear: () => send({ name: "clear" }),

@@ -120,7 +120,7 @@ export class OnnxSessions {
    * `rejectSlowGpu` a slow GPU is an error. */
   static async load(
     backend: Backend,
-    encoder: Uint8Array,
+    encoder: () => Promise<Uint8Array>,
     head: Uint8Array,
     info: BundleInfo,
     rejectSlowGpu: boolean,
@@ -133,7 +133,9 @@ export class OnnxSessions {
     };
     const sessions: Ort.InferenceSession[] = [];
     try {
-      for (const network of [encoder, head]) sessions.push(await ort.InferenceSession.create(network, options));
+      // The runtime copies the network: no variable here may keep it.
+      sessions.push(await ort.InferenceSession.create(await encoder(), options));
+      sessions.push(await ort.InferenceSession.create(head, options));
       const created = new OnnxSessions(ort, backend, sessions[0]!, sessions[1]!, info);
       const zeros = new Float32Array(3 * info.size ** 2);
       await created.encode(zeros);

@@ -72,7 +72,7 @@ it("predicts the same with threads as without", async () => {
   const [status, threads, one] = await page.evaluate(async (photo) => {
     const blob = await (await fetch(photo)).blob();
     const many = globalThis.createEngine({ backend: "wasm-threads" });
-    const status = await many.load("pocket", () => undefined);
+    const status = await many.load("pocket");
     const threads = await many.locate([blob]);
     many.close();
     return [status, threads, await globalThis.engine.locate([blob])] as const;

@@ -11,7 +11,7 @@ export interface Setup {
 }
 
 export type Call =
-  | { name: "load"; bundle: BundleName }
+  | { name: "load"; bundle: BundleName; mustStore: boolean }
   | { name: "locate"; views: (Blob | ImageBitmap)[]; prior: Prior | undefined }
   | { name: "position"; photo: Blob }
   | { name: "bundles" }
@@ -21,10 +21,8 @@ export type Call =
 /** The value that the promise of a call resolves to. */
 export type Result<Name extends Call["name"]> = Awaited<ReturnType<Engine[Name]>>;
 
-export interface Request {
-  id: number;
-  call: Call;
-}
+/** A call, or the wish to stop an earlier one. */
+export type Request = { id: number; call: Call } | { cancel: number };
 
 export type Reply = { id: number } & (
   | { progress: Progress }

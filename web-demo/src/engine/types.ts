@@ -1,7 +1,7 @@
 // The interface of the engine. It runs in a worker and sends nothing to a server.
 
-/** Names of the bundles. Every build includes `pocket`; `desktop` is optional. */
-export type BundleName = "pocket" | "desktop";
+/** Names of the bundles. Every build includes `pocket`; the larger ones are optional. */
+export type BundleName = "pocket" | "phone" | "desktop";
 
 /** Coordinates in degrees. */
 export interface LatLng {
@@ -74,8 +74,16 @@ export interface Status {
   note: string | null;
 }
 
-/** `unsupported`: the browser lacks something that is needed. */
-export type ErrorKind = "network" | "corrupt" | "unreadable" | "too-large" | "no-memory" | "storage" | "unsupported";
+/** `unsupported`: the browser lacks something that is needed. `cancelled`: the caller stopped the call. */
+export type ErrorKind =
+  | "network"
+  | "corrupt"
+  | "unreadable"
+  | "too-large"
+  | "no-memory"
+  | "storage"
+  | "unsupported"
+  | "cancelled";
 
 /** The promises of the engine are rejected with this error. Its message is written for the user. */
 export class EngineError extends Error {
@@ -88,15 +96,32 @@ export class EngineError extends Error {
   }
 }
 
+export interface LoadOptions {
+  onProgress?: (progress: Progress) => void;
+  /** Whether it is an error if the bundle cannot be stored, so that each visit would download it again. */
+  mustStore?: boolean;
+  /** Stops the download; what has arrived is kept. */
+  signal?: AbortSignal | undefined;
+}
+
+export interface LocateOptions {
+  /** `photo` unless given. */
+  prior?: Prior;
+  /** Stops the call between two squares of an image. */
+  signal?: AbortSignal | undefined;
+}
+
 /** The engine, created by `createEngine`. It stays usable after an error. */
 export interface Engine {
-  /** Loads a bundle from the browser's storage or the server. It replaces the current one. */
-  load(name: BundleName, onProgress: (progress: Progress) => void): Promise<Status>;
+  /** Whether a bundle is loaded. */
+  readonly isLoaded: boolean;
+  /** Loads a bundle from the browser's storage or the server. It replaces the current one, which answers meanwhile. */
+  load(name: BundleName, options?: LoadOptions): Promise<Status>;
   /**
    * Predicts the location of one or more views of one place. The EXIF orientation of blobs is applied; bitmaps are
-   * closed. The prior is `photo` unless given.
+   * closed.
    */
-  locate(views: (Blob | ImageBitmap)[], prior?: Prior): Promise<Prediction>;
+  locate(views: (Blob | ImageBitmap)[], options?: LocateOptions): Promise<Prediction>;
   /** The position in the metadata of a photo, which needs no loaded bundle; `null` if it has none that can be used. */
   position(photo: Blob): Promise<LatLng | null>;
   /** The bundles that this origin offers; `bytes` is the size of all files. */

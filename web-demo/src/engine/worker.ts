@@ -5,10 +5,11 @@ import type { Call, Reply, Request, Setup } from "./protocol";
 import { type Backend, OnnxSessions, RuntimeStartError, backends, startRuntime } from "./onnx-sessions";
 import { preprocess } from "./preprocess";
 import { requireWebAssembly, within } from "./support";
-import { ModelStore, type Report } from "./model-store";
+import { cancelled } from "./download";
+import { type FileOptions, ModelStore, type Report } from "./model-store";
 import { type Prediction, type BundleName, EngineError, type Prior, type Status } from "./types";
 
-const NAMES: BundleName[] = ["pocket", "desktop"];
+const NAMES: BundleName[] = ["pocket", "phone", "desktop"];
 /** The World map's scale in metres, as in `model/src/score.rs`. */
 const WORLD_SCALE_M = 14_916_862;
 
@@ -38,12 +39,12 @@ class EngineWorker {
     });
   }
 
-  async handle(call: Call, report: Report): Promise<unknown> {
+  async handle(call: Call, report: Report, signal: AbortSignal): Promise<unknown> {
     switch (call.name) {
       case "load":
-        return this.#load(call.bundle, report);
+        return this.#load(call.bundle, { report, signal, mustStore: call.mustStore });
       case "locate":
-        return this.#serialize(() => this.#locate(call.views, call.prior));
+        return this.#serialize(() => this.#locate(call.views, call.prior, signal));
       case "position": {
         const model = await this.#model();
         return model.position(new Uint8Array(await call.photo.arrayBuffer()));
@@ -59,7 +60,7 @@ class EngineWorker {
     }
   }
 
-  async #load(name: BundleName, report: Report): Promise<Status> {
+  async #load(name: BundleName, options: FileOptions): Promise<Status> {
     requireWebAssembly();
     this.#store.note = null;
     const stored = await this.#store.manifest(name);
@@ -71,7 +72,7 @@ class EngineWorker {
     const { manifest } = stored;
     const id = `${manifest.name}@${manifest.version}`;
     if (this.#loaded?.info.id !== id) {
-      const file = (of: BundleFile) => this.#store.file(name, of, report);
+      const file = (of: BundleFile) => this.#store.file(name, of, options);
       const { adapter, activations } = manifest.encoder;
       const { backend } = this.#setup;
       // "whole" is the former name of "exact-conv".
@@ -84,15 +85,20 @@ class EngineWorker {
         await starting; // if this failed too, the next attempt needs a new worker
         throw error;
       });
-      const [cells, head, adapterBytes, downloaded] = await Promise.all([
+      const [cells, head, adapterBytes, ...networks] = await Promise.all([
         file(manifest.cells),
         file(manifest.head),
         adapter && file(adapter),
         file(manifest.encoder),
       ]);
       const info = parseBundle(() => model.open(stored.bytes, cells));
-      const encoder = (on: Backend) => parseBundle(() => model.encoder(downloaded, adapterBytes, on !== "webgpu"));
+      // The network is dropped once it is prepared for a backend, since two of them may not fit into a phone's memory.
+      const encoder = async (on: Backend) => {
+        const network = networks.pop() ?? (await file(manifest.encoder));
+        return parseBundle(() => model.encoder(network, adapterBytes, on !== "webgpu"));
+      };
       await this.#serialize(async () => {
+        if (options.signal?.aborted) throw cancelled();
         const sessions = await this.#sessions(candidates, encoder, head, info);
         await this.#loaded?.sessions.release();
         this.#loaded = { model, info, sessions };
@@ -113,7 +119,7 @@ class EngineWorker {
   /** Creates the sessions on the first backend that works. */
   async #sessions(
     candidates: Backend[],
-    encoder: (on: Backend) => Uint8Array,
+    encoder: (on: Backend) => Promise<Uint8Array>,
     head: Uint8Array,
     info: BundleInfo,
   ): Promise<OnnxSessions> {
@@ -121,7 +127,7 @@ class EngineWorker {
       const [backend] = candidates;
       const rejectSlowGpu = candidates.length > 1;
       try {
-        const loading = OnnxSessions.load(backend!, encoder(backend!), head, info, rejectSlowGpu);
+        const loading = OnnxSessions.load(backend!, () => encoder(backend!), head, info, rejectSlowGpu);
         return await (backend === "webgpu" && rejectSlowGpu ? within(GPU_LOAD_MS, loading) : loading);
       } catch (error) {
         if (!rejectSlowGpu) throw error;
@@ -130,7 +136,7 @@ class EngineWorker {
     }
   }
 
-  async #locate(views: (Blob | ImageBitmap)[], prior?: Prior): Promise<Prediction> {
+  async #locate(views: (Blob | ImageBitmap)[], prior: Prior | undefined, signal: AbortSignal): Promise<Prediction> {
     const ms = { preprocess: 0, encode: 0, head: 0, decode: 0, total: 0 };
     const start = performance.now();
     let last = start;
@@ -151,6 +157,7 @@ class EngineWorker {
       const outputs = new Float32Array(info.squares * info.dim);
       const area = 3 * info.size ** 2;
       for (let square = 0; square < info.squares; square++) {
+        if (signal.aborted) throw cancelled();
         outputs.set(await sessions.encode(squares.subarray(square * area, (square + 1) * area)), square * info.dim);
       }
       record("encode");
@@ -215,19 +222,30 @@ const workerScope = self as unknown as {
   onmessage: ((event: MessageEvent<Setup | Request>) => void) | null;
 };
 let worker: EngineWorker | undefined;
+/** The calls that have not been answered yet. */
+const running = new Map<number, AbortController>();
 
 workerScope.onmessage = async ({ data }) => {
   if ("bundlesUrl" in data) {
     worker = new EngineWorker(data);
     return;
   }
+  if ("cancel" in data) {
+    running.get(data.cancel)?.abort();
+    return;
+  }
   const { id, call } = data;
+  const controller = new AbortController();
+  running.set(id, controller);
   try {
-    const result = await worker?.handle(call, (progress) => workerScope.postMessage({ id, progress }));
+    const report: Report = (progress) => workerScope.postMessage({ id, progress });
+    const result = await worker?.handle(call, report, controller.signal);
     workerScope.postMessage({ id, result });
   } catch (error) {
+    controller.abort(); // downloads of other files of the same bundle
     workerScope.postMessage({ id, error: toErrorReply(error), mustRestart: error instanceof RuntimeStartError });
   } finally {
+    running.delete(id);
     if (call.name === "locate") call.views.forEach((view) => view instanceof Blob || view.close());
   }
 };

@@ -50,6 +50,11 @@ export function formatSize(bytes: number): string {
   return `${mb < 10 ? mb.toFixed(1) : Math.round(mb)} MB`;
 }
 
+/** "Pocket model", from `name@version`. */
+export function modelName({ bundle }: Pick<Prediction, "bundle">): string {
+  return `${capitalize(bundle.replace(/@.*/, ""))} model`;
+}
+
 /** Name of the backend. */
 export function formatBackend({ backend, threads }: Status): string {
   if (backend === "webgpu") return "GPU (WebGPU)";

@@ -5,7 +5,7 @@ import { el } from "../dom";
 import type { LatLng, Prediction } from "../engine/types";
 import type { Credit } from "./samples";
 import type { Layout } from "./layout";
-import { confidenceLabel, formatDuration, formatPercent, formatRadii, placeName } from "./labels";
+import { confidenceLabel, formatDuration, formatPercent, formatRadii, modelName, placeName } from "./labels";
 
 const EARTH_KM = 6371;
 
@@ -20,7 +20,7 @@ export function predictionText(prediction: Prediction): HTMLElement {
       "p",
       { class: "headline" },
       el("strong", {}, confidenceLabel(prediction)),
-      el("span", { class: "prediction-time" }, `${views}${formatDuration(prediction.ms.total)}`),
+      el("span", { class: "prediction-time" }, `${modelName(prediction)}, ${views}${formatDuration(prediction.ms.total)}`),
     ),
     el("h2", { class: "place-name" }, placeName(prediction)),
     el("p", { class: "radii" }, formatRadii(prediction)),
