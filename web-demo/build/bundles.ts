@@ -19,7 +19,7 @@ import {
   PARTS_FILE,
 } from "../src/engine/manifest.ts";
 
-const BUNDLES = resolve(import.meta.dirname, "../../model/bundles");
+export const BUNDLES = resolve(import.meta.dirname, "../../model/bundles");
 
 /** The cache directory, where `cargo xtask setup` stores files that are not in git. As in `model/src/bundle.rs`. */
 function cacheDir(): string {
@@ -44,7 +44,7 @@ function locate(name: string, file: BundleFile): string {
 }
 
 /** Whether all files of a bundle are on this machine. */
-function isComplete(name: string): boolean {
+export function isComplete(name: string): boolean {
   if (!existsSync(join(BUNDLES, name, "bundle.json"))) return false;
   return filesOf(readManifest(name)).every((file) => candidates(name, file).some(existsSync));
 }
@@ -57,7 +57,7 @@ function chosen(): string[] {
   return larger ? ["pocket", larger] : ["pocket"];
 }
 
-function readManifest(name: string): Manifest {
+export function readManifest(name: string): Manifest {
   return JSON.parse(readFileSync(join(BUNDLES, name, "bundle.json"), "utf8")) as Manifest;
 }
 

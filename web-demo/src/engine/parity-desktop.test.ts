@@ -1,9 +1,12 @@
 // Parity with `landfall locate` for the desktop bundle, in a file of its own so that it runs beside the other tests.
 import type { BrowserContext, Page } from "playwright-core";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { load } from "./testing/engine-page";
+import { load, PHOTO } from "./testing/engine-page";
 import { HarnessServer } from "./testing/harness-server";
 import { expectParity, goldenPredictions } from "./testing/parity";
+import type { Engine, EngineError, Prediction } from "./types";
+
+declare const globalThis: { engine: Engine };
 
 let server: HarnessServer;
 let page: Page;
@@ -31,3 +34,22 @@ it("predicts the same as landfall locate with the desktop bundle", async () => {
     records.filter((_, i) => i % 7 === 0),
   );
 }, 300_000);
+
+it("predicts from the whole square first, and stops when asked to", async () => {
+  const [steps, final, error] = await page.evaluate(async (photo) => {
+    const blob = await (await fetch(photo)).blob();
+    const steps: Prediction[] = [];
+    const final = await globalThis.engine.locate([blob], { onStep: (step) => steps.push(step) });
+    const stop = new AbortController();
+    const error = await globalThis.engine
+      .locate([blob], { onStep: () => stop.abort(), signal: stop.signal })
+      .catch(({ kind }: EngineError) => kind);
+    return [steps, final, error] as const;
+  }, PHOTO);
+  expect(steps).toHaveLength(1);
+  const [step] = steps;
+  expect(step).toMatchObject({ country: final.country, bundle: final.bundle, views: 1 });
+  expect(step!.ms.encode).toBeLessThan(0.6 * final.ms.encode);
+  expect(step!.cells).not.toEqual(final.cells);
+  expect(error).toBe("cancelled");
+});

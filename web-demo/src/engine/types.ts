@@ -65,11 +65,22 @@ export interface Progress {
   cached: boolean;
 }
 
+/** The GPU, several threads of the CPU, or one. */
+export type Backend = "webgpu" | "wasm-threads" | "wasm";
+
+/** A backend that is not used in this browser. */
+export interface RejectedBackend {
+  backend: Backend;
+  /** `wrong`: its results are wrong; `late`: it did not start in time; `failed`: an error occurred. */
+  reason: "wrong" | "slow" | "late" | "failed";
+}
+
 /** The loaded bundle and its backend. */
 export interface Status {
   bundle: BundleName | null;
-  backend: "webgpu" | "wasm-threads" | "wasm";
+  backend: Backend;
   threads: number;
+  rejected: RejectedBackend[];
   /** A message for the user if the model could not be stored in the browser, else `null`. */
   note: string | null;
 }
@@ -107,6 +118,11 @@ export interface LoadOptions {
 export interface LocateOptions {
   /** `photo` unless given. */
   prior?: Prior;
+  /**
+   * Called with a prediction from the whole square of each image, if the detail squares take long enough to notice. It
+   * is less certain than the final one.
+   */
+  onStep?: (prediction: Prediction) => void;
   /** Stops the call between two squares of an image. */
   signal?: AbortSignal | undefined;
 }
@@ -130,6 +146,8 @@ export interface Engine {
   clear(): Promise<void>;
   /** Score of a guess by GeoGuessr's formula, on the World map unless a scale in metres is given. */
   score(guess: LatLng, truth: LatLng, scaleM?: number): Promise<{ points: number; distanceKm: number }>;
+  /** What the loaded bundle computes for the known input (`known-answer.ts`), for the test that writes known answers. */
+  knownAnswer(): Promise<{ embedding: Float32Array; logits: Float32Array }>;
   /** Terminates the worker. */
   close(): void;
 }

@@ -207,10 +207,15 @@ export class LocateMode {
         else if (!document.hidden) {
           const frame = await this.camera.captureFrame();
           const views = [...this.views.map(({ blob }) => blob), frame];
-          const prediction = await this.model.locate(views, { signal });
+          const show = (prediction: Prediction, isFinal: boolean) => {
+            if (!isCurrent()) return;
+            content.replaceChildren(predictionText(prediction, isFinal));
+            showOnMap(this.layout, prediction, true);
+          };
+          // The steps of later images would alternate with the predictions of earlier ones.
+          const onStep = (step: Prediction) => content.querySelector(".prediction") || show(step, false);
+          show(await this.model.locate(views, { signal, onStep }), true);
           if (!isCurrent()) return;
-          content.replaceChildren(predictionText(prediction));
-          showOnMap(this.layout, prediction, true);
         }
         await new Promise((done) => setTimeout(done, LIVE_PAUSE_MS));
       }
@@ -271,11 +276,11 @@ export class LocateMode {
     const { signal } = this.current;
     const prediction = await this.model.locate(
       this.views.map(({ blob }) => blob),
-      { signal },
+      { signal, onStep: (step) => generation === this.generation && this.showPrediction(step, false) },
     );
     if (generation !== this.generation) return;
     this.layout.busy = false;
-    this.showPrediction(prediction);
+    this.showPrediction(prediction, true);
   }
 
   /** Predicts once more, with a model that has just replaced the one that answered. */
@@ -311,24 +316,26 @@ export class LocateMode {
     );
   }
 
-  private showPrediction(prediction: Prediction): void {
+  /** `isFinal`: whether all squares of the images have been used. */
+  private showPrediction(prediction: Prediction, isFinal: boolean): void {
     const earlier = this.shown;
     this.shown = { prediction, truth: earlier?.truth ?? null };
-    if (earlier) this.updatePrediction(prediction);
-    else this.showFirstPrediction(prediction);
+    const text = predictionText(prediction, isFinal);
+    if (earlier) this.updatePrediction(prediction, text);
+    else this.showFirstPrediction(prediction, text);
     if (earlier && placeName(earlier.prediction) === placeName(prediction)) return;
     announce(`${confidenceLabel(prediction)}: ${placeName(prediction)}.`);
   }
 
   /** Replaces a prediction for the same views. Everything else stays, such as the focus and the scroll position. */
-  private updatePrediction(prediction: Prediction): void {
-    this.layout.element.querySelector(".panel .prediction")?.replaceWith(predictionText(prediction));
+  private updatePrediction(prediction: Prediction, text: HTMLElement): void {
+    this.layout.element.querySelector(".panel .prediction")?.replaceWith(text);
     showOnMap(this.layout, prediction);
     const output = this.layout.element.querySelector<HTMLElement>(".revealed");
     if (output && this.shown?.truth) void this.showTruth(output).catch(showError);
   }
 
-  private showFirstPrediction(prediction: Prediction): void {
+  private showFirstPrediction(prediction: Prediction, text: HTMLElement): void {
     const revealed = el("div", { class: "revealed", role: "status" });
     const { example } = this;
     const isFull = this.views.length >= MAX_VIEWS;
@@ -346,7 +353,7 @@ export class LocateMode {
     actions.prepend(revealButton);
     this.layout.showPanel(
       truth,
-      predictionText(prediction),
+      text,
       actions,
       !isFull &&
         el(

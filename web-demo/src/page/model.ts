@@ -13,6 +13,7 @@ import {
   type Status,
 } from "../engine/types";
 import { errorMessage } from "./labels";
+import { rejectedBackends, rememberRejection } from "./rejected-backends";
 
 export type State =
   | { kind: "loading"; received: number; total: number; cached: boolean }
@@ -24,7 +25,7 @@ export type State =
  * replaced the one that answered so far.
  */
 export class ModelController extends EventTarget {
-  private readonly engine: Engine = createEngine();
+  private readonly engine: Engine = createEngine({ rejected: rejectedBackends(), onReject: rememberRejection });
   private loading: Promise<Status> | null = null;
   /** Incremented by each load; progress of earlier ones is discarded. */
   private generation = 0;

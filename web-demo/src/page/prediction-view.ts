@@ -9,8 +9,8 @@ import { confidenceLabel, formatDuration, formatPercent, formatRadii, modelName,
 
 const EARTH_KM = 6371;
 
-/** Place, confidence and the most likely countries. */
-export function predictionText(prediction: Prediction): HTMLElement {
+/** Place, confidence and the most likely countries. Unless `isFinal`, a better one of the same views follows. */
+export function predictionText(prediction: Prediction, isFinal = true): HTMLElement {
   const highest = prediction.countries[0]?.p ?? 1;
   const views = prediction.views > 1 ? `${prediction.views} views, ` : "";
   return el(
@@ -20,7 +20,7 @@ export function predictionText(prediction: Prediction): HTMLElement {
       "p",
       { class: "headline" },
       el("strong", {}, confidenceLabel(prediction)),
-      el("span", { class: "prediction-time" }, `${modelName(prediction)}, ${views}${formatDuration(prediction.ms.total)}`),
+      el("span", { class: "prediction-time" }, `${modelName(prediction)}, ${views}${isFinal ? formatDuration(prediction.ms.total) : "looking closer…"}`),
     ),
     el("h2", { class: "place-name" }, placeName(prediction)),
     el("p", { class: "radii" }, formatRadii(prediction)),

@@ -8,7 +8,7 @@ import type { LargerModel } from "./larger-model";
 import type { ModelController, State } from "./model";
 import { EXAMPLES, SAMPLES } from "./samples";
 import { announce, button, showError, type Layout } from "./layout";
-import { capitalize, formatBackend, formatSize } from "./labels";
+import { capitalize, formatBackend, formatRejected, formatSize } from "./labels";
 import { progressBar, updateProgress } from "./status-line";
 
 export class Settings {
@@ -83,8 +83,11 @@ export class Settings {
     const { state } = this.model;
     this.bar.hidden = state.kind !== "loading";
     if (state.kind === "loading") this.statusText.textContent = updateProgress(state, this.bar);
-    else
-      this.statusText.textContent = state.kind === "ready" ? `Backend: ${formatBackend(state.status)}.` : state.message;
+    else if (state.kind === "failed") this.statusText.textContent = state.message;
+    else {
+      const { status } = state;
+      this.statusText.textContent = `Backend: ${formatBackend(status)}. ${formatRejected(status.rejected)}`.trim();
+    }
     if (shownState(state) !== this.shown) void this.refresh();
   }
 

@@ -2,7 +2,7 @@
 
 import { el } from "../dom";
 import { button } from "./layout";
-import { capitalize, formatBackend, formatSize } from "./labels";
+import { capitalize, formatBackend, formatRejected, formatSize } from "./labels";
 import type { LargerModel, LargerState, Reason } from "./larger-model";
 import type { ModelController, State } from "./model";
 
@@ -33,7 +33,9 @@ export function statusLine(
         formatBackend(status),
         offlineCache.ready && "works offline",
       ];
-      line.replaceChildren(el("p", {}, parts.filter(Boolean).join(" · ")), status.note ? el("p", {}, status.note) : "");
+      const wrong = status.rejected.filter(({ reason }) => reason === "wrong");
+      const notes = [status.note, formatRejected(wrong)].filter(Boolean);
+      line.replaceChildren(el("p", {}, parts.filter(Boolean).join(" · ")), ...notes.map((note) => el("p", {}, note!)));
     }
   };
   model.addEventListener("change", show);
