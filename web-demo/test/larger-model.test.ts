@@ -22,6 +22,8 @@ let hold: Promise<void> | undefined;
 let release = () => {};
 let isBroken = (_part: number) => false;
 let isAltered = (_part: number) => false;
+/** How much faster the worker's clock runs. */
+let clock = 1;
 
 const partNumber = (file: string) => (PART.test(file) ? Number(file.at(-1)) : NaN);
 
@@ -29,6 +31,7 @@ beforeEach(async () => {
   requested = [];
   hold = undefined;
   isBroken = isAltered = () => false;
+  clock = 1;
   host = await serve(folder, {
     before(file) {
       if (!PART.test(file)) return;
@@ -36,7 +39,11 @@ beforeEach(async () => {
       return hold;
     },
     truncate: (file) => isBroken(partNumber(file)),
-    change: (file, bytes) => (isAltered(partNumber(file)) ? bytes.fill(7, 1000, 2000) : bytes),
+    change(file, bytes) {
+      if (/assets\/worker-/.test(file) && clock > 1)
+        return `{ const { now } = Performance.prototype; performance.now = () => ${clock} * now.call(performance); }\n${bytes}`;
+      return isAltered(partNumber(file)) ? bytes.fill(7, 1000, 2000) : bytes;
+    },
   });
 });
 
@@ -201,6 +208,32 @@ it("gives way to the small model where the user prefers that", async () => {
   await page.waitForTimeout(1000);
   expect(await page.locator(".status").textContent()).toContain("Pocket model ·");
   await choose("Phone");
+});
+
+it("answers from the whole square first", async () => {
+  // By this clock the encoder takes long.
+  clock = 50;
+  holdParts();
+  const page = await visitPage();
+  await ready(page);
+  await page.evaluate(() => {
+    const texts: string[] = [];
+    Object.assign(globalThis, { texts });
+    const record = () => {
+      const text = document.querySelector(".prediction-time")?.textContent;
+      if (text && text !== texts.at(-1)) texts.push(text);
+    };
+    new MutationObserver(record).observe(document.body, { subtree: true, childList: true });
+  });
+  const texts = () => page.evaluate(() => (globalThis as unknown as { texts: string[] }).texts);
+  await page.getByRole("button", { name: "Example 1" }).click();
+  await page.locator(".prediction-time", { hasText: /^Pocket model, [\d.]+ m?s$/ }).waitFor();
+  release();
+  await page.locator(".prediction-time", { hasText: /^Phone model, [\d.]+ m?s$/ }).waitFor();
+  const [first, second, third, fourth] = await texts();
+  expect([first, third]).toEqual(["Pocket model, looking closer…", "Phone model, looking closer…"]);
+  expect([second, fourth].join()).not.toContain("closer");
+  expect(await page.locator(".panel").getAttribute("aria-busy")).toBe("false");
 });
 
 it("is not opened by itself again after the browser closed the page meanwhile", async () => {

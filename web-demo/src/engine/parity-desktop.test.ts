@@ -15,18 +15,16 @@ let context: BrowserContext;
 beforeAll(async () => {
   server = await HarnessServer.start(["desktop"]);
   ({ page, context } = await server.open());
+  // With threads, which do not change the result: this file is the last to run, alone.
+  expect(await load(page, "desktop", "wasm-threads")).toBeNull();
 });
 afterAll(async () => {
   await context.close();
   await server.stop();
 });
 
-/**
- * `npm run measure` checks all of them; one takes seconds on the CPU. With threads, which do not change the result: this
- * file is the last to run, alone.
- */
+/** `npm run measure` checks all of them; one takes seconds on the CPU. */
 it("predicts the same as landfall locate with the desktop bundle", async () => {
-  expect(await load(page, "desktop", "wasm-threads")).toBeNull();
   const records = goldenPredictions("desktop");
   expect(records.length).toBe(75);
   await expectParity(

@@ -67,9 +67,10 @@ function largerLine(larger: LargerModel): HTMLElement {
     const { state } = larger;
     line.hidden = state.kind === "none" || (state.kind === "offered" && state.reason === "not-yet");
     bar.hidden = state.kind !== "loading";
-    toggle.hidden = state.kind === "loading" && state.cached;
+    toggle.hidden = line.hidden || (state.kind === "loading" && state.cached);
     text.textContent = describe(state);
-    toggle.textContent = state.kind === "offered" ? `Use the more accurate model (${availability(state)})` : "Pause";
+    const label = state.kind === "offered" ? `Use the more accurate model (${availability(state)})` : "Pause";
+    toggle.textContent = toggle.hidden ? "" : label;
     if (state.kind === "loading" && state.total) bar.value = Math.min(1, state.received / state.total);
   };
   larger.addEventListener("change", show);
