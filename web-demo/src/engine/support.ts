@@ -17,6 +17,11 @@ export function fromHex(text: string): Uint8Array<ArrayBuffer> {
   return Uint8Array.from(text.match(/../g) ?? [], (byte) => Number.parseInt(byte, 16));
 }
 
+/** Resolves after the messages that have arrived are handled. Promises alone would not let them in. */
+export function nextTask(): Promise<void> {
+  return new Promise((done) => setTimeout(done));
+}
+
 /** Something took too long. */
 export class LateError extends Error {}
 

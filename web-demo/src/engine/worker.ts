@@ -5,7 +5,7 @@ import type { Call, Reply, Request, Setup } from "./protocol";
 import { type KnownAnswer, knownAnswer } from "./known-answer";
 import { OnnxSessions, RuntimeStartError, backends, rejectionReason, startRuntime } from "./onnx-sessions";
 import { preprocess } from "./preprocess";
-import { requireWebAssembly, within } from "./support";
+import { nextTask, requireWebAssembly, within } from "./support";
 import { cancelled } from "./download";
 import { type FileOptions, ModelStore, type Report } from "./model-store";
 import {
@@ -28,8 +28,8 @@ const GPU_LOAD_MS = 60_000;
 /** Errors that another backend would have too. */
 const NOT_OF_BACKEND = new Set<ErrorKind>(["network", "corrupt", "storage", "cancelled"]);
 
-/** A prediction from the whole square is shown first if encoding it took longer, in milliseconds. */
-const STEP_MS = 150;
+/** If encoding takes longer, in milliseconds, a prediction from the whole square is sent first. */
+const SLOW_MS = 150;
 
 /** A bundle that is ready for predictions. */
 interface Loaded {
@@ -206,6 +206,7 @@ class EngineWorker {
     const [area, length] = [3 * info.size ** 2, info.squares * info.dim];
     const images: { squares: Float32Array; outputs: Float32Array }[] = [];
     const encode = async ({ squares, outputs }: (typeof images)[number], square: number) => {
+      if (ms.encode > SLOW_MS) await nextTask(); // lets a message arrive that stops this call
       if (signal.aborted) throw cancelled();
       outputs.set(await sessions.encode(squares.subarray(square * area, (square + 1) * area)), square * info.dim);
       record("encode");
@@ -227,7 +228,7 @@ class EngineWorker {
       images.push(image);
       await encode(image, 0);
     }
-    if (onStep && info.squares > 1 && ms.encode > STEP_MS) {
+    if (onStep && info.squares > 1 && ms.encode > SLOW_MS) {
       // The head needs all squares: the whole one stands in for the details.
       for (const { outputs } of images)
         for (let square = 1; square < info.squares; square++) outputs.copyWithin(square * info.dim, 0, info.dim);
