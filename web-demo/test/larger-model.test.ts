@@ -22,8 +22,8 @@ let hold: Promise<void> | undefined;
 let release = () => {};
 let isBroken = (_part: number) => false;
 let isAltered = (_part: number) => false;
-/** How much faster the worker's clock runs. */
-let clock = 1;
+/** Runs in the engine's worker before its own code. */
+let workerCode = "";
 
 const partNumber = (file: string) => (PART.test(file) ? Number(file.at(-1)) : NaN);
 
@@ -31,7 +31,7 @@ beforeEach(async () => {
   requested = [];
   hold = undefined;
   isBroken = isAltered = () => false;
-  clock = 1;
+  workerCode = "";
   host = await serve(folder, {
     before(file) {
       if (!PART.test(file)) return;
@@ -40,8 +40,7 @@ beforeEach(async () => {
     },
     truncate: (file) => isBroken(partNumber(file)),
     change(file, bytes) {
-      if (/assets\/worker-/.test(file) && clock > 1)
-        return `{ const { now } = Performance.prototype; performance.now = () => ${clock} * now.call(performance); }\n${bytes}`;
+      if (/assets\/worker-/.test(file)) return `${workerCode}\n${bytes}`;
       return isAltered(partNumber(file)) ? bytes.fill(7, 1000, 2000) : bytes;
     },
   });
@@ -212,7 +211,7 @@ it("gives way to the small model where the user prefers that", async () => {
 
 it("answers from the whole square first", async () => {
   // By this clock the encoder takes long.
-  clock = 50;
+  workerCode = "{ const { now } = Performance.prototype; performance.now = () => 50 * now.call(performance); }";
   holdParts();
   const page = await visitPage();
   await ready(page);
@@ -234,6 +233,17 @@ it("answers from the whole square first", async () => {
   expect([first, third]).toEqual(["Pocket model, looking closer…", "Phone model, looking closer…"]);
   expect([second, fourth].join()).not.toContain("closer");
   expect(await page.locator(".panel").getAttribute("aria-busy")).toBe("false");
+});
+
+it("leaves the small model in place if the worker runs out of memory", async () => {
+  workerCode = `addEventListener("message", ({ data }) => {
+    if (data.call?.bundle === "phone") setTimeout(() => { throw new Error("out of memory"); }, 300);
+  });`;
+  const page = await visitPage();
+  await page.locator(".notice", { hasText: "The more accurate model is not used: The engine stopped" }).waitFor();
+  await larger(page, /could not be used on this device/);
+  await page.getByRole("button", { name: "Example 1" }).click();
+  await speaker(page, "Pocket");
 });
 
 it("is not opened by itself again after the browser closed the page meanwhile", async () => {

@@ -24,7 +24,8 @@ export class FileBuilder {
     if (isFirst && isGzip(part)) this.#inflating = inflate(this.#size);
     if (this.#inflating) {
       const { writer } = this.#inflating;
-      for (let from = 0; from < part.length; from += STEP_BYTES) await writer.write(part.subarray(from, from + STEP_BYTES));
+      for (let from = 0; from < part.length; from += STEP_BYTES)
+        await writer.write(part.subarray(from, from + STEP_BYTES));
       return;
     }
     // A file of one part, the most common case, is not copied.

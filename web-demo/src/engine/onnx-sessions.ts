@@ -130,7 +130,10 @@ export class OnnxSessions {
   readonly backend: Backend;
   readonly threads: number;
   /** What the networks have computed for the known input. */
-  answer: { embedding: Float32Array; logits: Float32Array } = { embedding: new Float32Array(), logits: new Float32Array() };
+  answer: { embedding: Float32Array; logits: Float32Array } = {
+    embedding: new Float32Array(),
+    logits: new Float32Array(),
+  };
   readonly #ort: typeof Ort;
   readonly #encoder: Ort.InferenceSession;
   readonly #head: Ort.InferenceSession;

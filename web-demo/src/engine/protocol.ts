@@ -1,5 +1,15 @@
 // Messages between the page and the engine's worker.
-import type { Backend, BundleName, Engine, ErrorKind, LatLng, Prediction, Prior, Progress, RejectedBackend } from "./types";
+import type {
+  Backend,
+  BundleName,
+  Engine,
+  ErrorKind,
+  LatLng,
+  Prediction,
+  Prior,
+  Progress,
+  RejectedBackend,
+} from "./types";
 
 /** The first message to the worker. */
 export interface Setup {

@@ -58,8 +58,9 @@ export async function isDownloaded(url: string): Promise<void> {
 }
 
 /**
- * Whether WebAssembly can use threads here; `late` if they do not start in time. Content blockers, policies and old browsers keep workers from starting
- * within a worker, often without an error, and devices short of memory have none to share.
+ * Whether WebAssembly can use threads here; `late` if they do not start in time. Content blockers, policies and old
+ * browsers keep workers from starting within a worker, often without an error, and devices short of memory have none to
+ * share.
  */
 export async function trySharedThreads(): Promise<"yes" | "no" | "late"> {
   if (!globalThis.crossOriginIsolated || typeof Worker === "undefined") return "no";

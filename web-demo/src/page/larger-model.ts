@@ -1,5 +1,5 @@
-// Fetches the larger model in the background, once the small one is ready: at once on an unmetered connection; after the
-// first answer where the browser does not say what the connection is; otherwise only at the user's request.
+// Fetches the larger model in the background, once the small one is ready: at once on an unmetered connection; after
+// the first answer where the browser does not say what the connection is; otherwise only at the user's request.
 
 import type { BundleName } from "../engine/types";
 import { EngineError } from "../engine/types";
@@ -46,7 +46,9 @@ export class LargerModel extends EventTarget {
     addEventListener("online", () => this.state.kind === "waiting" && this.startIfAllowed());
     addEventListener("pagehide", () => this.unmark());
     // Another tab of this page.
-    addEventListener("storage", ({ key, newValue }) => key === "landfall-larger" && newValue === "paused" && this.stop());
+    addEventListener("storage", ({ key, newValue }) => {
+      if (key === "landfall-larger" && newValue === "paused") this.stop();
+    });
   }
 
   /** The model that the user chose, if any: `pocket` is not replaced by a larger one. */
@@ -122,6 +124,7 @@ export class LargerModel extends EventTarget {
     this.setState({ kind: "loading", name, received: 0, total: bytes, cached });
     const onReceived = (received: number, total: number, cached: boolean) => {
       if (download !== this.download) return;
+      this.retryMs = RETRY_MS;
       this.setState({ kind: "loading", name, received, total: Math.max(total, bytes), cached });
       // From now on it is opened, which takes most memory. The mark stays if the browser closes the page meanwhile.
       if (received >= Math.max(total, bytes)) setPreference("landfall-larger", "starting");
@@ -153,7 +156,8 @@ export class LargerModel extends EventTarget {
       return;
     }
     const reason = kind === "storage" ? "no-room" : "failed";
-    setPreference("landfall-larger", reason);
+    // The server may have a good copy at the next visit.
+    if (kind !== "corrupt") setPreference("landfall-larger", reason);
     this.setState({ kind: "offered", reason, ...this.offer });
     notify("status", `The more accurate model is not used: ${errorMessage(error)} The small one goes on to answer.`);
   }

@@ -71,9 +71,10 @@ export class ModelController extends EventTarget {
       this.setState({ kind: "ready", status });
       this.dispatchEvent(new Event("upgrade"));
     } catch (error) {
-      // The worker may have run out of memory and taken the small model with it.
-      if (!this.engine.isLoaded && this.state.kind === "ready") void this.load().catch(() => undefined);
-      throw error;
+      if (this.engine.isLoaded || this.state.kind !== "ready") throw error;
+      // The worker has stopped, for want of memory most likely, and the small model with it.
+      void this.load().catch(() => undefined);
+      throw new EngineError("no-memory", errorMessage(error));
     }
   }
 

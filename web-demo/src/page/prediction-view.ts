@@ -9,10 +9,11 @@ import { confidenceLabel, formatDuration, formatPercent, formatRadii, modelName,
 
 const EARTH_KM = 6371;
 
-/** Place, confidence and the most likely countries. Unless `isFinal`, a better one of the same views follows. */
+/** Place, confidence and the most likely countries. Unless `isFinal`, a better prediction of the same views follows. */
 export function predictionText(prediction: Prediction, isFinal = true): HTMLElement {
   const highest = prediction.countries[0]?.p ?? 1;
   const views = prediction.views > 1 ? `${prediction.views} views, ` : "";
+  const time = isFinal ? formatDuration(prediction.ms.total) : "looking closer…";
   return el(
     "div",
     { class: "prediction" },
@@ -20,7 +21,7 @@ export function predictionText(prediction: Prediction, isFinal = true): HTMLElem
       "p",
       { class: "headline" },
       el("strong", {}, confidenceLabel(prediction)),
-      el("span", { class: "prediction-time" }, `${modelName(prediction)}, ${views}${isFinal ? formatDuration(prediction.ms.total) : "looking closer…"}`),
+      el("span", { class: "prediction-time" }, `${modelName(prediction)}, ${views}${time}`),
     ),
     el("h2", { class: "place-name" }, placeName(prediction)),
     el("p", { class: "radii" }, formatRadii(prediction)),
