@@ -3,6 +3,7 @@
 import { rmSync } from "node:fs";
 import type { BrowserContextOptions, Page } from "playwright-core";
 import { afterAll, afterEach, beforeEach, expect, inject, it } from "vitest";
+import { layoutProblems, violations } from "./layout-tests.ts";
 import { withPhoneBundle } from "./phone-bundle.ts";
 import { serve, type Host } from "./static-server.ts";
 import { open, predictedPlace, ready, useBrowser, type Visit } from "./visit.ts";
@@ -115,8 +116,12 @@ it("is resumed after a lost connection and after a reload", async () => {
 it("is paused until the user continues, also on later visits", async () => {
   holdParts();
   const page = await visitPage();
-  await page.getByRole("button", { name: "Pause" }).click();
+  const pause = page.getByRole("button", { name: "Pause" });
+  await pause.waitFor();
+  const problems = [...(await layoutProblems(page)), ...(await violations(page))];
+  await pause.click();
   await larger(page, /is paused/);
+  expect([...problems, ...(await layoutProblems(page)), ...(await violations(page))]).toEqual([]);
   await page.reload();
   await ready(page);
   await larger(page, /is paused/);

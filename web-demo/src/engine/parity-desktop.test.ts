@@ -1,4 +1,6 @@
 // Parity with `landfall locate` for the desktop bundle, in a file of its own so that it runs beside the other tests.
+import { readdirSync, statSync } from "node:fs";
+import { join } from "node:path";
 import type { BrowserContext, Page } from "playwright-core";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { load, PHOTO } from "./testing/engine-page";
@@ -21,6 +23,14 @@ beforeAll(async () => {
 afterAll(async () => {
   await context.close();
   await server.stop();
+});
+
+it("is published in files that static hosts accept", () => {
+  const sizes = readdirSync(server.folder, { recursive: true, encoding: "utf8" }).map(
+    (file) => statSync(join(server.folder, file)).size,
+  );
+  expect(sizes.length).toBeGreaterThan(10);
+  expect(Math.max(...sizes)).toBeLessThanOrEqual(20e6);
 });
 
 /** `npm run measure` checks all of them; one takes seconds on the CPU. */
