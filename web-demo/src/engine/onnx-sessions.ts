@@ -6,7 +6,7 @@ import gpuGlue from "onnxruntime-web/ort-wasm-simd-threaded.jspi.mjs?url";
 import gpuWasm from "onnxruntime-web/ort-wasm-simd-threaded.jspi.wasm?url";
 import type { BundleInfo } from "./model-wasm";
 import { isAsKnown, type KnownAnswer, knownInput, repeated, sampled } from "./known-answer";
-import { fromHex, isDownloaded, LateError, trySharedThreads, within } from "./support";
+import { free, fromHex, isDownloaded, LateError, trySharedThreads, within } from "./support";
 import { type Backend, EngineError, type RejectedBackend } from "./types";
 
 /** More threads hardly help for networks of this size. */
@@ -174,8 +174,9 @@ export class OnnxSessions {
     };
     const sessions: Ort.InferenceSession[] = [];
     try {
-      // The runtime copies the network: no variable here may keep it.
-      sessions.push(await ort.InferenceSession.create(await encoder(), options));
+      const network = await encoder();
+      sessions.push(await ort.InferenceSession.create(network, options));
+      free(network); // the runtime has a copy
       sessions.push(await ort.InferenceSession.create(head, options));
       const created = new OnnxSessions(ort, backend, sessions[0]!, sessions[1]!, info);
       const input = knownInput(info.size);

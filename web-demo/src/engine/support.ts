@@ -22,6 +22,11 @@ export function nextTask(): Promise<void> {
   return new Promise((done) => setTimeout(done));
 }
 
+/** Frees the memory of a large buffer at once, in browsers that can; the others wait for their garbage collection. */
+export function free(bytes: Uint8Array): void {
+  (bytes.buffer as { transfer?(length: number): unknown }).transfer?.(0);
+}
+
 /** Something took too long. */
 export class LateError extends Error {}
 

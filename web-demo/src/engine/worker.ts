@@ -122,7 +122,7 @@ class EngineWorker {
         file(manifest.encoder),
       ]);
       const info = parseBundle(() => model.open(stored.bytes, cells));
-      // The network is dropped once it is prepared for a backend, since two of them may not fit into a phone's memory.
+      // Preparing the network for a backend uses it up; another backend reads it again.
       const encoder = async (on: Backend) => {
         const network = networks.pop() ?? (await file(manifest.encoder));
         return parseBundle(() => model.encoder(network, adapterBytes, on !== "webgpu"));
