@@ -1,15 +1,25 @@
 // Vite plugins that provide the bundles as `bundles/NAME/`, in a build and in `npm run dev`.
 //
-// A build contains pocket, or the bundles listed in LANDFALL_PAGE_BUNDLES: LANDFALL_PAGE_BUNDLES=pocket,desktop npm
-// run build. (`landfall serve` needs neither: it serves the bundles from their original location.)
+// A build contains pocket and, if its files are there, a larger bundle: phone, else desktop. LANDFALL_PAGE_BUNDLES lists
+// others: LANDFALL_PAGE_BUNDLES=pocket,desktop npm run build. (`landfall serve` needs neither: it serves the bundles from
+// their original location.) In a build, large files are split into parts, since common static hosts refuse them.
 import { createHash } from "node:crypto";
-import { copyFileSync, createReadStream, existsSync, mkdirSync, readFileSync } from "node:fs";
+import { copyFileSync, createReadStream, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import type { Plugin } from "vite";
-import { type BundleFile, filesOf, type Manifest } from "../src/engine/manifest.ts";
+import { gunzipSync } from "node:zlib";
+import { isGzip } from "../src/engine/gzip.ts";
+import {
+  type BundleFile,
+  filesOf,
+  type Manifest,
+  MAX_PART_BYTES,
+  type Part,
+  PARTS_FILE,
+} from "../src/engine/manifest.ts";
 
-const BUNDLES = resolve(import.meta.dirname, "../../model/bundles");
+export const BUNDLES = resolve(import.meta.dirname, "../../model/bundles");
 
 /** The cache directory, where `cargo xtask setup` stores files that are not in git. As in `model/src/bundle.rs`. */
 function cacheDir(): string {
@@ -20,15 +30,34 @@ function cacheDir(): string {
   return join(XDG_CACHE_HOME || join(homedir(), ".cache"), "landfall");
 }
 
+/** Where a file of a bundle may be. */
+function candidates(name: string, file: BundleFile): string[] {
+  return [join(BUNDLES, name, file.file), join(cacheDir(), "bundles", `${file.sha256}.onnx`)];
+}
+
 /** Path of a file of a bundle. */
 function locate(name: string, file: BundleFile): string {
-  const candidates = [join(BUNDLES, name, file.file), join(cacheDir(), "bundles", `${file.sha256}.onnx`)];
-  const found = candidates.find(existsSync);
-  if (!found) throw new Error(`${candidates[0]} is missing: run \`cargo xtask setup\``);
+  const paths = candidates(name, file);
+  const found = paths.find(existsSync);
+  if (!found) throw new Error(`${paths[0]} is missing: run \`cargo xtask setup\``);
   return found;
 }
 
-function readManifest(name: string): Manifest {
+/** Whether all files of a bundle are on this machine. */
+export function isComplete(name: string): boolean {
+  if (!existsSync(join(BUNDLES, name, "bundle.json"))) return false;
+  return filesOf(readManifest(name)).every((file) => candidates(name, file).some(existsSync));
+}
+
+/** The bundles of a build. */
+function chosen(): string[] {
+  const listed = process.env["LANDFALL_PAGE_BUNDLES"];
+  if (listed !== undefined) return listed.split(",").filter(Boolean);
+  const larger = ["phone", "desktop"].find(isComplete);
+  return larger ? ["pocket", larger] : ["pocket"];
+}
+
+export function readManifest(name: string): Manifest {
   return JSON.parse(readFileSync(join(BUNDLES, name, "bundle.json"), "utf8")) as Manifest;
 }
 
@@ -38,22 +67,41 @@ function pathsOf(name: string): Map<string, string> {
   return new Map([["bundle.json", join(BUNDLES, name, "bundle.json")], ...files]);
 }
 
-/** Copies a bundle into a build and checks the hashes of the copies. */
+/** Copies a bundle into a build and checks the hashes. */
 function copy(name: string, outDir: string) {
   const folder = join(outDir, "bundles", name);
+  const paths = pathsOf(name);
   mkdirSync(folder, { recursive: true });
-  for (const [file, path] of pathsOf(name)) copyFileSync(path, join(folder, file));
+  copyFileSync(paths.get("bundle.json")!, join(folder, "bundle.json"));
+  const parts: Record<string, Part[]> = {};
   for (const { file, sha256 } of filesOf(readManifest(name))) {
-    const found = createHash("sha256")
-      .update(readFileSync(join(folder, file)))
-      .digest("hex");
-    if (found !== sha256) throw new Error(`${file} of the bundle ${name} is corrupt or of another version`);
+    const bytes = readFileSync(paths.get(file)!);
+    const contents = isGzip(bytes) ? gunzipSync(bytes) : bytes;
+    if (sha256Of(contents) !== sha256)
+      throw new Error(`${file} of the bundle ${name} is corrupt or of another version`);
+    if (bytes.length <= MAX_PART_BYTES) writeFileSync(join(folder, file), bytes);
+    else parts[file] = split(folder, file, bytes, MAX_PART_BYTES);
   }
+  if (Object.keys(parts).length > 0) writeFileSync(join(folder, PARTS_FILE), JSON.stringify(parts));
 }
 
-export function bundles(
-  names = (process.env["LANDFALL_PAGE_BUNDLES"] ?? "pocket").split(",").filter(Boolean),
-): Plugin[] {
+/** Writes a file as parts of equal size. */
+export function split(folder: string, file: string, bytes: Buffer, maxBytes: number): Part[] {
+  const count = Math.ceil(bytes.length / maxBytes);
+  const size = Math.ceil(bytes.length / count);
+  return Array.from({ length: count }, (_, i) => {
+    const part = bytes.subarray(i * size, (i + 1) * size);
+    const name = `${file}.part${i}`;
+    writeFileSync(join(folder, name), part);
+    return { file: name, bytes: part.length, sha256: sha256Of(part) };
+  });
+}
+
+function sha256Of(bytes: Uint8Array): string {
+  return createHash("sha256").update(bytes).digest("hex");
+}
+
+export function bundles(names = chosen()): Plugin[] {
   let outDir = "";
   const copyPlugin: Plugin = {
     name: "landfall-copy-bundles",

@@ -52,6 +52,59 @@ describe("threads", () => {
   });
 });
 
+describe("backends are compared with a known answer", () => {
+  const CORES = 'Object.defineProperty(navigator, "hardwareConcurrency", { value: 4 });';
+  /** Runs `code` when the runtime has copied the encoder's output, of 512 floats. */
+  const onOutput = (code: string, withThreadsOnly: boolean) => `{
+    let applies = ${!withThreadsOnly};
+    const { Worker } = globalThis;
+    globalThis.Worker = class extends Worker { constructor(...of) { super(...of); applies = true; } };
+    const typed = Object.getPrototypeOf(Uint8Array.prototype);
+    const { set } = typed;
+    typed.set = function (source, ...of) {
+      set.call(this, source, ...of);
+      if (applies && this.byteLength === 2048) ${code};
+    };
+  }`;
+  const WRONG = "this.reverse()";
+  const HANGS = "for (;;);";
+  /** The seconds of the time limit are shorter. */
+  const FAST = "{ const { setInterval } = globalThis; globalThis.setInterval = (f, ms) => setInterval(f, ms / 10); }";
+
+  it.each([
+    ["compute wrongly", WRONG, "Not used: several threads (computes wrongly).", true],
+    ["hang", HANGS, "Not used: several threads (does not start).", false],
+  ])("threads that %s are not used, also on later visits", async (_, code, text, isNoted) => {
+    let workers = 0;
+    const page = await visitPage(
+      {
+        ...inWorker(CORES + onOutput(code, true)),
+        isolated: true,
+        before: (file) => void (/assets\/worker-/.test(file) && workers++),
+      },
+      (page) => page.addInitScript(FAST),
+    );
+    for (const expectedWorkers of [2, 3]) {
+      await ready(page);
+      const status = await page.locator(".status").textContent();
+      expect(status).toContain("CPU, 1 thread");
+      expect(status!.includes(text)).toBe(isNoted);
+      await page.getByRole("button", { name: "Settings" }).click();
+      expect(await page.locator(".settings > p").first().textContent()).toBe(`Backend: CPU, 1 thread. ${text}`);
+      expect(workers).toBe(expectedWorkers);
+      await page.reload();
+    }
+    await page.getByRole("button", { name: "Example 1" }).click();
+    expect(await predictedPlace(page)).toBe("Somewhere in Europe");
+  });
+
+  it("no answer is given if none of them computes correctly", async () => {
+    const page = await visitPage(inWorker(onOutput(WRONG, false)));
+    await page.locator(".status [role=alert]").waitFor();
+    expect(await page.locator(".status").textContent()).toContain("This browser computes the model wrongly: update it");
+  });
+});
+
 describe("old and restricted browsers are told what to do", () => {
   const NO_SIMD =
     "const { validate } = WebAssembly; WebAssembly.validate = (bytes) => bytes.byteLength > 200 && validate(bytes)";

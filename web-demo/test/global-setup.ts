@@ -25,6 +25,8 @@ export default async function setup(project: TestProject): Promise<() => Promise
   const dist = join(folder, "dist");
   // As in `npm run build`. Vitest sets "test", which would build a page without the service worker.
   process.env["NODE_ENV"] = "production";
+  // A larger bundle would replace the small one in the middle of a test; `larger-model.test.ts` adds one.
+  process.env["LANDFALL_PAGE_BUNDLES"] = "pocket";
   await build({ logLevel: "error", build: { outDir: dist, reportCompressedSize: false } });
   process.env["NODE_ENV"] = "test";
   const video = join(folder, "camera.mjpeg");

@@ -1,11 +1,12 @@
 // The built page on a static host: offline use, updates, installation and Content-Security-Policy.
 
-import { readFileSync } from "node:fs";
+import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { PNG } from "pngjs";
 import { expect, inject, it } from "vitest";
 import { choosePhotos, open, predictedPlace, ready, useBrowser } from "./visit.ts";
 import { fixture } from "./images.ts";
+import { withPhoneBundle } from "./phone-bundle.ts";
 import { serve } from "./static-server.ts";
 
 useBrowser();
@@ -58,12 +59,11 @@ it("updates on request and works offline after a first visit of under 30 MB", as
   await context.close();
 });
 
-it("explains the missing camera on an insecure origin, recovers from a failed download, and loads more only on request", async () => {
+it("explains the missing camera on an insecure origin, recovers from a failed download, and downloads no larger model that it cannot keep", async () => {
   let isBroken = true;
-  const { server, base } = await serve(DIST, {
+  const { folder } = withPhoneBundle(DIST);
+  const { server, base } = await serve(folder, {
     truncate: (file) => isBroken && file.endsWith("encoder.onnx"),
-    // The desktop bundle is not in every checkout: serve pocket in its place.
-    redirect: (file) => file.replace("bundles/desktop/", "bundles/pocket/"),
   });
   const at = base.replace("127.0.0.1", "plain.test");
   const { page, context, foreignRequests } = await open({ at });
@@ -74,15 +74,15 @@ it("explains the missing camera on an insecure origin, recovers from a failed do
   isBroken = false;
   await page.getByRole("button", { name: "Try again" }).click();
   await ready(page);
+  await page.locator(".notice", { hasText: "The browser stores nothing for this page." }).waitFor();
   await choosePhotos(page, "Photos", fixture("rome-colosseum"));
   expect(await predictedPlace(page)).toBe("Somewhere in Europe");
   expect(foreignRequests).toEqual([]);
 
-  // The larger model is offered with its size and downloaded only when it is chosen.
-  expect(await page.locator(".status button").textContent()).toMatch(/more accurate model \(\d+(\.\d)? MB\)/);
+  expect(await page.locator(".larger button").textContent()).toMatch(/more accurate model \(\d+(\.\d)? MB\)/);
   await page.getByRole("button", { name: "Settings" }).click();
-  await page.getByRole("radio", { name: "Desktop" }).check();
-  await page.locator(".status", { hasText: "Desktop model ·" }).waitFor({ state: "attached" });
+  await page.getByRole("radio", { name: "Phone" }).check();
+  await page.locator(".status", { hasText: "Phone model ·" }).waitFor({ state: "attached" });
   expect(await page.locator(".settings > p").first().textContent()).toBe("Backend: CPU, 1 thread.");
   await page.locator("dialog").getByRole("button", { name: "Close" }).click();
 
@@ -99,6 +99,7 @@ it("explains the missing camera on an insecure origin, recovers from a failed do
   expect(await page.locator(".map-attribution").textContent()).toBe("© OpenStreetMap contributors");
   await context.close();
   server.close();
+  rmSync(folder, { recursive: true });
 });
 
 it("reports that camera access was denied", async () => {

@@ -95,7 +95,7 @@ const STATES: [string, (page: Page) => Promise<unknown>][] = [
 ];
 
 /** Elements that are cut off, and touch targets that are too small. */
-function layoutProblems(page: Page): Promise<string[]> {
+export function layoutProblems(page: Page): Promise<string[]> {
   return page.evaluate(() => {
     const problems: string[] = [];
     if (document.documentElement.scrollWidth > innerWidth)
@@ -115,7 +115,7 @@ function layoutProblems(page: Page): Promise<string[]> {
 }
 
 /** Violations found by axe. For the second colour scheme the contrast rules suffice. */
-async function violations(page: Page, onlyColours: boolean): Promise<string[]> {
+export async function violations(page: Page, onlyColours = false): Promise<string[]> {
   if (!(await page.evaluate(() => "axe" in globalThis))) await page.evaluate(AXE);
   type Axe = { run(options: { runOnly?: string[] }): Promise<AxeResults> };
   const options = onlyColours ? { runOnly: ["color-contrast"] } : {};

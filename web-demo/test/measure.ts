@@ -144,7 +144,7 @@ it("desktop predicts the same as the agent on a GPU", async () => {
     await page.goto(server.harness);
     const backend = await page.evaluate(async () => {
       globalThis.engine = globalThis.createEngine({ backend: "webgpu" });
-      return (await globalThis.engine.load("desktop", () => undefined)).backend;
+      return (await globalThis.engine.load("desktop")).backend;
     });
     expect(backend).toBe("webgpu");
     await expectParity(

@@ -43,6 +43,8 @@ async function visit() {
     "response",
     (response) => response.status() >= 400 && problems.push(`${response.url()}: status ${response.status()}`),
   );
+  // A larger model might replace the small one before its answer has been read.
+  await context.addInitScript(() => localStorage.setItem("landfall-bundle", "pocket-only"));
   const page = await context.newPage();
   page.on("pageerror", (error) => problems.push(error.message));
   page.on(

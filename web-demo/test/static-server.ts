@@ -20,10 +20,10 @@ const TYPES: Record<string, string> = {
 
 /** Changes to responses, for tests. */
 export interface Interception {
+  /** Called before each answer, which it may delay. */
+  before?: (file: string) => Promise<void> | void;
   /** Replaces the contents of a file. */
   change?: (file: string, bytes: Buffer) => Buffer | string;
-  /** Serves another file instead. */
-  redirect?: (file: string) => string;
   /** Whether to close the connection in the middle of a file. */
   truncate?: (file: string) => boolean;
   /** Whether to redirect `index.html` to its folder, as many hosts do. */
@@ -43,7 +43,8 @@ export interface Host {
 
 /** Serves a folder under `/in/a/folder/` on a free port. */
 export async function serve(folder: string, interception: Interception = {}): Promise<Host> {
-  const { change = (_, bytes) => bytes, redirect = (file) => file, truncate = () => false } = interception;
+  const { change = (_, bytes) => bytes, truncate = () => false } = interception;
+  const { before = () => undefined } = interception;
   const { hidesIndex = false, substitute = () => false, isolated = false } = interception;
   const isolation = { "cross-origin-opener-policy": "same-origin", "cross-origin-embedder-policy": "require-corp" };
   let sent = 0;
@@ -55,12 +56,13 @@ export async function serve(folder: string, interception: Interception = {}): Pr
     }
     const file = path.replace(/^\/in\/a\/folder\//, "").replace(/(^|\/)$/, "$1index.html");
     try {
+      await before(file);
       if (substitute(file)) {
         const page = await readFile(join(folder, "index.html"));
         response.writeHead(200, { "content-type": "text/html" }).end(page);
         return;
       }
-      const bytes = Buffer.from(change(file, await readFile(join(folder, normalize(`/${redirect(file)}`)))));
+      const bytes = Buffer.from(change(file, await readFile(join(folder, normalize(`/${file}`)))));
       const status = path.startsWith("/in/a/folder/") ? 200 : 404;
       const type = TYPES[extname(file)] ?? "application/octet-stream";
       const headers = { "content-type": type, "content-length": bytes.length, ...(isolated ? isolation : {}) };

@@ -140,7 +140,7 @@ it("works with full storage and reports it", async () => {
   await session.send("Storage.overrideQuotaForOrigin", { origin: server.origin, quotaSize: 1_000_000 });
   const status = await page.evaluate(async () => {
     globalThis.engine = globalThis.createEngine();
-    return globalThis.engine.load("pocket", () => undefined);
+    return globalThis.engine.load("pocket");
   });
   expect(status.note).toMatch(/storage is full: the model works now/);
   expect(await locate(page, PHOTO)).toHaveProperty("place");
@@ -152,7 +152,7 @@ it("works on an insecure origin, without storage", async () => {
   expect(await page.evaluate(() => [isSecureContext, "caches" in globalThis])).toEqual([false, false]);
   const status = await page.evaluate(() => {
     globalThis.engine = globalThis.createEngine();
-    return globalThis.engine.load("pocket", () => undefined);
+    return globalThis.engine.load("pocket");
   });
   expect(status.note).toMatch(/stores nothing for this page/);
   expect(await locate(page, PHOTO)).toMatchObject({ place: "near Rome, Italy" });
@@ -170,7 +170,7 @@ it("sends no request to another origin and loads under 30 MB, on a host without 
   await page.reload();
   const status = await page.evaluate(() => {
     globalThis.engine = globalThis.createEngine();
-    return globalThis.engine.load("pocket", () => undefined);
+    return globalThis.engine.load("pocket");
   });
   expect(status).toMatchObject({ bundle: "pocket", backend: "wasm", threads: 1, note: null });
   expect(await locate(page, PHOTO)).toHaveProperty("place");

@@ -1,19 +1,42 @@
 // Model files, from the browser's storage or downloaded from the page's origin; their SHA-256 is checked in both
 // cases.
 //
-// An interrupted download leaves parts behind and is resumed from them. A lock per file lets only one tab download
-// it; other tabs wait and then find it in the storage. Without storage (insecure origin, private window) files are
-// downloaded again on each visit.
-import { type BundleFile, type Manifest, corruptFile, filesOf, parseManifest } from "./manifest";
+// Large files are split into parts by the build (`build/bundles.ts`), each with a SHA-256 of its own. Files are stored
+// as they were sent: in parts, and compressed if they are gzip files. An interrupted download is resumed. A lock per file
+// lets only one tab download it; other tabs wait and then find it in the storage. Without storage (insecure origin,
+// private window) files are downloaded again on each visit.
+import { type Bytes, cancelled, deletePieces, download, put, unreachable } from "./download";
+import { FileBuilder } from "./file-builder";
+import {
+  type BundleFile,
+  corruptFile,
+  filesOf,
+  type Manifest,
+  MAX_PART_BYTES,
+  parseManifest,
+  parseParts,
+  type Part,
+  PARTS_FILE,
+} from "./manifest";
 import { EngineError, type Progress } from "./types";
 
 const CACHE_NAME = "landfall-models";
-/** A part of a download is stored each time this many bytes have arrived. */
-const PART_BYTES = 4 << 20;
+/** Whole files or parts that may be downloaded in vain before a file is reported as corrupt. */
+const MAX_DOWNLOADS = 2;
 
-type Bytes = Uint8Array<ArrayBuffer>;
 export type Report = (progress: Progress) => void;
 export type Sha256 = (bytes: Bytes) => Promise<string>;
+
+export interface FileOptions {
+  report: Report;
+  /** Stops a download; what has arrived is kept. */
+  signal?: AbortSignal | undefined;
+  /** Whether a file that cannot be stored is an error. */
+  mustStore?: boolean;
+}
+
+/** A file or a part of it as it lies on the server. Only parts have a hash of their own. */
+type Piece = Pick<Part, "file"> & Partial<Part>;
 
 export class ModelStore {
   readonly #base: URL;
@@ -29,60 +52,41 @@ export class ModelStore {
 
   /** The bundle.json of a bundle: the server's, or the stored one without a network connection. */
   async manifest(name: string): Promise<{ manifest: Manifest; bytes: Bytes } | undefined> {
-    const url = this.#url(name, "bundle.json");
     const store = await open();
-    const response = await fetch(url, { cache: "no-cache" }).catch(() => undefined);
-    let bytes: Bytes | undefined;
-    if (response?.ok)
-      bytes = await response.arrayBuffer().then(
-        (buffer) => new Uint8Array(buffer),
-        () => undefined,
-      );
-    if (!bytes) {
-      const stored = await store?.match(url);
-      if (stored) bytes = new Uint8Array(await stored.arrayBuffer());
-      else if (!response) throw unreachable("The list of models");
-    }
-    const manifest = bytes && parseManifest(new TextDecoder().decode(bytes));
-    if (!bytes || !manifest) return undefined;
-    if (response?.ok) await this.#storeFile(store, url, bytes);
-    return { manifest, bytes };
+    const bytes = await this.#latest(this.#url(name, "bundle.json"), store, "The list of models", parseManifest);
+    return bytes && { manifest: parseManifest(text(bytes))!, bytes };
   }
 
-  /** Total size of a bundle's files in bytes, and whether all of them are stored. */
+  /** Number of bytes to download for a bundle, and whether all of its files are stored. */
   async size(name: string, manifest: Manifest): Promise<{ bytes: number; cached: boolean }> {
     const store = await open();
     let bytes = 0;
     let cached = true;
     for (const file of filesOf(manifest)) {
-      const stored = await store?.match(this.#key(file));
-      if (!stored) cached = false;
-      bytes += stored ? contentLength(stored) : (file.bytes ?? (await this.#remoteSize(name, file)));
+      for (const piece of await this.#pieces(name, file, store)) {
+        const stored = await store?.match(this.#key(file, piece));
+        if (!stored) cached = false;
+        bytes += stored ? contentLength(stored) : (piece.bytes ?? (await this.#remoteSize(name, file)));
+      }
     }
     return { bytes, cached };
   }
 
   /** The contents of a bundle's file. */
-  async file(name: string, file: BundleFile, report: Report): Promise<Bytes> {
-    const key = this.#key(file);
-    return withLock(key, async () => {
+  async file(name: string, file: BundleFile, options: FileOptions): Promise<Bytes> {
+    return withLock(this.#key(file), options.signal, async () => {
       const store = await open();
-      const stored = await store?.match(key);
-      if (stored) {
-        const bytes = await readBytes(stored);
-        if (bytes && (await this.#sha256(bytes)) === file.sha256) {
-          report({ file: file.file, received: bytes.length, total: bytes.length, cached: true });
-          return bytes;
-        }
-        await store?.delete(key);
-      }
-      const url = this.#url(name, file.file);
-      for (let attempt = 0; attempt < 2; attempt++) {
-        const bytes = await this.#download(url, file, store, report);
-        const isValid = (await this.#sha256(bytes)) === file.sha256;
-        if (isValid) await this.#storeFile(store, key, bytes);
-        await deleteParts(store, key);
-        if (isValid) return bytes;
+      if (options.mustStore && !store) throw new EngineError("storage", "The browser stores nothing for this page.");
+      const pieces = await this.#pieces(name, file, store);
+      for (let downloads = 0; downloads < MAX_DOWNLOADS; ) {
+        const found = await this.#assemble(name, file, pieces, store, options);
+        if (found.isDownloaded) downloads++;
+        const isValid = found.contents && (await this.#sha256(found.contents)) === file.sha256;
+        // An undivided file is stored when it is complete and valid; parts have been stored already.
+        if (isValid && found.undivided) await this.#storeFile(store, this.#key(file), found.undivided, options);
+        if (found.isDownloaded) await deletePieces(store, this.#key(file));
+        if (isValid) return found.contents!;
+        await this.#deleteInvalid(file, pieces, store, found.isDownloaded);
       }
       throw corruptFile(file.file);
     });
@@ -93,13 +97,16 @@ export class ModelStore {
     const store = await open();
     const keys = (await store?.keys()) ?? [];
     const needed = new Set<string>();
-    for (const key of keys.filter(({ url }) => url.endsWith("/bundle.json"))) {
-      const manifest = parseManifest((await (await store?.match(key))?.text()) ?? "");
+    const textOf = async (key: Request) => (await (await store?.match(key))?.text()) ?? "";
+    for (const key of keys) {
+      const manifest = key.url.endsWith("/bundle.json") && parseManifest(await textOf(key));
       for (const { sha256 } of manifest ? filesOf(manifest) : []) needed.add(sha256);
+      const parts = key.url.endsWith(`/${PARTS_FILE}`) && parseParts(await textOf(key));
+      for (const { sha256 } of parts ? Object.values(parts).flat() : []) needed.add(sha256);
     }
     for (const key of keys) {
-      const sha256 = /\/sha256\/([0-9a-f]{64})/.exec(key.url)?.[1];
-      if (sha256 && !needed.has(sha256)) await store?.delete(key);
+      const hashes = /\/sha256\/(.*)/.exec(key.url)?.[1]?.match(/[0-9a-f]{64}/g) ?? [];
+      if (!hashes.every((sha256) => needed.has(sha256))) await store?.delete(key);
     }
   }
 
@@ -113,83 +120,119 @@ export class ModelStore {
     }
   }
 
-  /** Downloads a file, resuming after the stored parts. */
-  async #download(url: string, file: BundleFile, store: Cache | undefined, report: Report): Promise<Bytes> {
-    const buffer = new DownloadBuffer(file.bytes);
-    const key = this.#key(file);
-    let part = 0;
-    for (let stored; (stored = await store?.match(partKey(key, part))); part++) {
-      buffer.push(new Uint8Array(await stored.arrayBuffer()));
+  /**
+   * The parts of a file; the file itself if it is stored or served undivided, as by `landfall serve` and by builds before
+   * there were parts.
+   */
+  async #pieces(name: string, file: BundleFile, store: Cache | undefined): Promise<Piece[]> {
+    if ((file.bytes ?? 0) <= MAX_PART_BYTES || (await store?.match(this.#key(file)))) return [file].map(undivided);
+    const url = this.#url(name, PARTS_FILE);
+    const bytes = await this.#latest(url, store, `The model's ${file.file}`, parseParts);
+    return (bytes && parseParts(text(bytes))?.[file.file]) || [file].map(undivided);
+  }
+
+  /** Reads or downloads all parts of a file. `contents` is missing if they are not valid gzip data. */
+  async #assemble(
+    name: string,
+    file: BundleFile,
+    pieces: Piece[],
+    store: Cache | undefined,
+    { report, signal, mustStore = false }: FileOptions,
+  ): Promise<{ contents?: Bytes; isDownloaded: boolean; undivided?: Bytes }> {
+    const builder = new FileBuilder(file.bytes);
+    let [received, isDownloaded, isGood] = [0, false, true];
+    let whole: Bytes | undefined;
+    const sum = pieces.reduce((sum, { bytes = 0 }) => sum + bytes, 0);
+    for (const piece of pieces) {
+      if (signal?.aborted) throw cancelled();
+      const before = received;
+      const key = this.#key(file, piece);
+      const show = (bytes: number, total: number) =>
+        report({ file: file.file, received: before + bytes, total: sum || total, cached: !isDownloaded });
+      let bytes = await read(store, key);
+      if (!bytes) {
+        isDownloaded = true;
+        bytes = await this.#download(name, file, piece, store, show, { report, signal, mustStore });
+        if (!piece.sha256) whole = bytes;
+      }
+      received += bytes.length;
+      show(bytes.length, bytes.length);
+      isGood &&= await accept(builder.push(bytes));
     }
-    const reportProgress = (total: number) =>
-      report({ file: file.file, received: buffer.length, total, cached: false });
-    for (;;) {
-      const before = buffer.length;
-      const { total, complete } = await this.#receive(url, buffer, reportProgress, async (from) => {
-        if (from === 0) {
-          await deleteParts(store, key); // stale: the server restarted from the beginning
-          part = 0;
-        }
-        // If this fails, the download only cannot be resumed from here.
-        const isStored = await put(store, partKey(key, part), buffer.bytes.slice(from));
-        if (isStored) part++;
-        return isStored;
-      });
-      if (complete) return buffer.bytes;
-      if (buffer.length > before) continue; // retry as long as there is progress
-      const [doneMb, totalMb] = [buffer.length, Math.max(total, file.bytes ?? 0)].map((bytes) =>
-        (bytes / 1e6).toFixed(1),
-      );
-      throw doneMb === "0.0"
-        ? unreachable(`The model's ${file.file}`)
-        : interrupted(file.file, doneMb ?? "", totalMb ?? "");
+    const contents = isGood ? await builder.finish().catch(() => undefined) : undefined;
+    return { isDownloaded, ...(contents && { contents }), ...(whole && { undivided: whole }) };
+  }
+
+  /** Downloads a file or a part of it. Parts are checked and stored. */
+  async #download(
+    name: string,
+    file: BundleFile,
+    piece: Piece,
+    store: Cache | undefined,
+    show: (received: number, total: number) => void,
+    options: FileOptions,
+  ): Promise<Bytes> {
+    const key = this.#key(file, piece);
+    const bytes = piece.sha256 ? piece.bytes : file.bytes;
+    const source = { url: this.#url(name, piece.file), file: file.file, bytes, key };
+    for (let attempt = 0; attempt < MAX_DOWNLOADS; attempt++) {
+      const received = await download(source, store, show, options.signal);
+      if (!piece.sha256) return received;
+      const isValid = (await this.#sha256(received)) === piece.sha256;
+      if (isValid) await this.#storeFile(store, key, received, options);
+      await deletePieces(store, key);
+      if (isValid) return received;
+    }
+    throw corruptFile(piece.file);
+  }
+
+  /** Deletes what does not add up to the file: the parts that have changed in the storage, or all if they come anew. */
+  async #deleteInvalid(file: BundleFile, pieces: Piece[], store: Cache | undefined, all: boolean): Promise<void> {
+    for (const piece of pieces) {
+      const key = this.#key(file, piece);
+      const stored = all ? undefined : await read(store, key);
+      if (!stored || (await this.#sha256(stored)) !== piece.sha256) await store?.delete(key);
     }
   }
 
-  /** Requests the missing bytes. Returns the total size and whether all of it has arrived. */
-  async #receive(
+  /** A small file: the server's, which is stored if it is valid, or the stored one without a network connection. */
+  async #latest(
     url: string,
-    buffer: DownloadBuffer,
-    reportProgress: (total: number) => void,
-    storePart: (from: number) => Promise<boolean>,
-  ): Promise<{ total: number; complete: boolean }> {
-    let total = 0;
-    let storedLength = buffer.length;
-    try {
-      const headers: HeadersInit = storedLength > 0 ? { Range: `bytes=${storedLength}-` } : {};
-      const response = await fetch(url, { headers, cache: "no-store" });
-      const range = /^bytes (\d+)-\d+\/(\d+)$/.exec(response.headers.get("Content-Range") ?? "");
-      const isResumed = response.status === 206 && Number(range?.[1]) === storedLength;
-      if (response.status === 416 && storedLength > 0) return { total: storedLength, complete: true }; // already complete
-      if (!response.ok || !response.body) return { total, complete: false };
-      if (!isResumed) buffer.length = storedLength = 0;
-      const encoded = response.headers.has("Content-Encoding");
-      total = isResumed ? Number(range?.[2]) : encoded ? 0 : Number(response.headers.get("Content-Length") ?? 0);
-      const reader = response.body.getReader();
-      for (;;) {
-        const { done, value } = await reader.read();
-        if (done) break;
-        buffer.push(value);
-        reportProgress(Math.max(total, buffer.expected, buffer.length));
-        if (buffer.length - storedLength >= PART_BYTES && (await storePart(storedLength))) storedLength = buffer.length;
-      }
-      const complete = buffer.length >= total && buffer.length >= buffer.expected;
-      if (!complete && buffer.length > storedLength) await storePart(storedLength);
-      return { total, complete };
-    } catch {
-      if (buffer.length > storedLength) await storePart(storedLength);
-      return { total, complete: false };
+    store: Cache | undefined,
+    what: string,
+    parse: (text: string) => unknown,
+  ): Promise<Bytes | undefined> {
+    const response = await fetch(url, { cache: "no-cache" }).catch(() => undefined);
+    let bytes: Bytes | undefined;
+    if (response?.ok)
+      bytes = await response.arrayBuffer().then(
+        (buffer) => new Uint8Array(buffer),
+        () => undefined,
+      );
+    const isNew = !!bytes;
+    if (!bytes) {
+      bytes = await read(store, url);
+      if (!bytes && !response) throw unreachable(what);
     }
+    if (!bytes || !parse(text(bytes))) return undefined;
+    if (isNew) await this.#storeFile(store, url, bytes, {});
+    return bytes;
   }
 
   /** The size in bytes of a file on the server; 0 if unknown. */
   async #remoteSize(name: string, file: BundleFile): Promise<number> {
     const response = await fetch(this.#url(name, file.file), { method: "HEAD" }).catch(() => undefined);
-    return Number((response?.ok && response.headers.get("Content-Length")) || 0);
+    return Number((response?.ok && response.headers.get("Content-Length")) || 0) || (file.bytes ?? 0);
   }
 
-  async #storeFile(store: Cache | undefined, key: string, bytes: Bytes): Promise<void> {
+  async #storeFile(
+    store: Cache | undefined,
+    key: string,
+    bytes: Bytes,
+    { mustStore }: Pick<FileOptions, "mustStore">,
+  ): Promise<void> {
     if (await put(store, key, bytes)) return;
+    if (mustStore) throw new EngineError("storage", "The browser has no room to keep it.");
     this.note = store
       ? "The browser's storage is full: the model works now, but will be downloaded again on the next visit; " +
         "free some space or clear unused models."
@@ -201,36 +244,26 @@ export class ModelStore {
     return new URL(`${name}/${file}`, this.#base).href;
   }
 
-  #key(file: BundleFile): string {
-    return new URL(`sha256/${file.sha256}`, this.#base).href;
+  #key(file: BundleFile, piece?: Piece): string {
+    const part = piece?.sha256 ? `/${piece.sha256}` : "";
+    return new URL(`sha256/${file.sha256}${part}`, this.#base).href;
   }
 }
 
-/** Buffer for incoming bytes, allocated once if the total size is known. */
-class DownloadBuffer {
-  readonly expected: number;
-  length = 0;
-  #buffer: Bytes;
+/** A file that is not split. */
+function undivided({ file }: BundleFile): Piece {
+  return { file };
+}
 
-  constructor(expected = 0) {
-    this.expected = expected;
-    this.#buffer = new Uint8Array(expected);
-  }
-
-  get bytes(): Bytes {
-    return this.#buffer.subarray(0, this.length);
-  }
-
-  push(chunk: Uint8Array) {
-    const length = this.length + chunk.length;
-    if (length > this.#buffer.length) {
-      const larger = new Uint8Array(Math.max(length, 2 * this.#buffer.length));
-      larger.set(this.bytes);
-      this.#buffer = larger;
-    }
-    this.#buffer.set(chunk, this.length);
-    this.length = length;
-  }
+/** Whether a part is valid gzip data, if it is any; passes on other errors. */
+function accept(pushed: Promise<void>): Promise<boolean> {
+  return pushed.then(
+    () => true,
+    (error: unknown) => {
+      if (error instanceof EngineError) throw error;
+      return false;
+    },
+  );
 }
 
 /** Opens the storage; `undefined` if there is none. */
@@ -238,47 +271,26 @@ async function open(): Promise<Cache | undefined> {
   return globalThis.caches ? caches.open(CACHE_NAME).catch(() => undefined) : undefined;
 }
 
-async function put(store: Cache | undefined, key: string, bytes: Bytes): Promise<boolean> {
-  const headers = { "Content-Type": "application/octet-stream", "Content-Length": String(bytes.length) };
-  return store
-    ? store.put(key, new Response(bytes, { headers })).then(
-        () => true,
-        () => false,
-      )
-    : false;
-}
-
-async function readBytes(stored: Response): Promise<Bytes | undefined> {
-  return stored.arrayBuffer().then(
+async function read(store: Cache | undefined, key: string): Promise<Bytes | undefined> {
+  const stored = await store?.match(key);
+  return stored?.arrayBuffer().then(
     (buffer) => new Uint8Array(buffer),
     () => undefined,
   );
+}
+
+function text(bytes: Bytes): string {
+  return new TextDecoder().decode(bytes);
 }
 
 function contentLength(stored: Response): number {
   return Number(stored.headers.get("Content-Length") ?? 0);
 }
 
-function partKey(key: string, part: number): string {
-  return `${key}.${part}`;
-}
-
-async function deleteParts(store: Cache | undefined, key: string): Promise<void> {
-  for (let part = 0; await store?.delete(partKey(key, part)); part++);
-}
-
 /** Runs `work` under a lock shared by the tabs of this origin, if the browser supports locks. */
-async function withLock<T>(name: string, work: () => Promise<T>): Promise<T> {
-  return globalThis.navigator?.locks ? await navigator.locks.request(name, work) : work();
-}
-
-function unreachable(what: string): EngineError {
-  return new EngineError("network", `${what} could not be downloaded: check the connection and try again.`);
-}
-
-function interrupted(file: string, doneMb: string, totalMb: string): EngineError {
-  const message =
-    `The download of the model's ${file} stopped after ${doneMb} of ${totalMb} MB: ` +
-    "check the connection and try again; it will be resumed.";
-  return new EngineError("network", message);
+async function withLock<T>(name: string, signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
+  if (!globalThis.navigator?.locks) return work();
+  return navigator.locks.request(name, signal ? { signal } : {}, work).catch((error: unknown) => {
+    throw signal?.aborted ? cancelled() : error;
+  }) as Promise<T>;
 }

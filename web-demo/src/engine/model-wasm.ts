@@ -1,4 +1,5 @@
 // The model crate in WebAssembly (model/src/wasm.rs): images to tensors, logits to a prediction.
+import { free } from "./support";
 import { type LatLng, type Prediction, type Prior, EngineError } from "./types";
 
 type Input = Uint8Array | Float32Array;
@@ -114,7 +115,7 @@ export class WasmModel {
 
   /**
    * The ONNX model of the open bundle's encoder for a backend with or without int8 products, from the downloaded file
-   * and its adapter.
+   * and its adapter. The file is freed as soon as the module has a copy, since a phone has no memory for many of them.
    */
   encoder(network: Uint8Array, adapter: Uint8Array | undefined, hasInt8: boolean): Uint8Array<ArrayBuffer> {
     return this.#call("encoder", adapter ? [network, adapter] : [network], hasInt8 ? 1 : 0);
@@ -136,6 +137,7 @@ export class WasmModel {
         if (address === 0) throw outOfMemory();
         const bytes = new Uint8Array(input.buffer, input.byteOffset, input.byteLength);
         new Uint8Array(exports.memory.buffer, address, input.byteLength).set(bytes);
+        if (entry === "encoder" && slot === 0) free(bytes);
       });
       const failed = (exports[entry] as (...numbers: number[]) => number)(...numbers);
       const address = exports.output();

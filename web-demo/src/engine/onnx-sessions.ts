@@ -5,10 +5,9 @@ import plainWasm from "onnxruntime-web/ort-wasm-simd-threaded.wasm?url";
 import gpuGlue from "onnxruntime-web/ort-wasm-simd-threaded.jspi.mjs?url";
 import gpuWasm from "onnxruntime-web/ort-wasm-simd-threaded.jspi.wasm?url";
 import type { BundleInfo } from "./model-wasm";
-import { fromHex, hasSharedThreads, within } from "./support";
-import { EngineError, type Status } from "./types";
-
-export type Backend = Status["backend"];
+import { isAsKnown, type KnownAnswer, knownInput, repeated, sampled } from "./known-answer";
+import { free, fromHex, isDownloaded, LateError, trySharedThreads, within } from "./support";
+import { type Backend, EngineError, type RejectedBackend } from "./types";
 
 /** More threads hardly help for networks of this size. */
 const MAX_THREADS = 4;
@@ -21,14 +20,31 @@ const MAX_GPU_ENCODE_MS = 1000;
 /** Maximum time in milliseconds for the browser to name its GPU. */
 const GPU_ANSWER_MS = 3000;
 
+/** Maximum time in milliseconds for threads to start, once the runtime is downloaded. */
+const THREADS_START_MS = 20_000;
+
+export type Reject = (rejected: RejectedBackend) => void;
+
 /**
- * The backends available in this browser, fastest first. WebGPU has no int8 products, so it needs an encoder that can
- * be computed in floating point.
+ * The backends available in this browser, fastest first, without those rejected before. WebGPU has no int8 products, so
+ * it needs an encoder that can be computed in floating point.
  */
-export async function backends(supportsFloat: boolean): Promise<Backend[]> {
-  const gpu = supportsFloat && (await hasGpu()) ? (["webgpu"] as const) : [];
-  const threads = spareCores() > 1 && (await hasSharedThreads()) ? (["wasm-threads"] as const) : [];
-  return [...gpu, ...threads, "wasm"];
+export async function backends(
+  supportsFloat: boolean,
+  isRejected: (backend: Backend) => boolean,
+  reject: Reject,
+): Promise<Backend[]> {
+  const found: Backend[] = ["wasm"];
+  if (!isRejected("wasm-threads") && (await hasThreads(reject))) found.unshift("wasm-threads");
+  if (supportsFloat && !isRejected("webgpu") && (await hasGpu())) found.unshift("webgpu");
+  return found;
+}
+
+async function hasThreads(reject: Reject): Promise<boolean> {
+  if (spareCores() <= 1) return false;
+  const outcome = await trySharedThreads();
+  if (outcome === "late") reject({ backend: "wasm-threads", reason: "late" });
+  return outcome === "yes";
 }
 
 /**
@@ -70,15 +86,32 @@ const runtimes = new Map<typeof plainWasm, Promise<void>>();
  */
 export class RuntimeStartError extends EngineError {}
 
+/** The networks compute something else than they should. */
+export class WrongResultError extends EngineError {
+  constructor() {
+    super("unsupported", "This browser computes the model wrongly: update it, or use another one.");
+  }
+}
+
+/** The GPU computes correctly, but more slowly than the CPU. */
+export class SlowError extends Error {}
+
 /** Downloads and starts a backend's runtime unless it has been started already. */
 export function startRuntime(backend: Backend): Promise<void> {
   const file = backend === "webgpu" ? gpuWasm : plainWasm;
   let starting = runtimes.get(file);
   if (!starting) {
     starting = initRuntime(backend);
+    if (backend === "wasm-threads") starting = limited(starting, file);
     runtimes.set(file, starting);
   }
   return starting;
+}
+
+/** An error if threads take too long to start. The time to download the runtime does not count. */
+async function limited(starting: Promise<void>, file: string): Promise<void> {
+  const downloaded = isDownloaded(new URL(file, import.meta.url).href);
+  await Promise.race([starting, downloaded.then(() => within(THREADS_START_MS, starting))]);
 }
 
 async function initRuntime(backend: Backend): Promise<void> {
@@ -96,6 +129,11 @@ async function initRuntime(backend: Backend): Promise<void> {
 export class OnnxSessions {
   readonly backend: Backend;
   readonly threads: number;
+  /** What the networks have computed for the known input. */
+  answer: { embedding: Float32Array; logits: Float32Array } = {
+    embedding: new Float32Array(),
+    logits: new Float32Array(),
+  };
   readonly #ort: typeof Ort;
   readonly #encoder: Ort.InferenceSession;
   readonly #head: Ort.InferenceSession;
@@ -116,13 +154,16 @@ export class OnnxSessions {
     this.#info = info;
   }
 
-  /** Creates both sessions and runs them once, so that errors appear here and the first image is not delayed. With
-   * `rejectSlowGpu` a slow GPU is an error. */
+  /**
+   * Creates both sessions and runs them once, so that errors appear here and the first image is not delayed. What they
+   * compute is compared with the known answer, if there is one. With `rejectSlowGpu` a slow GPU is an error.
+   */
   static async load(
     backend: Backend,
-    encoder: Uint8Array,
+    encoder: () => Promise<Uint8Array>,
     head: Uint8Array,
     info: BundleInfo,
+    known: KnownAnswer | undefined,
     rejectSlowGpu: boolean,
   ): Promise<OnnxSessions> {
     await startRuntime(backend);
@@ -133,19 +174,26 @@ export class OnnxSessions {
     };
     const sessions: Ort.InferenceSession[] = [];
     try {
-      for (const network of [encoder, head]) sessions.push(await ort.InferenceSession.create(network, options));
+      const network = await encoder();
+      sessions.push(await ort.InferenceSession.create(network, options));
+      free(network); // the runtime has a copy
+      sessions.push(await ort.InferenceSession.create(head, options));
       const created = new OnnxSessions(ort, backend, sessions[0]!, sessions[1]!, info);
-      const zeros = new Float32Array(3 * info.size ** 2);
-      await created.encode(zeros);
+      const input = knownInput(info.size);
+      const embedding = await created.encode(input);
+      if (!isAsKnown(embedding, known?.embedding)) throw new WrongResultError();
       if (rejectSlowGpu && backend === "webgpu") {
         const start = performance.now(); // the first run compiled the shaders
-        await created.encode(zeros);
-        if (performance.now() - start > MAX_GPU_ENCODE_MS) throw new Error("the GPU is slow");
+        await created.encode(input);
+        if (performance.now() - start > MAX_GPU_ENCODE_MS) throw new SlowError();
       }
-      await created.logits(new Float32Array(info.squares * info.dim));
+      const logits = await created.logits(repeated(embedding, info.squares));
+      created.answer = { embedding, logits: sampled(logits) };
+      if (!isAsKnown(created.answer.logits, known?.logits)) throw new WrongResultError();
       return created;
     } catch (error) {
       for (const session of sessions) await session.release().catch(() => undefined);
+      if (error instanceof EngineError || error instanceof SlowError) throw error;
       throw toEngineError(error, !info.id.startsWith("pocket@"));
     }
   }
@@ -203,4 +251,11 @@ function toEngineError(error: unknown, hasSmaller: boolean): EngineError {
     "corrupt",
     `The model cannot be run in this browser (${reason}): clear the stored models and try again.`,
   );
+}
+
+/** Why a backend is not used after an error. */
+export function rejectionReason(error: unknown): RejectedBackend["reason"] {
+  if (error instanceof WrongResultError) return "wrong";
+  if (error instanceof SlowError) return "slow";
+  return error instanceof LateError ? "late" : "failed";
 }

@@ -73,7 +73,7 @@ it("predicts the same with threads as without", async () => {
   const json = await page.evaluate(async (photo) => {
     const blob = await (await fetch(photo)).blob();
     const many = globalThis.createEngine({ backend: "wasm-threads" });
-    const status = await many.load("pocket", () => undefined);
+    const status = await many.load("pocket");
     const threads = await many.locate([blob]);
     many.close();
     return JSON.stringify([status, threads, await globalThis.engine.locate([blob])]);

@@ -4,6 +4,8 @@ import { EngineError } from "./types";
 /** Maximum time in milliseconds for a thread to start. */
 const THREAD_START_MS = 5000;
 
+const POLL_MS = 200;
+
 /** The memory that ONNX Runtime asks for when it uses threads, in pages of 64 KiB. */
 const SHARED_MEMORY = { initial: 256, maximum: 65_536, shared: true };
 
@@ -15,11 +17,24 @@ export function fromHex(text: string): Uint8Array<ArrayBuffer> {
   return Uint8Array.from(text.match(/../g) ?? [], (byte) => Number.parseInt(byte, 16));
 }
 
+/** Resolves after the messages that have arrived are handled. Promises alone would not let them in. */
+export function nextTask(): Promise<void> {
+  return new Promise((done) => setTimeout(done));
+}
+
+/** Frees the memory of a large buffer at once, in browsers that can; the others wait for their garbage collection. */
+export function free(bytes: Uint8Array): void {
+  (bytes.buffer as { transfer?(length: number): unknown }).transfer?.(0);
+}
+
+/** Something took too long. */
+export class LateError extends Error {}
+
 /** The result of `work`, or an error if it takes longer than `ms` milliseconds. */
 export function within<T>(ms: number, work: Promise<T>): Promise<T> {
   let timer: ReturnType<typeof setTimeout>;
   const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`no answer within ${ms} ms`)), ms);
+    timer = setTimeout(() => reject(new LateError(`no answer within ${ms} ms`)), ms);
   });
   return Promise.race([work, late]).finally(() => clearTimeout(timer));
 }
@@ -42,12 +57,18 @@ export function tooOld(forWhat: string): EngineError {
   return new EngineError("unsupported", message);
 }
 
+/** Resolves when the download of a file has ended, as the browser has recorded it. */
+export async function isDownloaded(url: string): Promise<void> {
+  while (performance.getEntriesByName(url).length === 0) await new Promise((done) => setTimeout(done, POLL_MS));
+}
+
 /**
- * Whether WebAssembly can use threads here. Content blockers, policies and old browsers keep workers from starting
- * within a worker, often without an error, and devices short of memory have none to share.
+ * Whether WebAssembly can use threads here; `late` if they do not start in time. Content blockers, policies and old
+ * browsers keep workers from starting within a worker, often without an error, and devices short of memory have none to
+ * share.
  */
-export async function hasSharedThreads(): Promise<boolean> {
-  if (!globalThis.crossOriginIsolated || typeof Worker === "undefined") return false;
+export async function trySharedThreads(): Promise<"yes" | "no" | "late"> {
+  if (!globalThis.crossOriginIsolated || typeof Worker === "undefined") return "no";
   try {
     const memory = new WebAssembly.Memory(SHARED_MEMORY);
     const thread = new Worker(new URL("./thread-probe.ts", import.meta.url), { type: "module" });
@@ -60,9 +81,9 @@ export async function hasSharedThreads(): Promise<boolean> {
     });
     thread.postMessage(memory);
     await within(THREAD_START_MS, written).finally(() => thread.terminate());
-    return Atomics.load(new Int32Array(memory.buffer), 0) === 1;
-  } catch {
-    return false;
+    return Atomics.load(new Int32Array(memory.buffer), 0) === 1 ? "yes" : "no";
+  } catch (error) {
+    return error instanceof LateError ? "late" : "no";
   }
 }
 

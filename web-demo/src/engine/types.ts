@@ -1,7 +1,7 @@
 // The interface of the engine. It runs in a worker and sends nothing to a server.
 
-/** Names of the bundles. Every build includes `pocket`; `desktop` is optional. */
-export type BundleName = "pocket" | "desktop";
+/** Names of the bundles. Every build includes `pocket`; the larger ones are optional. */
+export type BundleName = "pocket" | "phone" | "desktop";
 
 /** Coordinates in degrees. */
 export interface LatLng {
@@ -65,17 +65,36 @@ export interface Progress {
   cached: boolean;
 }
 
+/** The GPU, several threads of the CPU, or one. */
+export type Backend = "webgpu" | "wasm-threads" | "wasm";
+
+/** A backend that is not used in this browser. */
+export interface RejectedBackend {
+  backend: Backend;
+  /** `wrong`: its results are wrong; `late`: it did not start in time; `failed`: an error occurred. */
+  reason: "wrong" | "slow" | "late" | "failed";
+}
+
 /** The loaded bundle and its backend. */
 export interface Status {
   bundle: BundleName | null;
-  backend: "webgpu" | "wasm-threads" | "wasm";
+  backend: Backend;
   threads: number;
+  rejected: RejectedBackend[];
   /** A message for the user if the model could not be stored in the browser, else `null`. */
   note: string | null;
 }
 
-/** `unsupported`: the browser lacks something that is needed. */
-export type ErrorKind = "network" | "corrupt" | "unreadable" | "too-large" | "no-memory" | "storage" | "unsupported";
+/** `unsupported`: the browser lacks something that is needed. `cancelled`: the caller stopped the call. */
+export type ErrorKind =
+  | "network"
+  | "corrupt"
+  | "unreadable"
+  | "too-large"
+  | "no-memory"
+  | "storage"
+  | "unsupported"
+  | "cancelled";
 
 /** The promises of the engine are rejected with this error. Its message is written for the user. */
 export class EngineError extends Error {
@@ -88,15 +107,37 @@ export class EngineError extends Error {
   }
 }
 
+export interface LoadOptions {
+  onProgress?: (progress: Progress) => void;
+  /** Whether it is an error if the bundle cannot be stored, so that each visit would download it again. */
+  mustStore?: boolean;
+  /** Stops the download; what has arrived is kept. */
+  signal?: AbortSignal | undefined;
+}
+
+export interface LocateOptions {
+  /** `photo` unless given. */
+  prior?: Prior;
+  /**
+   * Called with a prediction from the whole square of each image, if the detail squares take long enough to notice. It
+   * is less certain than the final one.
+   */
+  onStep?: (prediction: Prediction) => void;
+  /** Stops the call between two squares of an image. */
+  signal?: AbortSignal | undefined;
+}
+
 /** The engine, created by `createEngine`. It stays usable after an error. */
 export interface Engine {
-  /** Loads a bundle from the browser's storage or the server. It replaces the current one. */
-  load(name: BundleName, onProgress: (progress: Progress) => void): Promise<Status>;
+  /** Whether a bundle is loaded. */
+  readonly isLoaded: boolean;
+  /** Loads a bundle from the browser's storage or the server. It replaces the current one, which answers meanwhile. */
+  load(name: BundleName, options?: LoadOptions): Promise<Status>;
   /**
    * Predicts the location of one or more views of one place. The EXIF orientation of blobs is applied; bitmaps are
-   * closed. The prior is `photo` unless given.
+   * closed.
    */
-  locate(views: (Blob | ImageBitmap)[], prior?: Prior): Promise<Prediction>;
+  locate(views: (Blob | ImageBitmap)[], options?: LocateOptions): Promise<Prediction>;
   /** The position in the metadata of a photo, which needs no loaded bundle; `null` if it has none that can be used. */
   position(photo: Blob): Promise<LatLng | null>;
   /** The bundles that this origin offers; `bytes` is the size of all files. */
@@ -105,6 +146,8 @@ export interface Engine {
   clear(): Promise<void>;
   /** Score of a guess by GeoGuessr's formula, on the World map unless a scale in metres is given. */
   score(guess: LatLng, truth: LatLng, scaleM?: number): Promise<{ points: number; distanceKm: number }>;
+  /** What the loaded bundle computes for the known input (`known-answer.ts`), for the test that writes known answers. */
+  knownAnswer(): Promise<{ embedding: Float32Array; logits: Float32Array }>;
   /** Terminates the worker. */
   close(): void;
 }

@@ -2,18 +2,34 @@
 import type { BundleFile } from "./manifest";
 import { WasmModel, type BundleInfo, InvalidInputError } from "./model-wasm";
 import type { Call, Reply, Request, Setup } from "./protocol";
-import { type Backend, OnnxSessions, RuntimeStartError, backends, startRuntime } from "./onnx-sessions";
+import { type KnownAnswer, knownAnswer } from "./known-answer";
+import { OnnxSessions, RuntimeStartError, backends, rejectionReason, startRuntime } from "./onnx-sessions";
 import { preprocess } from "./preprocess";
-import { requireWebAssembly, within } from "./support";
-import { ModelStore, type Report } from "./model-store";
-import { type Prediction, type BundleName, EngineError, type Prior, type Status } from "./types";
+import { nextTask, requireWebAssembly, within } from "./support";
+import { cancelled } from "./download";
+import { type FileOptions, ModelStore, type Report } from "./model-store";
+import {
+  type Backend,
+  type BundleName,
+  EngineError,
+  type ErrorKind,
+  type Prediction,
+  type RejectedBackend,
+  type Status,
+} from "./types";
 
-const NAMES: BundleName[] = ["pocket", "desktop"];
+const NAMES: BundleName[] = ["pocket", "phone", "desktop"];
 /** The World map's scale in metres, as in `model/src/score.rs`. */
 const WORLD_SCALE_M = 14_916_862;
 
 /** Maximum time in milliseconds for a GPU to load a bundle, which compiles its shaders. */
 const GPU_LOAD_MS = 60_000;
+
+/** Errors that another backend would have too. */
+const NOT_OF_BACKEND = new Set<ErrorKind>(["network", "corrupt", "storage", "cancelled"]);
+
+/** If encoding takes longer, in milliseconds, a prediction from the whole square is sent first. */
+const SLOW_MS = 150;
 
 /** A bundle that is ready for predictions. */
 interface Loaded {
@@ -28,9 +44,13 @@ class EngineWorker {
   #module: Promise<WebAssembly.Module> | undefined;
   #loaded: Loaded | undefined;
   #last: Promise<unknown> = Promise.resolve();
+  /** Predictions wait for it: after a restart they arrive before it is finished. */
+  #firstLoad: Promise<unknown> | undefined;
+  readonly #rejected: RejectedBackend[];
 
   constructor(setup: Setup) {
     this.#setup = setup;
+    this.#rejected = [...setup.rejected];
     this.#store = new ModelStore(setup.bundlesUrl, async (bytes) => {
       if (!globalThis.crypto.subtle) return (await this.#model()).sha256(bytes); // an insecure address
       const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
@@ -38,12 +58,21 @@ class EngineWorker {
     });
   }
 
-  async handle(call: Call, report: Report): Promise<unknown> {
+  async handle(
+    call: Call,
+    report: Report,
+    onStep: (prediction: Prediction) => void,
+    signal: AbortSignal,
+  ): Promise<unknown> {
     switch (call.name) {
-      case "load":
-        return this.#load(call.bundle, report);
+      case "load": {
+        const loading = this.#load(call.bundle, { report, signal, mustStore: call.mustStore });
+        this.#firstLoad ??= loading;
+        return loading;
+      }
       case "locate":
-        return this.#serialize(() => this.#locate(call.views, call.prior));
+        if (!this.#loaded) await this.#firstLoad?.catch(() => undefined);
+        return this.#serialize(() => this.#locate(call, call.steps ? onStep : undefined, signal));
       case "position": {
         const model = await this.#model();
         return model.position(new Uint8Array(await call.photo.arrayBuffer()));
@@ -52,6 +81,8 @@ class EngineWorker {
         return this.#bundles();
       case "clear":
         return this.#store.clear();
+      case "knownAnswer":
+        return this.#loaded?.sessions.answer;
       case "score": {
         const { guess, truth, scaleM = WORLD_SCALE_M } = call;
         return (await this.#model()).score(guess.lat, guess.lng, truth.lat, truth.lng, scaleM);
@@ -59,7 +90,7 @@ class EngineWorker {
     }
   }
 
-  async #load(name: BundleName, report: Report): Promise<Status> {
+  async #load(name: BundleName, options: FileOptions): Promise<Status> {
     requireWebAssembly();
     this.#store.note = null;
     const stored = await this.#store.manifest(name);
@@ -71,12 +102,12 @@ class EngineWorker {
     const { manifest } = stored;
     const id = `${manifest.name}@${manifest.version}`;
     if (this.#loaded?.info.id !== id) {
-      const file = (of: BundleFile) => this.#store.file(name, of, report);
+      const file = (of: BundleFile) => this.#store.file(name, of, options);
       const { adapter, activations } = manifest.encoder;
       const { backend } = this.#setup;
       // "whole" is the former name of "exact-conv".
       const isExact = activations === "exact-conv" || activations === "whole";
-      const candidates = backend ? [backend] : await backends(!isExact);
+      const candidates = backend ? [backend] : await this.#backends(!isExact);
       // In parallel with the downloads. Errors are reported when the sessions are created.
       const starting = startRuntime(candidates[0]!);
       starting.catch(() => undefined);
@@ -84,23 +115,28 @@ class EngineWorker {
         await starting; // if this failed too, the next attempt needs a new worker
         throw error;
       });
-      const [cells, head, adapterBytes, downloaded] = await Promise.all([
+      const [cells, head, adapterBytes, ...networks] = await Promise.all([
         file(manifest.cells),
         file(manifest.head),
         adapter && file(adapter),
         file(manifest.encoder),
       ]);
       const info = parseBundle(() => model.open(stored.bytes, cells));
-      const encoder = (on: Backend) => parseBundle(() => model.encoder(downloaded, adapterBytes, on !== "webgpu"));
+      // Preparing the network for a backend uses it up; another backend reads it again.
+      const encoder = async (on: Backend) => {
+        const network = networks.pop() ?? (await file(manifest.encoder));
+        return parseBundle(() => model.encoder(network, adapterBytes, on !== "webgpu"));
+      };
       await this.#serialize(async () => {
-        const sessions = await this.#sessions(candidates, encoder, head, info);
+        if (options.signal?.aborted) throw cancelled();
+        const sessions = await this.#sessions(candidates, encoder, head, info, knownAnswer(manifest));
         await this.#loaded?.sessions.release();
         this.#loaded = { model, info, sessions };
       });
       await this.#store.deleteUnused().catch(() => undefined); // the next load retries
     }
     const { backend, threads } = this.#loaded!.sessions;
-    return { bundle: name, backend, threads, note: this.#store.note };
+    return { bundle: name, backend, threads, rejected: this.#rejected, note: this.#store.note };
   }
 
   /** Runs tasks that use ONNX sessions one after another, since all sessions share the runtime's memory. */
@@ -110,57 +146,96 @@ class EngineWorker {
     return done;
   }
 
-  /** Creates the sessions on the first backend that works. */
+  #backends(supportsFloat: boolean): Promise<Backend[]> {
+    const isRejected = (backend: Backend) => this.#rejected.some((rejected) => rejected.backend === backend);
+    return backends(supportsFloat, isRejected, (rejected) => this.#reject(rejected, false));
+  }
+
+  #reject(rejected: RejectedBackend, mustRestart: boolean) {
+    this.#rejected.push(rejected);
+    workerScope.postMessage({ rejected, mustRestart });
+  }
+
+  /** Creates the sessions on the first backend that works. The page restarts this worker if one takes too long. */
   async #sessions(
     candidates: Backend[],
-    encoder: (on: Backend) => Uint8Array,
+    encoder: (on: Backend) => Promise<Uint8Array>,
     head: Uint8Array,
     info: BundleInfo,
+    known: KnownAnswer | undefined,
   ): Promise<OnnxSessions> {
     for (;;) {
-      const [backend] = candidates;
-      const rejectSlowGpu = candidates.length > 1;
+      const backend = candidates[0]!;
+      const isLast = candidates.length === 1;
       try {
-        const loading = OnnxSessions.load(backend!, encoder(backend!), head, info, rejectSlowGpu);
-        return await (backend === "webgpu" && rejectSlowGpu ? within(GPU_LOAD_MS, loading) : loading);
+        await startRuntime(backend);
+        workerScope.postMessage({ opening: backend });
+        const loading = OnnxSessions.load(backend, () => encoder(backend), head, info, known, !isLast);
+        return await (backend === "webgpu" && !isLast ? within(GPU_LOAD_MS, loading) : loading);
       } catch (error) {
-        if (!rejectSlowGpu) throw error;
+        if (isLast || (error instanceof EngineError && NOT_OF_BACKEND.has(error.kind))) throw error;
+        // Threads are part of the runtime, which cannot be started again: only a new worker has none.
+        const mustRestart = backend === "wasm-threads";
+        this.#reject({ backend, reason: rejectionReason(error) }, mustRestart);
+        if (mustRestart) await new Promise<never>(() => undefined);
         candidates.shift();
+      } finally {
+        workerScope.postMessage({ opening: null });
       }
     }
   }
 
-  async #locate(views: (Blob | ImageBitmap)[], prior?: Prior): Promise<Prediction> {
+  async #locate(
+    { views, prior }: Call & { name: "locate" },
+    onStep: ((prediction: Prediction) => void) | undefined,
+    signal: AbortSignal,
+  ): Promise<Prediction> {
     const ms = { preprocess: 0, encode: 0, head: 0, decode: 0, total: 0 };
     const start = performance.now();
     let last = start;
-    const record = (part: keyof typeof ms) => {
+    const record = (part: Exclude<keyof typeof ms, "total">) => {
       const now = performance.now();
       ms[part] += now - last;
       last = now;
+      ms.total = now - start;
     };
     if (!this.#loaded) throw new EngineError("network", "No model is loaded yet: load one first.");
     if (views.length === 0) throw new EngineError("unreadable", "There is no image: take or choose one.");
     const { model, info, sessions } = this.#loaded;
-    const logits = new Float32Array(views.length * info.cells);
     const warnings: string[] = [];
-    for (const [row, view] of views.entries()) {
+    const [area, length] = [3 * info.size ** 2, info.squares * info.dim];
+    const images: { squares: Float32Array; outputs: Float32Array }[] = [];
+    const encode = async ({ squares, outputs }: (typeof images)[number], square: number) => {
+      if (ms.encode > SLOW_MS) await nextTask(); // lets a message arrive that stops this call
+      if (signal.aborted) throw cancelled();
+      outputs.set(await sessions.encode(squares.subarray(square * area, (square + 1) * area)), square * info.dim);
+      record("encode");
+    };
+    const predict = async (): Promise<Prediction> => {
+      const logits = new Float32Array(views.length * info.cells);
+      for (const [row, { outputs }] of images.entries())
+        logits.set(await sessions.logits(model.embedding(outputs)), row * info.cells);
+      record("head");
+      const prediction = model.predict(logits, prior);
+      record("decode");
+      return { ...prediction, ms: { ...ms }, warnings };
+    };
+    for (const view of views) {
       const { squares, warning } = await preprocess(model, view);
       if (warning) warnings.push(warning);
       record("preprocess");
-      const outputs = new Float32Array(info.squares * info.dim);
-      const area = 3 * info.size ** 2;
-      for (let square = 0; square < info.squares; square++) {
-        outputs.set(await sessions.encode(squares.subarray(square * area, (square + 1) * area)), square * info.dim);
-      }
-      record("encode");
-      logits.set(await sessions.logits(model.embedding(outputs)), row * info.cells);
-      record("head");
+      const image = { squares, outputs: new Float32Array(length) };
+      images.push(image);
+      await encode(image, 0);
     }
-    const prediction = model.predict(logits, prior);
-    record("decode");
-    ms.total = last - start;
-    return { ...prediction, ms, warnings };
+    if (onStep && info.squares > 1 && ms.encode > SLOW_MS) {
+      // The head needs all squares: the whole one stands in for the details.
+      for (const { outputs } of images)
+        for (let square = 1; square < info.squares; square++) outputs.copyWithin(square * info.dim, 0, info.dim);
+      onStep(await predict());
+    }
+    for (const image of images) for (let square = 1; square < info.squares; square++) await encode(image, square);
+    return predict();
   }
 
   async #bundles() {
@@ -215,19 +290,31 @@ const workerScope = self as unknown as {
   onmessage: ((event: MessageEvent<Setup | Request>) => void) | null;
 };
 let worker: EngineWorker | undefined;
+/** The calls that have not been answered yet. */
+const running = new Map<number, AbortController>();
 
 workerScope.onmessage = async ({ data }) => {
   if ("bundlesUrl" in data) {
     worker = new EngineWorker(data);
     return;
   }
+  if ("cancel" in data) {
+    running.get(data.cancel)?.abort();
+    return;
+  }
   const { id, call } = data;
+  const controller = new AbortController();
+  running.set(id, controller);
   try {
-    const result = await worker?.handle(call, (progress) => workerScope.postMessage({ id, progress }));
+    const report: Report = (progress) => workerScope.postMessage({ id, progress });
+    const onStep = (step: Prediction) => workerScope.postMessage({ id, step });
+    const result = await worker?.handle(call, report, onStep, controller.signal);
     workerScope.postMessage({ id, result });
   } catch (error) {
+    controller.abort(); // downloads of other files of the same bundle
     workerScope.postMessage({ id, error: toErrorReply(error), mustRestart: error instanceof RuntimeStartError });
   } finally {
+    running.delete(id);
     if (call.name === "locate") call.views.forEach((view) => view instanceof Blob || view.close());
   }
 };

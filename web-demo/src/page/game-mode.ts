@@ -139,7 +139,7 @@ export class GameMode {
     layout.map.showMarkers([]);
     layout.map.showWorld();
     // The model runs while the player thinks; its prediction is shown after the player's guess.
-    const pending = this.model.locate(images, "game");
+    const pending = this.model.locate(images, { prior: "game" });
     pending.catch(() => undefined);
     let pin: LatLng | null = null;
     const guess = button("Guess", null, () => pin && void this.guess(generation, round, pin, pending), true);

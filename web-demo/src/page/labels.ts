@@ -1,7 +1,7 @@
 // Formats predictions, numbers and errors as text.
 
 import { formatCount } from "../geometry";
-import type { Prediction, Status } from "../engine/types";
+import type { Backend, Prediction, RejectedBackend, Status } from "../engine/types";
 
 /** Upper limits of the radius that contains 50 % of the probability, in km, with their labels. */
 const CONFIDENCE_LABELS: [number, string][] = [
@@ -50,10 +50,29 @@ export function formatSize(bytes: number): string {
   return `${mb < 10 ? mb.toFixed(1) : Math.round(mb)} MB`;
 }
 
+/** "Pocket model", from `name@version`. */
+export function modelName({ bundle }: Pick<Prediction, "bundle">): string {
+  return `${capitalize(bundle.replace(/@.*/, ""))} model`;
+}
+
 /** Name of the backend. */
-export function formatBackend({ backend, threads }: Status): string {
+export function formatBackend({ backend, threads }: Pick<Status, "backend" | "threads">): string {
   if (backend === "webgpu") return "GPU (WebGPU)";
   return `CPU, ${threads} ${threads === 1 ? "thread" : "threads"}`;
+}
+
+const BACKENDS: Record<Backend, string> = { webgpu: "GPU", "wasm-threads": "several threads", wasm: "CPU" };
+const REJECTIONS: Record<RejectedBackend["reason"], string> = {
+  wrong: "computes wrongly",
+  slow: "too slow",
+  late: "does not start",
+  failed: "fails",
+};
+
+/** "Not used: GPU (computes wrongly)."; empty if nothing has been rejected. */
+export function formatRejected(rejected: RejectedBackend[]): string {
+  const list = rejected.map(({ backend, reason }) => `${BACKENDS[backend]} (${REJECTIONS[reason]})`);
+  return list.length > 0 ? `Not used: ${list.join(", ")}.` : "";
 }
 
 /** Capitalizes the first letter. */

@@ -2,7 +2,7 @@
 
 import { formatCount, formatDistance } from "../geometry";
 import { el } from "../dom";
-import type { Prediction, LatLng } from "../engine/types";
+import { EngineError, type Prediction, type LatLng } from "../engine/types";
 import { showOnMap, predictionText, creditLine, toLatLng } from "./prediction-view";
 import { Camera } from "./camera";
 import { icon } from "./icons";
@@ -25,8 +25,12 @@ export class LocateMode {
   /** The current example, if any. */
   private example: Sample | null = null;
   private live = true;
+  /** The prediction on the screen, and the correct location if it has been revealed. */
+  private shown: { prediction: Prediction; truth: { at: LatLng; source: string } | null } | null = null;
   /** Incremented by each new action; results of earlier ones are discarded. */
   private generation = 0;
+  /** Stops the predictions of earlier actions. */
+  private current = new AbortController();
   /** Number of live loops started; only the last one continues. */
   private liveRuns = 0;
 
@@ -34,7 +38,9 @@ export class LocateMode {
     private readonly layout: Layout,
     private readonly model: ModelController,
     private readonly status: HTMLElement,
-  ) {}
+  ) {
+    model.addEventListener("upgrade", () => void this.predictAgain());
+  }
 
   enter(): void {
     this.reset();
@@ -63,8 +69,16 @@ export class LocateMode {
     await this.addViews(files);
   }
 
+  /** Begins a new action. */
+  private begin(): number {
+    this.current.abort();
+    this.current = new AbortController();
+    this.shown = null;
+    return ++this.generation;
+  }
+
   private reset(): void {
-    this.generation++;
+    this.begin();
     this.camera.close();
     revokeViews(this.views);
     this.views = [];
@@ -101,7 +115,7 @@ export class LocateMode {
 
   private async openCamera(): Promise<void> {
     hideNotice();
-    const generation = ++this.generation;
+    const generation = this.begin();
     try {
       await this.camera.open(
         () => {
@@ -185,18 +199,23 @@ export class LocateMode {
     const content = el("div");
     this.layout.showPanel(content, this.status);
     content.append(this.hint());
+    const { signal } = this.current;
     try {
       while (isCurrent()) {
         const { blocked } = this.camera;
         if (blocked) content.replaceChildren(el("p", { class: "hint" }, blocked));
         else if (!document.hidden) {
-          const prediction = await this.model.locate([
-            ...this.views.map(({ blob }) => blob),
-            await this.camera.captureFrame(),
-          ]);
+          const frame = await this.camera.captureFrame();
+          const views = [...this.views.map(({ blob }) => blob), frame];
+          const show = (prediction: Prediction, isFinal: boolean) => {
+            if (!isCurrent()) return;
+            content.replaceChildren(predictionText(prediction, isFinal));
+            showOnMap(this.layout, prediction, true);
+          };
+          // The steps of later images would alternate with the predictions of earlier ones.
+          const onStep = (step: Prediction) => content.querySelector(".prediction") || show(step, false);
+          show(await this.model.locate(views, { signal, onStep }), true);
           if (!isCurrent()) return;
-          content.replaceChildren(predictionText(prediction));
-          showOnMap(this.layout, prediction, true);
         }
         await new Promise((done) => setTimeout(done, LIVE_PAUSE_MS));
       }
@@ -228,7 +247,7 @@ export class LocateMode {
 
   /** Adds views of the current place and predicts from all of them. Unreadable images are removed again. */
   private async addViews(images: Blob[]): Promise<void> {
-    const generation = ++this.generation;
+    const generation = this.begin();
     const previous = this.views;
     const added = images.slice(0, MAX_VIEWS - previous.length).map(createView);
     this.views = [...previous, ...added];
@@ -239,10 +258,7 @@ export class LocateMode {
     this.layout.busy = true;
     this.layout.showPanel(el("p", { class: "hint pending" }, "Predicting…"), this.status);
     try {
-      const prediction = await this.model.locate(this.views.map(({ blob }) => blob));
-      if (generation !== this.generation) return;
-      this.layout.busy = false;
-      this.showPrediction(prediction);
+      await this.predict();
     } catch (error) {
       if (generation !== this.generation) return;
       this.layout.busy = false;
@@ -251,6 +267,34 @@ export class LocateMode {
       if (previous.length && added.length) await this.addViews([]);
       else this.enter();
       showError(error);
+    }
+  }
+
+  /** Predicts from the current views and shows the prediction. */
+  private async predict(): Promise<void> {
+    const { generation } = this;
+    const { signal } = this.current;
+    const prediction = await this.model.locate(
+      this.views.map(({ blob }) => blob),
+      { signal, onStep: (step) => generation === this.generation && this.showPrediction(step, false) },
+    );
+    if (generation !== this.generation) return;
+    this.layout.busy = false;
+    this.showPrediction(prediction, true);
+  }
+
+  /** Predicts once more, with a model that has just replaced the one that answered. */
+  private async predictAgain(): Promise<void> {
+    if (!this.shown) return;
+    const { generation } = this;
+    this.layout.busy = true;
+    try {
+      await this.predict();
+    } catch (error) {
+      if (generation === this.generation && !(error instanceof EngineError && error.kind === "cancelled"))
+        showError(error);
+    } finally {
+      if (generation === this.generation) this.layout.busy = false;
     }
   }
 
@@ -272,27 +316,44 @@ export class LocateMode {
     );
   }
 
-  private showPrediction(prediction: Prediction): void {
+  /** `isFinal`: whether all squares of the images have been used. */
+  private showPrediction(prediction: Prediction, isFinal: boolean): void {
+    const earlier = this.shown;
+    this.shown = { prediction, truth: earlier?.truth ?? null };
+    const text = predictionText(prediction, isFinal);
+    if (earlier) this.updatePrediction(prediction, text);
+    else this.showFirstPrediction(prediction, text);
+    if (earlier && placeName(earlier.prediction) === placeName(prediction)) return;
+    announce(`${confidenceLabel(prediction)}: ${placeName(prediction)}.`);
+  }
+
+  /** Replaces a prediction for the same views. Everything else stays, such as the focus and the scroll position. */
+  private updatePrediction(prediction: Prediction, text: HTMLElement): void {
+    this.layout.element.querySelector(".panel .prediction")?.replaceWith(text);
+    showOnMap(this.layout, prediction);
+    const output = this.layout.element.querySelector<HTMLElement>(".revealed");
+    if (output && this.shown?.truth) void this.showTruth(output).catch(showError);
+  }
+
+  private showFirstPrediction(prediction: Prediction, text: HTMLElement): void {
     const revealed = el("div", { class: "revealed", role: "status" });
     const { example } = this;
     const isFull = this.views.length >= MAX_VIEWS;
-    const shareButton = button(
-      "Share",
-      "share",
-      () => void share({ prediction, image: this.views.at(-1)!.blob }).catch(showError),
-    );
+    const shareButton = button("Share", "share", () => {
+      if (this.shown) void share({ prediction: this.shown.prediction, image: this.views.at(-1)!.blob }).catch(showError);
+    });
     const actions = el("div", { class: "actions actions-sticky" }, shareButton);
     const truth = el("div", { class: "truth" }, revealed);
     const revealButton = button(
       "How close?",
       "target",
-      () => void this.reveal(prediction, truth, actions, shareButton).catch(showError),
+      () => void this.reveal(truth, actions, shareButton).catch(showError),
       true,
     );
     actions.prepend(revealButton);
     this.layout.showPanel(
       truth,
-      predictionText(prediction),
+      text,
       actions,
       !isFull &&
         el(
@@ -310,20 +371,17 @@ export class LocateMode {
       this.status,
     );
     showOnMap(this.layout, prediction);
-    announce(`${confidenceLabel(prediction)}: ${placeName(prediction)}.`);
   }
 
   /** Shows the correct location: of the example, from the metadata or, if the user agrees, of the device. */
-  private async reveal(
-    prediction: Prediction,
-    container: HTMLElement,
-    actions: HTMLElement,
-    shareButton: HTMLElement,
-  ): Promise<void> {
+  private async reveal(container: HTMLElement, actions: HTMLElement, shareButton: HTMLElement): Promise<void> {
     const generation = this.generation;
     const output = container.querySelector<HTMLElement>(".revealed")!;
-    const showTruthFrom = async (truth: LatLng, source: string) => {
-      await this.showTruth(prediction, truth, output, source);
+    const showTruthFrom = async (at: LatLng, source: string) => {
+      if (!this.shown) return;
+      this.shown.truth = { at, source };
+      await this.showTruth(output);
+      output.scrollIntoView({ block: "nearest" });
       // Move the share button next to the result, to leave the panel to the text.
       container.append(shareButton);
       actions.remove();
@@ -362,22 +420,23 @@ export class LocateMode {
   }
 
   /** Shows distance and score above the prediction. */
-  private async showTruth(prediction: Prediction, truth: LatLng, output: HTMLElement, source: string): Promise<void> {
-    const result = await this.model.score(toLatLng(prediction), truth);
-    const { distanceKm, points } = result;
+  private async showTruth(output: HTMLElement): Promise<void> {
+    const { prediction, truth } = this.shown!;
+    if (!truth) return;
+    const { distanceKm, points } = await this.model.score(toLatLng(prediction), truth.at);
+    if (this.shown?.prediction !== prediction) return;
     output.replaceChildren(
       el("p", { class: "error-distance" }, `${formatDistance(distanceKm * 1000)} off`),
-      el("p", {}, `${formatCount(points)} of 5,000 points. ${source}.`),
+      el("p", {}, `${formatCount(points)} of 5,000 points. ${truth.source}.`),
     );
-    output.scrollIntoView({ block: "nearest" });
     const { map } = this.layout;
     map.showMarkers(
       [
-        { ...truth, kind: "truth" },
+        { ...truth.at, kind: "truth" },
         { ...toLatLng(prediction), kind: "prediction" },
       ],
-      [[toLatLng(prediction), truth]],
+      [[toLatLng(prediction), truth.at]],
     );
-    map.fitTo([toLatLng(prediction), truth], 24);
+    map.fitTo([toLatLng(prediction), truth.at], 24);
   }
 }

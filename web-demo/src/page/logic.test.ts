@@ -3,7 +3,15 @@
 import { expect, it } from "vitest";
 import { drawRandom, roundWinner, totals, type PlayedRound } from "./game-rules";
 import { readCredit } from "./samples";
-import { confidenceLabel, formatBackend, formatDuration, formatPercent, formatRadii, placeName } from "./labels";
+import {
+  confidenceLabel,
+  formatBackend,
+  formatDuration,
+  formatPercent,
+  formatRadii,
+  formatRejected,
+  placeName,
+} from "./labels";
 
 it("describes the confidence of a prediction", () => {
   const labels = [12, 200, 650, 2000, 9000].map((p50) => confidenceLabel({ radiusKm: { p50, p90: 10_000 } }));
@@ -18,10 +26,12 @@ it("describes the confidence of a prediction", () => {
 it("formats percentages, durations and backends", () => {
   expect([0.314, 0.042, 0.0004, 0].map(formatPercent)).toEqual(["31 %", "4.2 %", "< 0.1 %", "0.0 %"]);
   expect([117.4, 2260].map(formatDuration)).toEqual(["117 ms", "2.3 s"]);
-  const status = { bundle: "pocket", threads: 4, note: null } as const;
+  const status = { threads: 4 };
   expect(formatBackend({ ...status, backend: "wasm-threads" })).toBe("CPU, 4 threads");
   expect(formatBackend({ ...status, backend: "wasm", threads: 1 })).toBe("CPU, 1 thread");
   expect(formatBackend({ ...status, backend: "webgpu" })).toBe("GPU (WebGPU)");
+  expect(formatRejected([])).toBe("");
+  expect(formatRejected([{ backend: "webgpu", reason: "wrong" }])).toBe("Not used: GPU (computes wrongly).");
 });
 
 it("draws random items without replacement", () => {

@@ -7,14 +7,17 @@ import "./settings.css";
 import { el } from "../dom";
 import { icon, logo } from "./icons";
 import { LocateMode } from "./locate-mode";
+import { LargerModel } from "./larger-model";
 import { ModelController } from "./model";
 import { OfflineCache } from "./offline-cache";
 import { onDrop } from "./photos";
 import { GameMode } from "./game-mode";
-import { Settings, statusLine } from "./settings";
+import { Settings } from "./settings";
+import { statusLine } from "./status-line";
 import { notify, Layout, liveRegions } from "./layout";
 
 const model = new ModelController();
+const larger = new LargerModel(model);
 const offlineCache = new OfflineCache();
 model.addEventListener(
   "change",
@@ -26,8 +29,8 @@ const hasWorker = offlineCache.isControlled;
 if (hasWorker) model.load().catch(() => undefined);
 
 const layout = new Layout();
-const settings = new Settings(model, layout);
-const status = statusLine(model, offlineCache);
+const settings = new Settings(model, larger, layout);
+const status = statusLine(model, larger, offlineCache);
 const locate = new LocateMode(layout, model, status);
 const play = new GameMode(layout, model, status);
 

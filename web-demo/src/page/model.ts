@@ -1,65 +1,92 @@
 // Owns the page's engine: loading state, download progress, and a queue of predictions.
 
 import { createEngine } from "../engine/index";
-import type { Prediction, BundleName, Engine, LatLng, Prior, Progress, Status } from "../engine/types";
-import { getPreference, setPreference } from "./preferences";
+import {
+  EngineError,
+  type Prediction,
+  type BundleName,
+  type Engine,
+  type LatLng,
+  type LoadOptions,
+  type LocateOptions,
+  type Progress,
+  type Status,
+} from "../engine/types";
 import { errorMessage } from "./labels";
+import { rejectedBackends, rememberRejection } from "./rejected-backends";
 
 export type State =
-  | { kind: "loading"; name: BundleName; received: number; total: number; cached: boolean }
+  | { kind: "loading"; received: number; total: number; cached: boolean }
   | { kind: "ready"; status: Status }
   | { kind: "failed"; message: string };
 
+/**
+ * Dispatches `change` when `state` changes, `answer` after each prediction, and `upgrade` when a larger model has
+ * replaced the one that answered so far.
+ */
 export class ModelController extends EventTarget {
-  private readonly engine: Engine = createEngine();
+  private readonly engine: Engine = createEngine({ rejected: rejectedBackends(), onReject: rememberRejection });
   private loading: Promise<Status> | null = null;
   /** Incremented by each load; progress of earlier ones is discarded. */
   private generation = 0;
   private lastCall: Promise<unknown> = Promise.resolve();
-  state: State = { kind: "loading", name: "pocket", received: 0, total: 0, cached: true };
+  state: State = { kind: "loading", received: 0, total: 0, cached: true };
+  /** Whether anything has been predicted since the page was opened. */
+  hasAnswered = false;
 
-  /** The bundle used last in this browser. */
-  get chosen(): BundleName {
-    return getPreference("landfall-bundle") === "desktop" ? "desktop" : "pocket";
-  }
-
-  /** Loads a bundle. Failures are reported in `state`; loading can be retried. */
-  load(name: BundleName = this.chosen): Promise<Status> {
+  /** Loads the small bundle, which every host has. Failures are reported in `state`; loading can be retried. */
+  load(): Promise<Status> {
     const generation = ++this.generation;
-    const files = new Map<string, Progress>();
-    this.setState({ kind: "loading", name, received: 0, total: 0, cached: true });
-    const loading = this.engine.load(name, (progress) => {
-      files.set(progress.file, progress);
-      const all = [...files.values()];
-      const sum = (of: (p: Progress) => number) => all.reduce((total, p) => total + of(p), 0);
-      const cached = all.every((p) => p.cached);
-      if (generation === this.generation) {
-        this.setState({ kind: "loading", name, received: sum((p) => p.received), total: sum((p) => p.total), cached });
-      }
+    this.setState({ kind: "loading", received: 0, total: 0, cached: true });
+    const onProgress = sumOfFiles((received, total, cached) => {
+      if (generation === this.generation) this.setState({ kind: "loading", received, total, cached });
     });
+    const loading = this.engine.load("pocket", { onProgress });
     this.loading = loading;
     loading.then(
       (status) => {
-        if (generation !== this.generation) return;
-        setPreference("landfall-bundle", name);
-        this.setState({ kind: "ready", status });
+        if (generation === this.generation) this.setState({ kind: "ready", status });
       },
       (error: unknown) => {
         if (generation !== this.generation) return;
         this.loading = null;
-        // The next visit must not start with a bundle that cannot be loaded.
-        setPreference("landfall-bundle", null);
         this.setState({ kind: "failed", message: errorMessage(error) });
       },
     );
     return loading;
   }
 
+  /** Loads a larger bundle, while the current one goes on to answer. It is the current one if this fails. */
+  async loadLarger(
+    name: BundleName,
+    onReceived: (received: number, total: number, cached: boolean) => void,
+    options: LoadOptions,
+  ): Promise<void> {
+    const { generation } = this;
+    try {
+      const loading = this.engine.load(name, { ...options, onProgress: sumOfFiles(onReceived) });
+      const status = await loading;
+      if (generation !== this.generation) return;
+      this.loading = loading;
+      this.setState({ kind: "ready", status });
+      this.dispatchEvent(new Event("upgrade"));
+    } catch (error) {
+      if (this.engine.isLoaded || this.state.kind !== "ready") throw error;
+      // The worker has stopped, for want of memory most likely, and the small model with it.
+      void this.load().catch(() => undefined);
+      throw new EngineError("no-memory", errorMessage(error));
+    }
+  }
+
   /** Predicts the location of views of one place. Calls are queued; a failed load is retried. */
-  locate(views: (Blob | ImageBitmap)[], prior: Prior = "photo"): Promise<Prediction> {
+  locate(views: (Blob | ImageBitmap)[], options: LocateOptions = {}): Promise<Prediction> {
     const result = this.lastCall.then(async () => {
       await (this.loading ?? this.load());
-      return this.engine.locate(views, prior);
+      if (options.signal?.aborted) throw new EngineError("cancelled", "A newer picture has replaced this one.");
+      const prediction = await this.engine.locate(views, options);
+      this.hasAnswered = true;
+      this.dispatchEvent(new Event("answer"));
+      return prediction;
     });
     this.lastCall = result.catch(() => undefined);
     return result;
@@ -86,4 +113,21 @@ export class ModelController extends EventTarget {
     this.state = state;
     this.dispatchEvent(new Event("change"));
   }
+}
+
+/** Adds up the progress of the files of a bundle. */
+function sumOfFiles(
+  show: (received: number, total: number, cached: boolean) => void,
+): (progress: Progress) => void {
+  const files = new Map<string, Progress>();
+  return (progress) => {
+    files.set(progress.file, progress);
+    const all = [...files.values()];
+    const sum = (of: (p: Progress) => number) => all.reduce((total, p) => total + of(p), 0);
+    show(
+      sum((p) => p.received),
+      sum((p) => p.total),
+      all.every((p) => p.cached),
+    );
+  };
 }

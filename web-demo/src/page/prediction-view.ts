@@ -5,14 +5,15 @@ import { el } from "../dom";
 import type { LatLng, Prediction } from "../engine/types";
 import type { Credit } from "./samples";
 import type { Layout } from "./layout";
-import { confidenceLabel, formatDuration, formatPercent, formatRadii, placeName } from "./labels";
+import { confidenceLabel, formatDuration, formatPercent, formatRadii, modelName, placeName } from "./labels";
 
 const EARTH_KM = 6371;
 
-/** Place, confidence and the most likely countries. */
-export function predictionText(prediction: Prediction): HTMLElement {
+/** Place, confidence and the most likely countries. Unless `isFinal`, a better prediction of the same views follows. */
+export function predictionText(prediction: Prediction, isFinal = true): HTMLElement {
   const highest = prediction.countries[0]?.p ?? 1;
   const views = prediction.views > 1 ? `${prediction.views} views, ` : "";
+  const time = isFinal ? formatDuration(prediction.ms.total) : "looking closer…";
   return el(
     "div",
     { class: "prediction" },
@@ -20,7 +21,7 @@ export function predictionText(prediction: Prediction): HTMLElement {
       "p",
       { class: "headline" },
       el("strong", {}, confidenceLabel(prediction)),
-      el("span", { class: "prediction-time" }, `${views}${formatDuration(prediction.ms.total)}`),
+      el("span", { class: "prediction-time" }, `${modelName(prediction)}, ${views}${time}`),
     ),
     el("h2", { class: "place-name" }, placeName(prediction)),
     el("p", { class: "radii" }, formatRadii(prediction)),

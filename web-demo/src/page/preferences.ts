@@ -1,6 +1,10 @@
 // Preferences in local storage; not kept if the browser blocks it.
 
-type Key = "landfall-bundle" | "landfall-tiles";
+/**
+ * `landfall-backends`: see rejected-backends.ts; `landfall-bundle`: the model that the user chose; `landfall-larger`: why
+ * the larger one is not downloaded by itself.
+ */
+type Key = "landfall-backends" | "landfall-bundle" | "landfall-larger" | "landfall-tiles";
 
 export function getPreference(key: Key): string | null {
   try {

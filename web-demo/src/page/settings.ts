@@ -1,79 +1,26 @@
-// The status line and the settings dialog: models, storage, map tiles, credits.
+// The settings dialog: models, storage, map tiles, credits.
 
 import { el } from "../dom";
 import type { BundleName } from "../engine/types";
 import { icon } from "./icons";
 import { getPreference, setPreference } from "./preferences";
+import type { LargerModel } from "./larger-model";
 import type { ModelController, State } from "./model";
 import { EXAMPLES, SAMPLES } from "./samples";
 import { announce, button, showError, type Layout } from "./layout";
-import { capitalize, formatBackend, formatSize } from "./labels";
-
-/** A line with the loaded model, the backend and download progress. */
-export function statusLine(model: ModelController, offlineCache: { ready: boolean } & EventTarget): HTMLElement {
-  const line = el("div", { class: "status" });
-  const show = () => {
-    const { state } = model;
-    if (state.kind === "failed") {
-      line.replaceChildren(
-        el("p", { role: "alert" }, state.message),
-        button("Try again", "again", () => void model.load().catch(() => undefined)),
-      );
-    } else if (state.kind === "loading") {
-      // Reuse the progress element, which would flicker otherwise.
-      const bar = line.querySelector("progress") ?? progress();
-      line.replaceChildren(el("p", {}, updateProgress(state, bar)), bar);
-    } else {
-      const { status } = state;
-      const parts = [
-        `${capitalize(status.bundle ?? "no")} model`,
-        formatBackend(status),
-        offlineCache.ready && "works offline",
-      ];
-      line.replaceChildren(el("p", {}, parts.filter(Boolean).join(" · ")), status.note ? el("p", {}, status.note) : "");
-      if (status.bundle === "pocket") void offerDesktop();
-    }
-  };
-  /** Offers the larger model if the host has it. */
-  const offerDesktop = async () => {
-    const larger = (await model.bundles().catch(() => [])).find(({ name }) => name === "desktop");
-    if (!larger || model.state.kind !== "ready" || line.querySelector("button")) return;
-    const availability = larger.cached ? "on this device" : formatSize(larger.bytes);
-    line.append(
-      button(
-        `Use the more accurate model (${availability})`,
-        null,
-        () => void model.load("desktop").catch(() => undefined),
-      ),
-    );
-  };
-  model.addEventListener("change", show);
-  offlineCache.addEventListener("change", show);
-  show();
-  return line;
-}
-
-function progress(): HTMLProgressElement {
-  return el("progress", { "aria-label": "Download of the model", max: "1" });
-}
-
-/** Updates a progress bar and returns the progress as text. */
-function updateProgress(state: State & { kind: "loading" }, bar: HTMLProgressElement): string {
-  if (state.total) bar.value = state.received / state.total;
-  return state.cached
-    ? "Loading the model…"
-    : `Downloading the model: ${formatSize(state.received)} of ${formatSize(state.total)}`;
-}
+import { capitalize, formatBackend, formatRejected, formatSize } from "./labels";
+import { progressBar, updateProgress } from "./status-line";
 
 export class Settings {
   private readonly models = el("fieldset", { class: "model-options" });
   private readonly statusText = el("p", {});
-  private readonly bar = progress();
-  private shown: State["kind"] | null = null;
+  private readonly bar = progressBar();
+  private shown: string | null = null;
   readonly dialog = el("dialog", { class: "settings", "aria-labelledby": "settings-title" });
 
   constructor(
     private readonly model: ModelController,
+    private readonly larger: LargerModel,
     layout: Layout,
   ) {
     const tiles = el("input", {
@@ -131,20 +78,23 @@ export class Settings {
     this.update();
   }
 
-  /** Shows the state of the model. The list of models is rebuilt only when the kind of state changes. */
+  /** Shows the state of the model. The list of models is rebuilt only when another one is loaded or loading. */
   private update(): void {
     const { state } = this.model;
     this.bar.hidden = state.kind !== "loading";
     if (state.kind === "loading") this.statusText.textContent = updateProgress(state, this.bar);
-    else
-      this.statusText.textContent = state.kind === "ready" ? `Backend: ${formatBackend(state.status)}.` : state.message;
-    if (state.kind !== this.shown) void this.refresh();
+    else if (state.kind === "failed") this.statusText.textContent = state.message;
+    else {
+      const { status } = state;
+      this.statusText.textContent = `Backend: ${formatBackend(status)}. ${formatRejected(status.rejected)}`.trim();
+    }
+    if (shownState(state) !== this.shown) void this.refresh();
   }
 
   private async refresh(): Promise<void> {
     const { state } = this.model;
-    this.shown = state.kind;
-    const current = state.kind === "ready" ? state.status.bundle : state.kind === "loading" ? state.name : null;
+    this.shown = shownState(state);
+    const current = state.kind === "ready" ? (this.larger.chosen ?? state.status.bundle) : null;
     try {
       const bundles = await this.model.bundles();
       const legend = el("legend", { class: "visually-hidden" }, "Model");
@@ -174,11 +124,7 @@ export class Settings {
   }
 
   private use(name: BundleName): void {
-    this.model.load(name).catch((error: unknown) => {
-      showError(error);
-      // Fall back to the small model.
-      if (name !== "pocket") void this.model.load("pocket").catch(() => undefined);
-    });
+    this.larger.choose(name).catch(showError);
   }
 
   private async clear(): Promise<void> {
@@ -192,8 +138,13 @@ export class Settings {
   }
 }
 
+function shownState(state: State): string {
+  return state.kind === "ready" ? `ready ${state.status.bundle}` : state.kind;
+}
+
 const NOTES: Record<BundleName, string> = {
   pocket: "Small and fast.",
+  phone: "Slower and much more accurate, made for phones.",
   desktop: "Larger, slower and much more accurate.",
 };
 

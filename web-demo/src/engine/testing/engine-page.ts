@@ -17,7 +17,7 @@ export async function load(
     async ([bundle, backend]) => {
       globalThis.engine ??= globalThis.createEngine({ backend });
       return globalThis.engine
-        .load(bundle, () => undefined)
+        .load(bundle)
         .then(
           () => null,
           (error) => `${error.kind}: ${error.message}`,
