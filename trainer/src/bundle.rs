@@ -136,7 +136,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         licence: args.licence.clone(),
         encoder: spec.encoder,
         preprocess: spec.preprocess,
-        head: HeadFile { file: "head.onnx".into(), sha256: String::new(), outputs: vec![onnx::LOGITS.into()] },
+        head: HeadFile {
+            file: "head.onnx".into(),
+            sha256: String::new(),
+            bytes: None,
+            outputs: vec![onnx::LOGITS.into()],
+        },
         cells: CellsFile { file: "cells.json".into(), sha256: cells_sha256, count: table.cells.len() },
         temperature: temperature(args, &head, &table)?,
         priors: priors(args, &table)?,
@@ -229,7 +234,7 @@ fn priors(args: &Args, table: &CellTable) -> Result<BTreeMap<Prior, CellPrior>> 
     Ok(BTreeMap::from([(Prior::Photo, CellPrior { log_weights, temperature })]))
 }
 
-fn evaluation(pairs: &[String]) -> Result<serde_json::Value> {
+pub(crate) fn evaluation(pairs: &[String]) -> Result<serde_json::Value> {
     let mut all = serde_json::Map::new();
     for pair in pairs {
         let (name, file) = pair.split_once('=').with_context(|| format!("--evaluation {pair}: must be NAME=FILE"))?;
