@@ -261,7 +261,10 @@ mod tests {
             let error = Bundle::find(name).unwrap_err();
             assert!(matches!(error, Error::UnknownBundle { .. }), "{error}");
             let text = error.to_string();
-            assert!(text.starts_with(&format!("there is no bundle `{name}`; available: desktop, pocket")), "{text}");
+            assert!(
+                text.starts_with(&format!("there is no bundle `{name}`; available: desktop, phone, pocket")),
+                "{text}"
+            );
             assert!(text.ends_with(hint), "{text}");
         }
     }

@@ -246,6 +246,39 @@ mod tests {
         }
     }
 
+    fn input_scale(layer: &str, scale: &[f32]) -> Vec<u8> {
+        let bytes: Vec<u8> = scale.iter().flat_map(|x| x.to_le_bytes()).collect();
+        let view = TensorView::new(Dtype::F32, vec![scale.len()], &bytes).unwrap();
+        safetensors::serialize([(format!("{layer}.input_scale"), view)], None).unwrap()
+    }
+
+    #[test]
+    fn input_scales_multiply_the_weights_of_their_inputs() {
+        let before = weights(&network(&BYTES, 0));
+        let scale = [0.5, 2.0, 1.0, 3.0];
+        let after = weights(&merge(&network(&BYTES, 0), &input_scale(LAYER, &scale)).unwrap());
+        for (i, got) in after.iter().enumerate() {
+            let wanted = before[i] * scale[i / 3];
+            let step = (0..4).fold(0.0f32, |largest, k| largest.max((before[k * 3 + i % 3] * scale[k]).abs())) / 127.0;
+            assert!((got - wanted).abs() <= step * 0.501, "{i}: {got}, not {wanted} ± {step}");
+        }
+    }
+
+    #[test]
+    fn invalid_input_scales_are_errors() {
+        let whole = network(&BYTES, 0);
+        let says = |layer: &str, scale: &[f32], what: &str| {
+            let error = merge(&whole, &input_scale(layer, scale)).unwrap_err();
+            assert!(error.contains(what), "{error}");
+        };
+        says(LAYER, &[1.0; 3], "[4, 3], the adapter [3, 3]");
+        says(LAYER, &[], "[4, 3], the adapter [0, 3]");
+        for wrong in [0.0, -1.0, f32::NAN, f32::INFINITY, 1e-40] {
+            says(LAYER, &[1.0, wrong, 1.0, 1.0], "must be a list of finite numbers above 0");
+        }
+        says("other", &[1.0; 4], "no layer other");
+    }
+
     #[test]
     fn mismatches_are_errors() {
         let right = adapter(LAYER, Dtype::F32, &A, &B, 2);
@@ -263,6 +296,6 @@ mod tests {
         says(&network(&BYTES, 3), &right, "zero point 0");
         let half =
             safetensors::serialize([("q.lora_B.weight", TensorView::new(Dtype::F32, vec![1], &[0; 4]).unwrap())], None);
-        says(&whole, &half.unwrap(), "not part of a pair");
+        says(&whole, &half.unwrap(), "nor part of a pair");
     }
 }

@@ -317,3 +317,163 @@ fn round_mantissa(x: f32) -> f32 {
     let rounded = f32::from_bits((x.to_bits() + (1 << (dropped - 1))) & !((1 << dropped) - 1));
     if rounded.is_finite() { rounded } else { x }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::onnx::{Graph, INT8, Model, Node, node, tensor};
+    use safetensors::tensor::TensorView;
+    use sha2::{Digest, Sha256};
+
+    const INPUTS: usize = 24;
+    /// More than a panel, and not a multiple of one.
+    const OUTPUTS: usize = 80;
+    const RANK: usize = 3;
+    const LAYER: &str = "encoder.layers.0.fc1";
+
+    /// Numbers from -1 to 1, the same everywhere.
+    fn noise(seed: u32, n: usize) -> Vec<f32> {
+        let mut state = seed;
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+        };
+        (0..n).map(|_| next()).collect()
+    }
+
+    fn network() -> Vec<u8> {
+        let bytes = noise(1, INPUTS * OUTPUTS).into_iter().map(|x| ((x * 127.0) as i8).cast_unsigned());
+        let tensor_of =
+            |name: &str, dims: Vec<i64>, raw_data| TensorProto { dims, data_type: INT8, name: name.into(), raw_data };
+        let quantise = Node {
+            output: vec!["q".into(), "s".into(), "z".into()],
+            ..node("DynamicQuantizeLinear", &["activations"], "q", Vec::new())
+        };
+        let product = node("MatMulInteger", &["q", "w_quantized", "z", "w_zero_point"], "y", Vec::new());
+        let product = Node { name: "/encoder/layers.0/fc1/MatMul_quant".into(), ..product };
+        let steps: Vec<f32> = noise(2, OUTPUTS).into_iter().map(|x| 0.01 + 0.005 * x).collect();
+        let initializer = vec![
+            tensor_of("w_quantized", vec![INPUTS as i64, OUTPUTS as i64], bytes.collect()),
+            tensor("w_scale", &[OUTPUTS as i64], &steps),
+            tensor_of("w_zero_point", vec![OUTPUTS as i64], vec![0; OUTPUTS]),
+            tensor("patches", &[600], &noise(3, 600)),
+        ];
+        let graph = Graph { node: vec![quantise, product], initializer, ..Graph::default() };
+        Model { graph: Some(graph), ..Model::default() }.encode_to_vec()
+    }
+
+    /// A safetensors file with these tensors.
+    fn file(tensors: &[(&str, Dtype, Vec<usize>, Vec<u8>)]) -> Vec<u8> {
+        let views = tensors
+            .iter()
+            .map(|(name, dtype, shape, bytes)| (*name, TensorView::new(*dtype, shape.clone(), bytes).unwrap()));
+        safetensors::serialize(views, None).unwrap()
+    }
+
+    fn bytes(values: &[f32]) -> Vec<u8> {
+        values.iter().flat_map(|x| x.to_le_bytes()).collect()
+    }
+
+    fn rms() -> Vec<f32> {
+        noise(4, INPUTS).into_iter().map(|x| 1.5 + x).collect()
+    }
+
+    fn factors() -> Vec<u8> {
+        noise(5, INPUTS * RANK).into_iter().map(|x| ((x * 127.0) as i8).cast_unsigned()).collect()
+    }
+
+    fn moments(step: f32, rms: &[f32], factors: Vec<u8>) -> Vec<u8> {
+        file(&[
+            ("encoder.layers.0.fc1.step", Dtype::F32, vec![1], bytes(&[step])),
+            ("activations.rms", Dtype::F32, vec![rms.len()], bytes(rms)),
+            ("activations.factors", Dtype::I8, vec![factors.len() / RANK, RANK], factors),
+            ("activations.factor_scale", Dtype::F32, vec![RANK], bytes(&[0.005; RANK])),
+        ])
+    }
+
+    fn scales(scale: &[f32]) -> Vec<u8> {
+        file(&[("encoder.layers.0.fc1.input_scale", Dtype::F32, vec![scale.len()], bytes(scale))])
+    }
+
+    fn small() -> Vec<u8> {
+        let scale: Vec<f32> = noise(6, INPUTS).into_iter().map(|x| 1.0 + 0.5 * x).collect();
+        shrink(&network(), None, &moments(0.2, &rms(), factors()), &scales(&scale)).unwrap()
+    }
+
+    #[test]
+    fn the_result_is_the_same_on_every_processor() {
+        let hash: String = Sha256::digest(small()).iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hash, "GOLDEN");
+    }
+
+    #[test]
+    fn weights_are_near_the_original_and_large_tensors_have_short_mantissas() {
+        let before = &linear_layers(&network(), None).unwrap()[LAYER];
+        let scale: Vec<f32> = noise(6, INPUTS).into_iter().map(|x| 1.0 + 0.5 * x).collect();
+        let after = &linear_layers(&small(), Some(&scales(&scale))).unwrap()[LAYER];
+        assert_eq!((after.inputs, after.outputs, after.input.as_str()), (INPUTS, OUTPUTS, "activations"));
+        for (i, (a, b)) in before.weights.iter().zip(&after.weights).enumerate() {
+            assert!((a - b).abs() < 0.5, "{i}: {b}, not about {a}");
+        }
+        let graph = Model::decode(small().as_slice()).unwrap().graph.unwrap();
+        let patches = graph.initializer.iter().find(|tensor| tensor.name == "patches").unwrap();
+        for (short, long) in floats(&patches.raw_data).into_iter().zip(noise(3, 600)) {
+            assert!(short.to_bits() & 0x1fff == 0 && (short - long).abs() <= long.abs() / 2048.0, "{long}");
+        }
+        assert_eq!((round_mantissa(f32::MAX), round_mantissa(0.0)), (f32::MAX, 0.0));
+    }
+
+    #[test]
+    fn correlated_inputs_lose_less_than_with_plain_rounding() {
+        let moments =
+            Moments::of_correlations(&rms(), noise(5, INPUTS * RANK).into_iter().map(|x| 0.9 * x).collect(), RANK);
+        let weights = noise(7, INPUTS * OUTPUTS);
+        let steps = [0.4; INPUTS];
+        let error = |integers: &[i8]| -> f64 {
+            let error = |i: usize, o: usize| {
+                f64::from(weights[i * OUTPUTS + o] - f32::from(integers[i * OUTPUTS + o]) * steps[i])
+            };
+            let of_output = |o: usize| {
+                let noise: f64 = (0..INPUTS).map(|i| f64::from(moments.diagonal[i]) * error(i, o) * error(i, o)).sum();
+                let common = (0..RANK)
+                    .map(|r| (0..INPUTS).map(|i| f64::from(moments.factors[i * RANK + r]) * error(i, o)).sum::<f64>());
+                noise + common.map(|x| x * x).sum::<f64>()
+            };
+            (0..OUTPUTS).map(of_output).sum()
+        };
+        let plain: Vec<i8> = weights.iter().map(|w| (w / 0.4).round() as i8).collect();
+        let corrected = round(&weights, OUTPUTS, &steps, &moments);
+        assert!(error(&corrected) < 0.8 * error(&plain), "{} and {}", error(&corrected), error(&plain));
+        let independent = Moments { diagonal: vec![1.0; INPUTS], factors: Vec::new(), rank: 0 };
+        assert_eq!(round(&weights, OUTPUTS, &steps, &independent), plain);
+    }
+
+    #[test]
+    fn invalid_files_are_errors() {
+        let (whole, one) = (network(), scales(&[1.0; INPUTS]));
+        let says = |moments: &[u8], scales: &[u8], what: &str| {
+            let error = shrink(&whole, None, moments, scales).unwrap_err();
+            assert!(error.contains(what), "{error}");
+        };
+        let right = moments(0.2, &rms(), factors());
+        says(&right[..right.len() - 1], &one, "moments: not a safetensors file");
+        says(b"", &one, "moments: not a safetensors file");
+        for step in [0.0, -1.0, f32::NAN, f32::INFINITY] {
+            says(&moments(step, &rms(), factors()), &one, "step is not a finite number above 0");
+        }
+        for wrong in [-1.0, f32::NAN, 1e30] {
+            let mut rms = rms();
+            rms[3] = wrong;
+            says(&moments(0.2, &rms, factors()), &one, "activations: expected its rms");
+        }
+        says(&moments(0.2, &rms(), factors()[RANK..].to_vec()), &one, "activations: expected its rms");
+        says(&moments(0.2, &rms()[1..], factors()[RANK..].to_vec()), &one, "no moments of its 24 inputs");
+        says(&file(&[("encoder.layers.0.fc1.step", Dtype::F32, vec![1], bytes(&[0.2]))]), &one, "no moments");
+        says(&file(&[("x", Dtype::F32, vec![1], bytes(&[0.2]))]), &one, "unknown tensor x");
+        says(&file(&[("other.step", Dtype::F32, vec![1], bytes(&[0.2]))]), &one, "no layer other");
+        says(&right, &scales(&[1.0; INPUTS - 1]), "no scales of its 24 inputs");
+        says(&right, &scales(&[0.0; INPUTS]), "finite numbers above 0");
+        assert!(shrink(&whole[..200], None, &right, &one).is_err());
+        assert!(shrink(b"", None, &right, &one).unwrap_err().contains("no graph"));
+    }
+}

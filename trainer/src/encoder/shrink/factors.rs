@@ -15,6 +15,8 @@ const FITS: usize = 4;
 /// Share of an input's second moment that the first fit attributes to the diagonal.
 const FIRST_UNEXPLAINED: f32 = 0.3;
 const LEAST_UNEXPLAINED: f32 = 0.02;
+/// Vectors that are multiplied at once.
+const PENDING: usize = 2048;
 
 /// Sums of products of the inputs of a layer.
 pub(super) struct SecondMoments {
@@ -24,23 +26,43 @@ pub(super) struct SecondMoments {
     pub(super) sums: Vec<f32>,
     /// Number of vectors.
     pub(super) count: usize,
+    /// Vectors that are not in the sums yet, `[n, inputs]`.
+    pending: Vec<f32>,
 }
 
 impl SecondMoments {
     pub(super) fn new(inputs: usize) -> Self {
-        Self { inputs, sums: vec![0.0; inputs * inputs], count: 0 }
+        Self::from_sums(inputs, vec![0.0; inputs * inputs], 0)
+    }
+
+    /// Moments that were measured before.
+    pub(super) fn from_sums(inputs: usize, sums: Vec<f32>, count: usize) -> Self {
+        Self { inputs, sums, count, pending: Vec::new() }
     }
 
     /// Adds vectors, `[n, inputs]`.
     ///
     /// # Errors
     /// If burn cannot extract the result, which is a bug.
-    pub(super) fn add(&mut self, vectors: Vec<f32>) -> Result<()> {
+    pub(super) fn add(&mut self, vectors: &[f32]) -> Result<()> {
+        self.pending.extend_from_slice(vectors);
+        // The sums are large, so they are not read and written for every picture.
+        if self.pending.len() >= PENDING * self.inputs { self.add_pending() } else { Ok(()) }
+    }
+
+    /// Completes the sums.
+    ///
+    /// # Errors
+    /// As [`SecondMoments::add`].
+    pub(super) fn add_pending(&mut self) -> Result<()> {
+        let vectors = std::mem::take(&mut self.pending);
         let rows = vectors.len() / self.inputs;
-        let x = matrix(vectors, [rows, self.inputs]);
-        let products = to_vec(x.clone().transpose().matmul(x).into_data())?;
-        self.sums.iter_mut().zip(products).for_each(|(sum, product)| *sum += product);
-        self.count += rows;
+        if rows > 0 {
+            let x = matrix(vectors, [rows, self.inputs]);
+            let products = to_vec(x.clone().transpose().matmul(x).into_data())?;
+            self.sums.iter_mut().zip(products).for_each(|(sum, product)| *sum += product);
+            self.count += rows;
+        }
         Ok(())
     }
 
@@ -48,7 +70,8 @@ impl SecondMoments {
     ///
     /// # Errors
     /// If burn cannot extract a result, which is a bug.
-    pub(super) fn factors(self, rank: usize) -> Result<Factors> {
+    pub(super) fn factors(mut self, rank: usize) -> Result<Factors> {
+        self.add_pending()?;
         let (n, rank) = (self.inputs, rank.min(self.inputs));
         let mean_square: Vec<f32> = (0..n).map(|i| self.sums[i * n + i] / self.count.max(1) as f32).collect();
         let mean = mean_square.iter().sum::<f32>() / n as f32;
@@ -171,7 +194,7 @@ mod tests {
             (1.0 + i as f32) * (1.0 + j as f32) * (common + if i == j { 0.5 } else { 0.0 })
         };
         let sums = (0..n * n).map(|k| 10.0 * moment(k / n, k % n)).collect();
-        let factors = SecondMoments { inputs: n, sums, count: 10 }.factors(rank).unwrap();
+        let factors = SecondMoments::from_sums(n, sums, 10).factors(rank).unwrap();
         let Moments { diagonal, factors, .. } = factors.moments();
         for i in 0..n {
             for j in 0..n {
@@ -186,7 +209,8 @@ mod tests {
     #[test]
     fn constant_and_absent_inputs_have_finite_factors() {
         let mut moments = SecondMoments::new(4);
-        moments.add(vec![1.0, 0.0, 1.0, 2.0, 1.0, 0.0, -1.0, 2.0]).unwrap();
+        moments.add(&[1.0, 0.0, 1.0, 2.0, 1.0, 0.0, -1.0, 2.0]).unwrap();
+        moments.add_pending().unwrap();
         assert_eq!(moments.count, 2);
         let moments = moments.factors(8).unwrap().moments();
         assert!(moments.diagonal.iter().chain(&moments.factors).all(|x| x.is_finite()));

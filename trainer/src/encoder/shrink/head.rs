@@ -47,7 +47,7 @@ pub(super) fn shrink(onnx: &[u8], embeddings: &[Vec<f32>], bits: f64) -> Result<
             bail!("the head has {inputs} inputs, the features another number");
         }
         let mut moments = SecondMoments::new(inputs);
-        moments.add(vectors.clone())?;
+        moments.add(&vectors)?;
         let moments = moments.factors(RANK)?.moments();
         let steps = steps(&weights, outputs, &moments, bits);
         let integers = round(&weights, outputs, &steps.of_inputs(), &moments);

@@ -50,7 +50,7 @@ pub(super) fn load(folder: &Path, calibration: &Calibration) -> Result<Option<BT
             bail!("{} is damaged; delete the folder", file.display());
         }
         let count = numbers.remove(0) as usize;
-        Ok((name.clone(), SecondMoments { inputs: *inputs, sums: numbers, count }))
+        Ok((name.clone(), SecondMoments::from_sums(*inputs, numbers, count)))
     };
     calibration.tensors.iter().enumerate().map(read).collect::<Result<_>>().map(Some)
 }
@@ -86,10 +86,11 @@ pub(super) fn measure(
         let squares = spec.preprocess.squares();
         let Some(square) = spec.preprocess.tensors(&picture?).nth(i % squares) else { continue };
         for (moments, values) in moments.iter_mut().zip(encoder.outputs(0, &square, &names)?) {
-            moments.add(values)?;
+            moments.add(&values)?;
         }
         progress.inc(1);
     }
+    moments.iter_mut().try_for_each(SecondMoments::add_pending)?;
     progress.finish_and_clear();
     Ok(names.into_iter().map(str::to_owned).zip(moments).collect())
 }
