@@ -246,8 +246,11 @@ pub(crate) fn evaluation(pairs: &[String]) -> Result<serde_json::Value> {
 /// Writes the files, including those of the encoder that are not part of a package, and then `bundle.json` with their
 /// checksums.
 fn write(dir: &Path, mut manifest: Manifest, onnx: &[u8], cells: &Path, encoder: &Path) -> Result<()> {
-    let EncoderFile { file, from, adapter, .. } = &manifest.encoder;
-    let copied = from.is_none().then_some(file).into_iter().chain(adapter.as_ref().map(|adapter| &adapter.file));
+    let EncoderFile { file, from, derived, adapter, .. } = &manifest.encoder;
+    let is_own = from.is_none() && derived.is_none();
+    let moments = derived.as_ref().map(|derived| &derived.moments.file);
+    let of_adapter = adapter.as_ref().map(|adapter| &adapter.file);
+    let copied = is_own.then_some(file).into_iter().chain(of_adapter).chain(moments);
     let copied: Vec<&String> = copied.collect();
     if !copied.is_empty() {
         manifest.encoder.locate(encoder)?; // verifies the files before they are copied
