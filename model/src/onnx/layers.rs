@@ -131,6 +131,7 @@ pub(crate) fn split(
 ///
 /// # Errors
 /// The reason, when a node is invalid.
+#[cfg(feature = "onnx")]
 pub(crate) fn inputs_of_layers(graph: &[u8]) -> Result<BTreeMap<String, String>, String> {
     let mut floats_of: HashMap<String, String> = HashMap::new();
     let mut inputs = BTreeMap::new();

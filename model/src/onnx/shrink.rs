@@ -400,10 +400,17 @@ mod tests {
         shrink(&network(), None, &moments(0.2, &rms(), factors()), &scales(&scale)).unwrap()
     }
 
+    /// The sha256 was computed with another implementation, in NumPy.
     #[test]
     fn the_result_is_the_same_on_every_processor() {
-        let hash: String = Sha256::digest(small()).iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(hash, "GOLDEN");
+        let factors = factors().into_iter().map(|f| f32::from(f.cast_signed()) * 0.005).collect();
+        let moments = Moments::of_correlations(&rms(), factors, RANK);
+        let steps: Vec<f32> = noise(6, INPUTS).into_iter().map(|x| (1.0 + 0.5 * x) * 0.1).collect();
+        let integers = round(&noise(7, INPUTS * OUTPUTS), OUTPUTS, &steps, &moments);
+        assert_eq!(integers[..8], [-7, 11, 3, 12, -12, 10, -4, -12]);
+        let bytes: Vec<u8> = integers.into_iter().map(i8::cast_unsigned).collect();
+        let hash: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hash, "86fc234f39f3f46783fbefd37ddef575607ce45b3c4a2f5baf37ead79cc5535f");
     }
 
     #[test]
