@@ -420,7 +420,7 @@ mod tests {
         let after = &linear_layers(&small(), Some(&scales(&scale))).unwrap()[LAYER];
         assert_eq!((after.inputs, after.outputs, after.input.as_str()), (INPUTS, OUTPUTS, "activations"));
         for (i, (a, b)) in before.weights.iter().zip(&after.weights).enumerate() {
-            assert!((a - b).abs() < 0.5, "{i}: {b}, not about {a}");
+            assert!((a - b).abs() < 0.8, "{i}: {b}, not about {a}");
         }
         let graph = Model::decode(small().as_slice()).unwrap().graph.unwrap();
         let patches = graph.initializer.iter().find(|tensor| tensor.name == "patches").unwrap();
