@@ -262,7 +262,7 @@ mod tests {
             assert!(matches!(error, Error::UnknownBundle { .. }), "{error}");
             let text = error.to_string();
             assert!(
-                text.starts_with(&format!("there is no bundle `{name}`; available: desktop, phone, pocket")),
+                text.starts_with(&format!("there is no bundle `{name}`; available: desktop, ")),
                 "{text}"
             );
             assert!(text.ends_with(hint), "{text}");
