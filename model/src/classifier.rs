@@ -11,7 +11,7 @@ use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{OutputSelector, RunOptions, Session};
 use ort::value::TensorRef;
 
-use crate::bundle::{Bundle, EncoderFile, EncoderPaths};
+use crate::bundle::{Bundle, EncoderFile, EncoderPaths, read_network};
 use crate::error::{Error, Result};
 use crate::preprocess::{self, Preprocess};
 use crate::runtime;
@@ -31,8 +31,21 @@ impl Encoder {
     /// # Errors
     /// When ONNX Runtime or a file cannot be loaded, or the network lacks the stated input or output.
     pub fn load(paths: &EncoderPaths, file: EncoderFile, preprocess: Preprocess, workers: usize) -> Result<Self> {
-        let (path, network) = (&paths.network, paths.read(file.activations)?);
-        let load = |_| session(path, &network);
+        Self::of_network(&paths.network, &paths.read(file.activations)?, file, preprocess, workers)
+    }
+
+    /// As [`Encoder::load`], for a network that was read from `path` and is run as it is.
+    ///
+    /// # Errors
+    /// As [`Encoder::load`].
+    pub fn of_network(
+        path: &Path,
+        network: &[u8],
+        file: EncoderFile,
+        preprocess: Preprocess,
+        workers: usize,
+    ) -> Result<Self> {
+        let load = |_| session(path, network);
         let sessions: Vec<_> = (0..workers.max(1)).map(load).collect::<Result<_>>()?;
         let has = |outlets: &[ort::value::Outlet], name: &str| outlets.iter().any(|outlet| outlet.name() == name);
         if !has(sessions[0].inputs(), &file.input) || !has(sessions[0].outputs(), &file.output) {
@@ -70,6 +83,16 @@ impl Encoder {
         let side = self.preprocess.size as usize;
         let mut session = self.sessions[worker % self.sessions.len()].lock().unwrap_or_else(|e| e.into_inner());
         run(&mut session, [1, 3, side, side], tensor, &self.file.input, &self.file.output)
+    }
+
+    /// The values of several outputs of the network for one preprocessed square of shape `[3, size, size]`.
+    ///
+    /// # Errors
+    /// When the network fails or lacks one of the outputs.
+    pub fn outputs(&self, worker: usize, tensor: &[f32], names: &[&str]) -> Result<Vec<Vec<f32>>> {
+        let side = self.preprocess.size as usize;
+        let mut session = self.sessions[worker % self.sessions.len()].lock().unwrap_or_else(|e| e.into_inner());
+        run_all(&mut session, [1, 3, side, side], tensor, &self.file.input, names)
     }
 
     /// The embeddings of several images, in their order, using all sessions.
@@ -125,7 +148,7 @@ impl Head {
     /// # Errors
     /// When ONNX Runtime or the file cannot be loaded, or the file does not have one input and this output.
     pub fn load(file: &Path, output: &str, cells: usize) -> Result<Self> {
-        let network = std::fs::read(file).map_err(|source| Error::Read { file: file.to_owned(), source })?;
+        let network = read_network(file)?;
         let session = session(file, &network)?;
         let wrong = || {
             let reason = format!("not exactly one input, or no output `{output}`");
@@ -242,12 +265,22 @@ fn run<const RANK: usize>(
     input: &str,
     output: &str,
 ) -> Result<Vec<f32>> {
-    let failed = |error: ort::Error| Error::Inference { output: output.to_owned(), source: error.into() };
+    Ok(run_all(session, shape, data, input, &[output])?.pop().unwrap_or_default())
+}
+
+fn run_all<const RANK: usize>(
+    session: &mut Session,
+    shape: [usize; RANK],
+    data: &[f32],
+    input: &str,
+    names: &[&str],
+) -> Result<Vec<Vec<f32>>> {
+    let failed = |error: ort::Error| Error::Inference { output: names.join("`, `"), source: error.into() };
     let tensor = TensorRef::from_array_view((shape, data)).map_err(failed)?;
-    // Only this output: an encoder may have more.
-    let wanted = OutputSelector::no_default().with(output);
+    // Only these outputs: an encoder may have more.
+    let wanted = names.iter().fold(OutputSelector::no_default(), |wanted, name| wanted.with(*name));
     let options = RunOptions::new().map_err(failed)?.with_outputs(wanted);
     let outputs = session.run_with_options(ort::inputs![input => tensor], &options).map_err(failed)?;
-    let (_, values) = outputs[output].try_extract_tensor::<f32>().map_err(failed)?;
-    Ok(values.to_vec())
+    let values = |name: &&str| Ok(outputs[*name].try_extract_tensor::<f32>().map_err(failed)?.1.to_vec());
+    names.iter().map(values).collect()
 }

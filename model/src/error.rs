@@ -58,6 +58,22 @@ pub enum Error {
         /// Path of the file inside the package's wheel.
         member: String,
     },
+    /// The bundle's encoder is computed from that of another bundle, which failed.
+    #[error("the encoder cannot be derived from that of the bundle {bundle}")]
+    Derivation {
+        /// Name of the other bundle.
+        bundle: String,
+        /// What is wrong with it, or with the files of this bundle.
+        source: Cause,
+    },
+    /// A file cannot be written.
+    #[error("{}: cannot be written", file.display())]
+    Write {
+        /// The file.
+        file: PathBuf,
+        /// The operating system's error.
+        source: io::Error,
+    },
     /// `bundle.json` does not describe a bundle.
     #[error("{}: not a valid bundle description", file.display())]
     Manifest {

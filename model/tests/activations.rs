@@ -91,6 +91,7 @@ fn answer(network: &[u8], tokens: &[f32], activations: Activations) -> Vec<f32> 
         dim: 3 * SIDE * SIDE,
         activations,
         from: None,
+        derived: None,
         adapter: None,
     };
     let preprocess = Preprocess {

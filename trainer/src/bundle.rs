@@ -136,7 +136,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         licence: args.licence.clone(),
         encoder: spec.encoder,
         preprocess: spec.preprocess,
-        head: HeadFile { file: "head.onnx".into(), sha256: String::new(), outputs: vec![onnx::LOGITS.into()] },
+        head: HeadFile {
+            file: "head.onnx".into(),
+            sha256: String::new(),
+            bytes: None,
+            outputs: vec![onnx::LOGITS.into()],
+        },
         cells: CellsFile { file: "cells.json".into(), sha256: cells_sha256, count: table.cells.len() },
         temperature: temperature(args, &head, &table)?,
         priors: priors(args, &table)?,
@@ -229,7 +234,7 @@ fn priors(args: &Args, table: &CellTable) -> Result<BTreeMap<Prior, CellPrior>> 
     Ok(BTreeMap::from([(Prior::Photo, CellPrior { log_weights, temperature })]))
 }
 
-fn evaluation(pairs: &[String]) -> Result<serde_json::Value> {
+pub(crate) fn evaluation(pairs: &[String]) -> Result<serde_json::Value> {
     let mut all = serde_json::Map::new();
     for pair in pairs {
         let (name, file) = pair.split_once('=').with_context(|| format!("--evaluation {pair}: must be NAME=FILE"))?;
@@ -241,8 +246,11 @@ fn evaluation(pairs: &[String]) -> Result<serde_json::Value> {
 /// Writes the files, including those of the encoder that are not part of a package, and then `bundle.json` with their
 /// checksums.
 fn write(dir: &Path, mut manifest: Manifest, onnx: &[u8], cells: &Path, encoder: &Path) -> Result<()> {
-    let EncoderFile { file, from, adapter, .. } = &manifest.encoder;
-    let copied = from.is_none().then_some(file).into_iter().chain(adapter.as_ref().map(|adapter| &adapter.file));
+    let EncoderFile { file, from, derived, adapter, .. } = &manifest.encoder;
+    let is_own = from.is_none() && derived.is_none();
+    let moments = derived.as_ref().map(|derived| &derived.moments.file);
+    let of_adapter = adapter.as_ref().map(|adapter| &adapter.file);
+    let copied = is_own.then_some(file).into_iter().chain(of_adapter).chain(moments);
     let copied: Vec<&String> = copied.collect();
     if !copied.is_empty() {
         manifest.encoder.locate(encoder)?; // verifies the files before they are copied

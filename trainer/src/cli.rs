@@ -12,7 +12,7 @@ use landfall_common::text::eprint_sanitized;
 
 #[cfg(feature = "cluster")]
 use crate::data::engine;
-use crate::encoder::{distill_pool, finetune, quantise, truncate};
+use crate::encoder::{distill_pool, finetune, quantise, shrink, truncate};
 use crate::eval::{analyse, compare, evaluate};
 use crate::features::{embed, merge};
 use crate::head::{fit, lr_find};
@@ -65,6 +65,7 @@ enum Command {
     Fit(Box<fit::Args>),
     Quantise(quantise::Args),
     Export(bundle::Args),
+    Shrink(shrink::Args),
     Evaluate(evaluate::Args),
     Analyse(analyse::Args),
     Compare(compare::Args),
@@ -116,6 +117,7 @@ fn run(command: Command) -> Result<()> {
         Command::Fit(args) => fit::run(&args),
         Command::Quantise(args) => quantise::run(&args),
         Command::Export(args) => bundle::run(&args),
+        Command::Shrink(args) => shrink::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Analyse(args) => analyse::run(&args),
         Command::Compare(args) => compare::run(&args),

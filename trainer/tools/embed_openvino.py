@@ -12,6 +12,7 @@ activation: the cosine between both is about 0.999. Use it for training sets; ev
 
 import argparse
 import csv
+import gzip
 import json
 import multiprocessing
 import struct
@@ -66,7 +67,7 @@ def main() -> None:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--network", type=Path, required=True, help="the encoder's .onnx file, from `cargo xtask setup`")
+    parser.add_argument("--network", type=Path, required=True, help="the encoder's .onnx or .onnx.gz file, from `cargo xtask setup`")
     parser.add_argument("--encoder", type=Path, required=True, help="encoder description or bundle.json")
     parser.add_argument("--index", type=Path, required=True, action="append", help="index of the images (CSV; repeatable)")
     parser.add_argument("--images", type=Path, required=True, help="folder that the index's file names are relative to")
@@ -100,7 +101,8 @@ def resume(out: Path, spec: dict) -> set[str]:
 
 def int8_weights(network: Path, adapter: Path | None) -> bytes:
     """The network with float activations and int8 weights, in which the adapter is merged."""
-    model = onnx.load(network)
+    contents = network.read_bytes()
+    model = onnx.load_from_string(gzip.decompress(contents) if contents.startswith(b"\x1f\x8b") else contents)
     graph = model.graph
     arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     updates = safetensors(adapter) if adapter else {}
@@ -117,6 +119,8 @@ def int8_weights(network: Path, adapter: Path | None) -> bytes:
         name = node.input[1]
         weights = arrays[name] * arrays[name.replace("_quantized", "_scale")]
         layer = node.name.strip("/").removesuffix("/MatMul_quant").replace("/", ".")
+        if f"{layer}.input_scale" in updates:
+            weights = weights * updates.pop(f"{layer}.input_scale")[:, None]
         if f"{layer}.lora_A.weight" in updates:
             a, b = updates.pop(f"{layer}.lora_A.weight"), updates.pop(f"{layer}.lora_B.weight")
             weights = weights + a.T @ b.T

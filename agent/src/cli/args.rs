@@ -8,6 +8,7 @@ use clap::Args;
 use console::Term;
 use landfall_common::cli::parse_duration;
 use landfall_common::exit::usage_error;
+use landfall_common::text::eprint_sanitized;
 use landfall_model::{Bundle, Classifier, MapScale, installation};
 use url::Url;
 
@@ -26,7 +27,9 @@ pub(super) struct ModelArgs {
 impl ModelArgs {
     pub(super) fn find(&self) -> Result<Bundle> {
         if let Some(name) = &self.bundle {
-            return Ok(Bundle::find(name)?);
+            let bundle = Bundle::find(name)?;
+            announce_derivation(&bundle);
+            return Ok(bundle);
         }
         let desktop = Bundle::find("desktop")?;
         // A damaged encoder is an error, which loading it reports.
@@ -49,6 +52,17 @@ impl ModelArgs {
     pub(super) fn load_for_games(&self, at_once: u32) -> Result<Classifier> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Classifier::with_workers(self.find()?, cores.min(at_once as usize))?)
+    }
+}
+
+/// Says why the first use of a bundle takes longer, if its encoder will be computed.
+pub(super) fn announce_derivation(bundle: &Bundle) {
+    let encoder = &bundle.manifest.encoder;
+    if let Some(derived) = encoder.derived.as_ref().filter(|_| encoder.will_be_derived(&bundle.dir)) {
+        let (name, source) = (&bundle.manifest.name, &derived.bundle);
+        eprint_sanitized(format!(
+            "computing the encoder of {name} from that of {source}, once; this takes some seconds"
+        ));
     }
 }
 

@@ -3,6 +3,7 @@
 mod arena;
 mod args;
 mod completions;
+mod derive;
 mod doctor;
 mod export;
 mod games;
@@ -81,6 +82,8 @@ enum Command {
     Watch(watch::WatchArgs),
     /// Check the installation, or a site profile against its page
     Doctor(Box<doctor::DoctorArgs>),
+    /// Compute encoders that are derived from those of other bundles, which else happens when they are first used
+    Derive(derive::DeriveArgs),
     /// Play an unknown game page to write a site profile for it
     Probe(probe::ProbeArgs),
     /// Print a shell completion script
@@ -103,6 +106,7 @@ async fn run(command: Command) -> Result<()> {
         #[cfg(feature = "screen")]
         Command::Watch(args) => tokio::task::spawn_blocking(move || watch::run(&args)).await?,
         Command::Doctor(args) => doctor::run(*args).await,
+        Command::Derive(args) => tokio::task::spawn_blocking(move || derive::run(&args)).await?,
         Command::Probe(args) => probe::run(args).await,
         Command::Completions(args) => completions::run::<Cli>(&args),
         Command::Man(args) => completions::write_man_pages::<Cli>(&args),

@@ -5,6 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::network_file::read_network;
 use super::{CellPrior, Prior, read};
 use crate::cells::CellTable;
 use crate::error::{Error, Result};
@@ -60,11 +61,11 @@ pub struct Manifest {
 /// The encoder's file and its interface.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EncoderFile {
-    /// File name beside `bundle.json`.
+    /// File name beside `bundle.json`. The file may be compressed with gzip.
     pub file: String,
-    /// Lower-case hexadecimal sha256.
+    /// Lower-case hexadecimal sha256 of the network, inflated.
     pub sha256: String,
-    /// Size in bytes.
+    /// Size in bytes of the network, inflated.
     pub bytes: u64,
     /// Name of the input, `[N, 3, size, size]`.
     pub input: String,
@@ -78,12 +79,29 @@ pub struct EncoderFile {
     /// The Python package that contains the file, when it is not part of the bundle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Package>,
-    /// A LoRA adapter, when the encoder was fine-tuned.
+    /// How the file is computed from another bundle's encoder, when it is not part of the bundle.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub derived: Option<Derived>,
+    /// An adapter, when the encoder was fine-tuned or shrunk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adapter: Option<AdapterFile>,
 }
 
-/// A LoRA adapter that is merged into the encoder; see `onnx::adapter`.
+/// How an encoder is computed from that of another bundle; see `onnx::shrink`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Derived {
+    /// Name of the other bundle, whose directory is beside this one's.
+    pub bundle: String,
+    /// Lower-case hexadecimal sha256 of its encoder.
+    pub encoder: String,
+    /// Lower-case hexadecimal sha256 of its adapter, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<String>,
+    /// The moments of the layers' inputs, beside this bundle's `bundle.json`.
+    pub moments: AdapterFile,
+}
+
+/// A file of tensors beside `bundle.json`: an adapter, which is merged into the encoder (see `onnx::adapter`), or moments.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AdapterFile {
     /// File name beside `bundle.json`.
@@ -108,7 +126,7 @@ impl EncoderPaths {
     /// When a file cannot be read or the adapter does not fit the network.
     pub fn read(&self, activations: Activations) -> Result<Vec<u8>> {
         let adapter = self.adapter.as_deref().map(read).transpose()?;
-        let network = activations.of(read(&self.network)?, adapter.as_deref());
+        let network = activations.of(read_network(&self.network)?, adapter.as_deref());
         network.map_err(|reason| Error::Network { file: self.network.clone(), source: reason.into() })
     }
 }
@@ -180,10 +198,13 @@ pub struct Package {
 /// The head's file: one input `[N, dim]`, one output `[N, cells]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeadFile {
-    /// File name beside `bundle.json`.
+    /// File name beside `bundle.json`. The file may be compressed with gzip.
     pub file: String,
-    /// Lower-case hexadecimal sha256.
+    /// Lower-case hexadecimal sha256 of the network, inflated.
     pub sha256: String,
+    /// Size in bytes of the network, inflated; stated if the file is compressed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
     /// Names of the outputs, `cell_logits` first.
     pub outputs: Vec<String>,
 }
@@ -235,14 +256,19 @@ impl Manifest {
         if details.len() > MAX_DETAILS || details.iter().any(|square| square.side < MIN_SIDE) {
             return Err(format!("preprocess: more than {MAX_DETAILS} squares, or one smaller than {MIN_SIDE}"));
         }
-        let EncoderFile { file, sha256, input, output, dim, adapter, .. } = &self.encoder;
+        let EncoderFile { file, sha256, input, output, dim, adapter, derived, .. } = &self.encoder;
         if !(1..=MAX_DIM).contains(dim) {
             return Err(format!("the encoder's dim must be 1 to {MAX_DIM}, not {dim}"));
         }
         // A bundle may come from somebody else: its files must be its own, and not pipes or files of the user.
         let of_adapter = adapter.iter().map(|adapter| (&adapter.file, &adapter.sha256));
+        let of_source = derived.iter().flat_map(|derived| {
+            let Derived { bundle, encoder, adapter, moments } = derived;
+            let adapter = adapter.iter().map(move |sha256| (bundle, sha256));
+            [(&moments.file, &moments.sha256), (bundle, encoder)].into_iter().chain(adapter)
+        });
         let files = [(file, sha256), (&self.head.file, &self.head.sha256), (&self.cells.file, &self.cells.sha256)];
-        for (file, sha256) in files.into_iter().chain(of_adapter) {
+        for (file, sha256) in files.into_iter().chain(of_adapter).chain(of_source) {
             if !is_file_name(file) {
                 return Err(format!("{file:?} is not the name of a file beside bundle.json"));
             }
@@ -317,6 +343,21 @@ mod tests {
             ("/head/file", json!("a\\b.onnx"), "not the name of a file"),
             ("/cells/file", json!(""), "not the name of a file"),
             ("/encoder/adapter", json!({"file": "..", "sha256": ""}), "not the name of a file"),
+            (
+                "/encoder/derived",
+                json!({"bundle": "..", "encoder": "", "moments": {"file": "m", "sha256": ""}}),
+                "not the name",
+            ),
+            (
+                "/encoder/derived",
+                json!({"bundle": "a", "encoder": "x", "moments": {"file": "m", "sha256": ""}}),
+                "sha256",
+            ),
+            (
+                "/encoder/derived",
+                json!({"bundle": "a", "encoder": "", "moments": {"file": "/m", "sha256": ""}}),
+                "not the name",
+            ),
             ("/encoder/sha256", json!("../../x"), "not a hexadecimal sha256"),
             ("/encoder/dim", json!(0), "dim must be 1 to"),
             ("/encoder/dim", json!(u64::MAX), "dim must be 1 to"),

@@ -1,6 +1,11 @@
 //! Bundles: the files of one model, described by `bundle.json` and checked by sha256.
 
+#[cfg(feature = "onnx")]
+mod derive;
+#[cfg(feature = "onnx")]
+pub mod gzip;
 mod manifest;
+mod network_file;
 mod prior;
 
 use std::fs;
@@ -9,10 +14,14 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-pub use manifest::{Activations, AdapterFile, CellsFile, EncoderFile, EncoderPaths, HeadFile, Manifest, Package};
+pub use manifest::{
+    Activations, AdapterFile, CellsFile, Derived, EncoderFile, EncoderPaths, HeadFile, Manifest, Package,
+};
+pub use network_file::read_network;
 pub use prior::{CellPrior, Prior};
 
 use manifest::{MAX_CELLS_BYTES, MAX_MANIFEST_BYTES};
+use network_file::MAX_INFLATED_BYTES;
 
 use crate::cells::CellTable;
 use crate::error::{Error, Result};
@@ -89,7 +98,8 @@ impl Bundle {
     /// # Errors
     /// When it is missing or damaged.
     pub fn head_path(&self) -> Result<PathBuf> {
-        checked(&self.dir.join(&self.manifest.head.file), &self.manifest.head.sha256)
+        let HeadFile { file, sha256, bytes, .. } = &self.manifest.head;
+        network_file::checked(&self.dir.join(file), sha256, bytes.unwrap_or(MAX_INFLATED_BYTES))
     }
 }
 
@@ -99,12 +109,18 @@ impl EncoderFile {
         !dir.join(&self.file).exists() && !self.cached().is_some_and(|file| file.exists())
     }
 
-    fn cached(&self) -> Option<PathBuf> {
-        self.from.as_ref()?;
-        Some(cache_dir()?.join("bundles").join(format!("{}.onnx", self.sha256)))
+    /// Where the file is kept in the user's cache directory, if it is not part of the bundle.
+    pub fn cached(&self) -> Option<PathBuf> {
+        let ending = match (&self.from, &self.derived) {
+            (Some(_), _) => "onnx",
+            (None, Some(_)) => "onnx.gz",
+            (None, None) => return None,
+        };
+        Some(cache_dir()?.join("bundles").join(format!("{}.{ending}", self.sha256)))
     }
 
-    /// The files in `dir`, checked by sha256. The network may also be in the user's cache directory.
+    /// The files in `dir`, checked by sha256. The network may also be in the user's cache directory; if it is derived from
+    /// that of another bundle and not there yet, it is computed, which takes some seconds.
     ///
     /// # Errors
     /// When a file is missing or damaged.
@@ -115,16 +131,25 @@ impl EncoderFile {
 
     fn network(&self, dir: &Path) -> Result<PathBuf> {
         let beside = dir.join(&self.file);
-        let Some(package) = self.from.as_ref().filter(|_| !beside.exists()) else {
-            return checked(&beside, &self.sha256);
-        };
-        match self.cached() {
-            Some(cached) if cached.exists() => checked(&cached, &self.sha256),
-            _ => Err(Error::EncoderNotInstalled {
+        let checked = |file: &Path| network_file::checked(file, &self.sha256, self.bytes.min(MAX_INFLATED_BYTES));
+        if beside.exists() || (self.from.is_none() && self.derived.is_none()) {
+            return checked(&beside);
+        }
+        let cached = self.cached().filter(|file| file.exists());
+        match (cached, &self.from, &self.derived) {
+            #[cfg(feature = "onnx")]
+            (cached, None, Some(derived)) => {
+                // A damaged file is replaced.
+                let kept = cached.and_then(|file| checked(&file).ok());
+                kept.map_or_else(|| self.derive(derived, dir), Ok)
+            }
+            (Some(cached), ..) => checked(&cached),
+            (None, Some(package), _) => Err(Error::EncoderNotInstalled {
                 file: beside,
                 package: package.pip.clone(),
                 member: package.member.clone(),
             }),
+            (None, None, _) => checked(&beside), // an error, since it is not there
         }
     }
 }
@@ -236,7 +261,10 @@ mod tests {
             let error = Bundle::find(name).unwrap_err();
             assert!(matches!(error, Error::UnknownBundle { .. }), "{error}");
             let text = error.to_string();
-            assert!(text.starts_with(&format!("there is no bundle `{name}`; available: desktop, pocket")), "{text}");
+            assert!(
+                text.starts_with(&format!("there is no bundle `{name}`; available: desktop, ")),
+                "{text}"
+            );
             assert!(text.ends_with(hint), "{text}");
         }
     }

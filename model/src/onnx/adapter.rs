@@ -1,22 +1,33 @@
-//! LoRA adapters: the fine-tuning of an encoder as a small file.
+//! Adapters: the fine-tuning of an encoder as a small file, and the scales that coarse weights are stored with.
 //!
-//! For a layer `y = x W + b` an adapter holds A `[rank, inputs]` and B `[outputs, rank]` and changes it to
-//! `y = x (W + Aᵀ Bᵀ) + b` (Hu et al., arXiv:2106.09685, section 4.1; the scaling factor is part of B). It is merged into
-//! the int8 weights when the network is loaded, so inference does not slow down. The file has the safetensors format with the
-//! names of Hugging Face PEFT: `LAYER.lora_A.weight` and `LAYER.lora_B.weight`, f32 or f16.
+//! For a layer `y = x W + b` a LoRA adapter holds A `[rank, inputs]` and B `[outputs, rank]` and changes it to
+//! `y = x (W + Aᵀ Bᵀ) + b` (Hu et al., arXiv:2106.09685, section 4.1; the scaling factor is part of B). An input scale g
+//! `[inputs]` changes W to diag(g) W first: the weights of a [shrunk](super::shrink) encoder have one scale per input, for
+//! which an ONNX file has no place. Both are merged into the int8 weights when the network is loaded, so inference does not
+//! slow down. The file has the safetensors format with the names of Hugging Face PEFT, `LAYER.lora_A.weight` and
+//! `LAYER.lora_B.weight`, and `LAYER.input_scale`, all f32 or f16.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use half::f16;
-use prost::{DecodeError, Message};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-use crate::onnx::raw::{
-    GRAPH_INITIALIZER, GRAPH_NODE, TENSOR_NAME, damaged, decode_node, decode_tensor, fields, with_graph, write,
-};
-use crate::onnx::{FLOAT, INT8, Node, TensorProto};
+use crate::onnx::layers::{Layer, rewrite_layers};
 
-/// The update of the weights of one layer.
+/// Names of the tensors of a layer end in these.
+const A: &str = ".lora_A.weight";
+const B: &str = ".lora_B.weight";
+const INPUT_SCALE: &str = ".input_scale";
+
+/// What an adapter changes in one layer.
+#[derive(Debug, Default)]
+pub(crate) struct Update {
+    low_rank: Option<LowRank>,
+    /// `[inputs]`, all above 0.
+    pub(crate) input_scale: Option<Vec<f32>>,
+}
+
+#[derive(Debug)]
 struct LowRank {
     /// `[rank, inputs]`, row-major.
     a: Vec<f32>,
@@ -27,168 +38,97 @@ struct LowRank {
 }
 
 /// Merges an adapter (the bytes of a safetensors file) into the weights of the `MatMulInteger` nodes of a network (the bytes
-/// of an ONNX file), which are quantised again with one scale per output. The node of layer `a.b` is called
-/// `/a/b/MatMul_quant`; the names of its weights end in `_quantized`, of their scales in `_scale`, as ONNX Runtime's
-/// quantiser names them for networks exported by PyTorch.
+/// of an ONNX file), which are quantised again with one scale per output; see [`rewrite_layers`] for the names of layers.
 ///
 /// # Errors
 /// The reason, when a file is invalid or the adapter has layers that the network lacks.
 pub(crate) fn merge(network: &[u8], adapter: &[u8]) -> Result<Vec<u8>, String> {
-    let adapter = read(adapter).map_err(|why| format!("adapter: {why}"))?;
-    with_graph(network, |bytes| graph(bytes, &adapter))
+    let updates = read(adapter)?;
+    let layers = updates.keys().cloned().collect();
+    rewrite_layers(network, &layers, |name, layer| {
+        let weights = merged(name, &layer, updates.get(name))?;
+        Ok(layer.with_weights(&weights))
+    })
 }
 
-fn graph(bytes: &[u8], adapter: &HashMap<String, LowRank>) -> Result<Vec<u8>, String> {
-    let fields = fields(bytes).map_err(damaged)?;
-    // Layer by the name of its weights, without the suffix.
-    let mut layer_of: HashMap<String, &str> = HashMap::new();
-    for field in fields.iter().filter(|field| field.tag == GRAPH_NODE) {
-        let node = decode_node(field.payload)?;
-        let Some((layer, _)) = adapter.get_key_value(&layer_name(&node)) else { continue };
-        let weights = node.input.get(1).and_then(|name| name.strip_suffix("_quantized"));
-        layer_of
-            .insert(weights.ok_or_else(|| format!("the weights of layer {layer} are not quantised"))?.into(), layer);
+/// The float weights `[inputs, outputs]` of a layer, row-major, with its update, if there is one.
+///
+/// # Errors
+/// When the shapes differ.
+pub(crate) fn merged(name: &str, layer: &Layer, update: Option<&Update>) -> Result<Vec<f32>, String> {
+    let [inputs, outputs] = layer.shape();
+    let none = Update::default();
+    let Update { low_rank, input_scale } = update.unwrap_or(&none);
+    let scales = input_scale.iter().map(|scale| (scale.len(), outputs));
+    let shapes = low_rank.iter().map(|update| (update.inputs, update.outputs)).chain(scales);
+    if let Some((a, b)) = shapes.into_iter().find(|shape| *shape != (inputs, outputs)) {
+        return Err(format!("layer {name}: the weights have the shape [{inputs}, {outputs}], the adapter [{a}, {b}]"));
     }
-    if let Some(layer) = adapter.keys().find(|layer| !layer_of.values().any(|known| known == layer)) {
-        return Err(format!("the network has no layer {layer}, for which there is an adapter"));
-    }
-    let mut merged = Vec::with_capacity(bytes.len() + (1 << 10));
-    let mut parts: HashMap<&str, Parts> = HashMap::new();
-    for field in &fields {
-        let name = if field.tag == GRAPH_INITIALIZER { name_of(field.payload).map_err(damaged)? } else { "" };
-        let part = |ending| layer_of.get(name.strip_suffix(ending)?).copied();
-        let decoded = || decode_tensor(field.payload);
-        if let Some(layer) = part("_quantized") {
-            parts.entry(layer).or_default().bytes = Some(decoded()?);
-        } else if let Some(layer) = part("_scale") {
-            let typed = Typed::decode(field.payload).map_err(damaged)?;
-            parts.entry(layer).or_default().steps = Some(typed.into_raw(decoded()?));
-        } else {
-            if let Some(layer) = part("_zero_point") {
-                let typed = Typed::decode(field.payload).map_err(damaged)?;
-                let is_shifted =
-                    decoded()?.raw_data.iter().any(|byte| *byte != 0) || typed.ints.iter().any(|x| *x != 0);
-                parts.entry(layer).or_default().is_shifted = is_shifted;
-            }
-            merged.extend_from_slice(field.whole);
+    let rank = low_rank.as_ref().map_or(0, |update| update.a.len() / inputs);
+    // B by rank, so that the innermost loop runs over neighbouring values.
+    let b = low_rank.as_ref().map_or(&[][..], |update| &update.b);
+    let by_rank: Vec<f32> = (0..rank).flat_map(|r| b.iter().skip(r).step_by(rank)).copied().collect();
+    let mut weights = Vec::with_capacity(inputs * outputs);
+    let mut learned = vec![0.0; outputs];
+    for (input, row) in layer.rows().enumerate() {
+        let scale = input_scale.as_ref().map_or(1.0, |scale| scale[input]);
+        learned.fill(0.0);
+        let a = low_rank.iter().flat_map(|update| update.a.iter().skip(input).step_by(inputs));
+        for (b, a) in by_rank.chunks_exact(outputs).zip(a) {
+            learned.iter_mut().zip(b).for_each(|(sum, b)| *sum += a * b);
         }
+        let row = row.iter().zip(&layer.steps).map(|(byte, step)| f32::from(byte.cast_signed()) * step * scale);
+        weights.extend(row.zip(&learned).map(|(weight, learned)| weight + learned));
     }
-    for (layer, low_rank) in adapter {
-        let parts = parts.remove(layer.as_str()).unwrap_or_default();
-        let parts = parts.merged(low_rank).ok_or_else(|| {
-            let LowRank { inputs, outputs, .. } = low_rank;
-            format!("layer {layer}: expected int8 weights of shape [{inputs}, {outputs}] with zero point 0 and one scale per output")
-        })?;
-        parts.iter().for_each(|tensor| write(GRAPH_INITIALIZER, &tensor.encode_to_vec(), &mut merged));
-    }
-    Ok(merged)
+    Ok(weights)
 }
 
-/// The layer of a node: `a.b` for `/a/b/MatMul_quant`.
-fn layer_name(node: &Node) -> String {
-    let path = node.name.strip_suffix("/MatMul_quant").filter(|_| node.op_type == "MatMulInteger");
-    path.unwrap_or_default().trim_start_matches('/').replace('/', ".")
+/// Parses an adapter: the updates by name of the layer.
+///
+/// # Errors
+/// The reason, when the file is invalid.
+pub(crate) fn read(file: &[u8]) -> Result<HashMap<String, Update>, String> {
+    parse(file).map_err(|why| format!("adapter: {why}"))
 }
 
-fn name_of(tensor: &[u8]) -> Result<&str, DecodeError> {
-    let name = fields(tensor)?.into_iter().find(|field| field.tag == TENSOR_NAME);
-    Ok(name.and_then(|field| std::str::from_utf8(field.payload).ok()).unwrap_or_default())
-}
-
-/// Typed data fields of a tensor, which ONNX Runtime's quantiser uses for small tensors instead of raw data.
-#[derive(Clone, PartialEq, Message)]
-struct Typed {
-    #[prost(float, repeated, tag = "4")]
-    floats: Vec<f32>,
-    #[prost(int32, repeated, tag = "5")]
-    ints: Vec<i32>,
-}
-
-impl Typed {
-    fn into_raw(self, mut tensor: TensorProto) -> TensorProto {
-        tensor.raw_data.extend(self.floats.into_iter().flat_map(f32::to_le_bytes));
-        tensor
-    }
-}
-
-/// Weights and scales of a layer.
-#[derive(Default)]
-struct Parts {
-    bytes: Option<TensorProto>,
-    steps: Option<TensorProto>,
-    /// Whether a zero point is not 0.
-    is_shifted: bool,
-}
-
-impl Parts {
-    /// Weights and scales with the adapter merged; `None` when their types or shapes do not fit.
-    fn merged(self, low_rank: &LowRank) -> Option<[TensorProto; 2]> {
-        let (mut bytes, mut steps) = (self.bytes?, self.steps?);
-        let LowRank { a, b, inputs, outputs } = low_rank;
-        let rank = a.len() / inputs;
-        if self.is_shifted
-            || (bytes.data_type, steps.data_type) != (INT8, FLOAT)
-            || bytes.dims != [*inputs as i64, *outputs as i64]
-            || Some(bytes.raw_data.len()) != inputs.checked_mul(*outputs)
-            || Some(steps.raw_data.len()) != outputs.checked_mul(4)
-        {
-            return None;
-        }
-        let step_of = floats(&steps.raw_data);
-        let mut weights = Vec::with_capacity(inputs * outputs);
-        // B by rank, so that the innermost loop runs over neighbouring values.
-        let by_rank: Vec<f32> = (0..rank).flat_map(|r| b.iter().skip(r).step_by(rank)).copied().collect();
-        let mut learned = vec![0.0; *outputs];
-        for (input, row) in bytes.raw_data.chunks_exact(*outputs).enumerate() {
-            learned.fill(0.0);
-            for (b, a) in by_rank.chunks_exact(*outputs).zip(a.iter().skip(input).step_by(*inputs)) {
-                learned.iter_mut().zip(b).for_each(|(sum, b)| *sum += a * b);
-            }
-            let row = row.iter().zip(&step_of).map(|(byte, step)| f32::from(byte.cast_signed()) * step);
-            weights.extend(row.zip(&learned).map(|(weight, learned)| weight + learned));
-        }
-        let mut largest = vec![f32::MIN_POSITIVE; *outputs];
-        for row in weights.chunks_exact(*outputs) {
-            largest.iter_mut().zip(row).for_each(|(largest, weight)| *largest = largest.max(weight.abs()));
-        }
-        let step_of: Vec<f32> = largest.into_iter().map(|largest| largest / 127.0).collect();
-        let byte = |(weight, step): (&f32, &f32)| ((weight / step).round() as i8).cast_unsigned();
-        bytes.raw_data.clear();
-        weights.chunks_exact(*outputs).for_each(|row| bytes.raw_data.extend(row.iter().zip(&step_of).map(byte)));
-        steps.raw_data = step_of.into_iter().flat_map(f32::to_le_bytes).collect();
-        Some([bytes, steps])
-    }
-}
-
-/// Parses an adapter: its layers by name.
-fn read(file: &[u8]) -> Result<HashMap<String, LowRank>, String> {
+fn parse(file: &[u8]) -> Result<HashMap<String, Update>, String> {
     let tensors = SafeTensors::deserialize(file).map_err(|e| format!("not a safetensors file ({e})"))?;
-    let mut layers = HashMap::new();
-    for name in tensors.names() {
-        let Some(layer) = name.strip_suffix(".lora_A.weight") else {
-            let pair = name.strip_suffix(".lora_B.weight").map(|layer| format!("{layer}.lora_A.weight"));
-            if pair.is_some_and(|pair| tensors.tensor(&pair).is_ok()) {
+    let names: BTreeSet<&str> = tensors.names().into_iter().collect();
+    let mut updates: HashMap<String, Update> = HashMap::new();
+    for name in &names {
+        let tensor = |name: &str| tensors.tensor(name).ok().and_then(|tensor| Some((numbers(&tensor)?, tensor)));
+        if let Some(layer) = name.strip_suffix(INPUT_SCALE) {
+            let scale = tensor(name).filter(|(scale, tensor)| {
+                tensor.shape().len() == 1 && scale.iter().all(|scale| *scale >= f32::MIN_POSITIVE)
+            });
+            let (scale, _) =
+                scale.ok_or_else(|| format!("{name} must be a list of finite numbers above 0 of type f32 or f16"))?;
+            updates.entry(layer.to_owned()).or_default().input_scale = Some(scale);
+            continue;
+        }
+        let Some(layer) = name.strip_suffix(A) else {
+            let pair = name.strip_suffix(B).map(|layer| format!("{layer}{A}"));
+            if pair.is_some_and(|pair| names.contains(pair.as_str())) {
                 continue;
             }
-            return Err(format!("{name} is not part of a pair lora_A and lora_B"));
+            return Err(format!("{name} is neither an input scale nor part of a pair lora_A and lora_B"));
         };
-        let numbers = |name: &str| tensors.tensor(name).ok().and_then(|tensor| Some((numbers(&tensor)?, tensor)));
-        let pair = numbers(name).zip(numbers(&format!("{layer}.lora_B.weight")));
-        let Some(((a, of_a), (b, of_b))) = pair else {
+        let Some(((a, of_a), (b, of_b))) = tensor(name).zip(tensor(&format!("{layer}{B}"))) else {
             return Err(format!("{layer}: lora_A and lora_B must be finite numbers of type f32 or f16"));
         };
         match (of_a.shape(), of_b.shape()) {
             (&[rank, inputs], &[outputs, same]) if rank == same && ![rank, inputs, outputs].contains(&0) => {
-                layers.insert(layer.to_owned(), LowRank { a, b, inputs, outputs });
+                let low_rank = LowRank { a, b, inputs, outputs };
+                updates.entry(layer.to_owned()).or_default().low_rank = Some(low_rank);
             }
             (a, b) => return Err(format!("{layer}: the shapes {a:?} and {b:?} do not match")),
         }
     }
-    Ok(layers)
+    Ok(updates)
 }
 
 /// The values of a tensor, if all are finite.
-fn numbers(tensor: &TensorView<'_>) -> Option<Vec<f32>> {
+pub(crate) fn numbers(tensor: &TensorView<'_>) -> Option<Vec<f32>> {
     let numbers: Vec<f32> = match tensor.dtype() {
         Dtype::F32 => floats(tensor.data()),
         Dtype::F16 => tensor.data().chunks_exact(2).map(|x| f16::from_le_bytes([x[0], x[1]]).to_f32()).collect(),
@@ -204,8 +144,10 @@ pub(crate) fn floats(bytes: &[u8]) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::onnx::raw::MODEL_GRAPH;
-    use crate::onnx::{Graph, Model, node, tensor};
+    use crate::onnx::layers::{Typed, name_of};
+    use crate::onnx::raw::{GRAPH_INITIALIZER, MODEL_GRAPH, fields, write};
+    use crate::onnx::{Graph, INT8, Model, Node, TensorProto, node, tensor};
+    use prost::Message;
 
     const LAYER: &str = "encoder.layers.0.q_proj";
 
@@ -304,6 +246,39 @@ mod tests {
         }
     }
 
+    fn input_scale(layer: &str, scale: &[f32]) -> Vec<u8> {
+        let bytes: Vec<u8> = scale.iter().flat_map(|x| x.to_le_bytes()).collect();
+        let view = TensorView::new(Dtype::F32, vec![scale.len()], &bytes).unwrap();
+        safetensors::serialize([(format!("{layer}.input_scale"), view)], None).unwrap()
+    }
+
+    #[test]
+    fn input_scales_multiply_the_weights_of_their_inputs() {
+        let before = weights(&network(&BYTES, 0));
+        let scale = [0.5, 2.0, 1.0, 3.0];
+        let after = weights(&merge(&network(&BYTES, 0), &input_scale(LAYER, &scale)).unwrap());
+        for (i, got) in after.iter().enumerate() {
+            let wanted = before[i] * scale[i / 3];
+            let step = (0..4).fold(0.0f32, |largest, k| largest.max((before[k * 3 + i % 3] * scale[k]).abs())) / 127.0;
+            assert!((got - wanted).abs() <= step * 0.501, "{i}: {got}, not {wanted} ± {step}");
+        }
+    }
+
+    #[test]
+    fn invalid_input_scales_are_errors() {
+        let whole = network(&BYTES, 0);
+        let says = |layer: &str, scale: &[f32], what: &str| {
+            let error = merge(&whole, &input_scale(layer, scale)).unwrap_err();
+            assert!(error.contains(what), "{error}");
+        };
+        says(LAYER, &[1.0; 3], "[4, 3], the adapter [3, 3]");
+        says(LAYER, &[], "[4, 3], the adapter [0, 3]");
+        for wrong in [0.0, -1.0, f32::NAN, f32::INFINITY, 1e-40] {
+            says(LAYER, &[1.0, wrong, 1.0, 1.0], "must be a list of finite numbers above 0");
+        }
+        says("other", &[1.0; 4], "no layer other");
+    }
+
     #[test]
     fn mismatches_are_errors() {
         let right = adapter(LAYER, Dtype::F32, &A, &B, 2);
@@ -321,6 +296,6 @@ mod tests {
         says(&network(&BYTES, 3), &right, "zero point 0");
         let half =
             safetensors::serialize([("q.lora_B.weight", TensorView::new(Dtype::F32, vec![1], &[0; 4]).unwrap())], None);
-        says(&whole, &half.unwrap(), "not part of a pair");
+        says(&whole, &half.unwrap(), "nor part of a pair");
     }
 }

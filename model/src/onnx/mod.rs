@@ -3,9 +3,12 @@
 pub(crate) mod adapter;
 pub mod dequantize;
 pub(crate) mod exact_conv;
+pub(crate) mod layers;
 pub mod per_token;
 mod proto;
 pub mod raw;
+#[cfg(feature = "onnx")]
+pub mod shrink;
 
 pub use proto::*;
 

@@ -6,4 +6,5 @@ pub(crate) mod finetune;
 pub(crate) mod lite;
 pub(crate) mod padding;
 pub(crate) mod quantise;
+pub(crate) mod shrink;
 pub(crate) mod truncate;

@@ -50,6 +50,7 @@ impl EncoderSpec {
             sha256: sha256_of(file).with_context(read_failed)?,
             bytes: fs::metadata(file).with_context(read_failed)?.len(),
             from: None,
+            derived: None,
             adapter: None,
             ..self.encoder
         };

@@ -8,7 +8,7 @@ use landfall_model::onnx::{
 
 mod surgery;
 
-pub(crate) use surgery::{append, truncate};
+pub(crate) use surgery::{append, truncate, with_outputs};
 
 /// Name of an encoder's input, `[N, 3, S, S]`.
 pub(crate) const PIXELS: &str = "pixel_values";

@@ -59,6 +59,24 @@ pub(crate) fn truncate(model: &[u8], last: &str, output: &str) -> Result<Vec<u8>
     })
 }
 
+/// Adds float tensors of a network to its outputs.
+///
+/// # Errors
+/// When the bytes are not an ONNX network.
+pub(crate) fn with_outputs(model: &[u8], names: &[&str]) -> Result<Vec<u8>> {
+    rewrite_graph(
+        model,
+        |_| Ok(true),
+        |graph| {
+            for name in names {
+                let tensor = TensorType { element: FLOAT, shape: None };
+                let output = ValueInfo { name: (*name).into(), r#type: Some(Type { tensor: Some(tensor) }) };
+                write(GRAPH_OUTPUT, &output.encode_to_vec(), graph);
+            }
+        },
+    )
+}
+
 /// Appends nodes and their weights to a network and replaces its outputs by `output`.
 ///
 /// # Errors

@@ -11,3 +11,4 @@ mod dataset;
 mod finetune;
 mod measure;
 mod path;
+mod shrink;

@@ -10,14 +10,14 @@ use landfall_model::cells::{Cell, leaf};
 use landfall_model::{CellTable, LatLng};
 use serde_json::{Value, json};
 
-const TOWNS: [(f64, f64, &str); 4] =
+pub(crate) const TOWNS: [(f64, f64, &str); 4] =
     [(48.85, 2.35, "FR"), (40.42, -3.70, "ES"), (35.68, 139.76, "JP"), (-33.87, 151.21, "AU")];
 /// Places per town in each split.
 const PLACES: usize = 5;
 
 /// Writes an index of places with four views each, a picture per view, and features: each town has its own direction,
 /// except that the western view of every town has that of Paris.
-fn write_data(dir: &Path) -> Result<()> {
+pub(crate) fn write_data(dir: &Path) -> Result<()> {
     let mut index = String::from("set,file,lat,lng,iso2,group,heading,split\n");
     let (mut files, mut rows) = (String::new(), Vec::new());
     for split in ["train", "dev"] {
@@ -55,7 +55,7 @@ fn encoder() -> Value {
 }
 
 /// Writes a bundle with a cell of this level for each of these towns, whose head is confident about each town.
-fn write_bundle(dir: &Path, name: &str, level: u64, towns: &[usize]) -> Result<()> {
+pub(crate) fn write_bundle(dir: &Path, name: &str, level: u64, towns: &[usize]) -> Result<()> {
     let cell = |town: &usize| {
         let at = LatLng::new(TOWNS[*town].0, TOWNS[*town].1)?;
         let token = leaf(at).parent(level).to_token();

@@ -212,7 +212,9 @@ fn bundle_file_paths(name: &str) -> landfall_model::Result<Vec<(String, PathBuf)
 fn router(page: PathBuf, bundles: BundleFiles, root: Option<String>) -> Router {
     let files = ServeDir::new(page).fallback(get(async || not_found()));
     // Networks are not compressible, and resuming a download needs byte ranges of the original.
-    let compressed = DefaultPredicate::new().and(NotForContentType::new("application/octet-stream"));
+    let compressed = DefaultPredicate::new()
+        .and(NotForContentType::new("application/octet-stream"))
+        .and(NotForContentType::new("application/gzip"));
     let mut router =
         Router::new().route("/bundles/{name}/{file}", get(serve_bundle_file)).with_state(Arc::new(bundles));
     if let Some(root) = root {
