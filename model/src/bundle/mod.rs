@@ -261,10 +261,7 @@ mod tests {
             let error = Bundle::find(name).unwrap_err();
             assert!(matches!(error, Error::UnknownBundle { .. }), "{error}");
             let text = error.to_string();
-            assert!(
-                text.starts_with(&format!("there is no bundle `{name}`; available: desktop, ")),
-                "{text}"
-            );
+            assert!(text.starts_with(&format!("there is no bundle `{name}`; available: desktop, ")), "{text}");
             assert!(text.ends_with(hint), "{text}");
         }
     }
