@@ -32,7 +32,8 @@ function cacheDir(): string {
 
 /** Where a file of a bundle may be. */
 function candidates(name: string, file: BundleFile): string[] {
-  return [join(BUNDLES, name, file.file), join(cacheDir(), "bundles", `${file.sha256}.onnx`)];
+  const cached = join(cacheDir(), "bundles", `${file.sha256}.onnx`);
+  return [join(BUNDLES, name, file.file), cached, `${cached}.gz`];
 }
 
 /** Path of a file of a bundle. */

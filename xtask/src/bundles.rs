@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use anyhow::{Context, Result, anyhow, bail};
 use directories::ProjectDirs;
@@ -49,17 +50,28 @@ fn descriptions(root: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Whether an encoder is missing that `landfall derive` computes. It checks what is there.
-pub(crate) fn lack_derived(root: &Path) -> Result<bool> {
+/// Where each encoder that `landfall derive` computes is or will be.
+fn derived(root: &Path) -> Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
     for file in descriptions(root) {
         if let Some(entry) = read(&file)?.encoder.filter(|entry| entry.derived.is_some()) {
+            let in_bundle = file.with_file_name(&entry.file);
             let kept = cached(&cache_dir()?, &entry).with_extension("onnx.gz");
-            if !file.with_file_name(&entry.file).exists() && !kept.exists() {
-                return Ok(true);
-            }
+            paths.push(if in_bundle.exists() { in_bundle } else { kept });
         }
     }
-    Ok(false)
+    Ok(paths)
+}
+
+/// Whether an encoder is missing that `landfall derive` computes. It checks what is there.
+pub(crate) fn lack_derived(root: &Path) -> Result<bool> {
+    Ok(derived(root)?.iter().any(|path| !path.exists()))
+}
+
+/// Modification time of the newest derived encoder.
+pub(crate) fn newest_derived(root: &Path) -> Result<Option<SystemTime>> {
+    let modified = |path: PathBuf| path.metadata().ok()?.modified().ok();
+    Ok(derived(root)?.into_iter().filter_map(modified).max())
 }
 
 /// Downloads the files that the workspace's bundles and trainer/encoders name and the cache does not have.

@@ -63,24 +63,18 @@ fn main() -> ExitCode {
     };
     let rest = if rest.first().is_some_and(|first| first == "--") { &rest[1..] } else { rest };
     let root = workspace_root();
-    let set_up = || set_up(&root, install);
-    let derive = |options: &[&str]| agent::derive_encoders(&root, options);
+    let set_up = |derive_with: Option<&[&str]>| set_up(&root, install, derive_with);
     let outcome = match command.to_str() {
-        Some("setup") if rest.is_empty() => set_up().and_then(|()| derive(&agent::RELEASE)).map(|()| 0),
+        Some("setup") if rest.is_empty() => set_up(Some(&agent::RELEASE)).map(|()| 0),
         // The game needs none of the derived encoders, and does not wait for them.
-        Some("play") => set_up().and_then(|()| agent::play(&root, rest)).and_then(|code| {
-            derive(&agent::RELEASE)?;
-            Ok(code)
-        }),
-        Some("test") if rest.is_empty() => {
-            set_up().and_then(|()| derive(&agent::CHECKED)).and_then(|()| test::run(&root, false))
-        }
+        Some("play") => set_up(None).and_then(|()| agent::play(&root, rest)),
+        Some("test") if rest.is_empty() => set_up(Some(&agent::CHECKED)).and_then(|()| test::run(&root, false)),
         Some("test") if rest == ["--all-features"] => {
-            set_up().and_then(|()| derive(&agent::CHECKED)).and_then(|()| test::run(&root, true))
+            set_up(Some(&agent::CHECKED)).and_then(|()| test::run(&root, true))
         }
-        Some("fixtures") if rest.is_empty() => set_up().and_then(|()| fixtures::record(&root)),
+        Some("fixtures") if rest.is_empty() => set_up(None).and_then(|()| fixtures::record(&root)),
         Some("wasm") if rest.is_empty() && install => wasm::build(&root).map(|()| 0),
-        Some("bench") if rest.is_empty() => set_up().and_then(|()| bench::run(&root)),
+        Some("bench") if rest.is_empty() => set_up(None).and_then(|()| bench::run(&root)),
         Some("--help" | "-h" | "help") => {
             print!("{USAGE}");
             Ok(0)
@@ -104,10 +98,15 @@ fn main() -> ExitCode {
 }
 
 /// Install everything that the agent needs; fast when nothing is missing. Without a browser the rest is installed too.
-fn set_up(root: &Path, install: bool) -> Result<()> {
+/// `derive_with`: compute encoders that are derived from others, with an agent built with these options; the pages
+/// contain one.
+fn set_up(root: &Path, install: bool, derive_with: Option<&[&str]>) -> Result<()> {
     let browser = browser::set_up(install);
     runtime::set_up(root)?;
     bundles::set_up(root)?;
+    if let Some(options) = derive_with {
+        agent::derive_encoders(root, options)?;
+    }
     page::set_up(root)?;
     browser
 }

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
 
+use crate::bundles;
 use crate::command::{npm, print_status, run_quietly};
 
 /// Minimum (major, minor) version of Node.js for the build.
@@ -29,8 +30,9 @@ pub(crate) fn set_up(root: &Path) -> Result<()> {
     let dist = folder.join("dist");
     // An interrupted build leaves a folder that is new but incomplete.
     let complete = dist.join("arena.html").is_file();
-    let bundle = root.join("model/bundles/pocket"); // the build contains a copy of it
-    let sources = newest(&folder, &GENERATED)?.max(newest(&bundle, &[])?);
+    // The build contains copies of bundles, one of which may have been derived since.
+    let bundles = newest(&root.join("model/bundles"), &[])?.max(bundles::newest_derived(root)?);
+    let sources = newest(&folder, &GENERATED)?.max(bundles);
     if !complete || !is_current(newest(&dist, &[])?, sources) {
         if !checked {
             check_tools()?;

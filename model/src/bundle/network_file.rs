@@ -25,7 +25,7 @@ struct Reader {
 
 enum Contents {
     Plain(File),
-    Gzip(GzDecoder<BufReader<File>>),
+    Gzip(Box<GzDecoder<BufReader<File>>>),
 }
 
 impl Reader {
@@ -40,7 +40,7 @@ impl Reader {
         (&mut file).take(GZIP.len() as u64).read_to_end(&mut magic)?;
         file.rewind()?;
         let file = match magic == GZIP {
-            true => Contents::Gzip(GzDecoder::new(BufReader::with_capacity(1 << 16, file))),
+            true => Contents::Gzip(Box::new(GzDecoder::new(BufReader::with_capacity(1 << 16, file)))),
             false => Contents::Plain(file),
         };
         Ok(Self { file, left: limit })

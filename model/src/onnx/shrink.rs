@@ -130,7 +130,7 @@ pub fn shrink(network: &[u8], adapter: Option<&[u8]>, moments: &[u8], scales: &[
     let moments = Recipe::parse(moments).map_err(|why| format!("moments: {why}"))?;
     let inputs = inputs_of_layers(graph_of(network)?)?;
     let layers: BTreeSet<String> = updates.keys().chain(moments.steps.keys()).cloned().collect();
-    let rounded = with_graph(network, |graph| round_floats(graph))?;
+    let rounded = with_graph(network, round_floats)?;
     rewrite_layers(&rounded, &layers, |name, layer| {
         let weights = adapter::merged(name, &layer, updates.get(name))?;
         let Some(&step) = moments.steps.get(name) else { return Ok(layer.with_weights(&weights)) };
