@@ -6,7 +6,7 @@ import type { Manifest } from "./manifest";
 
 /** The least cosine similarity between the known output and a correct one, which is 0.999 or more on every backend. */
 const LEAST_SIMILARITY = 0.99;
-/** Of the logits, every so many is compared. */
+/** The logits are compared at this interval. */
 const LOGIT_STEP = 16;
 
 /** What the networks of a bundle compute for `knownInput`, up to a factor. */
