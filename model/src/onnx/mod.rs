@@ -8,6 +8,8 @@ pub mod per_token;
 mod proto;
 pub mod raw;
 #[cfg(feature = "onnx")]
+pub mod rounding;
+#[cfg(feature = "onnx")]
 pub mod shrink;
 
 pub use proto::*;

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use burn::tensor::{Device, Tensor, TensorData};
 use half::f16;
-use landfall_model::onnx::shrink::Moments;
+use landfall_model::onnx::rounding::Moments;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand_distr::{Distribution, StandardNormal};

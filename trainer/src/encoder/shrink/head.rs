@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, bail};
 use burn::tensor::{Device, Tensor, TensorData};
 use landfall_model::onnx::raw::fields;
-use landfall_model::onnx::shrink::round;
+use landfall_model::onnx::rounding::round;
 use landfall_model::onnx::{FLOAT, Graph, INT8, Model, Node, TensorProto, int, node, tensor};
 use prost::Message;
 

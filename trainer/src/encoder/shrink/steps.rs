@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use half::f16;
-use landfall_model::onnx::shrink::{LARGEST, Moments, unexplained_moments};
+use landfall_model::onnx::rounding::{LARGEST, Moments, unexplained_moments};
 
 /// The scale of an input is its unexplained second moment to the power of minus this. 1/2 would be right if every input had
 /// its own code for its integers; with one code for all, larger differences between inputs cost more than they save.
