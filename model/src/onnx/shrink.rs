@@ -27,9 +27,9 @@ use crate::onnx::{FLOAT, TensorProto};
 const LARGE_TENSOR: usize = 512;
 /// As in a 16-bit float; the remaining bits are zeros, which compress well.
 const MANTISSA_BITS: u32 = 10;
-
 /// Largest root mean square of an input; its square must be a float.
 const MAX_RMS: f32 = 1e15;
+
 /// Names of the tensors in a file of moments end in these: of a layer, the step; of a tensor of activations, the root mean
 /// square of each input, the int8 factors of their correlations and the value of 1 in each column of those.
 pub const STEP: &str = ".step";
