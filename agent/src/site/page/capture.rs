@@ -61,7 +61,7 @@ impl Page {
         .await
     }
 
-    /// As [`picture`](Self::picture), by a command of Chromium that compresses for speed: 0.1 instead of 0.26 s for
+    /// As [`picture`](Self::picture), by a command of Chromium that compresses for speed: 0.11 instead of 0.28 s for
     /// 800 × 800 pixels. `None` if the element is not visible as a whole or the browser has no such command.
     async fn fast_picture(&self, found: &FoundElement) -> Result<Option<Vec<u8>>> {
         if self.captures_slowly.load(Ordering::Relaxed) {
