@@ -12,6 +12,7 @@ fuzz_target!(|bytes: &[u8]| {
     for rewrite in [Activations::PerTokenTwoBytes, Activations::ExactConv] {
         if let Ok(network) = rewrite.of(bytes.to_vec(), None) {
             assert!(raw::fields(&network).is_ok(), "a rewritten network is a message");
+            _ = rewrite.for_output(network, "output");
         }
         _ = rewrite.dequantized(bytes.to_vec(), None);
     }

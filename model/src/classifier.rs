@@ -31,7 +31,10 @@ impl Encoder {
     /// # Errors
     /// When ONNX Runtime or a file cannot be loaded, or the network lacks the stated input or output.
     pub fn load(paths: &EncoderPaths, file: EncoderFile, preprocess: Preprocess, workers: usize) -> Result<Self> {
-        Self::of_network(&paths.network, &paths.read(file.activations)?, file, preprocess, workers)
+        let network = file.activations.for_output(paths.read(file.activations)?, &file.output);
+        let network =
+            network.map_err(|reason| Error::Network { file: paths.network.clone(), source: reason.into() })?;
+        Self::of_network(&paths.network, &network, file, preprocess, workers)
     }
 
     /// As [`Encoder::load`], for a network that was read from `path` and is run as it is.

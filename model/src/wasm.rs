@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::bundle::{Bundle, Manifest, Prior};
+use crate::bundle::{Bundle, EncoderFile, Manifest, Prior};
 use crate::images;
 use crate::latlng::LatLng;
 use crate::metadata::gps;
@@ -215,10 +215,12 @@ pub extern "C" fn score(lat: f64, lng: f64, true_lat: f64, true_lng: f64, scale_
 #[unsafe(no_mangle)]
 pub extern "C" fn encoder(has_bytes: bool) -> u32 {
     respond(|state| {
-        let activations = state.bundle()?.manifest.encoder.activations;
+        let EncoderFile { activations, output, .. } = state.bundle()?.manifest.encoder.clone();
         let [network, adapter] = std::mem::take(&mut state.inputs);
         let adapter = Some(adapter.as_slice()).filter(|adapter| !adapter.is_empty());
-        if has_bytes { activations.of(network, adapter) } else { activations.dequantized(network, adapter) }
+        let network =
+            if has_bytes { activations.of(network, adapter) } else { activations.dequantized(network, adapter) };
+        activations.for_output(network?, &output)
     })
 }
 

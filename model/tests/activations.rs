@@ -7,7 +7,8 @@ use landfall_model::classifier::Encoder;
 use landfall_model::onnx::dequantize::dequantize;
 use landfall_model::onnx::per_token::per_token;
 use landfall_model::onnx::{
-    Dimension, FLOAT, Graph, Model, Node, OperatorSet, Shape, TensorProto, TensorType, Type, ValueInfo, node, tensor,
+    Dimension, FLOAT, Graph, INT64, Model, Node, OperatorSet, Shape, TensorProto, TensorType, Type, ValueInfo, node,
+    tensor,
 };
 use landfall_model::preprocess::{Crop, Preprocess, Resize};
 use prost::Message;
@@ -77,8 +78,61 @@ fn exact(tokens: &[f32]) -> Vec<f32> {
     tokens.chunks(SIDE).flat_map(|token| (0..SIDE).map(move |to| product(token, to))).collect()
 }
 
-/// The output of a network.
+/// As [`network`], on a sequence of 24 tokens, with the output of the first token alone beside that of all.
+fn network_of_first_token() -> Vec<u8> {
+    let mut model = Model::decode(network(14).as_slice()).unwrap();
+    let graph = model.graph.as_mut().unwrap();
+    let integers = |name: &str, dims: &[i64], values: &[i64]| TensorProto {
+        dims: dims.into(),
+        data_type: INT64,
+        name: name.into(),
+        raw_data: values.iter().flat_map(|x| x.to_le_bytes()).collect(),
+    };
+    graph.initializer.extend([integers("shape", &[3], &[1, 24, 8]), integers("first", &[], &[0])]);
+    graph.node[0].input[0] = "tokens".into();
+    graph.node[4].output[0] = "all".into();
+    graph.node.insert(0, node("Reshape", &["input", "shape"], "tokens", Vec::new()));
+    graph.node.push(node("Gather", &["all", "first"], "output", vec![landfall_model::onnx::int("axis", 1)]));
+    let outlet = |name: &str, shape: &[i64]| {
+        let dim = shape.iter().map(|size| Dimension { value: Some(*size), parameter: None }).collect();
+        let tensor = TensorType { element: FLOAT, shape: Some(Shape { dim }) };
+        ValueInfo { name: name.into(), r#type: Some(Type { tensor: Some(tensor) }) }
+    };
+    graph.output = vec![outlet("output", &[1, 8]), outlet("all", &[1, 24, 8])];
+    model.encode_to_vec()
+}
+
+#[test]
+fn other_tokens_than_the_first_are_left_out() {
+    let network = network_of_first_token();
+    for has_bytes in [true, false] {
+        let activations = Activations::PerTokenTwoBytes;
+        let rewritten = match has_bytes {
+            true => activations.of(network.clone(), None).unwrap(),
+            false => activations.dequantized(network.clone(), None).unwrap(),
+        };
+        let selected = activations.for_output(rewritten.clone(), "output").unwrap();
+        for (token, exact) in answer_of(SIDE, &selected, &tokens(), Activations::AsWritten).iter().zip(exact(&tokens()))
+        {
+            assert!((token - exact).abs() < 1e-4 * exact.abs().max(1.0), "{token} {exact}");
+        }
+        let Graph { node, output, .. } = Model::decode(selected.as_slice()).unwrap().graph.unwrap();
+        assert_eq!(output.len(), 1);
+        let users = node.iter().filter(|node| node.input.iter().any(|input| input == "tokens"));
+        assert_eq!(users.map(|node| node.op_type.as_str()).collect::<Vec<_>>(), ["Gather"]);
+        // Nothing is left out where all tokens are the output.
+        assert_eq!(activations.for_output(rewritten.clone(), "all").unwrap(), rewritten);
+    }
+    assert_eq!(Activations::AsWritten.for_output(network.clone(), "output").unwrap(), network);
+}
+
+/// The output of a network for all tokens.
 fn answer(network: &[u8], tokens: &[f32], activations: Activations) -> Vec<f32> {
+    answer_of(3 * SIDE * SIDE, network, tokens, activations)
+}
+
+/// The output of a network, which has `dim` values.
+fn answer_of(dim: usize, network: &[u8], tokens: &[f32], activations: Activations) -> Vec<f32> {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("network.onnx");
     std::fs::write(&file, network).unwrap();
@@ -88,7 +142,7 @@ fn answer(network: &[u8], tokens: &[f32], activations: Activations) -> Vec<f32> 
         bytes: 0,
         input: "input".into(),
         output: "output".into(),
-        dim: 3 * SIDE * SIDE,
+        dim,
         activations,
         from: None,
         derived: None,

@@ -9,7 +9,7 @@ use super::network_file::read_network;
 use super::{CellPrior, Prior, read};
 use crate::cells::CellTable;
 use crate::error::{Error, Result};
-use crate::onnx::{adapter, dequantize, exact_conv, per_token};
+use crate::onnx::{adapter, dequantize, exact_conv, first_token, per_token};
 use crate::preprocess::Preprocess;
 
 /// Maximum size of `bundle.json` in bytes.
@@ -178,6 +178,19 @@ impl Activations {
         match self {
             Self::PerTokenTwoBytes => dequantize::dequantize(&Self::AsWritten.of(network, adapter)?),
             Self::AsWritten | Self::ExactConv => self.of(network, adapter),
+        }
+    }
+
+    /// A network of [`Activations::of`] or [`Activations::dequantized`] with this output alone. Where it is only the first token,
+    /// the last layers compute no others; see `onnx::first_token`.
+    ///
+    /// # Errors
+    /// The reason, when the bytes are not a network.
+    pub fn for_output(self, network: Vec<u8>, output: &str) -> std::result::Result<Vec<u8>, String> {
+        match self {
+            Self::PerTokenTwoBytes => first_token::select(&network, output),
+            // One scale for all tokens depends on all of them.
+            Self::AsWritten | Self::ExactConv => Ok(network),
         }
     }
 

@@ -3,8 +3,10 @@
 pub(crate) mod adapter;
 pub mod dequantize;
 pub(crate) mod exact_conv;
+pub(crate) mod first_token;
 pub(crate) mod layers;
 pub mod per_token;
+mod products;
 mod proto;
 pub mod raw;
 #[cfg(feature = "onnx")]
@@ -34,7 +36,8 @@ pub const ATTRIBUTE_INTS: i32 = 7;
 /// A node with one output, which also names it.
 pub fn node(op: &str, input: &[&str], output: &str, attribute: Vec<Attribute>) -> Node {
     let input = input.iter().map(|&name| name.to_owned()).collect();
-    Node { input, output: vec![output.into()], name: format!("make_{output}"), op_type: op.into(), attribute }
+    let (output, name, op_type) = (vec![output.into()], format!("make_{output}"), op.into());
+    Node { input, output, name, op_type, attribute, domain: String::new() }
 }
 
 /// A list attribute of integers.

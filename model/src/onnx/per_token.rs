@@ -9,16 +9,19 @@
 //! million is rounded to a different byte, and three layers later half of them are. The remainder of the first byte is
 //! therefore quantised to a second byte, which is multiplied by the same weights. The step is then 1/32258 of the largest
 //! activation of the token, close to the rounding errors of floats. Weights and integer products are not changed.
-
-use std::collections::HashMap;
+//!
+//! The products are ONNX Runtime's `MatMulIntegerToFloat`, which scales the integer sums while they are in the cache.
 
 use prost::Message;
 
-use crate::onnx::raw::{MODEL_OPSET, Rewrite, damaged, fields, rewritten, unexpected};
-use crate::onnx::{Attribute, Node, OperatorSet, TensorProto, UINT8, int, ints, node, tensor};
+use crate::onnx::products::{Multiply, Product, Products};
+use crate::onnx::raw::{MODEL_OPSET, damaged, fields, rewritten, write};
+use crate::onnx::{Node, OperatorSet, TensorProto, UINT8, int, ints, node, tensor};
 
 /// From this operator set, `ReduceMax` takes its axes as an input.
 const OPSET_WITH_AXES_AS_INPUT: i64 = 18;
+/// The operators of ONNX Runtime.
+const RUNTIME_DOMAIN: &str = "com.microsoft";
 /// Avoids a division by zero for a token of zeros.
 const TINY: &str = "landfall_tiny";
 /// Steps of a byte in each direction from [`ZERO`].
@@ -27,10 +30,7 @@ const STEP: &str = "landfall_step";
 /// Steps of the second byte per step of the first; the remainder is half a step in each direction.
 const FINE_STEPS: f32 = 2.0 * STEPS;
 const FINE_STEP: &str = "landfall_fine_step";
-const FINE_IN_STEPS: &str = "landfall_fine_in_steps";
 const ZERO: &str = "landfall_zero";
-/// The axis of tokens is the second to last; second bytes are appended there as further rows.
-const TOKENS: i64 = -2;
 
 /// Rewrites a network (the bytes of an ONNX file) to have one activation scale per token, that is, per row of the last axis,
 /// and two bytes per activation. A network that is not dynamically quantised is not changed.
@@ -38,105 +38,68 @@ const TOKENS: i64 = -2;
 /// # Errors
 /// The reason, when the bytes are not an ONNX network or it uses quantised activations in an unknown way.
 pub fn per_token(model: &[u8]) -> Result<Vec<u8>, String> {
-    let fields = fields(model).map_err(damaged)?;
-    for field in fields.iter().filter(|field| field.tag == MODEL_OPSET) {
+    let mut has_runtime_domain = false;
+    for field in fields(model).map_err(damaged)?.iter().filter(|field| field.tag == MODEL_OPSET) {
         let OperatorSet { domain, version } = OperatorSet::decode(field.payload).map_err(damaged)?;
+        has_runtime_domain |= domain == RUNTIME_DOMAIN;
         if domain.is_empty() && version >= OPSET_WITH_AXES_AS_INPUT {
             return Err(format!(
                 "operator set {version} is not supported, only those before {OPSET_WITH_AXES_AS_INPUT}"
             ));
         }
     }
-    rewritten::<Scaling>(model)
+    let mut rewritten = rewritten::<Products<TwoBytes>>(model)?;
+    if !has_runtime_domain && rewritten != model {
+        let domain = OperatorSet { domain: RUNTIME_DOMAIN.into(), version: 1 };
+        write(MODEL_OPSET, &domain.encode_to_vec(), &mut rewritten);
+    }
+    Ok(rewritten)
 }
 
-/// Tracks which tensors are in units of which token scales while walking through the nodes in order.
 #[derive(Default)]
-struct Scaling {
-    scale_of: HashMap<String, String>,
-}
+struct TwoBytes;
 
-impl Rewrite for Scaling {
-    fn nodes(&mut self, old: &Node) -> Result<Option<Vec<Node>>, String> {
-        let scale = old.input.iter().find_map(|input| self.scale_of.get(input)).cloned();
-        let scaled = old.input.iter().filter(|input| self.scale_of.contains_key(*input)).count();
-        // The quantised activations must be the left factor, whose rows are the tokens.
-        let is_left = old.input.first().is_some_and(|input| self.scale_of.contains_key(input));
-        match (old.op_type.as_str(), old.input.as_slice(), old.output.as_slice(), scale) {
-            // A product of two would need both scales.
-            (_, _, _, Some(_)) if scaled > 1 => Err(unexpected(old)),
-            ("DynamicQuantizeLinear", [x], [integers, step, zero], None) => {
-                self.scale_of.insert(integers.clone(), token_scale(integers));
-                Ok(Some(quantise(x, integers, step, zero)))
-            }
-            ("MatMulInteger", _, [sums], Some(scale)) if is_left => {
-                self.scale_of.insert(sums.clone(), scale);
-                Ok(None)
-            }
-            ("Cast", [sums], [floats], Some(scale)) => {
-                self.scale_of.insert(floats.clone(), scale);
-                Ok(Some(add(sums, floats, &old.attribute)))
-            }
-            ("Mul", _, [output], Some(scale)) => {
-                let unscaled = format!("{output}_unscaled");
-                let product = Node { output: vec![unscaled.clone()], ..old.clone() };
-                let name = format!("make_{output}_of_{unscaled}"); // avoids a clash with the network's own names
-                let scaled = Node { name, ..node("Mul", &[&unscaled, &scale], output, Vec::new()) };
-                Ok(Some(vec![product, scaled]))
-            }
-            ("DynamicQuantizeLinear", ..) | (_, _, _, Some(_)) => Err(unexpected(old)),
-            (_, _, _, None) => Ok(None),
-        }
+impl Multiply for TwoBytes {
+    /// Computes both bytes, in units of the token's largest activation.
+    fn prepare(&self, x: &str) -> Vec<Node> {
+        let name = |what: &str| format!("{x}_{what}");
+        let last_axis = vec![ints("axes", vec![-1]), int("keepdims", 1)];
+        vec![
+            node("Abs", &[x], &name("absolute"), Vec::new()),
+            node("ReduceMax", &[&name("absolute")], &name("largest"), last_axis),
+            node("Max", &[&name("largest"), TINY], &name("token_scale"), Vec::new()),
+            node("Div", &[x, &name("token_scale")], &name("scaled"), Vec::new()),
+            node("QuantizeLinear", &[&name("scaled"), STEP, ZERO], &name("coarse"), Vec::new()),
+            node("DequantizeLinear", &[&name("coarse"), STEP, ZERO], &name("rounded"), Vec::new()),
+            node("Sub", &[&name("scaled"), &name("rounded")], &name("rest"), Vec::new()),
+            node("QuantizeLinear", &[&name("rest"), FINE_STEP, ZERO], &name("fine"), Vec::new()),
+        ]
+    }
+
+    /// Adds the products of both bytes.
+    fn multiply(&self, Product { activations, weights, zeros, weights_step, output }: &Product) -> Vec<Node> {
+        let name = |what: &str| format!("{output}_of_{what}");
+        let product = |byte: &str, step: &str| {
+            let bytes = format!("{activations}_{byte}");
+            let input = [&bytes, weights, step, weights_step, ZERO].into_iter().chain(zeros.as_deref());
+            let input: Vec<&str> = input.collect();
+            Node { domain: RUNTIME_DOMAIN.into(), ..node("MatMulIntegerToFloat", &input, &name(byte), Vec::new()) }
+        };
+        vec![
+            product("coarse", STEP),
+            product("fine", FINE_STEP),
+            node("Add", &[&name("coarse"), &name("fine")], &name("both"), Vec::new()),
+            node("Mul", &[&name("both"), &format!("{activations}_token_scale")], output, Vec::new()),
+        ]
     }
 
     fn tensors(&self) -> Vec<TensorProto> {
         let number = |name: &str, value: f32| tensor(name, &[], &[value]);
-        let shared = [
+        vec![
             number(TINY, 1e-12),
             number(STEP, 1.0 / STEPS),
             number(FINE_STEP, 1.0 / STEPS / FINE_STEPS),
-            number(FINE_IN_STEPS, 1.0 / FINE_STEPS),
             TensorProto { dims: Vec::new(), data_type: UINT8, name: ZERO.into(), raw_data: vec![128] },
-        ];
-        if self.scale_of.is_empty() { Vec::new() } else { shared.into() }
+        ]
     }
-}
-
-/// Name of the scale tensor for quantised activations.
-fn token_scale(integers: &str) -> String {
-    format!("{integers}_token_scale")
-}
-
-/// Nodes that compute both bytes of the activations `x`, with the output names of the `DynamicQuantizeLinear` they replace.
-fn quantise(x: &str, integers: &str, step: &str, zero: &str) -> Vec<Node> {
-    let name = |what: &str| format!("{integers}_{what}");
-    let last_axis = vec![ints("axes", vec![-1]), int("keepdims", 1)];
-    vec![
-        node("Abs", &[x], &name("absolute"), Vec::new()),
-        node("ReduceMax", &[&name("absolute")], &name("largest"), last_axis),
-        node("Max", &[&name("largest"), TINY], &token_scale(integers), Vec::new()),
-        node("Div", &[x, &token_scale(integers)], &name("scaled"), Vec::new()),
-        node("QuantizeLinear", &[&name("scaled"), STEP, ZERO], &name("coarse"), Vec::new()),
-        node("DequantizeLinear", &[&name("coarse"), STEP, ZERO], &name("rounded"), Vec::new()),
-        node("Sub", &[&name("scaled"), &name("rounded")], &name("rest"), Vec::new()),
-        node("QuantizeLinear", &[&name("rest"), FINE_STEP, ZERO], &name("fine"), Vec::new()),
-        node("Concat", &[&name("coarse"), &name("fine")], integers, vec![int("axis", TOKENS)]),
-        node("Identity", &[STEP], step, Vec::new()),
-        node("Identity", &[ZERO], zero, Vec::new()),
-    ]
-}
-
-/// Nodes that add the products of both bytes, in units of the first.
-fn add(sums: &str, floats: &str, to_float: &[Attribute]) -> Vec<Node> {
-    let name = |what: &str| format!("{floats}_{what}");
-    let split = Node {
-        output: vec![name("coarse"), name("fine")],
-        ..node("Split", &[&name("both")], &name("halves"), vec![int("axis", TOKENS)])
-    };
-    vec![
-        node("Cast", &[sums], &name("both"), to_float.to_vec()),
-        split,
-        node("Mul", &[&name("fine"), FINE_IN_STEPS], &name("fine_in_steps"), Vec::new()),
-        node("Add", &[&name("coarse"), &name("fine_in_steps")], floats, Vec::new()),
-    ]
 }

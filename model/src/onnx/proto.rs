@@ -74,6 +74,9 @@ pub struct Node {
     /// Attributes.
     #[prost(message, repeated, tag = "5")]
     pub attribute: Vec<Attribute>,
+    /// Domain of the operator; empty for the standard operators.
+    #[prost(string, tag = "7")]
+    pub domain: String,
 }
 
 /// An attribute of an operator.

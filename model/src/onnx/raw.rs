@@ -19,6 +19,11 @@ pub const GRAPH_OUTPUT: u32 = 12;
 /// Field number of the value types in a graph.
 pub const GRAPH_VALUE_INFO: u32 = 13;
 
+/// Field number of the inputs in a node.
+pub(crate) const NODE_INPUT: u32 = 1;
+/// Field number of the attributes in a node.
+pub(crate) const NODE_ATTRIBUTE: u32 = 5;
+
 /// Field number of the dimensions in a tensor.
 const TENSOR_DIMS: u32 = 1;
 /// Field number of the name in a tensor.

@@ -181,6 +181,7 @@ fn networks() {
             _ = rewrite.of(bytes.to_vec(), None);
             _ = rewrite.of(bytes.to_vec(), Some(&adapter));
             _ = rewrite.dequantized(bytes.to_vec(), None);
+            _ = rewrite.for_output(bytes.to_vec(), "output");
         }
     });
     check("safetensors", 100, std::slice::from_ref(&adapter), &JSON, |bytes| {
