@@ -13,8 +13,10 @@ declare module "vitest" {
   interface ProvidedContext {
     /** URL of the page. */
     base: string;
-    /** WebSocket URL of Chromium for Playwright. */
+    /** WebSocket URL of Chromium for Playwright, which compiles WebAssembly quickly rather than well. */
     browser: string;
+    /** As `browser`, for tests that compute for long. */
+    optimizingBrowser: string;
     /** The folder of the built pages. */
     dist: string;
   }
@@ -31,25 +33,31 @@ export default async function setup(project: TestProject): Promise<() => Promise
   process.env["NODE_ENV"] = "test";
   const video = join(folder, "camera.mjpeg");
   const { server, base } = await serve(dist);
-  const browser = await chromium.launchServer({
-    executablePath: process.env["LANDFALL_CHROMIUM"] ?? "/usr/bin/chromium",
-    args: [
-      "--no-sandbox",
-      "--disable-gpu",
-      "--use-fake-device-for-media-stream",
-      `--use-file-for-fake-video-capture=${video}`,
-      // Measure memory at once instead of some minutes later.
-      "--enable-blink-features=ForceEagerMeasureMemory",
-      // Only this machine can be reached; plain.test is an insecure origin.
-      "--host-resolver-rules=MAP plain.test 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-    ],
-  });
+  const flags = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--use-fake-device-for-media-stream",
+    `--use-file-for-fake-video-capture=${video}`,
+    // Measure memory at once instead of some minutes later.
+    "--enable-blink-features=ForceEagerMeasureMemory",
+    // Only this machine can be reached; plain.test is an insecure origin.
+    "--host-resolver-rules=MAP plain.test 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+  ];
+  const launch = (args: string[]) => {
+    const executablePath = process.env["LANDFALL_CHROMIUM"] ?? "/usr/bin/chromium";
+    return chromium.launchServer({ executablePath, args });
+  };
+  // Most tests load models and compute little: optimizing the runtime's code would take a third of their processor time.
+  const browser = await launch([...flags, "--js-flags=--liftoff-only"]);
+  const optimizingBrowser = await launch(flags);
   await writeVideo(browser.wsEndpoint(), video);
   project.provide("base", base);
   project.provide("browser", browser.wsEndpoint());
+  project.provide("optimizingBrowser", optimizingBrowser.wsEndpoint());
   project.provide("dist", dist);
   return async () => {
     await browser.close();
+    await optimizingBrowser.close();
     server.close();
     await rm(folder, { recursive: true, force: true });
   };

@@ -67,7 +67,7 @@ export class HarnessServer {
     });
     const server = createServer();
     await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
-    return new HarnessServer(folder, server, await chromium.connect(inject("browser")));
+    return new HarnessServer(folder, server, await chromium.connect(inject("optimizingBrowser")));
   }
 
   /** URL of the page with the engine. */
