@@ -280,8 +280,8 @@ it("answers from the whole square first", async () => {
   release();
   await page.locator(".prediction-time", { hasText: /^Phone model, [\d.]+ m?s$/ }).waitFor();
   const [first, second, third, fourth] = await texts();
-  expect([first, third]).toEqual(["Pocket model, looking closer…", "Phone model, looking closer…"]);
-  expect([second, fourth].join()).not.toContain("closer");
+  expect([first, third]).toEqual(["Pocket model, refining…", "Phone model, refining…"]);
+  expect([second, fourth].join()).not.toContain("refining");
   expect(await page.locator(".panel").getAttribute("aria-busy")).toBe("false");
 });
 
