@@ -8,7 +8,9 @@ import { ENGINES, missingProgram, start, type Engine, type Session } from "./eng
 import { fixture } from "./images.ts";
 import { serve, type Host } from "./static-server.ts";
 
-const TIMEOUT_MS = 60_000;
+/** Generous, since other tests keep the CPU busy, and WebKitGTK draws without a GPU. */
+const TIMEOUT_MS = 100_000;
+const TEST_TIMEOUT_MS = 240_000;
 const PHOTO = fixture("rome-colosseum");
 /** Removed from the page's Content-Security-Policy, so that the tests contact no other computer. */
 const TILES = /https:\/\/tile\.openstreetmap\.org/g;
@@ -21,7 +23,7 @@ for (const engine of ENGINES) {
     console.log(
       `skipped: the page in ${engine.name}, which needs ${missing}; \`cargo xtask setup --all-browsers\` installs it`,
     );
-  describe.skipIf(missing)(`the page in ${engine.name}`, () => steps(engine));
+  describe.skipIf(missing)(`the page in ${engine.name}`, { timeout: TEST_TIMEOUT_MS }, () => steps(engine));
 }
 
 /** The tests, each of which continues where the previous one ended. */
