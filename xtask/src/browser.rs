@@ -49,10 +49,12 @@ pub(crate) fn set_up_others(root: &Path, install: bool) -> Result<()> {
         print_status(GECKODRIVER, "cargo install geckodriver");
         run_quietly(cargo(root).args(["install", "--locked", GECKODRIVER]))?;
     }
-    match geckodriver() {
-        Some(file) => print_status(GECKODRIVER, file.display()),
-        None => bail!("{GECKODRIVER} is missing: `cargo install --locked {GECKODRIVER}` installs it"),
-    }
+    let Some(file) = geckodriver() else {
+        let instructions = format!("not found; `cargo install --locked {GECKODRIVER}` installs it");
+        print_status(GECKODRIVER, &instructions);
+        bail!("{GECKODRIVER} {instructions}");
+    };
+    print_status(GECKODRIVER, file.display());
     programs
 }
 
