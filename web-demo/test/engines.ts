@@ -89,7 +89,7 @@ export interface Session {
 
 /** Starts a browser whose programs are installed. */
 export async function start(engine: Engine): Promise<Session> {
-  const home = await mkdtemp(join(tmpdir(), "landfall-browser-"));
+  const home = await mkdtemp(join(tmpdir(), "landfall-webdriver-"));
   const paths = engine.programs.map((names) => find(names)!);
   const display = engine.needsDisplay ? await startDisplay() : undefined;
   const environment = { ...process.env, HOME: home, ...(display && { DISPLAY: display.name }), NO_AT_BRIDGE: "1" };
