@@ -52,7 +52,9 @@ async function respond(url: string, request: Request): Promise<Response> {
   // Earlier versions of this worker stored redirected responses.
   if (cached) return withoutRedirect(cached);
   const response = withoutRedirect(await fetch(request));
-  if (response.status === 200 && !isSubstitute(url, response)) await cache.put(url, response.clone());
+  // Without room for it in the cache, the page needs a connection, but works.
+  if (response.status === 200 && !isSubstitute(url, response))
+    await cache.put(url, response.clone()).catch(() => undefined);
   return response;
 }
 

@@ -2,10 +2,11 @@
 
 import { rmSync } from "node:fs";
 import type { BrowserContextOptions, Page } from "playwright-core";
-import { afterAll, afterEach, beforeEach, expect, inject, it } from "vitest";
+import { afterAll, afterEach, beforeEach, describe, expect, inject, it } from "vitest";
 import { layoutProblems, violations } from "./layout-tests.ts";
 import { withPhoneBundle } from "./phone-bundle.ts";
 import { serve, type Host } from "./static-server.ts";
+import { createProfile, withBrowser } from "./throttling.ts";
 import { open, predictedPlace, ready, useBrowser, type Visit } from "./visit.ts";
 
 useBrowser();
@@ -49,7 +50,7 @@ beforeEach(async () => {
 
 afterEach(async () => {
   release();
-  await visit.context.close();
+  await visit?.context.close();
   host.server.closeAllConnections();
   host.server.close();
 });
@@ -163,26 +164,67 @@ it("is fetched after the first answer where the browser does not describe the co
   await speaker(page, "Phone");
 });
 
-it("is not used without room to keep it, which is said once", async () => {
-  // The first visit must not run out of room, since that is said once. Later, neither model fits.
-  holdParts();
-  const page = await visitPage("", {});
-  await ready(page);
-  await page.evaluate(() => caches.delete("landfall-models"));
-  const session = await visit.context.newCDPSession(page);
-  const origin = new URL(host.base).origin;
-  await session.send("Storage.clearDataForOrigin", { origin, storageTypes: "all" });
-  await session.send("Storage.overrideQuotaForOrigin", { origin, quotaSize: 6_000_000 });
-  hold = undefined;
-  await page.reload();
-  await page.locator(".notice", { hasText: "has no room to keep it" }).waitFor();
-  await page.getByRole("button", { name: "Example 1" }).click();
-  await speaker(page, "Pocket");
-  requested = [];
-  await page.reload();
-  await larger(page, /no room for the more accurate model/);
-  expect(await page.locator(".notice").count()).toBe(0);
-  expect(requested).toEqual([]);
+describe("without room to keep it", () => {
+  const note = (page: Page) => page.locator(".notice", { hasText: "The more accurate model is not used" });
+  const ROOM = "StorageManager.prototype.estimate = async () => ({ usage: 2_000_000, quota: 5_000_000 });";
+
+  it("is not downloaded, which is said once, unless the user wants it for this visit", async () => {
+    workerCode = ROOM;
+    const page = await visitPage();
+    await note(page).waitFor();
+    expect(await note(page).textContent()).toMatch(
+      /This model needs [\d.]+ MB of storage, and the browser has 3\.0 MB left for this page\. The small one/,
+    );
+    await page.getByRole("button", { name: "Example 1" }).click();
+    await speaker(page, "Pocket");
+    await page.reload();
+    await larger(page, /no room to keep the more accurate model/);
+    expect(await page.locator(".notice").count()).toBe(0);
+    expect(requested).toEqual([]);
+    await page.getByRole("button", { name: /^Use the more accurate model/ }).click();
+    await loaded(page);
+    expect(requested).toEqual(all);
+  });
+
+  it("is not downloaded if the browser, whose estimate is too high, refuses to reserve the room", async () => {
+    const { folder, remove } = await createProfile();
+    await withBrowser(folder, async (browser) => {
+      const context = browser.contexts()[0]!;
+      const page = await context.newPage();
+      page.setDefaultTimeout(60_000);
+      const session = await context.newCDPSession(page);
+      await session.send("Storage.overrideQuotaForOrigin", { origin: new URL(host.base).origin, quotaSize: 2_000_000 });
+      await page.goto(host.base);
+      await note(page).waitFor();
+      expect(await note(page).textContent()).toMatch(/needs [\d.]+ MB of storage, and the browser has no room for it\./);
+      await page.getByRole("button", { name: "Example 1" }).click();
+      await speaker(page, "Pocket");
+    });
+    expect(requested).toEqual([]);
+    await remove();
+  });
+
+  it("is given up midway where the browser does not tell", async () => {
+    // Playwright's private windows do not. The first visit must not run out of room, since that is said once.
+    holdParts();
+    const page = await visitPage();
+    await ready(page);
+    await page.evaluate(() => caches.delete("landfall-models"));
+    const session = await visit.context.newCDPSession(page);
+    const origin = new URL(host.base).origin;
+    await session.send("Storage.clearDataForOrigin", { origin, storageTypes: "all" });
+    await session.send("Storage.overrideQuotaForOrigin", { origin, quotaSize: 6_000_000 });
+    hold = undefined;
+    await page.reload();
+    await page.locator(".notice", { hasText: "has no room to keep it" }).waitFor();
+    await page.getByRole("button", { name: "Example 1" }).click();
+    await speaker(page, "Pocket");
+    requested = [];
+    await page.reload();
+    await larger(page, /no room to keep the more accurate model/);
+    expect(await page.locator(".notice").count()).toBe(0);
+    expect(requested).toEqual([]);
+  });
 });
 
 it("is checked part by part", async () => {
@@ -238,8 +280,8 @@ it("answers from the whole square first", async () => {
   release();
   await page.locator(".prediction-time", { hasText: /^Phone model, [\d.]+ m?s$/ }).waitFor();
   const [first, second, third, fourth] = await texts();
-  expect([first, third]).toEqual(["Pocket model, looking closer…", "Phone model, looking closer…"]);
-  expect([second, fourth].join()).not.toContain("closer");
+  expect([first, third]).toEqual(["Pocket model, refining…", "Phone model, refining…"]);
+  expect([second, fourth].join()).not.toContain("refining");
   expect(await page.locator(".panel").getAttribute("aria-busy")).toBe("false");
 });
 

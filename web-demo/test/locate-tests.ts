@@ -42,7 +42,8 @@ export function locateTests(visit: Visit): void {
       const { page } = visit;
       const before = page.viewportSize()!;
       await page.getByRole("button", { name: "Example 1" }).click();
-      await predictedPlace(page);
+      // The final answer, since each step replaces the elements.
+      await page.locator(".prediction-time", { hasText: /\d m?s$/ }).waitFor();
       for (const [width, height] of [
         [800, 600],
         [1024, 730],

@@ -27,7 +27,9 @@ Run a development task of the Landfall workspace
 Usage: cargo xtask <COMMAND>
 
 Commands:
-  setup           Install what is missing: Chromium, ONNX Runtime, the encoders, the web pages
+  setup [--all-browsers]
+                  Install what is missing: Chromium, ONNX Runtime, the encoders, the web pages. --all-browsers adds
+                  Firefox with geckodriver and WebKitGTK with Xvfb, in which the page's tests then run too
   play [--] ARGS  Set up, build in release mode and run `landfall play ARGS`
   test [--all-features]
                   Set up and run every check and test. --all-features includes lints that a small machine skips
@@ -66,6 +68,10 @@ fn main() -> ExitCode {
     let set_up = |derive_with: Option<&[&str]>| set_up(&root, install, derive_with);
     let outcome = match command.to_str() {
         Some("setup") if rest.is_empty() => set_up(Some(&agent::RELEASE)).map(|()| 0),
+        Some("setup") if rest == ["--all-browsers"] => {
+            let others = browser::set_up_others(&root, install);
+            set_up(Some(&agent::RELEASE)).and(others).map(|()| 0)
+        }
         // The game needs none of the derived encoders, and does not wait for them.
         Some("play") => set_up(None).and_then(|()| agent::play(&root, rest)),
         Some("test") if rest.is_empty() => set_up(Some(&agent::CHECKED)).and_then(|()| test::run(&root, false)),

@@ -49,12 +49,10 @@ export async function download(
     if (complete) return buffer.bytes;
     if (signal?.aborted) throw cancelled();
     if (buffer.length > before) continue; // retry as long as there is progress
-    const [doneMb, totalMb] = [buffer.length, Math.max(total, source.bytes ?? 0)].map((bytes) =>
-      (bytes / 1e6).toFixed(1),
-    );
+    const doneMb = formatMb(buffer.length);
     throw doneMb === "0.0"
       ? unreachable(`The model's ${source.file}`)
-      : interrupted(source.file, doneMb ?? "", totalMb ?? "");
+      : interrupted(source.file, doneMb, formatMb(Math.max(total, source.bytes ?? 0)));
   }
 }
 
@@ -145,6 +143,11 @@ export async function deletePieces(store: Cache | undefined, key: string): Promi
 
 function pieceKey(key: string, piece: number): string {
   return `${key}.${piece}`;
+}
+
+/** Megabytes with one decimal. */
+export function formatMb(bytes: number): string {
+  return (bytes / 1e6).toFixed(1);
 }
 
 export function unreachable(what: string): EngineError {

@@ -57,19 +57,21 @@ export class ModelStore {
     return bytes && { manifest: parseManifest(text(bytes))!, bytes };
   }
 
-  /** Number of bytes to download for a bundle, and whether all of its files are stored. */
-  async size(name: string, manifest: Manifest): Promise<{ bytes: number; cached: boolean }> {
+  /** Sizes of a bundle's files, in bytes: of all, and of those that are not stored. `cached`: all files are stored. */
+  async size(name: string, manifest: Manifest): Promise<{ bytes: number; missing: number; cached: boolean }> {
     const store = await open();
-    let bytes = 0;
-    let cached = true;
+    let [bytes, missing, cached] = [0, 0, true];
     for (const file of filesOf(manifest)) {
       for (const piece of await this.#pieces(name, file, store)) {
         const stored = await store?.match(this.#key(file, piece));
-        if (!stored) cached = false;
-        bytes += stored ? contentLength(stored) : (piece.bytes ?? (await this.#remoteSize(name, file)));
+        const size = stored ? contentLength(stored) : (piece.bytes ?? (await this.#remoteSize(name, file)));
+        bytes += size;
+        if (stored) continue;
+        cached = false;
+        missing += size;
       }
     }
-    return { bytes, cached };
+    return { bytes, missing, cached };
   }
 
   /** The contents of a bundle's file. */
@@ -82,9 +84,10 @@ export class ModelStore {
         const found = await this.#assemble(name, file, pieces, store, options);
         if (found.isDownloaded) downloads++;
         const isValid = found.contents && (await this.#sha256(found.contents)) === file.sha256;
+        // The pieces first, so that there is room for one copy at least.
+        if (found.isDownloaded) await deletePieces(store, this.#key(file));
         // An undivided file is stored when it is complete and valid; parts have been stored already.
         if (isValid && found.undivided) await this.#storeFile(store, this.#key(file), found.undivided, options);
-        if (found.isDownloaded) await deletePieces(store, this.#key(file));
         if (isValid) return found.contents!;
         await this.#deleteInvalid(file, pieces, store, found.isDownloaded);
       }
@@ -179,9 +182,10 @@ export class ModelStore {
       const received = await download(source, store, show, options.signal);
       if (!piece.sha256) return received;
       const isValid = (await this.#sha256(received)) === piece.sha256;
-      if (isValid) await this.#storeFile(store, key, received, options);
       await deletePieces(store, key);
-      if (isValid) return received;
+      if (!isValid) continue;
+      await this.#storeFile(store, key, received, options);
+      return received;
     }
     throw corruptFile(piece.file);
   }

@@ -109,7 +109,10 @@ export class EngineError extends Error {
 
 export interface LoadOptions {
   onProgress?: (progress: Progress) => void;
-  /** Whether it is an error if the bundle cannot be stored, so that each visit would download it again. */
+  /**
+   * Whether it is an error if the bundle cannot be stored, so that each visit would download it again. Nothing is
+   * downloaded if the browser says in advance that there is no room.
+   */
   mustStore?: boolean;
   /** Stops the download; what has arrived is kept. */
   signal?: AbortSignal | undefined;

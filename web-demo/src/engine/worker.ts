@@ -8,6 +8,7 @@ import { preprocess } from "./preprocess";
 import { nextTask, requireWebAssembly, within } from "./support";
 import { cancelled } from "./download";
 import { type FileOptions, ModelStore, type Report } from "./model-store";
+import { requireRoom } from "./storage-room";
 import {
   type Backend,
   type BundleName,
@@ -102,6 +103,7 @@ class EngineWorker {
     const { manifest } = stored;
     const id = `${manifest.name}@${manifest.version}`;
     if (this.#loaded?.info.id !== id) {
+      if (options.mustStore) await requireRoom((await this.#store.size(name, manifest)).missing);
       const file = (of: BundleFile) => this.#store.file(name, of, options);
       const { adapter, activations } = manifest.encoder;
       const { backend } = this.#setup;
@@ -242,7 +244,9 @@ class EngineWorker {
     const offered = [];
     for (const name of NAMES) {
       const manifest = (await this.#store.manifest(name))?.manifest;
-      if (manifest) offered.push({ name, version: manifest.version, ...(await this.#store.size(name, manifest)) });
+      if (!manifest) continue;
+      const { bytes, cached } = await this.#store.size(name, manifest);
+      offered.push({ name, version: manifest.version, bytes, cached });
     }
     return offered;
   }

@@ -5,6 +5,10 @@ import { ringToPolygon, toPath, WORLD_SIZE } from "./basemap";
 
 /** Opacity of the most likely cell. */
 const MAX_OPACITY = 0.8;
+/** The same for a very uncertain prediction, whose cells and 90 % region cover most of the map. */
+const FAINT_OPACITY = 0.35;
+/** Radius of half of the probability in km above which a prediction is drawn faintly, without its 90 % region. */
+const FAINT_KM = 2500;
 
 export interface Heatmap {
   /** The whole world, `WORLD_SIZE` pixels wide and high. */
@@ -26,7 +30,9 @@ function pathOf({ token, ring }: CellProbability): Path2D {
  * Draws the cells in one colour. The opacity of a cell is proportional to the probability that more likely cells
  * leave.
  */
-export function createHeatmap({ cells, region50, region90 }: Prediction, colour: string): Heatmap {
+export function createHeatmap({ cells, region50, region90, radiusKm }: Prediction, colour: string): Heatmap {
+  const isFaint = radiusKm.p50 > FAINT_KM;
+  const maxOpacity = isFaint ? FAINT_OPACITY : MAX_OPACITY;
   const [cellsCanvas, image] = [canvas(), canvas()];
   const cellsCtx = cellsCanvas.getContext("2d");
   const imageCtx = image.getContext("2d");
@@ -34,7 +40,7 @@ export function createHeatmap({ cells, region50, region90 }: Prediction, colour:
     cellsCtx.fillStyle = colour;
     let remaining = 1;
     for (const cell of cells) {
-      cellsCtx.globalAlpha = Math.max(0, MAX_OPACITY * remaining);
+      cellsCtx.globalAlpha = Math.max(0, maxOpacity * remaining);
       // Fainter cells are invisible.
       if (cellsCtx.globalAlpha < 0.01) break;
       cellsCtx.fill(pathOf(cell));
@@ -49,7 +55,7 @@ export function createHeatmap({ cells, region50, region90 }: Prediction, colour:
     for (const i of indices) if (cells[i]) path.addPath(pathOf(cells[i]));
     return path;
   };
-  return { image, region50: region(region50), region90: region(region90) };
+  return { image, region50: region(region50), region90: region(isFaint ? [] : region90) };
 }
 
 function canvas(): HTMLCanvasElement {

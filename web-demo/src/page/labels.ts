@@ -19,7 +19,16 @@ export function confidenceLabel({ radiusKm }: Pick<Prediction, "radiusKm">): str
 
 /** "Near Lyon, France", or "Somewhere in Asia" if the prediction is doubtful. */
 export function placeName({ place, area }: Pick<Prediction, "place" | "area">): string {
-  return area === null ? capitalize(place) : `Somewhere ${area}`;
+  return area === null ? capitalize(withArticle(place)) : `Somewhere ${withArticle(area)}`;
+}
+
+/** "in", before a country that takes the article, by its name in `model/data/countries.csv`. */
+const WITHOUT_ARTICLE =
+  /^in (?=United |(Democratic )?Republic |(Bahamas|Caribbean Netherlands|Comoros|Gambia|Maldives|Philippines|Vatican)$|.* (Islands|Republic|Territory|Territories)$)/;
+
+/** "in the United States", from "in United States". */
+export function withArticle(place: string): string {
+  return place.replace(WITHOUT_ARTICLE, "in the ").replace(/^in The /, "in the ");
 }
 
 /** The radii of a prediction in words. */

@@ -61,6 +61,7 @@ export class LargerModel extends EventTarget {
 
   /** Uses this model from now on. */
   async choose(name: BundleName): Promise<void> {
+    const mustStore = !this.isOffered("no-room");
     setPreference("landfall-bundle", name === "pocket" ? "pocket-only" : name);
     setPreference("landfall-larger", null);
     this.stop();
@@ -71,7 +72,7 @@ export class LargerModel extends EventTarget {
       return;
     }
     await this.findOffer();
-    this.start(true);
+    this.start(mustStore);
   }
 
   /** Stops the download. It is continued only at the user's request, also on later visits. */
@@ -80,10 +81,10 @@ export class LargerModel extends EventTarget {
     this.stop();
   }
 
-  /** Downloads or continues to download at the user's request. */
+  /** Downloads or continues to download at the user's request, also if it cannot be kept and the user knows that. */
   resume(): void {
     setPreference("landfall-larger", null);
-    this.start(true);
+    this.start(!this.isOffered("no-room"));
   }
 
   /** Looks for a larger model on this host and starts to download it if that is allowed. */
@@ -103,7 +104,7 @@ export class LargerModel extends EventTarget {
     if (!this.offer || this.download) return;
     const reason = this.reasonToWait();
     if (reason) this.setState({ kind: "offered", reason, ...this.offer });
-    else this.start(false);
+    else this.start(true);
   }
 
   private reasonToWait(): Reason | null {
@@ -116,7 +117,8 @@ export class LargerModel extends EventTarget {
     return this.connection || this.model.hasAnswered ? null : "not-yet";
   }
 
-  private start(byUser: boolean): void {
+  /** `mustStore`: whether the model is not used if the browser cannot keep it. */
+  private start(mustStore: boolean): void {
     if (!this.offer) return;
     const { name, bytes, cached } = this.offer;
     const download = (this.download = new AbortController());
@@ -129,7 +131,7 @@ export class LargerModel extends EventTarget {
       // From now on it is opened, which takes most memory. The mark stays if the browser closes the page meanwhile.
       if (received >= Math.max(total, bytes)) setPreference("landfall-larger", "starting");
     };
-    this.model.loadLarger(name, onReceived, { signal: download.signal, mustStore: !byUser }).then(
+    this.model.loadLarger(name, onReceived, { signal: download.signal, mustStore }).then(
       () => this.finish(download, () => this.setState({ kind: "none" })),
       (error: unknown) => this.finish(download, () => this.onFailure(error)),
     );

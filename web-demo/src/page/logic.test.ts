@@ -11,6 +11,7 @@ import {
   formatRadii,
   formatRejected,
   placeName,
+  withArticle,
 } from "./labels";
 
 it("describes the confidence of a prediction", () => {
@@ -21,6 +22,14 @@ it("describes the confidence of a prediction", () => {
   );
   expect(placeName({ place: "near Lyon, France", area: null })).toBe("Near Lyon, France");
   expect(placeName({ place: "near Lyon, France", area: "in Europe" })).toBe("Somewhere in Europe");
+  const countries = ["United States", "The Netherlands", "Solomon Islands", "Republic of the Congo", "France"];
+  expect(countries.map((name) => withArticle(`in ${name}`))).toEqual([
+    "in the United States",
+    "in the Netherlands",
+    "in the Solomon Islands",
+    "in the Republic of the Congo",
+    "in France",
+  ]);
 });
 
 it("formats percentages, durations and backends", () => {

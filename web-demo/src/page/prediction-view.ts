@@ -5,7 +5,7 @@ import { el } from "../dom";
 import type { LatLng, Prediction } from "../engine/types";
 import type { Credit } from "./samples";
 import type { Layout } from "./layout";
-import { confidenceLabel, formatDuration, formatPercent, formatRadii, modelName, placeName } from "./labels";
+import { confidenceLabel, formatDuration, formatPercent, formatRadii, modelName, placeName, withArticle } from "./labels";
 
 const EARTH_KM = 6371;
 
@@ -13,7 +13,7 @@ const EARTH_KM = 6371;
 export function predictionText(prediction: Prediction, isFinal = true): HTMLElement {
   const highest = prediction.countries[0]?.p ?? 1;
   const views = prediction.views > 1 ? `${prediction.views} views, ` : "";
-  const time = isFinal ? formatDuration(prediction.ms.total) : "looking closer…";
+  const time = isFinal ? formatDuration(prediction.ms.total) : "refining…";
   return el(
     "div",
     { class: "prediction" },
@@ -53,7 +53,7 @@ export function bar(fraction: number): HTMLElement {
 export function showOnMap({ map }: Layout, prediction: Prediction, keepView = false): void {
   map.showHeatmap(prediction);
   map.showMarkers([{ ...toLatLng(prediction), kind: "prediction" }]);
-  map.describe(`World map: the pin is ${prediction.area ?? prediction.place}`);
+  map.describe(`World map: the pin is ${withArticle(prediction.area ?? prediction.place)}`);
   if (!keepView) map.fitTo(pointsToShow(prediction));
 }
 

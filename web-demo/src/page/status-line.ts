@@ -48,7 +48,7 @@ export function statusLine(
 const REASONS: Record<Reason, string> = {
   paused: "The download of the more accurate model is paused.",
   metered: "A more accurate model can be downloaded; this connection may charge for it.",
-  "no-room": "The browser has no room for the more accurate model.",
+  "no-room": "The browser has no room to keep the more accurate model. It can be used for this visit only.",
   failed: "The more accurate model could not be used on this device.",
   "not-yet": "",
 };
