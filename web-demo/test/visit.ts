@@ -104,8 +104,8 @@ export async function choosePhotos(page: Page, label: string, files: Files): Pro
   await page.locator("label.button", { hasText: label }).locator("input").setInputFiles(files);
 }
 
-/** Waits for a prediction and returns the name of the place. */
+/** Waits for a prediction from all squares and returns the name of the place. */
 export async function predictedPlace(page: Page): Promise<string> {
-  await page.locator(".prediction .place-name").waitFor();
+  await page.locator('.panel[aria-busy="false"] .prediction .place-name').waitFor();
   return (await page.locator(".prediction .place-name").textContent()) ?? "";
 }

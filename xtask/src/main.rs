@@ -35,7 +35,9 @@ Commands:
                   Set up and run every check and test. --all-features includes lints that a small machine skips
   fixtures        Record the views and logits of the fixtures and rewrite expected.json
   wasm            Build the model crate as WebAssembly into web-demo/src/engine
-  bench           Compare the encoder's latency with Python's onnxruntime on the same file
+  bench [--against LANDFALL]
+                  Measure the bundles on one thread, beside Python's onnxruntime on the published encoder, and beside
+                  another build of the agent
   help            Print this help
 
 Options, directly after the command:
@@ -80,7 +82,10 @@ fn main() -> ExitCode {
         }
         Some("fixtures") if rest.is_empty() => set_up(None).and_then(|()| fixtures::record(&root)),
         Some("wasm") if rest.is_empty() && install => wasm::build(&root).map(|()| 0),
-        Some("bench") if rest.is_empty() => set_up(None).and_then(|()| bench::run(&root)),
+        Some("bench") if rest.is_empty() => set_up(Some(&agent::RELEASE)).and_then(|()| bench::run(&root, None)),
+        Some("bench") if rest.len() == 2 && rest[0] == "--against" => {
+            set_up(Some(&agent::RELEASE)).and_then(|()| bench::run(&root, Some(Path::new(&rest[1]))))
+        }
         Some("--help" | "-h" | "help") => {
             print!("{USAGE}");
             Ok(0)

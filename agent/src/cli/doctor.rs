@@ -11,6 +11,7 @@ use crate::browser;
 use crate::cli::args::{BrowserArgs, ModelArgs, fixtures};
 use crate::cli::output::{print_json, print_line, print_text};
 use crate::cli::session::{close, profile_and_address};
+use crate::doctor::bench::Latency;
 use crate::doctor::site::LocatorReport;
 use crate::server::arena::{Arena, ArenaOptions, RoundSource};
 use crate::site::guard;
@@ -52,7 +53,7 @@ pub(super) struct DoctorArgs {
     /// Print the JSON schema of site profiles and exit
     #[arg(long, help_heading = "Site profile")]
     schema: bool,
-    /// Measure the encoder and exit: milliseconds per view on one thread
+    /// Measure the bundle and exit: milliseconds per square and per view on one thread
     #[arg(long, help_heading = "Model")]
     bench: bool,
     #[command(flatten)]
@@ -74,11 +75,14 @@ pub(super) async fn run(args: DoctorArgs) -> Result<()> {
 
 fn examine(args: &DoctorArgs) -> Result<()> {
     if args.bench {
-        let milliseconds = doctor::encoder_ms(args.model.find()?)?;
+        let latency = doctor::bench::measure(args.model.find()?)?;
         if args.json {
-            return print_json(&serde_json::json!({"encoder_ms": milliseconds}));
+            return print_json(&latency);
         }
-        return print_line(format!("{milliseconds:.1} ms per view, one thread"));
+        let Latency { bundle, instructions, squares, square_ms, view_ms, .. } = latency;
+        return print_line(format!(
+            "{bundle}: {view_ms:.1} ms per view, of {squares} squares of {square_ms:.1} ms; one thread, {instructions}"
+        ));
     }
     let findings = doctor::examine();
     if args.json {

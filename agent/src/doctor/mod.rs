@@ -1,11 +1,9 @@
 //! `doctor`: checks the installation and suggests fixes.
 
+pub(crate) mod bench;
 pub(crate) mod site;
 
-use std::time::Instant;
-
 use anyhow::anyhow;
-use landfall_common::statistics::median;
 use landfall_model::{Bundle, Classifier, bundle, runtime};
 use serde::Serialize;
 
@@ -43,29 +41,6 @@ pub(crate) fn examine() -> Vec<Finding> {
             .map(|(name, _)| check(&format!("site {name}"), Profile::find(name).map(|profile| profile.id()))),
     );
     findings
-}
-
-/// Median time in milliseconds to encode all crops of one view on one thread, over 30 runs.
-///
-/// # Errors
-/// When the bundle cannot be loaded.
-pub(crate) fn encoder_ms(bundle: Bundle) -> landfall_model::Result<f64> {
-    let side = bundle.manifest.preprocess.size as usize;
-    let squares = 1 + bundle.manifest.preprocess.details.len();
-    let classifier = Classifier::with_workers(bundle, 1)?;
-    let tensor: Vec<f32> = (0..3 * side * side).map(|i| (i as f32 * 0.37).sin()).collect();
-    for _ in 0..3 {
-        classifier.encoder().embed_tensor(0, &tensor)?;
-    }
-    let mut times = Vec::new();
-    for _ in 0..30 {
-        let start = Instant::now();
-        for _ in 0..squares {
-            classifier.encoder().embed_tensor(0, &tensor)?;
-        }
-        times.push(start.elapsed().as_secs_f64() * 1000.0);
-    }
-    Ok(median(times).unwrap_or_default())
 }
 
 fn check<E: Into<anyhow::Error>>(what: &str, result: Result<String, E>) -> Finding {

@@ -43,7 +43,7 @@ lr = 1e-3
 
 [[stage]]
 epochs = 2
-side = 48
+side = 64
 lr = 1e-3
 encoder_lr_scale = 0.1
 warm_up = 0.2
