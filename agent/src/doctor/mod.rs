@@ -1,5 +1,6 @@
 //! `doctor`: checks the installation and suggests fixes.
 
+pub(crate) mod practice;
 pub(crate) mod site;
 
 use std::time::Instant;
