@@ -38,6 +38,11 @@ impl MapPicture {
         &self.grey
     }
 
+    /// The picture and the box that it shows.
+    pub(super) fn into_parts(self) -> (GrayImage, Rect) {
+        (self.grey, self.canvas)
+    }
+
     /// Whether this shows the same as `before`, moved right and down by `by`. `None` if the pictures say nothing. `pins`
     /// are the positions of the pin in either.
     pub(super) fn is_moved(&self, before: &Self, by: Pixel, pins: &[Pixel]) -> Option<bool> {
