@@ -181,6 +181,7 @@ pub(crate) async fn play_into(
                 }
             }
         };
+        *unfinished = Some(game.clone());
         let played = game.rounds.last().is_some_and(|round| round.n == Some(n)) || sent;
         match next.with_context(where_recorded)? {
             NextStep::Over(total) => game.tally(total),
