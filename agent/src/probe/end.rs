@@ -52,6 +52,14 @@ impl Probe<'_> {
             observe::css_locators(&new(&number.selectors), frame)
         } else {
             let found = end.buttons.iter().find(|(_, button)| button.role.is_some() && !known.contains(&button.text));
+            // Without points, a number at the end is not taken for a total.
+            let text = end.numbers.iter().filter(|(_, number)| sum.is_none() && !new(&number.selectors).is_empty());
+            if let Some((frame, number)) = text.min_by_key(|(_, number)| number.text.len()).filter(|_| found.is_none())
+            {
+                (self.on_step)(&format!("the game ends with `{}`", number.text.replace('\n', " ")));
+                self.draft.set_locators("result", "total", &observe::css_locators(&new(&number.selectors), frame));
+                return self.apply_draft();
+            }
             let marker = found.map_or_else(|| "nothing".to_owned(), |(_, button)| format!("`{}`", button.text));
             (self.on_step)(&format!("the total score was not found; the end of the game is detected by {marker}"));
             found.map_or_else(Vec::new, |(frame, button)| {

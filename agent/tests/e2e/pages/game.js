@@ -62,13 +62,14 @@ async function drawn() {
   const home = { center: [0, 20], zoom: 0.3 };
   const every = (from, to) => Array.from({ length: (to - from) / 10 + 1 }, (_, i) => from + 10 * i);
   const lines = [...every(-180, 180).map((lng) => every(-80, 80).map((lat) => [lng, lat])), ...every(-80, 80).map((lat) => every(-180, 180).map((lng) => [lng, lat]))];
-  const shapes = [[[-110, 70], [-60, 50], [-80, 10], [-120, 35]], [[-75, 5], [-36, -8], [-68, -50]], [[-15, 33], [40, 35], [50, 8], [20, -33]],
-    [[0, 45], [20, 70], [140, 72], [120, 20], [75, 10], [60, 28]], [[115, -22], [150, -12], [150, -37], [118, -35]]];
+  // Shapes unlike any land, so that the map is recognised only by its own pictures.
+  const shapes = [[[-170, 60], [-125, 15], [-175, -30]], [[-50, 55], [-20, 30], [-45, -10]], [[-20, -5], [5, -40], [-30, -55]],
+    [[40, 75], [65, 30], [15, 50]], [[60, 20], [100, -45], [45, -50]], [[110, 60], [170, 40], [130, -5]]];
   const land = { type: "MultiPolygon", coordinates: shapes.map((shape) => [[...shape, shape[0]]]) };
   const view = new maplibregl.Map({
     container: "map", ...home, attributionControl: false, dragRotate: false,
     style: { version: 8, sources: { land: { type: "geojson", data: land }, grid: { type: "geojson", data: { type: "MultiLineString", coordinates: lines } } },
-      layers: [{ id: "sea", type: "background", paint: { "background-color": "#cde" } }, ...(is("keeps") ? [{ id: "land", type: "fill", source: "land", paint: { "fill-color": "#bc9" } }] : []), { id: "grid", type: "line", source: "grid", paint: { "line-color": "#456" } }] },
+      layers: [{ id: "sea", type: "background", paint: { "background-color": "#cde" } }, is("keeps") ? { id: "land", type: "fill", source: "land", paint: { "fill-color": "#a96" } } : { id: "grid", type: "line", source: "grid", paint: { "line-color": "#456" } }] },
   });
   const marker = new maplibregl.Marker();
   view.on("click", ({ lngLat }) => {
