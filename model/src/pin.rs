@@ -210,7 +210,7 @@ mod tests {
         assert!(by_table.at.distance_m(by_scale.at) < 20_000.0, "{} {}", by_table.at, by_scale.at);
         assert!((by_table.expected_score - by_scale.expected_score).abs() < 0.5);
         // All or nothing within 400 km: the likeliest cell alone.
-        let near = best(&posterior, &ScoreTable::new(|distance_m| if distance_m < 400_000.0 { 100.0 } else { 0.0 }));
+        let near = best(&posterior, ScoreTable::new(|distance_m| if distance_m < 400_000.0 { 100.0 } else { 0.0 }));
         assert!(near.expected_score > 36.0 && near.expected_score <= 64.0, "{near:?}");
     }
 
