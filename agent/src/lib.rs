@@ -13,6 +13,7 @@ mod photos;
 mod play;
 mod probe;
 mod record;
+mod score;
 mod server;
 mod site;
 mod terminal;

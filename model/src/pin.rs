@@ -4,7 +4,7 @@ use crate::cells::{CellTable, arc_m};
 use crate::countries;
 use crate::latlng::{EARTH_RADIUS_M, LatLng};
 use crate::posterior::Posterior;
-use crate::score::MapScale;
+use crate::score::{MapScale, ScoreFunction};
 
 /// A point on the map and its expected score.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -22,14 +22,14 @@ const COAST_M: f64 = 10_000.0;
 /// posterior rather than of a map.
 const MODE_SCALE_M: f64 = 2_000_000.0;
 
-/// The pin with the highest expected score on a map of this scale.
+/// The pin with the highest expected score on a map of this scale, or by another score formula.
 ///
 /// The mean locations of the most likely cells are tried first; from the best of them a hill climb with ever smaller
 /// steps starts. A cell with spread `s` at distance `d` counts at `√(d² + s²)`; the search uses chords for `d`, and only
 /// the returned expected score uses arcs. The pin is on land or within 10 km of it,
 /// unless there is none around the best cell, as around an island that is too small for the map.
-pub fn best(posterior: &Posterior<'_>, scale: MapScale) -> Pin {
-    let field = ScoreField::new(posterior, scale);
+pub fn best(posterior: &Posterior<'_>, score_by: impl ScoreFunction) -> Pin {
+    let field = ScoreField::new(posterior, &score_by);
     let cells = &posterior.table.cells;
     let candidates = posterior.top(CANDIDATES).into_iter().map(|(i, _)| (field.at(posterior.table.vectors()[i]), i));
     // A posterior has at least one cell, so there always is a best one.
@@ -40,7 +40,7 @@ pub fn best(posterior: &Posterior<'_>, scale: MapScale) -> Pin {
         let land = if on_land(start.1) { Some(start) } else { field.best_land(start.1, 2.0 * cells[best].spread_m) };
         at = land.map_or(start, |land| field.climb(land, on_land)).1;
     }
-    Pin { at, expected_score: expected_score(posterior, at, scale) }
+    Pin { at, expected_score: expected_score(posterior, at, score_by) }
 }
 
 /// The middle of the most likely peak, for a photograph that belongs to no map. Its `expected_score` is for the World
@@ -53,14 +53,14 @@ pub fn mode(posterior: &Posterior<'_>) -> Pin {
 
 /// Expected points of a pin at `at`: the mean over cells, weighted by probability, of the points for the distance to the
 /// cell, which for a cell with spread `s` at distance `d` is `√(d² + s²)`.
-pub fn expected_score(posterior: &Posterior<'_>, at: LatLng, scale: MapScale) -> f64 {
+pub fn expected_score(posterior: &Posterior<'_>, at: LatLng, score_by: impl ScoreFunction) -> f64 {
     let v = at.to_unit_vector();
     let CellTable { cells, .. } = posterior.table;
     let cells = cells.iter().zip(posterior.table.vectors()).zip(posterior.log_probabilities());
     cells
         .map(|((cell, u), log_p)| {
             let d = arc_m(*u, v);
-            libm::exp(*log_p) * scale.exact_points((d * d + cell.spread_m * cell.spread_m).sqrt())
+            libm::exp(*log_p) * score_by.exact_points((d * d + cell.spread_m * cell.spread_m).sqrt())
         })
         .sum()
 }
@@ -89,14 +89,13 @@ impl ScoreField {
     /// Number of cells per inner loop, which the compiler can vectorise.
     const BLOCK: usize = 64;
 
-    fn new(posterior: &Posterior<'_>, scale: MapScale) -> Self {
-        // Beyond this distance a cell contributes less than 0.01 points.
-        let reach_m = scale.distance_for_m(1e-2).min(std::f64::consts::PI * EARTH_RADIUS_M);
+    fn new(posterior: &Posterior<'_>, score_by: impl ScoreFunction) -> Self {
+        let reach_m = score_by.reach_m();
         let reach_chord = 2.0 * libm::sin(reach_m / EARTH_RADIUS_M / 2.0);
         let arc_of = |chord: f64| 2.0 * EARTH_RADIUS_M * libm::asin((chord / 2.0).min(1.0));
         let mut points = [0.0; Self::STEPS + 2];
         for (step, points) in points[..=Self::STEPS].iter_mut().enumerate() {
-            *points = scale.exact_points(arc_of(reach_chord * step as f64 / Self::STEPS as f64));
+            *points = score_by.exact_points(arc_of(reach_chord * step as f64 / Self::STEPS as f64));
         }
         let mut field = Self {
             x: Vec::new(),
@@ -106,7 +105,7 @@ impl ScoreField {
             p: posterior.probabilities(),
             points,
             steps_per_chord: Self::STEPS as f64 / reach_chord,
-            first_step_m: scale.metres() / 50.0,
+            first_step_m: score_by.search_step_m(),
         };
         for (cell, [x, y, z]) in posterior.table.cells.iter().zip(posterior.table.vectors()) {
             let spread = cell.spread_m / EARTH_RADIUS_M;
@@ -170,6 +169,7 @@ impl ScoreField {
 mod tests {
     use super::*;
     use crate::posterior::tests::table_of;
+    use crate::score::ScoreTable;
     use proptest::prelude::*;
 
     fn posterior_of<'a>(table: &'a CellTable, p: &[f64]) -> Posterior<'a> {
@@ -198,6 +198,20 @@ mod tests {
         let large = best(&posterior, MapScale::WORLD);
         assert!(small.at.distance_m(table.cells[0].at) < 50_000.0);
         assert!(large.at.distance_m(table.cells[0].at) > 400_000.0);
+    }
+
+    #[test]
+    fn a_table_of_points_chooses_the_pin_of_its_formula() {
+        let table = table_of(&[(44.0, 1.0), (50.5, 7.0), (50.8, 9.5), (52.0, 8.0)]);
+        let posterior = posterior_of(&table, &[0.37, 0.21, 0.21, 0.21]);
+        let by_scale = best(&posterior, MapScale::WORLD);
+        let points = ScoreTable::new(|distance_m| MapScale::WORLD.exact_points(distance_m));
+        let by_table = best(&posterior, &points);
+        assert!(by_table.at.distance_m(by_scale.at) < 20_000.0, "{} {}", by_table.at, by_scale.at);
+        assert!((by_table.expected_score - by_scale.expected_score).abs() < 0.5);
+        // All or nothing within 400 km: the likeliest cell alone.
+        let near = best(&posterior, ScoreTable::new(|distance_m| if distance_m < 400_000.0 { 100.0 } else { 0.0 }));
+        assert!(near.expected_score > 36.0 && near.expected_score <= 64.0, "{near:?}");
     }
 
     #[test]

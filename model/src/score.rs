@@ -1,9 +1,9 @@
 //! GeoGuessr's score formula: `round(5000 · exp(−10 · distance / scale))`, where the scale is the size of the map in
-//! metres.
+//! metres; and other formulas as a table of points by distance.
 
 use serde::{Deserialize, Serialize};
 
-use crate::latlng::LatLng;
+use crate::latlng::{EARTH_RADIUS_M, LatLng};
 
 /// Points for a perfect guess.
 pub const MAX_POINTS: f64 = 5000.0;
@@ -113,6 +113,99 @@ impl MapScale {
     }
 }
 
+/// How points fall with distance. What [`crate::pin`] needs to know of a score formula.
+#[doc(hidden)]
+pub trait ScoreFunction {
+    /// Points for a guess that is `distance_m` metres off, before rounding.
+    fn exact_points(&self, distance_m: f64) -> f64;
+
+    /// The distance in metres beyond which a guess scores less than 0.01 points, if there is one.
+    fn reach_m(&self) -> f64;
+
+    /// The first step in metres of the search for the best pin: a fifth of the distance at which points have fallen to 1/e.
+    fn search_step_m(&self) -> f64;
+}
+
+/// The largest distance on earth in metres.
+const LARGEST_DISTANCE_M: f64 = std::f64::consts::PI * EARTH_RADIUS_M;
+/// Points that do not matter.
+const NEGLIGIBLE: f64 = 1e-2;
+
+impl ScoreFunction for MapScale {
+    fn exact_points(&self, distance_m: f64) -> f64 {
+        Self::exact_points(*self, distance_m)
+    }
+
+    fn reach_m(&self) -> f64 {
+        self.distance_for_m(NEGLIGIBLE).min(LARGEST_DISTANCE_M)
+    }
+
+    fn search_step_m(&self) -> f64 {
+        self.0 / 50.0
+    }
+}
+
+impl<S: ScoreFunction> ScoreFunction for &S {
+    fn exact_points(&self, distance_m: f64) -> f64 {
+        (**self).exact_points(distance_m)
+    }
+
+    fn reach_m(&self) -> f64 {
+        (**self).reach_m()
+    }
+
+    fn search_step_m(&self) -> f64 {
+        (**self).search_step_m()
+    }
+}
+
+/// Points by distance for any score formula, computed once: an interpreted formula would slow down the search for the best
+/// pin, which evaluates it for thousands of cells.
+#[doc(hidden)]
+#[derive(Clone, Debug)]
+pub struct ScoreTable {
+    /// Points at the distances `LARGEST_DISTANCE_M · (i / STEPS)²`, which are denser where points change faster.
+    points: Vec<f64>,
+    reach_m: f64,
+    falloff_m: f64,
+}
+
+impl ScoreTable {
+    const STEPS: usize = 8192;
+
+    /// Tabulates a formula, given as points by distance in metres.
+    pub fn new(points: impl Fn(f64) -> f64) -> Self {
+        let points: Vec<f64> = (0..=Self::STEPS).map(|step| points(Self::distance_m(step))).collect();
+        let (most, least) = points.iter().fold((0.0_f64, f64::INFINITY), |(a, b), p| (a.max(*p), b.min(*p)));
+        let last = points.iter().rposition(|points| *points > NEGLIGIBLE).unwrap_or(0);
+        let fallen = least + (most - least) / std::f64::consts::E;
+        let falloff = points.iter().position(|points| *points <= fallen).unwrap_or(Self::STEPS).max(1);
+        Self { points, reach_m: Self::distance_m((last + 1).min(Self::STEPS)), falloff_m: Self::distance_m(falloff) }
+    }
+
+    fn distance_m(step: usize) -> f64 {
+        let part = step as f64 / Self::STEPS as f64;
+        LARGEST_DISTANCE_M * part * part
+    }
+}
+
+impl ScoreFunction for ScoreTable {
+    fn exact_points(&self, distance_m: f64) -> f64 {
+        let position = Self::STEPS as f64 * (distance_m.max(0.0) / LARGEST_DISTANCE_M).sqrt().min(1.0);
+        let step = (position as usize).min(Self::STEPS - 1);
+        let (near, far) = (self.points[step], self.points[step + 1]);
+        near + (far - near) * (position - step as f64)
+    }
+
+    fn reach_m(&self) -> f64 {
+        self.reach_m
+    }
+
+    fn search_step_m(&self) -> f64 {
+        self.falloff_m / 5.0
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,5 +261,21 @@ mod tests {
         assert_eq!(MapScale::WORLD.points(150.0), 4999);
         assert_eq!(MapScale::WORLD.points(20_015_000.0), 0);
         assert!((MapScale::WORLD.exact_points(MapScale::WORLD.distance_for_m(3000.0)) - 3000.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_table_agrees_with_its_formula() {
+        let table = ScoreTable::new(|distance_m| MapScale::WORLD.exact_points(distance_m));
+        for distance_m in [0.0, 12.5, 25_000.0, 1_234_567.0, 9_876_543.0, 20_015_000.0] {
+            let difference = table.exact_points(distance_m) - MapScale::WORLD.exact_points(distance_m);
+            assert!(difference.abs() < 0.05, "{distance_m} m: {difference}");
+        }
+        let steps = table.search_step_m() / MapScale::WORLD.search_step_m();
+        assert!((steps - 1.0).abs() < 0.01, "{steps}");
+        assert!((table.reach_m() / MapScale::WORLD.reach_m() - 1.0).abs() < 0.01, "{}", table.reach_m());
+        // Not numbers, and beyond the earth.
+        assert!(table.exact_points(f64::INFINITY) < 1.0 && table.exact_points(f64::NAN).is_finite());
+        let flat = ScoreTable::new(|_| 3.0);
+        assert_eq!((flat.exact_points(1e6), flat.reach_m()), (3.0, LARGEST_DISTANCE_M));
     }
 }

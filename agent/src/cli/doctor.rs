@@ -21,7 +21,7 @@ use crate::{doctor, site};
 
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  landfall doctor --json\n  landfall doctor --site mine.toml http://127.0.0.1:8000/game\n  landfall doctor --site geoguessr --base-url http://127.0.0.1:8014"
+    after_help = "Examples:\n  landfall doctor --json\n  landfall doctor --site mine.toml http://127.0.0.1:8000/game\n  landfall doctor --site mine.toml --try=3 http://127.0.0.1:8000/game\n  landfall doctor --site geoguessr --base-url http://127.0.0.1:8014"
 )]
 pub(super) struct DoctorArgs {
     /// URL of a page to check a site profile against [default: the local arena, with --site]
@@ -37,11 +37,12 @@ pub(super) struct DoctorArgs {
     /// Check the profile at this origin on this computer instead of its own hosts
     #[arg(long, value_name = "URL", help_heading = "Site profile")]
     base_url: Option<Url>,
-    /// Play one round too, with an arbitrary guess that counts like any other
+    /// Play rounds too, one if no number is given, with arbitrary guesses that count like any other
     ///
-    /// Reports what is found only after a pin or a guess: the pin, the result, its points and distance, and the next round.
-    #[arg(long = "try", help_heading = "Site profile")]
-    try_round: bool,
+    /// Reports what is found only after a pin or a guess: the pin, the result, its points and distance, and the next round. With
+    /// two rounds or more, a score formula that differs from the profile's is determined if possible, as the lines to write.
+    #[arg(long = "try", value_name = "ROUNDS", num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = clap::value_parser!(u32).range(1..=30), help_heading = "Site profile")]
+    practice_rounds: Option<u32>,
     /// Screenshot to write (PNG)
     #[arg(long, value_name = "FILE", default_value = "landfall-doctor.png", help_heading = "Site profile")]
     picture: PathBuf,
@@ -118,7 +119,7 @@ async fn examine_site(args: DoctorArgs) -> Result<()> {
     let options = args.browser.into_options();
     let driver = browser::open(&options).await?;
     let examined = match Page::open(driver.clone(), profile, &url, consent).await {
-        Ok(page) => examine_page(&page, &args.picture, args.try_round).await,
+        Ok(page) => examine_page(&page, &args.picture, args.practice_rounds).await,
         Err(error) => Err(error),
     };
     let closed = close(driver, &options, arena).await;
@@ -139,10 +140,10 @@ async fn examine_site(args: DoctorArgs) -> Result<()> {
     }
 }
 
-async fn examine_page(page: &Page, picture: &Path, with_round: bool) -> Result<Vec<LocatorReport>> {
+async fn examine_page(page: &Page, picture: &Path, rounds: Option<u32>) -> Result<Vec<LocatorReport>> {
     let mut reports = doctor::site::examine(page, picture).await?;
-    if with_round && reports.iter().all(|report| report.ok) {
-        reports.extend(doctor::site::try_round(page).await?);
+    if let Some(rounds) = rounds.filter(|_| reports.iter().all(|report| report.ok)) {
+        reports.extend(doctor::practice::play(page, rounds).await?);
     }
     Ok(reports)
 }

@@ -58,9 +58,9 @@ pub(super) fn disagreement(game: &GameRecord) -> Option<Disagreement> {
         Some((round.page_score?, Distance { metres: round.distance_m?, within_m }))
     });
     let shown: Vec<(u32, Distance)> = shown.collect();
-    let advice = match score_formula::describe_fit(&shown) {
+    let advice = match score_formula::fit_law(&shown) {
         Some(law) => format!("the rounds fit {law}"),
-        None => "the points of these rounds determine no formula that is known here".to_owned(),
+        None => "the points of these rounds fit no formula that is known here; write it as score.law".to_owned(),
     };
     let what =
         format!("{found}; the page scores by another formula: {advice}. The guess and its record are not affected");
@@ -71,13 +71,16 @@ pub(super) fn disagreement(game: &GameRecord) -> Option<Disagreement> {
 pub(super) fn line(round: &Round) -> String {
     let points = |points: Option<u32>| points.map_or_else(|| "?".to_owned(), |points| points.to_string());
     let far = round.distance_m.map_or_else(|| "? km".to_owned(), |metres| format!("{:.0} km", metres / 1000.0));
+    let page = match round.map.is_scored_by_page {
+        true => format!("page {:>4}", points(round.page_score)),
+        false => "no points on the page".to_owned(),
+    };
     format!(
-        "round {}  {:<44} {:>9} off  ours {:>4}  page {:>4}  {:.1} s",
+        "round {}  {:<44} {:>9} off  ours {:>4}  {page}  {:.1} s",
         round.n.unwrap_or_default(),
         round.place.as_deref().unwrap_or("?"),
         far,
         points(round.score),
-        points(round.page_score),
         round.seconds.unwrap_or_default().total
     )
 }
@@ -88,6 +91,10 @@ pub(super) fn print_game(game: &GameRecord) -> Result<()> {
     game.rounds.iter().try_for_each(|round| print_line(line(round)))?;
     let points = |points: Option<u32>| points.map_or_else(|| "?".to_owned(), |points| points.to_string());
     let most = game.map.max_points * game.rounds.len() as f64;
-    print_line(format!("total: ours {}, page {} of {most}", points(game.score), points(game.page_score)))?;
+    let ours = points(game.score);
+    print_line(match game.map.is_scored_by_page {
+        true => format!("total: ours {ours}, page {} of {most}", points(game.page_score)),
+        false => format!("total: ours {ours} of {most}; the page shows no points"),
+    })?;
     print_line(format!("record: {}", game.record.display()))
 }

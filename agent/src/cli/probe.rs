@@ -20,7 +20,7 @@ use crate::cli::session::close;
 use crate::dirs;
 use crate::error::{describe, exit_code};
 use crate::probe;
-use crate::probe::Hint;
+use crate::probe::{Hint, Known, PartialProfile};
 use crate::site::guard;
 use crate::site::guard::Consent;
 use crate::site::is_loopback;
@@ -28,7 +28,7 @@ use crate::site::page::Page;
 
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  landfall probe http://127.0.0.1:8000/game && landfall play http://127.0.0.1:8000/game\n  landfall probe --out mine.toml --with-permission https://game.example.org/ && landfall play --site mine.toml https://game.example.org/\n\nThe guesses are arbitrary and count like any other: probe only where no other player is affected. Live, ranked and\nmultiplayer pages are refused."
+    after_help = "Examples:\n  landfall probe http://127.0.0.1:8000/game && landfall play http://127.0.0.1:8000/game\n  landfall probe --out mine.toml --with-permission https://game.example.org/ && landfall play --site mine.toml https://game.example.org/\n  landfall probe --profile draft.toml --out mine.toml http://127.0.0.1:8000/game\n\nThe guesses are arbitrary and count like any other: probe only where no other player is affected. Live, ranked and\nmultiplayer pages are refused."
 )]
 pub(super) struct ProbeArgs {
     /// URL of the page on which a game starts
@@ -51,6 +51,12 @@ pub(super) struct ProbeArgs {
     /// Text of a button that is known, as in guess="Lock it in"; KEY is start, guess or next (repeatable)
     #[arg(long, value_name = "KEY=TEXT", value_parser = hint, help_heading = "Game")]
     hint: Vec<Hint>,
+    /// Partial profile, in TOML: what it states is kept as it is, and only the rest is searched for
+    ///
+    /// For pages on which probe finds nothing or takes the wrong element: write down the keys that you know, such as the map's
+    /// initial view or its guess button. They are the keys of profiles.
+    #[arg(long, value_name = "FILE", help_heading = "Game")]
+    profile: Option<PathBuf>,
     #[command(flatten)]
     browser: BrowserArgs,
     /// Print JSON: what was found, and every step with its time, also after a failure
@@ -69,7 +75,9 @@ struct Step {
 pub(super) async fn run(args: ProbeArgs) -> Result<()> {
     let consent = Consent(args.i_own_this_account);
     let host = args.url.host_str().ok_or_else(|| usage_error(format!("{}: not the URL of a page", args.url)))?;
-    let profile = probe::profile(host)?;
+    let given = args.profile.as_deref().map(PartialProfile::read).transpose()?.unwrap_or_default();
+    let known = Known { hints: args.hint, profile: given };
+    let profile = probe::profile(host, &known)?;
     guard::check(&profile, &args.url, consent)?;
     if !is_loopback(&args.url) && !args.with_permission {
         return Err(usage_error(format!(
@@ -94,7 +102,7 @@ pub(super) async fn run(args: ProbeArgs) -> Result<()> {
             .push(Step { seconds: (start.elapsed().as_secs_f64() * 10.0).round() / 10.0, did: step.to_owned() });
     };
     let probed = match Page::open(driver.clone(), profile, &args.url, consent).await {
-        Ok(mut page) => probe::probe(&mut page, args.rounds, &args.hint, on_step).await,
+        Ok(mut page) => probe::probe(&mut page, args.rounds, &known, on_step).await,
         Err(error) => Err(error),
     };
     let closed = close(driver, &options, None).await;

@@ -1,6 +1,7 @@
 //! `doctor`: checks the installation and suggests fixes.
 
 pub(crate) mod bench;
+pub(crate) mod practice;
 pub(crate) mod site;
 
 use anyhow::anyhow;

@@ -6,13 +6,11 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use landfall_common::exit::environment_error;
 use landfall_common::fs::write_atomic;
-use landfall_model::LatLng;
 use serde::{Deserialize, Serialize};
 
-use crate::error::describe;
 use crate::play::pin;
 use crate::site::MapKind;
-use crate::site::page::{GuessSubmitted, NextStep, Page};
+use crate::site::page::Page;
 
 /// Elements without which no round can be played.
 const REQUIRED_ROLES: [&str; 4] = ["look.view", "map.canvas", "map.tiles", "map.guess"];
@@ -109,76 +107,4 @@ pub(crate) async fn examine(page: &Page, picture: &Path) -> Result<Vec<LocatorRe
         reports.push(LocatorReport { role: "a round", ok: false, detail: format!("{error:#}"), matches: Vec::new() });
     }
     Ok(reports)
-}
-
-/// Where the pin of the practice round is placed.
-const PRACTICE_PLACE: LatLng = LatLng { lat: 47.3, lng: 19.1 };
-/// Maximum distance in metres between that place and the pin.
-const MAX_PIN_ERROR_M: f64 = 25_000.0;
-
-/// Plays one round with an arbitrary guess, which counts like any other, and reports what was found after the pin and after
-/// the guess.
-///
-/// # Errors
-/// When the page has navigated to one that must not be played.
-pub(crate) async fn try_round(page: &Page) -> Result<Vec<LocatorReport>> {
-    let mut reports = Vec::new();
-    let mut report = |role: &'static str, result: Result<String, String>| {
-        let ok = result.is_ok();
-        reports.push(LocatorReport { role, ok, detail: result.unwrap_or_else(|why| why), matches: Vec::new() });
-        ok
-    };
-    page.address().await?;
-    let placed = async {
-        page.await_round().await?;
-        let placed = pin::place_pin(page, PRACTICE_PLACE, MAX_PIN_ERROR_M).await?;
-        pin::confirm(page, placed, PRACTICE_PLACE, MAX_PIN_ERROR_M).await
-    };
-    let placed = placed.await.map_err(|error| describe(&error));
-    let found = placed.map(|placed| {
-        let off = placed.at.distance_m(PRACTICE_PLACE) / placed.metres_per_pixel;
-        format!(
-            "the pin is {off:.1} pixels from where it should be, where a pixel is {:.1} km",
-            placed.metres_per_pixel / 1000.0
-        )
-    });
-    if !report("map.marker", found) {
-        return Ok(reports);
-    }
-    let guessed = page.guess().await;
-    let shown = guessed.as_ref().map(|_| "the guess was taken, and its result is on display".to_owned());
-    if !report("result.shown", shown.map_err(describe)) {
-        return Ok(reports);
-    }
-    if let Ok(guessed) = guessed {
-        report_result(page, guessed, &mut report).await;
-    }
-    Ok(reports)
-}
-
-async fn report_result(
-    page: &Page,
-    guessed: GuessSubmitted,
-    report: &mut impl FnMut(&'static str, Result<String, String>) -> bool,
-) {
-    match page.outcome(&guessed).await {
-        Ok(outcome) => {
-            let points = outcome.points.map(|points| format!("{points} points"));
-            report("result.points", points.ok_or_else(|| "no points were read from the result".to_owned()));
-            let distance = outcome.distance.map(|shown| format!("{:.1} km", shown.metres / 1000.0));
-            let truth = outcome.truth.map(|truth| format!("the truth is {truth}"));
-            report(
-                "result.distance",
-                Ok(distance.or(truth).unwrap_or_else(|| "none, so scores are not verified".to_owned())),
-            );
-        }
-        Err(error) => _ = report("result.points", Err(describe(&error))),
-    }
-    let next = page.next(guessed).await.map(|next| match next {
-        NextStep::Round => "the next round begins".to_owned(),
-        NextStep::Over(total) => {
-            format!("the game is over, with a total of {}", total.map_or("?".to_owned(), |it| it.to_string()))
-        }
-    });
-    report("result.next", next.map_err(|error| describe(&error)));
 }

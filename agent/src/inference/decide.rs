@@ -3,7 +3,8 @@
 
 use anyhow::Result;
 use landfall_common::exit::usage_error;
-use landfall_model::{Bundle, Posterior, Prediction, Prior, pin};
+use landfall_model::pin::Pin;
+use landfall_model::{Bundle, LatLng, Posterior, Prediction, Prior, pin};
 
 use crate::inference::area::restrict_to_area;
 use crate::record::Map;
@@ -60,11 +61,24 @@ pub(crate) fn predict(bundle: &Bundle, logits: &[Vec<f32>], objective: Objective
 /// The prediction from a posterior. For a round, the expected score is in points of its map.
 pub(crate) fn predict_from(posterior: &Posterior<'_>, objective: Objective<'_>) -> Prediction {
     match objective {
-        Objective::Round(map) => {
-            let mut pin = pin::best(posterior, map.scale_m);
-            pin.expected_score = map.to_map_points(pin.expected_score);
-            Prediction::at_pin(posterior, pin)
-        }
+        Objective::Round(map) => Prediction::at_pin(posterior, best_pin(posterior, map)),
         Objective::Photo(_) => Prediction::for_photo(posterior),
+    }
+}
+
+/// The pin with the highest expected score on a map, in points of the map.
+fn best_pin(posterior: &Posterior<'_>, map: &Map) -> Pin {
+    if let Some(law) = &map.score_law {
+        return pin::best(posterior, law.table());
+    }
+    let pin = pin::best(posterior, map.scale_m);
+    Pin { expected_score: map.to_map_points(pin.expected_score), ..pin }
+}
+
+/// The expected score of a pin on a map, in points of the map.
+pub(crate) fn expected_score(posterior: &Posterior<'_>, at: LatLng, map: &Map) -> f64 {
+    match &map.score_law {
+        Some(law) => pin::expected_score(posterior, at, law.table()),
+        None => map.to_map_points(pin::expected_score(posterior, at, map.scale_m)),
     }
 }

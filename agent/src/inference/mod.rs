@@ -13,7 +13,7 @@ mod heat;
 mod round;
 pub(crate) mod stopping;
 
-pub(crate) use decide::{Objective, posterior_for, predict, predict_from};
+pub(crate) use decide::{Objective, expected_score, posterior_for, predict, predict_from};
 pub(crate) use heat::{CellProbability, cell_probabilities};
 pub(crate) use round::PendingLogits;
 pub use round::RoundInference;

@@ -41,17 +41,14 @@ pub(super) fn find(outcome: &RoundOutcome, placed: &PlacedPin, max_error_m: f64)
 }
 
 /// Whether the points are possible for the distance, by the score formula of the map.
-pub(super) fn points_fit(outcome: &RoundOutcome, map: &Map, placed: LatLng) -> bool {
+pub(crate) fn points_fit(outcome: &RoundOutcome, map: &Map, placed: LatLng) -> bool {
     let Some(points) = outcome.points else { return false };
-    let (near, far) = match (outcome.truth, outcome.distance) {
-        (Some(truth), _) => {
-            let metres = truth.distance_m(outcome.guess.unwrap_or(placed));
-            (metres, metres)
-        }
-        (None, Some(shown)) => ((shown.metres - shown.within_m).max(0.0), shown.metres + shown.within_m),
+    let (metres, within_m) = match (outcome.truth, outcome.distance) {
+        (Some(truth), _) => (truth.distance_m(outcome.guess.unwrap_or(placed)), 0.0),
+        (None, Some(shown)) => (shown.metres, shown.within_m),
         (None, None) => return true, // nothing to compare with
     };
-    (map.points(far)..=map.points(near)).contains(&points)
+    map.points_within(metres, within_m).contains(&points)
 }
 
 #[cfg(test)]

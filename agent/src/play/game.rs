@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use landfall_common::exit::Exit;
+use landfall_common::exit::{Exit, environment_error};
 use landfall_common::fs::{f32_to_le_bytes, write_atomic, write_json};
 use landfall_common::text::redact_url;
 use landfall_model::{Classifier, MapScale};
+use url::Url;
 
 use crate::browser::BrowserOptions;
 use crate::error::{describe, exit_code};
@@ -16,7 +17,7 @@ use crate::inference;
 use crate::inference::{CellProbability, RoundInference};
 use crate::play::{contradiction, look, pin};
 use crate::record;
-use crate::record::{Area, FORMAT, FailedRound, GameRecord, Map, PinPlacement, Recorder, Round, RoundTimings, View};
+use crate::record::{Area, FORMAT, FailedRound, GameRecord, PinPlacement, Recorder, Round, RoundTimings, View};
 use crate::site::page::{GuessSubmitted, NextStep, Page, RoundOutcome};
 
 /// Time limit for the picture of a failed round.
@@ -102,16 +103,11 @@ pub(crate) async fn play_into(
     let name = page.read(&page.profile().page.map_name).await?.unwrap_or_else(|| "unknown map".to_owned());
     // The URL at which the game continues if the page is lost.
     let mut address = page.address().await?;
-    let scale_m = match options.scale {
-        Some(scale) => scale,
-        None => page.profile().scale(&name, address.path())?,
-    };
-    let area = page.profile().area(&name, address.path());
-    let area = Some(options.area.clone()).filter(|area| !area.is_unknown()).unwrap_or(area);
+    let map = page.profile().game_map(name.clone(), address.path(), options.scale, &options.area)?;
     let recorder = Recorder::create(&options.runs, &page.profile().name, &name)?;
     let mut game = GameRecord {
         site: page.profile().name.clone(),
-        map: Map { name, scale_m, max_points: page.profile().max_points(), area },
+        map,
         bundle: classifier.bundle.manifest.id(),
         rounds: Vec::new(),
         failed: Vec::new(),
@@ -158,7 +154,7 @@ pub(crate) async fn play_into(
                     Ok(next) => Ok(next),
                     // The round is played and recorded; only the page is lost.
                     Err(error) if is_final(&error) => Err(error),
-                    Err(_) => page.recover(&options.browser, &address, true).await,
+                    Err(_) => recover(page, options, &address, &game, true).await,
                 }
             }
             // Not an environment error, for example a page that must not be played: repeating it would not help.
@@ -181,10 +177,11 @@ pub(crate) async fn play_into(
                     return Err(error).with_context(where_recorded);
                 } else {
                     reloads.push(n);
-                    page.recover(&options.browser, &address, sent).await
+                    recover(page, options, &address, &game, sent).await
                 }
             }
         };
+        *unfinished = Some(game.clone());
         let played = game.rounds.last().is_some_and(|round| round.n == Some(n)) || sent;
         match next.with_context(where_recorded)? {
             NextStep::Over(total) => game.tally(total),
@@ -197,6 +194,26 @@ pub(crate) async fn play_into(
         write_json(&recorder.dir.join("game.json"), &game)?;
         return Ok(game);
     }
+}
+
+/// Loads the page again and continues the game. A page that keeps its game only while it is loaded begins another one then,
+/// whose rounds do not belong to the record of this one.
+async fn recover(
+    page: &mut Page,
+    options: &PlayOptions,
+    address: &Url,
+    game: &GameRecord,
+    sent: bool,
+) -> Result<NextStep> {
+    let next = page.recover(&options.browser, address, sent).await?;
+    let is_untouched = game.rounds.is_empty() && !game.failed.iter().any(|failed| failed.sent);
+    if page.has_started_game() && !is_untouched {
+        let why = game.failed.last().map_or_else(String::new, |failed| format!(" after `{}`", failed.why));
+        return Err(environment_error(format!(
+            "the page begins a new game when it is loaded again{why}; the rest of this game cannot be played"
+        )));
+    }
+    Ok(next)
 }
 
 /// Whether another attempt would fail as well.

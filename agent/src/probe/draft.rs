@@ -6,14 +6,16 @@ use anyhow::{Context, Result};
 use landfall_common::exit::usage_error;
 use toml::{Table, Value};
 
+use crate::probe::partial::PartialProfile;
 use crate::site::profile::locator::Locator;
 use crate::site::{GENERIC, Profile};
 
 /// Sections and keys of the written profile, in order.
-const SECTIONS: [(&str, &[&str]); 7] = [
-    ("", &["name", "version", "hosts", "needs_consent"]),
+pub(super) const SECTIONS: [(&str, &[&str]); 8] = [
+    ("", &["name", "version", "hosts", "needs_consent", "patience_s"]),
     ("paths", &["start", "play", "refuse"]),
-    ("score", &["max_points", "falloff_km"]),
+    ("score", &["max_points", "falloff_km", "law", "constants"]),
+    ("maps", &[]), // any name of a map
     ("page", &["dismiss", "setup", "start", "loading", "map_name", "problem"]),
     ("look", &["view", "photo", "hide", "heading", "clock", "still_ms", "hfov", "key"]),
     (
@@ -41,6 +43,8 @@ pub(super) struct ProfileDraft {
     generic: Table,
     /// Texts of buttons that the user knows, by key.
     hints: Vec<Hint>,
+    /// What the user has stated in a partial profile.
+    given: PartialProfile,
 }
 
 /// The text of a button that the user knows, as in `guess=Lock it in`.
@@ -59,7 +63,42 @@ impl ProfileDraft {
         let mut table = generic.clone();
         table.insert("name".into(), profile_name(host).into());
         table.insert("hosts".into(), Value::Array(vec![host.into()]));
-        Ok(Self { table, generic, hints: Vec::new() })
+        Ok(Self { table, generic, hints: Vec::new(), given: PartialProfile::default() })
+    }
+
+    /// Takes over a partial profile. Its values are kept: [`ProfileDraft::set`] does not change them.
+    ///
+    /// # Errors
+    /// When a value is invalid.
+    pub(super) fn with_given(mut self, given: &PartialProfile) -> Result<Self> {
+        for (section, key, value) in given.values() {
+            let is_kind = (section, key) == ("map", "kind");
+            if is_kind && given.is_drawn() && !given.has("map", "view") {
+                continue; // the draft is valid only with the view, which sets the kind too
+            }
+            match section {
+                "" => _ = self.table.insert(key.to_owned(), value.clone()),
+                section => self.set(section, key, Some(value.clone())),
+            }
+        }
+        if given.has("map", "view") {
+            self.set("map", "kind", Some("canvas"));
+            self.set("map", "tiles", None::<Value>);
+            self.set("map", "tile_address", None::<Value>);
+        }
+        self.given = given.clone();
+        Profile::parse(&self.to_toml(""), given.file()).map_err(|error| given.in_words(&error))?;
+        Ok(self)
+    }
+
+    /// What the user has stated.
+    pub(super) fn given(&self) -> &PartialProfile {
+        &self.given
+    }
+
+    /// The locators of a partial profile for this element, if it states them.
+    pub(super) fn given_locators(&self, section: &str, key: &str) -> Option<Vec<Locator>> {
+        self.given.has(section, key).then(|| self.locators(section, key))
     }
 
     /// Adds texts of buttons, which are preferred to all words.
@@ -73,13 +112,17 @@ impl ProfileDraft {
         self.hints.iter().any(same)
     }
 
-    /// Sets or removes a value.
+    /// Sets or removes a value, unless the user has stated it.
     pub(super) fn set(&mut self, section: &str, key: &str, value: Option<impl Into<Value>>) {
+        let is_given = self.given.has(section, key);
         let section = self.table.entry(section).or_insert_with(|| Value::Table(Table::new()));
-        let Some(section) = section.as_table_mut() else { return };
+        let Some(table) = section.as_table_mut() else { return };
+        if is_given && table.contains_key(key) {
+            return;
+        }
         match value {
-            Some(value) => _ = section.insert(key.into(), value.into()),
-            None => _ = section.remove(key),
+            Some(value) => _ = table.insert(key.into(), value.into()),
+            None => _ = table.remove(key),
         }
     }
 
@@ -107,9 +150,10 @@ impl ProfileDraft {
         hinted.chain(self.generic_locators(section, key, &[]).into_iter().filter_map(|locator| locator.text)).collect()
     }
 
-    /// Patterns of tile URLs in the generic profile.
+    /// Patterns of tile URLs: those that the user has stated, else those of the generic profile.
     pub(super) fn tile_addresses(&self) -> Vec<String> {
-        let listed = self.generic["map"].get("tile_address").and_then(Value::as_array);
+        let table = if self.given.has("map", "tile_address") { &self.table } else { &self.generic };
+        let listed = table.get("map").and_then(|map| map.get("tile_address")).and_then(Value::as_array);
         listed.into_iter().flatten().filter_map(|text| text.as_str().map(str::to_owned)).collect()
     }
 
@@ -131,7 +175,9 @@ impl ProfileDraft {
             if !section.is_empty() {
                 _ = write!(text, "\n[{section}]\n");
             }
-            for (key, value) in keys.iter().filter_map(|key| Some((key, table.get(*key)?))) {
+            let listed = keys.iter().filter_map(|key| Some(((*key).to_owned(), table.get(*key)?)));
+            let any = table.iter().filter(|_| section == "maps").map(|(key, value)| (quoted(key), value));
+            for (key, value) in listed.chain(any) {
                 let line = format!("{key} = {value}");
                 match value.as_array().filter(|_| line.chars().count() > MAX_LINE_CHARS) {
                     Some(list) => {
@@ -145,6 +191,11 @@ impl ProfileDraft {
         }
         text
     }
+}
+
+/// A key in quotes, as names of maps need them.
+fn quoted(key: &str) -> String {
+    Value::from(key).to_string()
 }
 
 fn parse_locators(table: &Table, section: &str, key: &str) -> Vec<Locator> {
@@ -206,7 +257,7 @@ mod tests {
         draft.set_locators("map", "marker", &locators);
         draft.set("score", "max_points", Some(1000.0));
         let profile = draft.profile().unwrap();
-        assert_eq!((profile.name.as_str(), profile.max_points()), ("example", 1000.0));
+        assert_eq!((profile.name.as_str(), profile.score.max_points), ("example", Some(1000.0)));
         assert_eq!(profile.map.marker.iter().cloned().collect::<Vec<_>>(), locators);
         assert_eq!(draft.locators("map", "marker"), locators);
         let generic = Profile::find("generic").unwrap();

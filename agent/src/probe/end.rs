@@ -6,11 +6,14 @@ use anyhow::Result;
 
 use crate::probe::observe;
 use crate::probe::observe::NumberText;
-use crate::probe::rounds::ResultDisplay;
+use crate::probe::result::ResultDisplay;
 use crate::probe::{ObservedRound, Probe, button_locators, score_formula};
 use crate::record::Distance;
 use crate::site::page::{GuessSubmitted, read_points, whole_number};
 use crate::site::profile::locator::Locators;
+
+/// Points and distance of a round, as far as the page shows them.
+pub(super) type Shown = (Option<u32>, Option<Distance>);
 
 impl Probe<'_> {
     /// Chooses the points of a round, not the running total: the smallest candidate in the second round. Returns points
@@ -35,19 +38,28 @@ impl Probe<'_> {
     }
 
     /// Finds the total score at the end by its value, else any button that is visible only at the end.
-    pub(super) async fn learn_total(&mut self, sum: u32, known: &HashSet<String>) -> Result<()> {
+    pub(super) async fn learn_total(&mut self, sum: Option<u32>, known: &HashSet<String>) -> Result<()> {
         let end = self.visible_state().await?;
         // Selectors that matched nothing before the end.
         let new =
             |selectors: &[String]| selectors.iter().filter(|css| !known.contains(*css)).cloned().collect::<Vec<_>>();
-        let is_total =
-            |number: &NumberText| whole_number(&number.text) == Some(sum) && !new(&number.selectors).is_empty();
+        let is_total = |number: &NumberText| {
+            sum.is_some() && whole_number(&number.text) == sum && !new(&number.selectors).is_empty()
+        };
         let numbers = end.numbers.iter().filter(|(_, number)| is_total(number));
         let locators = if let Some((frame, number)) = numbers.min_by_key(|(_, number)| number.text.len()) {
             (self.on_step)(&format!("the game ends with `{}`", number.text.replace('\n', " ")));
             observe::css_locators(&new(&number.selectors), frame)
         } else {
             let found = end.buttons.iter().find(|(_, button)| button.role.is_some() && !known.contains(&button.text));
+            // Without points, a number at the end is not taken for a total.
+            let text = end.numbers.iter().filter(|(_, number)| sum.is_none() && !new(&number.selectors).is_empty());
+            if let Some((frame, number)) = text.min_by_key(|(_, number)| number.text.len()).filter(|_| found.is_none())
+            {
+                (self.on_step)(&format!("the game ends with `{}`", number.text.replace('\n', " ")));
+                self.draft.set_locators("result", "total", &observe::css_locators(&new(&number.selectors), frame));
+                return self.apply_draft();
+            }
             let marker = found.map_or_else(|| "nothing".to_owned(), |(_, button)| format!("`{}`", button.text));
             (self.on_step)(&format!("the total score was not found; the end of the game is detected by {marker}"));
             found.map_or_else(Vec::new, |(frame, button)| {
@@ -59,30 +71,27 @@ impl Probe<'_> {
         self.apply_draft()
     }
 
-    /// Fits the score formula to the rounds.
-    pub(super) fn learn_score_formula(&mut self, shown: &[(u32, Option<Distance>)]) -> Result<Vec<ObservedRound>> {
+    /// Fits the score formula to the rounds, unless it is stated.
+    pub(super) fn learn_score_formula(&mut self, shown: &[Shown]) -> Result<Vec<ObservedRound>> {
         let both: Vec<(u32, Distance)> =
-            shown.iter().filter_map(|(points, distance)| Some((*points, (*distance)?))).collect();
-        match score_formula::fit(&both) {
-            Some(formula) => {
-                (self.on_step)(&format!("points: {} · exp(-km / {})", formula.max_points, formula.falloff_km));
-                self.draft.set("score", "max_points", Some(formula.max_points));
-                self.draft.set("score", "falloff_km", Some(formula.falloff_km));
+            shown.iter().filter_map(|(points, distance)| Some(((*points)?, (*distance)?))).collect();
+        match score_formula::fit_law(&both) {
+            _ if both.is_empty() || self.draft.given().has_section("score") => {}
+            Some(law) => {
+                (self.on_step)(&format!("points: {}", law.formula));
+                for (key, value) in law.score {
+                    self.draft.set("score", &key, Some(value));
+                }
             }
-            None if both.is_empty() => {}
             // The game can be played without it.
-            None => {
-                let law = score_formula::describe_fit(&both);
-                let law = law.map_or_else(String::new, |law| format!("; the rounds fit {law}"));
-                (self.on_step)(&format!(
-                    "the points of {} rounds do not determine an exponential formula (score.max_points, score.falloff_km){law}",
-                    both.len()
-                ));
-            }
+            None => (self.on_step)(&format!(
+                "the points of {} rounds fit no known formula; write it as score.law",
+                both.len()
+            )),
         }
         self.apply_draft()?;
-        let seen = |(points, distance): &(u32, Option<Distance>)| ObservedRound {
-            points: Some(*points),
+        let seen = |(points, distance): &Shown| ObservedRound {
+            points: *points,
             distance_m: distance.map(|distance| distance.metres),
         };
         Ok(shown.iter().map(seen).collect())

@@ -70,11 +70,22 @@ impl Probe<'_> {
             }
             if has_acted {
                 explored.since = Instant::now();
-            } else if explored.since.elapsed() > EXPLORE_AFTER && start.elapsed() < limit {
+            } else if explored.since.elapsed() > EXPLORE_AFTER && start.elapsed() < limit && !self.has_given_start() {
                 explored.since = Instant::now();
                 self.explore(&mut explored).await?;
             }
             if start.elapsed() > limit || explored.is_over && explored.since.elapsed() > EXPLORE_AFTER {
+                let given = [
+                    ("page", "start", self.has_started || view.is_some()),
+                    ("look", "view", view.is_some()),
+                    ("map", "canvas", map.is_some()),
+                ];
+                for (section, key, is_found) in given {
+                    let is_stated = self.draft.given_locators(section, key).is_some_and(|stated| !stated.is_empty());
+                    if is_stated && !is_found {
+                        return Err(self.dead(section, key, "before the first round"));
+                    }
+                }
                 let what = match (&map, &view) {
                     (None, None) => "neither an image nor a map",
                     (None, _) => "no guess map of a known library (Leaflet, OpenLayers, MapLibre, Mapbox, Google)",
@@ -138,8 +149,20 @@ impl Probe<'_> {
         Ok(GameFrames { view_frame: view_frame.clone(), map_frame: map_frame.clone() })
     }
 
-    /// Presses a start button if one is found by its text. Returns whether a button was pressed or still reacts.
+    /// Presses a start button: the stated one, else one that is found by its text. Returns whether a button was pressed or
+    /// still reacts.
     async fn start_game(&mut self) -> Result<bool> {
+        if self.page.set_up().await? {
+            return Ok(true);
+        }
+        if let Some(start) = self.draft.given_locators("page", "start") {
+            let pressed = self.page.press_when_ready(&start.into_iter().collect(), PRESS_AGAIN).await?;
+            if pressed == Press::Done {
+                self.has_started = true;
+                (self.on_step)("start button of the partial profile");
+            }
+            return Ok(matches!(pressed, Press::Done | Press::Pending));
+        }
         let words = self.draft.generic_texts("page", "start");
         let buttons: Vec<(FramePath, ButtonElement)> = observe::in_all_frames(self.page, "return buttons()").await?;
         let offers = buttons.into_iter().filter(|(_, button)| button.enabled && matches_any(&button.text, &words));
@@ -154,6 +177,11 @@ impl Probe<'_> {
         Ok(matches!(pressed, Press::Done | Press::Pending))
     }
 
+    /// Whether the user has stated how a game starts, so that no other buttons are tried.
+    fn has_given_start(&self) -> bool {
+        self.draft.given().has("page", "start")
+    }
+
     /// Adds a button to those that start a game. The latest comes first: it is the one with an effect.
     pub(super) fn add_start(&mut self, locators: Vec<Locator>) {
         let generic = self.draft.generic_locators("page", "start", &[]);
@@ -164,6 +192,10 @@ impl Probe<'_> {
 
     /// Presses a button that opens the map, if one says so. Returns whether it was pressed or still reacts.
     async fn open_map(&mut self) -> Result<bool> {
+        if let Some(open) = self.draft.given_locators("map", "open") {
+            let pressed = self.page.press_when_ready(&open.into_iter().collect(), PRESS_AGAIN).await?;
+            return Ok(matches!(pressed, Press::Done | Press::Pending));
+        }
         let openers: Vec<String> = map_openers().iter().filter_map(|locator| locator.text.clone()).collect();
         let words = [openers, self.draft.generic_texts("map", "guess")].concat();
         let buttons: Vec<(FramePath, ButtonElement)> = observe::in_all_frames(self.page, "return buttons()").await?;
@@ -178,7 +210,22 @@ impl Probe<'_> {
         Ok(matches!(pressed, Press::Done | Press::Pending))
     }
 
+    /// The first element that the stated locators find: its frame and selectors.
+    async fn locate_given(&self, locators: &[Locator]) -> Result<Option<(FramePath, Vec<String>)>> {
+        for locator in locators {
+            let script = "const [found] = findVisible([arguments[1]]); return found ? selectorsFor(found) : null";
+            let found = observe::run_script(self.page, &locator.frame, script, vec![json!(locator)]).await?;
+            if let Some((selectors, _)) = found {
+                return Ok(Some((locator.frame.clone(), selectors)));
+            }
+        }
+        Ok(None)
+    }
+
     async fn find_map(&self, frames: &[FramePath]) -> Result<Option<(FramePath, Vec<String>)>> {
+        if let Some(canvas) = self.draft.given_locators("map", "canvas") {
+            return self.locate_given(&canvas).await;
+        }
         let script = "const [box] = arguments[1].flatMap(locator => findAll(locator).filter(isVisible)).filter(e => { const r = rect(e); return r.width * r.height > 8000 }); \
             return box ? selectorsFor(box) : null";
         for frame in frames {
@@ -191,9 +238,13 @@ impl Probe<'_> {
     }
 
     async fn find_view(&self, frames: &[FramePath]) -> Result<Option<(FramePath, Vec<String>)>> {
+        if let Some(view) = self.draft.given_locators("look", "view") {
+            return self.locate_given(&view).await;
+        }
         let mut best: Option<(f64, (FramePath, Vec<String>))> = None;
         for frame in frames {
-            let locators = json!(self.draft.generic_locators("map", "canvas", &[]));
+            let maps = self.draft.given_locators("map", "canvas").unwrap_or_default();
+            let locators = json!([maps, self.draft.generic_locators("map", "canvas", &[])].concat());
             let script = "return pictures(arguments[1].flatMap(locator => findAll(locator).filter(isVisible)))";
             let found: Option<(Vec<PictureElement>, _)> =
                 observe::run_script(self.page, frame, script, vec![locators]).await?;
@@ -214,6 +265,11 @@ impl Probe<'_> {
             observe::run_script(self.page, &game.view_frame, script, vec![json!(view)]).await?;
         let hide = observe::css_locators(&hide.map_or_else(Vec::new, |(hide, _)| hide), &game.view_frame);
         self.draft.set_locators("look", "hide", &hide);
+        let is_given = |key: &str| self.draft.given().has("look", key);
+        let is_photo = self.draft.given_locators("look", "photo").is_some_and(|photo| !photo.is_empty());
+        if is_photo || is_given("hfov") || is_given("key") {
+            return self.apply_draft();
+        }
         let turns = turn::detect(self.page).await?;
         (self.on_step)(&match &turns {
             RotationControl::Fixed => "the view is a static picture".to_owned(),
@@ -239,13 +295,24 @@ impl Probe<'_> {
         let canvas = self.page.reveal_map().await?;
         self.page.hover(canvas.centre()).await?; // hovering enlarges the map
         self.settled_map_rect().await?;
+        if self.draft.given().is_drawn() {
+            self.learn_canvas_map().await?;
+            return Ok(buttons);
+        }
+        if let Some(tiles) = self.draft.given_locators("map", "tiles")
+            && self.page.count_hidden_too(&tiles.into_iter().collect()).await?.iter().all(|count| *count == 0)
+        {
+            return Err(self.dead("map", "tiles", "on the map"));
+        }
         let (map, start) = (self.draft.locators("map", "canvas"), Instant::now());
+        let mut sources = Vec::new();
         let script = "const [box] = findVisible(arguments[1]); return box ? mapTiles(box) : []";
         while start.elapsed() < TILE_TIMEOUT {
             let seen: Option<(Vec<TileElement>, _)> =
                 observe::run_script(self.page, &game.map_frame, script, vec![json!(map)]).await?;
             let seen = seen.map_or_else(Vec::new, |(seen, _)| seen);
             let tiles: Vec<Tile> = seen.iter().map(|seen| seen.tile.clone()).collect();
+            sources.extend(tiles.first().map(|tile| tile.src.clone()));
             let fits = |address: &String| {
                 let pattern = Regex::new(address).ok()?;
                 let several = tiles.iter().filter(|tile| pattern.is_match(&tile.src)).count() > 1;
@@ -267,12 +334,24 @@ impl Probe<'_> {
             }
             input::pause(150).await;
         }
+        if self.draft.given().has("map", "tile_address") || self.draft.given().has("map", "tiles") {
+            let source =
+                sources.pop().map_or_else(|| "there are none".to_owned(), |source| format!("such as {source}"));
+            return Err(check_failed(format!(
+                "{}: map.tile_address does not match several images on the map, {source}",
+                self.draft.given().file()
+            )));
+        }
         self.learn_canvas_map().await?;
         Ok(buttons)
     }
 
     /// Detects the initial view of a map that is drawn on a canvas.
     async fn learn_canvas_map(&mut self) -> Result<()> {
+        if self.draft.given().has("map", "view") {
+            (self.on_step)("the map is drawn on a canvas; its initial view is that of the partial profile");
+            return self.apply_draft();
+        }
         let shown = match pin::view::detect(self.page, StartView::TILE_SIZE).await? {
             Some((shown, is_certain)) => {
                 self.view_is_certain = is_certain;

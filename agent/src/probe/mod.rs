@@ -9,7 +9,9 @@ mod end;
 mod explore;
 mod frames;
 mod observe;
+mod partial;
 mod pin;
+mod result;
 mod rounds;
 pub(crate) mod score_formula;
 mod turn;
@@ -18,8 +20,10 @@ mod verify;
 use anyhow::Result;
 pub(crate) use draft::Hint;
 use draft::ProfileDraft;
+use landfall_common::exit::check_failed;
 use landfall_common::text::redact_url;
 use observe::{ButtonElement, FramePath};
+pub(crate) use partial::PartialProfile;
 use regex::Regex;
 use serde::Serialize;
 use url::Url;
@@ -61,12 +65,21 @@ pub(crate) struct ObservedRound {
     pub distance_m: Option<f64>,
 }
 
+/// What the user knows of a page.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Known {
+    /// Texts of buttons.
+    pub hints: Vec<Hint>,
+    /// Part of the profile.
+    pub profile: PartialProfile,
+}
+
 /// The profile with which to open a page of this host.
 ///
 /// # Errors
-/// When the generic profile is invalid.
-pub(crate) fn profile(host: &str) -> Result<Profile> {
-    ProfileDraft::new(host)?.profile()
+/// When the partial profile is invalid.
+pub(crate) fn profile(host: &str, known: &Known) -> Result<Profile> {
+    ProfileDraft::new(host)?.with_given(&known.profile)?.profile()
 }
 
 /// Plays a game of up to `max_rounds` rounds on a page opened with [`profile`]. `on_step` is called with a message for
@@ -77,17 +90,19 @@ pub(crate) fn profile(host: &str) -> Result<Profile> {
 pub(crate) async fn probe(
     page: &mut Page,
     max_rounds: u32,
-    hints: &[Hint],
+    known: &Known,
     on_step: impl Fn(&str),
 ) -> Result<ProbeReport> {
     let address = page.address().await?;
-    let draft = ProfileDraft::new(address.host_str().unwrap_or_default())?.with_hints(hints);
+    let draft = ProfileDraft::new(address.host_str().unwrap_or_default())?;
+    let draft = draft.with_given(&known.profile)?.with_hints(&known.hints);
     let mut probe = Probe {
         page,
         draft,
         address: address.clone(),
         paths: vec![address.path().to_owned()],
         view_is_certain: true,
+        has_started: false,
         missing: Vec::new(),
         on_step: &on_step,
     };
@@ -110,6 +125,8 @@ struct Probe<'a> {
     paths: Vec<String>,
     /// Whether the initial view of a drawn map, if it is one, was read from clear coastlines.
     view_is_certain: bool,
+    /// Whether the start button of the partial profile was pressed.
+    has_started: bool,
     missing: Vec<String>,
     on_step: &'a dyn Fn(&str),
 }
@@ -125,6 +142,18 @@ impl Probe<'_> {
     fn apply_draft(&mut self) -> Result<()> {
         self.page.replace_profile(self.draft.profile()?);
         Ok(())
+    }
+
+    /// The locators of a partial profile for an element, if it states them and one finds something now.
+    async fn find_given(&self, section: &str, key: &str) -> Result<bool> {
+        let Some(locators) = self.draft.given_locators(section, key) else { return Ok(false) };
+        Ok(self.page.find(&locators.into_iter().collect()).await?.is_some())
+    }
+
+    /// The error for stated locators that find nothing.
+    fn dead(&self, section: &str, key: &str, when: &str) -> anyhow::Error {
+        let locators = self.draft.locators(section, key);
+        check_failed(self.draft.given().dead(&format!("{section}.{key}"), &locators, when))
     }
 
     async fn record_path(&mut self) -> Result<()> {

@@ -30,6 +30,10 @@ impl Probe<'_> {
         game: &GameFrames,
         before: &[ButtonElement],
     ) -> Result<()> {
+        if self.draft.given().has("map", "marker") {
+            self.learn_given_pin().await?;
+            return self.learn_guess_button(game, before, &[]).await;
+        }
         let canvas = self.settled_map_rect().await?;
         let before_click: HashSet<String> =
             self.map_overlays(game).await?.iter().map(|overlay| overlay.element.to_string()).collect();
@@ -85,6 +89,26 @@ impl Probe<'_> {
         self.learn_guess_button(game, before, &[]).await
     }
 
+    /// Clicks the map until the stated pin is on display, and learns where its tip is.
+    async fn learn_given_pin(&mut self) -> Result<()> {
+        let at = rounded(self.settled_map_rect().await?.centre());
+        let marker = self.draft.locators("map", "marker").into_iter().collect();
+        for _ in 0..3 {
+            self.page.click(at).await?; // a first click may only give the map the focus
+            let start = Instant::now();
+            while start.elapsed() < PIN_TIMEOUT {
+                input::pause(150).await;
+                if self.page.find(&marker).await?.is_some() {
+                    input::pause(300).await; // pins may be animated
+                    let rect = self.page.rect(&marker, "pin").await?;
+                    self.draft.set("map", "marker_anchor", Some(anchor(&rect, at).to_vec()));
+                    return self.apply_draft();
+                }
+            }
+        }
+        Err(self.dead("map", "marker", "after a click on the map"))
+    }
+
     /// After a button that brought no result: places a pin again and takes another one. `false` if there is none.
     pub(super) async fn learn_other_guess_button(&mut self, game: &GameFrames, tried: &[Locator]) -> Result<bool> {
         let canvas = self.settled_map_rect().await?;
@@ -103,6 +127,16 @@ impl Probe<'_> {
         before: &[ButtonElement],
         tried: &[Locator],
     ) -> Result<()> {
+        if self.draft.given().has("map", "guess") {
+            let start = Instant::now();
+            while !self.find_given("map", "guess").await? {
+                if start.elapsed() > PIN_TIMEOUT {
+                    return Err(self.dead("map", "guess", "after the pin was placed"));
+                }
+                input::pause(150).await;
+            }
+            return self.apply_draft();
+        }
         let words = self.draft.generic_texts("map", "guess");
         let start = Instant::now();
         loop {

@@ -1,4 +1,4 @@
-//! Learns the elements that are visible only after a guess: the result with points and distance, and the next button.
+//! Plays the game round by round: sends guesses, continues after results, and learns the next button.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -10,20 +10,13 @@ use serde_json::json;
 use crate::browser::input;
 use crate::probe::observe;
 use crate::probe::observe::{ButtonElement, FramePath, NumberText};
+use crate::probe::result::ResultDisplay;
 use crate::probe::{GameFrames, ObservedRound, Probe, matches_any};
-use crate::record::Distance;
-use crate::site::page::distance;
-use crate::site::page::{DISMISS_AGAIN, GuessSubmitted, PRESS_AGAIN, Press, points_by_word, read_points, whole_number};
+use crate::site::page::{DISMISS_AGAIN, GuessSubmitted, PRESS_AGAIN, Press};
 use crate::site::profile::locator::{Locator, Locators};
 
 /// The game is over if neither a round nor a result is visible for this time.
 const GAME_END_TIMEOUT: Duration = Duration::from_secs(2);
-/// Time limit for a result to appear after a guess; afterwards another button is tried.
-const RESULT_TIMEOUT: Duration = Duration::from_secs(12);
-/// Numbers of a result are final when they have not changed for this time.
-const RESULT_SETTLED: Duration = Duration::from_millis(1300);
-/// Without a word for points, plain numbers count after this time.
-const PLAIN_AFTER: Duration = Duration::from_millis(2500);
 /// Number of buttons that are tried as guess buttons.
 const GUESS_BUTTONS: usize = 3;
 /// Time limit for a button to appear.
@@ -46,16 +39,9 @@ impl VisibleState {
     }
 
     /// Whether the element of this number contained a number before.
-    fn has_number_at(&self, frame: &FramePath, number: &NumberText) -> bool {
+    pub(super) fn has_number_at(&self, frame: &FramePath, number: &NumberText) -> bool {
         self.numbers.iter().any(|(of, old)| of == frame && old.element == number.element)
     }
-}
-
-/// A visible result.
-pub(super) struct ResultDisplay {
-    /// Candidates for the points, most likely first; may include a running total.
-    pub(super) points: Vec<(FramePath, NumberText, u32)>,
-    distance: Option<(FramePath, NumberText, Distance)>,
 }
 
 /// The screen after a round.
@@ -69,40 +55,33 @@ impl Probe<'_> {
     /// Plays to the end of the game, or up to `max_rounds` rounds.
     pub(super) async fn play_rounds(&mut self, game: &GameFrames, max_rounds: u32) -> Result<Vec<ObservedRound>> {
         let (before, outcome) = self.first_result(game).await?;
-        let [(points_frame, points, first), ..] = outcome.points.as_slice() else {
-            return Err(check_failed(
-                "the page shows no points after the guess, or in an unknown language; name the button that sends the guess \
-                 as in --hint guess=\"Lock it in\"",
-            ));
+        let Some((frame, shown)) = outcome.shown() else {
+            return Err(self.no_result());
         };
-        self.learn_result_locators("points", points_frame, &points.selectors);
-        let mut results = vec![(*first, outcome.distance.as_ref().map(|(.., distance)| *distance))];
-        if let Some((frame, number, _)) = &outcome.distance {
-            self.learn_result_locators("distance", frame, &number.selectors);
-        } else {
-            self.missing.push(
-                "result.distance: the page showed no distance after the guess; without it scores cannot be verified"
-                    .into(),
-            );
-        }
-        (self.on_step)(&format!("result: `{}`", points.text.replace('\n', " ")));
+        let mut results = vec![outcome.numbers()];
+        self.learn_result(&outcome);
         let mut known = before.selectors_and_texts();
-        let mut containers = self.result_containers(game, points_frame, points).await?;
+        let mut containers = self.result_containers(game, frame, shown).await?;
         if containers.is_empty() {
-            containers = observe::css_locators(&points.selectors, points_frame);
+            containers = observe::css_locators(&shown.selectors, frame);
         }
         self.draft.set_locators("result", "shown", &containers);
         let mut n = 1;
         loop {
             let result = self.visible_state().await?;
             known.extend(result.selectors_and_texts());
-            let Some(next) = self.find_next_button(&before).await? else { break };
+            let Some(next) = self.find_next_button(&before).await? else {
+                if n == 1 && self.draft.given_locators("result", "next").is_some_and(|next| !next.is_empty()) {
+                    return Err(self.dead("result", "next", "after the first guess"));
+                }
+                break;
+            };
             if n == 1 {
                 self.draft.set_locators("result", "next", &next);
                 self.disambiguate_guess_and_next();
             }
             let next: Locators = self.draft.locators("result", "next").into_iter().collect();
-            let gone = Some(points).filter(|points| !before.has_number_at(points_frame, points));
+            let gone = Some(shown).filter(|shown| !before.has_number_at(frame, shown));
             let after = self.go_to_next(game, &next, &result, gone).await?;
             if after == NextScreen::End {
                 break;
@@ -118,17 +97,9 @@ impl Probe<'_> {
             }
             n += 1;
             let guessed = self.guess_round(n).await?;
-            // A number that counts up may rest at 0 or 1 for a while.
-            let seen =
-                self.page.outcome_expecting(&guessed, |seen| seen.points.is_some_and(|points| points > 1)).await?;
-            let seen = (
-                seen.points
-                    .ok_or_else(|| check_failed(format!("round {n} shows no points at the position of round 1")))?,
-                seen.distance,
-            );
-            results.push(if n == 2 { self.skip_running_total(&guessed, &outcome, seen).await? } else { seen });
+            results.push(self.later_result(n, &guessed, &outcome).await?);
         }
-        let sum = results.iter().map(|(points, _)| points).sum();
+        let sum = results.iter().map(|(points, _)| *points).sum();
         self.learn_total(sum, &known).await?;
         self.learn_score_formula(&results)
     }
@@ -141,7 +112,8 @@ impl Probe<'_> {
             let before = self.visible_state().await?;
             let guessed = self.page.send_blindly().await?;
             let outcome = self.await_result(&guessed, &before).await?;
-            if !outcome.points.is_empty() || tried.len() + 1 >= GUESS_BUTTONS {
+            let is_only = tried.len() + 1 >= GUESS_BUTTONS || self.draft.given().has("map", "guess");
+            if outcome.shown().is_some() || is_only {
                 return Ok((before, outcome));
             }
             tried.extend(self.draft.locators("map", "guess"));
@@ -174,97 +146,6 @@ impl Probe<'_> {
             buttons.extend(pressed.into_iter().map(|button| (frame.clone(), button)));
         }
         Ok(VisibleState { numbers, buttons })
-    }
-
-    /// Waits until the numbers of the result are stable.
-    async fn await_result(&self, _: &GuessSubmitted, before: &VisibleState) -> Result<ResultDisplay> {
-        let (start, mut last, mut since) = (Instant::now(), String::new(), Instant::now());
-        loop {
-            let now = self.visible_state().await?.numbers;
-            let is_new = |number: &NumberText| {
-                !before.numbers.iter().any(|(_, old)| old.element == number.element && old.text == number.text)
-            };
-            let mut points = Self::find_points(&now);
-            points.retain(|(_, number, _)| is_new(number));
-            if points.is_empty() && start.elapsed() > PLAIN_AFTER {
-                points = Self::find_plain_numbers(&now);
-                points.retain(|(_, number, _)| is_new(number));
-            }
-            // Numbers that existed before the guess come last.
-            points.sort_by_key(|(frame, number, _)| before.has_number_at(frame, number));
-            let new = now.iter().filter(|(_, number)| is_new(number));
-            if let Some((_, number, _)) = points.first() {
-                let distances = new
-                    .filter_map(|(frame, number)| Some((frame.clone(), number.clone(), distance::read(&number.text)?)));
-                let distance = distances.min_by_key(|(_, number, _)| number.text.len());
-                let texts = format!("{} {:?}", number.text, distance.as_ref().map(|(_, number, _)| &number.text));
-                // Numbers that count up may rest at 0 for a while.
-                if texts != last {
-                    (last, since) = (texts, Instant::now());
-                } else if since.elapsed() > RESULT_SETTLED {
-                    return Ok(ResultDisplay { points, distance });
-                }
-            }
-            if start.elapsed() > RESULT_TIMEOUT.min(self.page.patience()) {
-                return Ok(ResultDisplay { points: Vec::new(), distance: None });
-            }
-            input::pause(250).await;
-        }
-    }
-
-    /// Candidates for points: numbers beside a word for points, in decreasing font size. Where no text has such a word,
-    /// short numbers that are no distance.
-    fn find_points(numbers: &[(FramePath, NumberText)]) -> Vec<(FramePath, NumberText, u32)> {
-        let mut found: Vec<(FramePath, NumberText, u32)> = Vec::new();
-        for (i, (frame, number)) in numbers.iter().enumerate() {
-            let Some(points) = points_by_word(&number.text) else { continue };
-            let inner = |of: usize| numbers.iter().enumerate().filter(move |(_, (_, inner))| inner.within == Some(of));
-            // The text of an element includes that of its descendants; use the innermost one.
-            if inner(i).any(|(_, (_, inner))| points_by_word(&inner.text) == Some(points)) {
-                continue;
-            }
-            // If points are read from the text as another number, use the descendant with only this one.
-            let it = match read_points(&number.text) == Some(points) {
-                true => Some(number),
-                false => inner(i).map(|(_, (_, inner))| inner).find(|inner| whole_number(&inner.text) == Some(points)),
-            };
-            found.extend(it.map(|number| (frame.clone(), number.clone(), points)));
-        }
-        found.sort_by(|a, b| b.1.size.total_cmp(&a.1.size));
-        found
-    }
-
-    /// Numbers without any word, for results that show points as such.
-    fn find_plain_numbers(numbers: &[(FramePath, NumberText)]) -> Vec<(FramePath, NumberText, u32)> {
-        let is_plain = |number: &NumberText| {
-            distance::read(&number.text).is_none()
-                && number.text.chars().filter(|c| c.is_alphabetic()).count() < 12
-                && !number.text.contains('%')
-        };
-        let is_innermost = |i: usize| !numbers.iter().any(|(_, other)| other.within == Some(i));
-        let mut found: Vec<(FramePath, NumberText, u32)> = numbers
-            .iter()
-            .enumerate()
-            .filter(|(i, (_, number))| is_innermost(*i) && is_plain(number))
-            .filter_map(|(_, (frame, number))| Some((frame.clone(), number.clone(), whole_number(&number.text)?)))
-            .collect();
-        found.sort_by(|a, b| b.1.size.total_cmp(&a.1.size));
-        found
-    }
-
-    /// Ancestors of the points that do not contain the map, outermost first.
-    async fn result_containers(
-        &self,
-        game: &GameFrames,
-        frame: &FramePath,
-        points: &NumberText,
-    ) -> Result<Vec<Locator>> {
-        let map = if *frame == game.map_frame { json!(self.draft.locators("map", "canvas")) } else { json!([]) };
-        let script = "const [e] = findVisible(arguments[1].map(css => ({css}))), [box] = findVisible(arguments[2]); \
-            return e ? containersOf(e, box) : []";
-        let seen: Option<(Vec<String>, _)> =
-            observe::run_script(self.page, frame, script, vec![json!(points.selectors), map]).await?;
-        Ok(observe::css_locators(&seen.map_or_else(Vec::new, |(css, _)| css), frame))
     }
 
     /// The button that continues, if any: found by its text, or because it is the only new button.
@@ -390,6 +271,14 @@ impl Probe<'_> {
     /// Removes locators of the result that find something although no result is visible.
     async fn check_result_locators(&mut self, next: &Locators) -> Result<()> {
         let mut locators = self.draft.locators("result", "shown");
+        if let Some(given) = self.draft.given_locators("result", "shown")
+            && self.without_matches(given.clone()).await?.len() < given.len()
+        {
+            return Err(check_failed(format!(
+                "{}: result.shown is on display during a round too, not only after a guess",
+                self.draft.given().file()
+            )));
+        }
         locators.extend(next.iter().filter(|locator| locator.text.is_none()).cloned());
         let mut remaining = self.without_matches(locators).await?;
         if remaining.is_empty() {

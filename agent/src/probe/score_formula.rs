@@ -1,7 +1,11 @@
-//! Fits the score formula of a site, `max · exp(−distance / falloff)`, to rounds with known points and distance.
+//! Fits the score formula of a site to rounds with known points and distance: `max · exp(−distance / falloff)`, or a score law
+//! of another kind.
+
+use std::fmt;
 
 use landfall_common::statistics;
 use landfall_model::MapScale;
+use toml::{Table, Value};
 
 use crate::record::Distance;
 
@@ -31,37 +35,69 @@ pub(crate) fn fit(rounds: &[(u32, Distance)]) -> Option<ScoreFormula> {
     })
 }
 
-/// The formula that rounds fit, in words and as it is written in a profile; also of other kinds than the exponential one.
-pub(crate) fn describe_fit(rounds: &[(u32, Distance)]) -> Option<String> {
+/// A formula that rounds fit, in words and as the section `score` of a profile.
+#[derive(Clone, Debug)]
+pub(crate) struct FittedLaw {
+    /// The formula, as in `5000 / (1 + km / 250)`.
+    pub(crate) formula: String,
+    /// Keys and values of the section.
+    pub(crate) score: Table,
+}
+
+impl fmt::Display for FittedLaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: write score = {}", self.formula, Value::Table(self.score.clone()))
+    }
+}
+
+/// Formulas with one constant besides the maximum, other than the exponential one: in words, as a law, the points at a
+/// distance in kilometres, and the constant that gives these points at this distance.
+type Kind = (&'static str, &'static str, fn(f64, f64, f64) -> f64, fn(f64, f64, f64) -> f64);
+const OTHER_KINDS: [Kind; 2] = [
+    (
+        "MAX / (1 + km / SCALE)",
+        "max / (1 + distance_km / scale)",
+        |km, scale, most| most / (1.0 + km / scale),
+        |points, km, most| km / (most / points - 1.0),
+    ),
+    (
+        "MAX · (1 - km / SCALE)",
+        "max(0, max * (1 - distance_km / scale))",
+        |km, scale, most| (most * (1.0 - km / scale)).max(0.0),
+        |points, km, most| km / (1.0 - points / most),
+    ),
+];
+
+/// The formula that rounds fit; also of other kinds than the exponential one.
+pub(crate) fn fit_law(rounds: &[(u32, Distance)]) -> Option<FittedLaw> {
     if let Some(ScoreFormula { max_points, falloff_km }) = fit(rounds) {
-        return Some(format!(
-            "{max_points} · exp(-km / {falloff_km}): write score = {{ max_points = {max_points:.1}, falloff_km = {falloff_km:?} }}"
-        ));
+        let score = [("max_points", max_points), ("falloff_km", falloff_km)];
+        let score = score.map(|(key, value)| (key.to_owned(), Value::from(value))).into_iter().collect();
+        return Some(FittedLaw { formula: format!("{max_points} · exp(-km / {falloff_km})"), score });
     }
     MAX_POINTS_CANDIDATES.into_iter().find_map(|most| {
-        // The constant in kilometres that each round asks for.
-        let constant = |of: &dyn Fn(f64, f64) -> f64| {
+        OTHER_KINDS.into_iter().find_map(|(words, law, points_at, scale_of)| {
             let between = rounds.iter().filter(|(points, _)| *points > 0 && f64::from(*points) < most);
-            let each = between.map(|(points, distance)| of(f64::from(*points), distance.metres / 1000.0));
-            statistics::median(each.collect())
-        };
-        let km = constant(&|points, km| km / (most / points - 1.0))?;
-        let hyperbola = move |d: f64, km: f64| most / (1.0 + d / km);
-        if fits_all(rounds, km, most, &hyperbola) {
-            return Some(format!("{most} / (1 + km / {})", short(km)));
-        }
-        let km = constant(&|points, km| km / (1.0 - points / most))?;
-        let line = move |d: f64, km: f64| (most * (1.0 - d / km)).max(0.0);
-        fits_all(rounds, km, most, &line).then(|| format!("{most} · (1 - km / {})", short(km)))
+            let scales = between.map(|(points, distance)| scale_of(f64::from(*points), distance.metres / 1000.0, most));
+            let scale = statistics::median(scales.collect())?;
+            let fits = |scale: &f64| fits_all(rounds, most, &|km| points_at(km, *scale, most));
+            let scale = [short(scale), scale].into_iter().find(fits)?;
+            let constants = [("max", most), ("scale", scale)];
+            let constants = constants.map(|(key, value)| (key.to_owned(), Value::from(value))).into_iter().collect();
+            let score = [("law", Value::from(law)), ("constants", Value::Table(constants))];
+            let score = score.map(|(key, value)| (key.to_owned(), value)).into_iter().collect();
+            let formula = words.replace("MAX", &most.to_string()).replace("SCALE", &scale.to_string());
+            Some(FittedLaw { formula, score })
+        })
     })
 }
 
-/// Whether a formula with the constant `km` explains at least two rounds that are neither 0 nor the maximum, and all others.
-fn fits_all(rounds: &[(u32, Distance)], km: f64, most: f64, law: &dyn Fn(f64, f64) -> f64) -> bool {
+/// Whether a formula explains at least two rounds that are neither 0 nor the maximum, and all others.
+fn fits_all(rounds: &[(u32, Distance)], most: f64, points_at: &dyn Fn(f64) -> f64) -> bool {
     let is_telling = |(points, _): &&(u32, Distance)| *points > 0 && f64::from(*points) < most;
     rounds.iter().filter(is_telling).count() > 1
         && rounds.iter().all(|(points, distance)| {
-            let at = |metres: f64| law(metres.max(0.0) / 1000.0, km);
+            let at = |metres: f64| points_at(metres.max(0.0) / 1000.0);
             let (far, near) = (at(distance.metres + distance.within_m), at(distance.metres - distance.within_m));
             // The constant is an estimate.
             let slack = 1.0 + 0.002 * f64::from(*points);
@@ -70,9 +106,9 @@ fn fits_all(rounds: &[(u32, Distance)], km: f64, most: f64, law: &dyn Fn(f64, f6
 }
 
 /// Three significant digits.
-fn short(km: f64) -> String {
+fn short(km: f64) -> f64 {
     let digits = 10_f64.powf(2.0 - km.abs().max(1e-9).log10().floor());
-    format!("{}", (km * digits).round() / digits)
+    (km * digits).round() / digits
 }
 
 /// The minimum and maximum falloff in metres that explain the points of a round.
@@ -108,6 +144,8 @@ fn roundest(low: f64, high: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::Area;
+    use crate::site::{BUILT_IN, Profile};
 
     fn rounds(max_points: f64, falloff_km: f64, kilometres: &[f64]) -> Vec<(u32, Distance)> {
         let round = |km: &f64| {
@@ -132,10 +170,31 @@ mod tests {
             let round = |km: &f64| (law(*km).round() as u32, Distance { metres: km.round() * 1000.0, within_m: 500.0 });
             [119.0, 743.0, 9088.0, 2210.0].iter().map(round).collect()
         };
-        assert_eq!(describe_fit(&of(&|km| 5000.0 / (1.0 + km / 250.0))).unwrap(), "5000 / (1 + km / 250)");
-        assert_eq!(describe_fit(&of(&|km| 1000.0 * (1.0 - km / 20_000.0))).unwrap(), "1000 · (1 - km / 20000)");
-        assert!(describe_fit(&of(&|km| 5000.0 * (-km / 2000.0).exp())).unwrap().contains("falloff_km = 2000.0"));
-        assert_eq!(describe_fit(&of(&|km| if km < 1000.0 { 7.0 } else { 3.0 })), None);
+        let hyperbola = fit_law(&of(&|km| 5000.0 / (1.0 + km / 250.0))).unwrap();
+        assert_eq!(
+            hyperbola.to_string(),
+            "5000 / (1 + km / 250): write score = { constants = { max = 5000.0, scale = 250.0 }, law = \"max / (1 + distance_km / scale)\" }"
+        );
+        assert_eq!(fit_law(&of(&|km| 1000.0 * (1.0 - km / 20_000.0))).unwrap().formula, "1000 · (1 - km / 20000)");
+        let exponential = fit_law(&of(&|km| 5000.0 * (-km / 2000.0).exp())).unwrap();
+        assert!(exponential.to_string().contains("falloff_km = 2000.0"), "{exponential}");
+        assert!(fit_law(&of(&|km| if km < 1000.0 { 7.0 } else { 3.0 })).is_none());
+    }
+
+    #[test]
+    fn what_is_proposed_can_be_written_and_explains_the_rounds() {
+        let laws: [fn(f64) -> f64; 3] =
+            [|km| 5000.0 / (1.0 + km / 250.0), |km| 1000.0 * (1.0 - km / 20_100.0), |km| 5000.0 * (-km / 2000.0).exp()];
+        for law in laws {
+            let round = |km: &f64| (law(*km).round() as u32, Distance { metres: km * 1000.0, within_m: 500.0 });
+            let fitted = fit_law(&[119.0, 743.0, 9088.0, 2210.0].iter().map(round).collect::<Vec<_>>()).unwrap();
+            let text = format!("score = {}\n{}", Value::Table(fitted.score.clone()), BUILT_IN[0].1);
+            let profile = Profile::parse(&text, "p").unwrap();
+            let map = profile.game_map("World".to_owned(), "/", None, &Area::default()).unwrap();
+            for km in [50.0, 900.0, 5000.0] {
+                assert!((f64::from(map.points(km * 1000.0)) - law(km)).abs() <= 3.0, "{fitted} at {km} km");
+            }
+        }
     }
 
     #[test]

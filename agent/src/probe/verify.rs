@@ -53,8 +53,12 @@ impl Probe<'_> {
             let placed = pin::place_pin(self.page, wanted, MAX_PIN_ERROR_M).await?;
             pin::confirm(self.page, placed, wanted, MAX_PIN_ERROR_M).await?;
             let guessed = self.page.guess().await?;
-            if self.page.outcome(&guessed).await?.points.is_none() {
+            let outcome = self.page.outcome(&guessed).await?;
+            if self.page.profile().expects_points() && outcome.points.is_none() {
                 return Err(check_failed("it reads no points from the result (result.points)"));
+            }
+            if !self.page.profile().expects_points() && outcome.distance.is_none() {
+                return Err(check_failed("it reads no distance from the result (result.distance)"));
             }
             if self.page.next(guessed).await? != NextStep::Round {
                 break;

@@ -1,5 +1,7 @@
 //! The map of a game and its area.
 
+use std::ops::RangeInclusive;
+
 use anyhow::Result;
 use landfall_common::exit::usage_error;
 use landfall_model::score::MAX_POINTS;
@@ -7,6 +9,7 @@ use landfall_model::{LatLng, MapScale, countries};
 use serde::{Deserialize, Serialize};
 
 use crate::record::check::{check_amount, check_count, check_text};
+use crate::score::ScoreLaw;
 
 /// Maximum number of countries of an area: there are 249.
 const MAX_COUNTRIES: usize = 300;
@@ -21,6 +24,12 @@ pub struct Map {
     /// Maximum score of a round, if it is not 5000.
     #[serde(default = "standard_max_points", skip_serializing_if = "is_standard")]
     pub max_points: f64,
+    /// Score law of the page, if it is not GeoGuessr's formula.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score_law: Option<ScoreLaw>,
+    /// Whether the page shows points. Without them, all scores are computed here.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub is_scored_by_page: bool,
     /// Area that contains all places, as far as it is known.
     #[serde(default, skip_serializing_if = "Area::is_unknown")]
     pub area: Area,
@@ -33,6 +42,15 @@ fn standard_max_points() -> f64 {
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde requires this signature")]
 fn is_standard(points: &f64) -> bool {
     *points == MAX_POINTS
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde requires this signature")]
+fn is_true(value: &bool) -> bool {
+    *value
 }
 
 impl Map {
@@ -61,7 +79,17 @@ impl Map {
 
     /// Score of a guess at this distance, rounded to a whole number.
     pub fn points(&self, distance_m: f64) -> u32 {
-        self.to_map_points(self.scale_m.exact_points(distance_m)).round() as u32
+        let exact = match &self.score_law {
+            Some(law) => law.exact_points(distance_m),
+            None => self.to_map_points(self.scale_m.exact_points(distance_m)),
+        };
+        exact.round() as u32
+    }
+
+    /// The lowest and highest score of a guess whose distance is known within `within_m` metres.
+    pub(crate) fn points_within(&self, distance_m: f64, within_m: f64) -> RangeInclusive<u32> {
+        let (near, far) = (self.points((distance_m - within_m).max(0.0)), self.points(distance_m + within_m));
+        near.min(far)..=near.max(far)
     }
 }
 

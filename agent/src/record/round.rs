@@ -228,7 +228,7 @@ impl Round {
             let shown = shown.map(|Distance { metres, within_m }| (metres, within_m));
             (self.distance_m, self.distance_within_m) = shown.unzip();
             self.score = shown.map(|(metres, within_m)| {
-                let (least, most) = (map.points(metres + within_m), map.points((metres - within_m).max(0.0)));
+                let (least, most) = map.points_within(metres, within_m).into_inner();
                 self.page_score.map_or_else(|| map.points(metres), |page| page.clamp(least, most))
             });
         }

@@ -22,7 +22,14 @@ pub(crate) const TWO_VIEWS: f64 = 5000.0;
 /// Inference for the World map with the pocket bundle and this minimum gain.
 pub(crate) fn inference(min_gain: f64) -> RoundInference {
     let classifier = Arc::new(Classifier::load(Bundle::find("pocket").unwrap()).unwrap());
-    let map = Map { name: "World".into(), scale_m: MapScale::WORLD, max_points: MAX_POINTS, area: Area::default() };
+    let map = Map {
+        name: "World".into(),
+        scale_m: MapScale::WORLD,
+        max_points: MAX_POINTS,
+        score_law: None,
+        is_scored_by_page: true,
+        area: Area::default(),
+    };
     RoundInference { classifier, map, min_gain }
 }
 

@@ -2,9 +2,9 @@
 //! each view.
 
 use landfall_model::prediction::top_countries;
-use landfall_model::{Bundle, LatLng, countries, pin, place};
+use landfall_model::{Bundle, LatLng, countries, place};
 
-use crate::inference::{Objective, posterior_for, predict, stopping};
+use crate::inference::{Objective, expected_score, posterior_for, predict, stopping};
 use crate::record::Round;
 
 /// Maximum number of countries and candidates shown.
@@ -83,7 +83,7 @@ impl PosteriorSummary {
         };
         let candidate = |(cell, p): (usize, f64)| {
             let cell = &bundle.cells.cells[cell];
-            let promised = round.map.to_map_points(pin::expected_score(&posterior, cell.at, round.map.scale_m));
+            let promised = expected_score(&posterior, cell.at, &round.map);
             let mut candidate = candidate(round, cell.at, p);
             // Small islands are missing in the country polygons; use the country of the cell.
             if let Some(country) = cell.country.as_deref().and_then(countries::by_code)

@@ -138,6 +138,7 @@ fn score(round: &Round, posterior: &PosteriorSummary) -> Markup {
         p.line {
             strong { (points(round.score)) }
             @if let Some(promised) = round.expected_score { "; expected " (group_thousands(promised)) " (the tick)" }
+            @if !round.map.is_scored_by_page { "; computed by Landfall, since the page shows no points" }
             @if let Some(page) = round.page_score {
                 @if Some(page) == round.score { "; the page shows the same" } @else { "; the page shows " (group_thousands(page)) }
             }

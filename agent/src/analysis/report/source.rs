@@ -157,8 +157,8 @@ fn past_games(dir: &Path, map: &Map) -> Vec<PastGame> {
     let game = |name: &std::ffi::OsString| {
         let when = format::start_time(&name.to_string_lossy())?;
         let game_record = GameRecord::read(&runs.join(name)).ok().filter(|game_record| {
-            (game_record.map.scale_m, &game_record.map.name, game_record.map.max_points)
-                == (map.scale_m, &map.name, map.max_points)
+            let of = |map: &Map| (map.scale_m, map.name.clone(), map.max_points, map.score_law.clone());
+            of(&game_record.map) == of(map)
         })?;
         let scores: Vec<u32> = game_record.rounds.iter().filter_map(|round| round.score).collect();
         let points_per_round = scores.iter().copied().map(f64::from).sum::<f64>() / scores.len() as f64;

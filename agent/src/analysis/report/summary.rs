@@ -185,7 +185,8 @@ pub(super) fn section(part: &GameSection, rounds: &[ReportRound<'_>], are_many: 
 pub(super) fn comparison(parts: &Sections<'_, '_>, rounds: &[&ReportRound<'_>]) -> Markup {
     // Scores are comparable only on maps of the same size.
     let world = rounds.iter().map(|shown| &shown.loaded.round).filter(|round| {
-        (round.map.scale_m.metres() / WORLD_SCALE_M - 1.0).abs() < 0.02 && round.map.max_points == 5000.0
+        let map = &round.map;
+        (map.scale_m.metres() / WORLD_SCALE_M - 1.0).abs() < 0.02 && map.max_points == 5000.0 && map.score_law.is_none()
     });
     let scores: Vec<f64> = world.filter_map(|round| round.score).map(f64::from).collect();
     let earlier = match parts {

@@ -9,7 +9,8 @@
 //!
 //! Assumptions:
 //! - The map is Web Mercator with north up and no tilt.
-//! - Every round starts in the view that the profile states, centred in the box and without a pin.
+//! - Every round starts in the view that the profile states, centred in the box and without a pin, or where the last round
+//!   left the map (`relocate`).
 //! - When the box grows, its centre remains at the same place. Nothing beyond the poles is ever shown: a world lower
 //!   than the box is enlarged (as in MapLibre, Mapbox and Google Maps).
 //! - The wheel zooms about the mouse and a drag moves the map with it. Both are verified with the pin.
@@ -83,13 +84,13 @@ pub(super) async fn place_pin(page: &Page, view: StartView, wanted: LatLng, max_
 }
 
 /// The map and its tracked state.
-struct MapElement<'a> {
-    page: &'a Page,
-    view: StartView,
-    canvas: Rect,
-    projection: Projection,
+pub(super) struct MapElement<'a> {
+    pub(super) page: &'a Page,
+    pub(super) view: StartView,
+    pub(super) canvas: Rect,
+    pub(super) projection: Projection,
     /// Last observed position of the pin.
-    pin: Option<Pixel>,
+    pub(super) pin: Option<Pixel>,
     /// Whether a click recentres the map on the clicked place; `None` until that is known.
     recentres: Option<bool>,
 }
@@ -112,8 +113,11 @@ impl<'a> MapElement<'a> {
     async fn first_pin(&mut self, wanted: LatLng, is_certain: bool) -> Result<Option<Anchor>> {
         let moves = self.page.profile().map.moves_after_click || !is_certain;
         let before = map_picture(self.page).await?;
-        if let Some(before) = &before {
-            self.check_start(before)?;
+        if let Some(before) = &before
+            && let Some(reference) = self.other_start(before)
+        {
+            self.relocate(reference).await?;
+            return Ok(None);
         }
         let is_known = self.page.click_zooms();
         if is_known == Some(false) && !moves {
@@ -175,18 +179,6 @@ impl<'a> MapElement<'a> {
         Ok(())
     }
 
-    /// Checks that the map starts this round in the same view as the first.
-    fn check_start(&self, now: &MapPicture) -> Result<()> {
-        let first = self.page.start_picture(now.grey());
-        match first.and_then(|first| now.is_same_as(&first)) {
-            Some(false) => Err(environment_error(
-                "the guess map does not start this round in the view in which it started the first, so places on it are \
-                 unknown",
-            )),
-            _ => Ok(()),
-        }
-    }
-
     /// The pixel of a place. A world that does not repeat has only one.
     fn pixel(&self, place: LatLng) -> Pixel {
         let world = &self.projection;
@@ -198,7 +190,7 @@ impl<'a> MapElement<'a> {
 
     /// Waits until the map is still and returns the pin. If the box has changed, its centre has remained at the same
     /// place.
-    async fn wait_until_still(&mut self) -> Result<Option<Pixel>> {
+    pub(super) async fn wait_until_still(&mut self) -> Result<Option<Pixel>> {
         let seen = observe::wait_until_still(self.page).await?;
         if seen.canvas != self.canvas {
             let by = between(self.canvas.centre(), seen.canvas.centre());
@@ -210,7 +202,7 @@ impl<'a> MapElement<'a> {
     }
 
     /// Clicks and returns the exact pixel of the pin afterwards: that of the click, unless the map recentres.
-    async fn pin(&mut self, at: Pixel) -> Result<Pixel> {
+    pub(super) async fn pin(&mut self, at: Pixel) -> Result<Pixel> {
         let old = self.pin;
         for _ in 0..3 {
             self.page.click(at).await?;
@@ -411,11 +403,11 @@ impl<'a> MapElement<'a> {
     }
 }
 
-fn lost() -> anyhow::Error {
+pub(super) fn lost() -> anyhow::Error {
     environment_error("the pin disappeared from the guess map, so its position is unknown; reload the page")
 }
 
-fn rounded(pixel: Pixel) -> Pixel {
+pub(super) fn rounded(pixel: Pixel) -> Pixel {
     Pixel { x: pixel.x.round(), y: pixel.y.round() }
 }
 

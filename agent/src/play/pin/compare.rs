@@ -17,6 +17,11 @@ const REACH: i64 = 2;
 /// Fraction of a picture's lines that the other shows too, above which both show the same map.
 const SAME: f64 = 0.6;
 
+/// Pixels whose grey levels differ by no more are equal, and the fraction of equal pixels of two pictures of the same view,
+/// one of which may lack some tiles.
+const EQUAL_LEVELS: u8 = 2;
+const MOSTLY_EQUAL: f64 = 0.8;
+
 /// A screenshot of the map in CSS pixels, and its box.
 pub(super) struct MapPicture {
     grey: GrayImage,
@@ -36,6 +41,11 @@ impl MapPicture {
     /// The picture itself, for later rounds.
     pub(super) fn grey(&self) -> &GrayImage {
         &self.grey
+    }
+
+    /// The picture and the box that it shows.
+    pub(super) fn into_parts(self) -> (GrayImage, Rect) {
+        (self.grey, self.canvas)
     }
 
     /// Whether this shows the same as `before`, moved right and down by `by`. `None` if the pictures say nothing. `pins`
@@ -58,8 +68,24 @@ impl MapPicture {
 
     /// Whether this shows the same as a picture of an earlier round. `None` if the pictures say nothing.
     pub(super) fn is_same_as(&self, earlier: &GrayImage) -> Option<bool> {
-        let earlier = Self { grey: earlier.clone(), canvas: self.canvas };
-        self.is_moved(&earlier, Pixel { x: 0.0, y: 0.0 }, &[])
+        if self.grey.dimensions() != earlier.dimensions() {
+            return None;
+        }
+        let (now, then, by) = (edges(&self.grey), edges(earlier), Pixel { x: 0.0, y: 0.0 });
+        match (share(&now, &then, by, &[]), share(&then, &now, by, &[])) {
+            (None, None) => None,
+            (a, b) => {
+                let are_found = [a, b].map(|share| share.is_some_and(|share| share >= SAME));
+                // The lines of one may be among the many of the other by chance, or because tiles were still loading.
+                Some(are_found == [true; 2] || are_found.contains(&true) && self.equal_pixels(earlier) >= MOSTLY_EQUAL)
+            }
+        }
+    }
+
+    /// The fraction of pixels that are equal.
+    fn equal_pixels(&self, other: &GrayImage) -> f64 {
+        let equal = self.grey.iter().zip(other.iter()).filter(|(a, b)| a.abs_diff(**b) <= EQUAL_LEVELS).count();
+        equal as f64 / self.grey.len().max(1) as f64
     }
 }
 
@@ -141,6 +167,11 @@ mod tests {
         assert_eq!(picture((11.0, -73.0), 79.0).is_moved(&before, by, &pins), Some(true));
         assert_eq!(picture((11.0, -73.0), 79.0).is_moved(&before, Pixel { x: 0.0, y: 0.0 }, &pins), Some(false));
         assert_eq!(picture((-30.0, -50.0), 362.0).is_moved(&before, by, &pins), Some(false));
+        let same = |a: &MapPicture, b: &MapPicture| a.is_same_as(b.grey());
+        assert_eq!(same(&before, &before), Some(true));
+        assert_eq!(same(&picture((-70.0, -50.0), 79.0), &before), Some(false));
+        // Twice as large: every line is one of those of the smaller map.
+        assert_eq!(same(&picture((-30.0, -50.0), 79.0 * 2.0), &before), Some(false));
         // An empty map says nothing.
         let empty = MapPicture::new(&image::RgbImage::from_pixel(380, 280, image::Rgb([200; 3])), CANVAS);
         assert_eq!(empty.is_moved(&empty, by, &pins), None);

@@ -8,6 +8,8 @@ mod observe;
 mod placed;
 pub(crate) mod projection;
 mod raster;
+mod registration;
+mod relocate;
 pub(crate) mod tiles;
 pub(crate) mod view;
 mod wheel;

@@ -35,7 +35,14 @@ pub(super) fn scale() -> MapScale {
 
 /// The map as known to players.
 pub(super) fn known_map(map: MapId) -> Map {
-    Map { name: map.name.into(), scale_m: scale(), max_points: MAX_POINTS, area: Area::default() }
+    Map {
+        name: map.name.into(),
+        scale_m: scale(),
+        max_points: MAX_POINTS,
+        score_law: None,
+        is_scored_by_page: true,
+        area: Area::default(),
+    }
 }
 
 /// A guess that arrives this long after the time limit still counts: the page sends it when its timer ends, which takes a

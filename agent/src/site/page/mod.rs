@@ -63,6 +63,8 @@ pub struct Page {
     map_is_known: AtomicBool,
     /// Whether a game was started on this page, by its button or by a round.
     has_begun: AtomicBool,
+    /// Whether a game was started since the page was loaded, by its button or its steps before a game.
+    has_started: AtomicBool,
     /// Whether a button had to be pressed to bring the map on display, and whether the window was enlarged for it.
     has_opened_map: AtomicBool,
     has_widened: AtomicBool,
@@ -102,6 +104,7 @@ impl Page {
             in_frame: Mutex::new(false),
             map_is_known: AtomicBool::new(false),
             has_begun: AtomicBool::new(false),
+            has_started: AtomicBool::new(false),
             has_opened_map: AtomicBool::new(false),
             has_widened: AtomicBool::new(false),
             steps_done: AtomicUsize::new(0),
@@ -143,6 +146,7 @@ impl Page {
         guard::check(&self.profile, address, self.consent)?;
         self.presses.clear();
         self.has_begun.store(false, Ordering::Relaxed);
+        self.has_started.store(false, Ordering::Relaxed);
         self.steps_done.store(0, Ordering::Relaxed);
         let loaded = self.top(async || Ok(self.driver.goto(address.as_str()).await?)).await;
         loaded.map_err(|error| browser::page_failure(error, &self.driver, address))
@@ -185,6 +189,11 @@ impl Page {
         self.find(&self.profile.result.shown).await.is_ok_and(|result| result.is_some())
     }
 
+    /// Whether a game had to be started since the page was loaded: another one, if one was played before.
+    pub(crate) fn has_started_game(&self) -> bool {
+        self.has_started.load(Ordering::Relaxed)
+    }
+
     /// Continues a game after its page or browser failed, from the URL of the game and in a new browser if the old one
     /// is lost. `sent`: whether the guess of the last round was sent, in which case the game may be over.
     ///
@@ -204,7 +213,7 @@ impl Page {
         self.go(address).await?;
         self.until(NO_ROUND, async || {
             if sent && let Some(total) = self.read(&self.profile.result.total).await? {
-                return Ok(Some(NextStep::Over(whole_number(&total))));
+                return Ok(Some(NextStep::Over(self.total_points(&total))));
             }
             Ok(self.is_ready().await?.then_some(NextStep::Round))
         })
@@ -285,7 +294,7 @@ impl Page {
         self.until("the page does not continue after the result", async || {
             self.check_page_error().await?;
             if let Some(total) = self.read(&self.profile.result.total).await? {
-                return Ok(Some(NextStep::Over(whole_number(&total))));
+                return Ok(Some(NextStep::Over(self.total_points(&total))));
             }
             if self.find(&self.profile.result.shown).await?.is_none() {
                 if self.offers_another_game().await? {
@@ -301,6 +310,11 @@ impl Page {
             Ok(None)
         })
         .await
+    }
+
+    /// The total score in a text at the end of a game. Where the page shows no points, a number there is another one.
+    fn total_points(&self, text: &str) -> Option<u32> {
+        if self.profile.expects_points() { whole_number(text) } else { None }
     }
 
     /// Time limit for everything that the page does.

@@ -53,6 +53,7 @@ impl Page {
         let points = self.points(SETTLE_TIME).await?;
         let (truth, guess) = (self.place(&result.truth).await?, self.place(&result.guess).await?);
         let distance = match truth {
+            None if !self.profile.expects_points() => self.settled_distance().await?,
             None => self.first(&result.distance, |text| self.read_distance(text)).await?,
             Some(_) => self.readings(&result.distance).await?.iter().find_map(|text| self.read_distance(text)),
         };
@@ -69,6 +70,22 @@ impl Page {
             outcome.distance = shown.iter().find_map(|text| self.read_distance(text)).or(outcome.distance);
         }
         Ok(outcome)
+    }
+
+    /// The distance when it is stable. Beside points it is read when they are stable.
+    async fn settled_distance(&self) -> Result<Option<Distance>> {
+        let locators = &self.profile.result.distance;
+        let read = |text: &str| self.read_distance(text);
+        let mut distance = self.first(locators, read).await?;
+        let (start, mut since) = (Instant::now(), Instant::now());
+        while distance.is_some() && since.elapsed() < SETTLE_TIME && start.elapsed() < self.patience() {
+            input::pause(POLL_INTERVAL_MS).await;
+            let now = self.first(locators, read).await?;
+            if now != distance {
+                (distance, since) = (now, Instant::now());
+            }
+        }
+        Ok(distance)
     }
 
     fn points_may_count_up(&self) -> bool {

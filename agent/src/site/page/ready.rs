@@ -79,6 +79,7 @@ impl Page {
         match self.press_when_ready(&page.start, PRESS_AGAIN).await? {
             Press::Done => {
                 self.has_begun.store(true, Ordering::Relaxed);
+                self.has_started.store(true, Ordering::Relaxed);
                 return Ok(false);
             }
             Press::Pending => return Ok(false),
@@ -102,12 +103,13 @@ impl Page {
     }
 
     /// Presses the next of the profile's steps before a game. Returns whether one was pressed, or still reacts.
-    async fn set_up(&self) -> Result<bool> {
+    pub(crate) async fn set_up(&self) -> Result<bool> {
         let done = self.steps_done.load(Ordering::Relaxed);
         let Some(step) = self.profile.page.setup.iter().nth(done).cloned() else { return Ok(false) };
         match self.press_when_ready(&std::iter::once(step).collect(), PRESS_AGAIN).await? {
             Press::Done => {
                 self.steps_done.store(done + 1, Ordering::Relaxed);
+                self.has_started.store(true, Ordering::Relaxed);
                 Ok(true)
             }
             Press::Pending => Ok(true),

@@ -1,5 +1,7 @@
 //! What a profile may contain: it is data from outside. Values have limits, and JavaScript runs only with permission.
 
+use std::borrow::Cow;
+
 use anyhow::Result;
 use landfall_common::exit::usage_error;
 use url::Url;
@@ -8,22 +10,23 @@ use crate::site::Profile;
 
 impl Profile {
     /// An error message if a value is invalid.
-    pub(super) fn validation_error(&self) -> Option<&'static str> {
+    pub(super) fn validation_error(&self) -> Option<Cow<'static, str>> {
         // The name becomes part of directory names.
         let is_name_part = |c: char| !c.is_control() && !"/\\".contains(c);
         if self.name.is_empty() || self.name.len() > 100 || !self.name.chars().all(is_name_part) {
-            return Some("name must be 1 to 100 bytes without slashes and control characters");
+            return Some("name must be 1 to 100 bytes without slashes and control characters".into());
         }
         if !(0.1..=600.0).contains(&self.patience_s) {
-            return Some("patience_s must be 0.1 to 600 seconds");
+            return Some("patience_s must be 0.1 to 600 seconds".into());
         }
         let start = Url::parse("http://localhost/").and_then(|base| base.join(&self.paths.start));
         if !start.is_ok_and(|start| ["http", "https"].contains(&start.scheme())) {
-            return Some("paths.start must be a path such as /maps/world; scripts and files are not opened");
+            return Some("paths.start must be a path such as /maps/world; scripts and files are not opened".into());
         }
-        self.score.validation_error().or_else(|| self.look.validation_error()).or_else(|| {
+        let of_score = self.score.validation_error().map(Cow::from);
+        of_score.or_else(|| self.look.validation_error().map(Cow::from)).or_else(|| {
             let is_finite = self.map.marker_anchor.iter().all(|part| part.is_finite());
-            (!is_finite).then_some("map.marker_anchor must be two numbers")
+            (!is_finite).then_some("map.marker_anchor must be two numbers".into())
         })
     }
 

@@ -123,6 +123,14 @@ impl Played {
 
     /// Both rounds were played, each guess was taken once, and where it is recorded.
     fn assert_complete(&self, words: &str) {
+        self.assert_rounds(words);
+        for round in self.game["rounds"].as_array().unwrap() {
+            assert!(round["page_score"].is_u64(), "{words}: {round}");
+        }
+    }
+
+    /// As [`Played::assert_complete`], also on pages that show no points.
+    fn assert_rounds(&self, words: &str) {
         let stderr = self.stderr();
         assert_eq!(self.output.status.code(), Some(0), "{words}: {stderr}");
         let rounds: Vec<i64> = self.guesses.iter().map(|guess| guess["round"].as_i64().unwrap()).collect();
@@ -133,7 +141,7 @@ impl Played {
         for (round, taken) in recorded.iter().zip(&self.guesses) {
             let off_m = place(&round["pin"]["placed"]).distance_m(place(taken));
             assert!(off_m < 25_000.0, "{words}: {off_m} m: {round}");
-            assert!(round["page_score"].is_u64() && round["distance_m"].is_f64(), "{words}: {round}");
+            assert!(round["score"].is_u64() && round["distance_m"].is_f64(), "{words}: {round}");
         }
     }
 }
@@ -174,11 +182,55 @@ async fn results_are_read_in_other_forms() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_drawn_map_may_stay_where_a_round_left_it() {
+    play_all(&["drawn,keeps"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_points_on_the_page_scores_are_computed() {
+    let played = Played::new("mute", &[("points = [\"#points\"]", "points = []")]).await;
+    played.assert_rounds("mute");
+    let (game, rounds) = (&played.game, played.game["rounds"].as_array().unwrap());
+    assert!(game["page_score"].is_null() && game["score"].is_u64(), "{game}");
+    assert!(rounds.iter().all(|round| round["page_score"].is_null()), "{game}");
+    assert_eq!(game["map"]["is_scored_by_page"], false, "{game}");
+    assert!(played.stderr().contains("no points on the page"), "{}", played.stderr());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_score_law_decides_and_agrees_with_the_page() {
+    let law = "law = 'max / (1 + distance_km / scale)'\nconstants = { max = 5000.0, scale = 250.0 }";
+    let played = Played::new("otherlaw", &[("falloff_km = 2000.0", law)]).await;
+    played.assert_complete("otherlaw");
+    assert_eq!(played.game["score"], played.game["page_score"], "{}", played.game);
+    assert!(!played.stderr().contains("warning: round"), "{}", played.stderr());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_proposes_the_formula_of_practice_rounds() {
+    let (base, guesses) = serve().await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("any.toml");
+    std::fs::write(&file, PROFILE.replace("MAP", TILES)).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_landfall"));
+    command.args(["doctor", "--json", "--try=2", &format!("{base}/game?v=otherlaw"), "--site"]).arg(&file);
+    command.arg("--picture").arg(dir.path().join("page.png"));
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let reports: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let score = reports.as_array().unwrap().iter().find(|report| report["role"] == "score").unwrap();
+    let detail = score["detail"].as_str().unwrap();
+    assert!(detail.starts_with("warning: ") && detail.contains("max = 5000.0, scale = 250.0"), "{detail}");
+    assert_eq!(guesses.lock().unwrap().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn another_score_formula_is_a_warning_with_the_formula() {
     let played = Played::new("otherlaw", &[]).await;
     played.assert_complete("otherlaw");
     let stderr = played.stderr();
     assert!(stderr.contains("warning: round") && stderr.contains("5000 / (1 + km / 250)"), "{stderr}");
+    assert!(stderr.contains("law = \"max / (1 + distance_km / scale)\""), "{stderr}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -208,23 +260,4 @@ async fn failures_print_json_and_name_what_is_missing() {
     let error = played.game["error"].as_str().unwrap();
     assert!(error.contains("map.canvas") && error.contains("map.open") && error.contains("--window"), "{error}");
     assert_eq!((&played.game["exit_code"], played.guesses.len()), (&serde_json::json!(3), 0));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn probe_explores_modes_and_opens_the_map() {
-    let words = "modes,modal,consent";
-    let (base, guesses) = serve().await;
-    let (url, runs) = (format!("{base}/game?v={words}"), tempfile::tempdir().unwrap());
-    let file = runs.path().join("found.toml");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_landfall"));
-    command.args(["probe", "--json", &url, "--out"]).arg(&file);
-    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(0), "{stderr}");
-    let profile = std::fs::read_to_string(&file).unwrap();
-    assert!(profile.contains("\nopen = "), "{profile}");
-    // It has played one game to the end, and two rounds with its own profile.
-    assert_eq!(guesses.lock().unwrap().len(), 4, "{stderr}");
-    guesses.lock().unwrap().clear();
-    Played::with_profile(&url, &file, guesses, runs).await.assert_complete(words);
 }

@@ -1,5 +1,5 @@
-//! `landfall probe` on three unknown games, each with a different map library and language, and `landfall play` with
-//! the profiles that it writes.
+//! `landfall probe` on unknown games, with different map libraries and languages, and `landfall play` with the profiles that it
+//! writes.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -13,6 +13,7 @@ use landfall_agent::testing::{Arena, ArenaOptions, RoundSource};
 use serde_json::{Value, json};
 use tower_http::services::ServeDir;
 
+use crate::any_game::{self, Guesses, Played};
 use crate::{fixtures, listen};
 
 /// Three fixture places with an image each: either panoramas or photographs.
@@ -171,4 +172,96 @@ fn probe_rejects_foreign_pages_and_does_not_overwrite_profiles() {
         assert!(output.status.code() == Some(2) && stderr.contains(message), "{args:?}: {stderr}");
     }
     assert_eq!(std::fs::read_to_string(file).unwrap(), "mine");
+}
+
+/// A probe of the game with one peculiarity per word, with these lines of a partial profile.
+struct Probed {
+    output: Output,
+    found: Value,
+    url: String,
+    guesses: Guesses,
+    dir: tempfile::TempDir,
+}
+
+impl Probed {
+    async fn new(words: &str, draft: &str) -> Self {
+        let (base, guesses) = any_game::serve().await;
+        let (url, dir) = (format!("{base}/game?v={words}"), tempfile::tempdir().unwrap());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_landfall"));
+        command.args(["probe", "--json", &url, "--out"]).arg(dir.path().join("found.toml"));
+        if !draft.is_empty() {
+            std::fs::write(dir.path().join("draft.toml"), draft).unwrap();
+            command.arg("--profile").arg(dir.path().join("draft.toml"));
+        }
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        let found = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        Self { output, found, url, guesses, dir }
+    }
+
+    fn stderr(&self) -> String {
+        String::from_utf8_lossy(&self.output.stderr).into_owned()
+    }
+
+    /// The written profile, after checking that the probe says that it plays.
+    fn profile(&self) -> String {
+        assert_eq!(self.output.status.code(), Some(0), "{}", self.stderr());
+        std::fs::read_to_string(self.dir.path().join("found.toml")).unwrap()
+    }
+
+    async fn play(self) -> Played {
+        let file = self.dir.path().join("found.toml");
+        self.guesses.lock().unwrap().clear();
+        Played::with_profile(&self.url, &file, self.guesses, self.dir).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn modes_are_explored_and_the_map_is_opened() {
+    let words = "modes,modal,consent";
+    let probed = Probed::new(words, "").await;
+    assert!(probed.profile().contains("\nopen = "), "{}", probed.profile());
+    // It has played one game to the end, and two rounds with its own profile.
+    assert_eq!(probed.guesses.lock().unwrap().len(), 4, "{}", probed.stderr());
+    probed.play().await.assert_complete(words);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partial_profile_helps_where_the_map_cannot_be_recognised() {
+    // A map of lines without coasts does not tell which part of the world it shows.
+    let alone = Probed::new("drawn", "").await;
+    assert_eq!(alone.output.status.code(), Some(1), "{}", alone.stderr());
+    assert!(alone.found["missing"][0].as_str().unwrap().starts_with("map.view"), "{}", alone.found);
+    let probed = Probed::new("drawn", "[map]\nview = { lat = 20.0, lng = 0.0, zoom = 0.3 }\n").await;
+    assert!(probed.profile().contains("view = { lat = 20.0, lng = 0.0, zoom = 0.3 }"), "{}", probed.profile());
+    probed.play().await.assert_complete("drawn");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_partial_profile_states_wrongly_is_named() {
+    for (draft, message) in [
+        (
+            "[map]\nguess = ['#submit']",
+            "draft.toml: map.guess finds nothing on display after the pin was placed: `#submit`",
+        ),
+        (
+            "[map]\ncanvas = ['#atlas']",
+            "draft.toml: map.canvas finds nothing on display before the first round: `#atlas`",
+        ),
+        ("[map]\nmarkers = ['#pin']", "draft.toml, line 2: unknown key `map.markers`; the keys of [map] are"),
+    ] {
+        let probed =
+            Probed::new("plain", &format!("{}{draft}", if draft.contains("canvas") { "patience_s = 3\n" } else { "" }))
+                .await;
+        assert!(probed.stderr().contains(message), "{draft}: {}", probed.stderr());
+        assert!(probed.guesses.lock().unwrap().is_empty());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_without_points_gets_a_profile_that_expects_none() {
+    let probed = Probed::new("mute", "").await;
+    assert!(probed.profile().contains("points = []"), "{}", probed.profile());
+    let played = probed.play().await;
+    played.assert_rounds("mute");
+    assert!(played.game["page_score"].is_null(), "{}", played.game);
 }

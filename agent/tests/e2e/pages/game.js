@@ -5,7 +5,7 @@ const is = (word) => words.includes(word);
 const $ = (id) => document.getElementById(id);
 const TRUTHS = [[-13.16, -72.55], [41.89, 12.49]];
 const style = (text) => document.head.append(Object.assign(document.createElement("style"), { textContent: text }));
-let round = -1, total = 0, pin = null, map = null, drop = null;
+let round = -1, total = 0, pin = null, map = null, drop = null, fit = null;
 
 if (is("below")) style("#view{position:static;height:600px} #side{position:static;margin:300px auto 100px}");
 if (is("covered")) style("#welcome{background:#fffc}");
@@ -62,10 +62,14 @@ async function drawn() {
   const home = { center: [0, 20], zoom: 0.3 };
   const every = (from, to) => Array.from({ length: (to - from) / 10 + 1 }, (_, i) => from + 10 * i);
   const lines = [...every(-180, 180).map((lng) => every(-80, 80).map((lat) => [lng, lat])), ...every(-80, 80).map((lat) => every(-180, 180).map((lng) => [lng, lat]))];
+  // Shapes unlike any land, so that the map is recognised only by its own pictures.
+  const shapes = [[[-170, 60], [-125, 15], [-175, -30]], [[-50, 55], [-20, 30], [-45, -10]], [[-20, -5], [5, -40], [-30, -55]],
+    [[40, 75], [65, 30], [15, 50]], [[60, 20], [100, -45], [45, -50]], [[110, 60], [170, 40], [130, -5]]];
+  const land = { type: "MultiPolygon", coordinates: shapes.map((shape) => [[...shape, shape[0]]]) };
   const view = new maplibregl.Map({
     container: "map", ...home, attributionControl: false, dragRotate: false,
-    style: { version: 8, sources: { grid: { type: "geojson", data: { type: "MultiLineString", coordinates: lines } } },
-      layers: [{ id: "sea", type: "background", paint: { "background-color": "#cde" } }, { id: "grid", type: "line", source: "grid", paint: { "line-color": "#456" } }] },
+    style: { version: 8, sources: { land: { type: "geojson", data: land }, grid: { type: "geojson", data: { type: "MultiLineString", coordinates: lines } } },
+      layers: [{ id: "sea", type: "background", paint: { "background-color": "#cde" } }, is("keeps") ? { id: "land", type: "fill", source: "land", paint: { "fill-color": "#a96" } } : { id: "grid", type: "line", source: "grid", paint: { "line-color": "#456" } }] },
   });
   const marker = new maplibregl.Marker();
   view.on("click", ({ lngLat }) => {
@@ -73,7 +77,8 @@ async function drawn() {
     placed(lngLat.lat, lngLat.lng);
     if (is("zooms")) view.easeTo({ center: lngLat, zoom: Math.max(view.getZoom(), 2.5) });
   });
-  drop = () => { marker.remove(); view.stop().jumpTo(home) };
+  drop = () => { marker.remove(); if (!is("keeps")) view.stop().jumpTo(home) };
+  fit = (a, b) => view.fitBounds([[Math.min(a[1], b[1]), Math.min(a[0], b[0])], [Math.max(a[1], b[1]), Math.max(a[0], b[0])]], { padding: 50, duration: 500 });
   await view.once("load");
   map = view;
 }
@@ -120,6 +125,8 @@ function guess() {
   const number = (n) => Math.round(n).toLocaleString(is("arabic") ? "ar-EG" : "en");
   $("off").textContent = is("arabic") ? `المسافة ${number(km)} كم` : `You were ${number(km)} km off`;
   $("points").textContent = is("arabic") ? `${number(points)} نقطة` : is("sentence") ? `You were ${number(km)} km off and got ${number(points)} points!` : `${number(points)} points`;
+  if (is("mute")) $("points").textContent = "";
+  if (is("keeps")) fit(pin, TRUTHS[round]);
   Object.assign($("mine").dataset, { lat, lng });
   $("result").hidden = false;
   $("side").classList.remove("open");
@@ -130,7 +137,7 @@ function next() {
   if (round < TRUTHS.length) return begin();
   for (const id of ["view", "side", "open"]) $(id).hidden = true;
   if (is("restart")) return ($("welcome").hidden = false);
-  $("final").textContent = `Final score: ${total.toLocaleString("en")}`;
+  $("final").textContent = is("mute") ? "Well played in 2 rounds" : `Final score: ${total.toLocaleString("en")}`;
   $("final").hidden = false;
 }
 
