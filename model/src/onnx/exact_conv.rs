@@ -11,7 +11,8 @@ use prost::Message;
 
 use crate::onnx::adapter::floats;
 use crate::onnx::raw::{
-    GRAPH_INITIALIZER, GRAPH_NODE, check_growth, damaged, decode_node, decode_tensor, fields, with_graph, write,
+    GRAPH_INITIALIZER, GRAPH_NODE, USUAL_GROWTH, check_growth, damaged, decode_node, decode_tensor, fields, with_graph,
+    write,
 };
 use crate::onnx::{ATTRIBUTE_INT, ATTRIBUTE_INTS, INT8, Node, TensorProto, node, tensor};
 
@@ -45,7 +46,7 @@ fn graph(bytes: &[u8]) -> Result<Vec<u8>, String> {
             known.tensors.insert(tensor.name.clone(), tensor);
         }
     }
-    let mut rewritten = Vec::with_capacity(bytes.len() + (1 << 16));
+    let mut rewritten = Vec::with_capacity(bytes.len() + USUAL_GROWTH);
     let mut replaced = HashSet::new();
     for (field, node) in fields.iter().filter(|field| field.tag == GRAPH_NODE).zip(&known.nodes) {
         match known.exact(node)? {

@@ -9,8 +9,8 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use prost::Message;
 
 use crate::onnx::raw::{
-    Field, GRAPH_INITIALIZER, GRAPH_NODE, GRAPH_OUTPUT, GRAPH_VALUE_INFO, NODE_ATTRIBUTE, NODE_INPUT, check_growth,
-    damaged, decode_node, decode_tensor, fields, with_graph, write,
+    Field, GRAPH_INITIALIZER, GRAPH_NODE, GRAPH_OUTPUT, GRAPH_VALUE_INFO, NODE_ATTRIBUTE, NODE_INPUT, USUAL_GROWTH,
+    check_growth, damaged, decode_node, decode_tensor, fields, with_graph, write,
 };
 use crate::onnx::{INT64, Node, TensorProto, ValueInfo, int, node};
 
@@ -36,7 +36,7 @@ pub(crate) fn select(network: &[u8], output: &str) -> Result<Vec<u8>, String> {
         let known = Known::of(&fields, output)?;
         let Some(Independent { nodes, from }) = known.independent() else { return Ok(graph.to_vec()) };
         let made: HashSet<&String> = nodes.iter().flat_map(|index| &known.nodes[*index].output).collect();
-        let mut rewritten = Vec::with_capacity(graph.len() + (1 << 10));
+        let mut rewritten = Vec::with_capacity(graph.len() + USUAL_GROWTH);
         let mut node_index = 0;
         for field in &fields {
             match field.tag {

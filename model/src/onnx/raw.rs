@@ -40,6 +40,8 @@ const MAX_NODE_FIELDS: usize = 1 << 14;
 const MAX_NAME: usize = 1 << 10;
 /// Maximum length in bytes of the dimensions of a tensor.
 const MAX_DIMS_BYTES: usize = 256;
+/// Bytes that rewrites add at most for real networks. A vector that outgrew its capacity would double.
+pub(crate) const USUAL_GROWTH: usize = 1 << 20;
 /// Maximum number of bytes that a rewrite may add, beyond the size of the network itself.
 const MAX_GROWTH: usize = 64 << 20;
 
@@ -130,8 +132,7 @@ pub fn check_growth(graph: &[u8], rewritten: &[u8]) -> Result<(), String> {
 /// # Errors
 /// The reason, when the bytes are not an ONNX network or `graph` fails.
 pub fn with_graph(network: &[u8], graph: impl Fn(&[u8]) -> Result<Vec<u8>, String>) -> Result<Vec<u8>, String> {
-    // Rewriting adds a few nodes.
-    let mut rewritten = Vec::with_capacity(network.len() + (1 << 16));
+    let mut rewritten = Vec::with_capacity(network.len() + USUAL_GROWTH);
     for field in fields(network).map_err(damaged)? {
         if field.tag == MODEL_GRAPH {
             write(MODEL_GRAPH, &graph(field.payload)?, &mut rewritten);
@@ -162,7 +163,7 @@ pub trait Rewrite {
 /// The reason, when the bytes are not an ONNX network, or as [`Rewrite::nodes`].
 pub fn rewritten<R: Rewrite + Default>(network: &[u8]) -> Result<Vec<u8>, String> {
     with_graph(network, |graph| {
-        let mut rewritten = Vec::with_capacity(graph.len() + (1 << 16));
+        let mut rewritten = Vec::with_capacity(graph.len() + USUAL_GROWTH);
         let mut rewrite = R::default();
         for field in fields(graph).map_err(damaged)? {
             let node = (field.tag == GRAPH_NODE).then(|| decode_node(field.payload)).transpose()?;
