@@ -28,15 +28,16 @@ fn xtask(arguments: &[&str]) -> (Option<i32>, String, String) {
 fn system_packages_are_announced_and_no_install_leaves_them_out() {
     let (code, messages, calls) = xtask(&["setup"]);
     assert_eq!((code, &*calls), (Some(3), "update\ninstall -y --no-install-recommends chromium chromium-driver\n"));
-    assert!(messages.contains("Chromium is not on PATH; games are played in a browser"), "{messages}");
-    let announced = "apt-get installs the packages chromium and chromium-driver (--no-install leaves this out)";
+    assert!(messages.contains("is not on PATH; games are played in a browser"), "{messages}");
+    let announced = "apt-get installs chromium chromium-driver (--no-install leaves this out)";
     assert!(messages.contains(announced), "{messages}");
     for command in ["setup", "play", "test", "bench", "fixtures"] {
         let (code, messages, calls) = xtask(&[command, "--no-install"]);
         assert_eq!((code, &*calls), (Some(3), ""), "{command}");
         assert!(!messages.contains(announced), "{command}: {messages}");
-        assert!(messages.contains("Chromium is not on PATH: install"), "{command}: {messages}");
-        assert!(messages.contains("(Debian: apt-get install chromium chromium-driver)"), "{command}: {messages}");
+        let instructions =
+            "not on PATH: chromium, chromedriver; install them (Debian: apt-get install chromium chromium-driver)";
+        assert!(messages.contains(instructions), "{command}: {messages}");
     }
     // It is an option of xtask only before the arguments of `landfall play`.
     let (_, _, calls) = xtask(&["play", "--", "--no-install"]);

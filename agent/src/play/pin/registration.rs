@@ -212,7 +212,7 @@ mod tests {
         // Exact where the pictures have a line; with only one, the scale remains uncertain.
         let at = truth.pixel(LatLng { lat: 0.0, lng: 0.0 }, CANVAS.centre());
         let off_m = found.place(at).distance_m(truth.place(at));
-        assert!(off_m < 10_000.0 && (found.world / truth.world - 1.0).abs() < 0.009, "{off_m} m, {found:?} {truth:?}");
+        assert!(off_m < 10_000.0 && (found.world / truth.world - 1.0).abs() < 0.012, "{off_m} m, {found:?} {truth:?}");
     }
 
     #[test]
