@@ -309,7 +309,7 @@ mod tests {
 
     #[test]
     fn finds_views_by_land_and_sea() {
-        for (lat, lng, zoom) in [(20.0, 0.0, 0.3), (-25.0, 134.0, 2.5), (48.0, 8.0, 3.2)] {
+        for (lat, lng, zoom) in [(20.0, 0.0, 0.3), (20.0, 10.0, 1.0), (-25.0, 134.0, 2.5), (48.0, 8.0, 3.2)] {
             let middle = LatLng::new(lat, lng).unwrap();
             let actual = Projection::with(middle, CANVAS.centre(), 512.0 * f64::exp2(zoom)).clamped_to(&CANVAS, true);
             let screenshot = MapScreenshot::new(&drawn(actual), CANVAS);
