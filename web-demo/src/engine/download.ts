@@ -126,9 +126,14 @@ export class DownloadBuffer {
   }
 }
 
-/** Stores bytes under a key. Returns whether that succeeded. */
-export async function put(store: Cache | undefined, key: string, bytes: Bytes): Promise<boolean> {
-  const headers = { "Content-Type": "application/octet-stream", "Content-Length": String(bytes.length) };
+/** Stores bytes under a key, with further headers. Returns whether that succeeded. */
+export async function put(
+  store: Cache | undefined,
+  key: string,
+  bytes: Bytes,
+  more: Record<string, string> = {},
+): Promise<boolean> {
+  const headers = { "Content-Type": "application/octet-stream", "Content-Length": String(bytes.length), ...more };
   return store
     ? store.put(key, new Response(bytes, { headers })).then(
         () => true,

@@ -6,9 +6,10 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import type { createEngine } from ".";
 import { load, locate, PHOTO, stop } from "./testing/engine-page";
 import { type Interceptor, HarnessServer } from "./testing/harness-server";
+import type { OpenedBundle } from "./opened-bundle";
 import type { Engine } from "./types";
 
-declare const globalThis: { createEngine: typeof createEngine; engine: Engine };
+declare const globalThis: { createEngine: typeof createEngine; engine: Engine; OpenedBundle: typeof OpenedBundle };
 
 const ENCODER = JSON.parse(
   readFileSync(new URL("../../../model/bundles/pocket/bundle.json", import.meta.url), "utf8"),
@@ -108,7 +109,8 @@ describe("one browser profile, from the first visit", () => {
     const storedUrls = await secondTab.evaluate(async () =>
       (await (await caches.open("landfall-models")).keys()).map(({ url }) => url),
     );
-    expect(storedUrls.length, "files that no bundle needs are deleted").toBe(4);
+    const files = storedUrls.filter((url) => !url.includes("/opened/"));
+    expect(files.length, "files that no bundle needs are deleted").toBe(4);
     expect(await locate(secondTab, PHOTO)).toHaveProperty("place");
 
     await corruptStored();
@@ -131,6 +133,39 @@ it("downloads once when two tabs load at the same time", async () => {
   expect(await listed()).toMatchObject([{ name: "pocket", bytes: expect.any(Number), cached: true }]);
   await page.evaluate(() => globalThis.engine.clear());
   expect(await listed()).toMatchObject([{ name: "pocket", bytes: expect.any(Number), cached: false }]);
+  await context.close();
+});
+
+it("stores what opening a bundle computed, until the code, the bundle or the browser changes", async () => {
+  const { page, context } = await server.open();
+  const found = await page.evaluate(async () => {
+    const open = async (manifest: number, code: string) =>
+      (await globalThis.OpenedBundle.open(`${location.origin}/b/`, "phone", Uint8Array.of(manifest), code))!;
+    const network = async (of: OpenedBundle) => [...((await of.network()) ?? [])];
+    const opened = await open(1, "a");
+    await opened.storeNetwork(Uint8Array.of(7, 8, 9));
+    await opened.storeVerified("wasm", "runtime-1");
+    const verified = await Promise.all([
+      opened.isVerified("wasm", "runtime-1"),
+      opened.isVerified("wasm", "runtime-2"),
+      opened.isVerified("wasm-threads", "runtime-1"),
+    ]);
+    const networks = [await network(opened), await network(await open(1, "a"))];
+    const store = await caches.open("landfall-models");
+    const [{ url }] = (await store.keys()).filter(({ url }) => url.endsWith("/network")) as [Request];
+    const { headers } = (await store.match(url))!;
+    await store.put(url, new Response(Uint8Array.of(7, 8, 0), { headers }));
+    networks.push(await network(opened));
+    await opened.storeNetwork(Uint8Array.of(7, 8, 9));
+    for (const [manifest, code] of [[2, "a"], [1, "b"], [1, "a"]] as const) {
+      const other = await open(manifest, code);
+      networks.push(await network(other));
+      verified.push(await other.isVerified("wasm", "runtime-1"));
+    }
+    return { networks, verified };
+  });
+  expect(found.networks).toEqual([[7, 8, 9], [7, 8, 9], [], [], [], []]);
+  expect(found.verified).toEqual([true, false, false, false, false, false]);
   await context.close();
 });
 

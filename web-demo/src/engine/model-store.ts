@@ -52,14 +52,14 @@ export class ModelStore {
 
   /** The bundle.json of a bundle: the server's, or the stored one without a network connection. */
   async manifest(name: string): Promise<{ manifest: Manifest; bytes: Bytes } | undefined> {
-    const store = await open();
+    const store = await openStore();
     const bytes = await this.#latest(this.#url(name, "bundle.json"), store, "The list of models", parseManifest);
     return bytes && { manifest: parseManifest(text(bytes))!, bytes };
   }
 
   /** Sizes of a bundle's files, in bytes: of all, and of those that are not stored. `cached`: all files are stored. */
   async size(name: string, manifest: Manifest): Promise<{ bytes: number; missing: number; cached: boolean }> {
-    const store = await open();
+    const store = await openStore();
     let [bytes, missing, cached] = [0, 0, true];
     for (const file of filesOf(manifest)) {
       for (const piece of await this.#pieces(name, file, store)) {
@@ -77,7 +77,7 @@ export class ModelStore {
   /** The contents of a bundle's file. */
   async file(name: string, file: BundleFile, options: FileOptions): Promise<Bytes> {
     return withLock(this.#key(file), options.signal, async () => {
-      const store = await open();
+      const store = await openStore();
       if (options.mustStore && !store) throw new EngineError("storage", "The browser stores nothing for this page.");
       const pieces = await this.#pieces(name, file, store);
       for (let downloads = 0; downloads < MAX_DOWNLOADS; ) {
@@ -97,7 +97,7 @@ export class ModelStore {
 
   /** Deletes the stored files of replaced bundle versions. */
   async deleteUnused(): Promise<void> {
-    const store = await open();
+    const store = await openStore();
     const keys = (await store?.keys()) ?? [];
     const needed = new Set<string>();
     const textOf = async (key: Request) => (await (await store?.match(key))?.text()) ?? "";
@@ -271,7 +271,7 @@ function accept(pushed: Promise<void>): Promise<boolean> {
 }
 
 /** Opens the storage; `undefined` if there is none. */
-async function open(): Promise<Cache | undefined> {
+export async function openStore(): Promise<Cache | undefined> {
   return globalThis.caches ? caches.open(CACHE_NAME).catch(() => undefined) : undefined;
 }
 

@@ -125,6 +125,24 @@ async function initRuntime(backend: Backend): Promise<void> {
   }
 }
 
+/** What the sessions of one bundle are made from. */
+export interface Networks {
+  /** The encoder's network for a backend. */
+  encoder(on: Backend): Promise<Uint8Array>;
+  /**
+   * Whether the encoder's network for WebAssembly has the operations that the runtime would arrive at: looking for others
+   * takes time.
+   */
+  isOptimized: boolean;
+  head: Uint8Array;
+  info: BundleInfo;
+  /** What they must compute for the known input, if that is known. */
+  known: KnownAnswer | undefined;
+}
+
+/** The runtime's file for the CPU. Its name changes with its contents. */
+export const CPU_RUNTIME = plainWasm;
+
 /** The encoder and the head of one bundle. */
 export class OnnxSessions {
   readonly backend: Backend;
@@ -156,14 +174,13 @@ export class OnnxSessions {
 
   /**
    * Creates both sessions and runs them once, so that errors appear here and the first image is not delayed. What they
-   * compute is compared with the known answer, if there is one. With `rejectSlowGpu` a slow GPU is an error.
+   * compute is compared with the known answer, if there is one. Neither is needed if they are verified already. With
+   * `rejectSlowGpu` a slow GPU is an error.
    */
   static async load(
     backend: Backend,
-    encoder: () => Promise<Uint8Array>,
-    head: Uint8Array,
-    info: BundleInfo,
-    known: KnownAnswer | undefined,
+    { encoder, isOptimized, head, info, known }: Networks,
+    isVerified: boolean,
     rejectSlowGpu: boolean,
   ): Promise<OnnxSessions> {
     await startRuntime(backend);
@@ -174,11 +191,13 @@ export class OnnxSessions {
     };
     const sessions: Ort.InferenceSession[] = [];
     try {
-      const network = await encoder();
-      sessions.push(await ort.InferenceSession.create(network, options));
+      const network = await encoder(backend);
+      const graphOptimizationLevel = isOptimized && backend !== "webgpu" ? "basic" : "all";
+      sessions.push(await ort.InferenceSession.create(network, { ...options, graphOptimizationLevel }));
       free(network); // the runtime has a copy
       sessions.push(await ort.InferenceSession.create(head, options));
       const created = new OnnxSessions(ort, backend, sessions[0]!, sessions[1]!, info);
+      if (isVerified) return created;
       const input = knownInput(info.size);
       const embedding = await created.encode(input);
       if (!isAsKnown(embedding, known?.embedding)) throw new WrongResultError();

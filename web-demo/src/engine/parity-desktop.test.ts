@@ -1,9 +1,11 @@
 // Parity with `landfall locate` for the desktop bundle, in a file of its own so that it runs beside the other tests.
-import { readdirSync, statSync } from "node:fs";
+import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import type { BrowserContext, Page } from "playwright-core";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { load, PHOTO } from "./testing/engine-page";
+import { BUNDLES } from "../../build/bundles.ts";
+import type { Manifest } from "./manifest";
+import { load, locate, PHOTO } from "./testing/engine-page";
 import { HarnessServer } from "./testing/harness-server";
 import { expectParity, goldenPredictions } from "./testing/parity";
 import type { Engine, EngineError, Prediction } from "./types";
@@ -61,3 +63,20 @@ it("predicts from the whole square first, and stops when asked to", async () => 
   expect(step!.cells).not.toEqual(final.cells);
   expect(error).toBe("cancelled");
 });
+
+it("opens what the previous visit prepared, and predicts the same", async () => {
+  const { head, encoder } = JSON.parse(readFileSync(join(BUNDLES, "desktop", "bundle.json"), "utf8")) as Manifest;
+  const first = await locate(page, PHOTO);
+  await page.evaluate(() => globalThis.engine.close());
+  const visit = (await server.open(context)).page;
+  await visit.evaluate(async (hash) => {
+    const store = await caches.open("landfall-models");
+    for (const { url } of await store.keys()) if (url.includes(hash)) await store.delete(url);
+  }, encoder.sha256);
+  server.requestedPaths = [];
+  expect(await load(visit, "desktop", "wasm-threads")).toBeNull();
+  expect(server.requestedPaths.filter((path) => path.includes(encoder.file) || path.includes(head.file))).toEqual([]);
+  expect((await visit.evaluate(() => globalThis.engine.knownAnswer())).logits, "is known to be right").toHaveLength(0);
+  const again = await locate(visit, PHOTO);
+  expect({ ...(again as Prediction), ms: null }).toEqual({ ...(first as Prediction), ms: null });
+}, 120_000);

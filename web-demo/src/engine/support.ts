@@ -17,6 +17,13 @@ export function fromHex(text: string): Uint8Array<ArrayBuffer> {
   return Uint8Array.from(text.match(/../g) ?? [], (byte) => Number.parseInt(byte, 16));
 }
 
+/** SHA-256 in lower-case hexadecimal, computed by the browser; `undefined` at an insecure address. */
+export async function nativeSha256(bytes: Uint8Array<ArrayBuffer>): Promise<string | undefined> {
+  if (!globalThis.crypto?.subtle) return undefined;
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+  return [...digest].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
 /** Resolves after the messages that have arrived are handled. Promises alone would not let them in. */
 export function nextTask(): Promise<void> {
   return new Promise((done) => setTimeout(done));

@@ -2,12 +2,21 @@
 import type { BundleFile } from "./manifest";
 import { WasmModel, type BundleInfo, InvalidInputError } from "./model-wasm";
 import type { Call, Reply, Request, Setup } from "./protocol";
-import { type KnownAnswer, knownAnswer } from "./known-answer";
-import { OnnxSessions, RuntimeStartError, backends, rejectionReason, startRuntime } from "./onnx-sessions";
+import { knownAnswer } from "./known-answer";
+import {
+  CPU_RUNTIME,
+  type Networks,
+  OnnxSessions,
+  RuntimeStartError,
+  backends,
+  rejectionReason,
+  startRuntime,
+} from "./onnx-sessions";
 import { preprocess } from "./preprocess";
-import { nextTask, requireWebAssembly, within } from "./support";
+import { nativeSha256, nextTask, requireWebAssembly, within } from "./support";
 import { cancelled } from "./download";
 import { type FileOptions, ModelStore, type Report } from "./model-store";
+import { OpenedBundle } from "./opened-bundle";
 import { requireRoom } from "./storage-room";
 import {
   type Backend,
@@ -42,7 +51,7 @@ interface Loaded {
 class EngineWorker {
   readonly #setup: Setup;
   readonly #store: ModelStore;
-  #module: Promise<WebAssembly.Module> | undefined;
+  #module: Promise<ModelCode> | undefined;
   #loaded: Loaded | undefined;
   #last: Promise<unknown> = Promise.resolve();
   /** Predictions wait for it: after a restart they arrive before it is finished. */
@@ -53,9 +62,7 @@ class EngineWorker {
     this.#setup = setup;
     this.#rejected = [...setup.rejected];
     this.#store = new ModelStore(setup.bundlesUrl, async (bytes) => {
-      if (!globalThis.crypto.subtle) return (await this.#model()).sha256(bytes); // an insecure address
-      const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
-      return [...digest].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+      return (await nativeSha256(bytes)) ?? (await this.#model()).sha256(bytes);
     });
   }
 
@@ -117,21 +124,30 @@ class EngineWorker {
         await starting; // if this failed too, the next attempt needs a new worker
         throw error;
       });
+      // Adding an adapter to a large network takes seconds, so the result is stored; without one it is not worth it.
+      const { hash } = await this.#module!;
+      const opened = hash ? await OpenedBundle.open(this.#setup.bundlesUrl, name, stored.bytes, hash) : undefined;
+      const prepared = adapter && candidates[0] !== "webgpu" ? await opened?.network() : undefined;
       const [cells, head, adapterBytes, ...networks] = await Promise.all([
         file(manifest.cells),
         file(manifest.head),
-        adapter && file(adapter),
-        file(manifest.encoder),
+        adapter && !prepared ? file(adapter) : undefined,
+        prepared ?? file(manifest.encoder),
       ]);
       const info = parseBundle(() => model.open(stored.bytes, cells));
-      // Preparing the network for a backend uses it up; another backend reads it again.
+      // Opening a network uses it up; another backend reads it again.
       const encoder = async (on: Backend) => {
         const network = networks.pop() ?? (await file(manifest.encoder));
-        return parseBundle(() => model.encoder(network, adapterBytes, on !== "webgpu"));
+        if (network === prepared) return network;
+        const added = adapter && (adapterBytes ?? (await file(adapter)));
+        const result = parseBundle(() => model.encoder(network, added, on !== "webgpu"));
+        if (adapter && on !== "webgpu") await opened?.storeNetwork(result);
+        return result;
       };
+      const networksOf = { encoder, isOptimized: !!adapter, head, info, known: knownAnswer(manifest) };
       await this.#serialize(async () => {
         if (options.signal?.aborted) throw cancelled();
-        const sessions = await this.#sessions(candidates, encoder, head, info, knownAnswer(manifest));
+        const sessions = await this.#sessions(candidates, networksOf, opened);
         await this.#loaded?.sessions.release();
         this.#loaded = { model, info, sessions };
       });
@@ -161,10 +177,8 @@ class EngineWorker {
   /** Creates the sessions on the first backend that works. The page restarts this worker if one takes too long. */
   async #sessions(
     candidates: Backend[],
-    encoder: (on: Backend) => Promise<Uint8Array>,
-    head: Uint8Array,
-    info: BundleInfo,
-    known: KnownAnswer | undefined,
+    networks: Networks,
+    opened: OpenedBundle | undefined,
   ): Promise<OnnxSessions> {
     for (;;) {
       const backend = candidates[0]!;
@@ -172,8 +186,13 @@ class EngineWorker {
       try {
         await startRuntime(backend);
         workerScope.postMessage({ opening: backend });
-        const loading = OnnxSessions.load(backend, () => encoder(backend), head, info, known, !isLast);
-        return await (backend === "webgpu" && !isLast ? within(GPU_LOAD_MS, loading) : loading);
+        // The driver of a GPU may change at any time.
+        const isLasting = backend !== "webgpu";
+        const isVerified = isLasting && !!(await opened?.isVerified(backend, CPU_RUNTIME));
+        const loading = OnnxSessions.load(backend, networks, isVerified, !isLast);
+        const sessions = await (backend === "webgpu" && !isLast ? within(GPU_LOAD_MS, loading) : loading);
+        if (isLasting && !isVerified) await opened?.storeVerified(backend, CPU_RUNTIME);
+        return sessions;
       } catch (error) {
         if (isLast || (error instanceof EngineError && NOT_OF_BACKEND.has(error.kind))) throw error;
         // Threads are part of the runtime, which cannot be started again: only a new worker has none.
@@ -255,7 +274,7 @@ class EngineWorker {
   async #model(): Promise<WasmModel> {
     this.#module ??= compileWasm(new URL("./landfall.wasm", import.meta.url));
     try {
-      return new WasmModel(await this.#module);
+      return new WasmModel((await this.#module).module);
     } catch (error) {
       this.#module = undefined; // the next call tries again
       throw error;
@@ -263,19 +282,26 @@ class EngineWorker {
   }
 }
 
-async function compileWasm(address: URL): Promise<WebAssembly.Module> {
+/** The model code, and the SHA-256 of its file if the browser computes hashes. */
+interface ModelCode {
+  module: WebAssembly.Module;
+  hash: string | undefined;
+}
+
+async function compileWasm(address: URL): Promise<ModelCode> {
   const bytes = await fetch(address).then(
-    (response) => (response.ok ? response.arrayBuffer() : undefined),
+    async (response) => (response.ok ? new Uint8Array(await response.arrayBuffer()) : undefined),
     () => undefined,
   );
   if (!bytes)
     throw new EngineError("network", "The model code could not be downloaded: check the connection and try again.");
-  return WebAssembly.compile(bytes).catch(() => {
+  const module = await WebAssembly.compile(bytes).catch(() => {
     const message =
       "Another file arrived in place of the model code: check the connection (some networks ask you to log in first) " +
       "and try again.";
     throw new EngineError("network", message);
   });
+  return { module, hash: await nativeSha256(bytes) };
 }
 
 /** Parses files of a bundle. Their hashes are correct, so an error means an unsupported format. */
