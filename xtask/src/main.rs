@@ -58,7 +58,11 @@ Examples:
 ";
 
 fn main() -> ExitCode {
-    let mut arguments = std::env::args_os().skip(1);
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    if test::lints::is_compilation(&arguments) {
+        return exit_code(test::lints::compile(&arguments));
+    }
+    let mut arguments = arguments.into_iter();
     let command = arguments.next().unwrap_or_default();
     let rest: Vec<OsString> = arguments.collect();
     let (install, rest) = match rest.split_first() {
@@ -100,12 +104,15 @@ fn main() -> ExitCode {
             Ok(2)
         }
     };
-    outcome
-        .unwrap_or_else(|error| {
-            eprintln!("xtask: {error:#}");
-            3
-        })
-        .into()
+    exit_code(outcome)
+}
+
+fn exit_code(outcome: Result<u8>) -> ExitCode {
+    let code = outcome.unwrap_or_else(|error| {
+        eprintln!("xtask: {error:#}");
+        3
+    });
+    code.into()
 }
 
 /// Install everything that the agent needs; fast when nothing is missing. Without a browser the rest is installed too.

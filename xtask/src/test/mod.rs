@@ -2,6 +2,7 @@
 
 mod background;
 mod features;
+pub(crate) mod lints;
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -24,8 +25,7 @@ struct Counts {
 /// Reads the counts from one line of a runner's output, if it is a summary line.
 type ParseSummary = fn(&str) -> Option<Counts>;
 
-/// The build profile of checks and tests, with overflow checks and debug assertions in our crates. Clippy uses it too, so
-/// that procedural macros and build scripts are compiled only once.
+/// The build profile of checks and tests, with overflow checks and debug assertions in our crates.
 const PROFILE: [&str; 2] = ["--profile", "checked"];
 
 /// The integration test that drives browsers.
@@ -61,8 +61,8 @@ impl Suite {
         Ok(())
     }
 
-    /// Waits for a step that runs beside others and prints its output.
-    fn finish(&mut self, step: Background) -> Result<()> {
+    /// Waits for a step that runs beside others and prints its output. Returns whether it succeeded.
+    fn finish(&mut self, step: Background) -> Result<bool> {
         let is_test = step.has_tests();
         let Ended { shown, duration, success, counts } = step.wait()?;
         if is_test {
@@ -71,7 +71,7 @@ impl Suite {
             self.require(success, &shown);
         }
         self.durations.push((format!("beside others: {shown}"), duration));
-        Ok(())
+        Ok(success)
     }
 
     /// Notes a failure.
@@ -107,19 +107,31 @@ impl Suite {
 pub(crate) fn run(root: &Path, all_features: bool) -> Result<u8> {
     let mut suite = Suite::default();
     suite.check(cargo(root).args(["fmt", "--all", "--check"]))?;
-    lint(root, all_features, &mut suite)?;
+    check_sources(root, all_features, &mut suite)?;
     let end_to_end = [END_TO_END.to_owned()];
-    let others: Vec<String> = integration_tests(root)?.into_iter().filter(|name| !end_to_end.contains(name)).collect();
-    let all = [&end_to_end[..], &others].concat();
-    let build = Background::start(tests(root, &all).args(UNIT_TESTS).arg("--no-run"), None)?;
+    let (tests, benches) = targets(root)?;
+    let others: Vec<String> = tests.into_iter().filter(|name| !end_to_end.contains(name)).collect();
+    let mut build = test(root, &[&end_to_end[..], &others].concat());
+    build.args(UNIT_TESTS).args(["--examples", "--no-run"]).args(benches.iter().flat_map(|name| ["--bench", name]));
+    lints::enable(&mut build)?;
+    let build = Background::start(&build, None)?;
     let page = root.join("web-demo");
     suite.check(npm().args(["run", "build"]).current_dir(&page))?;
     suite.test(npm().args(["test"]).env("NO_COLOR", "1").current_dir(&page), vitest)?;
-    suite.finish(build)?;
-    let others = Background::start(tests(root, &others).args(UNIT_TESTS), Some(libtest))?;
-    suite.test(&mut tests(root, &end_to_end), libtest)?;
+    let is_linted = suite.finish(build)?;
+    // What the linters find fails the build. The tests run nevertheless, compiled without them.
+    let test = |names: &[String]| -> Result<Command> {
+        let mut command = test(root, names);
+        if is_linted {
+            lints::enable(&mut command)?;
+        }
+        Ok(command)
+    };
+    let mut doctests = test(&[])?;
+    let others = Background::start(test(&others)?.args(UNIT_TESTS), Some(libtest))?;
+    suite.test(&mut test(&end_to_end)?, libtest)?;
     suite.finish(others)?;
-    suite.test(cargo(root).arg("test").args(PROFILE).args(["--workspace", "--doc"]), libtest)?;
+    suite.test(doctests.arg("--doc"), libtest)?;
 
     for (command, duration) in &suite.durations {
         let shown: String = command.chars().take(SHOWN_COMMAND_CHARS).collect();
@@ -132,20 +144,20 @@ pub(crate) fn run(root: &Path, all_features: bool) -> Result<u8> {
     Ok(u8::from(!suite.failures.is_empty() || suite.total.failed > 0))
 }
 
-/// What needs no test to run: clippy with every feature that builds on this machine, documentation, the WebAssembly
-/// target, licences of dependencies.
-fn lint(root: &Path, all_features: bool, suite: &mut Suite) -> Result<()> {
+/// What needs neither a test nor its build: Clippy and the documentation with further features that build on this machine,
+/// the WebAssembly target, licences of dependencies.
+fn check_sources(root: &Path, all_features: bool, suite: &mut Suite) -> Result<()> {
     let features = features::buildable(all_features);
-    let features = features.iter().flat_map(|feature| ["--features", feature]);
-    let mut clippy = cargo(root);
-    clippy.arg("clippy").args(PROFILE).args(["--workspace", "--all-targets"]).args(features.clone());
-    clippy.args(["--", "-D", "warnings"]);
-    suite.check(&mut clippy)?;
-    // With the same features, so that dependencies are checked only once.
-    let mut doc = cargo(root);
-    doc.arg("doc").args(PROFILE).args(["--workspace", "--no-deps"]).args(features);
-    suite.check(doc.env("RUSTDOCFLAGS", "-D warnings"))?;
-
+    if !features.is_empty() {
+        let features = features.iter().flat_map(|feature| ["--features", feature]);
+        let mut clippy = cargo(root);
+        clippy.arg("clippy").args(PROFILE).args(["--workspace", "--all-targets"]).args(features.clone());
+        suite.check(clippy.args(["--", "-D", "warnings"]))?;
+        // With the same features, so that dependencies are checked only once.
+        let mut doc = cargo(root);
+        doc.arg("doc").args(PROFILE).args(["--workspace", "--no-deps"]).args(features);
+        suite.check(doc.env("RUSTDOCFLAGS", "-D warnings"))?;
+    }
     if wasm::is_current(root)? {
         println!("skipped: the WebAssembly build; the module in git was built from these sources");
     } else if features::has_wasm_target() {
@@ -164,7 +176,7 @@ fn lint(root: &Path, all_features: bool, suite: &mut Suite) -> Result<()> {
 }
 
 /// The command that runs these integration tests.
-fn tests(root: &Path, names: &[String]) -> Command {
+fn test(root: &Path, names: &[String]) -> Command {
     let mut command = cargo(root);
     command.arg("test").args(PROFILE).args(["--workspace", "--no-fail-fast"]);
     command.args(names.iter().flat_map(|name| ["--test", name]));
@@ -172,9 +184,9 @@ fn tests(root: &Path, names: &[String]) -> Command {
     command
 }
 
-/// Names of the workspace's integration tests that need no feature. `--tests` would also build the unit tests, and
-/// `--test '*'` fails for tests that need one.
-fn integration_tests(root: &Path) -> Result<Vec<String>> {
+/// Names of the workspace's integration tests and benchmarks that need no feature. `--tests` would also build the unit
+/// tests, and `--test '*'` fails for tests that need one.
+fn targets(root: &Path) -> Result<(Vec<String>, Vec<String>)> {
     #[derive(serde::Deserialize)]
     struct Metadata {
         packages: Vec<Package>,
@@ -194,12 +206,13 @@ fn integration_tests(root: &Path) -> Result<Vec<String>> {
     let output = output.context("cannot start `cargo metadata`")?;
     let metadata: Metadata =
         serde_json::from_slice(&output.stdout).context("cannot read the output of `cargo metadata`")?;
-    let targets = metadata.packages.into_iter().flat_map(|package| package.targets);
-    let tests = targets.filter(|target| target.kind.iter().any(|kind| kind == "test"));
-    let mut names: Vec<String> = tests.filter(|test| test.required_features.is_empty()).map(|test| test.name).collect();
-    names.sort();
-    names.dedup();
-    Ok(names)
+    let names = |kind: &str| {
+        let targets = metadata.packages.iter().flat_map(|package| &package.targets);
+        let of_kind = targets.filter(|target| target.kind.iter().any(|found| found == kind));
+        let names = of_kind.filter(|target| target.required_features.is_empty()).map(|target| target.name.clone());
+        names.collect::<std::collections::BTreeSet<_>>().into_iter().collect::<Vec<_>>()
+    };
+    Ok((names("test"), names("bench")))
 }
 
 /// Number of tests at a time. A test with a browser waits for half of its time, hence twice as many as cores.
@@ -270,8 +283,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn integration_tests_are_those_without_required_features() {
-        let names = integration_tests(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
+    fn targets_are_those_without_required_features() {
+        let (names, benches) = targets(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
+        assert!(benches.iter().any(|listed| listed == "step"), "{benches:?}");
         for name in [END_TO_END, "commands"] {
             assert!(names.iter().any(|listed| listed == name), "{names:?}");
         }
