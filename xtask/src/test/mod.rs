@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use serde_json::Value;
 
 use self::background::{Background, Ended};
 use crate::command::{cargo, display_command, find_program, npm};
@@ -175,28 +176,15 @@ fn tests(root: &Path, names: &[String]) -> Command {
 /// Names of the workspace's integration tests that need no feature. `--tests` would also build the unit tests, and
 /// `--test '*'` fails for tests that need one.
 fn integration_tests(root: &Path) -> Result<Vec<String>> {
-    #[derive(serde::Deserialize)]
-    struct Metadata {
-        packages: Vec<Package>,
-    }
-    #[derive(serde::Deserialize)]
-    struct Package {
-        targets: Vec<Target>,
-    }
-    #[derive(serde::Deserialize)]
-    struct Target {
-        kind: Vec<String>,
-        name: String,
-        #[serde(default, rename = "required-features")]
-        required_features: Vec<String>,
-    }
     let output = cargo(root).args(["metadata", "--no-deps", "--format-version", "1"]).output();
     let output = output.context("cannot start `cargo metadata`")?;
-    let metadata: Metadata =
+    let metadata: Value =
         serde_json::from_slice(&output.stdout).context("cannot read the output of `cargo metadata`")?;
-    let targets = metadata.packages.into_iter().flat_map(|package| package.targets);
-    let tests = targets.filter(|target| target.kind.iter().any(|kind| kind == "test"));
-    let mut names: Vec<String> = tests.filter(|test| test.required_features.is_empty()).map(|test| test.name).collect();
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let targets = list(&metadata["packages"]).into_iter().flat_map(|package| list(&package["targets"]));
+    let tests = targets.filter(|target| list(&target["kind"]).iter().any(|kind| kind == "test"));
+    let tests = tests.filter(|test| list(&test["required-features"]).is_empty());
+    let mut names: Vec<String> = tests.filter_map(|test| test["name"].as_str().map(String::from)).collect();
     names.sort();
     names.dedup();
     Ok(names)
