@@ -15,6 +15,7 @@ mod probe;
 mod record;
 mod score;
 mod server;
+mod setup;
 mod site;
 mod terminal;
 

@@ -112,14 +112,22 @@ fn of_model(error: &model::Error) -> Exit {
 pub fn hint(error: &anyhow::Error) -> Option<&'static str> {
     use model::Error::{Cells, Checksum, EncoderNotInstalled, Manifest, Network, RuntimeLoad, RuntimeNotFound};
     error.chain().find_map(|cause| match cause.downcast_ref::<model::Error>()? {
-        EncoderNotInstalled { .. } => Some("`cargo xtask setup` downloads it"),
+        EncoderNotInstalled { .. } => Some("`landfall setup` downloads it; in a checkout, `cargo xtask setup` does"),
         RuntimeNotFound { .. } | RuntimeLoad { .. } => {
-            Some("`cargo xtask setup` installs ONNX Runtime; or set ORT_DYLIB_PATH to the path of its library")
+            Some(
+                "`landfall setup` installs ONNX Runtime (in a checkout, `cargo xtask setup`); or set ORT_DYLIB_PATH to the \
+                 path of its library",
+            )
         }
         Checksum { .. } => {
-            Some("delete it; `cargo xtask setup` downloads it again, or `git checkout model/bundles` restores it")
+            Some(
+                "`landfall setup` replaces what it had downloaded; other files come with the release, and in a checkout from \
+                 `git checkout model/bundles`",
+            )
         }
-        Manifest { .. } | Cells { .. } | Network { .. } => Some("`git checkout model/bundles` restores the bundles"),
+        Manifest { .. } | Cells { .. } | Network { .. } => Some(
+            "restore the bundle from the release; in a checkout, `git checkout model/bundles` does",
+        ),
         _ => None,
     })
 }

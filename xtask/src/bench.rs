@@ -9,8 +9,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, anyhow};
 
+use crate::agent::Agent;
 use crate::command::{python, run_quietly};
-use crate::{agent, bundles};
 
 /// Highest median of the ratio of Landfall's desktop encoder, with two bytes per activation, to Python's of the published
 /// file, with one.
@@ -28,13 +28,12 @@ struct Series {
 
 /// Measures and compares. `against`: another build of `landfall`. Returns 0 if the ratio to Python is low enough or Python has
 /// no onnxruntime, else 1.
-pub(crate) fn run(root: &Path, against: Option<&Path>) -> Result<u8> {
+pub(crate) fn run(root: &Path, agent: &Agent, against: Option<&Path>) -> Result<u8> {
     let has_python = python().args(["-c", "import onnxruntime, numpy"]).output().is_ok_and(|it| it.status.success());
     if !has_python {
         println!("skipped: Python, which cannot import onnxruntime (set LANDFALL_PYTHON to an interpreter that can)");
     }
-    let encoder = bundles::encoder(root, PUBLISHED)?;
-    let agent = agent::build(root)?;
+    let encoder = agent.encoder(PUBLISHED)?;
     let mut all: Vec<Series> = Vec::new();
     let mut note = |name: String, ms: f64| match all.iter_mut().find(|series| series.name == name) {
         Some(series) => series.ms.push(ms),
@@ -49,13 +48,13 @@ pub(crate) fn run(root: &Path, against: Option<&Path>) -> Result<u8> {
             note("Python, square".into(), ms(&run_quietly(&mut command)?, "encoder_ms")?);
         }
         for bundle in BUNDLES {
-            let output = measured(&agent, bundle)?;
+            let output = measured(agent.command(), bundle)?;
             note(format!("{bundle}, square"), ms(&output, "square_ms")?);
             note(format!("{bundle}, squares of a view"), ms(&output, "encoder_ms")?);
             note(format!("{bundle}, view"), ms(&output, "view_ms")?);
             instructions = text(&output, "instructions")?;
             // An older build may not know every bundle.
-            if let Some(before) = against.and_then(|against| measured(against, bundle).ok()) {
+            if let Some(before) = against.and_then(|against| measured(Command::new(against), bundle).ok()) {
                 note(format!("{bundle} before, squares of a view"), ms(&before, "encoder_ms")?);
             }
         }
@@ -85,8 +84,8 @@ pub(crate) fn run(root: &Path, against: Option<&Path>) -> Result<u8> {
     Ok(u8::from(to_python.is_some_and(|ratios| spread(&ratios).1 > MAX_RATIO)))
 }
 
-fn measured(agent: &Path, bundle: &str) -> Result<String> {
-    run_quietly(Command::new(agent).args(["doctor", "--bench", "--json", "--bundle", bundle]))
+fn measured(mut agent: Command, bundle: &str) -> Result<String> {
+    run_quietly(agent.args(["doctor", "--bench", "--json", "--bundle", bundle]))
 }
 
 /// Lowest, median and highest number.

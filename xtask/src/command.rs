@@ -22,6 +22,27 @@ pub(crate) fn run_quietly(command: &mut Command) -> Result<String> {
     Ok(stdout)
 }
 
+/// A command with the same program, arguments, environment and working directory.
+pub(crate) fn copy(command: &Command) -> Command {
+    let mut copied = Command::new(command.get_program());
+    copied.args(command.get_args());
+    adopt(&mut copied, command);
+    copied
+}
+
+/// Gives a command the environment and the working directory of another one.
+pub(crate) fn adopt(command: &mut Command, from: &Command) {
+    for (name, value) in from.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    if let Some(dir) = from.get_current_dir() {
+        command.current_dir(dir);
+    }
+}
+
 /// The command line, for messages.
 pub(crate) fn display_command(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());

@@ -2,21 +2,20 @@
 //! each bundle's answers to `expected.json`. Needed after adding a fixture or a bundle.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use crate::agent;
+use crate::agent::Agent;
 use crate::command::print_status;
 
 /// Records views, logits and `expected.json`.
-pub(crate) fn record(root: &Path) -> Result<u8> {
-    let agent = agent::build(root)?;
+pub(crate) fn record(root: &Path, agent: &Agent) -> Result<u8> {
     let fixtures = root.join("fixtures");
     let folders: Vec<_> = std::fs::read_dir(fixtures.join("rounds"))?.collect::<Result<Vec<_>, _>>()?;
     let runs = tempfile::tempdir()?;
-    let mut play = Command::new(&agent);
+    let mut play = agent.command();
     play.args(["play", "--json", "--rounds", &folders.len().to_string(), "--fixtures"]).arg(&fixtures);
     let output = play.arg("--runs").arg(runs.path()).stderr(Stdio::inherit()).output()?;
     if !output.status.success() {
@@ -46,7 +45,7 @@ pub(crate) fn record(root: &Path) -> Result<u8> {
     }
     // The recorded logits are those of desktop.
     for (bundle, options) in [("desktop", &["--record"][..]), ("pocket", &[])] {
-        let mut replay = Command::new(&agent);
+        let mut replay = agent.command();
         replay.args(["replay", "--bundle", bundle]).args(options);
         replay.arg("--write-expected").arg(fixtures.join("expected.json"));
         let status = replay.arg(&fixtures).status()?;

@@ -6,20 +6,19 @@
 mod agent;
 mod bench;
 mod browser;
-mod bundles;
 mod command;
 mod fixtures;
 mod page;
-mod runtime;
 mod test;
 mod wasm;
-mod wheel;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
+
+use crate::agent::Agent;
 
 const USAGE: &str = "\
 Run a development task of the Landfall workspace
@@ -28,8 +27,9 @@ Usage: cargo xtask <COMMAND>
 
 Commands:
   setup [--all-browsers]
-                  Install what is missing: Chromium, ONNX Runtime, the encoders, the web pages. --all-browsers adds
-                  Firefox with geckodriver and WebKitGTK with Xvfb, in which the page's tests then run too
+                  Install what is missing: Chromium, ONNX Runtime and the encoders (with `landfall setup`), the web pages.
+                  --all-browsers adds Firefox with geckodriver and WebKitGTK with Xvfb, in which the page's tests then
+                  run too
   play [--] ARGS  Set up, build in release mode and run `landfall play ARGS`
   test [--all-features]
                   Set up and run every check and test. --all-features includes lints that a small machine skips
@@ -71,24 +71,21 @@ fn main() -> ExitCode {
     };
     let rest = if rest.first().is_some_and(|first| first == "--") { &rest[1..] } else { rest };
     let root = workspace_root();
-    let set_up = |derive_with: Option<&[&str]>| set_up(&root, install, derive_with);
+    let set_up = |bundles: &[&str]| set_up(&root, install, bundles);
     let outcome = match command.to_str() {
-        Some("setup") if rest.is_empty() => set_up(Some(&agent::RELEASE)).map(|()| 0),
+        Some("setup") if rest.is_empty() => set_up(ALL).map(|_| 0),
         Some("setup") if rest == ["--all-browsers"] => {
             let others = browser::set_up_others(&root, install);
-            set_up(Some(&agent::RELEASE)).and(others).map(|()| 0)
+            set_up(ALL).and(others).map(|()| 0)
         }
-        // The game needs none of the derived encoders, and does not wait for them.
-        Some("play") => set_up(None).and_then(|()| agent::play(&root, rest)),
-        Some("test") if rest.is_empty() => set_up(Some(&agent::CHECKED)).and_then(|()| test::run(&root, false)),
-        Some("test") if rest == ["--all-features"] => {
-            set_up(Some(&agent::CHECKED)).and_then(|()| test::run(&root, true))
-        }
-        Some("fixtures") if rest.is_empty() => set_up(None).and_then(|()| fixtures::record(&root)),
+        Some("play") => set_up(&PLAYED).and_then(|agent| agent.play(rest)),
+        Some("test") if rest.is_empty() => test::run(&root, install, false),
+        Some("test") if rest == ["--all-features"] => test::run(&root, install, true),
+        Some("fixtures") if rest.is_empty() => set_up(&PLAYED).and_then(|agent| fixtures::record(&root, &agent)),
         Some("wasm") if rest.is_empty() && install => wasm::build(&root).map(|()| 0),
-        Some("bench") if rest.is_empty() => set_up(Some(&agent::RELEASE)).and_then(|()| bench::run(&root, None)),
+        Some("bench") if rest.is_empty() => set_up(ALL).and_then(|agent| bench::run(&root, &agent, None)),
         Some("bench") if rest.len() == 2 && rest[0] == "--against" => {
-            set_up(Some(&agent::RELEASE)).and_then(|()| bench::run(&root, Some(Path::new(&rest[1]))))
+            set_up(ALL).and_then(|agent| bench::run(&root, &agent, Some(Path::new(&rest[1]))))
         }
         Some("--help" | "-h" | "help") => {
             print!("{USAGE}");
@@ -115,18 +112,19 @@ fn exit_code(outcome: Result<u8>) -> ExitCode {
     code.into()
 }
 
-/// Install everything that the agent needs; fast when nothing is missing. Without a browser the rest is installed too.
-/// `derive_with`: compute encoders that are derived from others, with an agent built with these options; the pages
-/// contain one.
-fn set_up(root: &Path, install: bool, derive_with: Option<&[&str]>) -> Result<()> {
+/// All bundles, and the encoders that the trainer knows.
+pub(crate) const ALL: &[&str] = &[];
+/// The bundles that games are played with. The others' encoders are computed, which nobody should wait for before a game.
+const PLAYED: [&str; 2] = ["desktop", "pocket"];
+
+/// Installs everything that the agent needs, and builds it; fast when nothing is missing. Without a browser the rest is
+/// installed too. `bundles`: the bundles to set up.
+fn set_up(root: &Path, install: bool, bundles: &[&str]) -> Result<Agent> {
     let browser = browser::set_up(install);
-    runtime::set_up(root)?;
-    bundles::set_up(root)?;
-    if let Some(options) = derive_with {
-        agent::derive_encoders(root, options)?;
-    }
-    page::set_up(root)?;
-    browser
+    let agent = Agent::build(root)?;
+    agent.set_up(root, bundles)?;
+    page::set_up(root, agent.newest_computed()?)?;
+    browser.map(|()| agent)
 }
 
 /// The workspace root. The run-time value of the variable, which cargo sets, is right even if the checkout was moved

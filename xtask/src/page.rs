@@ -5,7 +5,6 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
 
-use crate::bundles;
 use crate::command::{npm, print_status, run_quietly};
 
 /// Minimum (major, minor) version of Node.js for the build.
@@ -13,34 +12,38 @@ const MIN_NODE: (u32, u32) = (20, 19);
 /// Generated folders in web-demo.
 const GENERATED: [&str; 3] = ["node_modules", "dist", "coverage"];
 
-/// Installs the packages and builds the pages, unless both are newer than their sources.
-pub(crate) fn set_up(root: &Path) -> Result<()> {
+/// Installs the packages and builds the pages, unless both are newer than their sources. `newest_computed`: modification
+/// time of the newest encoder that was computed; the pages contain one.
+pub(crate) fn set_up(root: &Path, newest_computed: Option<SystemTime>) -> Result<()> {
+    install(root)?;
+    let folder = root.join("web-demo");
+    let dist = folder.join("dist");
+    // An interrupted build leaves a folder that is new but incomplete.
+    let complete = dist.join("arena.html").is_file();
+    // The build contains copies of bundles, one of which may have been derived since.
+    let bundles = newest(&root.join("model/bundles"), &[])?.max(newest_computed);
+    let sources = newest(&folder, &GENERATED)?.max(bundles);
+    if !complete || !is_current(newest(&dist, &[])?, sources) {
+        check_tools()?;
+        print_status("page", "npm run build");
+        run_quietly(npm().args(["run", "build"]).current_dir(&folder))?;
+    }
+    print_status("page", dist.display());
+    Ok(())
+}
+
+/// Installs the packages, unless they are newer than the list of them.
+pub(crate) fn install(root: &Path) -> Result<()> {
     let folder = root.join("web-demo");
     let lock = folder.join("package-lock.json");
     if !lock.is_file() {
         bail!("{} is missing: the checkout is incomplete", lock.display());
     }
-    let mut checked = false;
     if !is_current(modified(&folder.join("node_modules/.package-lock.json")), modified(&lock)) {
         check_tools()?;
-        checked = true;
         print_status("page", "npm ci");
         run_quietly(npm().args(["ci", "--no-audit", "--no-fund"]).current_dir(&folder))?;
     }
-    let dist = folder.join("dist");
-    // An interrupted build leaves a folder that is new but incomplete.
-    let complete = dist.join("arena.html").is_file();
-    // The build contains copies of bundles, one of which may have been derived since.
-    let bundles = newest(&root.join("model/bundles"), &[])?.max(bundles::newest_derived(root)?);
-    let sources = newest(&folder, &GENERATED)?.max(bundles);
-    if !complete || !is_current(newest(&dist, &[])?, sources) {
-        if !checked {
-            check_tools()?;
-        }
-        print_status("page", "npm run build");
-        run_quietly(npm().args(["run", "build"]).current_dir(&folder))?;
-    }
-    print_status("page", dist.display());
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! The checks of `doctor`: which browser and driver are found, whether they fit, and whether the browser starts.
 
-use crate::browser::discovery::{chromedriver, chromium, installed};
+use crate::browser::discovery::{HOW_TO_INSTALL, chromedriver, chromium, installed};
 use crate::browser::explain::difference;
 use crate::browser::session::{BrowserOptions, open, shutdown};
 use crate::browser::version;
@@ -23,7 +23,7 @@ pub(crate) async fn examine() -> Vec<(&'static str, Result<String, String>)> {
             Err(why) => unusable.push(why),
         }
     }
-    let absent = "not on PATH; run `cargo xtask setup` or install it".to_owned();
+    let absent = format!("not on PATH; {HOW_TO_INSTALL}");
     let named = |file: &std::path::Path, version: &Option<version::Version>| match version {
         Some(version) => format!("{} (version {})", file.display(), version.text),
         None => format!("{} (unknown version)", file.display()),

@@ -116,15 +116,18 @@ pub(super) fn driver_for(kind: BrowserKind) -> Result<PathBuf> {
     kind.driver().ok_or_else(|| missing(kind.driver_names()[0]))
 }
 
+/// How a browser and its driver are installed.
+pub(crate) const HOW_TO_INSTALL: &str = "install Chromium or Chrome with the chromedriver of its version (Debian: apt-get install \
+                                         chromium chromium-driver, in a checkout also `cargo xtask setup`; macOS: brew install \
+                                         --cask google-chrome chromedriver; Windows: https://googlechromelabs.github.io/chrome-for-testing)";
+
 fn missing(what: &str) -> anyhow::Error {
-    environment_error(format!(
-        "{what} is not on PATH; run `cargo xtask setup`, install Chromium with its driver, or name a running server with --webdriver"
-    ))
+    environment_error(format!("{what} is not on PATH; {HOW_TO_INSTALL}, or name a running server with --webdriver"))
 }
 
 /// The programs with these names in the absolute directories of PATH, in the order of the names. Relative entries such as
 /// `.` are left out: nothing is run from the working directory.
-fn on_path(names: &[&str]) -> Vec<PathBuf> {
+pub(crate) fn on_path(names: &[&str]) -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let absolute = std::env::split_paths(&path).filter(|folder| folder.is_absolute());
     let Ok(path) = std::env::join_paths(absolute) else { return Vec::new() };

@@ -13,6 +13,7 @@ mod session;
 mod version;
 
 pub(crate) use check::examine;
+pub(crate) use discovery::{HOW_TO_INSTALL, on_path};
 pub use discovery::{chromedriver, chromium};
 pub(crate) use driver::end_all;
 pub(crate) use explain::page_failure;

@@ -37,7 +37,7 @@ impl ModelArgs {
             && let Ok(pocket) = Bundle::find("pocket")
         {
             eprintln!(
-                "The encoder of the desktop bundle is not installed (`cargo xtask setup` downloads it): using the pocket bundle."
+                "The encoder of the desktop bundle is not installed (`landfall setup` downloads it): using the pocket bundle."
             );
             return Ok(pocket);
         }

@@ -2,6 +2,7 @@
 
 mod arena;
 mod args;
+mod bundle;
 mod completions;
 mod derive;
 mod doctor;
@@ -16,6 +17,7 @@ mod replay;
 mod report;
 mod serve;
 mod session;
+mod setup;
 mod signals;
 mod stats;
 #[cfg(feature = "screen")]
@@ -53,6 +55,7 @@ Environment variables:
   LANDFALL_CACHE    Cache directory, for downloaded encoders and ONNX Runtime [default: the platform's]
   LANDFALL_CONFIG   Configuration directory, for site profiles and certificates [default: the platform's]
   LANDFALL_LOG      Log filter; overrides -v
+  LANDFALL_PYTHON   Python interpreter whose pip `setup` downloads with [default: python3, on Windows python]
   ORT_DYLIB_PATH    The ONNX Runtime library to load
   NO_COLOR          Draw no maps in the terminal and use no colours
   TERM, COLORTERM, TERM_PROGRAM, KITTY_WINDOW_ID and similar tell what the terminal can show
@@ -80,6 +83,10 @@ enum Command {
     /// Watch a window or a part of the screen and locate what it shows
     #[cfg(feature = "screen")]
     Watch(watch::WatchArgs),
+    /// Fetch ONNX Runtime and the encoders of bundles
+    Setup(setup::SetupArgs),
+    /// List, fetch, check and remove the files of bundles
+    Bundle(bundle::BundleArgs),
     /// Check the installation, or a site profile against its page
     Doctor(Box<doctor::DoctorArgs>),
     /// Compute encoders that are derived from those of other bundles, which else happens when they are first used
@@ -105,6 +112,8 @@ async fn run(command: Command) -> Result<()> {
         Command::Serve(args) => serve::run(args).await,
         #[cfg(feature = "screen")]
         Command::Watch(args) => tokio::task::spawn_blocking(move || watch::run(&args)).await?,
+        Command::Setup(args) => setup::run(args).await,
+        Command::Bundle(args) => bundle::run(args).await,
         Command::Doctor(args) => doctor::run(*args).await,
         Command::Derive(args) => tokio::task::spawn_blocking(move || derive::run(&args)).await?,
         Command::Probe(args) => probe::run(args).await,

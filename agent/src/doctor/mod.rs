@@ -33,7 +33,7 @@ pub(crate) fn examine() -> Vec<Finding> {
     ]);
     let names = bundle::names();
     if names.is_empty() {
-        findings.push(check("bundles", Err(anyhow!("none found; `git checkout model/bundles` restores them"))));
+        findings.push(check("bundles", Err(anyhow!("none found; unpack those of the release beside the program as bundles/NAME, or in a checkout run `git checkout model/bundles`"))));
     }
     findings.extend(names.iter().map(|name| check(&format!("bundle {name}"), check_bundle(name))));
     findings.extend(

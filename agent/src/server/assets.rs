@@ -28,7 +28,7 @@ pub(crate) fn find_page(page: &str, folder: Option<&Path>) -> Result<PathBuf> {
         .into_iter()
         .flatten()
         .find(|dir| built(dir))
-        .ok_or_else(|| environment_error(format!("the page {page} is not built: run `cargo xtask setup`")))
+        .ok_or_else(|| environment_error(format!("the page {page} is not built: put the release's directory `web` beside the program, or run `cargo xtask setup` in a checkout")))
 }
 
 #[cfg(test)]

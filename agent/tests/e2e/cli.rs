@@ -283,8 +283,15 @@ fn completions_and_man_pages_are_generated() {
 fn help_lists_all_environment_variables_and_exit_codes() {
     let (_, help, _) = landfall(&["--help"], &[]);
     let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
-    for name in ["LANDFALL_BUNDLES", "LANDFALL_CACHE", "LANDFALL_CONFIG", "LANDFALL_LOG", "ORT_DYLIB_PATH", "NO_COLOR"]
-    {
+    for name in [
+        "LANDFALL_BUNDLES",
+        "LANDFALL_CACHE",
+        "LANDFALL_CONFIG",
+        "LANDFALL_LOG",
+        "LANDFALL_PYTHON",
+        "ORT_DYLIB_PATH",
+        "NO_COLOR",
+    ] {
         assert!(help.contains(name), "{name}");
     }
     for exit in ["129 hung up", "130 interrupted", "143 terminated"] {

@@ -24,6 +24,7 @@ mod play;
 mod records;
 mod report;
 mod serve;
+mod setup;
 mod versus;
 
 /// Directory of the recorded rounds that are part of the repository.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use super::{Counts, ParseSummary, print_lines};
-use crate::command::{display_command, find_program};
+use crate::command::{adopt, display_command, find_program};
 
 /// A running step. Its output is kept until [`wait`](Self::wait), so that it does not mix with that of other steps.
 /// Dropping it ends it.
@@ -42,15 +42,7 @@ impl Background {
             None => Command::new(command.get_program()),
         };
         started.args(command.get_args());
-        for (name, value) in command.get_envs() {
-            match value {
-                Some(value) => started.env(name, value),
-                None => started.env_remove(name),
-            };
-        }
-        if let Some(dir) = command.get_current_dir() {
-            started.current_dir(dir);
-        }
+        adopt(&mut started, command);
         let output = tempfile::tempfile().context("cannot create a temporary file")?;
         let (stdout, stderr) = (output.try_clone()?, output.try_clone()?);
         let child = started.stdin(Stdio::null()).stdout(stdout).stderr(stderr).spawn();

@@ -4,16 +4,19 @@ mod background;
 mod features;
 pub(crate) mod lints;
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
+use serde_json::Value;
 
 use self::background::{Background, Ended};
-use crate::command::{cargo, display_command, find_program, npm};
-use crate::wasm;
+use crate::agent::Agent;
+use crate::command::{cargo, copy, display_command, find_program, npm};
+use crate::{ALL, browser, page, wasm};
 
 /// Tests counted from the runners' own summary lines.
 #[derive(Clone, Copy, Default, Debug, PartialEq)]
@@ -61,8 +64,26 @@ impl Suite {
         Ok(())
     }
 
-    /// Waits for a step that runs beside others and prints its output. Returns whether it succeeded.
-    fn finish(&mut self, step: Background) -> Result<bool> {
+    /// Builds the tests, the agent and all else, with the linters. What they find fails the build; the tests run
+    /// nevertheless, compiled without them. Returns the agent, and whether the linters found nothing.
+    fn build(&mut self, command: Command) -> Result<(Agent, bool)> {
+        let shown = display_command(&command);
+        println!("$ {shown}");
+        let start = Instant::now();
+        let mut linted = copy(&command);
+        lints::enable(&mut linted)?;
+        let found = Agent::build_with(&mut linted)?;
+        self.durations.push((shown.clone(), start.elapsed()));
+        if let Some(agent) = found {
+            return Ok((agent, true));
+        }
+        self.failures.push(format!("`{shown}` failed with Clippy and rustdoc"));
+        let agent = Agent::build_with(&mut copy(&command))?;
+        Ok((agent.ok_or_else(|| anyhow!("the tests do not build; the errors are above"))?, false))
+    }
+
+    /// Waits for a step that runs beside others and prints its output.
+    fn finish(&mut self, step: Background) -> Result<()> {
         let is_test = step.has_tests();
         let Ended { shown, duration, success, counts } = step.wait()?;
         if is_test {
@@ -71,7 +92,7 @@ impl Suite {
             self.require(success, &shown);
         }
         self.durations.push((format!("beside others: {shown}"), duration));
-        Ok(success)
+        Ok(())
     }
 
     /// Notes a failure.
@@ -100,12 +121,14 @@ impl Suite {
     }
 }
 
-/// Runs every step, also after one has failed. Returns 0 if all passed and 1 if not. `all_features`: also lint the
-/// features that small machines leave out.
+/// Sets up and runs every step, also after one has failed. Returns 0 if all passed and 1 if not. `install`: also install
+/// a browser; `all_features`: also lint the features that small machines leave out.
 ///
-/// Tests with a browser wait for a part of their time, so other steps run beside them.
-pub(crate) fn run(root: &Path, all_features: bool) -> Result<u8> {
+/// Tests with a browser wait for a part of their time, so other tests run beside them.
+pub(crate) fn run(root: &Path, install: bool, all_features: bool) -> Result<u8> {
     let mut suite = Suite::default();
+    let browser = browser::set_up(install);
+    page::install(root)?;
     suite.check(cargo(root).args(["fmt", "--all", "--check"]))?;
     check_sources(root, all_features, &mut suite)?;
     let end_to_end = [END_TO_END.to_owned()];
@@ -113,13 +136,10 @@ pub(crate) fn run(root: &Path, all_features: bool) -> Result<u8> {
     let others: Vec<String> = tests.into_iter().filter(|name| !end_to_end.contains(name)).collect();
     let mut build = test(root, &[&end_to_end[..], &others].concat());
     build.args(UNIT_TESTS).args(["--examples", "--no-run"]).args(benches.iter().flat_map(|name| ["--bench", name]));
-    lints::enable(&mut build)?;
-    let build = Background::start(&build, None)?;
-    let page = root.join("web-demo");
-    suite.check(npm().args(["run", "build"]).current_dir(&page))?;
-    suite.test(npm().args(["test"]).env("NO_COLOR", "1").current_dir(&page), vitest)?;
-    let is_linted = suite.finish(build)?;
-    // What the linters find fails the build. The tests run nevertheless, compiled without them.
+    let (agent, is_linted) = suite.build(build)?;
+    agent.set_up(root, ALL)?;
+    browser?;
+
     let test = |names: &[String]| -> Result<Command> {
         let mut command = test(root, names);
         if is_linted {
@@ -127,11 +147,14 @@ pub(crate) fn run(root: &Path, all_features: bool) -> Result<u8> {
         }
         Ok(command)
     };
-    let mut doctests = test(&[])?;
+    let page = root.join("web-demo");
+    suite.check(npm().args(["run", "build"]).current_dir(&page))?;
     let others = Background::start(test(&others)?.args(UNIT_TESTS), Some(libtest))?;
+    let doctests = Background::start(test(&[])?.arg("--doc"), Some(libtest))?;
+    suite.test(npm().args(["test"]).env("NO_COLOR", "1").current_dir(&page), vitest)?;
     suite.test(&mut test(&end_to_end)?, libtest)?;
     suite.finish(others)?;
-    suite.test(doctests.arg("--doc"), libtest)?;
+    suite.finish(doctests)?;
 
     for (command, duration) in &suite.durations {
         let shown: String = command.chars().take(SHOWN_COMMAND_CHARS).collect();
@@ -187,30 +210,18 @@ fn test(root: &Path, names: &[String]) -> Command {
 /// Names of the workspace's integration tests and benchmarks that need no feature. `--tests` would also build the unit
 /// tests, and `--test '*'` fails for tests that need one.
 fn targets(root: &Path) -> Result<(Vec<String>, Vec<String>)> {
-    #[derive(serde::Deserialize)]
-    struct Metadata {
-        packages: Vec<Package>,
-    }
-    #[derive(serde::Deserialize)]
-    struct Package {
-        targets: Vec<Target>,
-    }
-    #[derive(serde::Deserialize)]
-    struct Target {
-        kind: Vec<String>,
-        name: String,
-        #[serde(default, rename = "required-features")]
-        required_features: Vec<String>,
-    }
     let output = cargo(root).args(["metadata", "--no-deps", "--format-version", "1"]).output();
     let output = output.context("cannot start `cargo metadata`")?;
-    let metadata: Metadata =
+    let metadata: Value =
         serde_json::from_slice(&output.stdout).context("cannot read the output of `cargo metadata`")?;
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let targets: Vec<Value> =
+        list(&metadata["packages"]).iter().flat_map(|package| list(&package["targets"])).collect();
     let names = |kind: &str| {
-        let targets = metadata.packages.iter().flat_map(|package| &package.targets);
-        let of_kind = targets.filter(|target| target.kind.iter().any(|found| found == kind));
-        let names = of_kind.filter(|target| target.required_features.is_empty()).map(|target| target.name.clone());
-        names.collect::<std::collections::BTreeSet<_>>().into_iter().collect::<Vec<_>>()
+        let of_kind = targets.iter().filter(|target| list(&target["kind"]).iter().any(|found| found == kind));
+        let plain = of_kind.filter(|target| list(&target["required-features"]).is_empty());
+        let names: BTreeSet<_> = plain.filter_map(|target| Some(target["name"].as_str()?.to_owned())).collect();
+        names.into_iter().collect()
     };
     Ok((names("test"), names("bench")))
 }
