@@ -9,7 +9,7 @@ use console::Term;
 use landfall_common::cli::parse_duration;
 use landfall_common::exit::usage_error;
 use landfall_common::text::eprint_sanitized;
-use landfall_model::{Bundle, Classifier, MapScale, installation};
+use landfall_model::{Bundle, Classifier, Error, MapScale, installation};
 use url::Url;
 
 use crate::browser::BrowserOptions;
@@ -31,7 +31,14 @@ impl ModelArgs {
             announce_derivation(&bundle);
             return Ok(bundle);
         }
-        let desktop = Bundle::find("desktop")?;
+        let desktop = match Bundle::find("desktop") {
+            Err(error @ Error::UnknownBundle { .. }) => {
+                let pocket = Bundle::find("pocket").map_err(|_| error)?;
+                eprintln!("The desktop bundle is not installed: using the pocket bundle.");
+                return Ok(pocket);
+            }
+            found => found?,
+        };
         // A damaged encoder is an error, which loading it reports.
         if desktop.manifest.encoder.is_absent(&desktop.dir)
             && let Ok(pocket) = Bundle::find("pocket")

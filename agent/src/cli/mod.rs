@@ -100,6 +100,13 @@ enum Command {
 }
 
 async fn run(command: Command) -> Result<()> {
+    #[cfg(feature = "embed")]
+    if !matches!(command, Command::Completions(_) | Command::Man(_))
+        && let Err(error) = crate::setup::embedded::ensure(false)
+    {
+        // Not every command needs a bundle.
+        eprint_sanitized(format!("landfall: {error:#}"));
+    }
     match command {
         Command::Play(args) => play::run(*args).await,
         // Commands that only compute must not block the thread that listens for signals.

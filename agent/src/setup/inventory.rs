@@ -154,6 +154,12 @@ pub(crate) fn verify(name: &str) -> Result<Vec<Check>> {
 }
 
 fn repair(name: &str, origin: Origin) -> String {
+    #[cfg(feature = "embed")]
+    let origin =
+        match bundle::cache_dir().is_some_and(|cache| super::embedded::is_ours(&cache.join("bundles").join(name))) {
+            true => Origin::Download,
+            false => origin,
+        };
     match origin {
         Origin::Bundle => "restore it from the release, or in a checkout with `git checkout model/bundles`".into(),
         Origin::Download | Origin::Computed => format!("`landfall bundle pull {name}` installs it"),
@@ -172,6 +178,13 @@ pub(crate) fn remove(names: &[String]) -> Result<Removed> {
     let others: Vec<Bundle> = others.into_iter().filter(|other| !dirs.contains(&other.dir)).collect();
     let mut removed = Removed::default();
     for bundle in &chosen {
+        #[cfg(feature = "embed")]
+        if bundle.dir.parent() == cache.as_deref() && super::embedded::is_ours(&bundle.dir) {
+            let (files, bytes) = super::embedded::remove(&bundle.dir)?;
+            removed.files.extend(files);
+            removed.bytes += bytes;
+            continue;
+        }
         let encoder = &bundle.manifest.encoder;
         // What lies beside bundle.json was not put there by set-up.
         let Some(file) = encoder.cached().filter(|file| file.parent() == cache.as_deref() && is_regular(file)) else {

