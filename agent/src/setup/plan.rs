@@ -143,7 +143,16 @@ impl Plan {
             self.fail(&what, Some(beside), &error);
         } else {
             match Bundle::open(&bundle.dir.join("..").join(&derived.bundle)) {
-                Ok(source) => self.add_bundle(&source),
+                // Only then is it read: a bundle may name itself.
+                Ok(source) if source.manifest.encoder.derived.is_none() => self.add_bundle(&source),
+                Ok(source) => {
+                    let of = &source.manifest.name;
+                    return self.fail(
+                        &what,
+                        None,
+                        &anyhow!("the encoder of {of}, of which it is made, is computed itself"),
+                    );
+                }
                 Err(error) => return self.fail(&what, None, &error.into()),
             }
             let detail = Some(format!("from that of {}", derived.bundle));

@@ -117,6 +117,17 @@ fn bundles_are_listed_fetched_checked_and_removed() {
 #[test]
 fn set_up_says_what_it_cannot_use() {
     let installation = Installation::new();
+    // A bundle whose encoder is computed from its own.
+    let file = installation.path("bundles/other/bundle.json");
+    let mut manifest: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+    let encoder = manifest["encoder"].as_object_mut().unwrap();
+    encoder.remove("from");
+    let moments = serde_json::json!({"file": "moments.safetensors", "sha256": "0".repeat(64)});
+    let derived = serde_json::json!({"bundle": "other", "encoder": "0".repeat(64), "moments": moments});
+    encoder.insert("derived".into(), derived);
+    fs::write(&file, manifest.to_string()).unwrap();
+    let (code, out, _) = installation.run(&["setup", "--bundle", "other", "--dry-run"]);
+    assert!(code == Some(0) && out.contains("is computed itself"), "{out}");
     for (args, code, message) in [
         (vec!["setup", "--bundle", "nonesuch"], 2, "there is no bundle `nonesuch`"),
         (vec!["setup", "--bundle", "mine", "--offline", "nowhere"], 2, "--offline nowhere"),

@@ -5,25 +5,24 @@ use std::process::{Command, Stdio};
 
 /// The page's target.
 pub(super) const WASM_TARGET: &str = "wasm32-unknown-unknown";
-/// Features that build wherever Rust does, but with dependencies (wgpu, DataFusion, Ballista) that two cores check for
-/// minutes.
-const LARGE: [&str; 2] = ["landfall-trainer/gpu", "landfall-trainer/cluster"];
-/// Fewer cores leave out [`LARGE`].
-const MIN_CORES_FOR_LARGE: usize = 4;
+/// Features that build wherever Rust does. Two cores would check them for minutes: for one of them, all dependencies are
+/// checked once more, and the trainer's have large ones (wgpu, DataFusion, Ballista).
+const PORTABLE: [&str; 3] = ["landfall-agent/embed", "landfall-trainer/gpu", "landfall-trainer/cluster"];
+/// Fewer cores leave out [`PORTABLE`].
+const MIN_CORES: usize = 4;
 /// Libraries that the feature `screen` links on Linux, as pkg-config names them.
 const SCREEN_LIBRARIES: [&str; 5] = ["libpipewire-0.3", "gbm", "egl", "wayland-client", "xcb"];
 
 /// The features to lint. Prints one line for each that is left out, with the reason.
 pub(super) fn buildable(all: bool) -> Vec<&'static str> {
-    let mut features = vec!["landfall-agent/embed"];
+    let mut features = Vec::new();
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    if all || cores >= MIN_CORES_FOR_LARGE {
-        features.extend(LARGE);
+    if all || cores >= MIN_CORES {
+        features.extend(PORTABLE);
     } else {
         println!(
-            "skipped: the features {}, on fewer than {MIN_CORES_FOR_LARGE} cores; `cargo xtask test --all-features` \
-             includes them",
-            LARGE.join(" and ")
+            "skipped: the features {}, on fewer than {MIN_CORES} cores; `cargo xtask test --all-features` lints them",
+            PORTABLE.join(", ")
         );
     }
     match missing_for_screen() {
