@@ -79,7 +79,7 @@ mod tests {
         let value = |name: &str| ValueInfo { name: name.into(), ..ValueInfo::default() };
         let graph = Graph { node: vec![node], input: vec![value("x")], output: vec![value("y")], ..Graph::default() };
         let opset_import = vec![OperatorSet { domain: String::new(), version: 17 }];
-        Network { graph: Some(graph), opset_import, ..Network::default() }.encode_to_vec()
+        Network { ir_version: 8, graph: Some(graph), opset_import, ..Network::default() }.encode_to_vec()
     }
 
     fn load(network: &[u8]) -> Result<Session> {

@@ -276,7 +276,7 @@ mod tests {
 
     use super::*;
     use crate::engine::rten::Session;
-    use crate::onnx::{Graph, Model, OperatorSet, ValueInfo};
+    use crate::onnx::{Graph, Model, OperatorSet, ValueInfo, ints};
 
     fn integers(name: &str, data_type: i32, dims: &[i64], raw_data: Vec<u8>) -> TensorProto {
         TensorProto { dims: dims.to_vec(), data_type, name: name.into(), raw_data }
@@ -293,7 +293,7 @@ mod tests {
             dequantised("x_bytes", "half", "zero", "x_floats"),
             dequantised("weights", "weight_steps", "", "w"),
             dequantised("bias", "bias_steps", "", "b"),
-            node("Conv", &["x_floats", "w", "b"], "conv", Vec::new()),
+            node("Conv", &["x_floats", "w", "b"], "conv", vec![ints("kernel_shape", vec![1, 1])]),
             node("Clip", &["conv", "low", "high"], "clipped", Vec::new()),
             node("QuantizeLinear", &["clipped", "quarter", "zero"], "y_bytes", Vec::new()),
             dequantised("y_bytes", "quarter", "zero", "y_floats"),
@@ -327,7 +327,7 @@ mod tests {
             ..Graph::default()
         };
         let opset_import = vec![OperatorSet { domain: String::new(), version: 17 }];
-        Model { graph: Some(graph), opset_import, ..Model::default() }.encode_to_vec()
+        Model { ir_version: 8, graph: Some(graph), opset_import, ..Model::default() }.encode_to_vec()
     }
 
     fn ops(network: &[u8]) -> Vec<String> {
