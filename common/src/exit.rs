@@ -110,10 +110,15 @@ fn of_model(error: &model::Error) -> Exit {
 
 /// What to do about an error whose library cannot know: how this repository's files are restored or installed.
 pub fn hint(error: &anyhow::Error) -> Option<&'static str> {
-    use model::Error::{Cells, Checksum, EncoderNotInstalled, Manifest, Network, RuntimeLoad, RuntimeNotFound};
+    use model::Error::{
+        Cells, Checksum, EncoderNotInstalled, Manifest, Network, RuntimeLoad, RuntimeNeeded, RuntimeNotFound,
+    };
     error.chain().find_map(|cause| match cause.downcast_ref::<model::Error>()? {
         EncoderNotInstalled { .. } => Some("`landfall setup` downloads it; in a checkout, `cargo xtask setup` does"),
-        RuntimeNotFound { .. } | RuntimeLoad { .. } => {
+        RuntimeNotFound { .. } | RuntimeNeeded { .. } if model::runtime::IS_STATIC => {
+            Some("this program is statically linked and can use only the bundle pocket; other builds load ONNX Runtime")
+        }
+        RuntimeNotFound { .. } | RuntimeNeeded { .. } | RuntimeLoad { .. } => {
             Some(
                 "`landfall setup` installs ONNX Runtime (in a checkout, `cargo xtask setup`); or set ORT_DYLIB_PATH to the \
                  path of its library",

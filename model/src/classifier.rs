@@ -1,4 +1,4 @@
-//! A bundle's two networks in ONNX Runtime: images to embeddings to logits.
+//! A bundle's two networks: images to embeddings to logits.
 //!
 //! The encoder runs one square at a time. An int8 encoder scales its activations by the maximum over the batch, so in a
 //! larger batch the embedding of a square would depend on its neighbours.
@@ -7,14 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use image::RgbImage;
-use ort::session::builder::GraphOptimizationLevel;
-use ort::session::{OutputSelector, RunOptions, Session};
-use ort::value::TensorRef;
 
 use crate::bundle::{Bundle, EncoderFile, EncoderPaths, read_network};
+use crate::engine::{Engine, Session};
 use crate::error::{Error, Result};
 use crate::preprocess::{self, Preprocess};
-use crate::runtime;
 
 /// The network from pixels to embeddings, in one or more sessions that run in parallel.
 ///
@@ -29,12 +26,22 @@ impl Encoder {
     /// Loads the encoder at `paths` into `workers` sessions.
     ///
     /// # Errors
-    /// When ONNX Runtime or a file cannot be loaded, or the network lacks the stated input or output.
+    /// When no engine or a file cannot be loaded, or the network lacks the stated input or output.
     pub fn load(paths: &EncoderPaths, file: EncoderFile, preprocess: Preprocess, workers: usize) -> Result<Self> {
+        Self::load_in(Engine::preferred()?, paths, file, preprocess, workers)
+    }
+
+    fn load_in(
+        engine: Engine,
+        paths: &EncoderPaths,
+        file: EncoderFile,
+        preprocess: Preprocess,
+        workers: usize,
+    ) -> Result<Self> {
         let network = file.activations.for_output(paths.read(file.activations)?, &file.output);
         let network =
             network.map_err(|reason| Error::Network { file: paths.network.clone(), source: reason.into() })?;
-        Self::of_network(&paths.network, &network, file, preprocess, workers)
+        Self::of_network_in(engine, &paths.network, &network, file, preprocess, workers)
     }
 
     /// As [`Encoder::load`], for a network that was read from `path` and is run as it is.
@@ -48,10 +55,19 @@ impl Encoder {
         preprocess: Preprocess,
         workers: usize,
     ) -> Result<Self> {
-        let load = |_| session(path, network);
-        let sessions: Vec<_> = (0..workers.max(1)).map(load).collect::<Result<_>>()?;
-        let has = |outlets: &[ort::value::Outlet], name: &str| outlets.iter().any(|outlet| outlet.name() == name);
-        if !has(sessions[0].inputs(), &file.input) || !has(sessions[0].outputs(), &file.output) {
+        Self::of_network_in(Engine::preferred()?, path, network, file, preprocess, workers)
+    }
+
+    fn of_network_in(
+        engine: Engine,
+        path: &Path,
+        network: &[u8],
+        file: EncoderFile,
+        preprocess: Preprocess,
+        workers: usize,
+    ) -> Result<Self> {
+        let sessions = Session::load(engine, path, network, workers.max(1))?;
+        if !sessions[0].inputs().contains(&&*file.input) || !sessions[0].outputs().contains(&&*file.output) {
             let why = format!("no input `{}` or no output `{}`, which bundle.json names", file.input, file.output);
             return Err(Error::Network { file: path.to_owned(), source: why.into() });
         }
@@ -85,7 +101,7 @@ impl Encoder {
     pub fn embed_tensor(&self, worker: usize, tensor: &[f32]) -> Result<Vec<f32>> {
         let side = self.preprocess.size as usize;
         let mut session = self.sessions[worker % self.sessions.len()].lock().unwrap_or_else(|e| e.into_inner());
-        run(&mut session, [1, 3, side, side], tensor, &self.file.input, &self.file.output)
+        session.run(&[1, 3, side, side], tensor, &self.file.input, &self.file.output)
     }
 
     /// The values of several outputs of the network for one preprocessed square of shape `[3, size, size]`.
@@ -95,7 +111,7 @@ impl Encoder {
     pub fn outputs(&self, worker: usize, tensor: &[f32], names: &[&str]) -> Result<Vec<Vec<f32>>> {
         let side = self.preprocess.size as usize;
         let mut session = self.sessions[worker % self.sessions.len()].lock().unwrap_or_else(|e| e.into_inner());
-        run_all(&mut session, [1, 3, side, side], tensor, &self.file.input, names)
+        session.run_all(&[1, 3, side, side], tensor, &self.file.input, names)
     }
 
     /// The embeddings of several images, in their order, using all sessions.
@@ -143,23 +159,31 @@ impl Head {
     /// # Errors
     /// When the file is missing or damaged, and as [`Head::load`].
     pub fn of(bundle: &Bundle) -> Result<Self> {
-        Self::load(&bundle.head_path()?, &bundle.manifest.head.outputs[0], bundle.cells.cells.len())
+        Self::of_in(Engine::preferred()?, bundle)
+    }
+
+    fn of_in(engine: Engine, bundle: &Bundle) -> Result<Self> {
+        Self::load_in(engine, &bundle.head_path()?, &bundle.manifest.head.outputs[0], bundle.cells.cells.len())
     }
 
     /// Loads the head at `file`, whose output `output` has `cells` logits.
     ///
     /// # Errors
-    /// When ONNX Runtime or the file cannot be loaded, or the file does not have one input and this output.
+    /// When no engine or the file cannot be loaded, or the file does not have one input and this output.
     pub fn load(file: &Path, output: &str, cells: usize) -> Result<Self> {
+        Self::load_in(Engine::preferred()?, file, output, cells)
+    }
+
+    fn load_in(engine: Engine, file: &Path, output: &str, cells: usize) -> Result<Self> {
         let network = read_network(file)?;
-        let session = session(file, &network)?;
+        let session = Session::load(engine, file, &network, 1)?.remove(0);
         let wrong = || {
             let reason = format!("not exactly one input, or no output `{output}`");
             Error::Network { file: file.to_owned(), source: reason.into() }
         };
-        let [input] = session.inputs() else { return Err(wrong()) };
-        let input = input.name().to_owned();
-        if !session.outputs().iter().any(|outlet| outlet.name() == output) {
+        let [input] = session.inputs()[..] else { return Err(wrong()) };
+        let input = input.to_owned();
+        if !session.outputs().contains(&output) {
             return Err(wrong());
         }
         Ok(Self { session: Mutex::new(session), file: file.to_owned(), input, output: output.to_owned(), cells })
@@ -171,7 +195,7 @@ impl Head {
     /// When the network fails, as for an embedding of another length, or does not give one logit per cell.
     pub fn logits(&self, embedding: &[f32]) -> Result<Vec<f32>> {
         let mut session = self.session.lock().unwrap_or_else(|e| e.into_inner());
-        let logits = run(&mut session, [1, embedding.len()], embedding, &self.input, &self.output)?;
+        let logits = session.run(&[1, embedding.len()], embedding, &self.input, &self.output)?;
         if logits.len() != self.cells {
             let reason = format!("{} logits for {} cells", logits.len(), self.cells);
             return Err(Error::Network { file: self.file.clone(), source: reason.into() });
@@ -186,13 +210,14 @@ pub struct Classifier {
     pub bundle: Bundle,
     encoder: Encoder,
     head: Head,
+    engine: Engine,
 }
 
 impl Classifier {
     /// Loads a bundle's networks, with one encoder session per processor core, up to four.
     ///
     /// # Errors
-    /// When a file is missing or damaged or ONNX Runtime cannot be loaded.
+    /// When a file is missing or damaged, or there is no engine that can run the networks.
     pub fn load(bundle: Bundle) -> Result<Self> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self::with_workers(bundle, cores.min(4))
@@ -203,10 +228,23 @@ impl Classifier {
     /// # Errors
     /// As [`Classifier::load`].
     pub fn with_workers(bundle: Bundle, workers: usize) -> Result<Self> {
+        Self::with_engine(bundle, workers, Engine::preferred()?)
+    }
+
+    /// As [`Classifier::with_workers`], with both networks in this engine.
+    ///
+    /// # Errors
+    /// As [`Classifier::load`].
+    pub fn with_engine(bundle: Bundle, workers: usize, engine: Engine) -> Result<Self> {
         let (file, preprocess) = (bundle.manifest.encoder.clone(), bundle.manifest.preprocess.clone());
-        let encoder = Encoder::load(&bundle.encoder_paths()?, file, preprocess, workers)?;
-        let head = Head::of(&bundle)?;
-        Ok(Self { bundle, encoder, head })
+        let encoder = Encoder::load_in(engine, &bundle.encoder_paths()?, file, preprocess, workers)?;
+        let head = Head::of_in(engine, &bundle)?;
+        Ok(Self { bundle, encoder, head, engine })
+    }
+
+    /// The engine that runs the networks.
+    pub fn engine(&self) -> Engine {
+        self.engine
     }
 
     /// The encoder.
@@ -229,61 +267,4 @@ impl Classifier {
     pub fn head(&self, embedding: &[f32]) -> Result<Vec<f32>> {
         self.head.logits(embedding)
     }
-}
-
-/// Makes ONNX Runtime add products of bytes in 32 bits on x86 processors on which it otherwise adds pairs in 16 bits.
-/// (`kOrtSessionOptionsAvx2PrecisionMode` in onnxruntime_session_options_config_keys.h.)
-const EXACT_PRODUCTS: &str = "session.x64quantprecision";
-
-/// Whether sums of pairs saturate at 16 bits on this processor, which changes the output of an int8 vision transformer. With
-/// VNNI they do not, and with AMX the option would cost three quarters of the speed.
-fn saturates() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    return !is_x86_feature_detected!("avx512vnni") && !is_x86_feature_detected!("avxvnni");
-    #[cfg(not(target_arch = "x86_64"))]
-    false
-}
-
-/// A session of the network that was read from `path`.
-fn session(path: &Path, network: &[u8]) -> Result<Session> {
-    let environment = runtime::environment()?;
-    let failed =
-        |error: &dyn std::fmt::Display| Error::Network { file: path.to_owned(), source: error.to_string().into() };
-    let mut builder = Session::builder(environment).map_err(|e| failed(&e))?;
-    builder = builder.with_intra_threads(1).map_err(|e| failed(&e))?;
-    if saturates() {
-        builder = builder.with_config_entry(EXACT_PRODUCTS, "1").map_err(|e| failed(&e))?;
-    }
-    builder
-        .with_optimization_level(GraphOptimizationLevel::All)
-        .map_err(|e| failed(&e))?
-        .commit_from_memory(network)
-        .map_err(|e| failed(&e))
-}
-
-fn run<const RANK: usize>(
-    session: &mut Session,
-    shape: [usize; RANK],
-    data: &[f32],
-    input: &str,
-    output: &str,
-) -> Result<Vec<f32>> {
-    Ok(run_all(session, shape, data, input, &[output])?.pop().unwrap_or_default())
-}
-
-fn run_all<const RANK: usize>(
-    session: &mut Session,
-    shape: [usize; RANK],
-    data: &[f32],
-    input: &str,
-    names: &[&str],
-) -> Result<Vec<Vec<f32>>> {
-    let failed = |error: ort::Error| Error::Inference { output: names.join("`, `"), source: error.into() };
-    let tensor = TensorRef::from_array_view((shape, data)).map_err(failed)?;
-    // Only these outputs: an encoder may have more.
-    let wanted = names.iter().fold(OutputSelector::no_default(), |wanted, name| wanted.with(*name));
-    let options = RunOptions::new().map_err(failed)?.with_outputs(wanted);
-    let outputs = session.run_with_options(ort::inputs![input => tensor], &options).map_err(failed)?;
-    let values = |name: &&str| Ok(outputs[*name].try_extract_tensor::<f32>().map_err(failed)?.1.to_vec());
-    names.iter().map(values).collect()
 }

@@ -124,14 +124,11 @@ pub enum Error {
         reason: String,
     },
     /// The ONNX Runtime library was not found.
-    #[error(
-        "ONNX Runtime ({library}) not found in {}; copy it there or set ORT_DYLIB_PATH to its path",
-        join(searched)
-    )]
+    #[error("ONNX Runtime ({library}) {}", describe_search(searched))]
     RuntimeNotFound {
         /// File name of the library on this platform.
         library: &'static str,
-        /// The directories that were searched.
+        /// The directories that were searched; none for a statically linked program, which cannot load libraries.
         searched: Vec<PathBuf>,
     },
     /// The library that was found cannot be loaded as ONNX Runtime.
@@ -142,12 +139,22 @@ pub enum Error {
         /// What is wrong with it.
         source: Cause,
     },
-    /// ONNX Runtime failed while it ran a network.
-    #[error("ONNX Runtime failed to compute `{output}`")]
+    /// The engine that is part of the program cannot run this network, and ONNX Runtime was not found.
+    #[error("{}: needs ONNX Runtime, which was not found", file.display())]
+    RuntimeNeeded {
+        /// The network's file.
+        file: PathBuf,
+        /// Why the engine cannot run it.
+        source: Cause,
+    },
+    /// The engine failed while it ran a network.
+    #[error("{engine} failed to compute `{output}`")]
     Inference {
+        /// Name of the engine, such as `ONNX Runtime`.
+        engine: &'static str,
         /// Name of the network's output.
         output: String,
-        /// ONNX Runtime's error.
+        /// The engine's error.
         source: Cause,
     },
     /// The networks of a bundle gave numbers that are not finite.
@@ -177,6 +184,10 @@ fn path_hint(name: &str) -> String {
     }
 }
 
-fn join(folders: &[PathBuf]) -> String {
-    folders.iter().map(|folder| folder.display().to_string()).collect::<Vec<_>>().join(" or ")
+fn describe_search(folders: &[PathBuf]) -> String {
+    if folders.is_empty() {
+        return "is not used: this program is statically linked and cannot load libraries".to_owned();
+    }
+    let folders = folders.iter().map(|folder| folder.display().to_string()).collect::<Vec<_>>().join(" or ");
+    format!("not found in {folders}; copy it there or set ORT_DYLIB_PATH to its path")
 }

@@ -1,4 +1,4 @@
-//! The entry point of the crate: a bundle loaded into ONNX Runtime.
+//! The entry point of the crate: a bundle with its networks loaded.
 
 use std::fmt;
 use std::path::Path;
@@ -52,6 +52,7 @@ impl Geolocator {
     /// - [`Error::Read`], [`Error::Checksum`] or [`Error::EncoderNotInstalled`]: a file is missing or damaged.
     /// - [`Error::Manifest`], [`Error::Cells`] or [`Error::Network`]: a file is not what it should be.
     /// - [`Error::RuntimeNotFound`] or [`Error::RuntimeLoad`]: ONNX Runtime cannot be loaded.
+    /// - [`Error::RuntimeNeeded`]: the same, and the feature `rten` is on but rten cannot run this bundle.
     pub fn from_dir(dir: impl AsRef<Path>) -> Result<Self> {
         Ok(Self { classifier: Classifier::load(Bundle::open(dir.as_ref())?)? })
     }

@@ -35,6 +35,9 @@ pub mod cells;
 pub mod classifier;
 #[doc(hidden)]
 pub mod countries;
+#[cfg(feature = "onnx")]
+#[doc(hidden)]
+pub mod engine;
 #[doc(hidden)]
 pub mod images;
 #[cfg(feature = "onnx")]

@@ -16,7 +16,7 @@ const TARGET: &str = "wasm32-unknown-unknown";
 const MODULE: &str = "web-demo/src/engine/landfall.wasm";
 const STAMP: &str = "web-demo/src/engine/landfall.wasm.sources";
 /// Files of the crate that are not compiled for WebAssembly.
-const NATIVE_ONLY: [&str; 3] = ["classifier.rs", "installation.rs", "runtime"];
+const NATIVE_ONLY: [&str; 4] = ["classifier.rs", "engine", "installation.rs", "runtime"];
 
 /// Builds the module and writes it to the page's sources. If the Rust target cannot be installed, the file in git stays,
 /// and it is an error if that was built from other sources.

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::analysis::compare;
 use crate::analysis::compare::{PairedComparison, RoundPair, SharedRound};
 use crate::error::{describe, exit_code};
+use crate::inference;
 use crate::inference::{Objective, predict};
 use crate::record::{Round, RoundDir, View, find_rounds, recorded_file, recorded_image};
 
@@ -99,7 +100,7 @@ pub(crate) fn replay(dir: &Path, bundle: Bundle, from: ReplayInput) -> Result<Re
     let (found, mut left_out) = find_rounds(&[dir])?;
     let id = bundle.manifest.id();
     let classifier = match from {
-        ReplayInput::Pictures => Some(Classifier::load(bundle.clone())?),
+        ReplayInput::Pictures => Some(inference::load(bundle.clone())?),
         ReplayInput::Logits => None,
     };
     let progress = ProgressBar::new(found.len() as u64);
@@ -149,6 +150,7 @@ fn replay_round(found: &RoundDir, bundle: &Bundle, classifier: Option<&Classifie
     round.expected_score = Some(prediction.expected_score);
     round.top = prediction.candidates;
     round.bundle = Some(bundle.manifest.id());
+    round.engine = classifier.map(|classifier| classifier.engine().to_string()).or(round.engine);
     // The score of the page and the position of its pin belong to the old guess.
     (round.page_score, round.pin, round.seconds) = (None, None, None);
     round.measure(prediction.point, None);

@@ -9,10 +9,12 @@ use console::Term;
 use landfall_common::cli::parse_duration;
 use landfall_common::exit::usage_error;
 use landfall_common::text::eprint_sanitized;
+use landfall_model::engine::Engine;
 use landfall_model::{Bundle, Classifier, Error, MapScale, installation};
 use url::Url;
 
 use crate::browser::BrowserOptions;
+use crate::inference;
 use crate::server::arena::{ArenaOptions, Dialogs, RoundSource, Structure};
 use crate::terminal::picture::Protocol;
 use crate::terminal::{TerminalCanvas, TerminalRenderer};
@@ -31,17 +33,25 @@ impl ModelArgs {
             announce_derivation(&bundle);
             return Ok(bundle);
         }
+        let pocket = || Bundle::find("pocket");
         let desktop = match Bundle::find("desktop") {
             Err(error @ Error::UnknownBundle { .. }) => {
-                let pocket = Bundle::find("pocket").map_err(|_| error)?;
+                let pocket = pocket().map_err(|_| error)?;
                 eprintln!("The desktop bundle is not installed: using the pocket bundle.");
                 return Ok(pocket);
             }
             found => found?,
         };
+        // Other errors are reported when it is loaded.
+        if Engine::preferred().is_ok_and(Engine::is_built_in)
+            && let Ok(pocket) = pocket()
+        {
+            eprintln!("ONNX Runtime is not installed (`landfall setup` installs it): using the pocket bundle.");
+            return Ok(pocket);
+        }
         // A damaged encoder is an error, which loading it reports.
         if desktop.manifest.encoder.is_absent(&desktop.dir)
-            && let Ok(pocket) = Bundle::find("pocket")
+            && let Ok(pocket) = pocket()
         {
             eprintln!(
                 "The encoder of the desktop bundle is not installed (`landfall setup` downloads it): using the pocket bundle."
@@ -52,13 +62,13 @@ impl ModelArgs {
     }
 
     pub(super) fn load(&self) -> Result<Classifier> {
-        Ok(Classifier::load(self.find()?)?)
+        inference::load(self.find()?)
     }
 
     /// For this many games at the same time, each of which computes one view at a time.
     pub(super) fn load_for_games(&self, at_once: u32) -> Result<Classifier> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Ok(Classifier::with_workers(self.find()?, cores.min(at_once as usize))?)
+        inference::load_with_workers(self.find()?, cores.min(at_once as usize))
     }
 }
 

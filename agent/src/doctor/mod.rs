@@ -63,5 +63,6 @@ fn check_runtime() -> anyhow::Result<String> {
 fn check_bundle(name: &str) -> landfall_model::Result<String> {
     let classifier = Classifier::with_workers(Bundle::find(name)?, 1)?;
     let logits = classifier.logits(&[image::RgbImage::from_pixel(256, 256, image::Rgb([128; 3]))])?;
-    Ok(format!("{}, {} cells, {}", classifier.bundle.manifest.id(), logits[0].len(), classifier.bundle.dir.display()))
+    let (id, dir) = (classifier.bundle.manifest.id(), classifier.bundle.dir.display());
+    Ok(format!("{id}, {} cells, {}, {dir}", logits[0].len(), classifier.engine()))
 }

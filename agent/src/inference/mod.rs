@@ -10,10 +10,12 @@
 mod area;
 mod decide;
 mod heat;
+mod load;
 mod round;
 pub(crate) mod stopping;
 
 pub(crate) use decide::{Objective, expected_score, posterior_for, predict, predict_from};
 pub(crate) use heat::{CellProbability, cell_probabilities};
+pub(crate) use load::{load, load_with_workers};
 pub(crate) use round::PendingLogits;
 pub use round::RoundInference;

@@ -255,6 +255,7 @@ impl Player<'_> {
             pano: None,
             views: Vec::new(),
             bundle: Some(self.inference.classifier.bundle.manifest.id()),
+            engine: Some(self.inference.classifier.engine().to_string()),
             top: Vec::new(),
             guess: None,
             place: None,

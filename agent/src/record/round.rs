@@ -56,6 +56,9 @@ pub struct Round {
     /// Bundle that computed the logits, `name@version`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bundle: Option<String>,
+    /// Engine that ran the bundle's networks, with its version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<String>,
     /// The most likely cells.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub top: Vec<TopCell>,
@@ -172,10 +175,11 @@ impl Round {
         check_count(self.views.len(), MAX_VIEWS, "views")?;
         check_count(self.top.len(), MAX_CELLS, "cells in `top`")?;
         self.map.check()?;
-        let texts = [&self.name, &self.country, &self.url, &self.profile, &self.pano, &self.bundle, &self.place];
+        let of_place = [&self.name, &self.country, &self.url, &self.pano, &self.place];
+        let texts = of_place.into_iter().chain([&self.profile, &self.bundle, &self.engine]);
         let of_views = self.views.iter().flat_map(|view| std::iter::once(&view.file).chain(&view.logits));
         let of_cells = self.top.iter().map(|cell| &cell.cell);
-        texts.into_iter().flatten().chain(of_views).chain(of_cells).try_for_each(|text| check_text(text))?;
+        texts.flatten().chain(of_views).chain(of_cells).try_for_each(|text| check_text(text))?;
 
         self.guess.map_or(Ok(()), |at| check_location(at, "guess"))?;
         self.truth.map_or(Ok(()), |at| check_location(at, "truth"))?;

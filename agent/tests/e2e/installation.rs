@@ -102,6 +102,46 @@ fn nothing_is_loaded_from_the_working_directory_or_above_it() {
     assert!(code == Some(2) && err.contains("a directory is given as a path, ./photos"), "{err}");
 }
 
+/// The answer for the photo, with what `-v` logs.
+#[cfg(feature = "rten")]
+fn located(program: &Path, dir: &Path, args: &[&str], environment: &[(&str, &str)]) -> (Value, String) {
+    let photo = photo();
+    let args = [&["locate", "-v", "--json", "--no-map", &photo], args].concat();
+    let (code, out, err) = run(program, dir, &args, environment);
+    assert_eq!(code, Some(0), "{err}");
+    (serde_json::from_str(&out).unwrap(), err)
+}
+
+#[cfg(feature = "rten")]
+#[test]
+fn pocket_needs_no_onnx_runtime() {
+    let (home, copy) = installed();
+    let cache = tempfile::tempdir().unwrap();
+    let bundles = crate::fixtures().join("../model/bundles/pocket");
+    let target = home.path().join("bundles/pocket");
+    fs::create_dir_all(&target).unwrap();
+    for file in fs::read_dir(bundles).unwrap().map(|entry| entry.unwrap().path()) {
+        fs::copy(&file, target.join(file.file_name().unwrap())).unwrap();
+    }
+    let environment = [("LANDFALL_CACHE", cache.path().to_str().unwrap())];
+    let (without, log) = located(&copy, home.path(), &[], &environment);
+    assert!(log.contains("using the pocket bundle") && log.contains("landfall setup"), "{log}");
+    assert!(log.contains("engine=rten 0."), "{log}");
+    let runtime = runtime::load_library().unwrap();
+    let environment = [environment[0], ("ORT_DYLIB_PATH", runtime.file.to_str().unwrap())];
+    let (with, log) = located(&copy, home.path(), &["--bundle", "pocket"], &environment);
+    assert!(log.contains(&format!("engine=ONNX Runtime {}", runtime.version)), "{log}");
+    assert_eq!(without["place"], with["place"]);
+    let top = |answer: &Value| (answer["top"][0]["cell"].clone(), answer["top"][0]["p"].as_f64().unwrap());
+    let ((cell, p), (other, q)) = (top(&without), top(&with));
+    assert!(cell == other && (p - q).abs() < 1e-3, "{cell} {p}, {other} {q}");
+
+    let environment = [("LANDFALL_CACHE", cache.path().to_str().unwrap())];
+    let (_, out, _) = run(&copy, home.path(), &["doctor", "--json"], &environment);
+    let (usable, detail) = finding(&out, "bundle pocket");
+    assert!(usable && detail.contains(" cells, rten 0."), "{detail}");
+}
+
 #[cfg(unix)]
 #[test]
 fn doctor_says_which_library_is_loaded_and_why() {

@@ -28,6 +28,9 @@ pub const LIBRARY: &str = if cfg!(windows) {
 /// The environment variable that names the library.
 const VARIABLE: &str = "ORT_DYLIB_PATH";
 
+/// Whether this program is statically linked. The system's loader is not part of such a program.
+pub const IS_STATIC: bool = cfg!(all(target_env = "musl", target_feature = "crt-static"));
+
 /// Why a library was chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
@@ -96,6 +99,9 @@ pub fn load_library() -> Result<&'static Runtime> {
 fn load() -> std::result::Result<Runtime, LoadError> {
     let (file, origin) = find()?;
     let failed = |reason: String| LoadError::Load { library: file.clone(), reason };
+    if IS_STATIC {
+        return Err(failed("this program is statically linked and cannot load libraries".to_owned()));
+    }
     // Before `ort` sees it, which would spin or panic with a library whose API it does not know.
     file::check(&file).map_err(failed)?;
     let version = library::open(&file).map_err(failed)?;
@@ -110,6 +116,9 @@ fn load() -> std::result::Result<Runtime, LoadError> {
 fn find() -> std::result::Result<(PathBuf, Origin), LoadError> {
     if let Some(named) = std::env::var_os(VARIABLE).filter(|named| !named.is_empty()) {
         return Ok((named_library(named)?, Origin::Variable));
+    }
+    if IS_STATIC {
+        return Err(LoadError::NotFound { searched: Vec::new() });
     }
     let places = [
         (installation::program_dir(), Origin::Program),

@@ -7,7 +7,8 @@ use std::process::{Command, Stdio};
 pub(super) const WASM_TARGET: &str = "wasm32-unknown-unknown";
 /// Features that build wherever Rust does. Two cores would check them for minutes: for one of them, all dependencies are
 /// checked once more, and the trainer's have large ones (wgpu, DataFusion, Ballista).
-const PORTABLE: [&str; 3] = ["landfall-agent/embed", "landfall-trainer/gpu", "landfall-trainer/cluster"];
+const PORTABLE: [&str; 4] =
+    ["landfall-agent/embed", "landfall-agent/rten", "landfall-trainer/gpu", "landfall-trainer/cluster"];
 /// Fewer cores leave out [`PORTABLE`].
 const MIN_CORES: usize = 4;
 /// Libraries that the feature `screen` links on Linux, as pkg-config names them.

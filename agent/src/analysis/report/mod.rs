@@ -16,6 +16,7 @@ use rayon::prelude::*;
 
 use crate::analysis::replay::Replay;
 use crate::error::describe;
+use crate::inference;
 use crate::record::{recorded_image, turn_for};
 
 mod embedded_image;
@@ -108,7 +109,7 @@ impl Report {
             let classifier = match known {
                 Some(i) => &classifiers[i],
                 None => {
-                    classifiers.push(Classifier::load(bundle.clone())?);
+                    classifiers.push(inference::load(bundle.clone())?);
                     &classifiers[classifiers.len() - 1]
                 }
             };
