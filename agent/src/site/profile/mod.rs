@@ -91,6 +91,9 @@ pub struct PageLocators {
     /// Buttons pressed one after another before a game: mode, length, tour. Each locator is one step.
     #[serde(default)]
     pub setup: Locators,
+    /// Empty text field for the player's name, which some pages require before a game.
+    #[serde(default)]
+    pub nickname: Locators,
     /// Button that starts a game.
     pub start: Locators,
     /// Visible while the page loads.
@@ -241,6 +244,7 @@ impl Profile {
         let mut roles = vec![
             ("page.dismiss", &page.dismiss),
             ("page.setup", &page.setup),
+            ("page.nickname", &page.nickname),
             ("page.start", &page.start),
             ("page.loading", &page.loading),
             ("page.map_name", &page.map_name),
