@@ -142,6 +142,10 @@ pub(crate) const BUILT_IN: &[(&str, &str)] = &[
     ("arena", include_str!("../../../profiles/arena.toml")),
     ("geoguessr", include_str!("../../../profiles/geoguessr.toml")),
     ("generic", GENERIC),
+    ("worldguessr", include_str!("../../../profiles/worldguessr.toml")),
+    ("earthwalker", include_str!("../../../profiles/earthwalker.toml")),
+    ("wikidata-guessr", include_str!("../../../profiles/wikidata-guessr.toml")),
+    ("miniguessr", include_str!("../../../profiles/miniguessr.toml")),
 ];
 
 /// The built-in profiles, parsed once: the guard applies their rules before every click.
