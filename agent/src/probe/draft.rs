@@ -16,7 +16,7 @@ pub(super) const SECTIONS: [(&str, &[&str]); 8] = [
     ("paths", &["start", "play", "refuse"]),
     ("score", &["max_points", "falloff_km", "law", "constants"]),
     ("maps", &[]), // any name of a map
-    ("page", &["dismiss", "setup", "start", "loading", "map_name", "problem"]),
+    ("page", &["dismiss", "setup", "nickname", "start", "loading", "map_name", "problem"]),
     ("look", &["view", "photo", "hide", "heading", "clock", "still_ms", "hfov", "key"]),
     (
         "map",

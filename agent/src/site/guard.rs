@@ -109,6 +109,21 @@ mod tests {
         }
     }
 
+    #[test]
+    fn worldguessr_is_played_alone() {
+        let base = Url::parse("http://127.0.0.1:3000").unwrap();
+        let profile = Profile::find("worldguessr").unwrap().at(&base).unwrap();
+        let allowed = |path: &&str| check(&profile, &base.join(path).unwrap(), Consent(true)).is_ok();
+        assert!(["/", "/?map=france", "/de"].iter().all(allowed));
+        assert!(!["/daily", "/de/daily", "/multiplayer", "/party/x", "/duel", "/ranked"].iter().any(allowed));
+        // Multiplayer games have no route of their own, but another element around their map.
+        for (role, locators) in profile.roles() {
+            for locator in locators.iter().filter(|_| role.starts_with("map.") || role.starts_with("result.")) {
+                assert!(locator.css.as_ref().unwrap().starts_with(".home__singleplayer "), "{role}: {locator}");
+            }
+        }
+    }
+
     /// Pages where other people are playing.
     const REFUSED: [&str; 16] = [
         "duels/5f0",

@@ -15,6 +15,8 @@ use crate::site::{MapKind, Profile};
 const COVERED_TIMEOUT: Duration = Duration::from_secs(4);
 /// Attempts to clear away what covers the page, or to open the map, are this far apart.
 const CLEAR_INTERVAL: Duration = Duration::from_millis(1500);
+/// The name under which Landfall plays on pages that ask for one.
+const NICKNAME: &str = "Landfall";
 /// Window of a desktop, with room for the browser's own bars.
 const WIDE: (u32, u32) = (1280, 950);
 
@@ -69,7 +71,7 @@ impl Page {
                 return Ok(false);
             }
         }
-        if !is_free && self.set_up().await? {
+        if !is_free && (self.set_up().await? || self.enter_nickname().await?) {
             return Ok(false);
         }
         // A start button may stay on the page during the game.
@@ -115,6 +117,21 @@ impl Page {
             Press::Pending => Ok(true),
             Press::Absent | Press::Covered => Ok(false),
         }
+    }
+
+    /// Types a name into the profile's text field for it, if it is empty. The name tells other people what plays. Returns
+    /// whether it was typed.
+    async fn enter_nickname(&self) -> Result<bool> {
+        // Nothing else: keys that are sent to a file field upload a file, and passwords are not Landfall's business.
+        let script = "const [e] = findVisible(arguments[0]); if (!e) return null; \
+            return ['text', 'search'].includes(e.type) && !e.disabled && !e.readOnly && e.value === '' || null";
+        let field = &self.profile.page.nickname;
+        if self.ask::<bool>(field, script, vec![]).await?.is_none() {
+            return Ok(false);
+        }
+        let Some(found) = self.find(field).await? else { return Ok(false) };
+        self.keys(&found, NICKNAME).await?;
+        Ok(true)
     }
 
     /// A round is on display.

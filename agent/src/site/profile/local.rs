@@ -52,7 +52,13 @@ impl Profile {
 
     /// The hosts of the profile, for messages.
     pub(in crate::site) fn sites(&self) -> String {
-        self.base.as_ref().map_or_else(|| self.hosts.join(", "), |base| base.origin().ascii_serialization())
+        match &self.base {
+            Some(base) => base.origin().ascii_serialization(),
+            None if self.hosts.is_empty() => {
+                "pages on this computer, with --base-url, or for hosts that a copy of it lists".to_owned()
+            }
+            None => self.hosts.join(", "),
+        }
     }
 }
 
@@ -142,6 +148,14 @@ mod tests {
         // The unmoved profile does not accept this computer.
         let here = Url::parse("http://127.0.0.1:8014/maps/world").unwrap();
         assert!(guard::check(&site, &here, Consent(true)).is_err());
+    }
+
+    #[test]
+    fn profiles_without_hosts_say_how_they_are_used() {
+        let (profile, page) = (Profile::find("worldguessr").unwrap(), Url::parse("http://127.0.0.1:3000/").unwrap());
+        let error = guard::check(&profile, &page, Consent(true)).unwrap_err();
+        assert!(exit_code(&error) == Exit::Usage && error.to_string().contains("--base-url"), "{error}");
+        assert!(guard::check(&profile.at(&page).unwrap(), &page, Consent(false)).is_ok());
     }
 
     #[test]

@@ -91,6 +91,9 @@ pub struct PageLocators {
     /// Buttons pressed one after another before a game: mode, length, tour. Each locator is one step.
     #[serde(default)]
     pub setup: Locators,
+    /// Empty text field for the player's name, which some pages require before a game.
+    #[serde(default)]
+    pub nickname: Locators,
     /// Button that starts a game.
     pub start: Locators,
     /// Visible while the page loads.
@@ -139,6 +142,10 @@ pub(crate) const BUILT_IN: &[(&str, &str)] = &[
     ("arena", include_str!("../../../profiles/arena.toml")),
     ("geoguessr", include_str!("../../../profiles/geoguessr.toml")),
     ("generic", GENERIC),
+    ("worldguessr", include_str!("../../../profiles/worldguessr.toml")),
+    ("earthwalker", include_str!("../../../profiles/earthwalker.toml")),
+    ("wikidata-guessr", include_str!("../../../profiles/wikidata-guessr.toml")),
+    ("miniguessr", include_str!("../../../profiles/miniguessr.toml")),
 ];
 
 /// The built-in profiles, parsed once: the guard applies their rules before every click.
@@ -241,6 +248,7 @@ impl Profile {
         let mut roles = vec![
             ("page.dismiss", &page.dismiss),
             ("page.setup", &page.setup),
+            ("page.nickname", &page.nickname),
             ("page.start", &page.start),
             ("page.loading", &page.loading),
             ("page.map_name", &page.map_name),

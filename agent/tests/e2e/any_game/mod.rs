@@ -2,6 +2,7 @@
 //! every guess as it took it itself, and no pin may be recorded elsewhere.
 
 mod probe;
+mod self_hosted;
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -17,7 +17,7 @@ use crate::any_game::{self, Guesses, Played};
 use crate::{fixtures, listen};
 
 /// Three fixture places with an image each: either panoramas or photographs.
-fn places(panoramas: bool) -> Value {
+pub(super) fn places(panoramas: bool) -> Value {
     let mut folders: Vec<_> =
         std::fs::read_dir(fixtures().join("rounds")).unwrap().map(|it| it.unwrap().path()).collect();
     folders.sort();
