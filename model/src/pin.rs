@@ -31,13 +31,22 @@ const MODE_SCALE_M: f64 = 2_000_000.0;
 pub fn best(posterior: &Posterior<'_>, score_by: impl ScoreFunction) -> Pin {
     let field = ScoreField::new(posterior, &score_by);
     let cells = &posterior.table.cells;
+    let by_score = |a: &(f64, LatLng), b: &(f64, LatLng)| a.0.total_cmp(&b.0);
     let candidates = posterior.top(CANDIDATES).into_iter().map(|(i, _)| (field.at(posterior.table.vectors()[i]), i));
+    let candidates: Vec<(f64, usize)> = candidates.collect();
     // A posterior has at least one cell, so there always is a best one.
-    let (score, best) = candidates.max_by(|a, b| a.0.total_cmp(&b.0)).unwrap_or_default();
+    let (score, best) = candidates.iter().copied().max_by(|a, b| a.0.total_cmp(&b.0)).unwrap_or_default();
     let start = (score, cells[best].at);
     let (_, mut at) = field.climb(start, |_| true);
     if !on_land(at) {
-        let land = if on_land(start.1) { Some(start) } else { field.best_land(start.1, 2.0 * cells[best].spread_m) };
+        let land = if on_land(start.1) {
+            Some(start)
+        } else {
+            // The land around it may be worse than another cell, but only on land.
+            let around = field.best_land(start.1, 2.0 * cells[best].spread_m);
+            let others = candidates.iter().map(|(score, i)| (*score, cells[*i].at)).filter(|(_, at)| on_land(*at));
+            around.into_iter().chain(others.filter(|_| around.is_some())).max_by(by_score)
+        };
         at = land.map_or(start, |land| field.climb(land, on_land)).1;
     }
     Pin { at, expected_score: expected_score(posterior, at, score_by) }

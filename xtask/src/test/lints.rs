@@ -28,6 +28,7 @@ pub(crate) fn is_compilation(arguments: &[OsString]) -> bool {
 /// Compiles a crate, lints it and builds its documentation, which is discarded. Returns the exit code.
 pub(crate) fn compile(arguments: &[OsString]) -> Result<u8> {
     let Some((rustc, arguments)) = arguments.split_first() else { return Ok(2) };
+    let arguments = &quick_to_compile(arguments);
     let status = run(Command::new(rustc).args(arguments))?;
     if !status.success() || is_query(arguments) {
         return Ok(code(status));
@@ -42,6 +43,13 @@ pub(crate) fn compile(arguments: &[OsString]) -> Result<u8> {
         statuses.push(run(&mut rustdoc)?);
     }
     Ok(statuses.into_iter().find(|status| !status.success()).map_or(0, code))
+}
+
+/// The arguments, of tests without optimisation: it would take longer than it saves. The libraries that they link keep it.
+fn quick_to_compile(arguments: &[OsString]) -> Vec<OsString> {
+    let is_test = arguments.iter().any(|argument| argument == "--test");
+    let is_level = |argument: &OsString| argument.to_string_lossy().starts_with("opt-level=");
+    arguments.iter().map(|it| if is_test && is_level(it) { "opt-level=0".into() } else { it.clone() }).collect()
 }
 
 fn run(command: &mut Command) -> Result<ExitStatus> {
@@ -110,6 +118,13 @@ mod tests {
         assert_eq!(without(&words(given), &[]), words(clippy));
         let rustdoc = "--crate-name a --json=diagnostic-rendered-ansi a.rs";
         assert_eq!(without(&words(given), &["-C"]), words(rustdoc));
+    }
+
+    #[test]
+    fn tests_are_compiled_without_optimisation() {
+        let quick = |text: &str| quick_to_compile(&words(text));
+        assert_eq!(quick("a.rs -C opt-level=2 --test"), words("a.rs -C opt-level=0 --test"));
+        assert_eq!(quick("a.rs -C opt-level=2"), words("a.rs -C opt-level=2"));
     }
 
     /// A crate that compiles, in which Clippy finds something and, with a broken link, rustdoc.
