@@ -17,7 +17,7 @@ use sha2::Digest;
 /// What the server does with the first requests for the wheel.
 #[derive(Clone, Copy, Debug)]
 enum Fault {
-    /// It ends the connection after so many bytes.
+    /// It ends the connection after this number of bytes.
     Cut(usize),
     /// It sends the whole file, whatever range is requested.
     NoRanges,
