@@ -56,6 +56,7 @@ Environment variables:
   LANDFALL_CONFIG   Configuration directory, for site profiles and certificates [default: the platform's]
   LANDFALL_LOG      Log filter; overrides -v
   LANDFALL_PYTHON   Python interpreter whose pip `setup` downloads with [default: python3, on Windows python]
+  PIP_INDEX_URL     Package index that `setup` downloads from where neither pip nor npm can, as pip names it
   ORT_DYLIB_PATH    The ONNX Runtime library to load
   NO_COLOR          Draw no maps in the terminal and use no colours
   TERM, COLORTERM, TERM_PROGRAM, KITTY_WINDOW_ID and similar tell what the terminal can show

@@ -16,9 +16,9 @@ use crate::setup::{self, Part, Plan, State};
 #[command(
     after_help = "Examples:\n  landfall setup --dry-run\n  landfall setup --bundle desktop\n  landfall setup --offline ~/packages",
     after_long_help = "Packages are downloaded with pip (LANDFALL_PYTHON names the interpreter), which knows your mirrors and proxies; \
-                       without pip with npm (ONNX Runtime only) or from pypi.org. An interrupted set-up is continued by the next one, \
-                       and damaged files are replaced.\n\n\
-                       Without a network connection: `landfall setup --offline DIR` lists the files to put into DIR, with URL and \
+                       without pip with npm (ONNX Runtime only) or from the index that PIP_INDEX_URL names. An interrupted \
+                       set-up is continued by the next one, and damaged files are replaced.\n\n\
+                       Without a network connection: `landfall setup --offline DIR` lists the files to put into DIR, with package and \
                        SHA-256, and then installs them from there."
 )]
 pub(super) struct SetupArgs {

@@ -1,4 +1,4 @@
-//! Wheels from PyPI over HTTPS. An interrupted download continues where it stopped.
+//! Wheels from the user's package index over HTTPS. An interrupted download continues where it stopped.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -18,8 +18,9 @@ use url::Url;
 use super::item::{Item, split_requirement};
 use super::packages::Wheel;
 
-const PYPI: &str = "https://pypi.org/";
-/// Maximum size of PyPI's description of a version.
+/// The variable with which pip is told its index.
+const VARIABLE: &str = "PIP_INDEX_URL";
+/// Maximum size of an index's description of a version.
 const MAX_DESCRIPTION_BYTES: usize = 16 << 20;
 /// Maximum size of a wheel.
 const MAX_WHEEL_BYTES: u64 = 4 << 30;
@@ -29,7 +30,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// Time without a byte after which a request ends.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A package index with PyPI's JSON interface.
+/// A package index with the JSON interface of the Python Package Index.
 pub(super) struct Index {
     base: Url,
     client: Client,
@@ -71,17 +72,12 @@ enum Failure {
     Permanent(Error),
 }
 
-impl Remote {
-    fn known(wheel: &Wheel) -> Result<Self> {
-        let (url, file) = (Url::parse(&wheel.url())?, wheel.file.to_owned());
-        Ok(Self { url, file, sha256: wheel.sha256.to_owned(), bytes: wheel.bytes })
-    }
-}
-
 impl Index {
-    /// The Python Package Index.
-    pub(super) fn pypi() -> Result<Self> {
-        Self::at(Url::parse(PYPI)?, Duration::from_secs(1))
+    /// The server of the index that `PIP_INDEX_URL` names.
+    pub(super) fn named() -> Result<Self> {
+        let named = std::env::var(VARIABLE).ok().filter(|named| !named.is_empty());
+        let named = named.with_context(|| format!("without pip, {VARIABLE} has to name a package index"))?;
+        Self::at(server_of(&named)?, Duration::from_secs(1))
     }
 
     fn at(base: Url, pause: Duration) -> Result<Self> {
@@ -97,10 +93,7 @@ impl Index {
 
     /// Downloads the wheel that contains the item, into `folder`. What was received stays there if it fails.
     pub(super) async fn download(&self, item: &Item, folder: &Path) -> Result<PathBuf> {
-        let remote = match item.wheel {
-            Some(wheel) => Remote::known(wheel)?,
-            None => self.find(item).await?,
-        };
+        let remote = self.find(item).await?;
         std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
         // Not the name that the server states, which could be a path.
         let part = folder.join(format!("{}.part", remote.sha256));
@@ -120,7 +113,7 @@ impl Index {
         Ok(part)
     }
 
-    /// The wheel of a package that is not known, as the index describes it.
+    /// The wheel of a package, as the index describes it.
     async fn find(&self, item: &Item) -> Result<Remote> {
         let (name, version) = split_requirement(&item.requirement)?;
         let url = self.base.join(&format!("pypi/{name}/{version}/json"))?;
@@ -136,8 +129,9 @@ impl Index {
                 bail!("{url} is longer than {MAX_DESCRIPTION_BYTES} bytes");
             }
         }
-        let version: Version = serde_json::from_slice(&json).with_context(|| format!("{url} is not PyPI's JSON"))?;
-        let wheel = choose(version.urls, &self.base).filter(|_| !item.is_library());
+        let version: Version =
+            serde_json::from_slice(&json).with_context(|| format!("{url} is not the JSON of a package index"))?;
+        let wheel = choose(version.urls, &self.base, item.wheel).filter(|_| !item.is_library() || item.wheel.is_some());
         wheel.ok_or_else(|| anyhow!("{} has no wheel for this platform on {}", item.requirement, self.base))
     }
 
@@ -263,8 +257,21 @@ fn progress_bar(remote: &Remote) -> ProgressBar {
     }
 }
 
-/// The wheel for all platforms. It must be on a server that is at least as safe as the index.
-fn choose(distributions: Vec<Distribution>, base: &Url) -> Option<Remote> {
+/// The server of an index, without the user's name and password, which messages would show.
+fn server_of(index: &str) -> Result<Url> {
+    let wrong = || format!("{VARIABLE} is not the URL of a server");
+    let mut server = Url::parse(index).with_context(wrong)?.join("/").with_context(wrong)?;
+    if !matches!(server.scheme(), "https" | "http")
+        || server.set_username("").is_err()
+        || server.set_password(None).is_err()
+    {
+        bail!(wrong());
+    }
+    Ok(server)
+}
+
+/// The known wheel, or else the one for all platforms. It must be on a server that is at least as safe as the index.
+fn choose(distributions: Vec<Distribution>, base: &Url, known: Option<&Wheel>) -> Option<Remote> {
     let is_digest = |text: &str| text.len() == 64 && text.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'));
     distributions.into_iter().find_map(|it| {
         let url = Url::parse(&it.url).ok()?;
@@ -272,7 +279,10 @@ fn choose(distributions: Vec<Distribution>, base: &Url) -> Option<Remote> {
             && is_digest(&it.digests.sha256)
             && it.size <= MAX_WHEEL_BYTES
             && (url.scheme() == "https" || url.origin() == base.origin())
-            && it.filename.ends_with("-none-any.whl");
+            && match known {
+                Some(wheel) => (&*it.digests.sha256, it.size) == (wheel.sha256, wheel.bytes),
+                None => it.filename.ends_with("-none-any.whl"),
+            };
         is_usable.then_some(Remote { url, file: it.filename, sha256: it.digests.sha256, bytes: it.size })
     })
 }

