@@ -292,6 +292,7 @@ fn help_lists_all_environment_variables_and_exit_codes() {
         "LANDFALL_CONFIG",
         "LANDFALL_LOG",
         "LANDFALL_PYTHON",
+        "PIP_INDEX_URL",
         "ORT_DYLIB_PATH",
         "NO_COLOR",
     ] {
