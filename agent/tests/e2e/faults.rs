@@ -20,6 +20,7 @@ use sysinfo::{Pid, ProcessesToUpdate, System};
 use thirtyfour::WebDriver;
 use url::Url;
 
+use crate::chromedriver::ChromeDriver;
 use crate::look::{TWO_VIEWS, inference};
 
 /// How the proxy handles a request.
@@ -310,15 +311,8 @@ async fn press_whose_outcome_is_unknown_is_not_repeated() {
     // The guess is still on its way when the driver's answer is lost.
     let harness = FaultHarness::new(1, 0, |_| ProxyAction::DelayGuess(Duration::from_secs(2))).await;
     // A driver whose answer to the first successful click on an element is lost.
-    let mut driver = std::process::Command::new(browser::chromedriver().unwrap())
-        .arg("--port=0")
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(driver.stdout.take().unwrap()));
-    let port = lines.find_map(|line| Some(line.unwrap().split_once("successfully on port ")?.1.to_owned())).unwrap();
-    std::thread::spawn(move || lines.for_each(drop));
-    let upstream = format!("http://127.0.0.1:{}", port.trim_end_matches('.'));
+    let driver = ChromeDriver::start();
+    let upstream = driver.url.clone();
     let clicks = Arc::new(AtomicUsize::new(0));
     let (client, counted) = (crate::http(), Arc::clone(&clicks));
     let app = axum::Router::new().fallback(move |request: Request| {
@@ -345,8 +339,6 @@ async fn press_whose_outcome_is_unknown_is_not_repeated() {
     assert!(game.rounds.is_empty() && game.failed.len() == 1 && game.failed[0].sent, "{game:?}");
     assert!(game.page_score.is_some(), "{game:?}");
     assert_eq!(harness.guesses(), 1);
-    driver.kill().unwrap();
-    driver.wait().unwrap();
     harness.arena.stop().await;
 }
 

@@ -8,6 +8,7 @@
 mod any_game;
 mod arena;
 mod browsers;
+mod chromedriver;
 mod cli;
 mod compat;
 mod fair;

@@ -2,9 +2,8 @@
 //! records every command, and everything that the agent writes goes to a temporary directory.
 
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -13,10 +12,12 @@ use axum::extract::State;
 use axum::http::header::{CONTENT_TYPE, SET_COOKIE, USER_AGENT};
 use axum::http::{HeaderMap, HeaderValue, Method, Uri};
 use axum::response::{IntoResponse, Response};
-use landfall_agent::testing::{Arena, ArenaOptions, RoundSource, browser};
+use landfall_agent::testing::{Arena, ArenaOptions, RoundSource};
 use serde_json::Value;
 use tempfile::TempDir;
 use toml::Table;
+
+use crate::chromedriver::ChromeDriver;
 
 /// A secret of the player, set in cookies, in web storage and in the URL.
 const SECRET: &str = "ncfa-9f41c7d2-for-nobody";
@@ -118,15 +119,8 @@ pub(crate) struct Harness {
     pub(crate) page: String,
     pub(crate) webdriver: String,
     trace: Arc<Mutex<Vec<Event>>>,
-    driver: Child,
+    _driver: ChromeDriver,
     dir: TempDir,
-}
-
-impl Drop for Harness {
-    fn drop(&mut self) {
-        _ = self.driver.kill();
-        _ = self.driver.wait();
-    }
 }
 
 impl Harness {
@@ -136,22 +130,16 @@ impl Harness {
         let rounds = RoundSource::Fixtures(panoramas.path().to_owned());
         let options = ArenaOptions { seed: Some(3), rounds_per_game: 2, ..ArenaOptions::new(rounds) };
         let arena = Arena::start(options).await.unwrap();
-        let chromedriver = browser::chromedriver().expect("chromedriver is in the PATH");
-        let mut driver = Command::new(chromedriver).arg("--port=0").stdout(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
-        let port = lines
-            .find_map(|line| line.unwrap().split_once("successfully on port ").map(|(_, port)| port.to_owned()))
-            .unwrap();
-        std::thread::spawn(move || lines.for_each(drop));
+        let driver = ChromeDriver::start();
         let (trace, client) = (Arc::default(), crate::http());
         let to = |to: String| Proxy { to, trace: Arc::clone(&trace), client: client.clone(), forward: forward.clone() };
         let base = arena.url().trim_end_matches('/').to_owned();
         let page = crate::listen(Router::new().fallback(page).with_state(to(base))).await;
-        let driver_proxy = to(format!("http://127.0.0.1:{}", port.trim_end_matches('.')));
+        let driver_proxy = to(driver.url.clone());
         let webdriver = crate::listen(Router::new().fallback(command).with_state(driver_proxy)).await;
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("baited.toml"), toml::to_string(&profile()).unwrap()).unwrap();
-        Self { _arena: arena, _panoramas: panoramas, page, webdriver, trace, driver, dir }
+        Self { _arena: arena, _panoramas: panoramas, page, webdriver, trace, _driver: driver, dir }
     }
 
     /// Plays a game of two rounds that starts at this path.
