@@ -37,7 +37,7 @@ pub(super) struct LocateArgs {
     files: Vec<PathBuf>,
     #[command(flatten)]
     model: ModelArgs,
-    /// Where the images probably come from: where people take photographs, where rounds of a game lie, or anywhere
+    /// Prior: where people take photos, where rounds of a game lie, or the same everywhere
     #[arg(long, default_value_t, value_parser = prior_parser(), help_heading = "Model")]
     prior: Prior,
     /// Treat all images as views of one place
@@ -57,7 +57,7 @@ pub(super) struct LocateArgs {
     /// Images that already have a GPS position are not copied, and existing files are not overwritten.
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     write_exif: Option<PathBuf>,
-    /// Begin CSV with a byte order mark, without which Excel misreads letters such as é and ü
+    /// Prefix CSV with a byte order mark so that Excel reads it as UTF-8
     #[arg(long, help_heading = "Output")]
     bom: bool,
     #[command(flatten)]

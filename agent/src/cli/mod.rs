@@ -51,7 +51,7 @@ struct Cli {
 
 const ENVIRONMENT: &str = "\
 Environment variables:
-  LANDFALL_BUNDLES  Directory in which bundles are looked for first
+  LANDFALL_BUNDLES  Directory that is searched first for bundles
   LANDFALL_CACHE    Cache directory, for downloaded encoders and ONNX Runtime [default: the platform's]
   LANDFALL_CONFIG   Configuration directory, for site profiles and certificates [default: the platform's]
   LANDFALL_LOG      Log filter; overrides -v
@@ -59,7 +59,7 @@ Environment variables:
   PIP_INDEX_URL     Package index that `setup` downloads from where neither pip nor npm can, as pip names it
   ORT_DYLIB_PATH    The ONNX Runtime library to load
   NO_COLOR          Draw no maps in the terminal and use no colours
-  TERM, COLORTERM, TERM_PROGRAM, KITTY_WINDOW_ID and similar tell what the terminal can show
+  TERM, COLORTERM, TERM_PROGRAM, KITTY_WINDOW_ID and similar  Detect the terminal's graphics support
 
 Exit codes: 0 success, 1 check failed, 2 usage error, 3 environment error, 129 hung up (SIGHUP), 130 interrupted (Ctrl-C), 143 terminated (SIGTERM).";
 
@@ -90,7 +90,7 @@ enum Command {
     Bundle(bundle::BundleArgs),
     /// Check the installation, or a site profile against its page
     Doctor(Box<doctor::DoctorArgs>),
-    /// Compute encoders that are derived from those of other bundles, which else happens when they are first used
+    /// Compute encoders that are derived from those of other bundles (otherwise done on first use)
     Derive(derive::DeriveArgs),
     /// Play an unknown game page to write a site profile for it
     Probe(probe::ProbeArgs),
