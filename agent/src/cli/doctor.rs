@@ -129,7 +129,7 @@ async fn examine_site(args: DoctorArgs) -> Result<()> {
         print_json(&findings)?;
     } else {
         for finding in &findings {
-            let state = if finding.ok { "ok     " } else { "DEAD   " };
+            let state = if finding.ok { "ok     " } else { "MISSING" };
             print_line(format!("{state}  {:<16} {}", finding.role, finding.detail))?;
         }
         print_line(format!("screenshot: {}", args.picture.display()))?;
