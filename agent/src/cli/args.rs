@@ -94,7 +94,7 @@ pub(super) struct BrowserArgs {
     headed: bool,
     /// Executable of Chromium, Chrome or Edge, by name on PATH or as a path [default: the first that has a driver]
     ///
-    /// Its driver (chromedriver, or msedgedriver for Edge) is searched for beside the browser and on PATH, and must have
+    /// Its driver (chromedriver, or msedgedriver for Edge) is searched for on PATH and beside `landfall`, and must have
     /// the browser's version.
     #[arg(long, value_name = "NAME|FILE", conflicts_with = "webdriver", help_heading = "Browser")]
     browser: Option<PathBuf>,
