@@ -2,6 +2,7 @@
 import { defaultClientConditions } from "vite";
 import { defineConfig } from "vitest/config";
 import { bundles } from "./build/bundles.ts";
+import { samples } from "./build/samples.ts";
 import { serviceWorker } from "./build/service-worker.ts";
 
 /** The arena answers only to its own name and its own pages. */
@@ -9,7 +10,7 @@ const ARENA = { target: "http://127.0.0.1:8735", changeOrigin: true, headers: { 
 
 export default defineConfig({
   base: "./",
-  plugins: [bundles(), serviceWorker()],
+  plugins: [samples(), bundles(), serviceWorker()],
   // Keep the runtime's JavaScript in a separate file: its threads load it again and must not load our worker instead.
   resolve: { conditions: ["onnxruntime-web-use-extern-wasm", ...defaultClientConditions] },
   worker: { format: "es" },

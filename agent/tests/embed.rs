@@ -1,10 +1,12 @@
-//! The program alone, without a checkout and without bundles: the pocket bundle inside it (feature `embed`).
+//! The program alone, without a checkout: the pocket bundle, the web pages and the rounds inside it (feature `embed`).
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
@@ -33,11 +35,19 @@ impl Alone {
         self.dir.path().join("cache/bundles/pocket")
     }
 
-    fn run(&self, args: &[&str]) -> (Option<i32>, String, String) {
+    fn landfall(&self, args: &[&str]) -> Command {
         let mut landfall = Command::new(self.dir.path().join("landfall"));
         landfall.args(args).current_dir(self.dir.path().join("empty"));
         landfall.env_remove("LANDFALL_BUNDLES").env("LANDFALL_CACHE", self.dir.path().join("cache"));
         landfall.env("ORT_DYLIB_PATH", &landfall_model::runtime::load_library().unwrap().file);
+        landfall
+    }
+
+    fn run(&self, args: &[&str]) -> (Option<i32>, String, String) {
+        Self::output(&mut self.landfall(args))
+    }
+
+    fn output(landfall: &mut Command) -> (Option<i32>, String, String) {
         let output = landfall.output().unwrap();
         let [out, err] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
         (output.status.code(), out, err)
@@ -107,4 +117,60 @@ fn an_unpacked_bundle_is_repaired_replaced_and_removed_but_not_one_of_the_user()
     fs::remove_dir_all(alone.bundle()).unwrap();
     let (code, out, _) = alone.run(&["bundle", "remove", "pocket"]);
     assert!(code == Some(0) && out.contains("deleted: ") && !alone.bundle().exists(), "{out}");
+}
+
+#[test]
+fn without_a_directory_to_unpack_into_the_bundle_is_used_from_memory() {
+    let Some(alone) = Alone::new() else { return };
+    let locate = ["locate", "--json", "--bundle", "pocket", &photo()];
+    let (_, unpacked, _) = alone.run(&locate);
+    let file = alone.dir.path().join("file");
+    fs::write(&file, "").unwrap();
+    let (code, out, err) = Alone::output(alone.landfall(&locate).env("LANDFALL_CACHE", file.join("cache")));
+    assert!(code == Some(0) && err.contains("is unpacked into memory at each start"), "{err}");
+    assert_eq!(top(&out), top(&unpacked));
+    let (code, out, _) = Alone::output(alone.landfall(&["bundle", "list", "--json"]).env("LANDFALL_CACHE", &file));
+    let list: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &list[0]["complete"]), (Some(0), &true.into()), "{list}");
+    let (code, out, _) = Alone::output(alone.landfall(&["bundle", "verify"]).env("LANDFALL_CACHE", &file));
+    assert_eq!(code, Some(0), "{out}");
+}
+
+#[test]
+fn the_arena_and_the_phone_page_need_no_other_file() {
+    let Some(alone) = Alone::new() else { return };
+    for (args, page) in [
+        (&["arena", "--port", "0", "--json"][..], "arena"),
+        (&["serve", "--http", "--listen", "127.0.0.1:0", "--json"], "index"),
+    ] {
+        let mut server = alone.landfall(args).stdout(Stdio::piped()).spawn().unwrap();
+        // Read to the end of the object: a program whose output is closed stops.
+        let lines = BufReader::new(server.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let about: String = lines.take_while(|line| line != "}").collect();
+        let port = about.split_once("http://127.0.0.1:").unwrap().1.split('/').next().unwrap();
+        let host = format!("127.0.0.1:{port}");
+        let get = |path: &str| {
+            let mut connection = TcpStream::connect(&host).unwrap();
+            write!(connection, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").unwrap();
+            let mut response = Vec::new();
+            connection.read_to_end(&mut response).unwrap();
+            String::from_utf8_lossy(&response).into_owned()
+        };
+        let html = get("/");
+        assert!(html.starts_with("HTTP/1.1 200"), "{html}");
+        let script = html.split('"').find(|part| part.contains(&format!("assets/{page}-")) && part.ends_with(".js"));
+        let script = get(&format!("/{}", script.unwrap().trim_start_matches(['.', '/'])));
+        assert!(script.starts_with("HTTP/1.1 200") && script.contains("text/javascript"), "{}", &script[..500]);
+        assert!(get("/nothing").starts_with("HTTP/1.1 404"));
+        if page == "arena" {
+            let list =
+                fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/embedded.txt")).unwrap();
+            let rounds = list.lines().filter(|line| !line.starts_with('#')).count();
+            assert!(get("/api/maps/arena").contains(&format!("\"places\":{rounds},")), "{}", get("/api/maps/arena"));
+        } else {
+            assert!(get("/bundles/pocket/bundle.json").starts_with("HTTP/1.1 200"));
+        }
+        server.kill().unwrap();
+        server.wait().unwrap();
+    }
 }

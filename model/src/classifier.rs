@@ -28,20 +28,23 @@ impl Encoder {
     /// # Errors
     /// When no engine or a file cannot be loaded, or the network lacks the stated input or output.
     pub fn load(paths: &EncoderPaths, file: EncoderFile, preprocess: Preprocess, workers: usize) -> Result<Self> {
-        Self::load_in(Engine::preferred()?, paths, file, preprocess, workers)
+        let engine = Engine::preferred()?;
+        let network = paths.read(file.activations)?;
+        Self::of_file_in(engine, &paths.network, network, file, preprocess, workers)
     }
 
-    fn load_in(
+    /// `network`: the bytes that were read from `path`.
+    fn of_file_in(
         engine: Engine,
-        paths: &EncoderPaths,
+        path: &Path,
+        network: Vec<u8>,
         file: EncoderFile,
         preprocess: Preprocess,
         workers: usize,
     ) -> Result<Self> {
-        let network = file.activations.for_output(paths.read(file.activations)?, &file.output);
-        let network =
-            network.map_err(|reason| Error::Network { file: paths.network.clone(), source: reason.into() })?;
-        Self::of_network_in(engine, &paths.network, &network, file, preprocess, workers)
+        let network = file.activations.for_output(network, &file.output);
+        let network = network.map_err(|reason| Error::Network { file: path.to_owned(), source: reason.into() })?;
+        Self::of_network_in(engine, path, &network, file, preprocess, workers)
     }
 
     /// As [`Encoder::load`], for a network that was read from `path` and is run as it is.
@@ -163,7 +166,8 @@ impl Head {
     }
 
     fn of_in(engine: Engine, bundle: &Bundle) -> Result<Self> {
-        Self::load_in(engine, &bundle.head_path()?, &bundle.manifest.head.outputs[0], bundle.cells.cells.len())
+        let (file, network) = bundle.head_network()?;
+        Self::of_network_in(engine, &file, &network, &bundle.manifest.head.outputs[0], bundle.cells.cells.len())
     }
 
     /// Loads the head at `file`, whose output `output` has `cells` logits.
@@ -171,12 +175,11 @@ impl Head {
     /// # Errors
     /// When no engine or the file cannot be loaded, or the file does not have one input and this output.
     pub fn load(file: &Path, output: &str, cells: usize) -> Result<Self> {
-        Self::load_in(Engine::preferred()?, file, output, cells)
+        Self::of_network_in(Engine::preferred()?, file, &read_network(file)?, output, cells)
     }
 
-    fn load_in(engine: Engine, file: &Path, output: &str, cells: usize) -> Result<Self> {
-        let network = read_network(file)?;
-        let session = Session::load(engine, file, &network, 1)?.remove(0);
+    fn of_network_in(engine: Engine, file: &Path, network: &[u8], output: &str, cells: usize) -> Result<Self> {
+        let session = Session::load(engine, file, network, 1)?.remove(0);
         let wrong = || {
             let reason = format!("not exactly one input, or no output `{output}`");
             Error::Network { file: file.to_owned(), source: reason.into() }
@@ -237,7 +240,8 @@ impl Classifier {
     /// As [`Classifier::load`].
     pub fn with_engine(bundle: Bundle, workers: usize, engine: Engine) -> Result<Self> {
         let (file, preprocess) = (bundle.manifest.encoder.clone(), bundle.manifest.preprocess.clone());
-        let encoder = Encoder::load_in(engine, &bundle.encoder_paths()?, file, preprocess, workers)?;
+        let (path, network) = bundle.encoder_network()?;
+        let encoder = Encoder::of_file_in(engine, &path, network, file, preprocess, workers)?;
         let head = Head::of_in(engine, &bundle)?;
         Ok(Self { bundle, encoder, head, engine })
     }

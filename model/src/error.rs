@@ -128,7 +128,8 @@ pub enum Error {
     RuntimeNotFound {
         /// File name of the library on this platform.
         library: &'static str,
-        /// The directories that were searched; none for a statically linked program, which cannot load libraries.
+        /// The directories that were searched; none for a statically linked program, which cannot load libraries, or where
+        /// neither the program's own directory nor the user's is known.
         searched: Vec<PathBuf>,
     },
     /// The library that was found cannot be loaded as ONNX Runtime.
@@ -186,7 +187,10 @@ fn path_hint(name: &str) -> String {
 
 fn describe_search(folders: &[PathBuf]) -> String {
     if folders.is_empty() {
-        return "is not used: this program is statically linked and cannot load libraries".to_owned();
+        return match cfg!(target_feature = "crt-static") {
+            true => "is not used: this program is statically linked and cannot load libraries".to_owned(),
+            false => "not found; set ORT_DYLIB_PATH to its path".to_owned(),
+        };
     }
     let folders = folders.iter().map(|folder| folder.display().to_string()).collect::<Vec<_>>().join(" or ");
     format!("not found in {folders}; copy it there or set ORT_DYLIB_PATH to its path")

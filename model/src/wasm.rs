@@ -122,7 +122,7 @@ pub extern "C" fn open() -> u32 {
             "squares": manifest.preprocess.squares(),
             "cells": manifest.cells.count,
         });
-        state.bundle = Some(Bundle { manifest, cells, dir: PathBuf::new() });
+        state.bundle = Some(Bundle::of_parts(manifest, cells, PathBuf::new()));
         json_of(&description)
     })
 }

@@ -35,6 +35,10 @@ impl Agent {
         Ok(Some(Self { file: file.ok_or_else(|| anyhow!("cargo reported no executable called landfall"))? }))
     }
 
+    pub(crate) fn file(&self) -> &Path {
+        &self.file
+    }
+
     /// The command `landfall`.
     pub(crate) fn command(&self) -> Command {
         Command::new(&self.file)

@@ -7,6 +7,7 @@ mod agent;
 mod bench;
 mod browser;
 mod command;
+mod dist;
 mod fixtures;
 mod page;
 mod test;
@@ -38,6 +39,12 @@ Commands:
   bench [--against LANDFALL]
                   Measure the bundles on one thread, beside Python's onnxruntime on the published encoder, and beside
                   another build of the agent
+  dist [--target TRIPLE]
+                  Build the release archive for a target, this machine's by default, into target/distrib, with SHA256SUMS
+                  and a bill of materials (CycloneDX), and test it. With cargo-zigbuild on PATH, programs for Linux run
+                  with glibc 2.28 or newer
+  roots PROGRAM...
+                  Run built programs in root file systems with nothing but the program, with busybox, and of Debian
   help            Print this help
 
 Options, directly after the command:
@@ -46,6 +53,7 @@ Options, directly after the command:
 
 Environment:
   LANDFALL_CACHE   Folder for downloaded models [default: the user's cache directory]
+  CARGO_HOME       Cargo's folder, whose path `dist` keeps out of the program [default: ~/.cargo]
   LANDFALL_PYTHON  Python interpreter for pip and `bench` [default: python3, on Windows python]
   ORT_DYLIB_PATH   ONNX Runtime library to use instead of a downloaded one
 
@@ -87,21 +95,32 @@ fn main() -> ExitCode {
         Some("bench") if rest.len() == 2 && rest[0] == "--against" => {
             set_up(ALL).and_then(|agent| bench::run(&root, &agent, Some(Path::new(&rest[1]))))
         }
+        Some("dist") => match &rest[..] {
+            [] => dist::run(&root, None),
+            [option, target] if option == "--target" => dist::run(&root, Some(&target.to_string_lossy())),
+            _ => usage_error(),
+        },
+        Some("roots") if !rest.is_empty() => {
+            dist::roots::run(&root, &rest.iter().map(PathBuf::from).collect::<Vec<_>>())
+        }
         Some("--help" | "-h" | "help") => {
             print!("{USAGE}");
             Ok(0)
         }
-        _ => {
-            let given: Vec<_> = std::env::args_os().skip(1).collect();
-            let given = given.join(" ".as_ref());
-            match given.is_empty() {
-                true => eprint!("xtask: no command given\n\n{USAGE}"),
-                false => eprint!("xtask: unknown command or argument: `{}`\n\n{USAGE}", given.display()),
-            }
-            Ok(2)
-        }
+        _ => usage_error(),
     };
     exit_code(outcome)
+}
+
+/// Prints what was given and how to call xtask.
+fn usage_error() -> Result<u8> {
+    let given: Vec<_> = std::env::args_os().skip(1).collect();
+    let given = given.join(" ".as_ref());
+    match given.is_empty() {
+        true => eprint!("xtask: no command given\n\n{USAGE}"),
+        false => eprint!("xtask: unknown command or argument: `{}`\n\n{USAGE}", given.display()),
+    }
+    Ok(2)
 }
 
 fn exit_code(outcome: Result<u8>) -> ExitCode {

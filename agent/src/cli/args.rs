@@ -7,7 +7,6 @@ use anyhow::Result;
 use clap::Args;
 use console::Term;
 use landfall_common::cli::parse_duration;
-use landfall_common::exit::usage_error;
 use landfall_common::text::eprint_sanitized;
 use landfall_model::engine::Engine;
 use landfall_model::{Bundle, Classifier, Error, MapScale, installation};
@@ -191,7 +190,7 @@ impl ArenaSourceArgs {
         let rounds = match (&self.fixtures, &self.photos) {
             (_, Some(dir)) => RoundSource::Photos(dir.clone()),
             (Some(dir), None) => RoundSource::Fixtures(dir.clone()),
-            (None, None) => RoundSource::Fixtures(fixtures()?),
+            (None, None) => fixtures()?,
         };
         Ok(ArenaOptions {
             port,
@@ -206,13 +205,19 @@ impl ArenaSourceArgs {
     }
 }
 
-/// The directory of the fixtures: beside the executable, or in the source tree that it was built from.
-pub(super) fn fixtures() -> Result<PathBuf> {
+/// The fixtures: beside the executable, or in the source tree that it was built from, or in the program.
+pub(super) fn fixtures() -> Result<RoundSource> {
     let places = [installation::program_dir(), installation::source_tree()];
     let mut places = places.into_iter().flatten().map(|dir| dir.join("fixtures"));
-    places
-        .find(|dir| dir.join("rounds").is_dir())
-        .ok_or_else(|| usage_error("no rounds to play were found; name a directory with --fixtures or --photos"))
+    match places.find(|dir| dir.join("rounds").is_dir()) {
+        Some(dir) => Ok(RoundSource::Fixtures(dir)),
+        #[cfg(feature = "embed")]
+        None => Ok(RoundSource::Embedded),
+        #[cfg(not(feature = "embed"))]
+        None => Err(landfall_common::exit::usage_error(
+            "no rounds to play were found; name a directory with --fixtures or --photos",
+        )),
+    }
 }
 
 #[derive(Args)]

@@ -13,7 +13,7 @@ use crate::cli::output::{print_json, print_line, print_text};
 use crate::cli::session::{close, profile_and_address};
 use crate::doctor::bench::Latency;
 use crate::doctor::site::LocatorReport;
-use crate::server::arena::{Arena, ArenaOptions, RoundSource};
+use crate::server::arena::{Arena, ArenaOptions};
 use crate::site::guard;
 use crate::site::guard::Consent;
 use crate::site::page::Page;
@@ -111,7 +111,7 @@ async fn examine_site(args: DoctorArgs) -> Result<()> {
     let (arena, url) = match url {
         Some(url) => (None, url),
         None => {
-            let arena = Arena::start(ArenaOptions::new(RoundSource::Fixtures(fixtures()?))).await?;
+            let arena = Arena::start(ArenaOptions::new(fixtures()?)).await?;
             let url = Url::parse(arena.url())?;
             (Some(arena), url)
         }

@@ -102,11 +102,8 @@ enum Command {
 
 async fn run(command: Command) -> Result<()> {
     #[cfg(feature = "embed")]
-    if !matches!(command, Command::Completions(_) | Command::Man(_))
-        && let Err(error) = crate::setup::embedded::ensure(false)
-    {
-        // Not every command needs a bundle.
-        eprint_sanitized(format!("landfall: {error:#}"));
+    if !matches!(command, Command::Completions(_) | Command::Man(_)) {
+        crate::setup::embedded::provide()?;
     }
     match command {
         Command::Play(args) => play::run(*args).await,

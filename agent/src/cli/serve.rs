@@ -30,7 +30,7 @@ pub(super) struct ServeArgs {
     /// Serve plain HTTP, for this computer only or behind a reverse proxy
     #[arg(long)]
     http: bool,
-    /// Directory of the built page [default: `web` beside the program, or in a checkout the one that `cargo xtask setup` builds]
+    /// Directory of the built page [default: `web` beside the program, or in a checkout the one that `cargo xtask setup` builds, or that in the program]
     #[arg(long, value_name = "DIR")]
     page: Option<PathBuf>,
     /// Print one JSON object with the URLs

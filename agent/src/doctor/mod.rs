@@ -5,11 +5,12 @@ pub(crate) mod practice;
 pub(crate) mod site;
 
 use anyhow::anyhow;
+use landfall_model::engine::Engine;
 use landfall_model::{Bundle, Classifier, bundle, runtime};
 use serde::Serialize;
 
 use crate::browser;
-use crate::server::assets;
+use crate::server::assets::Pages;
 use crate::site::{BUILT_IN, Profile};
 
 /// The result of one check.
@@ -29,7 +30,7 @@ pub(crate) fn examine() -> Vec<Finding> {
     let mut findings: Vec<Finding> = browser.into_iter().map(|(what, result)| finding(what, result)).collect();
     findings.extend([
         check("ONNX Runtime", check_runtime()),
-        check("arena page", assets::find_page("arena.html", None).map(|dir| dir.display().to_string())),
+        check("arena page", Pages::find("arena.html", None).map(|pages| pages.to_string())),
     ]);
     let names = bundle::names();
     if names.is_empty() {
@@ -53,9 +54,12 @@ fn finding(what: &str, result: Result<String, String>) -> Finding {
     Finding { what: what.to_owned(), ok, detail: result.unwrap_or_else(|why| why) }
 }
 
-/// The library that was loaded, and why this one.
+/// The library that was loaded, and why this one; or the engine in the program that runs networks without it.
 fn check_runtime() -> anyhow::Result<String> {
-    let runtime = runtime::load_library()?;
+    let runtime = match (runtime::load_library(), Engine::preferred()) {
+        (Err(why), Ok(engine)) => return Ok(format!("{engine} runs the bundle pocket instead: {why}")),
+        (loaded, _) => loaded?,
+    };
     Ok(format!("{} ({}), {}", runtime.version, runtime.origin, runtime.file.display()))
 }
 

@@ -3,6 +3,8 @@
 pub(crate) mod arena;
 pub(crate) mod assets;
 mod connections;
+#[cfg(feature = "embed")]
+mod embedded;
 pub(crate) mod phone;
 mod security;
 mod spans;

@@ -1,4 +1,5 @@
-//! The pocket bundle inside the program (feature `embed`), unpacked into the cache directory when it is first used.
+//! The pocket bundle inside the program (feature `embed`), unpacked into the cache directory when it is first used, or
+//! into memory at each start where there is no directory that can be written.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -6,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use flate2::read::GzDecoder;
 use landfall_common::exit::environment_error;
+use landfall_common::text::eprint_sanitized;
 use landfall_model::{Bundle, Error, bundle};
 
 use super::item::{hex, no_cache_dir};
@@ -17,6 +19,33 @@ static ARCHIVE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/pocket.tar.gz"
 const MARKER: &str = "embedded";
 /// Maximum size of a file of the bundle, which has 9.5 MB in all.
 const MAX_FILE_BYTES: u64 = 64 << 20;
+
+/// Makes sure that there is a bundle, in memory if it cannot be unpacked.
+///
+/// # Errors
+/// When the program is damaged.
+pub(crate) fn provide() -> Result<()> {
+    if let Err(error) = ensure(false) {
+        // A user without a home directory needs no warning.
+        if bundle::cache_dir().is_some() {
+            eprint_sanitized(format!("landfall: {error:#}; it is unpacked into memory at each start"));
+        }
+        bundle::provide(in_memory().context("the program is damaged: install it again")?);
+    }
+    Ok(())
+}
+
+fn in_memory() -> Result<Bundle> {
+    let mut archive = tar::Archive::new(GzDecoder::new(ARCHIVE));
+    let files = archive.entries()?.map(|entry| {
+        let entry = entry?;
+        let name = entry.path()?.to_string_lossy().into_owned();
+        let mut bytes = Vec::new();
+        entry.take(MAX_FILE_BYTES).read_to_end(&mut bytes)?;
+        Ok((name, bytes))
+    });
+    Ok(Bundle::in_memory(files.collect::<Result<_>>()?, Path::new("(program)"))?)
+}
 
 /// Unpacks the bundle, unless there is one of this name already: what the user has installed is used, whatever its version.
 /// One that another version of the program has unpacked is replaced. `thorough`: a damaged one is too.

@@ -76,7 +76,10 @@ pub(crate) fn entry(name: &str) -> Entry {
     match Bundle::find(name) {
         Ok(bundle) => {
             let files = files(&bundle);
-            let bytes = files.iter().filter_map(|file| Some(file.path.metadata().ok()?.len())).sum();
+            let bytes = match bundle.files_in_memory() {
+                Some(files) => files.values().map(|contents| contents.len() as u64).sum(),
+                None => files.iter().filter_map(|file| Some(file.path.metadata().ok()?.len())).sum(),
+            };
             let complete = files.iter().all(|file| file.present);
             let version = Some(bundle.manifest.version);
             Entry { name: name.to_owned(), version, dir: Some(bundle.dir), bytes, complete, files, error: None }
@@ -104,7 +107,8 @@ fn files(bundle: &Bundle) -> Vec<BundleFile> {
     };
     let path = encoder.cached().filter(|_| !beside.exists()).unwrap_or(beside);
     let files = shipped.chain([(encoder.file.clone(), path, origin)]);
-    files.map(|(file, path, origin)| BundleFile { present: path.is_file(), file, path, origin }).collect()
+    let present = |path: &Path| bundle.files_in_memory().is_some() || path.is_file();
+    files.map(|(file, path, origin)| BundleFile { present: present(&path), file, path, origin }).collect()
 }
 
 /// Checks every file of a bundle by SHA-256.
@@ -126,6 +130,9 @@ pub(crate) fn verify(name: &str) -> Result<Vec<Check>> {
             return Ok(vec![check("bundle.json and cells", Some(problem))]);
         }
     };
+    if bundle.files_in_memory().is_some() {
+        return Ok(vec![check("the files in the program", None)]);
+    }
     let manifest = &bundle.manifest;
     // The bundle was opened: both are as described.
     let mut checks = vec![check("bundle.json", None), check(&manifest.cells.file, None)];

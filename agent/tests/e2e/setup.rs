@@ -38,7 +38,10 @@ impl Installation {
     }
 
     fn run(&self, args: &[&str]) -> (Option<i32>, String, String) {
-        let mut landfall = Command::new(env!("CARGO_BIN_EXE_landfall"));
+        self.run_in(Command::new(env!("CARGO_BIN_EXE_landfall")), args)
+    }
+
+    fn run_in(&self, mut landfall: Command, args: &[&str]) -> (Option<i32>, String, String) {
         landfall.args(args).current_dir(self.dir.path()).env("LANDFALL_BUNDLES", self.path("bundles"));
         landfall.env("LANDFALL_CACHE", self.path("cache")).env("LANDFALL_PYTHON", "no-such-python");
         let output = landfall.output().unwrap();
@@ -141,4 +144,32 @@ fn set_up_says_what_it_cannot_use() {
     fs::write(installation.path("packages/encoder"), &installation.encoder).unwrap();
     let (code, _, err) = installation.run(&["setup", "--bundle", "mine", "--offline", "packages"]);
     assert!(code == Some(3) && err.contains("cannot write"), "{err}");
+}
+
+/// In a network namespace of its own every connection fails, also to this computer.
+#[cfg(target_os = "linux")]
+#[test]
+fn offline_set_up_needs_no_network() {
+    let isolated = || {
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--map-root-user", "--net"]);
+        unshare
+    };
+    if !isolated().arg("true").output().is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: this system allows no network namespaces");
+        return;
+    }
+    let installation = Installation::new();
+    let run = |args: &[&str]| {
+        let mut unshare = isolated();
+        unshare.arg(env!("CARGO_BIN_EXE_landfall"));
+        installation.run_in(unshare, args)
+    };
+    let set_up = ["setup", "--bundle", "mine", "--offline", "packages", "--json"];
+    // What is missing is reported, not looked for elsewhere.
+    let (code, _, err) = run(&set_up);
+    assert!(code == Some(3) && err.contains("put these files into packages"), "{err}");
+    fs::write(installation.path("packages/encoder"), &installation.encoder).unwrap();
+    let (code, out, err) = run(&set_up);
+    assert_eq!((code, &Installation::encoder_in(&out)["state"]), (Some(0), &"fetched".into()), "{err}");
 }

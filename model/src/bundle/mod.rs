@@ -5,6 +5,8 @@ mod derive;
 #[cfg(feature = "onnx")]
 pub mod gzip;
 mod manifest;
+#[cfg(feature = "onnx")]
+mod memory;
 mod network_file;
 mod prior;
 
@@ -17,6 +19,8 @@ use sha2::{Digest, Sha256};
 pub use manifest::{
     Activations, AdapterFile, CellsFile, Derived, EncoderFile, EncoderPaths, HeadFile, Manifest, Package,
 };
+#[cfg(feature = "onnx")]
+pub use memory::provide;
 pub use network_file::read_network;
 pub use prior::{CellPrior, Prior};
 
@@ -29,7 +33,7 @@ use crate::error::{Error, Result};
 use crate::installation;
 use crate::posterior::Posterior;
 
-/// A bundle on disk. `bundle.json` and the cell table are read and checked; the networks are not.
+/// A bundle. `bundle.json` and the cell table are read and checked; the networks are not.
 #[derive(Clone, Debug)]
 pub struct Bundle {
     /// The contents of `bundle.json`.
@@ -38,6 +42,8 @@ pub struct Bundle {
     pub cells: CellTable,
     /// Directory of `bundle.json`.
     pub dir: PathBuf,
+    #[cfg(feature = "onnx")]
+    files: Option<std::sync::Arc<memory::Files>>,
 }
 
 impl Bundle {
@@ -45,7 +51,7 @@ impl Bundle {
     ///
     /// A single word is a name and never a directory in the working directory; a path has a separator, as in `./mine`.
     /// Names are looked for in `LANDFALL_BUNDLES`, in `bundles/` beside the executable, in `model/bundles/` of the source
-    /// tree that the program was built from, and in the user's cache directory.
+    /// tree that the program was built from, and in the user's cache directory, and then among those of [`provide`].
     ///
     /// # Errors
     /// When there is none, or `bundle.json` or the cell table is invalid. [`Bundle::encoder_paths`] and
@@ -56,9 +62,11 @@ impl Bundle {
             true => search_path().iter().map(|folder| folder.join(name)).collect(),
             false => vec![PathBuf::from(name)],
         };
-        match candidates.iter().find(|dir| dir.join("bundle.json").is_file()) {
-            Some(dir) => Self::open(dir),
-            None => Err(Error::UnknownBundle { name: name.to_owned(), available: names() }),
+        let provided = || memory::provided().filter(|bundle| bundle.manifest.name == name);
+        match (candidates.iter().find(|dir| dir.join("bundle.json").is_file()), provided()) {
+            (Some(dir), _) => Self::open(dir),
+            (None, Some(bundle)) => Ok(bundle.clone()),
+            (None, None) => Err(Error::UnknownBundle { name: name.to_owned(), available: names() }),
         }
     }
 
@@ -73,7 +81,17 @@ impl Bundle {
         let file = checked(&dir.join(&manifest.cells.file), &manifest.cells.sha256)?;
         let cells = manifest.parse_cells(&read_limited(&file, MAX_CELLS_BYTES)?);
         let cells = cells.map_err(|reason| Error::Cells { file, source: reason.into() })?;
-        Ok(Self { manifest, cells, dir: dir.to_owned() })
+        Ok(Self::of_parts(manifest, cells, dir.to_owned()))
+    }
+
+    pub(crate) fn of_parts(manifest: Manifest, cells: CellTable, dir: PathBuf) -> Self {
+        Self {
+            manifest,
+            cells,
+            dir,
+            #[cfg(feature = "onnx")]
+            files: None,
+        }
     }
 
     /// The posterior given the logits of all views of one place, one row per view; `None` when they do not fit this bundle.
@@ -164,6 +182,7 @@ pub fn names() -> Vec<String> {
         .flatten()
         .filter(|entry| entry.path().join("bundle.json").is_file())
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .chain(memory::provided().map(|bundle| bundle.manifest.name.clone()))
         .collect();
     names.sort();
     names.dedup();

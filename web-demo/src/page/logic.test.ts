@@ -2,7 +2,10 @@
 
 import { expect, it } from "vitest";
 import { drawRandom, roundWinner, totals, type PlayedRound } from "./game-rules";
-import { readCredit } from "./samples";
+import { readFileSync } from "node:fs";
+import { resolve } from "node:path";
+import { limitRounds } from "../../build/samples";
+import { EXAMPLES, readCredit } from "./samples";
 import {
   confidenceLabel,
   formatBackend,
@@ -67,3 +70,15 @@ it("parses credits", () => {
   expect(readCredit("Author: A\nLicence:  CC0-1.0\n")).toMatchObject({ licence: "CC0-1.0", link: null });
 });
 
+
+it("limits the sample photos of a build to some rounds", () => {
+  const pattern = 'glob("../rounds/*/view_*.jpg")';
+  expect(limitRounds(pattern, ["rome"])).toBe('glob("../rounds/rome/view_*.jpg")');
+  expect(limitRounds(pattern, ["rome", "nagoya"])).toBe('glob("../rounds/{rome,nagoya}/view_*.jpg")');
+});
+
+it("has the examples of the start screen in a program that contains the pages", () => {
+  const list = readFileSync(resolve(import.meta.dirname, "../../../fixtures/embedded.txt"), "utf8").split("\n");
+  expect(EXAMPLES.filter(({ id }) => !list.includes(id))).toEqual([]);
+  expect(EXAMPLES.length).toBeGreaterThan(0);
+});

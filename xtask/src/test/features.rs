@@ -5,10 +5,10 @@ use std::process::{Command, Stdio};
 
 /// The page's target.
 pub(super) const WASM_TARGET: &str = "wasm32-unknown-unknown";
+pub(super) const EMBED: &str = "landfall-agent/embed";
 /// Features that build wherever Rust does. Two cores would check them for minutes: for one of them, all dependencies are
 /// checked once more, and the trainer's have large ones (wgpu, DataFusion, Ballista).
-const PORTABLE: [&str; 4] =
-    ["landfall-agent/embed", "landfall-agent/rten", "landfall-trainer/gpu", "landfall-trainer/cluster"];
+const PORTABLE: [&str; 4] = [EMBED, "landfall-agent/rten", "landfall-trainer/gpu", "landfall-trainer/cluster"];
 /// Fewer cores leave out [`PORTABLE`].
 const MIN_CORES: usize = 4;
 /// Libraries that the feature `screen` links on Linux, as pkg-config names them.

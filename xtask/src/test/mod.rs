@@ -172,6 +172,11 @@ pub(crate) fn run(root: &Path, install: bool, all_features: bool) -> Result<u8> 
 fn check_sources(root: &Path, all_features: bool, suite: &mut Suite) -> Result<()> {
     let features = features::buildable(all_features);
     if !features.is_empty() {
+        // `embed` needs built pages, whichever bundles they contain.
+        let page = root.join("web-demo");
+        if features.contains(&features::EMBED) && !page.join("dist/arena.html").is_file() {
+            suite.check(npm().args(["run", "build"]).current_dir(page))?;
+        }
         let features = features.iter().flat_map(|feature| ["--features", feature]);
         let mut clippy = cargo(root);
         clippy.arg("clippy").args(PROFILE).args(["--workspace", "--all-targets"]).args(features.clone());

@@ -1,7 +1,6 @@
 //! Routes of the arena: the page, the API of the live game, images and map tiles.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,15 +20,15 @@ use rand::{RngExt, SeedableRng};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
-use tower_http::services::ServeDir;
 
 use crate::error::describe;
 use crate::server::arena::game;
 use crate::server::arena::game::{ArenaGame, GameRules, GuessRejection, GuessRequest, MapId};
 use crate::server::arena::options::{ArenaOptions, Dialogs, Structure};
-use crate::server::arena::round::ArenaRound;
+use crate::server::arena::round::{ArenaRound, Picture};
 use crate::server::arena::versus::Versus;
 use crate::server::arena::{game_json, picture, tiles};
+use crate::server::assets::Pages;
 use crate::server::spans;
 
 /// Number of cached images, so that a reload does not encode them again.
@@ -49,7 +48,7 @@ const MAX_TIME_LIMIT_S: u32 = 600;
 pub(super) struct State {
     rounds: Vec<ArenaRound>,
     rounds_per_game: usize,
-    page: PathBuf,
+    pages: Pages,
     map: MapId,
     structure: Structure,
     first_shows: Dialogs,
@@ -59,19 +58,19 @@ pub(super) struct State {
     choice: Mutex<StdRng>,
     games: Mutex<LruCache<String, ArenaGame>>,
     guesses_ahead: Arc<Semaphore>,
-    pictures: Mutex<LruCache<PathBuf, Bytes>>,
+    pictures: Mutex<LruCache<Picture, Bytes>>,
     tiles: Mutex<LruCache<tiles::TileId, Bytes>>,
 }
 
 impl State {
     /// `rounds` must not be empty.
-    pub(super) fn new(rounds: Vec<ArenaRound>, page: PathBuf, options: &ArenaOptions) -> Self {
+    pub(super) fn new(rounds: Vec<ArenaRound>, pages: Pages, options: &ArenaOptions) -> Self {
         let rounds_per_game = options.rounds_per_game.min(rounds.len());
         let games = NonZeroUsize::new(MAX_ROUNDS / rounds_per_game.max(1)).unwrap_or(NonZeroUsize::MIN).min(MAX_GAMES);
         Self {
             rounds_per_game,
             rounds,
-            page,
+            pages,
             map: if options.structure == Structure::Plain { game::ARENA } else { game::WORLD },
             structure: options.structure,
             first_shows: options.first_shows,
@@ -106,7 +105,7 @@ type App = Shared<Arc<State>>;
 
 /// The router of the arena.
 pub(super) fn router(state: Arc<State>) -> Router {
-    let files = ServeDir::new(&state.page);
+    let pages = state.pages.clone();
     let router = Router::new()
         .route("/", get(serve_page))
         .route("/maps/{slug}", get(serve_map_page))
@@ -118,10 +117,8 @@ pub(super) fn router(state: Arc<State>) -> Router {
         .route("/api/maps/{slug}", get(read_map))
         .route("/api/{*rest}", any(unknown_api_path))
         .route("/pictures/{token}", get(read_picture))
-        .route("/tiles/{z}/{x}/{y}", get(read_tile))
-        .fallback_service(files)
-        .with_state(state);
-    spans::with_spans(router)
+        .route("/tiles/{z}/{x}/{y}", get(read_tile));
+    spans::with_spans(pages.serve_on(router).with_state(state))
 }
 
 /// An error response: a status and a message as JSON.
@@ -164,9 +161,9 @@ fn uncached_json(json: Value) -> Response {
 }
 
 async fn serve_page(Shared(state): App) -> Result<Response, ApiError> {
-    let html = tokio::fs::read(state.page.join("arena.html"))
-        .await
-        .map_err(|error| internal_error(&format!("the arena's page is gone from {}: {error}", state.page.display())))?;
+    let html = state.pages.read("arena.html").await;
+    let html =
+        html.map_err(|error| internal_error(&format!("the arena's page is gone from {}: {error}", state.pages)))?;
     let headers = [(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CACHE_CONTROL, "no-store")];
     Ok((headers, html).into_response())
 }
@@ -315,15 +312,15 @@ async fn read_picture(Shared(state): App, Path(token): Path<String>) -> Result<R
     let bytes = match kept {
         Some(bytes) => bytes,
         None => {
-            let path = round.picture.clone();
+            let shown = round.picture.clone();
             let served = tokio::task::spawn_blocking(move || picture::to_served_jpeg(&round)).await;
             // The path may reveal the location, so it is printed but not sent to the page.
             let bytes = served.map_err(anyhow::Error::from).flatten().map_err(|error| {
-                eprint_sanitized(format!("cannot show {}: {}", path.display(), describe(&error)));
+                eprint_sanitized(format!("cannot show {shown}: {}", describe(&error)));
                 internal_error(&"the image of this round cannot be shown; see the terminal of the arena")
             })?;
             let bytes = Bytes::from(bytes);
-            lock(&state.pictures).put(path, bytes.clone());
+            lock(&state.pictures).put(shown, bytes.clone());
             bytes
         }
     };
@@ -392,7 +389,7 @@ mod tests {
         let options = ArenaOptions { versus: Some(versus), ..ArenaOptions::new(source) };
         let round = ArenaRound {
             truth: LatLng::new(1.0, 1.0).unwrap(),
-            picture: "gone.jpg".into(),
+            picture: Picture::File("gone.jpg".into()),
             kind: PictureKind::Photo,
             heading: 0.0,
             name: None,
@@ -400,7 +397,7 @@ mod tests {
             max_side: 1,
         };
         for time_limit in [0, 1] {
-            let state = Arc::new(State::new(vec![round.clone()], PathBuf::new(), &options));
+            let state = Arc::new(State::new(vec![round.clone()], Pages::Dir("gone".into()), &options));
             let rules = GameRules { time_limit, ..GameRules::default() };
             let game = ArenaGame::new("game".into(), game::ARENA, rules, vec![(round.clone(), "picture".into())]);
             // An opponent that takes three seconds.

@@ -7,7 +7,7 @@ use landfall_common::fs::{read_regular, sibling_file};
 use landfall_model::LatLng;
 use serde::Deserialize;
 
-use crate::server::arena::round::{ArenaRound, PictureKind, RoundPool};
+use crate::server::arena::round::{ArenaRound, Picture, PictureKind, RoundPool};
 
 /// Largest texture size that every WebGL implementation supports.
 const MAX_FIXTURE_SIDE: u32 = 4096;
@@ -63,9 +63,35 @@ pub(super) fn load(dir: &Path) -> Result<RoundPool> {
 }
 
 fn load_fixture(file: &Path) -> Result<ArenaRound> {
-    let shown = file.display();
-    let json = read_regular(file, MAX_TEXT_BYTES).with_context(|| format!("cannot read {shown}"))?;
-    let round: RoundFile = serde_json::from_slice(&json).with_context(|| format!("{shown} is not a round record"))?;
+    let json = read_regular(file, MAX_TEXT_BYTES).with_context(|| format!("cannot read {}", file.display()))?;
+    let dir = file.parent().unwrap_or(Path::new("."));
+    let credits = read_regular(&dir.join("CREDITS"), MAX_TEXT_BYTES).ok();
+    let picture = |name: &str| sibling_file(dir, name).filter(|picture| picture.is_file()).map(Picture::File);
+    parse(&file.display().to_string(), &json, credits.as_deref(), picture)
+}
+
+/// The rounds in the program.
+#[cfg(feature = "embed")]
+pub(super) fn embedded() -> Result<RoundPool> {
+    use crate::server::embedded::{ROUNDS, find};
+
+    let rounds = ROUNDS.iter().filter_map(|file| Some((file, file.name.strip_suffix("/round.json")?)));
+    let rounds = rounds.map(|(file, dir)| {
+        let sibling = |name: &str| find(ROUNDS, &format!("{dir}/{name}"));
+        let credits = sibling("CREDITS").map(|credits| credits.read());
+        parse(file.name, &file.read(), credits.as_deref(), |name| Some(Picture::Embedded(sibling(name)?.name)))
+    });
+    Ok(RoundPool { rounds: rounds.collect::<Result<_>>()?, notes: Vec::new() })
+}
+
+/// Parses a round's record. `shown`: its path for messages; `picture` finds an image beside it.
+fn parse(
+    shown: &str,
+    json: &[u8],
+    credits: Option<&[u8]>,
+    picture: impl FnOnce(&str) -> Option<Picture>,
+) -> Result<ArenaRound> {
+    let round: RoundFile = serde_json::from_slice(json).with_context(|| format!("{shown} is not a round record"))?;
     let truth = round.truth.with_context(|| format!("{shown} has no \"truth\": the arena cannot score it"))?;
     let truth = LatLng::new(truth.lat, truth.lng).with_context(|| format!("{shown} has an invalid \"truth\""))?;
     let first = round.views.first();
@@ -74,9 +100,7 @@ fn load_fixture(file: &Path) -> Result<ArenaRound> {
         (None, Some(view)) => (&view.file, PictureKind::Photo),
         (None, None) => bail!("{shown} has neither \"pano\" nor \"views\": there is no image to show"),
     };
-    let dir = file.parent().unwrap_or(Path::new("."));
-    let picture = sibling_file(dir, name).filter(|picture| picture.is_file());
-    let picture = picture
+    let picture = picture(name)
         .with_context(|| format!("{shown} refers to the image {name}, which does not exist in its directory"))?;
     Ok(ArenaRound {
         truth,
@@ -84,9 +108,7 @@ fn load_fixture(file: &Path) -> Result<ArenaRound> {
         kind,
         heading: first.map_or(0.0, |view| view.heading.rem_euclid(360.0)),
         name: round.name,
-        credits: read_regular(&dir.join("CREDITS"), MAX_TEXT_BYTES)
-            .ok()
-            .map(|text| author_and_licence(&String::from_utf8_lossy(&text))),
+        credits: credits.map(|text| author_and_licence(&String::from_utf8_lossy(text))),
         max_side: MAX_FIXTURE_SIDE,
     })
 }
@@ -120,7 +142,7 @@ mod tests {
         );
         let round = loaded.unwrap().rounds.remove(0);
         assert_eq!((round.kind, round.heading), (PictureKind::Panorama, 90.0));
-        assert!(round.picture.ends_with("one/pano.jpg"));
+        assert!(round.picture.to_string().ends_with("one/pano.jpg"));
         assert_eq!(round.name.as_deref(), Some("Lyon"));
     }
 
@@ -129,7 +151,7 @@ mod tests {
         let (_dir, loaded) = fixture(r#"{"truth":{"lat":1,"lng":2},"views":[{"file":"view_090.jpg"}]}"#);
         let round = loaded.unwrap().rounds.remove(0);
         assert_eq!((round.kind, round.heading), (PictureKind::Photo, 0.0));
-        assert!(round.picture.ends_with("one/view_090.jpg"));
+        assert!(round.picture.to_string().ends_with("one/view_090.jpg"));
     }
 
     #[test]

@@ -245,7 +245,7 @@ fn validated_point(lat: f64, lng: f64) -> Result<LatLng, GuessRejection> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::server::arena::round::PictureKind;
+    use crate::server::arena::round::{Picture, PictureKind};
     use landfall_model::score::WORLD_SCALE_M;
     use serde_json::{Value, json};
 
@@ -256,7 +256,7 @@ mod tests {
             .map(|(i, &(lat, lng))| {
                 let round = ArenaRound {
                     truth: LatLng::new(lat, lng).unwrap(),
-                    picture: "secret-name.jpg".into(),
+                    picture: Picture::File("secret-name.jpg".into()),
                     kind: PictureKind::Panorama,
                     heading: 0.0,
                     name: Some("Secret name".into()),

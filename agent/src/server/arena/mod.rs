@@ -26,9 +26,9 @@ use anyhow::{Context, Result, bail};
 use landfall_common::exit::environment_error;
 use tokio::task::JoinHandle;
 
+use crate::server::assets::Pages;
 use crate::server::connections::{self, Limits};
-use crate::server::security::OwnHosts;
-use crate::server::{assets, security};
+use crate::server::security::{self, OwnHosts};
 pub use options::{ArenaOptions, Dialogs, RoundSource, Structure};
 pub use versus::Versus;
 
@@ -67,7 +67,7 @@ impl Arena {
         if let Some(versus) = &options.versus {
             versus.read_score()?; // fail early if the file is invalid
         }
-        let page = assets::find_page("arena.html", options.page.as_deref())?;
+        let pages = Pages::find("arena.html", options.page.as_deref())?;
         let source = options.rounds.clone();
         let loaded = tokio::task::spawn_blocking(move || rounds::load(&source)).await??;
         let mut notes = loaded.notes;
@@ -85,7 +85,7 @@ impl Arena {
             ))
         })?;
         let at = listener.local_addr()?;
-        let router = api::router(Arc::new(api::State::new(loaded.rounds, page, &options)));
+        let router = api::router(Arc::new(api::State::new(loaded.rounds, pages, &options)));
         let own = Arc::new(OwnHosts::new("http", at.port(), Vec::new()));
         let time = RESPONSE_TIME + options.slow_tiles.unwrap_or_default();
         let router = security::protect(router, own, POLICY, time);

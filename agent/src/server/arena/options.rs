@@ -12,6 +12,9 @@ pub enum RoundSource {
     Fixtures(PathBuf),
     /// A directory of photos with EXIF GPS coordinates, searched recursively.
     Photos(PathBuf),
+    /// The rounds in the program.
+    #[cfg(feature = "embed")]
+    Embedded,
 }
 
 /// Dialogs that interrupt the game, as on live pages.
@@ -44,7 +47,7 @@ pub struct ArenaOptions {
     pub rounds: RoundSource,
     /// Port on 127.0.0.1; 0 takes any free one.
     pub port: u16,
-    /// Directory of the built page; `None` searches next to the executable and in the workspace.
+    /// Directory of the built page; `None` searches for it.
     pub page: Option<PathBuf>,
     /// Maximum number of rounds per game.
     pub rounds_per_game: usize,

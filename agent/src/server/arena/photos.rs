@@ -7,7 +7,7 @@ use landfall_common::photo_files::find_photos;
 use landfall_model::metadata::gps;
 
 use crate::server::arena::picture;
-use crate::server::arena::round::{ArenaRound, PictureKind, RoundPool};
+use crate::server::arena::round::{ArenaRound, Picture, PictureKind, RoundPool};
 
 /// Maximum side in pixels of served photos.
 const MAX_PHOTO_SIDE: u32 = 2048;
@@ -25,7 +25,7 @@ pub(super) fn load(dir: &Path) -> Result<RoundPool> {
             Ok(Some(truth)) => loaded.rounds.push(ArenaRound {
                 truth,
                 kind: if picture::is_panorama(file) { PictureKind::Panorama } else { PictureKind::Photo },
-                picture: file.clone(),
+                picture: Picture::File(file.clone()),
                 heading: 0.0,
                 name: file.file_name().map(|name| name.to_string_lossy().into_owned()),
                 credits: None,

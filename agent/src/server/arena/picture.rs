@@ -21,10 +21,10 @@ const JPEG_QUALITY: u8 = 92;
 /// # Errors
 /// When the file cannot be read or is not an image.
 pub(super) fn to_served_jpeg(round: &ArenaRound) -> Result<Vec<u8>> {
-    let bytes = images::read(&round.picture).context("cannot read the picture")?;
+    let bytes = round.picture.read().context("cannot read the picture")?;
     let metadata = images::metadata(&bytes)?;
     if metadata.width.max(metadata.height) <= round.max_side && is_bare_jpeg(&bytes) {
-        return Ok(bytes);
+        return Ok(bytes.into_owned());
     }
     let mut picture = DynamicImage::ImageRgb8(images::from_bytes(&bytes)?);
     if picture.width().max(picture.height()) > round.max_side {
@@ -111,7 +111,7 @@ fn is_metadata(marker: u8) -> bool {
 mod tests {
     use super::*;
     use crate::server::arena::photos::tests::{encode, gps, jpeg};
-    use crate::server::arena::round::PictureKind;
+    use crate::server::arena::round::{Picture, PictureKind};
     use exif::{Tag, Value};
     use landfall_model::LatLng;
 
@@ -122,7 +122,7 @@ mod tests {
         let truth = LatLng::new(0.0, 0.0).unwrap();
         to_served_jpeg(&ArenaRound {
             truth,
-            picture,
+            picture: Picture::File(picture),
             kind: PictureKind::Photo,
             heading: 0.0,
             name: None,

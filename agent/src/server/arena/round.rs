@@ -1,8 +1,47 @@
 //! Rounds of the arena: places with an image each.
 
+use std::borrow::Cow;
+use std::fmt;
 use std::path::PathBuf;
 
 use landfall_model::LatLng;
+use landfall_model::images::{self, Unreadable};
+
+#[cfg(feature = "embed")]
+use crate::server::embedded;
+
+/// An image file.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Picture {
+    File(PathBuf),
+    /// A file of the rounds in the program.
+    #[cfg(feature = "embed")]
+    Embedded(&'static str),
+}
+
+impl Picture {
+    /// # Errors
+    /// When the file cannot be read.
+    pub(super) fn read(&self) -> Result<Cow<'static, [u8]>, Unreadable> {
+        match self {
+            Self::File(file) => images::read(file).map(Cow::Owned),
+            #[cfg(feature = "embed")]
+            Self::Embedded(name) => {
+                Ok(embedded::find(embedded::ROUNDS, name).map(embedded::File::read).unwrap_or_default())
+            }
+        }
+    }
+}
+
+impl fmt::Display for Picture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(file) => file.display().fmt(f),
+            #[cfg(feature = "embed")]
+            Self::Embedded(name) => write!(f, "{name} in the program"),
+        }
+    }
+}
 
 /// How the image of a round is displayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +56,7 @@ pub(super) enum PictureKind {
 #[derive(Clone, Debug)]
 pub(super) struct ArenaRound {
     pub truth: LatLng,
-    pub picture: PathBuf,
+    pub picture: Picture,
     pub kind: PictureKind,
     /// Initial heading of a panorama in degrees clockwise from north.
     pub heading: f64,

@@ -1,4 +1,4 @@
-//! Loads rounds from `rounds/NAME/round.json` or from a directory of geotagged photos.
+//! Loads rounds from `rounds/NAME/round.json`, from a directory of geotagged photos or from the program.
 
 use anyhow::Result;
 
@@ -14,5 +14,7 @@ pub(super) fn load(source: &RoundSource) -> Result<RoundPool> {
     match source {
         RoundSource::Fixtures(dir) => fixtures::load(dir),
         RoundSource::Photos(dir) => photos::load(dir),
+        #[cfg(feature = "embed")]
+        RoundSource::Embedded => fixtures::embedded(),
     }
 }

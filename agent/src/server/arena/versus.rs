@@ -87,14 +87,13 @@ impl Versus {
     /// Waits for the guess of a round, starting its computation if necessary. It has none if it takes longer than the time limit.
     pub(super) async fn guess(self, rival: RivalRound) {
         let RivalRound { round, map, pending, deadline } = rival;
-        let path = round.picture.clone();
+        let shown = round.picture.clone();
         let compute = async move || {
             let prediction = tokio::task::spawn_blocking(move || self.locate(&round, &map)).await;
             // The path may reveal the location, so it is printed but not sent to the page.
             let prediction = prediction.map_err(anyhow::Error::from).flatten();
-            let prediction = prediction.inspect_err(|error| {
-                eprint_sanitized(format!("Landfall cannot locate {}: {}", path.display(), describe(error)))
-            });
+            let prediction = prediction
+                .inspect_err(|error| eprint_sanitized(format!("Landfall cannot locate {shown}: {}", describe(error))));
             prediction.ok().filter(|_| {
                 let in_time = deadline.is_none_or(|deadline| Instant::now() <= deadline);
                 if !in_time {

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
@@ -27,11 +28,12 @@ use landfall_model::{Bundle, bundle};
 use serde::Serialize;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate};
-use tower_http::services::{ServeDir, ServeFile};
+use tower_http::services::ServeFile;
 
+use crate::server::assets::{Pages, not_found};
 use crate::server::connections::{self, Limits};
 use crate::server::security::OwnHosts;
-use crate::server::{assets, security, spans};
+use crate::server::{security, spans};
 pub(crate) use certificate::Certificate;
 use certificate::StoredCertificates;
 use watch::AddressWatch;
@@ -62,7 +64,7 @@ pub(crate) struct ServeOptions {
     pub https: bool,
     /// Other names by which the server may be called, with or without a port.
     pub hosts: Vec<String>,
-    /// Directory of the built page; `None` searches next to the executable and in the workspace.
+    /// Directory of the built page; `None` searches for it.
     pub page: Option<PathBuf>,
 }
 
@@ -107,7 +109,7 @@ impl PhoneServer {
     /// # Errors
     /// When the page is not built, there is no bundle, the certificate cannot be stored, or the port is in use.
     pub(crate) async fn start(options: &ServeOptions) -> Result<Self> {
-        let page = assets::find_page("index.html", options.page.as_deref())?;
+        let pages = Pages::find("index.html", options.page.as_deref())?;
         // Hashing whole encoders would block the async runtime.
         let (bundles, mut notes) = tokio::task::spawn_blocking(collect_bundle_files).await?;
         if bundles.names.is_empty() {
@@ -152,7 +154,7 @@ impl PhoneServer {
             notes,
         };
         let own = Arc::new(OwnHosts::new(scheme, at.port(), options.hosts.clone()));
-        let router = router(page, bundles, certificate.map(StoredCertificates::into_root_pem));
+        let router = router(&pages, bundles, certificate.map(StoredCertificates::into_root_pem));
         let router = security::protect(router, Arc::clone(&own), POLICY, RESPONSE_TIME);
         Ok(Self { about, listener: listener.into_std()?, router, tls, own, addresses: all_addresses })
     }
@@ -176,16 +178,22 @@ impl PhoneServer {
 #[derive(Debug, Default)]
 struct BundleFiles {
     names: Vec<String>,
-    files: HashMap<String, PathBuf>,
+    files: HashMap<String, BundleFile>,
+}
+
+#[derive(Debug)]
+enum BundleFile {
+    Path(PathBuf),
+    Memory(Bytes),
 }
 
 /// All complete bundles, and a note for each incomplete one.
 fn collect_bundle_files() -> (BundleFiles, Vec<String>) {
     let (mut found, mut notes) = (BundleFiles::default(), Vec::new());
     for name in bundle::names() {
-        match bundle_file_paths(&name) {
+        match bundle_files(&name) {
             Ok(files) => {
-                found.files.extend(files.into_iter().map(|(file, path)| (format!("{name}/{file}"), path)));
+                found.files.extend(files.into_iter().map(|(file, contents)| (format!("{name}/{file}"), contents)));
                 found.names.push(name);
             }
             Err(error) => notes.push(format!("the bundle {name} is not served: {error}")),
@@ -195,8 +203,12 @@ fn collect_bundle_files() -> (BundleFiles, Vec<String>) {
 }
 
 /// Files of a bundle by their names in `bundle.json`. They may be in different directories.
-fn bundle_file_paths(name: &str) -> landfall_model::Result<Vec<(String, PathBuf)>> {
+fn bundle_files(name: &str) -> landfall_model::Result<Vec<(String, BundleFile)>> {
     let bundle = Bundle::find(name)?;
+    if let Some(files) = bundle.files_in_memory() {
+        let file = |(name, contents): (&String, &Vec<u8>)| (name.clone(), BundleFile::Memory(contents.clone().into()));
+        return Ok(files.iter().map(file).collect());
+    }
     let (manifest, encoder) = (&bundle.manifest, bundle.encoder_paths()?);
     let adapter = manifest.encoder.adapter.as_ref().map(|adapter| adapter.file.clone()).zip(encoder.adapter);
     let files = [
@@ -205,12 +217,11 @@ fn bundle_file_paths(name: &str) -> landfall_model::Result<Vec<(String, PathBuf)
         (manifest.head.file.clone(), bundle.head_path()?),
         (manifest.encoder.file.clone(), encoder.network),
     ];
-    Ok(files.into_iter().chain(adapter).collect())
+    Ok(files.into_iter().chain(adapter).map(|(file, path)| (file, BundleFile::Path(path))).collect())
 }
 
 /// The router of the site. `root` is the root certificate as PEM, for phones to install.
-fn router(page: PathBuf, bundles: BundleFiles, root: Option<String>) -> Router {
-    let files = ServeDir::new(page).fallback(get(async || not_found()));
+fn router(pages: &Pages, bundles: BundleFiles, root: Option<String>) -> Router {
     // Networks are not compressible, and resuming a download needs byte ranges of the original.
     let compressed = DefaultPredicate::new()
         .and(NotForContentType::new("application/octet-stream"))
@@ -221,8 +232,8 @@ fn router(page: PathBuf, bundles: BundleFiles, root: Option<String>) -> Router {
         let kind = [(header::CONTENT_TYPE, "application/x-x509-ca-cert")];
         router = router.route("/landfall.crt", get(async move || (kind, root)));
     }
-    let router = router
-        .fallback_service(files)
+    let router = pages
+        .serve_on(router)
         .layer(middleware::from_fn(set_cache_control))
         .layer(CompressionLayer::new().compress_when(compressed));
     spans::with_spans(security::with_headers(router, HEADERS))
@@ -233,7 +244,11 @@ async fn serve_bundle_file(
     Path((name, file)): Path<(String, String)>,
     request: Request,
 ) -> Response {
-    let Some(path) = bundles.files.get(&format!("{name}/{file}")) else { return not_found() };
+    let path = match bundles.files.get(&format!("{name}/{file}")) {
+        Some(BundleFile::Path(path)) => path,
+        Some(BundleFile::Memory(contents)) => return contents.clone().into_response(),
+        None => return not_found(),
+    };
     match ServeFile::new(path).try_call(request).await {
         Ok(response) => response.into_response(),
         Err(error) => {
@@ -241,10 +256,6 @@ async fn serve_bundle_file(
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }
-}
-
-fn not_found() -> Response {
-    (StatusCode::NOT_FOUND, "Not found; the page is at /.\n").into_response()
 }
 
 /// Files in `assets/` have content hashes in their names and can be cached; all others are revalidated.
