@@ -4,25 +4,39 @@ use std::path::PathBuf;
 
 use landfall_model::{Bundle, Classifier, Error, Prediction, Prior, Result};
 use pyo3::prelude::*;
+use pyo3::types::PyString;
 
 use crate::{error, image, installation, prediction};
 
-/// Predicts where photographs were taken.
+/// Predicts where photographs were taken, with the bundle of this name or in the directory at this path.
 ///
 /// Loading takes a moment, so load once and share: methods may be called from several threads at a time. They release
 /// the GIL while they compute.
+///
+/// An image is a path, the bytes of an image file, or an array of numpy.uint8 of shape (height, width, 3) for red, green
+/// and blue. One that cannot be read raises ValueError or OSError.
 #[pyclass(frozen, module = "landfall")]
 pub(crate) struct Geolocator {
     classifier: Classifier,
 }
 
 /// A bundle as `Geolocator` takes it.
-#[derive(FromPyObject)]
 enum BundleArg {
     /// A name, or a path with a separator.
     Name(String),
     /// An `os.PathLike` is always a path.
     Dir(PathBuf),
+}
+
+impl<'py> FromPyObject<'_, 'py> for BundleArg {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        match object.cast::<PyString>() {
+            Ok(name) => Ok(Self::Name(name.extract()?)),
+            Err(_) => Ok(Self::Dir(object.extract()?)),
+        }
+    }
 }
 
 #[pymethods]
@@ -53,7 +67,7 @@ impl Geolocator {
     }
 
     /// Predicts the place that an image shows, or that all images of a list show: views in different directions or at
-    /// different times.
+    /// different times. More views of the place make the prediction more accurate.
     fn locate<'py>(&self, py: Python<'py>, images: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let views = image::one_or_several(images)?;
         if views.is_empty() {
@@ -64,7 +78,7 @@ impl Geolocator {
         prediction::to_python(py, &located)
     }
 
-    /// Predicts the place of each image, in their order.
+    /// Predicts the place of each image, in their order. Several images are computed in parallel.
     fn locate_each<'py>(&self, py: Python<'py>, images: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, PyAny>>> {
         let mut images = image::several(images)?;
         let mut predictions = Vec::new();

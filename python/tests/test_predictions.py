@@ -208,7 +208,7 @@ class WrongInputs(unittest.TestCase):
             Geolocator("nonesuch")
         with self.assertRaises(FileNotFoundError):
             Geolocator(Path("nonesuch"))
-        with self.assertRaises(TypeError):
+        with self.assertRaisesRegex(TypeError, "expected str, bytes or os.PathLike object, not int"):
             Geolocator(1)  # type: ignore[arg-type]
 
     def test_version_is_that_of_the_program(self) -> None:
