@@ -23,6 +23,7 @@ mod stats;
 #[cfg(feature = "screen")]
 mod watch;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -129,16 +130,21 @@ async fn run(command: Command) -> Result<()> {
 
 /// Parses the command line and runs the command until it ends or a signal stops it.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    main_with(std::env::args_os()).into()
+}
+
+/// As [`main`], with this command line, which begins with the program's name. Usage errors and `--help` end the process.
+pub fn main_with(command_line: impl IntoIterator<Item = OsString>) -> Exit {
+    let cli = Cli::parse_from(command_line);
     if let Err(error) = init_logging(cli.verbosity) {
         eprint_sanitized(format!("landfall: {}", describe(&error)));
-        return exit_code(&error).into();
+        return exit_code(&error);
     }
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("landfall: cannot start: {error}");
-            return Exit::Environment.into();
+            return Exit::Environment;
         }
     };
     let result = runtime.block_on(async {
@@ -156,15 +162,15 @@ pub fn main() -> ExitCode {
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     browser::end_all();
     match result {
-        Ok(Ok(())) => ExitCode::SUCCESS,
-        Ok(Err(error)) if error.is::<output::OutputClosed>() => ExitCode::SUCCESS,
+        Ok(Ok(())) => Exit::Success,
+        Ok(Err(error)) if error.is::<output::OutputClosed>() => Exit::Success,
         Ok(Err(error)) => {
             eprint_sanitized(format!("landfall: {}", describe(&error)));
             if let Some(hint) = exit::hint(&error) {
                 eprintln!("hint: {hint}");
             }
-            exit_code(&error).into()
+            exit_code(&error)
         }
-        Err(exit) => exit.into(), // what was recorded stays
+        Err(exit) => exit, // what was recorded stays
     }
 }
