@@ -8,6 +8,7 @@ mod derive;
 mod doctor;
 mod export;
 mod games;
+mod hints;
 mod locate;
 mod output;
 mod parallel;
@@ -20,6 +21,7 @@ mod session;
 mod setup;
 mod signals;
 mod stats;
+mod verify;
 #[cfg(feature = "screen")]
 mod watch;
 
@@ -70,6 +72,8 @@ enum Command {
     Play(Box<play::PlayArgs>),
     /// Predict where photos were taken
     Locate(locate::LocateArgs),
+    /// Test a claim of where photos were taken
+    Verify(verify::VerifyArgs),
     /// Predict recorded rounds again, without a browser
     Replay(replay::ReplayArgs),
     /// Write an HTML report on recorded rounds
@@ -110,6 +114,7 @@ async fn run(command: Command) -> Result<()> {
         Command::Play(args) => play::run(*args).await,
         // Commands that only compute must not block the thread that listens for signals.
         Command::Locate(args) => tokio::task::spawn_blocking(move || locate::run(&args)).await?,
+        Command::Verify(args) => tokio::task::spawn_blocking(move || verify::run(&args)).await?,
         Command::Replay(args) => tokio::task::spawn_blocking(move || replay::run(&args)).await?,
         Command::Report(args) => tokio::task::spawn_blocking(move || report::run(&args)).await?,
         Command::Export(args) => tokio::task::spawn_blocking(move || export::run(&args)).await?,
