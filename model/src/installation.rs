@@ -48,8 +48,8 @@ fn program() -> Option<PathBuf> {
     }
 }
 
-/// None for a release (`LANDFALL_STANDALONE` was set when it was built): the path means nothing on other machines, and on
-/// the one that built it the release would be tested with the tree's files instead of its own.
+/// None for a release (`LANDFALL_STANDALONE` was set when it was built) and for a package: the path means nothing on other
+/// machines, and on the one that built it the release would be tested with the tree's files instead of its own.
 fn compiled_tree() -> Option<&'static Path> {
     if option_env!("LANDFALL_STANDALONE").is_some() || PACKAGE_DIR.get().is_some() {
         return None;

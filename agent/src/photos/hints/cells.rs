@@ -158,7 +158,7 @@ struct Sample {
 /// their spread, cut off at the border of the cell, and a little of a uniform one.
 fn samples_of(cell: &Cell) -> Vec<Sample> {
     let id = CellID::from_token(&cell.token);
-    let level = (cell.level + SAMPLE_LEVELS).max(MIN_SAMPLE_LEVEL).min(s2::cellid::MAX_LEVEL);
+    let level = (cell.level + SAMPLE_LEVELS).clamp(MIN_SAMPLE_LEVEL, s2::cellid::MAX_LEVEL);
     let located = |id: CellID| {
         let point = id.raw_point();
         let at = LatLng::from_vector([point.x, point.y, point.z])?;
