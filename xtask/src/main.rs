@@ -99,7 +99,7 @@ fn main() -> ExitCode {
         Some("bench") if rest.len() == 2 && rest[0] == "--against" => {
             set_up(ALL).and_then(|agent| bench::run(&root, &agent, Some(Path::new(&rest[1]))))
         }
-        Some("dist") => match &rest[..] {
+        Some("dist") => match rest {
             [] => dist::run(&root, None),
             [option, target] if option == "--target" => dist::run(&root, Some(&target.to_string_lossy())),
             _ => usage_error(),
