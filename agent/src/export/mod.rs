@@ -111,7 +111,7 @@ impl ExportTable {
             };
             if let (true, Some(row)) = (has_given, rows.first_mut()) {
                 let given = located.given.as_ref();
-                row.values.push(json!(given.map(|given| given.hints.join(" "))));
+                row.values.push(json!(given.map(|given| given.hints.join("; "))));
                 row.values.push(json!(given.map(|given| given.p)));
             }
             rows.iter_mut().for_each(|row| row.values.resize(columns.len(), Value::Null));

@@ -33,7 +33,7 @@ pub(crate) struct Candidate {
     pub place: String,
 }
 
-/// Up to `n` places, the first of them at `first`, the prediction. `is_allowed` tells where places may be.
+/// Up to `n` places: the prediction, which is at `first`, and others, the most likely one first. `is_allowed` tells where places may be.
 ///
 /// Each candidate is a peak of what the circles of the earlier ones leave of the posterior. The radius of its circle is
 /// that of half of the probability within 600 km, at most up to the nearest earlier candidate.
@@ -80,7 +80,11 @@ pub(crate) fn candidates(
         let radius_km = (radius_m / 100.0).floor() / 10.0;
         Candidate { at, p, radius_km, country: place.country, place: place.description }
     };
-    found.into_iter().zip(masses).map(candidate).collect()
+    let mut candidates: Vec<Candidate> = found.into_iter().zip(masses).map(candidate).collect();
+    if let Some((_, others)) = candidates.split_first_mut() {
+        others.sort_by(|a, b| b.p.total_cmp(&a.p));
+    }
+    candidates
 }
 
 /// Radius in metres around a location of the circle with half of the free probability in its surroundings.

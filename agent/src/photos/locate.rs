@@ -157,7 +157,7 @@ impl std::fmt::Display for LocatedPhoto {
             self.radius_km.p90
         )?;
         if let Some(Given { hints, p }) = &self.given {
-            let hints = sanitize_line(hints.join(" "));
+            let hints = sanitize_line(hints.join("; "));
             write!(f, "\n  given {hints} ({} of the probability without it)", percent(*p))?;
         }
         for (i, candidate) in self.candidates.iter().flatten().enumerate() {

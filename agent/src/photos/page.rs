@@ -79,7 +79,10 @@ pub(crate) fn page(photos: &[Photo], left_out: &[String]) -> String {
                 header {
                     h1 { "Estimated locations of these pictures" }
                     p {
-                        (count_pictures(photos.len())) ", located from the pixels only. Most estimates are off by hundreds of kilometres: "
+                        (count_pictures(photos.len())) ", located from the pixels "
+                        @if photos.iter().any(|photo| photo.located.given.is_some()) { "and from what else was known. " }
+                        @else { "only. " }
+                        "Most estimates are off by hundreds of kilometres: "
                         "a ring is a 50 % credible region, and the location of a hollow dot is unknown."
                         @if photos.iter().any(has_alternatives) {
                             " Small dots are other candidates; each percentage is the probability of the circle with the radius beside it."
@@ -213,7 +216,7 @@ fn row(number: usize, photo: &Photo) -> Markup {
                     }
                 }
                 @if let Some(Given { hints, p }) = &located.given {
-                    p.given { "given " (sanitize_line(hints.join(" "))) " (" (percent(*p)) " of the probability without it)" }
+                    p.given { "given " (sanitize_line(hints.join("; "))) " (" (percent(*p)) " of the probability without it)" }
                 }
             }
             td.place { (format!("{:.3}, {:.3}", located.lat, located.lng)) }
@@ -282,11 +285,11 @@ mod tests {
             place: place.to_owned(),
         };
         photo.located.candidates = Some(vec![candidate("near Lyon, France", 4.8), candidate("near Turin, Italy", 7.7)]);
-        photo.located.given = Some(Given { hints: vec!["--within <b>.geojson".to_owned()], p: 0.031 });
+        photo.located.given = Some(Given { hints: vec!["within <b>.geojson".to_owned()], p: 0.031 });
         let page = page(&[photo], &[]);
         assert_eq!((page.matches("class=\"other\"").count(), page.matches("Small dots").count()), (1, 1));
         assert!(page.contains("<li>near Turin, Italy (25 % within 150 km)</li>"), "{page}");
-        assert!(page.contains("given --within &lt;b&gt;.geojson (3.1 % of the probability without it)"), "{page}");
+        assert!(page.contains("given within &lt;b&gt;.geojson (3.1 % of the probability without it)"), "{page}");
     }
 
     #[test]

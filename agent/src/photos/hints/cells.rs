@@ -57,7 +57,7 @@ impl HintedCells {
         let alone = hints.0.iter().find(|hint| Self::find(Hints::new(vec![(*hint).clone()]), table).is_none());
         Err(usage_error(match alone {
             Some(Hint { text, .. }) => format!("{text}: the bundle knows no place there"),
-            None => format!("{}: the bundle knows no place where all of these hold", texts.join(" ")),
+            None => format!("{}: the bundle knows no place where all of these hold", texts.join("; ")),
         }))
     }
 
@@ -343,10 +343,10 @@ mod tests {
         let (spain, tokyo) = (Hint::country("ES").unwrap(), Hint::near("35.7,139.7,100").unwrap());
         assert_eq!(
             error(vec![spain.clone(), tokyo.clone()]),
-            "--country ES --near 35.7,139.7,100: the bundle knows no place where all of these hold"
+            "country ES; near 35.7,139.7,100: the bundle knows no place where all of these hold"
         );
         let nowhere = Hint::exclude("0,0,20016").unwrap();
-        assert_eq!(error(vec![spain.clone(), nowhere]), "--exclude 0,0,20016: the bundle knows no place there");
+        assert_eq!(error(vec![spain.clone(), nowhere]), "exclude 0,0,20016: the bundle knows no place there");
         assert!(cells_of(vec![spain]).is_ok() && cells_of(vec![tokyo]).is_ok());
     }
 

@@ -20,7 +20,7 @@ pub(crate) use table::HintTable;
 /// An area that a place lies in or does not.
 #[derive(Clone, Debug)]
 pub(crate) struct Hint {
-    /// The option that states it, as in `--country FR`.
+    /// The name and the value of the option that states it, as in `country FR`.
     pub text: String,
     /// Tells hints with the same text apart: files of the same name in different directories.
     key: String,
@@ -60,7 +60,7 @@ impl Hint {
     pub(crate) fn within(file: &Path) -> Result<Self> {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
         let hint = Self::new("within", &name, Area::Polygons(polygons::read(file)?));
-        Ok(Self { key: format!("--within {}", file.display()), ..hint })
+        Ok(Self { key: format!("within {}", file.display()), ..hint })
     }
 
     /// The place does not lie in these countries, or this circle, or this box.
@@ -80,7 +80,7 @@ impl Hint {
     }
 
     fn new(option: &str, value: &str, area: Area) -> Self {
-        let text = format!("--{option} {value}");
+        let text = format!("{option} {value}");
         Self { key: text.clone(), text, area: Arc::new(area), is_excluded: false }
     }
 
@@ -117,7 +117,7 @@ impl Hints {
         self.0.iter().all(|hint| hint.holds_at(at))
     }
 
-    /// The options that state them.
+    /// The options that state them, as in `country FR`.
     pub(crate) fn texts(&self) -> Vec<String> {
         self.0.iter().map(|hint| hint.text.clone()).collect()
     }

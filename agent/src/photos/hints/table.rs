@@ -142,8 +142,8 @@ mod tests {
         )
         .unwrap();
         let texts = |file: &str| table.of(Path::new(file)).map(Hints::texts);
-        assert_eq!(texts("/photos/a.jpg").unwrap(), ["--country FR"]);
-        let expected = ["--country FR,BE", "--near 48.86,2.35,50", "--exclude DE"];
+        assert_eq!(texts("/photos/a.jpg").unwrap(), ["country FR"]);
+        let expected = ["country FR,BE", "near 48.86,2.35,50", "exclude DE"];
         assert_eq!(texts("/photos/day 2/b.jpg").unwrap(), expected);
         assert!(texts("/elsewhere/c.jpg").unwrap().is_empty() && texts("/photos/c.jpg").is_none());
         let unused = table.unused([Path::new("/photos/a.jpg")]);

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::photos::verify::claim::Evidence;
 
 /// Number of bins of a curve.
-const BINS: usize = 24;
+const BINS: usize = 64;
 /// Likelihood ratio from which a photo supports a claim; its inverse is that up to which it contradicts it.
 const DECISIVE_RATIO: f64 = 10.0;
 
@@ -103,35 +103,51 @@ impl Calibration {
         libm::exp10(log10)
     }
 
-    /// Decimal logarithms of computed and of measured ratios, both ascending: isotonic regression by pooling adjacent
-    /// violators (Ayer et al., 1955). Half a claim is added to each count, since a small number of claims cannot show that
-    /// something never happens.
-    fn curve(&self) -> Vec<(f64, f64)> {
+    /// Decimal logarithms of computed and of measured ratios, both ascending.
+    fn curve<'a>(&'a self) -> Vec<(f64, f64)> {
+        let points = |pool: Pool<'a>| pool.bins.iter().map(move |bin| (bin.log10_ratio, pool.log10_measured));
+        self.pools().into_iter().flat_map(points).collect()
+    }
+
+    /// The bins, pooled until the measured ratios ascend: isotonic regression by pooling adjacent violators (Ayer et al.,
+    /// 1955). Half a claim is added to each count, since a small number of claims cannot show that something never happens.
+    pub(super) fn pools(&self) -> Vec<Pool<'_>> {
         let (mut all_true, mut all_false) = (1.0, 1.0);
         for bin in &self.bins {
             all_true += bin.true_claims as f64;
             all_false += bin.false_claims as f64;
         }
-        let log10 = |pool: &[Bin]| {
-            let count = |of: fn(&Bin) -> usize| pool.iter().map(of).sum::<usize>() as f64 + 0.5;
-            let (is_true, is_false) = (count(|bin| bin.true_claims), count(|bin| bin.false_claims));
-            libm::log10(is_true / all_true / (is_false / all_false))
-        };
-        let mut pools: Vec<Range<usize>> = Vec::new();
-        for i in 0..self.bins.len() {
-            let mut pool = i..i + 1;
-            let of = |range: &Range<usize>| log10(&self.bins[range.clone()]);
-            while let Some(before) = pools.pop_if(|before| of(before) >= of(&pool)) {
-                pool.start = before.start;
+        let pool = |range: Range<usize>| {
+            let bins = &self.bins[range];
+            let count = |of: fn(&Bin) -> usize| bins.iter().map(of).sum::<usize>();
+            let (true_claims, false_claims) = (count(|bin| bin.true_claims), count(|bin| bin.false_claims));
+            let (is_true, is_false) = (true_claims as f64 + 0.5, false_claims as f64 + 0.5);
+            Pool {
+                bins,
+                true_claims,
+                false_claims,
+                log10_measured: libm::log10(is_true / all_true / (is_false / all_false)),
             }
-            pools.push(pool);
-        }
-        let points = |pool: Range<usize>| {
-            let measured = log10(&self.bins[pool.clone()]);
-            self.bins[pool].iter().map(move |bin| (bin.log10_ratio, measured))
         };
-        pools.into_iter().flat_map(points).collect()
+        let mut ranges: Vec<Range<usize>> = Vec::new();
+        for i in 0..self.bins.len() {
+            let mut range = i..i + 1;
+            let measured = |range: &Range<usize>| pool(range.clone()).log10_measured;
+            while let Some(before) = ranges.pop_if(|before| measured(before) >= measured(&range)) {
+                range.start = before.start;
+            }
+            ranges.push(range);
+        }
+        ranges.into_iter().map(pool).collect()
     }
+}
+
+/// Neighbouring bins between which no difference was measured.
+pub(super) struct Pool<'a> {
+    pub bins: &'a [Bin],
+    pub true_claims: usize,
+    pub false_claims: usize,
+    pub log10_measured: f64,
 }
 
 #[cfg(test)]

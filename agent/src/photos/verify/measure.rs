@@ -8,7 +8,7 @@ use landfall_common::text::sanitize_line;
 use landfall_model::{Classifier, LatLng, images};
 use serde::Serialize;
 
-use crate::photos::verify::calibration::{Bin, Calibration, Verdict};
+use crate::photos::verify::calibration::{Bin, Calibration, Pool, Verdict};
 use crate::photos::verify::capture_time::{CaptureTime, capture_time};
 use crate::photos::verify::claim::{Claim, ClaimedCells, Evidence};
 use crate::photos::verify::light::{LightCurve, brightness};
@@ -157,14 +157,15 @@ impl fmt::Display for Measurement {
         }
         writeln!(
             f,
-            "\n{:>16} {:>12} {:>13} {:>15}",
+            "\n{:>20} {:>12} {:>13} {:>15}",
             "computed ratio", "true claims", "false claims", "measured ratio"
         )?;
-        for bin in &self.bins {
-            let computed = libm::exp10(bin.log10_ratio);
-            let evidence = Evidence { p: 0.0, prior_p: 0.0, likelihood_ratio: computed };
-            let (computed, measured) = (ratio(computed), ratio(self.calibration.ratio(&evidence)));
-            writeln!(f, "{computed:>16} {:>12} {:>13} {measured:>15}", bin.true_claims, bin.false_claims)?;
+        for Pool { bins, true_claims, false_claims, log10_measured } in self.calibration.pools() {
+            let computed = |bin: Option<&Bin>| ratio(libm::exp10(bin.map_or(0.0, |bin| bin.log10_ratio)));
+            let (from, to) = (computed(bins.first()), computed(bins.last()));
+            let range = if from == to { from } else { format!("{from} to {to}") };
+            let measured = ratio(libm::exp10(log10_measured));
+            writeln!(f, "{range:>20} {true_claims:>12} {false_claims:>13} {measured:>15}")?;
         }
         let by = match self.judged_by {
             Judge::EarlierMeasurement => "Verdicts are by the measurement that is a part of this program.",
