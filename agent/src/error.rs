@@ -11,8 +11,7 @@ pub fn exit_code(error: &anyhow::Error) -> Exit {
     exit::exit_code(error, |cause| cause.is::<WebDriverError>().then_some(Exit::Environment))
 }
 
-/// The error with all its causes; of a WebDriver error the kind and what the server said, without the stack
-/// trace.
+/// The error with all its causes; for WebDriver errors, the kind and the server's message without the stack trace.
 pub fn describe(error: &anyhow::Error) -> String {
     let cause = |cause: &(dyn Error + 'static)| {
         let text = cause.to_string();

@@ -19,7 +19,7 @@ mod setup;
 mod site;
 mod terminal;
 
-pub use cli::main;
+pub use cli::{main, main_with};
 
 /// What the end-to-end tests and the benchmarks call directly; not a stable interface.
 #[doc(hidden)]

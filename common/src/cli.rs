@@ -50,8 +50,8 @@ pub fn init_logging(verbosity: Verbosity) -> Result<()> {
     Ok(())
 }
 
-/// Our own crates only: dependencies log request headers and the like, which may hold secrets. The WebDriver client warns
-/// when a signal ends its session, although the browser is ended then too.
+/// Enables logs of our own crates only: dependencies log request headers and the like, which may hold secrets, and the
+/// WebDriver client logs a harmless warning when a signal ends its session: the browser is also being stopped.
 fn default_filter(verbose: u8) -> String {
     let level = ["warn", "info", "debug"].get(usize::from(verbose)).unwrap_or(&"trace");
     let ours = ["landfall", "landfall_agent", "landfall_trainer", "landfall_model", "landfall_common"];

@@ -4,10 +4,24 @@
 //! directory, whose files may come from anyone: an archive of photographs can contain any file name.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
-/// The directory of the running program.
+/// Set if this code is a library in a package for an interpreter.
+static PACKAGE_DIR: OnceLock<PathBuf> = OnceLock::new();
+
+/// Says that this code is a library in the package in `dir`, such as a Python package. The running program is then an
+/// interpreter, whose directory means nothing: `dir` takes its place, and there is no source tree. Only the first call
+/// counts.
+pub fn set_package_dir(dir: PathBuf) {
+    _ = PACKAGE_DIR.set(dir);
+}
+
+/// The directory of the running program, or of the package that this library is in.
 pub fn program_dir() -> Option<PathBuf> {
-    Some(program()?.parent()?.to_owned())
+    match PACKAGE_DIR.get() {
+        Some(dir) => Some(dir.clone()),
+        None => Some(program()?.parent()?.to_owned()),
+    }
 }
 
 /// The source tree that this program was built from, for data: bundles, fixtures and web pages.
@@ -34,10 +48,10 @@ fn program() -> Option<PathBuf> {
     }
 }
 
-/// None for a release (`LANDFALL_STANDALONE` was set when it was built): the path means nothing on other machines, and on
-/// the one that built it the release would be tested with the tree's files instead of its own.
+/// None for a release (`LANDFALL_STANDALONE` was set when it was built) and for a package: the path means nothing on other
+/// machines, and on the one that built it the release would be tested with the tree's files instead of its own.
 fn compiled_tree() -> Option<&'static Path> {
-    if option_env!("LANDFALL_STANDALONE").is_some() {
+    if option_env!("LANDFALL_STANDALONE").is_some() || PACKAGE_DIR.get().is_some() {
         return None;
     }
     Path::new(env!("CARGO_MANIFEST_DIR")).parent()

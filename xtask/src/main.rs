@@ -12,6 +12,7 @@ mod fixtures;
 mod page;
 mod test;
 mod wasm;
+mod wheel;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -35,6 +36,8 @@ Commands:
   test [--all-features]
                   Set up and run every check and test. --all-features includes lints that a small machine skips
   fixtures        Record the views and logits of the fixtures and rewrite expected.json
+  wheel [--] ARGS Build the Python package as a wheel in python/dist and test it in a clean virtual environment; ARGS are
+                  passed to maturin
   wasm            Build the model crate as WebAssembly into web-demo/src/engine
   bench [--against LANDFALL]
                   Measure the bundles on one thread, beside Python's onnxruntime on the published encoder, and beside
@@ -54,7 +57,7 @@ Options, directly after the command:
 Environment:
   LANDFALL_CACHE   Folder for downloaded models [default: the user's cache directory]
   CARGO_HOME       Cargo's folder, whose path `dist` keeps out of the program [default: ~/.cargo]
-  LANDFALL_PYTHON  Python interpreter for pip and `bench` [default: python3, on Windows python]
+  LANDFALL_PYTHON  Python interpreter for pip, `bench` and `wheel` [default: python3, on Windows python]
   ORT_DYLIB_PATH   ONNX Runtime library to use instead of a downloaded one
 
 Exit codes:
@@ -90,6 +93,7 @@ fn main() -> ExitCode {
         Some("test") if rest.is_empty() => test::run(&root, install, false),
         Some("test") if rest == ["--all-features"] => test::run(&root, install, true),
         Some("fixtures") if rest.is_empty() => set_up(&PLAYED).and_then(|agent| fixtures::record(&root, &agent)),
+        Some("wheel") if install => wheel::run(&root, rest),
         Some("wasm") if rest.is_empty() && install => wasm::build(&root).map(|()| 0),
         Some("bench") if rest.is_empty() => set_up(ALL).and_then(|agent| bench::run(&root, &agent, None)),
         Some("bench") if rest.len() == 2 && rest[0] == "--against" => {

@@ -146,7 +146,8 @@ fn spawn(program: &Path, home: &BrowserHome) -> Result<(Child, u16)> {
     Ok((command.spawn().with_context(cannot)?, port))
 }
 
-/// The names of sockets, which browsers put into the directory for temporary files, are limited to about 100 bytes.
+/// Maximum length in bytes of a directory for temporary files. Browsers put sockets there, whose paths are limited to about
+/// 100 bytes, and their names take up to 45.
 const MAX_TEMPORARY_PATH: usize = 55;
 
 /// The environment of a driver or browser: no proxy for this computer, temporary files in its own directory, so that none

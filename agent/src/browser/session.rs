@@ -105,6 +105,8 @@ fn own_browser_capabilities(options: &BrowserOptions) -> Result<ChromeCapabiliti
     caps.add_arg(&format!("--force-device-scale-factor={}", options.pixel_ratio))?;
     if !options.headed {
         caps.add_arg("--headless=new")?;
+        // Nobody watches: pages that respect this preference do not animate what the agent then waits for.
+        caps.add_arg("--force-prefers-reduced-motion")?;
     }
     for flag in flags_of_this_computer() {
         caps.add_arg(flag)?;

@@ -14,7 +14,7 @@ use crate::server::arena::{Arena, Versus};
 #[derive(Args)]
 #[command(after_help = "Examples:\n  landfall arena --photos ~/holiday\n  landfall arena --structure live --dialogs")]
 pub(super) struct ArenaArgs {
-    /// Port to listen on, on 127.0.0.1; 0 picks a free one
+    /// Port on 127.0.0.1; 0 picks a free one
     #[arg(long, default_value_t = 8014)]
     port: u16,
     /// Number of rounds per game
@@ -26,7 +26,7 @@ pub(super) struct ArenaArgs {
     /// Bundle to play against, by name or directory [default: desktop, or pocket if desktop's encoder is not installed]
     #[arg(long, value_name = "NAME|DIR", requires = "versus")]
     bundle: Option<String>,
-    /// Directory for the results against the model, kept in versus.jsonl
+    /// Directory for versus.jsonl, your results against the model
     #[arg(long, default_value = "runs", requires = "versus")]
     runs: PathBuf,
     /// Print one JSON object with the URL

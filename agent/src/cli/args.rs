@@ -71,7 +71,7 @@ impl ModelArgs {
     }
 }
 
-/// Says why the first use of a bundle takes longer, if its encoder will be computed.
+/// Prints why the first use of a bundle takes longer, if its encoder will be computed.
 pub(super) fn announce_derivation(bundle: &Bundle) {
     let encoder = &bundle.manifest.encoder;
     if let Some(derived) = encoder.derived.as_ref().filter(|_| encoder.will_be_derived(&bundle.dir)) {
@@ -93,7 +93,8 @@ pub(super) struct BrowserArgs {
     headed: bool,
     /// Executable of Chromium, Chrome or Edge, by name on PATH or as a path [default: the first that has a driver]
     ///
-    /// Its driver (chromedriver, or msedgedriver for Edge) is looked for as usual and must have the browser's version.
+    /// Its driver (chromedriver, or msedgedriver for Edge) is searched for on PATH and beside `landfall`, and must have
+    /// the browser's version.
     #[arg(long, value_name = "NAME|FILE", conflicts_with = "webdriver", help_heading = "Browser")]
     browser: Option<PathBuf>,
     /// Flag for the browser, as in --browser-arg=--lang=de (repeatable)

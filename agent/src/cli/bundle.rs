@@ -27,7 +27,7 @@ enum BundleCommand {
     Pull(PullArgs),
     /// Check every file by SHA-256
     Verify(VerifyArgs),
-    /// Delete the files of bundles in the cache directory that no other bundle needs
+    /// Delete cached files of bundles, except those that other bundles need
     Remove(RemoveArgs),
 }
 

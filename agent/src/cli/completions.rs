@@ -12,7 +12,7 @@ use landfall_common::cli;
     after_help = "Examples:\n  landfall completions bash > ~/.local/share/bash-completion/completions/landfall\n  landfall completions zsh > ~/.zfunc/_landfall"
 )]
 pub(super) struct CompletionsArgs {
-    /// Shell to complete in
+    /// Shell to generate completions for
     shell: Shell,
 }
 

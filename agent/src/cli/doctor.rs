@@ -31,16 +31,17 @@ pub(super) struct DoctorArgs {
     site: Option<String>,
     /// Run the JavaScript of a profile that is not built in (its look.call)
     ///
-    /// It can do on the page whatever you can: read it first.
+    /// The script has full access to the page: review it first.
     #[arg(long, help_heading = "Site profile")]
     allow_profile_scripts: bool,
-    /// Check the profile at this origin on this computer instead of its own hosts
+    /// Check the profile with a local copy of the site, at this origin
     #[arg(long, value_name = "URL", help_heading = "Site profile")]
     base_url: Option<Url>,
-    /// Play rounds too, one if no number is given, with arbitrary guesses that count like any other
+    /// Also play practice rounds, by default one; the guesses are arbitrary and count like any other
     ///
-    /// Reports what is found only after a pin or a guess: the pin, the result, its points and distance, and the next round. With
-    /// two rounds or more, a score formula that differs from the profile's is determined if possible, as the lines to write.
+    /// Reports what is found only after a pin or a guess: the pin, the result, its points and distance, and the next round.
+    /// With two rounds or more, a score formula that differs from the profile's is determined if possible and printed as
+    /// profile lines.
     #[arg(long = "try", value_name = "ROUNDS", num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = clap::value_parser!(u32).range(1..=30), help_heading = "Site profile")]
     practice_rounds: Option<u32>,
     /// Screenshot to write (PNG)
@@ -54,7 +55,7 @@ pub(super) struct DoctorArgs {
     /// Print the JSON schema of site profiles and exit
     #[arg(long, help_heading = "Site profile")]
     schema: bool,
-    /// Measure the bundle and exit: milliseconds per square and per view on one thread
+    /// Benchmark the bundle and exit: milliseconds per crop and per view on one thread
     #[arg(long, help_heading = "Model")]
     bench: bool,
     #[command(flatten)]
@@ -128,7 +129,7 @@ async fn examine_site(args: DoctorArgs) -> Result<()> {
         print_json(&findings)?;
     } else {
         for finding in &findings {
-            let state = if finding.ok { "ok     " } else { "DEAD   " };
+            let state = if finding.ok { "ok     " } else { "MISSING" };
             print_line(format!("{state}  {:<16} {}", finding.role, finding.detail))?;
         }
         print_line(format!("screenshot: {}", args.picture.display()))?;

@@ -28,7 +28,7 @@ pub(super) struct ExportArgs {
     /// Print GeoJSON, as --format geojson
     #[arg(long, conflicts_with = "format")]
     json: bool,
-    /// Begin CSV with a byte order mark, without which Excel misreads letters such as é and ü
+    /// Prefix CSV with a byte order mark so that Excel reads it as UTF-8
     #[arg(long)]
     bom: bool,
 }

@@ -13,6 +13,7 @@ use landfall_common::text::{eprint_sanitized, sanitize_line};
 use landfall_model::{LatLng, Prior, preprocess};
 
 use crate::cli::args::{DrawingArgs, ModelArgs};
+use crate::cli::hints::HintArgs;
 use crate::cli::output::{OutputClosed, check_output_dir, check_output_file, print_json_line, print_line, print_text};
 use crate::error::{describe, exit_code};
 use crate::export::{ExportTable, Format};
@@ -20,14 +21,14 @@ use crate::inference::CellProbability;
 use crate::photos::exif::{CopyOutcome, Guess, copy_with_guess};
 use crate::photos::inputs::{NamedImage, find_inputs};
 use crate::photos::locate;
-use crate::photos::locate::LocatedPhoto;
+use crate::photos::locate::{LocateOptions, LocatedPhoto};
 use crate::photos::names::{is_inside, unique_names};
 use crate::photos::page::{Photo, Thumbnail, page};
 use crate::terminal::MapMark;
 
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  landfall locate holiday.jpg\n  landfall locate --json --one-place north.jpg east.jpg south.jpg west.jpg\n  landfall locate --out places.html ~/holiday\n  landfall locate --format csv ~/holiday > places.csv\n  landfall locate --write-exif ~/holiday-guessed ~/holiday"
+    after_help = "Examples:\n  landfall locate holiday.jpg\n  landfall locate --json --one-place north.jpg east.jpg south.jpg west.jpg\n  landfall locate --out places.html ~/holiday\n  landfall locate --top 5 --country FR,BE --exclude 48.86,2.35,100 holiday.jpg\n  landfall locate --top 3 --regions --out places.geojson --hints hints.csv ~/holiday\n  landfall locate --format csv ~/holiday > places.csv\n  landfall locate --write-exif ~/holiday-guessed ~/holiday"
 )]
 pub(super) struct LocateArgs {
     /// Images or directories of images; `-` is an image on standard input
@@ -37,12 +38,22 @@ pub(super) struct LocateArgs {
     files: Vec<PathBuf>,
     #[command(flatten)]
     model: ModelArgs,
-    /// Where the images probably come from: where people take photographs, where rounds of a game lie, or anywhere
+    /// Prior: where people take photos, where rounds of a game lie, or the same everywhere
     #[arg(long, default_value_t, value_parser = prior_parser(), help_heading = "Model")]
     prior: Prior,
     /// Treat all images as views of one place
     #[arg(long, help_heading = "Model")]
     one_place: bool,
+    #[command(flatten)]
+    hints: HintArgs,
+    /// Give up to N distinct places per photo, each with its probability and radius
+    ///
+    /// No place lies within the radius of another. The first one is the prediction.
+    #[arg(long, value_name = "N", value_parser = candidate_count(), help_heading = "Output")]
+    top: Option<u16>,
+    /// Add the 50 % and 90 % credible regions as polygons to GeoJSON
+    #[arg(long, help_heading = "Output")]
+    regions: bool,
     /// Print one JSON object per prediction
     #[arg(long, help_heading = "Output")]
     json: bool,
@@ -57,7 +68,7 @@ pub(super) struct LocateArgs {
     /// Images that already have a GPS position are not copied, and existing files are not overwritten.
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     write_exif: Option<PathBuf>,
-    /// Begin CSV with a byte order mark, without which Excel misreads letters such as é and ü
+    /// Prefix CSV with a byte order mark so that Excel reads it as UTF-8
     #[arg(long, help_heading = "Output")]
     bom: bool,
     #[command(flatten)]
@@ -83,8 +94,13 @@ pub(super) fn run(args: &LocateArgs) -> Result<()> {
     if args.bom && args.format != Some(Format::Csv) && !out.as_ref().is_some_and(is_csv) {
         return Err(usage_error("--bom is for CSV: give --format csv or --out with a .csv file too"));
     }
+    let is_geojson = |out: &OutputFormat| matches!(out, OutputFormat::ExportTable(Format::Geojson));
+    if args.regions && args.format != Some(Format::Geojson) && !out.as_ref().is_some_and(is_geojson) {
+        return Err(usage_error("--regions is for GeoJSON: give --format geojson or --out with a .geojson file too"));
+    }
     args.out.as_deref().map(check_output_file).transpose()?;
     args.write_exif.as_deref().map(check_output_dir).transpose()?;
+    let known = args.hints.read()?;
     let mut inputs = find_inputs(&args.files)?;
     inputs.notes.iter().chain(&inputs.problems).for_each(|line| eprint_sanitized(sanitize_line(line)));
     if let Some(folder) = &args.write_exif {
@@ -97,6 +113,7 @@ pub(super) fn run(args: &LocateArgs) -> Result<()> {
     let classifier = args.model.load()?;
     let places: Vec<&[NamedImage]> =
         if args.one_place { vec![pictures] } else { pictures.iter().map(std::slice::from_ref).collect() };
+    let hinted = known.cells(&places, &classifier.bundle.cells)?;
     let progress = match args.format {
         Some(_) => ProgressBar::new(places.len() as u64),
         None => ProgressBar::hidden(), // the printed lines show the progress
@@ -104,9 +121,15 @@ pub(super) fn run(args: &LocateArgs) -> Result<()> {
     let (mut answers, mut heat, mut unreadable) = (Vec::new(), Vec::<CellProbability>::new(), 0);
     let (mut failed_copies, mut left_out) = (0, [&inputs.notes[..], &inputs.problems].concat());
     let writes_files = args.out.is_some() || args.write_exif.is_some();
-    for pictures in &places {
+    for (pictures, hinted) in places.iter().zip(&hinted) {
+        let options = LocateOptions {
+            prior: args.prior,
+            hinted: hinted.as_deref(),
+            top: args.top.unwrap_or_default().into(),
+            regions: args.regions,
+        };
         let files: Vec<&Path> = pictures.iter().map(|picture| picture.file.as_path()).collect();
-        match locate::locate(&classifier, &files, args.prior) {
+        match locate::locate(&classifier, &files, options) {
             Ok(mut located) => {
                 for warning in &located.warnings {
                     let warning = sanitize_line(inputs.with_given_names(warning));
@@ -161,6 +184,9 @@ pub(super) fn run(args: &LocateArgs) -> Result<()> {
         write_atomic(file, text.as_bytes())?;
         eprint_sanitized(format!("wrote {}", sanitize_line(file.display())));
     }
+    for row in known.unused(pictures) {
+        eprint_sanitized(format!("warning: {}", sanitize_line(row)));
+    }
     let failures = [
         (unreadable, format!("{unreadable} of {} could not be located", places.len())),
         (failed_copies, format!("{failed_copies} of {} could not be copied", pictures.len())),
@@ -191,6 +217,11 @@ impl LocatedPlace<'_> {
         let parts = self.pictures.first().into_iter().flat_map(|picture| picture.name.iter());
         parts.map(|part| part.to_string_lossy()).collect::<Vec<_>>().join("/")
     }
+}
+
+/// Reads the number of candidates.
+fn candidate_count() -> clap::builder::RangedI64ValueParser<u16> {
+    clap::value_parser!(u16).range(1..=100)
 }
 
 /// Leaves out the copies that an earlier run wrote to a directory inside the searched one.

@@ -8,6 +8,7 @@ mod derive;
 mod doctor;
 mod export;
 mod games;
+mod hints;
 mod locate;
 mod output;
 mod parallel;
@@ -20,9 +21,11 @@ mod session;
 mod setup;
 mod signals;
 mod stats;
+mod verify;
 #[cfg(feature = "screen")]
 mod watch;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -51,7 +54,7 @@ struct Cli {
 
 const ENVIRONMENT: &str = "\
 Environment variables:
-  LANDFALL_BUNDLES  Directory in which bundles are looked for first
+  LANDFALL_BUNDLES  Directory that is searched first for bundles
   LANDFALL_CACHE    Cache directory, for downloaded encoders and ONNX Runtime [default: the platform's]
   LANDFALL_CONFIG   Configuration directory, for site profiles and certificates [default: the platform's]
   LANDFALL_LOG      Log filter; overrides -v
@@ -59,7 +62,7 @@ Environment variables:
   PIP_INDEX_URL     Package index that `setup` downloads from where neither pip nor npm can, as pip names it
   ORT_DYLIB_PATH    The ONNX Runtime library to load
   NO_COLOR          Draw no maps in the terminal and use no colours
-  TERM, COLORTERM, TERM_PROGRAM, KITTY_WINDOW_ID and similar tell what the terminal can show
+  TERM, COLORTERM, TERM_PROGRAM, KITTY_WINDOW_ID and similar  Detect the terminal's graphics support
 
 Exit codes: 0 success, 1 check failed, 2 usage error, 3 environment error, 129 hung up (SIGHUP), 130 interrupted (Ctrl-C), 143 terminated (SIGTERM).";
 
@@ -69,6 +72,8 @@ enum Command {
     Play(Box<play::PlayArgs>),
     /// Predict where photos were taken
     Locate(locate::LocateArgs),
+    /// Test a claim of where photos were taken
+    Verify(verify::VerifyArgs),
     /// Predict recorded rounds again, without a browser
     Replay(replay::ReplayArgs),
     /// Write an HTML report on recorded rounds
@@ -90,7 +95,7 @@ enum Command {
     Bundle(bundle::BundleArgs),
     /// Check the installation, or a site profile against its page
     Doctor(Box<doctor::DoctorArgs>),
-    /// Compute encoders that are derived from those of other bundles, which else happens when they are first used
+    /// Compute encoders that are derived from those of other bundles (otherwise done on first use)
     Derive(derive::DeriveArgs),
     /// Play an unknown game page to write a site profile for it
     Probe(probe::ProbeArgs),
@@ -109,6 +114,7 @@ async fn run(command: Command) -> Result<()> {
         Command::Play(args) => play::run(*args).await,
         // Commands that only compute must not block the thread that listens for signals.
         Command::Locate(args) => tokio::task::spawn_blocking(move || locate::run(&args)).await?,
+        Command::Verify(args) => tokio::task::spawn_blocking(move || verify::run(&args)).await?,
         Command::Replay(args) => tokio::task::spawn_blocking(move || replay::run(&args)).await?,
         Command::Report(args) => tokio::task::spawn_blocking(move || report::run(&args)).await?,
         Command::Export(args) => tokio::task::spawn_blocking(move || export::run(&args)).await?,
@@ -129,16 +135,21 @@ async fn run(command: Command) -> Result<()> {
 
 /// Parses the command line and runs the command until it ends or a signal stops it.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    main_with(std::env::args_os()).into()
+}
+
+/// As [`main`], with this command line, which begins with the program's name. Usage errors and `--help` end the process.
+pub fn main_with(command_line: impl IntoIterator<Item = OsString>) -> Exit {
+    let cli = Cli::parse_from(command_line);
     if let Err(error) = init_logging(cli.verbosity) {
         eprint_sanitized(format!("landfall: {}", describe(&error)));
-        return exit_code(&error).into();
+        return exit_code(&error);
     }
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("landfall: cannot start: {error}");
-            return Exit::Environment.into();
+            return Exit::Environment;
         }
     };
     let result = runtime.block_on(async {
@@ -156,15 +167,15 @@ pub fn main() -> ExitCode {
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     browser::end_all();
     match result {
-        Ok(Ok(())) => ExitCode::SUCCESS,
-        Ok(Err(error)) if error.is::<output::OutputClosed>() => ExitCode::SUCCESS,
+        Ok(Ok(())) => Exit::Success,
+        Ok(Err(error)) if error.is::<output::OutputClosed>() => Exit::Success,
         Ok(Err(error)) => {
             eprint_sanitized(format!("landfall: {}", describe(&error)));
             if let Some(hint) = exit::hint(&error) {
                 eprintln!("hint: {hint}");
             }
-            exit_code(&error).into()
+            exit_code(&error)
         }
-        Err(exit) => exit.into(), // what was recorded stays
+        Err(exit) => exit, // what was recorded stays
     }
 }

@@ -47,10 +47,10 @@ pub(super) struct PlayArgs {
     site: Option<String>,
     /// Run the JavaScript of a profile that is not built in (its look.call)
     ///
-    /// It can do on the page whatever you can: read it first.
+    /// The script has full access to the page: review it first.
     #[arg(long, help_heading = "Game")]
     allow_profile_scripts: bool,
-    /// Play the profile at this origin on this computer instead of its own hosts
+    /// Use the profile with a local copy of the site, at this origin
     ///
     /// Consent is not needed then. Without URL, the game begins at the profile's start page.
     #[arg(long, value_name = "URL", help_heading = "Game")]
@@ -67,7 +67,7 @@ pub(super) struct PlayArgs {
     /// Confirm that the account is yours and that no other player is affected
     #[arg(long, help_heading = "Game")]
     i_own_this_account: bool,
-    /// Scale of the map in metres, if the profile does not know it
+    /// Scale of the map in metres, in the score formula; overrides the profile's
     #[arg(long, value_name = "METRES", value_parser = scale, help_heading = "Game")]
     scale: Option<MapScale>,
     /// ISO code of a country that contains all places of the map, as in FR (repeatable)
@@ -76,7 +76,7 @@ pub(super) struct PlayArgs {
     /// Maximum number of rounds per game
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100), help_heading = "Game")]
     rounds: u32,
-    /// Number of games, one after another; more than one only in the arena and on sites of your own
+    /// Number of games, one after another; more than one only in the arena and on sites that need no consent
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000), help_heading = "Game")]
     games: u32,
     /// Number of games to play at the same time, each in its own browser
@@ -99,7 +99,7 @@ pub(super) struct PlayArgs {
     #[arg(long, value_name = "DURATION", value_parser = duration, help_heading = "Game")]
     time_budget: Option<Duration>,
     /// Minimum expected gain, in points, for taking another view
-    #[arg(long, value_name = "POINTS", default_value_t = MIN_GAIN, value_parser = points, help_heading = "Model")]
+    #[arg(long, value_name = "POINTS", default_value_t = MIN_GAIN, value_parser = points, help_heading = "Game")]
     min_gain: f64,
     /// Directory for records
     #[arg(long, default_value = "runs", help_heading = "Output")]
@@ -156,7 +156,7 @@ async fn play(args: PlayArgs, printed: &Cell<bool>) -> Result<()> {
     }
     if profile.needs_consent && args.games > 1 {
         return Err(usage_error(
-            "--games applies to the arena and to sites of your own; on this site one game at a time",
+            "--games applies to the arena and to sites that need no consent; on this site, play one game at a time",
         ));
     }
     let area = Area { countries: args.country, bounds: None };

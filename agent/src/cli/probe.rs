@@ -48,10 +48,10 @@ pub(super) struct ProbeArgs {
     /// Maximum number of rounds to play to find the end of the game
     #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=30), help_heading = "Game")]
     rounds: u32,
-    /// Text of a button that is known, as in guess="Lock it in"; KEY is start, guess or next (repeatable)
+    /// Known button text, as in guess="Lock it in"; KEY is start, guess or next (repeatable)
     #[arg(long, value_name = "KEY=TEXT", value_parser = hint, help_heading = "Game")]
     hint: Vec<Hint>,
-    /// Partial profile, in TOML: what it states is kept as it is, and only the rest is searched for
+    /// Partial profile, in TOML: its keys are kept unchanged, and only the rest is searched for
     ///
     /// For pages on which probe finds nothing or takes the wrong element: write down the keys that you know, such as the map's
     /// initial view or its guess button. They are the keys of profiles.

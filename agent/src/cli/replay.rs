@@ -27,7 +27,7 @@ pub(super) struct ReplayArgs {
     /// Predict from the images or from the recorded logits
     #[arg(long, value_enum, default_value = "pictures", help_heading = "Model")]
     from: ReplayInput,
-    /// Expected scores to compare with (a file *.json), or a second bundle to compare round by round
+    /// Expected scores to compare with (a .json file), or a second bundle to compare round by round
     #[arg(long, value_name = "FILE|BUNDLE", help_heading = "Output")]
     against: Option<String>,
     /// Write the scores of this bundle to this file of expected scores

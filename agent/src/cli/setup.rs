@@ -15,14 +15,14 @@ use crate::setup::{self, Part, Plan, State};
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  landfall setup --dry-run\n  landfall setup --bundle desktop\n  landfall setup --offline ~/packages",
-    after_long_help = "Packages are downloaded with pip (LANDFALL_PYTHON names the interpreter), which knows your mirrors and proxies; \
+    after_long_help = "Packages are downloaded with pip (LANDFALL_PYTHON names the interpreter), with your mirror and proxy settings; \
                        without pip with npm (ONNX Runtime only) or from the index that PIP_INDEX_URL names. An interrupted \
                        set-up is continued by the next one, and damaged files are replaced.\n\n\
                        Without a network connection: `landfall setup --offline DIR` lists the files to put into DIR, with package and \
                        SHA-256, and then installs them from there."
 )]
 pub(super) struct SetupArgs {
-    /// Bundle to set up, by name or directory (./DIR); may be repeated [default: all that are installed]
+    /// Bundle to set up, by name or directory (./DIR) (repeatable) [default: all that are installed]
     #[arg(long = "bundle", value_name = "NAME|DIR", help_heading = "Model")]
     bundles: Vec<String>,
     #[command(flatten)]
@@ -32,10 +32,10 @@ pub(super) struct SetupArgs {
 /// How files are fetched.
 #[derive(Args)]
 pub(super) struct FetchArgs {
-    /// Take packages and files from this directory, by their SHA-256, and use no network
+    /// Install from files in this directory, matched by SHA-256, without network access
     #[arg(long, value_name = "DIR", help_heading = "Download")]
     offline: Option<PathBuf>,
-    /// Only say what would be fetched and how large it is
+    /// Show what would be fetched and how large it is, without fetching it
     #[arg(long, help_heading = "Download")]
     dry_run: bool,
     /// Print JSON

@@ -28,7 +28,7 @@ pub(super) struct WatchArgs {
     window: Option<String>,
     #[command(flatten)]
     model: ModelArgs,
-    /// Where the places probably are: where rounds of a game lie, where people take photographs, or anywhere
+    /// Prior: where people take photos, where rounds of a game lie, or the same everywhere
     #[arg(long, default_value_t = Prior::Game, value_parser = prior_parser())]
     prior: Prior,
     /// Print one JSON object per prediction

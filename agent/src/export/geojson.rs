@@ -1,14 +1,18 @@
-//! GeoJSON (RFC 7946): a point per prediction; for rounds also the truth and the great circle between the two.
+//! GeoJSON (RFC 7946): a point per prediction; for rounds also the truth and the great circle between the two, for photos
+//! also credible regions if asked for.
 
+use geo::orient::Direction;
+use geo::{LineString, MultiPolygon, Orient, Polygon};
 use landfall_common::text::escape_json;
 use landfall_model::LatLng;
 use serde_json::{Map, Value, json};
 
 use crate::export::line::great_circle;
 use crate::export::{ExportRow, ExportTable};
+use crate::photos::regions::CredibleRegion;
 
 pub(super) fn write(table: &ExportTable) -> String {
-    let features: Vec<Value> = table.rows.iter().flat_map(|row| features(row, table.columns)).collect();
+    let features: Vec<Value> = table.rows.iter().flat_map(|row| features(row, &table.columns)).collect();
     escape_json(&json!({"type": "FeatureCollection", "features": features}).to_string()) + "\n"
 }
 
@@ -20,7 +24,12 @@ fn features(row: &ExportRow, columns: &[&str]) -> Vec<Value> {
     };
     let point = |at: LatLng| json!({"type": "Point", "coordinates": [at.lng, at.lat]});
     let values = columns.iter().map(|column| (*column).to_owned()).zip(row.values.iter().cloned()).collect();
-    let mut features = vec![feature("guess", point(row.at), values)];
+    let kind = if row.rank == 1 { "guess" } else { "candidate" };
+    let mut features = vec![feature(kind, point(row.at), values)];
+    for CredibleRegion { mass, outline } in &row.regions {
+        let geometry = json!({"type": "MultiPolygon", "coordinates": coordinates(outline)});
+        features.push(feature("region", geometry, Map::from_iter([("p".to_owned(), json!(mass))])));
+    }
     if let Some(truth) = row.truth {
         let lines = great_circle(truth, row.at);
         let line = json!({"type": "MultiLineString", "coordinates": lines});
@@ -28,6 +37,16 @@ fn features(row: &ExportRow, columns: &[&str]) -> Vec<Value> {
         features.push(feature("error", line, Map::new()));
     }
     features
+}
+
+/// Coordinates in degrees with four decimals, which are 11 m. Outer rings run counter-clockwise.
+fn coordinates(outline: &MultiPolygon<f64>) -> Vec<Vec<Vec<[f64; 2]>>> {
+    let rounded = |degrees: f64| (degrees * 1e4).round() / 1e4;
+    let ring = |ring: &LineString<f64>| ring.coords().map(|at| [rounded(at.x), rounded(at.y)]).collect::<Vec<_>>();
+    let outline = outline.orient(Direction::Default);
+    let rings =
+        |polygon: &Polygon<f64>| std::iter::once(polygon.exterior()).chain(polygon.interiors()).map(ring).collect();
+    outline.iter().map(rings).collect()
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ pub(super) fn write(table: &ExportTable) -> String {
         kml xmlns="http://www.opengis.net/kml/2.2" {
             Document {
                 name { "Landfall" }
-                @for row in &table.rows { (placemarks(row, table.columns)) }
+                @for row in &table.rows { (placemarks(row, &table.columns)) }
             }
         }
     };
@@ -25,7 +25,7 @@ fn placemarks(row: &ExportRow, columns: &[&str]) -> Markup {
     let name = replace_invalid_chars(&row.name);
     html! {
         Placemark {
-            name { (name) }
+            name { (name) @if row.rank > 1 { " (" (row.rank) ")" } }
             @if let Some(place) = &row.place { description { (replace_invalid_chars(place)) } }
             ExtendedData {
                 @for (column, value) in columns.iter().zip(&row.values).filter(|(_, value)| !value.is_null()) {

@@ -12,13 +12,15 @@ use landfall_common::exit::usage_error;
 use landfall_model::LatLng;
 use serde_json::{Value, json};
 
+use crate::photos::candidates::Candidate;
 use crate::photos::locate::LocatedPhoto;
+use crate::photos::regions::CredibleRegion;
 use crate::record::{Round, find_rounds, read_rounds};
 
 /// Export formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Format {
-    /// Points; for rounds also the truth and a line to it
+    /// Points; for rounds also the truth and a line to it, for photos with --regions also credible regions
     Geojson,
     /// One row per prediction
     Csv,
@@ -49,7 +51,7 @@ impl Format {
 #[derive(Clone, Debug)]
 pub(crate) struct ExportTable {
     /// Columns in addition to name and coordinates.
-    columns: &'static [&'static str],
+    columns: Vec<&'static str>,
     rows: Vec<ExportRow>,
 }
 
@@ -57,15 +59,23 @@ pub(crate) struct ExportTable {
 #[derive(Clone, Debug)]
 struct ExportRow {
     name: String,
+    /// Position among the candidates for the same photo, from 1.
+    rank: usize,
     at: LatLng,
     /// Description of the place.
     place: Option<String>,
     truth: Option<LatLng>,
+    /// Credible regions, for formats that have polygons.
+    regions: Vec<CredibleRegion>,
     /// One value per column, `null` if unknown.
     values: Vec<Value>,
 }
 
 const PHOTO_COLUMNS: &[&str] = &["place", "country", "radius_p50_km", "radius_p90_km", "expected_score", "bundle"];
+/// Columns of candidates, before those of photos.
+const CANDIDATE_COLUMNS: &[&str] = &["rank", "p", "radius_km"];
+/// Columns of photos of whose place something else was known, after the others.
+const GIVEN_COLUMNS: &[&str] = &["hints", "hints_p"];
 const ROUND_COLUMNS: &[&str] = &[
     "place",
     "country",
@@ -82,23 +92,33 @@ const ROUND_COLUMNS: &[&str] = &[
 ];
 
 impl ExportTable {
-    /// Predictions for photos, each with its name.
+    /// Predictions for photos, each with its name: one row per candidate if there are any, else one per photo.
     pub(crate) fn of_photos<'a>(photos: impl IntoIterator<Item = (&'a str, &'a LocatedPhoto)>) -> Self {
-        let row = |(name, located): (&str, &LocatedPhoto)| ExportRow {
-            name: name.to_owned(),
-            at: LatLng { lat: located.lat, lng: located.lng },
-            place: Some(located.place.clone()),
-            truth: None,
-            values: vec![
-                json!(located.place),
-                json!(located.country),
-                json!(located.radius_km.p50),
-                json!(located.radius_km.p90),
-                json!(located.expected_score),
-                json!(located.bundle),
-            ],
+        let photos: Vec<(&str, &LocatedPhoto)> = photos.into_iter().collect();
+        let has_candidates = photos.iter().any(|(_, located)| located.candidates.is_some());
+        let has_given = photos.iter().any(|(_, located)| located.given.is_some());
+        let mut columns = PHOTO_COLUMNS.to_vec();
+        if has_candidates {
+            columns.splice(0..0, CANDIDATE_COLUMNS.iter().copied());
+        }
+        if has_given {
+            columns.extend(GIVEN_COLUMNS);
+        }
+        let rows = |(name, located): (&str, &LocatedPhoto)| {
+            let mut rows = match &located.candidates {
+                Some(candidates) => ExportRow::of_candidates(name, located, candidates),
+                None => vec![ExportRow::of_photo(name, located)],
+            };
+            if let (true, Some(row)) = (has_given, rows.first_mut()) {
+                let given = located.given.as_ref();
+                row.values.push(json!(given.map(|given| given.hints.join("; "))));
+                row.values.push(json!(given.map(|given| given.p)));
+            }
+            rows.iter_mut().for_each(|row| row.values.resize(columns.len(), Value::Null));
+            rows
         };
-        Self { columns: PHOTO_COLUMNS, rows: photos.into_iter().map(row).collect() }
+        let rows = photos.into_iter().flat_map(rows).collect();
+        Self { columns, rows }
     }
 
     /// The recorded rounds under these directories that have a guess, named after their directories; and, one sentence
@@ -110,7 +130,7 @@ impl ExportTable {
         let (found, left_out) = find_rounds(dirs)?;
         let (rounds, left_out) = read_rounds(found, left_out)?;
         let rows = rounds.into_iter().filter_map(|(found, round)| ExportRow::of_round(found.name(), round));
-        Ok((Self { columns: ROUND_COLUMNS, rows: rows.collect() }, left_out))
+        Ok((Self { columns: ROUND_COLUMNS.to_vec(), rows: rows.collect() }, left_out))
     }
 
     /// Serialises the table in this format, CSV with a byte order mark if `bom`.
@@ -128,13 +148,57 @@ impl ExportTable {
 }
 
 impl ExportRow {
+    fn of_photo(name: &str, located: &LocatedPhoto) -> Self {
+        Self {
+            name: name.to_owned(),
+            rank: 1,
+            at: LatLng { lat: located.lat, lng: located.lng },
+            place: Some(located.place.clone()),
+            truth: None,
+            regions: located.regions.clone(),
+            values: vec![
+                json!(located.place),
+                json!(located.country),
+                json!(located.radius_km.p50),
+                json!(located.radius_km.p90),
+                json!(located.expected_score),
+                json!(located.bundle),
+            ],
+        }
+    }
+
+    /// The candidates for a photo. What is true of the prediction only is in the first of them, which it is.
+    fn of_candidates(name: &str, located: &LocatedPhoto, candidates: &[Candidate]) -> Vec<Self> {
+        let row = |(i, candidate): (usize, &Candidate)| {
+            let own = [json!(i + 1), json!(candidate.p), json!(candidate.radius_km)];
+            let photo = Self::of_photo(name, located);
+            if i == 0 {
+                return Self { values: own.into_iter().chain(photo.values).collect(), ..photo };
+            }
+            let Candidate { at, country, place, .. } = candidate;
+            let none = [Value::Null, Value::Null, Value::Null];
+            let further = [json!(place), json!(country)].into_iter().chain(none).chain([json!(located.bundle)]);
+            Self {
+                rank: i + 1,
+                at: *at,
+                place: Some(place.clone()),
+                regions: Vec::new(),
+                values: own.into_iter().chain(further).collect(),
+                ..photo
+            }
+        };
+        candidates.iter().enumerate().map(row).collect()
+    }
+
     fn of_round(name: String, round: Round) -> Option<Self> {
         let at = round.placed()?;
         let country = landfall_model::place::describe(at).country;
         Some(Self {
             name,
+            rank: 1,
             at,
             truth: round.truth,
+            regions: Vec::new(),
             values: vec![
                 json!(round.place),
                 json!(country),
@@ -166,7 +230,7 @@ pub(crate) mod tests {
         (round.map.name, round.score) = ("=HYPERLINK()".to_owned(), Some(2269));
         (round.truth, round.guess) = (LatLng::new(10.0, -179.0).ok(), LatLng::new(10.0, 179.0).ok());
         let row = ExportRow::of_round("=1+\u{1}<script>\"&'\n,".to_owned(), round).unwrap();
-        ExportTable { columns: ROUND_COLUMNS, rows: vec![row] }
+        ExportTable { columns: ROUND_COLUMNS.to_vec(), rows: vec![row] }
     }
 
     #[test]

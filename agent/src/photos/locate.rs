@@ -7,11 +7,27 @@ use image::RgbImage;
 use landfall_common::text::sanitize_line;
 use landfall_model::images::{self, Decoded};
 use landfall_model::prediction::{RadiusKm, TopCell};
-use landfall_model::{Classifier, Prior};
+use landfall_model::{Classifier, Prediction, Prior};
 use serde::{Serialize, Serializer};
 
 use crate::inference;
 use crate::inference::{CellProbability, Objective, posterior_for};
+use crate::photos::candidates::{Candidate, candidates};
+use crate::photos::hints::{HintedCells, best_location};
+use crate::photos::regions::{CredibleRegion, credible_regions};
+
+/// How to locate, apart from the images.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct LocateOptions<'a> {
+    /// The prior over the cells.
+    pub prior: Prior,
+    /// The cells that are possible by what else is known; `None` for all.
+    pub hinted: Option<&'a HintedCells>,
+    /// Number of distinct candidates; 0 for none.
+    pub top: usize,
+    /// Whether to compute the outlines of the credible regions.
+    pub regions: bool,
+}
 
 /// A prediction, as printed by `--json`.
 #[derive(Debug, Serialize)]
@@ -37,6 +53,15 @@ pub(crate) struct LocatedPhoto {
     pub bundle: String,
     /// The prior over the cells.
     pub prior: Prior,
+    /// What else was known of the place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub given: Option<Given>,
+    /// Distinct places, the prediction first, if they were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub candidates: Option<Vec<Candidate>>,
+    /// The credible regions of 50 and 90 %, if they were asked for.
+    #[serde(skip)]
+    pub regions: Vec<CredibleRegion>,
     /// The posterior, for maps.
     #[serde(skip)]
     pub heat: Vec<CellProbability>,
@@ -45,8 +70,17 @@ pub(crate) struct LocatedPhoto {
     pub warnings: Vec<String>,
 }
 
+/// What was known of the place apart from the image.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Given {
+    /// The options that state it.
+    pub hints: Vec<String>,
+    /// Probability that all of it holds, judged from the image only.
+    pub p: f64,
+}
+
 /// JSON is Unicode, and file names need not be.
-fn as_text<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn as_text<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&path.to_string_lossy())
 }
 
@@ -54,7 +88,7 @@ fn as_text<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error>
 ///
 /// # Errors
 /// When an image cannot be read; the message names it.
-pub(crate) fn locate(classifier: &Classifier, files: &[&Path], prior: Prior) -> Result<LocatedPhoto> {
+pub(crate) fn locate(classifier: &Classifier, files: &[&Path], options: LocateOptions<'_>) -> Result<LocatedPhoto> {
     let (mut pictures, mut warnings) = (Vec::new(), Vec::new());
     for file in files {
         let Decoded { image, warning } = images::open_with_warning(file)?;
@@ -62,7 +96,7 @@ pub(crate) fn locate(classifier: &Classifier, files: &[&Path], prior: Prior) -> 
         pictures.push(image);
     }
     let first = files.first().map(|file| file.to_path_buf()).unwrap_or_default();
-    Ok(LocatedPhoto { warnings, ..of_pictures(classifier, first, &pictures, prior)? })
+    Ok(LocatedPhoto { warnings, ..of_pictures(classifier, first, &pictures, options)? })
 }
 
 /// Locates one place from decoded images; `image` is their name in the result.
@@ -73,11 +107,21 @@ pub(crate) fn of_pictures(
     classifier: &Classifier,
     image: PathBuf,
     pictures: &[RgbImage],
-    prior: Prior,
+    options: LocateOptions<'_>,
 ) -> Result<LocatedPhoto> {
+    let LocateOptions { prior, hinted, top, regions } = options;
     let logits = classifier.logits(pictures)?;
-    let posterior = posterior_for(&classifier.bundle, &logits, Objective::Photo(prior))?;
-    let prediction = inference::predict_from(&posterior, Objective::Photo(prior));
+    let unhinted = posterior_for(&classifier.bundle, &logits, Objective::Photo(prior))?;
+    let narrowed = hinted.and_then(|cells| Some((cells, cells.narrow(&unhinted)?)));
+    let posterior = narrowed.as_ref().map_or(&unhinted, |(_, posterior)| posterior);
+    let is_allowed = |at| hinted.is_none_or(|cells| cells.allow(at));
+    let mut prediction = inference::predict_from(posterior, Objective::Photo(prior));
+    if !is_allowed(prediction.point)
+        && let Some(pin) = best_location(posterior, is_allowed)
+    {
+        prediction = Prediction::at_pin(posterior, pin);
+    }
+    let candidates = (top > 0).then(|| candidates(posterior, prediction.point, top, is_allowed));
     Ok(LocatedPhoto {
         image,
         lat: prediction.point.lat,
@@ -89,7 +133,13 @@ pub(crate) fn of_pictures(
         top: prediction.candidates,
         bundle: classifier.bundle.manifest.id(),
         prior,
-        heat: inference::cell_probabilities(&posterior),
+        given: hinted.map(|cells| Given { hints: cells.texts(), p: cells.mass(&unhinted.probabilities()) }),
+        candidates,
+        regions: if regions { credible_regions(posterior, hinted) } else { Vec::new() },
+        heat: match &narrowed {
+            Some((cells, posterior)) => cells.heat(posterior, unhinted.table),
+            None => inference::cell_probabilities(&unhinted),
+        },
         warnings: Vec::new(),
     })
 }
@@ -105,6 +155,24 @@ impl std::fmt::Display for LocatedPhoto {
             self.lng,
             self.radius_km.p50,
             self.radius_km.p90
-        )
+        )?;
+        if let Some(Given { hints, p }) = &self.given {
+            let hints = sanitize_line(hints.join("; "));
+            write!(f, "\n  given {hints} ({} of the probability without it)", percent(*p))?;
+        }
+        for (i, candidate) in self.candidates.iter().flatten().enumerate() {
+            let Candidate { at, p, radius_km, place, .. } = candidate;
+            write!(f, "\n  {}. {} within {radius_km:.0} km: {place} ({at})", i + 1, percent(*p))?;
+        }
+        Ok(())
+    }
+}
+
+/// A probability for people.
+pub(crate) fn percent(p: f64) -> String {
+    match 100.0 * p {
+        percent if percent >= 9.5 => format!("{percent:.0} %"),
+        percent if percent >= 0.1 => format!("{percent:.1} %"),
+        _ => "less than 0.1 %".to_owned(),
     }
 }

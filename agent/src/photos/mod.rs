@@ -1,8 +1,13 @@
-//! Finding and locating photos, writing predictions into EXIF data, and an HTML page with a map of all predictions.
+//! Finding and locating photos, testing claims about them, writing predictions into EXIF data, and an HTML page with a
+//! map of all predictions.
 
+pub(crate) mod candidates;
 pub(crate) mod exif;
+pub(crate) mod hints;
 pub(crate) mod inputs;
 pub(crate) mod locate;
 mod map_section;
 pub(crate) mod names;
 pub(crate) mod page;
+pub(crate) mod regions;
+pub(crate) mod verify;

@@ -31,7 +31,7 @@ pub(crate) fn is_inside(file: &Path, dir: &Path) -> bool {
 }
 
 /// The absolute path of a file, with links in its directories resolved.
-fn full_path(file: &Path) -> PathBuf {
+pub(super) fn full_path(file: &Path) -> PathBuf {
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     match (folder.canonicalize(), file.file_name()) {
         (Ok(folder), Some(name)) => folder.join(name),

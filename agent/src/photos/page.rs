@@ -11,7 +11,8 @@ use landfall_common::text::sanitize_line;
 use landfall_model::LatLng;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use crate::photos::locate::LocatedPhoto;
+use crate::photos::candidates::Candidate;
+use crate::photos::locate::{Given, LocatedPhoto, percent};
 use crate::photos::map_section::{MapSection, WIDTH};
 
 /// Maximum sides of a thumbnail in pixels. It is displayed at half that size for high-resolution screens.
@@ -78,8 +79,14 @@ pub(crate) fn page(photos: &[Photo], left_out: &[String]) -> String {
                 header {
                     h1 { "Estimated locations of these pictures" }
                     p {
-                        (count_pictures(photos.len())) ", located from the pixels only. Most estimates are off by hundreds of kilometres: "
+                        (count_pictures(photos.len())) ", located from the pixels "
+                        @if photos.iter().any(|photo| photo.located.given.is_some()) { "and from what else was known. " }
+                        @else { "only. " }
+                        "Most estimates are off by hundreds of kilometres: "
                         "a ring is a 50 % credible region, and the location of a hollow dot is unknown."
+                        @if photos.iter().any(has_alternatives) {
+                            " Small dots are other candidates; each percentage is the probability of the circle with the radius beside it."
+                        }
                     }
                 }
                 main {
@@ -101,13 +108,25 @@ fn count_pictures(n: usize) -> String {
     format!("{n} {}", if n == 1 { "picture" } else { "pictures" })
 }
 
+/// The candidates after the first, which is the prediction.
+fn alternatives(photo: &Photo) -> &[Candidate] {
+    photo.located.candidates.as_deref().and_then(|candidates| candidates.get(1..)).unwrap_or_default()
+}
+
+fn has_alternatives(photo: &Photo) -> bool {
+    !alternatives(photo).is_empty()
+}
+
 fn point_of(photo: &Photo) -> LatLng {
     LatLng { lat: photo.located.lat, lng: photo.located.lng }
 }
 
 fn map(photos: &[Photo]) -> Markup {
     let ring = |photo: &Photo| photo.located.radius_km.p50 * 1000.0;
-    let view = MapSection::around(&photos.iter().map(|photo| (point_of(photo), ring(photo))).collect::<Vec<_>>());
+    let shown = photos.iter().map(|photo| (point_of(photo), ring(photo)));
+    let others =
+        photos.iter().enumerate().flat_map(|(i, photo)| alternatives(photo).iter().map(move |other| (i, other)));
+    let view = MapSection::around(&shown.chain(others.clone().map(|(_, other)| (other.at, 0.0))).collect::<Vec<_>>());
     let is_numbered = photos.len() <= MAX_NUMBERED_DOTS;
     let radius = if is_numbered { DOT_RADII.0 } else { DOT_RADII.1 };
     let places: Vec<(f64, f64)> = photos.iter().map(|photo| view.project(point_of(photo))).collect();
@@ -121,6 +140,12 @@ fn map(photos: &[Photo]) -> Markup {
             @for photo in rings.iter().filter(is_sure) { path.within d=(view.circle(point_of(photo), ring(photo))) {} }
             @for (place, dot) in places.iter().zip(&dots).filter(|(place, dot)| place != dot) {
                 line.lead x1=(number(place.0)) y1=(number(place.1)) x2=(number(dot.0)) y2=(number(dot.1)) {}
+            }
+            @for (i, other) in others {
+                @let (x, y) = view.project(other.at);
+                circle.other cx=(number(x)) cy=(number(y)) r=(DOT_RADII.1) {
+                    title { (i + 1) " or " (other.place) ", " (percent(other.p)) }
+                }
             }
             @for (i, (photo, (x, y))) in photos.iter().zip(&dots).enumerate() {
                 @let label = format!("{}: {}, {}", i + 1, sanitize_line(&photo.name), photo.located.place);
@@ -181,7 +206,19 @@ fn row(number: usize, photo: &Photo) -> Markup {
             td.number { a href=(format!("#dot-{number}")) { (number) } }
             td { img src=(thumbnail.data_url()) width=(thumbnail.width / 2) height=(thumbnail.height / 2) alt=""; }
             td.name { (sanitize_line(name)) }
-            td { (located.place) }
+            td {
+                (located.place)
+                @if let Some(candidates) = &located.candidates {
+                    ol.candidates {
+                        @for Candidate { place, p, radius_km, .. } in candidates {
+                            li { (place) " (" (percent(*p)) " within " (km(*radius_km)) ")" }
+                        }
+                    }
+                }
+                @if let Some(Given { hints, p }) = &located.given {
+                    p.given { "given " (sanitize_line(hints.join("; "))) " (" (percent(*p)) " of the probability without it)" }
+                }
+            }
             td.place { (format!("{:.3}, {:.3}", located.lat, located.lng)) }
             td.number { (km(located.radius_km.p50)) }
             td.number { (km(located.radius_km.p90)) }
@@ -207,6 +244,9 @@ mod tests {
             top: Vec::new(),
             bundle: "pocket@1".to_owned(),
             prior: Prior::Photo,
+            given: None,
+            candidates: None,
+            regions: Vec::new(),
             heat: Vec::new(),
             warnings: Vec::new(),
         };
@@ -232,6 +272,24 @@ mod tests {
                 && page.contains("200 km")
                 && page.contains("900 km")
         );
+    }
+
+    #[test]
+    fn candidates_and_what_was_known_are_shown() {
+        let mut photo = photo("a.jpg", 45.7, 4.8);
+        let candidate = |place: &str, lng: f64| Candidate {
+            at: LatLng { lat: 45.7, lng },
+            p: 0.25,
+            radius_km: 150.0,
+            country: None,
+            place: place.to_owned(),
+        };
+        photo.located.candidates = Some(vec![candidate("near Lyon, France", 4.8), candidate("near Turin, Italy", 7.7)]);
+        photo.located.given = Some(Given { hints: vec!["within <b>.geojson".to_owned()], p: 0.031 });
+        let page = page(&[photo], &[]);
+        assert_eq!((page.matches("class=\"other\"").count(), page.matches("Small dots").count()), (1, 1));
+        assert!(page.contains("<li>near Turin, Italy (25 % within 150 km)</li>"), "{page}");
+        assert!(page.contains("given within &lt;b&gt;.geojson (3.1 % of the probability without it)"), "{page}");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::browser::input;
 use crate::geometry::Rect;
 use crate::play::pin;
 use crate::play::pin::projection::Projection;
-use crate::play::pin::tiles::Tile;
+use crate::play::pin::tile_projection::Tile;
 use crate::probe::explore::Exploration;
 use crate::probe::observe;
 use crate::probe::observe::{ButtonElement, FramePath, PictureElement, TileElement};

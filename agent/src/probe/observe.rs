@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::geometry::{Pixel, Rect};
-use crate::play::pin::tiles::Tile;
+use crate::play::pin::tile_projection::Tile;
 use crate::site::page::Page;
 use crate::site::profile::locator::{Locator, Locators, Role};
 

@@ -94,7 +94,7 @@ async fn turns_per_circle(page: &Page, first: &GrayImage, turn: impl AsyncFn() -
     Ok(None)
 }
 
-/// The position of the last minimum of the differences, by a parabola through three points; `None` if it is not a clear
+/// Sub-sample position of the last minimum of the differences, by parabolic interpolation; `None` if there is no clear
 /// dip.
 fn full_circle_dip(differences: &[f64]) -> Option<f64> {
     let [.., before, at, after] = *differences else { return None };

@@ -10,7 +10,7 @@ use landfall_model::{Classifier, Prior};
 use xcap::{Monitor, Window, XCapError};
 
 use crate::photos::locate;
-use crate::photos::locate::LocatedPhoto;
+use crate::photos::locate::{LocateOptions, LocatedPhoto};
 
 /// Delay between two captures. The screen is at rest when two captures in a row are the same.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
@@ -139,6 +139,7 @@ pub(crate) fn watch(
     prior: Prior,
     mut on_prediction: impl FnMut(&LocatedPhoto, &RgbImage) -> Result<()>,
 ) -> Result<()> {
+    let options = LocateOptions { prior, ..LocateOptions::default() };
     let (mut last, mut answered) = (source.picture()?, None::<RgbaImage>);
     loop {
         std::thread::sleep(POLL_INTERVAL);
@@ -146,7 +147,7 @@ pub(crate) fn watch(
         if is_same(&last, &now) && !answered.as_ref().is_some_and(|answered| is_same(answered, &now)) {
             let picture: RgbImage = DynamicImage::from(now.clone()).into_rgb8();
             let name = PathBuf::from(source.name());
-            let located = locate::of_pictures(classifier, name, std::slice::from_ref(&picture), prior)?;
+            let located = locate::of_pictures(classifier, name, std::slice::from_ref(&picture), options)?;
             on_prediction(&located, &picture)?;
             answered = Some(now.clone());
         }

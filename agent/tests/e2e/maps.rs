@@ -16,6 +16,7 @@ use landfall_model::LatLng;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde::Deserialize;
+use thirtyfour::WebDriver;
 use tower_http::services::ServeDir;
 use url::Url;
 
@@ -85,10 +86,17 @@ async fn serve() -> String {
 
 async fn open(path: &str, profile: Profile) -> Page {
     let url = Url::parse(&format!("{}{path}", serve().await)).unwrap();
+    open_in(start_browser().await, &url, profile).await
+}
+
+async fn start_browser() -> WebDriver {
     // No larger than the maps, which are drawn without a graphics card.
     let options = BrowserOptions { viewport: (640, 580), ..BrowserOptions::default() };
-    let driver = browser::open(&options).await.unwrap();
-    let page = Page::open(driver, profile, &url, Consent::default()).await.unwrap();
+    browser::open(&options).await.unwrap()
+}
+
+async fn open_in(driver: WebDriver, url: &Url, profile: Profile) -> Page {
+    let page = Page::open(driver, profile, url, Consent::default()).await.unwrap();
     wait_until_ready(&page).await;
     page
 }
@@ -241,6 +249,7 @@ async fn tile_maps_may_animate_recentre_and_be_small() {
 #[tokio::test(flavor = "multi_thread")]
 async fn canvas_maps_may_animate_recentre_and_be_small() {
     let near = vec![LatLng::new(48.2, 16.4).unwrap()];
+    let (base, driver) = (Url::parse(&serve().await).unwrap(), start_browser().await);
     for (name, address, profile, targets) in [
         // The world is lower than the enlarged map.
         ("low canvas", "/canvas?min=-2&zoom=-1&slow", canvas(20.0, 10.0, -1.0, ""), few_targets(1)),
@@ -254,10 +263,10 @@ async fn canvas_maps_may_animate_recentre_and_be_small() {
             near,
         ),
     ] {
-        let page = open(address, profile).await;
+        let page = open_in(driver.clone(), &base.join(address).unwrap(), profile).await;
         check_targets(name, &page, &targets, 3.0).await;
-        browser::shutdown(page.into_driver(), &BrowserOptions::default()).await;
     }
+    browser::shutdown(driver, &BrowserOptions::default()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -285,8 +294,7 @@ async fn wrong_initial_view_is_reported() {
         [("/canvas?land&lng=-40&zoom=1.4", 20.0, -30.0, 1.4), ("/canvas?land", 20.0, 10.0, 2.0)]
     {
         let url = base.join(address).unwrap();
-        let page = Page::open(browser.clone(), canvas(lat, lng, zoom, ""), &url, Consent::default()).await.unwrap();
-        wait_until_ready(&page).await;
+        let page = open_in(browser.clone(), &url, canvas(lat, lng, zoom, "")).await;
         let error = pin::place_pin(&page, wanted, 25_000.0).await.unwrap_err();
         assert!(error.to_string().contains("map.view does not match the initial view of the map"), "{error:#}");
         assert_eq!(landfall_agent::testing::exit_code(&error) as u8, 2);

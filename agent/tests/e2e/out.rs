@@ -191,6 +191,14 @@ fn invalid_arguments_fail_before_any_work() {
         ),
         (vec!["locate", "--bundle", "nonesuch", "--bom", path_str(holiday.path())], "--bom is for CSV"),
         (vec!["export", "--bom", path_str(empty.path())], "--bom is for CSV"),
+        (vec!["locate", "--bundle", "nonesuch", "--regions", path_str(holiday.path())], "--regions is for GeoJSON"),
+        (
+            vec!["locate", "--country", "FR,ZZ", path_str(holiday.path())],
+            "`ZZ` is not the two-letter code of a country",
+        ),
+        (vec!["locate", "--within", "nonesuch.geojson", path_str(holiday.path())], "cannot read nonesuch.geojson"),
+        (vec!["verify", "--at", "48.86", path_str(holiday.path())], "is not LAT,LNG or LAT,LNG,KM"),
+        (vec!["verify", path_str(holiday.path())], "--at <LAT,LNG[,KM]>|--measure <TABLE>"),
         (vec!["report", "--out", "/no/such/folder/x.html", path_str(empty.path())], "there is no directory"),
         (vec!["replay", "--against", "nonesuch", path_str(holiday.path())], "there is no bundle `nonesuch`"),
     ] {

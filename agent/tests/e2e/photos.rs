@@ -102,3 +102,60 @@ fn names_that_are_not_unicode_are_written() {
         "{errors:?}"
     );
 }
+
+#[test]
+fn what_is_known_narrows_the_answers_and_is_recorded() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["rome.jpg", "unknown.jpg"] {
+        std::fs::write(dir.path().join(name), photo()).unwrap();
+    }
+    let table = dir.path().join("hints.csv");
+    std::fs::write(&table, "file,country\nrome.jpg,GR\nlost.jpg,FR\n").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_landfall"));
+    command.args(["locate", "--bundle", "pocket", "--top", "3", "--regions", "--format", "geojson", "--hints"]);
+    let output = command.arg(&table).arg(dir.path()).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{errors}");
+    assert!(errors.contains("hints.csv: line 3: lost.jpg is none of the located images"), "{errors}");
+    let features: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let of = |name: &str, kind: &str| -> Vec<&Value> {
+        let features = features["features"].as_array().unwrap().iter();
+        features.filter(|one| one["properties"]["name"] == name && one["properties"]["kind"] == kind).collect()
+    };
+    for name in ["rome.jpg", "unknown.jpg"] {
+        assert_eq!((of(name, "guess").len(), of(name, "candidate").len(), of(name, "region").len()), (1, 2, 2));
+        assert!(of(name, "region").iter().all(|region| region["geometry"]["type"] == "MultiPolygon"));
+    }
+    let greek = |feature: &&Value| feature["properties"]["country"] == "GR";
+    assert!(of("rome.jpg", "guess").iter().all(greek) && of("rome.jpg", "candidate").iter().all(greek));
+    assert_eq!(of("rome.jpg", "guess")[0]["properties"]["hints"], "country GR");
+    assert_eq!(of("unknown.jpg", "guess")[0]["properties"]["country"], "IT");
+    assert!(of("unknown.jpg", "guess")[0]["properties"]["hints"].is_null());
+
+    let impossible =
+        locate().args(["--near", "35.7,139.7,50", "--hints"]).arg(&table).arg(dir.path()).output().unwrap();
+    let (code, _, errors) = outcome(impossible);
+    assert_eq!(code, Some(2));
+    let reason = "near 35.7,139.7,50; country GR: the bundle knows no place where all of these hold";
+    assert!(errors.iter().any(|line| line.contains("rome.jpg: ") && line.contains(reason)), "{errors:?}");
+}
+
+#[test]
+fn a_claim_is_tested() {
+    let verify = |options: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_landfall"));
+        let photo = fixtures().join("rounds/rome-colosseum/view_000.jpg");
+        let output = command.args(["verify", "--bundle", "pocket"]).args(options).arg(photo).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let json = |options: &[&str]| serde_json::from_str::<Value>(&verify(options)).unwrap();
+    let (rome, perth) = (json(&["--json", "--at", "41.89,12.49"]), json(&["--json", "--at", "-31.95,115.86"]));
+    let ratio = |verified: &Value| verified["measured_ratio"].as_f64().unwrap();
+    assert!(ratio(&rome) > 1.0 && ratio(&perth) < ratio(&rome), "{rome} {perth}");
+    assert!(rome["taken"].is_null() && rome["sun"].is_null() && rome["claim"]["radius_km"] == 200.0, "{rome}");
+    let text = verify(&["--at", "41.89,12.49,50", "--time", "2024-06-21T11:10Z"]);
+    assert!(text.contains("near Rome, Italy (41.8900, 12.4900; 50 km)"), "{text}");
+    assert!(text.contains("taken 2024-06-21T11:10:00Z: sun 71.5° above the horizon in the south"), "{text}");
+    assert!(text.contains("by day and") && text.contains("at night: "), "{text}");
+}

@@ -4,8 +4,9 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use landfall_common::http::client_builder;
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, HOST, ORIGIN, RANGE};
-use reqwest::{Certificate, Client, StatusCode};
+use reqwest::{Certificate, StatusCode};
 use serde_json::Value;
 
 /// A running `landfall serve`, killed on drop.
@@ -62,12 +63,12 @@ async fn serves_page_and_bundles_over_https_and_no_other_files() {
     assert!(base.starts_with("https://127.0.0.1:"), "{base}");
 
     // The certificate is trusted only after its root has been installed.
-    assert!(Client::new().get(base).send().await.is_err());
-    let blind = Client::builder().tls_danger_accept_invalid_certs(true).build().unwrap();
+    assert!(client_builder().build().unwrap().get(base).send().await.is_err());
+    let blind = client_builder().tls_danger_accept_invalid_certs(true).build().unwrap();
     let root = blind.get(format!("{base}landfall.crt")).send().await.unwrap();
     assert_eq!(root.headers()[CONTENT_TYPE], "application/x-x509-ca-cert");
     let root = Certificate::from_pem(&root.bytes().await.unwrap()).unwrap();
-    let client = Client::builder().tls_certs_only([root.clone()]).build().unwrap();
+    let client = client_builder().tls_certs_only([root.clone()]).build().unwrap();
     let get = async |path: &str| client.get(format!("{base}{path}")).send().await.unwrap();
 
     let index = get("").await;
@@ -198,7 +199,7 @@ async fn serve_answers_only_to_its_own_names() {
     let args = ["--http", "--listen", "127.0.0.1:0", "--host", "map.example.org", "--page", page];
     let server = PhoneServer::start(config.path(), &args);
     let port = server.address().trim_end_matches('/').rsplit(':').next().unwrap();
-    let client = Client::new();
+    let client = client_builder().build().unwrap();
     let status = async |host: &str, origin: Option<&str>| {
         let mut statuses = Vec::new();
         for path in ["", "index.html", "bundles/pocket/bundle.json", "nothing"] {

@@ -36,6 +36,8 @@ pub const IS_STATIC: bool = cfg!(all(target_env = "musl", target_feature = "crt-
 pub enum Origin {
     /// `ORT_DYLIB_PATH` names it.
     Variable,
+    /// The package manager of the interpreter that this code runs in has installed it.
+    Package,
     /// It lies beside the program.
     Program,
     /// It lies in the source tree that the program was built in.
@@ -48,6 +50,7 @@ impl std::fmt::Display for Origin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Variable => "named by ORT_DYLIB_PATH",
+            Self::Package => "of the Python package onnxruntime",
             Self::Program => "beside the program",
             Self::SourceTree => "in the source tree of this build",
             Self::Cache => "in the user's cache directory",
@@ -65,6 +68,23 @@ pub struct Runtime {
     /// The version that it states, such as `1.32.0`.
     pub version: String,
     environment: Environment,
+}
+
+/// The library that was offered, see [`offer`].
+static OFFERED: OnceLock<PathBuf> = OnceLock::new();
+
+/// Offers a library that was installed for other programs too, and may therefore be of any version. It is used unless
+/// `ORT_DYLIB_PATH` names another one. Call it before the runtime is loaded.
+///
+/// # Errors
+/// The reason why it cannot be used. Then the runtime is looked for elsewhere, as if the library did not exist.
+pub fn offer(library: PathBuf) -> std::result::Result<(), String> {
+    if named().is_none() {
+        file::check(&library)?;
+        library::open(&library)?;
+        _ = OFFERED.set(library);
+    }
+    Ok(())
 }
 
 /// Why the runtime is not there. Kept for the life of the process, so that every attempt reports the same error.
@@ -111,11 +131,14 @@ fn load() -> std::result::Result<Runtime, LoadError> {
     Ok(Runtime { file, origin, version, environment })
 }
 
-/// The library that `ORT_DYLIB_PATH` names, whatever it is, or else the first that exists beside the program, in the
-/// source tree that the program was built in, or in the user's cache directory.
+/// The library that `ORT_DYLIB_PATH` names, whatever it is, or else one that was offered, or else the first that exists
+/// beside the program, in the source tree that the program was built in, or in the user's cache directory.
 fn find() -> std::result::Result<(PathBuf, Origin), LoadError> {
-    if let Some(named) = std::env::var_os(VARIABLE).filter(|named| !named.is_empty()) {
+    if let Some(named) = named() {
         return Ok((named_library(named)?, Origin::Variable));
+    }
+    if let Some(offered) = OFFERED.get() {
+        return Ok((offered.clone(), Origin::Package));
     }
     if IS_STATIC {
         return Err(LoadError::NotFound { searched: Vec::new() });
@@ -126,6 +149,10 @@ fn find() -> std::result::Result<(PathBuf, Origin), LoadError> {
         (cache_dir().map(|cache| cache.join("runtime")), Origin::Cache),
     ];
     first_of(places.into_iter().filter_map(|(folder, origin)| Some((folder?, origin))))
+}
+
+fn named() -> Option<OsString> {
+    std::env::var_os(VARIABLE).filter(|named| !named.is_empty())
 }
 
 /// The path in the variable, made absolute: the system's loader would look for another file of that name first.

@@ -49,8 +49,8 @@ fn optional_number<'de, D: Deserializer<'de>>(field: D) -> std::result::Result<O
 /// Reads and checks an index file.
 ///
 /// # Errors
-/// If the file cannot be read, lacks a column or has a row with invalid coordinates or with a file outside the directory
-/// of the images; the message names the line.
+/// If the file cannot be read, a column is missing, or a row has invalid coordinates or a path outside the image
+/// directory; the message names the line.
 pub(crate) fn read(file: &Path) -> Result<Vec<Row>> {
     let (names, records) = tabular::read(file)?;
     let mut rows = Vec::new();

@@ -198,8 +198,8 @@ impl EpochSampler {
         order
     }
 
-    /// Sampling weight of each picture: cells in proportion to their capped count to this power, and coordinates within
-    /// a cell in proportion to their capped count.
+    /// Sampling weight of each image: that of a cell is proportional to `capped_count^power`, and is shared among the
+    /// coordinates within the cell in proportion to their capped counts.
     fn sampling_weights(&self, power: f64) -> Vec<f64> {
         let n = self.cell_of.len();
         let mut in_coordinate = vec![0usize; n];

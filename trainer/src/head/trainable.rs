@@ -217,9 +217,10 @@ impl TrainableHead {
         (logits, auxiliary)
     }
 
-    /// Folds the network into equivalent linear layers. `z + w log P(parent)` differs from `z + w z_parent` only by a
-    /// constant over all cells, which softmax ignores. So every auxiliary output, and the product of A and the
-    /// embeddings, can be added to the weights of the output layer.
+    /// Folds the network into equivalent linear layers. With the logits z of the cells and the weight w of an auxiliary
+    /// output, `z + w log P(parent)` differs from `z + w z_parent` only by a constant over all cells, which softmax
+    /// ignores. So every auxiliary output, and the product of `bridge` and the embeddings of the cells, can be added to
+    /// the weights of the output layer.
     ///
     /// # Errors
     /// When tensor data cannot be extracted from burn.

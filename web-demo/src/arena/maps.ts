@@ -13,8 +13,15 @@ const LIVE_TILES = "/maps/vt?pb=!1m5!1m4!1i{z}!2i{x}!3i{y}!4i256!2m3!1e0!2sm!3i7
 /** Delay before the guess map collapses after the pointer has left it, in milliseconds. */
 const COLLAPSE_DELAY_MS = 700;
 
+const reducedMotion = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
+
 function createMap(container: HTMLElement, options: L.MapOptions): L.Map {
+  const animated = !reducedMotion();
   const map = L.map(container, {
+    zoomAnimation: animated,
+    fadeAnimation: animated,
+    markerZoomAnimation: animated,
+    inertia: animated,
     minZoom: 1,
     maxZoom: 10,
     zoomControl: false,
@@ -170,7 +177,7 @@ export function showResults(container: HTMLElement, results: RoundResult[], dela
       pin("rival-pin", "dot", "rival-location-marker").setLatLng(at).addTo(map);
     }
   };
-  const immediate = !delayOpponent || matchMedia("(prefers-reduced-motion: reduce)").matches;
+  const immediate = !delayOpponent || reducedMotion();
   const timer = window.setTimeout(showOpponentPins, immediate ? 0 : OPPONENT_DELAY_MS);
   map.on("unload", () => window.clearTimeout(timer));
   return map;

@@ -37,7 +37,7 @@ it("resizes to the same bytes as on every platform", async () => {
   // With mean 0 and std 1/255 the output values are 0 to 255.
   const std = [1 / 255, 1 / 255, 1 / 255];
   const { model, info } = await openPocket({ size: 224, resize: "bicubic", crop: "center", mean: [0, 0, 0], std });
-  const source = new TextDecoder().decode(file("model/tests/preprocess.rs"));
+  const source = new TextDecoder().decode(file("model/tests/integration/preprocess.rs"));
   const known = [...source.matchAll(/\("(\w+)", "([0-9a-f]{64})"\)/g)];
   expect(known.length).toBe(3);
   for (const [, name, sha256] of known) {

@@ -59,9 +59,9 @@ pub(super) fn heading(degrees: f64) -> String {
     format!("{degrees}° {side}")
 }
 
-/// Replaces absolute paths and URLs in a message by an ellipsis, since they may be private. A path ends at a
-/// punctuation mark or, since names of directories may have spaces, with the last word that has a separator. Words
-/// after a space in a file name remain.
+/// Replaces absolute paths and URLs in a message with an ellipsis, since they may be private. A path ends at a
+/// punctuation mark or, since names of directories may have spaces, with the last word that has a separator. What
+/// follows a space in a file name is therefore not removed.
 pub(super) fn redact_paths_and_urls(message: &str) -> String {
     const SEPARATORS: [char; 2] = ['/', '\\'];
     let is_private = |word: &str| {

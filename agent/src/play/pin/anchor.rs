@@ -156,7 +156,7 @@ async fn zoomed_out(page: &Page, view: StartView, anchor: Anchor) -> Result<Anch
 }
 
 impl AnchoredMap {
-    /// Zooms in by a few steps of the wheel, so that the pin ends up near the centre of the box. Returns whether the map
+    /// Zooms in by a few wheel notches, so that the pin ends up near the centre of the box. Returns whether the map
     /// has zoomed.
     async fn zoom_in(&mut self, page: &Page) -> Result<bool> {
         let centre = self.canvas.centre();

@@ -1,5 +1,5 @@
-//! Whether a drawn map has only moved between two screenshots, or also zoomed: its lines, borders and labels are then
-//! at other places. This is independent of the pin, which is where a click puts it in either case.
+//! Whether a drawn map has only moved between two screenshots, or also zoomed: in which case its lines, borders
+//! and labels have shifted relative to each other. This is independent of the pin, which is where a click puts it in either case.
 
 use image::imageops::FilterType;
 use image::{DynamicImage, GrayImage};

@@ -7,10 +7,10 @@ pub(crate) mod land;
 mod observe;
 mod placed;
 pub(crate) mod projection;
-mod raster;
 mod registration;
 mod relocate;
-pub(crate) mod tiles;
+pub(crate) mod tile_projection;
+mod tiles;
 pub(crate) mod view;
 mod wheel;
 mod zoom;
@@ -30,7 +30,7 @@ use crate::site::page::Page;
 /// When the map does not match the profile, does not zoom or move, or accepts no pin.
 pub async fn place_pin(page: &Page, wanted: LatLng, max_error_m: f64) -> Result<PlacedPin> {
     match page.profile().map.kind() {
-        MapKind::Tiles => raster::place_pin(page, wanted, max_error_m).await,
+        MapKind::Tiles => tiles::place_pin(page, wanted, max_error_m).await,
         MapKind::Canvas(view) => canvas::place_pin(page, view, wanted, max_error_m).await,
     }
 }
@@ -42,7 +42,7 @@ pub async fn place_pin(page: &Page, wanted: LatLng, max_error_m: f64) -> Result<
 pub(crate) async fn confirm(page: &Page, placed: PlacedPin, wanted: LatLng, max_error_m: f64) -> Result<PlacedPin> {
     match page.profile().map.kind() {
         MapKind::Tiles => {
-            let (at, metres_per_pixel) = raster::read_back(page).await?;
+            let (at, metres_per_pixel) = tiles::read_back(page).await?;
             let error_m = at.distance_m(wanted);
             if error_m > max_error_m {
                 return Err(environment_error(format!(

@@ -8,7 +8,7 @@ use crate::geometry::Pixel;
 /// A pin on the page's map.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct PlacedPin {
-    /// Where the pin is, read back from the page.
+    /// Where the pin is: as the page shows it on a tile map, as computed from the click on a drawn map.
     pub at: LatLng,
     /// The pixel that was clicked.
     pub click: Pixel,
@@ -16,7 +16,7 @@ pub struct PlacedPin {
     pub metres_per_pixel: f64,
 }
 
-/// Target resolution in metres per pixel: well below the error of a classifier with a thousand cells.
+/// Target resolution in metres per pixel: well below the errors of predictions.
 pub(super) const TARGET_M_PER_PX: f64 = 6_000.0;
 /// Maximum metres per pixel accepted on a map that cannot be zoomed in further, unless a larger error is allowed.
 const MAX_M_PER_PX: f64 = 25_000.0;

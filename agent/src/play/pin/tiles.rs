@@ -1,219 +1,231 @@
-//! The projection of a tile map, computed from the visible tiles without access to the map object.
+//! Placing the pin on a map of image tiles. The positions of the tiles give the projection at any time, so no state is
+//! tracked.
 
-use regex::Regex;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use landfall_common::exit::environment_error;
+use landfall_model::LatLng;
 use serde::Deserialize;
+use serde_json::json;
 
-use crate::geometry::Pixel;
+use crate::browser::input;
+use crate::geometry::{Pixel, Rect};
+use crate::play::pin::placed::{MARGIN, PlacedPin, TARGET_M_PER_PX, max_m_per_px};
 use crate::play::pin::projection::Projection;
-use crate::site::page::TileRows;
+use crate::play::pin::tile_projection::Tile;
+use crate::play::pin::zoom::ZoomControl;
+use crate::site::MapLocators;
+use crate::site::page::Page;
 
-/// An image tile: its URL and rectangle in CSS pixels.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-pub(crate) struct Tile {
-    /// URL of the image.
-    pub src: String,
-    /// Distance from the left edge of the viewport.
-    pub x: f64,
-    /// Distance from the top edge of the viewport.
-    pub y: f64,
-    /// Width; tiles are square.
-    pub width: f64,
-    /// Area of the part that lies in the map's box, in square pixels, if it was measured.
-    #[serde(default)]
-    pub area: Option<f64>,
+/// Number of clicks: the first may only give the map the focus, and a pin beside the target is corrected.
+const CLICKS: usize = 4;
+/// Time limit for the pin to appear: some maps wait for a second click first, others ask their server.
+const PIN_TIMEOUT: Duration = Duration::from_millis(2500);
+/// A new pin that has stayed beside its target for this time does not move there any more.
+const PIN_SETTLED: Duration = Duration::from_millis(600);
+/// Tolerance of a pin in pixels.
+const TOLERANCE_PX: f64 = 3.0;
+
+/// The map when it is still: its projection and box, and the tip of the pin.
+#[derive(Clone, Copy, Debug)]
+struct MapState {
+    map: Projection,
+    canvas: Rect,
+    pin: Option<Pixel>,
 }
 
-impl Tile {
-    /// The tile, moved right and down.
-    pub(crate) fn moved_by(self, by: Pixel) -> Self {
-        Self { x: self.x + by.x, y: self.y + by.y, ..self }
+impl MapState {
+    fn pin_place(&self) -> Option<LatLng> {
+        self.pin.map(|pin| self.map.place(pin))
     }
 }
 
-/// Tiles that agree on a projection, such as those of one map.
-struct TileGroup {
-    projection: Projection,
-    area: f64,
-}
-
-/// A group of tiles that disagree with the largest one is ignored up to this fraction of its area: overview maps, and
-/// tiles of an earlier zoom that lie below.
-const MAX_STRAY_AREA: f64 = 0.4;
-
-impl Projection {
-    /// The projection that the tiles agree on. `None` if there are no tiles or they disagree, as while the map moves or
-    /// zooms.
-    pub(crate) fn of(tiles: &[Tile], addresses: &[Regex]) -> Option<Self> {
-        Self::with_rows(tiles, addresses, None).map(|(projection, _)| projection)
-    }
-
-    /// As [`Projection::of`], and how the rows are counted: as `known`, else as the larger part of the tiles agrees.
-    pub(crate) fn with_rows(tiles: &[Tile], addresses: &[Regex], known: Option<TileRows>) -> Option<(Self, TileRows)> {
-        let placed: Vec<(&Tile, TileAddress)> = tiles
-            .iter()
-            .filter_map(|tile| Some((tile, addresses.iter().find_map(|of| coordinates(&tile.src, of))?)))
-            .collect();
-        let of_rows = |rows: TileRows| {
-            let mut groups = groups(&placed, rows);
-            groups.sort_by(|a, b| b.area.total_cmp(&a.area));
-            let strays: f64 = groups.iter().skip(1).map(|group| group.area).sum();
-            let first = groups.into_iter().next()?;
-            Some((first.projection, first.area, strays <= MAX_STRAY_AREA * first.area))
-        };
-        let rows = match known {
-            Some(rows) => rows,
-            None => {
-                let area = |rows: TileRows| of_rows(rows).map_or(0.0, |(_, area, _)| area);
-                let is_south = area(TileRows::FromSouth) > 1.5 * area(TileRows::FromNorth);
-                if is_south { TileRows::FromSouth } else { TileRows::FromNorth }
-            }
-        };
-        of_rows(rows).filter(|(.., agrees)| *agrees).map(|(projection, ..)| (projection, rows))
-    }
-}
-
-/// The tiles grouped by the projection that they agree on. Tiles that are not on display are left out.
-fn groups(tiles: &[(&Tile, TileAddress)], rows: TileRows) -> Vec<TileGroup> {
-    let mut groups: Vec<TileGroup> = Vec::new();
-    for (tile, at) in tiles {
-        let area = tile.area.unwrap_or(tile.width * tile.width);
-        let Some(count) = 2u32.checked_pow(at.z).map(f64::from) else { continue };
-        if area <= 0.0 || tile.width <= 0.0 {
+/// Zooms in on a place, clicks, and reads back the position of the pin. Repeats the click if the pin is off by more
+/// than a few pixels.
+pub(super) async fn place_pin(page: &Page, wanted: LatLng, max_error_m: f64) -> Result<PlacedPin> {
+    let canvas = page.reveal_map().await?;
+    page.hover(canvas.centre()).await?; // hovering enlarges the map
+    let mut state = approach(page, wanted, max_error_m).await?;
+    let mut problem = "the place is not in the visible part of the map".to_owned();
+    let mut last_pin = None::<(f64, PlacedPin)>;
+    let mut correction = Pixel { x: 0.0, y: 0.0 };
+    for _ in 0..CLICKS {
+        let target = state.map.pixel(wanted, state.canvas.centre());
+        let click = target + correction;
+        let click = Pixel { x: click.x.round(), y: click.y.round() };
+        if !state.canvas.holds(click, 0.0) {
+            break; // never click outside the map
+        }
+        let before = state;
+        page.click(click).await?;
+        state = await_pin(page, &before, wanted).await?;
+        let metres_per_pixel = state.map.metres_per_pixel(wanted);
+        let Some(at) = state.pin_place() else {
+            // A first click may only give the map the focus; a second one places the pin.
+            "no pin appears".clone_into(&mut problem);
             continue;
+        };
+        let (error_m, placed) = (at.distance_m(wanted), PlacedPin { at, click, metres_per_pixel });
+        if error_m <= (TOLERANCE_PX * metres_per_pixel).min(max_error_m) {
+            return Ok(placed);
         }
-        let y = match (rows, at.from_south) {
-            (TileRows::FromNorth, false) | (TileRows::FromSouth, true) => at.y,
-            _ => count - 1.0 - at.y,
-        };
-        let world = tile.width * count;
-        let corner = Pixel { x: tile.x - at.x * tile.width, y: tile.y - y * tile.width };
-        let agrees = |group: &&mut TileGroup| {
-            let other = &group.projection;
-            // Copies of the world are whole world widths apart.
-            let worlds_apart = (corner.x - other.corner.x) / world;
-            (world - other.world).abs() < 1.0
-                && (corner.y - other.corner.y).abs() < 1.5
-                && (worlds_apart - worlds_apart.round()).abs() * world < 1.5
-        };
-        match groups.iter_mut().find(agrees) {
-            Some(group) => group.area += area,
-            None => groups.push(TileGroup { projection: Projection { world, corner }, area }),
+        problem = format!("it is {:.0} km off", error_m / 1000.0);
+        last_pin = Some((error_m, placed)); // the previous pin has been moved
+        let target = state.map.pixel(wanted, state.canvas.centre());
+        if !state.canvas.holds(target, 0.02) {
+            state = approach(page, wanted, max_error_m).await?; // the map has moved after the click
+        } else if let Some(pin) = state.pin.filter(|_| state.map.approx_eq(&before.map)) {
+            // Pages that scale the map may place the pin beside the click.
+            let off = Pixel { x: target.x - pin.x, y: target.y - pin.y };
+            correction = correction + off;
         }
     }
-    groups
-}
-
-/// Zoom, column and row of a tile.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct TileAddress {
-    z: u32,
-    x: f64,
-    y: f64,
-    /// Whether the address itself says that the row is counted from the south.
-    from_south: bool,
-}
-
-fn coordinates(src: &str, address: &Regex) -> Option<TileAddress> {
-    let found = address.captures(src)?;
-    let text = |name: &str| found.name(name).map(|group| group.as_str());
-    if let Some(key) = text("quadkey") {
-        let digits: Option<Vec<u32>> = key.chars().map(|digit| digit.to_digit(4)).collect();
-        let fold =
-            |shift: u32| digits.iter().flatten().fold(0.0, |sum, digit| 2.0 * sum + f64::from((digit >> shift) & 1));
-        let z = u32::try_from(digits.as_ref()?.len()).ok()?;
-        return Some(TileAddress { z, x: fold(0), y: fold(1), from_south: false });
+    if let Some((_, placed)) = last_pin.filter(|(error_m, _)| *error_m <= max_error_m) {
+        return Ok(placed);
     }
-    let from_south = text("tms_y").is_some();
-    Some(TileAddress {
-        z: text("z")?.parse().ok()?,
-        x: text("x")?.parse().ok()?,
-        y: text("y").or(text("tms_y"))?.parse().ok()?,
-        from_south,
+    Err(environment_error(format!("the pin cannot be placed at {wanted}: {problem} after {CLICKS} clicks")))
+}
+
+/// The position of the pin now, when the map is still.
+///
+/// # Errors
+/// When there is no pin any more.
+pub(super) async fn read_back(page: &Page) -> Result<(LatLng, f64)> {
+    let state = wait_until_still(page).await?;
+    let at = state.pin_place();
+    let at = at.ok_or_else(|| environment_error("the pin disappeared from the guess map before the guess was sent"))?;
+    Ok((at, state.map.metres_per_pixel(at)))
+}
+
+/// Waits for the pin after a click.
+async fn await_pin(page: &Page, before: &MapState, wanted: LatLng) -> Result<MapState> {
+    let (start, mut since, mut last) = (Instant::now(), Instant::now(), None::<LatLng>);
+    loop {
+        let state = wait_until_still(page).await?;
+        let metres = state.map.metres_per_pixel(wanted);
+        let at = state.pin_place();
+        if at.is_some_and(|at| at.distance_m(wanted) <= TOLERANCE_PX * metres) {
+            return Ok(state);
+        }
+        let near = |a: Option<LatLng>, b: Option<LatLng>| match (a, b) {
+            (Some(a), Some(b)) => a.distance_m(b) <= metres,
+            (a, b) => a.is_none() && b.is_none(),
+        };
+        if !near(at, last) {
+            (since, last) = (Instant::now(), at);
+        }
+        let is_new = at.is_some() && !near(at, before.pin_place());
+        if start.elapsed() > PIN_TIMEOUT || is_new && since.elapsed() > PIN_SETTLED {
+            return Ok(state);
+        }
+        input::pause(60).await;
+    }
+}
+
+/// Zooms and pans until the place is well inside the box and a pixel is fine enough.
+async fn approach(page: &Page, wanted: LatLng, max_error_m: f64) -> Result<MapState> {
+    let mut zoom = ZoomControl::default();
+    for _ in 0..60 {
+        let state = wait_until_still(page).await?;
+        let MapState { map, canvas, .. } = state;
+        let target = map.pixel(wanted, canvas.centre());
+        let metres = map.metres_per_pixel(wanted);
+        if !canvas.holds(target, MARGIN) {
+            let is_far = |distance: f64, side: f64| distance.abs() > 1.2 * side;
+            let middle = canvas.centre();
+            if is_far(target.x - middle.x, canvas.width) || is_far(target.y - middle.y, canvas.height) {
+                // The target is far away, after a failed attempt or in a close initial view: dragging would take too
+                // long.
+                zoom.turn(page, middle, false).await?;
+                if !wait_until_still(page).await?.map.approx_eq(&map) {
+                    continue;
+                }
+            }
+            // Drag the target towards the centre.
+            let clamp_drag = |distance: f64, side: f64| distance.clamp(-0.35 * side, 0.35 * side);
+            let centre = canvas.centre();
+            let (dx, dy) =
+                (clamp_drag(target.x - centre.x, canvas.width), clamp_drag(target.y - centre.y, canvas.height));
+            let half = |to: f64| Pixel { x: centre.x + to * dx / 2.0, y: centre.y + to * dy / 2.0 };
+            page.drag(half(1.0), half(-1.0)).await?;
+            if !wait_until_still(page).await?.map.approx_eq(&map) {
+                continue;
+            }
+            // At the edge of the world the map can move only after zooming in. Places near the poles stay near the
+            // edge.
+            if metres <= TARGET_M_PER_PX && canvas.holds(target, 0.02) {
+                return wait_until_still(page).await;
+            }
+        } else if metres <= TARGET_M_PER_PX {
+            return Ok(state);
+        }
+        let inside = |value: f64, start: f64, side: f64| value.clamp(start + 0.1 * side, start + 0.9 * side);
+        let about = Pixel { x: inside(target.x, canvas.x, canvas.width), y: inside(target.y, canvas.y, canvas.height) };
+        zoom.turn(page, about, true).await?;
+        let after = wait_until_still(page).await?;
+        if after.canvas != canvas {
+            page.reveal_map().await?; // the wheel may have scrolled the page
+        }
+        if (after.map.world - map.world).abs() < 0.5 {
+            let is_close = metres <= max_m_per_px(max_error_m) && canvas.holds(target, 0.02);
+            if zoom.has_failed(page).await? {
+                if is_close {
+                    return wait_until_still(page).await;
+                }
+                break;
+            }
+        } else {
+            zoom.has_worked();
+        }
+    }
+    Err(environment_error(format!(
+        "the guess map cannot be brought to {wanted}: it does not zoom or pan as expected by the wheel, by Ctrl and the \
+         wheel, or by a + button"
+    )))
+}
+
+/// The box of the map, its tiles and its pin.
+#[derive(Deserialize)]
+struct TileObservation {
+    canvas: Rect,
+    tiles: Vec<Tile>,
+    pin: Option<Pixel>,
+}
+
+/// One call, since each waits for a frame to be rendered. The area of a tile is that of its part inside the box and all
+/// elements around it that clip it.
+const OBSERVE_SCRIPT: &str = "const [canvas] = findVisible(arguments[0]); if (!canvas) return null; \
+    const clips = new Map(), box = canvas.getBoundingClientRect(); \
+    const clip = e => { if (!clips.has(e)) clips.set(e, e === canvas || getComputedStyle(e).overflow !== 'visible'); return clips.get(e) }; \
+    const area = tile => { let {left, top, right, bottom} = tile.getBoundingClientRect(); \
+      const within = r => { left = Math.max(left, r.left); top = Math.max(top, r.top); right = Math.min(right, r.right); bottom = Math.min(bottom, r.bottom) }; \
+      within(box); \
+      for (let up = tile.parentElement; up && up !== canvas; up = up.parentElement) if (clip(up)) within(up.getBoundingClientRect()); \
+      return Math.max(0, right - left) * Math.max(0, bottom - top) }; \
+    const tiles = arguments[1].flatMap(findAll).map(tile => ({src: tile.src, area: area(tile), ...rect(tile)})); \
+    const [pin] = findVisible(arguments[2]), p = pin && rect(pin), [across, down] = arguments[3]; \
+    return {canvas: rect(canvas), tiles, pin: p ? {x: p.x + across * p.width, y: p.y + down * p.height} : null}";
+
+/// The projection, box and pin of the map when the first two are unchanged between two observations.
+async fn wait_until_still(page: &Page) -> Result<MapState> {
+    let last = std::cell::Cell::new(None::<MapState>);
+    page.until("the guess map shows no tiles or does not become still", async || {
+        let MapLocators { canvas, tiles, tile_address, marker, marker_anchor, .. } = &page.profile().map;
+        // Tiles and pin are in the same frame as the map.
+        let tiles = json!(tiles.iter().collect::<Vec<_>>());
+        let extra_args = vec![tiles, json!(marker.iter().collect::<Vec<_>>()), json!(marker_anchor)];
+        let shown: Option<(TileObservation, Pixel)> = page.ask(canvas, OBSERVE_SCRIPT, extra_args).await?;
+        let now = shown.and_then(|(shown, frame)| {
+            let tiles: Vec<Tile> = shown.tiles.into_iter().map(|tile| tile.moved_by(frame)).collect();
+            let (map, rows) = Projection::with_rows(&tiles, tile_address, page.tile_rows())?;
+            page.learn_tile_rows(rows);
+            Some(MapState { map, canvas: shown.canvas.moved_by(frame), pin: shown.pin.map(|pin| pin + frame) })
+        });
+        let before = last.replace(now);
+        let is_unchanged =
+            |(now, before): &(MapState, MapState)| now.map.approx_eq(&before.map) && now.canvas == before.canvas;
+        Ok(now.zip(before).filter(is_unchanged).map(|(now, _)| now))
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use landfall_model::LatLng;
-
-    use super::*;
-
-    fn addresses() -> Vec<Regex> {
-        vec![
-            Regex::new(r"/(?<z>\d+)/(?<x>-?\d+)/(?<y>\d+)\.png").unwrap(),
-            Regex::new(r"!1i(?<z>\d+)!2i(?<x>\d+)!3i(?<y>\d+)").unwrap(),
-        ]
-    }
-
-    fn tile(src: &str, x: f64, y: f64) -> Tile {
-        Tile { src: src.to_owned(), x, y, width: 256.0, area: None }
-    }
-
-    #[test]
-    fn projection_from_tiles() {
-        // At zoom 1 the world is 512 px; tile 1/1/0 starts at longitude 0, whose equator is its lower edge.
-        let map = Projection::of(&[tile("http://h/tiles/1/1/0.png", 300.0, 20.0)], &addresses()).unwrap();
-        let origin = map.pixel(LatLng { lat: 0.0, lng: 0.0 }, Pixel { x: 300.0, y: 0.0 });
-        assert!((origin.x - 300.0).abs() < 1e-9 && (origin.y - 276.0).abs() < 1e-9);
-        let lyon = LatLng { lat: 45.76, lng: 4.83 };
-        let back = map.place(map.pixel(lyon, origin));
-        assert!(back.distance_m(lyon) < 1e-3, "{back}");
-        assert!((map.metres_per_pixel(LatLng { lat: 0.0, lng: 0.0 }) - 78_184.0).abs() < 1.0);
-    }
-
-    #[test]
-    fn copies_of_the_world_agree_and_the_nearest_is_used() {
-        let tiles = [tile("/1/1/0.png", 300.0, 20.0), tile("/1/1/0.png", 812.0, 20.0), tile("/1/0/1.png", 44.0, 276.0)];
-        let map = Projection::of(&tiles, &addresses()).unwrap();
-        let pixel = map.pixel(LatLng { lat: 0.0, lng: 179.0 }, Pixel { x: 40.0, y: 0.0 });
-        assert!((pixel.x - 42.6).abs() < 0.1, "{pixel:?}");
-    }
-
-    #[test]
-    fn moving_maps_have_no_projection() {
-        let tiles = [tile("/1/1/0.png", 300.0, 20.0), tile("/2/1/0.png", 300.0, 20.0)];
-        assert!(Projection::of(&tiles, &addresses()).is_none());
-        assert!(Projection::of(&[], &addresses()).is_none());
-        assert!(Projection::of(&[tile("/logo.svg", 0.0, 0.0)], &addresses()).is_none());
-    }
-
-    #[test]
-    fn reads_query_style_tile_urls() {
-        let expected = TileAddress { z: 3, x: 5.0, y: 2.0, from_south: false };
-        assert_eq!(coordinates("https://h/vt?pb=!1m5!1m4!1i3!2i5!3i2!4i256", &addresses()[1]), Some(expected));
-    }
-
-    #[test]
-    fn rows_from_the_south_and_quadkeys() {
-        // A block of four tiles at zoom 2; TMS counts its rows 2 and 1 from the south.
-        let block = |row: fn(u32) -> u32| -> Vec<Tile> {
-            let at =
-                |x: u32, y: u32| tile(&format!("/2/{x}/{}.png", row(y)), f64::from(x) * 256.0, f64::from(y) * 256.0);
-            [(1, 1), (2, 1), (1, 2), (2, 2)].map(|(x, y)| at(x, y)).into()
-        };
-        let corner = Pixel { x: 0.0, y: 0.0 };
-        let expected = Projection { world: 1024.0, corner };
-        let of = |tiles: &[Tile], known| Projection::with_rows(tiles, &addresses(), known);
-        assert_eq!(of(&block(|y| y), None), Some((expected, TileRows::FromNorth)));
-        assert_eq!(of(&block(|y| 3 - y), None), Some((expected, TileRows::FromSouth)));
-        // One row says nothing; what was known before then counts.
-        let row = &block(|y| 3 - y)[..2];
-        assert_eq!(of(row, Some(TileRows::FromSouth)), Some((expected, TileRows::FromSouth)));
-        let tms = Regex::new(r"/(?<z>\d+)/(?<x>\d+)/(?<tms_y>\d+)\.png").unwrap();
-        assert_eq!(Projection::of(&block(|y| 3 - y), &[tms]), Some(expected));
-        let quadkey = Regex::new(r"/q/(?<quadkey>[0-3]+)\.png").unwrap();
-        assert_eq!(Projection::of(&[tile("/q/12.png", 512.0, 256.0)], &[quadkey]), Some(expected));
-    }
-
-    #[test]
-    fn overview_maps_and_hidden_tiles_do_not_count() {
-        let large = tile("/1/1/0.png", 300.0, 20.0);
-        let overview = Tile { area: Some(6000.0), ..tile("/0/0/0.png", 400.0, 100.0) };
-        let hidden = Tile { area: Some(0.0), ..tile("/3/1/0.png", 0.0, 0.0) };
-        let map = Projection::of(&[overview.clone(), large.clone(), hidden], &addresses()).unwrap();
-        assert_eq!(map, Projection::of(std::slice::from_ref(&large), &addresses()).unwrap());
-        // As large as the map itself: it is not known which is the map.
-        let other = Tile { area: None, ..overview };
-        assert!(Projection::of(&[other, large], &addresses()).is_none());
-    }
+    .await
 }

@@ -6,11 +6,11 @@
 mod guess_map;
 mod local;
 pub(crate) mod locator;
+mod look;
 mod patterns;
 mod schema;
 mod sizes;
 mod trust;
-mod view;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -32,10 +32,10 @@ use crate::site::address;
 pub(crate) use guess_map::{MapKind, MapLocators, StartView};
 pub(crate) use local::is_loopback;
 use locator::{Locator, Locators};
+pub(crate) use look::LookLocators;
 pub(crate) use patterns::Paths;
 pub(crate) use schema::schema;
 pub(crate) use sizes::{MapSize, ScoreFormula};
-pub(crate) use view::LookLocators;
 
 /// Maximum size of a profile in bytes.
 const MAX_PROFILE_BYTES: u64 = 1 << 20;

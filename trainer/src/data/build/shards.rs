@@ -122,8 +122,8 @@ fn rows(index: &Path) -> Result<Vec<IndexRow>> {
     Ok(rows)
 }
 
-/// The extension of an image in a shard: that of the file, if it is a plain one. A longer name would need further blocks
-/// in the shard, and `json` is that of the rows.
+/// The extension of an image in a shard: that of the file if it has up to 8 ASCII letters and digits, else `image`. A
+/// longer name would need further blocks in the shard, and `json` is that of the rows.
 fn extension(file: &Path) -> String {
     let extension = file.extension().unwrap_or_default().to_string_lossy().to_lowercase();
     let is_plain = extension.len() <= 8 && extension.bytes().all(|byte| byte.is_ascii_alphanumeric());

@@ -44,7 +44,7 @@ pub(crate) fn projection(file: &Path) -> Result<Option<(Vec<f32>, Vec<f32>)>> {
     Ok(Some((numbers("projection_weight")?, numbers("projection_bias")?)))
 }
 
-/// Whether a file is ONNX, by its first byte: ONNX files start with the version field, PyTorch files never do. File
+/// Detects ONNX by the first byte: ONNX files start with the version field, PyTorch files never do. File
 /// names in a cache have no extension.
 fn is_onnx(file: &Path) -> Result<bool> {
     let mut first = [0];

@@ -1,8 +1,5 @@
 //! The engines give the same answers for the pictures of the fixtures.
 
-#![cfg(feature = "rten")]
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -1,8 +1,6 @@
 //! Golden outputs of the pocket bundle for one image, shared with the tests of the page, which run onnxruntime-web.
 //!
-//! After a change of the bundle: `LANDFALL_GOLDEN=write cargo test --release -p landfall-model --test pocket`.
-
-#![allow(clippy::unwrap_used, reason = "tests may panic")]
+//! After a change of the bundle: `LANDFALL_GOLDEN=write cargo test --release -p landfall-model --test integration pocket`.
 
 use std::path::{Path, PathBuf};
 

@@ -1,7 +1,5 @@
 //! Per-token activations and dequantised networks in ONNX Runtime, on a small int8 network with one outlier token.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
 use landfall_model::bundle::{Activations, EncoderFile};
 use landfall_model::classifier::Encoder;
 use landfall_model::onnx::dequantize::dequantize;

@@ -1,0 +1,141 @@
+//! When a photo was taken, according to its EXIF data.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::path::Path;
+
+use chrono::{DateTime, FixedOffset, NaiveDate, NaiveDateTime, TimeZone, Utc};
+use exif::{Exif, In, Tag, Value};
+use landfall_model::metadata::Metadata;
+
+/// What EXIF data says of the time at which a photo was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CaptureTime {
+    /// The time of a GPS receiver, or a local time with its offset from UTC.
+    Known(DateTime<Utc>),
+    /// A local time of unknown offset.
+    Local(NaiveDateTime),
+}
+
+/// Reads the time from the EXIF data of a file; `None` if it has none, or cannot be read.
+pub(super) fn capture_time(file: &Path) -> Option<CaptureTime> {
+    let metadata = Metadata::read(&mut BufReader::new(File::open(file).ok()?)).ok()?;
+    metadata.exif.into_iter().find_map(|block| {
+        let mut reader = exif::Reader::new();
+        reader.continue_on_error(true);
+        let exif = reader.read_raw(block).or_else(|error| error.distill_partial_result(|_| {})).ok()?;
+        gps_time(&exif).map(CaptureTime::Known).or_else(|| camera_time(&exif))
+    })
+}
+
+/// `GPSDateStamp` and `GPSTimeStamp`, which are in UTC.
+fn gps_time(exif: &Exif) -> Option<DateTime<Utc>> {
+    let date = date(&text(exif, Tag::GPSDateStamp)?)?;
+    let Value::Rational(time) = &exif.get_field(Tag::GPSTimeStamp, In::PRIMARY)?.value else { return None };
+    let number = |i: usize| time.get(i).map(exif::Rational::to_f64).filter(|number| (0.0..=60.0).contains(number));
+    let (hour, minute, second) = (number(0)?, number(1)?, number(2)?);
+    Some(date.and_hms_opt(hour as u32, minute as u32, (second as u32).min(59))?.and_utc())
+}
+
+/// `DateTimeOriginal` and, if there is one, its offset.
+fn camera_time(exif: &Exif) -> Option<CaptureTime> {
+    let text_of_time = text(exif, Tag::DateTimeOriginal)?;
+    let (day, time) = text_of_time.split_once(' ')?;
+    let (day, mut time) = (date(day)?, time.split(':').map(|part| part.trim().parse::<u32>().ok()));
+    let local = day.and_hms_opt(time.next()??, time.next()??, time.next().flatten().unwrap_or(0).min(59))?;
+    let offset = text(exif, Tag::OffsetTimeOriginal).and_then(|text| text.trim().parse::<FixedOffset>().ok());
+    let known = offset.and_then(|offset| offset.from_local_datetime(&local).single());
+    Some(known.map_or(CaptureTime::Local(local), |known| CaptureTime::Known(known.to_utc())))
+}
+
+fn text(exif: &Exif, tag: Tag) -> Option<String> {
+    match &exif.get_field(tag, In::PRIMARY)?.value {
+        Value::Ascii(texts) => texts.first().map(|text| String::from_utf8_lossy(text).into_owned()),
+        _ => None,
+    }
+}
+
+/// A date as EXIF writes it, `2024:06:01`, or as some programs do, `2024-06-01`.
+fn date(text: &str) -> Option<NaiveDate> {
+    let mut parts = text.trim().split([':', '-']);
+    let (year, month, day) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    // Cameras whose clock was never set.
+    NaiveDate::from_ymd_opt(year, month, day).filter(|_| year > 1825)
+}
+
+/// A time that a user states: RFC 3339, or without an offset in UTC, with or without seconds.
+///
+/// # Errors
+/// When the text is not a time.
+pub(crate) fn parse_time(text: &str) -> Result<DateTime<Utc>, String> {
+    let text = text.trim();
+    if let Ok(time) = DateTime::parse_from_rfc3339(text) {
+        return Ok(time.to_utc());
+    }
+    let local = text.trim_end_matches(['Z', 'z']).replace(' ', "T");
+    let forms = ["%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M"];
+    let time = forms.iter().find_map(|form| NaiveDateTime::parse_from_str(&local, form).ok());
+    time.map(|time| time.and_utc())
+        .ok_or_else(|| format!("`{text}` is not a time in UTC: write it as in 2024-06-01T12:30Z"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use exif::experimental::Writer;
+    use exif::{Field, Rational};
+
+    fn field(tag: Tag, value: Value) -> Field {
+        Field { tag, ifd_num: In::PRIMARY, value }
+    }
+
+    fn ascii(tag: Tag, text: &str) -> Field {
+        field(tag, Value::Ascii(vec![text.as_bytes().to_vec()]))
+    }
+
+    /// What is read from a file with these fields.
+    fn read(fields: &[Field]) -> Option<CaptureTime> {
+        let mut writer = Writer::new();
+        fields.iter().for_each(|field| writer.push_field(field));
+        let mut tiff = std::io::Cursor::new(Vec::new());
+        writer.write(&mut tiff, false).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("a.tif");
+        std::fs::write(&file, tiff.into_inner()).unwrap();
+        capture_time(&file)
+    }
+
+    fn utc(text: &str) -> CaptureTime {
+        CaptureTime::Known(parse_time(text).unwrap())
+    }
+
+    #[test]
+    fn times_are_read_as_cameras_and_phones_write_them() {
+        let original = |text: &str| ascii(Tag::DateTimeOriginal, text);
+        let seconds = |n: u32| Rational { num: n, denom: 1 };
+        let gps = [
+            ascii(Tag::GPSDateStamp, "2024:06:01"),
+            field(Tag::GPSTimeStamp, Value::Rational(vec![seconds(10), seconds(30), seconds(5)])),
+        ];
+        assert_eq!(read(&gps), Some(utc("2024-06-01T10:30:05Z")));
+        let with_offset = [original("2024:06:01 12:30:05"), ascii(Tag::OffsetTimeOriginal, "+02:00")];
+        assert_eq!(read(&with_offset), Some(utc("2024-06-01T10:30:05Z")));
+        let local = parse_time("2024-06-01T12:30:05").unwrap().naive_utc();
+        assert_eq!(read(&[original("2024:06:01 12:30:05")]), Some(CaptureTime::Local(local)));
+        // A receiver without a date.
+        assert_eq!(read(&[gps[1].clone(), original("2024:06:01 12:30:05")]), Some(CaptureTime::Local(local)));
+        for unset in ["0000:00:00 00:00:00", "    :  :     :  :  ", "2024:13:01 12:00:00", "soon"] {
+            assert_eq!(read(&[original(unset)]), None, "{unset}");
+        }
+    }
+
+    #[test]
+    fn a_stated_time_is_in_utc_unless_it_has_an_offset() {
+        for text in ["2024-06-01T10:30:00Z", "2024-06-01T12:30:00+02:00", "2024-06-01 10:30", "2024-06-01T10:30Z"] {
+            assert_eq!(parse_time(text).unwrap().to_rfc3339(), "2024-06-01T10:30:00+00:00", "{text}");
+        }
+        for text in ["", "noon", "2024-06-01", "2024-06-31T10:00Z", "10:30"] {
+            assert!(parse_time(text).unwrap_err().contains("is not a time in UTC"), "{text}");
+        }
+    }
+}
