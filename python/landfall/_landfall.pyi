@@ -6,7 +6,9 @@ from typing_extensions import Buffer, Self
 
 from landfall._prediction import Prediction
 
-__all__ = ["Geolocator", "main"]
+__all__ = ["Geolocator", "main", "__version__"]
+
+__version__: str
 
 class _Array(Protocol):
     @property

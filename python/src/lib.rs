@@ -18,6 +18,10 @@ mod _landfall {
     use super::geolocator::Geolocator;
     #[pymodule_export]
     use super::main;
+    /// `importlib.metadata` would take longer than all other imports.
+    #[pymodule_export]
+    #[allow(non_upper_case_globals, reason = "the name that Python has for it")]
+    const __version__: &str = env!("CARGO_PKG_VERSION");
 }
 
 /// Runs the command line, which begins with the program's name, and returns its exit code. `--help` and usage errors end

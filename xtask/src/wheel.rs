@@ -48,8 +48,12 @@ pub(crate) fn run(root: &Path, arguments: &[OsString]) -> Result<u8> {
         return Ok(1);
     }
     let dist = root.join("python/dist").join(wheel.file_name().unwrap_or_default());
-    std::fs::create_dir_all(root.join("python/dist")).context("cannot create python/dist")?;
-    std::fs::copy(&wheel, &dist).with_context(|| format!("cannot write {}", dist.display()))?;
+    let failed = || format!("cannot write {}", dist.display());
+    std::fs::create_dir_all(root.join("python/dist")).with_context(failed)?;
+    // Under another name until it is complete.
+    let part = dist.with_extension("part");
+    std::fs::copy(&wheel, &part).with_context(failed)?;
+    std::fs::rename(&part, &dist).with_context(failed)?;
     print_status("wheel", format_args!("{}, {} bytes", dist.display(), dist.metadata()?.len()));
     Ok(0)
 }
