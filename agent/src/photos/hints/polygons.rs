@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use geo::{Contains, CoordsIter, MultiPolygon, Point, Polygon, Rect};
-use geojson::{GeoJson, Geometry, GeometryValue};
+use geo::{Contains, Coord, CoordsIter, LineString, Point, Polygon, Rect};
+use geojson::{GeoJson, Geometry, GeometryValue, Position};
 use landfall_common::exit::usage_error;
 use landfall_common::fs::read_limited;
 use landfall_model::LatLng;
@@ -84,16 +84,26 @@ fn collect(geometry: Geometry, polygons: &mut Vec<Polygon<f64>>) -> Result<(), S
         GeometryValue::GeometryCollection { geometries } => {
             geometries.into_iter().try_for_each(|geometry| collect(geometry, polygons))
         }
-        value @ GeometryValue::Polygon { .. } => {
-            polygons.push(Polygon::try_from(value).map_err(|error| error.to_string())?);
+        GeometryValue::Polygon { coordinates } => {
+            polygons.push(polygon(&coordinates)?);
             Ok(())
         }
-        value @ GeometryValue::MultiPolygon { .. } => {
-            polygons.extend(MultiPolygon::try_from(value).map_err(|error| error.to_string())?);
-            Ok(())
+        GeometryValue::MultiPolygon { coordinates } => {
+            coordinates.iter().try_for_each(|rings| polygon(rings).map(|polygon| polygons.push(polygon)))
         }
         _ => Ok(()),
     }
+}
+
+fn polygon(rings: &[Vec<Position>]) -> Result<Polygon<f64>, String> {
+    let coord = |position: &Position| match position.as_slice() {
+        [x, y, ..] => Ok(Coord { x: *x, y: *y }),
+        _ => Err("a position has fewer than two numbers".to_owned()),
+    };
+    let ring = |positions: &Vec<Position>| positions.iter().map(coord).collect::<Result<LineString<f64>, String>>();
+    let mut rings = rings.iter().map(ring).collect::<Result<Vec<_>, _>>()?.into_iter();
+    let exterior = rings.next().filter(|ring| ring.0.len() > 2).ok_or("a polygon has fewer than three corners")?;
+    Ok(Polygon::new(exterior, rings.collect()))
 }
 
 /// A point in a polygon: the mean of its corners if that lies in it, else the middle of a triangle of neighbouring ones,
@@ -150,6 +160,8 @@ mod tests {
             (r#"{"type":"Point","coordinates":[0,0]}"#, "no polygons"),
             (r#"{"type":"FeatureCollection","features":[]}"#, "no polygons"),
             (r#"{"type":"Polygon","coordinates":[[[500000,0],[500010,0],[500010,10],[500000,0]]]}"#, "WGS 84"),
+            (r#"{"type":"Polygon","coordinates":[[[1],[2],[3],[1]]]}"#, "two or more elements"),
+            (r#"{"type":"MultiPolygon","coordinates":[[]]}"#, "fewer than three corners"),
             ("{}", "type"),
         ] {
             let error = parsed(json).unwrap_err();

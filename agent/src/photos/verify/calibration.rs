@@ -15,7 +15,7 @@ const BINS: usize = 64;
 const DECISIVE_RATIO: f64 = 10.0;
 
 /// Outputs of `landfall verify --measure --json`; docs/verification.md has the commands.
-const MEASURED: [&str; 1] = [include_str!("measured/pocket.json")];
+const MEASURED: [&str; 2] = [include_str!("measured/desktop.json"), include_str!("measured/pocket.json")];
 
 /// What follows from a photo for a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

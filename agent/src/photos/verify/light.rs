@@ -119,7 +119,7 @@ impl std::fmt::Display for LightEvidence {
         let Self { brightness, is_day, similar, all, verdict } = self;
         write!(
             f,
-            "brightness {brightness:.2}, as of {} of {} photos by day and {} of {} at night: {} {}",
+            "brightness {brightness:.2}, like {} of {} photos by day and {} of {} at night: {} {}",
             similar.day,
             all.day,
             similar.night,
