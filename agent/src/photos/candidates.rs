@@ -6,7 +6,7 @@ use landfall_model::cells::arc_m;
 use landfall_model::{LatLng, Posterior, pin, place};
 use serde::Serialize;
 
-use crate::photos::hints::{Hint, HintedCells, Hints, best_location};
+use crate::photos::hints::best_location;
 
 /// Distance in metres around a peak of the posterior that counts as its surroundings: three times the length of the kernel
 /// that `landfall_model::pin::mode` finds peaks with.
@@ -23,7 +23,7 @@ const MIN_MASS: f64 = 1e-4;
 pub(crate) struct Candidate {
     #[serde(flatten)]
     pub at: LatLng,
-    /// Probability that the place is within the radius. What lies in several circles counts for the most likely peak.
+    /// Probability that the place is within the radius, and not nearer to another candidate.
     pub p: f64,
     /// Radius in kilometres. No other candidate is within it.
     pub radius_km: f64,
@@ -66,14 +66,14 @@ pub(crate) fn candidates(
         let radius_m = radius_m(posterior, &p, &free, at).max(MIN_RADIUS_M).min(nearest_m);
         found.push((at, radius_m));
     }
-    let mut earlier: Vec<Hint> = Vec::new();
-    let mass = |(at, radius_m): &(LatLng, f64)| {
-        let mut hints = vec![Hint::within_circle(*at, *radius_m)];
-        hints.append(&mut earlier.clone());
-        earlier.push(Hint::outside_circle(*at, *radius_m));
-        HintedCells::find(Hints::new(hints), posterior.table).map_or(0.0, |cells| cells.mass(&p))
-    };
-    let masses: Vec<f64> = found.iter().map(mass).collect();
+    let mut masses = vec![0.0; found.len()];
+    for (vector, p) in posterior.table.vectors().iter().zip(&p) {
+        let distances = found.iter().map(|(centre, radius_m)| (arc_m(*vector, centre.to_unit_vector()), *radius_m));
+        let within = distances.enumerate().filter(|(_, (distance, radius_m))| distance <= radius_m);
+        if let Some((i, _)) = within.min_by(|a, b| a.1.0.total_cmp(&b.1.0)) {
+            masses[i] += p;
+        }
+    }
     let candidate = |((at, radius_m), p): ((LatLng, f64), f64)| {
         let place = place::describe(at);
         // Rounded down, so that the distance to the other candidates is at least the radius.
@@ -147,6 +147,7 @@ mod tests {
             prop_assert!(found.len() == 6 && found.iter().map(|one| one.p).sum::<f64>() <= 1.0 + 1e-9);
             for (i, one) in found.iter().enumerate() {
                 prop_assert!(one.p >= 0.0 && one.radius_km > 0.0);
+                prop_assert!(one.p <= posterior.mass_within(one.at, one.radius_km * 1000.0 + 100.0) + 1e-9);
                 for other in &found[..i] {
                     let distance_km = one.at.distance_m(other.at) / 1000.0;
                     prop_assert!(distance_km >= one.radius_km.max(other.radius_km), "{one:?} {other:?}");
@@ -172,7 +173,7 @@ mod tests {
         let found = candidates(&posterior, pin::mode(&posterior).at, 5, |_| true);
         let places: Vec<&str> = found.iter().map(|one| one.place.as_str()).collect();
         assert_eq!(places, ["near Lyon, France", "near Sydney, Australia"]);
-        assert!((0.3..posterior.probabilities()[0]).contains(&found[0].p) && found[0].radius_km == 25.0, "{found:?}");
+        assert!((found[0].p - posterior.probabilities()[0]).abs() < 1e-9 && found[0].radius_km == 25.0, "{found:?}");
         let only_south = candidates(&posterior, table.cells[1].at, 5, |at| at.lat < 0.0);
         assert_eq!(only_south.len(), 1);
     }

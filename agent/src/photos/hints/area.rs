@@ -6,7 +6,7 @@ use landfall_model::{LatLng, countries};
 use crate::photos::hints::polygons::{Polygons, point_inside};
 
 /// Half of the circumference of the earth, in kilometres.
-pub(crate) const MAX_RADIUS_KM: f64 = 20_016.0;
+const MAX_RADIUS_KM: f64 = 20_016.0;
 /// Distance from the coast within which the sea belongs to a country, as in `countries::of`; a little more for rounding.
 const OFFSHORE_M: f64 = 51_000.0;
 const METRES_PER_DEGREE: f64 = 111_195.0;

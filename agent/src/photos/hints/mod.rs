@@ -14,7 +14,6 @@ use anyhow::Result;
 use landfall_model::LatLng;
 
 use area::Area;
-pub(crate) use area::MAX_RADIUS_KM;
 pub(crate) use cells::{HintedCells, best_location};
 pub(crate) use table::HintTable;
 
@@ -78,16 +77,6 @@ impl Hint {
             )),
         };
         Ok(Self { is_excluded: true, ..Self::new("exclude", text, area?) })
-    }
-
-    /// The place lies in this circle.
-    pub(crate) fn within_circle(centre: LatLng, radius_m: f64) -> Self {
-        Self::new("near", &format!("{centre},{}", radius_m / 1000.0), Area::Circle { centre, radius_m })
-    }
-
-    /// The place does not lie in this circle.
-    pub(crate) fn outside_circle(centre: LatLng, radius_m: f64) -> Self {
-        Self { is_excluded: true, ..Self::within_circle(centre, radius_m) }
     }
 
     fn new(option: &str, value: &str, area: Area) -> Self {

@@ -4,7 +4,7 @@ use landfall_model::cells::CellTable;
 use landfall_model::{LatLng, Posterior};
 use serde::{Deserialize, Serialize};
 
-use crate::photos::hints::{Hint, HintedCells, Hints, MAX_RADIUS_KM};
+use crate::photos::hints::{Hint, HintedCells, Hints};
 
 /// Radius of a claim that states none, in kilometres.
 pub(crate) const DEFAULT_RADIUS_KM: f64 = 200.0;
@@ -33,8 +33,12 @@ impl Claim {
             _ => return Err(form()),
         };
         let at = LatLng::new(lat, lng).map_err(|error| error.to_string())?;
-        let is_on_earth = radius_km > 0.0 && radius_km <= MAX_RADIUS_KM;
-        is_on_earth.then_some(Self { at, radius_km }).ok_or_else(form)
+        let claim = Self { at, radius_km };
+        claim.hint().map(|_| claim)
+    }
+
+    fn hint(&self) -> Result<Hint, String> {
+        Hint::near(&format!("{},{},{}", self.at.lat, self.at.lng, self.radius_km))
     }
 }
 
@@ -60,8 +64,7 @@ pub(crate) struct Evidence {
 
 impl ClaimedCells {
     pub(crate) fn new(claim: Claim, table: &CellTable) -> Self {
-        let circle = Hint::within_circle(claim.at, claim.radius_km * 1000.0);
-        let cells = HintedCells::find(Hints::new(vec![circle]), table);
+        let cells = claim.hint().ok().and_then(|hint| HintedCells::find(Hints::new(vec![hint]), table));
         let total: f64 = table.cells.iter().map(|cell| f64::from(cell.count)).sum();
         let shares: Vec<f64> = table.cells.iter().map(|cell| f64::from(cell.count) / total).collect();
         let prior_p = cells.as_ref().map_or(0.0, |cells| cells.mass(&shares));
