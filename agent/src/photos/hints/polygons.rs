@@ -160,8 +160,8 @@ mod tests {
             (r#"{"type":"Point","coordinates":[0,0]}"#, "no polygons"),
             (r#"{"type":"FeatureCollection","features":[]}"#, "no polygons"),
             (r#"{"type":"Polygon","coordinates":[[[500000,0],[500010,0],[500010,10],[500000,0]]]}"#, "WGS 84"),
-            (r#"{"type":"Polygon","coordinates":[[[1],[2],[3],[1]]]}"#, "two or more elements"),
-            (r#"{"type":"MultiPolygon","coordinates":[[]]}"#, "fewer than three corners"),
+            (r#"{"type":"Polygon","coordinates":[[[1],[2],[3],[1]]]}"#, "fewer than two numbers"),
+            (r#"{"type":"MultiPolygon","coordinates":[[[[0,0],[1,1]]]]}"#, "fewer than three corners"),
             ("{}", "type"),
         ] {
             let error = parsed(json).unwrap_err();
