@@ -88,13 +88,14 @@ impl Encoder {
     /// # Errors
     /// When the network fails.
     pub fn embed(&self, worker: usize, picture: &RgbImage) -> Result<Vec<f32>> {
-        let mut embedding = Vec::with_capacity(self.file.dim * self.preprocess.squares());
-        for tensor in self.preprocess.tensors(picture) {
-            let mut part = self.embed_tensor(worker, &tensor)?;
-            preprocess::normalise(&mut part);
-            embedding.extend(part);
-        }
-        Ok(embedding)
+        let squares = (0..self.preprocess.squares()).map(|index| self.embed_square(worker, picture, index));
+        Ok(squares.collect::<Result<Vec<_>>>()?.concat())
+    }
+
+    fn embed_square(&self, worker: usize, picture: &RgbImage, index: usize) -> Result<Vec<f32>> {
+        let mut part = self.embed_tensor(worker, &self.preprocess.tensor(picture, index))?;
+        preprocess::normalise(&mut part);
+        Ok(part)
     }
 
     /// The output of the network, `dim` numbers, for one preprocessed square of shape `[3, size, size]`.
@@ -122,27 +123,29 @@ impl Encoder {
     /// # Errors
     /// When the network fails.
     pub fn embed_all(&self, pictures: &[RgbImage]) -> Result<Vec<Vec<f32>>> {
+        let squares = self.preprocess.squares();
+        // Divided by squares, so that a single image uses several sessions too.
+        let jobs = pictures.len() * squares;
         let next = std::sync::atomic::AtomicUsize::new(0);
-        let slots: Vec<Mutex<Option<Result<Vec<f32>>>>> = pictures.iter().map(|_| Mutex::new(None)).collect();
+        let slots: Vec<Mutex<Option<Result<Vec<f32>>>>> = (0..jobs).map(|_| Mutex::new(None)).collect();
         std::thread::scope(|scope| {
-            for worker in 0..self.workers().min(pictures.len()) {
+            for worker in 0..self.workers().min(jobs) {
                 let (next, slots) = (&next, &slots);
                 scope.spawn(move || {
                     while let Some(i) =
-                        Some(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)).filter(|i| *i < pictures.len())
+                        Some(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)).filter(|i| *i < jobs)
                     {
-                        let embedding = self.embed(worker, &pictures[i]);
-                        *slots[i].lock().unwrap_or_else(|e| e.into_inner()) = Some(embedding);
+                        let part = self.embed_square(worker, &pictures[i / squares], i % squares);
+                        *slots[i].lock().unwrap_or_else(|e| e.into_inner()) = Some(part);
                     }
                 });
             }
         });
-        slots
-            .into_iter()
-            .map(|slot| {
-                slot.into_inner().unwrap_or_else(|e| e.into_inner()).expect("every index was taken by a worker")
-            })
-            .collect()
+        let parts = slots.into_iter().map(|slot| {
+            slot.into_inner().unwrap_or_else(|e| e.into_inner()).expect("every index was taken by a worker")
+        });
+        let parts = parts.collect::<Result<Vec<_>>>()?;
+        Ok(parts.chunks(squares).map(<[Vec<f32>]>::concat).collect())
     }
 }
 
@@ -240,9 +243,15 @@ impl Classifier {
     /// As [`Classifier::load`].
     pub fn with_engine(bundle: Bundle, workers: usize, engine: Engine) -> Result<Self> {
         let (file, preprocess) = (bundle.manifest.encoder.clone(), bundle.manifest.preprocess.clone());
-        let (path, network) = bundle.encoder_network()?;
-        let encoder = Encoder::of_file_in(engine, &path, network, file, preprocess, workers)?;
-        let head = Head::of_in(engine, &bundle)?;
+        let (encoder, head) = std::thread::scope(|scope| {
+            // Each takes tens of milliseconds, half of the time to the first answer.
+            let head = scope.spawn(|| Head::of_in(engine, &bundle));
+            let encoder = bundle
+                .encoder_network()
+                .and_then(|(path, network)| Encoder::of_file_in(engine, &path, network, file, preprocess, workers));
+            (encoder, head.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        });
+        let (encoder, head) = (encoder?, head?);
         Ok(Self { bundle, encoder, head, engine })
     }
 

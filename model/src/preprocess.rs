@@ -95,11 +95,13 @@ impl Preprocess {
 
     /// The encoder's inputs for one image, the central square first, then the details: tensors of shape `[3, size, size]`.
     pub fn tensors(&self, picture: &RgbImage) -> impl Iterator<Item = Vec<f32>> {
-        let Crop::Center = self.crop;
-        std::iter::once(Square::CENTRAL).chain(self.details.iter().copied()).map(|square| self.tensor(picture, square))
+        (0..self.squares()).map(|index| self.tensor(picture, index))
     }
 
-    fn tensor(&self, picture: &RgbImage, square: Square) -> Vec<f32> {
+    /// The element `index` of [`Self::tensors`].
+    pub(crate) fn tensor(&self, picture: &RgbImage, index: usize) -> Vec<f32> {
+        let Crop::Center = self.crop;
+        let square = if index == 0 { Square::CENTRAL } else { self.details[index - 1] };
         let pixels = self.resize(picture, square);
         let area = (self.size * self.size) as usize;
         let mut tensor = vec![0.0; 3 * area];
