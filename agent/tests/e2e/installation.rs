@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use landfall_model::bundle;
 use landfall_model::runtime::{self, LIBRARY};
 use serde_json::Value;
 
@@ -249,4 +250,21 @@ fn unusable_libraries_are_errors_that_say_what_is_wrong() {
     let locate = ["locate", "--bundle", "pocket", &photo()];
     let (code, _, err) = run(program(), dir.path(), &locate, &[("ORT_DYLIB_PATH", "libold.so")]);
     assert!(code == Some(3) && err.contains("give the path of the library"), "{err}");
+}
+
+/// ONNX Runtime would write a database and an identifier of the device, and send them, see [`runtime::TELEMETRY_OFF`].
+#[cfg(unix)]
+#[test]
+fn onnx_runtime_reports_nothing() {
+    let (library, cache) = (runtime::load_library().unwrap().file.as_path(), bundle::cache_dir().unwrap());
+    let [home, temporary, dir] = std::array::from_fn(|_| tempfile::tempdir().unwrap());
+    let [library, cache, home_dir, temporary_dir] =
+        [library, &cache, home.path(), temporary.path()].map(|path| path.to_str().unwrap());
+    let environment =
+        [("ORT_DYLIB_PATH", library), ("LANDFALL_CACHE", cache), ("HOME", home_dir), ("TMPDIR", temporary_dir)];
+    let (code, _, err) = run(program(), dir.path(), &["locate", "-v", "--bundle", "pocket", &photo()], &environment);
+    assert!(code == Some(0) && err.contains("engine=ONNX Runtime"), "{err}");
+    for folder in [home, temporary] {
+        assert_eq!(fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).next(), None);
+    }
 }

@@ -44,10 +44,8 @@ fn send(signal: Signal, id: u32) {
     assert_eq!(system.process(id).unwrap().kill_with(signal), Some(true));
 }
 
-/// What is in a folder for temporary files, without the file that ONNX Runtime writes there even if telemetry is off.
 fn entries(folder: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    entries.filter(|entry| !entry.ends_with(".ses")).collect()
+    std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
 }
 
 /// Whether a browser of our own has started.

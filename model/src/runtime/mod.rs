@@ -28,6 +28,13 @@ pub const LIBRARY: &str = if cfg!(windows) {
 /// The environment variable that names the library.
 const VARIABLE: &str = "ORT_DYLIB_PATH";
 
+/// The environment variable that keeps ONNX Runtime's telemetry off, and its value.
+///
+/// Since version 1.32 the library opens a database in the user's cache directory, gives the device an identifier and
+/// prepares uploads as soon as it is initialised, before its API can turn that off. A program sets the variable when it
+/// starts, while it has one thread.
+pub const TELEMETRY_OFF: (&str, &str) = ("ORT_DISABLE_TELEMETRY", "1");
+
 /// Whether this program is statically linked. The system's loader is not part of such a program.
 pub const IS_STATIC: bool = cfg!(all(target_env = "musl", target_feature = "crt-static"));
 
