@@ -144,7 +144,17 @@ const PLAYED: [&str; 2] = ["desktop", "pocket"];
 /// installed too. `bundles`: the bundles to set up.
 fn set_up(root: &Path, install: bool, bundles: &[&str]) -> Result<Agent> {
     let browser = browser::set_up(install);
-    let agent = Agent::build(root)?;
+    // The build leaves a core idle at times. The pages may contain an encoder that is computed below; then they are built
+    // afterwards.
+    let (agent, page) = std::thread::scope(|scope| {
+        let page = scope.spawn(|| match bundles {
+            [] => page::install(root),
+            _ => page::set_up(root, None),
+        });
+        (Agent::build(root), page.join().unwrap_or_else(|why| std::panic::resume_unwind(why)))
+    });
+    let agent = agent?;
+    page?;
     agent.set_up(root, bundles)?;
     page::set_up(root, agent.newest_computed()?)?;
     browser.map(|()| agent)

@@ -61,7 +61,11 @@ impl ModelArgs {
     }
 
     pub(super) fn load(&self) -> Result<Classifier> {
-        inference::load(self.find()?)
+        std::thread::scope(|scope| {
+            // Meanwhile, since it takes as long as reading the bundle. Errors are reported when the engine is used.
+            scope.spawn(Engine::preferred);
+            inference::load(self.find()?)
+        })
     }
 
     /// For this many games at the same time, each of which computes one view at a time.

@@ -7,6 +7,7 @@ mod rten;
 mod steps;
 
 use std::fmt;
+use std::panic::resume_unwind;
 use std::path::Path;
 
 use crate::error::{Error, Result};
@@ -78,9 +79,14 @@ impl Session {
     /// When the engine cannot run the network.
     pub(crate) fn load(engine: Engine, path: &Path, network: &[u8], count: usize) -> Result<Vec<Self>> {
         match engine {
-            Engine::OnnxRuntime => {
-                (0..count).map(|_| onnx_runtime::Session::load(path, network).map(Self::OnnxRuntime)).collect()
-            }
+            Engine::OnnxRuntime => std::thread::scope(|scope| {
+                // At the same time, since each session optimises the network for itself.
+                let load = || onnx_runtime::Session::load(path, network).map(Self::OnnxRuntime);
+                let others: Vec<_> = (1..count).map(|_| scope.spawn(load)).collect();
+                let first = load();
+                let others = others.into_iter().map(|thread| thread.join().unwrap_or_else(|why| resume_unwind(why)));
+                std::iter::once(first).chain(others).collect()
+            }),
             #[cfg(feature = "rten")]
             Engine::Rten => {
                 let sessions = rten::Session::load(path, network, count)?;
