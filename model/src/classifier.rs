@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use image::RgbImage;
 
 use crate::bundle::{Bundle, EncoderFile, EncoderPaths, read_network};
-use crate::engine::{Engine, Session};
+use crate::engine::{Engine, Session, Weights};
 use crate::error::{Error, Result};
 use crate::preprocess::{self, Preprocess};
 
@@ -69,7 +69,7 @@ impl Encoder {
         preprocess: Preprocess,
         workers: usize,
     ) -> Result<Self> {
-        let sessions = Session::load(engine, path, network, workers.max(1))?;
+        let sessions = Session::load(engine, path, network, Weights::Packed, workers.max(1))?;
         if !sessions[0].inputs().contains(&&*file.input) || !sessions[0].outputs().contains(&&*file.output) {
             let why = format!("no input `{}` or no output `{}`, which bundle.json names", file.input, file.output);
             return Err(Error::Network { file: path.to_owned(), source: why.into() });
@@ -165,12 +165,13 @@ impl Head {
     /// # Errors
     /// When the file is missing or damaged, and as [`Head::load`].
     pub fn of(bundle: &Bundle) -> Result<Self> {
-        Self::of_in(Engine::preferred()?, bundle)
+        let (file, network) = bundle.head_network()?;
+        Self::of_bundle(Engine::preferred()?, bundle, &file, &network)
     }
 
-    fn of_in(engine: Engine, bundle: &Bundle) -> Result<Self> {
-        let (file, network) = bundle.head_network()?;
-        Self::of_network_in(engine, &file, &network, &bundle.manifest.head.outputs[0], bundle.cells.cells.len())
+    /// `network`: the bytes that were read from `file`, the head of the bundle.
+    fn of_bundle(engine: Engine, bundle: &Bundle, file: &Path, network: &[u8]) -> Result<Self> {
+        Self::of_network_in(engine, file, network, &bundle.manifest.head.outputs[0], bundle.cells.cells.len())
     }
 
     /// Loads the head at `file`, whose output `output` has `cells` logits.
@@ -182,7 +183,7 @@ impl Head {
     }
 
     fn of_network_in(engine: Engine, file: &Path, network: &[u8], output: &str, cells: usize) -> Result<Self> {
-        let session = Session::load(engine, file, network, 1)?.remove(0);
+        let session = Session::load(engine, file, network, Weights::AsStored, 1)?.remove(0);
         let wrong = || {
             let reason = format!("not exactly one input, or no output `{output}`");
             Error::Network { file: file.to_owned(), source: reason.into() }
@@ -210,6 +211,11 @@ impl Head {
     }
 }
 
+/// The result of a thread, or its panic.
+fn join<T>(thread: std::thread::ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
 /// A bundle with both networks loaded.
 pub struct Classifier {
     /// The bundle's manifest and cells.
@@ -234,7 +240,7 @@ impl Classifier {
     /// # Errors
     /// As [`Classifier::load`].
     pub fn with_workers(bundle: Bundle, workers: usize) -> Result<Self> {
-        Self::with_engine(bundle, workers, Engine::preferred()?)
+        Self::load_in(bundle, workers, Engine::preferred)
     }
 
     /// As [`Classifier::with_workers`], with both networks in this engine.
@@ -242,17 +248,24 @@ impl Classifier {
     /// # Errors
     /// As [`Classifier::load`].
     pub fn with_engine(bundle: Bundle, workers: usize, engine: Engine) -> Result<Self> {
+        Self::load_in(bundle, workers, || Ok(engine))
+    }
+
+    fn load_in(bundle: Bundle, workers: usize, engine: impl FnOnce() -> Result<Engine> + Send) -> Result<Self> {
+        // Each of these takes tens of milliseconds, together most of the time to the first answer.
+        let (engine, encoder, head) = std::thread::scope(|scope| {
+            let engine = scope.spawn(engine);
+            let head = scope.spawn(|| bundle.head_network());
+            let encoder = bundle.encoder_network();
+            (join(engine), encoder, join(head))
+        });
+        let (engine, (encoder_path, encoder), (head_path, head)) = (engine?, encoder?, head?);
         let (file, preprocess) = (bundle.manifest.encoder.clone(), bundle.manifest.preprocess.clone());
         let (encoder, head) = std::thread::scope(|scope| {
-            // Each takes tens of milliseconds, half of the time to the first answer.
-            let head = scope.spawn(|| Head::of_in(engine, &bundle));
-            let encoder = bundle
-                .encoder_network()
-                .and_then(|(path, network)| Encoder::of_file_in(engine, &path, network, file, preprocess, workers));
-            (encoder, head.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            let head = scope.spawn(|| Head::of_bundle(engine, &bundle, &head_path, &head));
+            (Encoder::of_file_in(engine, &encoder_path, encoder, file, preprocess, workers), join(head))
         });
-        let (encoder, head) = (encoder?, head?);
-        Ok(Self { bundle, encoder, head, engine })
+        Ok(Self { encoder: encoder?, head: head?, bundle, engine })
     }
 
     /// The engine that runs the networks.

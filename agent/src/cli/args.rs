@@ -9,7 +9,7 @@ use console::Term;
 use landfall_common::cli::parse_duration;
 use landfall_common::text::eprint_sanitized;
 use landfall_model::engine::Engine;
-use landfall_model::{Bundle, Classifier, Error, MapScale, installation};
+use landfall_model::{Bundle, Classifier, Error, LatLng, MapScale, installation, place};
 use url::Url;
 
 use crate::browser::BrowserOptions;
@@ -61,17 +61,24 @@ impl ModelArgs {
     }
 
     pub(super) fn load(&self) -> Result<Classifier> {
-        std::thread::scope(|scope| {
-            // Meanwhile, since it takes as long as reading the bundle. Errors are reported when the engine is used.
-            scope.spawn(Engine::preferred);
-            inference::load(self.find()?)
-        })
+        self.load_for(usize::MAX)
+    }
+
+    /// For this many images: with an encoder session for each, up to one per core and up to four.
+    pub(super) fn load_for(&self, images: usize) -> Result<Classifier> {
+        self.load_for_games(images.min(4))
     }
 
     /// For this many games at the same time, each of which computes one view at a time.
-    pub(super) fn load_for_games(&self, at_once: u32) -> Result<Classifier> {
+    pub(super) fn load_for_games(&self, at_once: usize) -> Result<Classifier> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        inference::load_with_workers(self.find()?, cores.min(at_once as usize))
+        std::thread::scope(|scope| {
+            // Meanwhile, since these take as long as reading the bundle: the engine, whose errors are reported when it is
+            // used, and the tables of places, which are unpacked for the first place that is described.
+            scope.spawn(Engine::preferred);
+            scope.spawn(|| place::describe(LatLng { lat: 0.0, lng: 0.0 }));
+            inference::load_with_workers(self.find()?, cores.min(at_once).max(1))
+        })
     }
 }
 

@@ -110,7 +110,7 @@ pub(super) fn run(args: &LocateArgs) -> Result<()> {
     inputs.images.iter_mut().zip(names).for_each(|(picture, name)| picture.name = name);
     let pictures = inputs.images.as_slice();
     let renderer = args.drawing.on(Term::stdout(), args.json || args.format.is_some())?;
-    let classifier = args.model.load()?;
+    let classifier = args.model.load_for(pictures.len())?;
     let places: Vec<&[NamedImage]> =
         if args.one_place { vec![pictures] } else { pictures.iter().map(std::slice::from_ref).collect() };
     let hinted = known.cells(&places, &classifier.bundle.cells)?;

@@ -162,7 +162,7 @@ async fn play(args: PlayArgs, printed: &Cell<bool>) -> Result<()> {
     let area = Area { countries: args.country, bounds: None };
     area.check()?;
     let renderer = args.drawing.on(Term::stderr(), args.json || args.parallel > 1)?;
-    let classifier = Arc::new(args.model.load_for_games(args.parallel)?);
+    let classifier = Arc::new(args.model.load_for_games(args.parallel as usize)?);
     let (arena, url) = match url {
         Some(url) => (None, url),
         None => {

@@ -60,7 +60,7 @@ pub(super) fn run(args: &VerifyArgs) -> Result<()> {
         (Some(table), _) => {
             let limit = args.limit.map(|limit| limit as usize);
             let photos = read_known_photos(table, args.images.as_deref(), limit)?;
-            let classifier = args.model.load()?;
+            let classifier = args.model.load_for(photos.len())?;
             let progress = ProgressBar::new(photos.len() as u64);
             let mut unreadable = 0;
             let measured = measure(&classifier, &photos, args.radius_km, |file, error| {
@@ -78,7 +78,7 @@ pub(super) fn run(args: &VerifyArgs) -> Result<()> {
             }
             complete(unreadable, photos.len())
         }
-        (None, Some(claim)) => verify_photos(args, claim, &args.model.load()?),
+        (None, Some(claim)) => verify_photos(args, claim, &args.model.load_for(args.files.len())?),
         (None, None) => Ok(()), // clap requires one of the two
     }
 }

@@ -6,12 +6,17 @@ use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{OutputSelector, RunOptions};
 use ort::value::{Outlet, TensorRef};
 
+use crate::engine::Weights;
 use crate::error::{Cause, Error, Result};
 use crate::runtime;
 
 /// Makes ONNX Runtime add products of bytes in 32 bits on x86 processors on which it otherwise adds pairs in 16 bits.
 /// (`kOrtSessionOptionsAvx2PrecisionMode` in onnxruntime_session_options_config_keys.h.)
 const EXACT_PRODUCTS: &str = "session.x64quantprecision";
+
+/// Makes ONNX Runtime keep weights as they are stored.
+/// (`kOrtSessionOptionsConfigDisablePrepacking` in the same file.)
+const NO_PACKING: &str = "session.disable_prepacking";
 
 /// Whether sums of pairs saturate at 16 bits on this processor, which changes the output of an int8 vision transformer. With
 /// VNNI they do not, and with AMX the option would cost three quarters of the speed.
@@ -25,7 +30,7 @@ fn saturates() -> bool {
 pub(crate) struct Session(ort::session::Session);
 
 impl Session {
-    pub(super) fn load(path: &Path, network: &[u8]) -> Result<Self> {
+    pub(super) fn load(path: &Path, network: &[u8], weights: Weights) -> Result<Self> {
         let environment = runtime::environment()?;
         let failed =
             |error: &dyn std::fmt::Display| Error::Network { file: path.to_owned(), source: error.to_string().into() };
@@ -33,6 +38,9 @@ impl Session {
         builder = builder.with_intra_threads(1).map_err(|e| failed(&e))?;
         if saturates() {
             builder = builder.with_config_entry(EXACT_PRODUCTS, "1").map_err(|e| failed(&e))?;
+        }
+        if weights == Weights::AsStored {
+            builder = builder.with_config_entry(NO_PACKING, "1").map_err(|e| failed(&e))?;
         }
         builder
             .with_optimization_level(GraphOptimizationLevel::All)
