@@ -84,7 +84,7 @@ enum Command {
     Export(export::ExportArgs),
     /// Serve the practice game
     Arena(arena::ArenaArgs),
-    /// Serve the phone page on the local network
+    /// Serve the phone page on the local network, or an API for other programs
     Serve(serve::ServeArgs),
     /// Watch a window or a part of the screen and locate what it shows
     #[cfg(feature = "screen")]
@@ -157,10 +157,26 @@ pub fn main_with(command_line: impl IntoIterator<Item = OsString>) -> Exit {
             Ok(stopped) => stopped,
             Err(error) => return Ok(Err(environment_error(format!("cannot listen for signals: {error}")))),
         };
-        tokio::select! {
-            biased;
-            exit = stopped => Err(exit.unwrap_or(Exit::Interrupted)),
-            result = run(cli.command) => Ok(result),
+        match cli.command {
+            // Answers the requests that have begun.
+            Command::Serve(args) if args.api => {
+                let (stop, stopping) = tokio::sync::oneshot::channel();
+                let service = serve::run_api(args, async { _ = stopping.await });
+                tokio::pin!(service);
+                tokio::select! {
+                    biased;
+                    exit = stopped => {
+                        _ = stop.send(());
+                        service.await.map_or_else(|error| Ok(Err(error)), |()| Err(exit.unwrap_or(Exit::Interrupted)))
+                    }
+                    result = &mut service => Ok(result),
+                }
+            }
+            command => tokio::select! {
+                biased;
+                exit = stopped => Err(exit.unwrap_or(Exit::Interrupted)),
+                result = run(command) => Ok(result),
+            },
         }
     });
     // Guards end the drivers of open sessions, and must run before the process ends.

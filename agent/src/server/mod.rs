@@ -1,5 +1,6 @@
 //! Web servers: the arena, which is the practice game, and the phone page.
 
+pub(crate) mod api;
 pub(crate) mod arena;
 pub(crate) mod assets;
 mod connections;
