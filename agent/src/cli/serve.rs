@@ -118,8 +118,7 @@ pub(super) async fn run_api(args: ServeArgs, stop: impl Future<Output = ()> + Se
 /// The bundles, each with an encoder session per processor core.
 fn load(names: Vec<String>) -> Result<Vec<Classifier>> {
     let names: Vec<_> = if names.is_empty() { vec![None] } else { names.into_iter().map(Some).collect() };
-    let cores = u32::try_from(std::thread::available_parallelism().map_or(1, usize::from)).unwrap_or(1);
-    names.into_iter().map(|bundle| ModelArgs { bundle }.load_for_games(cores)).collect()
+    names.into_iter().map(|bundle| ModelArgs { bundle }.load_for_games(usize::MAX)).collect()
 }
 
 fn read_token(file: &Path) -> Result<String> {

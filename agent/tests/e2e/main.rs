@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod any_game;
+mod api;
 mod arena;
 mod browsers;
 mod chromedriver;

@@ -145,14 +145,28 @@ impl From<Prior> for PriorName {
 }
 
 impl Circle {
-    fn text(self) -> String {
-        format!("{},{},{}", self.lat, self.lng, self.km)
+    /// As on the command line.
+    fn text(self) -> Result<String, String> {
+        let Self { lat, lng, km } = self;
+        check_longitudes(&[lng])?;
+        Ok(format!("{lat},{lng},{km}"))
     }
 }
 
 impl Bounds {
-    fn text(self) -> String {
-        format!("{},{},{},{}", self.south, self.west, self.north, self.east)
+    /// As on the command line.
+    fn text(self) -> Result<String, String> {
+        let Self { south, west, north, east } = self;
+        check_longitudes(&[west, east])?;
+        Ok(format!("{south},{west},{north},{east}"))
+    }
+}
+
+/// The command line also takes longitudes beyond the date line.
+fn check_longitudes(longitudes: &[f64]) -> Result<(), String> {
+    match longitudes.iter().find(|lng| !(-180.0..=180.0).contains(*lng)) {
+        Some(lng) => Err(format!("longitude {lng} is not from -180 to 180")),
+        None => Ok(()),
     }
 }
 
@@ -165,16 +179,16 @@ impl Known {
             hints.push(Hint::country(&self.country.join(","))?);
         }
         if let Some(circle) = self.near {
-            hints.push(Hint::near(&circle.text())?);
+            hints.push(Hint::near(&circle.text()?)?);
         }
         if let Some(bounds) = self.bounds {
-            hints.push(Hint::bounds(&bounds.text())?);
+            hints.push(Hint::bounds(&bounds.text()?)?);
         }
         for area in &self.exclude {
             hints.push(Hint::exclude(&match area {
                 Area::Country(codes) => codes.join(","),
-                Area::Near(circle) => circle.text(),
-                Area::Bounds(bounds) => bounds.text(),
+                Area::Near(circle) => circle.text()?,
+                Area::Bounds(bounds) => bounds.text()?,
             })?);
         }
         Ok(Hints::new(hints))
