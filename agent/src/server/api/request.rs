@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::problem::Problem;
-use super::types::{LocateRequest, LocateSettings, MAX_IMAGES, MAX_NAME_BYTES};
+use super::types::{LocateRequest, LocateSettings, MAX_IMAGES, MAX_NAME_CHARS};
 
 /// Images and how to locate them.
 pub(super) struct Images {
@@ -92,7 +92,7 @@ fn broken(why: MultipartError) -> Problem {
 
 fn name(given: Option<String>, index: usize) -> Result<String, Problem> {
     match given {
-        Some(name) if name.len() > MAX_NAME_BYTES => {
+        Some(name) if name.chars().count() > MAX_NAME_CHARS => {
             Err(Problem::impossible(format!("The name of image {} is too long.", index + 1)))
         }
         Some(name) if !name.is_empty() => Ok(name),

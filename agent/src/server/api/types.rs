@@ -10,8 +10,8 @@ use crate::photos::locate::{Given, LocatedPhoto};
 
 /// Maximum number of images in a request.
 pub(super) const MAX_IMAGES: usize = 64;
-/// Maximum number of bytes of an image's name, of which answers contain a copy.
-pub(super) const MAX_NAME_BYTES: usize = 1024;
+/// Maximum number of characters of an image's name.
+pub(super) const MAX_NAME_CHARS: usize = 256;
 
 /// Images to locate.
 #[derive(Debug, Deserialize, ToSchema)]
