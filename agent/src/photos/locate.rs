@@ -7,8 +7,8 @@ use image::RgbImage;
 use landfall_common::text::sanitize_line;
 use landfall_model::images::{self, Decoded};
 use landfall_model::prediction::{RadiusKm, TopCell};
-use landfall_model::{Classifier, Prediction, Prior};
-use serde::{Serialize, Serializer};
+use landfall_model::{Bundle, Classifier, Prediction, Prior};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::inference;
 use crate::inference::{CellProbability, Objective, posterior_for};
@@ -71,7 +71,7 @@ pub(crate) struct LocatedPhoto {
 }
 
 /// What was known of the place apart from the image.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Given {
     /// The options that state it.
     pub hints: Vec<String>,
@@ -109,9 +109,21 @@ pub(crate) fn of_pictures(
     pictures: &[RgbImage],
     options: LocateOptions<'_>,
 ) -> Result<LocatedPhoto> {
+    of_logits(&classifier.bundle, image, &classifier.logits(pictures)?, options)
+}
+
+/// Locates one place from the logits of its images; `image` is their name in the result.
+///
+/// # Errors
+/// When the logits are not those of this bundle.
+pub(crate) fn of_logits(
+    bundle: &Bundle,
+    image: PathBuf,
+    logits: &[Vec<f32>],
+    options: LocateOptions<'_>,
+) -> Result<LocatedPhoto> {
     let LocateOptions { prior, hinted, top, regions } = options;
-    let logits = classifier.logits(pictures)?;
-    let unhinted = posterior_for(&classifier.bundle, &logits, Objective::Photo(prior))?;
+    let unhinted = posterior_for(bundle, logits, Objective::Photo(prior))?;
     let narrowed = hinted.and_then(|cells| Some((cells, cells.narrow(&unhinted)?)));
     let posterior = narrowed.as_ref().map_or(&unhinted, |(_, posterior)| posterior);
     let is_allowed = |at| hinted.is_none_or(|cells| cells.allow(at));
@@ -131,7 +143,7 @@ pub(crate) fn of_pictures(
         radius_km: prediction.radius_km(),
         place: prediction.place,
         top: prediction.candidates,
-        bundle: classifier.bundle.manifest.id(),
+        bundle: bundle.manifest.id(),
         prior,
         given: hinted.map(|cells| Given { hints: cells.texts(), p: cells.mass(&unhinted.probabilities()) }),
         candidates,

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod any_game;
+mod archive;
 mod arena;
 mod browsers;
 mod chromedriver;
@@ -24,6 +25,7 @@ mod photos;
 mod play;
 mod records;
 mod report;
+mod review;
 mod serve;
 mod setup;
 mod versus;
