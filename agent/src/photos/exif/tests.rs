@@ -61,10 +61,10 @@ fn copies_have_the_prediction_and_all_existing_data() {
             assert!(copy(&file, &to).unwrap());
             assert_eq!(std::fs::read(&file).unwrap(), original[..], "the original is unchanged");
 
-            let copy = std::fs::read(&to).unwrap();
-            assert_eq!(image::load_from_memory(&copy).unwrap(), image::load_from_memory(&original).unwrap());
+            let bytes = std::fs::read(&to).unwrap();
+            assert_eq!(image::load_from_memory(&bytes).unwrap(), image::load_from_memory(&original).unwrap());
             assert!(gps::position(&to).unwrap().unwrap().distance_m(SYDNEY) < 1.0);
-            let read = Reader::new().read_from_container(&mut Cursor::new(&copy)).unwrap();
+            let read = Reader::new().read_from_container(&mut Cursor::new(&bytes)).unwrap();
             assert_eq!(text(&read, Tag(exif::Context::Gps, 0x001f)), "400000");
             let method = read.get_field(Tag::GPSProcessingMethod, In::PRIMARY).unwrap();
             let Value::Undefined(method, _) = &method.value else { panic!("{method:?}") };
