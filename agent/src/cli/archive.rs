@@ -72,7 +72,7 @@ struct ArchiveSummary {
     answered: usize,
     /// Images that got the answer of another one.
     same: usize,
-    /// Answers in this run for which a neighbour in time, or what else was known, was used.
+    /// Of the answered images, those for which a neighbour in time, or what else was known, was used.
     with_hints: usize,
     /// Images without an answer, also of earlier runs.
     failed: usize,
@@ -273,11 +273,13 @@ fn time_window(text: &str) -> Result<TimeDelta, String> {
 impl ArchiveSummary {
     fn count(&mut self, record: &Record) {
         match (&record.answer, &record.same_as) {
-            (Some(_), None) => self.answered += 1,
+            (Some(answer), None) => {
+                self.answered += 1;
+                self.with_hints += usize::from(answer.given.is_some());
+            }
             (Some(_), Some(_)) => self.same += 1,
             (None, _) => {}
         }
-        self.with_hints += usize::from(record.answer.as_ref().is_some_and(|answer| answer.given.is_some()));
     }
 }
 

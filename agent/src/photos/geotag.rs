@@ -136,7 +136,7 @@ impl std::fmt::Display for GeotagSummary {
         )?;
         let below = format!("with a probability below {}", self.min_confidence);
         for (n, reason) in [
-            (self.have_location, "that have a position"),
+            (self.have_location, "with a position"),
             (self.below_min_confidence, below.as_str()),
             (self.foreign_sidecars, "with a sidecar of another program"),
         ] {

@@ -165,7 +165,7 @@ fn copies_bursts_and_neighbours_are_answered_as_such_and_written_on_request() {
     let manifest = out.path().join("m.jsonl");
     let track = ["--time-window", "15m", "--track", track.to_str().unwrap(), "--time-offset", "+02:00", "--jobs", "1"];
     let (code, _, err) = landfall(&track, dir.path(), &manifest);
-    assert!(code == Some(1) && err.contains("7.jpg: the file is in no known picture format"), "{err}");
+    assert!(code == Some(1) && err.contains("7.jpg: the file is text, not a picture"), "{err}");
     assert!(err.contains("7 images, of which 0 had a line already; 4 located (2 with the help"), "{err}");
     assert!(err.contains("2 are the same as another one or of a burst, 1 failed"), "{err}");
     let found = by_path(&manifest);
@@ -190,7 +190,7 @@ fn copies_bursts_and_neighbours_are_answered_as_such_and_written_on_request() {
     let write = [&track[..], &["--write-exif", copies.to_str().unwrap(), "--sidecar"]].concat();
     let (_, _, err) = landfall(&write, dir.path(), &manifest);
     assert!(err.contains("of which 6 had a line already; 1 located"), "{err}");
-    assert!(err.contains("would write 5 copies and 5 sidecars; left out 1 photo that have a position"), "{err}");
+    assert!(err.contains("would write 5 copies and 5 sidecars; left out 1 photo with a position"), "{err}");
     assert!(!copies.exists() && lines(&manifest).len() == 8);
     let csv = out.path().join("places.csv");
     let (_, _, err) =

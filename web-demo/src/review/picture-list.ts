@@ -78,7 +78,6 @@ export class PictureList {
     const item = ({ id, p, status }: Dot) => {
       const path = this.paths[id] ?? "";
       const name = path.slice(path.lastIndexOf("/") + 1);
-      const label = `${path}, ${percent(p)}, ${status}`;
       return el(
         "li",
         {},
@@ -88,13 +87,12 @@ export class PictureList {
             type: "button",
             class: `thumbnail ${status}`,
             "data-id": String(id),
-            "aria-label": label,
             title: path,
             click: () => this.onChoose(id),
           },
           el("img", { src: `/thumbnails/${id}`, alt: "", loading: "lazy", width: "160", height: "120" }),
           el("span", { class: "name" }, name),
-          el("span", { class: "p" }, status === "open" ? percent(p) : status),
+          el("span", { class: "p" }, `${percent(p)}, ${status}`),
         ),
       );
     };
