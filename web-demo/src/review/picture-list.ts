@@ -64,7 +64,7 @@ export class PictureList {
     [this.dots, this.paths, this.shown] = [dots, paths, PAGE];
     const open = dots.filter(({ status }) => status === "open").length;
     this.heading.textContent = `${formatCount(dots.length)} ${dots.length === 1 ? "picture" : "pictures"} in view`;
-    this.acceptAll.textContent = open === 1 ? "Accept the one in view" : `Accept all ${formatCount(open)} in view`;
+    this.acceptAll.textContent = open === 0 ? "Nothing open in view" : `Accept all ${formatCount(open)} in view`;
     this.acceptAll.disabled = open === 0;
     this.draw();
   }

@@ -20,8 +20,8 @@ export class ReviewPage {
   private readonly placingBar = el(
     "div",
     { class: "placing-bar", role: "group", "aria-label": "Correct the location", hidden: true },
-    el("p", {}, "Click the place on the map."),
-    el("button", { type: "button", class: "button primary", click: () => this.map.placeAtCentre() }, "Use the middle of the map"),
+    el("p", {}, "Click the place on the map, or move the map."),
+    el("button", { type: "button", class: "button primary", click: () => this.map.placeAtCentre() }, "Use the middle"),
     el("button", { type: "button", class: "button", click: () => this.stopPlacing() }, "Cancel"),
   );
   private chosen: number | null = null;
