@@ -153,7 +153,7 @@ impl Manifest {
     /// An environment error when they cannot be written.
     pub(crate) fn append(&mut self, records: &[&Record]) -> Result<u64> {
         let offset = self.end;
-        let lines: Result<Vec<String>, _> = records.iter().map(|record| serde_json::to_string(record)).collect();
+        let lines: Result<Vec<String>, _> = records.iter().map(serde_json::to_string).collect();
         self.write(&(lines?.join("\n") + "\n"))?;
         Ok(offset)
     }

@@ -36,7 +36,7 @@ struct Job {
 /// What a thread does next.
 enum Task {
     Prepare(usize),
-    Encode(Job),
+    Encode(Box<Job>),
 }
 
 /// The picture whose answer another one gets.
@@ -155,7 +155,7 @@ impl<'a> Pipeline<'a> {
                 return Some(Task::Prepare(state.next - 1));
             }
             if let Some(job) = state.ready.pop_front() {
-                return Some(Task::Encode(job));
+                return Some(Task::Encode(Box::new(job)));
             }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
@@ -180,7 +180,7 @@ impl<'a> Pipeline<'a> {
             }
             Task::Encode(job) => {
                 let answer = self.answer(worker, &job)?;
-                self.finish(job, answer)
+                self.finish(*job, answer)
             }
         }
     }
