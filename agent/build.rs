@@ -100,7 +100,7 @@ mod embed {
             add_files(&dir, "", &mut files)?;
         }
         files.retain(|name, _| !name.starts_with("bundles/"));
-        match ["arena.html", "index.html", "sw.js"].iter().find(|name| !files.contains_key(**name)) {
+        match ["arena.html", "index.html", "review.html", "sw.js"].iter().find(|name| !files.contains_key(**name)) {
             None => Ok(files),
             Some(missing) => Err(Error::other(format!(
                 "the feature `embed` needs the built web pages, but {} has no {missing}: run `cargo xtask setup`, or `npm ci` and `npm run build` in web-demo",

@@ -17,7 +17,7 @@ export default defineConfig({
   build: {
     target: "es2022",
     rolldownOptions: {
-      input: { index: "index.html", arena: "arena.html", sw: "src/service-worker.ts" },
+      input: { index: "index.html", arena: "arena.html", review: "review.html", sw: "src/service-worker.ts" },
       output: { entryFileNames: ({ name }) => (name === "sw" ? "sw.js" : "assets/[name]-[hash].js") },
     },
   },

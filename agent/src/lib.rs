@@ -85,17 +85,21 @@ pub mod testing {
 
         /// Whether a location can be added to EXIF data.
         pub fn can_add_location(exif: &[u8]) -> bool {
-            let guess = exif::Guess { at: SYDNEY, error_m: 400_000.0, bundle: "pocket@1" };
-            exif::insert_guess(Some(exif), &guess).is_ok()
+            exif::insert_geotag(Some(exif), &GEOTAG).is_ok()
         }
 
         /// Copies an image with a location added.
         pub fn copy_with_location(file: &Path, to: &Path) -> Result<()> {
-            let guess = exif::Guess { at: SYDNEY, error_m: 400_000.0, bundle: "pocket@1" };
-            exif::copy_with_guess(file, to, &guess).map(|_| ())
+            let copy = exif::geotagged_copy(file, &GEOTAG)?;
+            copy.map_or(Ok(()), |copy| landfall_common::fs::write_new(to, &copy))
         }
 
-        const SYDNEY: landfall_model::LatLng = landfall_model::LatLng { lat: -33.856_789, lng: 151.215_256 };
+        const GEOTAG: exif::Geotag<'_> = exif::Geotag {
+            at: landfall_model::LatLng { lat: -33.856_789, lng: 151.215_256 },
+            error_m: Some(400_000.0),
+            bundle: "pocket@1",
+            source: exif::GeotagSource::Picture,
+        };
 
         /// The report on recorded rounds, and what it left out.
         pub fn report(dirs: &[PathBuf]) -> Result<(String, Vec<String>)> {

@@ -131,12 +131,13 @@ fn temporary_file(folder: &Path, builder: &mut Builder) -> io::Result<NamedTempF
     builder.prefix(".").suffix(".part").tempfile_in(folder).map_err(|error| error.kind().into())
 }
 
-/// Opens a log to which lines are appended, the one kind of file that is not written atomically; created if missing.
+/// Opens a log to which lines are appended, the one kind of file that is not written atomically; created if missing. It can
+/// also be read.
 ///
 /// # Errors
 /// When it cannot be opened, or is a symbolic link, a device or a pipe.
 pub fn open_append(file: &Path) -> io::Result<fs::File> {
-    open_regular(file, fs::OpenOptions::new().create(true).append(true))
+    open_regular(file, fs::OpenOptions::new().create(true).read(true).append(true))
 }
 
 /// Opens a regular file. Symbolic links are not followed, and pipes, which could block for ever, are refused.

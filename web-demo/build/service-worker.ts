@@ -5,8 +5,8 @@ import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Plugin } from "vite";
 
-/** Files that the service worker does not cache: the arena, the bundles (cached by the engine) and itself. */
-const NOT_CACHED = /^(arena\.html|sw\.js|bundles\/|assets\/arena-)/;
+/** Files that the service worker does not cache: the arena, the review, the bundles (cached by the engine) and itself. */
+const NOT_CACHED = /^((arena|review)\.html|sw\.js|bundles\/|assets\/(arena|review|leaflet)-)/;
 /** Files that are not needed at start-up. */
 const ON_DEMAND = /\.(jpg|wasm)$|countries-50m/;
 

@@ -1,6 +1,6 @@
 //! What the user knows of the places of photos, as options and as a table.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -8,7 +8,9 @@ use anyhow::Result;
 use clap::Args;
 use landfall_common::exit::usage_error;
 use landfall_model::CellTable;
+use serde_json::{Value, json};
 
+use crate::photos::archive::sha256;
 use crate::photos::hints::{Hint, HintTable, HintedCells, Hints};
 use crate::photos::inputs::NamedImage;
 
@@ -45,6 +47,20 @@ pub(super) struct KnownPlaces {
 }
 
 impl HintArgs {
+    /// The options as given, for comparison with those of an earlier run.
+    pub(super) fn as_json(&self) -> BTreeMap<String, Value> {
+        let text = |hint: &Option<Hint>| hint.as_ref().map(|hint| hint.text.clone());
+        let files = [("within", &self.within), ("hints", &self.hints)];
+        let files = files.into_iter().filter_map(|(name, file)| Some((name, file.as_deref()?)));
+        // A file of the same name may have other contents in the next run.
+        let files = files.map(|(name, file)| (name, json!(std::fs::read(file).map(|bytes| sha256(&bytes)).ok())));
+        let areas = [("country", &self.country), ("near", &self.near), ("bounds", &self.bounds)];
+        let areas = areas.into_iter().filter_map(|(name, hint)| Some((name, json!(text(hint)?))));
+        let excluded: Vec<&str> = self.exclude.iter().map(|hint| hint.text.as_str()).collect();
+        let excluded = (!excluded.is_empty()).then(|| ("exclude", json!(excluded)));
+        areas.chain(files).chain(excluded).map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
     /// Reads the files that the options name.
     pub(super) fn read(&self) -> Result<KnownPlaces> {
         let Self { country, near, bounds, within, exclude, hints } = self;
@@ -57,6 +73,11 @@ impl HintArgs {
 }
 
 impl KnownPlaces {
+    /// The hints for all photos, and those for single ones.
+    pub(super) fn into_parts(self) -> (Hints, HintTable) {
+        (self.of_all, self.table)
+    }
+
     /// For each place, given by its images, the cells that are possible; `None` where nothing is known.
     ///
     /// # Errors

@@ -12,13 +12,15 @@ use landfall_common::fs::write_atomic;
 use landfall_common::text::{eprint_sanitized, sanitize_line};
 use landfall_model::{LatLng, Prior, preprocess};
 
+use crate::cli::archive::{self, ArchiveArgs};
 use crate::cli::args::{DrawingArgs, ModelArgs};
+use crate::cli::geotag::{self, ConfidenceArgs, GeotagArgs};
 use crate::cli::hints::HintArgs;
-use crate::cli::output::{OutputClosed, check_output_dir, check_output_file, print_json_line, print_line, print_text};
+use crate::cli::output::{OutputClosed, check_output_file, print_json_line, print_line, print_text};
 use crate::error::{describe, exit_code};
 use crate::export::{ExportTable, Format};
 use crate::inference::CellProbability;
-use crate::photos::exif::{CopyOutcome, Guess, copy_with_guess};
+use crate::photos::geotag::Geotagger;
 use crate::photos::inputs::{NamedImage, find_inputs};
 use crate::photos::locate;
 use crate::photos::locate::{LocateOptions, LocatedPhoto};
@@ -28,51 +30,52 @@ use crate::terminal::MapMark;
 
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  landfall locate holiday.jpg\n  landfall locate --json --one-place north.jpg east.jpg south.jpg west.jpg\n  landfall locate --out places.html ~/holiday\n  landfall locate --top 5 --country FR,BE --exclude 48.86,2.35,100 holiday.jpg\n  landfall locate --top 3 --regions --out places.geojson --hints hints.csv ~/holiday\n  landfall locate --format csv ~/holiday > places.csv\n  landfall locate --write-exif ~/holiday-guessed ~/holiday"
+    after_help = "Examples:\n  landfall locate holiday.jpg\n  landfall locate --json --one-place north.jpg east.jpg south.jpg west.jpg\n  landfall locate --out places.html ~/holiday\n  landfall locate --top 5 --country FR,BE --exclude 48.86,2.35,100 holiday.jpg\n  landfall locate --top 3 --regions --out places.geojson --hints hints.csv ~/holiday\n  landfall locate --format csv ~/holiday > places.csv\n  landfall locate --write-exif ~/holiday-guessed --min-confidence 0.5 --write ~/holiday\n  landfall locate --manifest photos.jsonl --time-window 30m --track hike.gpx ~/Pictures"
 )]
 pub(super) struct LocateArgs {
     /// Images or directories of images; `-` is an image on standard input
     ///
     /// JPEG, PNG, WebP, GIF, BMP, TIFF and HEIC are read, whatever their names are.
     #[arg(required = true, value_name = "FILE|DIR")]
-    files: Vec<PathBuf>,
+    pub(super) files: Vec<PathBuf>,
     #[command(flatten)]
-    model: ModelArgs,
+    pub(super) model: ModelArgs,
     /// Prior: where people take photos, where rounds of a game lie, or the same everywhere
     #[arg(long, default_value_t, value_parser = prior_parser(), help_heading = "Model")]
-    prior: Prior,
+    pub(super) prior: Prior,
     /// Treat all images as views of one place
     #[arg(long, help_heading = "Model")]
     one_place: bool,
     #[command(flatten)]
-    hints: HintArgs,
+    pub(super) hints: HintArgs,
     /// Give up to N distinct places per photo, each with its probability and radius
     ///
     /// No place lies within the radius of another. The first one is the prediction.
     #[arg(long, value_name = "N", value_parser = candidate_count(), help_heading = "Output")]
-    top: Option<u16>,
+    pub(super) top: Option<u16>,
     /// Add the 50 % and 90 % credible regions as polygons to GeoJSON
     #[arg(long, help_heading = "Output")]
     regions: bool,
     /// Print one JSON object per prediction
     #[arg(long, help_heading = "Output")]
-    json: bool,
+    pub(super) json: bool,
     /// Print all predictions in this format
     #[arg(long, value_enum, conflicts_with = "json", help_heading = "Output")]
-    format: Option<Format>,
+    pub(super) format: Option<Format>,
     /// Write all predictions to this file: a page with a map (.html), or .geojson, .csv or .kml
     #[arg(long, value_name = "FILE", help_heading = "Output")]
-    out: Option<PathBuf>,
-    /// Write copies of the images with the prediction in their EXIF data to this directory
-    ///
-    /// Images that already have a GPS position are not copied, and existing files are not overwritten.
-    #[arg(long, value_name = "DIR", help_heading = "Output")]
-    write_exif: Option<PathBuf>,
+    pub(super) out: Option<PathBuf>,
     /// Prefix CSV with a byte order mark so that Excel reads it as UTF-8
     #[arg(long, help_heading = "Output")]
-    bom: bool,
+    pub(super) bom: bool,
     #[command(flatten)]
     drawing: DrawingArgs,
+    #[command(flatten)]
+    pub(super) geotag: GeotagArgs,
+    #[command(flatten)]
+    confidence: ConfidenceArgs,
+    #[command(flatten)]
+    pub(super) archive: ArchiveArgs,
 }
 
 /// The kind of file that `--out` writes.
@@ -99,11 +102,17 @@ pub(super) fn run(args: &LocateArgs) -> Result<()> {
         return Err(usage_error("--regions is for GeoJSON: give --format geojson or --out with a .geojson file too"));
     }
     args.out.as_deref().map(check_output_file).transpose()?;
-    args.write_exif.as_deref().map(check_output_dir).transpose()?;
+    let mut geotagger = args.geotagger()?;
+    if let Some(manifest) = &args.archive.manifest {
+        return archive::run(args, manifest, geotagger, matches!(out, Some(OutputFormat::Page)));
+    }
     let known = args.hints.read()?;
     let mut inputs = find_inputs(&args.files)?;
     inputs.notes.iter().chain(&inputs.problems).for_each(|line| eprint_sanitized(sanitize_line(line)));
-    if let Some(folder) = &args.write_exif {
+    if args.geotag.sidecar && inputs.images.iter().any(|picture| picture.file != picture.given) {
+        return Err(usage_error("--sidecar writes beside the image, which standard input and pipes do not have"));
+    }
+    if let Some(folder) = &args.geotag.write_exif {
         without_copies(&mut inputs.images, folder)?;
     }
     let names = unique_names(inputs.images.iter().map(|picture| (picture.file.as_path(), picture.name.as_path())));
@@ -119,13 +128,14 @@ pub(super) fn run(args: &LocateArgs) -> Result<()> {
         None => ProgressBar::hidden(), // the printed lines show the progress
     };
     let (mut answers, mut heat, mut unreadable) = (Vec::new(), Vec::<CellProbability>::new(), 0);
-    let (mut failed_copies, mut left_out) = (0, [&inputs.notes[..], &inputs.problems].concat());
-    let writes_files = args.out.is_some() || args.write_exif.is_some();
+    let mut left_out = [&inputs.notes[..], &inputs.problems].concat();
+    let writes_files = args.out.is_some() || args.geotag.has_target();
     for (pictures, hinted) in places.iter().zip(&hinted) {
         let options = LocateOptions {
             prior: args.prior,
             hinted: hinted.as_deref(),
-            top: args.top.unwrap_or_default().into(),
+            // The confidence is the probability of the first candidate.
+            top: args.top.unwrap_or_else(|| args.confidence.min_confidence.is_some().into()).into(),
             regions: args.regions,
         };
         let files: Vec<&Path> = pictures.iter().map(|picture| picture.file.as_path()).collect();
@@ -134,6 +144,13 @@ pub(super) fn run(args: &LocateArgs) -> Result<()> {
                 for warning in &located.warnings {
                     let warning = sanitize_line(inputs.with_given_names(warning));
                     eprint_sanitized(format!("warning: {warning}"));
+                }
+                for NamedImage { file, name, .. } in pictures.iter().filter(|_| args.geotag.has_target()) {
+                    let (geotag, p) = geotag::estimate(&located);
+                    geotag::add(&mut geotagger, file, name, &geotag, p);
+                }
+                if args.top.is_none() {
+                    located.candidates = None;
                 }
                 located.image = pictures.first().map_or_else(PathBuf::new, |picture| picture.given.clone());
                 let printed = match args.format {
@@ -151,9 +168,6 @@ pub(super) fn run(args: &LocateArgs) -> Result<()> {
                 match heat.is_empty() {
                     true => heat = of_this,
                     false => heat.iter_mut().zip(of_this).for_each(|(all, one)| all.p += one.p),
-                }
-                if let Some(folder) = &args.write_exif {
-                    failed_copies += copy(pictures, folder, &located);
                 }
                 answers.push(LocatedPlace { pictures, located });
             }
@@ -187,13 +201,27 @@ pub(super) fn run(args: &LocateArgs) -> Result<()> {
     for row in known.unused(pictures) {
         eprint_sanitized(format!("warning: {}", sanitize_line(row)));
     }
+    let not_written = if args.geotag.has_target() { geotag::print_summary(geotagger.summary()) } else { None };
     let failures = [
         (unreadable, format!("{unreadable} of {} could not be located", places.len())),
-        (failed_copies, format!("{failed_copies} of {} could not be copied", pictures.len())),
         (inputs.problems.len(), format!("{} of the files and directories could not be read", inputs.problems.len())),
     ];
-    let failures: Vec<String> = failures.into_iter().filter(|(n, _)| *n > 0).map(|(_, message)| message).collect();
+    let failures = failures.into_iter().filter(|(n, _)| *n > 0).map(|(_, message)| message);
+    let failures: Vec<String> = failures.chain(not_written).collect();
     if failures.is_empty() { Ok(()) } else { Err(check_failed(failures.join("; "))) }
+}
+
+impl LocateArgs {
+    /// # Errors
+    /// When an option for writing locations has no target, or its directory cannot be written.
+    fn geotagger(&self) -> Result<Geotagger> {
+        let needs_target =
+            [(self.geotag.write, "--write"), (self.confidence.min_confidence.is_some(), "--min-confidence")];
+        if let Some((_, option)) = needs_target.iter().find(|(is_given, _)| *is_given && !self.geotag.has_target()) {
+            return Err(usage_error(format!("{option} is for --write-exif DIR and --sidecar: give one of them too")));
+        }
+        Ok(Geotagger::new(self.geotag.options(self.confidence.min_confidence)?))
+    }
 }
 
 impl OutputFormat {
@@ -253,27 +281,4 @@ fn on_page(answers: Vec<LocatedPlace<'_>>) -> Result<Vec<Photo>> {
         Ok(Photo { name: answer.name(), located: answer.located, thumbnail })
     };
     answers.into_iter().map(photo).collect()
-}
-
-/// Copies the images of a place to a directory, with the prediction in EXIF. Returns the number of failures.
-fn copy(pictures: &[NamedImage], folder: &Path, located: &LocatedPhoto) -> usize {
-    let guess = Guess {
-        at: LatLng { lat: located.lat, lng: located.lng },
-        error_m: located.radius_km.p90 * 1000.0,
-        bundle: &located.bundle,
-    };
-    let mut failed_copies = 0;
-    for NamedImage { file, name, .. } in pictures {
-        match copy_with_guess(file, &folder.join(name), &guess) {
-            Ok(CopyOutcome::Written) => {}
-            Ok(CopyOutcome::HasLocation) => {
-                eprint_sanitized(format!("{}: has a GPS position and is not copied", sanitize_line(file.display())));
-            }
-            Err(error) => {
-                failed_copies += 1;
-                eprint_sanitized(format!("landfall: {}", sanitize_line(describe(&error))));
-            }
-        }
-    }
-    failed_copies
 }

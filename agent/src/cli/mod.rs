@@ -1,5 +1,6 @@
 //! The command line: one file per command, with its options.
 
+mod archive;
 mod arena;
 mod args;
 mod bundle;
@@ -8,6 +9,7 @@ mod derive;
 mod doctor;
 mod export;
 mod games;
+mod geotag;
 mod hints;
 mod locate;
 mod output;
@@ -16,6 +18,7 @@ mod play;
 mod probe;
 mod replay;
 mod report;
+mod review;
 mod serve;
 mod session;
 mod setup;
@@ -72,6 +75,8 @@ enum Command {
     Play(Box<play::PlayArgs>),
     /// Predict where photos were taken
     Locate(locate::LocateArgs),
+    /// Check the answers of `locate --manifest` on a map, and write those that are right
+    Review(review::ReviewArgs),
     /// Test a claim of where photos were taken
     Verify(verify::VerifyArgs),
     /// Predict recorded rounds again, without a browser
@@ -114,6 +119,7 @@ async fn run(command: Command) -> Result<()> {
         Command::Play(args) => play::run(*args).await,
         // Commands that only compute must not block the thread that listens for signals.
         Command::Locate(args) => tokio::task::spawn_blocking(move || locate::run(&args)).await?,
+        Command::Review(args) => review::run(args).await,
         Command::Verify(args) => tokio::task::spawn_blocking(move || verify::run(&args)).await?,
         Command::Replay(args) => tokio::task::spawn_blocking(move || replay::run(&args)).await?,
         Command::Report(args) => tokio::task::spawn_blocking(move || report::run(&args)).await?,

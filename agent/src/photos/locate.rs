@@ -8,7 +8,7 @@ use landfall_common::text::sanitize_line;
 use landfall_model::images::{self, Decoded};
 use landfall_model::prediction::{RadiusKm, TopCell};
 use landfall_model::{Bundle, Classifier, Prediction, Prior};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::inference;
 use crate::inference::{CellProbability, Objective, posterior_for};
@@ -71,7 +71,7 @@ pub(crate) struct LocatedPhoto {
 }
 
 /// What was known of the place apart from the image.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Given {
     /// The options that state it.
     pub hints: Vec<String>,

@@ -1,4 +1,4 @@
-//! Web servers: the arena, which is the practice game, and the phone page.
+//! Web servers: the arena, which is the practice game, the phone page, and the page on which an archive is reviewed.
 
 pub(crate) mod api;
 pub(crate) mod arena;
@@ -7,5 +7,7 @@ mod connections;
 #[cfg(feature = "embed")]
 mod embedded;
 pub(crate) mod phone;
+pub(crate) mod review;
 mod security;
 mod spans;
+mod tiles;

@@ -7,6 +7,7 @@
 
 mod any_game;
 mod api;
+mod archive;
 mod arena;
 mod browsers;
 mod chromedriver;
@@ -25,6 +26,7 @@ mod photos;
 mod play;
 mod records;
 mod report;
+mod review;
 mod serve;
 mod setup;
 mod versus;

@@ -54,7 +54,9 @@ fn locate_writes_page_copies_and_all_formats() {
     let (page, copies) = (out.path().join("places.html"), out.path().join("copies"));
     let folder = path_str(holiday.path());
     let args = ["locate", "--bundle", "pocket", "--out", path_str(&page), "--write-exif", path_str(&copies), folder];
-    let (code, stdout, err) = landfall(&args);
+    let (code, _, err) = landfall(&args);
+    assert!(code == Some(0) && err.contains("would write 2 copies") && !copies.exists(), "a dry run: {err}");
+    let (code, stdout, err) = landfall(&[&args[..], &["--write"]].concat());
     assert_eq!(code, Some(0), "{err}");
     assert!(stdout.lines().count() == 2 && !stdout.contains('\x1b') && !stdout.contains('◆'), "{stdout}");
 
@@ -79,9 +81,12 @@ fn locate_writes_page_copies_and_all_formats() {
         assert!((written.lat - lat).abs() < 1e-5 && (written.lng - lng).abs() < 1e-5, "{written} {prediction}");
     }
     // A second run does not overwrite existing copies.
-    let args = ["locate", "--bundle", "pocket", "--write-exif", path_str(&copies), folder];
+    let args = ["locate", "--bundle", "pocket", "--write", "--write-exif", path_str(&copies), folder];
     let (code, _, err) = landfall(&args);
-    assert!(code == Some(1) && err.contains("already exists") && err.contains("2 of 2 could not be copied"), "{err}");
+    assert!(
+        code == Some(1) && err.contains("already exists") && err.contains("2 locations could not be written"),
+        "{err}"
+    );
 
     let (_, geojson, _) = landfall(&["locate", "--bundle", "pocket", "--format", "geojson", folder]);
     let features: Value = serde_json::from_str(&geojson).unwrap();
@@ -104,7 +109,7 @@ fn copies_of_equal_names_are_kept_apart_and_not_copied_again() {
     }
     let path = |name: &str| dir.path().join(name);
     let (folders, copies) = ([path("100CANON"), path("101CANON")], path("guessed"));
-    let write = ["locate", "--bundle", "pocket", "--write-exif", path_str(&copies)];
+    let write = ["locate", "--bundle", "pocket", "--write", "--write-exif", path_str(&copies)];
     let args = [&write[..], &[path_str(&folders[0]), path_str(&folders[1])]].concat();
     let (code, _, err) = landfall(&args);
     assert_eq!(code, Some(0), "{err}");
@@ -120,7 +125,7 @@ fn copies_of_equal_names_are_kept_apart_and_not_copied_again() {
     let (code, lines, err) = landfall(&[&write[..], &[path_str(dir.path()), "nonesuch.jpg"]].concat());
     assert!(lines.lines().count() == 2 && err.contains("left out 2 copies that --write-exif wrote"), "{lines}{err}");
     assert!(err.contains("left out 1 images in") && err.contains("nonesuch.jpg: there is no such file"), "{err}");
-    let summary = "2 of 2 could not be copied; 1 of the files and directories could not be read";
+    let summary = "1 of the files and directories could not be read; 2 locations could not be written";
     assert!(code == Some(1) && err.contains(summary), "{err}");
     assert!(!copies.join("guessed").exists());
 }
@@ -189,6 +194,24 @@ fn invalid_arguments_fail_before_any_work() {
             vec!["locate", "--bundle", "nonesuch", "--write-exif", path_str(holiday.path()), path_str(holiday.path())],
             "choose another one for their copies (--write-exif)",
         ),
+        (
+            vec!["locate", "--bundle", "nonesuch", "--min-confidence", "0.5", path_str(holiday.path())],
+            "--min-confidence is for --write-exif DIR and --sidecar",
+        ),
+        (
+            vec![
+                "locate",
+                "--bundle",
+                "nonesuch",
+                "--manifest",
+                "m.jsonl",
+                "--out",
+                "x.html",
+                path_str(holiday.path()),
+            ],
+            "`landfall review` shows it",
+        ),
+        (vec!["locate", "--bundle", "nonesuch", "--manifest", "m.jsonl", "a.jpg"], "a.jpg: not a directory"),
         (vec!["locate", "--bundle", "nonesuch", "--bom", path_str(holiday.path())], "--bom is for CSV"),
         (vec!["export", "--bom", path_str(empty.path())], "--bom is for CSV"),
         (vec!["locate", "--bundle", "nonesuch", "--regions", path_str(holiday.path())], "--regions is for GeoJSON"),

@@ -1,4 +1,4 @@
-//! Writes a copy of a photo with the predicted location in its EXIF data.
+//! Makes copies of photos with an estimated or confirmed location in their EXIF data.
 //!
 //! Existing data keeps its bytes and position: a GPS directory is appended and a pointer to it is inserted. Maker
 //! notes, which contain absolute offsets, therefore remain valid.
@@ -12,7 +12,6 @@ use img_parts::jpeg::markers::APP1;
 use img_parts::jpeg::{Jpeg, JpegSegment};
 use img_parts::{Bytes, DynImage, ImageEXIF};
 use landfall_common::exit::usage_error;
-use landfall_common::fs::write_new;
 use landfall_model::LatLng;
 use landfall_model::metadata::{Metadata, gps};
 
@@ -20,6 +19,7 @@ use landfall_model::metadata::{Metadata, gps};
 const GPS_POINTER: u16 = 0x8825;
 const LATITUDE: u16 = 0x0002;
 const LONGITUDE: u16 = 0x0004;
+const GPS_ERROR: u16 = 0x001f;
 /// Value types of TIFF 6.0.
 const BYTE: u16 = 1;
 const ASCII: u16 = 2;
@@ -31,68 +31,95 @@ const MAX_SEGMENT_BYTES: usize = 65_527;
 /// What precedes EXIF data in a segment of a JPEG.
 const EXIF_PREFIX: &[u8] = b"Exif\0\0";
 
-/// How the description of the method begins that tells copies from photos with a measured position.
-const METHOD: &str = "ASCII\0\0\0guess by Landfall ";
+/// The character code that precedes the description of the method.
+const METHOD_CODE: &str = "ASCII\0\0\0";
 
-/// The prediction to write.
+/// How the description of the method begins that tells copies from photos with a measured position. Earlier versions wrote
+/// the last one.
+const METHODS: [&str; 3] = ["estimate by Landfall ", "confirmed by a person with Landfall ", "guess by Landfall "];
+
+/// The location to write.
 #[derive(Clone, Debug)]
-pub(crate) struct Guess<'a> {
-    /// The predicted location.
+pub(crate) struct Geotag<'a> {
     pub at: LatLng,
-    /// 90 % credible radius in metres.
-    pub error_m: f64,
+    /// Radius in metres within which the place is with a probability of 90 %; `None` if a person chose the location.
+    pub error_m: Option<f64>,
     /// The bundle, `name@version`.
     pub bundle: &'a str,
+    pub source: GeotagSource,
 }
 
-/// Result of copying a photo.
+/// Where a location comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum CopyOutcome {
-    /// The copy was written.
-    Written,
-    /// The photo has a position in EXIF or XMP already, so no copy was written.
-    HasLocation,
+pub(crate) enum GeotagSource {
+    /// Estimated from the picture.
+    Picture,
+    /// Estimated from the picture and from what else was known.
+    PictureAndHints,
+    /// Estimated, and accepted by a person.
+    Accepted,
+    /// Chosen by a person.
+    Corrected,
 }
 
-/// Writes a copy of the photo `file` with the predicted location to `to`, which must not exist.
+impl Geotag<'_> {
+    /// The description of the method, for `GPSProcessingMethod`.
+    pub(crate) fn method(&self) -> String {
+        let [estimate, confirmed, _] = METHODS;
+        let bundle = self.bundle;
+        match self.source {
+            GeotagSource::Picture => format!("{estimate}{bundle} from the picture alone; 90 % within the error"),
+            GeotagSource::PictureAndHints => {
+                format!("{estimate}{bundle} from the picture and what else was known; 90 % within the error")
+            }
+            GeotagSource::Accepted => format!("{confirmed}{bundle}, which estimated it; 90 % within the error"),
+            GeotagSource::Corrected => format!("{confirmed}{bundle}, whose estimate was corrected"),
+        }
+    }
+}
+
+/// Whether a description of a method is one that [`Geotag::method`] gives.
+pub(crate) fn is_own_method(text: &str) -> bool {
+    METHODS.iter().any(|method| text.starts_with(method))
+}
+
+/// The copy of the photo `file` with the location; `None` if it has a position in EXIF or XMP already.
 ///
 /// Everything else is copied as it is: other segments and chunks, gain maps and second images, and what follows the image,
 /// such as the video of a motion photo.
 ///
 /// # Errors
-/// When `to` exists, or the photo is not a JPEG, PNG or WebP file, or its EXIF data is invalid or too large.
-pub(crate) fn copy_with_guess(file: &Path, to: &Path, guess: &Guess<'_>) -> Result<CopyOutcome> {
-    if to.exists() {
-        return Err(usage_error(format!(
-            "{} already exists and is not overwritten; choose another directory",
-            to.display()
-        )));
-    }
+/// When the photo is not a JPEG, PNG or WebP file, or its EXIF data is invalid or too large.
+pub(crate) fn geotagged_copy(file: &Path, geotag: &Geotag<'_>) -> Result<Option<Vec<u8>>> {
     let bytes = std::fs::read(file).with_context(|| usage_error(format!("cannot read {}", file.display())))?;
     let unusable = |reason: String| usage_error(format!("{}: cannot write a copy: {reason}", file.display()));
     // An unusable position, such as 0, 0, is replaced.
     if matches!(gps::position_in(&mut Cursor::new(&bytes)), Ok(Some(_))) {
-        return Ok(CopyOutcome::HasLocation);
+        return Ok(None);
     }
-    let copy = insert_into_image(bytes, guess).map_err(unusable)?;
-    write_new(to, &copy)?;
-    Ok(CopyOutcome::Written)
+    insert_into_image(bytes, geotag).map(Some).map_err(unusable)
 }
 
-/// Whether a file is a copy that [`copy_with_guess`] wrote.
+/// Whether a file is a copy that [`geotagged_copy`] made.
 pub(crate) fn is_copy(file: &Path) -> bool {
     let exif = File::open(file).ok().and_then(|open| Metadata::read(&mut BufReader::new(open)).ok());
-    let marks = |exif: &Vec<u8>| exif.windows(METHOD.len()).any(|bytes| bytes == METHOD.as_bytes());
+    let marks = |exif: &Vec<u8>| {
+        let code = METHOD_CODE.as_bytes();
+        let codes = exif.windows(code.len()).enumerate().filter(|(_, bytes)| *bytes == code);
+        codes
+            .into_iter()
+            .any(|(i, _)| METHODS.iter().any(|method| exif[i + code.len()..].starts_with(method.as_bytes())))
+    };
     exif.is_some_and(|metadata| metadata.exif.iter().any(marks))
 }
 
-/// The image file `bytes` with the prediction in its EXIF data.
-fn insert_into_image(bytes: Vec<u8>, guess: &Guess<'_>) -> Result<Vec<u8>, String> {
+/// The image file `bytes` with the location in its EXIF data.
+fn insert_into_image(bytes: Vec<u8>, geotag: &Geotag<'_>) -> Result<Vec<u8>, String> {
     let metadata = Metadata::read(&mut Cursor::new(&bytes)).map_err(|error| error.to_string())?;
     let bytes = Bytes::from(bytes);
     let parsed = DynImage::from_bytes(bytes.clone()).map_err(|error| error.to_string())?;
     let mut image = parsed.ok_or("it is not a JPEG, PNG or WebP file")?;
-    let exif = insert_guess(metadata.exif.first().map(Vec::as_slice), guess)?;
+    let exif = insert_geotag(metadata.exif.first().map(Vec::as_slice), geotag)?;
     if exif.len() > MAX_SEGMENT_BYTES {
         return Err(format!("there is no room left in its EXIF data, which has at most {MAX_SEGMENT_BYTES} bytes"));
     }
@@ -120,11 +147,11 @@ fn restore_further_exif(jpeg: &mut Jpeg, further: &[Vec<u8>]) {
     segments.splice(first + 1..first + 1, restored);
 }
 
-/// EXIF data with the prediction, in place of the position that it has.
+/// EXIF data with the location, in place of the position that it has.
 ///
 /// # Errors
 /// A message, when the data is invalid.
-pub(crate) fn insert_guess(exif: Option<&[u8]>, guess: &Guess<'_>) -> Result<Vec<u8>, String> {
+pub(crate) fn insert_geotag(exif: Option<&[u8]>, geotag: &Geotag<'_>) -> Result<Vec<u8>, String> {
     // An empty directory, big-endian.
     let mut tiff = Tiff::new(exif.unwrap_or(b"MM\0\x2a\0\0\0\x08\0\0\0\0\0\0"))?;
     let main = tiff.long(4)?;
@@ -133,10 +160,13 @@ pub(crate) fn insert_guess(exif: Option<&[u8]>, guess: &Guess<'_>) -> Result<Vec
     // A pointer to nowhere is replaced.
     let existing = pointer.and_then(|(_, entry)| tiff.directory(tiff.order.long(entry.value)).ok());
     let mut gps = existing.map_or_else(Vec::new, |(gps, _)| gps);
-    for (tag, kind, count, value) in fields(guess, tiff.order) {
+    for (tag, kind, count, value) in fields(geotag, tiff.order) {
         let value = tiff.push_value(value);
         gps.retain(|(_, entry)| entry.tag != tag);
         gps.push((0, Entry { tag, kind, count, value }));
+    }
+    if geotag.error_m.is_none() {
+        gps.retain(|(_, entry)| entry.tag != GPS_ERROR); // that of another position
     }
     let at = tiff.push_directory(&mut gps, 0);
     match pointer {
@@ -155,7 +185,7 @@ pub(crate) fn insert_guess(exif: Option<&[u8]>, guess: &Guess<'_>) -> Result<Vec
 type Field = (u16, u16, u32, Vec<u8>);
 
 /// The GPS fields of EXIF 2.31.
-fn fields(guess: &Guess<'_>, order: ByteOrder) -> Vec<Field> {
+fn fields(geotag: &Geotag<'_>, order: ByteOrder) -> Vec<Field> {
     let rationals = |numbers: &[(u32, u32)]| {
         numbers.iter().flat_map(|(a, b)| [order.long_bytes(*a), order.long_bytes(*b)].concat()).collect::<Vec<u8>>()
     };
@@ -168,17 +198,20 @@ fn fields(guess: &Guess<'_>, order: ByteOrder) -> Vec<Field> {
         let bytes = [text.as_bytes(), b"\0"].concat();
         (tag, ASCII, bytes.len() as u32, bytes)
     };
-    let method = format!("{METHOD}{} from the picture alone; 90 % within the error", guess.bundle);
-    vec![
+    let method = format!("{METHOD_CODE}{}", geotag.method());
+    let mut fields = vec![
         (0x0000, BYTE, 4, vec![2, 3, 0, 0]),
-        text(0x0001, if guess.at.lat < 0.0 { "S" } else { "N" }),
-        (LATITUDE, RATIONAL, 3, degrees(guess.at.lat)),
-        text(0x0003, if guess.at.lng < 0.0 { "W" } else { "E" }),
-        (LONGITUDE, RATIONAL, 3, degrees(guess.at.lng)),
+        text(0x0001, if geotag.at.lat < 0.0 { "S" } else { "N" }),
+        (LATITUDE, RATIONAL, 3, degrees(geotag.at.lat)),
+        text(0x0003, if geotag.at.lng < 0.0 { "W" } else { "E" }),
+        (LONGITUDE, RATIONAL, 3, degrees(geotag.at.lng)),
         text(0x0012, "WGS-84"),
         (0x001b, UNDEFINED, method.len() as u32, method.into_bytes()),
-        (0x001f, RATIONAL, 1, rationals(&[(guess.error_m.round() as u32, 1)])),
-    ]
+    ];
+    if let Some(error_m) = geotag.error_m {
+        fields.push((GPS_ERROR, RATIONAL, 1, rationals(&[(error_m.round() as u32, 1)])));
+    }
+    fields
 }
 
 /// Byte order.

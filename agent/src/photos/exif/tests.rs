@@ -5,13 +5,20 @@ use exif::{Exif, Field as Read, In, Reader, Tag, Value};
 use image::{ImageFormat, Rgb, RgbImage};
 use img_parts::ImageICC;
 use img_parts::jpeg::markers;
+use landfall_common::fs::write_new;
 
 use super::*;
 
 const SYDNEY: LatLng = LatLng { lat: -33.856_789, lng: 151.215_256 };
 
-fn guess() -> Guess<'static> {
-    Guess { at: SYDNEY, error_m: 400_000.0, bundle: "desktop@2026.11.3" }
+fn estimate() -> Geotag<'static> {
+    Geotag { at: SYDNEY, error_m: Some(400_000.0), bundle: "desktop@2026.11.3", source: GeotagSource::Picture }
+}
+
+/// Writes a copy, unless the photo has a position.
+fn copy(file: &Path, to: &Path) -> Result<bool> {
+    let copy = geotagged_copy(file, &estimate())?;
+    copy.map(|copy| write_new(to, &copy)).transpose().map(|written| written.is_some())
 }
 
 fn picture(format: ImageFormat) -> Vec<u8> {
@@ -51,18 +58,18 @@ fn copies_have_the_prediction_and_all_existing_data() {
             image.set_exif(exif.clone().map(Bytes::from));
             let original = image.encoder().bytes();
             std::fs::write(&file, &original).unwrap();
-            assert_eq!(copy_with_guess(&file, &to, &guess()).unwrap(), CopyOutcome::Written);
+            assert!(copy(&file, &to).unwrap());
             assert_eq!(std::fs::read(&file).unwrap(), original[..], "the original is unchanged");
 
-            let copy = std::fs::read(&to).unwrap();
-            assert_eq!(image::load_from_memory(&copy).unwrap(), image::load_from_memory(&original).unwrap());
+            let bytes = std::fs::read(&to).unwrap();
+            assert_eq!(image::load_from_memory(&bytes).unwrap(), image::load_from_memory(&original).unwrap());
             assert!(gps::position(&to).unwrap().unwrap().distance_m(SYDNEY) < 1.0);
-            let read = Reader::new().read_from_container(&mut Cursor::new(&copy)).unwrap();
+            let read = Reader::new().read_from_container(&mut Cursor::new(&bytes)).unwrap();
             assert_eq!(text(&read, Tag(exif::Context::Gps, 0x001f)), "400000");
             let method = read.get_field(Tag::GPSProcessingMethod, In::PRIMARY).unwrap();
             let Value::Undefined(method, _) = &method.value else { panic!("{method:?}") };
             let method = String::from_utf8_lossy(method);
-            assert!(method.starts_with("ASCII\0\0\0guess by Landfall desktop@2026.11.3"), "{method}");
+            assert!(method.starts_with("ASCII\0\0\0estimate by Landfall desktop@2026.11.3"), "{method}");
             if exif.is_some() {
                 assert_eq!(text(&read, Tag::Make), "\"Maker\"");
                 assert_eq!(text(&read, Tag::DateTimeOriginal), "2026-07-01 12:00:00");
@@ -76,39 +83,37 @@ fn copies_have_the_prediction_and_all_existing_data() {
             }
             // A photo with GPS coordinates is not copied.
             let again = dir.path().join("again").join(name);
-            assert_eq!(copy_with_guess(&to, &again, &guess()).unwrap(), CopyOutcome::HasLocation);
-            assert!(!again.exists());
+            assert!(!copy(&to, &again).unwrap() && !again.exists());
+            assert!(is_copy(&to) && !is_copy(&file));
         }
     }
 }
 
 #[test]
-fn existing_and_invalid_files_are_errors() {
+fn invalid_files_are_errors() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("a.jpg");
     std::fs::write(&file, picture(ImageFormat::Jpeg)).unwrap();
-    let error = copy_with_guess(&file, &file, &guess()).unwrap_err().to_string();
-    assert!(error.contains("already exists"), "{error}");
     for cut in 0..camera(true).len() {
         // Truncated data at any length must not panic.
-        _ = insert_guess(Some(&camera(true)[..cut]), &guess());
+        _ = insert_geotag(Some(&camera(true)[..cut]), &estimate());
     }
     for broken in [&b""[..], b"II\x2a\0", b"II\x2a\0\xff\xff\xff\xff", b"MM\0\x2a\0\0\0\x08\xff\xff"] {
-        assert!(insert_guess(Some(broken), &guess()).is_err(), "{broken:?}");
+        assert!(insert_geotag(Some(broken), &estimate()).is_err(), "{broken:?}");
     }
     // The EXIF data of a TIFF file is the file itself, here a large one.
     let mut large = Cursor::new(Vec::new());
     RgbImage::new(200, 200).write_to(&mut large, ImageFormat::Tiff).unwrap();
     for other in [b"GIF89a".to_vec(), picture(ImageFormat::Bmp), picture(ImageFormat::Tiff), large.into_inner()] {
         std::fs::write(&file, other).unwrap();
-        let error = copy_with_guess(&file, &dir.path().join("new/b.jpg"), &guess()).unwrap_err().to_string();
+        let error = copy(&file, &dir.path().join("new/b.jpg")).unwrap_err().to_string();
         assert!(error.contains("not a JPEG, PNG or WebP") && !dir.path().join("new").exists(), "{error}");
     }
 }
 
 #[test]
 fn seconds_never_reach_sixty() {
-    let south = Guess { at: LatLng { lat: -0.999_999_999, lng: 179.999_999_999 }, ..guess() };
+    let south = Geotag { at: LatLng { lat: -0.999_999_999, lng: 179.999_999_999 }, ..estimate() };
     let fields = fields(&south, ByteOrder::Big);
     assert_eq!(fields[2].3, [0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 100]);
     assert_eq!((&fields[1].3[..], &fields[3].3[..]), (&b"S\0"[..], &b"E\0"[..]));
@@ -140,7 +145,7 @@ fn all_other_segments_and_trailing_data_keep_their_bytes() {
     let (first, second) = (camera(true), camera(false));
     for exif in [&[][..], &[&first[..]], &[&first[..], &second[..]], &[&b""[..]]] {
         let original = phone_jpeg(exif);
-        let copy = insert_into_image(original.clone(), &guess()).unwrap();
+        let copy = insert_into_image(original.clone(), &estimate()).unwrap();
         let (mut before, mut after) = (segments(&original), segments(&copy));
         if exif.len() == 2 {
             assert!(after.contains(&before[2]), "the second EXIF segment");
@@ -153,7 +158,7 @@ fn all_other_segments_and_trailing_data_keep_their_bytes() {
     }
     for format in [ImageFormat::Png, ImageFormat::WebP] {
         let original = [&picture(format)[..], b"trailing data"].concat();
-        let copy = insert_into_image(original, &guess()).unwrap();
+        let copy = insert_into_image(original, &estimate()).unwrap();
         assert!(copy.ends_with(b"trailing data"), "{format:?}");
     }
 }
@@ -171,7 +176,7 @@ fn unusable_positions_and_directories_are_replaced() {
     writer.write(&mut null_island, true).unwrap();
     let empty = [&gps_pointer([0, 0, 0, 26])[..], &[0, 0, 0, 0, 0, 0]].concat();
     for exif in [gps_pointer([0xff; 4]), gps_pointer([0, 0, 0xff, 0]), empty, null_island.into_inner()] {
-        let exif = insert_guess(Some(&exif), &guess()).unwrap();
+        let exif = insert_geotag(Some(&exif), &estimate()).unwrap();
         assert!(gps::position_in(&mut Cursor::new(exif)).unwrap().unwrap().distance_m(SYDNEY) < 1.0);
     }
 }
@@ -186,7 +191,7 @@ fn a_position_in_xmp_is_not_contradicted() {
     let dir = tempfile::tempdir().unwrap();
     let (file, to) = (dir.path().join("a.jpg"), dir.path().join("b.jpg"));
     std::fs::write(&file, jpeg.encoder().bytes()).unwrap();
-    assert_eq!(copy_with_guess(&file, &to, &guess()).unwrap(), CopyOutcome::HasLocation);
+    assert!(!copy(&file, &to).unwrap());
 }
 
 #[cfg(unix)]
@@ -197,6 +202,29 @@ fn copies_of_read_only_files_can_be_written() {
     let (file, to) = (dir.path().join("a.jpg"), dir.path().join("b.jpg"));
     std::fs::write(&file, picture(ImageFormat::Jpeg)).unwrap();
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o444)).unwrap();
-    assert_eq!(copy_with_guess(&file, &to, &guess()).unwrap(), CopyOutcome::Written);
+    assert!(copy(&file, &to).unwrap());
     assert_ne!(std::fs::metadata(&to).unwrap().permissions().mode() & 0o200, 0);
+}
+
+#[test]
+fn a_confirmed_location_is_no_estimate_and_a_chosen_one_has_no_error() {
+    let zero_error =
+        Read { tag: Tag::GPSHPositioningError, ifd_num: In::PRIMARY, value: Value::Rational(vec![(9, 1).into()]) };
+    let (mut writer, mut before) = (Writer::new(), Cursor::new(Vec::new()));
+    writer.push_field(&zero_error);
+    writer.write(&mut before, true).unwrap();
+    for (source, error_m, expected) in
+        [(GeotagSource::Accepted, Some(5000.0), "5000"), (GeotagSource::Corrected, None, "")]
+    {
+        let exif = insert_geotag(Some(before.get_ref()), &Geotag { source, error_m, ..estimate() }).unwrap();
+        let read = Reader::new().read_raw(exif.clone()).unwrap();
+        assert_eq!(text(&read, Tag::GPSHPositioningError), expected);
+        let method = read.get_field(Tag::GPSProcessingMethod, In::PRIMARY).unwrap();
+        let Value::Undefined(method, _) = &method.value else { panic!("{method:?}") };
+        let method = String::from_utf8_lossy(&method[8..]);
+        assert!(
+            method.starts_with("confirmed by a person with Landfall desktop") && is_own_method(&method),
+            "{method}"
+        );
+    }
 }

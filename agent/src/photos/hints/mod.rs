@@ -45,6 +45,15 @@ impl Hint {
         Ok(Self::new("near", text, Area::circle(text)?))
     }
 
+    /// The place lies in a circle; `text` says how that is known.
+    ///
+    /// # Errors
+    /// When the radius is not one on earth.
+    pub(crate) fn around(text: String, at: LatLng, radius_km: f64) -> Result<Self, String> {
+        let area = Arc::new(Area::circle_around(at.lat, at.lng, radius_km)?);
+        Ok(Self { key: format!("{text} ({at})"), text, area, is_excluded: false })
+    }
+
     /// The place lies between two latitudes and two longitudes: `SOUTH,WEST,NORTH,EAST`.
     ///
     /// # Errors

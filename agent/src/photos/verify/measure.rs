@@ -8,8 +8,8 @@ use landfall_common::text::sanitize_line;
 use landfall_model::{Classifier, LatLng, images};
 use serde::Serialize;
 
+use crate::photos::capture_time::{CaptureTime, capture_time};
 use crate::photos::verify::calibration::{Bin, Calibration, Pool, Verdict};
-use crate::photos::verify::capture_time::{CaptureTime, capture_time};
 use crate::photos::verify::claim::{Claim, ClaimedCells, Evidence};
 use crate::photos::verify::light::{LightCurve, brightness};
 use crate::photos::verify::sun::{SunPosition, sun_position};

@@ -3,7 +3,6 @@
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 mod calibration;
-mod capture_time;
 mod claim;
 mod light;
 mod measure;
@@ -20,14 +19,14 @@ use landfall_model::{Classifier, Posterior, Prior, RgbImage};
 use serde::Serialize;
 
 use crate::inference::{Objective, posterior_for};
+use crate::photos::capture_time::{CaptureTime, capture_time};
 use crate::photos::locate::{as_text, percent};
 use calibration::{Calibration, Verdict};
-use capture_time::{CaptureTime, capture_time};
 use claim::Evidence;
 use light::{LightCurve, LightEvidence, brightness};
 use sun::{SunPosition, sun_position};
 
-pub(crate) use capture_time::parse_time;
+pub(crate) use crate::photos::capture_time::parse_time;
 pub(crate) use claim::{Claim, ClaimedCells, DEFAULT_RADIUS_KM};
 pub(crate) use measure::measure;
 pub(crate) use table::read_known_photos;

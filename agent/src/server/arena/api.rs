@@ -27,9 +27,9 @@ use crate::server::arena::game::{ArenaGame, GameRules, GuessRejection, GuessRequ
 use crate::server::arena::options::{ArenaOptions, Dialogs, Structure};
 use crate::server::arena::round::{ArenaRound, Picture};
 use crate::server::arena::versus::Versus;
-use crate::server::arena::{game_json, picture, tiles};
+use crate::server::arena::{game_json, picture};
 use crate::server::assets::Pages;
-use crate::server::spans;
+use crate::server::{spans, tiles};
 
 /// Number of cached images, so that a reload does not encode them again.
 const PICTURE_CACHE_SIZE: NonZeroUsize = NonZeroUsize::new(16).unwrap();

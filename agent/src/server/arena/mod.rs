@@ -15,7 +15,6 @@ mod photos;
 mod picture;
 mod round;
 mod rounds;
-mod tiles;
 mod versus;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -29,6 +28,7 @@ use tokio::task::JoinHandle;
 use crate::server::assets::Pages;
 use crate::server::connections::{self, Limits};
 use crate::server::security::{self, OwnHosts};
+use crate::server::tiles;
 pub use options::{ArenaOptions, Dialogs, RoundSource, Structure};
 pub use versus::Versus;
 

@@ -1,4 +1,4 @@
-//! When a photo was taken, according to its EXIF data.
+//! When and with which camera a photo was taken, according to its EXIF data.
 
 use std::fs::File;
 use std::io::BufReader;
@@ -7,25 +7,58 @@ use std::path::Path;
 use chrono::{DateTime, FixedOffset, NaiveDate, NaiveDateTime, TimeZone, Utc};
 use exif::{Exif, In, Tag, Value};
 use landfall_model::metadata::Metadata;
+use serde::{Deserialize, Serialize};
 
 /// What EXIF data says of the time at which a photo was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum CaptureTime {
+pub(crate) enum CaptureTime {
     /// The time of a GPS receiver, or a local time with its offset from UTC.
     Known(DateTime<Utc>),
     /// A local time of unknown offset.
     Local(NaiveDateTime),
 }
 
+/// The times and the camera of a photo.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Shot {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub utc: Option<DateTime<Utc>>,
+    /// The local time that the camera's clock showed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local: Option<NaiveDateTime>,
+    /// Make, model and serial number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub camera: Option<String>,
+}
+
+impl Shot {
+    pub(crate) fn of(metadata: &Metadata) -> Self {
+        let shots = metadata.exif.iter().filter_map(|block| read_exif(block.clone())).map(|exif| {
+            let (local, with_offset) = camera_times(&exif).unzip();
+            let camera = [Tag::Make, Tag::Model, Tag::BodySerialNumber].map(|tag| text(&exif, tag).unwrap_or_default());
+            let camera = camera.iter().map(|part| part.trim()).filter(|part| !part.is_empty()).collect::<Vec<_>>();
+            let camera = (!camera.is_empty()).then(|| camera.join(" "));
+            Self { utc: gps_time(&exif).or(with_offset.flatten()), local, camera }
+        });
+        shots.into_iter().find(|shot| shot.utc.is_some() || shot.local.is_some()).unwrap_or_default()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// Reads the time from the EXIF data of a file; `None` if it has none, or cannot be read.
-pub(super) fn capture_time(file: &Path) -> Option<CaptureTime> {
+pub(crate) fn capture_time(file: &Path) -> Option<CaptureTime> {
     let metadata = Metadata::read(&mut BufReader::new(File::open(file).ok()?)).ok()?;
-    metadata.exif.into_iter().find_map(|block| {
-        let mut reader = exif::Reader::new();
-        reader.continue_on_error(true);
-        let exif = reader.read_raw(block).or_else(|error| error.distill_partial_result(|_| {})).ok()?;
-        gps_time(&exif).map(CaptureTime::Known).or_else(|| camera_time(&exif))
-    })
+    let Shot { utc, local, .. } = Shot::of(&metadata);
+    utc.map(CaptureTime::Known).or(local.map(CaptureTime::Local))
+}
+
+fn read_exif(block: Vec<u8>) -> Option<Exif> {
+    let mut reader = exif::Reader::new();
+    reader.continue_on_error(true);
+    reader.read_raw(block).or_else(|error| error.distill_partial_result(|_| {})).ok()
 }
 
 /// `GPSDateStamp` and `GPSTimeStamp`, which are in UTC.
@@ -37,15 +70,15 @@ fn gps_time(exif: &Exif) -> Option<DateTime<Utc>> {
     Some(date.and_hms_opt(hour as u32, minute as u32, (second as u32).min(59))?.and_utc())
 }
 
-/// `DateTimeOriginal` and, if there is one, its offset.
-fn camera_time(exif: &Exif) -> Option<CaptureTime> {
+/// `DateTimeOriginal`, and in UTC if it has an offset.
+fn camera_times(exif: &Exif) -> Option<(NaiveDateTime, Option<DateTime<Utc>>)> {
     let text_of_time = text(exif, Tag::DateTimeOriginal)?;
     let (day, time) = text_of_time.split_once(' ')?;
     let (day, mut time) = (date(day)?, time.split(':').map(|part| part.trim().parse::<u32>().ok()));
     let local = day.and_hms_opt(time.next()??, time.next()??, time.next().flatten().unwrap_or(0).min(59))?;
     let offset = text(exif, Tag::OffsetTimeOriginal).and_then(|text| text.trim().parse::<FixedOffset>().ok());
     let known = offset.and_then(|offset| offset.from_local_datetime(&local).single());
-    Some(known.map_or(CaptureTime::Local(local), |known| CaptureTime::Known(known.to_utc())))
+    Some((local, known.map(|known| known.to_utc())))
 }
 
 fn text(exif: &Exif, tag: Tag) -> Option<String> {
