@@ -9,6 +9,7 @@ use indicatif::ProgressBar;
 use landfall_common::cli::prior_parser;
 use landfall_common::exit::{Exit, check_failed, usage_error};
 use landfall_common::fs::write_atomic;
+use landfall_common::gallery::Gallery;
 use landfall_common::text::{eprint_sanitized, sanitize_line};
 use landfall_model::{LatLng, Prior, preprocess};
 
@@ -19,6 +20,7 @@ use crate::error::{describe, exit_code};
 use crate::export::{ExportTable, Format};
 use crate::inference::CellProbability;
 use crate::photos::exif::{CopyOutcome, Guess, copy_with_guess};
+use crate::photos::explain::write_maps;
 use crate::photos::inputs::{NamedImage, find_inputs};
 use crate::photos::locate;
 use crate::photos::locate::{LocateOptions, LocatedPhoto};
@@ -28,7 +30,7 @@ use crate::terminal::MapMark;
 
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  landfall locate holiday.jpg\n  landfall locate --json --one-place north.jpg east.jpg south.jpg west.jpg\n  landfall locate --out places.html ~/holiday\n  landfall locate --top 5 --country FR,BE --exclude 48.86,2.35,100 holiday.jpg\n  landfall locate --top 3 --regions --out places.geojson --hints hints.csv ~/holiday\n  landfall locate --format csv ~/holiday > places.csv\n  landfall locate --write-exif ~/holiday-guessed ~/holiday"
+    after_help = "Examples:\n  landfall locate holiday.jpg\n  landfall locate --json --one-place north.jpg east.jpg south.jpg west.jpg\n  landfall locate --out places.html ~/holiday\n  landfall locate --top 5 --country FR,BE --exclude 48.86,2.35,100 holiday.jpg\n  landfall locate --top 3 --regions --out places.geojson --hints hints.csv ~/holiday\n  landfall locate --format csv ~/holiday > places.csv\n  landfall locate --write-exif ~/holiday-guessed ~/holiday\n  landfall locate --explain maps ~/holiday\n  landfall locate --gallery holiday.gallery photo.jpg"
 )]
 pub(super) struct LocateArgs {
     /// Images or directories of images; `-` is an image on standard input
@@ -46,6 +48,9 @@ pub(super) struct LocateArgs {
     one_place: bool,
     #[command(flatten)]
     hints: HintArgs,
+    /// Show the most similar pictures of this gallery of located pictures, which `landfall-train gallery` makes
+    #[arg(long, value_name = "FILE", help_heading = "Model")]
+    gallery: Option<PathBuf>,
     /// Give up to N distinct places per photo, each with its probability and radius
     ///
     /// No place lies within the radius of another. The first one is the prediction.
@@ -68,6 +73,13 @@ pub(super) struct LocateArgs {
     /// Images that already have a GPS position are not copied, and existing files are not overwritten.
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     write_exif: Option<PathBuf>,
+    /// Find out what in each picture the answer depends on, test it, and write the pictures with maps of it to this directory
+    ///
+    /// Parts of the picture are covered, and the probability of the answer is computed again: the redder a part of the map,
+    /// the more the answer loses without it. The outlined part is then compared with random parts of the same size;
+    /// evidence holds up if the answer loses more without the outlined part. Existing files are not overwritten.
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
+    explain: Option<PathBuf>,
     /// Prefix CSV with a byte order mark so that Excel reads it as UTF-8
     #[arg(long, help_heading = "Output")]
     bom: bool,
@@ -99,18 +111,24 @@ pub(super) fn run(args: &LocateArgs) -> Result<()> {
         return Err(usage_error("--regions is for GeoJSON: give --format geojson or --out with a .geojson file too"));
     }
     args.out.as_deref().map(check_output_file).transpose()?;
-    args.write_exif.as_deref().map(check_output_dir).transpose()?;
+    [&args.write_exif, &args.explain].into_iter().flatten().try_for_each(|dir| check_output_dir(dir))?;
     let known = args.hints.read()?;
+    let gallery = args.gallery.as_deref().map(Gallery::open).transpose()?;
     let mut inputs = find_inputs(&args.files)?;
     inputs.notes.iter().chain(&inputs.problems).for_each(|line| eprint_sanitized(sanitize_line(line)));
-    if let Some(folder) = &args.write_exif {
-        without_copies(&mut inputs.images, folder)?;
+    for (folder, option) in [(&args.write_exif, "--write-exif"), (&args.explain, "--explain")] {
+        if let Some(folder) = folder {
+            without_copies(&mut inputs.images, folder, option)?;
+        }
     }
     let names = unique_names(inputs.images.iter().map(|picture| (picture.file.as_path(), picture.name.as_path())));
     inputs.images.iter_mut().zip(names).for_each(|(picture, name)| picture.name = name);
     let pictures = inputs.images.as_slice();
     let renderer = args.drawing.on(Term::stdout(), args.json || args.format.is_some())?;
-    let classifier = args.model.load_for(pictures.len())?;
+    // To explain even a single image takes many runs of the encoder.
+    let at_once = if args.explain.is_some() { usize::MAX } else { pictures.len() };
+    let classifier = args.model.load_for(at_once)?;
+    gallery.as_ref().map(|gallery| gallery.check_encoder(&classifier.bundle.manifest)).transpose()?;
     let places: Vec<&[NamedImage]> =
         if args.one_place { vec![pictures] } else { pictures.iter().map(std::slice::from_ref).collect() };
     let hinted = known.cells(&places, &classifier.bundle.cells)?;
@@ -119,14 +137,17 @@ pub(super) fn run(args: &LocateArgs) -> Result<()> {
         None => ProgressBar::hidden(), // the printed lines show the progress
     };
     let (mut answers, mut heat, mut unreadable) = (Vec::new(), Vec::<CellProbability>::new(), 0);
-    let (mut failed_copies, mut left_out) = (0, [&inputs.notes[..], &inputs.problems].concat());
-    let writes_files = args.out.is_some() || args.write_exif.is_some();
+    let (mut failed_copies, mut failed_maps) = (0, 0);
+    let mut left_out = [&inputs.notes[..], &inputs.problems].concat();
+    let writes_files = args.out.is_some() || args.write_exif.is_some() || args.explain.is_some();
     for (pictures, hinted) in places.iter().zip(&hinted) {
         let options = LocateOptions {
             prior: args.prior,
             hinted: hinted.as_deref(),
             top: args.top.unwrap_or_default().into(),
             regions: args.regions,
+            explain: args.explain.is_some(),
+            gallery: gallery.as_ref(),
         };
         let files: Vec<&Path> = pictures.iter().map(|picture| picture.file.as_path()).collect();
         match locate::locate(&classifier, &files, options) {
@@ -134,6 +155,12 @@ pub(super) fn run(args: &LocateArgs) -> Result<()> {
                 for warning in &located.warnings {
                     let warning = sanitize_line(inputs.with_given_names(warning));
                     eprint_sanitized(format!("warning: {warning}"));
+                }
+                if let (Some(folder), Some(evidence)) = (&args.explain, &mut located.evidence) {
+                    for error in write_maps(pictures, folder, evidence) {
+                        failed_maps += 1;
+                        eprint_sanitized(format!("landfall: {}", sanitize_line(describe(&error))));
+                    }
                 }
                 located.image = pictures.first().map_or_else(PathBuf::new, |picture| picture.given.clone());
                 let printed = match args.format {
@@ -189,6 +216,7 @@ pub(super) fn run(args: &LocateArgs) -> Result<()> {
     }
     let failures = [
         (unreadable, format!("{unreadable} of {} could not be located", places.len())),
+        (failed_maps, format!("{failed_maps} maps of {} pictures could not be written", pictures.len())),
         (failed_copies, format!("{failed_copies} of {} could not be copied", pictures.len())),
         (inputs.problems.len(), format!("{} of the files and directories could not be read", inputs.problems.len())),
     ];
@@ -225,14 +253,14 @@ fn candidate_count() -> clap::builder::RangedI64ValueParser<u16> {
 }
 
 /// Leaves out the copies that an earlier run wrote to a directory inside the searched one.
-fn without_copies(pictures: &mut Vec<NamedImage>, folder: &Path) -> Result<()> {
+fn without_copies(pictures: &mut Vec<NamedImage>, folder: &Path, option: &str) -> Result<()> {
     let found = pictures.len();
     pictures.retain(|picture| !is_inside(&picture.file, folder));
     let left_out = found - pictures.len();
     let folder = sanitize_line(folder.display());
     if pictures.is_empty() {
         return Err(usage_error(format!(
-            "{folder}: the images themselves are in this directory; choose another one for their copies (--write-exif)"
+            "{folder}: the images themselves are in this directory; choose another one for their copies ({option})"
         )));
     }
     if left_out > 0 {
@@ -249,7 +277,8 @@ fn table(answers: &[LocatedPlace<'_>]) -> ExportTable {
 /// The places as the page shows them, each with its first image.
 fn on_page(answers: Vec<LocatedPlace<'_>>) -> Result<Vec<Photo>> {
     let photo = |answer: LocatedPlace<'_>| {
-        let thumbnail = Thumbnail::new(&preprocess::open(&answer.pictures[0].file)?)?;
+        let explained = answer.located.evidence.iter().flatten().next().and_then(|evidence| evidence.map.as_ref());
+        let thumbnail = Thumbnail::new(&preprocess::open(explained.unwrap_or(&answer.pictures[0].file))?)?;
         Ok(Photo { name: answer.name(), located: answer.located, thumbnail })
     };
     answers.into_iter().map(photo).collect()

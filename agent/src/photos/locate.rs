@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use image::RgbImage;
+use landfall_common::gallery::Gallery;
 use landfall_common::text::sanitize_line;
 use landfall_model::images::{self, Decoded};
 use landfall_model::prediction::{RadiusKm, TopCell};
@@ -13,6 +14,8 @@ use serde::{Serialize, Serializer};
 use crate::inference;
 use crate::inference::{CellProbability, Objective, posterior_for};
 use crate::photos::candidates::{Candidate, candidates};
+use crate::photos::explain::{Answer, PictureEvidence, explain_pictures, region};
+use crate::photos::gallery::{Neighbour, SHOWN, neighbours};
 use crate::photos::hints::{HintedCells, best_location};
 use crate::photos::regions::{CredibleRegion, credible_regions};
 
@@ -27,6 +30,10 @@ pub(crate) struct LocateOptions<'a> {
     pub top: usize,
     /// Whether to compute the outlines of the credible regions.
     pub regions: bool,
+    /// Whether to find out what in the pictures the answer depends on.
+    pub explain: bool,
+    /// Located pictures to show the most similar ones of.
+    pub gallery: Option<&'a Gallery>,
 }
 
 /// A prediction, as printed by `--json`.
@@ -59,6 +66,12 @@ pub(crate) struct LocatedPhoto {
     /// Distinct places, the prediction first, if they were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub candidates: Option<Vec<Candidate>>,
+    /// The most similar pictures of the gallery, if one was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub neighbours: Option<Vec<Neighbour>>,
+    /// What in each picture the answer depends on, if it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Vec<PictureEvidence>>,
     /// The credible regions of 50 and 90 %, if they were asked for.
     #[serde(skip)]
     pub regions: Vec<CredibleRegion>,
@@ -109,8 +122,9 @@ pub(crate) fn of_pictures(
     pictures: &[RgbImage],
     options: LocateOptions<'_>,
 ) -> Result<LocatedPhoto> {
-    let LocateOptions { prior, hinted, top, regions } = options;
-    let logits = classifier.logits(pictures)?;
+    let LocateOptions { prior, hinted, top, regions, explain, gallery } = options;
+    let embeddings = classifier.encoder().embed_all(pictures)?;
+    let logits = embeddings.iter().map(|embedding| classifier.head(embedding)).collect::<Result<Vec<_>, _>>()?;
     let unhinted = posterior_for(&classifier.bundle, &logits, Objective::Photo(prior))?;
     let narrowed = hinted.and_then(|cells| Some((cells, cells.narrow(&unhinted)?)));
     let posterior = narrowed.as_ref().map_or(&unhinted, |(_, posterior)| posterior);
@@ -121,6 +135,13 @@ pub(crate) fn of_pictures(
     {
         prediction = Prediction::at_pin(posterior, pin);
     }
+    let evidence = if explain {
+        let answer = Answer { options, region: region(posterior, &prediction) };
+        Some(explain_pictures(classifier, pictures, &embeddings, &logits, &answer)?)
+    } else {
+        None
+    };
+    let matches = gallery.map(|gallery| gallery.nearest_to_views(&embeddings, SHOWN));
     let candidates = (top > 0).then(|| candidates(posterior, prediction.point, top, is_allowed));
     Ok(LocatedPhoto {
         image,
@@ -135,6 +156,8 @@ pub(crate) fn of_pictures(
         prior,
         given: hinted.map(|cells| Given { hints: cells.texts(), p: cells.mass(&unhinted.probabilities()) }),
         candidates,
+        neighbours: gallery.zip(matches).map(|(gallery, matches)| neighbours(gallery, &matches, prediction.point)),
+        evidence,
         regions: if regions { credible_regions(posterior, hinted) } else { Vec::new() },
         heat: match &narrowed {
             Some((cells, posterior)) => cells.heat(posterior, unhinted.table),
@@ -163,6 +186,12 @@ impl std::fmt::Display for LocatedPhoto {
         for (i, candidate) in self.candidates.iter().flatten().enumerate() {
             let Candidate { at, p, radius_km, place, .. } = candidate;
             write!(f, "\n  {}. {} within {radius_km:.0} km: {place} ({at})", i + 1, percent(*p))?;
+        }
+        for neighbour in self.neighbours.iter().flatten() {
+            write!(f, "\n  similar: {neighbour}")?;
+        }
+        for evidence in self.evidence.iter().flatten() {
+            write!(f, "\n  {evidence}")?;
         }
         Ok(())
     }

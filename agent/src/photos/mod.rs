@@ -3,6 +3,8 @@
 
 pub(crate) mod candidates;
 pub(crate) mod exif;
+pub(crate) mod explain;
+pub(crate) mod gallery;
 pub(crate) mod hints;
 pub(crate) mod inputs;
 pub(crate) mod locate;
