@@ -75,7 +75,7 @@ mod tests {
         assert!(found[0].distance_km < 0.1 && (found[1].distance_km - 188.0).abs() < 5.0, "{found:?}");
         let text = found[1].to_string();
         assert!(
-            text.contains("similarity 1.00") && text.ends_with("km from the answer") && !text.contains('\u{1b}'),
+            text.contains(", similarity ") && text.ends_with("km from the answer") && !text.contains('\u{1b}'),
             "{text}"
         );
     }
