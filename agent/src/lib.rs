@@ -6,6 +6,7 @@ mod cli;
 mod dirs;
 mod doctor;
 mod error;
+mod evidence;
 mod export;
 mod geometry;
 mod inference;

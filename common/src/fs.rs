@@ -126,6 +126,18 @@ pub fn temporary_file_in(folder: &Path) -> io::Result<NamedTempFile> {
     temporary_file(folder, &mut builder)
 }
 
+/// Gives a temporary file its final name, as [`write_atomic`] does: an existing file is replaced and its permissions are kept.
+///
+/// # Errors
+/// When it cannot be written, or the target is a directory, a device or a pipe.
+pub fn persist_over(temporary: NamedTempFile, file: &Path) -> io::Result<()> {
+    if let Some(permissions) = replaced_permissions(file)? {
+        temporary.as_file().set_permissions(permissions)?;
+    }
+    temporary.as_file().sync_all()?;
+    temporary.persist(file).map(drop).map_err(|error| error.error)
+}
+
 fn temporary_file(folder: &Path, builder: &mut Builder) -> io::Result<NamedTempFile> {
     // Without the random name, which says nothing to the user.
     builder.prefix(".").suffix(".part").tempfile_in(folder).map_err(|error| error.kind().into())

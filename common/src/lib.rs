@@ -1,5 +1,5 @@
 //! Code shared by the two programs, `landfall` and `landfall-train`: exit codes, logging, HTTP clients, atomic file
-//! writes, text that is safe to print, finding photos, small copies of pictures, statistics, and map drawing.
+//! writes, text that is safe to print, finding photos, small copies of pictures, galleries of embeddings, statistics, and map drawing.
 //!
 //! This crate is internal to the workspace and not published.
 
@@ -7,6 +7,7 @@ pub mod cli;
 pub mod draw;
 pub mod exit;
 pub mod fs;
+pub mod gallery;
 pub mod http;
 pub mod photo_files;
 pub mod picture;

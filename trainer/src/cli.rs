@@ -14,7 +14,7 @@ use landfall_common::text::eprint_sanitized;
 use crate::data::engine;
 use crate::encoder::{distill_pool, finetune, quantise, shrink, truncate};
 use crate::eval::{analyse, compare, evaluate};
-use crate::features::{embed, merge};
+use crate::features::{embed, gallery, merge};
 use crate::head::{fit, lr_find};
 use crate::{bundle, cells, collect, data};
 
@@ -56,6 +56,7 @@ enum Command {
     Partition(cells::partition::Args),
     Embed(embed::Args),
     Merge(merge::Args),
+    Gallery(gallery::Args),
     LrFind(lr_find::Args),
     Finetune(finetune::Args),
     #[command(alias = "cut")]
@@ -110,6 +111,7 @@ fn run(command: Command) -> Result<()> {
         Command::Partition(args) => cells::partition::run(&args),
         Command::Embed(args) => embed::run(&args),
         Command::Merge(args) => merge::run(&args),
+        Command::Gallery(args) => gallery::run(&args),
         Command::LrFind(args) => lr_find::run(&args),
         Command::Finetune(args) => finetune::run(&args),
         Command::TruncateEncoder(args) => truncate::run(&args),

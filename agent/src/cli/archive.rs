@@ -41,7 +41,7 @@ pub(super) struct ArchiveArgs {
     /// Give the same command again to go on after an interruption: images that have a line are left out, unless their file
     /// changed. Files with the same content, and bursts (the same camera, at most 2 s apart, looking alike), are answered once.
     /// `landfall review` shows the answers on a map.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["one_place", "regions"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["one_place", "regions", "explain", "gallery"])]
     pub(super) manifest: Option<PathBuf>,
     /// Number of images that are located in parallel [default: the number of processor cores]
     #[arg(long, value_name = "N", requires = "manifest", value_parser = clap::value_parser!(u16).range(1..=256))]

@@ -9,6 +9,7 @@ use indicatif::ProgressBar;
 use landfall_common::cli::prior_parser;
 use landfall_common::exit::{Exit, check_failed, usage_error};
 use landfall_common::fs::write_atomic;
+use landfall_common::gallery::Gallery;
 use landfall_common::text::{eprint_sanitized, sanitize_line};
 use landfall_model::{LatLng, Prior, preprocess};
 
@@ -16,10 +17,11 @@ use crate::cli::archive::{self, ArchiveArgs};
 use crate::cli::args::{DrawingArgs, ModelArgs};
 use crate::cli::geotag::{self, ConfidenceArgs, GeotagArgs};
 use crate::cli::hints::HintArgs;
-use crate::cli::output::{OutputClosed, check_output_file, print_json_line, print_line, print_text};
+use crate::cli::output::{OutputClosed, check_output_dir, check_output_file, print_json_line, print_line, print_text};
 use crate::error::{describe, exit_code};
 use crate::export::{ExportTable, Format};
 use crate::inference::CellProbability;
+use crate::photos::explain::write_maps;
 use crate::photos::geotag::Geotagger;
 use crate::photos::inputs::{NamedImage, find_inputs};
 use crate::photos::locate;
@@ -30,7 +32,7 @@ use crate::terminal::MapMark;
 
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  landfall locate holiday.jpg\n  landfall locate --json --one-place north.jpg east.jpg south.jpg west.jpg\n  landfall locate --out places.html ~/holiday\n  landfall locate --top 5 --country FR,BE --exclude 48.86,2.35,100 holiday.jpg\n  landfall locate --top 3 --regions --out places.geojson --hints hints.csv ~/holiday\n  landfall locate --format csv ~/holiday > places.csv\n  landfall locate --write-exif ~/holiday-guessed --min-confidence 0.5 --write ~/holiday\n  landfall locate --manifest photos.jsonl --time-window 30m --track hike.gpx ~/Pictures"
+    after_help = "Examples:\n  landfall locate holiday.jpg\n  landfall locate --json --one-place north.jpg east.jpg south.jpg west.jpg\n  landfall locate --out places.html ~/holiday\n  landfall locate --top 5 --country FR,BE --exclude 48.86,2.35,100 holiday.jpg\n  landfall locate --top 3 --regions --out places.geojson --hints hints.csv ~/holiday\n  landfall locate --format csv ~/holiday > places.csv\n  landfall locate --write-exif ~/holiday-guessed --min-confidence 0.5 --write ~/holiday\n  landfall locate --manifest photos.jsonl --time-window 30m --track hike.gpx ~/Pictures\n  landfall locate --explain maps ~/holiday\n  landfall locate --gallery holiday.gallery photo.jpg"
 )]
 pub(super) struct LocateArgs {
     /// Images or directories of images; `-` is an image on standard input
@@ -48,6 +50,9 @@ pub(super) struct LocateArgs {
     one_place: bool,
     #[command(flatten)]
     pub(super) hints: HintArgs,
+    /// Show the most similar pictures of this gallery of located pictures, which `landfall-train gallery` makes
+    #[arg(long, value_name = "FILE", help_heading = "Model")]
+    pub(super) gallery: Option<PathBuf>,
     /// Give up to N distinct places per photo, each with its probability and radius
     ///
     /// No place lies within the radius of another. The first one is the prediction.
@@ -65,6 +70,13 @@ pub(super) struct LocateArgs {
     /// Write all predictions to this file: a page with a map (.html), or .geojson, .csv or .kml
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(super) out: Option<PathBuf>,
+    /// Find out what in each picture the answer depends on, test it, and write the pictures with maps of it to this directory
+    ///
+    /// Parts of the picture are covered, and the probability of the answer is computed again: the redder a part of the map,
+    /// the more the answer loses without it. The outlined part is then compared with random parts of the same size;
+    /// evidence holds up if the answer loses more without the outlined part. Existing files are not overwritten.
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
+    pub(super) explain: Option<PathBuf>,
     /// Prefix CSV with a byte order mark so that Excel reads it as UTF-8
     #[arg(long, help_heading = "Output")]
     pub(super) bom: bool,
@@ -102,24 +114,31 @@ pub(super) fn run(args: &LocateArgs) -> Result<()> {
         return Err(usage_error("--regions is for GeoJSON: give --format geojson or --out with a .geojson file too"));
     }
     args.out.as_deref().map(check_output_file).transpose()?;
+    args.explain.as_deref().map(check_output_dir).transpose()?;
     let mut geotagger = args.geotagger()?;
     if let Some(manifest) = &args.archive.manifest {
         return archive::run(args, manifest, geotagger, matches!(out, Some(OutputFormat::Page)));
     }
     let known = args.hints.read()?;
+    let gallery = args.gallery.as_deref().map(Gallery::open).transpose()?;
     let mut inputs = find_inputs(&args.files)?;
     inputs.notes.iter().chain(&inputs.problems).for_each(|line| eprint_sanitized(sanitize_line(line)));
     if args.geotag.sidecar && inputs.images.iter().any(|picture| picture.file != picture.given) {
         return Err(usage_error("--sidecar writes beside the image, which standard input and pipes do not have"));
     }
-    if let Some(folder) = &args.geotag.write_exif {
-        without_copies(&mut inputs.images, folder)?;
+    for (folder, option) in [(&args.geotag.write_exif, "--write-exif"), (&args.explain, "--explain")] {
+        if let Some(folder) = folder {
+            without_copies(&mut inputs.images, folder, option)?;
+        }
     }
     let names = unique_names(inputs.images.iter().map(|picture| (picture.file.as_path(), picture.name.as_path())));
     inputs.images.iter_mut().zip(names).for_each(|(picture, name)| picture.name = name);
     let pictures = inputs.images.as_slice();
     let renderer = args.drawing.on(Term::stdout(), args.json || args.format.is_some())?;
-    let classifier = args.model.load_for(pictures.len())?;
+    // To explain even a single image takes many runs of the encoder.
+    let at_once = if args.explain.is_some() { usize::MAX } else { pictures.len() };
+    let classifier = args.model.load_for(at_once)?;
+    gallery.as_ref().map(|gallery| gallery.check_encoder(&classifier.bundle.manifest)).transpose()?;
     let places: Vec<&[NamedImage]> =
         if args.one_place { vec![pictures] } else { pictures.iter().map(std::slice::from_ref).collect() };
     let hinted = known.cells(&places, &classifier.bundle.cells)?;
@@ -128,8 +147,9 @@ pub(super) fn run(args: &LocateArgs) -> Result<()> {
         None => ProgressBar::hidden(), // the printed lines show the progress
     };
     let (mut answers, mut heat, mut unreadable) = (Vec::new(), Vec::<CellProbability>::new(), 0);
+    let mut failed_maps = 0;
     let mut left_out = [&inputs.notes[..], &inputs.problems].concat();
-    let writes_files = args.out.is_some() || args.geotag.has_target();
+    let writes_files = args.out.is_some() || args.geotag.has_target() || args.explain.is_some();
     for (pictures, hinted) in places.iter().zip(&hinted) {
         let options = LocateOptions {
             prior: args.prior,
@@ -137,6 +157,8 @@ pub(super) fn run(args: &LocateArgs) -> Result<()> {
             // The confidence is the probability of the first candidate.
             top: args.top.unwrap_or_else(|| args.confidence.min_confidence.is_some().into()).into(),
             regions: args.regions,
+            explain: args.explain.is_some(),
+            gallery: gallery.as_ref(),
         };
         let files: Vec<&Path> = pictures.iter().map(|picture| picture.file.as_path()).collect();
         match locate::locate(&classifier, &files, options) {
@@ -151,6 +173,12 @@ pub(super) fn run(args: &LocateArgs) -> Result<()> {
                 }
                 if args.top.is_none() {
                     located.candidates = None;
+                }
+                if let (Some(folder), Some(evidence)) = (&args.explain, &mut located.evidence) {
+                    for error in write_maps(pictures, folder, evidence) {
+                        failed_maps += 1;
+                        eprint_sanitized(format!("landfall: {}", sanitize_line(describe(&error))));
+                    }
                 }
                 located.image = pictures.first().map_or_else(PathBuf::new, |picture| picture.given.clone());
                 let printed = match args.format {
@@ -204,6 +232,7 @@ pub(super) fn run(args: &LocateArgs) -> Result<()> {
     let not_written = if args.geotag.has_target() { geotag::print_summary(geotagger.summary()) } else { None };
     let failures = [
         (unreadable, format!("{unreadable} of {} could not be located", places.len())),
+        (failed_maps, format!("{failed_maps} maps of {} pictures could not be written", pictures.len())),
         (inputs.problems.len(), format!("{} of the files and directories could not be read", inputs.problems.len())),
     ];
     let failures = failures.into_iter().filter(|(n, _)| *n > 0).map(|(_, message)| message);
@@ -253,14 +282,14 @@ fn candidate_count() -> clap::builder::RangedI64ValueParser<u16> {
 }
 
 /// Leaves out the copies that an earlier run wrote to a directory inside the searched one.
-fn without_copies(pictures: &mut Vec<NamedImage>, folder: &Path) -> Result<()> {
+fn without_copies(pictures: &mut Vec<NamedImage>, folder: &Path, option: &str) -> Result<()> {
     let found = pictures.len();
     pictures.retain(|picture| !is_inside(&picture.file, folder));
     let left_out = found - pictures.len();
     let folder = sanitize_line(folder.display());
     if pictures.is_empty() {
         return Err(usage_error(format!(
-            "{folder}: the images themselves are in this directory; choose another one for their copies (--write-exif)"
+            "{folder}: the images themselves are in this directory; choose another one for their copies ({option})"
         )));
     }
     if left_out > 0 {
@@ -277,7 +306,8 @@ fn table(answers: &[LocatedPlace<'_>]) -> ExportTable {
 /// The places as the page shows them, each with its first image.
 fn on_page(answers: Vec<LocatedPlace<'_>>) -> Result<Vec<Photo>> {
     let photo = |answer: LocatedPlace<'_>| {
-        let thumbnail = Thumbnail::new(&preprocess::open(&answer.pictures[0].file)?)?;
+        let explained = answer.located.evidence.iter().flatten().next().and_then(|evidence| evidence.map.as_ref());
+        let thumbnail = Thumbnail::new(&preprocess::open(explained.unwrap_or(&answer.pictures[0].file))?)?;
         Ok(Photo { name: answer.name(), located: answer.located, thumbnail })
     };
     answers.into_iter().map(photo).collect()

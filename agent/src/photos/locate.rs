@@ -4,15 +4,18 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use image::RgbImage;
+use landfall_common::gallery::Gallery;
 use landfall_common::text::sanitize_line;
 use landfall_model::images::{self, Decoded};
 use landfall_model::prediction::{RadiusKm, TopCell};
-use landfall_model::{Bundle, Classifier, Prediction, Prior};
+use landfall_model::{Bundle, Classifier, LatLng, Posterior, Prediction, Prior};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::inference;
 use crate::inference::{CellProbability, Objective, posterior_for};
 use crate::photos::candidates::{Candidate, candidates};
+use crate::photos::explain::{Answer, PictureEvidence, explain_pictures, region};
+use crate::photos::gallery::{Neighbour, SHOWN, neighbours};
 use crate::photos::hints::{HintedCells, best_location};
 use crate::photos::regions::{CredibleRegion, credible_regions};
 
@@ -27,6 +30,10 @@ pub(crate) struct LocateOptions<'a> {
     pub top: usize,
     /// Whether to compute the outlines of the credible regions.
     pub regions: bool,
+    /// Whether to find out what in the pictures the answer depends on.
+    pub explain: bool,
+    /// Located pictures to show the most similar ones of.
+    pub gallery: Option<&'a Gallery>,
 }
 
 /// A prediction, as printed by `--json`.
@@ -59,6 +66,12 @@ pub(crate) struct LocatedPhoto {
     /// Distinct places, the prediction first, if they were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub candidates: Option<Vec<Candidate>>,
+    /// The most similar pictures of the gallery, if one was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub neighbours: Option<Vec<Neighbour>>,
+    /// What in each picture the answer depends on, if it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Vec<PictureEvidence>>,
     /// The credible regions of 50 and 90 %, if they were asked for.
     #[serde(skip)]
     pub regions: Vec<CredibleRegion>,
@@ -109,10 +122,20 @@ pub(crate) fn of_pictures(
     pictures: &[RgbImage],
     options: LocateOptions<'_>,
 ) -> Result<LocatedPhoto> {
-    of_logits(&classifier.bundle, image, &classifier.logits(pictures)?, options)
+    let embeddings = classifier.encoder().embed_all(pictures)?;
+    let logits = embeddings.iter().map(|embedding| classifier.head(embedding)).collect::<Result<Vec<_>, _>>()?;
+    let evidence = |posterior: &Posterior<'_>, prediction: &Prediction| {
+        let answer = Answer { options, region: region(posterior, prediction) };
+        explain_pictures(classifier, pictures, &embeddings, &logits, &answer)
+    };
+    let located = answer(&classifier.bundle, image, &logits, options, options.explain.then_some(evidence))?;
+    let at = LatLng { lat: located.lat, lng: located.lng };
+    let nearest = |gallery: &Gallery| neighbours(gallery, &gallery.nearest_to_views(&embeddings, SHOWN), at);
+    Ok(LocatedPhoto { neighbours: options.gallery.map(nearest), ..located })
 }
 
-/// Locates one place from the logits of its views; `image` is their name in the result.
+/// Locates one place from the logits of its views; `image` is their name in the result. What needs the images, evidence and
+/// neighbours, is left out.
 ///
 /// # Errors
 /// When the logits do not fit the bundle.
@@ -122,7 +145,18 @@ pub(crate) fn of_logits(
     logits: &[Vec<f32>],
     options: LocateOptions<'_>,
 ) -> Result<LocatedPhoto> {
-    let LocateOptions { prior, hinted, top, regions } = options;
+    type NoEvidence = fn(&Posterior<'_>, &Prediction) -> Result<Vec<PictureEvidence>>;
+    answer(bundle, image, logits, options, None::<NoEvidence>)
+}
+
+fn answer(
+    bundle: &Bundle,
+    image: PathBuf,
+    logits: &[Vec<f32>],
+    options: LocateOptions<'_>,
+    evidence: Option<impl FnOnce(&Posterior<'_>, &Prediction) -> Result<Vec<PictureEvidence>>>,
+) -> Result<LocatedPhoto> {
+    let LocateOptions { prior, hinted, top, regions, .. } = options;
     let unhinted = posterior_for(bundle, logits, Objective::Photo(prior))?;
     let narrowed = hinted.and_then(|cells| Some((cells, cells.narrow(&unhinted)?)));
     let posterior = narrowed.as_ref().map_or(&unhinted, |(_, posterior)| posterior);
@@ -133,6 +167,7 @@ pub(crate) fn of_logits(
     {
         prediction = Prediction::at_pin(posterior, pin);
     }
+    let evidence = evidence.map(|evidence| evidence(posterior, &prediction)).transpose()?;
     let candidates = (top > 0).then(|| candidates(posterior, prediction.point, top, is_allowed));
     Ok(LocatedPhoto {
         image,
@@ -147,6 +182,8 @@ pub(crate) fn of_logits(
         prior,
         given: hinted.map(|cells| Given { hints: cells.texts(), p: cells.mass(&unhinted.probabilities()) }),
         candidates,
+        neighbours: None,
+        evidence,
         regions: if regions { credible_regions(posterior, hinted) } else { Vec::new() },
         heat: match &narrowed {
             Some((cells, posterior)) => cells.heat(posterior, unhinted.table),
@@ -175,6 +212,12 @@ impl std::fmt::Display for LocatedPhoto {
         for (i, candidate) in self.candidates.iter().flatten().enumerate() {
             let Candidate { at, p, radius_km, place, .. } = candidate;
             write!(f, "\n  {}. {} within {radius_km:.0} km: {place} ({at})", i + 1, percent(*p))?;
+        }
+        for neighbour in self.neighbours.iter().flatten() {
+            write!(f, "\n  similar: {neighbour}")?;
+        }
+        for evidence in self.evidence.iter().flatten() {
+            write!(f, "\n  {evidence}")?;
         }
         Ok(())
     }

@@ -5,6 +5,8 @@ pub(crate) mod archive;
 pub(crate) mod candidates;
 pub(crate) mod capture_time;
 pub(crate) mod exif;
+pub(crate) mod explain;
+pub(crate) mod gallery;
 pub(crate) mod geotag;
 pub(crate) mod hints;
 pub(crate) mod inputs;

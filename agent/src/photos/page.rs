@@ -215,6 +215,11 @@ fn row(number: usize, photo: &Photo) -> Markup {
                         }
                     }
                 }
+                @if let Some(neighbours) = &located.neighbours {
+                    p.given { "Similar pictures of the gallery:" }
+                    ul.candidates { @for neighbour in neighbours { li { (neighbour) } } }
+                }
+                @for evidence in located.evidence.iter().flatten() { p.given { "Evidence " (evidence.sentence()) "." } }
                 @if let Some(Given { hints, p }) = &located.given {
                     p.given { "given " (sanitize_line(hints.join("; "))) " (" (percent(*p)) " of the probability without it)" }
                 }
@@ -246,6 +251,8 @@ mod tests {
             prior: Prior::Photo,
             given: None,
             candidates: None,
+            neighbours: None,
+            evidence: None,
             regions: Vec::new(),
             heat: Vec::new(),
             warnings: Vec::new(),

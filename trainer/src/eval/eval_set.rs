@@ -7,7 +7,8 @@ use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use landfall_common::cli::prior_parser;
 use landfall_model::classifier::{Encoder, Head};
-use landfall_model::{Bundle, Prior};
+use landfall_model::{Bundle, LatLng, Posterior, Prior};
+use rayon::prelude::*;
 
 use crate::data::images::Images;
 use crate::data::index::{self, Row};
@@ -110,14 +111,41 @@ pub(crate) fn rounds(samples: &[Sample], views: usize) -> Result<Vec<Vec<&Sample
 /// # Errors
 /// When the head cannot be loaded or its output is not a distribution over the cells.
 pub(crate) fn results(bundle: &Bundle, rounds: &[Vec<&Sample>], prior: Prior) -> Result<Vec<RoundResult>> {
+    let logits = logits(bundle, rounds)?;
+    let results = metrics::predict_with(&bundle.cells, &logits, |logits| bundle.fuse(logits, prior));
+    complete(bundle, rounds, results)
+}
+
+/// As [`results`], after `refine` changed each posterior by what it knows of the round.
+///
+/// # Errors
+/// As [`results`].
+pub(crate) fn results_with(
+    bundle: &Bundle,
+    rounds: &[Vec<&Sample>],
+    prior: Prior,
+    refine: impl for<'a> Fn(Posterior<'a>, &[&Sample]) -> Posterior<'a> + Sync,
+) -> Result<Vec<RoundResult>> {
+    let logits = logits(bundle, rounds)?;
+    let result = |(round, logits): (&Vec<&Sample>, &_)| {
+        let posterior = |logits: &[Vec<f32>]| Some(refine(bundle.fuse(logits, prior)?, round));
+        metrics::predict_with(&bundle.cells, std::slice::from_ref(logits), posterior)
+    };
+    complete(bundle, rounds, rounds.par_iter().zip(&logits).flat_map(result).collect())
+}
+
+/// The true place and the logits of each round.
+fn logits(bundle: &Bundle, rounds: &[Vec<&Sample>]) -> Result<Vec<(LatLng, Vec<Vec<f32>>)>> {
     let head = Head::of(bundle)?;
     let logits = |round: &Vec<&Sample>| {
         let truth = round.first().and_then(|sample| sample.row.at).context("a round has no coordinates")?;
         let logits = round.iter().map(|sample| head.logits(&sample.variants[0]));
         Ok((truth, logits.collect::<landfall_model::Result<Vec<_>>>()?))
     };
-    let logits = rounds.iter().map(logits).collect::<Result<Vec<_>>>()?;
-    let results = metrics::predict_with(&bundle.cells, &logits, |logits| bundle.fuse(logits, prior));
+    rounds.iter().map(logits).collect()
+}
+
+fn complete(bundle: &Bundle, rounds: &[Vec<&Sample>], results: Vec<RoundResult>) -> Result<Vec<RoundResult>> {
     if results.len() != rounds.len() {
         bail!(
             "{}: the output of the head is not a distribution over the cells of the bundle; export it again",
@@ -185,7 +213,6 @@ pub(crate) fn require_pictures(rows: &[Row], images: &Images) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use landfall_model::LatLng;
 
     fn sample(group: &str, heading: u32, at: LatLng) -> Sample {
         let row = serde_json::json!({"set": "s", "file": format!("{group}_{heading}"), "lat": "", "lng": "",

@@ -4,14 +4,16 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use landfall_common::fs::write_atomic;
-use landfall_model::Bundle;
+use landfall_common::gallery::{Gallery, Refinement};
+use landfall_common::statistics::bootstrap::{Groups, Interval};
+use landfall_model::{Bundle, Prior};
 
 use crate::data::images::Images;
 use crate::data::index;
 use crate::eval::analyse::{self, Page};
 use crate::eval::eval_set::{self, EvalSetArgs};
 use crate::eval::metrics::neighbour::Neighbours;
-use crate::eval::metrics::{self, Quality, Report, RoundResult};
+use crate::eval::metrics::{self, Quality, Report, RoundResult, WithGallery};
 use crate::features::samples::Sample;
 
 /// Evaluate a bundle on pictures with known coordinates
@@ -57,6 +59,12 @@ pub(crate) struct Args {
     /// Split of the index with the training pictures (repeatable)
     #[arg(long, value_name = "SPLIT", default_value = "train", requires = "neighbours", help_heading = "Input")]
     neighbours_split: Vec<String>,
+    /// Gallery of located pictures, as `gallery` writes it: adds what answers refined by similar pictures would be
+    ///
+    /// `landfall locate --gallery` only shows similar pictures. None of the evaluated pictures should be in the gallery, nor
+    /// others of the same places.
+    #[arg(long, value_name = "FILE", help_heading = "Input")]
+    gallery: Option<PathBuf>,
     /// Write an HTML report, as `analyse` does
     ///
     /// It shows all rounds on a map, and the worst rounds with their pictures if --images is given.
@@ -76,13 +84,18 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         bail!("--report needs a single number of --views");
     }
     let bundle = Bundle::find(&args.bundle)?;
+    let gallery = args.gallery.as_deref().map(Gallery::open).transpose()?;
+    gallery.as_ref().map(|gallery| gallery.check_encoder(&bundle.manifest)).transpose()?;
     let neighbours = neighbours(args, &bundle)?;
     let samples = eval_set::samples(&bundle, args.eval_set.rows()?, args.images.as_deref(), args.features.as_deref())?;
     let mut reports = serde_json::Map::new();
     for views in &args.views {
         let rounds = eval_set::rounds(&samples, views.parse()?)?;
         let results = eval_set::results(&bundle, &rounds, args.eval_set.prior)?;
-        let report = report(&bundle, &rounds, &results, neighbours.as_ref())?;
+        let mut report = report(&bundle, &rounds, &results, neighbours.as_ref())?;
+        if let Some(gallery) = &gallery {
+            report.with_gallery = Some(with_gallery(&bundle, &rounds, args.eval_set.prior, &results, gallery)?);
+        }
         if let Some(file) = &args.report {
             let page = Page {
                 heading: "Evaluation",
@@ -122,6 +135,23 @@ fn report(
         report.baselines.nearest_neighbour = metrics::quality(&pairs);
     }
     Ok(report)
+}
+
+/// The answers of `locate`, refined by similar pictures of a gallery.
+fn with_gallery(
+    bundle: &Bundle,
+    rounds: &[Vec<&Sample>],
+    prior: Prior,
+    without: &[RoundResult],
+    gallery: &Gallery,
+) -> Result<WithGallery> {
+    let refinement = Refinement::default();
+    let results = eval_set::results_with(bundle, rounds, prior, |posterior, round| {
+        let views: Vec<&[f32]> = round.iter().map(|sample| sample.variants[0].as_slice()).collect();
+        refinement.apply(&posterior, gallery, &gallery.nearest_to_views(&views, refinement.pictures))
+    })?;
+    let groups = Groups::new(rounds.iter().map(|round| &round[0].row.group));
+    WithGallery::new(&results, without, &groups, gallery.len()).context("no rounds to evaluate")
 }
 
 fn neighbours(args: &Args, bundle: &Bundle) -> Result<Option<Neighbours>> {
@@ -177,6 +207,15 @@ fn print(report: &Report) {
     );
     if let Some(neighbour) = &baselines.nearest_neighbour {
         println!("  nearest neighbour: {}", line(neighbour));
+    }
+    if let Some(gallery) = &report.with_gallery {
+        let Interval { value, low, high } = gallery.gain;
+        let interval = low.zip(high).map_or_else(String::new, |(low, high)| format!(" ({low:+.0} to {high:+.0})"));
+        println!(
+            "  most likely peak with the gallery of {} pictures: {}; {value:+.0} points{interval}",
+            gallery.pictures,
+            line(&gallery.mode)
+        );
     }
     for (answer, errors) in [
         ("its centre", oracle.containing_centre.as_ref()),

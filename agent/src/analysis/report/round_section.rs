@@ -6,6 +6,7 @@ use maud::{Markup, html};
 use crate::analysis::report::format::{count_noun, group_thousands, heading, percent, points};
 use crate::analysis::report::map;
 use crate::analysis::report::map::MapScene;
+use crate::analysis::report::occlusion::{OcclusionMap, overlay};
 use crate::analysis::report::parts::{ReportRound, bar, capitalize, distance_or_unknown};
 use crate::analysis::report::posterior_summary::{CandidatePin, PosteriorSummary, ViewStep};
 use crate::record::{Round, RoundTimings};
@@ -88,9 +89,8 @@ fn preposition(place: &str) -> &'static str {
 
 fn views(shown: &ReportRound<'_>) -> Markup {
     let views = &shown.loaded.round.views;
-    let most = shown.occlusions.iter().map(super::occlusion::OcclusionMap::max_loss).fold(0.0, f64::max);
-    let heats: Vec<Option<String>> =
-        shown.occlusions.iter().map(|occlusions| occlusions.overlay(most).ok().flatten()).collect();
+    let most = shown.occlusions.iter().map(OcclusionMap::max_loss).fold(0.0, f64::max);
+    let heats: Vec<Option<String>> = shown.occlusions.iter().map(|map| overlay(map, most).ok().flatten()).collect();
     let class = match views.len() {
         0 | 1 => "views one",
         2..=4 => "views few",

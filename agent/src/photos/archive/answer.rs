@@ -103,6 +103,8 @@ impl Answer {
             bundle: bundle.to_owned(),
             prior,
             given: self.given,
+            neighbours: None,
+            evidence: None,
             candidates: with_candidates.then(|| std::iter::once(first).chain(others).collect()),
             regions: Vec::new(),
             heat: Vec::new(),

@@ -272,7 +272,7 @@ impl<'a> Pipeline<'a> {
             prior: self.task.prior,
             hinted: hinted.as_deref(),
             top: self.task.top.max(1),
-            regions: false,
+            ..LocateOptions::default()
         };
         let image = PathBuf::from(&job.record.path);
         Ok(Answer::new(of_logits(&classifier.bundle, image, &[logits], options)?))

@@ -122,7 +122,7 @@ async fn locate_place(
     let pool = Arc::clone(pool);
     let (prior, top): (Prior, _) = (settings.prior.into(), usize::from(settings.top.unwrap_or_default()));
     let posterior = tokio::task::spawn_blocking(move || {
-        let options = LocateOptions { prior, hinted: hinted.as_deref(), top, regions: false };
+        let options = LocateOptions { prior, hinted: hinted.as_deref(), top, ..Default::default() };
         of_logits(pool.bundle(), PathBuf::new(), &views, options)
     });
     let located = posterior.await.map_err(Problem::internal)?.map_err(Problem::internal)?;

@@ -14,6 +14,7 @@ pub(crate) mod oracle;
 pub(crate) mod predecessor;
 mod round_result;
 mod temperature;
+mod with_gallery;
 
 pub(crate) use calibration::Calibration;
 pub(crate) use errors::{Quality, THRESHOLDS_KM, quality};
@@ -21,6 +22,7 @@ pub(crate) use oracle::Oracle;
 pub(crate) use predecessor::PredecessorMetrics;
 pub(crate) use round_result::{RoundResult, TrueCell, predict, predict_with};
 pub(crate) use temperature::fit_temperature;
+pub(crate) use with_gallery::WithGallery;
 
 /// Quality on one continent.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -79,6 +81,9 @@ pub(crate) struct Report {
     pub(crate) baselines: Baselines,
     /// Quality of the centre of the most likely peak, the answer of `locate`.
     pub(crate) mode: Quality,
+    /// What a gallery changes, if one is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) with_gallery: Option<WithGallery>,
     /// Classification metrics over cells.
     pub(crate) cells: CellAccuracy,
     /// Calibration of the probabilities.
@@ -109,6 +114,7 @@ pub(crate) fn report(table: &CellTable, results: &[RoundResult]) -> Option<Repor
         by_continent: of_continent.into_iter().filter_map(continent).collect(),
         baselines: baselines(table, results)?,
         mode: quality(&modes)?,
+        with_gallery: None,
         cells: cell_accuracy(results),
         calibration,
         oracle: oracle::oracle(table, &truths)?,
