@@ -129,7 +129,7 @@ impl EncodedView {
         let changes = |&(i, square): &(usize, usize)| !self.pixels(coverings[i].part, square).is_empty();
         let jobs: Vec<(usize, usize)> = jobs.filter(changes).collect();
         let next = AtomicUsize::new(0);
-        let embedded: Mutex<HashMap<(usize, usize), landfall_model::Result<Vec<f32>>>> = Mutex::default();
+        let embedded: Mutex<HashMap<(usize, usize), Embedded>> = Mutex::default();
         std::thread::scope(|scope| {
             for worker in 0..classifier.encoder().workers().min(jobs.len()) {
                 let (next, embedded, jobs, fills) = (&next, &embedded, &jobs, &fills);
@@ -194,6 +194,9 @@ impl EncodedView {
         }
     }
 }
+
+/// The embedding of a square, or why there is none.
+type Embedded = landfall_model::Result<Vec<f32>>;
 
 /// A range of rows and one of columns.
 struct Pixels {

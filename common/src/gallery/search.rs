@@ -8,7 +8,7 @@ use crate::gallery::file::words;
 
 /// Number of pictures up to which all vectors are compared.
 const EXACT_ROWS: usize = 1 << 14;
-/// Of larger galleries, one in so many vectors is compared.
+/// Of larger galleries, one vector in 64 is compared.
 const CODES_PER_VECTOR: usize = 64;
 /// Number of codes that are compared at a time.
 const BLOCK_ROWS: usize = 1 << 13;
