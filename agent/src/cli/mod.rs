@@ -74,7 +74,7 @@ enum Command {
     /// Play a game in a real browser
     Play(Box<play::PlayArgs>),
     /// Predict where photos were taken
-    Locate(locate::LocateArgs),
+    Locate(Box<locate::LocateArgs>),
     /// Check the answers of `locate --manifest` on a map, and write those that are right
     Review(review::ReviewArgs),
     /// Test a claim of where photos were taken
