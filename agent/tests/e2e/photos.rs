@@ -4,6 +4,8 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use landfall_common::gallery::{GalleryBuilder, pooled};
+use landfall_model::{Bundle, Classifier, LatLng};
 use serde_json::Value;
 
 use crate::fixtures;
@@ -158,4 +160,62 @@ fn a_claim_is_tested() {
     assert!(text.contains("near Rome, Italy (41.8900, 12.4900; 50 km)"), "{text}");
     assert!(text.contains("taken 2024-06-21T11:10:00Z: sun 71.5° above the horizon in the south"), "{text}");
     assert!(text.contains("by day and") && text.contains("at night: "), "{text}");
+}
+
+#[test]
+fn evidence_is_written_over_a_copy_and_never_over_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let explain = || {
+        let mut command = locate();
+        command.arg("--explain").arg(dir.path()).arg(fixtures().join("rounds/rome-colosseum/view_000.jpg"));
+        command.output().unwrap()
+    };
+    let output = explain();
+    assert_eq!(output.status.code(), Some(0));
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let evidence = &answer["evidence"][0];
+    let p = |key: &str| evidence[key].as_f64().unwrap();
+    let random: Vec<f64> = serde_json::from_value(evidence["p_without_random"].clone()).unwrap();
+    let mean = random.iter().sum::<f64>() / random.len() as f64;
+    assert!(p("p") > 0.0 && random.len() == 3, "{evidence}");
+    assert_eq!(evidence["holds_up"], p("p_without_part") < p("p").min(mean), "{evidence}");
+    let map = dir.path().join("view_000.jpg");
+    assert_eq!(evidence["map"], map.to_str().unwrap());
+    let drawn = std::fs::read(&map).unwrap();
+    assert!(image::load_from_memory(&drawn).unwrap().width() > 100 && drawn != photo());
+    assert_eq!(explain().status.code(), Some(1));
+    assert_eq!(std::fs::read(&map).unwrap(), drawn);
+}
+
+#[test]
+fn a_gallery_shows_the_most_similar_pictures_and_does_not_change_the_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let views = ["rome-colosseum", "athens-parthenon", "machu-picchu"];
+    let files = views.map(|round| fixtures().join("rounds").join(round).join("view_000.jpg"));
+    let bundle = Bundle::open(&fixtures().join("../model/bundles/pocket")).unwrap();
+    let mut gallery = GalleryBuilder::new(&bundle.manifest);
+    let squares = bundle.manifest.preprocess.squares();
+    let classifier = Classifier::with_workers(bundle, 1).unwrap();
+    for (lat, file) in [41.9, 38.0, -13.2].into_iter().zip(&files) {
+        let embedding = classifier.encoder().embed(0, &landfall_model::open_image(file).unwrap()).unwrap();
+        gallery.push(file.to_str().unwrap(), LatLng { lat, lng: 12.5 }, &pooled(&embedding, squares)).unwrap();
+    }
+    let file = dir.path().join("places.gallery");
+    gallery.write(&file).unwrap();
+    let located = |gallery: Option<&Path>| {
+        let mut command = locate();
+        gallery.into_iter().for_each(|file| _ = command.arg("--gallery").arg(file));
+        command.arg(&files[0]).output().unwrap()
+    };
+    let mut with: Value = serde_json::from_slice(&located(Some(&file)).stdout).unwrap();
+    let neighbours = with.as_object_mut().unwrap().remove("neighbours").unwrap();
+    let without: Value = serde_json::from_slice(&located(None).stdout).unwrap();
+    assert_eq!(with, without);
+    assert_eq!(neighbours.as_array().unwrap().len(), 3, "{neighbours}");
+    assert!((neighbours[0]["lat"].as_f64().unwrap() - 41.9).abs() < 1e-6, "{neighbours}");
+    assert!(neighbours[0]["similarity"].as_f64().unwrap() > 0.99, "{neighbours}");
+
+    std::fs::write(&file, b"no gallery").unwrap();
+    let output = located(Some(&file));
+    assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
 }
