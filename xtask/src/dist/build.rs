@@ -46,13 +46,14 @@ pub(super) fn program(release: &Release) -> Result<Agent> {
     command.args(["--profile", "dist", "--locked", "--package", PACKAGE, "--bin", "landfall"]);
     command.args(["--features", FEATURES, "--target", &target]);
     command.env("LANDFALL_STANDALONE", "1").env("LANDFALL_PAGES", pages);
-    command.env("CARGO_ENCODED_RUSTFLAGS", remapped_paths(&release.root));
+    command.env("CARGO_ENCODED_RUSTFLAGS", flags(&release.root));
     print_status("build", format!("{target}; this takes minutes"));
     Agent::build_with(&mut command)?.ok_or_else(|| anyhow!("the program does not build; the errors are above"))
 }
 
-/// Flags that keep paths of this machine out of the program's messages.
-fn remapped_paths(root: &Path) -> OsString {
+/// Flags that keep paths of this machine out of the program's messages, and symbols out of the program: cargo ignores the
+/// profile's `strip` for packages whose opt-level the profile sets.
+fn flags(root: &Path) -> OsString {
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| Some(std::env::home_dir()?.join(".cargo")));
     let flags = [home.map(|home| (home, "cargo")), Some((root.to_owned(), "landfall"))];
@@ -63,6 +64,7 @@ fn remapped_paths(root: &Path) -> OsString {
         flag.push(name);
         flag
     });
+    let flags = flags.chain([OsString::from("-Cstrip=symbols")]);
     // The separator that CARGO_ENCODED_RUSTFLAGS is defined with.
     flags.collect::<Vec<_>>().join("\u{1f}".as_ref())
 }
