@@ -6,6 +6,7 @@ pub(crate) mod assets;
 mod connections;
 #[cfg(feature = "embed")]
 mod embedded;
+mod json_error;
 pub(crate) mod phone;
 pub(crate) mod review;
 mod security;

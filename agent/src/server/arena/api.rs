@@ -1,7 +1,7 @@
 //! Routes of the arena: the page, the API of the live game, images and map tiles.
 
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
@@ -29,6 +29,7 @@ use crate::server::arena::round::{ArenaRound, Picture};
 use crate::server::arena::versus::Versus;
 use crate::server::arena::{game_json, picture};
 use crate::server::assets::Pages;
+use crate::server::json_error::{ApiError, lock};
 use crate::server::{spans, tiles};
 
 /// Number of cached images, so that a reload does not encode them again.
@@ -96,11 +97,6 @@ impl State {
     }
 }
 
-/// Ignores poisoning: all changes behind a lock are made in one step, so a panic cannot leave them half done.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 type App = Shared<Arc<State>>;
 
 /// The router of the arena.
@@ -121,15 +117,6 @@ pub(super) fn router(state: Arc<State>) -> Router {
     spans::with_spans(pages.serve_on(router).with_state(state))
 }
 
-/// An error response: a status and a message as JSON.
-struct ApiError(StatusCode, String);
-
-impl IntoResponse for ApiError {
-    fn into_response(self) -> Response {
-        (self.0, Json(json!({ "message": self.1 }))).into_response()
-    }
-}
-
 impl From<GuessRejection> for ApiError {
     fn from(refusal: GuessRejection) -> Self {
         match refusal {
@@ -139,12 +126,10 @@ impl From<GuessRejection> for ApiError {
     }
 }
 
-impl From<JsonRejection> for ApiError {
-    fn from(rejection: JsonRejection) -> Self {
-        let is_too_large = rejection.status() == StatusCode::PAYLOAD_TOO_LARGE;
-        let status = if is_too_large { StatusCode::PAYLOAD_TOO_LARGE } else { StatusCode::BAD_REQUEST };
-        Self(status, rejection.body_text())
-    }
+fn rejected(body: JsonRejection) -> ApiError {
+    let is_too_large = body.status() == StatusCode::PAYLOAD_TOO_LARGE;
+    let status = if is_too_large { StatusCode::PAYLOAD_TOO_LARGE } else { StatusCode::BAD_REQUEST };
+    ApiError(status, body.body_text())
 }
 
 fn not_found(message: impl Into<String>) -> ApiError {
@@ -197,7 +182,7 @@ async fn read_map(Shared(state): App, Path(slug): Path<String>) -> Result<Respon
 }
 
 async fn create_game(Shared(state): App, body: Result<Json<GameRules>, JsonRejection>) -> Result<Response, ApiError> {
-    let Json(rules) = body?;
+    let Json(rules) = body.map_err(rejected)?;
     state.check_slug(&rules.map)?;
     if rules.kind != "standard" {
         return Err(ApiError(
@@ -277,7 +262,7 @@ async fn guess(
     body: Result<Json<GuessRequest>, JsonRejection>,
 ) -> Result<Response, ApiError> {
     let arrived = Instant::now(); // the time of the person ends here
-    let Json(pin) = body?;
+    let Json(pin) = body.map_err(rejected)?;
     if let Some(versus) = &state.versus {
         // Do not hold the lock while the opponent computes its guess.
         let round = lock(&state.games).peek(&token).map(ArenaGame::current_round);

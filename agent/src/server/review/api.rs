@@ -1,7 +1,7 @@
 //! Routes of the review: the page, its data, decisions, pictures and map tiles.
 
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use anyhow::Result;
 use axum::body::Bytes;
@@ -22,6 +22,7 @@ use tokio::sync::Semaphore;
 use crate::error::describe;
 use crate::photos::geotag::GeotagOptions;
 use crate::server::assets::Pages;
+use crate::server::json_error::{ApiError, lock};
 use crate::server::review::collection::{Bounds, Collection, Dot, write_confirmed};
 use crate::server::{spans, tiles};
 
@@ -60,11 +61,6 @@ impl State {
     }
 }
 
-/// Ignores poisoning: all changes behind a lock are made in one step.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 type App = Shared<Arc<State>>;
 
 pub(super) fn router(state: Arc<State>) -> Router {
@@ -84,27 +80,16 @@ pub(super) fn router(state: Arc<State>) -> Router {
     spans::with_spans(pages.serve_on(router).with_state(state))
 }
 
-/// An error response: a status and a message as JSON.
-struct ApiError(StatusCode, String);
-
-impl IntoResponse for ApiError {
-    fn into_response(self) -> Response {
-        (self.0, Json(json!({ "message": self.1 }))).into_response()
-    }
-}
-
-impl From<JsonRejection> for ApiError {
-    fn from(rejection: JsonRejection) -> Self {
-        Self(rejection.status(), rejection.body_text())
-    }
-}
-
 impl From<anyhow::Error> for ApiError {
     fn from(error: anyhow::Error) -> Self {
         let message = describe(&error);
         eprint_sanitized(format!("landfall: {message}"));
         Self(StatusCode::INTERNAL_SERVER_ERROR, message)
     }
+}
+
+fn rejected(body: JsonRejection) -> ApiError {
+    ApiError(body.status(), body.body_text())
 }
 
 fn unknown_picture() -> ApiError {
@@ -158,7 +143,7 @@ fn changed(state: &State, change: impl FnOnce(&mut Collection) -> Result<Vec<Dot
 }
 
 async fn accept(Shared(state): App, body: Result<Json<Accepted>, JsonRejection>) -> Result<Response, ApiError> {
-    let Json(accepted) = body?;
+    let Json(accepted) = body.map_err(rejected)?;
     changed(&state, |collection| match accepted {
         Accepted::Pictures { ids } => collection.accept(&ids),
         Accepted::All { bounds, min_p } => collection.accept_in(bounds, min_p),
@@ -174,7 +159,7 @@ struct Correction {
 }
 
 async fn correct(Shared(state): App, body: Result<Json<Correction>, JsonRejection>) -> Result<Response, ApiError> {
-    let Json(Correction { id, lat, lng }) = body?;
+    let Json(Correction { id, lat, lng }) = body.map_err(rejected)?;
     let at = LatLng::new(lat, lng).map_err(|error| ApiError(StatusCode::BAD_REQUEST, error.to_string()))?;
     changed(&state, |collection| collection.correct(id, at))
 }
@@ -190,7 +175,7 @@ struct WriteRequest {
 }
 
 async fn write(Shared(state): App, body: Result<Json<WriteRequest>, JsonRejection>) -> Result<Response, ApiError> {
-    let Json(WriteRequest { dry_run }) = body?;
+    let Json(WriteRequest { dry_run }) = body.map_err(rejected)?;
     if !state.targets.has_target() {
         let message = "nothing to write to: start landfall review with --write-exif DIR or --sidecar".to_owned();
         return Err(ApiError(StatusCode::CONFLICT, message));
