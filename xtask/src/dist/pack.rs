@@ -1,5 +1,5 @@
-//! The archive: the program, completions, man pages, licences and documentation; beside it the checksum and the bill of
-//! materials.
+//! The archive: the program, completions, man pages, licences and documentation; beside it the bill of materials and the
+//! checksums.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -38,8 +38,12 @@ pub(super) fn archive(release: &Release, agent: &Agent, runs_here: bool) -> Resu
     let ending = if release.is_windows() { "zip" } else { "tar.gz" };
     let archive = release.out.join(format!("{name}.{ending}"));
     pack(release, &name, &archive)?;
-    write(&release.out.join("SHA256SUMS"), &checksums(&release.out)?)?;
     Ok(archive)
+}
+
+/// Writes the checksums of everything in a folder that is published.
+pub(super) fn write_checksums(folder: &Path) -> Result<()> {
+    write(&folder.join("SHA256SUMS"), &checksums(folder)?)
 }
 
 /// Completions and man pages, which the program writes itself.
@@ -69,10 +73,10 @@ fn pack(release: &Release, name: &str, archive: &Path) -> Result<()> {
     run_quietly(&mut tar).map(drop)
 }
 
-/// One line, as sha256sum prints it, for each archive and bill of materials of the folder.
+/// One line, as sha256sum prints it, for each archive, package and bill of materials of the folder.
 fn checksums(folder: &Path) -> Result<String> {
     let mut files: Vec<_> = folder.read_dir()?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
-    let endings = [".tar.gz", ".zip", ".cdx.json"];
+    let endings = [".tar.gz", ".zip", ".deb", ".cdx.json"];
     files.retain(|file| file.to_str().is_some_and(|name| endings.iter().any(|ending| name.ends_with(ending))));
     files.sort();
     let lines = files.iter().map(|file| {
