@@ -37,7 +37,8 @@ pub(super) fn package(release: &Release) -> Result<Option<PathBuf>> {
     let output = run_quietly(command.args(["--target", &release.target, "--output"]).arg(&release.out));
     fs::remove_dir_all(&files).with_context(|| format!("cannot delete {}", files.display()))?;
     // Its last line is the file.
-    let package = output?.lines().last().map(|file| release.root.join(file)).context("cargo-deb did not name the package")?;
+    let package =
+        output?.lines().last().map(|file| release.root.join(file)).context("cargo-deb did not name the package")?;
     check(&package)?;
     Ok(Some(package))
 }
