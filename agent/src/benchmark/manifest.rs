@@ -152,7 +152,7 @@ pub(super) mod tests {
 
     #[test]
     fn errors_name_the_line_and_what_is_wrong() {
-        assert_eq!(parse("m", &(line("a", &[]) + "\n\n" + &line("b", &[]))).unwrap().len(), 2);
+        assert_eq!(parse("m", &format!("{}\n\n{}", line("a", &[]), line("b", &[]))).unwrap().len(), 2);
         let view = |key: &str, value: serde_json::Value| {
             let mut view =
                 serde_json::json!({ "url": "https://example.org/a.jpg", "sha256": "0".repeat(64), "bytes": 10 });
@@ -174,7 +174,8 @@ pub(super) mod tests {
             (view("url", "a.jpg".into()), "not a round of a manifest"),
             (view("heading", 400.into()), "a heading is"),
         ] {
-            let error = parse("m.jsonl", &(line("a", &[]) + "\n" + &line("b", &[changed]))).unwrap_err().to_string();
+            let error =
+                parse("m.jsonl", &format!("{}\n{}", line("a", &[]), line("b", &[changed]))).unwrap_err().to_string();
             assert!(error.starts_with("m.jsonl, line 2: ") && error.contains(why), "{error}");
         }
         assert!(parse("m", "\n").unwrap_err().to_string().contains("no rounds"));

@@ -15,8 +15,8 @@ use url::Url;
 
 use crate::benchmark::{
     Answered, Baseline, BenchResult, BrowserRun, BundlePlayer, CommandPlayer, Comparison, FetchPlan, Header,
-    HttpPlayer, Journal, MARKDOWN_HEADER, Outcome, Player, PlayerId, RoundSet, RunOptions, SetSource, compare, hash_of,
-    html, play, play_in_browser, play_person, read_manifest, read_result, summarize,
+    HttpPlayer, Journal, MARKDOWN_HEADER, McpPlayer, Outcome, Player, PlayerId, RoundSet, RunOptions, SetSource,
+    compare, hash_of, html, play, play_in_browser, play_person, read_manifest, read_result, summarize,
 };
 use crate::cli::args::{BrowserArgs, ModelArgs, duration, fixtures};
 use crate::cli::output::{check_output_dir, print_json, print_line};
@@ -62,7 +62,8 @@ struct RunArgs {
     /// Who plays: a bundle, a program, a service, or a baseline
     ///
     /// NAME or DIR of a bundle; a command line, which gets one question per line on standard input; http(s)://…, to which
-    /// questions are posted (with the path /v1/locate, the API of `landfall serve --api` is spoken); constant[:LAT,LNG], the
+    /// questions are posted (with the path /v1/locate, the API of `landfall serve --api` is spoken); mcp:COMMAND, a server of the
+    /// Model Context Protocol with a tool `locate`; constant[:LAT,LNG], the
     /// same point in every round; prior, a random place by the density of photographs; person, who plays in the arena. The
     /// prefixes bundle: and command: decide where a name could be either. docs/bench.md describes questions and answers.
     #[arg(long, value_name = "PLAYER", default_value = "pocket")]
@@ -194,6 +195,8 @@ enum PlayerSpec {
     Bundle(String),
     Http(Url),
     Command(String),
+    /// A command that starts a server of the Model Context Protocol.
+    Mcp(String),
 }
 
 impl PlayerSpec {
@@ -216,6 +219,7 @@ impl PlayerSpec {
             }
             "bundle" => Self::Bundle(rest.to_owned()),
             "command" => Self::Command(rest.to_owned()),
+            "mcp" => Self::Mcp(rest.to_owned()),
             _ if bundle::names().iter().any(|name| name == text) || Path::new(text).join("bundle.json").is_file() => {
                 Self::Bundle(text.to_owned())
             }
@@ -231,6 +235,7 @@ impl PlayerSpec {
             Self::Bundle(_) => "bundle",
             Self::Http(_) => "http",
             Self::Command(_) => "command",
+            Self::Mcp(_) => "mcp",
         }
     }
 
@@ -241,7 +246,7 @@ impl PlayerSpec {
                 Path::new(name).file_name().map_or_else(|| name.clone(), |name| name.to_string_lossy().into_owned())
             }
             Self::Http(url) => url.host_str().unwrap_or("http").to_owned(),
-            Self::Command(line) => {
+            Self::Command(line) | Self::Mcp(line) => {
                 let words = shlex::split(line).unwrap_or_default();
                 let is_script = |word: &&String| !word.starts_with('-') && word.contains('.');
                 let word = words.iter().skip(1).find(is_script).or(words.first()).cloned().unwrap_or_default();
@@ -326,6 +331,7 @@ async fn run_bench(args: RunArgs) -> Result<()> {
                     let token = args.token_file.as_deref().map(read_token).transpose()?;
                     (Player::Http(HttpPlayer::new(url.clone(), token)?), hash_of(url.as_str()))
                 }
+                PlayerSpec::Mcp(line) => (Player::Mcp(McpPlayer::new(line, out.join("player.log"))?), hash_of(line)),
                 PlayerSpec::Command(line) => {
                     let mut player = CommandPlayer::new(line, out.join("player.log"))?;
                     player.start()?;
@@ -495,6 +501,7 @@ mod tests {
         assert_eq!(parse("pocket"), PlayerSpec::Bundle("pocket".into()));
         assert_eq!(parse("command:pocket"), PlayerSpec::Command("pocket".into()));
         assert_eq!(parse("python3 agent.py --key=a:b"), PlayerSpec::Command("python3 agent.py --key=a:b".into()));
+        assert_eq!(parse("mcp:landfall mcp"), PlayerSpec::Mcp("landfall mcp".into()));
         assert!(matches!(parse("http://127.0.0.1:8090/v1/locate"), PlayerSpec::Http(_)));
         for wrong in ["constant:91,0", "constant:x", "http://"] {
             assert!(PlayerSpec::parse(wrong).is_err(), "{wrong}");

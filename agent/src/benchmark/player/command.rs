@@ -1,58 +1,37 @@
 //! A program that reads questions from standard input and prints answers, one line of JSON each.
 
-use std::fs::File;
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use landfall_common::exit::{environment_error, usage_error};
-use landfall_common::fs::open_append;
+use anyhow::Result;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::process::{ChildStdin, ChildStdout};
 
 use crate::benchmark::pictures::file_name;
 use crate::benchmark::player::Asked;
+use crate::benchmark::player::process::{CommandLine, PlayerProcess};
 use crate::benchmark::protocol::{MAX_ANSWER_BYTES, Question, Reply, parse};
 
 /// A program that is started when it is first asked, and again after an error.
 pub(crate) struct CommandPlayer {
-    program: String,
-    arguments: Vec<String>,
-    /// File that gets the program's standard error.
-    log: PathBuf,
+    command: CommandLine,
     running: Option<Running>,
 }
 
 struct Running {
-    child: Child,
+    process: PlayerProcess,
     stdin: ChildStdin,
     stdout: BufReader<ChildStdout>,
 }
 
-/// A program that never ends takes its whole process group with it.
-impl Drop for Running {
-    fn drop(&mut self) {
-        #[cfg(unix)]
-        if let Some(group) = self.child.id().and_then(|id| rustix::process::Pid::from_raw(id.cast_signed())) {
-            _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-        }
-        _ = self.child.start_kill();
-    }
-}
-
 impl CommandPlayer {
-    /// A command line, split as a shell does, but without a shell.
+    /// A command line, and the file that gets the program's standard error.
     ///
     /// # Errors
     /// When quotes are not closed, or it is empty.
     pub(crate) fn new(command_line: &str, log: PathBuf) -> Result<Self> {
-        let words = shlex::split(command_line).filter(|words| !words.is_empty());
-        let mut words = words
-            .ok_or_else(|| usage_error(format!("`{command_line}` is not a command line: is a quote not closed?")))?
-            .into_iter();
-        Ok(Self { program: words.next().unwrap_or_default(), arguments: words.collect(), log, running: None })
+        Ok(Self { command: CommandLine::parse(command_line, log)?, running: None })
     }
 
     /// Ends the program and all that it started.
@@ -65,24 +44,15 @@ impl CommandPlayer {
     /// # Errors
     /// An environment error when it cannot be started.
     pub(crate) fn start(&mut self) -> Result<()> {
-        let log: File = open_append(&self.log)
-            .with_context(|| environment_error(format!("cannot write {}", self.log.display())))?;
-        let mut command = Command::new(&self.program);
-        command.args(&self.arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log).kill_on_drop(true);
-        #[cfg(unix)]
-        command.process_group(0);
-        let cannot_start = || environment_error(format!("cannot start the player `{}`", self.program));
-        let mut child = command.spawn().with_context(cannot_start)?;
-        let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
-        let (stdin, stdout) = stdin.zip(stdout).with_context(cannot_start)?;
-        self.running = Some(Running { child, stdin, stdout: BufReader::new(stdout) });
+        let (process, stdin, stdout) = self.command.start()?;
+        self.running = Some(Running { process, stdin, stdout: BufReader::new(stdout) });
         Ok(())
     }
 
     /// Whether the program can be asked: it runs, and printed nothing that nobody asked for.
     async fn is_ready(&mut self) -> bool {
         let Some(running) = &mut self.running else { return false };
-        let is_alive = matches!(running.child.try_wait(), Ok(None));
+        let is_alive = matches!(running.process.0.try_wait(), Ok(None));
         let printed = tokio::time::timeout(Duration::ZERO, running.stdout.fill_buf()).await;
         is_alive && printed.is_err()
     }
@@ -113,7 +83,7 @@ impl CommandPlayer {
         let answer = match answer {
             Ok(Some(answer)) => answer,
             Ok(None) => {
-                let end = tokio::time::timeout(Duration::from_secs(1), running.child.wait()).await;
+                let end = tokio::time::timeout(Duration::from_secs(1), running.process.0.wait()).await;
                 let end = end.ok().and_then(Result::ok).map_or_else(String::new, |status| format!(" with {status}"));
                 return Err(format!("the player ended{end} without an answer"));
             }

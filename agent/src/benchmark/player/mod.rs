@@ -4,6 +4,8 @@ mod baseline;
 mod bundle;
 mod command;
 mod http;
+mod mcp;
+mod process;
 
 use std::time::Duration;
 
@@ -14,6 +16,7 @@ pub(crate) use baseline::Baseline;
 pub(crate) use bundle::BundlePlayer;
 pub(crate) use command::CommandPlayer;
 pub(crate) use http::HttpPlayer;
+pub(crate) use mcp::McpPlayer;
 
 /// A round as a player sees it.
 #[derive(Debug)]
@@ -31,6 +34,7 @@ pub(crate) enum Player {
     Bundle(BundlePlayer),
     Command(CommandPlayer),
     Http(HttpPlayer),
+    Mcp(McpPlayer),
 }
 
 impl Player {
@@ -45,13 +49,16 @@ impl Player {
             Self::Bundle(player) => player.ask(asked).await,
             Self::Command(player) => player.ask(asked).await,
             Self::Http(player) => player.ask(asked).await,
+            Self::Mcp(player) => player.ask(asked).await,
         }
     }
 
     /// After an error: the next question gets a new process.
     pub(in crate::benchmark) fn reset(&mut self) {
-        if let Self::Command(player) = self {
-            player.stop();
+        match self {
+            Self::Command(player) => player.stop(),
+            Self::Mcp(player) => player.stop(),
+            Self::Baseline(_) | Self::Bundle(_) | Self::Http(_) => {}
         }
     }
 }
