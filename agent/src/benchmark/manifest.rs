@@ -59,6 +59,17 @@ pub(crate) struct ManifestRound {
     pub views: Vec<ManifestView>,
 }
 
+/// The frozen set: openly licensed photographs that were in no training set.
+const FROZEN: &str = include_str!("../../../fixtures/bench/frozen.jsonl");
+/// Its name.
+pub(crate) const FROZEN_NAME: &str = "frozen";
+
+/// # Errors
+/// As [`parse`].
+pub(crate) fn frozen() -> Result<Vec<ManifestRound>> {
+    parse("fixtures/bench/frozen.jsonl", FROZEN)
+}
+
 /// # Errors
 /// When the file cannot be read, or as [`parse`].
 pub(crate) fn read(file: &Path) -> Result<Vec<ManifestRound>> {
@@ -148,6 +159,23 @@ pub(super) mod tests {
             round[*key] = value.clone();
         }
         round.to_string()
+    }
+
+    #[test]
+    fn the_frozen_set_is_valid() {
+        let rounds = frozen().unwrap();
+        assert!(rounds.len() >= 100, "{}", rounds.len());
+        for round in &rounds {
+            let country = round.country.as_deref().unwrap();
+            let found = crate::benchmark::set::country_at(round.at);
+            assert!(found.is_none_or(|found| found == country) || is_at_border(round), "{}: {country}", round.id);
+        }
+    }
+
+    /// Whether the country is that of a place within 10 km.
+    fn is_at_border(round: &ManifestRound) -> bool {
+        let around = (0..16).map(|i| round.at.destination(f64::from(i) * 22.5, 10_000.0));
+        around.into_iter().any(|at| crate::benchmark::set::country_at(at) == round.country)
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub(crate) use compare::{Comparison, compare, read_result};
 pub(crate) use fetch::{FetchPlan, picture_dir};
 pub(crate) use in_arena::{BrowserRun, play_in_browser, play_person};
 pub(crate) use journal::{Answered, Header, Journal, Outcome, PlayerId};
-pub(crate) use manifest::read as read_manifest;
+pub(crate) use manifest::{FROZEN_NAME, frozen, read as read_manifest};
 pub(crate) use pictures::hash_of;
 pub(crate) use player::{Baseline, BundlePlayer, CommandPlayer, HttpPlayer, McpPlayer, Player};
 pub(crate) use report::html;

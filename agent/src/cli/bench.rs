@@ -14,9 +14,10 @@ use landfall_model::{Bundle, LatLng, bundle};
 use url::Url;
 
 use crate::benchmark::{
-    Answered, Baseline, BenchResult, BrowserRun, BundlePlayer, CommandPlayer, Comparison, FetchPlan, Header,
-    HttpPlayer, Journal, MARKDOWN_HEADER, McpPlayer, Outcome, Player, PlayerId, RoundSet, RunOptions, SetSource,
-    compare, hash_of, html, play, play_in_browser, play_person, read_manifest, read_result, summarize,
+    Answered, Baseline, BenchResult, BrowserRun, BundlePlayer, CommandPlayer, Comparison, FROZEN_NAME, FetchPlan,
+    Header, HttpPlayer, Journal, MARKDOWN_HEADER, McpPlayer, Outcome, Player, PlayerId, RoundSet, RunOptions,
+    SetSource, compare, frozen, hash_of, html, play, play_in_browser, play_person, read_manifest, read_result,
+    summarize,
 };
 use crate::cli::args::{BrowserArgs, ModelArgs, duration, fixtures};
 use crate::cli::output::{check_output_dir, print_json, print_line};
@@ -46,10 +47,11 @@ enum BenchCommand {
 
 #[derive(Args)]
 struct SetArgs {
-    /// Rounds to play: `fixtures`, or a manifest (FILE) with the URLs and hashes of its pictures
+    /// Rounds to play: `fixtures`, `frozen`, or a manifest (FILE) with the URLs and hashes of its pictures
     ///
     /// `fixtures` are the recorded rounds beside the program or in its source tree, else those in the program, which are fewer
-    /// and therefore another set. Pictures of a manifest are downloaded only by `bench fetch` or with --fetch.
+    /// and therefore another set. `frozen` is the manifest in the program, of openly licensed photographs that no bundle was trained
+    /// on. Pictures of a manifest are downloaded only by `bench fetch` or with --fetch.
     #[arg(long, value_name = "NAME|FILE", default_value = "fixtures", help_heading = "Rounds")]
     rounds_set: String,
     /// Directory of recorded rounds, for --rounds-set fixtures
@@ -179,6 +181,9 @@ impl SetArgs {
         }
         if self.fixtures.is_some() {
             return Err(usage_error("--fixtures applies to --rounds-set fixtures only"));
+        }
+        if self.rounds_set == FROZEN_NAME {
+            return Ok(SetSource::Manifest { name: FROZEN_NAME.to_owned(), rounds: frozen()? });
         }
         let file = Path::new(&self.rounds_set);
         let name = file.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();

@@ -92,14 +92,70 @@ fn the_program_of_the_documentation_plays() {
     assert!(code == Some(1) && err.contains("answered no round"), "{err}");
 }
 
+/// A server of the Model Context Protocol that finds everything in Rome.
+const MCP_SERVER: &str = r#"
+import base64, json, sys
+for line in sys.stdin:
+    message = json.loads(line)
+    if "id" not in message:
+        continue
+    result, method = None, message["method"]
+    if method == "initialize":
+        result = {"protocolVersion": message["params"]["protocolVersion"], "capabilities": {"tools": {}},
+                  "serverInfo": {"name": "rome", "version": "1"}}
+    elif method == "tools/call":
+        images = message["params"]["arguments"]["images"]
+        assert base64.b64decode(images[0]["base64"])[:2] == b"\xff\xd8" and message["params"]["name"] == "locate"
+        answer = {"lat": 41.9, "lng": 12.5, "confidence": 0.5}
+        result = {"content": [{"type": "text", "text": "Rome"}], "structuredContent": answer}
+    error = {"code": -32601, "message": "no such method"}
+    reply = {"jsonrpc": "2.0", "id": message["id"], **({"result": result} if result else {"error": error})}
+    print(json.dumps(reply), flush=True)
+"#;
+
+#[test]
+fn a_server_of_the_model_context_protocol_plays() {
+    let dir = tempfile::tempdir().unwrap();
+    let (script, out) = (dir.path().join("rome.py"), dir.path().join("out"));
+    std::fs::write(&script, MCP_SERVER).unwrap();
+    let player = format!("mcp:python3 '{}'", script.display());
+    let args = ["--player", &player, "--rounds", "3", "--out", out.to_str().unwrap()];
+    let (code, _, err) = finish(&mut bench(&args));
+    assert_eq!(code, Some(0), "{err}");
+    let result = result(&out);
+    assert_eq!((&result["answered"], &result["confidence"]["rounds"]), (&json!(3), &json!(3)));
+    assert_eq!(result["per_round"][0]["guess"], json!({ "lat": 41.9, "lng": 12.5 }));
+    // A program that is none.
+    let out = dir.path().join("none");
+    let args = [
+        "--player",
+        "mcp:cat",
+        "--rounds",
+        "1",
+        "--retries",
+        "0",
+        "--out",
+        out.to_str().unwrap(),
+        "--time-limit",
+        "5s",
+    ];
+    let (code, _, err) = finish(&mut bench(&args));
+    assert_eq!(code, Some(1), "{err}");
+}
+
 /// Sends a picture, and of a request for all of it the first half only.
 async fn half(headers: HeaderMap, picture: Vec<u8>) -> Response {
     let Some(range) = headers.get(header::RANGE) else {
         let length = picture.len();
-        let part = futures_util::stream::iter([
-            Ok(picture[..length / 2].to_vec()),
-            Err(std::io::Error::other("the connection is lost")),
-        ]);
+        let first = futures_util::stream::once({
+            let part = picture[..length / 2].to_vec();
+            async { Ok(part) }
+        });
+        let lost = futures_util::stream::once(async {
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await; // until the first part was sent
+            Err(std::io::Error::other("the connection is lost"))
+        });
+        let part = futures_util::StreamExt::chain(first, lost);
         return ([(header::CONTENT_LENGTH, length)], axum::body::Body::from_stream(part)).into_response();
     };
     let from: usize = range.to_str().unwrap()["bytes=".len()..].trim_end_matches('-').parse().unwrap();
