@@ -88,15 +88,16 @@ fn about(result: &BenchResult) -> String {
     let detail = if run.player.detail.is_empty() { String::new() } else { format!(" ({})", run.player.detail) };
     let hash: String = run.set_sha256.chars().take(12).collect();
     format!(
-        "Player: {}{detail}. Set: {}, {} rounds, sha256 {hash}…. Played {}; up to {} s per round, {} repeated after an error.",
+        "Player: {}{detail}. Set: {}, {} rounds, sha256 {hash}. Played {}; up to {} s per round. A round with an error is {}.",
         run.player.name,
         run.set,
         run.rounds,
         if run.through == "direct" { "directly, without a browser" } else { "in the arena, through a browser" },
         run.time_limit_s,
         match run.retries {
-            1 => "once".to_owned(),
-            n => format!("{n} times"),
+            0 => "not repeated".to_owned(),
+            1 => "repeated once".to_owned(),
+            n => format!("repeated up to {n} times"),
         },
     )
 }

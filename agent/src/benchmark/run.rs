@@ -70,7 +70,8 @@ async fn ask(player: &mut Player, asked: &Asked) -> Result<Reply, String> {
     reply
 }
 
-#[cfg(all(test, unix))]
+#[cfg(unix)]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::benchmark::journal::Header;

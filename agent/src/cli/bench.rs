@@ -386,10 +386,9 @@ fn read_token(file: &Path) -> Result<String> {
 
 /// A part of a directory's name.
 fn slug(text: &str) -> String {
-    let kept = |c: char| if c.is_alphanumeric() || ['-', '_', '.'].contains(&c) { c } else { '-' };
+    let kept = |c: char| if c.is_alphanumeric() || c == '_' { c } else { '-' };
     let slug: String = text.chars().map(kept).take(60).collect();
-    let slug = slug.split('-').filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-");
-    slug.trim_start_matches('.').to_owned()
+    slug.split('-').filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-")
 }
 
 fn progress(n: usize, set: &RoundSet, answered: &Answered) -> String {

@@ -130,7 +130,8 @@ async fn read_line(output: &mut BufReader<ChildStdout>) -> Result<Option<Vec<u8>
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(unix)]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::benchmark::pictures::ShownView;
