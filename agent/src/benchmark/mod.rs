@@ -22,7 +22,7 @@ pub(crate) use in_arena::{BrowserRun, play_in_browser, play_person};
 pub(crate) use journal::{Answered, Header, Journal, Outcome, PlayerId};
 pub(crate) use manifest::{FROZEN_NAME, frozen, read as read_manifest};
 pub(crate) use pictures::hash_of;
-pub(crate) use player::{Baseline, BundlePlayer, CommandPlayer, HttpPlayer, McpPlayer, Player};
+pub(crate) use player::{Baseline, BundlePlayer, CommandPlayer, HttpPlayer, McpPlayer, Player, PlayerSpec};
 pub(crate) use report::html;
 pub(crate) use run::{RunOptions, play};
 pub(crate) use set::{RoundSet, SetSource};

@@ -10,14 +10,13 @@ use indicatif::DecimalBytes;
 use landfall_common::exit::{check_failed, environment_error, usage_error};
 use landfall_common::fs::{write_atomic, write_json};
 use landfall_common::text::{eprint_sanitized, sanitize_line};
-use landfall_model::{Bundle, LatLng, bundle};
-use url::Url;
+use landfall_model::Bundle;
 
 use crate::benchmark::{
     Answered, Baseline, BenchResult, BrowserRun, BundlePlayer, CommandPlayer, Comparison, FROZEN_NAME, FetchPlan,
-    Header, HttpPlayer, Journal, MARKDOWN_HEADER, McpPlayer, Outcome, Player, PlayerId, RoundSet, RunOptions,
-    SetSource, compare, frozen, hash_of, html, play, play_in_browser, play_person, read_manifest, read_result,
-    summarize,
+    Header, HttpPlayer, Journal, MARKDOWN_HEADER, McpPlayer, Outcome, Player, PlayerId, PlayerSpec, RoundSet,
+    RunOptions, SetSource, compare, frozen, hash_of, html, play, play_in_browser, play_person, read_manifest,
+    read_result, summarize,
 };
 use crate::cli::args::{BrowserArgs, ModelArgs, duration, fixtures};
 use crate::cli::output::{check_output_dir, print_json, print_line};
@@ -50,8 +49,8 @@ struct SetArgs {
     /// Rounds to play: `fixtures`, `frozen`, or a manifest (FILE) with the URLs and hashes of its pictures
     ///
     /// `fixtures` are the recorded rounds beside the program or in its source tree, else those in the program, which are fewer
-    /// and therefore another set. `frozen` is the manifest in the program, of openly licensed photographs that no bundle was trained
-    /// on. Pictures of a manifest are downloaded only by `bench fetch` or with --fetch.
+    /// and therefore another set. `frozen` is the manifest in the program, of openly licensed photographs from repositories without a
+    /// training image. Pictures of a manifest are downloaded only by `bench fetch` or with --fetch.
     #[arg(long, value_name = "NAME|FILE", default_value = "fixtures", help_heading = "Rounds")]
     rounds_set: String,
     /// Directory of recorded rounds, for --rounds-set fixtures
@@ -188,77 +187,6 @@ impl SetArgs {
         let file = Path::new(&self.rounds_set);
         let name = file.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         Ok(SetSource::Manifest { name, rounds: read_manifest(file)? })
-    }
-}
-
-/// What `--player` names.
-#[derive(Clone, Debug, PartialEq)]
-enum PlayerSpec {
-    Constant(Option<LatLng>),
-    Prior,
-    Person,
-    Bundle(String),
-    Http(Url),
-    Command(String),
-    /// A command that starts a server of the Model Context Protocol.
-    Mcp(String),
-}
-
-impl PlayerSpec {
-    fn parse(text: &str) -> Result<Self> {
-        let point = |text: &str| {
-            let (lat, lng) = text.split_once(',')?;
-            LatLng::new(lat.trim().parse().ok()?, lng.trim().parse().ok()?).ok()
-        };
-        let (prefix, rest) = text.split_once(':').unwrap_or((text, ""));
-        Ok(match prefix {
-            "constant" if rest.is_empty() => Self::Constant(None),
-            "constant" => Self::Constant(Some(
-                point(rest)
-                    .with_context(|| usage_error(format!("`{rest}` is not LAT,LNG, as in constant:48.2,16.4")))?,
-            )),
-            "prior" if rest.is_empty() => Self::Prior,
-            "person" if rest.is_empty() => Self::Person,
-            "http" | "https" => {
-                Self::Http(Url::parse(text).with_context(|| usage_error(format!("`{text}` is not a URL")))?)
-            }
-            "bundle" => Self::Bundle(rest.to_owned()),
-            "command" => Self::Command(rest.to_owned()),
-            "mcp" => Self::Mcp(rest.to_owned()),
-            _ if bundle::names().iter().any(|name| name == text) || Path::new(text).join("bundle.json").is_file() => {
-                Self::Bundle(text.to_owned())
-            }
-            _ => Self::Command(text.to_owned()),
-        })
-    }
-
-    fn kind(&self) -> &'static str {
-        match self {
-            Self::Constant(_) => "constant",
-            Self::Prior => "prior",
-            Self::Person => "person",
-            Self::Bundle(_) => "bundle",
-            Self::Http(_) => "http",
-            Self::Command(_) => "command",
-            Self::Mcp(_) => "mcp",
-        }
-    }
-
-    /// Name in tables: nothing of a command's options or of a URL's query, which may be secret.
-    fn name(&self) -> String {
-        match self {
-            Self::Bundle(name) => {
-                Path::new(name).file_name().map_or_else(|| name.clone(), |name| name.to_string_lossy().into_owned())
-            }
-            Self::Http(url) => url.host_str().unwrap_or("http").to_owned(),
-            Self::Command(line) | Self::Mcp(line) => {
-                let words = shlex::split(line).unwrap_or_default();
-                let is_script = |word: &&String| !word.starts_with('-') && word.contains('.');
-                let word = words.iter().skip(1).find(is_script).or(words.first()).cloned().unwrap_or_default();
-                Path::new(&word).file_stem().map_or(word.clone(), |name| name.to_string_lossy().into_owned())
-            }
-            _ => self.kind().to_owned(),
-        }
     }
 }
 
@@ -498,26 +426,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn players_are_recognised() {
-        let parse = |text: &str| PlayerSpec::parse(text).unwrap();
-        assert_eq!(parse("constant"), PlayerSpec::Constant(None));
-        assert_eq!(parse("constant:-33.9, 151"), PlayerSpec::Constant(Some(LatLng { lat: -33.9, lng: 151.0 })));
-        assert_eq!(parse("pocket"), PlayerSpec::Bundle("pocket".into()));
-        assert_eq!(parse("command:pocket"), PlayerSpec::Command("pocket".into()));
-        assert_eq!(parse("python3 agent.py --key=a:b"), PlayerSpec::Command("python3 agent.py --key=a:b".into()));
-        assert_eq!(parse("mcp:landfall mcp"), PlayerSpec::Mcp("landfall mcp".into()));
-        assert!(matches!(parse("http://127.0.0.1:8090/v1/locate"), PlayerSpec::Http(_)));
-        for wrong in ["constant:91,0", "constant:x", "http://"] {
-            assert!(PlayerSpec::parse(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn names_have_no_secrets_and_are_directories() {
-        let name = |text: &str| PlayerSpec::parse(text).unwrap().name();
-        assert_eq!(name("python3 -u agents/gpt.py --key SECRET"), "gpt");
-        assert_eq!(name("https://me:SECRET@example.org/guess?key=SECRET"), "example.org");
-        assert_eq!((name("prior"), name("./my-agent --x")), ("prior".into(), "my-agent".into()));
+    fn names_of_directories_are_no_paths() {
         assert_eq!(slug("fixtures, first 3 of 47"), "fixtures-first-3-of-47");
         assert_eq!(slug("../../etc"), "etc");
     }

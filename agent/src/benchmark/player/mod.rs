@@ -6,6 +6,7 @@ mod command;
 mod http;
 mod mcp;
 mod process;
+mod spec;
 
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ pub(crate) use bundle::BundlePlayer;
 pub(crate) use command::CommandPlayer;
 pub(crate) use http::HttpPlayer;
 pub(crate) use mcp::McpPlayer;
+pub(crate) use spec::PlayerSpec;
 
 /// A round as a player sees it.
 #[derive(Debug)]
