@@ -3,6 +3,7 @@
 mod archive;
 mod arena;
 mod args;
+mod bench;
 mod bundle;
 mod completions;
 mod derive;
@@ -87,6 +88,8 @@ enum Command {
     Stats(stats::StatsArgs),
     /// Export recorded rounds as GeoJSON, CSV or KML
     Export(export::ExportArgs),
+    /// Measure a player on a fixed set of rounds
+    Bench(Box<bench::BenchArgs>),
     /// Serve the practice game
     Arena(arena::ArenaArgs),
     /// Serve the phone page on the local network, or an API for other programs
@@ -125,6 +128,7 @@ async fn run(command: Command) -> Result<()> {
         Command::Report(args) => tokio::task::spawn_blocking(move || report::run(&args)).await?,
         Command::Export(args) => tokio::task::spawn_blocking(move || export::run(&args)).await?,
         Command::Stats(args) => tokio::task::spawn_blocking(move || stats::run(&args)).await?,
+        Command::Bench(args) => bench::run(*args).await,
         Command::Arena(args) => arena::run(args).await,
         Command::Serve(args) => serve::run(args).await,
         #[cfg(feature = "screen")]

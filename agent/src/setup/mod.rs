@@ -26,6 +26,7 @@ use landfall_model::bundle;
 pub(crate) use self::plan::{Part, Plan, State};
 
 use self::https::Index;
+pub(crate) use self::https::fetch_file;
 use self::item::{Archive, Item, no_cache_dir};
 use self::offline::Directory;
 

@@ -9,6 +9,7 @@ mod any_game;
 mod api;
 mod archive;
 mod arena;
+mod bench;
 mod browsers;
 mod chromedriver;
 mod cli;

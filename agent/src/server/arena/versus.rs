@@ -109,10 +109,7 @@ impl Versus {
         let shown = preprocess::from_bytes(&picture::to_served_jpeg(round)?)?;
         let views = match round.kind {
             PictureKind::Photo => vec![shown],
-            PictureKind::Panorama => {
-                let heading = |n: u32| round.heading + 360.0 / f64::from(PANORAMA_VIEWS) * f64::from(n);
-                (0..PANORAMA_VIEWS).map(|n| render_view(&shown, heading(n))).collect()
-            }
+            PictureKind::Panorama => panorama_views(&shown, round.heading).map(|(_, view)| view).collect(),
         };
         let logits = self.classifier.logits(&views)?;
         let prediction = predict(&self.classifier.bundle, &logits, Objective::Round(map))?;
@@ -156,6 +153,12 @@ impl Versus {
         let written = opened.and_then(|mut file| file.write_all(line.as_bytes()));
         written.with_context(|| environment_error(format!("cannot write {}", self.series.display())))
     }
+}
+
+/// Views of a panorama all around, each with its heading in degrees clockwise from the first.
+pub(crate) fn panorama_views(panorama: &RgbImage, first: f64) -> impl Iterator<Item = (f64, RgbImage)> {
+    let turned = (0..PANORAMA_VIEWS).map(|n| 360.0 / f64::from(PANORAMA_VIEWS) * f64::from(n));
+    turned.map(move |heading| (heading, render_view(panorama, first + heading)))
 }
 
 /// What is seen of an equirectangular panorama, whose centre column faces north, in the direction of a heading in
