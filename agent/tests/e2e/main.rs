@@ -21,6 +21,7 @@ mod leaks;
 mod live;
 mod look;
 mod maps;
+mod mcp;
 mod out;
 mod photos;
 mod play;
