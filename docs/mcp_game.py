@@ -49,7 +49,7 @@ class Server:
 
 def main():
     server = Server([sys.argv[1], "mcp", *sys.argv[2:]])
-    game = server.call("arena_new_game", rounds=2, seed=3)[0]["game"]
+    game = server.call("arena_new_game", rounds=2, seed=5)[0]["game"]
     server.call("arena_guess", game=game)
     for _ in range(2):
         seen, pictures = server.call("arena_look", game=game)

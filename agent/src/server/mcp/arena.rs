@@ -191,7 +191,7 @@ impl McpServer {
             credits,
             guess: guess.map(location),
             timed_out,
-            distance_km: distance_m.map(|metres| metres / 1000.0),
+            distance_km: distance_m.map(|metres| metres.round() / 1000.0),
             points,
             seconds,
             total_points: standing.points,
