@@ -147,7 +147,7 @@ mod tests {
         let dirs = AllowedDirs::new(&[]).unwrap();
         let read = |base64: &str| dirs.read(vec![Picture { path: None, base64: Some(base64.to_owned()), name: None }]);
         assert_eq!(read("AAEC").unwrap()[0].bytes[..], [0, 1, 2]);
-        assert!(read("!").unwrap_err().0.contains("picture 1 is not Base64"));
+        assert!(read("!").err().is_some_and(|ToolError(why)| why.contains("picture 1 is not Base64")));
         let both = Picture { path: Some("a".into()), base64: Some("AAEC".into()), name: None };
         for picture in [both, Picture { path: None, base64: None, name: None }] {
             assert!(dirs.read(vec![picture]).is_err());
