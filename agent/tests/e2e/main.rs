@@ -22,6 +22,7 @@ mod leaks;
 mod live;
 mod look;
 mod maps;
+mod mcp;
 mod out;
 mod photos;
 mod play;

@@ -44,7 +44,7 @@ const MAX_GUESSES_AHEAD: usize = 4;
 /// Number of cached tiles, of a few kilobytes each.
 const TILE_CACHE_SIZE: NonZeroUsize = NonZeroUsize::new(2048).unwrap();
 /// Maximum time limit of a round in seconds, as on the live page.
-const MAX_TIME_LIMIT_S: u32 = 600;
+pub(super) const MAX_TIME_LIMIT_S: u32 = 600;
 
 /// State shared by all requests.
 pub(super) struct State {

@@ -10,13 +10,16 @@ mod api;
 mod fixtures;
 mod game;
 mod game_json;
+pub(super) mod headless;
 mod options;
 mod photos;
-mod picture;
+pub(super) mod picture;
+mod played;
 mod referee;
 mod round;
 mod rounds;
 mod versus;
+mod view;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
