@@ -68,7 +68,7 @@ impl Header {
         let same = [
             ("the set of rounds", (set, set_sha256, rounds) == (&other.set, &other.set_sha256, &other.rounds)),
             ("the player", *player == other.player),
-            ("the way of playing (--browser)", *through == other.through),
+            ("the way of playing (--arena)", *through == other.through),
             ("--time-limit", *time_limit_s == other.time_limit_s),
             ("--retries", *retries == other.retries),
         ];
@@ -297,7 +297,7 @@ pub(super) mod tests {
             (Header { set_sha256: "11".into(), ..header() }, "the set of rounds"),
             (Header { rounds: 3, ..header() }, "the set of rounds"),
             (Header { player: other_player, ..header() }, "the player"),
-            (Header { through: "browser".into(), ..header() }, "--browser"),
+            (Header { through: "browser".into(), ..header() }, "--arena"),
             (Header { time_limit_s: 9.0, ..header() }, "--time-limit"),
             (Header { retries: 0, ..header() }, "--retries"),
         ] {

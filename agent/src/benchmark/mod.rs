@@ -6,6 +6,7 @@
 mod compare;
 mod fetch;
 mod in_arena;
+mod in_browser;
 mod journal;
 mod manifest;
 mod pictures;
@@ -18,7 +19,8 @@ mod summary;
 
 pub(crate) use compare::{Comparison, compare, read_result};
 pub(crate) use fetch::{FetchPlan, picture_dir};
-pub(crate) use in_arena::{BrowserRun, play_in_browser, play_person};
+pub(crate) use in_arena::play_person;
+pub(crate) use in_browser::{BrowserRun, play_in_browser};
 pub(crate) use journal::{Answered, Header, Journal, Outcome, PlayerId};
 pub(crate) use manifest::{FROZEN_NAME, frozen, read as read_manifest};
 pub(crate) use pictures::hash_of;

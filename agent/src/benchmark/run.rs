@@ -45,23 +45,45 @@ pub(crate) async fn play(
         let shown = round.clone();
         let views = tokio::task::spawn_blocking(move || pictures::shown(&shown)).await??;
         let asked = Asked { round: i + 1, rounds: set.rounds.len(), views, time_limit: options.time_limit };
-        let start = Instant::now();
-        let mut attempts = 0;
-        let reply = loop {
-            attempts += 1;
-            let reply = ask(player, &asked).await;
-            if reply.is_ok() || attempts > options.retries {
-                break reply;
-            }
-        };
-        let answered = Answered::new(&round.id, reply, attempts, start.elapsed().as_secs_f64());
+        let answered = ask(player, &asked, options).await.of(&round.id);
         on_answer(i + 1, &answered);
         journal.append(answered)?;
     }
     Ok(())
 }
 
-async fn ask(player: &mut Player, asked: &Asked) -> Result<Reply, String> {
+/// What came of asking a player for a round.
+#[derive(Clone, Debug)]
+pub(super) struct Response {
+    pub reply: Result<Reply, String>,
+    /// Number of times the player was asked.
+    pub attempts: u32,
+    /// Time over all attempts.
+    pub seconds: f64,
+}
+
+impl Response {
+    /// As the answer to the round `id`.
+    pub(super) fn of(self, id: &str) -> Answered {
+        Answered::new(id, self.reply, self.attempts, self.seconds)
+    }
+}
+
+/// Asks a player, again after errors.
+pub(super) async fn ask(player: &mut Player, asked: &Asked, options: RunOptions) -> Response {
+    let start = Instant::now();
+    let mut attempts = 0;
+    let reply = loop {
+        attempts += 1;
+        let reply = ask_once(player, asked).await;
+        if reply.is_ok() || attempts > options.retries {
+            break reply;
+        }
+    };
+    Response { reply, attempts, seconds: start.elapsed().as_secs_f64() }
+}
+
+async fn ask_once(player: &mut Player, asked: &Asked) -> Result<Reply, String> {
     let reply = tokio::time::timeout(asked.time_limit, player.ask(asked)).await;
     let reply = reply.unwrap_or_else(|_| Err(format!("no answer within {} s", asked.time_limit.as_secs_f64())));
     if reply.is_err() {

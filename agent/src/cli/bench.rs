@@ -25,7 +25,7 @@ use crate::server::arena::RoundSource;
 #[derive(Args)]
 #[command(
     args_conflicts_with_subcommands = true,
-    after_help = "Examples:\n  landfall bench --player pocket\n  landfall bench --player 'python3 my_agent.py' --time-limit 60s\n  landfall bench --player http://127.0.0.1:8090/v1/locate --name laptop\n  landfall bench --player person\n  landfall bench compare bench/fixtures-desktop bench/fixtures-pocket\n  landfall bench table bench/*"
+    after_help = "Examples:\n  landfall bench --player pocket\n  landfall bench --player 'python3 my_agent.py' --time-limit 60s\n  landfall bench --player http://127.0.0.1:8090/v1/locate --name laptop\n  landfall bench --player 'mcp:my-server --stdio' --arena\n  landfall bench --player person\n  landfall bench compare bench/fixtures-desktop bench/fixtures-pocket\n  landfall bench table bench/*"
 )]
 pub(super) struct BenchArgs {
     #[command(subcommand)]
@@ -89,7 +89,11 @@ struct RunArgs {
     /// Ask again for rounds that ended with an error in an earlier run
     #[arg(long, help_heading = "Play")]
     retry_errors: bool,
-    /// Play through the arena in a real browser; bundles only
+    /// Play through the arena in a real browser
+    ///
+    /// The agent takes screenshots of the views, hands them to the player under the same protocol, places the answered pin with
+    /// the mouse and guesses. If the player refuses or fails, the agent guesses at 0°, 0°, since the arena goes on only after a
+    /// guess, and the round counts as one without a guess. A person always plays in the arena.
     #[arg(long, conflicts_with = "no_browser", help_heading = "Play")]
     arena: bool,
     /// Give the pictures to the player directly (the default)
@@ -197,8 +201,8 @@ fn pocket() -> Result<Bundle> {
 
 async fn run_bench(args: RunArgs) -> Result<()> {
     let spec = PlayerSpec::parse(&args.player)?;
-    if args.arena && !matches!(spec, PlayerSpec::Bundle(_)) {
-        return Err(usage_error("--arena applies to bundles; other players get their pictures without a browser"));
+    if args.no_browser && spec == PlayerSpec::Person {
+        return Err(usage_error("a person plays in the arena, not with --no-browser"));
     }
     let source = args.set.source()?;
     if let SetSource::Manifest { rounds, .. } = &source {
@@ -229,59 +233,27 @@ async fn run_bench(args: RunArgs) -> Result<()> {
         Journal::discard(&answers)?;
     }
     let print = |n: usize, answered: &Answered| eprint_sanitized(progress(n, &set, answered));
-    let (header, journal) = match &spec {
-        PlayerSpec::Person => {
-            let header = header(String::new());
-            let mut journal = Journal::open(&answers, &header)?;
-            let on_start = |url: &str| {
-                eprintln!("Open this URL in a browser and play all rounds. Ctrl-C pauses; the same command continues.");
-                print_line(url)
-            };
-            play_person(&set, args.port, &mut journal, options, on_start, print).await?;
-            (header, journal)
-        }
-        PlayerSpec::Bundle(bundle) => {
-            let model = ModelArgs { bundle: Some(bundle.clone()) };
-            let classifier = Arc::new(tokio::task::spawn_blocking(move || model.load()).await??);
-            let header = header(classifier.bundle.manifest.id());
-            let mut journal = Journal::open(&answers, &header)?;
-            if args.arena {
-                let run = BrowserRun { classifier, browser: args.browser.into_options(), records: out.join("games") };
-                play_in_browser(&set, run, &mut journal, options, print).await?;
-            } else {
-                let mut player = Player::Bundle(BundlePlayer(classifier));
-                play(&set, &mut player, &mut journal, options, print).await?;
-            }
-            (header, journal)
-        }
-        other => {
-            let (mut player, detail) = match other {
-                PlayerSpec::Prior => {
-                    (Player::Baseline(Baseline::prior(&pocket()?, args.seed)), format!("seed {}", args.seed))
-                }
-                PlayerSpec::Constant(Some(at)) => (Player::Baseline(Baseline::Constant(*at)), at.to_string()),
-                PlayerSpec::Http(url) => {
-                    let token = args.token_file.as_deref().map(read_token).transpose()?;
-                    (Player::Http(HttpPlayer::new(url.clone(), token)?), hash_of(url.as_str()))
-                }
-                PlayerSpec::Mcp(line) => (Player::Mcp(McpPlayer::new(line, out.join("player.log"))?), hash_of(line)),
-                PlayerSpec::Command(line) => {
-                    let mut player = CommandPlayer::new(line, out.join("player.log"))?;
-                    player.start()?;
-                    (Player::Command(player), hash_of(line))
-                }
-                _ => {
-                    let constant = Baseline::best_constant(&pocket()?);
-                    let constant = constant.context("the bundle pocket has no cells")?;
-                    let detail = constant.to_string();
-                    (Player::Baseline(constant), detail)
-                }
-            };
-            let header = header(detail);
-            let mut journal = Journal::open(&answers, &header)?;
+    let (header, journal) = if spec == PlayerSpec::Person {
+        let header = header(String::new());
+        let mut journal = Journal::open(&answers, &header)?;
+        let on_start = |url: &str| {
+            eprintln!("Open this URL in a browser and play all rounds. Ctrl-C pauses; the same command continues.");
+            print_line(url)
+        };
+        play_person(&set, args.port, &mut journal, options, on_start, print).await?;
+        (header, journal)
+    } else {
+        let (mut player, detail) = open_player(&spec, &args, &out.join("player.log")).await?;
+        let header = header(detail);
+        let mut journal = Journal::open(&answers, &header)?;
+        if args.arena {
+            let (browser, records) = (args.browser.into_options(), out.join("games"));
+            let run = BrowserRun { player, name, browser, records };
+            play_in_browser(&set, run, &mut journal, options, print).await?;
+        } else {
             play(&set, &mut player, &mut journal, options, print).await?;
-            (header, journal)
         }
+        (header, journal)
     };
     let result = summarize(&set, &header, &journal).context("a round has no answer: run the command again")?;
     let page = {
@@ -302,6 +274,35 @@ async fn run_bench(args: RunArgs) -> Result<()> {
         return Err(check_failed("the player answered no round; the report has the reasons"));
     }
     Ok(())
+}
+
+/// A player other than a person, and what else than its name decides its answers.
+async fn open_player(spec: &PlayerSpec, args: &RunArgs, log: &Path) -> Result<(Player, String)> {
+    Ok(match spec {
+        PlayerSpec::Bundle(bundle) => {
+            let model = ModelArgs { bundle: Some(bundle.clone()) };
+            let classifier = Arc::new(tokio::task::spawn_blocking(move || model.load()).await??);
+            let id = classifier.bundle.manifest.id();
+            (Player::Bundle(BundlePlayer(classifier)), id)
+        }
+        PlayerSpec::Prior => (Player::Baseline(Baseline::prior(&pocket()?, args.seed)), format!("seed {}", args.seed)),
+        PlayerSpec::Http(url) => {
+            let token = args.token_file.as_deref().map(read_token).transpose()?;
+            (Player::Http(HttpPlayer::new(url.clone(), token)?), hash_of(url.as_str()))
+        }
+        PlayerSpec::Mcp(line) => (Player::Mcp(McpPlayer::new(line, log.to_owned())?), hash_of(line)),
+        PlayerSpec::Command(line) => {
+            let mut player = CommandPlayer::new(line, log.to_owned())?;
+            player.start()?;
+            (Player::Command(player), hash_of(line))
+        }
+        PlayerSpec::Constant(Some(at)) => (Player::Baseline(Baseline::Constant(*at)), at.to_string()),
+        PlayerSpec::Constant(None) | PlayerSpec::Person => {
+            let constant = Baseline::best_constant(&pocket()?).context("the bundle pocket has no cells")?;
+            let detail = constant.to_string();
+            (Player::Baseline(constant), detail)
+        }
+    })
 }
 
 /// A bearer token: the first line of a file.

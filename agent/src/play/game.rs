@@ -1,27 +1,29 @@
 //! The round loop: take views, predict, place the pin, send the guess, read the result, record, continue.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use landfall_common::exit::{Exit, environment_error};
 use landfall_common::fs::{f32_to_le_bytes, write_atomic, write_json};
 use landfall_common::text::redact_url;
-use landfall_model::{Classifier, MapScale};
+use landfall_model::{LatLng, MapScale};
 use url::Url;
 
 use crate::browser::BrowserOptions;
 use crate::error::{describe, exit_code};
-use crate::inference;
-use crate::inference::{CellProbability, RoundInference};
+use crate::inference::CellProbability;
+use crate::play::decider::{Decider, Decision, RoundDecider};
 use crate::play::{contradiction, look, pin};
 use crate::record;
-use crate::record::{Area, FORMAT, FailedRound, GameRecord, PinPlacement, Recorder, Round, RoundTimings, View};
+use crate::record::{Area, FORMAT, FailedRound, GameRecord, Map, PinPlacement, Recorder, Round, RoundTimings, View};
 use crate::site::page::{GuessSubmitted, NextStep, Page, RoundOutcome};
 
 /// Time limit for the picture of a failed round.
 const PICTURE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Where the pin is placed if a player gives no guess: pages go on only after one. The round is not recorded as played.
+const NO_GUESS: LatLng = LatLng { lat: 0.0, lng: 0.0 };
 
 /// Options of a game.
 pub struct PlayOptions {
@@ -59,7 +61,7 @@ pub enum SubmitMode {
 pub enum GameEvent<'a> {
     /// The prediction is made; the pin is not placed yet.
     Decided {
-        /// The posterior, for drawing a map.
+        /// The posterior, for drawing a map; empty if the decision is not a bundle's.
         heat: Vec<CellProbability>,
         /// Image files of the views.
         pictures: Vec<PathBuf>,
@@ -68,7 +70,7 @@ pub enum GameEvent<'a> {
     PinPlaced(&'a Round),
     /// A round is over.
     RoundOver(&'a Round),
-    /// An attempt at a round failed. It is repeated unless the guess was already sent.
+    /// An attempt at a round failed, or the player gave no guess. It is repeated unless a guess was already sent.
     Failed(&'a FailedRound),
 }
 
@@ -79,26 +81,27 @@ pub enum GameEvent<'a> {
 ///
 /// # Errors
 /// When the page, the browser or the classifier fails twice. Earlier rounds stay recorded; the message states where.
-pub async fn play(
+pub async fn play<'d>(
     page: &mut Page,
-    classifier: Arc<Classifier>,
+    decider: impl Into<Decider<'d>>,
     options: &PlayOptions,
     on_event: impl FnMut(GameEvent<'_>),
 ) -> Result<GameRecord> {
-    play_into(page, classifier, options, on_event, &mut None).await
+    play_into(page, decider, options, on_event, &mut None).await
 }
 
 /// As [`play`]; also keeps the game in `unfinished` while it is played, for those who report failures.
 ///
 /// # Errors
 /// As [`play`].
-pub(crate) async fn play_into(
+pub(crate) async fn play_into<'d>(
     page: &mut Page,
-    classifier: Arc<Classifier>,
+    decider: impl Into<Decider<'d>>,
     options: &PlayOptions,
     mut on_event: impl FnMut(GameEvent<'_>),
     unfinished: &mut Option<GameRecord>,
 ) -> Result<GameRecord> {
+    let decider = decider.into();
     page.await_round().await?;
     let name = page.read(&page.profile().page.map_name).await?.unwrap_or_else(|| "unknown map".to_owned());
     // The URL at which the game continues if the page is lost.
@@ -107,15 +110,15 @@ pub(crate) async fn play_into(
     let recorder = Recorder::create(&options.runs, &page.profile().name, &name)?;
     let mut game = GameRecord {
         site: page.profile().name.clone(),
-        map,
-        bundle: classifier.bundle.manifest.id(),
+        map: map.clone(),
+        bundle: decider.id(),
         rounds: Vec::new(),
         failed: Vec::new(),
         score: Some(0),
         page_score: None,
         record: recorder.dir.clone(),
     };
-    let inference = RoundInference { classifier, map: game.map.clone(), min_gain: options.min_gain };
+    let decider = decider.on_map(map.clone(), options.min_gain);
     write_json(&recorder.dir.join("game.json"), &game)?;
     let where_recorded = || format!("rounds played before are recorded in {}", recorder.dir.display());
     // Rounds for which the page was loaded again.
@@ -123,7 +126,7 @@ pub(crate) async fn play_into(
     loop {
         *unfinished = Some(game.clone());
         let mut sent = false;
-        let player = Player { page: &*page, inference: &inference, recorder: &recorder, options };
+        let player = Player { page: &*page, decider: &decider, map: &map, recorder: &recorder, options };
         let attempt = match page.address().await {
             Ok(here) => {
                 address = here;
@@ -138,7 +141,7 @@ pub(crate) async fn play_into(
                         on_event(GameEvent::RoundOver(&round));
                         game.rounds.push(round);
                     }
-                    // The page took another guess than the intended one: that is no record of the prediction.
+                    // The page took another guess than the intended one, or there was none: that is no record of a prediction.
                     Err(why) => {
                         let failed = FailedRound { n, why, sent };
                         on_event(GameEvent::Failed(&failed));
@@ -221,16 +224,17 @@ fn is_final(error: &anyhow::Error) -> bool {
     exit_code(error) != Exit::Environment
 }
 
-struct Player<'a> {
+struct Player<'a, 'd> {
     page: &'a Page,
-    inference: &'a RoundInference,
+    decider: &'a RoundDecider<'d>,
+    map: &'a Map,
     recorder: &'a Recorder,
     options: &'a PlayOptions,
 }
 
-impl Player<'_> {
+impl Player<'_, '_> {
     /// Plays a round. Sets `sent` as soon as the guess may have been sent.
-    /// Returns an error message in place of the round if the page contradicts what was intended.
+    /// Returns an error message in place of the round if there was no guess, or the page contradicts what was intended.
     #[tracing::instrument(name = "round", skip_all, fields(n))]
     async fn round(
         &self,
@@ -241,7 +245,11 @@ impl Player<'_> {
         let start = Instant::now();
         let url = redact_url(&self.page.address().await?);
         let dir = self.recorder.round_dir(n)?;
-        let views = look::around(self.page, self.inference, self.options.time_budget).await?;
+        let inference = self.decider.inference();
+        let views = match inference {
+            Some(inference) => look::around(self.page, inference, self.options.time_budget).await?,
+            None => look::all_around(self.page).await?,
+        };
         let looked = start.elapsed();
 
         let mut round = Round {
@@ -251,11 +259,11 @@ impl Player<'_> {
             n: Some(n),
             url: Some(url.into()),
             profile: Some(self.page.profile().id()),
-            map: self.inference.map.clone(),
+            map: self.map.clone(),
             pano: None,
             views: Vec::new(),
-            bundle: Some(self.inference.classifier.bundle.manifest.id()),
-            engine: Some(self.inference.classifier.engine().to_string()),
+            bundle: inference.map(|inference| inference.classifier.bundle.manifest.id()),
+            engine: inference.map(|inference| inference.classifier.engine().to_string()),
             top: Vec::new(),
             guess: None,
             place: None,
@@ -269,36 +277,28 @@ impl Player<'_> {
             page_score: None,
             seconds: None,
         };
-        let mut rows = Vec::new();
-        for look::CapturedView { heading, jpeg, logits } in views {
-            let file = record::view_file(heading);
-            let logits_file = file.replace(".jpg", ".f32");
-            write_atomic(&dir.join(&file), &jpeg)?;
-            write_atomic(&dir.join(&logits_file), &f32_to_le_bytes(&logits))?;
-            round.views.push(View { file, heading, logits: Some(logits_file) });
-            rows.push(logits);
+        for look::CapturedView { heading, jpeg, logits } in &views {
+            let file = record::view_file(*heading);
+            let logits_file = (!logits.is_empty()).then(|| file.replace(".jpg", ".f32"));
+            write_atomic(&dir.join(&file), jpeg)?;
+            if let Some(logits_file) = &logits_file {
+                write_atomic(&dir.join(logits_file), &f32_to_le_bytes(logits))?;
+            }
+            round.views.push(View { file, heading: *heading, logits: logits_file });
         }
-        let posterior = self.inference.posterior(&rows)?;
-        let prediction = self.inference.predict_from(&posterior);
-        tracing::info!(
-            views = rows.len(),
-            place = prediction.place,
-            expected_score = prediction.expected_score,
-            "predicted"
-        );
-        round.top = prediction.candidates;
-        round.guess = Some(prediction.point);
-        round.place = Some(prediction.place);
-        round.expected_score = Some(prediction.expected_score);
+        let Decision { at, top, place, expected_score, heat } = self.decider.decide(n, views).await?;
+        let wanted = *at.as_ref().unwrap_or(&NO_GUESS);
+        (round.top, round.place, round.expected_score) = (top, place, expected_score);
+        round.guess = at.as_ref().ok().copied();
         // Before the page is touched, so that views and prediction are kept even if the rest fails.
         write_json(&dir.join("round.json"), &round)?;
         let predicted = start.elapsed();
         let pictures = round.views.iter().map(|view| dir.join(&view.file)).collect();
-        on_event(GameEvent::Decided { heat: inference::cell_probabilities(&posterior), pictures });
+        on_event(GameEvent::Decided { heat, pictures });
 
         let max_error_m = self.options.max_pin_error_m;
-        let placed = pin::place_pin(self.page, prediction.point, max_error_m).await?;
-        let placed = pin::confirm(self.page, placed, prediction.point, max_error_m).await?;
+        let placed = pin::place_pin(self.page, wanted, max_error_m).await?;
+        let placed = pin::confirm(self.page, placed, wanted, max_error_m).await?;
         let pin_set = start.elapsed();
         let guessed = match self.options.submit_mode {
             SubmitMode::Agent => {
@@ -310,6 +310,9 @@ impl Player<'_> {
                 self.page.await_guess().await?
             }
         };
+        if let Err(why) = at {
+            return Ok((Err(why), guessed));
+        }
         let is_expected = |outcome: &RoundOutcome| contradiction::points_fit(outcome, &round.map, placed.at);
         let outcome = self.page.outcome_expecting(&guessed, is_expected).await?;
         if self.options.submit_mode == SubmitMode::Agent
@@ -319,9 +322,9 @@ impl Player<'_> {
         }
         let at = outcome.guess.unwrap_or(placed.at);
         round.pin = Some(PinPlacement {
-            wanted: prediction.point,
+            wanted,
             placed: at,
-            error_m: at.distance_m(prediction.point),
+            error_m: at.distance_m(wanted),
             click: placed.click,
             metres_per_pixel: placed.metres_per_pixel,
         });

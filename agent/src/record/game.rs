@@ -24,7 +24,7 @@ pub struct GameRecord {
     pub site: String,
     /// The map.
     pub map: Map,
-    /// Bundle, `name@version`.
+    /// Bundle, `name@version`, or the name of another player.
     pub bundle: String,
     /// Finished rounds.
     #[serde(default)]

@@ -11,7 +11,7 @@ use axum::routing::get;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::{fixtures, http, listen};
+use crate::{fixtures, http, listen, panoramas};
 
 fn bench(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_landfall"));
@@ -228,6 +228,84 @@ fn a_bundle_plays_in_a_browser() {
     // Nothing is left to play.
     let (code, _, err) = finish(&mut bench(&args));
     assert!(code == Some(0) && !err.contains("round   1"), "{err}");
+}
+
+/// A program that finds everything in Rome, refuses the second round, and ends in the third unless a file says otherwise.
+const PLAYER_IN_ARENA: &str = r#"
+import json, os, sys
+here = os.path.dirname(__file__)
+for line in sys.stdin:
+    question = json.loads(line)
+    for picture in question["pictures"]:
+        assert open(picture, "rb").read(2) == b"\xff\xd8"
+    with open(here + "/asked.jsonl", "a") as log:
+        log.write(line)
+    if question["round"] == 2:
+        answer = {"refused": True, "reason": "a face", "cost_usd": 0.25}
+    elif question["round"] == 3 and not os.path.exists(here + "/mended"):
+        sys.exit(9)
+    else:
+        answer = {"lat": 41.9, "lng": 12.5, "confidence": 0.5, "cost_usd": 0.5}
+    print(json.dumps(answer), flush=True)
+"#;
+
+#[test]
+fn a_program_plays_in_a_browser() {
+    let dir = tempfile::tempdir().unwrap();
+    let (script, out) = (dir.path().join("rome.py"), dir.path().join("out"));
+    std::fs::write(&script, PLAYER_IN_ARENA).unwrap();
+    let player = format!("python3 '{}'", script.display());
+    let rounds = panoramas();
+    let (from, to) = (rounds.path().to_str().unwrap(), out.to_str().unwrap());
+    let args = ["--player", &player, "--arena", "--fixtures", from, "--rounds", "4", "--out", to];
+    let (code, _, err) = finish(&mut bench(&args));
+    assert_eq!(code, Some(0), "{err}");
+    let first = result(&out);
+    assert_eq!((&first["through"], &first["answered"]), (&json!("browser"), &json!(2)));
+    assert_eq!((&first["refused"], &first["errors"]), (&json!(1), &json!(1)));
+    assert_eq!(first["cost"], json!({ "usd": 1.25, "rounds": 3 }));
+    let answer = |result: &Value, i: usize| result["per_round"][i].clone();
+    // The guess is the pin that the mouse has placed.
+    for i in [0, 3] {
+        let guess = answer(&first, i)["guess"].clone();
+        let off = |at: &Value, wanted: f64| (at.as_f64().unwrap() - wanted).abs();
+        assert!(off(&guess["lat"], 41.9) < 0.1 && off(&guess["lng"], 12.5) < 0.1, "{guess}");
+    }
+    assert_eq!((&answer(&first, 1)["reason"], &answer(&first, 1)["points"]), (&json!("a face"), &json!(0)));
+    let died = answer(&first, 2);
+    assert!(died["reason"].as_str().unwrap().contains("exit status: 9") && died["attempts"] == 2, "{died}");
+
+    let questions = || -> Vec<Value> {
+        let text = std::fs::read_to_string(dir.path().join("asked.jsonl")).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let asked = questions();
+    let numbers: Vec<_> = asked.iter().map(|question| question["round"].as_u64().unwrap()).collect();
+    assert_eq!(numbers, [1, 2, 3, 3, 4]);
+    for question in &asked {
+        let views = question["views"].as_array().unwrap();
+        let headings: Vec<_> = views.iter().map(|view| view["heading_deg"].clone()).collect();
+        assert_eq!(headings, [0.0, 90.0, 180.0, 270.0], "{question}");
+        let name = Path::new(question["pictures"][3].as_str().unwrap()).file_name().unwrap();
+        assert_eq!(name.to_str().unwrap(), format!("round-{:03}-view-4.jpg", question["round"].as_u64().unwrap()));
+        assert_eq!(question["rounds"], 4);
+    }
+
+    // The record of the game has the rounds with a guess only.
+    let game = std::fs::read_dir(out.join("games")).unwrap().next().unwrap().unwrap().path();
+    let game: Value = serde_json::from_slice(&std::fs::read(game.join("game.json")).unwrap()).unwrap();
+    let played: Vec<_> = game["rounds"].as_array().unwrap().iter().map(|round| round["n"].clone()).collect();
+    assert!(game["bundle"] == "rome" && played == [1, 4] && game["failed"].as_array().unwrap().len() == 2, "{game}");
+
+    // Only the error is asked again, as the same round of the set.
+    std::fs::write(dir.path().join("mended"), "").unwrap();
+    let (code, _, err) = finish(bench(&args).arg("--retry-errors"));
+    assert_eq!(code, Some(0), "{err}");
+    let mended = result(&out);
+    assert_eq!((&mended["answered"], &mended["refused"], &mended["errors"]), (&json!(3), &json!(1), &json!(0)));
+    assert_eq!(questions().len(), 6);
+    assert_eq!(questions()[5]["round"], 3);
+    assert_eq!(answer(&mended, 0), answer(&first, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

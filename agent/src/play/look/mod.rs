@@ -25,7 +25,7 @@ pub struct CapturedView {
     pub heading: f64,
     /// The image as a JPEG file.
     pub jpeg: Vec<u8>,
-    /// Logits, one per cell.
+    /// Logits, one per cell; empty if the view was not classified.
     pub logits: Vec<f32>,
 }
 
@@ -52,10 +52,26 @@ const RESERVED_TIME: Duration = Duration::from_secs(10);
 /// # Errors
 /// When the view does not become still, or the session or the classifier fails.
 pub async fn around(page: &Page, inference: &RoundInference, budget: Option<Duration>) -> Result<Vec<CapturedView>> {
+    views_of(page, Some(inference), budget).await
+}
+
+/// Takes four views all around without classifying them, or one view if the image is static.
+///
+/// # Errors
+/// When the view does not become still, or the session fails.
+pub(super) async fn all_around(page: &Page) -> Result<Vec<CapturedView>> {
+    views_of(page, None, None).await
+}
+
+async fn views_of(
+    page: &Page,
+    inference: Option<&RoundInference>,
+    budget: Option<Duration>,
+) -> Result<Vec<CapturedView>> {
     let clock = page.read(&page.profile().look.clock).await?.and_then(|text| parse_clock(&text));
     let time = budget.into_iter().chain(clock).min().map(|time| time.saturating_sub(RESERVED_TIME));
     let hidden = HiddenOverlays::over(page).await?;
-    let mut views = ViewLoop { inference, classified: Vec::new(), latest: None };
+    let mut views = ViewLoop { inference, taken: Vec::new(), latest: None };
     let looked = look(page, &mut views, time).await;
     hidden.restore(page).await?;
     looked?;
@@ -64,8 +80,9 @@ pub async fn around(page: &Page, inference: &RoundInference, budget: Option<Dura
 
 /// The views taken up to now. The latest is classified while the page turns to the next.
 struct ViewLoop<'a> {
-    inference: &'a RoundInference,
-    classified: Vec<CapturedView>,
+    /// `None` if the views are not classified: then there are four.
+    inference: Option<&'a RoundInference>,
+    taken: Vec<CapturedView>,
     latest: Option<(CapturedView, PendingLogits)>,
 }
 
@@ -73,28 +90,33 @@ impl ViewLoop<'_> {
     async fn add(&mut self, heading: f64, picture: RgbImage) -> Result<()> {
         self.finish().await?;
         let jpeg = to_jpeg(&finish::without_bars(picture), JPEG_QUALITY)?;
-        let pending = self.inference.start(&jpeg);
-        self.latest = Some((CapturedView { heading: heading.rem_euclid(360.0), jpeg, logits: Vec::new() }, pending));
+        let pending = self.inference.map(|inference| inference.start(&jpeg));
+        let view = CapturedView { heading: heading.rem_euclid(360.0), jpeg, logits: Vec::new() };
+        match pending {
+            Some(pending) => self.latest = Some((view, pending)),
+            None => self.taken.push(view),
+        }
         Ok(())
     }
 
     /// Whether to take another view, judged by all views but the latest, which may still be pending.
     fn wants_another(&self) -> Result<bool> {
-        let known: Vec<Vec<f32>> = self.classified.iter().map(|view| view.logits.clone()).collect();
-        Ok(known.is_empty() || self.inference.wants_another_view(&known, known.len() + 1)?)
+        let Some(inference) = self.inference else { return Ok(self.taken.len() < HEADINGS.len() / 2) };
+        let known: Vec<Vec<f32>> = self.taken.iter().map(|view| view.logits.clone()).collect();
+        Ok(known.is_empty() || inference.wants_another_view(&known, known.len() + 1)?)
     }
 
     async fn finish(&mut self) -> Result<()> {
         if let Some((mut view, pending)) = self.latest.take() {
             view.logits = pending.wait().await?;
-            self.classified.push(view);
+            self.taken.push(view);
         }
         Ok(())
     }
 
     async fn all(mut self) -> Result<Vec<CapturedView>> {
         self.finish().await?;
-        Ok(self.classified)
+        Ok(self.taken)
     }
 }
 
