@@ -66,8 +66,8 @@ pub(crate) fn compare(a: &BenchResult, b: &BenchResult) -> Result<Comparison> {
     let groups = Groups::new(a.per_round.iter().map(|round| neighbourhood(round.truth)));
     let difference = groups.mean(&gains, &(0..gains.len()).collect::<Vec<_>>());
     Ok(Comparison {
-        a: a.run.player.name.clone(),
-        b: b.run.player.name.clone(),
+        a: a.label(),
+        b: b.label(),
         rounds: gains.len(),
         is_significant: difference.excludes_zero(),
         difference: difference.into(),

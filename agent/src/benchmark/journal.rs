@@ -23,6 +23,10 @@ const MAX_BYTES: u64 = 256 << 20;
 /// How a journal begins.
 const HEADER_START: &[u8] = b"{\"landfall_bench\":";
 
+/// Ways of playing: the player gets the pictures directly, or the agent plays in a browser.
+pub(crate) const DIRECT: &str = "direct";
+pub(crate) const BROWSER: &str = "browser";
+
 /// Who plays.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct PlayerId {
@@ -42,7 +46,7 @@ pub(crate) struct Header {
     pub set_sha256: String,
     pub rounds: usize,
     pub player: PlayerId,
-    /// `direct`, or `browser` through the arena.
+    /// [`DIRECT`] or [`BROWSER`].
     pub through: String,
     pub time_limit_s: f64,
     pub retries: u32,

@@ -21,7 +21,7 @@ pub(crate) use compare::{Comparison, compare, read_result};
 pub(crate) use fetch::{FetchPlan, picture_dir};
 pub(crate) use in_arena::play_person;
 pub(crate) use in_browser::{BrowserRun, play_in_browser};
-pub(crate) use journal::{Answered, Header, Journal, Outcome, PlayerId};
+pub(crate) use journal::{Answered, BROWSER, DIRECT, Header, Journal, Outcome, PlayerId};
 pub(crate) use manifest::{FROZEN_NAME, frozen, read as read_manifest};
 pub(crate) use pictures::hash_of;
 pub(crate) use player::{Baseline, BundlePlayer, CommandPlayer, HttpPlayer, McpPlayer, Player, PlayerSpec};

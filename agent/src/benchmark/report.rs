@@ -5,12 +5,13 @@ use landfall_common::text::is_printable;
 use landfall_model::{LatLng, place};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use rayon::prelude::*;
+use url::Url;
 
 use crate::analysis::report::embedded_image::{EmbeddedImage, byte_allowance, embed};
 use crate::analysis::report::format;
 use crate::analysis::report::map::{self, PinAndTruth};
 use crate::analysis::report::page::{POLICY, STYLE};
-use crate::benchmark::journal::Outcome;
+use crate::benchmark::journal::{DIRECT, Outcome};
 use crate::benchmark::pictures;
 use crate::benchmark::set::{BenchRound, RoundSet};
 use crate::benchmark::summary::{BenchResult, RoundScore};
@@ -24,7 +25,8 @@ const OWN_STYLE: &str = "\
 .card h4 { margin-top: 10px; overflow-wrap: anywhere; }
 .card p { color: var(--faint); font-size: 0.85rem; line-height: 1.4; overflow-wrap: anywhere; }
 .card .line strong { font-size: 1.05rem; }
-.card .bar { margin-top: 8px; }
+.card a { color: inherit; }
+@media (max-width: 560px) { .cards { grid-template-columns: 1fr 1fr; gap: 22px 12px; } }
 .columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(400px, 100%), 1fr)); gap: 8px 48px; }
 ";
 
@@ -59,15 +61,16 @@ pub(crate) fn html(set: &RoundSet, result: &BenchResult) -> Result<String> {
                 (map::defs())
                 header {
                     p.brand { "Landfall benchmark" }
-                    h1 { (format::group_thousands(result.points.mean)) " " span { "points per round" } }
+                    h1 { (format::group_thousands(result.points.mean)) " " span { (points(result)) } }
                     p.about { (about(result)) }
                     (tiles(result))
                 }
                 main {
                     (map::overview(&trips, "Guesses and true places of all rounds"))
+                    p.note { "Pins are guesses, rings the true places." }
                     div.columns { (distances(result)) (continents(result)) }
                     (reasons(result))
-                    h2 { "Rounds" }
+                    h2 { "Rounds in the order of play" }
                     div.cards {
                         @for ((score, round), image) in result.per_round.iter().zip(&set.rounds).zip(&images) {
                             (card(score, round, image))
@@ -92,7 +95,7 @@ fn about(result: &BenchResult) -> String {
         run.player.name,
         run.set,
         run.rounds,
-        if run.through == "direct" { "directly, without a browser" } else { "in the arena, through a browser" },
+        if run.through == DIRECT { "directly, without a browser" } else { "in the arena, through a browser" },
         run.time_limit_s,
         match run.retries {
             0 => "not repeated".to_owned(),
@@ -102,15 +105,15 @@ fn about(result: &BenchResult) -> String {
     )
 }
 
+fn points(result: &BenchResult) -> String {
+    let interval = result.points.low.zip(result.points.high).map_or_else(String::new, |(low, high)| {
+        format!(", 95 % interval {} to {}", format::group_thousands(low), format::group_thousands(high))
+    });
+    format!("points per round{interval}")
+}
+
 fn tiles(result: &BenchResult) -> Markup {
-    let interval = match (result.points.low, result.points.high) {
-        (Some(low), Some(high)) => {
-            format!("{} to {}", format::group_thousands(low), format::group_thousands(high))
-        }
-        _ => "–".to_owned(),
-    };
     let mut tiles = vec![
-        ("95 % interval of the points", interval),
         ("Median distance", format::distance(result.median_km * 1000.0)),
         ("Right country", format::percent(result.country)),
         ("Median time per round", format!("{:.2} s", result.seconds.median)),
@@ -222,7 +225,18 @@ fn card(score: &RoundScore, round: &BenchRound, image: &EmbeddedImage) -> Markup
                 @if score.answered.attempts > 1 { ", " (score.answered.attempts) " attempts" }
             }
             @if let Some(credits) = &round.first.credits { p { (credits) } }
-            @if let Some(source) = &round.source { p { "Source: " (source) } }
+            @if let Some(page) = &round.source { p { (source(page)) } }
+        }
+    }
+}
+
+/// The page that states author and licence: a link by the name of its host, unless it is not on the web.
+fn source(page: &str) -> Markup {
+    let url = Url::parse(page).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    html! {
+        @match url.as_ref().and_then(Url::host_str) {
+            Some(host) => { "Source: " a href=(page) rel="noreferrer" { (host) } }
+            None => { "Source: " (page) }
         }
     }
 }
@@ -240,6 +254,21 @@ fn footer(result: &BenchResult) -> Markup {
                 "Made by Landfall " (result.landfall) ". The player saw the pictures without metadata, under other names, and no place "
                 "before its guess. Borders: Natural Earth."
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_are_links_only_on_the_web() {
+        let link = source("https://example.org/a?b=1&c=\"").into_string();
+        assert!(link.contains("<a href=\"https://example.org/a?b=1&amp;c=&quot;\""), "{link}");
+        assert!(link.contains(">example.org</a>"), "{link}");
+        for other in ["javascript:alert(1)", "a book"] {
+            assert_eq!(source(other).into_string(), format!("Source: {other}"));
         }
     }
 }

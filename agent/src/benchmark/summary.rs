@@ -8,7 +8,7 @@ use landfall_common::statistics::median;
 use landfall_model::{LatLng, countries};
 use serde::{Deserialize, Serialize};
 
-use crate::benchmark::journal::{Answered, Header, Journal, Outcome};
+use crate::benchmark::journal::{Answered, BROWSER, Header, Journal, Outcome};
 use crate::benchmark::set::{RoundSet, country_at};
 use crate::server::arena::world_map;
 
@@ -241,6 +241,13 @@ pub(crate) const MARKDOWN_HEADER: &str = "\
 |---|---|---|---|---|---|---|---|---|---|---|---|";
 
 impl BenchResult {
+    /// Name of the player, with the way of playing if it is not the usual one.
+    pub(crate) fn label(&self) -> String {
+        let Header { player, through, .. } = &self.run;
+        let is_unusual = through == BROWSER && player.kind != "person";
+        format!("{}{}", player.name, if is_unusual { " (arena)" } else { "" })
+    }
+
     /// The result as a row of a Markdown table.
     pub(crate) fn markdown_row(&self) -> String {
         let percent = |share: f64| format!("{:.0} %", 100.0 * share);
@@ -258,7 +265,7 @@ impl BenchResult {
         };
         let cost = self.cost.map_or_else(|| "–".to_owned(), |cost| format!("{:.4} USD", cost.usd));
         let cells = [
-            self.run.player.name.replace('|', "/"),
+            self.label().replace('|', "/"),
             format!("{}{unanswered}", self.per_round.len()),
             format!("{:.0}{interval}", self.points.mean),
             format!("{:.0} km", self.median_km),
@@ -337,6 +344,8 @@ pub(super) mod tests {
         assert_eq!(serde_json::from_str::<BenchResult>(&json).unwrap(), result);
         let columns = |line: &str| line.matches('|').count();
         assert_eq!(columns(&result.markdown_row()), columns(MARKDOWN_HEADER.lines().next().unwrap()));
-        assert!(result.markdown_row().contains("2, 1 refused, 0 failed"), "{}", result.markdown_row());
+        assert!(result.markdown_row().contains("| pocket | 2, 1 refused, 0 failed |"), "{}", result.markdown_row());
+        let run = Header { through: BROWSER.into(), ..result.run.clone() };
+        assert!(BenchResult { run, ..result }.markdown_row().starts_with("| pocket (arena) |"));
     }
 }

@@ -13,9 +13,9 @@ use landfall_common::text::{eprint_sanitized, sanitize_line};
 use landfall_model::Bundle;
 
 use crate::benchmark::{
-    Answered, Baseline, BenchResult, BrowserRun, BundlePlayer, CommandPlayer, Comparison, FROZEN_NAME, FetchPlan,
-    Header, HttpPlayer, Journal, MARKDOWN_HEADER, McpPlayer, Outcome, Player, PlayerId, PlayerSpec, RoundSet,
-    RunOptions, SetSource, compare, frozen, hash_of, html, play, play_in_browser, play_person, read_manifest,
+    Answered, BROWSER, Baseline, BenchResult, BrowserRun, BundlePlayer, CommandPlayer, Comparison, DIRECT, FROZEN_NAME,
+    FetchPlan, Header, HttpPlayer, Journal, MARKDOWN_HEADER, McpPlayer, Outcome, Player, PlayerId, PlayerSpec,
+    RoundSet, RunOptions, SetSource, compare, frozen, hash_of, html, play, play_in_browser, play_person, read_manifest,
     read_result, summarize,
 };
 use crate::cli::args::{BrowserArgs, ModelArgs, duration, fixtures};
@@ -25,7 +25,7 @@ use crate::server::arena::RoundSource;
 #[derive(Args)]
 #[command(
     args_conflicts_with_subcommands = true,
-    after_help = "Examples:\n  landfall bench --player pocket\n  landfall bench --player 'python3 my_agent.py' --time-limit 60s\n  landfall bench --player http://127.0.0.1:8090/v1/locate --name laptop\n  landfall bench --player 'mcp:my-server --stdio' --arena\n  landfall bench --player person\n  landfall bench compare bench/fixtures-desktop bench/fixtures-pocket\n  landfall bench table bench/*"
+    after_help = "Examples:\n  landfall bench --player pocket\n  landfall bench --player 'python3 my_agent.py' --time-limit 60s\n  landfall bench --player http://127.0.0.1:8090/v1/locate --name laptop\n  landfall bench --player 'mcp:my-server --stdio' --arena\n  landfall bench --player person\n  landfall bench compare bench/fixtures-desktop bench/fixtures-pocket\n  landfall bench table bench/fixtures-*"
 )]
 pub(super) struct BenchArgs {
     #[command(subcommand)]
@@ -112,7 +112,8 @@ struct RunArgs {
     browser: BrowserArgs,
     /// Directory of the run, which is continued if it exists [default: bench/SET-PLAYER]
     ///
-    /// It gets answers.jsonl, result.json and report.html, and player.log with the standard error of a program.
+    /// It gets answers.jsonl, result.json and report.html, player.log with the standard error of a program, and with --arena
+    /// the records of the games. The name ends with -arena then.
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     out: Option<PathBuf>,
     /// Discard the answers of an earlier run
@@ -220,12 +221,13 @@ async fn run_bench(args: RunArgs) -> Result<()> {
     let limit = args.rounds.map(|rounds| rounds as usize);
     let set = tokio::task::spawn_blocking(move || RoundSet::load(&source, limit)).await??;
     let name = args.name.clone().unwrap_or_else(|| spec.name());
-    let out =
-        args.out.clone().unwrap_or_else(|| Path::new("bench").join(format!("{}-{}", slug(&set.name), slug(&name))));
+    let suffix = if args.arena { "-arena" } else { "" };
+    let default_out = || Path::new("bench").join(format!("{}-{}{suffix}", slug(&set.name), slug(&name)));
+    let out = args.out.clone().unwrap_or_else(default_out);
     check_output_dir(&out)?;
     std::fs::create_dir_all(&out).with_context(|| environment_error(format!("cannot create {}", out.display())))?;
     let options = RunOptions { time_limit: args.time_limit, retries: args.retries, retry_errors: args.retry_errors };
-    let through = if args.arena || spec == PlayerSpec::Person { "browser" } else { "direct" };
+    let through = if args.arena || spec == PlayerSpec::Person { BROWSER } else { DIRECT };
     let id = |detail: String| PlayerId { kind: spec.kind().to_owned(), name: name.clone(), detail };
     let header = |detail: String| Header::new(&set, id(detail), through, args.time_limit.as_secs_f64(), args.retries);
     let answers = out.join("answers.jsonl");
@@ -338,7 +340,7 @@ fn print_result(result: &BenchResult, out: &Path) -> Result<()> {
     let interval =
         points.low.zip(points.high).map_or_else(String::new, |(low, high)| format!(" ({low:.0} to {high:.0})"));
     let percent = |share: f64| format!("{:.0} %", 100.0 * share);
-    print_line(format!("{} on {}, {} rounds", result.run.player.name, result.run.set, result.run.rounds))?;
+    print_line(format!("{} on {}, {} rounds", result.label(), result.run.set, result.run.rounds))?;
     print_line(format!("points per round  {:.0}{interval}", points.mean))?;
     print_line(format!("median distance   {:.0} km", result.median_km))?;
     let within: Vec<String> =
