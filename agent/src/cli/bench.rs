@@ -373,13 +373,16 @@ fn run_compare(args: &CompareArgs) -> Result<()> {
     }
     let Comparison { a, b, rounds, difference, is_significant, won, lost, even } = &compared;
     let (a, b) = (sanitize_line(a), sanitize_line(b));
-    let interval = difference
-        .low
-        .zip(difference.high)
-        .map_or_else(String::new, |(low, high)| format!(" ({low:+.0} to {high:+.0})"));
-    print_line(format!("{a} minus {b}: {:+.0} points per round{interval}, {rounds} rounds", difference.mean))?;
+    let interval = difference.low.zip(difference.high);
+    let interval = interval.map_or_else(String::new, |(low, high)| format!(" ({} to {})", signed(low), signed(high)));
+    print_line(format!("{a} minus {b}: {} points per round{interval}, {rounds} rounds", signed(difference.mean)))?;
     print_line(format!("{a} scored more in {won} rounds, less in {lost}, the same in {even}"))?;
     print_line(if *is_significant { "The 95 % interval excludes 0." } else { "The 95 % interval includes 0." })
+}
+
+/// A difference of points: with a decimal if it is small.
+fn signed(points: f64) -> String {
+    if points.abs() < 9.95 { format!("{points:+.1}") } else { format!("{points:+.0}") }
 }
 
 fn run_table(args: &TableArgs) -> Result<()> {
@@ -432,5 +435,10 @@ mod tests {
     fn names_of_directories_are_no_paths() {
         assert_eq!(slug("fixtures, first 3 of 47"), "fixtures-first-3-of-47");
         assert_eq!(slug("../../etc"), "etc");
+    }
+
+    #[test]
+    fn small_differences_are_not_rounded_to_nothing() {
+        assert_eq!([-0.19, 9.96, 2043.4].map(signed), ["-0.2", "+10", "+2043"]);
     }
 }
