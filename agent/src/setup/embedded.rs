@@ -59,14 +59,25 @@ pub(crate) fn ensure(thorough: bool) -> Result<()> {
         Ok(bundle) if bundle.dir != target => true,
         Ok(_) => is_sound(&target, thorough),
         Err(Error::UnknownBundle { .. }) => false,
-        // Without the marker it is the user's, and the error is reported where the bundle is used.
-        Err(_) => !thorough,
+        // A damaged one of the user's is reported where it is used.
+        Err(_) => !is_ours(&target) || is_sound(&target, true),
     };
     if is_usable || target.exists() && !is_ours(&target) {
         return Ok(());
     }
     let failed = || environment_error(format!("cannot unpack the pocket bundle into {}", target.display()));
     unpack(&cache, &target, thorough).with_context(failed)
+}
+
+/// Unpacks the bundle again if this error, of loading it, is about a file of the unpacked one. Returns it then.
+pub(crate) fn repaired(error: &Error) -> Option<Bundle> {
+    let (Error::Checksum { file, .. } | Error::Read { file, .. }) = error else { return None };
+    let dir = bundle::cache_dir()?.join("bundles").join(NAME);
+    if file.parent() != Some(&*dir) || !is_ours(&dir) {
+        return None;
+    }
+    eprint_sanitized(format!("landfall: {error}; the pocket bundle is unpacked again"));
+    ensure(true).and_then(|()| Ok(Bundle::open(&dir)?)).or_else(|_| in_memory()).ok()
 }
 
 /// Whether this directory holds the bundle of this program; `thorough`: undamaged.
