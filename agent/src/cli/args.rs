@@ -35,7 +35,10 @@ impl ModelArgs {
         let pocket = || Bundle::find("pocket");
         let desktop = match Bundle::find("desktop") {
             Err(error @ Error::UnknownBundle { .. }) => {
-                let pocket = pocket().map_err(|_| error)?;
+                let pocket = pocket().map_err(|why| match why {
+                    Error::UnknownBundle { .. } => error,
+                    why => why,
+                })?;
                 tracing::info!("the desktop bundle is not installed: using the pocket bundle");
                 return Ok(pocket);
             }

@@ -55,12 +55,13 @@ fn in_memory() -> Result<Bundle> {
 pub(crate) fn ensure(thorough: bool) -> Result<()> {
     let cache = bundle::cache_dir().ok_or_else(no_cache_dir)?.join("bundles");
     let target = cache.join(NAME);
-    let is_usable = match Bundle::find(NAME) {
+    let found = Bundle::find(NAME);
+    let thorough = thorough || found.is_err();
+    let is_usable = match found {
         Ok(bundle) if bundle.dir != target => true,
-        Ok(_) => is_sound(&target, thorough),
         Err(Error::UnknownBundle { .. }) => false,
-        // A damaged one of the user's is reported where it is used.
-        Err(_) => !is_ours(&target) || is_sound(&target, true),
+        // An invalid one of the user's is reported where it is used.
+        _ => is_sound(&target, thorough),
     };
     if is_usable || target.exists() && !is_ours(&target) {
         return Ok(());
