@@ -13,6 +13,7 @@ use crate::cli::output::{check_output_dir, print_json, print_line};
 use crate::cli::serve::read_token;
 use crate::server::arena::RoundSource;
 use crate::server::mcp::{HttpServer, McpOptions, McpServer, serve_stdio};
+use crate::server::memory;
 
 #[derive(Args)]
 #[command(
@@ -48,6 +49,7 @@ pub(super) struct McpArgs {
 
 /// Serves until the input ends or `stop` does, and then answers the calls that have begun.
 pub(super) async fn run(args: McpArgs, stop: impl Future<Output = ()> + Send + 'static) -> Result<()> {
+    memory::return_freed();
     if let Some(name) = args.model.bundle.clone() {
         // An early message, although it is loaded for the first call that needs it.
         tokio::task::spawn_blocking(move || Bundle::find(&name)).await??;

@@ -17,6 +17,7 @@ use serde::Serialize;
 use crate::cli::args::ModelArgs;
 use crate::cli::output::{print_json, print_line, print_text};
 use crate::server::api::{ApiOptions, ApiServer};
+use crate::server::memory;
 use crate::server::phone::{Certificate, PhoneServer, ServeOptions, ServerInfo};
 
 #[derive(Args)]
@@ -94,6 +95,7 @@ pub(super) async fn run(args: ServeArgs) -> Result<()> {
 
 /// Serves the API until `stop` ends, and then answers the requests that have begun.
 pub(super) async fn run_api(args: ServeArgs, stop: impl Future<Output = ()> + Send + 'static) -> Result<()> {
+    memory::return_freed();
     let ServiceArgs { bundle, token_file, max_body, max_requests } = args.service;
     let listen = args.listen.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 8090)));
     if token_file.is_none() && !listen.ip().is_loopback() {

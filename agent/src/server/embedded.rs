@@ -1,4 +1,5 @@
-//! The files of the web pages and of a few rounds inside the program (feature `embed`), compressed where that helps.
+//! The files of the web pages and of a few rounds inside the program (feature `embed`), compressed with Brotli where that
+//! helps.
 
 use std::borrow::Cow;
 use std::io::Read;
@@ -6,7 +7,10 @@ use std::io::Read;
 use axum::http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, VARY};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
-use flate2::read::GzDecoder;
+use brotli_decompressor::Decompressor;
+
+/// Size of the decoder's buffer.
+const BUFFER_BYTES: usize = 64 << 10;
 
 /// A file by its path below the directory of the pages, or of the rounds.
 #[derive(Debug)]
@@ -17,7 +21,7 @@ pub(super) struct File {
 
 #[derive(Debug)]
 struct Contents {
-    is_gzip: bool,
+    is_brotli: bool,
     bytes: &'static [u8],
 }
 
@@ -30,13 +34,13 @@ pub(super) fn find(files: &'static [File], name: &str) -> Option<&'static File> 
 
 impl File {
     pub(super) fn read(&self) -> Cow<'static, [u8]> {
-        let Contents { is_gzip, bytes } = *self.contents;
-        if !is_gzip {
+        let Contents { is_brotli, bytes } = *self.contents;
+        if !is_brotli {
             return Cow::Borrowed(bytes);
         }
-        let mut inflated = Vec::new();
-        GzDecoder::new(bytes).read_to_end(&mut inflated).expect("build.rs has compressed it");
-        Cow::Owned(inflated)
+        let mut decompressed = Vec::new();
+        Decompressor::new(bytes, BUFFER_BYTES).read_to_end(&mut decompressed).expect("build.rs has compressed it");
+        Cow::Owned(decompressed)
     }
 }
 
@@ -47,20 +51,20 @@ pub(super) fn respond(path: &str, headers: &HeaderMap) -> Option<Response> {
     let kind = mime_guess::from_path(file.name).first_or_octet_stream();
     let kind = HeaderValue::from_str(kind.as_ref()).ok()?;
     let vary = HeaderValue::from_static("accept-encoding");
-    let Contents { is_gzip, bytes } = *file.contents;
-    if is_gzip && accepts_gzip(headers) {
-        let encoding = HeaderValue::from_static("gzip");
+    let Contents { is_brotli, bytes } = *file.contents;
+    if is_brotli && accepts_brotli(headers) {
+        let encoding = HeaderValue::from_static("br");
         return Some(([(CONTENT_TYPE, kind), (VARY, vary), (CONTENT_ENCODING, encoding)], bytes).into_response());
     }
     Some(([(CONTENT_TYPE, kind), (VARY, vary)], file.read()).into_response())
 }
 
-fn accepts_gzip(headers: &HeaderMap) -> bool {
+fn accepts_brotli(headers: &HeaderMap) -> bool {
     let values = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).any(|coding| {
         let mut parts = coding.split(';').map(str::trim);
         let weight = |part: &str| part.strip_prefix("q=").and_then(|weight| weight.parse::<f32>().ok());
-        parts.next() == Some("gzip") && parts.find_map(weight) != Some(0.0)
+        parts.next() == Some("br") && parts.find_map(weight) != Some(0.0)
     })
 }
 
@@ -81,7 +85,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn compressed_files_are_inflated_for_clients_that_want_them_plain() {
+    async fn compressed_files_are_decompressed_for_clients_that_want_them_plain() {
         let get = async |path: &str, accepted: Option<&'static str>| {
             let accepted = accepted.map(|coding| (ACCEPT_ENCODING, HeaderValue::from_static(coding)));
             let (parts, body) = respond(path, &accepted.into_iter().collect()).unwrap().into_parts();
@@ -90,12 +94,12 @@ mod tests {
         let (plain, html) = get("/", None).await;
         assert!(html.to_ascii_lowercase().starts_with(b"<!doctype html>"));
         assert!(plain[CONTENT_TYPE] == "text/html" && !plain.contains_key(CONTENT_ENCODING));
-        assert_eq!(get("/index.html", Some("br, gzip;q=0")).await.1, html);
-        let (compressed, bytes) = get("/index.html", Some("deflate, gzip;q=0.5, br")).await;
-        assert_eq!(compressed[CONTENT_ENCODING], "gzip");
-        let mut inflated = Vec::new();
-        GzDecoder::new(&bytes[..]).read_to_end(&mut inflated).unwrap();
-        assert_eq!(inflated, html);
+        assert_eq!(get("/index.html", Some("gzip, br;q=0")).await.1, html);
+        let (compressed, bytes) = get("/index.html", Some("deflate, br;q=0.5, gzip")).await;
+        assert_eq!(compressed[CONTENT_ENCODING], "br");
+        let mut decompressed = Vec::new();
+        Decompressor::new(&bytes[..], BUFFER_BYTES).read_to_end(&mut decompressed).unwrap();
+        assert_eq!(decompressed, html);
         for path in ["/nothing.html", "/../Cargo.toml", "/assets/", "/bundles/pocket/bundle.json"] {
             assert!(respond(path, &HeaderMap::new()).is_none(), "{path}");
         }

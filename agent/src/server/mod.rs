@@ -9,6 +9,7 @@ mod connections;
 mod embedded;
 mod json_error;
 pub(crate) mod mcp;
+pub(crate) mod memory;
 pub(crate) mod phone;
 pub(crate) mod review;
 mod security;

@@ -160,6 +160,7 @@ impl Part {
             }
             State::ToCompute => format!("{what}: to be computed ({detail})"),
             State::Missing => format!("{what}: not found; {detail}"),
+            State::NotNeeded => format!("{what}: not needed: {detail}"),
             State::Failed if file.is_empty() => format!("{what}: FAILED: {detail}"),
             State::Failed => format!("{what}: FAILED: {file}: {detail}"),
         }

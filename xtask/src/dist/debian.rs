@@ -13,8 +13,10 @@ use crate::command::{cargo, find_program, run_quietly};
 /// Where the metadata in agent/Cargo.toml looks for the files, in the folder of the archives.
 const FILES: &str = "debian";
 /// Files that the package must have, among others.
-const EXPECTED: [&str; 6] = [
+const EXPECTED: [&str; 8] = [
     "./usr/bin/landfall",
+    "./usr/share/landfall/bundles/desktop/head.onnx",
+    "./usr/share/landfall/bundles/phone/moments.safetensors",
     "./usr/share/man/man1/landfall-locate.1.gz",
     "./usr/share/bash-completion/completions/landfall",
     "./usr/share/zsh/vendor-completions/_landfall",

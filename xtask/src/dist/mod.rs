@@ -46,6 +46,11 @@ impl Release {
         format!("landfall-{}-{}", self.version, self.target)
     }
 
+    /// Whether the program can load ONNX Runtime, without which it runs pocket only.
+    fn runs_all_bundles(&self) -> bool {
+        !self.target.contains("musl")
+    }
+
     fn is_windows(&self) -> bool {
         self.target.contains("windows")
     }

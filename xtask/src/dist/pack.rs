@@ -6,13 +6,17 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{Release, materials};
 use crate::agent::Agent;
 use crate::command::run_quietly;
 
-const DOCUMENTS: [&str; 4] = ["README.md", "CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT"];
+/// In the source tree.
+const DOCUMENTS: [&str; 4] = ["packaging/README.md", "CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT"];
+/// Bundles that are too large for the program. Their encoders are downloaded.
+pub(super) const BUNDLES: [&str; 2] = ["desktop", "phone"];
 /// Shells and the names that they expect of completion files.
 const COMPLETIONS: [(&str, &str); 4] =
     [("bash", "landfall.bash"), ("zsh", "_landfall"), ("fish", "landfall.fish"), ("powershell", "_landfall.ps1")];
@@ -27,7 +31,11 @@ pub(super) fn archive(release: &Release, agent: &Agent, runs_here: bool) -> Resu
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     copy(agent.file(), &folder.join(release.program()))?;
     for document in DOCUMENTS {
-        copy(&release.root.join(document), &folder.join(document))?;
+        let document = release.root.join(document);
+        copy(&document, &folder.join(document.file_name().unwrap_or_default()))?;
+    }
+    if release.runs_all_bundles() {
+        BUNDLES.iter().try_for_each(|name| bundle(&release.root, name, &folder))?;
     }
     let materials = materials::of(release)?;
     write(&folder.join("THIRD-PARTY-LICENSES.txt"), &materials.licences()?)?;
@@ -44,6 +52,23 @@ pub(super) fn archive(release: &Release, agent: &Agent, runs_here: bool) -> Resu
 /// Writes the checksums of everything in a folder that is published.
 pub(super) fn write_checksums(folder: &Path) -> Result<()> {
     write(&folder.join("SHA256SUMS"), &checksums(folder)?)
+}
+
+/// The files of a bundle, without the encoder, which set-up downloads or computes.
+fn bundle(root: &Path, name: &str, folder: &Path) -> Result<()> {
+    let (from, to) = (root.join("model/bundles").join(name), folder.join("bundles").join(name));
+    fs::create_dir_all(&to).with_context(|| format!("cannot create {}", to.display()))?;
+    let manifest = from.join("bundle.json");
+    let manifest = fs::read(&manifest).with_context(|| format!("cannot read {}", manifest.display()))?;
+    let manifest: Value = serde_json::from_slice(&manifest).with_context(|| format!("{name}: bundle.json"))?;
+    let parts = [
+        &manifest["cells"],
+        &manifest["head"],
+        &manifest["encoder"]["adapter"],
+        &manifest["encoder"]["derived"]["moments"],
+    ];
+    let parts = parts.iter().filter_map(|part| part["file"].as_str());
+    parts.chain(["bundle.json", "MODEL_CARD.md"]).try_for_each(|file| copy(&from.join(file), &to.join(file)))
 }
 
 /// Completions and man pages, which the program writes itself.
