@@ -41,17 +41,24 @@ impl Probe<'_> {
             }
             self.page.go(&address).await?;
         }
-        if let Err(error) = self.play_with_profile().await {
+        let mut played = self.play_with_profile(MAX_PIN_ERROR_M).await;
+        if let Some(km) = played.as_ref().err().and_then(pin::needed_error_km) {
+            (self.on_step)(&format!("the map zooms in less than usual; play it with --max-pin-error {km}"));
+            self.max_pin_error_km = Some(km);
+            self.page.go(&address).await?;
+            played = self.play_with_profile(f64::from(km) * 1000.0).await;
+        }
+        if let Err(error) = played {
             self.missing.push(format!("the profile does not play yet: {}", describe(&error)));
         }
         Ok(())
     }
 
-    async fn play_with_profile(&self) -> Result<()> {
+    async fn play_with_profile(&self, max_error_m: f64) -> Result<()> {
         for wanted in PLACES {
             self.page.await_round().await?;
-            let placed = pin::place_pin(self.page, wanted, MAX_PIN_ERROR_M).await?;
-            pin::confirm(self.page, placed, wanted, MAX_PIN_ERROR_M).await?;
+            let placed = pin::place_pin(self.page, wanted, max_error_m).await?;
+            pin::confirm(self.page, placed, wanted, max_error_m).await?;
             let guessed = self.page.guess().await?;
             let outcome = self.page.outcome(&guessed).await?;
             if self.page.profile().expects_points() && outcome.points.is_none() {
