@@ -240,6 +240,6 @@ impl Page {
 
 /// Locators of a button that opens the guess map, by its words.
 pub(crate) fn map_openers() -> Locators {
-    let words = r"\W*(?:(?:open|show|view|expand) (?:the )?map|map|make (?:a|your|my) guess|guess on (?:the )?map|place (?:a |your )?(?:pin|marker)|(?:zur |die )?(?:welt)?karte(?: öffnen| anzeigen)?|(?:ouvrir |voir |afficher )?(?:la )?carte|(?:abrir |ver )?(?:el )?mapa|(?:apri |mostra )?(?:la )?mappa|(?:abrir |ver )?(?:o )?mapa|(?:open )?kaart|(?:pokaż |otwórz )?map[aę]|(?:открыть )?карт[ау]|地図(?:を開く)?|打开地图|地图|지도)\W*";
+    let words = r"\W*(?:(?:open|show|view|expand) (?:the )?map|map|make (?:a|your|my) guess|guess on (?:the )?map|place (?:a |your )?(?:pin|marker)|(?:zur |die )?(?:welt)?karte(?: öffnen| anzeigen| zeigen)?|(?:ouvrir |voir |afficher )?(?:la )?carte|(?:abrir |ver )?(?:el )?mapa|(?:apri |mostra )?(?:la )?mappa|(?:abrir |ver )?(?:o )?mapa|(?:open |toon |bekijk )?(?:de )?kaart(?: openen| tonen| bekijken)?|(?:pokaż |otwórz )?map[aę]|(?:открыть )?карт[ау]|地図(?:を開く)?|打开地图|地图|지도)\W*";
     std::iter::once(Locator { role: Some(Role::Button), text: Some(words.to_owned()), ..Locator::default() }).collect()
 }

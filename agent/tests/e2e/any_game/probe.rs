@@ -226,6 +226,18 @@ async fn modes_are_explored_and_the_map_is_opened() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn maps_and_results_may_lie_outside_the_window_and_react_late() {
+    let words = "drawer,slides,focus,forgets,asks,halts";
+    let probed = Probed::new(words, "").await;
+    let profile = probed.profile();
+    assert!(profile.contains("\nopen = [\"#open\""), "{profile}");
+    assert!(profile.contains("marker_anchor = [0.5, 1.0]") && profile.contains("total = [\"#final\""), "{profile}");
+    // The points of the rounds are those that the page counted up to, not those at which it halted.
+    assert!(profile.contains("falloff_km = 2000.0"), "{profile}");
+    probed.play().await.assert_complete(words);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_partial_profile_helps_where_the_map_cannot_be_recognised() {
     // A map of lines without coasts does not tell which part of the world it shows.
     let alone = Probed::new("drawn", "").await;
