@@ -156,7 +156,10 @@ pub(crate) async fn play_into(
                     Err(error) if is_final(&error) => Err(error),
                     // All rounds that were asked for are played; how the page ends its game is not needed.
                     Err(error) if n >= options.rounds && game.rounds.last().is_some_and(|round| round.n == Some(n)) => {
-                        tracing::warn!("after the last round: {}; its end is what result.total names", describe(&error));
+                        tracing::warn!(
+                            "after the last round: {}; its end is what result.total names",
+                            describe(&error)
+                        );
                         Ok(NextStep::Over(None))
                     }
                     Err(_) => recover(page, options, &address, &game, true).await,

@@ -55,7 +55,8 @@ impl Probe<'_> {
             let points = points_by_word(&number.text).filter(|points| Some(*points) >= best && best.is_some())?;
             (!new(&number.selectors).is_empty()).then_some((points, Reverse(number.text.len())))
         };
-        let exact = end.numbers.iter().filter(|(_, number)| is_total(number));
+        // Of elements with the same text, the innermost: others may be there during a round too.
+        let exact = end.numbers.iter().rev().filter(|(_, number)| is_total(number));
         let exact = exact.min_by_key(|(_, number)| number.text.len());
         let total = exact.or_else(|| {
             let likely = end.numbers.iter().filter_map(|it| Some((like_total(&it.1)?, it)));
@@ -83,6 +84,17 @@ impl Probe<'_> {
         };
         self.draft.set_locators("result", "total", &locators);
         self.apply_draft()
+    }
+
+    /// Removes locators of the total that find something during a round: the game would end there.
+    pub(super) async fn check_total(&mut self) -> Result<()> {
+        let total = self.draft.locators("result", "total");
+        let remaining = self.without_matches(total.clone()).await?;
+        if remaining.len() < total.len() {
+            self.draft.set_locators("result", "total", &remaining);
+            self.apply_draft()?;
+        }
+        Ok(())
     }
 
     /// Fits the score formula to the rounds, unless it is stated.

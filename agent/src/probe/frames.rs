@@ -354,9 +354,8 @@ impl Probe<'_> {
             (self.on_step)("the map is drawn on a canvas; its initial view is that of the partial profile");
             return self.apply_draft();
         }
-        let shown = match pin::view::detect(self.page, StartView::TILE_SIZE).await? {
-            Some((shown, is_certain)) => {
-                self.view_is_certain = is_certain;
+        let shown = match pin::view::shown(self.page, StartView::TILE_SIZE).await? {
+            Some(shown) => {
                 (self.on_step)(&format!("the map is drawn on a canvas; initial view {shown}"));
                 shown
             }

@@ -103,7 +103,6 @@ pub(crate) async fn probe(
         draft,
         address: address.clone(),
         paths: vec![address.path().to_owned()],
-        view_is_certain: true,
         has_started: false,
         missing: Vec::new(),
         max_pin_error_km: None,
@@ -126,8 +125,6 @@ struct Probe<'a> {
     address: Url,
     /// URL paths of the game so far.
     paths: Vec<String>,
-    /// Whether the initial view of a drawn map, if it is one, was read from clear coastlines.
-    view_is_certain: bool,
     /// Whether the start button of the partial profile was pressed.
     has_started: bool,
     missing: Vec<String>,

@@ -274,7 +274,8 @@ mod tests {
         assert_eq!(of(clicks[0], clicks[1]), found(Movement::WithClick));
         assert_eq!(of(clicks[0], clicks[0]), found(Movement::Stays));
         // The page shows the map at 125 % and takes the pixels of the window for those of the map.
-        let scaled = |at: Pixel| Pixel { x: canvas.x + 1.25 * (at.x - canvas.x), y: canvas.y + 1.25 * (at.y - canvas.y) };
+        let scaled =
+            |at: Pixel| Pixel { x: canvas.x + 1.25 * (at.x - canvas.x), y: canvas.y + 1.25 * (at.y - canvas.y) };
         assert_eq!(of(scaled(clicks[0]), scaled(clicks[1])), found(Movement::Scaled));
         // A counter that moves elsewhere, and a message beside the map that stays.
         assert_eq!(of(clicks[0], Pixel { x: 300.0, y: 314.0 }), None);

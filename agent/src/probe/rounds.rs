@@ -298,7 +298,7 @@ impl Probe<'_> {
     }
 
     /// The locators that find nothing now.
-    async fn without_matches(&self, locators: Vec<Locator>) -> Result<Vec<Locator>> {
+    pub(super) async fn without_matches(&self, locators: Vec<Locator>) -> Result<Vec<Locator>> {
         let counts = self.page.count(&locators.iter().cloned().collect()).await?;
         let mut absent: Vec<Locator> = Vec::new();
         for (locator, _) in locators.into_iter().zip(counts).filter(|(_, count)| *count == 0) {

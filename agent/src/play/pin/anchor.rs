@@ -89,14 +89,14 @@ pub(super) async fn place_pin(
     Ok(PlacedPin { at, click, metres_per_pixel })
 }
 
-/// Checks the initial view that a profile states: places a pin above the middle of the map and zooms out, where the height
+/// Checks the initial view that a profile states: places a pin at `down` of the map's height and zooms out, where the height
 /// of the pin has to fit. Afterwards the map is not in its initial view any more.
 ///
 /// # Errors
 /// When the view does not fit, or the map takes no pin or does not zoom.
-pub(crate) async fn check_view(page: &Page, view: StartView) -> Result<()> {
+pub(crate) async fn check_view(page: &Page, view: StartView, down: f64) -> Result<()> {
     let canvas = observe::begin(page).await?.canvas;
-    let click = canvas.at(0.5, 0.3);
+    let click = canvas.at(0.5, down);
     let click = Pixel { x: click.x.round(), y: click.y.round() };
     let at = stated(view, &canvas)?.place(click);
     page.click(click).await?;

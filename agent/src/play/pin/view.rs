@@ -100,25 +100,18 @@ async fn differs(page: &Page, view: StartView) -> Result<Option<OtherView>> {
     Ok(found.await?)
 }
 
-/// The detected view, for a world of `tile_size` pixels at zoom 0. Moves the mouse over the map, which may enlarge it.
+/// The detected view, for a world of `tile_size` pixels at zoom 0: tiles of different shades look like land and sea to some
+/// degree, so it needs to be confirmed. Moves the mouse over the map, which may enlarge it.
 ///
 /// # Errors
 /// When the session fails.
 pub async fn shown(page: &Page, tile_size: f64) -> Result<Option<StartView>> {
-    Ok(detect(page, tile_size).await?.map(|(view, _)| view))
-}
-
-/// As [`shown`], and whether the view is certain: tiles of different shades look like land and sea to some degree.
-///
-/// # Errors
-/// As [`shown`].
-pub(crate) async fn detect(page: &Page, tile_size: f64) -> Result<Option<(StartView, bool)>> {
     observe::begin(page).await?;
     let Some((picture, canvas)) = picture(page).await? else { return Ok(None) };
     let found = tokio::task::spawn_blocking(move || {
         let screenshot = MapScreenshot::new(&picture, canvas);
         let fit = screenshot.search().filter(|fit| fit.share >= MIN_SHARE);
-        fit.map(|fit| (screenshot.rounded(&fit, tile_size), fit.share >= OVERRULES))
+        fit.map(|fit| screenshot.rounded(&fit, tile_size))
     });
     Ok(found.await?)
 }
