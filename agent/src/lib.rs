@@ -1,6 +1,7 @@
 //! Geolocates photos and plays geolocation games in a real browser: the library behind the `landfall` command.
 
 mod analysis;
+mod benchmark;
 mod browser;
 mod cli;
 mod dirs;

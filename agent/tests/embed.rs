@@ -76,9 +76,12 @@ fn the_pocket_bundle_is_unpacked_when_it_is_needed() {
     let list: Value = serde_json::from_str(&out).unwrap();
     assert_eq!(list.as_array().unwrap().len(), 1, "{list}");
     assert_eq!((&list[0]["dir"], &list[0]["complete"]), (&alone.bundle().to_str().unwrap().into(), &true.into()));
-    // It is the default where desktop is not installed.
+    // It is the default where desktop is not installed, and the error for one that is wanted says where there is one.
     let (code, out, err) = alone.run(&["locate", "--json", &photo()]);
-    assert!(code == Some(0) && err.contains("using the pocket bundle") && out.contains("pocket@"), "{err}");
+    assert!(code == Some(0) && err.is_empty() && out.contains("pocket@"), "{err}");
+    let (code, _, err) = alone.run(&["bundle", "pull", "desktop"]);
+    let place = alone.bundle().with_file_name("desktop");
+    assert!(code == Some(2) && err.contains(&format!("bundles/desktop to {}", place.display())), "{err}");
     assert_eq!(fs::read_dir(alone.dir.path().join("empty")).unwrap().count(), 0);
     assert_eq!(fs::read_dir(alone.bundle().parent().unwrap()).unwrap().count(), 1, "no temporary directory is left");
 }
@@ -95,6 +98,16 @@ fn an_unpacked_bundle_is_repaired_replaced_and_removed_but_not_one_of_the_user()
     let (code, out, err) = alone.run(&["bundle", "pull", "pocket"]);
     assert_eq!(code, Some(0), "{out}{err}");
     assert_eq!(verify().0, Some(0));
+    // Commands that load it do not stop, whatever is damaged.
+    for (file, contents) in [("head.onnx", "damaged"), ("encoder.onnx", ""), ("cells.json", "{}"), ("bundle.json", "{")]
+    {
+        fs::write(at(file), contents).unwrap();
+        let (code, out, err) = alone.run(&["locate", "--json", &photo()]);
+        assert!(code == Some(0) && out.contains("pocket@"), "{file}: {err}");
+        assert_eq!(verify().0, Some(0), "{file}");
+    }
+    fs::remove_file(at("head.onnx")).unwrap();
+    assert_eq!(alone.run(&["locate", "--json", &photo()]).0, Some(0));
     // One that another version of the program has unpacked.
     fs::write(at("embedded"), "older").unwrap();
     fs::write(at("MODEL_CARD.md"), "older").unwrap();

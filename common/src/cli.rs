@@ -51,12 +51,13 @@ pub fn init_logging(verbosity: Verbosity) -> Result<()> {
 }
 
 /// Enables logs of our own crates only: dependencies log request headers and the like, which may hold secrets, and the
-/// WebDriver client logs a harmless warning when a signal ends its session: the browser is also being stopped.
+/// WebDriver client logs a harmless warning when a signal ends its session: the browser is also being stopped. The MCP server
+/// quotes refused messages, which may hold a picture, in warnings.
 fn default_filter(verbose: u8) -> String {
     let level = ["warn", "info", "debug"].get(usize::from(verbose)).unwrap_or(&"trace");
     let ours = ["landfall", "landfall_agent", "landfall_trainer", "landfall_model", "landfall_common"];
     let ours: Vec<String> = ours.iter().map(|target| format!("{target}={level}")).collect();
-    format!("warn,thirtyfour=error,{}", ours.join(","))
+    format!("warn,thirtyfour=error,rmcp=error,{}", ours.join(","))
 }
 
 /// Parses a duration: `90s`, `2m`, `1h 30m`, or a plain number of seconds.
@@ -116,7 +117,8 @@ mod tests {
         for (verbose, level) in [(0, "warn"), (1, "info"), (2, "debug"), (9, "trace")] {
             let filter = default_filter(verbose);
             assert!(
-                filter.starts_with("warn,thirtyfour=error,") && filter.contains(&format!("landfall_agent={level}")),
+                filter.starts_with("warn,thirtyfour=error,rmcp=error,")
+                    && filter.contains(&format!("landfall_agent={level}")),
                 "{filter}"
             );
             assert!(EnvFilter::try_new(&filter).is_ok());

@@ -3,6 +3,11 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::bundle::cache_dir;
+
+/// The bundles of a release.
+const PUBLISHED: [&str; 3] = ["desktop", "phone", "pocket"];
+
 /// The error that another library reported.
 pub(crate) type Cause = Box<dyn std::error::Error + Send + Sync>;
 
@@ -179,9 +184,15 @@ fn list_or_none(names: &[String]) -> String {
 
 /// A directory of this name may be meant, which a name alone never is.
 fn path_hint(name: &str) -> String {
-    match name.contains(std::path::is_separator) {
-        true => String::new(),
-        false => format!("; a directory is given as a path, ./{name}"),
+    if name.contains(std::path::is_separator) {
+        return String::new();
+    }
+    match cache_dir().filter(|_| PUBLISHED.contains(&name)) {
+        Some(cache) => format!(
+            "; the archive of a release contains it: copy its directory bundles/{name} to {}",
+            cache.join("bundles").join(name).display()
+        ),
+        None => format!("; a directory is given as a path, ./{name}"),
     }
 }
 

@@ -24,6 +24,17 @@ pub fn program_dir() -> Option<PathBuf> {
     }
 }
 
+/// Where a package puts the data of a program in `bin/`: `../share/landfall`. Like the source tree, only with the same owner
+/// as the program's: beside a `bin/` in `/tmp`, anyone could create it.
+pub fn shared_dir() -> Option<PathBuf> {
+    shared_dir_of(&program()?).filter(|_| PACKAGE_DIR.get().is_none())
+}
+
+fn shared_dir_of(program: &Path) -> Option<PathBuf> {
+    let bin = program.parent().filter(|dir| dir.file_name().is_some_and(|name| name == "bin"))?;
+    Some(bin.parent()?.join("share/landfall")).filter(|shared| has_same_owner(program, shared))
+}
+
 /// The source tree that this program was built from, for data: bundles, fixtures and web pages.
 ///
 /// The path was fixed when the program was compiled. On another machine it may not exist, and others may be able to create
@@ -116,6 +127,27 @@ mod tests {
         assert!(!is_in_place(&elsewhere, &dir.path().join("gone"), Some(&cache)));
         // A name that only begins with the tree's is another directory.
         assert!(!is_in_place(&at("tree-2/landfall"), &tree, None));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn data_of_a_package_is_in_share() {
+        let dir = tempfile::tempdir().unwrap();
+        for program in ["usr/bin/landfall", "downloads/landfall"] {
+            fs::create_dir_all(dir.path().join(program).parent().unwrap()).unwrap();
+            fs::write(dir.path().join(program), "").unwrap();
+        }
+        let of = |program: &str| shared_dir_of(&dir.path().join(program));
+        assert_eq!(of("usr/bin/landfall"), None, "there is none");
+        let shared = dir.path().join("usr/share/landfall");
+        fs::create_dir_all(&shared).unwrap();
+        fs::create_dir_all(dir.path().join("share/landfall")).unwrap();
+        assert_eq!(of("usr/bin/landfall"), Some(shared.clone()));
+        assert_eq!(of("downloads/landfall"), None);
+        // Only root can give it to another user.
+        if std::os::unix::fs::chown(&shared, Some(12_345), None).is_ok() {
+            assert_eq!(of("usr/bin/landfall"), None);
+        }
     }
 
     #[cfg(target_os = "linux")]

@@ -9,7 +9,7 @@ use console::Term;
 use landfall_common::cli::parse_duration;
 use landfall_common::text::eprint_sanitized;
 use landfall_model::engine::Engine;
-use landfall_model::{Bundle, Classifier, Error, LatLng, MapScale, installation, place};
+use landfall_model::{Bundle, Classifier, Error, LatLng, MapScale, installation, place, runtime};
 use url::Url;
 
 use crate::browser::BrowserOptions;
@@ -35,8 +35,11 @@ impl ModelArgs {
         let pocket = || Bundle::find("pocket");
         let desktop = match Bundle::find("desktop") {
             Err(error @ Error::UnknownBundle { .. }) => {
-                let pocket = pocket().map_err(|_| error)?;
-                eprintln!("The desktop bundle is not installed: using the pocket bundle.");
+                let pocket = pocket().map_err(|why| match why {
+                    Error::UnknownBundle { .. } => error,
+                    why => why,
+                })?;
+                tracing::info!("the desktop bundle is not installed: using the pocket bundle");
                 return Ok(pocket);
             }
             found => found?,
@@ -45,7 +48,9 @@ impl ModelArgs {
         if Engine::preferred().is_ok_and(Engine::is_built_in)
             && let Ok(pocket) = pocket()
         {
-            eprintln!("ONNX Runtime is not installed (`landfall setup` installs it): using the pocket bundle.");
+            if !runtime::IS_STATIC {
+                eprintln!("ONNX Runtime is not installed (`landfall setup` installs it): using the pocket bundle.");
+            }
             return Ok(pocket);
         }
         // A damaged encoder is an error, which loading it reports.

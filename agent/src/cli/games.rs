@@ -85,10 +85,11 @@ pub(super) fn line(round: &Round) -> String {
     )
 }
 
-/// Prints a game and its rounds.
-pub(super) fn print_game(game: &GameRecord) -> Result<()> {
+/// Prints a game, and its rounds if asked to.
+pub(super) fn print_game(game: &GameRecord, with_rounds: bool) -> Result<()> {
     print_line(format!("{} on {}, {}", game.bundle, game.map.name, game.site))?;
-    game.rounds.iter().try_for_each(|round| print_line(line(round)))?;
+    let mut rounds = game.rounds.iter().filter(|_| with_rounds);
+    rounds.try_for_each(|round| print_line(line(round)))?;
     let points = |points: Option<u32>| points.map_or_else(|| "?".to_owned(), |points| points.to_string());
     let most = game.map.max_points * game.rounds.len() as f64;
     let ours = points(game.score);

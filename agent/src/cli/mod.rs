@@ -3,6 +3,7 @@
 mod archive;
 mod arena;
 mod args;
+mod bench;
 mod bundle;
 mod completions;
 mod derive;
@@ -12,6 +13,7 @@ mod games;
 mod geotag;
 mod hints;
 mod locate;
+mod mcp;
 mod output;
 mod parallel;
 mod play;
@@ -29,6 +31,7 @@ mod verify;
 mod watch;
 
 use std::ffi::OsString;
+use std::pin::Pin;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -36,6 +39,7 @@ use clap::{Parser, Subcommand};
 use landfall_common::cli::{Verbosity, init_logging};
 use landfall_common::exit::{self, Exit, environment_error};
 use landfall_common::text::eprint_sanitized;
+use tokio::sync::oneshot;
 
 use crate::browser;
 use crate::error::{describe, exit_code};
@@ -87,10 +91,14 @@ enum Command {
     Stats(stats::StatsArgs),
     /// Export recorded rounds as GeoJSON, CSV or KML
     Export(export::ExportArgs),
+    /// Measure a player on a fixed set of rounds
+    Bench(Box<bench::BenchArgs>),
     /// Serve the practice game
     Arena(arena::ArenaArgs),
     /// Serve the phone page on the local network, or an API for other programs
     Serve(serve::ServeArgs),
+    /// Serve tools for programs that speak the Model Context Protocol: locate, verify, and the practice game
+    Mcp(Box<mcp::McpArgs>),
     /// Watch a window or a part of the screen and locate what it shows
     #[cfg(feature = "screen")]
     Watch(watch::WatchArgs),
@@ -110,11 +118,38 @@ enum Command {
     Man(completions::ManArgs),
 }
 
-async fn run(command: Command) -> Result<()> {
-    #[cfg(feature = "embed")]
-    if !matches!(command, Command::Completions(_) | Command::Man(_)) {
-        crate::setup::embedded::provide()?;
+/// Serves until it ends, or until a signal stops it, whose exit code is the error.
+async fn until<F: Future<Output = Result<()>>>(
+    stopped: oneshot::Receiver<Exit>,
+    serve: impl FnOnce(Stop) -> F,
+) -> Result<Result<()>, Exit> {
+    let (stop, stopping) = oneshot::channel();
+    let stopping: Stop = Box::pin(async { _ = stopping.await });
+    let serving = serve(stopping);
+    tokio::pin!(serving);
+    tokio::select! {
+        biased;
+        exit = stopped => {
+            _ = stop.send(());
+            serving.await.map_or_else(|error| Ok(Err(error)), |()| Err(exit.unwrap_or(Exit::Interrupted)))
+        }
+        result = &mut serving => Ok(result),
     }
+}
+
+/// Ends when the program shall stop.
+type Stop = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Makes what the program contains usable.
+#[cfg(feature = "embed")]
+fn provide(command: &Command) -> Result<()> {
+    match command {
+        Command::Completions(_) | Command::Man(_) => Ok(()),
+        _ => crate::setup::embedded::provide(),
+    }
+}
+
+async fn run(command: Command) -> Result<()> {
     match command {
         Command::Play(args) => play::run(*args).await,
         // Commands that only compute must not block the thread that listens for signals.
@@ -125,8 +160,10 @@ async fn run(command: Command) -> Result<()> {
         Command::Report(args) => tokio::task::spawn_blocking(move || report::run(&args)).await?,
         Command::Export(args) => tokio::task::spawn_blocking(move || export::run(&args)).await?,
         Command::Stats(args) => tokio::task::spawn_blocking(move || stats::run(&args)).await?,
+        Command::Bench(args) => bench::run(*args).await,
         Command::Arena(args) => arena::run(args).await,
         Command::Serve(args) => serve::run(args).await,
+        Command::Mcp(args) => mcp::run(*args, std::future::pending()).await,
         #[cfg(feature = "screen")]
         Command::Watch(args) => tokio::task::spawn_blocking(move || watch::run(&args)).await?,
         Command::Setup(args) => setup::run(args).await,
@@ -163,21 +200,18 @@ pub fn main_with(command_line: impl IntoIterator<Item = OsString>) -> Exit {
             Ok(stopped) => stopped,
             Err(error) => return Ok(Err(environment_error(format!("cannot listen for signals: {error}")))),
         };
+        #[cfg(feature = "embed")]
+        if let Err(error) = provide(&cli.command) {
+            return Ok(Err(error));
+        }
         match cli.command {
-            // Answers the requests that have begun.
-            Command::Serve(args) if args.api => {
-                let (stop, stopping) = tokio::sync::oneshot::channel();
-                let service = serve::run_api(args, async { _ = stopping.await });
-                tokio::pin!(service);
-                tokio::select! {
-                    biased;
-                    exit = stopped => {
-                        _ = stop.send(());
-                        service.await.map_or_else(|error| Ok(Err(error)), |()| Err(exit.unwrap_or(Exit::Interrupted)))
-                    }
-                    result = &mut service => Ok(result),
-                }
-            }
+            // These answer the requests that have begun.
+            Command::Serve(args) if args.api => until(stopped, |stop| serve::run_api(args, stop)).await,
+            Command::Mcp(args) => match until(stopped, |stop| mcp::run(*args, stop)).await {
+                // That is how clients end their servers.
+                Err(Exit::Terminated) => Ok(Ok(())),
+                ended => ended,
+            },
             command => tokio::select! {
                 biased;
                 exit = stopped => Err(exit.unwrap_or(Exit::Interrupted)),

@@ -47,7 +47,7 @@ pub(super) async fn play(games: ParallelGames<'_>, json: bool) -> Result<()> {
 }
 
 fn print(played: &ParallelReport) -> Result<()> {
-    played.games.iter().try_for_each(print_game)?;
+    played.games.iter().try_for_each(|game| print_game(game, true))?;
     let summary = &played.summary;
     let points = summary.points_a_round.map_or_else(|| "?".to_owned(), |points| format!("{points:.0}"));
     print_line(format!(

@@ -1,6 +1,7 @@
 //! `play`: games in a real browser.
 
 use std::cell::Cell;
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -148,7 +149,10 @@ async fn play(args: PlayArgs, printed: &Cell<bool>) -> Result<()> {
         }
     }
     if url.is_none() && args.rounds_from.site().is_none() && profile.name != "arena" {
-        return Err(usage_error(format!("the profile `{}` needs a URL to play at", profile.name)));
+        return Err(usage_error(format!(
+            "the profile `{0}` needs the URL of a game: landfall play --site {0} https://…",
+            profile.name
+        )));
     }
     profile.check_scripts()?;
     if let Some(url) = url.as_ref().filter(|_| args.parallel > 1) {
@@ -278,7 +282,9 @@ impl SequentialGames<'_> {
             if self.json {
                 print_json(&game)?;
             } else {
-                print_game(&game)?;
+                // On a terminal, each round has been shown when it was over.
+                let shown = std::io::stdout().is_terminal() && std::io::stderr().is_terminal();
+                print_game(&game, !shown)?;
             }
             if let Some(found) = disagreement(&game) {
                 found.warn();

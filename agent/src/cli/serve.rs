@@ -121,7 +121,7 @@ fn load(names: Vec<String>) -> Result<Vec<Classifier>> {
     names.into_iter().map(|bundle| ModelArgs { bundle }.load_for_games(usize::MAX)).collect()
 }
 
-fn read_token(file: &Path) -> Result<String> {
+pub(super) fn read_token(file: &Path) -> Result<String> {
     let text = std::fs::read_to_string(file);
     let text = text.map_err(|why| usage_error(format!("{}: cannot be read: {why}", file.display())))?;
     let token = text.trim();

@@ -57,6 +57,9 @@ fn finding(what: &str, result: Result<String, String>) -> Finding {
 /// The library that was loaded, and why this one; or the engine in the program that runs networks without it.
 fn check_runtime() -> anyhow::Result<String> {
     let runtime = match (runtime::load_library(), Engine::preferred()) {
+        (Err(_), Ok(engine)) if runtime::IS_STATIC => {
+            return Ok(format!("not needed: {engine}, inside this statically linked program, runs the bundle pocket"));
+        }
         (Err(why), Ok(engine)) => return Ok(format!("{engine} runs the bundle pocket instead: {why}")),
         (loaded, _) => loaded?,
     };

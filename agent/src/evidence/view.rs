@@ -1,8 +1,8 @@
 //! An image as the encoder sees it, with parts of it covered.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
 
 use anyhow::Result;
 use image::RgbImage;
@@ -53,6 +53,8 @@ pub(crate) struct EncodedView {
     input_px: usize,
     squares: Vec<Part>,
     tensors: Vec<Vec<f32>>,
+    /// The tensors blurred, computed when they are first needed.
+    blurred: OnceLock<Vec<Vec<f32>>>,
     embeddings: Vec<Vec<f32>>,
 }
 
@@ -74,6 +76,7 @@ impl EncodedView {
             input_px: *size as usize,
             squares: squares.collect(),
             tensors,
+            blurred: OnceLock::new(),
             embeddings,
         })
     }
@@ -119,7 +122,6 @@ impl EncodedView {
         coverings: &[Covering],
         fill: Fill,
     ) -> Result<Vec<Vec<f32>>> {
-        let fills: Vec<Vec<f32>> = self.tensors.iter().map(|tensor| self.fill(tensor, fill)).collect();
         // One job per square that changes, so that the work divides evenly among the sessions.
         let squares = 0..self.squares.len();
         let jobs = coverings.iter().enumerate().flat_map(|(i, covering)| {
@@ -132,10 +134,10 @@ impl EncodedView {
         let embedded: Mutex<HashMap<(usize, usize), Embedded>> = Mutex::default();
         std::thread::scope(|scope| {
             for worker in 0..classifier.encoder().workers().min(jobs.len()) {
-                let (next, embedded, jobs, fills) = (&next, &embedded, &jobs, &fills);
+                let (next, embedded, jobs) = (&next, &embedded, &jobs);
                 scope.spawn(move || {
                     while let Some(&(i, square)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        let tensor = self.covered(coverings[i].part, square, &fills[square]);
+                        let tensor = self.covered(coverings[i].part, square, fill);
                         let embedding = embed(classifier, worker, &tensor);
                         embedded.lock().unwrap_or_else(|e| e.into_inner()).insert((i, square), embedding);
                     }
@@ -170,28 +172,31 @@ impl EncodedView {
         }
     }
 
-    /// The input of a square with a part replaced by the same part of `fill`.
-    fn covered(&self, part: Part, square: usize, fill: &[f32]) -> Vec<f32> {
+    /// The input of a square with a part replaced.
+    fn covered(&self, part: Part, square: usize, fill: Fill) -> Vec<f32> {
         let Pixels { columns, rows } = self.pixels(part, square);
         let mut tensor = self.tensors[square].clone();
-        for (plane, from) in
-            tensor.chunks_mut(self.input_px * self.input_px).zip(fill.chunks(self.input_px * self.input_px))
-        {
+        let plane_size = self.input_px * self.input_px;
+        for (i, plane) in tensor.chunks_mut(plane_size).enumerate() {
             for row in rows.0..rows.1 {
                 let span = row * self.input_px + columns.0..row * self.input_px + columns.1;
-                plane[span.clone()].copy_from_slice(&from[span]);
+                match fill {
+                    Fill::Grey => plane[span].fill(0.0),
+                    Fill::Blur => {
+                        let from = &self.blurred(square)[i * plane_size..][span.clone()];
+                        plane[span].copy_from_slice(from);
+                    }
+                }
             }
         }
         tensor
     }
 
-    /// What parts of a square's input are replaced by.
-    fn fill(&self, tensor: &[f32], fill: Fill) -> Vec<f32> {
+    /// A square's input, blurred.
+    fn blurred(&self, square: usize) -> &[f32] {
         let side = self.input_px;
-        match fill {
-            Fill::Grey => vec![0.0; tensor.len()],
-            Fill::Blur => tensor.chunks(side * side).flat_map(|plane| blurred(plane, side)).collect(),
-        }
+        let blur = |tensor: &Vec<f32>| tensor.chunks(side * side).flat_map(|plane| blurred(plane, side)).collect();
+        &self.blurred.get_or_init(|| self.tensors.iter().map(blur).collect())[square]
     }
 }
 
@@ -219,10 +224,14 @@ fn blurred(plane: &[f32], side: usize) -> Vec<f32> {
     let pass = |plane: &[f32]| -> Vec<f32> {
         // Filters the rows and transposes.
         let mut out = vec![0.0; side * side];
+        let mut sums = vec![0.0; side + 1];
         for (y, row) in plane.chunks(side).enumerate() {
+            for (x, value) in row.iter().enumerate() {
+                sums[x + 1] = sums[x] + f64::from(*value);
+            }
             for x in 0..side {
-                let near = &row[x.saturating_sub(radius)..(x + radius + 1).min(side)];
-                out[x * side + y] = near.iter().sum::<f32>() / near.len() as f32;
+                let (from, to) = (x.saturating_sub(radius), (x + radius + 1).min(side));
+                out[x * side + y] = ((sums[to] - sums[from]) / (to - from) as f64) as f32;
             }
         }
         out
@@ -260,6 +269,7 @@ mod tests {
             input_px: 8,
             squares: squares.into(),
             tensors: vec![ramp.clone(), ramp],
+            blurred: OnceLock::new(),
             embeddings: vec![],
         }
     }
@@ -273,20 +283,19 @@ mod tests {
         assert_eq!((columns, rows), ((0, 2), (2, 4)));
         let Pixels { columns, rows } = view.pixels(part, 1);
         assert_eq!((columns, rows), ((0, 8), (0, 4)));
-        let covered = view.covered(part, 0, &vec![-1.0; 3 * 64]);
-        assert_eq!(covered.iter().filter(|x| **x == -1.0).count(), 3 * 2 * 2);
+        let covered = view.covered(part, 0, Fill::Grey);
+        assert_eq!(covered.iter().filter(|x| **x == 0.0).count(), 3 * 2 * 2 + 1);
         assert!(view.pixels(Part { left: 0.8, ..part }, 0).is_empty());
     }
 
     #[test]
-    fn fills_keep_at_most_the_colours() {
-        let view = view((100, 100));
-        assert_eq!(view.fill(&view.tensors[0], Fill::Grey), vec![0.0; 3 * 64]);
-        let flat = view.fill(&vec![2.0; 3 * 64], Fill::Blur);
-        assert!(flat.iter().all(|x| (x - 2.0).abs() < 1e-5));
-        let blurred = view.fill(&view.tensors[0], Fill::Blur);
+    fn a_blur_keeps_at_most_the_colours() {
+        let mut view = view((100, 100));
         let range =
             |plane: &[f32]| plane.iter().copied().fold(0.0, f32::max) - plane.iter().copied().fold(1e9, f32::min);
-        assert!(range(&blurred[..64]) < 0.9 * range(&view.tensors[0][..64]));
+        assert!(range(&view.blurred(0)[..64]) < 0.9 * range(&view.tensors[0][..64]));
+        view.tensors[0].fill(2.0);
+        view.blurred = OnceLock::new();
+        assert!(view.blurred(0).iter().all(|x| (x - 2.0).abs() < 1e-5));
     }
 }

@@ -1,7 +1,7 @@
 //! When and with which camera a photo was taken, according to its EXIF data.
 
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufRead, BufReader, Seek};
 use std::path::Path;
 
 use chrono::{DateTime, FixedOffset, NaiveDate, NaiveDateTime, TimeZone, Utc};
@@ -50,7 +50,12 @@ impl Shot {
 
 /// Reads the time from the EXIF data of a file; `None` if it has none, or cannot be read.
 pub(crate) fn capture_time(file: &Path) -> Option<CaptureTime> {
-    let metadata = Metadata::read(&mut BufReader::new(File::open(file).ok()?)).ok()?;
+    capture_time_in(&mut BufReader::new(File::open(file).ok()?))
+}
+
+/// As [`capture_time`], of an image in memory or elsewhere.
+pub(crate) fn capture_time_in(image: &mut (impl BufRead + Seek)) -> Option<CaptureTime> {
+    let metadata = Metadata::read(image).ok()?;
     let Shot { utc, local, .. } = Shot::of(&metadata);
     utc.map(CaptureTime::Known).or(local.map(CaptureTime::Local))
 }

@@ -2,9 +2,10 @@
 
 use std::collections::HashSet;
 use std::fs::ReadDir;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use landfall_common::exit::usage_error;
 use landfall_common::text::{eprint_sanitized, sanitize_line};
 
@@ -68,8 +69,13 @@ pub(crate) fn find_rounds(dirs: &[impl AsRef<Path>]) -> Result<(Vec<RoundDir>, V
 }
 
 fn round_folders(dir: &Path, left_out: &mut Vec<String>) -> Result<Vec<PathBuf>> {
-    let entries =
-        std::fs::read_dir(dir).with_context(|| usage_error(format!("cannot read the directory {}", dir.display())))?;
+    let entries = std::fs::read_dir(dir).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => usage_error(format!(
+            "there is no directory {}; `landfall play` records games in runs/, or in the directory of --runs",
+            dir.display()
+        )),
+        _ => anyhow::Error::new(error).context(usage_error(format!("cannot read the directory {}", dir.display()))),
+    })?;
     let (mut found, mut folders, earlier) = (Vec::new(), Vec::new(), left_out.len());
     list(entries, dir, &mut found, &mut folders, left_out);
     while let Some(folder) = folders.pop() {

@@ -55,18 +55,30 @@ fn in_memory() -> Result<Bundle> {
 pub(crate) fn ensure(thorough: bool) -> Result<()> {
     let cache = bundle::cache_dir().ok_or_else(no_cache_dir)?.join("bundles");
     let target = cache.join(NAME);
-    let is_usable = match Bundle::find(NAME) {
+    let found = Bundle::find(NAME);
+    let thorough = thorough || found.is_err();
+    let is_usable = match found {
         Ok(bundle) if bundle.dir != target => true,
-        Ok(_) => is_sound(&target, thorough),
         Err(Error::UnknownBundle { .. }) => false,
-        // Without the marker it is the user's, and the error is reported where the bundle is used.
-        Err(_) => !thorough,
+        // An invalid one of the user's is reported where it is used.
+        _ => is_sound(&target, thorough),
     };
     if is_usable || target.exists() && !is_ours(&target) {
         return Ok(());
     }
     let failed = || environment_error(format!("cannot unpack the pocket bundle into {}", target.display()));
     unpack(&cache, &target, thorough).with_context(failed)
+}
+
+/// Unpacks the bundle again if this error, of loading it, is about a file of the unpacked one. Returns it then.
+pub(crate) fn repaired(error: &Error) -> Option<Bundle> {
+    let (Error::Checksum { file, .. } | Error::Read { file, .. }) = error else { return None };
+    let dir = bundle::cache_dir()?.join("bundles").join(NAME);
+    if file.parent() != Some(&*dir) || !is_ours(&dir) {
+        return None;
+    }
+    eprint_sanitized(format!("landfall: {error}; the pocket bundle is unpacked again"));
+    ensure(true).and_then(|()| Ok(Bundle::open(&dir)?)).or_else(|_| in_memory()).ok()
 }
 
 /// Whether this directory holds the bundle of this program; `thorough`: undamaged.

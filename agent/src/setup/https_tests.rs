@@ -23,6 +23,8 @@ enum Fault {
     NoRanges,
     /// It sends another file of the same length.
     WrongFile,
+    /// It sends a shorter file, whatever range is requested.
+    Short,
     /// It sends more than it published.
     TooLong,
     /// It answers with a range that was not requested.
@@ -44,12 +46,14 @@ async fn serve(State(server): State<Arc<Server>>, headers: HeaderMap) -> Respons
     server.ranges.lock().unwrap().push(range.clone());
     let fault = server.faults.get(server.count.fetch_add(1, Ordering::SeqCst)).copied();
     let start = range.and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse::<usize>().ok());
-    let start = start.filter(|_| !matches!(fault, Some(Fault::NoRanges | Fault::WrongFile | Fault::TooLong)));
+    let start =
+        start.filter(|_| !matches!(fault, Some(Fault::NoRanges | Fault::WrongFile | Fault::Short | Fault::TooLong)));
     let (mut body, mut stated) = (server.wheel[start.unwrap_or(0)..].to_vec(), start);
     let mut answer = Response::builder();
     match fault {
         Some(Fault::Status(status)) => return answer.status(status).body(Body::empty()).unwrap(),
         Some(Fault::WrongFile) => body.reverse(),
+        Some(Fault::Short) => body.truncate(9),
         Some(Fault::TooLong) => body.extend_from_slice(b"more"),
         Some(Fault::OtherRange) => stated = Some(start.unwrap_or(0) + 1),
         Some(Fault::Cut(_) | Fault::NoRanges) | None => {}
@@ -155,6 +159,15 @@ async fn files_that_stay_wrong_and_refusals_are_errors() {
         let left: u64 = std::fs::read_dir(dir.path()).unwrap().map(|it| it.unwrap().metadata().unwrap().len()).sum();
         assert_eq!(left, 0, "{faults:?}: nothing wrong is kept");
     }
+}
+
+#[tokio::test]
+async fn a_shorter_file_that_is_sent_again_and_again_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let (result, ranges) = download(&[Fault::Short; 20], dir.path()).await;
+    let error = format!("{:#}", result.unwrap_err());
+    assert!(error.contains("the connection ended after 9 of"), "{error}");
+    assert_eq!(ranges.len(), 1 + MAX_FAILURES as usize);
 }
 
 #[test]

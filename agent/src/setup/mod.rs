@@ -26,6 +26,7 @@ use landfall_model::bundle;
 pub(crate) use self::plan::{Part, Plan, State};
 
 use self::https::Index;
+pub(crate) use self::https::fetch_file;
 use self::item::{Archive, Item, no_cache_dir};
 use self::offline::Directory;
 
@@ -159,6 +160,7 @@ impl Part {
             }
             State::ToCompute => format!("{what}: to be computed ({detail})"),
             State::Missing => format!("{what}: not found; {detail}"),
+            State::NotNeeded => format!("{what}: not needed: {detail}"),
             State::Failed if file.is_empty() => format!("{what}: FAILED: {detail}"),
             State::Failed => format!("{what}: FAILED: {file}: {detail}"),
         }

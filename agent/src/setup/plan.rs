@@ -39,6 +39,8 @@ pub(crate) enum State {
     Computed,
     /// Not installed, and not something that set-up fetches.
     Missing,
+    /// Of no use to this program.
+    NotNeeded,
     Failed,
 }
 
@@ -96,6 +98,13 @@ impl Plan {
 
     fn add_runtime(&mut self, cache: &Path) {
         let what = "ONNX Runtime";
+        if runtime::IS_STATIC {
+            let detail = "this program is statically linked and cannot load it; its built-in engine runs the pocket \
+                          bundle, and no other";
+            let (state, detail) = (State::NotNeeded, Some(detail.to_owned()));
+            self.add(Part { what: what.into(), state, file: None, bytes: None, detail });
+            return;
+        }
         let item = Item::runtime(cache);
         let named = std::env::var_os("ORT_DYLIB_PATH").filter(|named| !named.is_empty()).map(PathBuf::from);
         if let Some(named) = named.filter(|named| !named.is_file()) {

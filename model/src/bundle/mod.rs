@@ -50,8 +50,9 @@ impl Bundle {
     /// The bundle with this name or at this path.
     ///
     /// A single word is a name and never a directory in the working directory; a path has a separator, as in `./mine`.
-    /// Names are looked for in `LANDFALL_BUNDLES`, in `bundles/` beside the executable, in `model/bundles/` of the source
-    /// tree that the program was built from, and in the user's cache directory, and then among those of [`provide`].
+    /// Names are looked for in `LANDFALL_BUNDLES`, in `bundles/` beside the executable, in the packages' directory for an
+    /// executable in `bin/` (`../share/landfall/bundles`), in `model/bundles/` of the source tree that the program was built
+    /// from, and in the user's cache directory, and then among those of [`provide`].
     ///
     /// # Errors
     /// When there is none, or `bundle.json` or the cell table is invalid. [`Bundle::encoder_paths`] and
@@ -230,9 +231,10 @@ fn is_name(name: &str) -> bool {
 fn search_path() -> Vec<PathBuf> {
     let named = std::env::var_os("LANDFALL_BUNDLES").filter(|dir| !dir.is_empty()).map(PathBuf::from);
     let beside = installation::program_dir().map(|dir| dir.join("bundles"));
+    let shared = installation::shared_dir().map(|dir| dir.join("bundles"));
     let in_tree = installation::source_tree().map(|tree| tree.join("model/bundles"));
     let cached = cache_dir().map(|cache| cache.join("bundles"));
-    [named, beside, in_tree, cached].into_iter().flatten().collect()
+    [named, beside, shared, in_tree, cached].into_iter().flatten().collect()
 }
 
 fn checked(file: &Path, sha256: &str) -> Result<PathBuf> {

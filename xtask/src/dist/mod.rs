@@ -1,6 +1,8 @@
-//! `dist`: the archive of a release for one target, its checksum and its bill of materials; and tests of what was packed.
+//! `dist`: the archive of a release for one target, its checksum, its bill of materials and its Debian package; and tests of
+//! what was packed.
 
 mod build;
+mod debian;
 mod elf;
 mod materials;
 mod pack;
@@ -44,6 +46,11 @@ impl Release {
         format!("landfall-{}-{}", self.version, self.target)
     }
 
+    /// Whether the program can load ONNX Runtime, without which it runs pocket only.
+    fn runs_all_bundles(&self) -> bool {
+        !self.target.contains("musl")
+    }
+
     fn is_windows(&self) -> bool {
         self.target.contains("windows")
     }
@@ -67,6 +74,13 @@ pub(crate) fn run(root: &Path, target: Option<&str>) -> Result<u8> {
     let runs_here = smoke::runs_here(&agent);
     let archive = pack::archive(&release, &agent, runs_here)?;
     print_status("archive", archive.display());
+    if runs_here && release.target.contains("linux-gnu") {
+        match debian::package(&release)? {
+            Some(package) => print_status("package", package.display()),
+            None => println!("skipped: the Debian package; on Debian, cargo install cargo-deb"),
+        }
+    }
+    pack::write_checksums(&release.out)?;
     if bytes > MAX_PROGRAM_BYTES {
         eprintln!("the program has {bytes} bytes, more than the {MAX_PROGRAM_BYTES} allowed");
         return Ok(1);

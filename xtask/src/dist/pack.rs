@@ -1,18 +1,22 @@
-//! The archive: the program, completions, man pages, licences and documentation; beside it the checksum and the bill of
-//! materials.
+//! The archive: the program, completions, man pages, licences and documentation; beside it the bill of materials and the
+//! checksums.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{Release, materials};
 use crate::agent::Agent;
 use crate::command::run_quietly;
 
-const DOCUMENTS: [&str; 4] = ["README.md", "CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT"];
+/// In the source tree.
+const DOCUMENTS: [&str; 4] = ["packaging/README.md", "CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT"];
+/// Bundles that are too large for the program. Their encoders are downloaded.
+pub(super) const BUNDLES: [&str; 2] = ["desktop", "phone"];
 /// Shells and the names that they expect of completion files.
 const COMPLETIONS: [(&str, &str); 4] =
     [("bash", "landfall.bash"), ("zsh", "_landfall"), ("fish", "landfall.fish"), ("powershell", "_landfall.ps1")];
@@ -27,7 +31,11 @@ pub(super) fn archive(release: &Release, agent: &Agent, runs_here: bool) -> Resu
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     copy(agent.file(), &folder.join(release.program()))?;
     for document in DOCUMENTS {
-        copy(&release.root.join(document), &folder.join(document))?;
+        let document = release.root.join(document);
+        copy(&document, &folder.join(document.file_name().unwrap_or_default()))?;
+    }
+    if release.runs_all_bundles() {
+        BUNDLES.iter().try_for_each(|name| bundle(&release.root, name, &folder))?;
     }
     let materials = materials::of(release)?;
     write(&folder.join("THIRD-PARTY-LICENSES.txt"), &materials.licences()?)?;
@@ -38,8 +46,29 @@ pub(super) fn archive(release: &Release, agent: &Agent, runs_here: bool) -> Resu
     let ending = if release.is_windows() { "zip" } else { "tar.gz" };
     let archive = release.out.join(format!("{name}.{ending}"));
     pack(release, &name, &archive)?;
-    write(&release.out.join("SHA256SUMS"), &checksums(&release.out)?)?;
     Ok(archive)
+}
+
+/// Writes the checksums of everything in a folder that is published.
+pub(super) fn write_checksums(folder: &Path) -> Result<()> {
+    write(&folder.join("SHA256SUMS"), &checksums(folder)?)
+}
+
+/// The files of a bundle, without the encoder, which set-up downloads or computes.
+fn bundle(root: &Path, name: &str, folder: &Path) -> Result<()> {
+    let (from, to) = (root.join("model/bundles").join(name), folder.join("bundles").join(name));
+    fs::create_dir_all(&to).with_context(|| format!("cannot create {}", to.display()))?;
+    let manifest = from.join("bundle.json");
+    let manifest = fs::read(&manifest).with_context(|| format!("cannot read {}", manifest.display()))?;
+    let manifest: Value = serde_json::from_slice(&manifest).with_context(|| format!("{name}: bundle.json"))?;
+    let parts = [
+        &manifest["cells"],
+        &manifest["head"],
+        &manifest["encoder"]["adapter"],
+        &manifest["encoder"]["derived"]["moments"],
+    ];
+    let parts = parts.iter().filter_map(|part| part["file"].as_str());
+    parts.chain(["bundle.json", "MODEL_CARD.md"]).try_for_each(|file| copy(&from.join(file), &to.join(file)))
 }
 
 /// Completions and man pages, which the program writes itself.
@@ -69,10 +98,10 @@ fn pack(release: &Release, name: &str, archive: &Path) -> Result<()> {
     run_quietly(&mut tar).map(drop)
 }
 
-/// One line, as sha256sum prints it, for each archive and bill of materials of the folder.
+/// One line, as sha256sum prints it, for each archive, package and bill of materials of the folder.
 fn checksums(folder: &Path) -> Result<String> {
     let mut files: Vec<_> = folder.read_dir()?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
-    let endings = [".tar.gz", ".zip", ".cdx.json"];
+    let endings = [".tar.gz", ".zip", ".deb", ".cdx.json"];
     files.retain(|file| file.to_str().is_some_and(|name| endings.iter().any(|ending| name.ends_with(ending))));
     files.sort();
     let lines = files.iter().map(|file| {

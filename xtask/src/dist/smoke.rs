@@ -7,6 +7,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
 
 use super::Release;
+use super::pack::BUNDLES;
 use crate::agent::Agent;
 use crate::command::{print_status, run_quietly};
 
@@ -44,6 +45,10 @@ pub(super) fn test(release: &Release, archive: &Path) -> Result<u8> {
         let packed = std::fs::read_to_string(folder.join("completions").join(file))?;
         checks.push((shell, equal(&run_quietly(landfall().args(["completions", shell]))?, &packed)));
     }
+    if release.runs_all_bundles() {
+        let list = run_quietly(landfall().args(["bundle", "list", "--json"]))?;
+        checks.push(("bundles", check_bundles(&list)));
+    }
     checks.push(("man pages", is_file(&folder.join("man/landfall-locate.1"))));
     let mut failed = 0;
     for (what, outcome) in checks {
@@ -68,6 +73,19 @@ fn equal(found: &str, expected: &str) -> Result<()> {
 fn is_file(file: &Path) -> Result<()> {
     if !file.is_file() {
         bail!("{} is missing", file.display());
+    }
+    Ok(())
+}
+
+/// Nothing is missing from the packed bundles but the encoders.
+fn check_bundles(list: &str) -> Result<()> {
+    let list: Vec<Value> = serde_json::from_str(list).context("the output of bundle list is not JSON")?;
+    for name in BUNDLES {
+        let bundle = list.iter().find(|bundle| bundle["name"] == name).ok_or_else(|| anyhow!("{name} is not there"))?;
+        let files = bundle["files"].as_array().ok_or_else(|| anyhow!("{name}: {}", bundle["error"]))?;
+        if let Some(missing) = files.iter().find(|file| file["present"] == false && file["origin"] == "bundle") {
+            bail!("{name}: {} is missing", missing["file"]);
+        }
     }
     Ok(())
 }

@@ -19,17 +19,17 @@ pub(super) const MAX_IMAGES: usize = 10_000;
 const SIZES: [(u32, u8); 6] = [(960, 80), (800, 78), (640, 75), (480, 72), (360, 70), (240, 65)];
 
 /// An embedded image.
-pub(super) struct EmbeddedImage {
+pub(crate) struct EmbeddedImage {
     /// Data URL.
-    pub(super) uri: String,
+    pub(crate) uri: String,
     /// Width in pixels.
-    pub(super) width: u32,
+    pub(crate) width: u32,
     /// Height in pixels.
-    pub(super) height: u32,
+    pub(crate) height: u32,
 }
 
 /// Maximum size in bytes per image, given their number.
-pub(super) fn byte_allowance(pictures: usize) -> usize {
+pub(crate) fn byte_allowance(pictures: usize) -> usize {
     (TOTAL_BYTES / pictures.max(1)).min(MAX_BYTES)
 }
 
@@ -37,7 +37,7 @@ pub(super) fn byte_allowance(pictures: usize) -> usize {
 ///
 /// # Errors
 /// When it cannot be encoded, for example because it is empty.
-pub(super) fn embed(picture: &RgbImage, max_bytes: usize) -> Result<EmbeddedImage> {
+pub(crate) fn embed(picture: &RgbImage, max_bytes: usize) -> Result<EmbeddedImage> {
     let mut last = None;
     for (side, quality) in SIZES {
         let small = fit_within(picture, (side, side));

@@ -3,7 +3,7 @@
 use chrono::NaiveDateTime;
 
 /// A whole number with commas, as in `14,916`.
-pub(super) fn group_thousands(number: impl Into<f64>) -> String {
+pub(crate) fn group_thousands(number: impl Into<f64>) -> String {
     let digits = format!("{:.0}", number.into());
     let (sign, digits) = digits.strip_prefix('-').map_or(("", &*digits), |digits| ("-", digits));
     let mut out = String::from(sign);
@@ -22,7 +22,7 @@ pub(super) fn points(points: Option<u32>) -> String {
 }
 
 /// A distance: metres below one kilometre, a decimal below ten.
-pub(super) fn distance(metres: f64) -> String {
+pub(crate) fn distance(metres: f64) -> String {
     match metres {
         ..950.0 => format!("{metres:.0} m"),
         ..9_950.0 => format!("{:.1} km", metres / 1000.0),
@@ -31,7 +31,7 @@ pub(super) fn distance(metres: f64) -> String {
 }
 
 /// A fraction as a percentage, with a decimal if it is small.
-pub(super) fn percent(share: f64) -> String {
+pub(crate) fn percent(share: f64) -> String {
     let percent = 100.0 * share;
     if percent < 9.95 { format!("{percent:.1} %") } else { format!("{percent:.0} %") }
 }

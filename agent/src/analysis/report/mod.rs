@@ -19,11 +19,11 @@ use crate::error::describe;
 use crate::inference;
 use crate::record::{recorded_image, turn_for};
 
-mod embedded_image;
-mod format;
-mod map;
+pub(crate) mod embedded_image;
+pub(crate) mod format;
+pub(crate) mod map;
 mod occlusion;
-mod page;
+pub(crate) mod page;
 mod parts;
 mod posterior_summary;
 mod reference_scores;

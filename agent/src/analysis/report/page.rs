@@ -8,8 +8,11 @@ use crate::analysis::report::source::GameSection;
 use crate::analysis::report::{map, round_section, summary};
 
 /// Forbids scripts and requests, in case a record contains markup.
-const POLICY: &str =
+pub(crate) const POLICY: &str =
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; form-action 'none'; base-uri 'none'";
+
+/// The style sheet of all reports.
+pub(crate) const STYLE: &str = include_str!("report.css");
 
 /// Pages with more rounds than this render each when it is scrolled to, which opens faster; a screenshot of the whole
 /// page then has gaps.
@@ -30,7 +33,7 @@ pub(super) fn page(parts: &[(&GameSection, Vec<ReportRound<'_>>)]) -> String {
                 meta name="color-scheme" content="light dark";
                 meta name="generator" content=(concat!("Landfall ", env!("CARGO_PKG_VERSION")));
                 title { (title) }
-                style { (PreEscaped(include_str!("report.css"))) }
+                style { (PreEscaped(STYLE)) }
             }
             body {
                 (map::defs())

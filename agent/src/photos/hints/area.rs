@@ -45,8 +45,14 @@ impl Area {
     pub(super) fn countries(text: &str) -> Result<Self, String> {
         let code = |code: &str| {
             let code = code.trim().to_ascii_uppercase();
-            let country = countries::by_code(&code)
-                .ok_or_else(|| format!("`{code}` is not the two-letter code of a country, as in FR,BE"))?;
+            let country = countries::by_code(&code).ok_or_else(|| {
+                let named = countries::all().iter().find(|country| country.name.eq_ignore_ascii_case(&code));
+                let example = named.map_or_else(
+                    || "as in FR,BE".to_owned(),
+                    |country| format!("which is {} for {}", country.iso2, country.name),
+                );
+                format!("`{code}` is not the two-letter code of a country, {example}")
+            })?;
             let is_drawn = !country.shape.0.is_empty();
             let too_small = || format!("{} is too small for the map; give a circle instead", country.name);
             is_drawn.then_some(country.iso2).ok_or_else(too_small)
@@ -214,7 +220,8 @@ mod tests {
     #[test]
     fn malformed_areas_are_refused_with_the_form_to_use() {
         for (result, reason) in [
-            (Area::countries("FR,ZZ"), "`ZZ` is not the two-letter code"),
+            (Area::countries("FR,ZZ"), "`ZZ` is not the two-letter code of a country, as in FR"),
+            (Area::countries("italy"), "which is IT for Italy"),
             (Area::countries(""), "not the two-letter code"),
             (Area::circle("48.86,2.35"), "LAT,LNG,KM"),
             (Area::circle("91,0,5"), "invalid coordinates"),

@@ -9,6 +9,7 @@ mod measure;
 mod sun;
 mod table;
 
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -19,7 +20,7 @@ use landfall_model::{Classifier, Posterior, Prior, RgbImage};
 use serde::Serialize;
 
 use crate::inference::{Objective, posterior_for};
-use crate::photos::capture_time::{CaptureTime, capture_time};
+use crate::photos::capture_time::{CaptureTime, capture_time, capture_time_in};
 use crate::photos::locate::{as_text, percent};
 use calibration::{Calibration, Verdict};
 use claim::Evidence;
@@ -89,14 +90,40 @@ pub(crate) fn verify(
     claimed: &ClaimedCells,
     time: Option<DateTime<Utc>>,
 ) -> Result<Verification> {
-    let Decoded { image, warning } = images::open_with_warning(file)?;
+    let decoded = images::open_with_warning(file)?;
+    verify_decoded(classifier, file.to_owned(), decoded, || capture_time(file), claimed, time)
+}
+
+/// As [`verify`], on an image in memory, which is named `name`.
+///
+/// # Errors
+/// When it cannot be read.
+pub(crate) fn verify_bytes(
+    classifier: &Classifier,
+    name: PathBuf,
+    bytes: &[u8],
+    claimed: &ClaimedCells,
+    time: Option<DateTime<Utc>>,
+) -> Result<Verification> {
+    let decoded = images::decode(bytes)?;
+    verify_decoded(classifier, name, decoded, || capture_time_in(&mut Cursor::new(bytes)), claimed, time)
+}
+
+fn verify_decoded(
+    classifier: &Classifier,
+    file: PathBuf,
+    Decoded { image, warning }: Decoded,
+    capture_time: impl FnOnce() -> Option<CaptureTime>,
+    claimed: &ClaimedCells,
+    time: Option<DateTime<Utc>>,
+) -> Result<Verification> {
     let evidence = claimed.evidence(&posterior_of(classifier, &image)?);
     let bundle = classifier.bundle.manifest.id();
     let calibration = Calibration::of(&bundle);
     let measured_ratio = calibration.map(|calibration| evidence.map_or(1.0, |found| calibration.ratio(&found)));
     let (utc, taken) = match time {
         Some(time) => (Some(time), Some(Taken { time: in_utc(time), from: TimeSource::Given })),
-        None => match capture_time(file) {
+        None => match capture_time() {
             Some(CaptureTime::Known(time)) => (Some(time), Some(Taken { time: in_utc(time), from: TimeSource::Exif })),
             Some(CaptureTime::Local(time)) => {
                 let time = time.format("%Y-%m-%dT%H:%M:%S").to_string();
@@ -107,7 +134,6 @@ pub(crate) fn verify(
     };
     let sun = utc.and_then(|time| sun_position(claimed.claim.at, time));
     Ok(Verification {
-        image: file.to_owned(),
         claim: claimed.claim,
         place: landfall_model::place::describe(claimed.claim.at).description,
         verdict: measured_ratio.map(Verdict::of),
@@ -119,6 +145,7 @@ pub(crate) fn verify(
         sun,
         light: sun.and_then(|sun| LightCurve::measured().evidence(brightness(&image), &sun)),
         warnings: warning.map(|warning| format!("{}: {warning}", file.display())).into_iter().collect(),
+        image: file,
     })
 }
 

@@ -2,11 +2,17 @@
 
 mod document;
 mod locate;
+mod locator;
 mod metrics;
 mod pool;
 mod problem;
 mod request;
 mod types;
+
+pub(super) use locator::Locator;
+pub(super) use problem::Problem;
+pub(super) use request::{ImageFile, Images, check_count, name};
+pub(super) use types::{Known, LocateResponse, LocateSettings, PriorName};
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,24 +20,21 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use landfall_common::exit::environment_error;
 use landfall_model::Classifier;
-use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 use utoipa::OpenApi;
 
 use crate::server::connections::{self, Limits};
 use crate::server::security::OwnHosts;
+use crate::server::token::Token;
 use crate::server::{security, spans};
 use document::Document;
-use metrics::Metrics;
-use pool::Pool;
-use problem::Problem;
 use types::Health;
 
 /// Nothing of a response is a page.
@@ -68,14 +71,10 @@ pub(crate) struct ApiServer {
 
 /// What handlers share.
 struct Service {
-    /// The default first.
-    bundles: Vec<Arc<Pool>>,
+    locator: Locator,
     /// A slot for each request that may wait.
     slots: Semaphore,
-    /// A slot for each image that is decoded at the same time, which takes up to a gigabyte.
-    decoders: Semaphore,
-    metrics: Metrics,
-    token: Option<[u8; 32]>,
+    token: Option<Token>,
 }
 
 impl ApiServer {
@@ -90,11 +89,9 @@ impl ApiServer {
         })?;
         let at = listener.local_addr()?;
         let service = Arc::new(Service {
-            bundles: classifiers.into_iter().map(|it| Ok(Arc::new(Pool::start(it)?))).collect::<Result<_>>()?,
+            locator: Locator::start(classifiers)?,
             slots: Semaphore::new(max_requests),
-            decoders: Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)),
-            metrics: Metrics::new(),
-            token: token.map(|token| Sha256::digest(token).into()),
+            token: token.as_deref().map(Token::new),
         });
         let own = OwnHosts::new("http", at.port(), hosts);
         if !at.ip().is_loopback() {
@@ -142,7 +139,7 @@ fn router(service: Arc<Service>, max_body: usize) -> Router {
 /// The state of the service
 #[utoipa::path(get, path = "/healthz", responses((status = 200, description = "The service answers", body = Health)))]
 async fn health(State(service): State<Arc<Service>>) -> Json<Health> {
-    Json(Health { status: "ok", bundles: service.bundles.iter().map(|pool| pool.bundle().manifest.id()).collect() })
+    Json(Health { status: "ok", bundles: service.locator.bundles() })
 }
 
 /// This document
@@ -157,7 +154,7 @@ async fn openapi() -> Json<utoipa::openapi::OpenApi> {
     (status = 401, description = "The bearer token is missing or wrong", body = Problem, content_type = "application/problem+json"),
 ))]
 async fn metrics(State(service): State<Arc<Service>>) -> Result<impl IntoResponse, Problem> {
-    let text = service.metrics.text().map_err(Problem::internal)?;
+    let text = service.locator.metrics.text().map_err(Problem::internal)?;
     Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text))
 }
 
@@ -172,16 +169,11 @@ async fn method_not_allowed() -> Problem {
 /// Refuses requests without the bearer token, if there is one.
 async fn check_token(State(service): State<Arc<Service>>, request: Request, next: Next) -> Response {
     match service.token {
-        Some(token) if bearer(request.headers()).is_none_or(|given| Sha256::digest(given)[..] != token) => {
+        Some(token) if !token.is_in(request.headers()) => {
             Problem::new(StatusCode::UNAUTHORIZED, "This service needs a bearer token.").into_response()
         }
         _ => next.run(request).await,
     }
-}
-
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 /// Counts requests and measures how long they take.
@@ -191,9 +183,9 @@ async fn measure(State(service): State<Arc<Service>>, request: Request, next: Ne
     let path = known.into_iter().find(|path| *path == request.uri().path()).unwrap_or("other");
     let start = Instant::now();
     let response = next.run(request).await;
-    service.metrics.count_request(path, response.status());
+    service.locator.metrics.count_request(path, response.status());
     if path == LOCATE {
-        service.metrics.add_duration(start.elapsed());
+        service.locator.metrics.add_duration(start.elapsed());
     }
     response
 }

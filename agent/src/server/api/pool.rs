@@ -43,6 +43,10 @@ impl Pool {
         &self.classifier.bundle
     }
 
+    pub(super) fn classifier(&self) -> Arc<Classifier> {
+        Arc::clone(&self.classifier)
+    }
+
     pub(super) fn engine(&self) -> String {
         self.classifier.engine().to_string()
     }

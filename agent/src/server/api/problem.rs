@@ -11,7 +11,7 @@ const RETRY_AFTER_S: u16 = 1;
 
 /// Why a request failed.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Problem {
+pub(in crate::server) struct Problem {
     /// The HTTP status.
     pub status: u16,
     /// The status in words.
@@ -32,7 +32,7 @@ impl Problem {
     }
 
     /// The request can be parsed and asks for something impossible.
-    pub(super) fn impossible(detail: impl Into<String>) -> Self {
+    pub(in crate::server) fn impossible(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
     }
 
@@ -41,7 +41,7 @@ impl Problem {
     }
 
     /// An error of our own. Its cause is logged and not told.
-    pub(super) fn internal(cause: impl std::fmt::Display) -> Self {
+    pub(in crate::server) fn internal(cause: impl std::fmt::Display) -> Self {
         tracing::error!(%cause, "the request failed");
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "The service failed. Its log says why.")
     }

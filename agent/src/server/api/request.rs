@@ -12,13 +12,13 @@ use super::problem::Problem;
 use super::types::{LocateRequest, LocateSettings, MAX_IMAGES, MAX_NAME_CHARS};
 
 /// Images and how to locate them.
-pub(super) struct Images {
+pub(in crate::server) struct Images {
     /// At least one.
     pub files: Vec<ImageFile>,
     pub settings: LocateSettings,
 }
 
-pub(super) struct ImageFile {
+pub(in crate::server) struct ImageFile {
     pub name: String,
     pub bytes: Bytes,
 }
@@ -38,9 +38,17 @@ pub(super) async fn read(request: Request) -> Result<Images, Problem> {
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, why));
         }
     };
-    match images.files.len() {
+    check_count(images.files.len()).map(|()| images)
+}
+
+/// Checks the number of images.
+///
+/// # Errors
+/// When there are none or too many.
+pub(in crate::server) fn check_count(images: usize) -> Result<(), Problem> {
+    match images {
         0 => Err(Problem::impossible("There is no image in the request.")),
-        1..=MAX_IMAGES => Ok(images),
+        1..=MAX_IMAGES => Ok(()),
         count => Err(Problem::impossible(format!("A request has at most {MAX_IMAGES} images, not {count}."))),
     }
 }
@@ -90,7 +98,11 @@ fn broken(why: MultipartError) -> Problem {
     Problem::new(why.status(), sentence(why.body_text()))
 }
 
-fn name(given: Option<String>, index: usize) -> Result<String, Problem> {
+/// The name of an image in the answer.
+///
+/// # Errors
+/// When it is too long.
+pub(in crate::server) fn name(given: Option<String>, index: usize) -> Result<String, Problem> {
     match given {
         Some(name) if name.chars().count() > MAX_NAME_CHARS => {
             Err(Problem::impossible(format!("The name of image {} is too long.", index + 1)))

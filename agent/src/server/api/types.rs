@@ -1,6 +1,7 @@
 //! What the service reads and writes. The OpenAPI document is generated from these types.
 
 use landfall_model::Prior;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -48,7 +49,7 @@ pub(super) struct LocateForm {
 /// How to locate.
 #[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct LocateSettings {
+pub(in crate::server) struct LocateSettings {
     /// Name of the bundle; by default the first one of the service.
     pub bundle: Option<String>,
     /// The prior: where people take photos, where rounds of a game lie, or the same everywhere.
@@ -63,9 +64,9 @@ pub(super) struct LocateSettings {
 }
 
 /// A prior over the cells of a bundle.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq, ToSchema)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq, JsonSchema, ToSchema)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum PriorName {
+pub(in crate::server) enum PriorName {
     #[default]
     Photo,
     Game,
@@ -73,9 +74,9 @@ pub(super) enum PriorName {
 }
 
 /// What is known of a place. All of it holds.
-#[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema, ToSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Known {
+pub(in crate::server) struct Known {
     /// It is in one of these countries, ISO 3166-1 alpha-2 codes.
     pub country: Vec<String>,
     pub near: Option<Circle>,
@@ -86,9 +87,9 @@ pub(super) struct Known {
 }
 
 /// An area: countries, a circle or a box.
-#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[derive(Debug, Deserialize, Serialize, JsonSchema, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "lowercase")]
-pub(super) enum Area {
+pub(in crate::server) enum Area {
     /// ISO 3166-1 alpha-2 codes.
     Country(Vec<String>),
     Near(Circle),
@@ -96,9 +97,9 @@ pub(super) enum Area {
 }
 
 /// A circle on the earth.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Circle {
+pub(in crate::server) struct Circle {
     /// Latitude of the centre in degrees.
     #[schema(minimum = -90, maximum = 90)]
     pub lat: f64,
@@ -111,9 +112,9 @@ pub(super) struct Circle {
 }
 
 /// A box between two latitudes and two longitudes in degrees; over the date line if `west` is greater than `east`.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Bounds {
+pub(in crate::server) struct Bounds {
     #[schema(minimum = -90, maximum = 90)]
     pub south: f64,
     #[schema(minimum = -180, maximum = 180)]
@@ -196,8 +197,8 @@ impl Known {
 }
 
 /// Predictions, in the order of the images.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct LocateResponse {
+#[derive(Debug, Serialize, JsonSchema, ToSchema)]
+pub(in crate::server) struct LocateResponse {
     /// Name and version of the bundle.
     pub bundle: String,
     /// Name and version of the engine that ran it.
@@ -207,16 +208,16 @@ pub(super) struct LocateResponse {
 }
 
 /// A prediction, or why there is none.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, JsonSchema, ToSchema)]
 #[serde(untagged)]
-pub(super) enum LocateResult {
+pub(in crate::server) enum LocateResult {
     Located(Box<Located>),
     Failed(Failed),
 }
 
 /// An image that could not be located.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Failed {
+#[derive(Debug, Serialize, JsonSchema, ToSchema)]
+pub(in crate::server) struct Failed {
     /// Name of the image.
     pub image: String,
     /// What is wrong with it.
@@ -224,8 +225,8 @@ pub(super) struct Failed {
 }
 
 /// A prediction.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Located {
+#[derive(Debug, Serialize, JsonSchema, ToSchema)]
+pub(in crate::server) struct Located {
     /// Name of the image; of the first one with `one_place`.
     pub image: String,
     /// Latitude in degrees.
@@ -253,15 +254,15 @@ pub(super) struct Located {
 }
 
 /// Radii of the circles around the prediction that hold 50 % and 90 % of the probability, in kilometres.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct CredibleRadii {
+#[derive(Debug, Serialize, JsonSchema, ToSchema)]
+pub(in crate::server) struct CredibleRadii {
     pub p50: f64,
     pub p90: f64,
 }
 
 /// A cell of the bundle.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct CellMass {
+#[derive(Debug, Serialize, JsonSchema, ToSchema)]
+pub(in crate::server) struct CellMass {
     /// S2 token.
     pub cell: String,
     /// Latitude of the training places in the cell, in degrees.
@@ -273,8 +274,8 @@ pub(super) struct CellMass {
 }
 
 /// What was known of the place apart from the image.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct GivenAreas {
+#[derive(Debug, Serialize, JsonSchema, ToSchema)]
+pub(in crate::server) struct GivenAreas {
     /// The areas, as in `country FR`.
     pub hints: Vec<String>,
     /// Probability that all of it holds, judged from the image only.
@@ -282,8 +283,8 @@ pub(super) struct GivenAreas {
 }
 
 /// A place that the image may show.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct CandidatePlace {
+#[derive(Debug, Serialize, JsonSchema, ToSchema)]
+pub(in crate::server) struct CandidatePlace {
     /// Latitude in degrees.
     pub lat: f64,
     /// Longitude in degrees.

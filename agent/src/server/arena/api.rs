@@ -25,6 +25,7 @@ use crate::error::describe;
 use crate::server::arena::game;
 use crate::server::arena::game::{ArenaGame, GameRules, GuessRejection, GuessRequest, MapId};
 use crate::server::arena::options::{ArenaOptions, Dialogs, Structure};
+use crate::server::arena::referee::{ArenaGuess, Referee};
 use crate::server::arena::round::{ArenaRound, Picture};
 use crate::server::arena::versus::Versus;
 use crate::server::arena::{game_json, picture};
@@ -43,7 +44,7 @@ const MAX_GUESSES_AHEAD: usize = 4;
 /// Number of cached tiles, of a few kilobytes each.
 const TILE_CACHE_SIZE: NonZeroUsize = NonZeroUsize::new(2048).unwrap();
 /// Maximum time limit of a round in seconds, as on the live page.
-const MAX_TIME_LIMIT_S: u32 = 600;
+pub(super) const MAX_TIME_LIMIT_S: u32 = 600;
 
 /// State shared by all requests.
 pub(super) struct State {
@@ -56,6 +57,7 @@ pub(super) struct State {
     level_up: bool,
     slow_tiles: Option<Duration>,
     versus: Option<Versus>,
+    referee: Option<Referee>,
     choice: Mutex<StdRng>,
     games: Mutex<LruCache<String, ArenaGame>>,
     guesses_ahead: Arc<Semaphore>,
@@ -78,6 +80,7 @@ impl State {
             level_up: options.level_up,
             slow_tiles: options.slow_tiles,
             versus: options.versus.clone(),
+            referee: None,
             choice: Mutex::new(StdRng::seed_from_u64(options.seed.unwrap_or_else(|| rand::rng().random()))),
             games: Mutex::new(LruCache::new(games)),
             guesses_ahead: Arc::new(Semaphore::new(MAX_GUESSES_AHEAD)),
@@ -88,6 +91,18 @@ impl State {
 }
 
 impl State {
+    /// Every game has all rounds in their order, and the referee is told the guesses.
+    pub(super) fn with_referee(self, referee: Referee) -> Self {
+        Self { rounds_per_game: self.rounds.len(), referee: Some(referee), ..self }
+    }
+
+    fn choose_rounds(&self) -> Vec<ArenaRound> {
+        if self.referee.is_some() {
+            return self.rounds.clone();
+        }
+        self.rounds.sample(&mut *lock(&self.choice), self.rounds_per_game).cloned().collect()
+    }
+
     /// Checks that the slug is that of the map, or `arena`, which the page always uses.
     fn check_slug(&self, slug: &str) -> Result<(), ApiError> {
         if [self.map.slug, game::ARENA.slug].contains(&slug) {
@@ -195,11 +210,7 @@ async fn create_game(Shared(state): App, body: Result<Json<GameRules>, JsonRejec
     }
     // Tokens are not derived from the seed, so that they do not reveal the round.
     let token = |length| Alphanumeric.sample_string(&mut rand::rng(), length);
-    let rounds = state
-        .rounds
-        .sample(&mut *lock(&state.choice), state.rounds_per_game)
-        .map(|round| (round.clone(), token(32)))
-        .collect();
+    let rounds = state.choose_rounds().into_iter().map(|round| (round, token(32))).collect();
     let id = token(16);
     let mut game = ArenaGame::new(id.clone(), state.map, rules, rounds);
     if let Some(versus) = &state.versus {
@@ -275,12 +286,21 @@ async fn guess(
             }
         }
     }
-    let mut scores = None;
+    let (mut scores, mut guessed) = (None, None);
     let answer = with_game(&state, &token, |game| {
         game.guess(pin, arrived)?;
         scores = game.final_scores();
+        let turn = &game.turns[game.current];
+        guessed = turn.guess.as_ref().map(|guess| ArenaGuess {
+            index: game.current,
+            pin: guess.pin,
+            seconds: turn.began.map_or(0.0, |(_, since)| arrived.saturating_duration_since(since).as_secs_f64()),
+        });
         Ok(())
     })?;
+    if let Some((Referee(told), guess)) = state.referee.as_ref().zip(guessed) {
+        told(guess);
+    }
     if let Some((versus, (rounds, person, machine))) = state.versus.as_ref().zip(scores) {
         // The game is finished even if the series cannot be written.
         _ = versus

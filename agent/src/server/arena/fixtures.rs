@@ -19,6 +19,7 @@ const MAX_TEXT_BYTES: u64 = 4 << 20;
 #[derive(Deserialize)]
 struct RoundFile {
     name: Option<String>,
+    country: Option<String>,
     truth: Option<FixtureTruth>,
     pano: Option<String>,
     #[serde(default)]
@@ -38,11 +39,24 @@ struct FixtureView {
     heading: f64,
 }
 
+/// A round, with the name of its directory.
+pub(crate) struct NamedRound {
+    pub id: String,
+    /// ISO 3166-1 alpha-2 code, if it is recorded.
+    pub country: Option<String>,
+    pub round: ArenaRound,
+}
+
 /// All rounds `rounds/NAME/round.json` under `dir`, sorted by name.
 ///
 /// # Errors
 /// When a record is invalid or there are none.
 pub(super) fn load(dir: &Path) -> Result<RoundPool> {
+    Ok(RoundPool { rounds: load_named(dir)?.into_iter().map(|named| named.round).collect(), notes: Vec::new() })
+}
+
+/// As [`load`], with the names of the rounds.
+pub(super) fn load_named(dir: &Path) -> Result<Vec<NamedRound>> {
     let rounds_dir = dir.join("rounds");
     let entries = std::fs::read_dir(&rounds_dir).with_context(|| {
         format!("cannot read {}: give a directory that contains rounds/NAME/round.json", rounds_dir.display())
@@ -58,39 +72,48 @@ pub(super) fn load(dir: &Path) -> Result<RoundPool> {
     if files.is_empty() {
         bail!("{} contains no NAME/round.json: there is nothing to play", rounds_dir.display());
     }
-    let rounds = files.iter().map(|file| load_fixture(file)).collect::<Result<_>>()?;
-    Ok(RoundPool { rounds, notes: Vec::new() })
+    files.iter().map(|file| load_fixture(file)).collect()
 }
 
-fn load_fixture(file: &Path) -> Result<ArenaRound> {
+fn load_fixture(file: &Path) -> Result<NamedRound> {
     let json = read_regular(file, MAX_TEXT_BYTES).with_context(|| format!("cannot read {}", file.display()))?;
     let dir = file.parent().unwrap_or(Path::new("."));
     let credits = read_regular(&dir.join("CREDITS"), MAX_TEXT_BYTES).ok();
     let picture = |name: &str| sibling_file(dir, name).filter(|picture| picture.is_file()).map(Picture::File);
-    parse(&file.display().to_string(), &json, credits.as_deref(), picture)
+    let id = dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    parse(id, &file.display().to_string(), &json, credits.as_deref(), picture)
 }
 
 /// The rounds in the program.
 #[cfg(feature = "embed")]
 pub(super) fn embedded() -> Result<RoundPool> {
+    Ok(RoundPool { rounds: embedded_named()?.into_iter().map(|named| named.round).collect(), notes: Vec::new() })
+}
+
+/// As [`embedded`], with the names of the rounds.
+#[cfg(feature = "embed")]
+pub(super) fn embedded_named() -> Result<Vec<NamedRound>> {
     use crate::server::embedded::{ROUNDS, find};
 
     let rounds = ROUNDS.iter().filter_map(|file| Some((file, file.name.strip_suffix("/round.json")?)));
     let rounds = rounds.map(|(file, dir)| {
         let sibling = |name: &str| find(ROUNDS, &format!("{dir}/{name}"));
         let credits = sibling("CREDITS").map(|credits| credits.read());
-        parse(file.name, &file.read(), credits.as_deref(), |name| Some(Picture::Embedded(sibling(name)?.name)))
+        parse(dir.to_owned(), file.name, &file.read(), credits.as_deref(), |name| {
+            Some(Picture::Embedded(sibling(name)?.name))
+        })
     });
-    Ok(RoundPool { rounds: rounds.collect::<Result<_>>()?, notes: Vec::new() })
+    rounds.collect()
 }
 
 /// Parses a round's record. `shown`: its path for messages; `picture` finds an image beside it.
 fn parse(
+    id: String,
     shown: &str,
     json: &[u8],
     credits: Option<&[u8]>,
     picture: impl FnOnce(&str) -> Option<Picture>,
-) -> Result<ArenaRound> {
+) -> Result<NamedRound> {
     let round: RoundFile = serde_json::from_slice(json).with_context(|| format!("{shown} is not a round record"))?;
     let truth = round.truth.with_context(|| format!("{shown} has no \"truth\": the arena cannot score it"))?;
     let truth = LatLng::new(truth.lat, truth.lng).with_context(|| format!("{shown} has an invalid \"truth\""))?;
@@ -102,7 +125,7 @@ fn parse(
     };
     let picture = picture(name)
         .with_context(|| format!("{shown} refers to the image {name}, which does not exist in its directory"))?;
-    Ok(ArenaRound {
+    let arena_round = ArenaRound {
         truth,
         picture,
         kind,
@@ -110,7 +133,8 @@ fn parse(
         name: round.name,
         credits: credits.map(|text| author_and_licence(&String::from_utf8_lossy(text))),
         max_side: MAX_FIXTURE_SIDE,
-    })
+    };
+    Ok(NamedRound { id, country: round.country, round: arena_round })
 }
 
 /// Author and licence name from a CREDITS file.

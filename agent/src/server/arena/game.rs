@@ -235,7 +235,8 @@ impl ActiveRound {
     }
 }
 
-fn validated_point(lat: f64, lng: f64) -> Result<LatLng, GuessRejection> {
+/// A point on earth, of a longitude from -180 to 180.
+pub(super) fn validated_point(lat: f64, lng: f64) -> Result<LatLng, GuessRejection> {
     if !(-180.0..=180.0).contains(&lng) {
         return Err(GuessRejection::BadPin(format!("longitude {lng} is not within ±180")));
     }

@@ -10,12 +10,16 @@ mod api;
 mod fixtures;
 mod game;
 mod game_json;
+pub(super) mod headless;
 mod options;
 mod photos;
-mod picture;
+pub(super) mod picture;
+mod played;
+mod referee;
 mod round;
 mod rounds;
 mod versus;
+mod view;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -25,12 +29,18 @@ use anyhow::{Context, Result, bail};
 use landfall_common::exit::environment_error;
 use tokio::task::JoinHandle;
 
+use crate::record::Map;
 use crate::server::assets::Pages;
 use crate::server::connections::{self, Limits};
 use crate::server::security::{self, OwnHosts};
 use crate::server::tiles;
+pub(crate) use fixtures::NamedRound;
 pub use options::{ArenaOptions, Dialogs, RoundSource, Structure};
+pub(crate) use referee::{ArenaGuess, Referee};
+pub(crate) use round::{ArenaRound, Picture, PictureKind};
+pub(crate) use rounds::load_named;
 pub use versus::Versus;
+pub(crate) use versus::panorama_views;
 
 /// Content security policy of the page: own code, styles and images; generated images for panoramas and the result card.
 /// Other pages of this computer may embed it.
@@ -78,6 +88,19 @@ impl Arena {
                 options.rounds_per_game
             ));
         }
+        Self::serve(api::State::new(loaded.rounds, pages, &options), &options, notes)
+    }
+
+    /// Serves these rounds, in their order, and reports the guesses to the referee. The source in the options is not used.
+    ///
+    /// # Errors
+    /// When the page is not built or the port is in use.
+    pub(crate) fn start_with(rounds: Vec<ArenaRound>, options: &ArenaOptions, referee: Referee) -> Result<Self> {
+        let pages = Pages::find("arena.html", options.page.as_deref())?;
+        Self::serve(api::State::new(rounds, pages, options).with_referee(referee), options, Vec::new())
+    }
+
+    fn serve(state: api::State, options: &ArenaOptions, notes: Vec<String>) -> Result<Self> {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, options.port)).with_context(|| {
             environment_error(format!(
                 "cannot serve the arena on port {}: choose another port, or 0 for any",
@@ -85,7 +108,7 @@ impl Arena {
             ))
         })?;
         let at = listener.local_addr()?;
-        let router = api::router(Arc::new(api::State::new(loaded.rounds, pages, &options)));
+        let router = api::router(Arc::new(state));
         let own = Arc::new(OwnHosts::new("http", at.port(), Vec::new()));
         let time = RESPONSE_TIME + options.slow_tiles.unwrap_or_default();
         let router = security::protect(router, own, POLICY, time);
@@ -114,6 +137,11 @@ impl Arena {
         self.handle.graceful_shutdown(Some(Duration::from_secs(2)));
         _ = (&mut self.server).await;
     }
+}
+
+/// The map of the arena as players know it: the World map of the live game.
+pub(crate) fn world_map() -> Map {
+    game::known_map(game::WORLD)
 }
 
 /// Draws the map tile `z/x/y` as PNG; `None` if there is no such tile. For benchmarks.

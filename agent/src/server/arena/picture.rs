@@ -1,5 +1,6 @@
 //! Removes metadata from served images, so that they do not reveal the location.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
@@ -15,20 +16,27 @@ use crate::server::arena::round::ArenaRound;
 
 const JPEG_QUALITY: u8 = 92;
 
-/// The image of a round as JPEG: the original bytes if they have no metadata and are small enough, else re-encoded
-/// upright with at most `max_side` pixels per side.
+/// The image of a round as JPEG, as [`bare_jpeg`] makes it.
 ///
 /// # Errors
 /// When the file cannot be read or is not an image.
 pub(super) fn to_served_jpeg(round: &ArenaRound) -> Result<Vec<u8>> {
-    let bytes = round.picture.read().context("cannot read the picture")?;
+    bare_jpeg(round.picture.read().context("cannot read the picture")?, round.max_side)
+}
+
+/// An image as JPEG: the original bytes if they have no metadata and are small enough, else re-encoded upright with at
+/// most `max_side` pixels per side.
+///
+/// # Errors
+/// When it is not an image.
+pub(in crate::server) fn bare_jpeg(bytes: Cow<'_, [u8]>, max_side: u32) -> Result<Vec<u8>> {
     let metadata = images::metadata(&bytes)?;
-    if metadata.width.max(metadata.height) <= round.max_side && is_bare_jpeg(&bytes) {
+    if metadata.width.max(metadata.height) <= max_side && is_bare_jpeg(&bytes) {
         return Ok(bytes.into_owned());
     }
     let mut picture = DynamicImage::ImageRgb8(images::from_bytes(&bytes)?);
-    if picture.width().max(picture.height()) > round.max_side {
-        picture = picture.resize(round.max_side, round.max_side, FilterType::CatmullRom);
+    if picture.width().max(picture.height()) > max_side {
+        picture = picture.resize(max_side, max_side, FilterType::CatmullRom);
     }
     Ok(to_jpeg(&picture.into_rgb8(), JPEG_QUALITY)?)
 }

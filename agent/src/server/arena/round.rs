@@ -12,7 +12,7 @@ use crate::server::embedded;
 
 /// An image file.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Picture {
+pub(crate) enum Picture {
     File(PathBuf),
     /// A file of the rounds in the program.
     #[cfg(feature = "embed")]
@@ -22,7 +22,7 @@ pub(super) enum Picture {
 impl Picture {
     /// # Errors
     /// When the file cannot be read.
-    pub(super) fn read(&self) -> Result<Cow<'static, [u8]>, Unreadable> {
+    pub(crate) fn read(&self) -> Result<Cow<'static, [u8]>, Unreadable> {
         match self {
             Self::File(file) => images::read(file).map(Cow::Owned),
             #[cfg(feature = "embed")]
@@ -45,7 +45,7 @@ impl fmt::Display for Picture {
 
 /// How the image of a round is displayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum PictureKind {
+pub(crate) enum PictureKind {
     /// Equirectangular, 360° × 180°; its centre column faces north.
     Panorama,
     /// A static photo.
@@ -54,7 +54,7 @@ pub(super) enum PictureKind {
 
 /// One place to guess.
 #[derive(Clone, Debug)]
-pub(super) struct ArenaRound {
+pub(crate) struct ArenaRound {
     pub truth: LatLng,
     pub picture: Picture,
     pub kind: PictureKind,

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use crate::server::arena::fixtures::NamedRound;
 use crate::server::arena::options::RoundSource;
 use crate::server::arena::round::RoundPool;
 use crate::server::arena::{fixtures, photos};
@@ -16,5 +17,18 @@ pub(super) fn load(source: &RoundSource) -> Result<RoundPool> {
         RoundSource::Photos(dir) => photos::load(dir),
         #[cfg(feature = "embed")]
         RoundSource::Embedded => fixtures::embedded(),
+    }
+}
+
+/// The rounds of a source with the names of their directories; photos have none.
+///
+/// # Errors
+/// As [`load`].
+pub(crate) fn load_named(source: &RoundSource) -> Result<Vec<NamedRound>> {
+    match source {
+        RoundSource::Fixtures(dir) => fixtures::load_named(dir),
+        RoundSource::Photos(_) => Ok(Vec::new()),
+        #[cfg(feature = "embed")]
+        RoundSource::Embedded => fixtures::embedded_named(),
     }
 }

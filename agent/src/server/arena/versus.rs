@@ -1,7 +1,6 @@
 //! A person plays against Landfall, which sees the same image and computes its guess while the person is looking. The
 //! results of all games are stored as a series.
 
-use std::f64::consts::{FRAC_PI_2, PI, TAU};
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,7 +8,6 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use image::RgbImage;
-use image::imageops::interpolate_bilinear;
 use landfall_common::exit::{environment_error, usage_error};
 use landfall_common::fs::open_append;
 use landfall_common::text::eprint_sanitized;
@@ -20,8 +18,9 @@ use tokio::sync::OnceCell;
 use crate::error::describe;
 use crate::inference::{Objective, predict};
 use crate::record::Map;
-use crate::server::arena::picture;
 use crate::server::arena::round::{ArenaRound, PictureKind};
+use crate::server::arena::view::Gaze;
+use crate::server::arena::{picture, view};
 
 /// The opponent of the person, and the file of the series.
 #[derive(Clone)]
@@ -55,8 +54,6 @@ pub(super) struct RivalRound {
 
 /// Number of views of a panorama, evenly spaced from the initial heading.
 const PANORAMA_VIEWS: u32 = 4;
-/// Horizontal field of view in degrees, as on the page.
-const VIEW_HFOV_DEG: f64 = 100.0;
 /// Width and height of a view in pixels.
 const VIEW_SIZE_PX: (u32, u32) = (768, 576);
 
@@ -109,10 +106,7 @@ impl Versus {
         let shown = preprocess::from_bytes(&picture::to_served_jpeg(round)?)?;
         let views = match round.kind {
             PictureKind::Photo => vec![shown],
-            PictureKind::Panorama => {
-                let heading = |n: u32| round.heading + 360.0 / f64::from(PANORAMA_VIEWS) * f64::from(n);
-                (0..PANORAMA_VIEWS).map(|n| render_view(&shown, heading(n))).collect()
-            }
+            PictureKind::Panorama => panorama_views(&shown, round.heading).map(|(_, view)| view).collect(),
         };
         let logits = self.classifier.logits(&views)?;
         let prediction = predict(&self.classifier.bundle, &logits, Objective::Round(map))?;
@@ -158,47 +152,18 @@ impl Versus {
     }
 }
 
-/// What is seen of an equirectangular panorama, whose centre column faces north, in the direction of a heading in
-/// degrees: a rectilinear view, the horizon in its middle.
-fn render_view(panorama: &RgbImage, heading: f64) -> RgbImage {
-    let (width, height) = (f64::from(VIEW_SIZE_PX.0), f64::from(VIEW_SIZE_PX.1));
-    let focal = width / 2.0 / (VIEW_HFOV_DEG / 2.0).to_radians().tan();
-    let (across, down) = (f64::from(panorama.width()), f64::from(panorama.height()));
-    RgbImage::from_fn(VIEW_SIZE_PX.0, VIEW_SIZE_PX.1, |x, y| {
-        let (right, below) = (f64::from(x) + 0.5 - width / 2.0, f64::from(y) + 0.5 - height / 2.0);
-        let yaw = heading.to_radians() + right.atan2(focal);
-        let pitch = -below.atan2(right.hypot(focal));
-        let column = (yaw + PI).rem_euclid(TAU) / TAU * across - 0.5;
-        let row = (FRAC_PI_2 - pitch) / PI * down - 0.5;
-        let (column, row) = (column.clamp(0.0, across - 1.0), row.clamp(0.0, down - 1.0));
-        *interpolate_bilinear(panorama, column as f32, row as f32)
-            .as_ref()
-            .unwrap_or_else(|| panorama.get_pixel(column as u32, row as u32))
+/// Views of a panorama all around, each with its heading in degrees clockwise from the first.
+pub(crate) fn panorama_views(panorama: &RgbImage, first: f64) -> impl Iterator<Item = (f64, RgbImage)> {
+    let turned = (0..PANORAMA_VIEWS).map(|n| 360.0 / f64::from(PANORAMA_VIEWS) * f64::from(n));
+    turned.map(move |heading| {
+        let gaze = Gaze { heading: first + heading, pitch: 0.0, zoom: 1.0 };
+        (heading, view::of_panorama(panorama, gaze, VIEW_SIZE_PX))
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use image::Rgb;
-
-    #[test]
-    fn a_view_shows_what_lies_in_its_direction() {
-        // Quarters of the horizon in four colours, north in the middle; the sky is white.
-        let colours = [[200, 0, 0], [0, 200, 0], [0, 0, 200], [200, 200, 0]];
-        let panorama = RgbImage::from_fn(720, 360, |x, y| {
-            let heading = (f64::from(x) / 2.0 - 180.0 + 45.0).rem_euclid(360.0);
-            if y < 20 { Rgb([255; 3]) } else { Rgb(colours[(heading / 90.0) as usize]) }
-        });
-        for (n, colour) in colours.iter().enumerate() {
-            let seen = render_view(&panorama, 90.0 * n as f64);
-            assert_eq!(seen.get_pixel(384, 288).0, *colour);
-            // Its edges are 50 degrees off: 45 of them are its own.
-            let left = colours[(n + 3) % 4];
-            assert_eq!((seen.get_pixel(0, 288).0, seen.get_pixel(80, 288).0), (left, *colour));
-        }
-        assert_eq!(render_view(&panorama, -90.0), render_view(&panorama, 270.0));
-    }
 
     #[test]
     fn a_series_is_kept() {

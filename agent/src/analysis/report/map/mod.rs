@@ -12,7 +12,8 @@ mod detail;
 mod world;
 
 pub(super) use detail::detail;
-pub(super) use world::{PinAndTruth, defs, overview, world};
+pub(super) use world::world;
+pub(crate) use world::{PinAndTruth, defs, overview};
 
 use crate::analysis::report::posterior_summary::HeatCell;
 

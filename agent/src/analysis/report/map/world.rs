@@ -19,11 +19,11 @@ const EDGES: (f64, f64) = (84.0, -58.0);
 const FINE: f64 = 2.0;
 
 /// From the truth to the pin of one round.
-pub(in crate::analysis::report) struct PinAndTruth {
+pub(crate) struct PinAndTruth {
     /// Round number in the report.
-    pub(in crate::analysis::report) n: usize,
-    pub(in crate::analysis::report) pin: LatLng,
-    pub(in crate::analysis::report) truth: Option<LatLng>,
+    pub(crate) n: usize,
+    pub(crate) pin: LatLng,
+    pub(crate) truth: Option<LatLng>,
 }
 
 /// A place in pixels from the upper left corner. Longitudes beyond ±180° are outside the map.
@@ -57,7 +57,7 @@ fn unrolled(lat: f64, lng: f64) -> Point {
 }
 
 /// Definitions shared by all maps of a page: coastline, edge of the globe, and markers.
-pub(in crate::analysis::report) fn defs() -> Markup {
+pub(crate) fn defs() -> Markup {
     html! {
         svg.defs width="0" height="0" aria-hidden="true" focusable="false" {
             defs {
@@ -93,7 +93,7 @@ pub(in crate::analysis::report) fn world(scene: &MapScene<'_>, name: &str) -> Ma
 }
 
 /// A world map of several rounds, with numbers if there are few.
-pub(in crate::analysis::report) fn overview(trips: &[PinAndTruth], name: &str) -> Markup {
+pub(crate) fn overview(trips: &[PinAndTruth], name: &str) -> Markup {
     let (width, height) = size();
     let are_few = trips.len() <= 12;
     let scale = if are_few { 1.15 } else { 0.7 };
