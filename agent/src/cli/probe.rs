@@ -123,12 +123,13 @@ pub(super) async fn run(args: ProbeArgs) -> Result<()> {
     if args.json {
         print_json(&json!({
             "file": out, "name": found.name, "roles": found.roles, "rounds": found.rounds, "missing": found.missing,
-            "steps": steps,
+            "max_pin_error_km": found.max_pin_error_km, "steps": steps,
         }))?;
     } else {
         found.roles.iter().try_for_each(|found| print_line(format!("{:<16} {}", found.role, found.by)))?;
         print_line(format!("profile: {}", out.display()))?;
-        print_line(format!("play:    landfall play --site {} {}", out.display(), args.url))?;
+        let option = found.max_pin_error_km.map_or_else(String::new, |km| format!(" --max-pin-error {km}"));
+        print_line(format!("play:    landfall play --site {}{option} {}", out.display(), args.url))?;
     }
     closed?;
     match found.missing.first() {

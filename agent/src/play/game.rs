@@ -157,6 +157,14 @@ pub(crate) async fn play_into<'d>(
                     Ok(next) => Ok(next),
                     // The round is played and recorded; only the page is lost.
                     Err(error) if is_final(&error) => Err(error),
+                    // All rounds that were asked for are played; how the page ends its game is not needed.
+                    Err(error) if n >= options.rounds && game.rounds.last().is_some_and(|round| round.n == Some(n)) => {
+                        tracing::warn!(
+                            "after the last round: {}; its end is what result.total names",
+                            describe(&error)
+                        );
+                        Ok(NextStep::Over(None))
+                    }
                     Err(_) => recover(page, options, &address, &game, true).await,
                 }
             }
@@ -211,9 +219,12 @@ async fn recover(
     let next = page.recover(&options.browser, address, sent).await?;
     let is_untouched = game.rounds.is_empty() && !game.failed.iter().any(|failed| failed.sent);
     if page.has_started_game() && !is_untouched {
-        let why = game.failed.last().map_or_else(String::new, |failed| format!(" after `{}`", failed.why));
+        let (why, advice) = match game.failed.last() {
+            Some(failed) => (format!(" after `{}`", failed.why), ""),
+            None => (String::new(), "; if the game was over, name what the page shows then in result.total"),
+        };
         return Err(environment_error(format!(
-            "the page begins a new game when it is loaded again{why}; the rest of this game cannot be played"
+            "the page begins a new game when it is loaded again{why}; the rest of this game cannot be played{advice}"
         )));
     }
     Ok(next)

@@ -1,5 +1,6 @@
 //! Learns from several rounds which number is the running total, how the game ends, and the score formula.
 
+use std::cmp::Reverse;
 use std::collections::HashSet;
 
 use anyhow::Result;
@@ -9,7 +10,7 @@ use crate::probe::observe::NumberText;
 use crate::probe::result::ResultDisplay;
 use crate::probe::{ObservedRound, Probe, button_locators, score_formula};
 use crate::record::Distance;
-use crate::site::page::{GuessSubmitted, read_points, whole_number};
+use crate::site::page::{GuessSubmitted, points_by_word, read_points, whole_number};
 use crate::site::profile::locator::Locators;
 
 /// Points and distance of a round, as far as the page shows them.
@@ -37,8 +38,11 @@ impl Probe<'_> {
         Ok((least, seen.1))
     }
 
-    /// Finds the total score at the end by its value, else any button that is visible only at the end.
-    pub(super) async fn learn_total(&mut self, sum: Option<u32>, known: &HashSet<String>) -> Result<()> {
+    /// Finds the total score at the end by its value, else by a word for points, else any button that is visible only at
+    /// the end.
+    pub(super) async fn learn_total(&mut self, shown: &[Shown], known: &HashSet<String>) -> Result<()> {
+        let sum: Option<u32> = shown.iter().map(|(points, _)| *points).sum();
+        let best = shown.iter().filter_map(|(points, _)| *points).max();
         let end = self.visible_state().await?;
         // Selectors that matched nothing before the end.
         let new =
@@ -46,8 +50,19 @@ impl Probe<'_> {
         let is_total = |number: &NumberText| {
             sum.is_some() && whole_number(&number.text) == sum && !new(&number.selectors).is_empty()
         };
-        let numbers = end.numbers.iter().filter(|(_, number)| is_total(number));
-        let locators = if let Some((frame, number)) = numbers.min_by_key(|(_, number)| number.text.len()) {
+        // A page may round or count up, so that the points of its rounds do not add up to its total.
+        let like_total = |number: &NumberText| {
+            let points = points_by_word(&number.text).filter(|points| Some(*points) >= best && best.is_some())?;
+            (!new(&number.selectors).is_empty()).then_some((points, Reverse(number.text.len())))
+        };
+        // Of elements with the same text, the innermost: others may be there during a round too.
+        let exact = end.numbers.iter().rev().filter(|(_, number)| is_total(number));
+        let exact = exact.min_by_key(|(_, number)| number.text.len());
+        let total = exact.or_else(|| {
+            let likely = end.numbers.iter().filter_map(|it| Some((like_total(&it.1)?, it)));
+            likely.max_by_key(|(rank, _)| *rank).map(|(_, it)| it)
+        });
+        let locators = if let Some((frame, number)) = total {
             (self.on_step)(&format!("the game ends with `{}`", number.text.replace('\n', " ")));
             observe::css_locators(&new(&number.selectors), frame)
         } else {
@@ -69,6 +84,17 @@ impl Probe<'_> {
         };
         self.draft.set_locators("result", "total", &locators);
         self.apply_draft()
+    }
+
+    /// Removes locators of the total that find something during a round: the game would end there.
+    pub(super) async fn check_total(&mut self) -> Result<()> {
+        let total = self.draft.locators("result", "total");
+        let remaining = self.without_matches(total.clone()).await?;
+        if remaining.len() < total.len() {
+            self.draft.set_locators("result", "total", &remaining);
+            self.apply_draft()?;
+        }
+        Ok(())
     }
 
     /// Fits the score formula to the rounds, unless it is stated.

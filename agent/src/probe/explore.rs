@@ -11,6 +11,10 @@ use crate::probe::observe;
 use crate::probe::observe::{ButtonElement, FramePath};
 use crate::probe::{Probe, button_locators};
 use crate::site::page::{PRESS_AGAIN, Press};
+use crate::site::profile::locator::Locator;
+
+/// Frame and selectors of a view.
+pub(super) type ViewElement = (FramePath, Vec<String>);
 
 /// Maximum number of buttons that are tried, and of those pressed one after another before the page is loaded again.
 const MAX_TRIED: usize = 14;
@@ -32,6 +36,10 @@ pub(super) struct Exploration {
     pub(super) since: Instant,
     /// Texts of the buttons that were pressed.
     pub(super) tried: Vec<String>,
+    /// Those that could not be pressed since the page last changed: something may have covered them.
+    out_of_reach: Vec<String>,
+    /// The last button, and the view that was on display when it was pressed.
+    pub(super) last: Option<(Vec<Locator>, Option<ViewElement>)>,
     depth: usize,
     reloads: usize,
     /// Whether nothing is left to try.
@@ -40,17 +48,32 @@ pub(super) struct Exploration {
 
 impl Default for Exploration {
     fn default() -> Self {
-        Self { since: Instant::now(), tried: Vec::new(), depth: 0, reloads: 0, is_over: false }
+        Self {
+            since: Instant::now(),
+            tried: Vec::new(),
+            out_of_reach: Vec::new(),
+            last: None,
+            depth: 0,
+            reloads: 0,
+            is_over: false,
+        }
+    }
+}
+
+impl Exploration {
+    fn is_open(&self, text: &str) -> bool {
+        ![&self.tried, &self.out_of_reach].iter().any(|list| list.iter().any(|pressed| pressed == text))
     }
 }
 
 impl Probe<'_> {
-    /// Presses the most likely button that was not tried yet; loads the page again where there is none.
-    pub(super) async fn explore(&mut self, explored: &mut Exploration) -> Result<()> {
+    /// Presses the most likely button that was not tried yet; loads the page again where there is none. `view` is what the
+    /// page shows now.
+    pub(super) async fn explore(&mut self, explored: &mut Exploration, view: Option<&ViewElement>) -> Result<()> {
         let buttons: Vec<(FramePath, ButtonElement)> = observe::in_all_frames(self.page, "return buttons()").await?;
         let mut open: Vec<(i32, FramePath, ButtonElement)> = buttons
             .into_iter()
-            .filter(|(_, button)| button.enabled && !explored.tried.contains(&button.text.replace('\n', " ")))
+            .filter(|(_, button)| button.enabled && explored.is_open(&button.text.replace('\n', " ")))
             .filter_map(|(frame, button)| Some((likelihood(&button.text)?, frame, button)))
             .collect();
         open.sort_by_key(|(likelihood, _, button)| (-likelihood, button.role.is_none()));
@@ -60,6 +83,8 @@ impl Probe<'_> {
             explored.is_over = explored.reloads > 1 || explored.depth == 0 || explored.tried.len() >= MAX_TRIED;
             if !explored.is_over {
                 (explored.reloads, explored.depth) = (explored.reloads + 1, 0);
+                explored.out_of_reach.clear();
+                explored.last = None;
                 (self.on_step)("no game appears; loading the page again");
                 self.draft.set_locators("page", "start", &[]);
                 let address = self.address.clone();
@@ -75,14 +100,32 @@ impl Probe<'_> {
             (self.on_step)(&format!("closed what covered the button `{text}`"));
             return Ok(()); // the next call tries it
         }
-        explored.tried.push(text.clone());
-        if pressed == Press::Done {
-            (self.on_step)(&format!("trying the button `{text}`"));
-            explored.depth += 1;
-            self.add_start(locators);
-            input::pause(300).await;
+        if pressed != Press::Done {
+            explored.out_of_reach.push(text);
+            return Ok(());
         }
+        (self.on_step)(&format!("trying the button `{text}`"));
+        explored.tried.push(text);
+        explored.out_of_reach.clear();
+        explored.depth += 1;
+        explored.last = Some((locators.clone(), view.cloned()));
+        self.add_start(locators);
+        input::pause(300).await;
         Ok(())
+    }
+
+    /// If the last button that was tried brought the map beside a view that was there before, it does not start a game but
+    /// opens the map, and is needed in every round.
+    pub(super) fn learn_map_opener(&mut self, explored: &Exploration, view: &ViewElement) {
+        let Some((opener, Some(before))) = &explored.last else { return };
+        if before != view {
+            return;
+        }
+        (self.on_step)("that button opens the map");
+        let start = self.draft.locators("page", "start");
+        let start: Vec<Locator> = start.into_iter().filter(|locator| !opener.contains(locator)).collect();
+        self.draft.set_locators("page", "start", &start);
+        self.draft.set_locators("map", "open", opener);
     }
 }
 

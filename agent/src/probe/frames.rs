@@ -54,6 +54,7 @@ impl Probe<'_> {
                 let locators: Locators = observe::css_locators(map, map_frame).into_iter().collect();
                 let is_free = self.page.is_free(&locators).await? != Some(false);
                 if is_free && last.as_ref() == Some(&now) {
+                    self.learn_map_opener(&explored, &(view_frame.clone(), view.clone()));
                     return self.learn_frames(map_frame, map, view_frame, view, &dismiss).await;
                 }
                 last = Some(now);
@@ -72,7 +73,8 @@ impl Probe<'_> {
                 explored.since = Instant::now();
             } else if explored.since.elapsed() > EXPLORE_AFTER && start.elapsed() < limit && !self.has_given_start() {
                 explored.since = Instant::now();
-                self.explore(&mut explored).await?;
+                let beside = view.as_ref().filter(|_| map.is_none());
+                self.explore(&mut explored, beside).await?;
             }
             if start.elapsed() > limit || explored.is_over && explored.since.elapsed() > EXPLORE_AFTER {
                 let given = [
@@ -352,9 +354,8 @@ impl Probe<'_> {
             (self.on_step)("the map is drawn on a canvas; its initial view is that of the partial profile");
             return self.apply_draft();
         }
-        let shown = match pin::view::detect(self.page, StartView::TILE_SIZE).await? {
-            Some((shown, is_certain)) => {
-                self.view_is_certain = is_certain;
+        let shown = match pin::view::shown(self.page, StartView::TILE_SIZE).await? {
+            Some(shown) => {
                 (self.on_step)(&format!("the map is drawn on a canvas; initial view {shown}"));
                 shown
             }

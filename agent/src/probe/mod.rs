@@ -45,6 +45,8 @@ pub(crate) struct ProbeReport {
     pub rounds: Vec<ObservedRound>,
     /// Values that the user must fill in, one sentence each.
     pub missing: Vec<String>,
+    /// The error of the pin in kilometres that `play` has to allow, if the map zooms in less than usual.
+    pub max_pin_error_km: Option<u32>,
 }
 
 /// An element that was found.
@@ -101,9 +103,9 @@ pub(crate) async fn probe(
         draft,
         address: address.clone(),
         paths: vec![address.path().to_owned()],
-        view_is_certain: true,
         has_started: false,
         missing: Vec::new(),
+        max_pin_error_km: None,
         on_step: &on_step,
     };
     let game = probe.find_game().await?;
@@ -123,11 +125,11 @@ struct Probe<'a> {
     address: Url,
     /// URL paths of the game so far.
     paths: Vec<String>,
-    /// Whether the initial view of a drawn map, if it is one, was read from clear coastlines.
-    view_is_certain: bool,
     /// Whether the start button of the partial profile was pressed.
     has_started: bool,
     missing: Vec<String>,
+    /// See [`ProbeReport::max_pin_error_km`].
+    max_pin_error_km: Option<u32>,
     on_step: &'a dyn Fn(&str),
 }
 
@@ -171,6 +173,9 @@ impl Probe<'_> {
         self.draft.set("paths", "start", Some(start));
         let profile = self.draft.profile()?;
         let mut comment = format!("Found by `landfall probe {}`.", redact_url(address));
+        if let Some(km) = self.max_pin_error_km {
+            comment.push_str(&format!("\nPlay with --max-pin-error {km}: the map zooms in no closer."));
+        }
         for sentence in &self.missing {
             comment.push_str("\nFILL IN ");
             comment.push_str(sentence);
@@ -185,6 +190,7 @@ impl Probe<'_> {
             roles,
             rounds,
             missing: self.missing,
+            max_pin_error_km: self.max_pin_error_km,
         })
     }
 }

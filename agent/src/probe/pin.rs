@@ -17,10 +17,16 @@ use crate::site::profile::locator::Locator;
 
 /// Time limit for a pin to appear after a click.
 const PIN_TIMEOUT: Duration = Duration::from_millis(2500);
+/// Number of clicks for a pin to appear: the first may only give the map the focus.
+const PIN_CLICKS: usize = 3;
 /// Time in milliseconds for the pin to move after the second click.
 const SECOND_PIN_TIME: u64 = 1800;
 /// Tolerance in pixels: pins and clicks are at whole pixels, but boxes may not be.
 const MARKER_TOLERANCE_PX: f64 = 2.0;
+/// Maximum distance of the centre of a pin from its place.
+const NEAR_PX: f64 = 60.0;
+/// Scales of a map that a page may forget.
+const SCALES: std::ops::RangeInclusive<f64> = 0.4..=2.5;
 
 impl Probe<'_> {
     /// Clicks the centre of the map and another position. The pin is the element that appeared with the first click and
@@ -39,8 +45,8 @@ impl Probe<'_> {
             self.map_overlays(game).await?.iter().map(|overlay| overlay.element.to_string()).collect();
         let first = rounded(canvas.centre()); // a map that recentres does not move then
         let mut new = Vec::new();
-        for _ in 0..3 {
-            self.page.click(first).await?; // a first click may only give the map the focus
+        for _ in 0..PIN_CLICKS {
+            self.page.click(first).await?;
             let start = Instant::now();
             while new.is_empty() && start.elapsed() < PIN_TIMEOUT {
                 input::pause(150).await;
@@ -63,26 +69,20 @@ impl Probe<'_> {
         let moved: Option<(Vec<Option<Rect>>, Pixel)> =
             observe::run_script(self.page, &game.map_frame, script, vec![json!(selectors)]).await?;
         let (rects, frame) = moved.unwrap_or_else(|| (Vec::new(), Pixel { x: 0.0, y: 0.0 }));
+        let clicks = [first, second];
         let pins = new.iter().zip(&rects).filter_map(|(overlay, rect)| {
-            let rect = (*rect)?.moved_by(frame);
-            let by = Pixel { x: rect.x - overlay.rect.x, y: rect.y - overlay.rect.y };
-            let with =
-                |x: f64, y: f64| (by.x - x).abs() <= MARKER_TOLERANCE_PX && (by.y - y).abs() <= MARKER_TOLERANCE_PX;
-            // With the click, or not at all if the map has recentred instead.
-            let moves = with(second.x - first.x, second.y - first.y);
-            let at = overlay.rect.centre();
-            let is_near = (at.x - first.x).hypot(at.y - first.y) < 60.0;
-            (moves || is_near && with(0.0, 0.0)).then_some((!moves, overlay))
+            let found = PinCandidate::of(overlay.rect, (*rect)?.moved_by(frame), clicks, canvas)?;
+            Some((found, overlay))
         });
         // Of a pin and its shadow, choose the one with its tip in the middle.
-        let Some((_, overlay)) = pins.min_by_key(|(stays, overlay)| (*stays, anchor(&overlay.rect, first)[0] != 0.5))
+        let Some((PinCandidate { anchor, .. }, overlay)) =
+            pins.min_by_key(|(found, _)| (found.movement, found.anchor[0] != 0.5))
         else {
             return Err(check_failed(
                 "no pin element appears on the map after a click: pins that are drawn into the canvas of the map \
                            cannot be tracked",
             ));
         };
-        let anchor = anchor(&overlay.rect, first);
         (self.on_step)(&format!("pin: {}, tip at {anchor:?}", Locator::of(&overlay.selectors[0])));
         self.draft.set_locators("map", "marker", &observe::css_locators(&overlay.selectors, &game.map_frame));
         self.draft.set("map", "marker_anchor", Some(anchor.to_vec()));
@@ -93,8 +93,8 @@ impl Probe<'_> {
     async fn learn_given_pin(&mut self) -> Result<()> {
         let at = rounded(self.settled_map_rect().await?.centre());
         let marker = self.draft.locators("map", "marker").into_iter().collect();
-        for _ in 0..3 {
-            self.page.click(at).await?; // a first click may only give the map the focus
+        for _ in 0..PIN_CLICKS {
+            self.page.click(at).await?;
             let start = Instant::now();
             while start.elapsed() < PIN_TIMEOUT {
                 input::pause(150).await;
@@ -112,13 +112,28 @@ impl Probe<'_> {
     /// After a button that brought no result: places a pin again and takes another one. `false` if there is none.
     pub(super) async fn learn_other_guess_button(&mut self, game: &GameFrames, tried: &[Locator]) -> Result<bool> {
         let canvas = self.settled_map_rect().await?;
-        self.page.click(rounded(canvas.at(0.45, 0.42))).await?;
-        input::pause(700).await;
+        self.click_until_pinned(canvas.at(0.45, 0.42)).await?;
         match self.learn_guess_button(game, &[], tried).await {
             Ok(()) => Ok(true),
             Err(error) if exit_code(&error) == Exit::CheckFailed => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// Clicks the map until the pin is on display: a first click may only give the map the focus.
+    pub(super) async fn click_until_pinned(&self, at: Pixel) -> Result<()> {
+        for _ in 0..PIN_CLICKS {
+            self.page.click(rounded(at)).await?;
+            input::pause(500).await; // for the pin of an earlier click to move
+            let start = Instant::now();
+            while start.elapsed() < PIN_TIMEOUT {
+                if self.page.find(&self.page.profile().map.marker).await?.is_some() {
+                    return Ok(());
+                }
+                input::pause(150).await;
+            }
+        }
+        Ok(()) // the page may take the guess all the same
     }
 
     async fn learn_guess_button(
@@ -191,6 +206,47 @@ impl Probe<'_> {
     }
 }
 
+/// How an element moved between two clicks, most likely a pin first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Movement {
+    WithClick,
+    /// Not at all, beside the first click: the map has recentred instead.
+    Stays,
+    /// In proportion to the click: the page scales the map and forgets that when it places the pin.
+    Scaled,
+}
+
+/// An element that may be the pin.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct PinCandidate {
+    movement: Movement,
+    anchor: [f64; 2],
+}
+
+impl PinCandidate {
+    /// From its boxes after two clicks on the map.
+    fn of(before: Rect, after: Rect, [first, second]: [Pixel; 2], canvas: Rect) -> Option<Self> {
+        let by = Pixel { x: after.x - before.x, y: after.y - before.y };
+        let click = Pixel { x: second.x - first.x, y: second.y - first.y };
+        let with = |x: f64, y: f64| (by.x - x).abs() <= MARKER_TOLERANCE_PX && (by.y - y).abs() <= MARKER_TOLERANCE_PX;
+        if with(click.x, click.y) {
+            return Some(Self { movement: Movement::WithClick, anchor: anchor(&before, first) });
+        }
+        let at = before.centre();
+        if (at.x - first.x).hypot(at.y - first.y) < NEAR_PX && with(0.0, 0.0) {
+            return Some(Self { movement: Movement::Stays, anchor: anchor(&before, first) });
+        }
+        let scale = (by.x / click.x + by.y / click.y) / 2.0;
+        if !SCALES.contains(&scale) || !with(scale * click.x, scale * click.y) {
+            return None;
+        }
+        // Measured from the corner of the map, where both agree.
+        let tip = Pixel { x: canvas.x + scale * (first.x - canvas.x), y: canvas.y + scale * (first.y - canvas.y) };
+        let is_near = (at.x - tip.x).hypot(at.y - tip.y) < NEAR_PX;
+        is_near.then(|| Self { movement: Movement::Scaled, anchor: anchor(&before, tip) })
+    }
+}
+
 fn rounded(at: Pixel) -> Pixel {
     Pixel { x: at.x.round(), y: at.y.round() }
 }
@@ -207,6 +263,24 @@ fn anchor(rect: &Rect, point: Pixel) -> [f64; 2] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pins_move_with_the_clicks() {
+        let canvas = Rect { x: 100.0, y: 200.0, width: 400.0, height: 300.0 };
+        let clicks = [Pixel { x: 300.0, y: 350.0 }, Pixel { x: 348.0, y: 314.0 }];
+        let pin = |tip: Pixel| Rect { x: tip.x - 12.0, y: tip.y - 36.0, width: 24.0, height: 36.0 };
+        let of = |before: Pixel, after: Pixel| PinCandidate::of(pin(before), pin(after), clicks, canvas);
+        let found = |movement| Some(PinCandidate { movement, anchor: [0.5, 1.0] });
+        assert_eq!(of(clicks[0], clicks[1]), found(Movement::WithClick));
+        assert_eq!(of(clicks[0], clicks[0]), found(Movement::Stays));
+        // The page shows the map at 125 % and takes the pixels of the window for those of the map.
+        let scaled =
+            |at: Pixel| Pixel { x: canvas.x + 1.25 * (at.x - canvas.x), y: canvas.y + 1.25 * (at.y - canvas.y) };
+        assert_eq!(of(scaled(clicks[0]), scaled(clicks[1])), found(Movement::Scaled));
+        // A counter that moves elsewhere, and a message beside the map that stays.
+        assert_eq!(of(clicks[0], Pixel { x: 300.0, y: 314.0 }), None);
+        assert_eq!(of(Pixel { x: 480.0, y: 230.0 }, Pixel { x: 480.0, y: 230.0 }), None);
+    }
 
     #[test]
     fn anchor_is_where_the_click_was() {

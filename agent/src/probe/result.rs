@@ -93,8 +93,7 @@ impl Probe<'_> {
         guessed: &GuessSubmitted,
         first: &ResultDisplay,
     ) -> Result<Shown> {
-        // A number that counts up may rest at 0 or 1 for a while.
-        let seen = self.page.outcome_expecting(guessed, |seen| seen.points.is_some_and(|points| points > 1)).await?;
+        let seen = self.page.unforeseen_outcome(guessed).await?;
         match (seen.points, seen.distance) {
             (None, Some(distance)) if !self.page.profile().expects_points() => Ok((None, Some(distance))),
             (None, _) => {
@@ -155,8 +154,7 @@ impl Probe<'_> {
     async fn await_given_result(&self, guessed: &GuessSubmitted) -> Result<ResultDisplay> {
         let start = Instant::now();
         while start.elapsed() < RESULT_TIMEOUT.min(self.page.patience()) {
-            let seen =
-                self.page.outcome_expecting(guessed, |seen| seen.points.is_some_and(|points| points > 1)).await?;
+            let seen = self.page.unforeseen_outcome(guessed).await?;
             let points = self.number_at("points").await?;
             if let Some(((frame, number), value)) = points.zip(seen.points) {
                 let distance = self.number_at("distance").await?.zip(seen.distance);

@@ -99,8 +99,7 @@ impl Probe<'_> {
             let guessed = self.guess_round(n).await?;
             results.push(self.later_result(n, &guessed, &outcome).await?);
         }
-        let sum = results.iter().map(|(points, _)| *points).sum();
-        self.learn_total(sum, &known).await?;
+        self.learn_total(&results, &known).await?;
         self.learn_score_formula(&results)
     }
 
@@ -299,7 +298,7 @@ impl Probe<'_> {
     }
 
     /// The locators that find nothing now.
-    async fn without_matches(&self, locators: Vec<Locator>) -> Result<Vec<Locator>> {
+    pub(super) async fn without_matches(&self, locators: Vec<Locator>) -> Result<Vec<Locator>> {
         let counts = self.page.count(&locators.iter().cloned().collect()).await?;
         let mut absent: Vec<Locator> = Vec::new();
         for (locator, _) in locators.into_iter().zip(counts).filter(|(_, count)| *count == 0) {
@@ -317,17 +316,8 @@ impl Probe<'_> {
         self.page.hover(canvas.centre()).await?;
         let canvas = self.settled_map_rect().await?;
         let (across, down) = GUESS_POSITIONS[n as usize % GUESS_POSITIONS.len()];
-        let (start, mut sent) = (Instant::now(), false);
-        loop {
-            let canvas = self.page.reveal_map().await.unwrap_or(canvas);
-            self.page.click(canvas.at(across, down)).await?;
-            input::pause(500).await;
-            match self.page.send(&mut sent).await {
-                Ok(()) => return self.page.result().await,
-                Err(error) if sent || start.elapsed() > BUTTON_TIMEOUT => return Err(error),
-                Err(_) => {}
-            }
-        }
+        self.click_until_pinned(canvas.at(across, down)).await?;
+        self.page.guess().await
     }
 }
 

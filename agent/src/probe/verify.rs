@@ -12,6 +12,8 @@ use crate::site::page::NextStep;
 
 /// Where the pins are placed.
 const PLACES: [LatLng; 2] = [LatLng { lat: 47.3, lng: 19.1 }, LatLng { lat: -23.7, lng: 133.9 }];
+/// Where pins confirm the view of a drawn map, as fractions of its height.
+const CHECKED_HEIGHTS: [f64; 2] = [0.3, 0.7];
 /// Maximum distance in metres between a place and its pin.
 const MAX_PIN_ERROR_M: f64 = 25_000.0;
 
@@ -25,33 +27,45 @@ impl Probe<'_> {
         let address = self.address.clone();
         self.page.go(&address).await?;
         if let MapKind::Canvas(view) = self.page.profile().map.kind()
-            && !self.view_is_certain
+            && !self.draft.given().has("map", "view")
         {
-            let checked = async {
-                self.page.await_round().await?;
-                pin::check_view(self.page, view).await
-            };
-            if let Err(error) = checked.await {
-                self.missing.push(format!(
-                    "map.view: the initial view that the coastlines suggest, {view}, is not confirmed ({}); give the latitude \
-                     and longitude of the map's centre, and the zoom at which the world is 512 * 2^zoom pixels wide",
-                    describe(&error)
-                ));
-                return Ok(());
+            // Shades of tiles may look like a coast, so the view has to be confirmed by something else, at two places.
+            for down in CHECKED_HEIGHTS {
+                let checked = async {
+                    self.page.await_round().await?;
+                    pin::check_view(self.page, view, down).await
+                };
+                if let Err(error) = checked.await {
+                    self.missing.push(format!(
+                        "map.view: the initial view that the coastlines suggest, {view}, is not confirmed ({}); give the \
+                         latitude and longitude of the map's centre, and the zoom at which the world is 512 * 2^zoom pixels \
+                         wide",
+                        describe(&error)
+                    ));
+                    return Ok(());
+                }
+                self.page.go(&address).await?;
             }
-            self.page.go(&address).await?;
         }
-        if let Err(error) = self.play_with_profile().await {
+        let mut played = self.play_with_profile(MAX_PIN_ERROR_M).await;
+        if let Some(km) = played.as_ref().err().and_then(pin::needed_error_km) {
+            (self.on_step)(&format!("the map zooms in less than usual; play it with --max-pin-error {km}"));
+            self.max_pin_error_km = Some(km);
+            self.page.go(&address).await?;
+            played = self.play_with_profile(f64::from(km) * 1000.0).await;
+        }
+        if let Err(error) = played {
             self.missing.push(format!("the profile does not play yet: {}", describe(&error)));
         }
         Ok(())
     }
 
-    async fn play_with_profile(&self) -> Result<()> {
+    async fn play_with_profile(&mut self, max_error_m: f64) -> Result<()> {
         for wanted in PLACES {
             self.page.await_round().await?;
-            let placed = pin::place_pin(self.page, wanted, MAX_PIN_ERROR_M).await?;
-            pin::confirm(self.page, placed, wanted, MAX_PIN_ERROR_M).await?;
+            self.check_total().await?;
+            let placed = pin::place_pin(self.page, wanted, max_error_m).await?;
+            pin::confirm(self.page, placed, wanted, max_error_m).await?;
             let guessed = self.page.guess().await?;
             let outcome = self.page.outcome(&guessed).await?;
             if self.page.profile().expects_points() && outcome.points.is_none() {

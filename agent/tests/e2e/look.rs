@@ -249,3 +249,26 @@ async fn fast_screenshots_have_the_pixels_of_the_drivers_own() {
         browser::shutdown(driver, &BrowserOptions::default()).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_scrolling_reaches_is_not_on_display() {
+    let outside = "<style>p, div { margin: 0 }</style>\
+         <p class=is style='position: absolute; top: 3000px'>below the window</p>\
+         <p class=is style='position: absolute; left: 3000px'>beside it</p>\
+         <div style='height: 40px; overflow: auto'><p style='height: 3000px'></p><p class=is>in a list</p></div>\
+         <div style='position: fixed; top: 0; right: 0; height: 40px; overflow: auto'><p style='height: 3000px'></p>\
+         <p class=is>in a fixed list</p></div>\
+         <div style='transform: translate(0)'><p class=is style='position: fixed; top: 2500px'>fixed in what scrolls</p></div>\
+         <p class=not style='position: fixed; top: 3000px'>below, fixed</p>\
+         <div style='position: fixed; right: -900px; width: 300px'><p class=not>in a drawer</p></div>\
+         <div style='position: fixed; inset: 0 0 auto; transform: translateY(-110%)'><p class=not>in a message</p></div>\
+         <p class=not style='position: absolute; left: -3000px'>before the page</p>\
+         <p class=not style='position: absolute; top: -3000px'>above the page</p>";
+    let profile = PROFILE.replace("hide = [\"#map\"]", "hide = [\".is\", \".not\"]");
+    let page = open(colourful_view(outside, "<div id=view>view</div>"), &profile).await;
+    assert_eq!(page.count(&page.profile().look.hide).await.unwrap(), [5, 0]);
+    // The same when they have been scrolled out of the window.
+    page.script::<()>("scrollTo(0, 1500)").await.unwrap();
+    assert_eq!(page.count(&page.profile().look.hide).await.unwrap(), [5, 0]);
+    browser::shutdown(page.into_driver(), &BrowserOptions::default()).await;
+}

@@ -270,6 +270,17 @@ async fn canvas_maps_may_animate_recentre_and_be_small() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_coarse_map_is_used_where_that_is_allowed() {
+    let page = open("/raster?max=2", profile(RASTER_MAP, [0.5, 1.0])).await;
+    let lima = LatLng::new(-12.05, -77.04).unwrap();
+    let error = pin::place_pin(&page, lima, 25_000.0).await.unwrap_err();
+    assert!(format!("{error:#}").ends_with("pass --max-pin-error 79"), "{error:#}");
+    let placed = pin::place_pin(&page, lima, 79_000.0).await.unwrap();
+    assert!(placed.at.distance_m(lima) < 40_000.0, "{placed:?}");
+    browser::shutdown(page.into_driver(), &BrowserOptions::default()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn canvas_map_errors_are_reported() {
     let page = open("/canvas?max=1", canvas(20.0, 10.0, 1.0, "")).await;
     // A pixel spans 39 km at zoom 1, the maximum zoom of this map.

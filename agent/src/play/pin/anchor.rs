@@ -18,7 +18,7 @@ use crate::geometry::{Pixel, Rect};
 use crate::play::pin::observe;
 use crate::play::pin::placed::{PlacedPin, TARGET_M_PER_PX, WHEEL_IN, max_m_per_px};
 use crate::play::pin::projection::Projection;
-use crate::play::pin::view::stated;
+use crate::play::pin::view::{coasts_confirm, stated};
 use crate::site::StartView;
 use crate::site::page::Page;
 
@@ -28,6 +28,8 @@ const HEIGHT_TOLERANCE_PX: f64 = 2.5;
 const OFFSET_PX: f64 = 70.0;
 /// Turns of the wheel at a time to zoom out.
 const TURNS_OUT: usize = 10;
+/// Turns of the wheel to zoom in for another look at the coasts.
+const TURNS_IN: usize = 4;
 /// Zoom factor of a step.
 const STEP: f64 = 1.9;
 /// Relative error of the scale after zooming in.
@@ -89,16 +91,17 @@ pub(super) async fn place_pin(
     Ok(PlacedPin { at, click, metres_per_pixel })
 }
 
-/// Checks the initial view that a profile states: places a pin above the middle of the map and zooms out, where the height
-/// of the pin has to fit. Afterwards the map is not in its initial view any more.
+/// Checks the initial view that a profile states: places a pin at `down` of the map's height and zooms out, where the height
+/// of the pin has to fit, or the coasts. Afterwards the map is not in its initial view any more.
 ///
 /// # Errors
 /// When the view does not fit, or the map takes no pin or does not zoom.
-pub(crate) async fn check_view(page: &Page, view: StartView) -> Result<()> {
+pub(crate) async fn check_view(page: &Page, view: StartView, down: f64) -> Result<()> {
     let canvas = observe::begin(page).await?.canvas;
-    let click = canvas.at(0.5, 0.3);
+    let click = canvas.at(0.5, down);
     let click = Pixel { x: click.x.round(), y: click.y.round() };
-    let at = stated(view, &canvas)?.place(click);
+    let initial = stated(view, &canvas)?;
+    let at = initial.place(click);
     page.click(click).await?;
     let start = Instant::now();
     while observe::wait_until_still(page).await?.pin.is_none() {
@@ -107,7 +110,20 @@ pub(crate) async fn check_view(page: &Page, view: StartView) -> Result<()> {
         }
         input::pause(60).await;
     }
-    zoomed_out(page, view, Anchor { at }).await.map(drop)
+    let Err(error) = zoomed_out(page, view, Anchor { at }).await else { return Ok(()) };
+    // Not every map zooms out until the world is as high as the box (OpenLayers); the coasts of other views tell too.
+    for turns in [0, TURNS_IN] {
+        let Some(pin) = observe::look(page).await?.and_then(|seen| seen.pin) else { break };
+        let beside = Pixel { x: (pin.x + 20.0).round(), y: (pin.y + 10.0).round() };
+        for _ in 0..turns {
+            page.wheel(beside, WHEEL_IN).await?;
+        }
+        observe::wait_until_still(page).await?;
+        if coasts_confirm(page, &initial, at).await? {
+            return Ok(());
+        }
+    }
+    Err(error)
 }
 
 struct AnchoredMap {

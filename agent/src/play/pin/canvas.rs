@@ -20,7 +20,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use landfall_common::exit::environment_error;
 use landfall_model::LatLng;
 
@@ -28,7 +28,7 @@ use crate::browser::input;
 use crate::geometry::{Pixel, Rect};
 use crate::play::pin::anchor::Anchor;
 use crate::play::pin::compare::MapPicture;
-use crate::play::pin::placed::{MARGIN, PlacedPin, TARGET_M_PER_PX, WHEEL_IN, max_m_per_px};
+use crate::play::pin::placed::{MARGIN, PlacedPin, TARGET_M_PER_PX, TooCoarse, WHEEL_IN, max_m_per_px};
 use crate::play::pin::projection::Projection;
 use crate::play::pin::view::{check, map_picture, mismatch, stated};
 use crate::play::pin::wheel::{WheelZoom, room};
@@ -336,6 +336,10 @@ impl<'a> MapElement<'a> {
             if wheel_zoom.failed_attempts > 2 {
                 if self.projection.metres_per_pixel(wanted) <= max_m_per_px(max_error_m) {
                     return Ok(());
+                }
+                if wheel_zoom.factor.is_some() {
+                    let why = format!("the guess map cannot be brought to {wanted}");
+                    return Err(TooCoarse::new(self.projection.world)).context(environment_error(why));
                 }
                 break;
             }

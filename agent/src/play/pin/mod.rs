@@ -20,6 +20,7 @@ use anyhow::Result;
 use landfall_common::exit::environment_error;
 use landfall_model::LatLng;
 pub use placed::PlacedPin;
+use placed::TooCoarse;
 
 use crate::site::MapKind;
 use crate::site::page::Page;
@@ -33,6 +34,11 @@ pub async fn place_pin(page: &Page, wanted: LatLng, max_error_m: f64) -> Result<
         MapKind::Tiles => tiles::place_pin(page, wanted, max_error_m).await,
         MapKind::Canvas(view) => canvas::place_pin(page, view, wanted, max_error_m).await,
     }
+}
+
+/// The error of the pin in kilometres that has to be allowed, if a pin was not placed because the map is too coarse.
+pub(crate) fn needed_error_km(error: &anyhow::Error) -> Option<u32> {
+    error.chain().find_map(|cause| cause.downcast_ref::<TooCoarse>()).map(TooCoarse::needed_km)
 }
 
 /// Reads the pin back from the page right before the guess is sent: maps move, and pages replace pins.

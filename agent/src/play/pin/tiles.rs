@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use landfall_common::exit::environment_error;
 use landfall_model::LatLng;
 use serde::Deserialize;
@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::browser::input;
 use crate::geometry::{Pixel, Rect};
-use crate::play::pin::placed::{MARGIN, PlacedPin, TARGET_M_PER_PX, max_m_per_px};
+use crate::play::pin::placed::{MARGIN, PlacedPin, TARGET_M_PER_PX, TooCoarse, max_m_per_px};
 use crate::play::pin::projection::Projection;
 use crate::play::pin::tile_projection::Tile;
 use crate::play::pin::zoom::ZoomControl;
@@ -168,10 +168,14 @@ async fn approach(page: &Page, wanted: LatLng, max_error_m: f64) -> Result<MapSt
             page.reveal_map().await?; // the wheel may have scrolled the page
         }
         if (after.map.world - map.world).abs() < 0.5 {
-            let is_close = metres <= max_m_per_px(max_error_m) && canvas.holds(target, 0.02);
+            let is_visible = canvas.holds(target, 0.02);
             if zoom.has_failed(page).await? {
-                if is_close {
+                if is_visible && metres <= max_m_per_px(max_error_m) {
                     return wait_until_still(page).await;
+                }
+                if is_visible && zoom.works() {
+                    let why = environment_error(format!("the guess map cannot be brought to {wanted}"));
+                    return Err(TooCoarse::new(map.world)).context(why);
                 }
                 break;
             }

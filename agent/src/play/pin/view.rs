@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use image::RgbImage;
 use landfall_common::exit::usage_error;
-use landfall_model::preprocess;
+use landfall_model::{LatLng, preprocess};
 
 use crate::browser::input;
 use crate::geometry::Rect;
@@ -23,6 +23,8 @@ const MIN_GAIN: f64 = 0.03;
 /// Tolerance of a view in pixels, and in metres for the accuracy of the coasts.
 const OFF_PX: f64 = 4.0;
 const OFF_M: f64 = 15_000.0;
+/// Relative difference of the scale from which a view is another one.
+const MIN_ZOOMED: f64 = 0.1;
 /// Time limit for a map to become still.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -100,27 +102,33 @@ async fn differs(page: &Page, view: StartView) -> Result<Option<OtherView>> {
     Ok(found.await?)
 }
 
-/// The detected view, for a world of `tile_size` pixels at zoom 0. Moves the mouse over the map, which may enlarge it.
+/// The detected view, for a world of `tile_size` pixels at zoom 0: tiles of different shades look like land and sea to some
+/// degree, so it needs to be confirmed. Moves the mouse over the map, which may enlarge it.
 ///
 /// # Errors
 /// When the session fails.
 pub async fn shown(page: &Page, tile_size: f64) -> Result<Option<StartView>> {
-    Ok(detect(page, tile_size).await?.map(|(view, _)| view))
-}
-
-/// As [`shown`], and whether the view is certain: tiles of different shades look like land and sea to some degree.
-///
-/// # Errors
-/// As [`shown`].
-pub(crate) async fn detect(page: &Page, tile_size: f64) -> Result<Option<(StartView, bool)>> {
     observe::begin(page).await?;
     let Some((picture, canvas)) = picture(page).await? else { return Ok(None) };
     let found = tokio::task::spawn_blocking(move || {
         let screenshot = MapScreenshot::new(&picture, canvas);
         let fit = screenshot.search().filter(|fit| fit.share >= MIN_SHARE);
-        fit.map(|fit| (screenshot.rounded(&fit, tile_size), fit.share >= OVERRULES))
+        fit.map(|fit| screenshot.rounded(&fit, tile_size))
     });
     Ok(found.await?)
+}
+
+/// Whether the coasts of the map, which shows another view than `initial` by now, put a place where its pin is.
+pub(super) async fn coasts_confirm(page: &Page, initial: &Projection, place: LatLng) -> Result<bool> {
+    let Some((picture, canvas)) = picture(page).await? else { return Ok(false) };
+    let Some(pin) = observe::look(page).await?.and_then(|seen| seen.pin) else { return Ok(false) };
+    let found = tokio::task::spawn_blocking(move || MapScreenshot::new(&picture, canvas).search());
+    let Some(fit) = found.await?.filter(|fit| fit.share >= MIN_SHARE) else { return Ok(false) };
+    let there = fit.projection.pixel(place, pin);
+    let off = (there.x - pin.x).hypot(there.y - pin.y);
+    let zoomed = fit.projection.world / initial.world;
+    tracing::debug!(share = fit.share, off, zoomed, "another view of the map");
+    Ok(off <= OFF_PX && (zoomed - 1.0).abs() > MIN_ZOOMED)
 }
 
 /// A screenshot of the map, when two in a row are identical or the time limit is reached, and its box.

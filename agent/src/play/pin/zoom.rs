@@ -43,6 +43,11 @@ impl ZoomControl {
         (self.works, self.failed) = (true, 0);
     }
 
+    /// Whether a step has ever zoomed the map.
+    pub(super) fn works(&self) -> bool {
+        self.works
+    }
+
     /// Records a step without effect. Returns whether no other way is left.
     pub(super) async fn has_failed(&mut self, page: &Page) -> Result<bool> {
         self.failed += 1;

@@ -14,6 +14,8 @@ use crate::site::profile::locator::Locators;
 
 /// A score that has been stable for this long is final.
 const SETTLE_TIME: Duration = Duration::from_millis(300);
+/// The same where nothing is expected of the score.
+const UNFORESEEN_SETTLE_TIME: Duration = Duration::from_millis(1300);
 /// A score that counts up may stay at 0 or 1 for longer: one that differs from what is expected is watched for this time.
 const EXPECTED_SETTLE_TIME: Duration = Duration::from_millis(2500);
 
@@ -49,8 +51,26 @@ impl Page {
         _: &GuessSubmitted,
         is_expected: impl Fn(&RoundOutcome) -> bool,
     ) -> Result<RoundOutcome> {
+        self.read_outcome(SETTLE_TIME, is_expected).await
+    }
+
+    /// The result of the round on a page whose score law is unknown: numbers that count up, and may stop for a moment
+    /// where the computer is busy, are waited for longer.
+    ///
+    /// # Errors
+    /// As [`Page::outcome_expecting`].
+    pub(crate) async fn unforeseen_outcome(&self, _: &GuessSubmitted) -> Result<RoundOutcome> {
+        // A number that counts up may rest at 0 or 1 for a while.
+        self.read_outcome(UNFORESEEN_SETTLE_TIME, |seen| seen.points.is_some_and(|points| points > 1)).await
+    }
+
+    async fn read_outcome(
+        &self,
+        settle_time: Duration,
+        is_expected: impl Fn(&RoundOutcome) -> bool,
+    ) -> Result<RoundOutcome> {
         let result = &self.profile.result;
-        let points = self.points(SETTLE_TIME).await?;
+        let points = self.points(settle_time).await?;
         let (truth, guess) = (self.place(&result.truth).await?, self.place(&result.guess).await?);
         let distance = match truth {
             None if !self.profile.expects_points() => self.settled_distance().await?,
@@ -65,7 +85,7 @@ impl Page {
         let mut outcome = outcome;
         while start.elapsed() < EXPECTED_SETTLE_TIME && !is_expected(&outcome) {
             input::pause(3 * POLL_INTERVAL_MS).await;
-            outcome.points = self.points(SETTLE_TIME).await?;
+            outcome.points = self.points(settle_time).await?;
             let shown = self.readings(&result.distance).await?;
             outcome.distance = shown.iter().find_map(|text| self.read_distance(text)).or(outcome.distance);
         }

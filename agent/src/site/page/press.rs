@@ -105,15 +105,32 @@ const CONTROLS_SCRIPT: &str = "const around = e => { const all = []; for (let up
     const found = [...new Set(arguments[0].flatMap(locator => findAll(locator).filter(isVisible)))]; \
     return found.length > 0 ? found.map(state) : null";
 
-/// The innermost element in what covers the first control whose text closes it.
+/// In what covers the first control: the element whose text closes it, else the path to a frame that is or lies in it.
 const CLOSER_SCRIPT: &str = "const [e] = findVisible(arguments[0]); if (!e) return null; \
     const r = rect(e), top = topAt(e, r.x + r.width / 2, r.y + r.height / 2); \
     if (!top || e.contains(top) || top.contains(e)) return null; \
     let over = top; while (over.parentElement && !over.parentElement.contains(e)) over = over.parentElement; \
-    const words = new RegExp('^\\\\W*(?:' + arguments[1] + ')\\\\W*$', 'iu'); \
-    const says = [...over.querySelectorAll('*')].filter(it => isVisible(it) && words.test(visibleText(it))); \
-    const found = says.filter(it => !says.some(other => other !== it && it.contains(other)))[0]; \
-    return found ? rect(found) : null";
+    const [found] = closers([...over.querySelectorAll('*')], arguments[1]); if (found) return {rect: rect(found), frame: null}; \
+    const [frame] = [over, ...over.querySelectorAll('iframe')].filter(it => it.tagName === 'IFRAME' && isVisible(it)); \
+    return frame && frame.getRootNode() === document ? {rect: null, frame: pathTo(frame)} : null";
+/// The element of a frame whose text closes it.
+const FRAME_CLOSER_SCRIPT: &str =
+    "const [found] = closers([...document.querySelectorAll('*')], arguments[1]); return found ? rect(found) : null";
+/// `closers(elements, words)` returns the innermost elements with nothing but such words, `pathTo(element)` its selector.
+const CLOSER_FUNCTIONS: &str = "const closers = (all, list) => { \
+      const words = new RegExp('^\\\\W*(?:' + list + ')\\\\W*$', 'iu'); \
+      const says = all.filter(it => isVisible(it) && words.test(visibleText(it))); \
+      return says.filter(it => !says.some(other => other !== it && it.contains(other))) }; \
+    const pathTo = e => { const steps = []; \
+      for (let at = e; at.parentElement; at = at.parentElement) steps.unshift(at.tagName.toLowerCase() + ':nth-child(' + ([...at.parentElement.children].indexOf(at) + 1) + ')'); \
+      return ['html', ...steps].join(' > ') };";
+
+/// What closes something: an element, or a frame in which to look for one.
+#[derive(Debug, Deserialize)]
+struct Closer {
+    rect: Option<Rect>,
+    frame: Option<String>,
+}
 
 impl Page {
     /// Presses the first control that is ready: not one that moves, is disabled or covered, or still reacts to an earlier
@@ -176,7 +193,11 @@ impl Page {
                 None => problem,
             };
             if first.is_some_and(|control| control.covered) && start.elapsed() > CLEAR_AFTER {
-                self.clear_away(locators).await?;
+                // A dialog that came after the round had begun.
+                let dismissed = self.press_when_ready(&self.profile.page.dismiss, DISMISS_AGAIN).await?;
+                if dismissed != Press::Done {
+                    self.clear_away(locators).await?;
+                }
                 self.reveal(locators).await?;
             }
             if start.elapsed() > self.patience().min(BUTTON_PATIENCE) {
@@ -188,17 +209,37 @@ impl Page {
 
     /// Closes what covers an element, if one of its buttons says that it does. Returns whether one was pressed.
     pub(crate) async fn clear_away(&self, locators: &Locators) -> Result<bool> {
-        let words: String = CLOSING_WORDS.lines().collect();
-        let found: Option<(Rect, Pixel)> = self.ask(locators, CLOSER_SCRIPT, vec![json!(words)]).await?;
-        let Some((rect, frame)) = found else { return Ok(false) };
-        self.click(rect.moved_by(frame).centre()).await?;
+        let Some(at) = self.closer(locators).await? else { return Ok(false) };
+        self.click(at).await?;
         input::pause(4 * POLL_INTERVAL_MS).await;
         Ok(true)
+    }
+
+    /// Where to press to close what covers an element. Consent is often asked for in a frame of another site.
+    async fn closer(&self, locators: &Locators) -> Result<Option<Pixel>> {
+        let words = json!(CLOSING_WORDS.lines().collect::<String>());
+        for (outer, locators) in locators.by_frame() {
+            let locators: Locators = locators.iter().cloned().collect();
+            let script = format!("{CLOSER_FUNCTIONS}{CLOSER_SCRIPT}");
+            let found: Option<(Closer, Pixel)> = self.ask(&locators, &script, vec![words.clone()]).await?;
+            let Some((closer, corner)) = found else { continue };
+            if let Some(rect) = closer.rect {
+                return Ok(Some(rect.moved_by(corner).centre()));
+            }
+            let Some(frame) = closer.frame else { continue };
+            let frame = outer.iter().cloned().chain([frame]).collect();
+            let inside: Locators = std::iter::once(Locator { frame, ..Locator::of("html") }).collect();
+            let script = format!("{CLOSER_FUNCTIONS}{FRAME_CLOSER_SCRIPT}");
+            if let Some((rect, corner)) = self.ask::<Rect>(&inside, &script, vec![words.clone()]).await? {
+                return Ok(Some(rect.moved_by(corner).centre()));
+            }
+        }
+        Ok(None)
     }
 }
 
 /// Locators of a button that opens the guess map, by its words.
 pub(crate) fn map_openers() -> Locators {
-    let words = r"\W*(?:(?:open|show|view|expand) (?:the )?map|map|make (?:a|your|my) guess|guess on (?:the )?map|place (?:a |your )?(?:pin|marker)|(?:zur |die )?(?:welt)?karte(?: öffnen| anzeigen)?|(?:ouvrir |voir |afficher )?(?:la )?carte|(?:abrir |ver )?(?:el )?mapa|(?:apri |mostra )?(?:la )?mappa|(?:abrir |ver )?(?:o )?mapa|(?:open )?kaart|(?:pokaż |otwórz )?map[aę]|(?:открыть )?карт[ау]|地図(?:を開く)?|打开地图|地图|지도)\W*";
+    let words = r"\W*(?:(?:open|show|view|expand) (?:the )?map|map|make (?:a|your|my) guess|guess on (?:the )?map|place (?:a |your )?(?:pin|marker)|(?:zur |die )?(?:welt)?karte(?: öffnen| anzeigen| zeigen)?|(?:ouvrir |voir |afficher )?(?:la )?carte|(?:abrir |ver )?(?:el )?mapa|(?:apri |mostra )?(?:la )?mappa|(?:abrir |ver )?(?:o )?mapa|(?:open |toon |bekijk )?(?:de )?kaart(?: openen| tonen| bekijken)?|(?:pokaż |otwórz )?map[aę]|(?:открыть )?карт[ау]|地図(?:を開く)?|打开地图|地图|지도)\W*";
     std::iter::once(Locator { role: Some(Role::Button), text: Some(words.to_owned()), ..Locator::default() }).collect()
 }

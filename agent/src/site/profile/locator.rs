@@ -186,8 +186,23 @@ const findAll = locator => {
   }
   return found;
 };
+// Whether an element is outside the window where no scrolling reaches it, such as a result or a drawer that slides in.
+const isInWindow = e => { const r = e.getBoundingClientRect(); return r.right > 0 && r.bottom > 0 && r.left < innerWidth && r.top < innerHeight };
+const isOffScreen = e => {
+  if (isInWindow(e)) return false;
+  let isFixed = false;
+  for (let up = e; up; up = up.parentElement ?? up.getRootNode().host) {
+    const { position, transform, filter, overflowX, overflowY } = getComputedStyle(up);
+    // What is fixed within a transformed element scrolls with it.
+    if (transform !== 'none' || filter !== 'none') isFixed = false;
+    if (up !== e && !isFixed && /auto|scroll/.test(overflowX + overflowY) && isInWindow(up)) return false;
+    isFixed ||= position === 'fixed';
+  }
+  const r = e.getBoundingClientRect(), startsLeft = getComputedStyle(document.documentElement).direction === 'ltr';
+  return isFixed || r.bottom + scrollY <= 0 || startsLeft && r.right + scrollX <= 0;
+};
 const isVisible = e => e.isConnected && [...e.getClientRects()].some(r => r.width > 0 && r.height > 0)
-  && e.checkVisibility({ opacityProperty: true, visibilityProperty: true });
+  && e.checkVisibility({ opacityProperty: true, visibilityProperty: true }) && !isOffScreen(e);
 const findVisible = locators => {
   for (const locator of locators) {
     const found = findAll(locator).filter(isVisible);

@@ -64,6 +64,10 @@ view = { lat = 20.0, lng = 0.0, zoom = 0.3 }
 marker = ["#map .maplibregl-marker"]
 marker_anchor = [0.5, 0.841]"##;
 
+/// A frame that asks for consent.
+const CONSENT: &str =
+    "<!doctype html>We value your privacy <button onclick=\"parent.postMessage('ok', '*')\">Accept all</button>";
+
 type Guesses = Arc<Mutex<Vec<Value>>>;
 
 async fn serve() -> (String, Guesses) {
@@ -78,6 +82,7 @@ async fn serve() -> (String, Guesses) {
     let app = Router::new()
         .route("/game", get(|| async { Html(include_str!("../pages/game.html")) }))
         .route("/guess", post(take))
+        .route("/consent", get(|| async { Html(CONSENT) }))
         .route("/photo/{n}", get(move || async move { ([(header::CONTENT_TYPE, "image/jpeg")], photo) }))
         .route("/tiles/{z}/{x}/{y}", get(move || async move { ([(header::CONTENT_TYPE, "image/png")], tile) }))
         .nest_service("/pages", ServeDir::new(here.join("tests/e2e/pages")))
@@ -161,6 +166,9 @@ async fn a_press_has_one_effect() {
 #[tokio::test(flavor = "multi_thread")]
 async fn maps_are_reached() {
     play_all(&["below,ctrl", "minimap", "modal,covered,consent"]).await;
+    let words = "drawer,slides,focus,asks";
+    let open = "open = [\"#open\"]\nguess = [\"#send\"]";
+    Played::new(words, &[("guess = [\"#send\"]", open)]).await.assert_complete(words);
 }
 
 #[tokio::test(flavor = "multi_thread")]

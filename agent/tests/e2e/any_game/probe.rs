@@ -226,6 +226,20 @@ async fn modes_are_explored_and_the_map_is_opened() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn maps_and_results_may_lie_outside_the_window_and_react_late() {
+    let words = "drawer,slides,focus,forgets,asks,halts";
+    let probed = Probed::new(words, "").await;
+    let profile = probed.profile();
+    let open = profile.lines().find(|line| line.starts_with("open = ")).unwrap_or_default();
+    assert!(open.contains("Atlas"), "{profile}");
+    assert!(profile.contains("marker_anchor = [0.5, 1.0]") && profile.contains("total = [\"#final\""), "{profile}");
+    // The points of the rounds are those that the page counted up to, not those at which it halted.
+    let falloff: f64 = profile.split("falloff_km = ").nth(1).unwrap().lines().next().unwrap().parse().unwrap();
+    assert!((1980.0..=2020.0).contains(&falloff), "{profile}");
+    probed.play().await.assert_complete(words);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_partial_profile_helps_where_the_map_cannot_be_recognised() {
     // A map of lines without coasts does not tell which part of the world it shows.
     let alone = Probed::new("drawn", "").await;

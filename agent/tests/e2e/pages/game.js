@@ -5,11 +5,16 @@ const is = (word) => words.includes(word);
 const $ = (id) => document.getElementById(id);
 const TRUTHS = [[-13.16, -72.55], [41.89, 12.49]];
 const style = (text) => document.head.append(Object.assign(document.createElement("style"), { textContent: text }));
-let round = -1, total = 0, pin = null, map = null, drop = null, fit = null;
+let round = -1, total = 0, pin = null, map = null, drop = null, fit = null, isFocused = false, isAsked = false;
 
 if (is("below")) style("#view{position:static;height:600px} #side{position:static;margin:300px auto 100px}");
+// The page scales its map, but takes pixels of the window for those of the map.
+if (is("forgets")) style("#side{transform:scale(1.25);transform-origin:100% 100%}");
+// The result slides in from below the window, and out again.
+if (is("slides")) style("#result[hidden]{display:block!important;transform:translateY(110%)} #result{transition:transform .6s}");
 if (is("covered")) style("#welcome{background:#fffc}");
 else style("body.before #view, body.before #side { visibility: hidden }");
+if (is("drawer")) style("#side{right:-600px;transition:right .4s} #side.open{right:20px}");
 if (is("modal")) style("#side{visibility:hidden} #side.open{visibility:visible;bottom:150px}");
 if (is("stays")) style("#welcome{inset:auto auto 0 0;background:none;padding:0} #welcome h1{display:none}");
 document.body.className = "before";
@@ -46,7 +51,15 @@ async function tiles() {
   }
   const marker = L.marker([0, 0], { interactive: false });
   let waiting = null;
-  const put = ({ latlng }) => { marker.setLatLng(latlng).addTo(view); placed(latlng.lat, latlng.lng) };
+  const put = ({ latlng, originalEvent }) => {
+    if (is("focus") && !isFocused) { isFocused = true; return }
+    if (is("forgets")) {
+      const r = $("map").getBoundingClientRect();
+      latlng = view.containerPointToLatLng([originalEvent.clientX - r.left, originalEvent.clientY - r.top]);
+    }
+    marker.setLatLng(latlng).addTo(view);
+    placed(latlng.lat, latlng.lng);
+  };
   view.on("click", (event) => {
     if (!is("late")) return put(event);
     // A second click is a double click.
@@ -83,8 +96,18 @@ async function drawn() {
   map = view;
 }
 
+/** A question for consent in a frame of another origin, over the guess button. */
+function ask() {
+  isAsked = true;
+  const frame = Object.assign(document.createElement("iframe"), { src: location.origin.replace("127.0.0.1", "localhost") + "/consent" });
+  frame.style.cssText = "position:fixed;left:0;bottom:0;width:100vw;height:70px;border:0;z-index:99";
+  document.body.append(frame);
+  addEventListener("message", (event) => { if (event.data === "ok") frame.remove() });
+}
+
 function placed(lat, lng) {
   pin = [lat, lng];
+  if (is("asks") && !isAsked) ask();
   if (!is("toast")) return;
   const toast = Object.assign(document.createElement("div"), { textContent: "Pin placed" });
   const r = $("send").getBoundingClientRect();
@@ -95,8 +118,10 @@ function placed(lat, lng) {
 
 function begin() {
   pin = null;
+  isFocused = false;
   $("photo").src = `/photo/${round}.jpg`;
-  $("open").hidden = !is("modal");
+  $("open").hidden = !is("modal") && !is("drawer");
+  if (is("drawer")) $("open").textContent = "Atlas ↗"; // no known word
   drop();
 }
 
@@ -126,6 +151,12 @@ function guess() {
   $("off").textContent = is("arabic") ? `المسافة ${number(km)} كم` : `You were ${number(km)} km off`;
   $("points").textContent = is("arabic") ? `${number(points)} نقطة` : is("sentence") ? `You were ${number(km)} km off and got ${number(points)} points!` : `${number(points)} points`;
   if (is("mute")) $("points").textContent = "";
+  if (is("halts")) {
+    // Counts up in two steps.
+    const all = $("points").textContent;
+    $("points").textContent = `${number(points / 2)} points`;
+    setTimeout(() => { $("points").textContent = all }, 700);
+  }
   if (is("keeps")) fit(pin, TRUTHS[round]);
   Object.assign($("mine").dataset, { lat, lng });
   $("result").hidden = false;
