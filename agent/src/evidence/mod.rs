@@ -22,7 +22,7 @@ const FILL: Fill = Fill::Blur;
 /// Side of the highlighted part, in parts of the map.
 const HIGHLIGHTED_PARTS: u32 = 2;
 /// Number of parts that are covered to find the one to highlight: those that the map says are the most important.
-const CANDIDATES: usize = 3;
+const CANDIDATES: usize = 5;
 /// Number of random parts that the highlighted one is compared with.
 const RANDOM_PARTS: usize = 3;
 
