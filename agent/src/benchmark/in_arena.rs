@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc;
+use std::time::Duration;
 
 use anyhow::Result;
 use landfall_common::text::eprint_sanitized;
@@ -12,6 +13,9 @@ use crate::benchmark::protocol::{Guess, Reply};
 use crate::benchmark::run::RunOptions;
 use crate::benchmark::set::{BenchRound, RoundSet};
 use crate::server::arena::{Arena, ArenaGuess, ArenaOptions, Referee, RoundSource};
+
+/// Time for the page to load what it shows after the last guess.
+const LAST_RESULT_TIME: Duration = Duration::from_secs(2);
 
 /// The rounds without an answer, with their indices in the set.
 pub(super) fn pending<'a>(set: &'a RoundSet, journal: &Journal, options: RunOptions) -> Vec<(usize, &'a BenchRound)> {
@@ -48,7 +52,7 @@ pub(crate) async fn play_person(
     on_start(arena.url())?;
     let all = rounds.clone();
     while !rounds.is_empty() {
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
         for guess in guesses.try_iter() {
             let Some((i, round)) = all.get(guess.index).copied() else { continue };
             let before = rounds.len();
@@ -63,6 +67,7 @@ pub(crate) async fn play_person(
             journal.append(answered)?;
         }
     }
+    tokio::time::sleep(LAST_RESULT_TIME).await;
     arena.stop().await;
     Ok(())
 }
