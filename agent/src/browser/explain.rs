@@ -41,6 +41,11 @@ pub(super) async fn start_failure(error: Error, found: &Installed, headed: bool)
     {
         return error.context(environment_error(format!("{browser} and {driver} do not fit: {why}")));
     }
+    if tokio::net::lookup_host(("localhost", 0)).await.is_err() {
+        let why =
+            "the name `localhost` does not resolve; add the line `127.0.0.1 localhost` to the hosts file, /etc/hosts";
+        return error.context(environment_error(format!("{driver} cannot reach {browser}: {why}")));
+    }
     let printed = if is_refusal(&error) { trial(&found.browser, headed).await } else { String::new() };
     let why = reason(&printed).unwrap_or_else(|| "`landfall doctor` checks the installation".to_owned());
     error.context(environment_error(format!("{browser} did not start: {why}")))
@@ -56,7 +61,7 @@ pub(super) fn difference(browser: &version::Version, driver: &version::Version) 
     })
 }
 
-/// What the browser prints when it is run without a driver, which would hide it.
+/// What the browser prints when it fails without a driver, which would hide it.
 async fn trial(browser: &Path, headed: bool) -> String {
     if cfg!(windows) {
         return String::new();
@@ -75,6 +80,9 @@ async fn trial(browser: &Path, headed: bool) -> String {
     let start = std::time::Instant::now();
     while start.elapsed() < TRIAL_TIMEOUT && matches!(trial.child.try_wait(), Ok(None)) {
         tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    if matches!(trial.child.try_wait(), Ok(Some(status)) if status.success()) {
+        return String::new(); // it runs: what it printed is not the reason
     }
     String::from_utf8_lossy(&std::fs::read(log).unwrap_or_default()).into_owned()
 }
@@ -119,7 +127,9 @@ fn reason(printed: &str) -> Option<String> {
         return Some("the disk or /dev/shm is full".to_owned());
     }
     let fatal = printed.lines().rev().find(|line| line.contains("FATAL:"));
-    let last = fatal.or_else(|| printed.lines().rev().find(|line| !line.trim().is_empty()))?;
+    // A missing message bus is no reason.
+    let mut others = printed.lines().rev().filter(|line| !line.trim().is_empty() && !line.contains(":dbus/"));
+    let last = fatal.or_else(|| others.next())?;
     Some(format!("it printed `{}`", sanitize_line(last.trim().chars().take(300).collect::<String>())))
 }
 
@@ -156,6 +166,7 @@ mod tests {
                 "libnss3.so is",
             ),
             ("[1:1:ERROR:ozone_platform_x11.cc(259)] Missing X server or $DISPLAY", "no screen"),
+            ("bad flag\n[1:1:1201/1.2:ERROR:dbus/bus.cc:405] Failed to connect to the bus\n", "it printed `bad flag`"),
             ("one\n[1:1:FATAL:x.cc(1)] Check failed: x.\ntwo\n", "it printed `[1:1:FATAL:x.cc(1)] Check failed: x.`"),
         ] {
             assert!(reason(printed).unwrap().contains(expected), "{printed}");

@@ -11,6 +11,7 @@ use crate::browser;
 use crate::cli::args::{BrowserArgs, ModelArgs, fixtures};
 use crate::cli::output::{print_json, print_line, print_text};
 use crate::cli::session::{close, profile_and_address};
+use crate::doctor::Finding;
 use crate::doctor::bench::Latency;
 use crate::doctor::site::LocatorReport;
 use crate::server::arena::{Arena, ArenaOptions};
@@ -91,11 +92,15 @@ fn examine(args: &DoctorArgs) -> Result<()> {
         print_json(&findings)?;
     } else {
         for finding in &findings {
-            let state = if finding.ok { "ok     " } else { "MISSING" };
+            let state = match finding {
+                Finding { ok: true, .. } => "ok     ",
+                Finding { optional: true, .. } => "absent ",
+                _ => "MISSING",
+            };
             print_line(format!("{state}  {:<16} {}", finding.what, finding.detail))?;
         }
     }
-    let missing = findings.iter().filter(|finding| !finding.ok).count();
+    let missing = findings.iter().filter(|finding| !finding.ok && !finding.optional).count();
     if missing > 0 {
         Err(check_failed(format!("{missing} of {} requirements are missing", findings.len())))
     } else {

@@ -5,6 +5,7 @@ pub(crate) mod practice;
 pub(crate) mod site;
 
 use anyhow::anyhow;
+use landfall_common::exit::hint;
 use landfall_model::engine::Engine;
 use landfall_model::{Bundle, Classifier, bundle, runtime};
 use serde::Serialize;
@@ -20,6 +21,8 @@ pub(crate) struct Finding {
     pub what: String,
     /// Whether it is usable.
     pub ok: bool,
+    /// Whether everything else works without it.
+    pub optional: bool,
     /// What was found, or how to fix it.
     pub detail: String,
 }
@@ -36,7 +39,7 @@ pub(crate) fn examine() -> Vec<Finding> {
     if names.is_empty() {
         findings.push(check("bundles", Err(anyhow!("none found; unpack those of the release beside the program as bundles/NAME, or in a checkout run `git checkout model/bundles`"))));
     }
-    findings.extend(names.iter().map(|name| check(&format!("bundle {name}"), check_bundle(name))));
+    findings.extend(bundles(&names));
     findings.extend(
         BUILT_IN
             .iter()
@@ -45,13 +48,31 @@ pub(crate) fn examine() -> Vec<Finding> {
     findings
 }
 
+/// The bundles. Those whose encoder was not downloaded are optional if another one works.
+fn bundles(names: &[String]) -> Vec<Finding> {
+    let checked: Vec<_> = names.iter().map(|name| (name, check_bundle(name).map_err(anyhow::Error::from))).collect();
+    let one_works = checked.iter().any(|(_, result)| result.is_ok());
+    let finding = |(name, result): (&String, anyhow::Result<String>)| {
+        let is_absent = |cause: &(dyn std::error::Error + 'static)| {
+            matches!(cause.downcast_ref(), Some(landfall_model::Error::EncoderNotInstalled { .. }))
+        };
+        let optional = one_works && result.as_ref().is_err_and(|error| error.chain().any(is_absent));
+        Finding { optional, ..check(&format!("bundle {name}"), result) }
+    };
+    checked.into_iter().map(finding).collect()
+}
+
 fn check<E: Into<anyhow::Error>>(what: &str, result: Result<String, E>) -> Finding {
-    finding(what, result.map_err(|why| format!("{:#}", why.into())))
+    let described = result.map_err(|why| {
+        let why = why.into();
+        hint(&why).map_or_else(|| format!("{why:#}"), |hint| format!("{why:#}; {hint}"))
+    });
+    finding(what, described)
 }
 
 fn finding(what: &str, result: Result<String, String>) -> Finding {
     let ok = result.is_ok();
-    Finding { what: what.to_owned(), ok, detail: result.unwrap_or_else(|why| why) }
+    Finding { what: what.to_owned(), ok, optional: false, detail: result.unwrap_or_else(|why| why) }
 }
 
 /// The library that was loaded, and why this one; or the engine in the program that runs networks without it.

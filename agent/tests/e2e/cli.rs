@@ -234,6 +234,16 @@ fn doctor_succeeds_after_setup() {
     let (code, out, _) = landfall(&["doctor"], &[("ORT_DYLIB_PATH", "/nowhere/libonnxruntime.so")]);
     assert_eq!(code, Some(1));
     assert!(out.contains("MISSING  ONNX Runtime"), "{out}");
+
+    // Bundles whose encoder was not downloaded are optional, since pocket needs none.
+    let runtime = findings.iter().find(|finding| finding["what"] == "ONNX Runtime").unwrap()["detail"].clone();
+    let library = runtime.as_str().unwrap().rsplit_once(", ").unwrap().1;
+    let cache = tempfile::tempdir().unwrap();
+    let environment = [("ORT_DYLIB_PATH", library), ("LANDFALL_CACHE", cache.path().to_str().unwrap())];
+    let (code, out, err) = landfall(&["doctor"], &environment);
+    let desktop = out.lines().find(|line| line.contains("bundle desktop")).unwrap();
+    assert!(desktop.starts_with("absent ") && desktop.contains("`landfall setup`"), "{out}");
+    assert_eq!(code, Some(0), "{out}{err}");
 }
 
 #[test]
