@@ -13,6 +13,7 @@ use crate::geometry::{Pixel, Rect};
 use crate::probe::observe;
 use crate::probe::observe::{ButtonElement, OverlayElement};
 use crate::probe::{GameFrames, Probe, button_locators, matches_any};
+use crate::site::page::is_outside_window;
 use crate::site::profile::locator::Locator;
 
 /// Time limit for a pin to appear after a click.
@@ -112,7 +113,7 @@ impl Probe<'_> {
     /// After a button that brought no result: places a pin again and takes another one. `false` if there is none.
     pub(super) async fn learn_other_guess_button(&mut self, game: &GameFrames, tried: &[Locator]) -> Result<bool> {
         let canvas = self.settled_map_rect().await?;
-        self.click_until_pinned(canvas.at(0.45, 0.42)).await?;
+        self.click_until_pinned(canvas, (0.45, 0.42)).await?;
         match self.learn_guess_button(game, &[], tried).await {
             Ok(()) => Ok(true),
             Err(error) if exit_code(&error) == Exit::CheckFailed => Ok(false),
@@ -120,10 +121,19 @@ impl Probe<'_> {
         }
     }
 
-    /// Clicks the map until the pin is on display: a first click may only give the map the focus.
-    pub(super) async fn click_until_pinned(&self, at: Pixel) -> Result<()> {
-        for _ in 0..PIN_CLICKS {
-            self.page.click(rounded(at)).await?;
+    /// Clicks the map at fractions of its width and height until the pin is on display: a first click may only give the map
+    /// the focus. `canvas` is where the map was last.
+    pub(super) async fn click_until_pinned(&self, canvas: Rect, (across, down): (f64, f64)) -> Result<()> {
+        for click in 1..=PIN_CLICKS {
+            let canvas = self.page.reveal_map().await.unwrap_or(canvas);
+            match self.page.click(rounded(canvas.at(across, down))).await {
+                // The page has scrolled or moved the map meanwhile.
+                Err(error) if is_outside_window(&error) && click < PIN_CLICKS => {
+                    input::pause(500).await;
+                    continue;
+                }
+                clicked => clicked?,
+            }
             input::pause(500).await; // for the pin of an earlier click to move
             let start = Instant::now();
             while start.elapsed() < PIN_TIMEOUT {

@@ -315,8 +315,7 @@ impl Probe<'_> {
         let canvas = self.page.reveal_map().await?;
         self.page.hover(canvas.centre()).await?;
         let canvas = self.settled_map_rect().await?;
-        let (across, down) = GUESS_POSITIONS[n as usize % GUESS_POSITIONS.len()];
-        self.click_until_pinned(canvas.at(across, down)).await?;
+        self.click_until_pinned(canvas, GUESS_POSITIONS[n as usize % GUESS_POSITIONS.len()]).await?;
         self.page.guess().await
     }
 }

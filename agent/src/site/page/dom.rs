@@ -340,6 +340,11 @@ pub(super) fn is_before_click(error: &WebDriverError) -> bool {
     )
 }
 
+/// Whether a click was refused because its position is outside the window.
+pub(crate) fn is_outside_window(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| matches!(inner(cause), Some(WebDriverErrorInner::MoveTargetOutOfBounds(_))))
+}
+
 pub(super) fn is_message(cause: &(dyn std::error::Error + 'static)) -> bool {
     matches!(inner(cause), Some(WebDriverErrorInner::UnexpectedAlertOpen(_)))
 }

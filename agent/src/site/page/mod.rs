@@ -32,7 +32,7 @@ use crate::site::Profile;
 use crate::site::guard;
 use crate::site::guard::Consent;
 use crate::site::profile::locator::Locators;
-pub(crate) use dom::FoundElement;
+pub(crate) use dom::{FoundElement, is_outside_window};
 use memory::Memory;
 pub(crate) use memory::TileRows;
 pub(crate) use outcome::{RoundOutcome, points_by_word, read_points, whole_number};
