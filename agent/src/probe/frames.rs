@@ -20,7 +20,7 @@ use crate::probe::turn;
 use crate::probe::turn::RotationControl;
 use crate::probe::{GameFrames, Probe, button_locators, matches_any};
 use crate::site::StartView;
-use crate::site::page::{DISMISS_AGAIN, PRESS_AGAIN, Press, map_openers};
+use crate::site::page::{DISMISS_AGAIN, PRESS_AGAIN, Press, is_outside_window, map_openers};
 use crate::site::profile::locator::{Locator, Locators};
 
 /// Minimum area of a view.
@@ -30,6 +30,8 @@ const CLEAR_AFTER: Duration = Duration::from_millis(1500);
 const EXPLORE_AFTER: Duration = Duration::from_secs(4);
 /// A map without tiles after this time is drawn on a canvas.
 const TILE_TIMEOUT: Duration = Duration::from_secs(3);
+/// Time limit for a map to slide into the window.
+const SLIDE_TIMEOUT: Duration = Duration::from_secs(4);
 
 impl Probe<'_> {
     /// Waits for a round and finds the frames of its view and map. Presses what words mark as consent, start or map button,
@@ -294,8 +296,7 @@ impl Probe<'_> {
     /// Detects the kind of the map and the initial view of a canvas map. Returns the buttons before a pin is placed.
     pub(super) async fn learn_map(&mut self, game: &GameFrames) -> Result<Vec<ButtonElement>> {
         let buttons = observe::run_list_script(self.page, &game.map_frame, "return buttons()").await?;
-        let canvas = self.page.reveal_map().await?;
-        self.page.hover(canvas.centre()).await?; // hovering enlarges the map
+        self.hover_map().await?;
         self.settled_map_rect().await?;
         if self.draft.given().is_drawn() {
             self.learn_canvas_map().await?;
@@ -376,6 +377,18 @@ impl Probe<'_> {
         self.draft.set("map", "tiles", None::<Value>);
         self.draft.set("map", "tile_address", None::<Value>);
         self.apply_draft()
+    }
+
+    /// Moves the mouse over the map, which some pages enlarge then. A map that slides in is waited for.
+    pub(super) async fn hover_map(&self) -> Result<()> {
+        let start = Instant::now();
+        loop {
+            let canvas = self.page.reveal_map().await?;
+            match self.page.hover(canvas.centre()).await {
+                Err(error) if is_outside_window(&error) && start.elapsed() < SLIDE_TIMEOUT => input::pause(250).await,
+                hovered => return hovered,
+            }
+        }
     }
 
     /// The box of the map when it is unchanged between two observations.

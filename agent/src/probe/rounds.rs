@@ -312,8 +312,7 @@ impl Probe<'_> {
     /// Places a pin at an arbitrary position and submits it with the current draft.
     async fn guess_round(&mut self, n: u32) -> Result<GuessSubmitted> {
         self.page.await_round().await?;
-        let canvas = self.page.reveal_map().await?;
-        self.page.hover(canvas.centre()).await?;
+        self.hover_map().await?;
         let canvas = self.settled_map_rect().await?;
         self.click_until_pinned(canvas, GUESS_POSITIONS[n as usize % GUESS_POSITIONS.len()]).await?;
         self.page.guess().await
