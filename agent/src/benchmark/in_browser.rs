@@ -227,7 +227,7 @@ fn without_guess(failed: &FailedRound, asked: Option<Response>, failures: u32) -
 
 /// The guess of a round, which must be the one that the arena was to show.
 fn check_round(rounds: &[(usize, &BenchRound)], played: &Round) -> Result<LatLng> {
-    let expected = played.n.and_then(|n| rounds.get((n as usize).checked_sub(1)?));
+    let expected = played.n.and_then(|n| round_of(rounds, n));
     let is_same =
         expected.zip(played.truth).is_some_and(|((_, round), truth)| truth.distance_m(round.truth()) < SAME_PLACE_M);
     played.placed().filter(|_| is_same).ok_or_else(|| {

@@ -2,7 +2,7 @@
 
 /// Makes glibc return freed memory to the system. By default each thread keeps what it has freed, and the threshold above
 /// which a block is requested from the system and returned to it rises to the size of the largest image decoded: after
-/// 10,000 mixed requests, a service held 276 MB instead of 124 MB. Other libraries' allocators have no such settings.
+/// 10,000 mixed requests, `serve --api` held 276 MB instead of 125 MB. Without glibc, nothing changes.
 pub(crate) fn return_freed() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     glibc::return_freed();
